@@ -1,0 +1,194 @@
+"""Compile csrc/ into the extension module `tinytensor.backends._c`, when the package is installed.
+
+Every kernel is written once and compiled several times: for each instruction set worth having in
+float, and once in double. A variant's source is a few definitions, then all the kernel files:
+
+    #define real float
+    #pragma GCC target("avx2,fma")
+    #define tt_add tt_add_float32_avx2
+    #include "elementwise.c"
+
+cffi reads the prototypes of kernels.h in the same way, so that Python can choose a variant by name.
+
+If there is no compiler the installation goes on without the C backend, and a note says why.
+Run as a script, this file compiles every variant with warnings as errors, and keeps nothing.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cffi import FFI
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+MODULE = "tinytensor.backends._c"
+NOTE = "_c_build_error.txt"
+CSRC = Path(__file__).resolve().parent
+FLAGS = [
+    "-std=gnu11",
+    "-O3",
+    "-g0",
+    "-pthread",
+    "-fvisibility=hidden",
+    "-ffp-contract=fast",  # a * b + c in one instruction
+    "-fno-math-errno",
+    "-fno-trapping-math",  # nobody reads floating-point exception flags
+    "-fopenmp-simd",  # `omp simd`: this one sum may be reordered; no OpenMP library is linked
+]
+KERNEL_FILES = [
+    "elementwise.c",
+    "reduce.c",
+    "transpose.c",
+    "matmul.c",
+    "softmax.c",
+    "sgd.c",
+]
+OTHER_FILES = ["threads.c", "simd.c"]
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+class Variant(NamedTuple):
+    suffix: str
+    real: str
+    target: str  # what the compiler may use beyond the platform's baseline
+    vector_bytes: int  # a vector register's size
+    tile_rows: int  # matmul's tile: rows x 64 bytes of sums, all in registers
+
+
+def variants() -> list[Variant]:
+    on_x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
+    baseline_rows = 2 if on_x86 else 6  # SSE has 16 registers of 16 bytes, NEON has 32
+    chosen = [
+        Variant("float32_baseline", "float", "", 16, baseline_rows),
+        Variant("float64_baseline", "double", "", 16, baseline_rows),
+    ]
+    if on_x86:
+        avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
+        chosen += [
+            Variant("float32_avx2", "float", "avx2,fma", 32, 6),
+            Variant("float32_avx512", "float", avx512, 64, 12),
+        ]
+    return chosen
+
+
+def kernel_names() -> list[str]:
+    return re.findall(r"^void (tt_\w+)\(", (CSRC / "kernels.h").read_text(), re.MULTILINE)
+
+
+def variant_source(variant: Variant) -> str:
+    """The C text of one variant: definitions, then the kernel files."""
+    lines = [
+        "/* Written by csrc/build.py. */",
+        "#include <stdint.h>",
+        "#include <string.h>",
+        "#include <tgmath.h>",
+        f"#define real {variant.real}",
+        f"#define VECTOR_BYTES {variant.vector_bytes}",
+        f"#define TILE_ROWS {variant.tile_rows}",
+        *(f"#define {name} {name}_{variant.suffix}" for name in kernel_names()),
+    ]
+    if variant.target:
+        clang_target = f'__attribute__((target("{variant.target}"))), apply_to = function'
+        lines += [
+            "#ifdef __clang__",
+            f"#pragma clang attribute push({clang_target})",
+            "#else",
+            f'#pragma GCC target("{variant.target}")',
+            "#endif",
+        ]
+    lines += [f'#include "{file}"' for file in KERNEL_FILES]
+    if variant.target:
+        lines += ["#ifdef __clang__", "#pragma clang attribute pop", "#endif"]
+    return "\n".join(lines) + "\n"
+
+
+def prototypes() -> str:
+    """What cffi reads: every kernel in every variant, and the public part of machine.h."""
+    text = re.sub(r"^#.*$", "", (CSRC / "kernels.h").read_text(), flags=re.MULTILINE)
+    declared = []
+    for variant in variants():
+        renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{variant.suffix}", text)
+        declared.append(re.sub(r"\breal\b", variant.real, renamed))
+    machine = (CSRC / "machine.h").read_text().split("/* Not for cffi")[0]
+    declared.append(re.sub(r"^#.*$", "", machine, flags=re.MULTILINE))
+    return "\n".join(declared)
+
+
+def write_sources(folder: Path) -> list[Path]:
+    """Write the variants and cffi's wrapper into a folder; return all files to compile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for variant in variants():
+        path = folder / f"{variant.suffix}.c"
+        path.write_text(variant_source(variant))
+        written.append(path)
+    ffi = FFI()
+    ffi.cdef(prototypes())
+    ffi.set_source(MODULE, prototypes())
+    wrapper = folder / "wrapper.c"
+    ffi.emit_c_code(str(wrapper))
+    return [*written, wrapper, *(CSRC / file for file in OTHER_FILES)]
+
+
+class BuildKernels(build_ext):
+    """build_ext that writes the variants first, and leaves a note where they don't compile."""
+
+    failure = ""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        for extension in self.extensions:
+            extension.py_limited_api = LIMITED_API
+
+    def build_extension(self, ext) -> None:
+        sources = write_sources(Path(self.build_temp) / "variants")
+        ext.sources = [os.path.relpath(path) for path in sources]
+        ext.include_dirs = [str(CSRC)]
+        ext.extra_compile_args = FLAGS
+        ext.extra_link_args = ["-pthread"]
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            self.failure = str(error) or type(error).__name__
+            raise  # the extension is optional: setuptools turns this into a warning
+
+    def run(self) -> None:
+        super().run()
+        for extension in self.extensions:
+            note = Path(self.get_ext_fullpath(extension.name)).with_name(NOTE)
+            note.unlink(missing_ok=True)
+            if self.failure:
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(" ".join(self.failure.split()) + "\n", encoding="utf-8")
+
+
+class Wheel(bdist_wheel):
+    """One wheel for every Python from 3.11 on, where Python has a stable binary interface."""
+
+    def finalize_options(self) -> None:
+        if LIMITED_API:
+            self.py_limited_api = "cp311"
+        super().finalize_options()
+
+
+def check(compiler: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        status = 0
+        for source in write_sources(Path(folder)):
+            if source.name == "wrapper.c":
+                continue  # cffi's text, not ours
+            warnings = ["-Wall", "-Wextra", "-Werror"]
+            output = ["-o", str(Path(folder) / "check.o")]
+            command = [compiler, *FLAGS, *warnings, f"-I{CSRC}", "-c", str(source), *output]
+            status |= subprocess.run(command).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(check(os.environ.get("CC", "cc")))

@@ -1,0 +1,54 @@
+/* kernels.h: what the C backend offers, read twice: by the C compiler and, prototypes only, by cffi.
+
+   The same text is compiled several times (see build.py): `real` is float or double, and the
+   names get a suffix for precision and instruction set, e.g. tt_add_float32_avx2.
+
+   Arrays are C-contiguous and don't overlap; inputs come first, then outputs, then sizes. Shapes
+   stand above each group, with the letters of tinytensor/kernels.py:
+   M K N for matmul, R C for rows and columns. A kernel allocates nothing. */
+#ifndef TT_KERNELS_H
+#define TT_KERNELS_H
+#include <stdint.h>
+#ifndef real
+#define real float
+#endif
+
+/* Broadcasting: out has `axes` axes of the sizes in `shape`. A stride says how many elements
+   apart an operand's neighbours on an axis are: 0 repeats it. The last axis has stride 0 or 1. */
+void tt_add(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides);
+void tt_sub(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides);
+void tt_mul(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides);
+void tt_div(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides);
+
+/* Element by element: grad, x and out have n elements. */
+void tt_neg(const real *x, real *out, int64_t n);
+void tt_exp(const real *x, real *out, int64_t n);
+void tt_log(const real *x, real *out, int64_t n);
+void tt_relu(const real *x, real *out, int64_t n);
+void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n);
+void tt_sigmoid(const real *x, real *out, int64_t n);
+
+/* out = x summed over the reduced axes; the kept ones, in order, are out's. */
+void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides);
+/* x (R, C), out (R) */
+void tt_argmax(const real *x, int64_t *out, int64_t R, int64_t C);
+/* out has `axes` axes of the sizes in `shape`; `strides` are x's, in out's order of axes. */
+void tt_transpose(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides);
+
+/* x (M, K), or (K, M) if transpose_x; y (K, N), or (N, K) if transpose_y; out (M, N) */
+void tt_matmul(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+
+/* x, logits, probs, log_probs and the matrices' gradients (R, C); labels (R);
+   the out of cross_entropy and the grad of cross_entropy_backward are one number. */
+void tt_softmax(const real *x, real *out, int64_t R, int64_t C);
+void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C);
+void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C);
+void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C);
+void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
+void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
+void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C);
+
+/* grad, param (n); lr is one number. Updates param in place. */
+void tt_sgd(const real *grad, const double *lr, real *param, int64_t n);
+
+#endif

@@ -1,0 +1,239 @@
+"""The C backend: pointers and sizes go to the compiled kernels of csrc/.
+
+Each function checks that all its arrays have one precision, then calls `tt_<its name>` in the
+variant for that precision and this CPU. cffi's from_buffer refuses arrays that aren't contiguous,
+and C never sees a wrong pointer. The GIL is free while C computes.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
+from tinytensor.errors import BackendUnavailable, DTypeError
+from tinytensor.kernels import KERNELS, Array
+
+try:
+    from tinytensor.backends._c import ffi, lib
+except ImportError as error:
+    note = Path(__file__).with_name("_c_build_error.txt")
+    reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
+    raise BackendUnavailable(
+        f"c: the kernels were not compiled when tinytensor was installed ({reason}); mend it by "
+        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then in tinytensor's "
+        "folder: pip install --force-reinstall --no-deps ."
+    ) from None
+
+SIMD = ffi.string(lib.tt_simd()).decode()
+
+
+def _variant(suffix: str, real: str) -> SimpleNamespace:
+    """The kernels of one precision, without prefix and suffix, and its array-to-pointer function."""
+    kernels = {name: getattr(lib, f"tt_{name}_{suffix}") for name in KERNELS}
+    pointer_type = ffi.typeof(f"{real}[]")
+    return SimpleNamespace(**kernels, pointer=lambda array: ffi.from_buffer(pointer_type, array))
+
+
+_VARIANTS = {
+    np.dtype(np.float32): _variant(f"float32_{SIMD}", "float"),
+    np.dtype(np.float64): _variant("float64_baseline", "double"),
+}
+_INT64 = ffi.typeof("int64_t[]")
+_DOUBLE = ffi.typeof("double[]")
+
+
+def _for(*arrays: Array) -> SimpleNamespace:
+    """The variant for these arrays, which must all be float32 or all float64."""
+    dtype = arrays[0].dtype
+    for array in arrays:
+        if array.dtype != dtype:
+            raise DTypeError(f"c backend: arrays of one kind are needed, got {dtype} and {array.dtype}")
+    if dtype not in _VARIANTS:
+        raise DTypeError(f"c backend: float32 or float64 is needed, got {dtype}")
+    return _VARIANTS[dtype]
+
+
+def _labels(labels: Array) -> Any:
+    if labels.dtype != np.int64:
+        raise DTypeError(f"c backend: int64 is needed, got {labels.dtype}")
+    return ffi.from_buffer(_INT64, labels)
+
+
+@lru_cache(maxsize=4096)
+def _sizes(sizes: Sizes) -> Any:
+    return ffi.new(_INT64, sizes)
+
+
+# Broadcasting
+
+
+def _pairs(name: str, x: Array, y: Array, out: Array) -> None:
+    c = _for(x, y, out)
+    shape, x_strides, y_strides = broadcast(x.shape, y.shape, out.shape)
+    getattr(c, name)(
+        c.pointer(x),
+        c.pointer(y),
+        c.pointer(out),
+        len(shape),
+        _sizes(shape),
+        _sizes(x_strides),
+        _sizes(y_strides),
+    )
+
+
+def add(x: Array, y: Array, out: Array) -> None:
+    _pairs("add", x, y, out)
+
+
+def sub(x: Array, y: Array, out: Array) -> None:
+    _pairs("sub", x, y, out)
+
+
+def mul(x: Array, y: Array, out: Array) -> None:
+    _pairs("mul", x, y, out)
+
+
+def div(x: Array, y: Array, out: Array) -> None:
+    _pairs("div", x, y, out)
+
+
+# Element by element
+
+
+def neg(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.neg(c.pointer(x), c.pointer(out), out.size)
+
+
+def exp(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.exp(c.pointer(x), c.pointer(out), out.size)
+
+
+def log(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.log(c.pointer(x), c.pointer(out), out.size)
+
+
+def relu(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.relu(c.pointer(x), c.pointer(out), out.size)
+
+
+def relu_backward(grad: Array, x: Array, out: Array) -> None:
+    c = _for(grad, x, out)
+    c.relu_backward(c.pointer(grad), c.pointer(x), c.pointer(out), out.size)
+
+
+def sigmoid(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.sigmoid(c.pointer(x), c.pointer(out), out.size)
+
+
+# Reductions and layout
+
+
+def sum(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    kept, kept_strides, reduced, reduced_strides = reduction(x.shape, out.shape)
+    c.sum(
+        c.pointer(x),
+        c.pointer(out),
+        len(kept),
+        _sizes(kept),
+        _sizes(kept_strides),
+        len(reduced),
+        _sizes(reduced),
+        _sizes(reduced_strides),
+    )
+
+
+def argmax(x: Array, out: Array) -> None:
+    c = _for(x)
+    c.argmax(c.pointer(x), _labels(out), *x.shape)
+
+
+def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
+    c = _for(x, out)
+    shape, strides = permutation(x.shape, axes)
+    c.transpose(c.pointer(x), c.pointer(out), len(shape), _sizes(shape), _sizes(strides))
+
+
+
+# Linear algebra
+
+
+def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
+    c = _for(x, y, out)
+    M, N = out.shape
+    K = x.shape[0] if transpose_x else x.shape[1]
+    c.matmul(c.pointer(x), c.pointer(y), c.pointer(out), M, K, N, transpose_x, transpose_y)
+
+
+# Classification
+
+
+def softmax(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.softmax(c.pointer(x), c.pointer(out), *x.shape)
+
+
+def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
+    c = _for(grad, probs, out)
+    c.softmax_backward(c.pointer(grad), c.pointer(probs), c.pointer(out), *out.shape)
+
+
+def log_softmax(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.log_softmax(c.pointer(x), c.pointer(out), *x.shape)
+
+
+def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
+    c = _for(grad, log_probs, out)
+    c.log_softmax_backward(c.pointer(grad), c.pointer(log_probs), c.pointer(out), *out.shape)
+
+
+def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
+    c = _for(logits, out)
+    c.cross_entropy(c.pointer(logits), _labels(labels), c.pointer(out), *logits.shape)
+
+
+def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
+    c = _for(grad, logits, out)
+    c.cross_entropy_backward(
+        c.pointer(grad), c.pointer(logits), _labels(labels), c.pointer(out), *logits.shape
+    )
+
+
+def one_hot(labels: Array, out: Array) -> None:
+    c = _for(out)
+    c.one_hot(_labels(labels), c.pointer(out), *out.shape)
+
+
+# Optimisers
+
+
+def sgd(grad: Array, lr: Array, param: Array) -> None:
+    c = _for(grad, param)
+    c.sgd(c.pointer(grad), ffi.from_buffer(_DOUBLE, lr), c.pointer(param), param.size)
+
+
+# Not kernels: what every backend tells and takes
+
+
+def num_threads() -> int:
+    """The most threads a kernel may use."""
+    return int(lib.tt_get_threads())
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use up to n threads (64 at the most)."""
+    lib.tt_set_threads(min(n, 64))
+
+
+def description() -> str:
+    """Compiler and instruction set."""
+    return f"{ffi.string(lib.tt_compiler()).decode()}, {SIMD} instructions"
