@@ -44,7 +44,7 @@ FLAGS = [
 KERNEL_FILES = [
     "elementwise.c",
     "reduce.c",
-    "transpose.c",
+    "layout.c",
     "matmul.c",
     "softmax.c",
     "sgd.c",

@@ -32,7 +32,8 @@ void tt_sigmoid(const real *x, real *out, int64_t n);
 void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides);
 /* x (R, C), out (R) */
 void tt_argmax(const real *x, int64_t *out, int64_t R, int64_t C);
-/* out has `axes` axes of the sizes in `shape`; `strides` are x's, in out's order of axes. */
+/* out has `axes` axes of the sizes in `shape`; `strides` are x's on those axes, 0 repeats it. */
+void tt_broadcast_to(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides);
 void tt_transpose(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides);
 
 /* x (M, K), or (K, M) if transpose_x; y (K, N), or (N, K) if transpose_y; out (M, N) */

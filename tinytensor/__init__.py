@@ -31,10 +31,11 @@ from tinytensor.kernels import (
     set_backend,
     set_num_threads,
 )
-from tinytensor.make import ones, zeros
+from tinytensor.make import ones, rand, randn, zeros
 from tinytensor.ops import (
     add,
     argmax,
+    broadcast_to,
     cross_entropy,
     div,
     exp,
@@ -53,7 +54,7 @@ from tinytensor.ops import (
     sum,
     transpose,
 )
-from tinytensor.random import manual_seed, rand, randn
+from tinytensor.random import manual_seed
 from tinytensor.tensor import Tensor, from_numpy, no_grad
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "argmax",
     "available_backends",
     "backend",
+    "broadcast_to",
     "cross_entropy",
     "current_backend",
     "datasets",

@@ -260,7 +260,15 @@ def sigmoid(x: Array, out: Array) -> None:
 def sum(x: Array, out: Array) -> None:
     """out = x summed over every axis that is 1 in out's shape or missing at its front.
 
-    x any shape; out a shape that broadcasts to x's. The mirror image of broadcasting.
+    x any shape; out any that broadcasts to x's.
+    """
+
+
+@door
+def broadcast_to(x: Array, out: Array) -> None:
+    """out = x, repeated along every axis that is 1 in x's shape or missing at its front.
+
+    x any shape that broadcasts to out's. The mirror image of sum.
     """
 
 

@@ -254,9 +254,23 @@ def sum_to(x: Operand, shape: tuple[int, ...]) -> Tensor:
     kernels.sum(x.data, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (grad + from_numpy(np.zeros_like(x.data)),)
+        return (broadcast_to(grad, x.shape),)
 
     return record("sum", out, (x,), backward)
+
+
+def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Tensor:
+    """x repeated along axes of size 1, or new ones at the front.  dx = grad, summed over them."""
+    x = _operand("broadcast_to", x)
+    if not _broadcasts_to(x.shape, shape):
+        raise ShapeError(f"broadcast_to: got x of shape {x.shape}; it doesn't broadcast to {shape}")
+    out = np.empty(shape, x.dtype)
+    kernels.broadcast_to(x.data, out)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (sum_to(grad, x.shape),)
+
+    return record("broadcast_to", out, (x,), backward)
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
@@ -270,7 +284,7 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum divided by the number of its terms (NaN for none).  dx = grad / terms, repeated."""
     x = _operand("mean", x)
     terms = math.prod(x.shape[a] for a in _axes("mean", axis, x.ndim))
-    return sum(x, axis, keepdims) * (1 / terms if terms else math.nan)
+    return sum(x, axis, keepdims) / terms
 
 
 def argmax(x: Operand, axis: int | None = None) -> Tensor:
@@ -462,7 +476,9 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
         raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
     R, C = logits.shape
     if np.shape(labels) == (R, C):
-        return -sum(labels * log_softmax(logits)) * (1 / R if R else math.nan)  # type: ignore[operator]
+        if not isinstance(labels, Tensor) or labels.dtype not in FLOATS:
+            labels = from_numpy(np.ascontiguousarray(labels, logits.dtype))
+        return -sum(labels * log_softmax(logits)) / R
     if np.shape(labels) != (R,):
         raise ShapeError(
             f"cross_entropy: got labels of shape {np.shape(labels)} for logits of shape {(R, C)}; "

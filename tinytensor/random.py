@@ -3,7 +3,6 @@
 import numpy as np
 
 from tinytensor.errors import SettingError
-from tinytensor.tensor import Tensor, from_numpy
 
 _generator = np.random.default_rng()
 
@@ -16,12 +15,6 @@ def manual_seed(seed: int) -> None:
     _generator = np.random.default_rng(seed)
 
 
-def rand(*shape: int, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
-    """Uniform random numbers in [0, 1)."""
-    return from_numpy(_generator.random(shape, dtype)).requires_grad_(requires_grad)  # type: ignore[arg-type]
-
-
-def randn(*shape: int, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
-    """Normally distributed random numbers, mean 0 and standard deviation 1."""
-    numbers = np.asarray(_generator.standard_normal(shape, dtype))  # type: ignore[arg-type]
-    return from_numpy(numbers).requires_grad_(requires_grad)
+def generator() -> np.random.Generator:
+    """The generator that all random tensors come from."""
+    return _generator

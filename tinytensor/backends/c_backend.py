@@ -151,6 +151,12 @@ def sum(x: Array, out: Array) -> None:
     )
 
 
+def broadcast_to(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
+    c.broadcast_to(c.pointer(x), c.pointer(out), len(shape), _sizes(shape), _sizes(strides))
+
+
 def argmax(x: Array, out: Array) -> None:
     c = _for(x)
     c.argmax(c.pointer(x), _labels(out), *x.shape)

@@ -219,6 +219,11 @@ def _sum(x, out, kept, kept_strides, gone, gone_strides):  # type: ignore[no-unt
             out[i] = one_total
 
 
+def broadcast_to(x: Array, out: Array) -> None:
+    shape, strides, _ = map(_sizes, broadcast(x.shape, out.shape, out.shape))
+    _gather(x.reshape(-1), out.reshape(-1), shape, strides)
+
+
 @jit
 def argmax(x: Array, out: Array) -> None:
     R, C = x.shape
@@ -233,12 +238,12 @@ def argmax(x: Array, out: Array) -> None:
 
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
-    _transpose(x.reshape(-1), out.reshape(-1), *map(_sizes, permutation(x.shape, axes)))
+    _gather(x.reshape(-1), out.reshape(-1), *map(_sizes, permutation(x.shape, axes)))
 
 
 
 @jit
-def _transpose(x, out, shape, strides):  # type: ignore[no-untyped-def]
+def _gather(x, out, shape, strides):  # type: ignore[no-untyped-def]
     C = shape[-1]
     for r in range(len(out) // max(C, 1)):
         row = _offset(r, shape[:-1], strides[:-1])

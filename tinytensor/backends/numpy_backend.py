@@ -70,6 +70,10 @@ def sum(x: Array, out: Array) -> None:
     out[...] = np.sum(x, axis=tuple(axes), dtype=np.float64).reshape(out.shape)
 
 
+def broadcast_to(x: Array, out: Array) -> None:
+    np.copyto(out, x)
+
+
 def argmax(x: Array, out: Array) -> None:
     np.argmax(x, axis=1, out=out)
 

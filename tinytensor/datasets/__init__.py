@@ -1,0 +1,88 @@
+"""Data sets of 28x28 images in ten classes: MNIST inside the package, or any folder of idx files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinytensor.datasets.idx import read_idx
+from tinytensor.errors import DataError, SettingError
+from tinytensor.kernels import Array
+
+CLASSES = 10
+SIDE = 28
+
+
+class Dataset(NamedTuple):
+    """Images (N, 28, 28) uint8, 0 to 255, and their labels (N,) int64, 0 to 9."""
+
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+
+
+def mnist() -> Dataset:
+    """The MNIST handwritten digits: 60,000 to train on, 10,000 never seen kept for the test.
+
+    By Y. LeCun, C. Cortes and C. Burges; CC BY-SA 3.0 (see mnist/LICENSE.md beside this file).
+    """
+    return load(Path(__file__).parent / "mnist")
+
+
+def load(folder: str | Path) -> Dataset:
+    """The data set in a folder of four files, named as MNIST's, plain or with .gz at the end.
+
+    Raises DataError that names the file and says what was expected.
+    """
+    return Dataset(*_load_part(Path(folder), "train"), *_load_part(Path(folder), "t10k"))
+
+
+def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
+    images_path = _find(folder, f"{part}-images-idx3-ubyte")
+    labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
+    images = read_idx(images_path, axes=3)
+    labels = read_idx(labels_path, axes=1)
+    if images.shape[1:] != (SIDE, SIDE) or not len(images):
+        raise DataError(
+            f"{images_path}: got images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
+        )
+    if len(labels) != len(images):
+        raise DataError(
+            f"{labels_path}: got {len(labels)} labels for the {len(images)} images of "
+            f"{images_path.name}; one each is needed"
+        )
+    if labels.max() >= CLASSES:
+        raise DataError(f"{labels_path}: got label {labels.max()}; 0 to {CLASSES - 1} is needed")
+    return images, labels.astype(np.int64)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither is")
+
+
+def to_float(images: Array) -> Array:
+    """Images as networks take them: (N, 28, 28, 1) float32, from 0 to 1."""
+    return np.multiply(images, np.float32(1 / 255), dtype=np.float32)[..., None]
+
+
+def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Batches of (images as to_float makes them, labels) without end, shuffled anew in each round.
+
+    What is left at the end of a round and doesn't fill a batch is dropped; other images are left
+    the next time. The same seed gives the same batches.
+
+    Raises SettingError if there are fewer images than a batch has.
+    """
+    if not 1 <= size <= len(images):
+        raise SettingError(f"batch: got {size}; from 1 to the number of images, {len(images)}, is needed")
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(images))
+        for start in range(0, len(images) - size + 1, size):
+            chosen = order[start : start + size]
+            yield to_float(images[chosen]), labels[chosen]
