@@ -4,7 +4,7 @@
    TILE_ROWS x LANES sums is kept in registers, and each step along K adds
        TILE_ROWS numbers of x  times  one line of LANES numbers of y.
    To have those lines side by side in memory, whatever y's layout, a panel of y (DEPTH x LANES) is
-   copied first, short columns filled with zeros; it stays in the nearest cache while all rows of x
+   copied first; it stays in the nearest cache while all rows of x
    pass by. x is read where it lies: its transposition is a swap of two strides.
 
    build.py sets VECTOR_BYTES and TILE_ROWS to what each instruction set has registers for. */
@@ -23,54 +23,99 @@ enum {
     VECTOR = VECTOR_BYTES / sizeof(real), /* numbers in a register */
     VECTORS = 64 / VECTOR_BYTES,          /* registers in a line of the panel */
     LANES = VECTOR * VECTORS,
-    DEPTH = 256, /* lines in a panel: 16 KiB, half of a first-level cache */
+    MOST_ROWS = 12,
+    DEPTH = 1024, /* lines in a panel: 32 KiB */
     PARALLEL_FROM = 1 << 21, /* multiplications; below, waking a thread costs more than it saves */
 };
 
 typedef struct {
     const real *x, *y;
     real *out;
-    int64_t K, N;
-    int64_t x_row, x_column, y_row, y_column; /* strides */
+    int64_t x_row, x_column, y_row, y_column, out_row, out_column; /* strides */
+    int64_t M, K, N;
 } matmul_arguments;
 
 typedef struct {
     vector line[DEPTH][VECTORS];
 } y_panel;
 
-/* Lines k to k+K of y, columns n to n+columns, side by side; zeros up to LANES. */
-static void pack(y_panel *panel, const real *y, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
+/* K lines of y, side by side. Lanes beyond `columns` may hold anything: nobody stores their sums.
+   So a whole line is taken where y's memory, up to `end`, goes on that far. */
+static void pack(y_panel *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
-    for (int64_t k = 0; k < K; k++) {
+    for (int64_t k = 0; k < K; k++, y += y_row) {
+        if (y_column == 1 && end - y >= LANES) {
+            memcpy(panel->line[k], y, sizeof panel->line[k]);
+            continue;
+        }
         real line[LANES] = {0};
         for (int64_t c = 0; c < columns; c++)
-            line[c] = y[k * y_row + c * y_column];
+            line[c] = y[c * y_column];
         memcpy(panel->line[k], line, sizeof line);
     }
 }
 
-/* out[rows][columns] = or += x[rows][K] . panel[K][columns] */
-static ALWAYS_INLINE void tile(const int rows, const real *x, int64_t x_row, int64_t x_column, const y_panel *panel,
-                               int64_t K, real *out, int64_t out_row, int64_t columns, int add)
+/* One tile: where its rows of x and its results are, and how large it is. */
+typedef struct {
+    const real *x;
+    int64_t x_row, x_column;
+    const y_panel *panel;
+    int64_t K, columns;
+    real *out;
+    int64_t out_row, out_column;
+    int add; /* to what is in out already? */
+} tile_arguments;
+
+/* A line of sums goes to, or is added to, its place. Kept out of the tile: a loop of unknown length
+   in there would move the sums out of the registers. */
+static __attribute__((noinline)) void store(const real *line, real *out, int64_t out_column, int64_t columns, int add)
 {
-    vector sum[TILE_ROWS > 4 ? TILE_ROWS : 4][VECTORS] = {0};
-    for (int64_t k = 0; k < K; k++, x += x_column) {
+    if (!add && out_column == 1 && columns == LANES)
+        memcpy(out, line, sizeof(real[LANES]));
+    else if (!add)
+        for (int64_t c = 0; c < columns; c++)
+            out[c * out_column] = line[c];
+    else
+        for (int64_t c = 0; c < columns; c++)
+            out[c * out_column] += line[c];
+}
+
+/* out[rows][columns] = or += x[rows][K] . panel[K][columns] */
+static ALWAYS_INLINE void tile(const int rows, tile_arguments a)
+{
+    vector sum[MOST_ROWS][VECTORS] = {0};
+    for (int64_t k = 0; k < a.K; k++, a.x += a.x_column) {
         UNROLL
         for (int r = 0; r < rows; r++) {
             UNROLL
             for (int v = 0; v < VECTORS; v++)
-                sum[r][v] += x[r * x_row] * panel->line[k][v];
+                sum[r][v] += a.x[r * a.x_row] * a.panel->line[k][v];
         }
     }
     UNROLL
-    for (int r = 0; r < rows; r++, out += out_row) {
+    for (int r = 0; r < rows; r++) {
         real line[LANES];
         memcpy(line, sum[r], sizeof line);
-        if (add)
-            for (int64_t c = 0; c < columns; c++)
-                out[c] += line[c];
-        else
-            memcpy(out, line, columns * sizeof(real));
+        store(line, a.out + r * a.out_row, a.out_column, a.columns, a.add);
+    }
+}
+
+/* The number of rows must be known when the loops are compiled, for the sums to be registers. */
+static void tile_of(int64_t rows, tile_arguments a)
+{
+    switch (rows) {
+    case 1: tile(1, a); break;
+    case 2: tile(2, a); break;
+    case 3: tile(3, a); break;
+    case 4: tile(4, a); break;
+    case 5: tile(5, a); break;
+    case 6: tile(6, a); break;
+    case 7: tile(7, a); break;
+    case 8: tile(8, a); break;
+    case 9: tile(9, a); break;
+    case 10: tile(10, a); break;
+    case 11: tile(11, a); break;
+    case 12: tile(12, a); break;
     }
 }
 
@@ -82,31 +127,40 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
         const int64_t columns = a.N - n < LANES ? a.N - n : LANES;
         for (int64_t k = 0; k < a.K; k += DEPTH) {
             const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
-            pack(&panel, a.y + k * a.y_row + n * a.y_column, a.y_row, a.y_column, depth, columns);
-            const real *x = a.x + begin * a.x_row + k * a.x_column;
-            real *out = a.out + begin * a.N + n;
-            int64_t rows = end - begin;
-            for (; rows >= TILE_ROWS; rows -= TILE_ROWS, x += TILE_ROWS * a.x_row, out += TILE_ROWS * a.N)
-                tile(TILE_ROWS, x, a.x_row, a.x_column, &panel, depth, out, a.N, columns, k > 0);
-            for (; rows >= 4; rows -= 4, x += 4 * a.x_row, out += 4 * a.N)
-                tile(4, x, a.x_row, a.x_column, &panel, depth, out, a.N, columns, k > 0);
-            for (; rows > 0; rows--, x += a.x_row, out += a.N)
-                tile(1, x, a.x_row, a.x_column, &panel, depth, out, a.N, columns, k > 0);
+            const real *y = a.y + k * a.y_row + n * a.y_column;
+            pack(&panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
+            for (int64_t m = begin; m < end; m += TILE_ROWS)
+                tile_of(end - m < TILE_ROWS ? end - m : TILE_ROWS, (tile_arguments){
+                    .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
+                    .panel = &panel, .K = depth, .columns = columns,
+                    .out = a.out + m * a.out_row + n * a.out_column, .out_row = a.out_row, .out_column = a.out_column,
+                    .add = k > 0,
+                });
         }
     }
 }
 
 void tt_matmul(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
-    const matmul_arguments arguments = {
-        .x = x, .y = y, .out = out, .K = K, .N = N,
-        .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
-        .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
+    matmul_arguments a = {
+        .x = x, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
+        .y = y, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
+        .out = out, .out_row = N, .out_column = 1,
+        .M = M, .K = K, .N = N,
     };
+    /* x^T . y with few columns, such as the gradient of ten neurons' weights, would leave lanes
+       empty. Its transpose, y^T . x, has its lanes along the long side. */
+    if (transpose_x && N < LANES && N < M)
+        a = (matmul_arguments){
+            .x = y, .x_row = a.y_column, .x_column = a.y_row,
+            .y = x, .y_row = a.x_column, .y_column = a.x_row,
+            .out = out, .out_row = 1, .out_column = N,
+            .M = N, .K = K, .N = M,
+        };
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
     else if (M * K * N < PARALLEL_FROM)
-        matmul_rows(&arguments, 0, M);
+        matmul_rows(&a, 0, a.M);
     else
-        tt_parallel_rows(matmul_rows, &arguments, M, TILE_ROWS);
+        tt_parallel_rows(matmul_rows, &a, a.M, TILE_ROWS);
 }
