@@ -47,6 +47,7 @@ KERNEL_FILES = [
     "layout.c",
     "matmul.c",
     "softmax.c",
+    "images.c",
     "sgd.c",
 ]
 OTHER_FILES = ["threads.c", "simd.c"]

@@ -3,6 +3,7 @@
    `pairs` and `each` hold the loops, once; the functions of one line say what is computed. They
    are taken into the loop by the compiler (ALWAYS_INLINE), so every kernel is its own fast loop. */
 #include "kernels.h"
+#include "exp.h"
 #include "machine.h"
 #include "offset.h"
 #include <tgmath.h>
@@ -54,7 +55,7 @@ void tt_div(const real *x, const real *y, real *out, int64_t axes, const int64_t
 }
 
 static inline real negative(real x) { return -x; }
-static inline real exponential(real x) { return exp(x); }
+static inline real exponential(real x) { return EXP(x); }
 static inline real logarithm(real x) { return log(x); }
 
 /* Written so that a NaN, which is not below zero, stays. */
@@ -63,7 +64,7 @@ static inline real rectified(real x) { return x < 0 ? 0 : x; }
 /* 1 / (1 + e^-x), but never e of a positive number: that would overflow. */
 static inline real logistic(real x)
 {
-    const real e = exp(-fabs(x));
+    const real e = EXP(-fabs(x));
     return x < 0 ? e / (1 + e) : 1 / (1 + e);
 }
 

@@ -49,6 +49,9 @@ void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int6
 void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C);
 
+/* images (N, D), index (R), out (R, D) */
+void tt_load_images(const uint8_t *images, const int64_t *index, real *out, int64_t R, int64_t D);
+
 /* grad, param (n); lr is one number. Updates param in place. */
 void tt_sgd(const real *grad, const double *lr, real *param, int64_t n);
 

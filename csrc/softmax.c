@@ -3,6 +3,7 @@
    A row's largest score is subtracted before exp: the result is the same, and nothing overflows.
    A NaN or +inf in a row makes the whole row NaN, as the formula says. */
 #include "kernels.h"
+#include "exp.h"
 #include "machine.h"
 #include <tgmath.h>
 
@@ -14,12 +15,18 @@ static inline real largest(const real *x, int64_t C)
     return m;
 }
 
-/* sum over c of e^(x_c - m) */
+/* sum over c of e^(x_c - m): exp for a few at a time, where it is vectorised, then the sum */
 static inline real sum_exp(const real *x, real m, int64_t C)
 {
-    real total = 0;
-    for (int64_t c = 0; c < C; c++)
-        total += exp(x[c] - m);
+    enum { SOME = 64 };
+    real e[SOME], total = 0;
+    for (int64_t first = 0; first < C; first += SOME) {
+        const int64_t some = C - first < SOME ? C - first : SOME;
+        for (int64_t c = 0; c < some; c++)
+            e[c] = EXP(x[first + c] - m);
+        for (int64_t c = 0; c < some; c++)
+            total += e[c];
+    }
     return total;
 }
 
@@ -29,7 +36,9 @@ static void softmax_row(const real *x, real *out, int64_t C)
     const real m = largest(x, C);
     real total = 0;
     for (int64_t c = 0; c < C; c++)
-        total += out[c] = exp(x[c] - m);
+        out[c] = EXP(x[c] - m);
+    for (int64_t c = 0; c < C; c++)
+        total += out[c];
     for (int64_t c = 0; c < C; c++)
         out[c] /= total;
 }
@@ -70,7 +79,7 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
         for (int64_t c = 0; c < C; c++)
             total += grad[c];
         for (int64_t c = 0; c < C; c++)
-            out[c] = grad[c] - exp(log_probs[c]) * total;
+            out[c] = grad[c] - EXP(log_probs[c]) * total;
     }
 }
 

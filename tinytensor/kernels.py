@@ -192,7 +192,7 @@ def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
 
     @functools.wraps(stub)
     def kernel(*arguments: _Arguments.args, **numbers: _Arguments.kwargs) -> None:
-        current_backend().kernels[name](*arguments, **numbers)
+        (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments, **numbers)
 
     return kernel
 
@@ -341,6 +341,17 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 @door
 def one_hot(labels: Array, out: Array) -> None:
     """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
+
+
+# Data
+
+
+@door
+def load_images(images: Array, index: Array, out: Array) -> None:
+    """out_r = images[index_r] / 255, one batch from a data set.
+
+    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32
+    """
 
 
 # Optimisers: param is updated in place

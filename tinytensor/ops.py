@@ -12,6 +12,7 @@ beside a Tensor. Errors: DTypeError for other numbers, ShapeError for shapes tha
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def _operand(op: str, x: Operand, like: Operand = 0.0) -> Tensor:
 
 def _operands(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
     x, y = _operand(op, x, like=y), _operand(op, y, like=x)
-    if x.data.dtype != y.data.dtype:
+    if x.data.dtype is not y.data.dtype and x.dtype != y.dtype:
         raise DTypeError(
             f"{op}: got x of {x.dtype} and y of {y.dtype}; both alike are needed: "
             'Tensor(x, dtype="float32")'
@@ -47,9 +48,8 @@ def _operands(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _labels(op: str, labels: Operand, classes: int) -> Array:
+def _labels(op: str, array: Array, classes: int) -> Array:
     """Class labels as an int64 array, each from 0 to classes - 1."""
-    array = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
     if array.dtype.kind not in "iu" and array.size:
         raise DTypeError(f"{op}: got labels of {array.dtype}; integers are needed")
     array = np.ascontiguousarray(array, np.int64)
@@ -63,12 +63,13 @@ def _labels(op: str, labels: Operand, classes: int) -> Array:
 # Elementwise, broadcast -------------------------------------------------------------------------
 
 
+_broadcast_shapes = lru_cache(np.broadcast_shapes)
+
+
 def _broadcast(op: str, x: Tensor, y: Tensor) -> Array:
     """An array for the result of an op on x and y, which are repeated along axes of size 1."""
-    if x.data.shape == y.data.shape:
-        return np.empty_like(x.data)
     try:
-        return np.empty(np.broadcast_shapes(x.shape, y.shape), x.dtype)
+        return np.empty(_broadcast_shapes(x.data.shape, y.data.shape), x.data.dtype)
     except ValueError:
         raise ShapeError(
             f"{op}: got x of shape {x.shape} and y of shape {y.shape}; seen from the right, sizes "
@@ -275,7 +276,7 @@ def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Tensor:
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     try:
-        return np.broadcast_shapes(shape, larger) == larger
+        return _broadcast_shapes(shape, larger) == larger
     except ValueError:
         return False
 
@@ -362,8 +363,8 @@ def matmul(
     x, y = _operands("matmul", x, y)
     if x.ndim != 2 or y.ndim != 2:
         raise ShapeError(f"matmul: got shapes {x.shape} and {y.shape}; two matrices are needed")
-    M, x_inner = x.shape[::-1] if transpose_x else x.shape
-    y_inner, N = y.shape[::-1] if transpose_y else y.shape
+    M, x_inner = reversed(x.shape) if transpose_x else x.shape
+    y_inner, N = reversed(y.shape) if transpose_y else y.shape
     if x_inner != y_inner:
         raise ShapeError(
             f"matmul: got x of shape {x.shape} and y of shape {y.shape}; the inner sizes, "
@@ -475,18 +476,19 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
     if logits.ndim != 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
     R, C = logits.shape
-    if np.shape(labels) == (R, C):
+    given = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    if given.shape == (R, C):
         if not isinstance(labels, Tensor) or labels.dtype not in FLOATS:
-            labels = from_numpy(np.ascontiguousarray(labels, logits.dtype))
+            labels = from_numpy(np.ascontiguousarray(given, logits.dtype))
         return -sum(labels * log_softmax(logits)) / R
-    if np.shape(labels) != (R,):
+    if given.shape != (R,):
         raise ShapeError(
-            f"cross_entropy: got labels of shape {np.shape(labels)} for logits of shape {(R, C)}; "
+            f"cross_entropy: got labels of shape {given.shape} for logits of shape {(R, C)}; "
             f"({R},) class numbers or {(R, C)} probabilities are needed"
         )
-    right = from_numpy(_labels("cross_entropy", labels, C))
+    right = _labels("cross_entropy", given, C)
     out = np.empty((), logits.dtype)
-    kernels.cross_entropy(logits.data, right.data, out)
+    kernels.cross_entropy(logits.data, right, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (cross_entropy_backward(grad, logits, right),)
@@ -494,26 +496,22 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
     return record("cross_entropy", out, (logits,), backward)
 
 
-def cross_entropy_backward(grad: Operand, logits: Operand, labels: Operand) -> Tensor:
-    """(softmax(logits) - one_hot(labels)) * grad / R.  grad (), logits (R, C), labels (R) integers.
+def cross_entropy_backward(grad: Operand, logits: Operand, labels: Array) -> Tensor:
+    """(softmax(logits) - one_hot(labels)) * grad / R.
+
+    grad (), logits (R, C), labels (R) int64, as cross_entropy has checked them.
 
     With its gradient g: dgrad = sum of g * (softmax(logits) - one_hot(labels)) / R, dlogits =
     softmax_backward(g, softmax(logits)) * grad / R.
     """
     grad, logits = _operands("cross_entropy_backward", grad, logits)
-    if grad.shape != () or logits.ndim != 2 or np.shape(labels) != logits.shape[:1]:
-        raise ShapeError(
-            f"cross_entropy_backward: got grad {grad.shape}, logits {logits.shape} and labels "
-            f"{np.shape(labels)}; (), (R, C) and (R,) are needed"
-        )
     R, C = logits.shape
-    right = _labels("cross_entropy_backward", labels, C)
     out = np.empty_like(logits.data)
-    kernels.cross_entropy_backward(grad.data, logits.data, right, out)
+    kernels.cross_entropy_backward(grad.data, logits.data, labels, out)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         probs = softmax(logits)
-        error = probs - one_hot(right, C, probs.dtype)
+        error = probs - one_hot(labels, C, probs.dtype)
         return sum(upstream * error) / R, softmax_backward(upstream, probs) * (grad / R)
 
     return record("cross_entropy_backward", out, (grad, logits), backward)
@@ -524,7 +522,8 @@ def one_hot(labels: Operand, classes: int, dtype: np.dtype | str = "float32") ->
 
     Raises LabelError for a label outside 0 ... classes - 1.
     """
-    array = _labels("one_hot", labels, classes)
-    out = np.empty((*np.shape(labels), classes), dtype)
-    kernels.one_hot(array.reshape(-1), out.reshape(-1, classes))
+    array = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    array = _labels("one_hot", array, classes)
+    out = np.empty((*array.shape, classes), dtype)
+    kernels.one_hot(array.reshape(-1), _rows(out))
     return from_numpy(out)

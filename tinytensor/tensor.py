@@ -9,7 +9,7 @@ in `.grad`.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Union
@@ -51,7 +51,7 @@ class Node:
     def __init__(
         self,
         name: str,
-        parents: tuple[Union["Node", "Tensor", None], ...],
+        parents: Sequence[Union["Node", "Tensor", None]],
         backward: Callable[["Tensor"], tuple["Tensor | None", ...]],
     ) -> None:
         self.name = name
@@ -384,12 +384,12 @@ def record(
 
     backward: from the gradient of `out` to one gradient for each operand (None where none is needed).
     """
-    if not _recording.get() or not any(operand.requires_grad for operand in operands):
-        return from_numpy(out)
-    parents = tuple(
-        (operand.node or operand) if operand.requires_grad else None for operand in operands
-    )
-    return from_numpy(out, Node(name, parents, backward))
+    if _recording.get():
+        for operand in operands:
+            if operand.requires_grad:
+                parents = [(x.node or x) if x.requires_grad else None for x in operands]
+                return from_numpy(out, Node(name, parents, backward))
+    return from_numpy(out)
 
 
 from tinytensor import ops  # noqa: E402 - ops.py needs Tensor, and Tensor's operators need ops

@@ -5,7 +5,7 @@ variant for that precision and this CPU. cffi's from_buffer refuses arrays that 
 and C never sees a wrong pointer. The GIL is free while C computes.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,33 +33,34 @@ SIMD = ffi.string(lib.tt_simd()).decode()
 def _variant(suffix: str, real: str) -> SimpleNamespace:
     """The kernels of one precision, without prefix and suffix, and its array-to-pointer function."""
     kernels = {name: getattr(lib, f"tt_{name}_{suffix}") for name in KERNELS}
-    pointer_type = ffi.typeof(f"{real}[]")
-    return SimpleNamespace(**kernels, pointer=lambda array: ffi.from_buffer(pointer_type, array))
+    pointer = partial(ffi.from_buffer, ffi.typeof(f"{real}[]"))
+    return SimpleNamespace(**kernels, pointer=pointer)
 
 
-_VARIANTS = {
-    np.dtype(np.float32): _variant(f"float32_{SIMD}", "float"),
-    np.dtype(np.float64): _variant("float64_baseline", "double"),
-}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_SINGLE = _variant(f"float32_{SIMD}", "float")
+_DOUBLE = _variant("float64_baseline", "double")
+_BYTES = ffi.typeof("uint8_t[]")
 _INT64 = ffi.typeof("int64_t[]")
-_DOUBLE = ffi.typeof("double[]")
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
     """The variant for these arrays, which must all be float32 or all float64."""
     dtype = arrays[0].dtype
     for array in arrays:
-        if array.dtype != dtype:
+        if array.dtype is not dtype and array.dtype != dtype:
             raise DTypeError(f"c backend: arrays of one kind are needed, got {dtype} and {array.dtype}")
-    if dtype not in _VARIANTS:
-        raise DTypeError(f"c backend: float32 or float64 is needed, got {dtype}")
-    return _VARIANTS[dtype]
+    if dtype == _FLOAT32:
+        return _SINGLE
+    if dtype == _FLOAT64:
+        return _DOUBLE
+    raise DTypeError(f"c backend: float32 or float64 is needed, got {dtype}")
 
 
-def _labels(labels: Array) -> Any:
-    if labels.dtype != np.int64:
-        raise DTypeError(f"c backend: int64 is needed, got {labels.dtype}")
-    return ffi.from_buffer(_INT64, labels)
+def _int64(array: Array) -> Any:
+    if array.dtype != np.int64:
+        raise DTypeError(f"c backend: int64 is needed, got {array.dtype}")
+    return ffi.from_buffer(_INT64, array)
 
 
 @lru_cache(maxsize=4096)
@@ -70,34 +71,30 @@ def _sizes(sizes: Sizes) -> Any:
 # Broadcasting
 
 
-def _pairs(name: str, x: Array, y: Array, out: Array) -> None:
-    c = _for(x, y, out)
-    shape, x_strides, y_strides = broadcast(x.shape, y.shape, out.shape)
-    getattr(c, name)(
-        c.pointer(x),
-        c.pointer(y),
-        c.pointer(out),
-        len(shape),
-        _sizes(shape),
-        _sizes(x_strides),
-        _sizes(y_strides),
-    )
+@lru_cache(maxsize=1024)
+def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
+    sizes = broadcast(x_shape, y_shape, shape)
+    return len(sizes[0]), *map(_sizes, sizes)
 
 
 def add(x: Array, y: Array, out: Array) -> None:
-    _pairs("add", x, y, out)
+    c = _for(x, y, out)
+    c.add(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def sub(x: Array, y: Array, out: Array) -> None:
-    _pairs("sub", x, y, out)
+    c = _for(x, y, out)
+    c.sub(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def mul(x: Array, y: Array, out: Array) -> None:
-    _pairs("mul", x, y, out)
+    c = _for(x, y, out)
+    c.mul(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def div(x: Array, y: Array, out: Array) -> None:
-    _pairs("div", x, y, out)
+    c = _for(x, y, out)
+    c.div(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 # Element by element
@@ -136,19 +133,16 @@ def sigmoid(x: Array, out: Array) -> None:
 # Reductions and layout
 
 
+@lru_cache(maxsize=1024)
+def _reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Any, ...]:
+    kept, kept_strides, reduced, reduced_strides = reduction(x_shape, out_shape)
+    kept_sizes = len(kept), _sizes(kept), _sizes(kept_strides)
+    return *kept_sizes, len(reduced), _sizes(reduced), _sizes(reduced_strides)
+
+
 def sum(x: Array, out: Array) -> None:
     c = _for(x, out)
-    kept, kept_strides, reduced, reduced_strides = reduction(x.shape, out.shape)
-    c.sum(
-        c.pointer(x),
-        c.pointer(out),
-        len(kept),
-        _sizes(kept),
-        _sizes(kept_strides),
-        len(reduced),
-        _sizes(reduced),
-        _sizes(reduced_strides),
-    )
+    c.sum(c.pointer(x), c.pointer(out), *_reduction(x.shape, out.shape))
 
 
 def broadcast_to(x: Array, out: Array) -> None:
@@ -159,7 +153,7 @@ def broadcast_to(x: Array, out: Array) -> None:
 
 def argmax(x: Array, out: Array) -> None:
     c = _for(x)
-    c.argmax(c.pointer(x), _labels(out), *x.shape)
+    c.argmax(c.pointer(x), _int64(out), *x.shape)
 
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
@@ -204,19 +198,30 @@ def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
 
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     c = _for(logits, out)
-    c.cross_entropy(c.pointer(logits), _labels(labels), c.pointer(out), *logits.shape)
+    c.cross_entropy(c.pointer(logits), _int64(labels), c.pointer(out), *logits.shape)
 
 
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
     c = _for(grad, logits, out)
     c.cross_entropy_backward(
-        c.pointer(grad), c.pointer(logits), _labels(labels), c.pointer(out), *logits.shape
+        c.pointer(grad), c.pointer(logits), _int64(labels), c.pointer(out), *logits.shape
     )
 
 
 def one_hot(labels: Array, out: Array) -> None:
     c = _for(out)
-    c.one_hot(_labels(labels), c.pointer(out), *out.shape)
+    c.one_hot(_int64(labels), c.pointer(out), *out.shape)
+
+
+# Data
+
+
+def load_images(images: Array, index: Array, out: Array) -> None:
+    if images.dtype != np.uint8:
+        raise DTypeError(f"c backend: images of uint8 are needed, got {images.dtype}")
+    c = _for(out)
+    R = len(index)
+    c.load_images(ffi.from_buffer(_BYTES, images), _int64(index), c.pointer(out), R, out.size // max(R, 1))
 
 
 # Optimisers
@@ -224,7 +229,7 @@ def one_hot(labels: Array, out: Array) -> None:
 
 def sgd(grad: Array, lr: Array, param: Array) -> None:
     c = _for(grad, param)
-    c.sgd(c.pointer(grad), ffi.from_buffer(_DOUBLE, lr), c.pointer(param), param.size)
+    c.sgd(c.pointer(grad), _DOUBLE.pointer(lr), c.pointer(param), param.size)
 
 
 # Not kernels: what every backend tells and takes

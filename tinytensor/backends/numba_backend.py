@@ -371,6 +371,21 @@ def one_hot(labels: Array, out: Array) -> None:
             out[r, c] = c == labels[r]
 
 
+# Data
+
+
+def load_images(images: Array, index: Array, out: Array) -> None:
+    _load_images(images.reshape(len(images), -1), index, out.reshape(len(index), -1))
+
+
+@jit
+def _load_images(images, index, out):  # type: ignore[no-untyped-def]
+    for r in range(len(index)):
+        image = images[index[r]]
+        for d in range(len(image)):
+            out[r, d] = image[d] * np.float32(1 / 255)
+
+
 # Optimisers
 
 

@@ -133,6 +133,13 @@ def one_hot(labels: Array, out: Array) -> None:
     np.equal(labels[:, None], np.arange(out.shape[1]), out, casting="unsafe")
 
 
+# Data
+
+
+def load_images(images: Array, index: Array, out: Array) -> None:
+    np.multiply(images[index], np.float32(1 / 255), out)
+
+
 # Optimisers
 
 

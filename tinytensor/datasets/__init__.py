@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinytensor import kernels
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, SettingError
 from tinytensor.kernels import Array
@@ -65,9 +66,15 @@ def _find(folder: Path, name: str) -> Path:
     raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither is")
 
 
-def to_float(images: Array) -> Array:
-    """Images as networks take them: (N, 28, 28, 1) float32, from 0 to 1."""
-    return np.multiply(images, np.float32(1 / 255), dtype=np.float32)[..., None]
+def to_float(images: Array, chosen: Array | None = None) -> Array:
+    """Images as networks take them: (N, 28, 28, 1) float32, from 0 to 1.
+
+    chosen: the numbers of those that are wanted; all if left out.
+    """
+    chosen = np.arange(len(images)) if chosen is None else chosen
+    out = np.empty((len(chosen), *images.shape[1:], 1), np.float32)
+    kernels.load_images(images, chosen, out)
+    return out
 
 
 def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -85,4 +92,4 @@ def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tupl
         order = rng.permutation(len(images))
         for start in range(0, len(images) - size + 1, size):
             chosen = order[start : start + size]
-            yield to_float(images[chosen]), labels[chosen]
+            yield to_float(images, chosen), labels[chosen]
