@@ -209,8 +209,8 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
     _Alignas(64) real columns[LANES][APART];
     for (int64_t k = 0; k < a.K; k += DEPTH) {
         const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
-        for (int64_t n = 0; n < a.N; n++)
-            for (int64_t i = 0; i < depth; i++)
+        for (int64_t i = 0; i < depth; i++)
+            for (int64_t n = 0; n < a.N; n++)
                 columns[n][i] = a.y[(k + i) * a.y_row + n * a.y_column];
         for (int64_t m = begin, rows; m < end; m += rows) {
             const real *x = a.x + m * a.x_row + k;

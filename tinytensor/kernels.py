@@ -190,11 +190,12 @@ def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     name = stub.__name__
     KERNELS.append(name)
 
+    # No keywords: a call by position costs less, and is what a recorded program holds.
     @functools.wraps(stub)
-    def kernel(*arguments: _Arguments.args, **numbers: _Arguments.kwargs) -> None:
-        (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments, **numbers)
+    def kernel(*arguments: Any) -> None:
+        (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
 
-    return kernel
+    return kernel  # type: ignore[return-value]
 
 
 # Broadcasting: x and y have any shapes that broadcast to out's

@@ -81,7 +81,7 @@ def _unbroadcast(grad: Tensor, x: Tensor) -> Tensor | None:
     """The gradient of an operand that was repeated: what arrives at its copies is summed."""
     if not x.requires_grad:
         return None
-    return grad if grad.shape == x.shape else sum_to(grad, x.shape)
+    return grad if grad.data.shape == x.data.shape else sum_to(grad, x.data.shape)
 
 
 def add(x: Operand, y: Operand) -> Tensor:
@@ -361,10 +361,10 @@ def matmul(
     The flags only say how to read the memory: nothing is moved.
     """
     x, y = _operands("matmul", x, y)
-    if x.ndim != 2 or y.ndim != 2:
+    if x.data.ndim != 2 or y.data.ndim != 2:
         raise ShapeError(f"matmul: got shapes {x.shape} and {y.shape}; two matrices are needed")
-    M, x_inner = reversed(x.shape) if transpose_x else x.shape
-    y_inner, N = reversed(y.shape) if transpose_y else y.shape
+    M, x_inner = x.data.T.shape if transpose_x else x.data.shape
+    y_inner, N = y.data.T.shape if transpose_y else y.data.shape
     if x_inner != y_inner:
         raise ShapeError(
             f"matmul: got x of shape {x.shape} and y of shape {y.shape}; the inner sizes, "

@@ -9,10 +9,10 @@ in `.grad`.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -39,25 +39,21 @@ def no_grad() -> Iterator[None]:
 class Node:
     """How a tensor was computed: one op in the history that backward walks through.
 
-    `parents` are where the op's operands came from: the Node that computed it, the leaf Tensor
-    itself, or None if it needs no gradient. `backward` takes the gradient of the op's result and
-    returns one gradient, or None, for each parent. It may hold operands but never the op's own
-    result: without cycles, memory is free as soon as the last name for it is gone.
+    `backward` takes the gradient of the op's result and returns one gradient for each operand, or
+    None where none is needed. It may hold operands but never the op's own result: without cycles,
+    memory is free as soon as the last name for it is gone.
     """
 
-    __slots__ = ("backward", "name", "number", "parents")
-    _numbers = itertools.count()
+    __slots__ = ("backward", "name", "number", "operands")
 
-    def __init__(
-        self,
-        name: str,
-        parents: Sequence[Union["Node", "Tensor", None]],
-        backward: Callable[["Tensor"], tuple["Tensor | None", ...]],
-    ) -> None:
+    def __init__(self, name: str, operands: tuple["Tensor", ...], backward: "Backward") -> None:
         self.name = name
-        self.number = next(Node._numbers)  # a result is always newer than what it came from
-        self.parents = parents
-        self.backward: Callable[[Tensor], tuple[Tensor | None, ...]] | None = backward
+        self.number = next(_numbers)
+        self.operands = operands
+        self.backward: Backward | None = backward
+
+
+_numbers = itertools.count()  # of nodes: a result is always newer than what it came from
 
 
 class Tensor:
@@ -183,7 +179,7 @@ class Tensor:
                 "requires_grad=True, or it was computed under no_grad()"
             )
         with no_grad():
-            _walk_back(self.node or self, _first_grad(self, grad))
+            _walk_back(self, _first_grad(self, grad))
 
     # Operators: an op each (see ops.py)
 
@@ -273,19 +269,23 @@ class Tensor:
 
 
 Operand = Tensor | ArrayLike
+Backward = Callable[[Tensor], tuple[Tensor | None, ...]]
 Axis = int | tuple[int, ...] | None
 
 
-def from_numpy(array: Array, node: Node | None = None) -> Tensor:
+def from_numpy(array: Array) -> Tensor:
     """A Tensor on the memory of a C-contiguous array: no copy, and writes are seen by both.
-
-    node: how it was computed; ops give it, users don't.
 
     Raises DTypeError for a kind of number that isn't supported, ShapeError for an array that isn't
     in C order (np.ascontiguousarray makes a copy that is).
     """
     if array.dtype not in DTYPES or not array.flags.c_contiguous:
         _check_shareable(array)
+    return _tensor(array, None)
+
+
+def _tensor(array: Array, node: Node | None) -> Tensor:
+    """A Tensor on an array that is known to be fit for it."""
     tensor = Tensor.__new__(Tensor)
     tensor.data = array
     tensor.grad = None
@@ -339,47 +339,44 @@ def _first_grad(tensor: Tensor, grad: Tensor | None) -> Tensor:
                 f"backward: got a tensor of shape {tensor.shape}; a single number has a gradient: "
                 "call .sum() or .mean() first, or give backward(grad) one of that shape"
             )
-        return from_numpy(np.ones(tensor.shape, tensor.dtype))
+        one = np.empty_like(tensor.data)
+        one.fill(1)
+        return from_numpy(one)
     if grad.shape != tensor.shape:
         raise ShapeError(f"backward: got grad of shape {grad.shape}; {tensor.shape} is needed")
     return grad
 
 
-def _walk_back(start: Node | Tensor, grad: Tensor) -> None:
+def _walk_back(result: Tensor, first_grad: Tensor) -> None:
     """Visit the nodes from the newest to the oldest, so that each has its whole gradient by then."""
     grads: dict[Node, Tensor] = {}
     queue: list[tuple[int, Node]] = []
-
-    def arrive(place: Node | Tensor, grad: Tensor) -> None:
-        if isinstance(place, Tensor):
-            place.grad = grad if place.grad is None else ops.add(place.grad, grad)
-        elif place in grads:
-            grads[place] = ops.add(grads[place], grad)
-        else:
-            grads[place] = grad
-            heapq.heappush(queue, (-place.number, place))
-
-    arrive(start, grad)
-    while queue:
+    arrived: list[tuple[Tensor, Tensor | None]] = [(result, first_grad)]
+    while True:
+        for tensor, grad in arrived:
+            node = tensor.node
+            if grad is None or not tensor.requires_grad:
+                continue
+            if node is None:
+                tensor.grad = grad if tensor.grad is None else ops.add(tensor.grad, grad)
+            elif node in grads:
+                grads[node] = ops.add(grads[node], grad)
+            else:
+                grads[node] = grad
+                heapq.heappush(queue, (-node.number, node))
+        if not queue:
+            return
         _, node = heapq.heappop(queue)
         if node.backward is None:
             raise GradientError(
                 f"backward: the history of {node.name} was freed by an earlier backward(); "
                 "compute the result again before going back a second time"
             )
-        parent_grads = node.backward(grads.pop(node))
-        for parent, parent_grad in zip(node.parents, parent_grads, strict=True):
-            if parent is not None and parent_grad is not None:
-                arrive(parent, parent_grad)
-        node.backward, node.parents = None, ()
+        arrived = list(zip(node.operands, node.backward(grads.pop(node)), strict=True))
+        node.backward, node.operands = None, ()
 
 
-def record(
-    name: str,
-    out: Array,
-    operands: tuple[Tensor, ...],
-    backward: Callable[[Tensor], tuple[Tensor | None, ...]],
-) -> Tensor:
+def record(name: str, out: Array, operands: tuple[Tensor, ...], backward: Backward) -> Tensor:
     """An op's result as a Tensor, with a Node if an operand requires a gradient.
 
     backward: from the gradient of `out` to one gradient for each operand (None where none is needed).
@@ -387,9 +384,8 @@ def record(
     if _recording.get():
         for operand in operands:
             if operand.requires_grad:
-                parents = [(x.node or x) if x.requires_grad else None for x in operands]
-                return from_numpy(out, Node(name, parents, backward))
-    return from_numpy(out)
+                return _tensor(out, Node(name, operands, backward))
+    return _tensor(out, None)
 
 
 from tinytensor import ops  # noqa: E402 - ops.py needs Tensor, and Tensor's operators need ops

@@ -5,7 +5,7 @@ variant for that precision and this CPU. cffi's from_buffer refuses arrays that 
 and C never sees a wrong pointer. The GIL is free while C computes.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +27,15 @@ except ImportError as error:
         "folder: pip install --force-reinstall --no-deps ."
     ) from None
 
+from_buffer = ffi.from_buffer  # (type, array) -> pointer
+
 SIMD = ffi.string(lib.tt_simd()).decode()
 
 
 def _variant(suffix: str, real: str) -> SimpleNamespace:
-    """The kernels of one precision, without prefix and suffix, and its array-to-pointer function."""
+    """The kernels of one precision, without prefix and suffix, and the type of its numbers."""
     kernels = {name: getattr(lib, f"tt_{name}_{suffix}") for name in KERNELS}
-    pointer = partial(ffi.from_buffer, ffi.typeof(f"{real}[]"))
-    return SimpleNamespace(**kernels, pointer=pointer)
+    return SimpleNamespace(**kernels, real=ffi.typeof(f"{real}[]"))
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -60,7 +61,7 @@ def _for(*arrays: Array) -> SimpleNamespace:
 def _int64(array: Array) -> Any:
     if array.dtype != np.int64:
         raise DTypeError(f"c backend: int64 is needed, got {array.dtype}")
-    return ffi.from_buffer(_INT64, array)
+    return from_buffer(_INT64, array)
 
 
 @lru_cache(maxsize=4096)
@@ -79,22 +80,22 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
 
 def add(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.add(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
+    c.add(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def sub(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.sub(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
+    c.sub(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def mul(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.mul(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
+    c.mul(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def div(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.div(c.pointer(x), c.pointer(y), c.pointer(out), *_broadcast(x.shape, y.shape, out.shape))
+    c.div(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 # Element by element
@@ -102,32 +103,32 @@ def div(x: Array, y: Array, out: Array) -> None:
 
 def neg(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.neg(c.pointer(x), c.pointer(out), out.size)
+    c.neg(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 def exp(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.exp(c.pointer(x), c.pointer(out), out.size)
+    c.exp(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 def log(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.log(c.pointer(x), c.pointer(out), out.size)
+    c.log(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 def relu(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.relu(c.pointer(x), c.pointer(out), out.size)
+    c.relu(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
     c = _for(grad, x, out)
-    c.relu_backward(c.pointer(grad), c.pointer(x), c.pointer(out), out.size)
+    c.relu_backward(from_buffer(c.real, grad), from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 def sigmoid(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.sigmoid(c.pointer(x), c.pointer(out), out.size)
+    c.sigmoid(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
 
 
 # Reductions and layout
@@ -142,24 +143,24 @@ def _reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Any, ...]:
 
 def sum(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.sum(c.pointer(x), c.pointer(out), *_reduction(x.shape, out.shape))
+    c.sum(from_buffer(c.real, x), from_buffer(c.real, out), *_reduction(x.shape, out.shape))
 
 
 def broadcast_to(x: Array, out: Array) -> None:
     c = _for(x, out)
     shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
-    c.broadcast_to(c.pointer(x), c.pointer(out), len(shape), _sizes(shape), _sizes(strides))
+    c.broadcast_to(from_buffer(c.real, x), from_buffer(c.real, out), len(shape), _sizes(shape), _sizes(strides))
 
 
 def argmax(x: Array, out: Array) -> None:
     c = _for(x)
-    c.argmax(c.pointer(x), _int64(out), *x.shape)
+    c.argmax(from_buffer(c.real, x), _int64(out), *x.shape)
 
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     c = _for(x, out)
     shape, strides = permutation(x.shape, axes)
-    c.transpose(c.pointer(x), c.pointer(out), len(shape), _sizes(shape), _sizes(strides))
+    c.transpose(from_buffer(c.real, x), from_buffer(c.real, out), len(shape), _sizes(shape), _sizes(strides))
 
 
 
@@ -170,7 +171,7 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     c = _for(x, y, out)
     M, N = out.shape
     K = x.shape[0] if transpose_x else x.shape[1]
-    c.matmul(c.pointer(x), c.pointer(y), c.pointer(out), M, K, N, transpose_x, transpose_y)
+    c.matmul(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), M, K, N, transpose_x, transpose_y)
 
 
 # Classification
@@ -178,39 +179,39 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
 
 def softmax(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.softmax(c.pointer(x), c.pointer(out), *x.shape)
+    c.softmax(from_buffer(c.real, x), from_buffer(c.real, out), *x.shape)
 
 
 def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
     c = _for(grad, probs, out)
-    c.softmax_backward(c.pointer(grad), c.pointer(probs), c.pointer(out), *out.shape)
+    c.softmax_backward(from_buffer(c.real, grad), from_buffer(c.real, probs), from_buffer(c.real, out), *out.shape)
 
 
 def log_softmax(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.log_softmax(c.pointer(x), c.pointer(out), *x.shape)
+    c.log_softmax(from_buffer(c.real, x), from_buffer(c.real, out), *x.shape)
 
 
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
     c = _for(grad, log_probs, out)
-    c.log_softmax_backward(c.pointer(grad), c.pointer(log_probs), c.pointer(out), *out.shape)
+    c.log_softmax_backward(from_buffer(c.real, grad), from_buffer(c.real, log_probs), from_buffer(c.real, out), *out.shape)
 
 
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     c = _for(logits, out)
-    c.cross_entropy(c.pointer(logits), _int64(labels), c.pointer(out), *logits.shape)
+    c.cross_entropy(from_buffer(c.real, logits), _int64(labels), from_buffer(c.real, out), *logits.shape)
 
 
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
     c = _for(grad, logits, out)
     c.cross_entropy_backward(
-        c.pointer(grad), c.pointer(logits), _int64(labels), c.pointer(out), *logits.shape
+        from_buffer(c.real, grad), from_buffer(c.real, logits), _int64(labels), from_buffer(c.real, out), *logits.shape
     )
 
 
 def one_hot(labels: Array, out: Array) -> None:
     c = _for(out)
-    c.one_hot(_int64(labels), c.pointer(out), *out.shape)
+    c.one_hot(_int64(labels), from_buffer(c.real, out), *out.shape)
 
 
 # Data
@@ -221,7 +222,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
         raise DTypeError(f"c backend: images of uint8 are needed, got {images.dtype}")
     c = _for(out)
     R = len(index)
-    c.load_images(ffi.from_buffer(_BYTES, images), _int64(index), c.pointer(out), R, out.size // max(R, 1))
+    c.load_images(from_buffer(_BYTES, images), _int64(index), from_buffer(c.real, out), R, out.size // max(R, 1))
 
 
 # Optimisers
@@ -229,7 +230,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 
 def sgd(grad: Array, lr: Array, param: Array) -> None:
     c = _for(grad, param)
-    c.sgd(c.pointer(grad), _DOUBLE.pointer(lr), c.pointer(param), param.size)
+    c.sgd(from_buffer(c.real, grad), from_buffer(_DOUBLE.real, lr), from_buffer(c.real, param), param.size)
 
 
 # Not kernels: what every backend tells and takes
