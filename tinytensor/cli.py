@@ -1,0 +1,285 @@
+"""The command line: `tinytensor train LESSON` and `tinytensor info`. Arguments in, text out."""
+
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinytensor import datasets, kernels, lessons
+from tinytensor.errors import SettingError, TinytensorError
+from tinytensor.train import StepReport, train
+
+BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what the user can mend is one line on standard error, and exit code 2."""
+    try:
+        program.main(arguments, prog_name="tinytensor", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except TinytensorError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("tinytensor: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"tinytensor: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tinytensor-engine", message="tinytensor %(version)s")
+def program() -> None:
+    """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
+
+
+# train ------------------------------------------------------------------------------------------
+
+
+@program.command("train")
+@click.argument("lesson")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKEND_CHOICES),
+    envvar="TINYTENSOR_BACKEND",
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes the first that works here.",
+)
+@click.option("--steps", type=click.IntRange(min=0), help="Batches to train on [the lesson's own].")
+@click.option("--batch", type=click.IntRange(min=1), help="Images in a batch [the lesson's own].")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    envvar="TINYTENSOR_NUM_THREADS",
+    help="The most threads to use [one for each core].",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="TINYTENSOR_DATA_DIR",
+    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write the results there; - for standard output.")
+def train_command(
+    lesson: str,
+    backend: str,
+    steps: int | None,
+    batch: int | None,
+    seed: int,
+    threads: int | None,
+    data: Path | None,
+    json_file: str | None,
+) -> None:
+    """Train the network of LESSON, a name or a number: softmax, 1.0.
+
+    Ends with the accuracy on the test images and where the time went.
+    """
+    found = lessons.find(lesson)
+    _check_writable(json_file)
+    if threads is not None:
+        kernels.set_num_threads(threads)
+    start = time.perf_counter()
+    kernels.set_backend(backend)
+    # The processor time until here is Python's and NumPy's start; then comes the backend's import.
+    import_seconds = _CPU_SECONDS_AT_IMPORT + time.perf_counter() - start
+    used = kernels.current_backend()
+
+    start = time.perf_counter()
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_seconds = time.perf_counter() - start
+
+    steps = found.steps if steps is None else steps
+    batch = found.batch if batch is None else batch
+    click.echo(
+        f"lesson {found.number} {found.name}: {found.title}; {steps:,} steps of {batch} images "
+        f"on {used.name}, {_plural(used.num_threads, 'thread')}",
+        err=True,
+    )
+    if threads is not None and used.num_threads != threads:
+        click.echo(f"({used.name} computes on {_plural(used.num_threads, 'thread')})", err=True)
+
+    reports: list[StepReport] = []
+    interrupted = False
+    with _progress(steps) as show:
+        try:
+            for report in train(found, data_set, steps=steps, batch=batch, seed=seed):
+                reports.append(report)
+                show(report)
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            interrupted = True
+
+    last = reports[-1]
+    result = {
+        "lesson": found.name,
+        "backend": used.name,
+        "threads": used.num_threads,
+        "seed": seed,
+        "steps": last.step,
+        "batch": batch,
+        "test_accuracy": last.test_accuracy,
+        "test_loss": last.test_loss,
+        "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
+        "history": [
+            {
+                "step": report.step,
+                "train_accuracy": report.train_accuracy,
+                "train_loss": report.train_loss,
+                "test_accuracy": report.test_accuracy,
+                "test_loss": report.test_loss,
+            }
+            for report in reports
+        ],
+    }
+    click.echo(_summary(result), err=json_file == "-")
+    _write_json(json_file, result)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+_CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _summary(result: dict[str, Any]) -> str:
+    seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
+    times = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    return "\n".join(
+        (
+            f"test accuracy  {result['test_accuracy']:.4f} after {result['steps']:,} steps",
+            f"test loss      {result['test_loss']:.4f}",
+            f"seconds        {times}",
+            f"backend        {result['backend']}, {_plural(result['threads'], 'thread')}",
+        )
+    )
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Any]:
+    """What shows a report: a bar on a terminal, else a plain line now and then."""
+    if not sys.stderr.isatty():
+        tenths = 0
+
+        def show_line(report: StepReport) -> None:
+            nonlocal tenths
+            if report.step * 10 >= tenths * max(steps, 1) or report.step == steps:
+                tenths = report.step * 10 // max(steps, 1) + 1
+                click.echo(f"step {report.step:>{len(str(steps))}}/{steps}  {_figures(report)}", err=True)
+
+        yield show_line
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=steps)
+
+        def show_bar(report: StepReport) -> None:
+            bar.update(task, completed=report.step, description=_figures(report))
+
+        yield show_bar
+
+
+def _figures(report: StepReport) -> str:
+    loss = "" if report.train_loss is None else f"train loss {report.train_loss:.4f}  "
+    return f"{loss}test accuracy {report.test_accuracy:.4f}"
+
+
+def _check_writable(json_file: str | None) -> None:
+    """Say that a result can't be written before the work is done, not after."""
+    if json_file in (None, "-"):
+        return
+    path = Path(str(json_file))
+    if path.is_dir():
+        raise SettingError(f"--json: {path} is a folder; a file is needed")
+    if not path.parent.is_dir():
+        raise SettingError(f"--json: there is no folder {path.parent}; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SettingError(f"--json: {path} can't be written to; choose another file")
+
+
+def _write_json(json_file: str | None, result: dict[str, Any]) -> None:
+    if json_file is None:
+        return
+    text = json.dumps(_without_nan(result), indent=2) + "\n"
+    if json_file == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        Path(json_file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"--json: {json_file}: {error.strerror}") from None
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null stands for them."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# info -------------------------------------------------------------------------------------------
+
+
+@program.command("info")
+def info_command() -> None:
+    """Tell the version, which backends work here, and what they run on."""
+    lines = [("tinytensor", _version("tinytensor-engine"))]
+    lines += [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    lines += [(name, _version(name)) for name in ("numpy", "numba", "cffi")]
+    lines += [("cores", str(os.cpu_count()))]
+    for name, state in kernels.backend_states().items():
+        if isinstance(state, kernels.Backend):
+            text = f"ready: {state.description}; {_plural(state.num_threads, 'thread')}"
+            if state.on_numpy:
+                text += f"; on NumPy: {', '.join(state.on_numpy)}"
+        else:
+            text = f"not usable: {str(state).removeprefix(f'{name}: ')}"
+        lines.append((f"backend {name}", text))
+    try:
+        lines.append(("in use", kernels.current_backend().name))
+    except TinytensorError as error:
+        lines.append(("in use", str(error)))
+    for name, text in lines:
+        click.echo(f"{name:15}{text}")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
