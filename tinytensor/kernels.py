@@ -283,7 +283,7 @@ def argmax(x: Array, out: Array) -> None:
 
 @door
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
-    """out's axis i is x's axis axes[i].
+    """out = x with its axes in another order: out's axis i is x's axis axes[i].
 
     x any shape; axes a permutation of its axes, none negative
     """

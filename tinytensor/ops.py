@@ -294,12 +294,15 @@ def argmax(x: Operand, axis: int | None = None) -> Tensor:
     The first of equals; a NaN counts as larger than any number.
     """
     x = _operand("argmax", x)
-    rows = reshape(x, (1, x.size)) if axis is None else _last(x, _axes("argmax", axis, x.ndim)[0])
+    if axis is None:
+        rows = reshape(x, (x.size,))
+    else:
+        rows = _move_axis(x, _one_axis("argmax", axis, x.ndim), x.ndim - 1)
     if not rows.shape[-1]:
         raise ShapeError(f"argmax: got shape {x.shape}, axis {axis}; nothing is there to compare")
     out = np.empty(rows.shape[:-1], np.int64)
     kernels.argmax(_rows(rows.data), out.reshape(-1))
-    return from_numpy(out.reshape(()) if axis is None else out)
+    return from_numpy(out)
 
 
 # Shape ------------------------------------------------------------------------------------------
@@ -336,11 +339,11 @@ def transpose(x: Operand, axes: tuple[int, ...] | None = None) -> Tensor:
     return record("transpose", out, (x,), backward)
 
 
-def _last(x: Tensor, axis: int) -> Tensor:
-    """x with this axis and the last one exchanged; done twice, as before."""
-    order = list(range(x.ndim))
-    order[axis], order[-1] = order[-1], order[axis]
-    return x if axis == x.ndim - 1 else transpose(x, tuple(order))
+def _move_axis(x: Tensor, source: int, target: int) -> Tensor:
+    """x with one axis in another place, the others in their order."""
+    order = [a for a in range(x.ndim) if a != source]
+    order.insert(target, source)
+    return x if source == target else transpose(x, tuple(order))
 
 
 def _rows(array: Array) -> Array:
@@ -396,7 +399,7 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     x = _operand("softmax", x)
     axis = _one_axis("softmax", axis, x.ndim)
     if axis != x.ndim - 1:
-        return _last(softmax(_last(x, axis)), axis)
+        return _move_axis(softmax(_move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty_like(x.data)
     kernels.softmax(_rows(x.data), _rows(out))
 
@@ -430,7 +433,7 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     x = _operand("log_softmax", x)
     axis = _one_axis("log_softmax", axis, x.ndim)
     if axis != x.ndim - 1:
-        return _last(log_softmax(_last(x, axis)), axis)
+        return _move_axis(log_softmax(_move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty_like(x.data)
     kernels.log_softmax(_rows(x.data), _rows(out))
 

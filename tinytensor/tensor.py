@@ -321,9 +321,9 @@ def _to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> 
     try:
         wanted = np.dtype(dtype)
     except TypeError:
-        wanted = None
+        raise DTypeError(f"Tensor: got {dtype}; {_dtype_names()} is needed") from None
     if wanted not in DTYPES:
-        raise DTypeError(f"Tensor: got {dtype}; {_dtype_names()} is needed")
+        raise DTypeError(f"Tensor: got {wanted}; {_dtype_names()} is needed")
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
     return np.array(array, wanted, order="C", copy=copy or None)
@@ -344,6 +344,8 @@ def _first_grad(tensor: Tensor, grad: Tensor | None) -> Tensor:
         return from_numpy(one)
     if grad.shape != tensor.shape:
         raise ShapeError(f"backward: got grad of shape {grad.shape}; {tensor.shape} is needed")
+    if grad.dtype != tensor.dtype:
+        raise DTypeError(f"backward: got grad of {grad.dtype}; {tensor.dtype} is needed")
     return grad
 
 

@@ -289,7 +289,7 @@ def softmax(x: Array, out: Array) -> None:
     R, C = x.shape
     for r in range(R if C else 0):
         largest = _largest(x[r])
-        total = x[r, 0] * 0
+        total = 0.0
         for c in range(C):
             out[r, c] = math.exp(x[r, c] - largest)
             total += out[r, c]
@@ -375,7 +375,8 @@ def one_hot(labels: Array, out: Array) -> None:
 
 
 def load_images(images: Array, index: Array, out: Array) -> None:
-    _load_images(images.reshape(len(images), -1), index, out.reshape(len(index), -1))
+    D = math.prod(out.shape[1:])
+    _load_images(images.reshape(len(images), D), index, out.reshape(len(index), D))
 
 
 @jit

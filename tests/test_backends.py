@@ -1,0 +1,165 @@
+"""Choosing a backend, threads, and what is said when one can't be had."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tinytensor as tt
+from conftest import BACKENDS
+from tinytensor import kernels
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_all_three_work_here():
+    assert {"numba", "numpy"} <= set(BACKENDS)
+    if shutil.which("gcc") or shutil.which("clang"):
+        assert BACKENDS == ["c", "numba", "numpy"]
+
+
+def test_set_backend_is_for_all_and_with_is_for_here():
+    before = tt.current_backend().name
+    try:
+        tt.set_backend("numpy")
+        seen = []
+        with tt.backend("numba") as chosen:
+            assert tt.current_backend() is chosen
+            thread = threading.Thread(target=lambda: seen.append(tt.current_backend().name))
+            thread.start()
+            thread.join()
+            with tt.backend("numpy"):
+                assert tt.current_backend().name == "numpy"
+            assert tt.current_backend().name == "numba"
+        assert seen == ["numpy"]
+        assert tt.current_backend().name == "numpy"
+    finally:
+        tt.set_backend(before)
+
+
+def test_one_calculation_on_every_backend_by_turns():
+    x = tt.Tensor([[1.0, 2.0]], requires_grad=True)
+    total = x.sum()
+    for name in BACKENDS:
+        with tt.backend(name):
+            total = total * x.mean()
+    total.backward()
+    assert x.grad is not None
+    assert total.item() == pytest.approx(3 * 1.5 ** len(BACKENDS))
+
+
+def test_unknown_backend():
+    with pytest.raises(tt.UnknownName, match=r"none named 'cuda'; choose from auto, c, numba, numpy"):
+        tt.set_backend("cuda")
+
+
+def test_environment_variable_chooses():
+    code = "import tinytensor as tt; print(tt.current_backend().name)"
+    assert python(code, TINYTENSOR_BACKEND="numpy").stdout == "numpy\n"
+    wrong = python(code, TINYTENSOR_BACKEND="fortran")
+    assert "UnknownName: TINYTENSOR_BACKEND=fortran: backend: there is none" in wrong.stderr
+    wrong = python(code, TINYTENSOR_NUM_THREADS="many")
+    assert "SettingError: TINYTENSOR_NUM_THREADS=many: a number from 1 up" in wrong.stderr
+
+
+def test_without_c_auto_takes_numba_and_c_says_why():
+    code = """if True:
+        import sys
+        sys.modules["tinytensor.backends._c"] = None
+        import tinytensor as tt
+        print(tt.current_backend().name, list(tt.available_backends()))
+        try:
+            tt.set_backend("c")
+        except tt.BackendUnavailable as error:
+            print(error)
+    """
+    said = python(code, TINYTENSOR_BACKEND="").stdout
+    assert said.startswith("numba ['numba', 'numpy']")
+    assert "c: the kernels were not compiled" in said
+    assert "pip install" in said
+
+
+def test_a_lacking_kernel_is_declared(monkeypatch):
+    numba = kernels.load_backend("numba").module
+    monkeypatch.delattr(numba, "exp")
+    monkeypatch.delitem(kernels._loaded, "numba")
+    backend = kernels.load_backend("numba")
+    assert backend.on_numpy == ("exp",)
+    assert "on NumPy: exp" in repr(backend)
+    with tt.backend("numba"):
+        assert tt.exp(tt.zeros(2)).numpy().tolist() == [1, 1]
+
+
+def test_importing_is_light():
+    code = """if True:
+        import sys, tinytensor
+        heavy = {"numba", "click", "rich", "threadpoolctl", "cffi"} & set(sys.modules)
+        print(sorted(heavy))
+    """
+    assert python(code).stdout == "[]\n"
+
+
+def test_number_of_threads_is_kept():
+    before = {name: kernels.load_backend(name).num_threads for name in BACKENDS}
+    try:
+        for threads in (1, 2):
+            tt.set_num_threads(threads)
+            for name in BACKENDS:
+                expected = 1 if name == "numba" else threads
+                assert kernels.load_backend(name).num_threads == expected
+        with pytest.raises(tt.SettingError, match="got 0; at least 1"):
+            tt.set_num_threads(0)
+    finally:
+        tt.set_num_threads(before["numpy"])
+
+
+needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+LARGE = "x = tt.ones(512, 512); "
+WORK = "assert (x @ x).numpy()[0, 0] == 512; "
+
+
+@needs_c
+def test_a_forked_child_computes_too():
+    code = (
+        "import os, tinytensor as tt; tt.set_backend('c'); tt.set_num_threads(2); "
+        f"{LARGE}{WORK}"
+        "pid = os.fork()\n"
+        f"if pid == 0: {WORK} os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+        f"{WORK}"
+    )
+    result = python(code)
+    assert (result.stdout, result.stderr) == ("7\n", "")
+
+
+@needs_c
+def test_many_python_threads_at_once():
+    rng = np.random.default_rng(0)
+    x = tt.Tensor(rng.standard_normal((300, 300)).astype(np.float32))
+    with tt.backend("c"):
+        wanted = (x @ x).numpy()
+    wrong = []
+
+    def work() -> None:
+        with tt.backend("c"):
+            for _ in range(30):
+                if not np.array_equal((x @ x).numpy(), wanted):
+                    wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

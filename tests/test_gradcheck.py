@@ -1,0 +1,35 @@
+"""gradcheck must find a wrong gradient, and say both numbers."""
+
+import numpy as np
+import pytest
+import tinytensor as tt
+from tinytensor.tensor import record
+
+
+def wrong_square(x):
+    return record("square", x.data * x.data, (x,), lambda grad: (grad * x * 2.001,))
+
+
+def forgotten(x):
+    return record("square", x.data * x.data, (x,), lambda grad: (None,))
+
+
+@pytest.mark.parametrize("function", [wrong_square, forgotten])
+def test_a_wrong_gradient_is_found(function):
+    x = tt.Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+    with pytest.raises(tt.GradientError, match=r"the slope is \S+, backward says \S+; they may differ"):
+        tt.gradcheck(function, [x])
+
+
+def test_what_it_needs():
+    with pytest.raises(tt.DTypeError, match="input 0 is float32; float64 is needed"):
+        tt.gradcheck(tt.exp, [tt.ones(2, requires_grad=True)])
+    with pytest.raises(tt.GradientError, match="nothing to check"):
+        tt.gradcheck(tt.exp, [tt.ones(2)])
+
+
+def test_inputs_are_left_alone():
+    x = tt.Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    assert tt.gradcheck(tt.exp, [x])
+    assert x.grad is None
+    np.testing.assert_array_equal(x.numpy(), [1, 2])

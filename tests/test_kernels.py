@@ -1,0 +1,180 @@
+"""Every kernel of every backend does what the NumPy backend does."""
+
+import inspect
+import platform
+
+import numpy as np
+import pytest
+import tinytensor as tt
+from cases import KERNELS, Kernel
+from conftest import BACKENDS
+from tinytensor import kernels
+
+NUMPY = kernels.load_backend("numpy")
+OTHERS = [name for name in BACKENDS if name != "numpy"]
+
+
+def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:
+    arrays = [array.copy() for array in arrays]
+    with np.errstate(all="ignore"):
+        backend.kernels[case.name](*arrays, *case.numbers)
+    return arrays[-1]
+
+
+def assert_agree(case: Kernel, dtype: str, got: np.ndarray, wanted: np.ndarray) -> None:
+    finite = np.abs(wanted[np.isfinite(wanted)])
+    scale = max(1.0, finite.max(initial=0))
+    tolerance = case.tolerance if dtype == "float32" else case.tolerance * 1e-6
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * scale)
+
+
+CELLS = [(case, dtype) for case in KERNELS for dtype in case.dtypes]
+IDS = [f"{case}-{dtype}" for case, dtype in CELLS]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(("case", "dtype"), CELLS, ids=IDS)
+def test_agrees_with_numpy(name, case, dtype):
+    arrays = case.make(dtype)
+    wanted = run(NUMPY, case, arrays)
+    backend = kernels.load_backend(name)
+    got = run(backend, case, arrays)
+    assert_agree(case, dtype, got, wanted)
+    if case.name != "sgd":  # which updates in place: all others write every element, and read none
+        arrays[-1] = np.full_like(arrays[-1], 77)
+        np.testing.assert_array_equal(run(backend, case, arrays), got)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("case", KERNELS, ids=str)
+def test_inputs_are_left_alone(name, case):
+    arrays = case.make("float32")
+    before = [array.copy() for array in arrays]
+    kernels.load_backend(name).kernels[case.name](*arrays, *case.numbers)
+    for array, copy in zip(arrays[:-1], before, strict=False):
+        np.testing.assert_array_equal(array, copy)
+
+
+SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 3e38, -3e38, 1e-45, 100.0, -200.0]
+WITH_FLOAT_INPUT = [case for case in KERNELS if case.name not in ("one_hot", "load_images")]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("case", WITH_FLOAT_INPUT, ids=str)
+def test_nan_and_infinity_as_in_numpy(name, case):
+    sums = case.name in ("matmul", "sum") or case.name.endswith("_backward")
+    for seed in range(5):
+        arrays = case.make("float32", seed)
+        rng = np.random.default_rng(seed)
+        for array in arrays[:-1]:
+            if array.dtype == np.float32:
+                some = rng.random(array.shape) < (0.5 if seed else 0.05)
+                array[...] = np.where(some, rng.choice(SPECIAL, array.shape), array)
+                if sums:
+                    # What overflows on the way depends on the order of a sum.
+                    array[np.isfinite(array) & (np.abs(array) > 10)] = np.nan
+        wanted, got = run(NUMPY, case, arrays), run(kernels.load_backend(name), case, arrays)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg="NaN")
+        np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-4 if sums else 1e-5)
+
+
+def test_exp_is_exact_to_the_last_bits():
+    x = np.concatenate([np.linspace(-110, 95, 500_001), SPECIAL]).astype(np.float32)
+    with np.errstate(all="ignore"):
+        exact = np.exp(x.astype(np.float64))
+        rounded = exact.astype(np.float32)
+    for name, limit in {"numpy": 3, "numba": 2, "c": 2}.items():
+        if name not in BACKENDS:
+            continue
+        out = np.empty_like(x)
+        with np.errstate(all="ignore"):
+            kernels.load_backend(name).kernels["exp"](x, out)
+        ulp = np.spacing(np.where(np.isfinite(rounded), rounded, 1)).astype(np.float64)
+        finite = np.isfinite(rounded)
+        assert np.max(np.abs(out - exact)[finite] / ulp[finite]) <= limit, name
+        np.testing.assert_array_equal(np.isnan(out), np.isnan(exact))
+        np.testing.assert_array_equal(np.isposinf(out), np.isposinf(rounded))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_sums_keep_what_float32_alone_would_lose(name):
+    x = np.full(1_000_001, 0.1, np.float32)
+    for shape in ((1_000_001,), (1_000_001, 1)):
+        out = np.empty((1,) * len(shape), np.float32)
+        kernels.load_backend(name).kernels["sum"](x.reshape(shape), out)
+        assert out.item() == pytest.approx(np.sum(x, dtype=np.float64), rel=1e-7)
+
+
+# The contract
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_backend_has_every_kernel_with_the_declared_arguments(name):
+    backend = kernels.load_backend(name)
+    for kernel in kernels.KERNELS:
+        declared = inspect.signature(getattr(kernels, kernel)).parameters
+        own = inspect.signature(getattr(backend.module, kernel)).parameters
+        assert list(own) == list(declared), kernel
+    assert backend.on_numpy == ()
+
+
+def test_every_kernel_is_described_and_has_cases():
+    for kernel in kernels.KERNELS:
+        assert "=" in (getattr(kernels, kernel).__doc__ or ""), kernel
+    assert {case.name for case in KERNELS} == set(kernels.KERNELS)
+
+
+# C
+
+
+needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+
+
+def simd_variants():
+    simd = kernels.load_backend("c").module.SIMD if "c" in BACKENDS else "baseline"
+    known = ["baseline", "avx2", "avx512"]
+    return known[: known.index(simd)] if platform.machine() in ("x86_64", "AMD64") else []
+
+
+@needs_c
+@pytest.mark.parametrize("simd", simd_variants())
+def test_lesser_instruction_sets_agree_too(simd, monkeypatch):
+    c = kernels.load_backend("c")
+    monkeypatch.setattr(c.module, "_SINGLE", c.module._variant(f"float32_{simd}", "float"))
+    for case in KERNELS:
+        arrays = case.make("float32")
+        assert_agree(case, "float32", run(c, case, arrays), run(NUMPY, case, arrays))
+
+
+@needs_c
+def test_c_refuses_what_would_be_a_wrong_pointer():
+    c = kernels.load_backend("c").kernels
+    x = np.ones((4, 4), np.float32)
+    with pytest.raises(tt.DTypeError, match="float32 and float64"):
+        c["add"](x, x.astype(np.float64), x.copy())
+    with pytest.raises(tt.DTypeError, match="int64"):
+        c["neg"](x.astype(np.int64), x.astype(np.int64))
+    with pytest.raises(tt.DTypeError, match="int64 is needed, got int32"):
+        c["one_hot"](np.zeros(4, np.int32), x)
+    with pytest.raises(ValueError, match="contiguous"):
+        c["neg"](x.T[:2], x[:2])
+
+
+@needs_c
+@pytest.mark.parametrize("tx", [False, True])
+def test_number_of_threads_changes_no_bit(tx):
+    rng = np.random.default_rng(0)
+    for M, K, N in ((200, 300, 200), (5000, 784, 10), (131, 257, 129)):
+        x = rng.standard_normal((K, M) if tx else (M, K)).astype(np.float32)
+        y = rng.standard_normal((K, N)).astype(np.float32)
+        results = []
+        for threads in (1, 2, 3, 7):
+            with tt.backend("c") as c:
+                c.module.set_num_threads(threads)
+                out = np.empty((M, N), np.float32)
+                kernels.matmul(x, y, out, tx, False)
+                results.append(out)
+        kernels.load_backend("c").module.set_num_threads(2)
+        for result in results[1:]:
+            np.testing.assert_array_equal(result, results[0])
