@@ -73,7 +73,11 @@ static __attribute__((noinline)) void store(const real *line, real *out, int64_t
 {
     if (!add && out_column == 1 && columns == LANES)
         memcpy(out, line, sizeof(real[LANES]));
-    else if (!add)
+    else if (!add && columns == LANES) {
+        UNROLL
+        for (int c = 0; c < LANES; c++)
+            out[c * out_column] = line[c];
+    } else if (!add)
         for (int64_t c = 0; c < columns; c++)
             out[c * out_column] = line[c];
     else

@@ -40,7 +40,7 @@ def _operand(op: str, x: Operand, like: Operand = 0.0) -> Tensor:
 
 def _operands(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
     x, y = _operand(op, x, like=y), _operand(op, y, like=x)
-    if x.data.dtype is not y.data.dtype and x.dtype != y.dtype:
+    if x.data.dtype != y.data.dtype:
         raise DTypeError(
             f"{op}: got x of {x.dtype} and y of {y.dtype}; both alike are needed: "
             'Tensor(x, dtype="float32")'
@@ -54,7 +54,7 @@ def _labels(op: str, array: Array, classes: int) -> Array:
         raise DTypeError(f"{op}: got labels of {array.dtype}; integers are needed")
     array = np.ascontiguousarray(array, np.int64)
     # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
-    if array.size and array.view(np.uint64).max() >= classes:
+    if array.size and np.maximum.reduce(array.view(np.uint64), axis=None) >= classes:
         wrong = array[(array < 0) | (array >= classes)][0]
         raise LabelError(f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed")
     return array
@@ -68,6 +68,8 @@ _broadcast_shapes = lru_cache(np.broadcast_shapes)
 
 def _broadcast(op: str, x: Tensor, y: Tensor) -> Array:
     """An array for the result of an op on x and y, which are repeated along axes of size 1."""
+    if x.data.shape == y.data.shape:
+        return np.empty_like(x.data)
     try:
         return np.empty(_broadcast_shapes(x.data.shape, y.data.shape), x.data.dtype)
     except ValueError:

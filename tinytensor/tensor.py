@@ -9,7 +9,7 @@ in `.grad`.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -353,7 +353,7 @@ def _walk_back(result: Tensor, first_grad: Tensor) -> None:
     """Visit the nodes from the newest to the oldest, so that each has its whole gradient by then."""
     grads: dict[Node, Tensor] = {}
     queue: list[tuple[int, Node]] = []
-    arrived: list[tuple[Tensor, Tensor | None]] = [(result, first_grad)]
+    arrived: Iterable[tuple[Tensor, Tensor | None]] = [(result, first_grad)]
     while True:
         for tensor, grad in arrived:
             node = tensor.node
@@ -374,7 +374,7 @@ def _walk_back(result: Tensor, first_grad: Tensor) -> None:
                 f"backward: the history of {node.name} was freed by an earlier backward(); "
                 "compute the result again before going back a second time"
             )
-        arrived = list(zip(node.operands, node.backward(grads.pop(node)), strict=True))
+        arrived = zip(node.operands, node.backward(grads.pop(node)), strict=True)
         node.backward, node.operands = None, ()
 
 

@@ -47,15 +47,20 @@ _INT64 = ffi.typeof("int64_t[]")
 
 def _for(*arrays: Array) -> SimpleNamespace:
     """The variant for these arrays, which must all be float32 or all float64."""
-    dtype = arrays[0].dtype
     for array in arrays:
-        if array.dtype is not dtype and array.dtype != dtype:
-            raise DTypeError(f"c backend: arrays of one kind are needed, got {dtype} and {array.dtype}")
-    if dtype == _FLOAT32:
-        return _SINGLE
-    if dtype == _FLOAT64:
+        if array.dtype is not _FLOAT32:
+            return _for_other(arrays)
+    return _SINGLE
+
+
+def _for_other(arrays: tuple[Array, ...]) -> SimpleNamespace:
+    dtypes = {array.dtype for array in arrays}
+    if dtypes == {_FLOAT32}:
+        return _SINGLE  # spelled in another way, such as "<f4"
+    if dtypes == {_FLOAT64}:
         return _DOUBLE
-    raise DTypeError(f"c backend: float32 or float64 is needed, got {dtype}")
+    names = " and ".join(sorted(map(str, dtypes)))
+    raise DTypeError(f"c backend: arrays all of float32 or all of float64 are needed, got {names}")
 
 
 def _int64(array: Array) -> Any:
