@@ -4,8 +4,8 @@
 
 Both train from the same weights on the same batches, taking turns in one process. Before anything
 is timed they must end with the same weights. Each round's ratio is of two neighbouring runs, so a
-drifting machine shifts both; the median ratio is the one to quote. Both make their batches, from the
-same bytes in the same order, inside the loop; evaluation is in neither.
+drifting machine shifts both; the median ratio is the one to quote. Both make their batches, from
+the same bytes in the same order, inside the loop; evaluation is in neither.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import time
 
 import numpy as np
+
 import tinytensor as tt
 from tinytensor.datasets import Dataset, batches
 from tinytensor.lessons.mnist_1_0_softmax import LESSON

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 import tinytensor as tt
 from tinytensor import ops
 
@@ -25,7 +26,9 @@ class Kernel:
     name: str
     arrays: tuple
     numbers: tuple = ()
-    tolerance: float = 1e-6  # in float32, relative to the largest result; float64 is 1e6 times finer
+    tolerance: float = (
+        1e-6  # in float32, relative to the largest result; float64 is 1e6 times finer
+    )
     dtypes: tuple[str, ...] = ("float32", "float64")
 
     def __str__(self) -> str:

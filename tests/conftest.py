@@ -1,6 +1,7 @@
 """Tests run on every backend that works here; test_backends.py says which must."""
 
 import pytest
+
 import tinytensor as tt
 
 BACKENDS = list(tt.available_backends())

@@ -8,8 +8,9 @@ import threading
 
 import numpy as np
 import pytest
-import tinytensor as tt
 from conftest import BACKENDS
+
+import tinytensor as tt
 from tinytensor import kernels
 
 
@@ -60,7 +61,9 @@ def test_one_calculation_on_every_backend_by_turns():
 
 
 def test_unknown_backend():
-    with pytest.raises(tt.UnknownName, match=r"none named 'cuda'; choose from auto, c, numba, numpy"):
+    with pytest.raises(
+        tt.UnknownName, match=r"none named 'cuda'; choose from auto, c, numba, numpy"
+    ):
         tt.set_backend("cuda")
 
 

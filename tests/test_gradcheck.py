@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import tinytensor as tt
 from tinytensor.tensor import record
 
@@ -17,7 +18,9 @@ def forgotten(x):
 @pytest.mark.parametrize("function", [wrong_square, forgotten])
 def test_a_wrong_gradient_is_found(function):
     x = tt.Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
-    with pytest.raises(tt.GradientError, match=r"the slope is \S+, backward says \S+; they may differ"):
+    with pytest.raises(
+        tt.GradientError, match=r"the slope is \S+, backward says \S+; they may differ"
+    ):
         tt.gradcheck(function, [x])
 
 

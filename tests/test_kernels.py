@@ -5,9 +5,10 @@ import platform
 
 import numpy as np
 import pytest
-import tinytensor as tt
 from cases import KERNELS, Kernel
 from conftest import BACKENDS
+
+import tinytensor as tt
 from tinytensor import kernels
 
 NUMPY = kernels.load_backend("numpy")

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-import tinytensor as tt
 from cases import OPS, Op
+
+import tinytensor as tt
 from tinytensor import ops
 
 CELLS = [(op, shapes) for op in OPS for shapes in op.shapes]
@@ -28,7 +29,9 @@ GRADIENTS = [(op, shapes) for op, shapes in CELLS if op.gradient]
 
 
 @pytest.mark.parametrize(
-    ("op", "shapes"), GRADIENTS, ids=[i for i, (op, _) in zip(IDS, CELLS, strict=True) if op.gradient]
+    ("op", "shapes"),
+    GRADIENTS,
+    ids=[i for i, (op, _) in zip(IDS, CELLS, strict=True) if op.gradient],
 )
 def test_gradient(backend, op: Op, shapes):
     assert tt.gradcheck(op.function, op.operands(shapes, "float64", requires_grad=True))
@@ -72,7 +75,11 @@ def test_extreme_inputs(backend):
         (lambda: tt.ones(3) @ tt.ones(3), tt.ShapeError, "matmul: .*two matrices are needed"),
         (lambda: tt.Tensor([1, 2]) * 2, tt.DTypeError, "mul: got a tensor of int64"),
         (lambda: tt.ones(2) + np.ones(2), tt.DTypeError, "add: got x of float32 and y of float64"),
-        (lambda: tt.ones(2, 3).sum(axis=2), tt.ShapeError, "sum: got axis 2; the tensor has 2 axes"),
+        (
+            lambda: tt.ones(2, 3).sum(axis=2),
+            tt.ShapeError,
+            "sum: got axis 2; the tensor has 2 axes",
+        ),
         (lambda: tt.ones(2, 3).sum(axis=(0, -2)), tt.ShapeError, "each may come once"),
         (lambda: tt.ones(2, 3).reshape(4), tt.ShapeError, "6 elements; they don't fit into 4"),
         (lambda: tt.ones(2, 3).transpose(0, 0), tt.ShapeError, "transpose: got axes"),
@@ -83,7 +90,11 @@ def test_extreme_inputs(backend):
         (lambda: tt.softmax(tt.ones(())), tt.ShapeError, "softmax: got a tensor without axes"),
         (lambda: tt.cross_entropy(tt.ones(3), [0]), tt.ShapeError, r"\(R, C\) is needed"),
         (lambda: tt.cross_entropy(tt.ones(2, 3), [0]), tt.ShapeError, r"labels of shape \(1,\)"),
-        (lambda: tt.cross_entropy(tt.ones(1, 3), [3]), tt.LabelError, "label 3; with 3 classes, 0 to 2"),
+        (
+            lambda: tt.cross_entropy(tt.ones(1, 3), [3]),
+            tt.LabelError,
+            "label 3; with 3 classes, 0 to 2",
+        ),
         (lambda: tt.cross_entropy(tt.ones(1, 3), [-1]), tt.LabelError, "got label -1"),
         (lambda: tt.cross_entropy(tt.ones(1, 3), [0.5]), tt.DTypeError, "labels of float64"),
         (lambda: tt.one_hot([0, 9], 9), tt.LabelError, "one_hot: got label 9"),

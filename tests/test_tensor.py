@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
+
 import tinytensor as tt
 
 
@@ -74,7 +75,9 @@ def test_one_element_is_a_number():
 
 def test_repr():
     assert repr(tt.Tensor([1.0, 2.5])) == "Tensor([1. , 2.5], dtype=float32)"
-    assert repr(tt.zeros(1, requires_grad=True)) == "Tensor([0.], dtype=float32, requires_grad=True)"
+    assert (
+        repr(tt.zeros(1, requires_grad=True)) == "Tensor([0.], dtype=float32, requires_grad=True)"
+    )
 
 
 def test_gradients_add_up(backend):
@@ -179,7 +182,6 @@ def test_a_step_is_freed_by_counting_alone(backend):
         hidden = tt.exp(tt.sigmoid(tt.relu(logits.log_softmax() * 0.1) + 1))
         loss = tt.cross_entropy(hidden.softmax().reshape(3, 5).T, [0, 1, 2, 0, 1])
         watched = [weakref.ref(t) for t in (logits, hidden, loss)]
-        nodes = gc.get_count()[0]
         loss.backward()
         del logits, hidden, loss
         assert [ref() for ref in watched] == [None, None, None]
@@ -187,7 +189,6 @@ def test_a_step_is_freed_by_counting_alone(backend):
         unused = weakref.ref(logits)
         del logits
         assert unused() is None
-        assert nodes
     finally:
         gc.enable()
 

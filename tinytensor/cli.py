@@ -67,7 +67,9 @@ def program() -> None:
 )
 @click.option("--steps", type=click.IntRange(min=0), help="Batches to train on [the lesson's own].")
 @click.option("--batch", type=click.IntRange(min=1), help="Images in a batch [the lesson's own].")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance."
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -80,7 +82,9 @@ def program() -> None:
     envvar="TINYTENSOR_DATA_DIR",
     help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Write the results there; - for standard output.")
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
 def train_command(
     lesson: str,
     backend: str,
@@ -111,6 +115,7 @@ def train_command(
 
     steps = found.steps if steps is None else steps
     batch = found.batch if batch is None else batch
+    training = train(found, data_set, steps=steps, batch=batch, seed=seed)
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {steps:,} steps of {batch} images "
         f"on {used.name}, {_plural(used.num_threads, 'thread')}",
@@ -123,7 +128,7 @@ def train_command(
     interrupted = False
     with _progress(steps) as show:
         try:
-            for report in train(found, data_set, steps=steps, batch=batch, seed=seed):
+            for report in training:
                 reports.append(report)
                 show(report)
         except KeyboardInterrupt:
@@ -189,13 +194,21 @@ def _progress(steps: int) -> Iterator[Any]:
             nonlocal tenths
             if report.step * 10 >= tenths * max(steps, 1) or report.step == steps:
                 tenths = report.step * 10 // max(steps, 1) + 1
-                click.echo(f"step {report.step:>{len(str(steps))}}/{steps}  {_figures(report)}", err=True)
+                click.echo(
+                    f"step {report.step:>{len(str(steps))}}/{steps}  {_figures(report)}", err=True
+                )
 
         yield show_line
         return
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         BarColumn(),
@@ -259,7 +272,9 @@ def _without_nan(value: Any) -> Any:
 def info_command() -> None:
     """Tell the version, which backends work here, and what they run on."""
     lines = [("tinytensor", _version("tinytensor-engine"))]
-    lines += [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    lines += [
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    ]
     lines += [(name, _version(name)) for name in ("numpy", "numba", "cffi")]
     lines += [("cores", str(os.cpu_count()))]
     for name, state in kernels.backend_states().items():

@@ -7,7 +7,7 @@ TinytensorError
 ├── GradientError         (RuntimeError)  backward where there is nothing to go back through
 ├── UnknownName           (LookupError)   no lesson or backend of that name
 ├── SettingError          (ValueError)    an option or environment variable with an unusable value
-├── BackendUnavailable    (RuntimeError)  a backend that can't work here, and the command that mends it
+├── BackendUnavailable    (RuntimeError)  a backend that can't work here; the command that mends it
 └── DataError             (ValueError)    files that aren't the data set they should be
 
 A message says which operation or file it was, what came, and what was needed.

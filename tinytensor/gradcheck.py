@@ -1,7 +1,8 @@
 """Is a gradient right? Compare it with the slope that the function itself shows.
 
-A function f of x grows by grad . v if x moves by a small v. That is tried along random directions v,
-in float64, stepping both ways: (f(x + h v) - f(x - h v)) / 2h differs from the true slope by about h^2.
+A function f of x grows by grad . v if x moves by a small v. That is tried along random directions
+v, in float64, stepping both ways: (f(x + h v) - f(x - h v)) / 2h differs from the true slope by
+about h^2.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ def gradcheck(
     tolerance: the greatest error allowed, relative to slopes above 1.
     directions: how many random directions to try for each input.
 
-    Raises GradientError with both numbers where they differ, DTypeError for inputs that aren't float64.
+    Raises GradientError with both numbers where they differ, DTypeError for inputs that aren't
+    float64.
     """
     checked = [i for i, x in enumerate(inputs) if x.requires_grad]
     if not checked:

@@ -1,17 +1,17 @@
 """The contract: every kernel with its shapes, and the one door to the backends.
 
 A kernel is a function that writes into `out`. Each one is declared here once, as a stub: its
-arguments, their shapes, one line of mathematics. `numpy_backend.py` is the definition; `numba_backend.py`
-and `c_backend.py` compute the same. A call such as `kernels.add(x, y, out)` goes through `door`
-to the backend in use, and nothing computes on tensors by any other way.
+arguments, their shapes, one line of mathematics. `numpy_backend.py` is the definition;
+`numba_backend.py` and `c_backend.py` compute the same. A call such as `kernels.add(x, y, out)` goes
+through `door` to the backend in use, and nothing computes on tensors by any other way.
 
 What holds for all kernels:
 
 - Arrays are C-contiguous, float32 or float64, all of one call alike; labels and argmax's result
   are int64. Strides don't cross the door: matmul has flags for transposition, and what is broadcast
   or summed follows from the shapes.
-- Inputs come first, then outputs, then numbers. The caller allocates `out`; the kernel writes all of
-  it and reads none of it. The optimisers' kernels, at the end, update a parameter in place.
+- Inputs come first, then outputs, then numbers. The caller allocates `out`; the kernel writes all
+  of it and reads none of it. The optimisers' kernels, at the end, update a parameter in place.
 - What changes from step to step, such as a learning rate, is an array. Numbers are constants.
 - Callers check shapes and labels. Kernels trust them.
 - Sums over a whole array are kept in float64. NaN, infinities and empty arrays do as in NumPy.
@@ -33,7 +33,7 @@ import numpy as np
 
 from tinytensor.errors import BackendUnavailable, SettingError, UnknownName
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
@@ -176,7 +176,11 @@ def num_threads() -> int:
 def _default_threads() -> int:
     text = os.environ.get("TINYTENSOR_NUM_THREADS", "")
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     if not text.isdecimal() or int(text) < 1:
         raise SettingError(f"TINYTENSOR_NUM_THREADS={text}: a number from 1 up is needed")
     return int(text)
@@ -351,7 +355,7 @@ def one_hot(labels: Array, out: Array) -> None:
 def load_images(images: Array, index: Array, out: Array) -> None:
     """out_r = images[index_r] / 255, one batch from a data set.
 
-    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32
+    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32, axes as images
     """
 
 

@@ -1,8 +1,8 @@
 """Every op, forward and backward together.
 
 An op checks its operands, has a kernel fill `out`, and says in `backward` how a gradient of the
-result becomes gradients of the operands. Backward is written with ops too, so that it reads like the
-formula. `grad` always has the shape of the op's result.
+result becomes gradients of the operands. Backward is written with ops too, so that it reads like
+the formula. `grad` always has the shape of the op's result.
 
 Where one kernel does a whole backward (softmax_backward, cross_entropy_backward, relu_backward),
 that kernel is an op of its own.
@@ -28,7 +28,9 @@ from tinytensor.tensor import _to_array as to_array
 def _operand(op: str, x: Operand, like: Operand = 0.0) -> Tensor:
     """x as a Tensor of floats; a Python number takes the dtype of the tensor it meets."""
     if not isinstance(x, Tensor):
-        dtype = like.dtype if isinstance(x, bool | int | float) and isinstance(like, Tensor) else None
+        dtype = (
+            like.dtype if isinstance(x, bool | int | float) and isinstance(like, Tensor) else None
+        )
         x = from_numpy(to_array(x, dtype, copy=False))
     if x.data.dtype not in FLOATS:
         raise DTypeError(
@@ -56,7 +58,9 @@ def _labels(op: str, array: Array, classes: int) -> Array:
     # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
     if array.size and np.maximum.reduce(array.view(np.uint64), axis=None) >= classes:
         wrong = array[(array < 0) | (array >= classes)][0]
-        raise LabelError(f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed")
+        raise LabelError(
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+        )
     return array
 
 
@@ -87,7 +91,7 @@ def _unbroadcast(grad: Tensor, x: Tensor) -> Tensor | None:
 
 
 def add(x: Operand, y: Operand) -> Tensor:
-    """x + y, broadcast.  dx = grad, dy = grad, summed over the axes along which they were repeated."""
+    """x + y, broadcast.  dx = grad, dy = grad, summed over the axes where they were repeated."""
     x, y = _operands("add", x, y)
     out = _broadcast("add", x, y)
     kernels.add(x.data, y.data, out)
@@ -111,7 +115,7 @@ def sub(x: Operand, y: Operand) -> Tensor:
 
 
 def mul(x: Operand, y: Operand) -> Tensor:
-    """x * y element by element, broadcast.  dx = grad * y, dy = grad * x, summed as in add."""
+    """x * y by elements, broadcast.  dx = grad * y, dy = grad * x, summed as in add."""
     x, y = _operands("mul", x, y)
     out = _broadcast("mul", x, y)
     kernels.mul(x.data, y.data, out)
@@ -126,7 +130,7 @@ def mul(x: Operand, y: Operand) -> Tensor:
 
 
 def div(x: Operand, y: Operand) -> Tensor:
-    """x / y element by element, broadcast.  dx = grad / y, dy = -grad * x / y^2, summed as in add."""
+    """x / y by elements, broadcast.  dx = grad / y, dy = -grad * x / y^2, summed as in add."""
     x, y = _operands("div", x, y)
     out = _broadcast("div", x, y)
     kernels.div(x.data, y.data, out)
@@ -448,7 +452,8 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
 def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
     """grad - e^log_probs * sum of grad, along the last axis; both of one shape.
 
-    With its gradient g and p = e^log_probs: dgrad = g - sum of g * p, dlog_probs = -g * p * sum of grad.
+    With its gradient g and p = e^log_probs: dgrad = g - sum of g * p,
+    dlog_probs = -g * p * sum of grad.
     """
     grad, log_probs = _operands("log_softmax_backward", grad, log_probs)
     _same_shape("log_softmax_backward", grad, log_probs)
@@ -522,8 +527,10 @@ def cross_entropy_backward(grad: Operand, logits: Operand, labels: Array) -> Ten
     return record("cross_entropy_backward", out, (grad, logits), backward)
 
 
-def one_hot(labels: Operand, classes: int, dtype: np.dtype | str = "float32") -> Tensor:  # type: ignore[type-arg]
-    """A row for each label: 1 in its column, else 0.  labels (...) integers -> (..., classes); no gradient.
+def one_hot(labels: Operand, classes: int, dtype: np.dtype | str = "float32") -> Tensor:
+    """A row for each label: 1 in its column, else 0; no gradient.
+
+    labels (...) integers; the result (..., classes).
 
     Raises LabelError for a label outside 0 ... classes - 1.
     """

@@ -8,7 +8,7 @@ _generator = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
-    """Start the random numbers anew: after the same seed come the same numbers, on every backend."""
+    """Start the random numbers anew: the same seed gives the same numbers, on every backend."""
     global _generator
     if seed < 0:
         raise SettingError(f"manual_seed: got {seed}; a whole number from 0 up is needed")

@@ -170,8 +170,8 @@ class Tensor:
         grad: the gradient of what is wanted with respect to this tensor, of its shape; may be left
             out where this tensor is a single number, and is then 1.
 
-        The history is freed on the way. Raises GradientError if there is none (any more), ShapeError
-        if `grad` doesn't have this tensor's shape.
+        The history is freed on the way. Raises GradientError if there is none (any more),
+        ShapeError if `grad` doesn't have this tensor's shape.
         """
         if not self.requires_grad:
             raise GradientError(
@@ -350,7 +350,7 @@ def _first_grad(tensor: Tensor, grad: Tensor | None) -> Tensor:
 
 
 def _walk_back(result: Tensor, first_grad: Tensor) -> None:
-    """Visit the nodes from the newest to the oldest, so that each has its whole gradient by then."""
+    """Visit the nodes, the newest first, so that each has its whole gradient at its turn."""
     grads: dict[Node, Tensor] = {}
     queue: list[tuple[int, Node]] = []
     arrived: Iterable[tuple[Tensor, Tensor | None]] = [(result, first_grad)]
@@ -381,7 +381,7 @@ def _walk_back(result: Tensor, first_grad: Tensor) -> None:
 def record(name: str, out: Array, operands: tuple[Tensor, ...], backward: Backward) -> Tensor:
     """An op's result as a Tensor, with a Node if an operand requires a gradient.
 
-    backward: from the gradient of `out` to one gradient for each operand (None where none is needed).
+    backward: from the gradient of `out` to one gradient for each operand (None if none is needed).
     """
     if _recording.get():
         for operand in operands:

@@ -59,22 +59,22 @@ def train(
         raise SettingError(f"steps: got {steps}; a number from 0 up is needed")
     if evaluate_every < 1:
         raise SettingError(f"evaluate_every: got {evaluate_every}; a number from 1 up is needed")
-    if not 1 <= batch <= len(data.train_images):
-        raise SettingError(
-            f"batch: got {batch}; from 1 to the number of training images, "
-            f"{len(data.train_images)}, is needed"
-        )
-    return _train(lesson, data, steps, batch, seed, evaluate_every)
+    endless_batches = batches(data.train_images, data.train_labels, batch, seed)
+    return _train(lesson, data, endless_batches, steps, seed, evaluate_every)
 
 
 def _train(
-    lesson: Lesson, data: Dataset, steps: int, batch: int, seed: int, evaluate_every: int
+    lesson: Lesson,
+    data: Dataset,
+    endless_batches: Iterator[tuple[Array, Array]],
+    steps: int,
+    seed: int,
+    evaluate_every: int,
 ) -> Iterator[StepReport]:
     manual_seed(seed)
     model = lesson.model()
     optimizer = lesson.optimizer(model.parameters())
     test_images, test_labels = from_numpy(to_float(data.test_images)), data.test_labels
-    endless_batches = batches(data.train_images, data.train_labels, batch, seed)
     clock = _Clock()
 
     for step in range(1, steps + 1):
@@ -116,7 +116,9 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.seconds = replace(self.seconds, **{name: getattr(self.seconds, name) + now - self._then})
+        self.seconds = replace(
+            self.seconds, **{name: getattr(self.seconds, name) + now - self._then}
+        )
         self._then = now
 
 

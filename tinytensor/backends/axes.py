@@ -29,7 +29,9 @@ def _merge(shape: Sizes, *operands: Sizes) -> list[tuple[int, tuple[bool, ...]]]
 
 def _strides(sizes: list[int]) -> list[int]:
     """How far apart neighbours are on each axis; a size of 0 stands for an absent axis."""
-    return [prod(size for size in sizes[i + 1 :] if size) if sizes[i] else 0 for i in range(len(sizes))]
+    return [
+        prod(size for size in sizes[i + 1 :] if size) if sizes[i] else 0 for i in range(len(sizes))
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -60,7 +62,9 @@ def reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Sizes, Sizes, Sizes, Si
     axes = _merge(x_shape, out_shape)
     strides = _strides([size for size, _ in axes])
     kept = [(size, stride) for (size, (keep,)), stride in zip(axes, strides, strict=True) if keep]
-    gone = [(size, stride) for (size, (keep,)), stride in zip(axes, strides, strict=True) if not keep]
+    gone = [
+        (size, stride) for (size, (keep,)), stride in zip(axes, strides, strict=True) if not keep
+    ]
     kept_sizes, kept_strides = zip(*kept, strict=True) if kept else ((1,), (0,))
     gone_sizes, gone_strides = zip(*gone, strict=True) if gone else ((1,), (1,))
     return kept_sizes, kept_strides, gone_sizes, gone_strides

@@ -5,7 +5,8 @@ variant for that precision and this CPU. cffi's from_buffer refuses arrays that 
 and C never sees a wrong pointer. The GIL is free while C computes.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,26 +24,29 @@ except ImportError as error:
     reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
     raise BackendUnavailable(
         f"c: the kernels were not compiled when tinytensor was installed ({reason}); mend it by "
-        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then in tinytensor's "
-        "folder: pip install --force-reinstall --no-deps ."
+        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then in the folder "
+        "of tinytensor: pip install --force-reinstall --no-deps ."
     ) from None
-
-from_buffer = ffi.from_buffer  # (type, array) -> pointer
 
 SIMD = ffi.string(lib.tt_simd()).decode()
 
 
+def _pointer_to(number: str) -> Callable[[Array], Any]:
+    """A function from a contiguous array to a C pointer to numbers of that type."""
+    return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"))
+
+
 def _variant(suffix: str, real: str) -> SimpleNamespace:
-    """The kernels of one precision, without prefix and suffix, and the type of its numbers."""
+    """The kernels of one precision, their names as in Python; `at(array)` is a pointer."""
     kernels = {name: getattr(lib, f"tt_{name}_{suffix}") for name in KERNELS}
-    return SimpleNamespace(**kernels, real=ffi.typeof(f"{real}[]"))
+    return SimpleNamespace(**kernels, at=_pointer_to(real))
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE = _variant(f"float32_{SIMD}", "float")
 _DOUBLE = _variant("float64_baseline", "double")
-_BYTES = ffi.typeof("uint8_t[]")
-_INT64 = ffi.typeof("int64_t[]")
+_bytes_at = _pointer_to("uint8_t")
+_int64_at = _pointer_to("int64_t")
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
@@ -66,12 +70,12 @@ def _for_other(arrays: tuple[Array, ...]) -> SimpleNamespace:
 def _int64(array: Array) -> Any:
     if array.dtype != np.int64:
         raise DTypeError(f"c backend: int64 is needed, got {array.dtype}")
-    return from_buffer(_INT64, array)
+    return _int64_at(array)
 
 
 @lru_cache(maxsize=4096)
 def _sizes(sizes: Sizes) -> Any:
-    return ffi.new(_INT64, sizes)
+    return ffi.new("int64_t[]", sizes)
 
 
 # Broadcasting
@@ -85,22 +89,22 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
 
 def add(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.add(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
+    c.add(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def sub(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.sub(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
+    c.sub(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def mul(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.mul(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
+    c.mul(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 def div(x: Array, y: Array, out: Array) -> None:
     c = _for(x, y, out)
-    c.div(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), *_broadcast(x.shape, y.shape, out.shape))
+    c.div(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
 
 
 # Element by element
@@ -108,32 +112,32 @@ def div(x: Array, y: Array, out: Array) -> None:
 
 def neg(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.neg(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.neg(c.at(x), c.at(out), out.size)
 
 
 def exp(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.exp(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.exp(c.at(x), c.at(out), out.size)
 
 
 def log(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.log(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.log(c.at(x), c.at(out), out.size)
 
 
 def relu(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.relu(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.relu(c.at(x), c.at(out), out.size)
 
 
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
     c = _for(grad, x, out)
-    c.relu_backward(from_buffer(c.real, grad), from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.relu_backward(c.at(grad), c.at(x), c.at(out), out.size)
 
 
 def sigmoid(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.sigmoid(from_buffer(c.real, x), from_buffer(c.real, out), out.size)
+    c.sigmoid(c.at(x), c.at(out), out.size)
 
 
 # Reductions and layout
@@ -148,25 +152,24 @@ def _reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Any, ...]:
 
 def sum(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.sum(from_buffer(c.real, x), from_buffer(c.real, out), *_reduction(x.shape, out.shape))
+    c.sum(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
 
 
 def broadcast_to(x: Array, out: Array) -> None:
     c = _for(x, out)
     shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
-    c.broadcast_to(from_buffer(c.real, x), from_buffer(c.real, out), len(shape), _sizes(shape), _sizes(strides))
+    c.broadcast_to(c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
 
 
 def argmax(x: Array, out: Array) -> None:
     c = _for(x)
-    c.argmax(from_buffer(c.real, x), _int64(out), *x.shape)
+    c.argmax(c.at(x), _int64(out), *x.shape)
 
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     c = _for(x, out)
     shape, strides = permutation(x.shape, axes)
-    c.transpose(from_buffer(c.real, x), from_buffer(c.real, out), len(shape), _sizes(shape), _sizes(strides))
-
+    c.transpose(c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
 
 
 # Linear algebra
@@ -176,7 +179,7 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     c = _for(x, y, out)
     M, N = out.shape
     K = x.shape[0] if transpose_x else x.shape[1]
-    c.matmul(from_buffer(c.real, x), from_buffer(c.real, y), from_buffer(c.real, out), M, K, N, transpose_x, transpose_y)
+    c.matmul(c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
 
 
 # Classification
@@ -184,39 +187,37 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
 
 def softmax(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.softmax(from_buffer(c.real, x), from_buffer(c.real, out), *x.shape)
+    c.softmax(c.at(x), c.at(out), *x.shape)
 
 
 def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
     c = _for(grad, probs, out)
-    c.softmax_backward(from_buffer(c.real, grad), from_buffer(c.real, probs), from_buffer(c.real, out), *out.shape)
+    c.softmax_backward(c.at(grad), c.at(probs), c.at(out), *out.shape)
 
 
 def log_softmax(x: Array, out: Array) -> None:
     c = _for(x, out)
-    c.log_softmax(from_buffer(c.real, x), from_buffer(c.real, out), *x.shape)
+    c.log_softmax(c.at(x), c.at(out), *x.shape)
 
 
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
     c = _for(grad, log_probs, out)
-    c.log_softmax_backward(from_buffer(c.real, grad), from_buffer(c.real, log_probs), from_buffer(c.real, out), *out.shape)
+    c.log_softmax_backward(c.at(grad), c.at(log_probs), c.at(out), *out.shape)
 
 
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     c = _for(logits, out)
-    c.cross_entropy(from_buffer(c.real, logits), _int64(labels), from_buffer(c.real, out), *logits.shape)
+    c.cross_entropy(c.at(logits), _int64(labels), c.at(out), *logits.shape)
 
 
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
     c = _for(grad, logits, out)
-    c.cross_entropy_backward(
-        from_buffer(c.real, grad), from_buffer(c.real, logits), _int64(labels), from_buffer(c.real, out), *logits.shape
-    )
+    c.cross_entropy_backward(c.at(grad), c.at(logits), _int64(labels), c.at(out), *logits.shape)
 
 
 def one_hot(labels: Array, out: Array) -> None:
     c = _for(out)
-    c.one_hot(_int64(labels), from_buffer(c.real, out), *out.shape)
+    c.one_hot(_int64(labels), c.at(out), *out.shape)
 
 
 # Data
@@ -227,7 +228,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
         raise DTypeError(f"c backend: images of uint8 are needed, got {images.dtype}")
     c = _for(out)
     R = len(index)
-    c.load_images(from_buffer(_BYTES, images), _int64(index), from_buffer(c.real, out), R, out.size // max(R, 1))
+    c.load_images(_bytes_at(images), _int64(index), c.at(out), R, out.size // max(R, 1))
 
 
 # Optimisers
@@ -235,7 +236,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 
 def sgd(grad: Array, lr: Array, param: Array) -> None:
     c = _for(grad, param)
-    c.sgd(from_buffer(c.real, grad), from_buffer(_DOUBLE.real, lr), from_buffer(c.real, param), param.size)
+    c.sgd(c.at(grad), _DOUBLE.at(lr), c.at(param), param.size)
 
 
 # Not kernels: what every backend tells and takes

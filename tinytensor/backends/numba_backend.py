@@ -10,6 +10,7 @@ strides of the few axes it has to walk.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -33,10 +34,8 @@ FASTMATH = {"contract"}
 def jit(function: Callable[..., Any]) -> Any:
     """Compile at the first call, and keep the result on disk if there is a place for it."""
     compiled = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
-    try:
+    with suppress(RuntimeError):  # neither this folder nor the user's cache folder is writable
         compiled.enable_caching()
-    except RuntimeError:  # neither this folder nor the user's cache folder can be written to
-        pass
     return compiled
 
 
@@ -239,7 +238,6 @@ def argmax(x: Array, out: Array) -> None:
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     _gather(x.reshape(-1), out.reshape(-1), *map(_sizes, permutation(x.shape, axes)))
-
 
 
 @jit

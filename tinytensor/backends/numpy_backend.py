@@ -94,7 +94,8 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
 
 
 def _shifted(x: Array) -> Array:
-    return x - np.max(x, axis=1, keepdims=True, initial=-math.inf)
+    largest: Array = np.max(x, axis=1, keepdims=True, initial=-math.inf)
+    return x - largest
 
 
 def softmax(x: Array, out: Array) -> None:

@@ -1,4 +1,4 @@
-"""Data sets of 28x28 images in ten classes: MNIST inside the package, or any folder of idx files."""
+"""Data sets of 28x28 images in ten classes: the MNIST inside, or any folder of idx files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +72,9 @@ def to_float(images: Array, chosen: Array | None = None) -> Array:
     chosen: the numbers of those that are wanted; all if left out.
     """
     chosen = np.arange(len(images)) if chosen is None else chosen
-    out = np.empty((len(chosen), *images.shape[1:], 1), np.float32)
+    out = np.empty((len(chosen), *images.shape[1:]), np.float32)
     kernels.load_images(images, chosen, out)
-    return out
+    return out[..., np.newaxis]  # one channel: grey
 
 
 def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -83,10 +83,18 @@ def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tupl
     What is left at the end of a round and doesn't fill a batch is dropped; other images are left
     the next time. The same seed gives the same batches.
 
-    Raises SettingError if there are fewer images than a batch has.
+    Raises SettingError, at once, if there are fewer images than a batch has.
     """
     if not 1 <= size <= len(images):
-        raise SettingError(f"batch: got {size}; from 1 to the number of images, {len(images)}, is needed")
+        raise SettingError(
+            f"batch: got {size}; from 1 to the number of training images, {len(images)}, is needed"
+        )
+    return _endless_batches(images, labels, size, seed)
+
+
+def _endless_batches(
+    images: Array, labels: Array, size: int, seed: int
+) -> Iterator[tuple[Array, Array]]:
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(images))

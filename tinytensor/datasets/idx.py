@@ -1,5 +1,7 @@
 """The idx file format: a few bytes that give the shape, then the numbers.
 
+A file is, from its first byte:
+
     byte 0, 1   0
     byte 2      the kind of number: 8 for unsigned bytes, the only one read here
     byte 3      the number of axes

@@ -25,6 +25,7 @@ class Softmax:
         self.bias = tt.zeros(10, requires_grad=True)
 
     def __call__(self, images: tt.Tensor) -> tt.Tensor:
+        """From images (N, 28, 28, 1) to logits (N, 10)."""
         x = images.reshape(-1, 784)
         return x @ self.weight + self.bias
 

@@ -1,0 +1,206 @@
+"""The command line: what it prints, what it writes, and one line for what the user can mend."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import BACKENDS
+from test_datasets import BROKEN, break_folder, write_folder
+
+import tinytensor as tt
+from tinytensor import cli
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch):
+    """The program sets backend and threads for its whole process."""
+    backend, threads = tt.current_backend().name, tt.num_threads()
+    for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):
+        monkeypatch.delenv(f"TINYTENSOR_{name}", raising=False)
+    yield
+    tt.set_backend(backend)
+    tt.set_num_threads(threads)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the program here; (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_train_tells_how_well_and_how_long(run, tmp_path):
+    file = tmp_path / "result.json"
+    code, out, err = run("train", "1.0", "--steps", 120, "--seed", 3, "--json", file)
+    assert code == 0
+    backend = BACKENDS[0]
+    for words in ("test accuracy  0.8", "test loss", "seconds", "first step", f"{backend}, "):
+        assert words in out
+    assert "lesson 1.0 softmax" in err
+    assert "step 120/120" in err
+    assert "\r" not in err, "no bar where nobody sees it move"
+    result = json.loads(file.read_text())
+    names = "lesson backend threads seed steps batch test_accuracy test_loss seconds history"
+    assert list(result) == names.split()
+    assert list(result["seconds"]) == ["import", "data", "first_step", "train", "evaluate"]
+    assert all(seconds > 0 for seconds in result["seconds"].values())
+    names = "step train_accuracy train_loss test_accuracy test_loss"
+    assert [list(entry) for entry in result["history"]] == [names.split()] * 3
+    assert [entry["step"] for entry in result["history"]] == [50, 100, 120]
+    assert (result["lesson"], result["backend"], result["seed"]) == ("softmax", backend, 3)
+    assert (result["steps"], result["batch"]) == (120, 100)
+    assert result["test_accuracy"] == result["history"][-1]["test_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backend_and_threads_are_what_was_asked(run, backend):
+    asked = ("--backend", backend, "--threads", 1, "--steps", 1, "--json", "-")
+    code, out, err = run("train", "softmax", *asked)
+    assert code == 0
+    result = json.loads(out)
+    assert (result["backend"], result["threads"]) == (backend, 1)
+    assert "test accuracy" in err, "standard output is for the JSON alone"
+
+
+def test_environment_variables_are_defaults(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYTENSOR_BACKEND", "numpy")
+    monkeypatch.setenv("TINYTENSOR_DATA_DIR", str(write_folder(tmp_path)))
+    code, out, _ = run("train", "softmax", "--steps", 2, "--batch", 30, "--json", "-")
+    assert code == 0
+    result = json.loads(out)
+    assert (result["backend"], result["batch"]) == ("numpy", 30)
+
+
+def test_no_steps_is_a_network_that_knows_nothing(run):
+    code, out, _ = run("train", "softmax", "--steps", 0, "--json", "-")
+    assert code == 0
+    result = json.loads(out)
+    assert result["test_loss"] == pytest.approx(2.302585, rel=1e-5)
+    assert result["history"][0]["train_loss"] is None
+
+
+WRONG = {
+    "unknown lesson": (["train", "sofmax"], "lesson: .*'sofmax'; did you mean 'softmax'"),
+    "no lesson": (["train"], "Missing argument 'LESSON'"),
+    "unknown backend": (["train", "softmax", "--backend", "gpu"], "'--backend': 'gpu' is not"),
+    "negative steps": (["train", "softmax", "--steps", -1], "'--steps': -1 is not in the range"),
+    "steps no number": (["train", "softmax", "--steps", "x"], "'--steps': 'x' is not a valid"),
+    "no batch": (["train", "softmax", "--batch", 0], "'--batch': 0 is not"),
+    "large batch": (["train", "softmax", "--batch", 60_001], "batch: got 60001; .* 60000"),
+    "negative seed": (["train", "softmax", "--seed", -1], "'--seed'"),
+    "no threads": (["train", "softmax", "--threads", 0], "'--threads'"),
+    "no folder": (["train", "softmax", "--data", "nowhere"], "nowhere: train-images-idx3-ubyte or"),
+    "json to a folder": (["train", "softmax", "--json", "."], "--json: . is a folder"),
+    "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
+    "unknown command": (["trian"], "No such command 'trian'"),
+    "unknown option": (["train", "softmax", "--step", 3], "No such option"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = WRONG[kind]
+    assert_one_line(*run(*arguments), words)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_data(run, kind, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    name, content, words = BROKEN[kind]
+    break_folder(write_folder(data), name, content)
+    result = tmp_path / "result.json"
+    assert_one_line(*run("train", "softmax", "--data", data, "--json", result), words)
+    assert not result.exists()
+
+
+def test_wrong_environment_variables(run, monkeypatch):
+    monkeypatch.setenv("TINYTENSOR_BACKEND", "gpu")
+    assert_one_line(*run("train", "softmax"), "'gpu' is not one of")
+    monkeypatch.setenv("TINYTENSOR_BACKEND", "numpy")
+    monkeypatch.setenv("TINYTENSOR_NUM_THREADS", "many")
+    assert_one_line(*run("train", "softmax"), "'many' is not a valid integer")
+
+
+def assert_one_line(code: int, out: str, err: str, words: str) -> None:
+    assert code == 2
+    assert out == ""
+    assert err.startswith("tinytensor: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert re.search(words, err)
+
+
+def test_info(run):
+    code, out, err = run("info")
+    assert (code, err) == (0, "")
+    for words in (
+        "tinytensor",
+        "numpy",
+        "numba",
+        "cffi",
+        "threads",
+        f"in use         {BACKENDS[0]}",
+    ):
+        assert words in out
+    for name in BACKENDS:
+        assert f"backend {name}" in out
+    if "c" in BACKENDS:
+        assert "instructions" in out
+
+
+def test_help_and_version(run):
+    assert "train" in run("--help")[1]
+    assert "--backend" in run("train", "--help")[1]
+    assert run("--version")[1].startswith("tinytensor ")
+    assert "Usage" in run()[1]
+
+
+# As a process of its own
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tinytensor", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_module_is_the_same_program():
+    process = start("--version")
+    assert process.communicate(timeout=60)[0].startswith("tinytensor ")
+    assert process.returncode == 0
+
+
+def test_stopping_keeps_what_was_reached(tmp_path):
+    file = tmp_path / "result.json"
+    process = start("train", "softmax", "--steps", "10000000", "--json", str(file))
+    assert process.stderr is not None
+    process.stderr.readline()  # the lesson
+    assert "step" in process.stderr.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "test accuracy" in out
+    result = json.loads(file.read_text())
+    assert 0 < result["steps"] < 10_000_000
+    assert result["history"][-1]["step"] == result["steps"]

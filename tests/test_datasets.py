@@ -1,0 +1,134 @@
+"""The digits inside the package, folders of idx files, and what is said about broken ones."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+from tinytensor.datasets import batches, load, to_float
+
+MNIST = Path(tt.datasets.__file__).parent / "mnist"
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_mnist_is_the_original(name):
+    content = gzip.decompress((MNIST / f"{name}.gz").read_bytes())
+    assert hashlib.sha256(content).hexdigest() == SHA256[name]
+
+
+def test_mnist():
+    data = tt.datasets.mnist()
+    assert data.train_images.shape == (60_000, 28, 28)
+    assert data.test_images.shape == (10_000, 28, 28)
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert data.test_labels.dtype == np.int64
+
+
+# Folders
+
+
+def idx(array: np.ndarray, kind: int = 8) -> bytes:
+    """An idx file, written from the format's description."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, kind, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+def write_folder(folder: Path) -> Path:
+    """A small data set: 30 images to train on, 10 for the test."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 10)):
+        images = rng.integers(0, 256, (count, 28, 28))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(count) % 10))
+    return folder
+
+
+def test_plain_and_packed_files_are_the_same(tmp_path):
+    plain = load(write_folder(tmp_path))
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    for one, other in zip(plain, load(tmp_path), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert plain.train_images.shape == (30, 28, 28)
+    assert plain.train_labels[:3].tolist() == [0, 1, 2]
+
+
+IMAGES = idx(np.zeros((30, 28, 28)))
+LABELS = idx(np.arange(30) % 10)
+BROKEN = {
+    "truncated": ("train-images-idx3-ubyte", IMAGES[:-1], "has 23,535 bytes; .* needs 23,536"),
+    "overlong": ("train-images-idx3-ubyte", IMAGES + b"\0", "has 23,537 bytes; .* needs 23,536"),
+    "header cut off": ("train-images-idx3-ubyte", IMAGES[:9], "has 9 bytes"),
+    "empty": ("train-images-idx3-ubyte", b"", "bytes none; .* starts with 00 00 08 03"),
+    "floats": ("train-images-idx3-ubyte", idx(np.zeros((30, 28, 28)), 13), "bytes 00 00 0d 03"),
+    "labels as images": ("train-images-idx3-ubyte", LABELS, "bytes 00 00 08 01"),
+    "other size": ("train-images-idx3-ubyte", idx(np.zeros((30, 27, 28))), r"\(30, 27, 28\)"),
+    "no images": ("train-images-idx3-ubyte", idx(np.zeros((0, 28, 28))), r"\(0, 28, 28\)"),
+    "label 10": ("t10k-labels-idx1-ubyte", idx(np.arange(10) + 1), "label 10; 0 to 9"),
+    "fewer labels": ("train-labels-idx1-ubyte", LABELS[:7] + b"\x1d" + LABELS[8:-1], "29 labels"),
+    "not gzip": ("train-labels-idx1-ubyte.gz", LABELS, "a whole gzip file is needed"),
+    "gzip cut off": ("train-labels-idx1-ubyte.gz", gzip.compress(LABELS)[:-9], "whole gzip"),
+    "gzip damaged": (
+        "train-images-idx3-ubyte.gz",
+        gzip.compress(IMAGES)[:20] + b"\xff" * 9 + gzip.compress(IMAGES)[29:],
+        "whole gzip",
+    ),
+    "missing": ("t10k-labels-idx1-ubyte", None, r"t10k-labels-idx1-ubyte or .*\.gz is needed"),
+}
+
+
+def break_folder(folder: Path, name: str, content: bytes | None) -> None:
+    (folder / name.removesuffix(".gz")).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files(tmp_path, kind):
+    name, content, words = BROKEN[kind]
+    break_folder(write_folder(tmp_path), name, content)
+    with pytest.raises(tt.DataError, match=words) as caught:
+        load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert name.split("-idx")[0] in str(caught.value)
+
+
+# Batches
+
+
+def test_batches_are_chances_order_and_repeat_with_the_seed(backend):
+    images = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
+    labels = np.arange(10)
+    endless = batches(images, labels, 4, seed=1)
+    first_round = [next(endless) for _ in range(2)]
+    seen = np.concatenate([chosen for _, chosen in first_round])
+    assert len(set(seen)) == 8, "no image twice in a round; what doesn't fill a batch is dropped"
+    for pictures, chosen in first_round:
+        assert pictures.shape == (4, 28, 28, 1)
+        np.testing.assert_allclose(pictures[:, 3, 3, 0], chosen / 255, rtol=1e-6)
+    again = batches(images, labels, 4, seed=1)
+    assert [next(again)[1].tolist() for _ in range(2)] == [c.tolist() for _, c in first_round]
+    assert [next(endless)[1].tolist() for _ in range(2)] != [c.tolist() for _, c in first_round]
+
+
+@pytest.mark.parametrize("size", [0, -1, 11])
+def test_impossible_batches(size):
+    with pytest.raises(tt.SettingError, match=f"batch: got {size}; from 1 to .* 10"):
+        batches(np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.int64), size, seed=0)
+
+
+def test_to_float_is_from_0_to_1(backend):
+    images = to_float(np.array([[[0, 51], [102, 255]]], np.uint8))
+    np.testing.assert_allclose(images[0, :, :, 0], [[0, 0.2], [0.4, 1]], rtol=1e-6)
+    assert images.dtype == np.float32
