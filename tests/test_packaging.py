@@ -1,0 +1,91 @@
+"""What is built and installed, with a compiler and without: in copies, with what is installed here."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import BACKENDS
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def build(tree: Path, kind: str, **environment: str) -> Path:
+    """The sdist or wheel that is built from a tree, which must not hold an earlier build."""
+    arguments = ("-m", "build", f"--{kind}", "--no-isolation", tree)
+    result = run(sys.executable, *arguments, cwd=tree.parent, **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (built,) = (tree / "dist").iterdir()
+    return built
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    arguments = ("install", "--quiet", "--no-deps", "--target", folder, wheel)
+    result = run(sys.executable, "-m", "pip", *arguments, cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    tree = tmp_path_factory.mktemp("sdist") / "tree"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "*.so", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    return build(tree, "sdist")
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (tree,) = folder.iterdir()
+    return tree
+
+
+def test_sdist_has_everything(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for name in ("README.md", "LICENSE", "csrc/kernels.h", "csrc/build.py", "tests/cases.py"):
+        assert name in names
+    assert {f"csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")} <= names
+
+
+@pytest.mark.skipif("c" not in BACKENDS, reason="no compiler here")
+def test_wheel_of_the_sdist_works(sdist, tmp_path):
+    wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "tinytensor/py.typed" in names
+    assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
+    assert not [name for name in names if name.startswith(("tests", "csrc", "benchmarks"))]
+    site = install(wheel, tmp_path / "site")
+    code = "import tinytensor; print(tinytensor.__file__); print(tinytensor.current_backend().name)"
+    result = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(site))
+    assert result.stdout.split() == [str(site / "tinytensor/__init__.py"), "c"], result.stderr
+
+
+def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist, tmp_path):
+    wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel", CC="/no/compiler")
+    site = install(wheel, tmp_path / "site")
+    program = (sys.executable, "-m", "tinytensor")
+    result = run(*program, "info", cwd=tmp_path, PYTHONPATH=str(site))
+    assert "in use         numba" in result.stdout
+    train = ("train", "softmax", "--steps", 1, "--backend", "c")
+    result = run(*program, *train, cwd=tmp_path, PYTHONPATH=str(site))
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    for words in ("c: the kernels were not compiled", "/no/compiler", "installing gcc or clang"):
+        assert words in result.stderr

@@ -1,0 +1,25 @@
+"""What the README shows is what happens."""
+
+import re
+from pathlib import Path
+
+import tinytensor as tt
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_example_prints_what_the_readme_says(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    before = tt.current_backend().name
+    try:
+        exec(example, {})
+    finally:
+        tt.set_backend(before)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == re.findall(r"#> (.*)", example)
+
+
+def test_docstring_of_the_package(capsys):
+    import doctest
+
+    assert doctest.testmod(tt).failed == 0
