@@ -1,4 +1,4 @@
-"""What is built and installed, with a compiler and without: in copies, with what is installed here."""
+"""What is built and installed, with a compiler and without, from copies of this tree."""
 
 import os
 import shutil

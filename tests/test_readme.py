@@ -16,7 +16,7 @@ def test_example_prints_what_the_readme_says(capsys):
     finally:
         tt.set_backend(before)
     printed = capsys.readouterr().out.splitlines()
-    assert printed == re.findall(r"#> (.*)", example)
+    assert printed == re.findall(r"print.*  # (.*)", example)
 
 
 def test_docstring_of_the_package(capsys):
