@@ -173,7 +173,7 @@ def _plural(count: int, thing: str) -> str:
 
 def _summary(result: dict[str, Any]) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
-    times = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
     return "\n".join(
         (
             f"test accuracy  {result['test_accuracy']:.4f} after {result['steps']:,} steps",
