@@ -235,7 +235,7 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
     }
 }
 
-void tt_matmul(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
+static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     matmul_arguments a = {
         .x = x, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
@@ -259,4 +259,10 @@ void tt_matmul(const real *x, const real *y, real *out, int64_t M, int64_t K, in
         rows(&a, 0, a.M);
     else
         tt_parallel_rows(rows, &a, a.M, TILE_ROWS);
+}
+
+void tt_matmul(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
+{
+    for (int64_t b = 0; b < B; b++)
+        one_product(x + b * M * K, y + b * K * N, out + b * M * N, M, K, N, transpose_x, transpose_y);
 }

@@ -7,11 +7,13 @@ through `door` to the backend in use, and nothing computes on tensors by any oth
 
 What holds for all kernels:
 
-- Arrays are C-contiguous, float32 or float64, all of one call alike; labels and argmax's result
-  are int64. Strides don't cross the door: matmul has flags for transposition, and what is broadcast
-  or summed follows from the shapes.
+- Arrays are C-contiguous, float32 or float64, all of one call alike; labels, indices and argmax's
+  result are int64. Strides don't cross the door: matmul has flags for transposition, and what is
+  broadcast or summed follows from the shapes.
+- Integers and booleans are few in a network: on every backend NumPy computes on them. A kernel asks
+  for that with `raise OnNumPy`.
 - Inputs come first, then outputs, then numbers. The caller allocates `out`; the kernel writes all
-  of it and reads none of it. The optimisers' kernels, at the end, update a parameter in place.
+  of it and reads none of it. `put`, and the optimisers' kernels at the end, change it in place.
 - What changes from step to step, such as a learning rate, is an array. Numbers are constants.
 - Callers check shapes and labels. Kernels trust them.
 - Sums over a whole array are kept in float64. NaN, infinities and empty arrays do as in NumPy.
@@ -31,12 +33,13 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from tinytensor.errors import BackendUnavailable, SettingError, UnknownName
+from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
+MOST_THREADS = 64
 KERNELS: list[str] = []  # the names of all kernels, filled by the stubs below
 
 
@@ -93,7 +96,8 @@ def load_backend(name: str) -> Backend:
         lacking = tuple(kernel for kernel in KERNELS if not hasattr(module, kernel))
         numpy = importlib.import_module("tinytensor.backends.numpy_backend")
         kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in KERNELS}
-        module.set_num_threads(_num_threads or _default_threads())
+        if threads := _num_threads or _threads_of_environment():
+            module.set_num_threads(threads)
         _loaded[name] = Backend(name, module, kernels, lacking)
     return _loaded[name]
 
@@ -105,13 +109,15 @@ def current_backend() -> Backend:
 
 def _default_backend() -> Backend:
     name = os.environ.get("TINYTENSOR_BACKEND") or "auto"
+    global _everywhere
     try:
-        set_backend(name)
+        loaded = load_backend(name)
     except (UnknownName, BackendUnavailable) as error:
         if name == "auto":
             raise
         raise type(error)(f"TINYTENSOR_BACKEND={name}: {error}") from None
-    assert _everywhere is not None
+    if _everywhere is None:  # another thread may have chosen meanwhile
+        _everywhere = loaded
     return _everywhere
 
 
@@ -161,9 +167,11 @@ def set_num_threads(n: int) -> None:
     computes on one thread whatever is set.
     """
     global _num_threads
-    if n != int(n) or n < 1:
-        raise SettingError(f"set_num_threads: got {n}; at least 1 thread is needed")
-    _num_threads = int(n)
+    if not isinstance(n, int) or not 1 <= n <= MOST_THREADS:
+        raise SettingError(
+            f"set_num_threads: got {n}; at least 1 thread is needed, at most {MOST_THREADS}"
+        )
+    _num_threads = n
     for loaded in _loaded.values():
         loaded.module.set_num_threads(_num_threads)
 
@@ -173,20 +181,22 @@ def num_threads() -> int:
     return current_backend().num_threads
 
 
-def _default_threads() -> int:
+def _threads_of_environment() -> int | None:
     text = os.environ.get("TINYTENSOR_NUM_THREADS", "")
     if not text:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise SettingError(
+            f"TINYTENSOR_NUM_THREADS={text}: a number from 1 to {MOST_THREADS} is needed"
         )
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingError(f"TINYTENSOR_NUM_THREADS={text}: a number from 1 up is needed")
     return int(text)
 
 
 # The door ---------------------------------------------------------------------------------------
+
+
+class OnNumPy(Exception):  # noqa: N818 - not an error
+    """Raised by a kernel that was given integers or booleans, before it has done anything."""
 
 
 def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
@@ -197,9 +207,22 @@ def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     # No keywords: a call by position costs less, and is what a recorded program holds.
     @functools.wraps(stub)
     def kernel(*arguments: Any) -> None:
-        (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
+        try:
+            (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
+        except (OnNumPy, TypeError, ValueError) as reason:
+            _on_numpy(name, arguments, reason)
 
     return kernel  # type: ignore[return-value]
+
+
+def _on_numpy(name: str, arguments: tuple[Any, ...], reason: Exception) -> None:
+    """Compute with NumPy on integers and booleans, or say that this kernel has no meaning there."""
+    if arguments[0].dtype.kind == "f" and not isinstance(reason, OnNumPy):
+        raise reason
+    try:
+        load_backend("numpy").kernels[name](*arguments)
+    except (TypeError, ValueError) as error:  # such as bool - bool, or 2 ** -1 in integers
+        raise DTypeError(f"{name}: of {arguments[0].dtype}: {error}") from None
 
 
 # Broadcasting: x and y have any shapes that broadcast to out's
@@ -223,6 +246,49 @@ def mul(x: Array, y: Array, out: Array) -> None:
 @door
 def div(x: Array, y: Array, out: Array) -> None:
     """out = x / y"""
+
+
+@door
+def floor_div(x: Array, y: Array, out: Array) -> None:
+    """out = x / y rounded down; exactly so, though x / y is rounded before"""
+
+
+@door
+def mod(x: Array, y: Array, out: Array) -> None:
+    """out = x - floor(x / y) * y, with the sign of y"""
+
+
+@door
+def pow(x: Array, y: Array, out: Array) -> None:
+    """out = x^y"""
+
+
+@door
+def maximum(x: Array, y: Array, out: Array) -> None:
+    """out = the larger of x and y; NaN where either is"""
+
+
+@door
+def minimum(x: Array, y: Array, out: Array) -> None:
+    """out = the smaller of x and y; NaN where either is"""
+
+
+# out is bool
+
+
+@door
+def equal(x: Array, y: Array, out: Array) -> None:
+    """out = x == y"""
+
+
+@door
+def less(x: Array, y: Array, out: Array) -> None:
+    """out = x < y"""
+
+
+@door
+def less_equal(x: Array, y: Array, out: Array) -> None:
+    """out = x <= y"""
 
 
 # Element by element: all arrays have the same shape, of any number of axes
@@ -258,6 +324,71 @@ def sigmoid(x: Array, out: Array) -> None:
     """out = 1 / (1 + e^-x)"""
 
 
+@door
+def abs(x: Array, out: Array) -> None:
+    """out = |x|"""
+
+
+@door
+def sign(x: Array, out: Array) -> None:
+    """out = -1, 0 or 1, as x is below, at or above zero; a NaN stays"""
+
+
+@door
+def sqrt(x: Array, out: Array) -> None:
+    """out = the square root of x"""
+
+
+@door
+def expm1(x: Array, out: Array) -> None:
+    """out = e^x - 1, exact also near 0"""
+
+
+@door
+def log1p(x: Array, out: Array) -> None:
+    """out = log(1 + x), exact also near 0"""
+
+
+@door
+def sin(x: Array, out: Array) -> None:
+    """out = sin x"""
+
+
+@door
+def cos(x: Array, out: Array) -> None:
+    """out = cos x"""
+
+
+@door
+def tanh(x: Array, out: Array) -> None:
+    """out = (e^x - e^-x) / (e^x + e^-x)"""
+
+
+@door
+def erf(x: Array, out: Array) -> None:
+    """out = 2 / sqrt(pi) * integral of e^-t^2 from 0 to x"""
+
+
+@door
+def floor(x: Array, out: Array) -> None:
+    """out = x rounded down"""
+
+
+@door
+def ceil(x: Array, out: Array) -> None:
+    """out = x rounded up"""
+
+
+@door
+def round(x: Array, out: Array) -> None:
+    """out = x rounded to the nearest whole number, halves to the even one"""
+
+
+@door
+def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+    """out = x where condition, which is bool, holds, else y"""
+
+
 # Reductions and layout
 
 
@@ -267,6 +398,24 @@ def sum(x: Array, out: Array) -> None:
 
     x any shape; out any that broadcasts to x's.
     """
+
+
+@door
+def max(x: Array, out: Array) -> None:
+    """out = the largest of x over the axes over which sum adds; a NaN is larger than any number.
+
+    x any shape with no such axis of size 0; out any that broadcasts to x's.
+    """
+
+
+@door
+def min(x: Array, out: Array) -> None:
+    """out = the smallest, as max; a NaN is smaller than any number"""
+
+
+@door
+def cumsum(x: Array, out: Array) -> None:
+    """out_rc = the sum of x_r0 to x_rc.  x, out (R, C)"""
 
 
 @door
@@ -286,6 +435,14 @@ def argmax(x: Array, out: Array) -> None:
 
 
 @door
+def argmin(x: Array, out: Array) -> None:
+    """out_r = the column of row r's smallest; the first of equals, a NaN before all.
+
+    x (R, C) with C >= 1, out (R) int64
+    """
+
+
+@door
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     """out = x with its axes in another order: out's axis i is x's axis axes[i].
 
@@ -293,14 +450,125 @@ def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     """
 
 
+@door
+def take(x: Array, index: Array, out: Array) -> None:
+    """out_rc = x_(index_r)c.  x (N, C), index (R) int64 from 0 to N-1, out (R, C)"""
+
+
+@door
+def scatter_add(grad: Array, index: Array, out: Array) -> None:
+    """out = 0, then out_(index_r)c += grad_rc for every r: the mirror image of take.
+
+    grad (R, C), index (R) int64 from 0 to N-1, out (N, C)
+    """
+
+
+@door
+def put(x: Array, index: Array, out: Array) -> None:
+    """out_(index_r)c = x_rc for every r; the rows that index doesn't name are left as they are.
+
+    x (R, C), index (R) int64 from 0 to N-1, out (N, C); where index repeats, the last x stays
+    """
+
+
+@door
+def concat(x: Array, out: Array, start: int) -> None:
+    """out_anb = x_a(n-start)b for the n from start on that x has: one of the pieces of out.
+
+    x (A, n, B), out (A, N, B); a call for each piece writes all of out
+    """
+
+
+@door
+def cast(x: Array, out: Array) -> None:
+    """out = x in out's kind of number, any to any.  Same shape; NumPy's on every backend"""
+
+
 # Linear algebra
 
 
 @door
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
-    """out_mn = sum over k of x_mk * y_kn
+    """out_bmn = sum over k of x_bmk * y_bkn
 
-    x (M, K), or (K, M) if transpose_x; y (K, N), or (N, K) if transpose_y; out (M, N)
+    x (B, M, K), or (B, K, M) if transpose_x; y (B, K, N), or (B, N, K) if transpose_y; out
+    (B, M, N); or all three without B: a single product.
+    """
+
+
+# Convolution: images (N, H, W, I) of I channels, weights (KH, KW, I, O), results (N, OH, OW, O)
+
+
+@door
+def conv2d(
+    x: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    """out_nhwo = sum over a, b, i of x_n(h*stride0-padding0+a)(w*stride1-padding1+b)i * weight_abio
+
+    What lies outside of x counts as 0; how far below and to the right follows from out's shape.
+    """
+
+
+@door
+def conv2d_grad_x(
+    grad: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    """out_nyxi = sum of grad_nhwo * weight_abio over all h, a, w, b, o with
+
+    y = h*stride0-padding0+a and x = w*stride1-padding1+b; grad as conv2d's out, out as its x
+    """
+
+
+@door
+def conv2d_grad_weight(
+    x: Array, grad: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    """out_abio = sum over n, h, w of x_n(h*stride0-padding0+a)(w*stride1-padding1+b)i * grad_nhwo
+
+    x as conv2d's, grad as its out, out as its weight
+    """
+
+
+# Pooling: images (N, H, W, C), results (N, OH, OW, C); a window has the given size, and the one of
+# (h, w) begins at (h*stride0-padding0, w*stride1-padding1). What lies outside of x doesn't count.
+
+
+@door
+def argmax_pool2d(
+    x: Array,
+    out: Array,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
+    """out_nhwc = where in x, counted flat, the largest of the window is; out is int64
+
+    The first of equals, a NaN before all. Every window must reach into x.
+    """
+
+
+@door
+def sum_pool2d(
+    x: Array,
+    out: Array,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
+    """out_nhwc = the sum of the window"""
+
+
+@door
+def sum_pool2d_grad_x(
+    grad: Array,
+    out: Array,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
+    """out_nyxc = the sum of grad_nhwc over the windows that hold (y, x): sum_pool2d's mirror image
+
+    grad as sum_pool2d's out, out as its x
     """
 
 
@@ -346,6 +614,17 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 @door
 def one_hot(labels: Array, out: Array) -> None:
     """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
+
+
+# Random numbers: state (2) uint64 is a seed and a count of numbers drawn; it is moved on in place
+
+
+@door
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+    """out = 1 / keep_prob with probability keep_prob, else 0.
+
+    The i-th number drawn is a hash of seed and i: the same on every backend, thread by thread.
+    """
 
 
 # Data

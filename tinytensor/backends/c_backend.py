@@ -5,6 +5,8 @@ variant for that precision and this CPU. cffi's from_buffer refuses arrays that 
 and C never sees a wrong pointer. The GIL is free while C computes.
 """
 
+import builtins
+import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,8 +17,9 @@ import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable, DTypeError
-from tinytensor.kernels import KERNELS, Array
+from tinytensor.kernels import KERNELS, Array, OnNumPy
 
+REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:
     from tinytensor.backends._c import ffi, lib
 except ImportError as error:
@@ -24,8 +27,8 @@ except ImportError as error:
     reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
     raise BackendUnavailable(
         f"c: the kernels were not compiled when tinytensor was installed ({reason}); mend it by "
-        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then in the folder "
-        "of tinytensor: pip install --force-reinstall --no-deps ."
+        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then tinytensor "
+        f"again: {REINSTALL}"
     ) from None
 
 SIMD = ffi.string(lib.tt_simd()).decode()
@@ -36,17 +39,20 @@ def _pointer_to(number: str) -> Callable[[Array], Any]:
     return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"))
 
 
+def _pointer_in_place(number: str) -> Callable[[Array], Any]:
+    """The same for what is changed in place, and is not fresh: refuses read-only arrays."""
+    return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"), require_writable=True)
+
+
 def _variant(suffix: str, real: str) -> SimpleNamespace:
-    """The kernels of one precision, their names as in Python; `at(array)` is a pointer."""
-    kernels = {name: getattr(lib, f"tt_{name}_{suffix}") for name in KERNELS}
-    return SimpleNamespace(**kernels, at=_pointer_to(real))
+    """The kernels of one precision, named as in Python, and pointers for their arrays."""
+    kernels = {name: getattr(lib, f"tt_{name}_{suffix}", None) for name in KERNELS}
+    return SimpleNamespace(**kernels, at=_pointer_to(real), in_place=_pointer_in_place(real))
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE = _variant(f"float32_{SIMD}", "float")
 _DOUBLE = _variant("float64_baseline", "double")
-_bytes_at = _pointer_to("uint8_t")
-_int64_at = _pointer_to("int64_t")
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
@@ -63,14 +69,31 @@ def _for_other(arrays: tuple[Array, ...]) -> SimpleNamespace:
         return _SINGLE  # spelled in another way, such as "<f4"
     if dtypes == {_FLOAT64}:
         return _DOUBLE
+    if not dtypes & {_FLOAT32, _FLOAT64}:
+        raise OnNumPy
     names = " and ".join(sorted(map(str, dtypes)))
     raise DTypeError(f"c backend: arrays all of float32 or all of float64 are needed, got {names}")
 
 
-def _int64(array: Array) -> Any:
-    if array.dtype != np.int64:
-        raise DTypeError(f"c backend: int64 is needed, got {array.dtype}")
-    return _int64_at(array)
+def _of(dtype: type, pointer_to: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """A function from an array of just that kind of number to a pointer."""
+    needed = np.dtype(dtype)
+
+    def pointer(array: Array) -> Any:
+        if array.dtype != needed:
+            raise DTypeError(f"c backend: {needed} is needed, got {array.dtype}")
+        return pointer_to(array)
+
+    return pointer
+
+
+_bools = _of(np.bool_, _pointer_to("uint8_t"))
+_bytes = _of(np.uint8, _pointer_to("uint8_t"))
+_int64 = _of(np.int64, _pointer_to("int64_t"))
+_state = _of(np.uint64, _pointer_in_place("uint64_t"))
+
+
+Pair = tuple[int, int]
 
 
 @lru_cache(maxsize=4096)
@@ -87,47 +110,47 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
     return len(sizes[0]), *map(_sizes, sizes)
 
 
-def add(x: Array, y: Array, out: Array) -> None:
-    c = _for(x, y, out)
-    c.add(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
+def _pairs(name: str) -> Callable[[Array, Array, Array], None]:
+    def kernel(x: Array, y: Array, out: Array) -> None:
+        c = _for(x, y, out)
+        sizes = _broadcast(x.shape, y.shape, out.shape)
+        getattr(c, name)(c.at(x), c.at(y), c.at(out), *sizes)
+
+    return kernel
 
 
-def sub(x: Array, y: Array, out: Array) -> None:
-    c = _for(x, y, out)
-    c.sub(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
+add, sub, mul, div = map(_pairs, ("add", "sub", "mul", "div"))
+floor_div, mod, pow = map(_pairs, ("floor_div", "mod", "pow"))
+maximum, minimum = map(_pairs, ("maximum", "minimum"))
 
 
-def mul(x: Array, y: Array, out: Array) -> None:
-    c = _for(x, y, out)
-    c.mul(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
+def _compare(name: str) -> Callable[[Array, Array, Array], None]:
+    def kernel(x: Array, y: Array, out: Array) -> None:
+        c = _for(x, y)
+        sizes = _broadcast(x.shape, y.shape, out.shape)
+        getattr(c, name)(c.at(x), c.at(y), _bools(out), *sizes)
+
+    return kernel
 
 
-def div(x: Array, y: Array, out: Array) -> None:
-    c = _for(x, y, out)
-    c.div(c.at(x), c.at(y), c.at(out), *_broadcast(x.shape, y.shape, out.shape))
+equal, less, less_equal = map(_compare, ("equal", "less", "less_equal"))
 
 
 # Element by element
 
 
-def neg(x: Array, out: Array) -> None:
-    c = _for(x, out)
-    c.neg(c.at(x), c.at(out), out.size)
+def _each(name: str) -> Callable[[Array, Array], None]:
+    def kernel(x: Array, out: Array) -> None:
+        c = _for(x, out)
+        getattr(c, name)(c.at(x), c.at(out), out.size)
+
+    return kernel
 
 
-def exp(x: Array, out: Array) -> None:
-    c = _for(x, out)
-    c.exp(c.at(x), c.at(out), out.size)
-
-
-def log(x: Array, out: Array) -> None:
-    c = _for(x, out)
-    c.log(c.at(x), c.at(out), out.size)
-
-
-def relu(x: Array, out: Array) -> None:
-    c = _for(x, out)
-    c.relu(c.at(x), c.at(out), out.size)
+neg, exp, log, relu, sigmoid = map(_each, ("neg", "exp", "log", "relu", "sigmoid"))
+abs, sign, sqrt, expm1, log1p = map(_each, ("abs", "sign", "sqrt", "expm1", "log1p"))
+sin, cos, tanh, erf = map(_each, ("sin", "cos", "tanh", "erf"))
+floor, ceil, round = map(_each, ("floor", "ceil", "round"))
 
 
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
@@ -135,9 +158,9 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
     c.relu_backward(c.at(grad), c.at(x), c.at(out), out.size)
 
 
-def sigmoid(x: Array, out: Array) -> None:
-    c = _for(x, out)
-    c.sigmoid(c.at(x), c.at(out), out.size)
+def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+    c = _for(x, y, out)
+    c.where(_bools(condition), c.at(x), c.at(y), c.at(out), out.size)
 
 
 # Reductions and layout
@@ -155,6 +178,21 @@ def sum(x: Array, out: Array) -> None:
     c.sum(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
 
 
+def max(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.max(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+
+
+def min(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.min(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+
+
+def cumsum(x: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.cumsum(c.at(x), c.at(out), *x.shape)
+
+
 def broadcast_to(x: Array, out: Array) -> None:
     c = _for(x, out)
     shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
@@ -166,10 +204,36 @@ def argmax(x: Array, out: Array) -> None:
     c.argmax(c.at(x), _int64(out), *x.shape)
 
 
+def argmin(x: Array, out: Array) -> None:
+    c = _for(x)
+    c.argmin(c.at(x), _int64(out), *x.shape)
+
+
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     c = _for(x, out)
     shape, strides = permutation(x.shape, axes)
     c.transpose(c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
+
+
+def take(x: Array, index: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.take(c.at(x), _int64(index), c.at(out), *out.shape)
+
+
+def scatter_add(grad: Array, index: Array, out: Array) -> None:
+    c = _for(grad, out)
+    c.scatter_add(c.at(grad), _int64(index), c.at(out), *grad.shape, len(out))
+
+
+def put(x: Array, index: Array, out: Array) -> None:
+    c = _for(x, out)
+    c.put(c.at(x), _int64(index), c.in_place(out), *x.shape)
+
+
+def concat(x: Array, out: Array, start: int) -> None:
+    c = _for(x, out)
+    A, N, B = out.shape
+    c.concat(c.at(x), c.at(out), start, A, x.shape[1], N, B)
 
 
 # Linear algebra
@@ -177,9 +241,62 @@ def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
     c = _for(x, y, out)
-    M, N = out.shape
-    K = x.shape[0] if transpose_x else x.shape[1]
-    c.matmul(c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
+    M, N = out.shape[-2:]
+    K = x.shape[-2 if transpose_x else -1]
+    B = len(out) if out.ndim == 3 else 1
+    c.matmul(c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
+
+
+# Convolution
+
+
+def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    c = _for(x, weight, out)
+    sizes = _convolution(x.shape, weight.shape, out.shape, stride, padding)
+    c.conv2d(c.at(x), c.at(weight), c.at(out), sizes)
+
+
+def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    c = _for(grad, weight, out)
+    sizes = _convolution(out.shape, weight.shape, grad.shape, stride, padding)
+    c.conv2d_grad_x(c.at(grad), c.at(weight), c.at(out), sizes)
+
+
+def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    c = _for(x, grad, out)
+    sizes = _convolution(x.shape, out.shape, grad.shape, stride, padding)
+    c.conv2d_grad_weight(c.at(x), c.at(grad), c.at(out), sizes)
+
+
+def _convolution(x: Sizes, weight: Sizes, out: Sizes, stride: Pair, padding: Pair) -> Any:
+    N, H, W, I = x  # noqa: E741 - the letters of kernels.py
+    KH, KW, _, O = weight  # noqa: E741
+    return _sizes((N, H, W, I, KH, KW, O, out[1], out[2], *stride, *padding))
+
+
+# Pooling
+
+
+def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    c = _for(x)
+    c.argmax_pool2d(c.at(x), _int64(out), _pooling(x.shape, out.shape, size, stride, padding))
+
+
+def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    c = _for(x, out)
+    c.sum_pool2d(c.at(x), c.at(out), _pooling(x.shape, out.shape, size, stride, padding))
+
+
+def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    c = _for(grad, out)
+    c.sum_pool2d_grad_x(
+        c.at(grad), c.at(out), _pooling(out.shape, grad.shape, size, stride, padding)
+    )
+
+
+def _pooling(x: Sizes, out: Sizes, size: Pair, stride: Pair, padding: Pair) -> Any:
+    N, H, W, C = x
+    return _sizes((N, H, W, C, *size, C, out[1], out[2], *stride, *padding))
 
 
 # Classification
@@ -220,15 +337,21 @@ def one_hot(labels: Array, out: Array) -> None:
     c.one_hot(_int64(labels), c.at(out), *out.shape)
 
 
+# Random numbers
+
+
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+    c = _for(out)
+    c.dropout_mask(_state(state), c.at(out), keep_prob, out.size)
+
+
 # Data
 
 
 def load_images(images: Array, index: Array, out: Array) -> None:
-    if images.dtype != np.uint8:
-        raise DTypeError(f"c backend: images of uint8 are needed, got {images.dtype}")
     c = _for(out)
     R = len(index)
-    c.load_images(_bytes_at(images), _int64(index), c.at(out), R, out.size // max(R, 1))
+    c.load_images(_bytes(images), _int64(index), c.at(out), R, out.size // builtins.max(R, 1))
 
 
 # Optimisers
@@ -236,7 +359,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 
 def sgd(grad: Array, lr: Array, param: Array) -> None:
     c = _for(grad, param)
-    c.sgd(c.at(grad), _DOUBLE.at(lr), c.at(param), param.size)
+    c.sgd(c.at(grad), _DOUBLE.at(lr), c.in_place(param), param.size)
 
 
 # Not kernels: what every backend tells and takes
@@ -249,9 +372,20 @@ def num_threads() -> int:
 
 def set_num_threads(n: int) -> None:
     """Let kernels use up to n threads (64 at the most)."""
-    lib.tt_set_threads(min(n, 64))
+    lib.tt_set_threads(builtins.min(n, 64))
 
 
 def description() -> str:
     """Compiler and instruction set."""
     return f"{ffi.string(lib.tt_compiler()).decode()}, {SIMD} instructions"
+
+
+stale = [name for name in KERNELS if name in globals() and getattr(_SINGLE, name) is None]
+if stale:
+    raise BackendUnavailable(
+        f"c: the compiled kernels are older than this source: {', '.join(stale)} not among them; "
+        f"compile them again: {REINSTALL}"
+    )
+set_num_threads(
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)

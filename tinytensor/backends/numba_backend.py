@@ -8,7 +8,9 @@ A kernel whose arrays may have any number of axes gets flat views and, from axes
 strides of the few axes it has to walk.
 """
 
+import builtins
 import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -18,17 +20,24 @@ import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable
-from tinytensor.kernels import Array
+from tinytensor.kernels import Array, OnNumPy
 
 try:
     import numba
-except ImportError as error:
+except Exception as error:  # also of the LLVM library that it loads
     raise BackendUnavailable(
         f"numba: the backend can't be used: {error}; mend it with: pip install --upgrade numba"
     ) from None
+if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    raise BackendUnavailable(
+        "numba: the backend can't be used: NUMBA_DISABLE_JIT is set; mend it with: "
+        "unset NUMBA_DISABLE_JIT"
+    )
 
 # a * b + c in one instruction; nothing that would lose a NaN or an infinity
 FASTMATH = {"contract"}
+
+Pair = tuple[int, int]
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -45,7 +54,7 @@ def _sizes(sizes: Sizes) -> Array:
 
 
 @jit
-def _offset(index, shape, strides):  # type: ignore[no-untyped-def]
+def _offset(index, shape, strides):
     """Counting through the axes of `shape`, last axis fastest: where does count `index` stand?"""
     place = 0
     for axis in range(len(shape) - 1, -1, -1):
@@ -54,111 +63,199 @@ def _offset(index, shape, strides):  # type: ignore[no-untyped-def]
     return place
 
 
-# Broadcasting: a row is the last axis; an operand's stride there is 1, or 0 if it is repeated
+# Broadcasting, and element by element. Numba makes a NumPy ufunc of a function of numbers: the
+# loops over the arrays, the repeating of short ones, are the ufunc's.
 
 
-def _pairs(kernel: Any, x: Array, y: Array, out: Array) -> None:
-    shape, x_strides, y_strides = map(_sizes, broadcast(x.shape, y.shape, out.shape))
-    kernel(x.reshape(-1), y.reshape(-1), out.reshape(-1), shape, x_strides, y_strides)
+def _ufunc(function: Callable[..., Any]) -> Any:
+    try:
+        return numba.vectorize(nopython=True, fastmath=FASTMATH, cache=True)(function)
+    except RuntimeError:  # nowhere to keep the compiled code, as in jit
+        return numba.vectorize(nopython=True, fastmath=FASTMATH)(function)
 
 
-def add(x: Array, y: Array, out: Array) -> None:
-    _pairs(_add, x, y, out)
+def pairs(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array, Array], None]:
+    """A kernel that computes one number from two, broadcast."""
+    compiled = _ufunc(function)
+
+    def kernel(x: Array, y: Array, out: Array) -> None:
+        _floats(x)
+        compiled(x, y, out)
+
+    return kernel
 
 
-@jit
-def _add(x, y, out, shape, x_strides, y_strides):  # type: ignore[no-untyped-def]
-    C = shape[-1]
-    for row in range(len(out) // max(C, 1)):
-        i = _offset(row, shape[:-1], x_strides[:-1])
-        j = _offset(row, shape[:-1], y_strides[:-1])
-        for c in range(C):
-            out[row * C + c] = x[i + c * x_strides[-1]] + y[j + c * y_strides[-1]]
+def each(function: Callable[[Any], Any]) -> Callable[[Array, Array], None]:
+    """A kernel that computes one number from one."""
+    compiled = _ufunc(function)
+
+    def kernel(x: Array, out: Array) -> None:
+        _floats(x)
+        compiled(x, out)
+
+    return kernel
 
 
-def sub(x: Array, y: Array, out: Array) -> None:
-    _pairs(_sub, x, y, out)
+def _floats(x: Array) -> None:
+    if x.dtype.kind != "f":
+        raise OnNumPy
 
 
-@jit
-def _sub(x, y, out, shape, x_strides, y_strides):  # type: ignore[no-untyped-def]
-    C = shape[-1]
-    for row in range(len(out) // max(C, 1)):
-        i = _offset(row, shape[:-1], x_strides[:-1])
-        j = _offset(row, shape[:-1], y_strides[:-1])
-        for c in range(C):
-            out[row * C + c] = x[i + c * x_strides[-1]] - y[j + c * y_strides[-1]]
+@pairs
+def add(x, y):
+    return x + y
 
 
-def mul(x: Array, y: Array, out: Array) -> None:
-    _pairs(_mul, x, y, out)
+@pairs
+def sub(x, y):
+    return x - y
 
 
-@jit
-def _mul(x, y, out, shape, x_strides, y_strides):  # type: ignore[no-untyped-def]
-    C = shape[-1]
-    for row in range(len(out) // max(C, 1)):
-        i = _offset(row, shape[:-1], x_strides[:-1])
-        j = _offset(row, shape[:-1], y_strides[:-1])
-        for c in range(C):
-            out[row * C + c] = x[i + c * x_strides[-1]] * y[j + c * y_strides[-1]]
+@pairs
+def mul(x, y):
+    return x * y
 
 
-def div(x: Array, y: Array, out: Array) -> None:
-    _pairs(_div, x, y, out)
+@pairs
+def div(x, y):
+    return x / y
 
 
-@jit
-def _div(x, y, out, shape, x_strides, y_strides):  # type: ignore[no-untyped-def]
-    C = shape[-1]
-    for row in range(len(out) // max(C, 1)):
-        i = _offset(row, shape[:-1], x_strides[:-1])
-        j = _offset(row, shape[:-1], y_strides[:-1])
-        for c in range(C):
-            out[row * C + c] = x[i + c * x_strides[-1]] / y[j + c * y_strides[-1]]
+@pairs
+def floor_div(x, y):
+    # Dividing and rounding down may give the next whole number where the quotient is rounded up to
+    # it; without the remainder the division is exact.
+    if y == 0:
+        return x / y
+    rest = np.fmod(x, y)
+    quotient = (x - rest) / y
+    if rest != 0 and (rest < 0) != (y < 0):
+        quotient -= 1
+    return math.copysign(0.0, x / y) if quotient == 0 else np.rint(quotient)
 
 
-# Element by element
+@pairs
+def mod(x, y):
+    rest = np.fmod(x, y)
+    if rest == 0:
+        return math.copysign(rest, y)
+    return rest + y if (rest < 0) != (y < 0) else rest
 
 
-def neg(x: Array, out: Array) -> None:
-    _neg(x.reshape(-1), out.reshape(-1))
+@pairs
+def pow(x, y):
+    return x**y
 
 
-@jit
-def _neg(x, out):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        out[i] = -x[i]
+@pairs
+def maximum(x, y):
+    return x if x > y or x != x else y  # a NaN is neither larger nor smaller, but wins
 
 
-def exp(x: Array, out: Array) -> None:
-    _exp(x.reshape(-1), out.reshape(-1))
+@pairs
+def minimum(x, y):
+    return x if x < y or x != x else y
 
 
-@jit
-def _exp(x, out):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        out[i] = math.exp(x[i])
+@pairs
+def equal(x, y):
+    return x == y
 
 
-def log(x: Array, out: Array) -> None:
-    _log(x.reshape(-1), out.reshape(-1))
+@pairs
+def less(x, y):
+    return x < y
 
 
-@jit
-def _log(x, out):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        out[i] = np.log(x[i])
+@pairs
+def less_equal(x, y):
+    return x <= y
 
 
-def relu(x: Array, out: Array) -> None:
-    _relu(x.reshape(-1), out.reshape(-1))
+@each
+def neg(x):
+    return -x
 
 
-@jit
-def _relu(x, out):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        out[i] = 0 if x[i] < 0 else x[i]
+@each
+def exp(x):
+    return math.exp(x)
+
+
+@each
+def log(x):
+    return np.log(x)
+
+
+@each
+def relu(x):
+    return 0 if x < 0 else x
+
+
+@each
+def sigmoid(x):
+    e = math.exp(-np.abs(x))  # never e of a positive number: that would overflow
+    return e / (1 + e) if x < 0 else 1 / (1 + e)
+
+
+@each
+def abs(x):
+    return np.abs(x)
+
+
+@each
+def sign(x):
+    return 1 if x > 0 else -1 if x < 0 else 0 if x == 0 else x
+
+
+@each
+def sqrt(x):
+    return np.sqrt(x)
+
+
+@each
+def expm1(x):
+    return math.expm1(x)
+
+
+@each
+def log1p(x):
+    return np.log1p(x)
+
+
+@each
+def sin(x):
+    return math.sin(x)
+
+
+@each
+def cos(x):
+    return math.cos(x)
+
+
+@each
+def tanh(x):
+    return math.tanh(x)
+
+
+@each
+def erf(x):
+    return math.erf(x)
+
+
+@each
+def floor(x):
+    return np.floor(x)
+
+
+@each
+def ceil(x):
+    return np.ceil(x)
+
+
+@each
+def round(x):
+    return np.rint(x)
 
 
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
@@ -166,38 +263,39 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
 
 
 @jit
-def _relu_backward(grad, x, out):  # type: ignore[no-untyped-def]
+def _relu_backward(grad, x, out):
     for i in range(len(x)):
         out[i] = grad[i] if x[i] > 0 else 0
 
 
-def sigmoid(x: Array, out: Array) -> None:
-    _sigmoid(x.reshape(-1), out.reshape(-1))
+def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+    _floats(x)
+    _where(condition.reshape(-1), x.reshape(-1), y.reshape(-1), out.reshape(-1))
 
 
 @jit
-def _sigmoid(x, out):  # type: ignore[no-untyped-def]
-    for i in range(len(x)):
-        e = math.exp(-abs(x[i]))  # never e of a positive number: that would overflow
-        out[i] = e / (1 + e) if x[i] < 0 else 1 / (1 + e)
+def _where(condition, x, y, out):
+    for i in range(len(out)):
+        out[i] = x[i] if condition[i] else y[i]
 
 
 # Reductions and layout
 
 
 def sum(x: Array, out: Array) -> None:
+    _floats(x)
     _sum(x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
 
 
 @jit
-def _sum(x, out, kept, kept_strides, gone, gone_strides):  # type: ignore[no-untyped-def]
+def _sum(x, out, kept, kept_strides, gone, gone_strides):
     terms = 1
     for size in gone:
         terms *= size
     if kept_strides[-1] == 1:  # columns side by side: read row after row
         C = kept[-1]
         total = np.empty(C, np.float64)
-        for first in range(0, len(out), max(C, 1)):
+        for first in range(0, len(out), C or 1):
             base = _offset(first // C, kept[:-1], kept_strides[:-1])
             total[:] = 0
             for term in range(terms):
@@ -211,14 +309,63 @@ def _sum(x, out, kept, kept_strides, gone, gone_strides):  # type: ignore[no-unt
         for i in range(len(out)):
             base = _offset(i, kept, kept_strides)
             one_total = 0.0
-            for r in range(terms // max(C, 1)):
+            for r in range(terms // (C or 1)):
                 row = base + _offset(r, gone[:-1], gone_strides[:-1])
                 for c in range(C):
                     one_total += x[row + c]
             out[i] = one_total
 
 
+def max(x: Array, out: Array) -> None:
+    _floats(x)
+    _choose(_larger, x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
+
+
+def min(x: Array, out: Array) -> None:
+    _floats(x)
+    _choose(_smaller, x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
+
+
+@jit
+def _larger(x, y):
+    return x if x > y or x != x else y
+
+
+@jit
+def _smaller(x, y):
+    return x if x < y or x != x else y
+
+
+@jit
+def _choose(better, x, out, kept, kept_strides, gone, gone_strides):
+    terms = 1
+    for size in gone:
+        terms *= size
+    for i in range(len(out)):
+        base = _offset(i, kept, kept_strides)
+        best = x[base]
+        for term in range(1, terms):
+            best = better(best, x[base + _offset(term, gone, gone_strides)])
+        out[i] = best
+
+
+def cumsum(x: Array, out: Array) -> None:
+    _floats(x)
+    _cumsum(x, out)
+
+
+@jit
+def _cumsum(x, out):
+    R, C = x.shape
+    for r in range(R):
+        total = 0.0
+        for c in range(C):
+            total += x[r, c]
+            out[r, c] = total
+
+
 def broadcast_to(x: Array, out: Array) -> None:
+    _floats(x)
     shape, strides, _ = map(_sizes, broadcast(x.shape, out.shape, out.shape))
     _gather(x.reshape(-1), out.reshape(-1), shape, strides)
 
@@ -229,36 +376,110 @@ def argmax(x: Array, out: Array) -> None:
     for r in range(R):
         best = 0
         for c in range(1, C):
-            if math.isnan(x[r, best]):
+            if x[r, best] != x[r, best]:  # a NaN
                 break
             if not x[r, c] <= x[r, best]:
                 best = c
         out[r] = best
 
 
+@jit
+def argmin(x: Array, out: Array) -> None:
+    R, C = x.shape
+    for r in range(R):
+        best = 0
+        for c in range(1, C):
+            if x[r, best] != x[r, best]:
+                break
+            if not x[r, c] >= x[r, best]:
+                best = c
+        out[r] = best
+
+
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
+    _floats(x)
     _gather(x.reshape(-1), out.reshape(-1), *map(_sizes, permutation(x.shape, axes)))
 
 
 @jit
-def _gather(x, out, shape, strides):  # type: ignore[no-untyped-def]
+def _gather(x, out, shape, strides):
     C = shape[-1]
-    for r in range(len(out) // max(C, 1)):
+    for r in range(len(out) // (C or 1)):
         row = _offset(r, shape[:-1], strides[:-1])
         for c in range(C):
             out[r * C + c] = x[row + c * strides[-1]]
+
+
+def take(x: Array, index: Array, out: Array) -> None:
+    _floats(x)
+    _take(x, index, out)
+
+
+@jit
+def _take(x, index, out):
+    R, C = out.shape
+    for r in range(R):
+        for c in range(C):
+            out[r, c] = x[index[r], c]
+
+
+def scatter_add(grad: Array, index: Array, out: Array) -> None:
+    _floats(grad)
+    _scatter_add(grad, index, out)
+
+
+@jit
+def _scatter_add(grad, index, out):
+    out[:] = 0
+    R, C = grad.shape
+    for r in range(R):
+        for c in range(C):
+            out[index[r], c] += grad[r, c]
+
+
+def put(x: Array, index: Array, out: Array) -> None:
+    _floats(x)
+    _put(x, index, out)
+
+
+@jit
+def _put(x, index, out):
+    R, C = x.shape
+    for r in range(R):
+        for c in range(C):
+            out[index[r], c] = x[r, c]
+
+
+def concat(x: Array, out: Array, start: int) -> None:
+    _floats(x)
+    _concat(x, out, start)
+
+
+@jit
+def _concat(x, out, start):
+    A, n, B = x.shape
+    for a in range(A):
+        for i in range(n):
+            for b in range(B):
+                out[a, start + i, b] = x[a, i, b]
 
 
 # Linear algebra
 
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
+    _floats(x)
     # The innermost loop goes along a row of y: that must lie in one piece.
-    _matmul(x.T if transpose_x else x, np.ascontiguousarray(y.T) if transpose_y else y, out)
+    x, y = x.mT if transpose_x else x, np.ascontiguousarray(y.mT) if transpose_y else y
+    if out.ndim == 2:
+        _matmul(x, y, out)
+    else:
+        for b in range(len(out)):
+            _matmul(x[b], y[b], out[b])
 
 
 @jit
-def _matmul(x, y, out):  # type: ignore[no-untyped-def]
+def _matmul(x, y, out):
     M, K = x.shape
     N = y.shape[1]
     for m in range(M):
@@ -270,15 +491,133 @@ def _matmul(x, y, out):  # type: ignore[no-untyped-def]
                 out[m, n] += factor * y[k, n]
 
 
+# Convolution: for every place (h, w) of the result and every weight (a, b) that meets a pixel
+# (y, z) of x there, a product of I channels with a matrix I x O.
+
+
+@jit
+def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    N, H, W, channels = x.shape
+    _, OH, OW, O = out.shape  # noqa: E741
+    for n in range(N):
+        for h in range(OH):
+            for w in range(OW):
+                pixel = out[n, h, w]
+                pixel[:] = 0
+                for a in range(weight.shape[0]):
+                    y = h * stride[0] - padding[0] + a
+                    for b in range(weight.shape[1]):
+                        z = w * stride[1] - padding[1] + b
+                        if 0 <= y < H and 0 <= z < W:
+                            for i in range(channels):
+                                factor = x[n, y, z, i]
+                                for o in range(O):
+                                    pixel[o] += factor * weight[a, b, i, o]
+
+
+@jit
+def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    N, H, W, channels = out.shape
+    _, OH, OW, O = grad.shape  # noqa: E741
+    out[:] = 0
+    for n in range(N):
+        for h in range(OH):
+            for w in range(OW):
+                for a in range(weight.shape[0]):
+                    y = h * stride[0] - padding[0] + a
+                    for b in range(weight.shape[1]):
+                        z = w * stride[1] - padding[1] + b
+                        if 0 <= y < H and 0 <= z < W:
+                            for i in range(channels):
+                                total = 0.0
+                                for o in range(O):
+                                    total += grad[n, h, w, o] * weight[a, b, i, o]
+                                out[n, y, z, i] += total
+
+
+@jit
+def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    N, H, W, channels = x.shape
+    _, OH, OW, O = grad.shape  # noqa: E741
+    out[:] = 0
+    for n in range(N):
+        for h in range(OH):
+            for w in range(OW):
+                for a in range(out.shape[0]):
+                    y = h * stride[0] - padding[0] + a
+                    for b in range(out.shape[1]):
+                        z = w * stride[1] - padding[1] + b
+                        if 0 <= y < H and 0 <= z < W:
+                            for i in range(channels):
+                                factor = x[n, y, z, i]
+                                for o in range(O):
+                                    out[a, b, i, o] += factor * grad[n, h, w, o]
+
+
+# Pooling
+
+
+@jit
+def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    N, H, W, C = x.shape
+    _, OH, OW, _ = out.shape
+    for n in range(N):
+        for h in range(OH):
+            top = h * stride[0] - padding[0]
+            for w in range(OW):
+                left = w * stride[1] - padding[1]
+                for c in range(C):
+                    best_y, best_z = builtins.max(0, top), builtins.max(0, left)
+                    for y in range(best_y, builtins.min(H, top + size[0])):
+                        for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                            best = x[n, best_y, best_z, c]
+                            if best == best and not x[n, y, z, c] <= best:
+                                best_y, best_z = y, z
+                    out[n, h, w, c] = ((n * H + best_y) * W + best_z) * C + c
+
+
+@jit
+def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    N, H, W, C = x.shape
+    _, OH, OW, _ = out.shape
+    out[:] = 0
+    for n in range(N):
+        for h in range(OH):
+            top = h * stride[0] - padding[0]
+            for w in range(OW):
+                left = w * stride[1] - padding[1]
+                for y in range(builtins.max(0, top), builtins.min(H, top + size[0])):
+                    for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                        for c in range(C):
+                            out[n, h, w, c] += x[n, y, z, c]
+
+
+@jit
+def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    N, H, W, C = out.shape
+    _, OH, OW, _ = grad.shape
+    out[:] = 0
+    for n in range(N):
+        for h in range(OH):
+            top = h * stride[0] - padding[0]
+            for w in range(OW):
+                left = w * stride[1] - padding[1]
+                for y in range(builtins.max(0, top), builtins.min(H, top + size[0])):
+                    for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                        for c in range(C):
+                            out[n, y, z, c] += grad[n, h, w, c]
+
+
 # Classification. A row's largest score is subtracted first: the result is the same, and nothing
 # overflows.
 
 
 @jit
-def _largest(row):  # type: ignore[no-untyped-def]
+def _largest(row):
     largest = row[0]
     for c in range(1, len(row)):
-        largest = max(largest, row[c])
+        if row[c] > largest:
+            largest = row[c]
     return largest
 
 
@@ -335,7 +674,7 @@ def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
 
 
 @jit
-def _cross_entropy(logits, labels):  # type: ignore[no-untyped-def]
+def _cross_entropy(logits, labels):
     R, C = logits.shape
     loss = 0.0
     for r in range(R):
@@ -353,7 +692,7 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 
 
 @jit
-def _cross_entropy_backward(grad, labels, out):  # type: ignore[no-untyped-def]
+def _cross_entropy_backward(grad, labels, out):
     R, C = out.shape
     for r in range(R):
         out[r, labels[r]] -= 1
@@ -369,6 +708,24 @@ def one_hot(labels: Array, out: Array) -> None:
             out[r, c] = c == labels[r]
 
 
+# Random numbers: the i-th is a hash of seed and i; the mixing steps are SplitMix64's
+
+
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+    _dropout_mask(state, out.reshape(-1), np.uint64(keep_prob * 2**24), 1 / keep_prob)
+    state[1] += np.uint64(out.size)
+
+
+@jit
+def _dropout_mask(state, out, limit, kept):
+    for i in range(len(out)):
+        z = state[0] + (state[1] + np.uint64(i + 1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        z = z ^ z >> np.uint64(31)
+        out[i] = kept if z >> np.uint64(40) < limit else 0
+
+
 # Data
 
 
@@ -378,7 +735,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 
 
 @jit
-def _load_images(images, index, out):  # type: ignore[no-untyped-def]
+def _load_images(images, index, out):
     for r in range(len(index)):
         image = images[index[r]]
         for d in range(len(image)):
@@ -393,7 +750,7 @@ def sgd(grad: Array, lr: Array, param: Array) -> None:
 
 
 @jit
-def _sgd(grad, lr, param):  # type: ignore[no-untyped-def]
+def _sgd(grad, lr, param):
     for i in range(len(param)):
         param[i] -= lr[0] * grad[i]
 

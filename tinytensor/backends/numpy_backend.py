@@ -4,12 +4,16 @@ This is the living definition: where backends disagree, this one is right. The s
 tinytensor/kernels.py.
 """
 
+import builtins
 import math
 
 import numpy as np
 import threadpoolctl
 
 from tinytensor.kernels import Array
+
+Pair = tuple[int, int]
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, and the mixing steps, are those of SplitMix64
 
 # Broadcasting
 
@@ -28,6 +32,38 @@ def mul(x: Array, y: Array, out: Array) -> None:
 
 def div(x: Array, y: Array, out: Array) -> None:
     np.divide(x, y, out)
+
+
+def floor_div(x: Array, y: Array, out: Array) -> None:
+    np.floor_divide(x, y, out)
+
+
+def mod(x: Array, y: Array, out: Array) -> None:
+    np.mod(x, y, out)
+
+
+def pow(x: Array, y: Array, out: Array) -> None:
+    np.power(x, y, out)
+
+
+def maximum(x: Array, y: Array, out: Array) -> None:
+    np.maximum(x, y, out)
+
+
+def minimum(x: Array, y: Array, out: Array) -> None:
+    np.minimum(x, y, out)
+
+
+def equal(x: Array, y: Array, out: Array) -> None:
+    np.equal(x, y, out)
+
+
+def less(x: Array, y: Array, out: Array) -> None:
+    np.less(x, y, out)
+
+
+def less_equal(x: Array, y: Array, out: Array) -> None:
+    np.less_equal(x, y, out)
 
 
 # Element by element
@@ -61,13 +97,82 @@ def sigmoid(x: Array, out: Array) -> None:
     np.divide(np.where(x < 0, e, 1), 1 + e, out)
 
 
+def abs(x: Array, out: Array) -> None:
+    np.abs(x, out)
+
+
+def sign(x: Array, out: Array) -> None:
+    np.sign(x, out)
+
+
+def sqrt(x: Array, out: Array) -> None:
+    np.sqrt(x, out)
+
+
+def expm1(x: Array, out: Array) -> None:
+    np.expm1(x, out)
+
+
+def log1p(x: Array, out: Array) -> None:
+    np.log1p(x, out)
+
+
+def sin(x: Array, out: Array) -> None:
+    np.sin(x, out)
+
+
+def cos(x: Array, out: Array) -> None:
+    np.cos(x, out)
+
+
+def tanh(x: Array, out: Array) -> None:
+    np.tanh(x, out)
+
+
+def erf(x: Array, out: Array) -> None:
+    out[...] = np.vectorize(math.erf, otypes=[float])(x)
+
+
+def floor(x: Array, out: Array) -> None:
+    np.floor(x, out)
+
+
+def ceil(x: Array, out: Array) -> None:
+    np.ceil(x, out)
+
+
+def round(x: Array, out: Array) -> None:
+    np.round(x, out=out)
+
+
+def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+    np.copyto(out, y)
+    np.copyto(out, x, where=condition)
+
+
 # Reductions and layout
 
 
-def sum(x: Array, out: Array) -> None:
+def _reduced_axes(x: Array, out: Array) -> tuple[int, ...]:
     front = x.ndim - out.ndim
-    axes = [axis for axis in range(x.ndim) if axis < front or out.shape[axis - front] == 1]
-    out[...] = np.sum(x, axis=tuple(axes), dtype=np.float64).reshape(out.shape)
+    return tuple(a for a in range(x.ndim) if a < front or out.shape[a - front] == 1)
+
+
+def sum(x: Array, out: Array) -> None:
+    total = np.float64 if x.dtype.kind == "f" else np.int64
+    out[...] = np.sum(x, _reduced_axes(x, out), total).reshape(out.shape)
+
+
+def max(x: Array, out: Array) -> None:
+    out[...] = np.max(x, _reduced_axes(x, out)).reshape(out.shape)
+
+
+def min(x: Array, out: Array) -> None:
+    out[...] = np.min(x, _reduced_axes(x, out)).reshape(out.shape)
+
+
+def cumsum(x: Array, out: Array) -> None:
+    out[...] = np.cumsum(x, axis=1, dtype=np.float64 if x.dtype.kind == "f" else np.int64)
 
 
 def broadcast_to(x: Array, out: Array) -> None:
@@ -78,15 +183,122 @@ def argmax(x: Array, out: Array) -> None:
     np.argmax(x, axis=1, out=out)
 
 
+def argmin(x: Array, out: Array) -> None:
+    np.argmin(x, axis=1, out=out)
+
+
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     np.copyto(out, np.transpose(x, axes))
+
+
+def take(x: Array, index: Array, out: Array) -> None:
+    out[...] = x[index]
+
+
+def scatter_add(grad: Array, index: Array, out: Array) -> None:
+    out[...] = 0
+    np.add.at(out, index, grad)
+
+
+def put(x: Array, index: Array, out: Array) -> None:
+    out[index] = x
+
+
+def concat(x: Array, out: Array, start: int) -> None:
+    out[:, start : start + x.shape[1]] = x
+
+
+def cast(x: Array, out: Array) -> None:
+    np.copyto(out, x, casting="unsafe")
 
 
 # Linear algebra
 
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
-    np.matmul(x.T if transpose_x else x, y.T if transpose_y else y, out)
+    np.matmul(x.mT if transpose_x else x, y.mT if transpose_y else y, out)
+
+
+# Convolution. Each of the KH x KW weights is a matrix from I to O channels that meets its own part
+# of the padded image: every stride-th pixel from (a, b) on.
+
+
+def _padded(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Array:
+    """x with a border of zeros, so large that no weight reaches beyond it."""
+    N, H, W, channels = x.shape
+    KH, KW = weight.shape[:2]
+    OH, OW = out.shape[1:3]
+    height = builtins.max(H + padding[0], (OH - 1) * stride[0] + KH)
+    width = builtins.max(W + padding[1], (OW - 1) * stride[1] + KW)
+    padded = np.zeros((N, height, width, channels), x.dtype)
+    padded[:, padding[0] : padding[0] + H, padding[1] : padding[1] + W] = x
+    return padded
+
+
+def _part(padded: Array, a: int, b: int, out: Array, stride: Pair) -> Array:
+    """What weight (a, b) meets: (N, OH, OW, I)."""
+    OH, OW = out.shape[1:3]
+    return padded[:, a :: stride[0], b :: stride[1]][:, :OH, :OW]
+
+
+def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    padded = _padded(x, weight, out, stride, padding)
+    out[...] = 0
+    for a, b in np.ndindex(weight.shape[:2]):
+        out += _part(padded, a, b, out, stride) @ weight[a, b]
+
+
+def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    padded = _padded(np.zeros_like(out), weight, grad, stride, padding)
+    for a, b in np.ndindex(weight.shape[:2]):
+        _part(padded, a, b, grad, stride)[...] += grad @ weight[a, b].T
+    H, W = out.shape[1:3]
+    out[...] = padded[:, padding[0] : padding[0] + H, padding[1] : padding[1] + W]
+
+
+def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    padded = _padded(x, out, grad, stride, padding)
+    for a, b in np.ndindex(out.shape[:2]):
+        out[a, b] = np.tensordot(
+            _part(padded, a, b, grad, stride), grad, axes=((0, 1, 2), (0, 1, 2))
+        )
+
+
+# Pooling: the window's place (a, b) meets every stride-th pixel from there on, as a weight does.
+
+
+def _windows(x: Array, fill: float, out: Array, size: Pair, stride: Pair, padding: Pair) -> Array:
+    """(KH * KW, N, OH, OW, C): what each place of the window meets; `fill` outside of x."""
+    N, H, W, C = x.shape
+    OH, OW = out.shape[1:3]
+    height = builtins.max(H + padding[0], (OH - 1) * stride[0] + size[0])
+    width = builtins.max(W + padding[1], (OW - 1) * stride[1] + size[1])
+    padded = np.full((N, height, width, C), fill, x.dtype)
+    padded[:, padding[0] : padding[0] + H, padding[1] : padding[1] + W] = x
+    return np.stack([_part(padded, a, b, out, stride) for a, b in np.ndindex(size)])
+
+
+def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    places = np.arange(x.size).reshape(x.shape)
+    inside = _windows(places, -1, out, size, stride, padding)
+    largest = np.where(inside < 0, -math.inf, _windows(x, 0, out, size, stride, padding))
+    # -inf may be the largest inside, too: then the first place inside is meant.
+    first = np.argmax(inside >= 0, axis=0)[np.newaxis]
+    best = np.argmax(largest, axis=0)[np.newaxis]
+    only = np.take_along_axis(largest, best, axis=0) == -math.inf
+    out[...] = np.take_along_axis(inside, np.where(only, first, best), axis=0)[0]
+
+
+def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    np.sum(_windows(x, 0, out, size, stride, padding), axis=0, out=out)
+
+
+def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    places = np.arange(out.size).reshape(out.shape)
+    inside = _windows(places, out.size, grad, size, stride, padding)
+    total = np.zeros(out.size + 1, out.dtype)  # the last is for what falls outside
+    np.add.at(total, inside, grad)
+    out[...] = total[:-1].reshape(out.shape)
 
 
 # Classification. A row's largest score is subtracted first: the result is the same, and nothing
@@ -127,11 +339,24 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
     softmax(logits, out)
     R = len(labels)
     out[np.arange(R), labels] -= 1
-    out *= grad / max(R, 1)
+    out *= grad / builtins.max(R, 1)
 
 
 def one_hot(labels: Array, out: Array) -> None:
     np.equal(labels[:, None], np.arange(out.shape[1]), out, casting="unsafe")
+
+
+# Random numbers
+
+
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+    seed, count = state
+    numbers = seed + (count + np.arange(1, out.size + 1, dtype=np.uint64)) * np.uint64(GOLDEN)
+    numbers = (numbers ^ numbers >> 30) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ numbers >> 27) * np.uint64(0x94D049BB133111EB)
+    kept = (numbers ^ numbers >> 31) >> 40 < int(keep_prob * 2**24)
+    out[...] = kept.reshape(out.shape) * out.dtype.type(1 / keep_prob)
+    state[1] += np.uint64(out.size)
 
 
 # Data
@@ -154,7 +379,7 @@ def sgd(grad: Array, lr: Array, param: Array) -> None:
 def num_threads() -> int:
     """The threads of NumPy's matmul: the BLAS library's."""
     counts = [library["num_threads"] for library in threadpoolctl.threadpool_info()]
-    return max(counts, default=1)
+    return builtins.max(counts, default=1)
 
 
 def set_num_threads(n: int) -> None:

@@ -1,0 +1,22 @@
+/* random.c: random numbers that depend on a seed and a count alone, not on who draws them.
+
+   The i-th number is a hash of seed and i (the mixing steps are SplitMix64's), so any thread can
+   make any part, and every backend makes the same. */
+#include "kernels.h"
+
+static inline uint64_t number(uint64_t seed, uint64_t i)
+{
+    uint64_t z = seed + i * UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n)
+{
+    const uint64_t limit = keep_prob * (1 << 24); /* 24 bits are as many as a float can tell apart */
+    const real kept = 1 / keep_prob;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = number(state[0], state[1] + i + 1) >> 40 < limit ? kept : 0;
+    state[1] += n;
+}
