@@ -1,9 +1,11 @@
 """The one list of what is computed: kernels and ops, their shapes, and how exact they must be.
 
-A row here brings every test there is: agreement of all backends with NumPy, gradient checks,
-awkward and empty sizes, NaN and infinities, and a line in the benchmarks for kernels.
+A row here brings every test there is: agreement of all backends with NumPy, first and second
+derivatives, awkward and empty sizes, drawn numbers with NaN and infinities, and a line in the
+benchmarks for kernels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +32,7 @@ class Kernel:
         1e-6  # in float32, relative to the largest result; float64 is 1e6 times finer
     )
     dtypes: tuple[str, ...] = ("float32", "float64")
+    ulp: int | None = None  # or: how many units in the last place float32 may be from the truth
 
     def __str__(self) -> str:
         shapes = (a if isinstance(a, tuple) else a.__name__ for a in self.arrays)
@@ -57,6 +60,24 @@ def labels(R: int, C: int) -> Callable:
         return rng.integers(0, max(C, 1), R)
 
     return int64_labels
+
+
+def rows_of(N: int, R: int) -> Callable:
+    def int64_index(rng, dtype):
+        return rng.integers(0, max(N, 1), R if N else 0)
+
+    return int64_index
+
+
+def bools(*shape: int) -> Callable:
+    def bool_array(rng, dtype):
+        return rng.random(shape) < 0.5
+
+    return bool_array
+
+
+def seed_and_count(rng, dtype):
+    return np.array([2**63 + 12345, 1000], np.uint64)
 
 
 def integers(*shape: int) -> Callable:
@@ -128,23 +149,84 @@ MATMULS = [
     (7, 2050, 33),
 ]
 
+# (x, weight, out), stride, padding of convolutions
+CONVOLUTIONS = [
+    (((2, 5, 6, 3), (3, 3, 3, 4), (2, 3, 4, 4)), (1, 1), (0, 0)),
+    (((2, 5, 6, 3), (3, 2, 3, 4), (2, 3, 3, 4)), (2, 2), (1, 0)),
+    (((1, 8, 8, 1), (5, 5, 1, 33), (1, 8, 8, 33)), (1, 1), (2, 2)),
+    (((3, 7, 9, 8), (1, 4, 8, 9), (3, 4, 3, 9)), (2, 3), (0, 1)),
+    (((2, 4, 4, 2), (6, 6, 2, 3), (2, 4, 4, 3)), (1, 1), (2, 3)),
+    (((0, 5, 5, 3), (3, 3, 3, 4), (0, 3, 3, 4)), (1, 1), (0, 0)),
+    (((2, 5, 5, 0), (3, 3, 0, 4), (2, 3, 3, 4)), (1, 1), (0, 0)),
+]
+# (x, out), size, stride, padding of poolings
+POOLINGS = [
+    (((2, 6, 6, 3), (2, 3, 3, 3)), (2, 2), (2, 2), (0, 0)),
+    (((2, 5, 7, 33), (2, 3, 4, 33)), (3, 2), (2, 2), (1, 1)),
+    (((1, 5, 5, 1), (1, 5, 5, 1)), (3, 3), (1, 1), (1, 1)),
+    (((1, 9, 4, 8), (1, 3, 1, 8)), (2, 3), (3, 4), (0, 1)),
+    (((0, 4, 4, 3), (0, 2, 2, 3)), (2, 2), (2, 2), (0, 0)),
+]
+PICKED = [(N, R, C) for N, R in ((5, 9), (1, 7), (33, 0), (0, 0)) for C in (1, 8, 33)]
+
 KERNELS = [
-    *(Kernel(name, shapes) for name in ("add", "sub", "mul") for shapes in BROADCASTS),
-    *(Kernel("div", (x, positive(*y), out)) for x, y, out in BROADCASTS),
     *(
-        Kernel(name, ((n,), (n,)))
-        for name in ("neg", "exp", "relu", "sigmoid")
-        for n in (*SIZES, 1000)
+        Kernel(name, shapes, ulp=0)
+        for name in ("add", "sub", "mul", "maximum", "minimum")
+        for shapes in BROADCASTS
     ),
-    *(Kernel("log", (positive(n), (n,))) for n in SIZES),
-    *(Kernel("relu_backward", ((n,), (n,), (n,))) for n in SIZES),
-    Kernel("exp", ((), ())),
-    Kernel("sigmoid", ((3, 4, 5), (3, 4, 5))),
-    *(Kernel("sum", shapes) for shapes in REDUCTIONS),
-    *(Kernel("broadcast_to", (out, x)) for x, out in REDUCTIONS if x),
-    *(Kernel("argmax", ((R, C), integers(R))) for R, C in ROWS),
     *(
-        Kernel("transpose", (x, tuple(x[a] for a in axes)), (axes,))
+        Kernel(name, (x, positive(*y), out), ulp=0)
+        for name in ("div", "floor_div", "mod")
+        for x, y, out in BROADCASTS
+    ),
+    *(Kernel("pow", (positive(*x), y, out), ulp=4) for x, y, out in BROADCASTS),
+    *(
+        Kernel(name, (x, y, bools(*out)), ulp=0)
+        for name in ("equal", "less", "less_equal")
+        for x, y, out in BROADCASTS
+    ),
+    *(
+        Kernel(name, (shape, shape), ulp=ulp)
+        for ulp, names in (
+            (0, ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
+            (4, ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+        )
+        for name in names
+        for shape in (*((n,) for n in (*SIZES, 1000)), (), (3, 4, 5))
+    ),
+    *(
+        Kernel(name, (positive(n), (n,)), ulp=ulp)
+        for name, ulp in (("log", 4), ("log1p", 4), ("sqrt", 0))
+        for n in SIZES
+    ),
+    *(Kernel("relu_backward", ((n,), (n,), (n,)), ulp=0) for n in SIZES),
+    *(Kernel("where", (bools(n), (n,), (n,), (n,)), ulp=0) for n in SIZES),
+    *(Kernel("sum", shapes, ulp=1) for shapes in REDUCTIONS),
+    *(
+        Kernel(name, (x, out), ulp=0)
+        for name in ("max", "min")
+        for x, out in REDUCTIONS
+        if 0 not in x
+    ),
+    *(Kernel("cumsum", ((R, C), (R, C)), ulp=1) for R, C in ((0, 3), (1, 1), (9, 33), (3, 0))),
+    *(Kernel("take", ((N, C), rows_of(N, R), (R, C)), ulp=0) for N, R, C in PICKED),
+    *(Kernel("scatter_add", ((R, C), rows_of(N, R), (N, C))) for N, R, C in PICKED),
+    *(Kernel("put", ((R, C), rows_of(N, R), (N, C)), ulp=0) for N, R, C in PICKED),
+    *(
+        Kernel("concat", ((A, n, B), (A, N, B)), (start,), ulp=0)
+        for A, n, N, B, start in (
+            (1, 3, 5, 4, 1),
+            (4, 2, 2, 1, 0),
+            (3, 0, 2, 5, 1),
+            (2, 7, 9, 33, 2),
+        )
+    ),
+    *(Kernel("cast", (x, single(*x)), ulp=0) for x in ((), (0,), (9, 33))),
+    *(Kernel("broadcast_to", (out, x), ulp=0) for x, out in REDUCTIONS if x),
+    *(Kernel(name, ((R, C), integers(R)), ulp=0) for name in ("argmax", "argmin") for R, C in ROWS),
+    *(
+        Kernel("transpose", (x, tuple(x[a] for a in axes)), (axes,), ulp=0)
         for x, axes in [
             ((), ()),
             ((5,), (0,)),
@@ -165,6 +247,38 @@ KERNELS = [
         for tx in (False, True)
         for ty in (False, True)
     ),
+    *(
+        Kernel(
+            "matmul",
+            (
+                (B, K, M) if tx else (B, M, K),
+                (B, N, K) if ty else (B, K, N),
+                (B, M, N),
+            ),
+            (tx, ty),
+        )
+        for B, M, K, N in ((0, 2, 3, 4), (1, 2, 3, 4), (3, 9, 8, 10), (2, 3, 0, 4))
+        for tx in (False, True)
+        for ty in (False, True)
+    ),
+    *(
+        Kernel(name, arrays, (stride, padding))
+        for (x, weight, out), stride, padding in CONVOLUTIONS
+        for name, arrays in (
+            ("conv2d", (x, weight, out)),
+            ("conv2d_grad_x", (out, weight, x)),
+            ("conv2d_grad_weight", (x, out, weight)),
+        )
+    ),
+    *(
+        Kernel(name, arrays, (size, stride, padding))
+        for (x, out), size, stride, padding in POOLINGS
+        for name, arrays in (
+            ("argmax_pool2d", (x, integers(*out))),
+            ("sum_pool2d", (x, out)),
+            ("sum_pool2d_grad_x", (out, x)),
+        )
+    ),
     *(Kernel(name, ((R, C), (R, C))) for name in ("softmax", "log_softmax") for R, C in ROWS),
     *(
         Kernel(name, ((R, C), (R, C), (R, C)))
@@ -173,7 +287,12 @@ KERNELS = [
     ),
     *(Kernel("cross_entropy", ((R, C), labels(R, C), ())) for R, C in ROWS),
     *(Kernel("cross_entropy_backward", ((), (R, C), labels(R, C), (R, C))) for R, C in ROWS),
-    *(Kernel("one_hot", (labels(R, C), (R, C))) for R, C in ROWS),
+    *(Kernel("one_hot", (labels(R, C), (R, C)), ulp=0) for R, C in ROWS),
+    *(
+        Kernel("dropout_mask", (seed_and_count, (n,)), (keep_prob,), ulp=0)
+        for n in SIZES
+        for keep_prob in (0.75, 1.0)
+    ),
     *(
         Kernel(
             "load_images",
@@ -190,6 +309,18 @@ KERNELS = [
 # Ops --------------------------------------------------------------------------------------------
 
 
+def normal(numbers: np.ndarray) -> np.ndarray:
+    return numbers
+
+
+def above_zero(numbers: np.ndarray) -> np.ndarray:
+    return 0.1 + np.abs(numbers)
+
+
+def above_half(numbers: np.ndarray) -> np.ndarray:
+    return 0.5 + np.abs(numbers)
+
+
 @dataclass(frozen=True)
 class Op:
     """One op: `function` on Tensors does what `reference` does on arrays, at all these shapes."""
@@ -198,19 +329,65 @@ class Op:
     function: Callable
     reference: Callable
     shapes: list[tuple[tuple[int, ...], ...]]
-    positive: bool = False  # operands above 0.1
+    domain: Callable[[np.ndarray], np.ndarray] = normal  # from any numbers to those it is tried on
     gradient: bool = True
     tolerance: float = 1e-5  # in float32; float64 is 1e6 times finer
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def op(self) -> str:
+        """The name of the function, of which there may be several rows."""
+        return self.name.split(",")[0].split(" ")[0]
+
     def operands(self, shapes: tuple, dtype: str, requires_grad: bool = False) -> list[tt.Tensor]:
         rng = np.random.default_rng(1)
-        arrays = [rng.standard_normal(shape) for shape in shapes]
-        if self.positive:
-            arrays = [0.1 + np.abs(array) for array in arrays]
+        arrays = [self.domain(rng.standard_normal(shape)) for shape in shapes]
         return [tt.Tensor(np.asarray(a, dtype), requires_grad=requires_grad) for a in arrays]
+
+
+def kind(shapes: tuple[tuple[int, ...], ...]) -> str:
+    """The column of the table of cells that these shapes belong to."""
+    if any(0 in shape for shape in shapes):
+        return "empty"
+    if len(set(shapes)) > 1:
+        return "broadcast"
+    return {0: "0-d", 1: "1-D", 2: "2-D"}.get(len(shapes[0]), "n-D")
+
+
+PAIRS = [(x, y) for x, y, _ in BROADCASTS]
+PAIRS += [((9, 33), (9, 33)), ((2, 3, 4), (2, 3, 4))]
+ONE = [((),), ((0,),), ((7,),), ((9, 33),), ((2, 3, 4),), ((0, 3),)]
+MATRICES = [((R, C),) for R in (1, 9) for C in (1, 7, 10, 33)]
+TWINS = [(x, x) for (x,) in ONE]
+
+
+def each(name: str, reference: Callable, **how) -> Op:
+    return Op(name, getattr(ops, name), reference, ONE, **how)
+
+
+def both(name: str, reference: Callable, **how) -> Op:
+    return Op(name, getattr(ops, name), reference, PAIRS, **how)
+
+
+def reducing(name: str, reference: Callable, empty: bool = True, **how) -> list[Op]:
+    """Over all axes, one, several, none; with the axes kept and dropped."""
+    op = getattr(ops, name)
+    some = [((2, 3, 4),), *([((0, 3, 4),), ((2, 0, 4),)] if empty else [])]
+    return [
+        Op(name, op, reference, ONE if empty else [x for x in ONE if 0 not in x[0]], **how),
+        *(
+            Op(
+                f"{name} over {axis}, keepdims={keepdims}",
+                lambda x, a=axis, k=keepdims: op(x, axis=a, keepdims=k),
+                lambda x, a=axis, k=keepdims: reference(x, axis=a, keepdims=k),
+                some,
+                **how,
+            )
+            for axis, keepdims in ((0, False), (-1, True), ((0, 2), False), ((1, -1), True))
+        ),
+    ]
 
 
 def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -218,87 +395,311 @@ def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return e / e.sum(axis=axis, keepdims=True)
 
 
-def _no_labels_beyond(R: int, C: int) -> np.ndarray:
+def _labels(R: int, C: int) -> np.ndarray:
     return np.arange(R) * 7 % C
 
 
-def _cross_entropy(logits: np.ndarray) -> np.ndarray:
+def _cross_entropies(logits: np.ndarray) -> np.ndarray:
     R, C = logits.shape
-    return -np.log(_softmax(logits))[np.arange(R), _no_labels_beyond(R, C)].mean()
+    return -np.log(_softmax(logits))[np.arange(R), _labels(R, C)]
 
 
-def _probs(R: int, C: int, dtype: np.dtype) -> np.ndarray:
-    return _softmax(np.sin(np.arange(R * C)).reshape(R, C)).astype(dtype)
+def _probs(R: int, C: int) -> np.ndarray:
+    return _softmax(np.sin(np.arange(R * C)).reshape(R, C))
 
 
-PAIRS = [(x, y) for x, y, _ in BROADCASTS]
-ONE = [((),), ((0,),), ((7,),), ((9, 33),), ((2, 3, 4),), ((0, 3),)]
-MATRICES = [((R, C),) for R in (1, 9) for C in (1, 7, 10, 33)]
+def _norm(x: np.ndarray, axis=None, keepdims: bool = False) -> np.ndarray:
+    return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
 
-OPS = [
-    Op("add", ops.add, np.add, PAIRS),
-    Op("sub", ops.sub, np.subtract, PAIRS),
-    Op("mul", ops.mul, np.multiply, PAIRS),
-    Op("div", ops.div, np.divide, PAIRS, positive=True),
+
+def _logsumexp(x: np.ndarray, axis=None, keepdims: bool = False) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
+
+
+def _windows(x: np.ndarray, KH: int, KW: int, stride, sides, fill=0.0) -> np.ndarray:
+    """(N, OH, OW, C, KH, KW): every window of the padded images."""
+    padded = np.pad(x, ((0, 0), *sides, (0, 0)), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (KH, KW), axis=(1, 2))
+    return windows[:, :: stride[0], :: stride[1]]
+
+
+def _conv2d(stride, sides) -> Callable:
+    def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        windows = _windows(x, *weight.shape[:2], stride, sides)
+        return np.einsum("nhwiab,abio->nhwo", windows, weight) + bias
+
+    return conv2d
+
+
+def _normalized(x: np.ndarray, axes) -> np.ndarray:
+    variance = x.var(axis=axes, keepdims=True)
+    return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(variance + 1e-5)
+
+
+def _bce(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    s = 1 / (1 + np.exp(-x))
+    return -target * np.log(s) - (1 - target) * np.log(1 - s)
+
+
+_erf = np.vectorize(math.erf, otypes=[float])
+_MASK = np.arange(12).reshape(3, 4) % 3 == 0
+
+ELEMENTWISE = [
+    both("add", np.add),
+    both("sub", np.subtract),
+    both("mul", np.multiply),
+    both("div", np.divide, domain=above_zero),
+    both("floor_div", np.floor_divide, domain=above_half),
+    both("mod", np.mod, domain=above_half),
+    both("pow", np.power, domain=above_zero),
+    both("maximum", np.maximum),
+    both("minimum", np.minimum),
+    *(
+        both(name, getattr(np, name), gradient=False)
+        for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    ),
+    *(
+        both(name, getattr(np, name), gradient=False, domain=np.round)
+        for name in ("logical_and", "logical_or", "logical_xor")
+    ),
+    each("logical_not", np.logical_not, gradient=False, domain=np.round),
     Op("add a number", lambda x: 1.5 + x + 2, lambda x: x + 3.5, ONE),
     Op("sub from a number", lambda x: 1 - x - 0.5, lambda x: 0.5 - x, ONE),
     Op("mul by a number", lambda x: 2 * x * 0.5, lambda x: x, ONE),
-    Op("div a number", lambda x: 2 / x / 4, lambda x: 0.5 / x, ONE, positive=True),
-    Op("neg", ops.neg, np.negative, ONE),
-    Op("exp", ops.exp, np.exp, ONE),
-    Op("log", ops.log, np.log, ONE, positive=True),
-    Op("relu", ops.relu, lambda x: np.maximum(x, 0), ONE),
+    Op("div a number", lambda x: 2 / x / 4, lambda x: 0.5 / x, ONE, above_zero),
+    Op("pow by a number", lambda x: x**2 + 2**x, lambda x: x**2 + 2**x, ONE),
+    Op("floor_div by a number", lambda x: x // 0.3, lambda x: x // 0.3, ONE),
+    Op("mod by a number", lambda x: x % 0.3, lambda x: x % 0.3, ONE),
+    each("neg", np.negative),
+    each("abs", np.abs),
+    each("sign", np.sign),
+    each("floor", np.floor),
+    each("ceil", np.ceil),
+    each("round", np.round),
+    each("exp", np.exp),
+    each("expm1", np.expm1),
+    each("log", np.log, domain=above_zero),
+    each("log1p", np.log1p, domain=above_zero),
+    each("sqrt", np.sqrt, domain=above_zero),
+    each("rsqrt", lambda x: 1 / np.sqrt(x), domain=above_zero),
+    each("square", np.square),
+    each("reciprocal", lambda x: 1 / x, domain=above_zero),
+    each("sin", np.sin),
+    each("cos", np.cos),
+    each("tanh", np.tanh),
+    each("erf", _erf),
+    each("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+    each("relu", lambda x: np.maximum(x, 0)),
+    Op("relu_backward", ops.relu_backward, lambda grad, x: grad * (x > 0), TWINS),
+    each("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
+    each("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
+    each("gelu", lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2),
+    each("silu", lambda x: x / (1 + np.exp(-x))),
+    each("softplus", lambda x: np.log(1 + np.exp(x))),
+    each("isnan", np.isnan, gradient=False),
+    each("isfinite", np.isfinite, gradient=False),
+    each("clone", lambda x: x),
+    Op("cast", lambda x: ops.cast(ops.cast(x, "float64"), x.dtype), lambda x: x, ONE),
+    Op("clip", lambda x: x.clip(-0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7), ONE),
+    Op("clip below", lambda x: x.clip(max=0.3), lambda x: np.minimum(x, 0.3), ONE),
     Op(
-        "relu_backward",
-        ops.relu_backward,
-        lambda grad, x: grad * (x > 0),
-        [(x, x) for (x,) in ONE],
+        "where",
+        lambda x, y: ops.where(x.detach() > y.detach(), x, y * 2),
+        lambda x, y: np.where(x > y, x, y * 2),
+        PAIRS,
     ),
-    Op("sigmoid", ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), ONE),
-    Op("sum", ops.sum, np.sum, ONE),
+    Op(
+        "masked_fill",
+        lambda x: x.masked_fill(_MASK, -7),
+        lambda x: np.where(_MASK, -7, x),
+        [((3, 4),), ((2, 3, 4),), ((4,),), ((),), ((0, 3, 4),)],
+    ),
+]
+
+REDUCE = [
+    *reducing("sum", np.sum),
+    *reducing("mean", np.mean, empty=False),
+    *reducing("prod", np.prod),
+    *reducing("max", np.max, empty=False),
+    *reducing("min", np.min, empty=False),
+    *reducing("var", np.var, empty=False),
+    *reducing(
+        "std", np.std, empty=False, domain=lambda x: x + np.sin(np.arange(x.size).reshape(x.shape))
+    )[1:],
+    *reducing("norm", _norm),
+    *reducing("logsumexp", _logsumexp, empty=False),
+    Op(
+        "logsumexp of nothing",
+        lambda x: ops.logsumexp(x, 0),
+        lambda x: _logsumexp(x, 0),
+        [((0,),), ((0, 3),), ((3, 0),)],
+        gradient=False,
+    ),
+    *reducing("any", np.any, gradient=False, domain=np.round),
+    *reducing("all", np.all, gradient=False, domain=np.round),
+    Op("mean of nothing", lambda x: ops.mean(x, 1), lambda x: np.mean(x, 1), [((0, 3),)]),
+    Op(
+        "var with correction",
+        lambda x: ops.var(x, 0, correction=1),
+        lambda x: np.var(x, 0, ddof=1),
+        [((7,),), ((9, 33),)],
+    ),
+    Op(
+        "norm of ord 1",
+        lambda x: ops.norm(x, 1, axis=-1),
+        lambda x: np.abs(x).sum(axis=-1),
+        [((7,),), ((9, 33),), ((0, 3),)],
+    ),
+    Op("cumsum", ops.cumsum, lambda x: np.cumsum(x), ONE),
     *(
-        Op(
-            f"sum over {axis}, keepdims={keepdims}",
-            lambda x, a=axis, k=keepdims: ops.sum(x, a, k),
-            lambda x, a=axis, k=keepdims: np.sum(x, a, keepdims=k),
-            [((2, 3, 4),), ((0, 3, 4),), ((2, 0, 4),)],
-        )
-        for axis in (0, -1, (0, 2), (1, -1), ())
-        for keepdims in (False, True)
+        Op(f"cumsum over {a}", lambda x, a=a: ops.cumsum(x, a), lambda x, a=a: np.cumsum(x, a), X)
+        for a, X in ((0, [((7,),), ((9, 33),)]), (1, [((2, 3, 4),), ((0, 3),)]))
     ),
-    Op("mean", ops.mean, np.mean, [((),), ((7,),), ((9, 33),)]),
-    Op("mean over 1", lambda x: ops.mean(x, 1), lambda x: np.mean(x, 1), [((9, 33),), ((0, 3),)]),
     Op(
         "sum_to",
         lambda x: ops.sum_to(x, (3, 1)),
         lambda x: x.sum(axis=(0, 2), keepdims=True)[0],
         [((2, 3, 4),)],
     ),
+    *(
+        Op(name, getattr(ops, name), getattr(np, name), [((7,),), ((9, 33),)], gradient=False)
+        for name in ("argmax", "argmin")
+    ),
+    *(
+        Op(
+            f"{name} over {axis}",
+            lambda x, n=name, a=axis: getattr(ops, n)(x, a, keepdims=a == 1),
+            lambda x, n=name, a=axis: getattr(np, n)(x, a, keepdims=a == 1),
+            [((2, 3, 4),), ((5, 1, 2),)],
+            gradient=False,
+        )
+        for name in ("argmax", "argmin")
+        for axis in (0, 1, -1)
+    ),
+]
+
+SHAPE = [
+    Op("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1), [((3, 4),), ((12,),)]),
+    Op("flatten", ops.flatten, lambda x: x.reshape(-1), ONE),
+    Op("flatten some", lambda x: x.flatten(1), lambda x: x.reshape(2, -1), [((2, 3, 4),)]),
+    Op("squeeze", ops.squeeze, np.squeeze, [((1, 3, 1),), ((1,),), ((2, 3),), ((0, 1),)]),
+    Op("squeeze one", lambda x: x.squeeze(-1), lambda x: x.squeeze(-1), [((1, 3, 1),)]),
+    Op("unsqueeze", lambda x: x.unsqueeze(-1), lambda x: x[..., None], ONE),
     Op(
         "broadcast_to",
         lambda x: ops.broadcast_to(x, (2, 3, 4)),
         lambda x: np.broadcast_to(x, (2, 3, 4)),
-        [((),), ((3, 1),), ((2, 1, 4),), ((2, 3, 4),)],
+        [((),), ((4,),), ((3, 1),), ((2, 1, 4),), ((2, 3, 4),)],
     ),
-    Op("argmax", lambda x: x.argmax(), np.argmax, [((7,),), ((9, 33),)], gradient=False),
-    *(
-        Op(
-            f"argmax over {axis}",
-            lambda x, a=axis: ops.argmax(x, a),
-            lambda x, a=axis: np.argmax(x, a),
-            [((2, 3, 4),), ((5, 1, 2),)],
-            gradient=False,
-        )
-        for axis in (0, 1, -1)
-    ),
-    Op("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1), [((3, 4),), ((12,),)]),
     Op("transpose", ops.transpose, np.transpose, ONE),
     Op(
-        "transpose by axes",
-        lambda x: x.transpose(1, -1, 0),
+        "permute",
+        lambda x: x.permute(1, -1, 0),
         lambda x: x.transpose(1, -1, 0),
         [((2, 3, 4),), ((2, 0, 4),)],
     ),
+    Op("flip", ops.flip, np.flip, ONE),
+    Op("flip one", lambda x: x.flip(0), lambda x: np.flip(x, 0), [((7,),), ((2, 3, 4),)]),
+    Op("repeat", lambda x: x.repeat(3), lambda x: np.repeat(x, 3), ONE),
+    Op(
+        "repeat some",
+        lambda x: x.repeat([2, 0, 1], 1),
+        lambda x: np.repeat(x, [2, 0, 1], 1),
+        [((2, 3),), ((2, 3, 4),)],
+    ),
+    Op(
+        "concat",
+        lambda x, y: ops.concat([x, y, x], axis=1),
+        lambda x, y: np.concatenate([x, y, x], axis=1),
+        [((2, 3), (2, 5)), ((2, 3, 4), (2, 3, 4)), ((2, 0), (2, 3)), ((0, 3), (0, 1))],
+    ),
+    Op(
+        "concat vectors",
+        lambda *x: ops.concat(x),
+        lambda *x: np.concatenate(x),
+        [((3,), (5,), (0,)), ((3,), (3,))],
+    ),
+    Op("stack", lambda x, y: ops.stack([x, y]), lambda x, y: np.stack([x, y]), TWINS),
+    Op("stack last", lambda x, y: ops.stack([x, y], -1), lambda x, y: np.stack([x, y], -1), TWINS),
+    Op(
+        "split",
+        lambda x: ops.split(x, 2)[-1],
+        lambda x: x[x.shape[0] // 2 * 2 - 2 * (x.shape[0] % 2 == 0) :],
+        [((7,),), ((4, 3),), ((3, 2, 2),)],
+    ),
+    Op(
+        "split by sizes",
+        lambda x: ops.split(x, [1, 3], -1)[1],
+        lambda x: x[..., 1:],
+        [((4,),), ((2, 4),), ((0, 4),)],
+    ),
+    Op("pad", lambda x: ops.pad(x, 1), lambda x: np.pad(x, 1) if x.ndim else x, ONE),
+    Op(
+        "pad sides",
+        lambda x: ops.pad(x, ((1, 0), (0, 2)), value=1.5),
+        lambda x: np.pad(x, ((1, 0), (0, 2)), constant_values=1.5),
+        [((2, 3),), ((0, 3),)],
+    ),
+]
+
+# Every kind of index, alone and mixed
+INDICES = {
+    "an integer": (np.s_[1], [((3,),), ((3, 4),), ((3, 4, 2),)]),
+    "the last": (np.s_[..., -1], [((3,),), ((3, 4),), ((0, 4),)]),
+    "a slice": (np.s_[1:3], [((4,),), ((4, 3),), ((2, 0),)]),
+    "slices with steps": (np.s_[::2, ::-1], [((5, 4),), ((5, 4, 3),), ((0, 4),)]),
+    "a new axis": (np.s_[None, ..., None], ONE),
+    "an ellipsis": (np.s_[...], ONE),
+    "integers and slices": (np.s_[-1, 1:, None, 0], [((3, 4, 5),)]),
+    "an array, repeating": ([2, 0, 2, 2], [((3,),), ((3, 4),), ((3, 4, 2),)]),
+    "a matrix of integers": (np.array([[0, 1], [2, 2]]), [((3,),), ((3, 4),)]),
+    "two arrays": (([0, 1, 1], [2, 0, 0]), [((3, 4),), ((3, 4, 5),)]),
+    "arrays apart": (np.s_[[0, 1, 1], :, [2, 0, 0]], [((3, 4, 5),)]),
+    "an array and a slice": (np.s_[1:, [3, 3, 0]], [((3, 4),), ((3, 4, 2),)]),
+    "a mask": (np.array([True, False, True]), [((3,),), ((3, 4),)]),
+    "a mask of two axes": (_MASK, [((3, 4),), ((3, 4, 2),)]),
+    "a mask and an integer": (np.s_[np.array([True, False, True]), 1], [((3, 4),)]),
+    "nothing": ([], [((3,),), ((3, 4),)]),
+}
+INDEX = [
+    *(
+        Op(f"getitem by {name}", lambda x, k=key: x[k], lambda x, k=key: x[k], shapes)
+        for name, (key, shapes) in INDICES.items()
+    ),
+    Op(
+        "take",
+        lambda x: x.take([[0, 2], [2, 1]]),
+        lambda x: x.take([[0, 2], [2, 1]]),
+        [((3,),), ((2, 3),)],
+    ),
+    Op(
+        "take over 1",
+        lambda x: x.take([[0, 2], [2, 1]], 1),
+        lambda x: x.take([[0, 2], [2, 1]], 1),
+        [((2, 3),), ((2, 3, 4),), ((0, 3),)],
+    ),
+    Op(
+        "gather",
+        lambda x: x.gather([[0, 1, 1], [2, 2, 0]], 1),
+        lambda x: np.take_along_axis(x, np.array([[0, 1, 1], [2, 2, 0]]), 1),
+        [((2, 3),)],
+    ),
+    Op(
+        "scatter_add",
+        lambda x, y: x.scatter_add([[0, 1, 1], [1, 1, 1]], y, 0),
+        lambda x, y: x + np.stack([y[0] * [1, 0, 0], [y[1, 0], *(y[0] + y[1])[1:]]]),
+        [((2, 3), (2, 3))],
+    ),
+    Op(
+        "embedding",
+        lambda x: ops.embedding(x, [[0, 2], [2, 1]]),
+        lambda x: x[[[0, 2], [2, 1]]],
+        [((3, 4),)],
+    ),
+]
+
+LINALG = [
     *(
         Op(
             f"matmul, transpose_x={tx}, transpose_y={ty}",
@@ -312,8 +713,93 @@ OPS = [
         for tx in (False, True)
         for ty in (False, True)
     ),
+    Op(
+        "matmul",
+        ops.matmul,
+        np.matmul,
+        [
+            ((3,), (3,)),
+            ((2, 3), (3,)),
+            ((3,), (3, 2)),
+            ((4, 2, 3), (3,)),
+            ((3,), (4, 3, 2)),
+            ((4, 2, 3), (3, 5)),
+            ((2, 3), (4, 3, 5)),
+            ((4, 2, 3), (4, 3, 5)),
+            ((3, 3), (3, 3)),
+            ((2, 1, 2, 3), (4, 3, 2)),
+            ((0, 2, 3), (0, 3, 4)),
+            ((2, 2, 2), (2, 2, 2)),
+            ((1, 2, 0), (5, 0, 3)),
+        ],
+    ),
+    Op(
+        "matmul of batches, transposed",
+        lambda x, y: ops.matmul(x, y, transpose_x=True, transpose_y=True),
+        lambda x, y: x.swapaxes(-1, -2) @ y.swapaxes(-1, -2),
+        [((4, 3, 2), (4, 5, 3)), ((4, 3, 2), (5, 3)), ((3, 2), (4, 5, 3))],
+    ),
+    Op("outer", ops.outer, np.outer, [((3,), (4,)), ((3,), (3,)), ((0,), (4,))]),
+    *(
+        Op(
+            f"einsum {formula}",
+            lambda *x, f=formula: ops.einsum(f, *x),
+            lambda *x, f=formula: np.einsum(f, *x),
+            [shapes],
+        )
+        for formula, *shapes in (
+            ("ij,jk->ik", (2, 3), (3, 4)),
+            ("bij,bjk", (5, 2, 3), (5, 3, 4)),
+            ("bij,kj->bki", (5, 2, 3), (4, 3)),
+            ("ii", (3, 3)),
+            ("ii->i", (3, 3)),
+            ("ij->ji", (2, 3)),
+            ("ij->j", (2, 3)),
+            ("i,i", (3,), (3,)),
+            ("i,j->ji", (3,), (4,)),
+            ("ij,kj,k->i", (2, 3), (4, 3), (4,)),
+            ("iij,jk->ik", (2, 2, 3), (3, 2)),
+            ("ij,ij->ij", (2, 3), (2, 3)),
+            ("i,jk->", (2,), (3, 4)),
+            ("ij,jk->ik", (0, 3), (3, 4)),
+        )
+    ),
+]
+
+# padding as conv2d takes it, and what it is on a 5 x 6 image with a 3 x 2 window and that stride
+PADDINGS = [
+    (0, (1, 1), ((0, 0), (0, 0))),
+    (1, (2, 2), ((1, 1), (1, 1))),
+    ((1, 0), (1, 2), ((1, 1), (0, 0))),
+    (((2, 1), (0, 1)), (1, 1), ((2, 1), (0, 1))),
+    ("valid", (2, 1), ((0, 0), (0, 0))),
+    ("same", (1, 1), ((1, 1), (0, 1))),
+    ("same", (2, 2), ((1, 1), (0, 0))),
+]
+
+NETWORK = [
+    Op(
+        "linear",
+        ops.linear,
+        lambda x, weight, bias: x @ weight + bias,
+        [
+            ((5, 3), (3, 2), (2,)),
+            ((3,), (3, 2), (2,)),
+            ((2, 5, 3), (3, 4), (4,)),
+            ((0, 3), (3, 2), (2,)),
+        ],
+    ),
     Op("softmax", ops.softmax, _softmax, [*MATRICES, ((5,),), ((2, 3, 4),), ((0, 4),)]),
     Op("softmax over 0", lambda x: ops.softmax(x, 0), lambda x: _softmax(x, 0), [((2, 3, 4),)]),
+    *(
+        Op(
+            f"softmax of norm 2 over {axis}",
+            lambda x, a=axis: ops.softmax(x, a, norm=2),
+            lambda x, a=axis: np.exp(x) / _norm(np.exp(x), a, True),
+            [((2, 3),), ((2, 3, 4),)],
+        )
+        for axis in (0, -1)
+    ),
     Op(
         "softmax_backward",
         ops.softmax_backward,
@@ -333,37 +819,107 @@ OPS = [
         lambda grad, log_probs: grad - np.exp(log_probs) * grad.sum(-1, keepdims=True),
         [((R, C), (R, C)) for ((R, C),) in MATRICES],
     ),
-    Op(
-        "cross_entropy of labels",
-        lambda x: ops.cross_entropy(x, _no_labels_beyond(*x.shape)),
-        _cross_entropy,
-        MATRICES,
-    ),
-    Op(
-        "cross_entropy of one-hot rows",
-        lambda x: ops.cross_entropy(x, np.eye(x.shape[1])[_no_labels_beyond(*x.shape)]),
-        _cross_entropy,
-        MATRICES,
-    ),
-    Op(
-        "cross_entropy of probabilities",
-        lambda x: ops.cross_entropy(x, tt.from_numpy(_probs(*x.shape, x.dtype))),
-        lambda x: -(_probs(*x.shape, x.dtype) * np.log(_softmax(x))).sum(1).mean(),
-        MATRICES,
+    *(
+        Op(
+            f"cross_entropy of {name}, reduction={reduction}",
+            lambda x, g=given, r=reduction: ops.cross_entropy(x, g(*x.shape), r),
+            lambda x, w=wanted, r=reduction: (
+                w(x).mean() if r == "mean" else w(x).sum() if r == "sum" else w(x)
+            ),
+            MATRICES,
+        )
+        for name, given, wanted in (
+            ("labels", _labels, _cross_entropies),
+            ("one-hot rows", lambda R, C: np.eye(C)[_labels(R, C)], _cross_entropies),
+            ("probabilities", _probs, lambda x: -(_probs(*x.shape) * np.log(_softmax(x))).sum(1)),
+        )
+        for reduction in ("mean", "sum", "none")
     ),
     Op(
         "cross_entropy_backward",
-        lambda grad, x: ops.cross_entropy_backward(grad, x, _no_labels_beyond(*x.shape)),
-        lambda grad, x: (
-            (_softmax(x) - np.eye(x.shape[1])[_no_labels_beyond(*x.shape)]) * grad / len(x)
-        ),
+        lambda grad, x: ops.cross_entropy_backward(grad, x, _labels(*x.shape)),
+        lambda grad, x: (_softmax(x) - np.eye(x.shape[1])[_labels(*x.shape)]) * grad / len(x),
         [((), shape) for (shape,) in MATRICES],
+    ),
+    *(
+        Op(
+            f"{name}, reduction={reduction}",
+            lambda x, y, n=name, r=reduction: getattr(ops, n)(x, y, r),
+            lambda x, y, w=wanted, r=reduction: getattr(w(x, y), r)() if r != "none" else w(x, y),
+            [pair for pair in TWINS if 0 not in pair[0] or reduction != "mean"],
+        )
+        for name, wanted in (
+            ("mse_loss", lambda x, y: (x - y) ** 2),
+            ("l1_loss", lambda x, y: abs(x - y)),
+            ("binary_cross_entropy_with_logits", _bce),
+        )
+        for reduction in ("mean", "sum", "none")
     ),
     Op(
         "one_hot",
-        lambda x: tt.one_hot(_no_labels_beyond(x.size, 5), 5),
-        lambda x: np.eye(5)[_no_labels_beyond(x.size, 5)],
+        lambda x: tt.one_hot(_labels(x.size, 5), 5),
+        lambda x: np.eye(5)[_labels(x.size, 5)],
         [((0,),), ((7,),)],
         gradient=False,
     ),
+    Op("dropout of nothing", lambda x: ops.dropout(x, 1.0), lambda x: x, ONE),
+    *(
+        Op(
+            f"conv2d, stride={stride}, padding={padding}",
+            lambda x, w, b, s=stride, p=padding: ops.conv2d(x, w, b, s, p),
+            _conv2d(stride, sides),
+            [((2, 5, 6, 3), (3, 2, 3, 4), (4,)), ((0, 5, 6, 1), (3, 2, 1, 1), (1,))],
+        )
+        for padding, stride, sides in PADDINGS
+    ),
+    *(
+        Op(
+            f"max_pool2d, stride={stride}, padding={padding}",
+            lambda x, s=stride, p=padding: ops.max_pool2d(x, (3, 2), s, p),
+            lambda x, s=stride, p=sides: _windows(x, 3, 2, s, p, -np.inf).max((-1, -2)),
+            [((2, 5, 6, 3),), ((0, 5, 6, 1),)],
+        )
+        for padding, stride, sides in PADDINGS
+    ),
+    *(
+        Op(
+            f"avg_pool2d, stride={stride}, padding={padding}, count_padding={count}",
+            lambda x, s=stride, p=padding, c=count: ops.avg_pool2d(x, (3, 2), s, p, c),
+            lambda x, s=stride, p=sides, c=count: (
+                _windows(x, 3, 2, s, p).mean((-1, -2))
+                if c
+                else np.nanmean(_windows(x, 3, 2, s, p, np.nan), (-1, -2))
+            ),
+            [((2, 5, 6, 3),), *([((0, 5, 6, 1),)] if count else [])],
+        )
+        for padding, stride, sides in PADDINGS
+        for count in (True, False)
+    ),
+    Op(
+        "max_pool2d by size",
+        lambda x: ops.max_pool2d(x, 2),
+        lambda x: _windows(x, 2, 2, (2, 2), ((0, 0), (0, 0))).max((-1, -2)),
+        [((2, 5, 6, 3),)],
+    ),
+    Op(
+        "batch_norm",
+        ops.batch_norm,
+        lambda x, gamma, beta: _normalized(x, tuple(range(x.ndim - 1))) * gamma + beta,
+        [((6, 3), (3,), (3,)), ((2, 3, 4, 5), (5,), (5,))],
+    ),
+    Op(
+        "batch_norm of averages",
+        lambda x, mean, var: ops.batch_norm(x, mean_=mean, var_=var),
+        lambda x, mean, var: (x - mean) / np.sqrt(var + 1e-5),
+        [((6, 3), (3,), (3,)), ((0, 3), (3,), (3,))],
+        above_zero,
+    ),
+    Op(
+        "layer_norm",
+        ops.layer_norm,
+        lambda x, gamma, beta: _normalized(x, -1) * gamma + beta,
+        [((6, 3), (3,), (3,)), ((2, 3, 4), (4,), (4,)), ((5,), (5,), (5,))],
+    ),
 ]
+
+OPS = [*ELEMENTWISE, *REDUCE, *SHAPE, *INDEX, *LINALG, *NETWORK]

@@ -1,10 +1,13 @@
 """Tests run on every backend that works here; test_backends.py says which must."""
 
+from collections import Counter
+
 import pytest
 
 import tinytensor as tt
 
 BACKENDS = list(tt.available_backends())
+KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -12,3 +15,44 @@ def backend(request):
     """Each backend in turn, in use during the test."""
     with tt.backend(request.param):
         yield request.param
+
+
+# The table of cells: pytest --cells
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cells", action="store_true", help="print the table of ops x shapes")
+
+
+@pytest.fixture
+def cell(request):
+    """Say which cell of the table a test belongs to: cell(op, dtype, kind, what)."""
+    return lambda *place: request.node.user_properties.append(("cell", place))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption("--cells"):
+        return
+    cells: dict[tuple[str, str], Counter] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, place in report.user_properties:
+                if name == "cell" and report.when == "call":
+                    op, dtype, kind, what = place
+                    cells.setdefault((op, dtype), Counter())[what, kind, outcome] += 1
+    terminalreporter.section("cells: tests passed, forward / gradient; ! marks failed ones")
+    terminalreporter.line(f"{'op':34}{'dtype':9}" + "".join(f"{kind:>12}" for kind in KINDS))
+    for (op, dtype), counts in sorted(cells.items()):
+        texts = [_cell(counts, kind) for kind in KINDS]
+        terminalreporter.line(f"{op:34}{dtype:9}" + "".join(f"{text:>12}" for text in texts))
+    failed = sum(n for counts in cells.values() for key, n in counts.items() if key[2] == "failed")
+    total = sum(sum(counts.values()) for counts in cells.values())
+    terminalreporter.line(f"{total} tests, {failed} failed")
+
+
+def _cell(counts: Counter, kind: str) -> str:
+    passed = [counts[what, kind, "passed"] for what in ("forward", "gradient")]
+    failed = sum(counts[what, kind, "failed"] for what in ("forward", "gradient"))
+    if not any(passed) and not failed:
+        return "-"
+    return f"{passed[0]}/{passed[1]}" + (f" !{failed}" if failed else "")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.tensor import record
+from tinytensor.autograd import record
 
 
 def wrong_square(x):

@@ -23,6 +23,9 @@ def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.
 
 
 def assert_agree(case: Kernel, dtype: str, got: np.ndarray, wanted: np.ndarray) -> None:
+    if case.ulp == 0:
+        np.testing.assert_array_equal(got, wanted)
+        return
     finite = np.abs(wanted[np.isfinite(wanted)])
     scale = max(1.0, finite.max(initial=0))
     tolerance = case.tolerance if dtype == "float32" else case.tolerance * 1e-6
@@ -31,6 +34,8 @@ def assert_agree(case: Kernel, dtype: str, got: np.ndarray, wanted: np.ndarray) 
 
 CELLS = [(case, dtype) for case in KERNELS for dtype in case.dtypes]
 IDS = [f"{case}-{dtype}" for case, dtype in CELLS]
+# These change a part of their last array, or read it; all others write every element and read none.
+IN_PLACE = {"sgd", "put", "concat"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -41,7 +46,7 @@ def test_agrees_with_numpy(name, case, dtype):
     backend = kernels.load_backend(name)
     got = run(backend, case, arrays)
     assert_agree(case, dtype, got, wanted)
-    if case.name != "sgd":  # which updates in place: all others write every element, and read none
+    if case.name not in IN_PLACE:
         arrays[-1] = np.full_like(arrays[-1], 77)
         np.testing.assert_array_equal(run(backend, case, arrays), got)
 
@@ -52,32 +57,97 @@ def test_inputs_are_left_alone(name, case):
     arrays = case.make("float32")
     before = [array.copy() for array in arrays]
     kernels.load_backend(name).kernels[case.name](*arrays, *case.numbers)
+    if case.name == "dropout_mask":
+        before[0][1] += arrays[1].size  # which counts what it has drawn
     for array, copy in zip(arrays[:-1], before, strict=False):
         np.testing.assert_array_equal(array, copy)
 
 
 SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 3e38, -3e38, 1e-45, 100.0, -200.0]
-WITH_FLOAT_INPUT = [case for case in KERNELS if case.name not in ("one_hot", "load_images")]
+WITH_FLOAT_INPUT = [
+    case
+    for case in KERNELS
+    if case.name not in ("one_hot", "load_images", "dropout_mask")
+    # Whether a NaN weight meets the zeros outside of an image is left open.
+    and not (case.name.startswith("conv2d") and any(case.numbers[1]))
+]
+# What overflows on the way depends on the order of a sum: these get no large numbers.
+SUMS = ("matmul", "sum", "cumsum", "scatter_add", "conv2d", "sum_pool2d", "softmax_backward")
+SUMS += ("log_softmax_backward", "cross_entropy_backward", "conv2d_grad_x", "conv2d_grad_weight")
+SUMS += ("sum_pool2d_grad_x",)
+
+
+def with_special(case: Kernel, seed: int) -> list[np.ndarray]:
+    arrays = case.make("float32", seed)
+    rng = np.random.default_rng(seed)
+    for array in arrays[:-1]:
+        if array.dtype == np.float32:
+            some = rng.random(array.shape) < (0.5 if seed else 0.05)
+            array[...] = np.where(some, rng.choice(SPECIAL, array.shape), array)
+            if case.name in SUMS:
+                array[np.isfinite(array) & (np.abs(array) > 10)] = np.nan
+    return arrays
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("case", WITH_FLOAT_INPUT, ids=str)
 def test_nan_and_infinity_as_in_numpy(name, case):
-    sums = case.name in ("matmul", "sum") or case.name.endswith("_backward")
     for seed in range(5):
-        arrays = case.make("float32", seed)
-        rng = np.random.default_rng(seed)
-        for array in arrays[:-1]:
-            if array.dtype == np.float32:
-                some = rng.random(array.shape) < (0.5 if seed else 0.05)
-                array[...] = np.where(some, rng.choice(SPECIAL, array.shape), array)
-                if sums:
-                    # What overflows on the way depends on the order of a sum.
-                    array[np.isfinite(array) & (np.abs(array) > 10)] = np.nan
+        arrays = with_special(case, seed)
         wanted, got = run(NUMPY, case, arrays), run(kernels.load_backend(name), case, arrays)
         np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg="NaN")
-        np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-4 if sums else 1e-5)
+        if case.ulp == 0:
+            np.testing.assert_array_equal(got, wanted)
+            if case.name not in ("maximum", "minimum", "max", "min"):  # -0 and 0 are equal to them
+                np.testing.assert_array_equal(np.signbit(got), np.signbit(wanted), "-0")
+        else:
+            absolute = 2e-4 if case.name in SUMS else 1e-5
+            np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=absolute)
+
+
+# How exact
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("kernel", sorted({case.name for case in KERNELS if case.ulp}))
+def test_units_in_the_last_place(name, kernel):
+    """float32 against the same kernel of NumPy in float64, over a wide range of numbers."""
+    (limit,) = {case.ulp for case in KERNELS if case.name == kernel}
+    numbers = np.concatenate([np.linspace(-110, 95, 50_001), np.geomspace(1e-30, 1e30, 10_001)])
+    x = numbers.astype(np.float32)
+    arrays = {
+        "pow": [np.abs(x) % 20, np.sin(x).astype(np.float32) * 9],
+        "log1p": [x[x > -1]],
+        "log": [x[x >= 0]],
+        "sin": [x[np.abs(x) < 1000]],
+        "cos": [x[np.abs(x) < 1000]],
+        "sum": [np.tile(np.random.default_rng(0).random(100_000, np.float32), (3, 1))],
+        "cumsum": [np.random.default_rng(0).random((3, 100_000), np.float32)],
+    }.get(kernel, [x])
+    shape = (3, 1) if kernel == "sum" else arrays[0].shape
+    exact, out = np.empty(shape), np.empty(shape, np.float32)
+    NUMPY.kernels[kernel](*(array.astype(np.float64) for array in arrays), exact)
+    kernels.load_backend(name).kernels[kernel](*arrays, out)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float32)
+    finite = np.isfinite(rounded)
+    unit = np.spacing(np.abs(rounded[finite])).astype(np.float64)
+    assert np.max(np.abs(out[finite] - exact[finite]) / unit) <= limit
+    np.testing.assert_array_equal(out[~finite], rounded[~finite])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("case", [c for c in KERNELS if c.name == "matmul"], ids=str)
+def test_matmul_error_bound(name, case):
+    x, y, out = case.make("float32")
+    transpose_x, transpose_y = case.numbers
+    kernels.load_backend(name).kernels["matmul"](x, y, out, transpose_x, transpose_y)
+    x, y = (a.astype(np.float64) for a in (x, y))
+    x, y = x.mT if transpose_x else x, y.mT if transpose_y else y
+    bound = 2 * x.shape[-1] * np.finfo(np.float32).eps * (np.abs(x) @ np.abs(y))
+    assert (np.abs(out - x @ y) <= bound).all()
 
 
 def test_exp_is_exact_to_the_last_bits():
@@ -115,9 +185,11 @@ def test_backend_has_every_kernel_with_the_declared_arguments(name):
     backend = kernels.load_backend(name)
     for kernel in kernels.KERNELS:
         declared = inspect.signature(getattr(kernels, kernel)).parameters
+        if kernel in backend.on_numpy:
+            continue
         own = inspect.signature(getattr(backend.module, kernel)).parameters
         assert list(own) == list(declared), kernel
-    assert backend.on_numpy == ()
+    assert backend.on_numpy == (("cast",) if name != "numpy" else ())  # declared
 
 
 def test_every_kernel_is_described_and_has_cases():
@@ -154,8 +226,10 @@ def test_c_refuses_what_would_be_a_wrong_pointer():
     x = np.ones((4, 4), np.float32)
     with pytest.raises(tt.DTypeError, match="float32 and float64"):
         c["add"](x, x.astype(np.float64), x.copy())
-    with pytest.raises(tt.DTypeError, match="int64"):
+    with pytest.raises(kernels.OnNumPy):
         c["neg"](x.astype(np.int64), x.astype(np.int64))
+    with pytest.raises(ValueError, match="read-only"):
+        c["sgd"](x, np.ones(1), np.frombuffer(bytes(64), np.float32).reshape(4, 4))
     with pytest.raises(tt.DTypeError, match="int64 is needed, got int32"):
         c["one_hot"](np.zeros(4, np.int32), x)
     with pytest.raises(ValueError, match="contiguous"):

@@ -36,7 +36,27 @@ def test_zero_grad_forgets():
     assert param.grad.numpy().tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("lr", [-0.1, float("nan")])
+@pytest.mark.parametrize("lr", [-0.1, float("nan"), "a"])
 def test_impossible_rate(lr):
-    with pytest.raises(tt.SettingError, match=f"SGD: got lr={lr}; a number from 0 up"):
+    with pytest.raises(tt.SettingError, match=f"SGD: got lr={lr!r}; a number from 0 up"):
         tt.optim.SGD([], lr=lr)
+
+
+def test_what_does_not_fit_is_refused(backend):
+    param = tt.zeros(5_000_000, requires_grad=True)
+    optimizer = tt.optim.SGD([param], lr=1)
+    param.grad = tt.ones(3)
+    with pytest.raises(tt.ShapeError, match=r"SGD: got grad of shape \(3,\); \(5000000,\)"):
+        optimizer.step()
+    param.grad = tt.ones(5_000_000, dtype="float64")
+    with pytest.raises(tt.DTypeError, match="SGD: got grad of float64; float32 is needed"):
+        optimizer.step()
+    fixed = tt.from_numpy(np.frombuffer(bytes(12), np.float32)).requires_grad_()
+    fixed.grad = tt.ones(3)
+    with pytest.raises(tt.NotSupported, match="read-only memory"):
+        tt.optim.SGD([fixed], lr=1).step()
+    assert fixed.tolist() == [0, 0, 0]
+    with pytest.raises(tt.NotSupported, match="SGD: got a tensor; a list"):
+        tt.optim.SGD(param, lr=1)
+    with pytest.raises(tt.NotSupported, match="SGD: got a ndarray"):
+        tt.optim.SGD([np.ones(2)], lr=1)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinytensor.autograd import grad as gradient
+from tinytensor.autograd import no_grad
 from tinytensor.errors import DTypeError, GradientError
 from tinytensor.kernels import Array
-from tinytensor.tensor import Tensor, from_numpy, no_grad
+from tinytensor.tensor import Tensor, from_numpy
 
 
 def gradcheck(
@@ -44,13 +46,13 @@ def gradcheck(
     leaves = [Tensor(x, requires_grad=x.requires_grad) for x in inputs]
     result = function(*leaves)
     weights = rng.standard_normal(result.shape)  # the number checked is the sum of weights * result
-    result.backward(from_numpy(np.asarray(weights)))
+    if result.requires_grad:  # else it is constant, and no gradient is zero
+        result.backward(from_numpy(np.asarray(weights, result.dtype)))
 
     def value(moved: int, array: Array) -> float:
-        arguments = [x.detach() for x in inputs]
-        arguments[moved] = from_numpy(array)
-        with no_grad():
-            return float(np.sum(weights * function(*arguments).numpy()))
+        arguments = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
+        arguments[moved] = from_numpy(array).requires_grad_()
+        return float(np.sum(weights * function(*arguments).numpy()))
 
     for i in checked:
         grad = leaves[i].grad
@@ -66,3 +68,37 @@ def gradcheck(
                     f"backward says {claimed:.9g}; they may differ by {tolerance:g}"
                 )
     return True
+
+
+def gradgradcheck(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    step: float = 1e-6,
+    tolerance: float = 1e-6,
+    directions: int = 3,
+    seed: int = 0,
+) -> bool:
+    """True if the gradients of `function`'s gradients are right at `inputs`; see gradcheck.
+
+    The function that is checked gives all gradients that backward gives, for a random gradient of
+    the result: so the second derivatives of every input by every other are tried.
+    """
+    rng = np.random.default_rng(seed)
+    with no_grad():
+        shape = function(*inputs).shape
+    weights = Tensor(np.asarray(rng.standard_normal(shape)), requires_grad=True)
+
+    def gradients(*inputs_and_weights: Tensor) -> Tensor:
+        *xs, upstream = inputs_and_weights
+        wanted = [x for x in xs if x.requires_grad]
+        found = gradient(function(*xs), wanted, upstream, create_graph=True, allow_unused=True)
+        parts = [(x * 0 if g is None else g) for x, g in zip(wanted, found, strict=True)]
+        total = from_numpy(np.zeros(()))
+        for part in parts:
+            mixed = from_numpy(np.sin(np.arange(part.size, dtype=np.float64) + 1))
+            total = total + (part.reshape(-1) * mixed).sum()
+        return total
+
+    settings = {"step": step, "tolerance": tolerance, "directions": directions, "seed": seed}
+    return gradcheck(gradients, [*inputs, weights], **settings)  # type: ignore[arg-type]

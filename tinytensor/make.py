@@ -1,34 +1,145 @@
 """Tensors made from nothing but a shape. The sizes may come one by one or as a tuple."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinytensor import random
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.errors import DTypeError, SettingError, ShapeError
+from tinytensor.kernels import Array
+from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 
 Sizes = int | tuple[int, ...]
 
 
-def zeros(*shape: Sizes, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
+def _sizes(op: str, shape: tuple[Sizes, ...]) -> tuple[int, ...]:
+    given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    try:
+        sizes = tuple(size.__index__() for size in given)  # type: ignore[union-attr]
+    except (AttributeError, TypeError):
+        sizes = (-1,)
+    if min(sizes, default=0) < 0:
+        raise ShapeError(f"{op}: got the sizes {given}; whole numbers from 0 up are needed")
+    return sizes
+
+
+def full(
+    shape: Sizes, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor full of one value, by default of that value's kind of number."""
+    kind = Tensor(value).dtype if dtype is None else checked_dtype("full", dtype)
+    return wrap(np.full(_sizes("full", (shape,)), value, kind)).requires_grad_(requires_grad)
+
+
+def zeros(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of zeros."""
-    return from_numpy(np.zeros(_sizes(shape), dtype)).requires_grad_(requires_grad)
+    return full(_sizes("zeros", shape), 0, dtype, requires_grad)
 
 
-def ones(*shape: Sizes, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
+def ones(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of ones."""
-    return from_numpy(np.ones(_sizes(shape), dtype)).requires_grad_(requires_grad)
+    return full(_sizes("ones", shape), 1, dtype, requires_grad)
 
 
-def rand(*shape: Sizes, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None
+) -> Tensor:
+    """start, start + step, ... below stop; from 0 to below start if it is alone."""
+    if step == 0:
+        raise SettingError("arange: got step=0; a number above or below 0 is needed")
+    begin, end = (0, start) if stop is None else (start, stop)
+    numbers = np.arange(begin, end, step)
+    return Tensor(
+        numbers,
+        numbers.dtype if numbers.dtype.kind == "i" and dtype is None else dtype or "float32",
+    )
+
+
+def eye(n: int, columns: int | None = None, dtype: DTypeLike = "float32") -> Tensor:
+    """The identity matrix (n, n), or (n, columns): 1 on the diagonal, else 0."""
+    sizes = _sizes("eye", (n, n if columns is None else columns))
+    return wrap(np.eye(*sizes, dtype=checked_dtype("eye", dtype)))
+
+
+# By chance --------------------------------------------------------------------------------------
+
+
+def _float(op: str, dtype: DTypeLike) -> type:
+    kind = checked_dtype(op, dtype)
+    if kind not in FLOATS:
+        raise DTypeError(f"{op}: got {kind}; float32 or float64 is needed")
+    return kind.type
+
+
+def rand(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1); float32 or float64."""
-    numbers = random.generator().random(_sizes(shape), np.dtype(dtype).type)
-    return from_numpy(np.asarray(numbers)).requires_grad_(requires_grad)
+    drawn = random.generator().random(_sizes("rand", shape), _float("rand", dtype))
+    return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
-def randn(*shape: Sizes, dtype: str = "float32", requires_grad: bool = False) -> Tensor:
+def randn(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """Normally distributed random numbers, mean 0 and standard deviation 1; float32 or float64."""
-    numbers = random.generator().standard_normal(_sizes(shape), np.dtype(dtype).type)
-    return from_numpy(np.asarray(numbers)).requires_grad_(requires_grad)
+    drawn = random.generator().standard_normal(_sizes("randn", shape), _float("randn", dtype))
+    return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
-def _sizes(shape: tuple[Sizes, ...]) -> tuple[int, ...]:
-    return shape[0] if shape and isinstance(shape[0], tuple) else shape  # type: ignore[return-value]
+def randint(low: int, high: int, shape: Sizes, dtype: DTypeLike = "int64") -> Tensor:
+    """Whole random numbers from low to below high, each equally likely."""
+    if low >= high:
+        raise SettingError(f"randint: got low={low} and high={high}; low must be below high")
+    drawn = random.generator().integers(low, high, _sizes("randint", (shape,)))
+    return Tensor(np.asarray(drawn), dtype)
+
+
+def truncated_normal(
+    *shape: Sizes,
+    std: float = 1.0,
+    dtype: DTypeLike = "float32",
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal random numbers, mean 0, drawn again where they are beyond two standard deviations."""
+    if not std >= 0:
+        raise SettingError(f"truncated_normal: got std={std}; a number from 0 up is needed")
+    sizes, kind = _sizes("truncated_normal", shape), _float("truncated_normal", dtype)
+    drawn: Array = np.asarray(random.generator().standard_normal(sizes))
+    while (beyond := np.abs(drawn) > 2).any():
+        drawn[beyond] = random.generator().standard_normal(np.count_nonzero(beyond))
+    return wrap((drawn * std).astype(kind, order="C")).requires_grad_(requires_grad)
+
+
+def bernoulli(probs: Tensor) -> Tensor:
+    """1 with the probability that stands in its place, else 0, in the same kind of float."""
+    if not ((probs.data >= 0) & (probs.data <= 1)).all():
+        raise SettingError("bernoulli: probabilities from 0 to 1 are needed")
+    kind = _float("bernoulli", probs.dtype)
+    drawn = random.generator().random(probs.shape, kind) < probs.data
+    return wrap(np.asarray(drawn, kind))
+
+
+# Like another -----------------------------------------------------------------------------------
+
+
+def zeros_like(x: Tensor, dtype: DTypeLike | None = None) -> Tensor:
+    """Zeros in x's shape, and kind of number if none is given."""
+    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype)
+
+
+def ones_like(x: Tensor, dtype: DTypeLike | None = None) -> Tensor:
+    """Ones in x's shape, and kind of number if none is given."""
+    return ones(x.shape, dtype=x.dtype if dtype is None else dtype)
+
+
+def full_like(x: Tensor, value: float, dtype: DTypeLike | None = None) -> Tensor:
+    """One value in x's shape, and kind of number if none is given."""
+    return full(x.shape, value, x.dtype if dtype is None else dtype)
+
+
+def rand_like(x: Tensor) -> Tensor:
+    """Uniform random numbers in [0, 1) in x's shape and kind of float."""
+    return rand(x.shape, dtype=x.dtype)
+
+
+def randn_like(x: Tensor) -> Tensor:
+    """Normal random numbers in x's shape and kind of float."""
+    return randn(x.shape, dtype=x.dtype)

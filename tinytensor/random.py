@@ -1,20 +1,32 @@
-"""Random numbers: one generator for all, seeded by manual_seed."""
+"""Random numbers: one seed for all, set by manual_seed.
+
+What a network starts from is drawn by NumPy's generator. The masks of dropout come from a hash of
+the seed and a count (see kernels.dropout_mask), so that all backends draw the same.
+"""
 
 import numpy as np
 
 from tinytensor.errors import SettingError
+from tinytensor.kernels import Array
 
 _generator = np.random.default_rng()
+_state = np.array([_generator.integers(2**63), 0], np.uint64)
 
 
 def manual_seed(seed: int) -> None:
     """Start the random numbers anew: the same seed gives the same numbers, on every backend."""
     global _generator
-    if seed < 0:
-        raise SettingError(f"manual_seed: got {seed}; a whole number from 0 up is needed")
+    if not isinstance(seed, int) or seed < 0:
+        raise SettingError(f"manual_seed: got {seed!r}; a whole number from 0 up is needed")
     _generator = np.random.default_rng(seed)
+    _state[:] = _generator.integers(2**63), 0
 
 
 def generator() -> np.random.Generator:
     """The generator that all random tensors come from."""
     return _generator
+
+
+def state() -> Array:
+    """(2) uint64: the seed of the masks, and how many numbers were drawn; kernels move it on."""
+    return _state

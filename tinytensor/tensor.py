@@ -1,59 +1,29 @@
-"""Tensor: an array that remembers how it was computed, so that it can go back for gradients.
+"""Tensor: an array with gradients.
 
-An op (ops.py) that has an operand with requires_grad leaves a Node on its result: the op's name,
-its backward function, and where its operands came from. `loss.backward()` visits those nodes, the
-newest first, and hands each one the gradient of its result; the node's backward returns the
-gradients of its operands. A tensor that was made, not computed, is a leaf: it keeps what arrives
-in `.grad`.
+The array is NumPy's, in C order, and every backend computes on it where it lies. What a Tensor can
+do are the ops of ops/: its operators and methods are those functions, `x.exp()` is `ops.exp(x)`.
+How it remembers what it was computed from, and goes back for gradients, stands in autograd.py.
 """
 
-import heapq
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor.errors import DTypeError, GradientError, ShapeError
+from tinytensor import autograd, kernels, notebook, ops
+from tinytensor.errors import (
+    DTypeError,
+    GradientError,
+    NotSupported,
+    ShapeError,
+)
 from tinytensor.kernels import Array
 
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))
 FLOATS = DTYPES[:2]
-
-_recording: ContextVar[bool] = ContextVar("tinytensor_recording", default=True)
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside this `with` block nothing is remembered for backward: for evaluating a model."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-class Node:
-    """How a tensor was computed: one op in the history that backward walks through.
-
-    `backward` takes the gradient of the op's result and returns one gradient for each operand, or
-    None where none is needed. It may hold operands but never the op's own result: without cycles,
-    memory is free as soon as the last name for it is gone.
-    """
-
-    __slots__ = ("backward", "name", "number", "operands")
-
-    def __init__(self, name: str, operands: tuple["Tensor", ...], backward: "Backward") -> None:
-        self.name = name
-        self.number = next(_numbers)
-        self.operands = operands
-        self.backward: Backward | None = backward
-
-
-_numbers = itertools.count()  # of nodes: a result is always newer than what it came from
 
 
 class Tensor:
@@ -67,23 +37,33 @@ class Tensor:
     Raises ShapeError for ragged lists, DTypeError for what isn't a supported kind of number.
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __slots__ = (
+        "__weakref__",
+        "data",
+        "grad",
+        "hooks",
+        "node",
+        "requires_grad",
+        "version",
+    )
     __array_ufunc__ = None  # so that `ndarray + tensor` asks the Tensor, and gives one
 
     data: Array
     requires_grad: bool
-    grad: "Tensor | None"
-    node: Node | None  # how it was computed; None for a leaf
+    grad: Tensor | None
+    node: autograd.Node | None  # how it was computed; None for a leaf
+    version: autograd.Version  # of its memory: how often it was changed in place
+    hooks: list[autograd.Hook] | None  # of a leaf; others have theirs on the node
 
     def __init__(
         self,
-        data: "ArrayLike | Tensor",
+        data: ArrayLike | Tensor,
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        self.data = _to_array(data, dtype, copy=True)
-        self.grad = None
-        self.node = None
+        self.data = to_array(data, dtype, copy=True)
+        self.grad = self.node = self.hooks = None
+        self.version = [0]
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -115,12 +95,18 @@ class Tensor:
             raise ShapeError("len: got a tensor without axes; at least one is needed")
         return len(self.data)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
     def __repr__(self) -> str:
         text = np.array2string(self.data, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}, dtype={self.dtype}{grad})"
 
-    # To NumPy and to Python
+    def _repr_html_(self) -> str:
+        return notebook.html(self)
+
+    # To NumPy, to Python, and to other libraries
 
     def numpy(self) -> Array:
         """The array itself, not a copy: writing to it changes the tensor."""
@@ -129,11 +115,21 @@ class Tensor:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.data, dtype, copy=copy)
 
+    def __dlpack__(self, **wishes: Any) -> Any:
+        return self.data.__dlpack__(**wishes)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
     def item(self) -> Any:
         """The one element, as a Python number.  Raises ShapeError if there isn't just one."""
         if self.data.size != 1:
             raise ShapeError(f"item: got a tensor of shape {self.shape}; one element is needed")
         return self.data.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.data.tolist()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -141,12 +137,55 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iu":
+            raise DTypeError(f"index: got a tensor of {self.dtype}; an integer is needed")
+        return int(self.item())
+
     def __bool__(self) -> bool:
-        return bool(self.item())
+        if self.data.size != 1:
+            raise ShapeError(
+                f"bool: got a tensor of shape {self.shape}; one element is true or false: "
+                "use .any() or .all()"
+            )
+        return bool(self.data.item())
+
+    __hash__ = object.__hash__  # by identity, though == compares the elements
+
+    # Copies
+
+    def detach(self) -> Tensor:
+        """The same memory as a leaf without history."""
+        view = wrap(self.data)
+        view.version = self.version
+        return view
+
+    def __copy__(self) -> Tensor:
+        self._refuse_to_copy_history()
+        return self.detach().requires_grad_(self.requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        self._refuse_to_copy_history()
+        memo[id(self)] = copy = Tensor(self, requires_grad=self.requires_grad)
+        copy.grad = None if self.grad is None else Tensor(self.grad)
+        return copy
+
+    def _refuse_to_copy_history(self) -> None:
+        if self.node is not None:
+            raise GradientError(
+                f"copy: this tensor was computed by {self.node.name}, and its history can't be "
+                "copied; copy x.detach(), or use x.clone(), through which gradients flow"
+            )
+
+    def __reduce__(self) -> Any:
+        raise NotSupported(
+            "pickle: a pickle can run any code when it is read; keep tensors with "
+            "tt.save(file, {'name': tensor}) and tt.load(file)"
+        )
 
     # Gradients
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Say whether backward is to leave a gradient here; returns the tensor."""
         if requires_grad and self.dtype not in FLOATS:
             raise DTypeError(
@@ -160,117 +199,185 @@ class Tensor:
         self.requires_grad = requires_grad
         return self
 
-    def detach(self) -> "Tensor":
-        """The same memory as a leaf without history."""
-        return from_numpy(self.data)
-
-    def backward(self, grad: "Tensor | None" = None) -> None:
+    def backward(
+        self,
+        grad: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
         """Add d(self)/d(leaf) to the `.grad` of every leaf that requires a gradient.
 
         grad: the gradient of what is wanted with respect to this tensor, of its shape; may be left
             out where this tensor is a single number, and is then 1.
+        retain_graph: keep the tape, for another backward; else it is freed on the way.
+        create_graph: record the way back too, so that gradients can be differentiated again.
 
-        The history is freed on the way. Raises GradientError if there is none (any more),
-        ShapeError if `grad` doesn't have this tensor's shape.
+        Raises GradientError if there is no history (any more), or if an array that it needs was
+        changed in place; ShapeError if `grad` doesn't have this tensor's shape.
         """
-        if not self.requires_grad:
+        autograd.backward(self, grad, retain_graph, create_graph)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient, before the next backward adds to it."""
+        self.grad = None
+
+    def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
+        """Have hook(grad) called whenever backward has this tensor's whole gradient.
+
+        What the hook returns, if not None, takes the gradient's place. Returns a function that
+        takes the hook away again.
+        """
+        return autograd.register_hook(self, hook)
+
+    # Changes in place
+
+    def changed(self) -> None:
+        """Say that the memory was written to, so that backward won't use what is no longer there.
+
+        The optimisers and `x[i] = ...` call it; call it after writing to `x.numpy()`.
+        """
+        self.version[0] += 1
+
+    def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
+        if self.requires_grad and (self.node is not None or autograd.is_grad_enabled()):
             raise GradientError(
-                "backward: this tensor has no history: nothing it was computed from has "
-                "requires_grad=True, or it was computed under no_grad()"
+                "x[...] = value: gradients can't flow through a change in place; make a new "
+                "tensor with where() or scatter_add(), or change a leaf under no_grad()"
             )
-        with no_grad():
-            _walk_back(self, _first_grad(self, grad))
+        at = ops.index.places(self.shape, key)
+        given = ops.broadcast_to(ops.cast(value, self.dtype), at.shape)
+        kernels.put(given.data.reshape(at.rows), at.numbers, self.data.reshape(at.table))
+        self.changed()
 
-    # Operators: an op each (see ops.py)
+    # Operators: an op each
 
-    def __add__(self, other: "Operand") -> "Tensor":
-        return ops.add(self, other)
+    __add__ = ops.add
+    __sub__ = ops.sub
+    __mul__ = ops.mul
+    __truediv__ = ops.div
+    __floordiv__ = ops.floor_div
+    __mod__ = ops.mod
+    __pow__ = ops.pow
+    __matmul__ = ops.matmul
+    __neg__ = ops.neg
+    __abs__ = ops.abs
+    __invert__ = ops.logical_not
+    __and__ = ops.logical_and
+    __or__ = ops.logical_or
+    __xor__ = ops.logical_xor
+    __lt__ = ops.less
+    __le__ = ops.less_equal
+    __gt__ = ops.greater
+    __ge__ = ops.greater_equal
+    __eq__ = ops.equal  # type: ignore[assignment]  # a Tensor, as in NumPy, not a bool
+    __ne__ = ops.not_equal  # type: ignore[assignment]
+    __getitem__ = ops.getitem
 
-    def __radd__(self, other: "Operand") -> "Tensor":
+    def __radd__(self, other: ops.Operand) -> Tensor:
         return ops.add(other, self)
 
-    def __sub__(self, other: "Operand") -> "Tensor":
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: "Operand") -> "Tensor":
+    def __rsub__(self, other: ops.Operand) -> Tensor:
         return ops.sub(other, self)
 
-    def __mul__(self, other: "Operand") -> "Tensor":
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: "Operand") -> "Tensor":
+    def __rmul__(self, other: ops.Operand) -> Tensor:
         return ops.mul(other, self)
 
-    def __truediv__(self, other: "Operand") -> "Tensor":
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: "Operand") -> "Tensor":
+    def __rtruediv__(self, other: ops.Operand) -> Tensor:
         return ops.div(other, self)
 
-    def __neg__(self) -> "Tensor":
-        return ops.neg(self)
+    def __rfloordiv__(self, other: ops.Operand) -> Tensor:
+        return ops.floor_div(other, self)
 
-    def __matmul__(self, other: "Operand") -> "Tensor":
-        return ops.matmul(self, other)
+    def __rmod__(self, other: ops.Operand) -> Tensor:
+        return ops.mod(other, self)
 
-    def __rmatmul__(self, other: "Operand") -> "Tensor":
+    def __rpow__(self, other: ops.Operand) -> Tensor:
+        return ops.pow(other, self)
+
+    def __rmatmul__(self, other: ops.Operand) -> Tensor:
         return ops.matmul(other, self)
+
+    __rand__ = ops.logical_and
+    __ror__ = ops.logical_or
+    __rxor__ = ops.logical_xor
 
     # Methods: the op of the same name
 
-    def exp(self) -> "Tensor":
-        """See ops.exp."""
-        return ops.exp(self)
-
-    def log(self) -> "Tensor":
-        """See ops.log."""
-        return ops.log(self)
-
-    def relu(self) -> "Tensor":
-        """See ops.relu."""
-        return ops.relu(self)
-
-    def sigmoid(self) -> "Tensor":
-        """See ops.sigmoid."""
-        return ops.sigmoid(self)
-
-    def sum(self, axis: "Axis" = None, keepdims: bool = False) -> "Tensor":
-        """See ops.sum."""
-        return ops.sum(self, axis, keepdims)
-
-    def mean(self, axis: "Axis" = None, keepdims: bool = False) -> "Tensor":
-        """See ops.mean."""
-        return ops.mean(self, axis, keepdims)
-
-    def argmax(self, axis: int | None = None) -> "Tensor":
-        """See ops.argmax."""
-        return ops.argmax(self, axis)
-
-    def softmax(self, axis: int = -1) -> "Tensor":
-        """See ops.softmax."""
-        return ops.softmax(self, axis)
-
-    def log_softmax(self, axis: int = -1) -> "Tensor":
-        """See ops.log_softmax."""
-        return ops.log_softmax(self, axis)
-
-    def reshape(self, *shape: "int | tuple[int, ...]") -> "Tensor":
-        """See ops.reshape; the sizes may come one by one or as a tuple."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)  # type: ignore[arg-type]
-
-    def transpose(self, *axes: int) -> "Tensor":
-        """See ops.transpose."""
-        return ops.transpose(self, axes or None)
+    abs = ops.abs
+    all = ops.all
+    any = ops.any
+    argmax = ops.argmax
+    argmin = ops.argmin
+    astype = ops.cast
+    broadcast_to = ops.broadcast_to
+    ceil = ops.ceil
+    clip = ops.clip
+    clone = ops.clone
+    cos = ops.cos
+    cumsum = ops.cumsum
+    erf = ops.erf
+    exp = ops.exp
+    expm1 = ops.expm1
+    flatten = ops.flatten
+    flip = ops.flip
+    floor = ops.floor
+    gather = ops.gather
+    isfinite = ops.isfinite
+    isnan = ops.isnan
+    log = ops.log
+    log1p = ops.log1p
+    log_softmax = ops.log_softmax
+    logsumexp = ops.logsumexp
+    masked_fill = ops.masked_fill
+    matmul = ops.matmul
+    max = ops.max
+    maximum = ops.maximum
+    mean = ops.mean
+    min = ops.min
+    minimum = ops.minimum
+    norm = ops.norm
+    outer = ops.outer
+    pow = ops.pow
+    prod = ops.prod
+    reciprocal = ops.reciprocal
+    relu = ops.relu
+    repeat = ops.repeat
+    round = ops.round
+    rsqrt = ops.rsqrt
+    scatter_add = ops.scatter_add
+    sigmoid = ops.sigmoid
+    sign = ops.sign
+    sin = ops.sin
+    softmax = ops.softmax
+    split = ops.split
+    sqrt = ops.sqrt
+    square = ops.square
+    squeeze = ops.squeeze
+    std = ops.std
+    sum = ops.sum
+    take = ops.take
+    tanh = ops.tanh
+    unsqueeze = ops.unsqueeze
+    var = ops.var
+    permute = ops.permute
+    reshape = ops.reshape
+    transpose = ops.transpose
+    view = ops.reshape
 
     @property
-    def T(self) -> "Tensor":
+    def T(self) -> Tensor:
         """The axes in reverse order."""
         return ops.transpose(self)
 
 
-Operand = Tensor | ArrayLike
-Backward = Callable[[Tensor], tuple[Tensor | None, ...]]
-Axis = int | tuple[int, ...] | None
+def wrap(array: Array) -> Tensor:
+    """A Tensor on an array that is known to be fit for it: a supported dtype, in C order."""
+    tensor = Tensor.__new__(Tensor)
+    tensor.data = array
+    tensor.grad = tensor.node = tensor.hooks = None
+    tensor.version = [0]
+    tensor.requires_grad = False
+    return tensor
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -279,22 +386,13 @@ def from_numpy(array: Array) -> Tensor:
     Raises DTypeError for a kind of number that isn't supported, ShapeError for an array that isn't
     in C order (np.ascontiguousarray makes a copy that is).
     """
-    if array.dtype not in DTYPES or not array.flags.c_contiguous:
-        _check_shareable(array)
-    return _tensor(array, None)
-
-
-def _tensor(array: Array, node: Node | None) -> Tensor:
-    """A Tensor on an array that is known to be fit for it."""
-    tensor = Tensor.__new__(Tensor)
-    tensor.data = array
-    tensor.grad = None
-    tensor.node = node
-    tensor.requires_grad = node is not None
-    return tensor
-
-
-def _check_shareable(array: Array) -> None:
+    if not isinstance(array, np.ndarray):
+        raise NotSupported(
+            f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
+        )
+    array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
+    if _is_fit(array):
+        return wrap(array)
     if array.dtype not in DTYPES:
         raise DTypeError(f"from_numpy: got {array.dtype}; {_dtype_names()} is needed")
     raise ShapeError(
@@ -303,14 +401,25 @@ def _check_shareable(array: Array) -> None:
     )
 
 
-def _dtype_names() -> str:
-    return ", ".join(map(str, DTYPES[:-1])) + f" or {DTYPES[-1]}"
+def _is_fit(array: Array) -> bool:
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned and array.dtype in DTYPES
 
 
-def _to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> Array:
+def from_dlpack(other: Any) -> Tensor:
+    """A Tensor on the memory of another library's tensor (torch, jax, ...), by DLPack: no copy.
+
+    Raises DTypeError and ShapeError as from_numpy.
+    """
+    return from_numpy(np.from_dlpack(other))
+
+
+def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> Array:
     """Data as a C-contiguous array of a supported dtype."""
     if isinstance(data, Tensor):
         data = data.data
+    if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
+        return data
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -318,76 +427,22 @@ def _to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> 
     if dtype is None:
         from_python = not isinstance(data, np.ndarray | np.generic)
         dtype = np.float32 if from_python and array.dtype == np.float64 else array.dtype
-    try:
-        wanted = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"Tensor: got {dtype}; {_dtype_names()} is needed") from None
-    if wanted not in DTYPES:
-        raise DTypeError(f"Tensor: got {wanted}; {_dtype_names()} is needed")
+    wanted = checked_dtype("Tensor", dtype)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
     return np.array(array, wanted, order="C", copy=copy or None)
 
 
-# Going back -------------------------------------------------------------------------------------
+def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype, which must be one of those supported."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"{op}: got {dtype}; {_dtype_names()} is needed") from None
+    if wanted not in DTYPES:
+        raise DTypeError(f"{op}: got {wanted}; {_dtype_names()} is needed")
+    return wanted
 
 
-def _first_grad(tensor: Tensor, grad: Tensor | None) -> Tensor:
-    if grad is None:
-        if tensor.size != 1:
-            raise GradientError(
-                f"backward: got a tensor of shape {tensor.shape}; a single number has a gradient: "
-                "call .sum() or .mean() first, or give backward(grad) one of that shape"
-            )
-        one = np.empty_like(tensor.data)
-        one.fill(1)
-        return from_numpy(one)
-    if grad.shape != tensor.shape:
-        raise ShapeError(f"backward: got grad of shape {grad.shape}; {tensor.shape} is needed")
-    if grad.dtype != tensor.dtype:
-        raise DTypeError(f"backward: got grad of {grad.dtype}; {tensor.dtype} is needed")
-    return grad
-
-
-def _walk_back(result: Tensor, first_grad: Tensor) -> None:
-    """Visit the nodes, the newest first, so that each has its whole gradient at its turn."""
-    grads: dict[Node, Tensor] = {}
-    queue: list[tuple[int, Node]] = []
-    arrived: Iterable[tuple[Tensor, Tensor | None]] = [(result, first_grad)]
-    while True:
-        for tensor, grad in arrived:
-            node = tensor.node
-            if grad is None or not tensor.requires_grad:
-                continue
-            if node is None:
-                tensor.grad = grad if tensor.grad is None else ops.add(tensor.grad, grad)
-            elif node in grads:
-                grads[node] = ops.add(grads[node], grad)
-            else:
-                grads[node] = grad
-                heapq.heappush(queue, (-node.number, node))
-        if not queue:
-            return
-        _, node = heapq.heappop(queue)
-        if node.backward is None:
-            raise GradientError(
-                f"backward: the history of {node.name} was freed by an earlier backward(); "
-                "compute the result again before going back a second time"
-            )
-        arrived = zip(node.operands, node.backward(grads.pop(node)), strict=True)
-        node.backward, node.operands = None, ()
-
-
-def record(name: str, out: Array, operands: tuple[Tensor, ...], backward: Backward) -> Tensor:
-    """An op's result as a Tensor, with a Node if an operand requires a gradient.
-
-    backward: from the gradient of `out` to one gradient for each operand (None if none is needed).
-    """
-    if _recording.get():
-        for operand in operands:
-            if operand.requires_grad:
-                return _tensor(out, Node(name, operands, backward))
-    return _tensor(out, None)
-
-
-from tinytensor import ops  # noqa: E402 - ops.py needs Tensor, and Tensor's operators need ops
+def _dtype_names() -> str:
+    return ", ".join(map(str, DTYPES[:-1])) + f" or {DTYPES[-1]}"

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tinytensor import ops
+from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import SettingError
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, Model
 from tinytensor.random import manual_seed
-from tinytensor.tensor import Tensor, from_numpy, no_grad
+from tinytensor.tensor import Tensor, from_numpy
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,345 @@
+"""The tape, and the way back along it."""
+
+import gc
+import os
+import resource
+import weakref
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+
+
+def test_gradients_add_up(backend):
+    x = tt.Tensor([2.0, 3.0], requires_grad=True)
+    y = x + x
+    z = (y * x + y).sum()  # 2 x^2 + 2 x
+    z.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [10, 14])
+    assert isinstance(x.grad, tt.Tensor)
+    assert not x.grad.requires_grad
+    first = x.grad
+    (3 * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [13, 17])
+    np.testing.assert_array_equal(first.numpy(), [10, 14])  # never written to in place
+
+
+def test_a_diamond_is_visited_once_each(backend):
+    x = tt.Tensor(3.0, requires_grad=True)
+    a = x * x
+    b, c = a * 2, a * 3
+    (b * c + a).backward()  # 6 x^4 + x^2
+    assert x.grad.item() == pytest.approx(24 * 27 + 6)
+
+
+def test_only_what_requires_a_gradient_gets_one(backend):
+    x, weight = tt.ones(2, 3), tt.ones(3, 2, requires_grad=True)
+    frozen = tt.ones(2)
+    loss = (x @ weight + frozen).sum()
+    loss.backward()
+    assert x.grad is None
+    assert frozen.grad is None
+    assert weight.grad.shape == (3, 2)
+
+
+def test_a_leaf_is_its_own_beginning():
+    x = tt.Tensor(2.0, requires_grad=True)
+    x.backward()
+    assert x.grad.item() == 1
+
+
+def test_backward_from_a_given_gradient(backend):
+    x = tt.Tensor([1.0, 2.0], requires_grad=True)
+    (x * x).backward(tt.Tensor([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 40])
+    with pytest.raises(tt.ShapeError, match=r"grad of shape \(3,\); \(2,\) is needed"):
+        (x * x).backward(tt.ones(3))
+    with pytest.raises(tt.DTypeError, match="grad of float64; float32 is needed"):
+        (x * x).backward(tt.ones(2, dtype="float64"))
+
+
+def test_misuse_of_backward():
+    x = tt.ones(2, requires_grad=True)
+    with pytest.raises(tt.GradientError, match=r"call .sum\(\) or .mean\(\) first"):
+        (x * 2).backward()
+    with pytest.raises(tt.GradientError, match="has no history"):
+        tt.ones(()).backward()
+    with tt.no_grad():
+        y = (x * 2).sum()
+    with pytest.raises(tt.GradientError, match=r"under no_grad\(\)"):
+        y.backward()
+    y = (x * 2).sum()
+    y.backward()
+    with pytest.raises(tt.GradientError, match="freed by an earlier backward"):
+        y.backward()
+    shared = x * 2
+    shared.sum().backward()
+    with pytest.raises(tt.GradientError, match="mul was freed"):
+        (shared * 3).sum().backward()
+    with pytest.raises(tt.DTypeError, match="gradients need float32 or float64"):
+        tt.Tensor([1], requires_grad=True)
+    with pytest.raises(tt.GradientError, match=r"use detach\(\)"):
+        (x * 2).requires_grad_(False)
+
+
+def test_detach_cuts(backend):
+    x = tt.Tensor([2.0], requires_grad=True)
+    y = x * 3
+    (y.detach() * x).sum().backward()
+    assert x.grad.item() == 6
+
+
+def test_ten_thousand_ops_in_a_row(backend):
+    x = tt.Tensor(0.0, requires_grad=True)
+    y = x
+    for _ in range(10_000):
+        y = y + 1
+    y.backward()
+    assert x.grad.item() == 1
+    z = x
+    for _ in range(10_000):
+        z = -z
+    del z  # and a chain that nobody goes back through is freed without recursion too
+
+
+def test_a_step_is_freed_by_counting_alone(backend):
+    gc.collect()
+    gc.disable()
+    try:
+        x = tt.ones(5, 4)
+        weight, bias = tt.ones(4, 3, requires_grad=True), tt.zeros(3, requires_grad=True)
+        logits = x @ weight + bias
+        hidden = tt.exp(tt.sigmoid(tt.relu(logits.log_softmax() * 0.1) + 1))
+        loss = tt.cross_entropy(hidden.softmax().reshape(3, 5).T, [0, 1, 2, 0, 1])
+        watched = [weakref.ref(t) for t in (logits, hidden, loss)]
+        loss.backward()
+        del logits, hidden, loss
+        assert [ref() for ref in watched] == [None, None, None]
+        logits = x @ weight + bias
+        unused = weakref.ref(logits)
+        del logits
+        assert unused() is None
+    finally:
+        gc.enable()
+
+
+def test_no_grad_records_nothing():
+    x = tt.ones(2, requires_grad=True)
+    with tt.no_grad():
+        y = x * 2
+    assert y.node is None
+    assert not y.requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_gradients_of_two_leaves_never_share_memory(backend):
+    x, y = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    (x + y.reshape(2)).sum().backward()
+    x.grad.numpy()[:] = 7
+    assert y.grad.tolist() == [1, 1]
+    given = tt.ones(2)
+    z = tt.ones(2, requires_grad=True)
+    (z + 0).backward(given)
+    assert z.grad is not given
+
+
+def test_a_refused_backward_changes_nothing():
+    w = tt.ones(2, requires_grad=True)
+    h = w * 2
+    h.sum().backward()
+    with pytest.raises(tt.GradientError, match="freed"):
+        (h * w).sum().backward()
+    assert w.grad.tolist() == [2, 2]
+
+
+def test_retain_graph(backend):
+    x = tt.Tensor(3.0, requires_grad=True)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 12
+    with pytest.raises(tt.GradientError, match="retain_graph=True"):
+        y.backward()
+    x.zero_grad()
+    assert x.grad is None
+
+
+def test_grad_of_leaves_and_others(backend):
+    x = tt.Tensor([1.0, 2.0], requires_grad=True)
+    hidden = x * x
+    loss = (hidden * x).sum()
+    by_x, by_hidden = tt.grad(loss, (x, hidden))
+    np.testing.assert_allclose(by_x.numpy(), [3, 12])
+    np.testing.assert_allclose(by_hidden.numpy(), [1, 2])
+    assert x.grad is None
+    two = tt.grad((x.sum(), (x * x).sum()), x)
+    np.testing.assert_allclose(two[0].numpy(), [3, 5])
+    weighted = tt.grad(x * x, x, tt.Tensor([1.0, 10.0]))
+    np.testing.assert_allclose(weighted[0].numpy(), [2, 40])
+    (itself,) = tt.grad(x.sum(), x)
+    assert itself.tolist() == [1, 1]
+
+
+def test_grad_misused():
+    x, other = tt.ones(2, requires_grad=True), tt.ones(3, requires_grad=True)
+    with pytest.raises(tt.GradientError, match=r"input 1, of shape \(3,\), isn't on the tape"):
+        tt.grad(x.sum(), (x, other))
+    assert tt.grad(x.sum(), (x, other), allow_unused=True)[1] is None
+    with pytest.raises(tt.GradientError, match="got 2 grad_outputs for 1 outputs"):
+        tt.grad(x, x, (x, x))
+    with pytest.raises(tt.GradientError, match="grad: got a tensor of shape"):
+        tt.grad(x * 2, x)
+    with pytest.raises(tt.DTypeError, match="backward: got a gradient of type list"):
+        (x * 2).backward([1, 1])
+
+
+def test_higher_derivatives(backend):
+    x = tt.Tensor(2.0, requires_grad=True)
+    y = x**4
+    wanted = [32, 48, 48, 24]
+    for derivative in wanted:
+        (y,) = tt.grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(derivative)
+    x = tt.Tensor([0.3, -0.7], requires_grad=True)
+    (first,) = tt.grad(x.tanh().exp().sum(), x, create_graph=True)
+    first.sum().backward()
+    t = np.tanh(x.numpy())
+    slope = 1 - t**2
+    np.testing.assert_allclose(x.grad.numpy(), np.exp(t) * slope * (slope - 2 * t), rtol=1e-5)
+
+
+def test_a_gradient_penalty_trains(backend):
+    """The gradient's length as part of the loss: backward through backward, into .grad."""
+    tt.manual_seed(0)
+    x, w = tt.randn(5, 3, requires_grad=True), tt.randn(3, 2, requires_grad=True)
+    loss = (x @ w).sigmoid().sum()
+    (slope,) = tt.grad(loss, x, create_graph=True)
+    (slope * slope).sum().backward()
+    assert w.grad.shape == (3, 2)
+    assert np.abs(w.grad.numpy()).max() > 0
+
+
+def test_hooks(backend):
+    x = tt.Tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+    hidden = x * 3
+    remove_all = [hidden.register_hook(seen.append), x.register_hook(lambda grad: grad * 10)]
+    (hidden + hidden).sum().backward()
+    assert [grad.tolist() for grad in seen] == [[2, 2]], "once, with the whole gradient"
+    assert x.grad.tolist() == [60, 60]
+    for remove in remove_all:
+        remove()
+    x.zero_grad()
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+    assert len(seen) == 1
+    x.register_hook(lambda grad: grad.sum())
+    with pytest.raises(tt.ShapeError, match=r"the hook gave \(\)"):
+        x.sum().backward()
+    with pytest.raises(tt.GradientError, match="no gradient will come by"):
+        tt.ones(2).register_hook(seen.append)
+
+
+def test_what_was_changed_in_place_is_not_used():
+    x, w = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    data = tt.ones(2)
+    loss = (w * data).sum()
+    data[0] = 5
+    with pytest.raises(tt.GradientError, match="that mul needs was changed in place"):
+        loss.backward()
+    kept = x.exp()
+    with tt.no_grad():
+        kept.detach()[0] = 0  # the same memory by another name
+    with pytest.raises(tt.GradientError, match="that exp needs was changed in place"):
+        kept.sum().backward()
+    view = data.reshape(2, 1)
+    loss = (w * data).sum()
+    view[0] = 3
+    with pytest.raises(tt.GradientError, match="changed in place"):
+        loss.backward()
+    optimizer = tt.optim.SGD([w], lr=0.1)
+    loss = (w * w).sum()
+    w.grad = tt.ones(2)
+    optimizer.step()
+    with pytest.raises(tt.GradientError, match="changed in place"):
+        loss.backward()
+    fine = (w + data).sum()  # a sum doesn't read its operands again
+    data[0] = 1
+    fine.backward()
+
+
+def test_labels_may_change_after_the_loss(backend):
+    x, labels = tt.zeros(2, 3, requires_grad=True), np.array([0, 1])
+    loss = tt.cross_entropy(x, labels)
+    labels[:] = 10**7
+    loss.backward()
+    assert x.grad.numpy()[0, 0] == pytest.approx((1 / 3 - 1) / 2)
+
+
+def test_no_grad_and_enable_grad_nest():
+    x = tt.ones(1, requires_grad=True)
+    with tt.no_grad():
+        assert not tt.is_grad_enabled()
+        with tt.enable_grad():
+            assert (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert tt.is_grad_enabled()
+
+
+def test_anomalies_are_named_with_their_line(backend):
+    x = tt.Tensor([1.0, 0.0], requires_grad=True)
+    with np.errstate(all="ignore"), tt.detect_anomaly():
+        with pytest.raises(tt.AnomalyError, match=r"^log: .* 0 NaN and 1 infinite of 2") as caught:
+            x.log()
+        assert f"{os.path.basename(__file__)}:" in str(caught.value)
+        y = (x * 2).sqrt()
+        with pytest.raises(tt.AnomalyError, match=r"^backward of sqrt: .* sqrt was called at"):
+            y.sum().backward()
+        already = tt.Tensor([np.nan]) * 2  # born elsewhere
+        assert np.isnan(already.item())
+    with np.errstate(all="ignore"):
+        assert np.isinf(x.log().numpy()[1])
+
+
+def test_graph_prints_the_tape(capsys):
+    x, w = tt.ones(5, 3), tt.ones(3, 2, requires_grad=True)
+    hidden = (x @ w).relu()
+    tt.graph((hidden * hidden).sum())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  #")[0] for line in lines] == [
+        "reshape ()",
+        "└── sum (1, 1)",
+        "    └── mul (5, 2)",
+        "        ├── relu (5, 2)",
+        "        │   └── matmul (5, 2)",
+        "        │       ├── constant (5, 3) float32",
+        "        │       └── leaf (3, 2) float32",
+        "        └── relu (5, 2)",
+    ]
+    assert lines[-1].endswith("(see above)")
+
+
+def test_ten_thousand_steps_without_the_collector_keep_their_memory(backend):
+    rng = np.random.default_rng(0)
+    x, labels = tt.Tensor(rng.random((20, 30)), "float32"), rng.integers(0, 10, 20)
+    w, b = tt.zeros(30, 10, requires_grad=True), tt.zeros(10, requires_grad=True)
+    optimizer = tt.optim.SGD([w, b], lr=0.1)
+
+    def train(steps):
+        for _ in range(steps):
+            loss = tt.cross_entropy(tt.relu(x @ w + b).softmax() * 2, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    gc.collect()
+    gc.disable()
+    try:
+        train(200)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        train(10_000)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB, of the peak
+    finally:
+        gc.enable()
+    assert grown <= 8 * 1024

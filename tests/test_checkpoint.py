@@ -1,0 +1,37 @@
+"""Tensors in files."""
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    file = tmp_path / "model.safetensors"
+    saved = {
+        "weight": tt.randn(3, 4, requires_grad=True),
+        "labels": tt.Tensor([1, 2]),
+        "mask": tt.Tensor([True, False]),
+        "empty": tt.zeros(0, 3, dtype="float64"),
+        "number": tt.Tensor(2.5),
+    }
+    tt.save(file, saved)
+    loaded = tt.load(str(file))
+    assert loaded.keys() == saved.keys()
+    for name, x in saved.items():
+        np.testing.assert_array_equal(loaded[name].numpy(), x.numpy())
+        assert loaded[name].dtype == x.dtype
+    loaded["weight"][0] = 1  # and may be written to
+
+
+def test_errors(tmp_path):
+    with pytest.raises(tt.DataError, match="isn't a safetensors file"):
+        tt.load(tmp_path / "missing")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(tt.DataError, match="isn't a safetensors file"):
+        tt.load(tmp_path / "text")
+    with pytest.raises(tt.DataError, match="can't be written"):
+        tt.save(tmp_path / "no" / "folder", {"x": tt.ones(1)})
+    with pytest.raises(tt.NotSupported, match="'x' is a ndarray; tensors are needed"):
+        tt.save(tmp_path / "file", {"x": np.ones(1)})
+    assert not (tmp_path / "file").exists()

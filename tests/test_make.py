@@ -1,0 +1,81 @@
+"""Tensors made from a shape, by rule and by chance."""
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+
+
+def test_by_rule():
+    assert tt.zeros(2, 3).shape == tt.zeros((2, 3)).shape == tt.zeros([2, 3]).shape == (2, 3)
+    assert tt.ones(2, dtype="int32").tolist() == [1, 1]
+    assert tt.full((2,), 2.5).dtype == np.float32
+    assert tt.full(2, 7).dtype == np.int64
+    assert tt.full((), True).dtype == np.bool_
+    assert tt.arange(3).tolist() == [0, 1, 2]
+    assert tt.arange(3).dtype == np.int64
+    assert tt.arange(1, 2, 0.25).tolist() == [1, 1.25, 1.5, 1.75]
+    assert tt.arange(1, 2, 0.25).dtype == np.float32
+    assert tt.arange(3, dtype="uint8").dtype == np.uint8
+    assert tt.eye(2).tolist() == [[1, 0], [0, 1]]
+    assert tt.eye(1, 3).tolist() == [[1, 0, 0]]
+    assert tt.zeros(2, requires_grad=True).requires_grad
+
+
+def test_like_another():
+    x = tt.zeros(2, 3, dtype="float64")
+    for make in (tt.zeros_like, tt.ones_like, tt.rand_like, tt.randn_like):
+        assert make(x).shape == x.shape
+        assert make(x).dtype == x.dtype
+    assert tt.full_like(x, 3).tolist() == [[3] * 3] * 2
+    assert tt.ones_like(x, dtype="int64").dtype == np.int64
+
+
+def test_by_chance_follow_the_seed():
+    def draw():
+        tt.manual_seed(7)
+        return (
+            tt.randn(3), tt.rand((2, 2)), tt.randint(0, 9, (5,)), tt.truncated_normal(4, std=0.1),
+            tt.bernoulli(tt.full((50,), 0.5)),
+        )  # fmt: skip
+
+    for a, b in zip(draw(), draw(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert tt.randn(dtype="float64").shape == ()
+    assert tt.rand(2).dtype == np.float32
+
+
+def test_distributions():
+    tt.manual_seed(0)
+    uniform, normal = tt.rand(100_000).numpy(), tt.randn(100_000).numpy()
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.01
+    assert abs(normal.std() - 1) < 0.01
+    cut = tt.truncated_normal(100_000, std=0.1).numpy()
+    assert np.abs(cut).max() <= 0.2
+    assert abs(cut.std() - 0.088) < 0.001  # of a normal distribution cut at two deviations
+    whole = tt.randint(2, 5, (1000,)).numpy()
+    assert set(whole) == {2, 3, 4}
+    assert abs(tt.bernoulli(tt.full((100_000,), 0.3)).numpy().mean() - 0.3) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: tt.zeros(-1), tt.ShapeError, r"zeros: got the sizes \(-1,\)"),
+        (lambda: tt.zeros(2.5), tt.ShapeError, "zeros: got the sizes"),
+        (lambda: tt.zeros(2, dtype="nope"), tt.DTypeError, "got nope"),
+        (lambda: tt.zeros(2, dtype="int64", requires_grad=True), tt.DTypeError, "gradients need"),
+        (lambda: tt.rand(2, dtype="int64"), tt.DTypeError, "rand: got int64; float32 or float64"),
+        (lambda: tt.randint(3, 3, 1), tt.SettingError, "low must be below high"),
+        (lambda: tt.arange(1, 2, 0), tt.SettingError, "arange: got step=0"),
+        (lambda: tt.truncated_normal(2, std=-1), tt.SettingError, "got std=-1"),
+        (lambda: tt.bernoulli(tt.ones(2) * 2), tt.SettingError, "from 0 to 1"),
+        (lambda: tt.manual_seed(-1), tt.SettingError, "got -1"),
+        (lambda: tt.manual_seed("a"), tt.SettingError, "got 'a'"),
+    ],
+)
+def test_errors(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

@@ -1,0 +1,48 @@
+"""What a notebook shows."""
+
+import base64
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+
+
+def pictures(x: tt.Tensor) -> list[np.ndarray]:
+    """The images in a tensor's HTML, decoded by hand."""
+    images = []
+    for text in re.findall(r"data:image/png;base64,([^\"]+)", x._repr_html_()):
+        png = base64.b64decode(text)
+        width, height = struct.unpack(">II", png[16:24])
+        (length,) = struct.unpack(">I", png[33:37])
+        rows = np.frombuffer(zlib.decompress(png[41 : 41 + length]), np.uint8)
+        images.append(rows.reshape(height, width + 1)[:, 1:])
+    return images
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (784,), (28, 28, 1), (1, 784)])
+def test_an_image_is_seen(shape):
+    array = np.zeros((28, 28), np.float32)
+    array[3, 5], array[4, 6] = 1, 0.5
+    (image,) = pictures(tt.Tensor(array.reshape(shape)))
+    wanted = np.zeros((28, 28))
+    wanted[3, 5], wanted[4, 6] = 255, 127
+    np.testing.assert_array_equal(image, wanted)
+
+
+def test_numbers_only_where_there_are_no_images():
+    assert pictures(tt.ones(3, 4)) == []
+    assert pictures(tt.Tensor(1.0)) == []
+    assert pictures(tt.zeros(0, 28, 28)) == []
+    assert "Tensor([[1., 1.]], dtype=float32)" in tt.ones(1, 2)._repr_html_()
+
+
+def test_many_images_and_odd_numbers():
+    assert len(pictures(tt.rand(100, 28, 28, 1))) == 20
+    odd = np.full((28, 28), np.nan, np.float32)
+    odd[0, 0] = np.inf
+    (image,) = pictures(tt.Tensor(odd))
+    assert image.max() == 0

@@ -1,0 +1,66 @@
+"""A Tensor as a notebook shows it: its numbers and, where it holds small images, the images."""
+
+from __future__ import annotations
+
+import base64
+import html as markup
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinytensor.kernels import Array
+
+if TYPE_CHECKING:
+    from tinytensor.tensor import Tensor
+
+SIDE = 28  # of MNIST's images
+MOST_IMAGES = 20
+ZOOM = 3  # screen pixels for a pixel
+
+
+def html(x: Tensor) -> str:
+    """The text of repr(x), after its images if it is (..., 28, 28), (..., 28, 28, 1) or (..., 784).
+
+    Dark is the smallest number of each image, light the largest; at most 20 are shown.
+    """
+    pictures = "".join(map(_img, _images(x.data)))
+    return f"<div>{pictures}<pre>{markup.escape(repr(x))}</pre></div>"
+
+
+def _images(array: Array) -> Array:
+    """The first images (N, 28, 28) in an array, none if its shape isn't that of images."""
+    if array.shape[-1:] == (SIDE * SIDE,) or array.shape[-2:] == (SIDE, SIDE):
+        return array.reshape(-1, SIDE, SIDE)[:MOST_IMAGES]
+    if array.shape[-3:] == (SIDE, SIDE, 1):
+        return array.reshape(-1, SIDE, SIDE)[:MOST_IMAGES]
+    return np.empty((0, SIDE, SIDE))
+
+
+def _img(image: Array) -> str:
+    data = base64.b64encode(_png(_grey(image))).decode()
+    style = "image-rendering: pixelated; margin: 2px"
+    return f'<img alt="" width="{SIDE * ZOOM}" style="{style}" src="data:image/png;base64,{data}">'
+
+
+def _grey(image: Array) -> Array:
+    """The numbers as bytes, from the smallest to the largest; NaN and infinities count as 0."""
+    finite = np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0)
+    low, high = finite.min(), finite.max()
+    grey: Array = ((finite - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    return grey
+
+
+def _png(grey: Array) -> bytes:
+    """A PNG file of a grey image: signature, header, rows (each after a 0: unfiltered), end."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    height, width = grey.shape
+    rows = np.pad(grey, ((0, 0), (1, 0))).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

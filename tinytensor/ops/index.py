@@ -1,0 +1,198 @@
+"""Ops that pick: x[...] with all that NumPy's indexing can do, and what is built on it.
+
+NumPy itself is asked which places an index means: it indexes an array of place numbers in x's
+shape. Two kernels do the rest, and are each other's gradient: `take` fetches rows from there,
+`scatter_add` adds rows up there; so an index that comes twice gets both gradients. The axes at the
+end that an index doesn't touch stay together as rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from tinytensor import kernels, tensor
+from tinytensor.autograd import record
+from tinytensor.errors import DTypeError, IndexingError, ShapeError
+from tinytensor.kernels import Array
+from tinytensor.ops.operands import Operand, Shape, as_alike, as_tensor, one_axis
+
+if TYPE_CHECKING:
+    from tinytensor.tensor import Tensor
+
+_One: TypeAlias = "int | slice | EllipsisType | Tensor | Array | Sequence[Any] | None"
+Key: TypeAlias = "_One | tuple[_One, ...]"
+
+
+class Places(NamedTuple):
+    """What an index means in a tensor: which of its rows, in the result's order."""
+
+    numbers: Array  # (R) int64, from 0 to N-1
+    table: Shape  # (N, C): the tensor as rows; C counts the axes at the end that stay together
+    rows: Shape  # (R, C): the result as rows
+    shape: Shape  # the result's
+
+
+def places(shape: Shape, key: Key) -> Places:
+    """What an index means in a tensor of this shape.  Raises IndexingError for what it can't."""
+    keys = [_as_array(k) for k in (key if isinstance(key, tuple) else (key,))]
+    while keys and keys[-1] is Ellipsis:
+        keys.pop()
+    touched = sum(_axes_of(k) for k in keys)
+    if any(k is Ellipsis for k in keys):
+        touched = len(shape)
+    front, end = shape[:touched], shape[touched:]
+    N, C = math.prod(front), math.prod(end)
+    try:
+        if touched > len(shape):
+            raise IndexError(f"{touched} indices for {len(shape)} axes")
+        picked = np.asarray(np.arange(N).reshape(front)[tuple(keys)])
+    except (IndexError, ValueError, TypeError) as error:
+        raise IndexingError(f"index: x has shape {shape}: {error}") from None
+    numbers = np.ascontiguousarray(picked).reshape(-1)
+    return Places(numbers, (N, C), (numbers.size, C), picked.shape + end)
+
+
+def _as_array(key: Any) -> Any:
+    """Tensors and lists as arrays; other parts of an index as they are."""
+    if isinstance(key, list):
+        array = np.asarray(key)
+        return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
+    return key.data if isinstance(key, tensor.Tensor) else key
+
+
+def _axes_of(key: Any) -> int:
+    """How many axes one part of an index takes up."""
+    if key is None or key is Ellipsis:
+        return 0
+    if isinstance(key, np.ndarray | np.generic):
+        if key.dtype.kind not in "iub" and key.size:
+            raise IndexingError(f"index: got {key.dtype}; integers or bool are needed")
+        return key.ndim if key.dtype.kind == "b" else 1
+    if isinstance(key, bool):
+        return 0
+    if isinstance(key, slice) or hasattr(key, "__index__"):
+        return 1
+    raise IndexingError(
+        f"index: got {key!r}; an integer, slice, ..., None, or a tensor of integers or bool is "
+        "needed"
+    )
+
+
+def getitem(x: Operand, key: Key) -> Tensor:
+    """x[key], a copy, as NumPy: integers, slices, ..., None, integer arrays, boolean masks, mixed.
+
+    dx = grad at the places that were picked, summed where one was picked more than once, else 0.
+
+    Raises IndexingError for an index outside x, or of another kind.
+    """
+    x = as_tensor("getitem", x)
+    return _pick(x, places(x.shape, key))
+
+
+def _pick(x: Tensor, at: Places) -> Tensor:
+    """The rows of x at these places."""
+    out = np.empty(at.shape, x.dtype)
+    kernels.take(x.data.reshape(at.table), at.numbers, out.reshape(at.rows))
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (_spread(grad, at, x.shape),)
+
+    return record("getitem", out, (x,), backward)
+
+
+def _spread(x: Tensor, at: Places, shape: Shape) -> Tensor:
+    """Zeros of that shape, with x's rows added at these places: _pick's mirror image."""
+    out = np.empty(shape, x.dtype)
+    kernels.scatter_add(x.data.reshape(at.rows), at.numbers, out.reshape(at.table))
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (_pick(grad, at),)
+
+    return record("scatter_add", out, (x,), backward)
+
+
+def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
+    """The entries of x at these integers along an axis (None: of the flattened tensor), as NumPy's.
+
+    index: any shape; the result has it in the axis' place. dx as x[index].
+    """
+    x = as_tensor("take", x)
+    if axis is None:
+        return take(x.reshape(-1), index, axis=0)
+    return x[(slice(None),) * one_axis("take", axis, x.ndim) + (_integers("take", index),)]
+
+
+def gather(x: Operand, index: Operand, axis: int) -> Tensor:
+    """out[i, j] = x[index[i, j], j] for axis 0, x[i, index[i, j]] for axis 1, and so on.
+
+    index: integers, as many axes as x, not longer than x on the others. dx as x[index].
+    """
+    x = as_tensor("gather", x)
+    return x[_along("gather", x, index, axis)]
+
+
+def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tensor:
+    """x with source[i, j] added at [index[i, j], j] for axis 0, and so on: gather backwards.
+
+    index as in gather; source of its shape. dx = grad, dsource = gather(grad, index, axis).
+    """
+    x, source = as_alike("scatter_add", x, source)
+    at = places(x.shape, _along("scatter_add", x, index, axis))
+    if source.shape != at.shape:
+        raise ShapeError(f"scatter_add: got source of shape {source.shape}; {at.shape} is needed")
+    return x + _spread(source, at, x.shape)
+
+
+def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
+    """The index that reads `index` along an axis, and every other axis entry by entry."""
+    axis, index = one_axis(op, axis, x.ndim), _integers(op, index)
+    longer = [a for a in range(x.ndim) if a != axis and index.shape[a : a + 1] > x.shape[a : a + 1]]
+    if index.ndim != x.ndim or longer:
+        raise ShapeError.drawn(
+            f"{op}: index doesn't fit",
+            {"x": (x.shape, longer), "index": (index.shape, longer)},
+            f"as many axes are needed, none longer than x but axis {axis}",
+        )
+    key = list(np.ogrid[tuple(slice(size) for size in index.shape)])
+    key[axis] = index
+    return tuple(key)
+
+
+def _integers(op: str, index: Operand) -> Array:
+    array = as_tensor(op, index).data if not isinstance(index, np.ndarray) else index
+    if array.dtype.kind not in "iu" and array.size:
+        raise DTypeError(f"{op}: got an index of {array.dtype}; integers are needed")
+    return array.astype(np.int64)
+
+
+def pad(x: Operand, widths: int | Sequence[int | tuple[int, int]], value: float = 0.0) -> Tensor:
+    """x with a border of `value`.  dx = grad without the border.
+
+    widths: for all axes one number, or for each axis a number or a pair (before, after), as
+        NumPy's pad.
+    """
+    x = as_tensor("pad", x)
+    given = [widths] * x.ndim if isinstance(widths, int) else list(widths)
+    pairs = [(w, w) if isinstance(w, int) else tuple(w) for w in given]
+    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ShapeError(
+            f"pad: got widths {widths} for shape {x.shape}; a number from 0 up or a pair of them "
+            "for each axis is needed"
+        )
+    shape = tuple(
+        before + size + after for (before, after), size in zip(pairs, x.shape, strict=True)
+    )
+    inner = tuple(
+        slice(before, before + size) for (before, _), size in zip(pairs, x.shape, strict=True)
+    )
+    padded = _spread(x, places(shape, inner), shape)
+    if value == 0:
+        return padded
+    border = np.ones(shape, bool)
+    border[inner] = False
+    return padded.masked_fill(border, value)

@@ -1,0 +1,206 @@
+"""Matrix products, and what can be written as one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinytensor import kernels
+from tinytensor.autograd import record
+from tinytensor.errors import ShapeError
+from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape
+from tinytensor.ops.shape import broadcast_to, permute, reshape
+
+if TYPE_CHECKING:
+    from tinytensor.tensor import Tensor
+
+
+def matmul(
+    x: Operand, y: Operand, *, transpose_x: bool = False, transpose_y: bool = False
+) -> Tensor:
+    """The matrix product x . y, as NumPy's.  dx = grad . y^T, dy = x^T . grad.
+
+    x (M, K), or (K, M) with transpose_x; y (K, N), or (N, K) with transpose_y; the result (M, N).
+    The flags only say how to read the memory: nothing is moved. Axes before these two are a batch
+    of matrices, and broadcast. A vector is a row on the left, a column on the right, and that axis
+    is missing in the result.
+
+    Raises ShapeError for inner sizes that differ, and for single numbers.
+    """
+    x, y = as_alike("matmul", x, y)
+    if x.data.ndim != 2 or y.data.ndim != 2:
+        return _matmul_of_other_axes(x, y, transpose_x, transpose_y)
+    M, x_inner = x.data.shape[::-1] if transpose_x else x.data.shape
+    y_inner, N = y.data.shape[::-1] if transpose_y else y.data.shape
+    if x_inner != y_inner:
+        raise _inner_sizes_differ(x, y, transpose_x, transpose_y)
+    return _product(x, y, transpose_x, transpose_y, (M, N))
+
+
+def _product(
+    x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool, shape: tuple[int, ...]
+) -> Tensor:
+    """x . y for two matrices, or for two batches of as many matrices."""
+    out = np.empty(shape, x.data.dtype)
+    kernels.matmul(x.data, y.data, out, transpose_x, transpose_y)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x = grad_y = None
+        if x.requires_grad and not transpose_x:
+            grad_x = _product(grad, y, False, not transpose_y, x.shape)
+        elif x.requires_grad:
+            grad_x = _product(y, grad, transpose_y, True, x.shape)
+        if y.requires_grad and not transpose_y:
+            grad_y = _product(x, grad, not transpose_x, False, y.shape)
+        elif y.requires_grad:
+            grad_y = _product(grad, x, True, transpose_x, y.shape)
+        return grad_x, grad_y
+
+    saved = (x,) * y.requires_grad + (y,) * x.requires_grad
+    return record("matmul", out, (x, y), backward, saved)
+
+
+def _matmul_of_other_axes(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> Tensor:
+    """Vectors become matrices, batches of matrices get one batch axis, and back."""
+    if not x.ndim or not y.ndim:
+        raise ShapeError.drawn(
+            "matmul: a single number is no matrix",
+            {"x": (x.shape, ()), "y": (y.shape, ())},
+            "vectors or matrices are needed; x * y multiplies by a number",
+        )
+    if y.ndim == 1:
+        column = matmul(x, reshape(y, (-1, 1)), transpose_x=transpose_x)
+        return reshape(column, column.shape[:-1])
+    if x.ndim == 1:
+        row = matmul(reshape(x, (1, -1)), y, transpose_y=transpose_y)
+        return reshape(row, row.shape[:-2] + row.shape[-1:])
+    M, x_inner = x.shape[:-3:-1] if transpose_x else x.shape[-2:]
+    y_inner, N = y.shape[:-3:-1] if transpose_y else y.shape[-2:]
+    if x_inner != y_inner:
+        raise _inner_sizes_differ(x, y, transpose_x, transpose_y)
+    if y.ndim == 2 and not transpose_x:  # one y for all rows of all x: a single, taller product
+        rows = math.prod(x.shape[:-1])
+        tall = _product(reshape(x, (rows, x_inner)), y, False, transpose_y, (rows, N))
+        return reshape(tall, (*x.shape[:-1], N))
+    batch = np.empty(x.shape[:-2]), np.empty(y.shape[:-2])
+    shape = broadcast_shape("matmul, batches", *(as_tensor("matmul", b) for b in batch))
+    B = math.prod(shape)
+    x = reshape(broadcast_to(x, (*shape, *x.shape[-2:])), (B, *x.shape[-2:]))
+    y = reshape(broadcast_to(y, (*shape, *y.shape[-2:])), (B, *y.shape[-2:]))
+    return reshape(_product(x, y, transpose_x, transpose_y, (B, M, N)), (*shape, M, N))
+
+
+def _inner_sizes_differ(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> ShapeError:
+    x_axis, y_axis = (
+        (x.ndim - 2 if transpose_x else x.ndim - 1),
+        (y.ndim - 1 if transpose_y else y.ndim - 2),
+    )
+    x_inner, y_inner = x.shape[x_axis], y.shape[y_axis]
+    cure = f"x has {x_inner} {'rows' if transpose_x else 'columns'}, "
+    cure += f"y {y_inner} {'columns' if transpose_y else 'rows'}"
+    other = y.shape[y.ndim - 1 if y_axis == y.ndim - 2 else y.ndim - 2]
+    if x_inner == other:
+        cure += "; did you mean y transposed?"
+    else:
+        meant = (other, x_inner) if transpose_y else (x_inner, other)
+        cure += f"; did you mean a {meant} y?"
+    return ShapeError.drawn(
+        "matmul: inner sizes differ", {"x": (x.shape, [x_axis]), "y": (y.shape, [y_axis])}, cure
+    )
+
+
+def outer(x: Operand, y: Operand) -> Tensor:
+    """out_ij = x_i * y_j for two vectors.  dx = grad . y, dy = grad^T . x."""
+    x, y = as_alike("outer", x, y)
+    if x.ndim != 1 or y.ndim != 1:
+        raise ShapeError(f"outer: got shapes {x.shape} and {y.shape}; two vectors are needed")
+    return reshape(x, (-1, 1)) * y
+
+
+# Einstein's sums --------------------------------------------------------------------------------
+
+
+def einsum(formula: str, *operands: Operand) -> Tensor:
+    """Sums of products named by letters, as NumPy's: "ij,jk->ik" is a matrix product.
+
+    A letter is an axis; what doesn't stand behind the arrow is summed. Operands are taken in one
+    after the other, each as a transposition and a matmul, so gradients are theirs.
+
+    Raises ShapeError for a formula that the operands don't fit. An ellipsis isn't supported.
+    """
+    letters, result = _parse(formula, len(operands))
+    xs = [as_tensor("einsum", x) for x in operands]
+    sizes: dict[str, int] = {}
+    for x, own in zip(xs, letters, strict=True):
+        if len(own) != x.ndim:
+            raise ShapeError(
+                f"einsum: got x of shape {x.shape} for {own!r}; a letter for each axis"
+            )
+        for letter, size in zip(own, x.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise ShapeError(
+                    f"einsum: {letter!r} is {sizes[letter]} in one place of {formula!r} and {size} "
+                    "in another"
+                )
+    total, known = _diagonal(xs[0], letters[0])
+    for i, (x, own) in enumerate(zip(xs[1:], letters[1:], strict=True), start=2):
+        later = set(result).union(*letters[i:])
+        total, known = _contract(total, known, *_diagonal(x, own), later)
+    gone = tuple(a for a, letter in enumerate(known) if letter not in result)
+    total, known = total.sum(axis=gone), "".join(c for c in known if c in result)
+    return permute(total, tuple(known.index(letter) for letter in result))
+
+
+def _parse(formula: str, count: int) -> tuple[list[str], str]:
+    left, arrow, result = formula.replace(" ", "").partition("->")
+    letters = left.split(",")
+    everything = "".join(letters)
+    if not arrow:  # as NumPy: the letters that come once, in alphabetical order
+        result = "".join(sorted(c for c in set(everything) if everything.count(c) == 1))
+    if (
+        len(letters) != count
+        or not all(map(str.isalpha, filter(None, (everything, result))))
+        or len(set(result)) < len(result)
+        or not set(result) <= set(everything)
+    ):
+        raise ShapeError(
+            f"einsum: got {formula!r} for {count} operands; letters for each, commas between, and "
+            "behind -> some of them, each once, are needed: 'ij,jk->ik'"
+        )
+    return letters, result
+
+
+def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
+    """x without repeated letters: of "ii" only what has equal places stays."""
+    for letter in sorted(set(letters)):
+        axes = [a for a, own in enumerate(letters) if own == letter]
+        if len(axes) > 1:
+            rest = [a for a in range(x.ndim) if a not in axes]
+            x = permute(x, (*axes, *rest))[(np.arange(x.shape[axes[0]]),) * len(axes)]
+            letters = letter + "".join(letters[a] for a in rest)
+    return x, letters
+
+
+def _contract(x: Tensor, x_own: str, y: Tensor, y_own: str, later: set[str]) -> tuple[Tensor, str]:
+    """Two operands as one: letters of both that nobody needs later are the inner ones."""
+    for mine, others in ((x_own, y_own), (y_own, x_own)):
+        alone = tuple(a for a, c in enumerate(mine) if c not in others and c not in later)
+        if mine is x_own:
+            x = x.sum(axis=alone) if alone else x
+        else:
+            y = y.sum(axis=alone) if alone else y
+    x_own = "".join(c for c in x_own if c in y_own or c in later)
+    y_own = "".join(c for c in y_own if c in x_own or c in later)
+    both = "".join(c for c in x_own if c in y_own and c in later)
+    inner = "".join(c for c in x_own if c in y_own and c not in later)
+    x_rest = "".join(c for c in x_own if c not in y_own)
+    y_rest = "".join(c for c in y_own if c not in x_own)
+    x = permute(x, tuple(map(x_own.index, both + x_rest + inner)))
+    y = permute(y, tuple(map(y_own.index, both + inner + y_rest)))
+    B, M = x.shape[: len(both)], x.shape[len(both) : len(both) + len(x_rest)]
+    K, N = y.shape[len(both) : len(both) + len(inner)], y.shape[len(both) + len(inner) :]
+    x = reshape(x, (math.prod(B), math.prod(M), math.prod(K)))
+    y = reshape(y, (math.prod(B), math.prod(K), math.prod(N)))
+    return reshape(matmul(x, y), (*B, *M, *N)), both + x_rest + y_rest

@@ -1,0 +1,578 @@
+"""What networks are made of: layers without memory, and losses.
+
+Batches come first and channels last: rows (N, C), images (N, H, W, C). What is a sum, product or
+mean of other ops is written as that formula; where one kernel does a whole backward (softmax,
+cross-entropy, convolution), that kernel is an op of its own, so that it too can be differentiated.
+
+Raises, all of them: ShapeError for shapes that don't fit, DTypeError for labels that aren't
+integers, LabelError for labels outside the classes, SettingError for numbers that make no sense.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from tinytensor import kernels, random, tensor
+from tinytensor.autograd import record
+from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
+from tinytensor.kernels import Array
+from tinytensor.ops.elementwise import abs as absolute
+from tinytensor.ops.elementwise import exp, log1p
+from tinytensor.ops.index import gather, take
+from tinytensor.ops.linalg import matmul
+from tinytensor.ops.operands import (
+    Axis,
+    Operand,
+    Shape,
+    as_alike,
+    as_float,
+    as_rows,
+    as_tensor,
+    cast,
+    one_axis,
+    same_shape,
+)
+from tinytensor.ops.reduce import max as largest
+from tinytensor.ops.reduce import mean, move_axis, norm, sum, torch_spelling, var
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from tinytensor.tensor import Tensor
+
+Pair: TypeAlias = tuple[int, int]
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+
+def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
+    """x . weight + bias.  dx = grad . weight^T, dweight = x^T . grad, dbias = grad, summed.
+
+    x (..., I), weight (I, O), bias (O); the result (..., O).
+    """
+    x, weight = as_alike("linear", x, weight)
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[0]:
+        inner = x.shape[-1] if x.ndim else "I"
+        raise ShapeError.drawn(
+            "linear: inner sizes differ",
+            {"x": (x.shape, [x.ndim - 1]), "weight": (weight.shape, [0])},
+            f"a weight of shape ({inner}, outputs) is needed",
+        )
+    product = matmul(x, weight)
+    return product if bias is None else product + bias
+
+
+# From scores to probabilities -------------------------------------------------------------------
+
+
+@torch_spelling
+def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
+    """Probabilities p = e^x / sum of e^x along an axis.  dx = p * (grad - sum of grad * p).
+
+    norm: 2 divides by the Euclidean norm of e^x instead, the root of the sum of its squares.
+    """
+    x = as_float("softmax", x)
+    axis = one_axis("softmax", axis, x.ndim)
+    if norm != 1:
+        return _softmax_of_norm(x, axis, norm)
+    if axis != x.ndim - 1:
+        return move_axis(softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
+    out = np.empty(x.shape, x.dtype)
+    kernels.softmax(as_rows(x.data), as_rows(out))
+
+    def backward(grad: Tensor, probs: Tensor) -> tuple[Tensor | None, ...]:
+        return (softmax_backward(grad, probs),)
+
+    return record("softmax", out, (x,), backward, keep_out=True)
+
+
+def _softmax_of_norm(x: Tensor, axis: int, ord: int) -> Tensor:
+    if ord != 2:
+        raise SettingError(f"softmax: got norm={ord}; 1 or 2 is needed")
+    e = exp(x - largest(x.detach(), axis, keepdims=True)) if x.size else exp(x)
+    return e / norm(e, 2, axis, keepdims=True)
+
+
+def softmax_backward(grad: Operand, probs: Operand) -> Tensor:
+    """probs * (grad - sum of grad * probs), along the last axis; both of one shape.
+
+    With its gradient g: dgrad = the same of g, dprobs = g * (grad - sum of grad * probs) -
+    grad * sum of g * probs.
+    """
+    grad, probs = as_alike("softmax_backward", grad, probs)
+    same_shape("softmax_backward", grad, probs)
+    out = np.empty(grad.shape, grad.dtype)
+    kernels.softmax_backward(as_rows(grad.data), as_rows(probs.data), as_rows(out))
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        dot = sum(grad * probs, axis=-1, keepdims=True)
+        upstream_dot = sum(upstream * probs, axis=-1, keepdims=True)
+        return softmax_backward(upstream, probs), upstream * (grad - dot) - grad * upstream_dot
+
+    return record("softmax_backward", out, (grad, probs), backward, (grad, probs))
+
+
+@torch_spelling
+def log_softmax(x: Operand, axis: int = -1) -> Tensor:
+    """x - log(sum of e^x) along an axis.  dx = grad - softmax(x) * sum of grad."""
+    x = as_float("log_softmax", x)
+    axis = one_axis("log_softmax", axis, x.ndim)
+    if axis != x.ndim - 1:
+        return move_axis(log_softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
+    out = np.empty(x.shape, x.dtype)
+    kernels.log_softmax(as_rows(x.data), as_rows(out))
+
+    def backward(grad: Tensor, log_probs: Tensor) -> tuple[Tensor | None, ...]:
+        return (log_softmax_backward(grad, log_probs),)
+
+    return record("log_softmax", out, (x,), backward, keep_out=True)
+
+
+def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
+    """grad - e^log_probs * sum of grad, along the last axis; both of one shape.
+
+    With its gradient g and p = e^log_probs: dgrad = g - sum of g * p,
+    dlog_probs = -g * p * sum of grad.
+    """
+    grad, log_probs = as_alike("log_softmax_backward", grad, log_probs)
+    same_shape("log_softmax_backward", grad, log_probs)
+    out = np.empty(grad.shape, grad.dtype)
+    kernels.log_softmax_backward(as_rows(grad.data), as_rows(log_probs.data), as_rows(out))
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        weighted = upstream * exp(log_probs)
+        grad_total = sum(grad, axis=-1, keepdims=True)
+        return upstream - sum(weighted, axis=-1, keepdims=True), -weighted * grad_total
+
+    return record("log_softmax_backward", out, (grad, log_probs), backward, (grad, log_probs))
+
+
+# Losses -----------------------------------------------------------------------------------------
+
+
+def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "none":
+        return loss
+    if reduction not in ("mean", "sum"):
+        raise SettingError(f"{op}: got reduction={reduction!r}; 'mean', 'sum' or 'none' is needed")
+    return mean(loss) if reduction == "mean" else sum(loss)
+
+
+def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
+    """How far softmax(logits) is from the right answers: -log p(right class), mean over the R rows.
+
+    logits (R, C); labels (R), integers from 0 to C-1, or (R, C), one-hot rows or probabilities.
+    reduction: "mean", "sum", or "none" for one loss each, (R).
+    dlogits = (softmax(logits) - one_hot(labels)) * grad / R.
+
+    Raises LabelError for an integer outside 0 ... C-1.
+    """
+    logits = as_float("cross_entropy", logits)
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
+    R, C = logits.shape
+    labels = as_tensor("cross_entropy", labels)
+    if labels.shape == (R, C):
+        weights = cast(labels, logits.dtype)
+        return _reduced("cross_entropy", -sum(weights * log_softmax(logits), axis=1), reduction)
+    if labels.shape != (R,):
+        raise ShapeError(
+            f"cross_entropy: got labels of shape {labels.shape} for logits of shape {(R, C)}; "
+            f"({R},) class numbers or {(R, C)} probabilities are needed"
+        )
+    right = _class_numbers("cross_entropy", labels.data, C)
+    if reduction != "mean":
+        picked = gather(log_softmax(logits), right[:, np.newaxis], axis=1)
+        return _reduced("cross_entropy", -picked.reshape(R), reduction)
+    out = np.empty((), logits.dtype)
+    kernels.cross_entropy(logits.data, right, out)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (cross_entropy_backward(grad, logits, right),)
+
+    return record("cross_entropy", out, (logits,), backward, (logits,))
+
+
+def cross_entropy_backward(grad: Operand, logits: Operand, labels: Array) -> Tensor:
+    """(softmax(logits) - one_hot(labels)) * grad / R.
+
+    grad (), logits (R, C), labels (R) int64, as cross_entropy has checked them.
+
+    With its gradient g: dgrad = sum of g * (softmax(logits) - one_hot(labels)) / R, dlogits =
+    softmax_backward(g, softmax(logits)) * grad / R.
+    """
+    grad, logits = as_alike("cross_entropy_backward", grad, logits)
+    R, C = logits.shape
+    out = np.empty(logits.shape, logits.dtype)
+    kernels.cross_entropy_backward(grad.data, logits.data, labels, out)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        probs = softmax(logits)
+        error = probs - one_hot(labels, C, probs.dtype)
+        return sum(upstream * error) / R, softmax_backward(upstream, probs) * (grad / R)
+
+    return record("cross_entropy_backward", out, (grad, logits), backward, (grad, logits))
+
+
+def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
+    """The squared distance (x - target)^2.  dx = grad * 2 (x - target), divided if it is a mean."""
+    x, target = as_alike("mse_loss", x, target, floats=True)
+    same_shape("mse_loss", x, target)
+    distance = x - target
+    return _reduced("mse_loss", distance * distance, reduction)
+
+
+def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
+    """The distance |x - target|.  dx = grad * sign(x - target), divided if it is a mean."""
+    x, target = as_alike("l1_loss", x, target, floats=True)
+    same_shape("l1_loss", x, target)
+    return _reduced("l1_loss", absolute(x - target), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Operand, target: Operand, reduction: Reduction = "mean"
+) -> Tensor:
+    """-target * log(s) - (1 - target) * log(1 - s), s = sigmoid(logits), without overflow.
+
+    target: 0, 1 or a probability for every logit. dlogits = grad * (s - target).
+    """
+    logits, target = as_alike("binary_cross_entropy_with_logits", logits, target, floats=True)
+    same_shape("binary_cross_entropy_with_logits", logits, target)
+    # log(1 + e^x) = relu(x) + log(1 + e^-|x|)
+    loss = logits.relu() - logits * target + log1p(exp(-absolute(logits)))
+    return _reduced("binary_cross_entropy_with_logits", loss, reduction)
+
+
+# Classes and words ------------------------------------------------------------------------------
+
+
+def _class_numbers(op: str, labels: Array, classes: int) -> Array:
+    """Class labels as an int64 array, each from 0 to classes - 1."""
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
+    labels = np.array(labels, np.int64)  # a copy: backward will read them again
+    # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
+    if labels.size and np.maximum.reduce(labels.view(np.uint64), axis=None) >= classes:
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise LabelError(
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+        )
+    return labels
+
+
+def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tensor:
+    """A row for each label: 1 in its column, else 0; no gradient.
+
+    labels (...) integers; the result (..., classes).
+
+    Raises LabelError for a label outside 0 ... classes - 1.
+    """
+    if not isinstance(classes, int) or classes < 0:
+        raise SettingError(f"one_hot: got classes={classes}; a whole number from 0 up is needed")
+    given = as_tensor("one_hot", labels).data
+    numbers = _class_numbers("one_hot", given, classes).reshape(given.shape)
+    out = np.empty((*numbers.shape, classes), tensor.checked_dtype("one_hot", dtype))
+    kernels.one_hot(numbers.reshape(-1), as_rows(out))
+    return tensor.wrap(out)
+
+
+def embedding(weight: Operand, index: Operand) -> Tensor:
+    """The rows of weight (N, C) at these integers (...): (..., C).  dweight as weight[index]."""
+    return take(weight, index, axis=0)
+
+
+# Chance -----------------------------------------------------------------------------------------
+
+
+def dropout(
+    x: Operand, keep_prob: float = 0.5, training: bool = True, channels: bool = False
+) -> Tensor:
+    """Each number is kept with probability keep_prob and divided by it, else 0: the mean stays.
+
+    keep_prob: above 0, at most 1. torch's p is 1 - keep_prob.
+    training: x itself if False.
+    channels: keep or drop whole channels of x (N, ..., C) rather than single numbers.
+    dx = grad * the same mask. The masks follow manual_seed, bit by bit alike on every backend.
+    """
+    x = as_float("dropout", x)
+    if not 0 < keep_prob <= 1:
+        raise SettingError(f"dropout: got keep_prob={keep_prob}; above 0, at most 1, is needed")
+    if channels and x.ndim < 2:
+        raise ShapeError(f"dropout: got shape {x.shape}; channels are the last of 2 axes or more")
+    if not training or keep_prob == 1:
+        return x
+    shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]) if channels else x.shape
+    mask = np.empty(shape, x.dtype)
+    kernels.dropout_mask(random.state(), mask, keep_prob)
+    return x * tensor.wrap(mask)
+
+
+# Convolution and pooling: images (N, H, W, channels) --------------------------------------------
+
+Padding: TypeAlias = "int | Pair | tuple[Pair, Pair] | Literal['same', 'valid']"
+
+
+def _pair(op: str, name: str, given: int | Pair, least: int) -> Pair:
+    pair = (given, given) if isinstance(given, int) else tuple(given)
+    if len(pair) != 2 or min(pair) < least:
+        raise SettingError(f"{op}: got {name}={given}; a number from {least} up, or two, is needed")
+    return pair
+
+
+def _window_places(
+    op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
+) -> tuple[Pair, Pair]:
+    """How many windows there are along H and W, and how far the first begins outside."""
+    if padding == "same":  # as TensorFlow's: ceil(size / stride) windows, an odd rest at the end
+        counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
+        missing = [
+            max((count - 1) * step + window - length, 0)
+            for count, step, window, length in zip(counts, stride, size, image, strict=True)
+        ]
+        sides = [(total // 2, total - total // 2) for total in missing]
+    elif padding == "valid":
+        sides = [(0, 0), (0, 0)]
+    elif isinstance(padding, str):
+        raise SettingError(
+            f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, "
+            "'same' or 'valid' is needed"
+        )
+    else:
+        each = (padding, padding) if isinstance(padding, int) else padding
+        sides = [_pair(op, "padding", side, 0) for side in each]
+    padded = [length + sum_of for length, sum_of in zip(image, map(_plus, sides), strict=True)]
+    counts = [
+        (length - window) // step + 1
+        for length, window, step in zip(padded, size, stride, strict=True)
+    ]
+    if min(counts) < 1:
+        raise ShapeError(
+            f"{op}: a window of {size} doesn't fit into an image of {image} padded to "
+            f"{tuple(padded)}"
+        )
+    return (counts[0], counts[1]), (sides[0][0], sides[1][0])
+
+
+def _plus(side: Pair) -> int:
+    return side[0] + side[1]
+
+
+def conv2d(
+    x: Operand,
+    weight: Operand,
+    bias: Operand | None = None,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+) -> Tensor:
+    """Convolution: every window of the images times the weights, plus bias.
+
+    x (N, H, W, I), weight (KH, KW, I, O), bias (O); the result (N, OH, OW, O).
+    stride: how far from one window to the next. padding: zeros round the images; a number, a pair
+        for H and W, a pair of pairs (top, bottom), (left, right), "valid" for none, or "same" for
+        OH = ceil(H / stride), the odd one below and to the right, as TensorFlow has it.
+    out_nhwo = sum over a, b, i of x_n(h*stride+a)(w*stride+b)i * weight_abio; dx and dweight as in
+    conv2d_grad_x and conv2d_grad_weight, dbias = grad, summed.
+    """
+    x, weight = as_alike("conv2d", x, weight, floats=True)
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2]:
+        raise ShapeError.drawn(
+            "conv2d: images (N, H, W, I) and weights (KH, KW, I, O) are needed",
+            {"x": (x.shape, [3]), "weight": (weight.shape, [2])},
+            "I, the number of channels that come in, must be equal",
+        )
+    stride = _pair("conv2d", "stride", stride, 1)
+    size = weight.shape[0], weight.shape[1]
+    (OH, OW), before = _window_places("conv2d", x.shape[1:3], size, stride, padding)
+    out = _conv2d(x, weight, (x.shape[0], OH, OW, weight.shape[3]), stride, before)
+    return out if bias is None else out + bias
+
+
+def _conv2d(x: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair) -> Tensor:
+    """A product of x and weight: linear in each, so its gradients are such products too."""
+    out = np.empty(shape, x.dtype)
+    kernels.conv2d(x.data, weight.data, out, stride, before)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d_grad_x(grad, weight, x.shape, stride, before) if x.requires_grad else None,
+            _conv2d_grad_weight(x, grad, weight.shape, stride, before)
+            if weight.requires_grad
+            else None,
+        )
+
+    saved = (x,) * weight.requires_grad + (weight,) * x.requires_grad
+    return record("conv2d", out, (x, weight), backward, saved)
+
+
+def _conv2d_grad_x(
+    grad: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.conv2d_grad_x(grad.data, weight.data, out, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d(upstream, weight, grad.shape, stride, before),
+            _conv2d_grad_weight(upstream, grad, weight.shape, stride, before),
+        )
+
+    return record("conv2d_grad_x", out, (grad, weight), backward, (grad, weight))
+
+
+def _conv2d_grad_weight(
+    x: Tensor, grad: Tensor, shape: Shape, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.conv2d_grad_weight(x.data, grad.data, out, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d_grad_x(grad, upstream, x.shape, stride, before),
+            _conv2d(x, upstream, grad.shape, stride, before),
+        )
+
+    return record("conv2d_grad_weight", out, (x, grad), backward, (x, grad))
+
+
+def max_pool2d(
+    x: Operand, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
+) -> Tensor:
+    """The largest of every window, channel by channel; NaN where there is one.
+
+    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None. Padding never
+    wins. The largest of a window, the first of equals, gets its grad.
+    """
+    x = as_float("max_pool2d", x)
+    shape, size, stride, before = _pooled("max_pool2d", x, size, stride, padding)
+    places = np.empty(shape, np.int64)
+    kernels.argmax_pool2d(x.data, places, size, stride, before)
+    return take(x, places)
+
+
+def avg_pool2d(
+    x: Operand,
+    size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    count_padding: bool = True,
+) -> Tensor:
+    """The mean of every window, channel by channel.
+
+    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None.
+    count_padding: padding counts as zeros (torch's default); if not, the mean is over what of the
+        window lies inside (TensorFlow's way).
+    Every number of a window gets its grad / the window's count.
+    """
+    x = as_float("avg_pool2d", x)
+    shape, size, stride, before = _pooled("avg_pool2d", x, size, stride, padding)
+    total = _sum_pool2d(x, shape, size, stride, before)
+    if count_padding:
+        return total / (size[0] * size[1])
+    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
+    return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
+
+
+def _pooled(
+    op: str, x: Tensor, size: int | Pair, stride: int | Pair | None, padding: Padding
+) -> tuple[Shape, Pair, Pair, Pair]:
+    """The result's shape, and size, stride and padding as pairs."""
+    if x.ndim != 4:
+        raise ShapeError(f"{op}: got x of shape {x.shape}; images (N, H, W, C) are needed")
+    window = _pair(op, "size", size, 1)
+    step = window if stride is None else _pair(op, "stride", stride, 1)
+    (OH, OW), before = _window_places(op, x.shape[1:3], window, step, padding)
+    ends = (OH - 1) * step[0] - before[0], (OW - 1) * step[1] - before[1]
+    if (
+        before[0] >= window[0]
+        or before[1] >= window[1]
+        or ends[0] >= x.shape[1]
+        or ends[1] >= x.shape[2]
+    ):
+        raise SettingError(
+            f"{op}: got padding={padding} with a window of {window}; every window must reach into "
+            "the image"
+        )
+    return (x.shape[0], OH, OW, x.shape[3]), window, step, before
+
+
+def _sum_pool2d(x: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair) -> Tensor:
+    out = np.empty(shape, x.dtype)
+    kernels.sum_pool2d(x.data, out, size, stride, before)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (_sum_pool2d_grad_x(grad, x.shape, size, stride, before),)
+
+    return record("sum_pool2d", out, (x,), backward)
+
+
+def _sum_pool2d_grad_x(
+    grad: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.sum_pool2d_grad_x(grad.data, out, size, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (_sum_pool2d(upstream, grad.shape, size, stride, before),)
+
+    return record("sum_pool2d_grad_x", out, (grad,), backward)
+
+
+# Normalisation ----------------------------------------------------------------------------------
+
+
+def batch_norm(
+    x: Operand,
+    gamma: Operand | None = None,
+    beta: Operand | None = None,
+    mean_: Operand | None = None,
+    var_: Operand | None = None,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each channel.
+
+    x (..., C); gamma and beta (C), or None for 1 and 0.
+    mean_, var_ (C): given for a test; where None, x's own over all axes but the last, as in
+        training, and the gradient flows through them too.
+    """
+    x = as_float("batch_norm", x)
+    if not x.ndim:
+        raise ShapeError("batch_norm: got a single number; (..., C) is needed")
+    axes = tuple(range(x.ndim - 1))
+    mean_ = mean(x, axes) if mean_ is None else mean_
+    var_ = var(x, axes) if var_ is None else var_
+    return _normalize("batch_norm", x, mean_, var_, gamma, beta, epsilon)
+
+
+def layer_norm(
+    x: Operand,
+    gamma: Operand | None = None,
+    beta: Operand | None = None,
+    axis: Axis = -1,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each example over its last axis (axes).
+
+    x (..., C); gamma and beta of the shape of the axes, or None for 1 and 0.
+    """
+    x = as_float("layer_norm", x)
+    averages = mean(x, axis, keepdims=True), var(x, axis, keepdims=True)
+    return _normalize("layer_norm", x, *averages, gamma, beta, epsilon)
+
+
+def _normalize(
+    op: str,
+    x: Tensor,
+    mean_: Operand,
+    var_: Operand,
+    gamma: Operand | None,
+    beta: Operand | None,
+    epsilon: float,
+) -> Tensor:
+    if epsilon < 0:
+        raise SettingError(f"{op}: got epsilon={epsilon}; a number from 0 up is needed")
+    scale = (as_float(op, var_) + epsilon).rsqrt()
+    if gamma is not None:
+        scale = scale * gamma
+    out = (x - mean_) * scale
+    return out if beta is None else out + beta
