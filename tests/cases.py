@@ -438,8 +438,7 @@ def _normalized(x: np.ndarray, axes) -> np.ndarray:
 
 
 def _bce(x: np.ndarray, target: np.ndarray) -> np.ndarray:
-    s = 1 / (1 + np.exp(-x))
-    return -target * np.log(s) - (1 - target) * np.log(1 - s)
+    return target * np.logaddexp(0, -x) + (1 - target) * np.logaddexp(0, x)
 
 
 _erf = np.vectorize(math.erf, otypes=[float])

@@ -47,11 +47,11 @@ def pow(x: Array, y: Array, out: Array) -> None:
 
 
 def maximum(x: Array, y: Array, out: Array) -> None:
-    np.maximum(x, y, out)
+    np.maximum(x, y, out=out)
 
 
 def minimum(x: Array, y: Array, out: Array) -> None:
-    np.minimum(x, y, out)
+    np.minimum(x, y, out=out)
 
 
 def equal(x: Array, y: Array, out: Array) -> None:

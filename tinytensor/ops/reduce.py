@@ -119,8 +119,11 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
 @torch_spelling
 def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance (see var).  dx = grad * (x - mean) / (terms * std)."""
-    return var(x, axis, correction, keepdims).sqrt()
+    """The square root of the variance (see var).
+
+    dx = grad * (x - mean) / ((terms - correction) * std), 0 where the deviation is 0.
+    """
+    return _root(var(x, axis, correction, keepdims))
 
 
 @torch_spelling
@@ -136,9 +139,13 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
         return sum(x.abs(), axis, keepdims)
     if ord != 2:
         raise SettingError(f"norm: got ord={ord}; 1 or 2 is needed")
-    total = sum(x * x, axis, keepdims)
-    nothing = total == 0  # the root's slope is infinite there
-    return total.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0)
+    return _root(sum(x * x, axis, keepdims))
+
+
+def _root(squares: Tensor) -> Tensor:
+    """The square root of a sum of squares; where that is 0 the root has an edge, and slope 0."""
+    nothing = squares == 0
+    return squares.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0)
 
 
 @torch_spelling
