@@ -19,6 +19,17 @@ def test_example_prints_what_the_readme_says(capsys):
     assert printed == re.findall(r"print.*  # (.*)", example)
 
 
+def test_every_name_in_the_table_exists():
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    assert len(rows) > 15
+    for cell in rows:
+        for code in re.findall(r"`([^`]+)`", cell):
+            for owner, name in re.findall(r"\b(x|tt)\.(\w+)", code):
+                assert hasattr({"x": tt.Tensor, "tt": tt}[owner], name), code
+            if re.fullmatch(r"\w+", code):
+                assert hasattr(tt, code), code
+
+
 def test_docstring_of_the_package(capsys):
     import doctest
 
