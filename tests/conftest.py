@@ -1,13 +1,29 @@
 """Tests run on every backend that works here; test_backends.py says which must."""
 
+import os
 from collections import Counter
 
 import pytest
 
 import tinytensor as tt
+from tinytensor import kernels
+
+for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
+    os.environ.pop(f"TINYTENSOR_{name}", None)
 
 BACKENDS = list(tt.available_backends())
 KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """A test may choose a backend and threads for its whole process; the next finds its own."""
+    everywhere, threads = kernels._everywhere, kernels._num_threads
+    yield
+    if kernels._num_threads != threads:
+        for state in kernels._loaded.values():
+            state.module.set_num_threads(threads or os.cpu_count() or 1)
+    kernels._everywhere, kernels._num_threads = everywhere, threads
 
 
 @pytest.fixture(params=BACKENDS)

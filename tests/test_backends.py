@@ -31,22 +31,18 @@ def test_all_three_work_here():
 
 
 def test_set_backend_is_for_all_and_with_is_for_here():
-    before = tt.current_backend().name
-    try:
-        tt.set_backend("numpy")
-        seen = []
-        with tt.backend("numba") as chosen:
-            assert tt.current_backend() is chosen
-            thread = threading.Thread(target=lambda: seen.append(tt.current_backend().name))
-            thread.start()
-            thread.join()
-            with tt.backend("numpy"):
-                assert tt.current_backend().name == "numpy"
-            assert tt.current_backend().name == "numba"
-        assert seen == ["numpy"]
-        assert tt.current_backend().name == "numpy"
-    finally:
-        tt.set_backend(before)
+    tt.set_backend("numpy")
+    seen = []
+    with tt.backend("numba") as chosen:
+        assert tt.current_backend() is chosen
+        thread = threading.Thread(target=lambda: seen.append(tt.current_backend().name))
+        thread.start()
+        thread.join()
+        with tt.backend("numpy"):
+            assert tt.current_backend().name == "numpy"
+        assert tt.current_backend().name == "numba"
+    assert seen == ["numpy"]
+    assert tt.current_backend().name == "numpy"
 
 
 def test_one_calculation_on_every_backend_by_turns():
@@ -114,17 +110,13 @@ def test_importing_is_light():
 
 
 def test_number_of_threads_is_kept():
-    before = {name: kernels.load_backend(name).num_threads for name in BACKENDS}
-    try:
-        for threads in (1, 2):
-            tt.set_num_threads(threads)
-            for name in BACKENDS:
-                expected = 1 if name == "numba" else threads
-                assert kernels.load_backend(name).num_threads == expected
-        with pytest.raises(tt.SettingError, match="got 0; at least 1"):
-            tt.set_num_threads(0)
-    finally:
-        tt.set_num_threads(before["numpy"])
+    for threads in (1, 2):
+        tt.set_num_threads(threads)
+        for name in BACKENDS:
+            expected = 1 if name == "numba" else threads
+            assert kernels.load_backend(name).num_threads == expected
+    with pytest.raises(tt.SettingError, match="got 0; at least 1"):
+        tt.set_num_threads(0)
 
 
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")

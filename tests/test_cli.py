@@ -12,19 +12,7 @@ import pytest
 from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
-import tinytensor as tt
-from tinytensor import cli
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was(monkeypatch):
-    """The program sets backend and threads for its whole process."""
-    backend, threads = tt.current_backend().name, tt.num_threads()
-    for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):
-        monkeypatch.delenv(f"TINYTENSOR_{name}", raising=False)
-    yield
-    tt.set_backend(backend)
-    tt.set_num_threads(threads)
+from tinytensor import cli, kernels
 
 
 @pytest.fixture
@@ -147,6 +135,7 @@ def assert_one_line(code: int, out: str, err: str, words: str) -> None:
 
 
 def test_info(run):
+    kernels.set_num_threads(1)
     code, out, err = run("info")
     assert (code, err) == (0, "")
     for words in (
@@ -154,7 +143,7 @@ def test_info(run):
         "numpy",
         "numba",
         "cffi",
-        "threads",
+        "1 thread\n",
         f"in use         {BACKENDS[0]}",
     ):
         assert words in out
