@@ -10,7 +10,8 @@ float, and once in double. A variant's source is a few definitions, then all the
 
 cffi reads the prototypes of kernels.h in the same way, so that Python can choose a variant by name.
 
-If there is no compiler the installation goes on without the C backend, and a note says why.
+If there is no compiler the installation goes on without the C backend, and a note says why; a
+module compiled earlier goes, for it may be another one than these sources make.
 Run as a script, this file compiles every variant with warnings as errors, and keeps nothing.
 """
 
@@ -160,14 +161,17 @@ class BuildKernels(build_ext):
             super().build_extension(ext)
         except Exception as error:
             self.failure = str(error) or type(error).__name__
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             raise  # the extension is optional: setuptools turns this into a warning
 
     def run(self) -> None:
         super().run()
         for extension in self.extensions:
-            note = Path(self.get_ext_fullpath(extension.name)).with_name(NOTE)
+            module = Path(self.get_ext_fullpath(extension.name))  # in the sources for pip's -e
+            note = module.with_name(NOTE)
             note.unlink(missing_ok=True)
             if self.failure:
+                module.unlink(missing_ok=True)
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(" ".join(self.failure.split()) + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from conftest import BACKENDS
 
 ROOT = Path(__file__).parent.parent
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -89,3 +91,25 @@ def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist, tmp_path
     assert result.stderr.count("\n") == 1
     for words in ("c: the kernels were not compiled", "/no/compiler", "installing gcc or clang"):
         assert words in result.stderr
+
+
+@pytest.mark.parametrize("where", ["build", "in place"])
+def test_what_does_not_compile_leaves_no_older_module(tmp_path, where):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    folder = Path("tinytensor/backends")
+    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("_c*"))
+    module = f"_c{'.abi3.so' if LIMITED_API else sysconfig.get_config_var('EXT_SUFFIX')}"
+    places = [tmp_path / "lib" / folder, tmp_path / folder]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / module).write_text("an older module")
+    code = "from setuptools import setup; setup()"
+    arguments = ["build_ext", "--build-lib", "lib", *(["--inplace"] if where == "in place" else [])]
+    result = run(sys.executable, "-c", code, *arguments, cwd=tmp_path, CC="/no/compiler")
+    assert result.returncode == 0, result.stderr
+    built = places[where == "in place"]
+    assert "/no/compiler" in (built / "_c_build_error.txt").read_text()
+    assert not (built / module).exists()
+    assert not (places[0] / module).exists(), "the next build would take it"
