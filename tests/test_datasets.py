@@ -132,3 +132,30 @@ def test_to_float_is_from_0_to_1(backend):
     images = to_float(np.array([[[0, 51], [102, 255]]], np.uint8))
     np.testing.assert_allclose(images[0, :, :, 0], [[0, 0.2], [0.4, 1]], rtol=1e-6)
     assert images.dtype == np.float32
+
+
+def test_to_float_takes_whole_numbers_and_images_of_any_layout(backend):
+    images = np.random.default_rng(0).integers(0, 256, (28, 28, 5), np.uint8).transpose(2, 0, 1)
+    wanted = images[[4, 0, 4], :, :, np.newaxis] / 255
+    for chosen in ([4, 0, 4], np.array([4, 0, 4], np.uint8), np.array([4, 9, 0, 9, 4])[::2]):
+        np.testing.assert_allclose(to_float(images, chosen), wanted, rtol=1e-6)
+    assert to_float(images, []).shape == (0, 28, 28, 1)
+    assert to_float(images[:0]).shape == (0, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ([0, 3], "image 3 is chosen; there are 3, and their numbers start at 0"),
+        ([0, -1, 1], "image -1 is chosen; there are 3"),
+        ([2**40], f"image {2**40} is"),
+        (np.array([2**64 - 1], np.uint64), f"image {2**64 - 1} is"),
+        ([0.5], r"chosen is float64 of shape \(1,\); whole numbers"),
+        ([True, False, True], "chosen is bool"),
+        ([[0], [1]], r"shape \(2, 1\)"),
+        (1, r"shape \(\)"),
+    ],
+)
+def test_to_float_refuses_images_that_are_not_there(backend, chosen, words):
+    with pytest.raises(tt.SettingError, match=words):
+        to_float(np.zeros((3, 28, 28), np.uint8), chosen)

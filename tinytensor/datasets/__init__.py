@@ -69,12 +69,33 @@ def _find(folder: Path, name: str) -> Path:
 def to_float(images: Array, chosen: Array | None = None) -> Array:
     """Images as networks take them: (N, 28, 28, 1) float32, from 0 to 1.
 
-    chosen: the numbers of those that are wanted; all if left out.
+    chosen (N,): the numbers of those that are wanted, whole and from 0 up; all if left out.
+
+    Raises SettingError for numbers that aren't.
     """
-    chosen = np.arange(len(images)) if chosen is None else chosen
+    images = np.ascontiguousarray(images)
+    chosen = np.arange(len(images)) if chosen is None else _checked(chosen, len(images))
     out = np.empty((len(chosen), *images.shape[1:]), np.float32)
     kernels.load_images(images, chosen, out)
     return out[..., np.newaxis]  # one channel: grey
+
+
+def _checked(chosen: Array, count: int) -> Array:
+    """The numbers of some of `count` images as int64, after a look whether there are such."""
+    given = np.asarray(chosen)
+    if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+        raise SettingError(
+            f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
+            "each image that is wanted, are needed"
+        )
+    numbers = np.ascontiguousarray(given, np.int64)
+    # Seen without a sign a negative number is a very large one: one look finds both mistakes.
+    if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
+        (wrong, *_) = given[(given < 0) | (given >= count)]
+        raise SettingError(
+            f"to_float: image {wrong} is chosen; there are {count}, and their numbers start at 0"
+        )
+    return numbers
 
 
 def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -95,6 +116,7 @@ def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tupl
 def _endless_batches(
     images: Array, labels: Array, size: int, seed: int
 ) -> Iterator[tuple[Array, Array]]:
+    images = np.ascontiguousarray(images)  # once, and not for each batch
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(images))
