@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and one line for what the user can mend."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import BACKENDS
@@ -93,6 +95,18 @@ WRONG = {
     "no folder": (["train", "softmax", "--data", "nowhere"], "nowhere: train-images-idx3-ubyte or"),
     "json to a folder": (["train", "softmax", "--json", "."], "--json: . is a folder"),
     "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
+    "json to no name": (
+        ["train", "softmax", "--json", ""],
+        "--json: got an empty name; a file, or -",
+    ),
+    "json to a long name": (
+        ["train", "softmax", "--json", "n" * 300],
+        r"--json: n+ can't be written to \(File name too long\); choose another",
+    ),
+    "data in a long name": (
+        ["train", "softmax", "--data", "n" * 300],
+        r"n+: a folder that can be read is needed \(File name too long\)",
+    ),
     "unknown command": (["trian"], "No such command 'trian'"),
     "unknown option": (["train", "softmax", "--step", 3], "No such option"),
 }
@@ -104,6 +118,50 @@ def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
     arguments, words = WRONG[kind]
     assert_one_line(*run(*arguments), words)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_can_not_be_written_is_refused_before_training(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "train", lambda *_, **__: pytest.fail("trained"))
+    link = tmp_path / "link"
+    link.symlink_to("no folder/result.json")
+    words = r"link can't be written to \(No such file or directory\); choose another file"
+    assert_one_line(*run("train", "softmax", "--json", link), words)
+
+    monkeypatch.setattr("pathlib.Path.is_dir", raise_permission_error)
+    words = r"result.json can't be written to \(Permission denied\); choose another file"
+    assert_one_line(*run("train", "softmax", "--json", tmp_path / "result.json"), words)
+    monkeypatch.setattr("pathlib.Path.is_file", raise_permission_error)
+    words = r"a folder that can be read is needed \(Permission denied\)"
+    assert_one_line(*run("train", "softmax", "--data", tmp_path), words)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def raise_permission_error(path: Path) -> bool:
+    """What a folder that is closed to us does; it isn't to root, who may run the tests."""
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_results_go_through_links_and_pipes(run, tmp_path):
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to("result.json")
+    assert run("train", "softmax", "--steps", 1, "--json", link)[0] == 0
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "result.json").read_text())["steps"] == 1
+
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    try:
+        assert run("train", "softmax", "--steps", 1, "--json", pipe)[0] == 0
+        assert json.loads(reader.communicate(timeout=60)[0])["steps"] == 1
+    finally:
+        reader.kill()
+
+
+def test_a_failure_leaves_an_older_result(run, tmp_path):
+    file = tmp_path / "result.json"
+    file.write_text("older")
+    assert run("train", "softmax", "--data", tmp_path, "--json", file)[0] == 2
+    assert file.read_text() == "older"
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -1,5 +1,6 @@
 """The command line: `tinytensor train LESSON` and `tinytensor info`. Arguments in, text out."""
 
+import errno
 import json
 import math
 import os
@@ -232,15 +233,29 @@ def _figures(report: StepReport) -> str:
 
 def _check_writable(json_file: str | None) -> None:
     """Say that a result can't be written before the work is done, not after."""
-    if json_file in (None, "-"):
+    if json_file is None or json_file == "-":
         return
-    path = Path(str(json_file))
-    if path.is_dir():
-        raise SettingError(f"--json: {path} is a folder; a file is needed")
-    if not path.parent.is_dir():
-        raise SettingError(f"--json: there is no folder {path.parent}; make it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SettingError(f"--json: {path} can't be written to; choose another file")
+    if not json_file:
+        raise SettingError("--json: got an empty name; a file, or - for standard output, is needed")
+    path = Path(json_file)
+    try:
+        if path.is_dir():
+            raise SettingError(f"--json: {path} is a folder; a file is needed")
+        if not path.parent.is_dir():
+            raise SettingError(f"--json: there is no folder {path.parent}; make it first")
+        if path.is_file():
+            path.open("a").close()
+        elif path.exists():  # not opened: the reader of a pipe would see its end
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        else:
+            file = Path(os.path.realpath(path))  # where a link leads
+            file.open("x").close()
+            file.unlink()  # until there is a result
+    except OSError as error:
+        raise SettingError(
+            f"--json: {json_file} can't be written to ({error.strerror}); choose another file"
+        ) from None
 
 
 def _write_json(json_file: str | None, result: dict[str, Any]) -> None:

@@ -61,8 +61,13 @@ def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
 
 def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:  # a folder closed to us, or too long a name
+            raise DataError(
+                f"{folder}: a folder that can be read is needed ({error.strerror})"
+            ) from None
     raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither is")
 
 
