@@ -236,6 +236,47 @@ def test_module_is_the_same_program():
     assert process.returncode == 0
 
 
+OUTPUTS = [["info"], ["--help"], [], ["train", "softmax", "--steps", "1", "--json", "-"]]
+
+
+@pytest.mark.parametrize("arguments", OUTPUTS)
+def test_a_reader_that_has_left_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    code, err = run_into(writing, *arguments)
+    assert code == 141
+    assert "Error" not in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk is full here")
+@pytest.mark.parametrize("arguments", OUTPUTS)
+def test_a_full_disk_is_one_line(arguments):
+    code, err = run_into(os.open("/dev/full", os.O_WRONLY), *arguments)
+    assert code == 2
+    assert err.endswith("tinytensor: the output can't be written: No space left on device\n")
+    assert "Traceback" not in err
+    if "train" in arguments:
+        assert "test accuracy  0." in err
+
+
+def run_into(output: int, *arguments: str) -> tuple[int, str]:
+    """The program's exit code and standard error, its standard output going there."""
+    command = [sys.executable, "-m", "tinytensor", *arguments]
+    try:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(output)
+    return done.returncode, done.stderr
+
+
+def test_results_are_written_before_they_are_shown(tmp_path):
+    file = tmp_path / "result.json"
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert run_into(writing, "train", "softmax", "--steps", "1", "--json", str(file))[0] == 141
+    assert json.loads(file.read_text())["steps"] == 1
+
+
 def test_stopping_keeps_what_was_reached(tmp_path):
     file = tmp_path / "result.json"
     process = start("train", "softmax", "--steps", "10000000", "--json", str(file))

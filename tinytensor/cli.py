@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -25,25 +25,43 @@ BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what the user can mend is one line on standard error, and exit code 2."""
+    if "_TINYTENSOR_COMPLETE" in os.environ:  # a shell asks what may come next
+        program.main(prog_name="tinytensor")
     try:
-        program.main(arguments, prog_name="tinytensor", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
+        # Not program.main(): there a broken pipe would already be exit code 1.
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with program.make_context("tinytensor", given or ["--help"]) as context:
+            program.invoke(context)
+    except click.exceptions.Exit as done:  # after --help, --version
+        sys.exit(done.exit_code)
     except click.ClickException as error:
         _fail(error.format_message())
     except TinytensorError as error:
         _fail(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         click.echo("tinytensor: stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout, sys.stderr)
         sys.exit(141)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise  # not of our output
+        _discard(sys.stdout)
+        _fail(f"the output can't be written: {error.strerror}")
+
+
+def _discard(*streams: TextIO) -> None:
+    """Send what is still to be written, at the exit at the latest, to nowhere."""
+    for stream in filter(None, streams):  # Python has None for one that is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str) -> None:
-    click.echo(f"tinytensor: {' '.join(message.split())}", err=True)
+    try:
+        click.echo(f"tinytensor: {' '.join(message.split())}", err=True)
+    except OSError:  # nobody can be told, but the exit code
+        _discard(sys.stderr)
     sys.exit(2)
 
 
@@ -159,8 +177,10 @@ def train_command(
             for report in reports
         ],
     }
-    click.echo(_summary(result), err=json_file == "-")
-    _write_json(json_file, result)
+    try:
+        _write_json(json_file, result)
+    finally:  # what can't be written there is at least seen
+        click.echo(_summary(result), err=json_file == "-")
     if interrupted:
         raise KeyboardInterrupt
 
@@ -188,7 +208,7 @@ def _summary(result: dict[str, Any]) -> str:
 @contextmanager
 def _progress(steps: int) -> Iterator[Any]:
     """What shows a report: a bar on a terminal, else a plain line now and then."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         tenths = 0
 
         def show_line(report: StepReport) -> None:
