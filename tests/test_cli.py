@@ -86,12 +86,25 @@ WRONG = {
     "unknown lesson": (["train", "sofmax"], "lesson: .*'sofmax'; did you mean 'softmax'"),
     "no lesson": (["train"], "Missing argument 'LESSON'"),
     "unknown backend": (["train", "softmax", "--backend", "gpu"], "'--backend': 'gpu' is not"),
-    "negative steps": (["train", "softmax", "--steps", -1], "'--steps': -1 is not in the range"),
-    "steps no number": (["train", "softmax", "--steps", "x"], "'--steps': 'x' is not a valid"),
-    "no batch": (["train", "softmax", "--batch", 0], "'--batch': 0 is not"),
+    "negative steps": (
+        ["train", "softmax", "--steps", -1],
+        "'--steps': got '-1'; a whole number from 0 to",
+    ),
+    "steps no number": (
+        ["train", "softmax", "--steps", "x"],
+        "'--steps': got 'x'; a whole number from 0 to",
+    ),
+    "no batch": (
+        ["train", "softmax", "--batch", 0],
+        "'--batch': got '0'; a whole number from 1 up",
+    ),
     "large batch": (["train", "softmax", "--batch", 60_001], "batch: got 60001; .* 60000"),
     "negative seed": (["train", "softmax", "--seed", -1], "'--seed'"),
-    "no threads": (["train", "softmax", "--threads", 0], "'--threads'"),
+    "no threads": (
+        ["train", "softmax", "--threads", 0],
+        "'--threads': got '0'; .* from 1 to 64 is needed",
+    ),
+    "many threads": (["train", "softmax", "--threads", 10**20], f"'--threads': got '{10**20}'; a"),
     "no folder": (["train", "softmax", "--data", "nowhere"], "nowhere: train-images-idx3-ubyte or"),
     "json to a folder": (["train", "softmax", "--json", "."], "--json: . is a folder"),
     "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
@@ -177,10 +190,11 @@ def test_broken_data(run, kind, tmp_path):
 
 def test_wrong_environment_variables(run, monkeypatch):
     monkeypatch.setenv("TINYTENSOR_BACKEND", "gpu")
-    assert_one_line(*run("train", "softmax"), "'gpu' is not one of")
+    assert_one_line(*run("train", "softmax"), "for TINYTENSOR_BACKEND: 'gpu' is not one of")
+    assert_one_line(*run("train", "softmax", "--backend", "tpu"), "for '--backend': 'tpu' is not")
     monkeypatch.setenv("TINYTENSOR_BACKEND", "numpy")
     monkeypatch.setenv("TINYTENSOR_NUM_THREADS", "many")
-    assert_one_line(*run("train", "softmax"), "'many' is not a valid integer")
+    assert_one_line(*run("train", "softmax"), "for TINYTENSOR_NUM_THREADS: got 'many'; a whole")
 
 
 def assert_one_line(code: int, out: str, err: str, words: str) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from tinytensor import datasets, kernels, lessons
 from tinytensor.errors import SettingError, TinytensorError
 from tinytensor.train import StepReport, train
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
+MOST_THREADS = 64  # as in csrc/threads.c
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
             program.invoke(context)
     except click.exceptions.Exit as done:  # after --help, --version
         sys.exit(done.exit_code)
+    except click.BadParameter as error:
+        _name_source(error)
+        _fail(error.format_message())
     except click.ClickException as error:
         _fail(error.format_message())
     except TinytensorError as error:
@@ -49,6 +54,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise  # not of our output
         _discard(sys.stdout)
         _fail(f"the output can't be written: {error.strerror}")
+
+
+def _name_source(error: click.BadParameter) -> None:
+    """Let the message name the environment variable, where the value came from one."""
+    if error.ctx is None or not isinstance(error.param, click.Option) or not error.param.name:
+        return
+    if error.ctx.get_parameter_source(error.param.name) is ParameterSource.ENVIRONMENT:
+        error.param_hint = str(error.param.envvar)
 
 
 def _discard(*streams: TextIO) -> None:
@@ -71,6 +84,21 @@ def program() -> None:
     """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
 
 
+class _Count(click.IntRange):
+    """A whole number in a range; what is wrong with one takes one sentence, whatever it is."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            upper = "up" if self.max is None else f"to {self.max}"
+            self.fail(
+                f"got {value!r}; a whole number from {self.min} {upper} is needed", param, ctx
+            )
+
+
 # train ------------------------------------------------------------------------------------------
 
 
@@ -84,14 +112,12 @@ def program() -> None:
     show_default=True,
     help="What computes; auto takes the first that works here.",
 )
-@click.option("--steps", type=click.IntRange(min=0), help="Batches to train on [the lesson's own].")
-@click.option("--batch", type=click.IntRange(min=1), help="Images in a batch [the lesson's own].")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance."
-)
+@click.option("--steps", type=_Count(0, 10**9), help="Batches to train on [the lesson's own].")
+@click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
+@click.option("--seed", type=_Count(min=0), default=0, show_default=True, help="Of all chance.")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=_Count(1, MOST_THREADS),
     envvar="TINYTENSOR_NUM_THREADS",
     help="The most threads to use [one for each core].",
 )
