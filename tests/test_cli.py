@@ -15,6 +15,7 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 from tinytensor import cli, kernels
+from tinytensor.errors import BackendUnavailable
 
 
 @pytest.fixture
@@ -215,6 +216,8 @@ def test_info(run):
         "numpy",
         "numba",
         "cffi",
+        "\ncompiler       ",
+        "\ncpu features   ",
         "1 thread\n",
         f"in use         {BACKENDS[0]}",
     ):
@@ -223,6 +226,29 @@ def test_info(run):
         assert f"backend {name}" in out
     if "c" in BACKENDS:
         assert "instructions" in out
+
+
+def test_info_without_c_tells_which_compiler_is_there(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(kernels, "backend_states", lambda: {"c": BackendUnavailable("c: no")})
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = run("info")[1]
+    assert "backend c      not usable: no\n" in out
+    assert "compiler       none: no cc, gcc or clang was found\n" in out
+    assert "cpu features   " in out
+    compiler = tmp_path / "clang"
+    compiler.write_text("#!/bin/sh")
+    compiler.chmod(0o755)
+    assert f"compiler       none yet; {compiler} would compile the C backend\n" in run("info")[1]
+
+
+def test_info_of_an_unknown_backend(run, monkeypatch):
+    monkeypatch.setattr(kernels, "_everywhere", None)
+    monkeypatch.setenv("TINYTENSOR_BACKEND", "gpu")
+    code, out, err = run("info")
+    assert code == 2
+    assert "in use         none: TINYTENSOR_BACKEND=gpu: backend: there is none named" in out
+    assert_one_line(code, "", err, "TINYTENSOR_BACKEND=gpu: backend: there is none named 'gpu'")
 
 
 def test_help_and_version(run):

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+import numpy as np
 from click.core import ParameterSource
 
 from tinytensor import datasets, kernels, lessons
@@ -331,14 +333,19 @@ def _without_nan(value: Any) -> Any:
 
 @program.command("info")
 def info_command() -> None:
-    """Tell the version, which backends work here, and what they run on."""
+    """Tell the version, which backends work here, and what they run on.
+
+    Exit code 2 if the one that TINYTENSOR_BACKEND asks for doesn't.
+    """
+    states = kernels.backend_states()
     lines = [("tinytensor", _version("tinytensor-engine"))]
     lines += [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     ]
     lines += [(name, _version(name)) for name in ("numpy", "numba", "cffi")]
     lines += [("cores", str(os.cpu_count()))]
-    for name, state in kernels.backend_states().items():
+    lines += [("compiler", _compiler(states["c"])), ("cpu features", _cpu_features(states["c"]))]
+    for name, state in states.items():
         if isinstance(state, kernels.Backend):
             text = f"ready: {state.description}; {_plural(state.num_threads, 'thread')}"
             if state.on_numpy:
@@ -346,12 +353,33 @@ def info_command() -> None:
         else:
             text = f"not usable: {str(state).removeprefix(f'{name}: ')}"
         lines.append((f"backend {name}", text))
+    wrong = None
     try:
         lines.append(("in use", kernels.current_backend().name))
     except TinytensorError as error:
-        lines.append(("in use", str(error)))
+        wrong = error
+        lines.append(("in use", f"none: {error}"))
     for name, text in lines:
         click.echo(f"{name:15}{text}")
+    if wrong:
+        raise wrong
+
+
+def _compiler(c: kernels.Backend | TinytensorError) -> str:
+    """What compiled the C backend, or would."""
+    if isinstance(c, kernels.Backend):
+        return c.description.partition(",")[0]
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and (path := shutil.which(name)):
+            return f"none yet; {path} would compile the C backend"
+    return "none: no cc, gcc or clang was found"
+
+
+def _cpu_features(c: kernels.Backend | TinytensorError) -> str:
+    """The instruction sets in use beyond the platform's baseline, in C and in NumPy."""
+    in_c = f"{c.module.SIMD} in C; " if isinstance(c, kernels.Backend) else ""
+    found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+    return f"{in_c}{' '.join(found) or 'baseline'} in NumPy"
 
 
 def _version(distribution: str) -> str:
