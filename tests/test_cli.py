@@ -14,8 +14,8 @@ import pytest
 from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
-from tinytensor import cli, kernels
-from tinytensor.errors import BackendUnavailable
+from tinytensor import cli, kernels, lessons
+from tinytensor.errors import BackendUnavailable, UnknownName
 
 
 @pytest.fixture
@@ -73,6 +73,14 @@ def test_environment_variables_are_defaults(run, monkeypatch, tmp_path):
     assert code == 0
     result = json.loads(out)
     assert (result["backend"], result["batch"]) == ("numpy", 30)
+
+
+def test_a_lesson_may_be_a_number():
+    assert lessons.find(1.0) is lessons.find("1.0")
+    with pytest.raises(UnknownName, match=r"none named '99\.5'"):
+        lessons.find(99.5)
+    with pytest.raises(UnknownName, match="none named 'None'; choose from"):
+        lessons.find(None)
 
 
 def test_no_steps_is_a_network_that_knows_nothing(run):

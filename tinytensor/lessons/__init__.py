@@ -48,12 +48,13 @@ def lessons() -> list[Lesson]:
     return [module.LESSON for module in modules]
 
 
-def find(name: str) -> Lesson:
-    """The lesson of that name or number: "softmax" or "1.0".
+def find(name: str | float) -> Lesson:
+    """The lesson of that name or number: "softmax", "1.0" or 1.0.
 
     Raises UnknownName, with the nearest name there is.
     """
     known = {key: lesson for lesson in lessons() for key in (lesson.name, lesson.number)}
+    name = str(name)
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
