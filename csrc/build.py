@@ -54,7 +54,7 @@ KERNEL_FILES = [
     "images.c",
     "sgd.c",
 ]
-OTHER_FILES = ["threads.c", "simd.c"]
+OTHER_FILES = ["threads.c", "scratch.c", "simd.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 

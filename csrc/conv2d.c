@@ -1,99 +1,194 @@
 /* conv2d.c: convolution of images whose channels lie last, and both its gradients.
 
-   All three walk the same way: for every place (h, w) of the result and every weight (a, b) that
-   meets a pixel of x there, a product of `I` channels with a matrix I x O. What differs is which
-   of the three arrays is summed up. The innermost loop goes along the O channels, which lie side by
-   side in the weights and in the result. */
+   All three are sums of products like a matrix's, so they use matmul's tile (see tile.h), straight on
+   the images: the KW * I numbers that one row of a window covers lie side by side in its image, as do
+   the KW * I lines of weights that they meet. A window is KH such segments.
+
+       forward          rows: pixels of the result    lanes: O    K: the window's inputs
+       gradient of x    rows: pixels of x             lanes: I    K: the results that a pixel went to
+       of the weights   rows: the window's inputs     lanes: O    K: the pixels of the result
+
+   An image is first copied into a frame of zeros, so that no window reaches outside; weights are
+   packed into lines of LANES, so that no line does. */
 #include "kernels.h"
-#include "machine.h"
 #include "convolution.h"
+#include "machine.h"
+#include "tile.h"
+
 typedef struct {
     const real *x, *weight, *grad;
     real *out;
     conv_sizes s;
 } conv_arguments;
 
-/* Rows h of all results, counted through: row is n * OH + h. */
-static void conv2d_rows(const void *arguments, int64_t begin, int64_t end)
+static inline int64_t lines_of(int64_t channels) { return (channels + LANES - 1) / LANES; }
+
+/* Rows in a tile, when `count` of them are split into tiles as even as can be. */
+static inline int64_t even_rows(int64_t count)
 {
-    const conv_arguments *a = arguments;
-    const conv_sizes s = a->s;
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t n = row / s.OH, top = row % s.OH * s.stride_h - s.pad_h;
-        real *out = a->out + row * s.OW * s.O;
-        memset(out, 0, s.OW * s.O * sizeof(real));
-        for (int64_t w = 0; w < s.OW; w++, out += s.O)
-            for (int64_t kh = 0; kh < s.KH; kh++)
-                for (int64_t kw = 0; kw < s.KW; kw++) {
-                    const int64_t y = top + kh, left = w * s.stride_w - s.pad_w + kw;
-                    if (y < 0 || y >= s.H || left < 0 || left >= s.W)
-                        continue;
-                    const real *x = a->x + ((n * s.H + y) * s.W + left) * s.I;
-                    const real *weight = a->weight + (kh * s.KW + kw) * s.I * s.O;
-                    for (int64_t i = 0; i < s.I; i++, weight += s.O)
-                        for (int64_t o = 0; o < s.O; o++)
-                            out[o] += x[i] * weight[o];
-                }
+    const int64_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
+    return tiles ? (count + tiles - 1) / tiles : 1;
+}
+
+/* Copy an image (H, W, C) to (top, left) of a frame (rows, columns, C); what doesn't fit is cut off. */
+static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
+{
+    const int64_t height = H < rows - top ? H : rows - top, width = W < columns - left ? W : columns - left;
+    for (int64_t y = 0; y < height && width > 0; y++)
+        memcpy(frame + ((top + y) * columns + left) * C, image + y * W * C, width * C * sizeof(real));
+}
+
+/* Forward ------------------------------------------------------------------------------------- */
+
+/* panel[line][place][LANES] = weight[place][O], place counting through KH, KW and I */
+static void pack_weight(real *panel, const real *weight, conv_sizes s)
+{
+    const int64_t places = s.KH * s.KW * s.I;
+    for (int64_t first = 0; first < s.O; first += LANES) {
+        const int64_t columns = s.O - first < LANES ? s.O - first : LANES;
+        for (int64_t place = 0; place < places; place++, panel += LANES)
+            memcpy(panel, weight + place * s.O + first, columns * sizeof(real));
     }
 }
 
-/* Images begin to end. */
+static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
+    const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I;
+    real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
+    real *panel = frame + frame_size;
+    pack_weight(panel, a->weight, s);
+    const int64_t in_tile = even_rows(s.OW);
+    for (int64_t n = begin; n < end; n++) {
+        frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        for (int64_t o = 0; o < s.O; o += LANES)
+            for (int64_t h = 0; h < s.OH; h++)
+                for (int64_t w = 0; w < s.OW; w += in_tile)
+                    tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
+                        .x = frame + (h * s.stride_h * columns + w * s.stride_w) * s.I,
+                        .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I,
+                        .y = panel + o * places, .y_row = LANES, .y_segment = s.KW * s.I * LANES,
+                        .K = s.KW * s.I, .segments = s.KH, .columns = s.O - o < LANES ? s.O - o : LANES,
+                        .out = a->out + ((n * s.OH + h) * s.OW + w) * s.O + o,
+                        .out_row = s.O, .out_column = 1,
+                    });
+    }
+}
+
+/* The gradient of x ---------------------------------------------------------------------------
+
+   Pixel y of x is in the windows h with y = h * stride - padding + a. With the stride, y + padding
+   leaves a rest, its phase, and only the weights a = phase, phase + stride, ... meet it: those of one
+   phase are a convolution of their own, with stride 1, that reads the windows backwards. */
+
+typedef struct {
+    int64_t rest;  /* of y + padding */
+    int64_t taps;  /* weights that meet it: rest, rest + stride, ... */
+    int64_t first; /* pixel of x */
+    int64_t window; /* the last that the first pixel is in */
+    int64_t pixels;
+} phase;
+
+static phase phase_of(int64_t rest, int64_t K, int64_t stride, int64_t padding, int64_t size)
+{
+    phase p = {.rest = rest, .taps = rest < K ? (K - rest + stride - 1) / stride : 0};
+    p.first = ((rest - padding) % stride + stride) % stride;
+    p.window = (p.first + padding - rest) / stride;
+    p.pixels = p.first < size ? (size - p.first + stride - 1) / stride : 0;
+    return p;
+}
+
+/* panel[line][tap of p][tap of q, backwards][o][LANES] = weight[...][i][o] */
+static void pack_phase(real *panel, const real *weight, conv_sizes s, phase p, phase q)
+{
+    for (int64_t first = 0; first < s.I; first += LANES) {
+        const int64_t columns = s.I - first < LANES ? s.I - first : LANES;
+        for (int64_t j = 0; j < p.taps; j++)
+            for (int64_t t = 1; t <= q.taps; t++) {
+                const int64_t a = p.rest + j * s.stride_h, b = q.rest + (q.taps - t) * s.stride_w;
+                const real *from = weight + ((a * s.KW + b) * s.I + first) * s.O;
+                for (int64_t o = 0; o < s.O; o++, panel += LANES)
+                    for (int64_t i = 0; i < columns; i++)
+                        panel[i] = from[i * s.O + o];
+            }
+    }
+}
+
 static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    memset(a->out + begin * s.H * s.W * s.I, 0, (end - begin) * s.H * s.W * s.I * sizeof(real));
-    for (int64_t row = begin * s.OH; row < end * s.OH; row++) {
-        const int64_t n = row / s.OH, top = row % s.OH * s.stride_h - s.pad_h;
-        const real *grad = a->grad + row * s.OW * s.O;
-        for (int64_t w = 0; w < s.OW; w++, grad += s.O)
-            for (int64_t kh = 0; kh < s.KH; kh++)
-                for (int64_t kw = 0; kw < s.KW; kw++) {
-                    const int64_t y = top + kh, left = w * s.stride_w - s.pad_w + kw;
-                    if (y < 0 || y >= s.H || left < 0 || left >= s.W)
-                        continue;
-                    real *out = a->out + ((n * s.H + y) * s.W + left) * s.I;
-                    const real *weight = a->weight + (kh * s.KW + kw) * s.I * s.O;
-                    for (int64_t i = 0; i < s.I; i++, weight += s.O) {
-                        real total = 0;
-#pragma omp simd reduction(+ : total)
-                        for (int64_t o = 0; o < s.O; o++)
-                            total += grad[o] * weight[o];
-                        out[i] += total;
-                    }
-                }
+    /* The frame's margins: as many windows as there may be before the first and behind the last. */
+    const int64_t top = s.KH / s.stride_h, left = s.KW / s.stride_w;
+    const int64_t rows = top + (s.H - 1 + s.pad_h) / s.stride_h + 1, columns = left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
+    const int64_t frame_size = rows * columns * s.O;
+    real *frame = tt_scratch((frame_size + lines_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
+    for (int64_t n = begin; n < end; n++) {
+        real *panel = frame + frame_size;
+        frame_image(frame, rows, columns, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
+            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
+                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
+                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                const int64_t places = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
+                if (n == begin)
+                    pack_phase(panel, a->weight, s, p, q);
+                for (int64_t i = 0; i < s.I; i += LANES)
+                    for (int64_t y = 0; y < p.pixels; y++)
+                        for (int64_t x = 0; x < q.pixels; x += in_tile)
+                            tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
+                                .x = frame + ((top + p.window + y) * columns + left + q.window + x - q.taps + 1) * s.O,
+                                .x_row = s.O, .x_column = 1, .x_segment = -columns * s.O,
+                                .y = panel + i * places, .y_row = LANES, .y_segment = q.taps * s.O * LANES,
+                                .K = q.taps * s.O, .segments = p.taps, .columns = s.I - i < LANES ? s.I - i : LANES,
+                                .out = a->out + ((n * s.H + p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
+                                .out_row = s.stride_w * s.I, .out_column = 1,
+                            });
+                panel += lines_of(s.I) * places * LANES;
+            }
     }
 }
 
-/* Weights begin to end, counted through: weight is kh * KW + kw. */
-static void conv2d_grad_weight_places(const void *arguments, int64_t begin, int64_t end)
+/* The gradient of the weights -----------------------------------------------------------------
+
+   The work is split by weights, not by images, so that every sum is added up in one order whatever
+   the number of threads. Tiles are counted through: first those of a = 0, then those of a = 1 ... */
+
+static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    memset(a->out + begin * s.I * s.O, 0, (end - begin) * s.I * s.O * sizeof(real));
-    for (int64_t row = 0; row < s.N * s.OH; row++)
-        for (int64_t place = begin; place < end; place++) {
-            const int64_t n = row / s.OH, y = row % s.OH * s.stride_h - s.pad_h + place / s.KW;
-            if (y < 0 || y >= s.H)
-                continue;
-            for (int64_t w = 0; w < s.OW; w++) {
-                const int64_t left = w * s.stride_w - s.pad_w + place % s.KW;
-                if (left < 0 || left >= s.W)
-                    continue;
-                const real *x = a->x + ((n * s.H + y) * s.W + left) * s.I;
-                const real *grad = a->grad + (row * s.OW + w) * s.O;
-                real *out = a->out + place * s.I * s.O;
-                for (int64_t i = 0; i < s.I; i++, out += s.O)
-                    for (int64_t o = 0; o < s.O; o++)
-                        out[o] += x[i] * grad[o];
-            }
+    const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
+    const int64_t frame_size = rows * columns * s.I, grad_size = s.OH * s.OW * s.O;
+    real *frame = tt_scratch((frame_size + grad_size + LANES) * sizeof(real));
+    real *last_grad = frame + frame_size; /* a line may be read beyond its end */
+    const int64_t inputs = s.KW * s.I, in_tile = even_rows(inputs), tiles = (inputs + in_tile - 1) / in_tile;
+    for (int64_t n = 0; n < s.N; n++) {
+        const real *grad = a->grad + n * grad_size;
+        if (n == s.N - 1)
+            grad = memcpy(last_grad, grad, grad_size * sizeof(real));
+        frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        for (int64_t t = begin; t < end; t++) {
+            const int64_t kh = t / tiles, first = t % tiles * in_tile;
+            for (int64_t o = 0; o < s.O; o += LANES)
+                tile_of(inputs - first < in_tile ? inputs - first : in_tile, (tile_arguments){
+                    .x = frame + kh * columns * s.I + first,
+                    .x_row = 1, .x_column = s.stride_w * s.I, .x_segment = s.stride_h * columns * s.I,
+                    .y = grad + o, .y_row = s.O, .y_segment = s.OW * s.O,
+                    .K = s.OW, .segments = s.OH, .columns = s.O - o < LANES ? s.O - o : LANES,
+                    .out = a->out + (kh * inputs + first) * s.O + o, .out_row = s.O, .out_column = 1,
+                    .add = n > 0,
+                });
         }
+    }
 }
 
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_rows, &a, a.s.N * a.s.OH, 1);
+    tt_parallel_rows(conv2d_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
@@ -105,5 +200,7 @@ void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_grad_weight_places, &a, a.s.KH * a.s.KW, 1);
+    const int64_t inputs = a.s.KW * a.s.I, in_tile = even_rows(inputs);
+    memset(out, 0, a.s.KH * inputs * a.s.O * sizeof(real)); /* for N = 0 */
+    tt_parallel_rows(conv2d_grad_weight_tiles, &a, a.s.KH * ((inputs + in_tile - 1) / in_tile), 1);
 }

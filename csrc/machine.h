@@ -2,6 +2,7 @@
    The first part is also read by cffi. */
 #ifndef TT_MACHINE_H
 #define TT_MACHINE_H
+#include <stddef.h>
 #include <stdint.h>
 
 /* The widest instruction set that this build and this CPU both know: "avx512", "avx2", "baseline". */
@@ -18,6 +19,9 @@ int tt_get_threads(void);
 typedef void (*tt_rows_function)(const void *arguments, int64_t begin, int64_t end);
 /* Split rows over the threads, in multiples of `grain` rows, and return when all are done. */
 void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t rows, int64_t grain);
+
+/* Memory of this thread, zeroed, for the length of one kernel: the next call gives the same again. */
+void *tt_scratch(size_t bytes);
 
 /* Take a function's text into its caller, so that a function given as an argument is known there
    and the loop round it can be vectorised. */

@@ -1,30 +1,15 @@
-/* matmul.c: out = x . y, by tiles that stay in registers.
+/* matmul.c: out = x . y, by tiles that stay in registers (see tile.h).
 
-   The naive triple loop reads two numbers from memory for every multiplication. Here a tile of
-   TILE_ROWS x LANES sums is kept in registers, and each step along K adds
-       TILE_ROWS numbers of x  times  one line of LANES numbers of y.
    If y is transposed or there are many rows of x, a panel of y (DEPTH x LANES) is copied first, line
    by line; it stays in a near cache while all rows of x pass by. x is read where it lies: its
-   transposition is a swap of two strides.
-
-   build.py sets VECTOR_BYTES and TILE_ROWS to what each instruction set has registers for. */
+   transposition is a swap of two strides. */
 #include "kernels.h"
 #include "machine.h"
+#include "tile.h"
 #include <string.h>
 
-#ifndef VECTOR_BYTES
-#define VECTOR_BYTES 16
-#define TILE_ROWS 2
-#endif
-
-typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
-
 enum {
-    VECTOR = VECTOR_BYTES / sizeof(real), /* numbers in a register */
-    VECTORS = 64 / VECTOR_BYTES,          /* registers in a line of the panel */
-    LANES = VECTOR * VECTORS,
     PACK_FROM = 256, /* rows of x; fewer don't repay the copy */
-    MOST_ROWS = 12,
     DEPTH = 1024, /* lines in a panel: 32 KiB */
     PARALLEL_FROM = 1 << 21, /* multiplications; below, waking a thread costs more than it saves */
 };
@@ -56,76 +41,6 @@ static void pack(y_panel *panel, const real *y, const real *end, int64_t y_row, 
     }
 }
 
-/* One tile: where its rows of x and its results are, and how large it is. */
-typedef struct {
-    const real *x;
-    int64_t x_row, x_column;
-    const real *y; /* K lines, y_row apart */
-    int64_t y_row, K, columns;
-    real *out;
-    int64_t out_row, out_column;
-    int add; /* to what is in out already? */
-} tile_arguments;
-
-/* A line of sums goes to, or is added to, its place. Kept out of the tile: a loop of unknown length
-   in there would move the sums out of the registers. */
-static __attribute__((noinline)) void store(const real *line, real *out, int64_t out_column, int64_t columns, int add)
-{
-    if (!add && out_column == 1 && columns == LANES)
-        memcpy(out, line, sizeof(real[LANES]));
-    else if (!add && columns == LANES) {
-        UNROLL
-        for (int c = 0; c < LANES; c++)
-            out[c * out_column] = line[c];
-    } else if (!add)
-        for (int64_t c = 0; c < columns; c++)
-            out[c * out_column] = line[c];
-    else
-        for (int64_t c = 0; c < columns; c++)
-            out[c * out_column] += line[c];
-}
-
-/* out[rows][columns] = or += x[rows][K] . y[K][columns] */
-static ALWAYS_INLINE void tile(const int rows, tile_arguments a)
-{
-    vector sum[MOST_ROWS][VECTORS] = {0};
-    for (int64_t k = 0; k < a.K; k++, a.x += a.x_column, a.y += a.y_row) {
-        vector line[VECTORS];
-        memcpy(line, a.y, sizeof line);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            UNROLL
-            for (int v = 0; v < VECTORS; v++)
-                sum[r][v] += a.x[r * a.x_row] * line[v];
-        }
-    }
-    UNROLL
-    for (int r = 0; r < rows; r++) {
-        real line[LANES];
-        memcpy(line, sum[r], sizeof line);
-        store(line, a.out + r * a.out_row, a.out_column, a.columns, a.add);
-    }
-}
-
-/* The number of rows must be known when the loops are compiled, for the sums to be registers. */
-static void tile_of(int64_t rows, tile_arguments a)
-{
-    switch (rows) {
-    case 1: tile(1, a); break;
-    case 2: tile(2, a); break;
-    case 3: tile(3, a); break;
-    case 4: tile(4, a); break;
-    case 5: tile(5, a); break;
-    case 6: tile(6, a); break;
-    case 7: tile(7, a); break;
-    case 8: tile(8, a); break;
-    case 9: tile(9, a); break;
-    case 10: tile(10, a); break;
-    case 11: tile(11, a); break;
-    case 12: tile(12, a); break;
-    }
-}
-
 static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
@@ -144,7 +59,7 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
             for (int64_t m = begin; m < end; m += TILE_ROWS)
                 tile_of(end - m < TILE_ROWS ? end - m : TILE_ROWS, (tile_arguments){
                     .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
-                    .y = y, .y_row = y_row, .K = depth, .columns = columns,
+                    .y = y, .y_row = y_row, .K = depth, .segments = 1, .columns = columns,
                     .out = a.out + m * a.out_row + n * a.out_column, .out_row = a.out_row, .out_column = a.out_column,
                     .add = k > 0,
                 });

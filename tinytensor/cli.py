@@ -24,7 +24,6 @@ from tinytensor.errors import SettingError, TinytensorError
 from tinytensor.train import StepReport, train
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
-MOST_THREADS = 64  # as in csrc/threads.c
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -119,7 +118,7 @@ class _Count(click.IntRange):
 @click.option("--seed", type=_Count(min=0), default=0, show_default=True, help="Of all chance.")
 @click.option(
     "--threads",
-    type=_Count(1, MOST_THREADS),
+    type=_Count(1, kernels.MOST_THREADS),
     envvar="TINYTENSOR_NUM_THREADS",
     help="The most threads to use [one for each core].",
 )
