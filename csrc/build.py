@@ -52,7 +52,8 @@ KERNEL_FILES = [
     "random.c",
     "softmax.c",
     "images.c",
-    "sgd.c",
+    "normalize.c",
+    "optimizers.c",
 ]
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")

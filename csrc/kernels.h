@@ -101,7 +101,16 @@ void tt_load_images(const uint8_t *images, const int64_t *index, real *out, int6
 /* state (2): a seed, and how many numbers were drawn, which is moved on; out (n) */
 void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n);
 
-/* grad, param (n); lr is one number. Updates param in place. */
-void tt_sgd(const real *grad, const double *lr, real *param, int64_t n);
+/* x, grad, out, grad_x (R, C), the others (C) */
+void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C);
+void tt_normalize(const real *x, const real *mean, const real *var, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C);
+void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, const real *var, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C);
+
+/* All n, but lr, step and decay, which are one number. What isn't const is updated in place. */
+void tt_sgd(const real *grad, const double *lr, real *param, double weight_decay, int64_t n);
+void tt_sgd_momentum(const real *grad, const double *lr, real *velocity, real *param, double momentum, int nesterov, double weight_decay, int64_t n);
+void tt_adam(const real *grad, const double *lr, const double *step, real *m, real *v, real *param, double beta1, double beta2, double epsilon, double weight_decay, int64_t n);
+void tt_rmsprop(const real *grad, const double *lr, real *square, real *param, double decay, double epsilon, int64_t n);
+void tt_moving_average(const real *x, const double *decay, real *average, int64_t n);
 
 #endif

@@ -20,6 +20,9 @@ typedef void (*tt_rows_function)(const void *arguments, int64_t begin, int64_t e
 /* Split rows over the threads, in multiples of `grain` rows, and return when all are done. */
 void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t rows, int64_t grain);
 
+/* The same for work that is light on each number of rows x columns: below some, one thread does it. */
+void tt_parallel_numbers(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns);
+
 /* Memory of this thread, zeroed, for the length of one kernel: the next call gives the same again. */
 void *tt_scratch(size_t bytes);
 

@@ -10,7 +10,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 64, SPINS = 2000, YIELDS = 200 };
+enum {
+    MOST_THREADS = 64,
+    SPINS = 2000,
+    YIELDS = 200,
+    LIGHT = 1 << 16, /* numbers: so few are done before another thread is awake */
+};
 
 static atomic_int wanted = 1; /* threads a job may use, the caller's included */
 static int started = 0;       /* workers that exist */
@@ -133,6 +138,14 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     for (int turn = 0; atomic_load(&working) > 0; turn += turn < SPINS)
         relax(turn);
     pthread_mutex_unlock(&in_use);
+}
+
+void tt_parallel_numbers(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns)
+{
+    if (rows * columns < LIGHT)
+        function(arguments, 0, rows);
+    else
+        tt_parallel_rows(function, arguments, rows, 1);
 }
 
 void tt_set_threads(int threads)

@@ -23,7 +23,7 @@ SIZES = (0, 1, 7, 8, 9, 33)
 
 @dataclass(frozen=True)
 class Kernel:
-    """One call: `arrays` are shapes, or functions (rng, dtype) -> array; the last one is `out`."""
+    """One call: `arrays` are shapes, or functions (rng, dtype) -> array; the last are outputs."""
 
     name: str
     arrays: tuple
@@ -32,6 +32,7 @@ class Kernel:
         1e-6  # in float32, relative to the largest result; float64 is 1e6 times finer
     )
     dtypes: tuple[str, ...] = ("float32", "float64")
+    outputs: int = 1
     ulp: int | None = None  # or: how many units in the last place float32 may be from the truth
 
     def __str__(self) -> str:
@@ -103,6 +104,10 @@ def pixels(*shape: int) -> Callable:
 
 def rate(rng, dtype):
     return np.array([0.1])
+
+
+def step_3(rng, dtype):
+    return np.array([3.0])
 
 
 BROADCASTS = [
@@ -302,7 +307,45 @@ KERNELS = [
         for R in (0, 1, 9, 33)
         for image in ((1,), (28, 28))
     ),
-    *(Kernel("sgd", ((n,), rate, (n,))) for n in SIZES),
+    *(
+        kernel
+        for R, C in ((1, 1), (9, 7), (33, 10), (130, 33), (3, 0))
+        for kernel in (
+            Kernel("moments", ((R, C), (C,), (C,)), outputs=2),
+            Kernel(
+                "normalize",
+                ((R, C), (C,), positive(C), (C,), (C,), (R, C)),
+                (1e-5,),
+                tolerance=3e-6,
+            ),
+            Kernel(
+                "batch_norm_backward",
+                ((R, C), (R, C), (C,), positive(C), (C,), (R, C), (C,), (C,)),
+                (1e-5,),
+                outputs=3,
+                tolerance=3e-6,
+            ),
+        )
+    ),
+    *(
+        kernel
+        for n in SIZES
+        for kernel in (
+            Kernel("sgd", ((n,), rate, (n,)), (0.1,)),
+            Kernel("sgd", ((n,), rate, (n,)), (0.0,)),
+            Kernel("sgd_momentum", ((n,), rate, (n,), (n,)), (0.9, False, 0.1), outputs=2),
+            Kernel("sgd_momentum", ((n,), rate, (n,), (n,)), (0.9, True, 0.0), outputs=2),
+            Kernel(
+                "adam",
+                ((n,), rate, step_3, (n,), positive(n), (n,)),
+                (0.9, 0.999, 1e-8, 0.1),
+                outputs=3,
+                tolerance=2e-6,
+            ),
+            Kernel("rmsprop", ((n,), rate, positive(n), (n,)), (0.9, 1e-8), outputs=2),
+            Kernel("moving_average", ((n,), rate, (n,))),
+        )
+    ),
 ]
 
 
@@ -905,6 +948,19 @@ NETWORK = [
         ops.batch_norm,
         lambda x, gamma, beta: _normalized(x, tuple(range(x.ndim - 1))) * gamma + beta,
         [((6, 3), (3,), (3,)), ((2, 3, 4, 5), (5,), (5,))],
+    ),
+    Op(
+        "batch_norm_and_moments",
+        lambda x: ops.batch_norm_and_moments(x)[0],
+        lambda x: _normalized(x, tuple(range(x.ndim - 1))),
+        [((6, 3),), ((2, 3, 4, 5),), ((5, 1),)],
+    ),
+    Op(
+        "batch_norm_and_moments, the moments",
+        lambda x: ops.stack(ops.batch_norm_and_moments(x)[1:]),
+        lambda x: np.stack([x.mean(0), x.var(0)]),
+        [((6, 3),), ((9, 33),)],
+        gradient=False,
     ),
     Op(
         "batch_norm of averages",

@@ -10,7 +10,7 @@ Tensor([[1.],
         [2.]], dtype=float32)
 """
 
-from tinytensor import datasets, lessons, optim
+from tinytensor import datasets, lessons, nn, optim
 from tinytensor.autograd import (
     detect_anomaly,
     enable_grad,
@@ -69,6 +69,7 @@ from tinytensor.ops import (
     argmin,
     avg_pool2d,
     batch_norm,
+    batch_norm_and_moments,
     binary_cross_entropy_with_logits,
     broadcast_to,
     cast,
@@ -192,6 +193,7 @@ __all__ = [
     "avg_pool2d",
     "backend",
     "batch_norm",
+    "batch_norm_and_moments",
     "bernoulli",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -275,6 +277,7 @@ __all__ = [
     "mul",
     "ne",
     "neg",
+    "nn",
     "no_grad",
     "norm",
     "not_equal",

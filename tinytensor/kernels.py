@@ -616,6 +616,41 @@ def one_hot(labels: Array, out: Array) -> None:
     """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
 
 
+# Normalisation: x (R, C), for each column; mean, var, gamma and beta (C)
+
+
+@door
+def moments(x: Array, mean: Array, var: Array) -> None:
+    """mean_c = mean over r of x_rc; var_c = mean over r of (x_rc - mean_c)^2; NaN if R is 0"""
+
+
+@door
+def normalize(
+    x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
+) -> None:
+    """out_rc = (x_rc - mean_c) / sqrt(var_c + epsilon) * gamma_c + beta_c"""
+
+
+@door
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    """The gradients of normalize, where mean and var are x's own moments.
+
+    With n_rc = (x_rc - mean_c) / sqrt(var_c + epsilon): grad_beta_c = sum over r of grad_rc,
+    grad_gamma_c = sum over r of grad_rc * n_rc, grad_x_rc = gamma_c / sqrt(var_c + epsilon) *
+    (grad_rc - grad_beta_c / R - n_rc * grad_gamma_c / R).  grad, grad_x (R, C), the others (C)
+    """
+
+
 # Random numbers: state (2) uint64 is a seed and a count of numbers drawn; it is moved on in place
 
 
@@ -638,9 +673,60 @@ def load_images(images: Array, index: Array, out: Array) -> None:
     """
 
 
-# Optimisers: param is updated in place
+# Optimisers: param, and what they remember of earlier steps, are updated in place. All arrays have
+# any one shape but lr, step and decay, which are (1) float64. weight_decay w pulls towards 0.
 
 
 @door
-def sgd(grad: Array, lr: Array, param: Array) -> None:
-    """param = param - lr * grad.  grad and param any one shape, lr (1) float64"""
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
+    """param = param - lr * (grad + w * param)"""
+
+
+@door
+def sgd_momentum(
+    grad: Array,
+    lr: Array,
+    velocity: Array,
+    param: Array,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    """velocity = momentum * velocity + g, with g = grad + w * param; param = param - lr * velocity,
+
+    or, with nesterov, param - lr * (g + momentum * velocity)
+    """
+
+
+@door
+def adam(
+    grad: Array,
+    lr: Array,
+    step: Array,
+    m: Array,
+    v: Array,
+    param: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    """m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad^2;
+
+    param = param - lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + w * param)
+    """
+
+
+@door
+def rmsprop(
+    grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
+) -> None:
+    """square = decay * square + (1 - decay) * grad^2;
+
+    param = param - lr * grad / (sqrt(square) + epsilon)
+    """
+
+
+@door
+def moving_average(x: Array, decay: Array, average: Array) -> None:
+    """average = decay * average + (1 - decay) * x"""

@@ -1,61 +1,264 @@
-"""Optimisers: how parameters follow their gradients."""
+"""Optimisers: how parameters follow their gradients; rates that change; gradients kept short."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tinytensor import kernels
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.tensor import Tensor
+from tinytensor.kernels import Array
+from tinytensor.tensor import Tensor, wrap
+
+Schedule = Callable[[int], float]
 
 
-class SGD:
-    """Stochastic gradient descent: param = param - lr * param.grad.
+class Optimizer:
+    """What all optimisers share: the parameters, the learning rate, and a count of steps.
 
     params: the tensors to update.
-    lr: the learning rate, at least 0; may be changed at any time.
+    lr: the learning rate, at least 0; or a schedule, a function from the number of steps made so
+        far to the rate of the next. May be changed at any time.
+
+    Raises SettingError for numbers that make no sense, ShapeError and DTypeError where a gradient
+    isn't of its parameter's kind.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float | Schedule) -> None:
         if isinstance(params, Tensor):
-            raise NotSupported("SGD: got a tensor; a list of tensors is needed")
+            raise NotSupported(f"{self._name}: got a tensor; a list of tensors is needed")
         self.params = list(params)
         for param in self.params:
             if not isinstance(param, Tensor):
-                raise NotSupported(f"SGD: got a {type(param).__name__}; tensors are needed")
-        self._lr = np.empty(1, np.float64)  # an array, because it may change from step to step
+                raise NotSupported(
+                    f"{self._name}: got a {type(param).__name__}; tensors are needed"
+                )
+        # Arrays, because kernels are given what changes from step to step as such.
+        self._lr = np.empty(1, np.float64)
+        self._step = np.zeros(1, np.float64)
         self.lr = lr
 
     @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    @property
     def lr(self) -> float:
-        """The learning rate."""
+        """The learning rate of the next step."""
         return float(self._lr[0])
 
     @lr.setter
-    def lr(self, lr: float) -> None:
+    def lr(self, lr: float | Schedule) -> None:
+        self.schedule = lr if callable(lr) else constant(lr)
+        self._set_rate()
+
+    def _set_rate(self) -> None:
+        lr = self.schedule(self.steps)
         if not isinstance(lr, int | float) or not lr >= 0:
-            raise SettingError(f"SGD: got lr={lr!r}; a number from 0 up is needed")
+            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
         self._lr[0] = lr
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return int(self._step[0])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for param in self.params:
+        self._set_rate()
+        self._step += 1
+        for i, param in enumerate(self.params):
             if param.grad is not None:
-                _check_fits(param, param.grad)
-                kernels.sgd(param.grad.data, self._lr, param.data)
+                self._check_fits(param, param.grad)
+                self._update(i, param.grad.data, param.data)
                 param.changed()
+        self._set_rate()
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""
         for param in self.params:
             param.grad = None
 
+    def _update(self, i: int, grad: Array, param: Array) -> None:
+        """Change the i-th parameter in place."""
+        raise NotImplementedError
 
-def _check_fits(param: Tensor, grad: Tensor) -> None:
-    """A gradient that somebody else has put there may not be of the parameter's kind."""
-    if grad.data.shape != param.data.shape:
-        raise ShapeError(f"SGD: got grad of shape {grad.shape}; {param.shape} is needed")
-    if grad.data.dtype != param.data.dtype:
-        raise DTypeError(f"SGD: got grad of {grad.dtype}; {param.dtype} is needed")
-    if not param.data.flags.writeable:
-        raise NotSupported("SGD: a parameter lies in read-only memory; Tensor(x) makes a copy")
+    def _zeros(self) -> list[Array]:
+        """What an optimiser remembers: an array like each parameter, zero at first."""
+        return [np.zeros_like(param.data) for param in self.params]
+
+    def _check_fits(self, param: Tensor, grad: Tensor) -> None:
+        """A gradient that somebody else has put there may not be of the parameter's kind."""
+        if grad.data.shape != param.data.shape:
+            raise ShapeError(
+                f"{self._name}: got grad of shape {grad.shape}; {param.shape} is needed"
+            )
+        if grad.data.dtype != param.data.dtype:
+            raise DTypeError(f"{self._name}: got grad of {grad.dtype}; {param.dtype} is needed")
+        if not param.data.flags.writeable:
+            raise NotSupported(
+                f"{self._name}: a parameter lies in read-only memory; Tensor(x) makes a copy"
+            )
+
+    def _check(self, name: str, number: float, below: float = math.inf) -> float:
+        if not 0 <= number < below:
+            limit = "" if below == math.inf else f", below {below:g},"
+            raise SettingError(
+                f"{self._name}: got {name}={number}; a number from 0 up{limit} is needed"
+            )
+        return number
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: param = param - lr * g, g = grad + weight_decay * param.
+
+    momentum: with it, velocity = momentum * velocity + g takes the place of g.
+    nesterov: look ahead: g + momentum * velocity takes the place of velocity.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr)
+        self.momentum = self._check("momentum", momentum, below=1)
+        self.nesterov = nesterov
+        self.weight_decay = self._check("weight_decay", weight_decay)
+        if nesterov and not momentum:
+            raise SettingError(
+                "SGD: got nesterov=True without momentum; momentum above 0 is needed"
+            )
+        self._velocity = self._zeros() if momentum else []
+
+    def _update(self, i: int, grad: Array, param: Array) -> None:
+        if not self.momentum:
+            kernels.sgd(grad, self._lr, param, self.weight_decay)
+            return
+        settings = self.momentum, self.nesterov, self.weight_decay
+        kernels.sgd_momentum(grad, self._lr, self._velocity[i], param, *settings)
+
+
+class AdamW(Optimizer):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019).
+
+    m = beta1 * m + (1 - beta1) * grad, v = beta2 * v + (1 - beta2) * grad^2, and at step t
+    param -= lr * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * param).
+
+    Epsilon stands where the paper (Kingma and Ba, 2015, algorithm 1) has it. TensorFlow adds its
+    epsilon to sqrt(v) before v is corrected, which makes it larger by 1 / sqrt(1 - beta2^t).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float | Schedule = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr)
+        self.beta1 = self._check("beta1", beta1, below=1)
+        self.beta2 = self._check("beta2", beta2, below=1)
+        self.epsilon = self._check("epsilon", epsilon)
+        self.weight_decay = self._check("weight_decay", weight_decay)
+        self._m, self._v = self._zeros(), self._zeros()
+
+    def _update(self, i: int, grad: Array, param: Array) -> None:
+        settings = self.beta1, self.beta2, self.epsilon, self.weight_decay
+        kernels.adam(grad, self._lr, self._step, self._m[i], self._v[i], param, *settings)
+
+
+class Adam(AdamW):
+    """Adam (Kingma and Ba, 2015): AdamW without weight decay."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float | Schedule = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(params, lr, beta1, beta2, epsilon, weight_decay=0.0)
+
+
+class RMSprop(Optimizer):
+    """Steps measured by the gradients' recent size (Tieleman and Hinton, 2012).
+
+    square = decay * square + (1 - decay) * grad^2; param -= lr * grad / (sqrt(square) + epsilon).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float | Schedule = 0.001,
+        decay: float = 0.9,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(params, lr)
+        self.decay = self._check("decay", decay, below=1)
+        self.epsilon = self._check("epsilon", epsilon)
+        self._square = self._zeros()
+
+    def _update(self, i: int, grad: Array, param: Array) -> None:
+        kernels.rmsprop(grad, self._lr, self._square[i], param, self.decay, self.epsilon)
+
+
+# Rates that change: functions from the number of steps made to the rate of the next ---------------
+
+
+def constant(lr: float) -> Schedule:
+    """The same rate always."""
+    return lambda step: lr
+
+
+def exponential(floor: float, start: float, steps: float) -> Schedule:
+    """floor + start * e^(-step / steps): the course's decay, from floor + start down to floor."""
+    return lambda step: floor + start * math.exp(-step / steps)
+
+
+def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
+    """lr * factor^(step // every): a drop every so many steps."""
+    return lambda step: lr * factor ** (step // every)
+
+
+def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
+    """Half a wave down from lr to the floor in so many steps, then the floor."""
+    return lambda step: floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+
+def warm_up(schedule: Schedule, steps: int) -> Schedule:
+    """Another schedule, its rate growing evenly from almost 0 in the first steps."""
+    return lambda step: schedule(step) * min((step + 1) / steps, 1)
+
+
+# Gradients kept short ---------------------------------------------------------------------------
+
+
+def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
+    """Shorten all gradients together, so that their common norm is at most this; returns it before.
+
+    Raises SettingError for a limit that isn't above 0.
+    """
+    if not most > 0:
+        raise SettingError(f"clip_grad_norm: got most={most}; a number above 0 is needed")
+    with_grad = [(param, param.grad) for param in params if param.grad is not None]
+    total = math.sqrt(math.fsum((grad * grad).sum().item() for _, grad in with_grad))
+    if total > most:
+        for param, grad in with_grad:
+            param.grad = grad * (most / total)
+    return total
+
+
+def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
+    """Cut every number of the gradients off at -most and most."""
+    for param in params:
+        if param.grad is not None:
+            param.grad = wrap(param.grad.data).clip(-most, most)

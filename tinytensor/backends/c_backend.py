@@ -337,6 +337,38 @@ def one_hot(labels: Array, out: Array) -> None:
     c.one_hot(_int64(labels), c.at(out), *out.shape)
 
 
+# Normalisation
+
+
+def moments(x: Array, mean: Array, var: Array) -> None:
+    c = _for(x, mean, var)
+    c.moments(c.at(x), c.at(mean), c.at(var), *x.shape)
+
+
+def normalize(
+    x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
+) -> None:
+    arrays = x, mean, var, gamma, beta, out
+    c = _for(*arrays)
+    c.normalize(*map(c.at, arrays), epsilon, *x.shape)
+
+
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    arrays = grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta
+    c = _for(*arrays)
+    c.batch_norm_backward(*map(c.at, arrays), epsilon, *x.shape)
+
+
 # Random numbers
 
 
@@ -357,9 +389,53 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 # Optimisers
 
 
-def sgd(grad: Array, lr: Array, param: Array) -> None:
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
     c = _for(grad, param)
-    c.sgd(c.at(grad), _DOUBLE.at(lr), c.in_place(param), param.size)
+    c.sgd(c.at(grad), _DOUBLE.at(lr), c.in_place(param), weight_decay, param.size)
+
+
+def sgd_momentum(
+    grad: Array,
+    lr: Array,
+    velocity: Array,
+    param: Array,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    c = _for(grad, velocity, param)
+    arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(velocity), c.in_place(param)
+    c.sgd_momentum(*arrays, momentum, nesterov, weight_decay, param.size)
+
+
+def adam(
+    grad: Array,
+    lr: Array,
+    step: Array,
+    m: Array,
+    v: Array,
+    param: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    c = _for(grad, m, v, param)
+    arrays = c.at(grad), _DOUBLE.at(lr), _DOUBLE.at(step), *map(c.in_place, (m, v, param))
+    c.adam(*arrays, beta1, beta2, epsilon, weight_decay, param.size)
+
+
+def rmsprop(
+    grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
+) -> None:
+    c = _for(grad, square, param)
+    arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(square), c.in_place(param)
+    c.rmsprop(*arrays, decay, epsilon, param.size)
+
+
+def moving_average(x: Array, decay: Array, average: Array) -> None:
+    c = _for(x, average)
+    c.moving_average(c.at(x), _DOUBLE.at(decay), c.in_place(average), average.size)
 
 
 # Not kernels: what every backend tells and takes

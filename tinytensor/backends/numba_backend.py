@@ -708,6 +708,65 @@ def one_hot(labels: Array, out: Array) -> None:
             out[r, c] = c == labels[r]
 
 
+# Normalisation
+
+
+@jit
+def moments(x: Array, mean: Array, var: Array) -> None:
+    R, C = x.shape
+    total = np.zeros(C)
+    squares = np.zeros(C)
+    for r in range(R):
+        for c in range(C):
+            total[c] += x[r, c]
+    total /= R
+    for r in range(R):
+        for c in range(C):
+            squares[c] += (x[r, c] - total[c]) ** 2
+    mean[:] = total
+    var[:] = squares / R
+
+
+@jit
+def normalize(
+    x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
+) -> None:
+    R, C = x.shape
+    scale = gamma / np.sqrt(var + epsilon)
+    for r in range(R):
+        for c in range(C):
+            out[r, c] = (x[r, c] - mean[c]) * scale[c] + beta[c]
+
+
+@jit
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    R, C = x.shape
+    scale = 1 / np.sqrt(var + epsilon)
+    by_gamma = np.zeros(C)
+    by_beta = np.zeros(C)
+    for r in range(R):
+        for c in range(C):
+            by_beta[c] += grad[r, c]
+            by_gamma[c] += grad[r, c] * (x[r, c] - mean[c]) * scale[c]
+    for r in range(R):
+        for c in range(C):
+            n = (x[r, c] - mean[c]) * scale[c]
+            own = grad[r, c] - by_beta[c] / R - n * by_gamma[c] / R
+            grad_x[r, c] = gamma[c] * scale[c] * own
+    grad_gamma[:] = by_gamma
+    grad_beta[:] = by_beta
+
+
 # Random numbers: the i-th is a hash of seed and i; the mixing steps are SplitMix64's
 
 
@@ -745,14 +804,86 @@ def _load_images(images, index, out):
 # Optimisers
 
 
-def sgd(grad: Array, lr: Array, param: Array) -> None:
-    _sgd(grad.reshape(-1), lr.astype(param.dtype), param.reshape(-1))
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
+    _sgd(grad.reshape(-1), lr.astype(param.dtype), param.reshape(-1), weight_decay)
 
 
 @jit
-def _sgd(grad, lr, param):
+def _sgd(grad, lr, param, weight_decay):
     for i in range(len(param)):
-        param[i] -= lr[0] * grad[i]
+        param[i] -= lr[0] * (grad[i] + weight_decay * param[i])
+
+
+def sgd_momentum(
+    grad: Array,
+    lr: Array,
+    velocity: Array,
+    param: Array,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    arrays = grad.reshape(-1), velocity.reshape(-1), param.reshape(-1)
+    _sgd_momentum(*arrays, lr.item(), momentum, nesterov, weight_decay)
+
+
+@jit
+def _sgd_momentum(grad, velocity, param, lr, momentum, nesterov, weight_decay):
+    for i in range(len(param)):
+        g = grad[i] + weight_decay * param[i]
+        velocity[i] = momentum * velocity[i] + g
+        param[i] -= lr * (g + momentum * velocity[i] if nesterov else velocity[i])
+
+
+def adam(
+    grad: Array,
+    lr: Array,
+    step: Array,
+    m: Array,
+    v: Array,
+    param: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    arrays = grad.reshape(-1), m.reshape(-1), v.reshape(-1), param.reshape(-1)
+    _adam(*arrays, lr.item(), step.item(), beta1, beta2, epsilon, weight_decay)
+
+
+@jit
+def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
+    m_scale = 1 / (1 - beta1**step)
+    v_scale = 1 / (1 - beta2**step)
+    for i in range(len(param)):
+        m[i] = beta1 * m[i] + (1 - beta1) * grad[i]
+        v[i] = beta2 * v[i] + (1 - beta2) * grad[i] * grad[i]
+        change = m[i] * m_scale / (math.sqrt(v[i] * v_scale) + epsilon)
+        param[i] -= lr * (change + weight_decay * param[i])
+
+
+def rmsprop(
+    grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
+) -> None:
+    arrays = grad.reshape(-1), square.reshape(-1), param.reshape(-1)
+    _rmsprop(*arrays, lr.item(), decay, epsilon)
+
+
+@jit
+def _rmsprop(grad, square, param, lr, decay, epsilon):
+    for i in range(len(param)):
+        square[i] = decay * square[i] + (1 - decay) * grad[i] * grad[i]
+        param[i] -= lr * grad[i] / (math.sqrt(square[i]) + epsilon)
+
+
+def moving_average(x: Array, decay: Array, average: Array) -> None:
+    _moving_average(x.reshape(-1), decay.item(), average.reshape(-1))
+
+
+@jit
+def _moving_average(x, decay, average):
+    for i in range(len(average)):
+        average[i] = decay * average[i] + (1 - decay) * x[i]
 
 
 # Not kernels: what every backend tells and takes

@@ -346,6 +346,39 @@ def one_hot(labels: Array, out: Array) -> None:
     np.equal(labels[:, None], np.arange(out.shape[1]), out, casting="unsafe")
 
 
+# Normalisation
+
+
+def moments(x: Array, mean: Array, var: Array) -> None:
+    mean[...] = np.mean(x, axis=0, dtype=np.float64)
+    var[...] = np.mean((x - np.mean(x, axis=0, dtype=np.float64)) ** 2, axis=0)
+
+
+def normalize(
+    x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
+) -> None:
+    out[...] = (x - mean) / np.sqrt(var + epsilon) * gamma + beta
+
+
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    R = builtins.max(len(x), 1)
+    scale = 1 / np.sqrt(var + epsilon)
+    normalized = (x - mean) * scale
+    grad_beta[...] = np.sum(grad, axis=0, dtype=np.float64)
+    grad_gamma[...] = np.sum(grad * normalized, axis=0, dtype=np.float64)
+    grad_x[...] = gamma * scale * (grad - grad_beta / R - normalized * grad_gamma / R)
+
+
 # Random numbers
 
 
@@ -369,8 +402,57 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 # Optimisers
 
 
-def sgd(grad: Array, lr: Array, param: Array) -> None:
-    param -= lr.astype(param.dtype) * grad
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
+    param -= lr.astype(param.dtype) * (grad + weight_decay * param if weight_decay else grad)
+
+
+def sgd_momentum(
+    grad: Array,
+    lr: Array,
+    velocity: Array,
+    param: Array,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    g = grad + weight_decay * param
+    velocity *= momentum
+    velocity += g
+    param -= lr.astype(param.dtype) * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam(
+    grad: Array,
+    lr: Array,
+    step: Array,
+    m: Array,
+    v: Array,
+    param: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    m *= beta1
+    m += (1 - beta1) * grad
+    v *= beta2
+    v += (1 - beta2) * grad * grad
+    m_hat = m / (1 - beta1 ** step.item())
+    v_hat = v / (1 - beta2 ** step.item())
+    param -= lr.item() * (m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * param)
+
+
+def rmsprop(
+    grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
+) -> None:
+    square *= decay
+    square += (1 - decay) * grad * grad
+    param -= lr.item() * grad / (np.sqrt(square) + epsilon)
+
+
+def moving_average(x: Array, decay: Array, average: Array) -> None:
+    average *= decay.item()
+    average += (1 - decay.item()) * x
 
 
 # Not kernels: what every backend tells and takes

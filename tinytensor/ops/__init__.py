@@ -72,6 +72,7 @@ from tinytensor.ops.linalg import einsum, matmul, outer
 from tinytensor.ops.network import (
     avg_pool2d,
     batch_norm,
+    batch_norm_and_moments,
     binary_cross_entropy_with_logits,
     conv2d,
     cross_entropy,
@@ -134,6 +135,7 @@ __all__ = [
     "argmin",
     "avg_pool2d",
     "batch_norm",
+    "batch_norm_and_moments",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
     "cast",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from tinytensor import kernels, random, tensor
-from tinytensor.autograd import record
+from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.ops.elementwise import abs as absolute
@@ -533,15 +533,67 @@ def batch_norm(
 
     x (..., C); gamma and beta (C), or None for 1 and 0.
     mean_, var_ (C): given for a test; where None, x's own over all axes but the last, as in
-        training, and the gradient flows through them too.
+        training (see batch_norm_and_moments).
+    """
+    if mean_ is None or var_ is None:
+        return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
+    x = as_float("batch_norm", x)
+    return _normalize("batch_norm", x, mean_, var_, gamma, beta, epsilon)
+
+
+def batch_norm_and_moments(
+    x: Operand,
+    gamma: Operand | None = None,
+    beta: Operand | None = None,
+    epsilon: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm by x's own moments, and these: (result, mean (C), var (C)).
+
+    The moments carry no gradient of their own. With R examples of each channel and n the normalised
+    x: dbeta = sum of grad, dgamma = sum of grad * n,
+    dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
     """
     x = as_float("batch_norm", x)
     if not x.ndim:
         raise ShapeError("batch_norm: got a single number; (..., C) is needed")
-    axes = tuple(range(x.ndim - 1))
-    mean_ = mean(x, axes) if mean_ is None else mean_
-    var_ = var(x, axes) if var_ is None else var_
-    return _normalize("batch_norm", x, mean_, var_, gamma, beta, epsilon)
+    if epsilon < 0:
+        raise SettingError(f"batch_norm: got epsilon={epsilon}; a number from 0 up is needed")
+    C = x.shape[-1]
+    gamma = _per_channel("gamma", gamma, 1, x)
+    beta = _per_channel("beta", beta, 0, x)
+    mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
+    out = np.empty(x.shape, x.dtype)
+    kernels.moments(as_rows(x.data), mean_, var_)
+    kernels.normalize(as_rows(x.data), mean_, var_, gamma.data, beta.data, as_rows(out), epsilon)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        if is_grad_enabled():  # a second derivative is wanted: the same, made of ops
+            axes = tuple(range(x.ndim - 1))
+            scale = (var(x, axes) + epsilon).rsqrt()
+            n = (x - mean(x, axes)) * scale
+            centred = grad - mean(grad, axes) - n * mean(grad * n, axes)
+            return gamma * scale * centred, sum(grad * n, axes), sum(grad, axes)
+        dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
+        arrays = as_rows(grad.data), as_rows(x.data), mean_, var_, gamma.data
+        kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
+        return tensor.wrap(dx), tensor.wrap(dgamma), tensor.wrap(dbeta)
+
+    result = record("batch_norm", out, (x, gamma, beta), backward, (x, gamma))
+    return result, tensor.wrap(mean_), tensor.wrap(var_)
+
+
+def _per_channel(name: str, given: Operand | None, default: float, x: Tensor) -> Tensor:
+    C = x.shape[-1]
+    if given is None:
+        return tensor.wrap(np.full(C, default, x.dtype))
+    numbers = cast(given, x.dtype)
+    if numbers.shape != (C,):
+        raise ShapeError.drawn(
+            f"batch_norm: {name} doesn't fit",
+            {"x": (x.shape, [x.ndim - 1]), name: (numbers.shape, range(numbers.ndim))},
+            f"one number for each channel, ({C},), is needed",
+        )
+    return numbers
 
 
 def layer_norm(

@@ -1,0 +1,338 @@
+"""Layers with parameters, and how they are put together.
+
+A Module is a class with a `forward`. Its parameters are found, not registered: every attribute that
+is a Tensor with requires_grad, and those of attributes that are Modules or lists of them. Tensors
+without requires_grad are kept with the model too, such as batch norm's averages.
+
+Images are (N, H, W, channels), as everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinytensor import kernels, make, ops
+from tinytensor.errors import DataError, SettingError
+from tinytensor.ops.network import Padding, Pair
+from tinytensor.tensor import Tensor
+
+Initializer = Callable[[tuple[int, ...]], Tensor]
+
+
+# First weights: functions from a shape (..., inputs, outputs) to a tensor -------------------------
+
+
+def constant(value: float) -> Initializer:
+    """The same number everywhere."""
+    return lambda shape: make.full(shape, float(value))
+
+
+zeros: Initializer = constant(0)
+
+
+def truncated_normal(std: float = 0.1) -> Initializer:
+    """Normal numbers, none beyond two standard deviations: the course's."""
+    return lambda shape: make.truncated_normal(*shape, std=std)
+
+
+def he(shape: tuple[int, ...]) -> Tensor:
+    """Normal with variance 2 / inputs: for ReLU (He et al., 2015)."""
+    return make.randn(*shape) * math.sqrt(2 / max(math.prod(shape[:-1]), 1))
+
+
+def glorot(shape: tuple[int, ...]) -> Tensor:
+    """Uniform with variance 2 / (inputs + outputs): for sigmoid and tanh (Glorot, Bengio, 2010)."""
+    places = math.prod(shape[:-2])
+    limit = math.sqrt(6 / max(places * (shape[-2] + shape[-1]), 1))
+    return (make.rand(*shape) * 2 - 1) * limit
+
+
+# Modules ----------------------------------------------------------------------------------------
+
+
+class Module:
+    """A layer or a network: a function of tensors with parameters.
+
+    A subclass sets its tensors and modules as attributes and defines `forward`.
+    """
+
+    training = True  # whether this is training or a test: dropout and batch norm differ
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See forward."""
+        return self.forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules among the attributes, with their names; those in a list are numbered."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                for i, item in enumerate(value):
+                    if isinstance(item, Module):
+                        yield f"{name}.{i}", item
+
+    def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All tensors of this module and those in it, named by their path: "layers.0.weight"."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_tensors(f"{prefix}{name}.")
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Those that training changes by their gradients."""
+        return ((name, x) for name, x in self.named_tensors() if x.requires_grad)
+
+    def parameters(self) -> list[Tensor]:
+        """Those that training changes by their gradients."""
+        return [x for _, x in self.named_parameters()]
+
+    def train(self, training: bool = True) -> Module:
+        """Say that this is training, for this module and those in it; returns the module."""
+        self.training = training
+        for _, child in self.children():
+            child.train(training)
+        return self
+
+    def eval(self) -> Module:
+        """Say that this is a test: no dropout, and batch norm by its averages."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All tensors by their names, in their own memory: tt.save writes them to a file."""
+        return {name: x.detach() for name, x in self.named_tensors()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the numbers of a state_dict.
+
+        Raises DataError, with every name, for tensors that are missing, unknown or of another
+        shape; nothing is changed then.
+        """
+        own = dict(self.named_tensors())
+        problems = [f"{name} is missing" for name in own if name not in state]
+        problems += [f"{name} is unknown" for name in state if name not in own]
+        problems += [
+            f"{name} has shape {state[name].shape}, {x.shape} is needed"
+            for name, x in own.items()
+            if name in state and state[name].shape != x.shape
+        ]
+        if problems:
+            raise DataError(f"load_state_dict: {'; '.join(problems)}")
+        for name, x in own.items():
+            kernels.cast(state[name].data, x.data)
+            x.changed()
+
+    def describe(self) -> str:
+        """What stands in the brackets of repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        count = sum(x.size for x in self.parameters())
+        tensors = [f"{n} {x.shape}" for n, x in vars(self).items() if isinstance(x, Tensor)]
+        inside = ", ".join(filter(None, [self.describe(), *tensors]))
+        head = f"{type(self).__name__}({inside})" + (f"  # {count:,} parameters" if count else "")
+        lines = [
+            f"  {name}: {line}" if i == 0 else f"  {line}"
+            for name, child in self.children()
+            for i, line in enumerate(repr(child).splitlines())
+        ]
+        return "\n".join([head, *lines])
+
+
+class Sequential(Module):
+    """One module after the other."""
+
+    def __init__(self, *layers: Module) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last layer of ... of the first of x."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _parameter(initializer: Initializer, *shape: int) -> Tensor:
+    return initializer(shape).detach().requires_grad_()
+
+
+class Linear(Module):
+    """x . weight + bias: x (..., inputs), weight (inputs, outputs), bias (outputs) or None."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        weight: Initializer = he,
+        bias: Initializer | None = zeros,
+    ) -> None:
+        self.weight = _parameter(weight, inputs, outputs)
+        self.bias = None if bias is None else _parameter(bias, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.linear."""
+        return ops.linear(x, self.weight, self.bias)
+
+
+class Conv2d(Module):
+    """A convolution of images (N, H, W, inputs), weight (KH, KW, inputs, outputs)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = "same",
+        weight: Initializer = he,
+        bias: Initializer | None = zeros,
+    ) -> None:
+        KH, KW = (size, size) if isinstance(size, int) else size
+        self.weight = _parameter(weight, KH, KW, inputs, outputs)
+        self.bias = None if bias is None else _parameter(bias, outputs)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.conv2d."""
+        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    def describe(self) -> str:
+        """Stride and padding."""
+        return f"stride={self.stride}, padding={self.padding}"
+
+
+class BatchNorm(Module):
+    """Every channel with mean 0 and variance 1, then times scale, plus offset; x (..., channels).
+
+    In training by the batch's own moments, over all axes but the last; in a test by moving averages
+    of them.
+    scale, offset: whether there are such parameters; before a ReLU a scale is idle.
+    decay: of the averages, average = decay * average + (1 - decay) * batch.
+    warm_up: let the averages follow faster at first: at step t the decay is at most
+        (1 + t) / (10 + t), as the course has it; False for a fixed decay (1 - torch's momentum).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        scale: bool = True,
+        offset: bool = True,
+        decay: float = 0.99,
+        warm_up: bool = True,
+        epsilon: float = 1e-5,
+        offset_start: float = 0.0,
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise SettingError(
+                f"BatchNorm: got decay={decay}; a number from 0 up, below 1, is needed"
+            )
+        self.scale = make.ones(channels, requires_grad=True) if scale else None
+        self.offset = _parameter(constant(offset_start), channels) if offset else None
+        self.mean, self.var = make.zeros(channels), make.ones(channels)
+        self.steps = make.zeros(1, dtype="int64")  # a tensor, so that it is saved with the model
+        self.decay, self.warm_up, self.epsilon = decay, warm_up, epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.batch_norm."""
+        if not self.training:
+            averages = self.mean, self.var
+            return ops.batch_norm(x, self.scale, self.offset, *averages, self.epsilon)
+        out, *moments = ops.batch_norm_and_moments(x, self.scale, self.offset, self.epsilon)
+        step = self.steps.item()
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
+        for average, moment in zip((self.mean, self.var), moments, strict=True):
+            kernels.moving_average(moment.data, np.array([decay]), average.data)
+            average.changed()
+        self.steps[0] = step + 1
+        return out
+
+    def describe(self) -> str:
+        """The decay."""
+        return f"decay={self.decay}"
+
+
+class Dropout(Module):
+    """In training each number is kept with probability keep_prob, else 0; see ops.dropout."""
+
+    def __init__(self, keep_prob: float, channels: bool = False) -> None:
+        self.keep_prob, self.channels = keep_prob, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.dropout."""
+        return ops.dropout(x, self.keep_prob, self.training, self.channels)
+
+    def describe(self) -> str:
+        """The probability."""
+        return f"keep_prob={self.keep_prob}"
+
+
+class MaxPool2d(Module):
+    """The largest of every window; see ops.max_pool2d."""
+
+    def __init__(
+        self, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
+    ) -> None:
+        self.settings = size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.max_pool2d."""
+        return ops.max_pool2d(x, *self.settings)
+
+
+class AvgPool2d(MaxPool2d):
+    """The mean of every window; see ops.avg_pool2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.avg_pool2d."""
+        return ops.avg_pool2d(x, *self.settings)
+
+
+class Flatten(Module):
+    """Everything but the first axis, which counts the examples, in one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See ops.flatten."""
+        return ops.flatten(x, 1)
+
+
+class _Activation(Module):
+    """An op without parameters as a layer."""
+
+    op: Callable[[Any], Tensor]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The op of that name."""
+        return type(self).op(x)
+
+
+class ReLU(_Activation):
+    """See ops.relu."""
+
+    op = staticmethod(ops.relu)
+
+
+class Sigmoid(_Activation):
+    """See ops.sigmoid."""
+
+    op = staticmethod(ops.sigmoid)
+
+
+class Tanh(_Activation):
+    """See ops.tanh."""
+
+    op = staticmethod(ops.tanh)
+
+
+class GELU(_Activation):
+    """See ops.gelu."""
+
+    op = staticmethod(ops.gelu)
