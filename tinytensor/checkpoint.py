@@ -9,8 +9,10 @@ from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensor import DTYPES, Tensor, from_numpy
 
 
-def save(file: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors to a file.  Raises DataError if it can't be written."""
+def save(
+    file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors to a file, and words about them.  Raises DataError if that fails."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
@@ -18,7 +20,7 @@ def save(file: str | Path, tensors: Mapping[str, Tensor]) -> None:
         if not isinstance(x, Tensor):
             raise NotSupported(f"save: {name!r} is a {type(x).__name__}; tensors are needed")
     try:
-        save_file({name: x.data for name, x in tensors.items()}, file)
+        save_file({name: x.data for name, x in tensors.items()}, file, dict(about or {}))
     except (OSError, SafetensorError) as error:
         raise DataError(f"save: {file} can't be written: {error}") from None
 
@@ -36,3 +38,14 @@ def load(file: str | Path) -> dict[str, Tensor]:
         if array.dtype not in DTYPES:
             raise DataError(f"load: {file}: {name!r} is {array.dtype}; tinytensor has no such kind")
     return {name: from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def about(file: str | Path) -> dict[str, str]:
+    """The words that save wrote about a file's tensors.  Raises DataError as load."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"load: {file} isn't a safetensors file: {error}") from None

@@ -21,7 +21,7 @@ from click.core import ParameterSource
 
 from tinytensor import datasets, kernels, lessons
 from tinytensor.errors import SettingError, TinytensorError
-from tinytensor.train import StepReport, train
+from tinytensor.train import StepReport, Training
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
 
@@ -129,6 +129,13 @@ class _Count(click.IntRange):
     help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
 )
 @click.option(
+    "--eval-every",
+    type=_Count(min=1),
+    help="Steps from one look at the test images to the next [the lesson's own].",
+)
+@click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
+@click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
+@click.option(
     "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
 )
 def train_command(
@@ -139,6 +146,9 @@ def train_command(
     seed: int,
     threads: int | None,
     data: Path | None,
+    eval_every: int | None,
+    save_file: str | None,
+    resume_file: str | None,
     json_file: str | None,
 ) -> None:
     """Train the network of LESSON, a name or a number: softmax, 1.0.
@@ -146,7 +156,8 @@ def train_command(
     Ends with the accuracy on the test images and where the time went.
     """
     found = lessons.find(lesson)
-    _check_writable(json_file)
+    _check_writable("--json", json_file)
+    _check_writable("--save", save_file)
     if threads is not None:
         kernels.set_num_threads(threads)
     start = time.perf_counter()
@@ -159,9 +170,11 @@ def train_command(
     data_set = datasets.mnist() if data is None else datasets.load(data)
     data_seconds = time.perf_counter() - start
 
-    steps = found.steps if steps is None else steps
-    batch = found.batch if batch is None else batch
-    training = train(found, data_set, steps=steps, batch=batch, seed=seed)
+    settings = {"steps": steps, "batch": batch, "seed": seed, "evaluate_every": eval_every}
+    training = Training(found, data_set, **settings)  # type: ignore[arg-type]
+    if resume_file is not None:
+        training.resume(resume_file)
+    steps, batch = training.steps, training.batch
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {steps:,} steps of {batch} images "
         f"on {used.name}, {_plural(used.num_threads, 'thread')}",
@@ -208,6 +221,8 @@ def train_command(
         _write_json(json_file, result)
     finally:  # what can't be written there is at least seen
         click.echo(_summary(result), err=json_file == "-")
+        if save_file is not None:
+            training.save(save_file)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -278,18 +293,18 @@ def _figures(report: StepReport) -> str:
     return f"{loss}test accuracy {report.test_accuracy:.4f}"
 
 
-def _check_writable(json_file: str | None) -> None:
+def _check_writable(option: str, name: str | None) -> None:
     """Say that a result can't be written before the work is done, not after."""
-    if json_file is None or json_file == "-":
+    if name is None or name == "-":
         return
-    if not json_file:
-        raise SettingError("--json: got an empty name; a file, or - for standard output, is needed")
-    path = Path(json_file)
+    if not name:
+        raise SettingError(f"{option}: got an empty name; a file is needed")
+    path = Path(name)
     try:
         if path.is_dir():
-            raise SettingError(f"--json: {path} is a folder; a file is needed")
+            raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
-            raise SettingError(f"--json: there is no folder {path.parent}; make it first")
+            raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
         if path.is_file():
             path.open("a").close()
         elif path.exists():  # not opened: the reader of a pipe would see its end
@@ -301,7 +316,7 @@ def _check_writable(json_file: str | None) -> None:
             file.unlink()  # until there is a result
     except OSError as error:
         raise SettingError(
-            f"--json: {json_file} can't be written to ({error.strerror}); choose another file"
+            f"{option}: {name} can't be written to ({error.strerror}); choose another file"
         ) from None
 
 
@@ -325,6 +340,52 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# The course --------------------------------------------------------------------------------------
+
+
+@program.command("lessons")
+def lessons_command() -> None:
+    """List the lessons: what each adds, and the accuracy it should reach."""
+    click.echo(f"{'':5}{'name':18}{'reaches':9}{'steps':>7}  what it adds")
+    for lesson in lessons.lessons():
+        click.echo(
+            f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:<9.4g}"
+            f"{lesson.steps:>7,}  {lesson.title}"
+        )
+    click.echo("\ntinytensor lesson NAME tells the chapter, tinytensor train NAME trains it.")
+
+
+@program.command("lesson")
+@click.argument("name")
+def lesson_command(name: str) -> None:
+    """Tell the chapter of lesson NAME: its drawing, its formulas, what to look for and to try."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    lesson = lessons.find(name)
+    console = Console(highlight=False)
+    console.print(Panel(f"[bold]{lesson.number}  {lesson.title}[/bold]", expand=False))
+    for paragraph in lesson.chapter.strip().split("\n\n"):
+        head, colon, rest = paragraph.partition(": ")
+        if paragraph.startswith("    "):
+            console.print(Text(paragraph, "cyan"))
+        elif colon and head in ("Formula", "Look for"):
+            text = " ".join(rest.split())
+            console.print(Text.assemble((f"{head}: ", "bold yellow"), text))
+        elif head == "Try":
+            for line in paragraph.splitlines():
+                console.print(Text.assemble(("Try: ", "bold green"), line.removeprefix("Try: ")))
+        else:
+            console.print(Text(" ".join(paragraph.split())))
+        console.print()
+    console.print(
+        f"Expected: {lesson.expected_accuracy:.4g} of the test images, "
+        f"{'at its best' if lesson.expected_of == 'best' else 'at the end'}, after "
+        f"{lesson.steps:,} steps: tinytensor train {lesson.name}"
+    )
 
 
 # info -------------------------------------------------------------------------------------------

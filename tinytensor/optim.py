@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from tinytensor import kernels
-from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
+from tinytensor.errors import DataError, DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
 
@@ -38,6 +38,7 @@ class Optimizer:
         # Arrays, because kernels are given what changes from step to step as such.
         self._lr = np.empty(1, np.float64)
         self._step = np.zeros(1, np.float64)
+        self._memory: dict[str, list[Array]] = {}
         self.lr = lr
 
     @property
@@ -85,9 +86,31 @@ class Optimizer:
         """Change the i-th parameter in place."""
         raise NotImplementedError
 
-    def _zeros(self) -> list[Array]:
-        """What an optimiser remembers: an array like each parameter, zero at first."""
-        return [np.zeros_like(param.data) for param in self.params]
+    def _remember(self, name: str) -> list[Array]:
+        """What is kept from step to step: an array like each parameter, zero at first."""
+        self._memory[name] = [np.zeros_like(param.data) for param in self.params]
+        return self._memory[name]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the optimiser remembers, in its own memory: the number of steps, "m.0", ..."""
+        state = {"steps": wrap(self._step)}
+        for name, arrays in self._memory.items():
+            state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(arrays)}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state_dict.  Raises DataError if it isn't of such an optimiser."""
+        own = self.state_dict()
+        wrong = [n for n in own.keys() | state.keys() if n not in own or n not in state]
+        wrong += [n for n in own if n in state and own[n].shape != state[n].shape]
+        if wrong:
+            raise DataError(
+                f"{self._name}: the state of another optimiser: {', '.join(sorted(wrong))} "
+                "missing, unknown or of another shape"
+            )
+        for name, x in own.items():
+            kernels.cast(state[name].data, x.data)
+        self._set_rate()
 
     def _check_fits(self, param: Tensor, grad: Tensor) -> None:
         """A gradient that somebody else has put there may not be of the parameter's kind."""
@@ -134,7 +157,7 @@ class SGD(Optimizer):
             raise SettingError(
                 "SGD: got nesterov=True without momentum; momentum above 0 is needed"
             )
-        self._velocity = self._zeros() if momentum else []
+        self._velocity = self._remember("velocity") if momentum else []
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         if not self.momentum:
@@ -168,7 +191,7 @@ class AdamW(Optimizer):
         self.beta2 = self._check("beta2", beta2, below=1)
         self.epsilon = self._check("epsilon", epsilon)
         self.weight_decay = self._check("weight_decay", weight_decay)
-        self._m, self._v = self._zeros(), self._zeros()
+        self._m, self._v = self._remember("m"), self._remember("v")
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         settings = self.beta1, self.beta2, self.epsilon, self.weight_decay
@@ -205,7 +228,7 @@ class RMSprop(Optimizer):
         super().__init__(params, lr)
         self.decay = self._check("decay", decay, below=1)
         self.epsilon = self._check("epsilon", epsilon)
-        self._square = self._zeros()
+        self._square = self._remember("square")
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         kernels.rmsprop(grad, self._lr, self._square[i], param, self.decay, self.epsilon)

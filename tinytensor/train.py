@@ -1,17 +1,26 @@
 """The training loop, one for all lessons. It yields reports and knows no screen."""
 
+from __future__ import annotations
+
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from tinytensor import ops
+import numpy as np
+
+from tinytensor import checkpoint, ops, random
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
-from tinytensor.errors import SettingError
+from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.kernels import Array
-from tinytensor.lessons import Lesson, Model
-from tinytensor.random import manual_seed
+from tinytensor.lessons import Lesson
+from tinytensor.nn import Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy
+
+BANDS = 7  # of equal count, between 8 quantiles
+EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,24 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Details:
+    """What a picture of the training shows besides the curves."""
+
+    images: Array  # of the last batch, (N, 28, 28, 1)
+    labels: Array  # (N)
+    predictions: Array  # (N)
+    test_predictions: Array  # of all test images
+    weights: Array  # the 8 quantiles between which 7 bands of equal count lie, of all weights
+    biases: Array  # of all biases and offsets
+    activations: Array  # of what the hidden layers give for the last batch
+
+
+@dataclass(frozen=True)
 class StepReport:
     """How things stand after a number of steps.
 
     The training figures are of the last step's batch, before its update (None before the first
-    step); the test figures are of all test images, after it.
+    step); the test figures are of all test images, after it. rate is that of the last step.
     """
 
     step: int
@@ -36,73 +58,152 @@ class StepReport:
     train_loss: float | None
     test_accuracy: float
     test_loss: float
+    rate: float
     seconds: Seconds
+    details: Details | None = None
 
 
-def train(
-    lesson: Lesson,
-    data: Dataset,
-    *,
-    steps: int | None = None,
-    batch: int | None = None,
-    seed: int = 0,
-    evaluate_every: int = 50,
-) -> Iterator[StepReport]:
-    """Train a lesson's network; yield a report every so many steps and after the last.
+class Training:
+    """One run of a lesson: its model, its optimiser, and how far it has come.
 
-    steps, batch: the lesson's own where None. seed: of the first weights and of the batches' order.
+    steps, batch: the lesson's own where None. seed: of the first weights, the batches' order and
+    dropout. evaluate_every: how many steps lie between reports. details: whether reports have them.
 
-    Raises SettingError for numbers that make no sense, before anything is trained.
+    Raises SettingError for numbers that make no sense.
     """
-    steps = lesson.steps if steps is None else steps
-    batch = lesson.batch if batch is None else batch
-    if steps < 0:
-        raise SettingError(f"steps: got {steps}; a number from 0 up is needed")
-    if evaluate_every < 1:
-        raise SettingError(f"evaluate_every: got {evaluate_every}; a number from 1 up is needed")
-    endless_batches = batches(data.train_images, data.train_labels, batch, seed)
-    return _train(lesson, data, endless_batches, steps, seed, evaluate_every)
 
-
-def _train(
-    lesson: Lesson,
-    data: Dataset,
-    endless_batches: Iterator[tuple[Array, Array]],
-    steps: int,
-    seed: int,
-    evaluate_every: int,
-) -> Iterator[StepReport]:
-    manual_seed(seed)
-    model = lesson.model()
-    optimizer = lesson.optimizer(model.parameters())
-    test_images, test_labels = from_numpy(to_float(data.test_images)), data.test_labels
-    clock = _Clock()
-
-    for step in range(1, steps + 1):
-        images, labels = next(endless_batches)
-        logits = model(from_numpy(images))
-        loss = ops.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-        if step == 1:
-            clock.lap("first_step")
-        if step % evaluate_every == 0 or step == steps:
-            train_accuracy, train_loss = accuracy(logits, labels), loss.item()
-            clock.lap("train")
-            test_accuracy, test_loss = evaluate(model, test_images, test_labels)
-            clock.lap("evaluate")
-            yield StepReport(
-                step, train_accuracy, train_loss, test_accuracy, test_loss, clock.seconds
+    def __init__(
+        self,
+        lesson: Lesson,
+        data: Dataset,
+        *,
+        steps: int | None = None,
+        batch: int | None = None,
+        seed: int = 0,
+        evaluate_every: int | None = None,
+        details: bool = False,
+    ) -> None:
+        self.lesson, self.data, self.seed, self.details = lesson, data, seed, details
+        self.steps = lesson.steps if steps is None else steps
+        self.batch = lesson.batch if batch is None else batch
+        self.evaluate_every = lesson.evaluate_every if evaluate_every is None else evaluate_every
+        if self.steps < 0:
+            raise SettingError(f"steps: got {self.steps}; a number from 0 up is needed")
+        if self.evaluate_every < 1:
+            raise SettingError(
+                f"evaluate_every: got {self.evaluate_every}; a number from 1 up is needed"
             )
-            clock.restart()
+        random.manual_seed(seed)
+        self.model = lesson.model()
+        self.optimizer = lesson.optimizer(self.model.parameters())
+        self.step = 0
+        self._batches = self._batches_from(0)
 
-    if steps == 0:
-        clock.restart()
-        test_accuracy, test_loss = evaluate(model, test_images, test_labels)
-        clock.lap("evaluate")
-        yield StepReport(0, None, None, test_accuracy, test_loss, clock.seconds)
+    def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
+        return batches(
+            self.data.train_images, self.data.train_labels, self.batch, self.seed, skip=step
+        )
+
+    def __iter__(self) -> Iterator[StepReport]:
+        """Train, and yield a report every so many steps and after the last.
+
+        Raises AnomalyError if the loss is no longer a number.
+        """
+        clock = _Clock()
+        if self.step >= self.steps:
+            accuracy, test_loss, _ = self._test()
+            rate = self.optimizer.lr
+            seconds = clock.lap("evaluate")
+            yield StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
+        first = self.step + 1
+        while self.step < self.steps:
+            images, labels = next(self._batches)
+            self.model.train()
+            logits = self.model(from_numpy(images))
+            loss = ops.cross_entropy(logits, labels)
+            rate = self.optimizer.lr
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.step += 1
+            if not math.isfinite(train_loss := loss.item()):
+                raise AnomalyError(
+                    f"train: the loss is {train_loss} at step {self.step}, and training can't "
+                    f"mend that; usually the rate, {rate:g} here, is too large, or a logarithm "
+                    "or quotient of 0 was taken: tt.detect_anomaly() finds the line"
+                )
+            if self.step == first:
+                clock.lap("first_step")
+            if self.step % self.evaluate_every == 0 or self.step == self.steps:
+                predicted = logits.argmax(axis=1).numpy()
+                clock.lap("train")
+                accuracy, test_loss, predictions = self._test()
+                report = StepReport(
+                    self.step, float((predicted == labels).mean()), train_loss, accuracy,
+                    test_loss, rate, clock.lap("evaluate"),
+                    self._details(images, labels, predicted, predictions) if self.details else None,
+                )  # fmt: skip
+                yield report
+                clock.restart()
+
+    def _test(self) -> tuple[float, float, Array]:
+        images, labels = self.data.test_images, self.data.test_labels
+        return evaluate(self.model, images, labels)
+
+    def _details(
+        self, images: Array, labels: Array, predictions: Array, test_predictions: Array
+    ) -> Details:
+        named = list(self.model.named_parameters())
+        weights = [x.numpy() for _, x in named if x.ndim > 1]
+        biases = [x.numpy() for _, x in named if x.ndim == 1]
+        hidden = [x.numpy() for x in _hidden(self.model, from_numpy(images))]
+        return Details(
+            images,
+            labels,
+            predictions,
+            test_predictions,
+            *map(_quantiles, (weights, biases, hidden)),
+        )
+
+    # Kept in a file, and gone on with
+
+    def save(self, file: str | Path) -> None:
+        """Write model, optimiser and place in the run.  Raises DataError if that fails."""
+        tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
+        tensors["masks"] = Tensor(random.state().view(np.int64))
+        about = {"lesson": self.lesson.number, "step": self.step, "seed": self.seed}
+        about["batch"] = self.batch
+        checkpoint.save(file, tensors, {name: str(value) for name, value in about.items()})
+
+    def resume(self, file: str | Path) -> None:
+        """Go on where a saved run was: the next steps are those that it would have made.
+
+        Raises DataError for a file of another lesson, seed or batch, or one that doesn't fit.
+        """
+        about = checkpoint.about(file)
+        for name, own in (
+            ("lesson", self.lesson.number), ("seed", str(self.seed)), ("batch", str(self.batch)),
+        ):  # fmt: skip
+            if about.get(name) != own:
+                raise DataError(
+                    f"resume: {file} is of {name} {about.get(name, 'unknown')}; {own} is needed"
+                )
+        tensors = checkpoint.load(file)
+        self.model.load_state_dict(_part(tensors, "model."))
+        self.optimizer.load_state_dict(_part(tensors, "optimizer."))
+        random.state()[:] = tensors["masks"].numpy().view(np.uint64)
+        self.step = int(about["step"])
+        self._batches = self._batches_from(self.step)
+
+
+def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[StepReport]:
+    """Train a lesson's network and yield reports: a Training, begun."""
+    return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
 class _Clock:
@@ -115,21 +216,42 @@ class _Clock:
     def restart(self) -> None:
         self._then = time.perf_counter()
 
-    def lap(self, name: str) -> None:
+    def lap(self, name: str) -> Seconds:
         now = time.perf_counter()
         self.seconds = replace(
             self.seconds, **{name: getattr(self.seconds, name) + now - self._then}
         )
         self._then = now
+        return self.seconds
 
 
-def accuracy(logits: Tensor, labels: Array) -> float:
-    """The share of rows whose largest logit is in the right column."""
-    return float((logits.argmax(axis=1).numpy() == labels).mean())
-
-
-def evaluate(model: Model, images: Tensor, labels: Array) -> tuple[float, float]:
-    """Accuracy and mean loss on images (N, 28, 28, 1) with labels (N,)."""
+def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float, Array]:
+    """Accuracy, mean loss and predictions (N) on images (N, 28, 28) of bytes with labels (N)."""
+    model.eval()
+    predictions = np.empty(len(images), np.int64)
+    total = 0.0
     with no_grad():
-        logits = model(images)
-        return accuracy(logits, labels), ops.cross_entropy(logits, labels).item()
+        for start in range(0, len(images), EVALUATED_AT_ONCE):
+            some = np.arange(start, min(start + EVALUATED_AT_ONCE, len(images)))
+            logits = model(from_numpy(to_float(images, some)))
+            predictions[some] = logits.argmax(axis=1).numpy()
+            total += ops.cross_entropy(logits, labels[some]).item() * len(some)
+    return float((predictions == labels).mean()), total / len(images), predictions
+
+
+def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:
+    """What the layers without parameters that follow on others, the activations, give."""
+    layers = model.layers if isinstance(model, Sequential) else []
+    with no_grad():
+        x = images
+        for i, layer in enumerate(layers):
+            x = layer(x)
+            if i and not layer.parameters():
+                yield x
+
+
+def _quantiles(arrays: list[Array]) -> Array:
+    """8 quantiles of all numbers in the arrays, NaN if there are none."""
+    numbers = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0)
+    where = np.linspace(0, 1, BANDS + 1)
+    return np.quantile(numbers, where) if numbers.size else np.full(BANDS + 1, np.nan)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinytensor import kernels
+from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, SettingError
 from tinytensor.kernels import Array
@@ -103,11 +104,23 @@ def _checked(chosen: Array, count: int) -> Array:
     return numbers
 
 
-def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tuple[Array, Array]]:
+def batches(
+    images: Array,
+    labels: Array,
+    size: int,
+    seed: int,
+    *,
+    skip: int = 0,
+    partial: bool = False,
+    augment: Augmentation | None = None,
+) -> Iterator[tuple[Array, Array]]:
     """Batches of (images as to_float makes them, labels) without end, shuffled anew in each round.
 
-    What is left at the end of a round and doesn't fill a batch is dropped; other images are left
-    the next time. The same seed gives the same batches.
+    skip: how many batches to pass over at first, as if they had been taken.
+    partial: what is left at the end of a round and doesn't fill a batch: a smaller batch if True;
+        else dropped, and other images are left the next time.
+    augment: changes every batch's images, see augment.py.
+    The same seed gives the same batches.
 
     Raises SettingError, at once, if there are fewer images than a batch has.
     """
@@ -115,16 +128,50 @@ def batches(images: Array, labels: Array, size: int, seed: int) -> Iterator[tupl
         raise SettingError(
             f"batch: got {size}; from 1 to the number of training images, {len(images)}, is needed"
         )
-    return _endless_batches(images, labels, size, seed)
+    return _endless_batches(images, labels, size, seed, skip, partial, augment)
 
 
 def _endless_batches(
-    images: Array, labels: Array, size: int, seed: int
+    images: Array,
+    labels: Array,
+    size: int,
+    seed: int,
+    skip: int,
+    partial: bool,
+    augment: Augmentation | None,
 ) -> Iterator[tuple[Array, Array]]:
     images = np.ascontiguousarray(images)  # once, and not for each batch
     rng = np.random.default_rng(seed)
+    last = len(images) if partial else len(images) - size + 1
+    count = 0
     while True:
         order = rng.permutation(len(images))
-        for start in range(0, len(images) - size + 1, size):
+        for start in range(0, last, size):
+            count += 1
+            if count <= skip:
+                continue
             chosen = order[start : start + size]
-            yield to_float(images, chosen), labels[chosen]
+            batch = to_float(images, chosen)
+            if augment is not None:
+                batch = augment(batch, np.random.default_rng((seed, count)))
+            yield batch, labels[chosen]
+
+
+def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
+    """The training images in two: what is left to train on, and in the test's place a choice.
+
+    What is chosen by trying, such as a learning rate, is tried on those; the test stays unseen.
+
+    Raises SettingError for more images than there are.
+    """
+    count = len(data.train_images)
+    if not 0 < validation < count:
+        raise SettingError(f"split: got {validation}; from 1 to {count - 1} is needed")
+    order = np.random.default_rng(seed).permutation(count)
+    held, rest = np.sort(order[:validation]), np.sort(order[validation:])
+    return Dataset(
+        data.train_images[rest],
+        data.train_labels[rest],
+        data.train_images[held],
+        data.train_labels[held],
+    )

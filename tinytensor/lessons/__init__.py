@@ -1,28 +1,24 @@
 """The course: networks that learn to read digits, each one screen of code.
 
-The story is Martin Görner's, "TensorFlow and deep learning without a PhD". A lesson is a module
-with one constant, LESSON; to add one, write the file and name it in _FILES.
+The story is Martin Görner's, "TensorFlow and deep learning without a PhD". A lesson is a module:
+its docstring is the chapter, which `tinytensor lesson` shows, and its one constant, LESSON, says
+how the network is made and trained. To add one, write the file and name it in _FILES.
 """
+
+from __future__ import annotations
 
 import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
 from tinytensor.errors import UnknownName
-from tinytensor.optim import SGD
+from tinytensor.nn import Module
+from tinytensor.optim import Optimizer
 from tinytensor.tensor import Tensor
 
-
-class Model(Protocol):
-    """A network: from images (N, 28, 28, 1) to logits (N, 10)."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """The logits: for each image ten scores, whose softmax are the probabilities."""
-
-    def parameters(self) -> Sequence[Tensor]:
-        """What training changes."""
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -32,14 +28,36 @@ class Lesson:
     number: str
     name: str
     title: str
-    model: Callable[[], Model]
-    optimizer: Callable[[Sequence[Tensor]], SGD]
-    steps: int
-    batch: int
-    expected_accuracy: float  # of the best evaluation, on the test images
+    model: Callable[[], Module]  # from images (N, 28, 28, 1) to logits (N, 10)
+    optimizer: Callable[[Sequence[Tensor]], Optimizer]
+    expected_accuracy: float  # on the test images
+    expected_of: Literal["final", "best"] = "final"  # the mean of the last, or each run's best
+    steps: int = 10_000
+    batch: int = BATCH
+    evaluate_every: int = 100
+
+    @property
+    def chapter(self) -> str:
+        """The story of this lesson: drawing, formulas, what to look for, what to try."""
+        return importlib.import_module(self.model.__module__).__doc__ or ""
 
 
-_FILES = ("mnist_1_0_softmax",)
+def scaled(rate: float) -> float:
+    """The course's rate for a loss that is the sum over a batch, as one for the mean."""
+    return rate * BATCH
+
+
+_FILES = (
+    "mnist_1_0_softmax",
+    "mnist_2_0_five_layers_sigmoid",
+    "mnist_2_1_five_layers_relu_lrdecay",
+    "mnist_2_2_five_layers_relu_lrdecay_dropout",
+    "mnist_3_0_convolutional",
+    "mnist_3_1_convolutional_bigger_dropout",
+    "mnist_4_0_batchnorm_five_layers_sigmoid",
+    "mnist_4_1_batchnorm_five_layers_relu",
+    "mnist_4_2_batchnorm_convolutional",
+)
 
 
 def lessons() -> list[Lesson]:

@@ -1,4 +1,4 @@
-"""Lesson 1.0: ten neurons, one for each digit. About 92 %.
+"""Ten neurons, one for each digit.
 
     images   (100, 28, 28, 1)
        |     reshape: an image is a row of 784 numbers
@@ -9,29 +9,36 @@
        |     softmax: e^logit divided by the sum of its row, ten probabilities that add up to 1
     probs    (100, 10)
 
-One formula: probs = softmax(x @ weight + bias). The softmax itself stands in cross_entropy, which
-measures how far the probabilities are from the right answers.
+Formula: probs = softmax(x @ weight + bias)
+
+The distance to the right answers is the cross-entropy: minus the logarithm of the probability that
+the right digit got, on average. Its gradient says for each weight which way it makes the error
+smaller, and training goes a small step that way, 2,000 times. The softmax itself stands in
+cross_entropy, which works on the logits.
+
+Look for: the loss falls fast for some hundred steps and then hardly; about 8 of 100 test digits
+stay wrong, for ten weighted sums can tell no more.
+
+Try: tinytensor train softmax --steps 10000
+Try: tinytensor try squared-error
+Try: tinytensor train softmax --backend numpy
 """
 
 import tinytensor as tt
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import Lesson, scaled
+from tinytensor.nn import Module
 
 
-class Softmax:
+class Softmax(Module):
     """784 -> 10. Everything starts at zero: at first all digits are equally likely."""
 
     def __init__(self) -> None:
         self.weight = tt.zeros(784, 10, requires_grad=True)
         self.bias = tt.zeros(10, requires_grad=True)
 
-    def __call__(self, images: tt.Tensor) -> tt.Tensor:
+    def forward(self, images: tt.Tensor) -> tt.Tensor:
         """From images (N, 28, 28, 1) to logits (N, 10)."""
-        x = images.reshape(-1, 784)
-        return x @ self.weight + self.bias
-
-    def parameters(self) -> list[tt.Tensor]:
-        """The weighted sums' weights, and the biases."""
-        return [self.weight, self.bias]
+        return images.reshape(-1, 784) @ self.weight + self.bias
 
 
 LESSON = Lesson(
@@ -39,9 +46,9 @@ LESSON = Lesson(
     name="softmax",
     title="ten neurons and a softmax",
     model=Softmax,
-    # The course adds up the loss over a batch of 100, with rate 0.005; here the loss is their mean.
-    optimizer=lambda parameters: tt.optim.SGD(parameters, lr=0.5),
+    optimizer=lambda parameters: tt.optim.SGD(parameters, lr=scaled(0.005)),
     steps=2000,
-    batch=100,
+    evaluate_every=50,
     expected_accuracy=0.92,
+    expected_of="best",
 )
