@@ -102,7 +102,7 @@ void tt_argmin(const real *x, int64_t *out, int64_t R, int64_t C) { find(before,
 void tt_cumsum(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++, x += C, out += C) {
-        double total = 0;
+        double total = -0.0; /* -0 + x is x, also where x is -0 */
         for (int64_t c = 0; c < C; c++)
             out[c] = total += x[c];
     }

@@ -1,7 +1,7 @@
 /* softmax.c: from scores to probabilities, and the loss on top of them.
 
    A row's largest score is subtracted before exp: the result is the same, and nothing overflows.
-   A NaN or +inf in a row makes the whole row NaN, as the formula says. */
+   A NaN or +inf in a row makes the whole row NaN, as the formula says. Sums are kept in double. */
 #include "kernels.h"
 #include "exp.h"
 #include "machine.h"
@@ -16,10 +16,11 @@ static inline real largest(const real *x, int64_t C)
 }
 
 /* sum over c of e^(x_c - m): exp for a few at a time, where it is vectorised, then the sum */
-static inline real sum_exp(const real *x, real m, int64_t C)
+static inline double sum_exp(const real *x, real m, int64_t C)
 {
     enum { SOME = 64 };
-    real e[SOME], total = 0;
+    real e[SOME];
+    double total = 0;
     for (int64_t first = 0; first < C; first += SOME) {
         const int64_t some = C - first < SOME ? C - first : SOME;
         for (int64_t c = 0; c < some; c++)
@@ -34,13 +35,14 @@ static inline real sum_exp(const real *x, real m, int64_t C)
 static void softmax_row(const real *x, real *out, int64_t C)
 {
     const real m = largest(x, C);
-    real total = 0;
+    double total = 0;
     for (int64_t c = 0; c < C; c++)
         out[c] = EXP(x[c] - m);
     for (int64_t c = 0; c < C; c++)
         total += out[c];
+    const real sum = total;
     for (int64_t c = 0; c < C; c++)
-        out[c] /= total;
+        out[c] /= sum;
 }
 
 void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
@@ -53,11 +55,11 @@ void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
 void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++, grad += C, probs += C, out += C) {
-        real dot = 0;
+        double dot = 0;
         for (int64_t c = 0; c < C; c++)
             dot += grad[c] * probs[c];
         for (int64_t c = 0; c < C; c++)
-            out[c] = probs[c] * (grad[c] - dot);
+            out[c] = probs[c] * (grad[c] - (real)dot);
     }
 }
 
@@ -75,11 +77,11 @@ void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C)
 void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++, grad += C, log_probs += C, out += C) {
-        real total = 0;
+        double total = 0;
         for (int64_t c = 0; c < C; c++)
             total += grad[c];
         for (int64_t c = 0; c < C; c++)
-            out[c] = grad[c] - EXP(log_probs[c]) * total;
+            out[c] = grad[c] - EXP(log_probs[c]) * (real)total;
     }
 }
 

@@ -555,7 +555,13 @@ ELEMENTWISE = [
         "masked_fill",
         lambda x: x.masked_fill(_MASK, -7),
         lambda x: np.where(_MASK, -7, x),
-        [((3, 4),), ((2, 3, 4),), ((4,),), ((),), ((0, 3, 4),)],
+        [((3, 4),), ((2, 3, 4),), ((0, 3, 4),)],
+    ),
+    Op(
+        "masked_fill by a number's own mask",
+        lambda x: x.masked_fill(x.detach() > 0, 5),
+        lambda x: np.where(x > 0, 5, x),
+        ONE,
     ),
 ]
 

@@ -343,3 +343,43 @@ def test_ten_thousand_steps_without_the_collector_keep_their_memory(backend):
     finally:
         gc.enable()
     assert grown <= 8 * 1024
+
+
+def test_an_array_may_change_after_it_was_used(backend):
+    w, buffer = tt.ones(2, requires_grad=True), np.array([3.0, 4.0], np.float32)
+    loss = (w * buffer).sum()
+    buffer[:] = 100
+    loss.backward()
+    assert w.grad.tolist() == [3, 4]
+
+
+def test_a_hook_registered_twice_is_taken_away_once():
+    x = tt.ones(1, requires_grad=True)
+    hook = lambda grad: grad * 2  # noqa: E731
+    first, _ = x.register_hook(hook), x.register_hook(hook)
+    first()
+    first()
+    x.sum().backward()
+    assert x.grad.item() == 2
+    x.register_hook(lambda grad: grad.astype("float64"))
+    with pytest.raises(tt.DTypeError, match="the hook gave float64"):
+        x.sum().backward()
+
+
+def test_a_long_tape_is_not_printed_whole(capsys):
+    x = y = tt.ones(1, requires_grad=True)
+    for _ in range(1000):
+        y = y + 1
+    tt.graph(y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 201
+    assert lines[-1].startswith("... and more: graph(x, most=2000)")
+    del x
+
+
+def test_no_grad_decorates_functions_too():
+    @tt.no_grad()
+    def double(x):
+        return x * 2
+
+    assert not double(tt.ones(1, requires_grad=True)).requires_grad

@@ -119,7 +119,7 @@ WRONG = {
     "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
     "json to no name": (
         ["train", "softmax", "--json", ""],
-        "--json: got an empty name; a file, or -",
+        "--json: got an empty name; a file is needed",
     ),
     "json to a long name": (
         ["train", "softmax", "--json", "n" * 300],

@@ -29,6 +29,8 @@ def test_like_another():
         assert make(x).dtype == x.dtype
     assert tt.full_like(x, 3).tolist() == [[3] * 3] * 2
     assert tt.ones_like(x, dtype="int64").dtype == np.int64
+    assert tt.zeros_like([1.0, 2.0], requires_grad=True).requires_grad
+    assert tt.zeros(2, dtype=None).dtype == np.float32
 
 
 def test_by_chance_follow_the_seed():
@@ -69,9 +71,17 @@ def test_distributions():
         (lambda: tt.zeros(2, dtype="int64", requires_grad=True), tt.DTypeError, "gradients need"),
         (lambda: tt.rand(2, dtype="int64"), tt.DTypeError, "rand: got int64; float32 or float64"),
         (lambda: tt.randint(3, 3, 1), tt.SettingError, "low must be below high"),
-        (lambda: tt.arange(1, 2, 0), tt.SettingError, "arange: got step=0"),
+        (lambda: tt.arange(1, 2, 0), tt.SettingError, "arange: got 1, 2, 0; finite"),
         (lambda: tt.truncated_normal(2, std=-1), tt.SettingError, "got std=-1"),
         (lambda: tt.bernoulli(tt.ones(2) * 2), tt.SettingError, "from 0 to 1"),
+        (lambda: tt.arange(float("nan")), tt.SettingError, "finite numbers"),
+        (lambda: tt.full((2,), [1, 2]), tt.ShapeError, "a single number is needed"),
+        (lambda: tt.full(2, 300, "uint8"), tt.DTypeError, "uint8 holds those from 0 to 255"),
+        (lambda: tt.Tensor([300, -1], "uint8"), tt.DTypeError, "numbers from -1 to 300"),
+        (lambda: tt.Tensor([float("nan")], "int64"), tt.DTypeError, "int64 holds those"),
+        (lambda: tt.zeros(2**62), tt.ShapeError, "full: got the sizes"),
+        (lambda: tt.randint(0, 2**40, 3, "int32"), tt.SettingError, "for int32"),
+        (lambda: tt.bernoulli([2.0]), tt.SettingError, "from 0 to 1"),
         (lambda: tt.manual_seed(-1), tt.SettingError, "got -1"),
         (lambda: tt.manual_seed("a"), tt.SettingError, "got 'a'"),
     ],

@@ -191,3 +191,54 @@ def test_methods_are_the_ops():
     assert (20 % x).tolist() == [[0, 2]]
     assert (2**x).tolist() == [[16, 512]]
     assert x.astype("int64").dtype == np.int64
+
+
+def test_data_can_be_set_but_not_exchanged():
+    w = tt.ones(2, 2, requires_grad=True)
+    loss = (w * w).sum()
+    memory = w.data
+    w.data = np.array([[5, 6], [7, 8]])
+    assert w.numpy() is memory
+    assert w.tolist() == [[5, 6], [7, 8]]
+    with pytest.raises(tt.GradientError, match="changed in place"):
+        loss.backward()
+    with pytest.raises(tt.ShapeError, match=r"data: got shape \(3,\)"):
+        w.data = np.ones(3)
+
+
+def test_assignment_of_its_own_memory(backend):
+    x = tt.arange(6, dtype="float32")
+    x[[1, 2, 3, 4, 5, 0]] = x
+    assert x.tolist() == [5, 0, 1, 2, 3, 4]
+    x[::-1] = x
+    assert x.tolist() == [4, 3, 2, 1, 0, 5]
+
+
+def test_assignment_loses_no_gradient():
+    w, buffer = tt.ones(2, requires_grad=True), tt.zeros(3)
+    with pytest.raises(tt.GradientError, match="can't flow through a change in place"):
+        buffer[:2] = w * 2
+    buffer[:2] = (w * 2).detach()
+    assert buffer.tolist() == [2, 2, 0]
+
+
+def test_assignment_to_what_can_not_be_written(backend):
+    fixed = tt.from_numpy(np.frombuffer(bytes(8), np.float32))
+    with pytest.raises(tt.NotSupported, match="read-only memory"):
+        fixed[0] = 1
+    x = tt.zeros(2, 3)
+    x[0] = tt.ones(1, 3)
+    assert x[0].tolist() == [1, 1, 1]
+
+
+def test_none_and_formats():
+    x = tt.Tensor(2.345)
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
+    assert x in [None, x]
+    assert f"{x:.1f}" == "2.3"
+    assert f"{x}" == "Tensor(2.345, dtype=float32)"
+    assert (+x).item() == x.item()
+    assert round(x).item() == 2
+    with pytest.raises(tt.ShapeError, match="float: got a tensor of shape"):
+        float(tt.ones(2))

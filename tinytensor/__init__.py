@@ -10,6 +10,8 @@ Tensor([[1.],
         [2.]], dtype=float32)
 """
 
+import tinytensor.tensor  # isort: skip # noqa: F401 - first: Tensor and its ops need each other
+
 from tinytensor import datasets, lessons, nn, optim
 from tinytensor.autograd import (
     detect_anomaly,

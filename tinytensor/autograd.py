@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import _GeneratorContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import tensor
-from tinytensor.errors import AnomalyError, DTypeError, GradientError, ShapeError
+from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.kernels import Array
 
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ def _recording_set(on: bool) -> Iterator[None]:
         _recording.reset(token)
 
 
-def no_grad() -> AbstractContextManager[None]:
+def no_grad() -> _GeneratorContextManager[None]:
     """Inside `with no_grad():` nothing is remembered for backward: for evaluating a model."""
     return _recording_set(False)
 
 
-def enable_grad() -> AbstractContextManager[None]:
+def enable_grad() -> _GeneratorContextManager[None]:
     """Inside `with enable_grad():` ops are remembered again, also within no_grad()."""
     return _recording_set(True)
 
@@ -93,7 +94,7 @@ class Node:
         self.backward: Backward | None = backward
         self.saved = saved  # the versions of memories that backward will read, and their count now
         self.out = out
-        self.hooks: list[Hook] | None = None
+        self.hooks: dict[object, Hook] | None = None
         self.line: str | None = None  # of the user's code; found under detect_anomaly() only
 
     def free(self) -> None:
@@ -161,7 +162,7 @@ def backward(
 
 def _memory(x: Tensor) -> int:
     """What tells whether two tensors lie in the same array."""
-    return id(x.data if x.data.base is None else x.data.base)
+    return id(x.array if x.array.base is None else x.array.base)
 
 
 def grad(
@@ -185,6 +186,9 @@ def grad(
     """
     outputs = (outputs,) if isinstance(outputs, tensor.Tensor) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, tensor.Tensor) else tuple(inputs)
+    for x in (*outputs, *inputs):
+        if not isinstance(x, tensor.Tensor):
+            raise NotSupported(f"grad: got a {type(x).__name__}; tensors are needed")
     if grad_outputs is None or isinstance(grad_outputs, tensor.Tensor):
         grad_outputs = (grad_outputs,) * (1 if grad_outputs is not None else len(outputs))
     if len(grad_outputs) != len(outputs):
@@ -224,7 +228,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
                 f"{op}: got a tensor of shape {output.shape}; a single number has a gradient: "
                 "call .sum() or .mean() first, or give a gradient of that shape"
             )
-        one = np.empty_like(output.data)
+        one = np.empty_like(output.array)
         one.fill(1)
         return tensor.wrap(one)
     if given.shape != output.shape:
@@ -311,17 +315,18 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
     return node.backward(*arguments)
 
 
-def _run_hooks(hooks: list[Hook], x_grad: Tensor) -> Tensor:
-    for hook in list(hooks):
+def _run_hooks(hooks: dict[object, Hook], x_grad: Tensor) -> Tensor:
+    for hook in list(hooks.values()):
         changed = hook(x_grad)
         if changed is None:
             continue
-        if not isinstance(changed, tensor.Tensor) or changed.shape != x_grad.shape:
-            got = changed.shape if isinstance(changed, tensor.Tensor) else type(changed).__name__
-            raise ShapeError(
-                f"register_hook: the hook gave {got}; None or a gradient of shape {x_grad.shape} "
-                "is needed"
-            )
+        wanted = f"None or a gradient of shape {x_grad.shape} and {x_grad.dtype} is needed"
+        if not isinstance(changed, tensor.Tensor):
+            raise NotSupported(f"register_hook: the hook gave {type(changed).__name__}; {wanted}")
+        if changed.shape != x_grad.shape:
+            raise ShapeError(f"register_hook: the hook gave {changed.shape}; {wanted}")
+        if changed.dtype != x_grad.dtype:
+            raise DTypeError(f"register_hook: the hook gave {changed.dtype}; {wanted}")
         x_grad = changed
     return x_grad
 
@@ -333,12 +338,12 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
             "register_hook: this tensor has requires_grad=False; no gradient will come by"
         )
     holder: Tensor | Node = x if x.node is None else x.node
-    hooks = holder.hooks = [] if holder.hooks is None else holder.hooks
-    hooks.append(hook)
+    hooks = holder.hooks = {} if holder.hooks is None else holder.hooks
+    own = object()  # a hook may be registered twice, and taken away once
+    hooks[own] = hook
 
     def remove() -> None:
-        if hook in hooks:
-            hooks.remove(hook)
+        hooks.pop(own, None)
 
     return remove
 
@@ -362,7 +367,7 @@ def detect_anomaly() -> Iterator[None]:
 
 
 def _finite(x: Tensor) -> bool:
-    return x.dtype.kind != "f" or bool(np.isfinite(x.data).all())
+    return x.dtype.kind != "f" or bool(np.isfinite(x.array).all())
 
 
 def _check_forward(name: str, result: Tensor, operands: tuple[Tensor, ...]) -> None:
@@ -392,7 +397,7 @@ def _watched_step_back(
 
 
 def _what_is_wrong(x: Tensor) -> str:
-    nans, infinities = int(np.isnan(x.data).sum()), int(np.isinf(x.data).sum())
+    nans, infinities = int(np.isnan(x.array).sum()), int(np.isinf(x.array).sum())
     return (
         f"a result of shape {x.shape} has {nans} NaN and {infinities} infinite of {x.size} "
         "numbers, though its operands are finite"
@@ -401,7 +406,7 @@ def _what_is_wrong(x: Tensor) -> str:
 
 def _users_line() -> str:
     """The innermost line that isn't tinytensor's own."""
-    package = str(Path(__file__).parent)
+    package = f"{Path(__file__).parent}{os.sep}"
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back
@@ -411,16 +416,22 @@ def _users_line() -> str:
 # Looking at the tape ----------------------------------------------------------------------------
 
 
-def graph(output: Tensor) -> None:
+def graph(output: Tensor, most: int = 200) -> None:
     """Print the tape of a tensor as a tree: each op with its number and the shape of its result.
 
     Below an op stand its operands; one that several ops share is drawn once, and named afterwards.
+    most: how many lines to print.
     """
+    if not isinstance(output, tensor.Tensor):
+        raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []
     # Of what is still to be drawn: the tensor, and what stands before it on its line and below.
     waiting: list[tuple[Tensor, str, str]] = [(output, "", "")]
     while waiting:
+        if len(lines) == most:
+            lines.append(f"... and more: graph(x, most={10 * most}) prints more lines")
+            break
         x, before, below = waiting.pop()
         node = x.node
         if node is None:

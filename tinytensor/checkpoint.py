@@ -20,7 +20,7 @@ def save(
         if not isinstance(x, Tensor):
             raise NotSupported(f"save: {name!r} is a {type(x).__name__}; tensors are needed")
     try:
-        save_file({name: x.data for name, x in tensors.items()}, file, dict(about or {}))
+        save_file({name: x.array for name, x in tensors.items()}, file, dict(about or {}))
     except (OSError, SafetensorError) as error:
         raise DataError(f"save: {file} can't be written: {error}") from None
 

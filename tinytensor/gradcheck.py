@@ -58,8 +58,8 @@ def gradcheck(
         grad = leaves[i].grad
         for _ in range(directions):
             direction = np.asarray(rng.standard_normal(inputs[i].shape))
-            ahead = value(i, np.asarray(inputs[i].data + step * direction))
-            behind = value(i, np.asarray(inputs[i].data - step * direction))
+            ahead = value(i, np.asarray(inputs[i].array + step * direction))
+            behind = value(i, np.asarray(inputs[i].array - step * direction))
             measured = (ahead - behind) / (2 * step)
             claimed = 0.0 if grad is None else float(np.sum(grad.numpy() * direction))
             if not abs(measured - claimed) <= tolerance * max(1.0, abs(measured)):

@@ -209,16 +209,18 @@ def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     def kernel(*arguments: Any) -> None:
         try:
             (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
-        except (OnNumPy, TypeError, ValueError) as reason:
-            _on_numpy(name, arguments, reason)
+        except OnNumPy:
+            _on_numpy(name, arguments)
+        except (TypeError, ValueError):
+            if arguments[0].dtype.kind == "f":
+                raise
+            _on_numpy(name, arguments)
 
     return kernel  # type: ignore[return-value]
 
 
-def _on_numpy(name: str, arguments: tuple[Any, ...], reason: Exception) -> None:
+def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:
     """Compute with NumPy on integers and booleans, or say that this kernel has no meaning there."""
-    if arguments[0].dtype.kind == "f" and not isinstance(reason, OnNumPy):
-        raise reason
     try:
         load_backend("numpy").kernels[name](*arguments)
     except (TypeError, ValueError) as error:  # such as bool - bool, or 2 ** -1 in integers

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tinytensor import random
 from tinytensor.errors import DTypeError, SettingError, ShapeError
 from tinytensor.kernels import Array
+from tinytensor.ops.operands import Operand, as_float, as_tensor
 from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 
 Sizes = int | tuple[int, ...]
@@ -28,38 +31,55 @@ def full(
     shape: Sizes, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor full of one value, by default of that value's kind of number."""
-    kind = Tensor(value).dtype if dtype is None else checked_dtype("full", dtype)
-    return wrap(np.full(_sizes("full", (shape,)), value, kind)).requires_grad_(requires_grad)
+    number = Tensor(value, dtype)
+    if number.ndim:
+        raise ShapeError(f"full: got a value of shape {number.shape}; a single number is needed")
+    sizes = _sizes("full", (shape,))
+    try:
+        array = np.full(sizes, number.array)
+    except ValueError as error:
+        raise ShapeError(f"full: got the sizes {sizes}: {error}") from None
+    return wrap(array).requires_grad_(requires_grad)
 
 
 def zeros(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of zeros."""
-    return full(_sizes("zeros", shape), 0, dtype, requires_grad)
+    return full(_sizes("zeros", shape), 0, dtype or "float32", requires_grad)
 
 
 def ones(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of ones."""
-    return full(_sizes("ones", shape), 1, dtype, requires_grad)
+    return full(_sizes("ones", shape), 1, dtype or "float32", requires_grad)
 
 
 def arange(
-    start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below stop; from 0 to below start if it is alone."""
-    if step == 0:
-        raise SettingError("arange: got step=0; a number above or below 0 is needed")
     begin, end = (0, start) if stop is None else (start, stop)
+    if step == 0 or not all(map(math.isfinite, (begin, end, step))):
+        raise SettingError(
+            f"arange: got {begin}, {end}, {step}; finite numbers, and a step above or below 0, "
+            "are needed"
+        )
     numbers = np.arange(begin, end, step)
-    return Tensor(
-        numbers,
-        numbers.dtype if numbers.dtype.kind == "i" and dtype is None else dtype or "float32",
-    )
+    whole = numbers.dtype.kind == "i"
+    return Tensor(numbers, dtype or (np.int64 if whole else np.float32), requires_grad)
 
 
-def eye(n: int, columns: int | None = None, dtype: DTypeLike = "float32") -> Tensor:
+def eye(
+    n: int,
+    columns: int | None = None,
+    dtype: DTypeLike = "float32",
+    requires_grad: bool = False,
+) -> Tensor:
     """The identity matrix (n, n), or (n, columns): 1 on the diagonal, else 0."""
     sizes = _sizes("eye", (n, n if columns is None else columns))
-    return wrap(np.eye(*sizes, dtype=checked_dtype("eye", dtype)))
+    return wrap(np.eye(*sizes, dtype=checked_dtype("eye", dtype))).requires_grad_(requires_grad)
 
 
 # By chance --------------------------------------------------------------------------------------
@@ -88,8 +108,12 @@ def randint(low: int, high: int, shape: Sizes, dtype: DTypeLike = "int64") -> Te
     """Whole random numbers from low to below high, each equally likely."""
     if low >= high:
         raise SettingError(f"randint: got low={low} and high={high}; low must be below high")
-    drawn = random.generator().integers(low, high, _sizes("randint", (shape,)))
-    return Tensor(np.asarray(drawn), dtype)
+    kind = checked_dtype("randint", dtype)
+    try:
+        drawn = random.generator().integers(low, high, _sizes("randint", (shape,)), kind)
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"randint: got low={low}, high={high} for {kind}: {error}") from None
+    return wrap(np.asarray(drawn))
 
 
 def truncated_normal(
@@ -108,38 +132,44 @@ def truncated_normal(
     return wrap((drawn * std).astype(kind, order="C")).requires_grad_(requires_grad)
 
 
-def bernoulli(probs: Tensor) -> Tensor:
+def bernoulli(probs: Operand) -> Tensor:
     """1 with the probability that stands in its place, else 0, in the same kind of float."""
-    if not ((probs.data >= 0) & (probs.data <= 1)).all():
+    probs = as_float("bernoulli", probs)
+    if not ((probs.array >= 0) & (probs.array <= 1)).all():
         raise SettingError("bernoulli: probabilities from 0 to 1 are needed")
     kind = _float("bernoulli", probs.dtype)
-    drawn = random.generator().random(probs.shape, kind) < probs.data
+    drawn = random.generator().random(probs.shape, kind) < probs.array
     return wrap(np.asarray(drawn, kind))
 
 
-# Like another -----------------------------------------------------------------------------------
+# Like another: in x's shape, and in its kind of number if none is given
 
 
-def zeros_like(x: Tensor, dtype: DTypeLike | None = None) -> Tensor:
-    """Zeros in x's shape, and kind of number if none is given."""
-    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype)
+def full_like(
+    x: Operand, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """One value in x's shape."""
+    x = as_tensor("full_like", x)
+    return full(x.shape, value, dtype or x.dtype, requires_grad)
 
 
-def ones_like(x: Tensor, dtype: DTypeLike | None = None) -> Tensor:
-    """Ones in x's shape, and kind of number if none is given."""
-    return ones(x.shape, dtype=x.dtype if dtype is None else dtype)
+def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in x's shape."""
+    return full_like(x, 0, dtype, requires_grad)
 
 
-def full_like(x: Tensor, value: float, dtype: DTypeLike | None = None) -> Tensor:
-    """One value in x's shape, and kind of number if none is given."""
-    return full(x.shape, value, x.dtype if dtype is None else dtype)
+def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones in x's shape."""
+    return full_like(x, 1, dtype, requires_grad)
 
 
-def rand_like(x: Tensor) -> Tensor:
-    """Uniform random numbers in [0, 1) in x's shape and kind of float."""
-    return rand(x.shape, dtype=x.dtype)
+def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Uniform random numbers in [0, 1) in x's shape."""
+    x = as_tensor("rand_like", x)
+    return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
 
 
-def randn_like(x: Tensor) -> Tensor:
-    """Normal random numbers in x's shape and kind of float."""
-    return randn(x.shape, dtype=x.dtype)
+def randn_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Normal random numbers in x's shape."""
+    x = as_tensor("randn_like", x)
+    return randn(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)

@@ -128,7 +128,7 @@ class Module:
         if problems:
             raise DataError(f"load_state_dict: {'; '.join(problems)}")
         for name, x in own.items():
-            kernels.cast(state[name].data, x.data)
+            kernels.cast(state[name].array, x.array)
             x.changed()
 
     def describe(self) -> str:
@@ -250,7 +250,7 @@ class BatchNorm(Module):
         step = self.steps.item()
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
         for average, moment in zip((self.mean, self.var), moments, strict=True):
-            kernels.moving_average(moment.data, np.array([decay]), average.data)
+            kernels.moving_average(moment.array, np.array([decay]), average.array)
             average.changed()
         self.steps[0] = step + 1
         return out

@@ -25,7 +25,7 @@ def html(x: Tensor) -> str:
 
     Dark is the smallest number of each image, light the largest; at most 20 are shown.
     """
-    pictures = "".join(map(_img, _images(x.data)))
+    pictures = "".join(map(_img, _images(x.array)))
     return f"<div>{pictures}<pre>{markup.escape(repr(x))}</pre></div>"
 
 

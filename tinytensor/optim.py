@@ -73,7 +73,7 @@ class Optimizer:
         for i, param in enumerate(self.params):
             if param.grad is not None:
                 self._check_fits(param, param.grad)
-                self._update(i, param.grad.data, param.data)
+                self._update(i, param.grad.array, param.array)
                 param.changed()
         self._set_rate()
 
@@ -88,7 +88,7 @@ class Optimizer:
 
     def _remember(self, name: str) -> list[Array]:
         """What is kept from step to step: an array like each parameter, zero at first."""
-        self._memory[name] = [np.zeros_like(param.data) for param in self.params]
+        self._memory[name] = [np.zeros_like(param.array) for param in self.params]
         return self._memory[name]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -109,18 +109,18 @@ class Optimizer:
                 "missing, unknown or of another shape"
             )
         for name, x in own.items():
-            kernels.cast(state[name].data, x.data)
+            kernels.cast(state[name].array, x.array)
         self._set_rate()
 
     def _check_fits(self, param: Tensor, grad: Tensor) -> None:
         """A gradient that somebody else has put there may not be of the parameter's kind."""
-        if grad.data.shape != param.data.shape:
+        if grad.array.shape != param.array.shape:
             raise ShapeError(
                 f"{self._name}: got grad of shape {grad.shape}; {param.shape} is needed"
             )
-        if grad.data.dtype != param.data.dtype:
+        if grad.array.dtype != param.array.dtype:
             raise DTypeError(f"{self._name}: got grad of {grad.dtype}; {param.dtype} is needed")
-        if not param.data.flags.writeable:
+        if not param.array.flags.writeable:
             raise NotSupported(
                 f"{self._name}: a parameter lies in read-only memory; Tensor(x) makes a copy"
             )
@@ -284,4 +284,4 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
     """Cut every number of the gradients off at -most and most."""
     for param in params:
         if param.grad is not None:
-            param.grad = wrap(param.grad.data).clip(-most, most)
+            param.grad = wrap(param.grad.array).clip(-most, most)

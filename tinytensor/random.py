@@ -16,7 +16,7 @@ _state = np.array([_generator.integers(2**63), 0], np.uint64)
 def manual_seed(seed: int) -> None:
     """Start the random numbers anew: the same seed gives the same numbers, on every backend."""
     global _generator
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, int | np.integer) or seed < 0:
         raise SettingError(f"manual_seed: got {seed!r}; a whole number from 0 up is needed")
     _generator = np.random.default_rng(seed)
     _state[:] = _generator.integers(2**63), 0

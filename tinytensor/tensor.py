@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, kernels, notebook, ops
+from tinytensor import autograd, kernels, notebook, numpys, ops
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -39,21 +39,19 @@ class Tensor:
 
     __slots__ = (
         "__weakref__",
-        "data",
+        "array",
         "grad",
         "hooks",
         "node",
         "requires_grad",
         "version",
     )
-    __array_ufunc__ = None  # so that `ndarray + tensor` asks the Tensor, and gives one
-
-    data: Array
+    array: Array  # its numbers; ops read it, and only changes in place may write it
     requires_grad: bool
     grad: Tensor | None
     node: autograd.Node | None  # how it was computed; None for a leaf
     version: autograd.Version  # of its memory: how often it was changed in place
-    hooks: list[autograd.Hook] | None  # of a leaf; others have theirs on the node
+    hooks: dict[object, autograd.Hook] | None  # of a leaf; others have theirs on the node
 
     def __init__(
         self,
@@ -61,7 +59,7 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        self.data = to_array(data, dtype, copy=True)
+        self.array = to_array(data, dtype, copy=True)
         self.grad = self.node = self.hooks = None
         self.version = [0]
         self.requires_grad = False
@@ -73,33 +71,36 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """The size of each axis."""
-        return self.data.shape
+        return self.array.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.data.ndim
+        return self.array.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.data.size
+        return self.array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The kind of number, as NumPy names it."""
-        return self.data.dtype
+        return self.array.dtype
 
     def __len__(self) -> int:
-        if not self.data.ndim:
+        if not self.array.ndim:
             raise ShapeError("len: got a tensor without axes; at least one is needed")
-        return len(self.data)
+        return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if spec else str(self), spec)
+
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        text = np.array2string(self.array, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}, dtype={self.dtype}{grad})"
 
@@ -108,47 +109,73 @@ class Tensor:
 
     # To NumPy, to Python, and to other libraries
 
+    @property
+    def data(self) -> Array:
+        """The array itself; what is assigned is copied into it, outside of the tape."""
+        return self.array
+
+    @data.setter
+    def data(self, value: ops.Operand) -> None:
+        given = ops.cast(value, self.dtype)
+        if given.shape != self.shape:
+            raise ShapeError(f"data: got shape {given.shape}; {self.shape} is needed")
+        with autograd.no_grad():
+            self[...] = given
+
     def numpy(self) -> Array:
         """The array itself, not a copy: writing to it changes the tensor."""
-        return self.data
+        return self.array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        return np.array(self.data, dtype, copy=copy)
+        return np.array(self.array, dtype, copy=copy)
+
+    # NumPy's functions of a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
+        return numpys.call_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        return numpys.call_function(function, arguments, options)
 
     def __dlpack__(self, **wishes: Any) -> Any:
-        return self.data.__dlpack__(**wishes)
+        return self.array.__dlpack__(**wishes)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()
+        return self.array.__dlpack_device__()
 
     def item(self) -> Any:
         """The one element, as a Python number.  Raises ShapeError if there isn't just one."""
-        if self.data.size != 1:
-            raise ShapeError(f"item: got a tensor of shape {self.shape}; one element is needed")
-        return self.data.item()
+        return self._only_element("item")
+
+    def _only_element(self, op: str) -> Any:
+        if self.array.size != 1:
+            raise ShapeError(f"{op}: got a tensor of shape {self.shape}; one element is needed")
+        return self.array.item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self.data.tolist()
+        return self.array.tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only_element("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only_element("int"))
 
     def __index__(self) -> int:
-        if self.data.dtype.kind not in "iu":
+        if self.array.dtype.kind not in "iu":
             raise DTypeError(f"index: got a tensor of {self.dtype}; an integer is needed")
-        return int(self.item())
+        return int(self._only_element("index"))
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        if self.array.size != 1:
             raise ShapeError(
                 f"bool: got a tensor of shape {self.shape}; one element is true or false: "
                 "use .any() or .all()"
             )
-        return bool(self.data.item())
+        return bool(self.array.item())
 
     __hash__ = object.__hash__  # by identity, though == compares the elements
 
@@ -156,7 +183,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory as a leaf without history."""
-        view = wrap(self.data)
+        view = wrap(self.array)
         view.version = self.version
         return view
 
@@ -239,14 +266,26 @@ class Tensor:
         self.version[0] += 1
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
-        if self.requires_grad and (self.node is not None or autograd.is_grad_enabled()):
+        given = ops.cast(value, self.dtype)
+        if autograd.is_grad_enabled() and (self.requires_grad or given.requires_grad):
             raise GradientError(
                 "x[...] = value: gradients can't flow through a change in place; make a new "
                 "tensor with where() or scatter_add(), or change a leaf under no_grad()"
             )
+        if not self.array.flags.writeable:
+            raise NotSupported("x[...] = value: x lies in read-only memory; Tensor(x) is a copy")
         at = ops.index.places(self.shape, key)
-        given = ops.broadcast_to(ops.cast(value, self.dtype), at.shape)
-        kernels.put(given.data.reshape(at.rows), at.numbers, self.data.reshape(at.table))
+        while given.ndim > len(at.shape) and given.shape[0] == 1:  # as NumPy allows it
+            given = given.reshape(given.shape[1:])
+        if not ops.broadcasts_to(given.shape, at.shape):
+            raise ShapeError(
+                f"x[...] = value: got a value of shape {given.shape}; it doesn't broadcast to "
+                f"{at.shape}"
+            )
+        given = ops.broadcast_to(given, at.shape)
+        if np.may_share_memory(given.array, self.array):
+            given = given.clone()
+        kernels.put(given.array.reshape(at.rows), at.numbers, self.array.reshape(at.table))
         self.changed()
 
     # Operators: an op each
@@ -261,17 +300,36 @@ class Tensor:
     __matmul__ = ops.matmul
     __neg__ = ops.neg
     __abs__ = ops.abs
-    __invert__ = ops.logical_not
-    __and__ = ops.logical_and
-    __or__ = ops.logical_or
-    __xor__ = ops.logical_xor
+    __round__ = ops.round
     __lt__ = ops.less
     __le__ = ops.less_equal
     __gt__ = ops.greater
     __ge__ = ops.greater_equal
-    __eq__ = ops.equal  # type: ignore[assignment]  # a Tensor, as in NumPy, not a bool
-    __ne__ = ops.not_equal  # type: ignore[assignment]
     __getitem__ = ops.getitem
+
+    def __eq__(self, other: object) -> Any:
+        """A Tensor of bool, as NumPy's; beside None, which no number is, False."""
+        return False if other is None else ops.equal(self, other)  # type: ignore[arg-type]
+
+    def __ne__(self, other: object) -> Any:
+        return True if other is None else ops.not_equal(self, other)  # type: ignore[arg-type]
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __invert__(self) -> Tensor:
+        return ops.logical_not(_bool("~", self))
+
+    def __and__(self, other: ops.Operand) -> Tensor:
+        return ops.logical_and(_bool("&", self), _bool("&", other))
+
+    def __or__(self, other: ops.Operand) -> Tensor:
+        return ops.logical_or(_bool("|", self), _bool("|", other))
+
+    def __xor__(self, other: ops.Operand) -> Tensor:
+        return ops.logical_xor(_bool("^", self), _bool("^", other))
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __radd__(self, other: ops.Operand) -> Tensor:
         return ops.add(other, self)
@@ -297,13 +355,10 @@ class Tensor:
     def __rmatmul__(self, other: ops.Operand) -> Tensor:
         return ops.matmul(other, self)
 
-    __rand__ = ops.logical_and
-    __ror__ = ops.logical_or
-    __rxor__ = ops.logical_xor
-
     # Methods: the op of the same name
 
     abs = ops.abs
+    add = ops.add
     all = ops.all
     any = ops.any
     argmax = ops.argmax
@@ -311,10 +366,13 @@ class Tensor:
     astype = ops.cast
     broadcast_to = ops.broadcast_to
     ceil = ops.ceil
+    clamp = ops.clip
     clip = ops.clip
     clone = ops.clone
     cos = ops.cos
     cumsum = ops.cumsum
+    div = ops.div
+    elu = ops.elu
     erf = ops.erf
     exp = ops.exp
     expm1 = ops.expm1
@@ -322,8 +380,10 @@ class Tensor:
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
+    gelu = ops.gelu
     isfinite = ops.isfinite
     isnan = ops.isnan
+    leaky_relu = ops.leaky_relu
     log = ops.log
     log1p = ops.log1p
     log_softmax = ops.log_softmax
@@ -335,6 +395,9 @@ class Tensor:
     mean = ops.mean
     min = ops.min
     minimum = ops.minimum
+    mm = ops.matmul
+    mul = ops.mul
+    neg = ops.neg
     norm = ops.norm
     outer = ops.outer
     pow = ops.pow
@@ -347,13 +410,16 @@ class Tensor:
     scatter_add = ops.scatter_add
     sigmoid = ops.sigmoid
     sign = ops.sign
+    silu = ops.silu
     sin = ops.sin
     softmax = ops.softmax
+    softplus = ops.softplus
     split = ops.split
     sqrt = ops.sqrt
     square = ops.square
     squeeze = ops.squeeze
     std = ops.std
+    sub = ops.sub
     sum = ops.sum
     take = ops.take
     tanh = ops.tanh
@@ -370,10 +436,21 @@ class Tensor:
         return ops.transpose(self)
 
 
+def _bool(operator: str, x: ops.Operand) -> Tensor:
+    """What stands beside a bitwise operator, which here is for bool alone."""
+    given = ops.as_tensor(operator, x)
+    if given.dtype != np.bool_:
+        raise DTypeError(
+            f"{operator}: got {given.dtype}; bool is needed: logical_and(x, y) and the like ask "
+            "whether numbers are 0"
+        )
+    return given
+
+
 def wrap(array: Array) -> Tensor:
     """A Tensor on an array that is known to be fit for it: a supported dtype, in C order."""
     tensor = Tensor.__new__(Tensor)
-    tensor.data = array
+    tensor.array = array
     tensor.grad = tensor.node = tensor.hooks = None
     tensor.version = [0]
     tensor.requires_grad = False
@@ -411,25 +488,36 @@ def from_dlpack(other: Any) -> Tensor:
 
     Raises DTypeError and ShapeError as from_numpy.
     """
+    if not hasattr(other, "__dlpack__"):
+        raise NotSupported(
+            f"from_dlpack: got a {type(other).__name__}; a tensor of another library is needed"
+        )
     return from_numpy(np.from_dlpack(other))
 
 
 def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> Array:
     """Data as a C-contiguous array of a supported dtype."""
     if isinstance(data, Tensor):
-        data = data.data
+        data = data.array
     if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
         return data
+    from_python = not isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise ShapeError(f"Tensor: the rows have different lengths: {error}") from None
     if dtype is None:
-        from_python = not isinstance(data, np.ndarray | np.generic)
         dtype = np.float32 if from_python and array.dtype == np.float64 else array.dtype
     wanted = checked_dtype("Tensor", dtype)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
+    if from_python and wanted.kind in "iu" and array.size:  # a cast would let them wrap
+        limits = np.iinfo(wanted)
+        if not (limits.min <= array.min() and array.max() <= limits.max):
+            raise DTypeError(
+                f"Tensor: got numbers from {array.min()} to {array.max()}; {wanted} holds those "
+                f"from {limits.min} to {limits.max}"
+            )
     return np.array(array, wanted, order="C", copy=copy or None)
 
 

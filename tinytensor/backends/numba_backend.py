@@ -358,7 +358,7 @@ def cumsum(x: Array, out: Array) -> None:
 def _cumsum(x, out):
     R, C = x.shape
     for r in range(R):
-        total = 0.0
+        total = -0.0  # -0 + x is x, also where x is -0
         for c in range(C):
             total += x[r, c]
             out[r, c] = total

@@ -90,7 +90,7 @@ from tinytensor.ops.network import (
     softmax,
     softmax_backward,
 )
-from tinytensor.ops.operands import Axis, Operand, cast
+from tinytensor.ops.operands import Axis, Operand, as_tensor, broadcasts_to, cast
 from tinytensor.ops.reduce import (
     all,
     any,
@@ -133,11 +133,13 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "as_tensor",
     "avg_pool2d",
     "batch_norm",
     "batch_norm_and_moments",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "broadcasts_to",
     "cast",
     "ceil",
     "clip",

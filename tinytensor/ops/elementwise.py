@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinytensor import kernels, tensor
-from tinytensor.autograd import record
-from tinytensor.errors import DTypeError
+from tinytensor.autograd import no_grad, record
+from tinytensor.errors import DTypeError, ShapeError
 from tinytensor.ops.operands import (
     Operand,
     as_alike,
     as_float,
     as_tensor,
     broadcast_shape,
+    broadcasts_to,
     cast,
     same_shape,
 )
@@ -67,8 +68,8 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
         @functools.wraps(declared)
         def op(x: Operand) -> Tensor:
             x = as_float(name, x) if floats else as_tensor(name, x)
-            out = np.empty(x.data.shape, x.data.dtype)
-            kernel(x.data, out)
+            out = np.empty(x.array.shape, x.array.dtype)
+            kernel(x.array, out)
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
                 known = grad, x, None, out
@@ -83,7 +84,7 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
 
 def _flat(grad: Tensor) -> Tensor:
     """Of a function of steps: no slope anywhere."""
-    return tensor.wrap(np.zeros_like(grad.data))
+    return tensor.wrap(np.zeros_like(grad.array))
 
 
 @unary(lambda grad: -grad, floats=False)
@@ -176,7 +177,7 @@ def relu_backward(grad: Operand, x: Operand) -> Tensor:
     grad, x = as_alike("relu_backward", grad, x)
     same_shape("relu_backward", grad, x)
     out = np.empty(x.shape, x.dtype)
-    kernels.relu_backward(grad.data, x.data, out)
+    kernels.relu_backward(grad.array, x.array, out)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         return relu_backward(upstream, x) if grad.requires_grad else None, _flat(upstream)
@@ -193,23 +194,25 @@ def binary(
     *,
     floats: bool = False,
     out_dtype: np.dtype[Any] | None = None,
+    kernel: Callable[..., None] | None = None,
 ) -> Callable[..., Callable[[Operand, Operand], Tensor]]:
     """Make an op of a declaration `def name(x, y)`; without derivatives it has no gradient.
 
-    floats: integers become floats first; out_dtype: the result's, if not the operands'.
+    floats: integers become floats first; out_dtype: the result's, if not the operands'; kernel: if
+    it isn't the one of the same name.
     """
     x_needs, y_needs = _needs(dx), _needs(dy)
     keep_out = OUT in x_needs + y_needs
 
     def declare(declared: Callable[[Operand, Operand], Tensor]) -> Callable[..., Tensor]:
         name = declared.__name__
-        kernel = getattr(kernels, name)
+        compute = kernel or getattr(kernels, name)
 
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
-            x, y = as_alike(name, x, y, floats)
-            out = np.empty(broadcast_shape(name, x, y), out_dtype or x.data.dtype)
-            kernel(x.data, y.data, out)
+            x, y = as_alike(name, x, y, floats, compared=out_dtype is BOOL)
+            out = np.empty(broadcast_shape(name, x, y), out_dtype or x.array.dtype)
+            compute(x.array, y.array, out)
             if dx is None or dy is None:
                 return tensor.wrap(out)
 
@@ -231,7 +234,7 @@ def binary(
 
 def _unbroadcast(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of an operand that was repeated: what arrives at its copies is summed."""
-    return grad if grad.data.shape == x.data.shape else sum_to(grad, x.data.shape)
+    return grad if grad.array.shape == x.array.shape else sum_to(grad, x.array.shape)
 
 
 @binary(lambda grad: grad, lambda grad: grad)
@@ -310,6 +313,16 @@ def less_equal(x: Operand, y: Operand) -> Tensor:
     """x <= y; no gradient."""
 
 
+@binary(out_dtype=BOOL, kernel=lambda x, y, out: kernels.less(y, x, out))
+def greater(x: Operand, y: Operand) -> Tensor:
+    """x > y; no gradient."""
+
+
+@binary(out_dtype=BOOL, kernel=lambda x, y, out: kernels.less_equal(y, x, out))
+def greater_equal(x: Operand, y: Operand) -> Tensor:
+    """x >= y; no gradient."""
+
+
 # Choosing ---------------------------------------------------------------------------------------
 
 
@@ -317,15 +330,18 @@ def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
     """x where the condition, of bool, holds, else y; all broadcast.
 
     dx = grad where the condition holds, else 0; dy the other way round.
+
+    Raises DTypeError for a condition that isn't bool, ShapeError for shapes that don't broadcast.
     """
     condition = as_tensor("where", condition)
     if condition.dtype != BOOL:
         raise DTypeError(f"where: got a condition of {condition.dtype}; bool is needed: x != 0")
     x, y = as_alike("where", x, y)
-    shape = broadcast_shape("where", broadcast_to(x, broadcast_shape("where", x, y)), condition)
+    both = broadcast_shape("where", x, y)
+    shape = broadcast_shape("where", condition, both, names=("condition", "x and y"))
     condition, x, y = (broadcast_to(operand, shape) for operand in (condition, x, y))
     out = np.empty(shape, x.dtype)
-    kernels.where(condition.data, x.data, y.data, out)
+    kernels.where(condition.array, x.array, y.array, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (
@@ -338,17 +354,34 @@ def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
 
 
 def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x, but not below min and not above max; a NaN stays.  dx = grad where x is within, else 0."""
+    """x, but not below min and not above max; a NaN stays, and a NaN bound wins.
+
+    dx = grad where x is within the bounds, else 0; a bound that is a tensor gets the rest.
+
+    Raises ShapeError for bounds that don't broadcast with x.
+    """
     x = as_tensor("clip", x)
     if min is not None:
-        x = where(less(x, min), min, x)
+        x = where(logical_or(greater_equal(x, min), isnan(x)), x, min)
     if max is not None:
-        x = where(less(max, x), max, x)
+        x = where(logical_or(less_equal(x, max), isnan(x)), x, max)
     return x
 
 
 def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
-    """The value where the mask, of bool, holds, else x.  dx = grad where it doesn't, else 0."""
+    """The value where the mask, of bool, holds, else x.  dx = grad where it doesn't, else 0.
+
+    mask: broadcasts to x's shape.
+
+    Raises ShapeError if it doesn't, DTypeError for a mask that isn't bool.
+    """
+    x, mask = as_tensor("masked_fill", x), as_tensor("masked_fill", mask)
+    if not broadcasts_to(mask.shape, x.shape):
+        raise ShapeError.drawn(
+            "masked_fill: the mask doesn't fit",
+            {"x": (x.shape, ()), "mask": (mask.shape, ())},
+            "a mask that broadcasts to x's shape is needed",
+        )
     return where(mask, value, x)
 
 
@@ -358,16 +391,6 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
 def not_equal(x: Operand, y: Operand) -> Tensor:
     """x != y by elements; no gradient."""
     return logical_not(equal(x, y))
-
-
-def greater(x: Operand, y: Operand) -> Tensor:
-    """x > y; no gradient."""
-    return less(y, x)
-
-
-def greater_equal(x: Operand, y: Operand) -> Tensor:
-    """x >= y; no gradient."""
-    return less_equal(y, x)
 
 
 def logical_not(x: Operand) -> Tensor:
@@ -442,7 +465,13 @@ def silu(x: Operand) -> Tensor:
 def softplus(x: Operand) -> Tensor:
     """log(1 + e^x), without overflow.  dx = grad * sigmoid(x)."""
     x = as_float("softplus", x)
-    return maximum(x, 0) + log1p(exp(-abs(x)))
+    with no_grad():  # the formula's own slope has an edge at 0, where softplus has none
+        result = maximum(x, 0) + log1p(exp(-abs(x)))
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (grad * sigmoid(x),)
+
+    return record("softplus", result.array, (x,), backward, (x,))
 
 
 def clone(x: Operand) -> Tensor:

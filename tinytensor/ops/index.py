@@ -19,7 +19,7 @@ from tinytensor import kernels, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, IndexingError, ShapeError
 from tinytensor.kernels import Array
-from tinytensor.ops.operands import Operand, Shape, as_alike, as_tensor, one_axis
+from tinytensor.ops.operands import Operand, Shape, as_alike, as_tensor, one_axis, torch_spelling
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
@@ -60,9 +60,12 @@ def places(shape: Shape, key: Key) -> Places:
 def _as_array(key: Any) -> Any:
     """Tensors and lists as arrays; other parts of an index as they are."""
     if isinstance(key, list):
-        array = np.asarray(key)
+        try:
+            array = np.asarray(key)
+        except ValueError:
+            raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
         return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
-    return key.data if isinstance(key, tensor.Tensor) else key
+    return key.array if isinstance(key, tensor.Tensor) else key
 
 
 def _axes_of(key: Any) -> int:
@@ -97,7 +100,7 @@ def getitem(x: Operand, key: Key) -> Tensor:
 def _pick(x: Tensor, at: Places) -> Tensor:
     """The rows of x at these places."""
     out = np.empty(at.shape, x.dtype)
-    kernels.take(x.data.reshape(at.table), at.numbers, out.reshape(at.rows))
+    kernels.take(x.array.reshape(at.table), at.numbers, out.reshape(at.rows))
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (_spread(grad, at, x.shape),)
@@ -108,7 +111,7 @@ def _pick(x: Tensor, at: Places) -> Tensor:
 def _spread(x: Tensor, at: Places, shape: Shape) -> Tensor:
     """Zeros of that shape, with x's rows added at these places: _pick's mirror image."""
     out = np.empty(shape, x.dtype)
-    kernels.scatter_add(x.data.reshape(at.rows), at.numbers, out.reshape(at.table))
+    kernels.scatter_add(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (_pick(grad, at),)
@@ -116,6 +119,7 @@ def _spread(x: Tensor, at: Places, shape: Shape) -> Tensor:
     return record("scatter_add", out, (x,), backward)
 
 
+@torch_spelling
 def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
     """The entries of x at these integers along an axis (None: of the flattened tensor), as NumPy's.
 
@@ -127,6 +131,7 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
     return x[(slice(None),) * one_axis("take", axis, x.ndim) + (_integers("take", index),)]
 
 
+@torch_spelling
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """out[i, j] = x[index[i, j], j] for axis 0, x[i, index[i, j]] for axis 1, and so on.
 
@@ -136,6 +141,7 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     return x[_along("gather", x, index, axis)]
 
 
+@torch_spelling
 def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tensor:
     """x with source[i, j] added at [index[i, j], j] for axis 0, and so on: gather backwards.
 
@@ -164,35 +170,37 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
 
 
 def _integers(op: str, index: Operand) -> Array:
-    array = as_tensor(op, index).data if not isinstance(index, np.ndarray) else index
+    array = as_tensor(op, index).array if not isinstance(index, np.ndarray) else index
     if array.dtype.kind not in "iu" and array.size:
         raise DTypeError(f"{op}: got an index of {array.dtype}; integers are needed")
     return array.astype(np.int64)
 
 
-def pad(x: Operand, widths: int | Sequence[int | tuple[int, int]], value: float = 0.0) -> Tensor:
+def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     """x with a border of `value`.  dx = grad without the border.
 
-    widths: for all axes one number, or for each axis a number or a pair (before, after), as
-        NumPy's pad.
+    widths: as NumPy's pad: one number for all sides, a pair (before, after) for all axes, or such a
+        pair for each axis.
+
+    Raises ShapeError for other widths.
     """
     x = as_tensor("pad", x)
-    given = [widths] * x.ndim if isinstance(widths, int) else list(widths)
-    pairs = [(w, w) if isinstance(w, int) else tuple(w) for w in given]
-    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+    try:
+        pairs = np.broadcast_to(np.asarray(widths), (x.ndim, 2))
+    except ValueError:
+        pairs = np.full((1, 2), -1)
+    if pairs.dtype.kind not in "iu" or (pairs < 0).any():
         raise ShapeError(
-            f"pad: got widths {widths} for shape {x.shape}; a number from 0 up or a pair of them "
-            "for each axis is needed"
+            f"pad: got widths {widths} for shape {x.shape}; a whole number from 0 up, a pair "
+            "(before, after), or a pair for each axis is needed"
         )
-    shape = tuple(
-        before + size + after for (before, after), size in zip(pairs, x.shape, strict=True)
-    )
-    inner = tuple(
-        slice(before, before + size) for (before, _), size in zip(pairs, x.shape, strict=True)
-    )
-    padded = _spread(x, places(shape, inner), shape)
-    if value == 0:
-        return padded
-    border = np.ones(shape, bool)
-    border[inner] = False
-    return padded.masked_fill(border, value)
+    before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
+    sizes = list(zip(before, x.shape, after, strict=True))
+    out = np.full([b + size + a for b, size, a in sizes], value, x.dtype)
+    at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))
+    kernels.put(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (_pick(grad, at),)
+
+    return record("pad", out, (x,), backward)

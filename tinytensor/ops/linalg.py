@@ -9,7 +9,7 @@ import numpy as np
 
 from tinytensor import kernels
 from tinytensor.autograd import record
-from tinytensor.errors import ShapeError
+from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape
 from tinytensor.ops.shape import broadcast_to, permute, reshape
 
@@ -30,10 +30,10 @@ def matmul(
     Raises ShapeError for inner sizes that differ, and for single numbers.
     """
     x, y = as_alike("matmul", x, y)
-    if x.data.ndim != 2 or y.data.ndim != 2:
+    if x.array.ndim != 2 or y.array.ndim != 2:
         return _matmul_of_other_axes(x, y, transpose_x, transpose_y)
-    M, x_inner = x.data.shape[::-1] if transpose_x else x.data.shape
-    y_inner, N = y.data.shape[::-1] if transpose_y else y.data.shape
+    M, x_inner = x.array.shape[::-1] if transpose_x else x.array.shape
+    y_inner, N = y.array.shape[::-1] if transpose_y else y.array.shape
     if x_inner != y_inner:
         raise _inner_sizes_differ(x, y, transpose_x, transpose_y)
     return _product(x, y, transpose_x, transpose_y, (M, N))
@@ -43,8 +43,8 @@ def _product(
     x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool, shape: tuple[int, ...]
 ) -> Tensor:
     """x . y for two matrices, or for two batches of as many matrices."""
-    out = np.empty(shape, x.data.dtype)
-    kernels.matmul(x.data, y.data, out, transpose_x, transpose_y)
+    out = np.empty(shape, x.array.dtype)
+    kernels.matmul(x.array, y.array, out, transpose_x, transpose_y)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_x = grad_y = None
@@ -70,42 +70,46 @@ def _matmul_of_other_axes(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: 
             {"x": (x.shape, ()), "y": (y.shape, ())},
             "vectors or matrices are needed; x * y multiplies by a number",
         )
+    x_axis, y_axis = _inner_axes(x, y, transpose_x, transpose_y)
+    if x.shape[x_axis] != y.shape[y_axis]:
+        raise _inner_sizes_differ(x, y, transpose_x, transpose_y)
     if y.ndim == 1:
         column = matmul(x, reshape(y, (-1, 1)), transpose_x=transpose_x)
         return reshape(column, column.shape[:-1])
     if x.ndim == 1:
         row = matmul(reshape(x, (1, -1)), y, transpose_y=transpose_y)
         return reshape(row, row.shape[:-2] + row.shape[-1:])
-    M, x_inner = x.shape[:-3:-1] if transpose_x else x.shape[-2:]
-    y_inner, N = y.shape[:-3:-1] if transpose_y else y.shape[-2:]
-    if x_inner != y_inner:
-        raise _inner_sizes_differ(x, y, transpose_x, transpose_y)
+    M, N = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
     if y.ndim == 2 and not transpose_x:  # one y for all rows of all x: a single, taller product
         rows = math.prod(x.shape[:-1])
-        tall = _product(reshape(x, (rows, x_inner)), y, False, transpose_y, (rows, N))
+        tall = _product(reshape(x, (rows, x.shape[-1])), y, False, transpose_y, (rows, N))
         return reshape(tall, (*x.shape[:-1], N))
-    batch = np.empty(x.shape[:-2]), np.empty(y.shape[:-2])
-    shape = broadcast_shape("matmul, batches", *(as_tensor("matmul", b) for b in batch))
+    shape = broadcast_shape("matmul, batches", x.shape[:-2], y.shape[:-2])
     B = math.prod(shape)
     x = reshape(broadcast_to(x, (*shape, *x.shape[-2:])), (B, *x.shape[-2:]))
     y = reshape(broadcast_to(y, (*shape, *y.shape[-2:])), (B, *y.shape[-2:]))
     return reshape(_product(x, y, transpose_x, transpose_y, (B, M, N)), (*shape, M, N))
 
 
+def _inner_axes(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> tuple[int, int]:
+    """The axes that are summed over."""
+    x_axis = x.ndim - (2 if transpose_x and x.ndim > 1 else 1)
+    y_axis = y.ndim - (1 if transpose_y or y.ndim == 1 else 2)
+    return x_axis, y_axis
+
+
 def _inner_sizes_differ(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> ShapeError:
-    x_axis, y_axis = (
-        (x.ndim - 2 if transpose_x else x.ndim - 1),
-        (y.ndim - 1 if transpose_y else y.ndim - 2),
-    )
+    x_axis, y_axis = _inner_axes(x, y, transpose_x, transpose_y)
     x_inner, y_inner = x.shape[x_axis], y.shape[y_axis]
     cure = f"x has {x_inner} {'rows' if transpose_x else 'columns'}, "
     cure += f"y {y_inner} {'columns' if transpose_y else 'rows'}"
-    other = y.shape[y.ndim - 1 if y_axis == y.ndim - 2 else y.ndim - 2]
-    if x_inner == other:
-        cure += "; did you mean y transposed?"
+    if y.ndim == 1:
+        cure = f"x has {x_inner} columns; a vector of {x_inner} is needed"
     else:
+        other = y.shape[y.ndim - 1 if y_axis == y.ndim - 2 else y.ndim - 2]
         meant = (other, x_inner) if transpose_y else (x_inner, other)
-        cure += f"; did you mean a {meant} y?"
+        flag = f"transpose_y={not transpose_y}"
+        cure += f"; did you mean {flag if x_inner == other else f'a {meant} y'}?"
     return ShapeError.drawn(
         "matmul: inner sizes differ", {"x": (x.shape, [x_axis]), "y": (y.shape, [y_axis])}, cure
     )
@@ -130,6 +134,10 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
 
     Raises ShapeError for a formula that the operands don't fit. An ellipsis isn't supported.
     """
+    if not isinstance(formula, str):
+        raise NotSupported(
+            f"einsum: got {type(formula).__name__}; a formula 'ij,jk->ik' comes first"
+        )
     letters, result = _parse(formula, len(operands))
     xs = [as_tensor("einsum", x) for x in operands]
     sizes: dict[str, int] = {}

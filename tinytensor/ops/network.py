@@ -19,23 +19,27 @@ from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.ops.elementwise import abs as absolute
-from tinytensor.ops.elementwise import exp, log1p
+from tinytensor.ops.elementwise import exp, softplus
 from tinytensor.ops.index import gather, take
 from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
     Operand,
     Shape,
+    all_axes,
     as_alike,
     as_float,
     as_rows,
     as_tensor,
     cast,
     one_axis,
+    per_channel,
     same_shape,
+    torch_spelling,
+    whole,
 )
 from tinytensor.ops.reduce import max as largest
-from tinytensor.ops.reduce import mean, move_axis, norm, sum, torch_spelling, var
+from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -59,6 +63,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
             {"x": (x.shape, [x.ndim - 1]), "weight": (weight.shape, [0])},
             f"a weight of shape ({inner}, outputs) is needed",
         )
+    bias = per_channel("linear", "bias", bias, x, weight.shape[1])
     product = matmul(x, weight)
     return product if bias is None else product + bias
 
@@ -70,7 +75,8 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
 def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     """Probabilities p = e^x / sum of e^x along an axis.  dx = p * (grad - sum of grad * p).
 
-    norm: 2 divides by the Euclidean norm of e^x instead, the root of the sum of its squares.
+    norm: 2 divides by the Euclidean norm of e^x instead, the root of the sum of its squares; with
+        p so made, dx = p * (grad - p * sum of grad * p).
     """
     x = as_float("softmax", x)
     axis = one_axis("softmax", axis, x.ndim)
@@ -79,7 +85,7 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     if axis != x.ndim - 1:
         return move_axis(softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty(x.shape, x.dtype)
-    kernels.softmax(as_rows(x.data), as_rows(out))
+    kernels.softmax(as_rows(x.array), as_rows(out))
 
     def backward(grad: Tensor, probs: Tensor) -> tuple[Tensor | None, ...]:
         return (softmax_backward(grad, probs),)
@@ -103,7 +109,7 @@ def softmax_backward(grad: Operand, probs: Operand) -> Tensor:
     grad, probs = as_alike("softmax_backward", grad, probs)
     same_shape("softmax_backward", grad, probs)
     out = np.empty(grad.shape, grad.dtype)
-    kernels.softmax_backward(as_rows(grad.data), as_rows(probs.data), as_rows(out))
+    kernels.softmax_backward(as_rows(grad.array), as_rows(probs.array), as_rows(out))
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         dot = sum(grad * probs, axis=-1, keepdims=True)
@@ -121,7 +127,7 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     if axis != x.ndim - 1:
         return move_axis(log_softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty(x.shape, x.dtype)
-    kernels.log_softmax(as_rows(x.data), as_rows(out))
+    kernels.log_softmax(as_rows(x.array), as_rows(out))
 
     def backward(grad: Tensor, log_probs: Tensor) -> tuple[Tensor | None, ...]:
         return (log_softmax_backward(grad, log_probs),)
@@ -138,7 +144,7 @@ def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
     grad, log_probs = as_alike("log_softmax_backward", grad, log_probs)
     same_shape("log_softmax_backward", grad, log_probs)
     out = np.empty(grad.shape, grad.dtype)
-    kernels.log_softmax_backward(as_rows(grad.data), as_rows(log_probs.data), as_rows(out))
+    kernels.log_softmax_backward(as_rows(grad.array), as_rows(log_probs.array), as_rows(out))
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         weighted = upstream * exp(log_probs)
@@ -181,12 +187,12 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
             f"cross_entropy: got labels of shape {labels.shape} for logits of shape {(R, C)}; "
             f"({R},) class numbers or {(R, C)} probabilities are needed"
         )
-    right = _class_numbers("cross_entropy", labels.data, C)
+    right = _class_numbers("cross_entropy", labels.array, C)
     if reduction != "mean":
         picked = gather(log_softmax(logits), right[:, np.newaxis], axis=1)
         return _reduced("cross_entropy", -picked.reshape(R), reduction)
     out = np.empty((), logits.dtype)
-    kernels.cross_entropy(logits.data, right, out)
+    kernels.cross_entropy(logits.array, right, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (cross_entropy_backward(grad, logits, right),)
@@ -205,7 +211,7 @@ def cross_entropy_backward(grad: Operand, logits: Operand, labels: Array) -> Ten
     grad, logits = as_alike("cross_entropy_backward", grad, logits)
     R, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
-    kernels.cross_entropy_backward(grad.data, logits.data, labels, out)
+    kernels.cross_entropy_backward(grad.array, logits.array, labels, out)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         probs = softmax(logits)
@@ -239,8 +245,7 @@ def binary_cross_entropy_with_logits(
     """
     logits, target = as_alike("binary_cross_entropy_with_logits", logits, target, floats=True)
     same_shape("binary_cross_entropy_with_logits", logits, target)
-    # log(1 + e^x) = relu(x) + log(1 + e^-|x|)
-    loss = logits.relu() - logits * target + log1p(exp(-absolute(logits)))
+    loss = softplus(logits) - logits * target
     return _reduced("binary_cross_entropy_with_logits", loss, reduction)
 
 
@@ -268,9 +273,8 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
 
     Raises LabelError for a label outside 0 ... classes - 1.
     """
-    if not isinstance(classes, int) or classes < 0:
-        raise SettingError(f"one_hot: got classes={classes}; a whole number from 0 up is needed")
-    given = as_tensor("one_hot", labels).data
+    classes = whole("one_hot", "classes", classes)
+    given = as_tensor("one_hot", labels).array
     numbers = _class_numbers("one_hot", given, classes).reshape(given.shape)
     out = np.empty((*numbers.shape, classes), tensor.checked_dtype("one_hot", dtype))
     kernels.one_hot(numbers.reshape(-1), as_rows(out))
@@ -314,10 +318,10 @@ Padding: TypeAlias = "int | Pair | tuple[Pair, Pair] | Literal['same', 'valid']"
 
 
 def _pair(op: str, name: str, given: int | Pair, least: int) -> Pair:
-    pair = (given, given) if isinstance(given, int) else tuple(given)
-    if len(pair) != 2 or min(pair) < least:
+    pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
+    if len(pair) != 2:
         raise SettingError(f"{op}: got {name}={given}; a number from {least} up, or two, is needed")
-    return pair
+    return whole(op, name, pair[0], least), whole(op, name, pair[1], least)
 
 
 def _window_places(
@@ -333,13 +337,13 @@ def _window_places(
         sides = [(total // 2, total - total // 2) for total in missing]
     elif padding == "valid":
         sides = [(0, 0), (0, 0)]
-    elif isinstance(padding, str):
-        raise SettingError(
-            f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, "
-            "'same' or 'valid' is needed"
-        )
     else:
-        each = (padding, padding) if isinstance(padding, int) else padding
+        each = padding if isinstance(padding, tuple | list) else (padding, padding)
+        if len(each) != 2 or isinstance(padding, str):
+            raise SettingError(
+                f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, "
+                "'same' or 'valid' is needed"
+            )
         sides = [_pair(op, "padding", side, 0) for side in each]
     padded = [length + sum_of for length, sum_of in zip(image, map(_plus, sides), strict=True)]
     counts = [
@@ -384,6 +388,7 @@ def conv2d(
     stride = _pair("conv2d", "stride", stride, 1)
     size = weight.shape[0], weight.shape[1]
     (OH, OW), before = _window_places("conv2d", x.shape[1:3], size, stride, padding)
+    bias = per_channel("conv2d", "bias", bias, x, weight.shape[3])
     out = _conv2d(x, weight, (x.shape[0], OH, OW, weight.shape[3]), stride, before)
     return out if bias is None else out + bias
 
@@ -391,7 +396,7 @@ def conv2d(
 def _conv2d(x: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair) -> Tensor:
     """A product of x and weight: linear in each, so its gradients are such products too."""
     out = np.empty(shape, x.dtype)
-    kernels.conv2d(x.data, weight.data, out, stride, before)
+    kernels.conv2d(x.array, weight.array, out, stride, before)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (
@@ -409,7 +414,7 @@ def _conv2d_grad_x(
     grad: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair
 ) -> Tensor:
     out = np.empty(shape, grad.dtype)
-    kernels.conv2d_grad_x(grad.data, weight.data, out, stride, before)
+    kernels.conv2d_grad_x(grad.array, weight.array, out, stride, before)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         return (
@@ -424,7 +429,7 @@ def _conv2d_grad_weight(
     x: Tensor, grad: Tensor, shape: Shape, stride: Pair, before: Pair
 ) -> Tensor:
     out = np.empty(shape, grad.dtype)
-    kernels.conv2d_grad_weight(x.data, grad.data, out, stride, before)
+    kernels.conv2d_grad_weight(x.array, grad.array, out, stride, before)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         return (
@@ -446,7 +451,7 @@ def max_pool2d(
     x = as_float("max_pool2d", x)
     shape, size, stride, before = _pooled("max_pool2d", x, size, stride, padding)
     places = np.empty(shape, np.int64)
-    kernels.argmax_pool2d(x.data, places, size, stride, before)
+    kernels.argmax_pool2d(x.array, places, size, stride, before)
     return take(x, places)
 
 
@@ -498,7 +503,7 @@ def _pooled(
 
 def _sum_pool2d(x: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair) -> Tensor:
     out = np.empty(shape, x.dtype)
-    kernels.sum_pool2d(x.data, out, size, stride, before)
+    kernels.sum_pool2d(x.array, out, size, stride, before)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (_sum_pool2d_grad_x(grad, x.shape, size, stride, before),)
@@ -510,7 +515,7 @@ def _sum_pool2d_grad_x(
     grad: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair
 ) -> Tensor:
     out = np.empty(shape, grad.dtype)
-    kernels.sum_pool2d_grad_x(grad.data, out, size, stride, before)
+    kernels.sum_pool2d_grad_x(grad.array, out, size, stride, before)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         return (_sum_pool2d(upstream, grad.shape, size, stride, before),)
@@ -534,11 +539,18 @@ def batch_norm(
     x (..., C); gamma and beta (C), or None for 1 and 0.
     mean_, var_ (C): given for a test; where None, x's own over all axes but the last, as in
         training (see batch_norm_and_moments).
+    dx = grad * gamma / sqrt(var + epsilon) if mean and var are given.
+
+    Raises ShapeError for what isn't one number for each channel.
     """
     if mean_ is None or var_ is None:
         return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
-    x = as_float("batch_norm", x)
-    return _normalize("batch_norm", x, mean_, var_, gamma, beta, epsilon)
+    x = _with_channels(x)
+    each = (("gamma", gamma), ("beta", beta), ("mean_", mean_), ("var_", var_))
+    gamma, beta, mean_, var_ = (
+        per_channel("batch_norm", name, given, x, x.shape[-1]) for name, given in each
+    )
+    return _normalize("batch_norm", x, mean_, var_, gamma, beta, epsilon)  # type: ignore[arg-type]
 
 
 def batch_norm_and_moments(
@@ -553,18 +565,17 @@ def batch_norm_and_moments(
     x: dbeta = sum of grad, dgamma = sum of grad * n,
     dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
     """
-    x = as_float("batch_norm", x)
-    if not x.ndim:
-        raise ShapeError("batch_norm: got a single number; (..., C) is needed")
+    x = _with_channels(x)
     if epsilon < 0:
         raise SettingError(f"batch_norm: got epsilon={epsilon}; a number from 0 up is needed")
     C = x.shape[-1]
-    gamma = _per_channel("gamma", gamma, 1, x)
-    beta = _per_channel("beta", beta, 0, x)
+    gamma = per_channel("batch_norm", "gamma", np.ones(C) if gamma is None else gamma, x, C)
+    beta = per_channel("batch_norm", "beta", np.zeros(C) if beta is None else beta, x, C)
+    assert gamma is not None and beta is not None  # noqa: PT018 - for the types
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
-    kernels.moments(as_rows(x.data), mean_, var_)
-    kernels.normalize(as_rows(x.data), mean_, var_, gamma.data, beta.data, as_rows(out), epsilon)
+    kernels.moments(as_rows(x.array), mean_, var_)
+    kernels.normalize(as_rows(x.array), mean_, var_, gamma.array, beta.array, as_rows(out), epsilon)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         if is_grad_enabled():  # a second derivative is wanted: the same, made of ops
@@ -574,7 +585,7 @@ def batch_norm_and_moments(
             centred = grad - mean(grad, axes) - n * mean(grad * n, axes)
             return gamma * scale * centred, sum(grad * n, axes), sum(grad, axes)
         dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
-        arrays = as_rows(grad.data), as_rows(x.data), mean_, var_, gamma.data
+        arrays = as_rows(grad.array), as_rows(x.array), mean_, var_, gamma.array
         kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
         return tensor.wrap(dx), tensor.wrap(dgamma), tensor.wrap(dbeta)
 
@@ -582,18 +593,11 @@ def batch_norm_and_moments(
     return result, tensor.wrap(mean_), tensor.wrap(var_)
 
 
-def _per_channel(name: str, given: Operand | None, default: float, x: Tensor) -> Tensor:
-    C = x.shape[-1]
-    if given is None:
-        return tensor.wrap(np.full(C, default, x.dtype))
-    numbers = cast(given, x.dtype)
-    if numbers.shape != (C,):
-        raise ShapeError.drawn(
-            f"batch_norm: {name} doesn't fit",
-            {"x": (x.shape, [x.ndim - 1]), name: (numbers.shape, range(numbers.ndim))},
-            f"one number for each channel, ({C},), is needed",
-        )
-    return numbers
+def _with_channels(x: Operand) -> Tensor:
+    x = as_float("batch_norm", x)
+    if not x.ndim:
+        raise ShapeError("batch_norm: got a single number; (..., C) is needed")
+    return x
 
 
 def layer_norm(
@@ -606,8 +610,11 @@ def layer_norm(
     """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each example over its last axis (axes).
 
     x (..., C); gamma and beta of the shape of the axes, or None for 1 and 0.
+    With n the normalised x and g = grad * gamma: dgamma = sum of grad * n, dbeta = sum of grad,
+    dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), means over the axes.
     """
     x = as_float("layer_norm", x)
+    all_axes("layer_norm", axis, x.ndim)
     averages = mean(x, axis, keepdims=True), var(x, axis, keepdims=True)
     return _normalize("layer_norm", x, *averages, gamma, beta, epsilon)
 

@@ -11,10 +11,9 @@ Raises, all of them: ShapeError for an axis that isn't there or comes twice.
 from __future__ import annotations
 
 import builtins
-import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,26 +32,12 @@ from tinytensor.ops.operands import (
     broadcasts_to,
     cast,
     one_axis,
+    torch_spelling,
 )
 from tinytensor.ops.shape import broadcast_to, concat, flip, permute, reshape
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
-
-_Op = TypeVar("_Op", bound="Callable[..., Tensor]")
-
-
-def torch_spelling(op: _Op) -> _Op:
-    """Let an op take `dim` and `keepdim` for `axis` and `keepdims`."""
-
-    @functools.wraps(op)
-    def spelled(*arguments: Any, **named: Any) -> Any:
-        for torchs, ours in (("dim", "axis"), ("keepdim", "keepdims")):
-            if torchs in named:
-                named[ours] = named.pop(torchs)
-        return op(*arguments, **named)
-
-    return spelled  # type: ignore[return-value]
 
 
 def _kept(op: str, x: Tensor, axis: Axis) -> Shape:
@@ -81,7 +66,7 @@ def sum_to(x: Operand, shape: Shape) -> Tensor:
     if not broadcasts_to(shape, x.shape):
         raise ShapeError(f"sum_to: got x of shape {x.shape}; {shape} doesn't broadcast to it")
     out = np.empty(shape, x.dtype if x.dtype.kind == "f" else np.int64)
-    kernels.sum(x.data, out)
+    kernels.sum(x.array, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (broadcast_to(grad, x.shape),)
@@ -100,7 +85,8 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum divided by the number of its terms; NaN of nothing.  dx = grad / terms, repeated."""
     x = as_tensor("mean", x)
-    return sum(x, axis, keepdims) / _terms("mean", x, axis)
+    terms = _terms("mean", x, axis)
+    return sum(x, axis, keepdims) / terms
 
 
 @torch_spelling
@@ -112,8 +98,8 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
     dx = grad * 2 (x - mean) / (terms - correction).
     """
     x = as_float("var", x)
-    distance = x - mean(x, axis, keepdims=True)
     terms = builtins.max(_terms("var", x, axis) - correction, 0)
+    distance = x - mean(x, axis, keepdims=True)
     return sum(distance * distance, axis, keepdims) / terms
 
 
@@ -123,6 +109,8 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
     dx = grad * (x - mean) / ((terms - correction) * std), 0 where the deviation is 0.
     """
+    x = as_float("std", x)
+    all_axes("std", axis, x.ndim)
     return _root(var(x, axis, correction, keepdims))
 
 
@@ -135,6 +123,7 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
     Raises SettingError for another ord.
     """
     x = as_float("norm", x)
+    all_axes("norm", axis, x.ndim)
     if ord == 1:
         return sum(x.abs(), axis, keepdims)
     if ord != 2:
@@ -144,7 +133,7 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
 
 def _root(squares: Tensor) -> Tensor:
     """The square root of a sum of squares; where that is 0 the root has an edge, and slope 0."""
-    nothing = squares == 0
+    nothing: Tensor = squares == 0
     return squares.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0)
 
 
@@ -152,6 +141,7 @@ def _root(squares: Tensor) -> Tensor:
 def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log of the sum of e^x, without overflow; -inf of nothing.  dx = grad * softmax(x)."""
     x = as_float("logsumexp", x)
+    all_axes("logsumexp", axis, x.ndim)
     if not x.size:
         return sum(x.exp(), axis, keepdims).log()
     largest = max(x.detach(), axis, keepdims=True)
@@ -163,13 +153,18 @@ def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 @torch_spelling
 def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Is one of them not zero?  False of nothing; no gradient."""
-    return sum(as_tensor("any", x) != 0, axis, keepdims) > 0
+    x = as_tensor("any", x)
+    all_axes("any", axis, x.ndim)
+    return sum(x != 0, axis, keepdims) > 0
 
 
 @torch_spelling
 def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Is none of them zero?  True of nothing; no gradient."""
-    return sum(as_tensor("all", x) == 0, axis, keepdims) == 0
+    x = as_tensor("all", x)
+    all_axes("all", axis, x.ndim)
+    none_is_zero: Tensor = sum(x == 0, axis, keepdims) == 0
+    return none_is_zero
 
 
 def _terms(op: str, x: Tensor, axis: Axis) -> int:
@@ -184,8 +179,8 @@ def _terms(op: str, x: Tensor, axis: Axis) -> int:
 def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product; 1 of nothing; integers and booleans are multiplied as int64.
 
-    Halves are multiplied with halves until one number is left, so that the gradient, grad times
-    the product of the others, is right also where a number is 0.
+    Neighbours are multiplied until one number is left, so that the gradient, grad times the product
+    of the others, is right also where a number is 0.
     """
     x = as_tensor("prod", x)
     x = x if x.dtype.kind == "f" else cast(x, np.int64)
@@ -196,9 +191,9 @@ def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if not factors:
         rows = sum(rows, axis=-1, keepdims=True) + 1
     while (factors := rows.shape[-1]) > 1:
-        half = factors // 2
-        pairs = rows[..., :half] * rows[..., half : 2 * half]
-        rows = concat((pairs, rows[..., 2 * half :]), axis=-1) if factors % 2 else pairs
+        even = factors // 2 * 2
+        pairs = rows[..., 0:even:2] * rows[..., 1:even:2]
+        rows = concat((pairs, rows[..., even:]), axis=-1) if factors % 2 else pairs
     kept = reshape(rows, _kept("prod", x, axis))
     return _dropped("prod", kept, axis, keepdims)
 
@@ -216,7 +211,7 @@ def cumsum(x: Operand, axis: int | None = None) -> Tensor:
     if axis != x.ndim - 1:
         return move_axis(cumsum(move_axis(x, axis, x.ndim - 1), axis=-1), x.ndim - 1, axis)
     out = np.empty(x.shape, x.dtype if x.dtype.kind == "f" else np.int64)
-    kernels.cumsum(as_rows(x.data), as_rows(out))
+    kernels.cumsum(as_rows(x.array), as_rows(out))
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (flip(cumsum(flip(grad, -1), axis=-1), -1),)
@@ -253,7 +248,7 @@ def _extreme(
     if not _terms(op, x, axis):
         raise _nothing_to_compare(op, x, axis)
     out = np.empty(kept, x.dtype)
-    kernel(x.data, out)
+    kernel(x.array, out)
 
     def backward(grad: Tensor, best: Tensor) -> tuple[Tensor | None, ...]:
         hits = cast(x == best, x.dtype)
@@ -291,7 +286,7 @@ def _where_is(
     if not rows.shape[-1]:
         raise _nothing_to_compare(op, x, axis)
     out = np.empty(math.prod(rows.shape[:-1]), np.int64)
-    kernel(as_rows(rows.data), out)
+    kernel(as_rows(rows.array), out)
     return _dropped(op, tensor.wrap(out.reshape(kept)), axis, keepdims)
 
 

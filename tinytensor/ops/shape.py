@@ -14,7 +14,7 @@ import numpy as np
 
 from tinytensor import kernels
 from tinytensor.autograd import record
-from tinytensor.errors import ShapeError
+from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import (
     Operand,
     Shape,
@@ -24,6 +24,7 @@ from tinytensor.ops.operands import (
     broadcasts_to,
     cast,
     one_axis,
+    torch_spelling,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
     x = as_tensor("reshape", x)
     wanted = as_sizes(shape)
     try:
-        out = x.data.reshape(wanted)
+        out = x.array.reshape(wanted)
     except (ValueError, TypeError):
         raise ShapeError(
             f"reshape: got x of shape {x.shape}, {x.size} elements; they don't fit into {wanted}"
@@ -66,6 +67,7 @@ def flatten(x: Operand, start: int = 0, end: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:first], middle, *x.shape[last + 1 :]))
 
 
+@torch_spelling
 def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """Without axes of size 1: those given, or all; the same memory.  dx = grad in x's shape."""
     x = as_tensor("squeeze", x)
@@ -79,6 +81,7 @@ def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return reshape(x, tuple(size for a, size in enumerate(x.shape) if a not in axes))
 
 
+@torch_spelling
 def unsqueeze(x: Operand, axis: int) -> Tensor:
     """With a new axis of size 1 in that place, in the same memory.  dx = grad in x's shape."""
     x = as_tensor("unsqueeze", x)
@@ -96,14 +99,21 @@ def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
     """
     x = as_tensor("broadcast_to", x)
     wanted = as_sizes(shape)
-    if x.data.shape == wanted and not copy:
+    if x.array.shape == wanted and not copy:
         return x
     if not broadcasts_to(x.shape, wanted):
-        raise ShapeError(
-            f"broadcast_to: got x of shape {x.shape}; it doesn't broadcast to {wanted}"
+        pairs = zip(range(-1, -x.ndim - 1, -1), wanted[::-1], strict=False)
+        wrong = [a for a, size in pairs if x.shape[a] not in (1, size)]
+        raise ShapeError.drawn(
+            "broadcast_to: x doesn't broadcast to that shape",
+            {
+                "x": (x.shape, [a + x.ndim for a in wrong]),
+                "shape": (wanted, [a + len(wanted) for a in wrong]),
+            },
+            "seen from the right, x's sizes must be equal to the shape's, or 1",
         )
     out = np.empty(wanted, x.dtype)
-    kernels.broadcast_to(x.data, out)
+    kernels.broadcast_to(x.array, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (reduce.sum_to(grad, x.shape),)
@@ -121,7 +131,7 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
     if order == tuple(range(x.ndim)):
         return x
     out = np.empty(tuple(x.shape[a] for a in order), x.dtype)
-    kernels.transpose(x.data, out, order)
+    kernels.transpose(x.array, out, order)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (permute(grad, tuple(order.index(a) for a in range(x.ndim))),)
@@ -137,6 +147,7 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
     return permute(x, tuple(range(x.ndim))[::-1])
 
 
+@torch_spelling
 def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """Backwards along an axis, several, or all.  dx = grad, flipped in the same way."""
     x = as_tensor("flip", x)
@@ -144,6 +155,7 @@ def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return x[tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim))]
 
 
+@torch_spelling
 def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
     """Every entry along an axis (None: of the flattened tensor) several times, as NumPy's repeat.
 
@@ -167,11 +179,14 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
 # Together and apart -----------------------------------------------------------------------------
 
 
+@torch_spelling
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors one after the other along an axis; the other sizes must be equal.
 
     Each gets its own part of grad.
     """
+    if isinstance(tensors, int | float | None):
+        raise NotSupported(f"concat: got {tensors!r}; a list of tensors is needed")
     xs = [as_tensor("concat", x) for x in tensors]
     if not xs:
         raise ShapeError("concat: got no tensor; at least one is needed")
@@ -180,9 +195,13 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
         if x.ndim != xs[0].ndim or any(
             a != axis and x.shape[a] != xs[0].shape[a] for a in range(x.ndim)
         ):
+            same = x.ndim == xs[0].ndim
+            wrong = [
+                a for a in range(x.ndim) if same and a != axis and x.shape[a] != xs[0].shape[a]
+            ]
             raise ShapeError.drawn(
                 f"concat: sizes differ on another axis than {axis}",
-                {"first": (xs[0].shape, ()), "other": (x.shape, ())},
+                {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
                 f"only axis {axis} may have another size",
             )
     dtype = np.result_type(*(x.dtype for x in xs))
@@ -192,7 +211,7 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     before, after = math.prod(xs[0].shape[:axis]), math.prod(xs[0].shape[axis + 1 :])
     out = np.empty((*xs[0].shape[:axis], ends[-1], *xs[0].shape[axis + 1 :]), dtype)
     for x, start in zip(xs, starts, strict=True):
-        piece = x.data.reshape(before, x.shape[axis], after)
+        piece = x.array.reshape(before, x.shape[axis], after)
         kernels.concat(piece, out.reshape(before, ends[-1], after), start)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -204,28 +223,35 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     return record("concat", out, tuple(xs), backward)
 
 
+@torch_spelling
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis.  Each gets its own part of grad."""
     xs = [as_tensor("stack", x) for x in tensors]
     for x in xs:
         if x.shape != xs[0].shape:
+            same = x.ndim == xs[0].ndim
+            wrong = [a for a in range(x.ndim) if same and x.shape[a] != xs[0].shape[a]]
             raise ShapeError.drawn(
                 "stack: the shapes differ",
-                {"first": (xs[0].shape, ()), "other": (x.shape, ())},
+                {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
                 "all alike are needed",
             )
     return concat([unsqueeze(x, axis) for x in xs], axis) if xs else concat(xs)
 
 
+@torch_spelling
 def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """Pieces along an axis, as torch's split: of one size (the last may be smaller), or of each."""
     x = as_tensor("split", x)
     axis = one_axis("split", axis, x.ndim)
     whole = x.shape[axis]
-    if isinstance(sizes, int):
+    if isinstance(sizes, int | np.integer):
+        sizes = int(sizes)
         if sizes < 1:
             raise ShapeError(f"split: got size {sizes}; at least 1 is needed")
         sizes = [min(sizes, whole - start) for start in range(0, whole, sizes)] or [0]
+    if not isinstance(sizes, list | tuple):
+        raise ShapeError(f"split: got sizes {sizes!r}; a number, or a list of them, is needed")
     if sum(sizes) != whole or min(sizes, default=0) < 0:
         raise ShapeError(f"split: got sizes {list(sizes)}; together they must be {whole}")
     ends = np.cumsum(sizes).tolist()

@@ -1,0 +1,81 @@
+"""NumPy's own functions, called on a Tensor: the op of the same meaning, or a word what to do.
+
+NumPy asks its arguments first: `np.add(t, 1)`, and so `array + t`, comes to call_ufunc, `np.sum(t)`
+to call_function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinytensor import ops, tensor
+from tinytensor.errors import NotSupported
+
+# NumPy's names where they aren't ours
+NAMES = {
+    "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div",
+    "floor_divide": "floor_div", "remainder": "mod", "power": "pow", "negative": "neg",
+    "absolute": "abs", "rint": "round", "concatenate": "concat", "amax": "max", "amin": "min",
+    "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
+    "invert": "logical_not", "expand_dims": "unsqueeze",
+}  # fmt: skip
+
+
+def _op(name: str) -> Callable[..., Any] | None:
+    ours = NAMES.get(name, name)
+    return getattr(ops, ours) if ours in ops.__all__ else None
+
+
+def call_ufunc(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> tensor.Tensor:
+    """What NumPy's function of numbers is on Tensors: that op.  Raises NotSupported for others."""
+    op = _op(ufunc.__name__)
+    if op is None or method != "__call__" or options:
+        how = "" if method == "__call__" else f".{method}"
+        with_options = f" with {', '.join(options)}" if options else ""
+        raise NotSupported(
+            f"np.{ufunc.__name__}{how}{with_options}: there is no such op for a Tensor; "
+            "x.numpy() gives the array, outside of the tape"
+        )
+    result: tensor.Tensor = op(*inputs)
+    return result
+
+
+def call_function(
+    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """What another of NumPy's functions is: that op; or NumPy's answer, if no gradient is lost."""
+    name = function.__name__
+    op = _op(name)
+    if op is not None:
+        try:
+            return op(*arguments, **options)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise NotSupported(
+                f"np.{name}: tt.{op.__name__} takes other arguments: {error}"
+            ) from None
+    lost: list[tensor.Tensor] = []
+    plain = [_as_array(argument, lost) for argument in arguments]
+    named = {key: _as_array(value, lost) for key, value in options.items()}
+    if lost:
+        raise NotSupported(
+            f"np.{name}: there is no such op, and gradients would be lost; x.detach().numpy() "
+            "gives the array"
+        )
+    return function(*plain, **named)
+
+
+def _as_array(value: Any, lost: list[tensor.Tensor]) -> Any:
+    """Tensors as arrays, in lists and tuples too; those with a gradient are noted in `lost`."""
+    if isinstance(value, tensor.Tensor):
+        lost += [value] if value.requires_grad else []
+        return value.numpy()
+    if isinstance(value, list | tuple):
+        return type(value)(_as_array(item, lost) for item in value)
+    return value
