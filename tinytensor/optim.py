@@ -48,18 +48,15 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return float(self._lr[0])
+        lr = self.schedule(self.steps)
+        if not isinstance(lr, int | float) or not lr >= 0:
+            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
+        return lr
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
         self.schedule = lr if callable(lr) else constant(lr)
-        self._set_rate()
-
-    def _set_rate(self) -> None:
-        lr = self.schedule(self.steps)
-        if not isinstance(lr, int | float) or not lr >= 0:
-            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
-        self._lr[0] = lr
+        self._lr[0] = self.lr
 
     @property
     def steps(self) -> int:
@@ -68,14 +65,13 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        self._set_rate()
+        self._lr[0] = self.lr
         self._step += 1
         for i, param in enumerate(self.params):
             if param.grad is not None:
                 self._check_fits(param, param.grad)
                 self._update(i, param.grad.array, param.array)
                 param.changed()
-        self._set_rate()
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""
@@ -110,7 +106,6 @@ class Optimizer:
             )
         for name, x in own.items():
             kernels.cast(state[name].array, x.array)
-        self._set_rate()
 
     def _check_fits(self, param: Tensor, grad: Tensor) -> None:
         """A gradient that somebody else has put there may not be of the parameter's kind."""

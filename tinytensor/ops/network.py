@@ -28,9 +28,9 @@ from tinytensor.ops.operands import (
     Shape,
     all_axes,
     as_alike,
+    as_array,
     as_float,
     as_rows,
-    as_tensor,
     cast,
     one_axis,
     per_channel,
@@ -178,16 +178,16 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
     if logits.ndim != 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
     R, C = logits.shape
-    labels = as_tensor("cross_entropy", labels)
-    if labels.shape == (R, C):
+    given = as_array("cross_entropy", labels)
+    if given.shape == (R, C):
         weights = cast(labels, logits.dtype)
         return _reduced("cross_entropy", -sum(weights * log_softmax(logits), axis=1), reduction)
-    if labels.shape != (R,):
+    if given.shape != (R,):
         raise ShapeError(
-            f"cross_entropy: got labels of shape {labels.shape} for logits of shape {(R, C)}; "
+            f"cross_entropy: got labels of shape {given.shape} for logits of shape {(R, C)}; "
             f"({R},) class numbers or {(R, C)} probabilities are needed"
         )
-    right = _class_numbers("cross_entropy", labels.array, C)
+    right = _class_numbers("cross_entropy", given, C)
     if reduction != "mean":
         picked = gather(log_softmax(logits), right[:, np.newaxis], axis=1)
         return _reduced("cross_entropy", -picked.reshape(R), reduction)
@@ -274,7 +274,7 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
     Raises LabelError for a label outside 0 ... classes - 1.
     """
     classes = whole("one_hot", "classes", classes)
-    given = as_tensor("one_hot", labels).array
+    given = as_array("one_hot", labels)
     numbers = _class_numbers("one_hot", given, classes).reshape(given.shape)
     out = np.empty((*numbers.shape, classes), tensor.checked_dtype("one_hot", dtype))
     kernels.one_hot(numbers.reshape(-1), as_rows(out))

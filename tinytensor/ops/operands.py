@@ -47,6 +47,11 @@ def as_tensor(op: str, x: Operand) -> Tensor:
     return tensor.wrap(tensor.to_array(x, None, copy=True))
 
 
+def as_array(op: str, x: Operand) -> Array:
+    """x as an array, not copied if it is one: for what is read at once, such as labels."""
+    return x if isinstance(x, np.ndarray) else as_tensor(op, x).array
+
+
 def as_float(op: str, x: Operand) -> Tensor:
     """x as a Tensor of floats: integers and booleans become floats wide enough for them."""
     x = as_tensor(op, x)
