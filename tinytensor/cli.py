@@ -388,6 +388,69 @@ def lesson_command(name: str) -> None:
     )
 
 
+@program.command("try")
+@click.argument("name", required=False)
+@click.option("--seeds", type=_Count(min=1), default=3, show_default=True, help="Runs of each.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKEND_CHOICES),
+    envvar="TINYTENSOR_BACKEND",
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes the first that works here.",
+)
+def try_command(name: str | None, seeds: int, backend: str) -> None:
+    """Check a sentence of the course: train what it compares, and print what was measured.
+
+    Without NAME, list the sentences.
+    """
+    from tinytensor.lessons import claims
+
+    if name is None:
+        for claim in claims.CLAIMS:
+            click.echo(f"{claim.name:15}{claim.sentence}")
+        return
+    claim = claims.find_claim(name)
+    kernels.set_backend(backend)
+    click.echo(f"{claim.sentence}\n")
+    click.echo(f"{'':28}{'accuracy':>9}{'of the seeds':>18}{'loss':>8}{'at its lowest':>15}")
+    measured = []
+    for result in claims.measure(claim, datasets.mnist(), seeds):
+        measured.append(result)
+        spread = f"{min(result.accuracies):.4f} to {max(result.accuracies):.4f}"
+        click.echo(
+            f"{result.variant:28}{result.accuracy:>9.4f}{spread:>18}{result.loss:>8.4f}"
+            f"{result.lowest_loss:>15.4f}"
+        )
+    best, worst = (f(measured, key=lambda m: m.accuracy) for f in (max, min))
+    points = (best.accuracy - worst.accuracy) * 100
+    click.echo(
+        f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r} by {points:.2f} points of "
+        f"accuracy, on the mean of {_plural(seeds, 'seed')}."
+    )
+
+
+@program.command("predict")
+@click.option("--model", required=True, metavar="FILE", help="What tinytensor train --save wrote.")
+@click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
+def predict_command(model: str, files: tuple[str, ...]) -> None:
+    """Tell the digit in each IMAGE, an idx, .npy or .png file, and how likely each of the ten is.
+
+    Images are 28 x 28, and as in MNIST: light on a dark ground.
+    """
+    from tinytensor.datasets.images import read_images
+    from tinytensor.train import load_model, probabilities
+
+    lesson, network = load_model(model)
+    click.echo(f"lesson {lesson.number} {lesson.name}", err=True)
+    for file in files:
+        images = read_images(Path(file))
+        for i, probs in enumerate(probabilities(network, images)):
+            where = file if len(images) == 1 else f"{file}[{i}]"
+            each = "  ".join(f"{digit}: {p:.3f}" for digit, p in enumerate(probs))
+            click.echo(f"{where}: {int(probs.argmax())}   {each}")
+
+
 # info -------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.kernels import Array
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy
 
@@ -120,7 +120,7 @@ class Training:
             images, labels = next(self._batches)
             self.model.train()
             logits = self.model(from_numpy(images))
-            loss = ops.cross_entropy(logits, labels)
+            loss = self.lesson.loss(logits, labels)
             rate = self.optimizer.lr
             self.optimizer.zero_grad()
             loss.backward()
@@ -237,6 +237,23 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
             predictions[some] = logits.argmax(axis=1).numpy()
             total += ops.cross_entropy(logits, labels[some]).item() * len(some)
     return float((predictions == labels).mean()), total / len(images), predictions
+
+
+def load_model(file: str | Path) -> tuple[Lesson, Module]:
+    """The lesson and the network of a saved run.  Raises DataError if it isn't one."""
+    about = checkpoint.about(file)
+    if "lesson" not in about:
+        raise DataError(f"{file}: a model that tinytensor train --save wrote is needed")
+    lesson = find(about["lesson"])
+    model = lesson.model()
+    model.load_state_dict(_part(checkpoint.load(file), "model."))
+    return lesson, model.eval()
+
+
+def probabilities(model: Module, images: Array) -> Array:
+    """The probabilities (N, 10) of the ten digits for images (N, 28, 28) of bytes."""
+    with no_grad():
+        return ops.softmax(model(from_numpy(to_float(images)))).numpy()
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:

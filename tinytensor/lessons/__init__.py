@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinytensor.errors import UnknownName
+from tinytensor.kernels import Array
 from tinytensor.nn import Module
+from tinytensor.ops import cross_entropy
 from tinytensor.optim import Optimizer
 from tinytensor.tensor import Tensor
 
@@ -34,6 +36,7 @@ class Lesson:
     expected_of: Literal["final", "best"] = "final"  # the mean of the last, or each run's best
     steps: int = 10_000
     batch: int = BATCH
+    loss: Callable[[Tensor, Array], Tensor] = cross_entropy  # of logits and labels
     evaluate_every: int = 100
 
     @property

@@ -1,0 +1,121 @@
+"""Data sets like MNIST from their homes on the net, each file checked and kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tinytensor.datasets import Dataset, load
+from tinytensor.errors import DataError, UnknownName
+
+log = logging.getLogger("tinytensor")
+
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+class Source(NamedTuple):
+    """Where the four files are, and the MD5 of each; a mirror that gives others is passed over."""
+
+    mirrors: tuple[str, ...]
+    md5: tuple[str, str, str, str]
+
+
+SOURCES = {
+    "fashion-mnist": Source(
+        (
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+    "kmnist": Source(
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        (
+            "bdb82020997e1d708af4cf47b453dcf7",
+            "e144d726b3acfaa3e44228e80efcd344",
+            "5c965bf0a639b31b8f53240b1b52f4d7",
+            "7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+    ),
+}
+# EMNIST comes as one large archive of all its parts, with names and axes of its own.
+EMNIST = (
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "58c8d27c78d21e728a6bc7b3cc06412e",
+)
+
+
+def cache_folder() -> Path:
+    """TINYTENSOR_CACHE_DIR, or the folder that this system has for such files."""
+    import pooch
+
+    return Path(os.environ.get("TINYTENSOR_CACHE_DIR") or pooch.os_cache("tinytensor"))
+
+
+def fetch(name: str) -> Dataset:
+    """The data set "fashion-mnist", "kmnist" or "emnist-digits".
+
+    It is fetched once, and kept in TINYTENSOR_CACHE_DIR or the system's folder for caches.
+
+    Raises UnknownName for another name, DataError where no mirror gives the right file: it says
+    what to put where by hand.
+    """
+    if name not in (*SOURCES, "emnist-digits"):
+        known = ", ".join((*SOURCES, "emnist-digits"))
+        raise UnknownName(f"fetch: there is no data set named {name!r}; choose from {known}")
+    folder = cache_folder() / name
+    if name == "emnist-digits":
+        return _fetch_emnist(folder)
+    source = SOURCES[name]
+    for file, md5 in zip(FILES, source.md5, strict=True):
+        _retrieve(name, [mirror + file for mirror in source.mirrors], md5, folder, file)
+    return load(folder)
+
+
+def _retrieve(name: str, urls: list[str], md5: str, folder: Path, file: str) -> Path:
+    import pooch
+
+    reasons = []
+    for url in urls:
+        try:
+            pooch.get_logger().setLevel(logging.WARNING)
+            return Path(pooch.retrieve(url, f"md5:{md5}", file, folder))
+        except Exception as error:  # of the net, the server, or a wrong sum: the next may do
+            log.info("fetch %s: %s: %s", name, url, error)
+            reasons.append(type(error).__name__)
+    raise DataError(
+        f"fetch: no mirror gave {file} of {name} ({', '.join(reasons)}); without the net, put that "
+        f"file (MD5 {md5}) into {folder}"
+    )
+
+
+def _fetch_emnist(folder: Path) -> Dataset:
+    """Unpack the digits from the archive, once."""
+    if not all((folder / file).exists() for file in FILES):
+        url, md5 = EMNIST
+        archive = _retrieve("emnist-digits", [url], md5, folder, "gzip.zip")
+        with zipfile.ZipFile(archive) as unpacked:
+            for file in FILES:
+                part = "train" if file.startswith("train") else "test"
+                inside = f"gzip/emnist-digits-{part}-{file.split('-', 1)[1]}"
+                (folder / file).write_bytes(unpacked.read(inside))
+        archive.unlink()
+    data = load(folder)
+    # Its images lie on their side: rows and columns are exchanged.
+    return data._replace(
+        train_images=data.train_images.swapaxes(1, 2).copy(),
+        test_images=data.test_images.swapaxes(1, 2).copy(),
+    )

@@ -1,0 +1,63 @@
+"""Single images from files: idx, .npy, or .png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinytensor.datasets.idx import read_idx
+from tinytensor.errors import DataError
+from tinytensor.kernels import Array
+
+SHAPE = (28, 28)
+
+
+def read_images(path: Path) -> Array:
+    """The images (N, 28, 28) in a file, as bytes from 0 (background) to 255.
+
+    A .npy array may be one image or several, of bytes, or of floats from 0 to 1. A .png is one,
+    grey. Anything else is read as idx, .gz or not.
+
+    Raises DataError for files that can't be read, and images of another size or colour depth.
+    """
+    if path.suffix == ".npy":
+        images = _read_npy(path)
+    elif path.suffix == ".png":
+        images = _read_png(path)
+    else:
+        images = read_idx(path, axes=3)
+    if images.shape[-2:] != SHAPE or images.ndim not in (2, 3):
+        raise DataError(f"{path}: got shape {images.shape}; images of 28 x 28 are needed")
+    return images.reshape(-1, *SHAPE)
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: a .npy file is needed ({error})") from None
+    if array.dtype.kind == "f" and ((array >= 0) & (array <= 1)).all():
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise DataError(
+            f"{path}: got {array.dtype}; bytes, or floats from 0 to 1, are needed for an image"
+        )
+    return array
+
+
+def _read_png(path: Path) -> Array:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise DataError(f"{path}: reading PNG needs Pillow: pip install pillow") from None
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "1"):
+                raise DataError(
+                    f"{path}: got an image in the colours of {image.mode}; a grey one of 8 bits is "
+                    "needed"
+                )
+            return np.asarray(image.convert("L"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{path}: a PNG file is needed ({error})") from None
