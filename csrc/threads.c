@@ -1,10 +1,12 @@
 /* threads.c: a few threads that wait for rows to work on.
 
-   A job is a function and a number of rows. The caller takes the first share, each worker one of
-   the others. Whoever waits spins briefly (the next job usually comes at once), then yields the
-   core, and a worker at last sleeps: a busy machine must not stand still for us.
+   A job is a function and a number of rows, in as many shares as there are threads. Whoever is awake
+   takes the next share: the caller too, so that a worker that the system has not let run yet is not
+   waited for; only a share that was begun is. Whoever waits spins briefly (the next job usually comes
+   at once), then yields the core, and a worker at last sleeps: a busy machine must not stand still
+   for us.
 
-   Which rows a thread gets changes nothing in the numbers: every row is computed the same way. */
+   Who computes a share changes nothing in the numbers: every row is computed the same way. */
 #include "machine.h"
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +25,7 @@ static int started = 0;       /* workers that exist */
 static pthread_mutex_t in_use = PTHREAD_MUTEX_INITIALIZER; /* held by the caller whose job runs */
 static pthread_mutex_t asleep = PTHREAD_MUTEX_INITIALIZER; /* guards `wake` */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static atomic_int sleepers;
 
 static struct {
     tt_rows_function function;
@@ -30,8 +33,12 @@ static struct {
     int64_t rows, grain;
     int shares;
 } job;
-static atomic_uint job_number;  /* goes up with each job */
-static atomic_int working;      /* workers that have not yet finished it */
+
+/* The job's number in the upper half, how many of its shares nobody has taken yet in the lower one.
+   To take a share is to exchange this for one less; that fails if the job is another by now. Who has
+   taken one may read `job`, which holds still until the share is reported finished. */
+static atomic_ullong tickets;
+static atomic_int unfinished; /* shares */
 
 static void relax(int turn)
 {
@@ -53,36 +60,44 @@ static void do_share(int share)
         job.function(job.arguments, begin, end < job.rows ? end : job.rows);
 }
 
-static void wait_for_job(unsigned seen)
+/* Take shares until none is left. */
+static void work(void)
+{
+    unsigned long long now = atomic_load(&tickets);
+    while ((uint32_t)now > 0)
+        if (atomic_compare_exchange_weak(&tickets, &now, now - 1)) {
+            do_share((uint32_t)now - 1);
+            atomic_fetch_sub(&unfinished, 1);
+            now = atomic_load(&tickets);
+        }
+}
+
+static int no_share_left(void)
+{
+    return (uint32_t)atomic_load(&tickets) == 0;
+}
+
+static void wait_for_shares(void)
 {
     for (int turn = 0; turn < SPINS + YIELDS; turn++) {
-        if (atomic_load(&job_number) != seen)
+        if (!no_share_left())
             return;
         relax(turn);
     }
     pthread_mutex_lock(&asleep);
-    while (atomic_load(&job_number) == seen)
+    atomic_fetch_add(&sleepers, 1);
+    while (no_share_left())
         pthread_cond_wait(&wake, &asleep);
+    atomic_fetch_sub(&sleepers, 1);
     pthread_mutex_unlock(&asleep);
 }
 
-typedef struct {
-    int share;
-    unsigned seen; /* the newest job that is not for it */
-} worker_start;
-static worker_start starts[MOST_THREADS];
-
-static void *worker(void *start)
+static void *worker(void *unused)
 {
-    const int share = ((worker_start *)start)->share;
-    unsigned seen = ((worker_start *)start)->seen;
+    (void)unused;
     for (;;) {
-        wait_for_job(seen);
-        seen++;
-        /* No new job starts before every worker has passed here, so `job` holds still. */
-        if (share < job.shares)
-            do_share(share);
-        atomic_fetch_sub(&working, 1);
+        wait_for_shares();
+        work();
     }
     return 0;
 }
@@ -92,8 +107,7 @@ static void start_workers(int count)
 {
     while (started < count) {
         pthread_t thread;
-        starts[started] = (worker_start){.share = started + 1, .seen = atomic_load(&job_number)};
-        if (pthread_create(&thread, 0, worker, &starts[started]))
+        if (pthread_create(&thread, 0, worker, 0))
             return;
         pthread_detach(thread);
         started++;
@@ -104,7 +118,8 @@ static void start_workers(int count)
 static void forget_workers(void)
 {
     started = 0;
-    atomic_store(&working, 0);
+    atomic_store(&tickets, 0);
+    atomic_store(&sleepers, 0);
     pthread_mutex_init(&in_use, 0);
     pthread_mutex_init(&asleep, 0);
     pthread_cond_init(&wake, 0);
@@ -128,14 +143,17 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     job.arguments = arguments;
     job.rows = rows;
     job.grain = grain;
-    job.shares = started + 1 < threads ? started + 1 : threads;
-    atomic_store(&working, started);
-    pthread_mutex_lock(&asleep);
-    atomic_fetch_add(&job_number, 1);
-    pthread_cond_broadcast(&wake);
-    pthread_mutex_unlock(&asleep);
-    do_share(0);
-    for (int turn = 0; atomic_load(&working) > 0; turn += turn < SPINS)
+    job.shares = threads;
+    atomic_store(&unfinished, threads);
+    const unsigned long long number = (atomic_load(&tickets) >> 32) + 1;
+    atomic_store(&tickets, number << 32 | (unsigned)threads);
+    if (atomic_load(&sleepers)) {
+        pthread_mutex_lock(&asleep);
+        pthread_cond_broadcast(&wake);
+        pthread_mutex_unlock(&asleep);
+    }
+    work();
+    for (int turn = 0; atomic_load(&unfinished) > 0; turn += turn < SPINS)
         relax(turn);
     pthread_mutex_unlock(&in_use);
 }
