@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
-from tinytensor import cli, kernels, lessons
+import tinytensor as tt
+from tinytensor import cli, datasets, kernels, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
 
 
@@ -340,3 +343,120 @@ def test_stopping_keeps_what_was_reached(tmp_path):
     result = json.loads(file.read_text())
     assert 0 < result["steps"] < 10_000_000
     assert result["history"][-1]["step"] == result["steps"]
+
+
+# The course
+
+
+def test_lessons_are_listed(run):
+    code, out, _ = run("lessons")
+    assert code == 0
+    for lesson in lessons.lessons():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{lesson.number} ")]
+        assert lesson.name in line
+        assert lesson.title in line
+        assert re.search(r"\d s  ", line), "about how long it takes here"
+
+
+@pytest.mark.parametrize("lesson", lessons.lessons(), ids=str)
+def test_chapters_are_told(run, lesson):
+    code, out, _ = run("lesson", lesson.number)
+    assert code == 0
+    for words in (lesson.title, "logits", "Formula: ", "Look for: ", "Try: ", "Expected: "):
+        assert words in out
+    drawing = [line for line in lesson.chapter.splitlines() if line.startswith("    ")]
+    assert set(drawing) <= set(out.splitlines()), "drawn as it stands"
+
+
+def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
+    whole, half, rest = (tmp_path / name for name in ("whole", "half", "rest"))
+    assert run("train", "softmax", "--steps", 60, "--save", whole)[0] == 0
+    assert run("train", "softmax", "--steps", 40, "--save", half)[0] == 0
+    resumed = run("train", "softmax", "--steps", 60, "--resume", half, "--save", rest)
+    assert resumed[0] == 0
+    at_once, in_two = tt.load(whole), tt.load(rest)
+    assert at_once.keys() == in_two.keys()
+    for name, x in at_once.items():
+        np.testing.assert_array_equal(in_two[name].numpy(), x.numpy(), err_msg=name)
+
+    images = tmp_path / "digits.npy"
+    data = datasets.mnist()
+    np.save(images, data.test_images[:5])
+    code, out, err = run("predict", "--model", whole, images)
+    assert code == 0
+    assert "lesson 1.0 softmax" in err
+    lines = out.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in lines] == ["7", "2", "1", "0", "4"]
+    probs = [float(p) for p in re.findall(r"\d: (\d\.\d+)", lines[0])]
+    assert sum(probs) == pytest.approx(1, abs=0.01)
+
+    words = "resume: .* is of lesson 1.0; 2.0 is needed"
+    assert_one_line(*run("train", "sigmoid", "--resume", whole), words)
+    assert_one_line(*run("predict", "--model", images, images), "isn't a safetensors file")
+    tt.save(tmp_path / "other", {"x": tt.ones(1)})
+    words = "a model that tinytensor train --save wrote is needed"
+    assert_one_line(*run("predict", "--model", tmp_path / "other", images), words)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
+        (np.zeros((28, 28), np.int64), "got int64; bytes, or floats from 0 to 1"),
+        (np.full((28, 28), 2.0), "got float64; bytes, or floats"),
+        (np.zeros((28, 28, 3), np.uint8), r"got shape \(28, 28, 3\)"),
+    ],
+)
+def test_images_of_another_kind(run, tmp_path, array, words):
+    model, image = tmp_path / "model", tmp_path / "image.npy"
+    run("train", "softmax", "--steps", 1, "--save", model)
+    np.save(image, array)
+    assert_one_line(*run("predict", "--model", model, image), words)
+
+
+def test_png_images(run, tmp_path):
+    from PIL import Image
+
+    model, png = tmp_path / "model", tmp_path / "seven.png"
+    run("train", "softmax", "--steps", 100, "--save", model)
+    Image.fromarray(datasets.mnist().test_images[0]).save(png)
+    code, out, _ = run("predict", "--model", model, png)
+    assert code == 0
+    assert out.startswith(f"{png}: 7 ")
+    Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(png)
+    assert_one_line(*run("predict", "--model", model, png), "in the colours of RGB; a grey one")
+    png.write_bytes(b"no image")
+    assert_one_line(*run("predict", "--model", model, png), "a PNG file is needed")
+    assert_one_line(*run("predict", "--model", model, tmp_path / "none.png"), "none.png")
+
+
+def test_claims_are_listed_and_measured(run, monkeypatch):
+    from tinytensor.lessons import claims
+
+    code, out, _ = run("try")
+    assert code == 0
+    assert len(out.splitlines()) == len(claims.CLAIMS)
+    assert_one_line(*run("try", "relus"), "there is nothing named 'relus'; did you mean 'relu'")
+    short = {
+        claim.name: {name: replace(v, steps=3) for name, v in claim.variants().items()}
+        for claim in claims.CLAIMS
+    }
+    for claim in claims.CLAIMS:
+        shorter = replace(claim, variants=lambda name=claim.name: short[name])
+        monkeypatch.setattr(claims, "CLAIMS", (shorter,))
+        code, out, _ = run("try", claim.name, "--seeds", 1)
+        assert code == 0
+        for variant in short[claim.name]:
+            assert variant in out
+        assert "Measured: " in out
+
+
+def test_a_training_that_fails_says_why(run, monkeypatch):
+    wild = replace(
+        lessons.find("softmax"), optimizer=lambda parameters: tt.optim.SGD(parameters, lr=1e38)
+    )
+    monkeypatch.setattr(cli.lessons, "find", lambda name: wild)
+    words = r"the loss is (nan|inf) at step \d+, .* usually the rate, 1e\+38 here, is too large"
+    code, out, err = run("train", "softmax", "--steps", 20, "--eval-every", 50)
+    assert (code, out) == (2, "")
+    assert re.search(words, err.splitlines()[-1])

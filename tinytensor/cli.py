@@ -21,7 +21,7 @@ from click.core import ParameterSource
 
 from tinytensor import datasets, kernels, lessons
 from tinytensor.errors import SettingError, TinytensorError
-from tinytensor.train import StepReport, Training
+from tinytensor.train import StepReport, Training, seconds_a_step
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
 
@@ -347,14 +347,20 @@ def _without_nan(value: Any) -> Any:
 
 @program.command("lessons")
 def lessons_command() -> None:
-    """List the lessons: what each adds, and the accuracy it should reach."""
-    click.echo(f"{'':5}{'name':18}{'reaches':9}{'steps':>7}  what it adds")
+    """List the lessons: what each adds, the accuracy it should reach, and how long that takes."""
+    data = datasets.mnist()
+    click.echo(f"{'':6}{'name':18}{'reaches':>8}{'steps':>8}{'here':>8}  what it adds")
     for lesson in lessons.lessons():
         click.echo(
-            f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:<9.4g}"
-            f"{lesson.steps:>7,}  {lesson.title}"
+            f"{lesson.number:6}{lesson.name:18}{lesson.expected_accuracy:>8.4g}"
+            f"{lesson.steps:>8,}{_about(lesson.steps * seconds_a_step(lesson, data)):>8}"
+            f"  {lesson.title}"
         )
     click.echo("\ntinytensor lesson NAME tells the chapter, tinytensor train NAME trains it.")
+
+
+def _about(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 @program.command("lesson")
@@ -371,7 +377,7 @@ def lesson_command(name: str) -> None:
     for paragraph in lesson.chapter.strip().split("\n\n"):
         head, colon, rest = paragraph.partition(": ")
         if paragraph.startswith("    "):
-            console.print(Text(paragraph, "cyan"))
+            console.print(Text(paragraph, "cyan"), soft_wrap=True)
         elif colon and head in ("Formula", "Look for"):
             text = " ".join(rest.split())
             console.print(Text.assemble((f"{head}: ", "bold yellow"), text))
@@ -442,9 +448,9 @@ def predict_command(model: str, files: tuple[str, ...]) -> None:
     from tinytensor.train import load_model, probabilities
 
     lesson, network = load_model(model)
+    read = [(file, read_images(Path(file))) for file in files]
     click.echo(f"lesson {lesson.number} {lesson.name}", err=True)
-    for file in files:
-        images = read_images(Path(file))
+    for file, images in read:
         for i, probs in enumerate(probabilities(network, images)):
             where = file if len(images) == 1 else f"{file}[{i}]"
             each = "  ".join(f"{digit}: {p:.3f}" for digit, p in enumerate(probs))

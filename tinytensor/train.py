@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytensor import checkpoint, ops, random
+from tinytensor import checkpoint, kernels, ops, random
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError
@@ -96,13 +96,15 @@ class Training:
         random.manual_seed(seed)
         self.model = lesson.model()
         self.optimizer = lesson.optimizer(self.model.parameters())
+        # What is tested: the model, or a second one with moving averages of its weights.
+        self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
         self._batches = self._batches_from(0)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
-        return batches(
-            self.data.train_images, self.data.train_labels, self.batch, self.seed, skip=step
-        )
+        images, labels = self.data.train_images, self.data.train_labels
+        augment = self.lesson.augment
+        return batches(images, labels, self.batch, self.seed, skip=step, augment=augment)
 
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every so many steps and after the last.
@@ -126,6 +128,8 @@ class Training:
             loss.backward()
             self.optimizer.step()
             self.step += 1
+            if self.lesson.average is not None:
+                self._average(self.lesson.average)
             if not math.isfinite(train_loss := loss.item()):
                 raise AnomalyError(
                     f"train: the loss is {train_loss} at step {self.step}, and training can't "
@@ -146,9 +150,17 @@ class Training:
                 yield report
                 clock.restart()
 
+    def _average(self, most: float) -> None:
+        """Let the tested model's tensors follow the trained one's, faster at first."""
+        decay = np.array([min(most, (1 + self.step) / (10 + self.step))])
+        pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
+        for (_, average), (_, x) in pairs:
+            if x.dtype.kind == "f":
+                kernels.moving_average(x.array, decay, average.array)
+
     def _test(self) -> tuple[float, float, Array]:
         images, labels = self.data.test_images, self.data.test_labels
-        return evaluate(self.model, images, labels)
+        return evaluate(self.tested, images, labels)
 
     def _details(
         self, images: Array, labels: Array, predictions: Array, test_predictions: Array
@@ -170,6 +182,7 @@ class Training:
     def save(self, file: str | Path) -> None:
         """Write model, optimiser and place in the run.  Raises DataError if that fails."""
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        tensors |= {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
         tensors["masks"] = Tensor(random.state().view(np.int64))
         about = {"lesson": self.lesson.number, "step": self.step, "seed": self.seed}
@@ -191,6 +204,7 @@ class Training:
                 )
         tensors = checkpoint.load(file)
         self.model.load_state_dict(_part(tensors, "model."))
+        self.tested.load_state_dict(_part(tensors, "tested."))
         self.optimizer.load_state_dict(_part(tensors, "optimizer."))
         random.state()[:] = tensors["masks"].numpy().view(np.uint64)
         self.step = int(about["step"])
@@ -239,6 +253,18 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
     return float((predictions == labels).mean()), total / len(images), predictions
 
 
+def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
+    """About how long a step takes here, by the median of a few; evaluations not counted."""
+    training = Training(
+        lesson,
+        data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1]),
+        steps=steps + 3,
+        evaluate_every=1,
+    )
+    times = [report.seconds.train for report in training]
+    return float(np.median(np.diff(times[2:])))
+
+
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
     """The lesson and the network of a saved run.  Raises DataError if it isn't one."""
     about = checkpoint.about(file)
@@ -246,7 +272,7 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
         raise DataError(f"{file}: a model that tinytensor train --save wrote is needed")
     lesson = find(about["lesson"])
     model = lesson.model()
-    model.load_state_dict(_part(checkpoint.load(file), "model."))
+    model.load_state_dict(_part(checkpoint.load(file), "tested."))
     return lesson, model.eval()
 
 

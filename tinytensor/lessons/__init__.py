@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import UnknownName
 from tinytensor.kernels import Array
 from tinytensor.nn import Module
@@ -37,12 +38,14 @@ class Lesson:
     steps: int = 10_000
     batch: int = BATCH
     loss: Callable[[Tensor, Array], Tensor] = cross_entropy  # of logits and labels
+    augment: Augmentation | None = None  # of the training images
+    average: float | None = None  # decay of the moving average of the weights that a test takes
     evaluate_every: int = 100
 
     @property
     def chapter(self) -> str:
         """The story of this lesson: drawing, formulas, what to look for, what to try."""
-        return importlib.import_module(self.model.__module__).__doc__ or ""
+        return importlib.import_module(self.optimizer.__module__).__doc__ or ""
 
 
 def scaled(rate: float) -> float:
@@ -60,6 +63,8 @@ _FILES = (
     "mnist_4_0_batchnorm_five_layers_sigmoid",
     "mnist_4_1_batchnorm_five_layers_relu",
     "mnist_4_2_batchnorm_convolutional",
+    "mnist_fast",
+    "mnist_best",
 )
 
 
