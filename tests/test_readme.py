@@ -3,18 +3,17 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import tinytensor as tt
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_example_prints_what_the_readme_says(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    before = tt.current_backend().name
-    try:
-        exec(example, {})
-    finally:
-        tt.set_backend(before)
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_examples_print_what_the_readme_says(example, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
     printed = capsys.readouterr().out.splitlines()
     assert printed == re.findall(r"print.*  # (.*)", example)
 
