@@ -100,12 +100,7 @@ class _Count(click.IntRange):
             )
 
 
-# train ------------------------------------------------------------------------------------------
-
-
-@program.command("train")
-@click.argument("lesson")
-@click.option(
+_backend_option = click.option(
     "--backend",
     type=click.Choice(BACKEND_CHOICES),
     envvar="TINYTENSOR_BACKEND",
@@ -113,6 +108,14 @@ class _Count(click.IntRange):
     show_default=True,
     help="What computes; auto takes the first that works here.",
 )
+
+
+# train ------------------------------------------------------------------------------------------
+
+
+@program.command("train")
+@click.argument("lesson")
+@_backend_option
 @click.option("--steps", type=_Count(0, 10**9), help="Batches to train on [the lesson's own].")
 @click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option("--seed", type=_Count(min=0), default=0, show_default=True, help="Of all chance.")
@@ -397,14 +400,7 @@ def lesson_command(name: str) -> None:
 @program.command("try")
 @click.argument("name", required=False)
 @click.option("--seeds", type=_Count(min=1), default=3, show_default=True, help="Runs of each.")
-@click.option(
-    "--backend",
-    type=click.Choice(BACKEND_CHOICES),
-    envvar="TINYTENSOR_BACKEND",
-    default="auto",
-    show_default=True,
-    help="What computes; auto takes the first that works here.",
-)
+@_backend_option
 def try_command(name: str | None, seeds: int, backend: str) -> None:
     """Check a sentence of the course: train what it compares, and print what was measured.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinytensor import kernels, make, ops
 from tinytensor.errors import DataError, SettingError
-from tinytensor.ops.network import Padding, Pair
+from tinytensor.ops.convolution import Padding, Pair
 from tinytensor.tensor import Tensor
 
 Initializer = Callable[[tuple[int, ...]], Tensor]

@@ -9,11 +9,13 @@ the formula and can be differentiated again. `grad` always has the shape of the 
     shape.py         numbers change places: reshape permute concat split ...
     index.py         numbers are picked: x[...] take gather pad ...
     linalg.py        matmul outer einsum
-    network.py       linear softmax cross_entropy conv2d dropout batch_norm ...
+    network.py       linear softmax cross_entropy dropout batch_norm ...
+    convolution.py   conv2d max_pool2d avg_pool2d
     operands.py      what all begin with: operands as Tensors of one kind, broadcasting, axes
 """
 
 from tinytensor.ops import index
+from tinytensor.ops.convolution import avg_pool2d, conv2d, max_pool2d
 from tinytensor.ops.elementwise import (
     abs,
     add,
@@ -70,11 +72,9 @@ from tinytensor.ops.elementwise import (
 from tinytensor.ops.index import Key, gather, getitem, pad, scatter_add, take
 from tinytensor.ops.linalg import einsum, matmul, outer
 from tinytensor.ops.network import (
-    avg_pool2d,
     batch_norm,
     batch_norm_and_moments,
     binary_cross_entropy_with_logits,
-    conv2d,
     cross_entropy,
     cross_entropy_backward,
     dropout,
@@ -84,7 +84,6 @@ from tinytensor.ops.network import (
     linear,
     log_softmax,
     log_softmax_backward,
-    max_pool2d,
     mse_loss,
     one_hot,
     softmax,

@@ -1,0 +1,240 @@
+"""Convolution and pooling of images (N, H, W, channels): windows that slide over them.
+
+A convolution is linear in its images and in its weights, so both its gradients are products of the
+same kind, and the three are each other's gradients. So are a sum over windows and its spreading.
+
+Raises, all of them: ShapeError for shapes that don't fit, SettingError for numbers that make no
+sense.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from tinytensor import kernels, tensor
+from tinytensor.autograd import record
+from tinytensor.errors import SettingError, ShapeError
+from tinytensor.ops.index import take
+from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, whole
+
+if TYPE_CHECKING:
+    from tinytensor.tensor import Tensor
+
+Pair: TypeAlias = tuple[int, int]
+Padding: TypeAlias = "int | Pair | tuple[Pair, Pair] | Literal['same', 'valid']"
+
+# Where the windows lie --------------------------------------------------------------------------
+
+
+def _pair(op: str, name: str, given: int | Pair, least: int) -> Pair:
+    pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
+    if len(pair) != 2:
+        raise SettingError(f"{op}: got {name}={given}; a number from {least} up, or two, is needed")
+    return whole(op, name, pair[0], least), whole(op, name, pair[1], least)
+
+
+def _window_places(
+    op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
+) -> tuple[Pair, Pair]:
+    """How many windows there are along H and W, and how far the first begins outside."""
+    if padding == "same":  # as TensorFlow's: ceil(size / stride) windows, an odd rest at the end
+        counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
+        missing = [
+            max((count - 1) * step + window - length, 0)
+            for count, step, window, length in zip(counts, stride, size, image, strict=True)
+        ]
+        sides = [(total // 2, total - total // 2) for total in missing]
+    elif padding == "valid":
+        sides = [(0, 0), (0, 0)]
+    else:
+        each = padding if isinstance(padding, tuple | list) else (padding, padding)
+        if len(each) != 2 or isinstance(padding, str):
+            raise SettingError(
+                f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, "
+                "'same' or 'valid' is needed"
+            )
+        sides = [_pair(op, "padding", side, 0) for side in each]
+    padded = [length + sum_of for length, sum_of in zip(image, map(_plus, sides), strict=True)]
+    counts = [
+        (length - window) // step + 1
+        for length, window, step in zip(padded, size, stride, strict=True)
+    ]
+    if min(counts) < 1:
+        raise ShapeError(
+            f"{op}: a window of {size} doesn't fit into an image of {image} padded to "
+            f"{tuple(padded)}"
+        )
+    return (counts[0], counts[1]), (sides[0][0], sides[1][0])
+
+
+def _plus(side: Pair) -> int:
+    return side[0] + side[1]
+
+
+# Convolution ------------------------------------------------------------------------------------
+
+
+def conv2d(
+    x: Operand,
+    weight: Operand,
+    bias: Operand | None = None,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+) -> Tensor:
+    """Convolution: every window of the images times the weights, plus bias.
+
+    x (N, H, W, I), weight (KH, KW, I, O), bias (O); the result (N, OH, OW, O).
+    stride: how far from one window to the next. padding: zeros round the images; a number, a pair
+        for H and W, a pair of pairs (top, bottom), (left, right), "valid" for none, or "same" for
+        OH = ceil(H / stride), the odd one below and to the right, as TensorFlow has it.
+    out_nhwo = sum over a, b, i of x_n(h*stride+a)(w*stride+b)i * weight_abio; dx and dweight as in
+    conv2d_grad_x and conv2d_grad_weight, dbias = grad, summed.
+    """
+    x, weight = as_alike("conv2d", x, weight, floats=True)
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2]:
+        raise ShapeError.drawn(
+            "conv2d: images (N, H, W, I) and weights (KH, KW, I, O) are needed",
+            {"x": (x.shape, [3]), "weight": (weight.shape, [2])},
+            "I, the number of channels that come in, must be equal",
+        )
+    stride = _pair("conv2d", "stride", stride, 1)
+    size = weight.shape[0], weight.shape[1]
+    (OH, OW), before = _window_places("conv2d", x.shape[1:3], size, stride, padding)
+    bias = per_channel("conv2d", "bias", bias, x, weight.shape[3])
+    out = _conv2d(x, weight, (x.shape[0], OH, OW, weight.shape[3]), stride, before)
+    return out if bias is None else out + bias
+
+
+def _conv2d(x: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair) -> Tensor:
+    """A product of x and weight: linear in each, so its gradients are such products too."""
+    out = np.empty(shape, x.dtype)
+    kernels.conv2d(x.array, weight.array, out, stride, before)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d_grad_x(grad, weight, x.shape, stride, before) if x.requires_grad else None,
+            _conv2d_grad_weight(x, grad, weight.shape, stride, before)
+            if weight.requires_grad
+            else None,
+        )
+
+    saved = (x,) * weight.requires_grad + (weight,) * x.requires_grad
+    return record("conv2d", out, (x, weight), backward, saved)
+
+
+def _conv2d_grad_x(
+    grad: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.conv2d_grad_x(grad.array, weight.array, out, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d(upstream, weight, grad.shape, stride, before),
+            _conv2d_grad_weight(upstream, grad, weight.shape, stride, before),
+        )
+
+    return record("conv2d_grad_x", out, (grad, weight), backward, (grad, weight))
+
+
+def _conv2d_grad_weight(
+    x: Tensor, grad: Tensor, shape: Shape, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.conv2d_grad_weight(x.array, grad.array, out, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (
+            _conv2d_grad_x(grad, upstream, x.shape, stride, before),
+            _conv2d(x, upstream, grad.shape, stride, before),
+        )
+
+    return record("conv2d_grad_weight", out, (x, grad), backward, (x, grad))
+
+
+# Pooling ----------------------------------------------------------------------------------------
+
+
+def max_pool2d(
+    x: Operand, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
+) -> Tensor:
+    """The largest of every window, channel by channel; NaN where there is one.
+
+    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None. Padding never
+    wins. The largest of a window, the first of equals, gets its grad.
+    """
+    x = as_float("max_pool2d", x)
+    shape, size, stride, before = _pooled("max_pool2d", x, size, stride, padding)
+    places = np.empty(shape, np.int64)
+    kernels.argmax_pool2d(x.array, places, size, stride, before)
+    return take(x, places)
+
+
+def avg_pool2d(
+    x: Operand,
+    size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    count_padding: bool = True,
+) -> Tensor:
+    """The mean of every window, channel by channel.
+
+    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None.
+    count_padding: padding counts as zeros (torch's default); if not, the mean is over what of the
+        window lies inside (TensorFlow's way).
+    Every number of a window gets its grad / the window's count.
+    """
+    x = as_float("avg_pool2d", x)
+    shape, size, stride, before = _pooled("avg_pool2d", x, size, stride, padding)
+    total = _sum_pool2d(x, shape, size, stride, before)
+    if count_padding:
+        return total / (size[0] * size[1])
+    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
+    return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
+
+
+def _pooled(
+    op: str, x: Tensor, size: int | Pair, stride: int | Pair | None, padding: Padding
+) -> tuple[Shape, Pair, Pair, Pair]:
+    """The result's shape, and size, stride and padding as pairs."""
+    if x.ndim != 4:
+        raise ShapeError(f"{op}: got x of shape {x.shape}; images (N, H, W, C) are needed")
+    window = _pair(op, "size", size, 1)
+    step = window if stride is None else _pair(op, "stride", stride, 1)
+    (OH, OW), before = _window_places(op, x.shape[1:3], window, step, padding)
+    ends = (OH - 1) * step[0] - before[0], (OW - 1) * step[1] - before[1]
+    if (
+        before[0] >= window[0]
+        or before[1] >= window[1]
+        or ends[0] >= x.shape[1]
+        or ends[1] >= x.shape[2]
+    ):
+        raise SettingError(
+            f"{op}: got padding={padding} with a window of {window}; every window must reach into "
+            "the image"
+        )
+    return (x.shape[0], OH, OW, x.shape[3]), window, step, before
+
+
+def _sum_pool2d(x: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair) -> Tensor:
+    out = np.empty(shape, x.dtype)
+    kernels.sum_pool2d(x.array, out, size, stride, before)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (_sum_pool2d_grad_x(grad, x.shape, size, stride, before),)
+
+    return record("sum_pool2d", out, (x,), backward)
+
+
+def _sum_pool2d_grad_x(
+    grad: Tensor, shape: Shape, size: Pair, stride: Pair, before: Pair
+) -> Tensor:
+    out = np.empty(shape, grad.dtype)
+    kernels.sum_pool2d_grad_x(grad.array, out, size, stride, before)
+
+    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return (_sum_pool2d(upstream, grad.shape, size, stride, before),)
+
+    return record("sum_pool2d_grad_x", out, (grad,), backward)
