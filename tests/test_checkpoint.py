@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
+from tinytensor.checkpoint import take_over
 
 
 def test_what_was_saved_is_loaded(tmp_path):
@@ -35,3 +36,18 @@ def test_errors(tmp_path):
     with pytest.raises(tt.NotSupported, match="'x' is a ndarray; tensors are needed"):
         tt.save(tmp_path / "file", {"x": np.ones(1)})
     assert not (tmp_path / "file").exists()
+
+
+def test_numbers_are_taken_over_all_or_none():
+    own = {"a": tt.zeros(2), "b": tt.zeros(3), "c": tt.zeros(1), "d": tt.zeros(1)}
+    given = {"a": tt.ones(2), "b": tt.ones(2), "c": np.ones(1, np.float32), "e": tt.ones(1)}
+    with pytest.raises(tt.DataError) as caught:
+        take_over("here", own, given)
+    assert str(caught.value) == (
+        "here: d is missing; e is unknown; b has shape (2,), (3,) is needed; "
+        "c is a ndarray, a tensor is needed"
+    )
+    assert all(x.tolist() == [0] * x.size for x in own.values())
+    take_over("here", own, {name: tt.ones_like(x, dtype="int64") for name, x in own.items()})
+    assert all(x.tolist() == [1] * x.size for x in own.values())
+    assert own["a"].dtype == np.float32

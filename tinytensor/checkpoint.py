@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinytensor import kernels
 from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensor import DTYPES, Tensor, from_numpy
 
@@ -38,6 +39,27 @@ def load(file: str | Path) -> dict[str, Tensor]:
         if array.dtype not in DTYPES:
             raise DataError(f"load: {file}: {name!r} is {array.dtype}; tinytensor has no such kind")
     return {name: from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def take_over(who: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy the numbers of named tensors into one's own tensors of those names.
+
+    Raises DataError, with every name, for tensors that are missing, unknown or of another shape;
+    nothing is changed then.
+    """
+    problems = [f"{name} is missing" for name in own if name not in given]
+    problems += [f"{name} is unknown" for name in given if name not in own]
+    for name in filter(given.__contains__, own):
+        x = given[name]
+        if not isinstance(x, Tensor):
+            problems.append(f"{name} is a {type(x).__name__}, a tensor is needed")
+        elif x.shape != own[name].shape:
+            problems.append(f"{name} has shape {x.shape}, {own[name].shape} is needed")
+    if problems:
+        raise DataError(f"{who}: {'; '.join(problems)}")
+    for name, x in own.items():
+        kernels.cast(given[name].array, x.array)
+        x.changed()
 
 
 def about(file: str | Path) -> dict[str, str]:

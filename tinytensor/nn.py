@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import kernels, make, ops
-from tinytensor.errors import DataError, SettingError
+from tinytensor import checkpoint, kernels, make, ops
+from tinytensor.errors import SettingError
 from tinytensor.ops.convolution import Padding, Pair
 from tinytensor.tensor import Tensor
 
@@ -117,19 +117,7 @@ class Module:
         Raises DataError, with every name, for tensors that are missing, unknown or of another
         shape; nothing is changed then.
         """
-        own = dict(self.named_tensors())
-        problems = [f"{name} is missing" for name in own if name not in state]
-        problems += [f"{name} is unknown" for name in state if name not in own]
-        problems += [
-            f"{name} has shape {state[name].shape}, {x.shape} is needed"
-            for name, x in own.items()
-            if name in state and state[name].shape != x.shape
-        ]
-        if problems:
-            raise DataError(f"load_state_dict: {'; '.join(problems)}")
-        for name, x in own.items():
-            kernels.cast(state[name].array, x.array)
-            x.changed()
+        checkpoint.take_over("load_state_dict", dict(self.named_tensors()), state)
 
     def describe(self) -> str:
         """What stands in the brackets of repr."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from tinytensor import kernels
-from tinytensor.errors import DataError, DTypeError, NotSupported, SettingError, ShapeError
+from tinytensor import checkpoint, kernels
+from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
 
@@ -95,17 +95,12 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state_dict.  Raises DataError if it isn't of such an optimiser."""
-        own = self.state_dict()
-        wrong = [n for n in own.keys() | state.keys() if n not in own or n not in state]
-        wrong += [n for n in own if n in state and own[n].shape != state[n].shape]
-        if wrong:
-            raise DataError(
-                f"{self._name}: the state of another optimiser: {', '.join(sorted(wrong))} "
-                "missing, unknown or of another shape"
-            )
-        for name, x in own.items():
-            kernels.cast(state[name].array, x.array)
+        """Go on from a state_dict.
+
+        Raises DataError, with every name, if it isn't of such an optimiser; nothing is changed
+        then.
+        """
+        checkpoint.take_over(self._name, self.state_dict(), state)
 
     def _check_fits(self, param: Tensor, grad: Tensor) -> None:
         """A gradient that somebody else has put there may not be of the parameter's kind."""

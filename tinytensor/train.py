@@ -17,7 +17,7 @@ from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module, Sequential
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensor import Tensor, from_numpy, wrap
 
 BANDS = 7  # of equal count, between 8 quantiles
 EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
@@ -181,18 +181,22 @@ class Training:
 
     def save(self, file: str | Path) -> None:
         """Write model, optimiser and place in the run.  Raises DataError if that fails."""
+        about = {"lesson": self.lesson.number, "step": self.step, "seed": self.seed}
+        about["batch"] = self.batch
+        checkpoint.save(file, self._tensors(), {name: str(value) for name, value in about.items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that changes from step to step, in its own memory."""
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
         tensors |= {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
-        tensors["masks"] = Tensor(random.state().view(np.int64))
-        about = {"lesson": self.lesson.number, "step": self.step, "seed": self.seed}
-        about["batch"] = self.batch
-        checkpoint.save(file, tensors, {name: str(value) for name, value in about.items()})
+        return tensors | {"masks": wrap(random.state().view(np.int64))}
 
     def resume(self, file: str | Path) -> None:
         """Go on where a saved run was: the next steps are those that it would have made.
 
-        Raises DataError for a file of another lesson, seed or batch, or one that doesn't fit.
+        Raises DataError for a file of another lesson, seed or batch, or one that doesn't fit;
+        nothing is changed then.
         """
         about = checkpoint.about(file)
         for name, own in (
@@ -202,22 +206,17 @@ class Training:
                 raise DataError(
                     f"resume: {file} is of {name} {about.get(name, 'unknown')}; {own} is needed"
                 )
-        tensors = checkpoint.load(file)
-        self.model.load_state_dict(_part(tensors, "model."))
-        self.tested.load_state_dict(_part(tensors, "tested."))
-        self.optimizer.load_state_dict(_part(tensors, "optimizer."))
-        random.state()[:] = tensors["masks"].numpy().view(np.uint64)
-        self.step = int(about["step"])
+        step = about.get("step", "unknown")
+        if not step.isdecimal():
+            raise DataError(f"resume: {file} is of step {step}; a whole number is needed")
+        checkpoint.take_over(f"resume: {file}", self._tensors(), checkpoint.load(file))
+        self.step = int(step)
         self._batches = self._batches_from(self.step)
 
 
 def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[StepReport]:
     """Train a lesson's network and yield reports: a Training, begun."""
     return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
 class _Clock:
