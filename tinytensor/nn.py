@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor import checkpoint, kernels, make, ops
-from tinytensor.errors import SettingError
+from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops.convolution import Padding, Pair
 from tinytensor.tensor import Tensor
 
@@ -207,6 +207,8 @@ class BatchNorm(Module):
     decay: of the averages, average = decay * average + (1 - decay) * batch.
     warm_up: let the averages follow faster at first: at step t the decay is at most
         (1 + t) / (10 + t), as the course has it; False for a fixed decay (1 - torch's momentum).
+
+    Raises ShapeError for x of another number of channels.
     """
 
     def __init__(
@@ -231,6 +233,8 @@ class BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See ops.batch_norm."""
+        if x.shape[-1:] != self.mean.shape:
+            raise ShapeError(f"BatchNorm: got shape {x.shape}; (..., {self.mean.size}) is needed")
         if not self.training:
             averages = self.mean, self.var
             return ops.batch_norm(x, self.scale, self.offset, *averages, self.epsilon)
@@ -238,6 +242,7 @@ class BatchNorm(Module):
         step = self.steps.item()
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
         for average, moment in zip((self.mean, self.var), moments, strict=True):
+            moment = ops.cast(moment, average.dtype)
             kernels.moving_average(moment.array, np.array([decay]), average.array)
             average.changed()
         self.steps[0] = step + 1
