@@ -89,8 +89,12 @@ class Module:
             yield from child.named_tensors(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Those that training changes by their gradients."""
-        return ((name, x) for name, x in self.named_tensors() if x.requires_grad)
+        """Those that training changes by their gradients; one that has two names by its first."""
+        seen: set[int] = set()
+        for name, x in self.named_tensors():
+            if x.requires_grad and id(x) not in seen:
+                seen.add(id(x))
+                yield name, x
 
     def parameters(self) -> list[Tensor]:
         """Those that training changes by their gradients."""
