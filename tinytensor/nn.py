@@ -284,6 +284,11 @@ class MaxPool2d(Module):
         """See ops.max_pool2d."""
         return ops.max_pool2d(x, *self.settings)
 
+    def describe(self) -> str:
+        """Size, stride and padding."""
+        size, stride, padding = self.settings
+        return f"size={size}, stride={size if stride is None else stride}, padding={padding}"
+
 
 class AvgPool2d(MaxPool2d):
     """The mean of every window; see ops.avg_pool2d."""
