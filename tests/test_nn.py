@@ -1,0 +1,395 @@
+"""Layers: what they compute, what they keep, and how they are put together."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+from tinytensor import nn
+
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2),
+        nn.BatchNorm(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8, 3, bias=None),
+    )
+
+
+def images(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+# First weights
+
+
+def test_constants():
+    assert nn.zeros((2, 3)).tolist() == [[0] * 3] * 2
+    assert nn.constant(0.1)((2,)).numpy().tolist() == [np.float32(0.1)] * 2
+    assert nn.constant(1)((2,)).dtype == np.float32
+
+
+def test_truncated_normal_has_no_tails():
+    tt.manual_seed(0)
+    drawn = nn.truncated_normal(0.1)((300, 200)).numpy()
+    assert drawn.dtype == np.float32
+    assert np.abs(drawn).max() <= 0.2
+    assert np.abs(drawn).max() > 0.199
+    assert abs(drawn.mean()) < 0.002
+    # A normal distribution cut at two deviations has 0.8796 of the deviation left.
+    assert drawn.std() == pytest.approx(0.08796, rel=0.01)
+
+
+@pytest.mark.parametrize(("shape", "inputs"), [((300, 200), 300), ((5, 5, 40, 60), 1000)])
+def test_he_has_variance_2_by_inputs(shape, inputs):
+    tt.manual_seed(0)
+    drawn = nn.he(shape).numpy()
+    assert drawn.dtype == np.float32
+    assert drawn.std() == pytest.approx(math.sqrt(2 / inputs), rel=0.01)
+    assert abs(drawn.mean()) < 0.02 * drawn.std()
+    assert np.abs(drawn).max() > 3 * drawn.std(), "normal, with tails"
+
+
+@pytest.mark.parametrize(
+    ("shape", "both"), [((300, 200), 300 + 200), ((5, 5, 40, 60), 25 * (40 + 60))]
+)
+def test_glorot_is_uniform_with_variance_2_by_both(shape, both):
+    tt.manual_seed(0)
+    drawn = nn.glorot(shape).numpy()
+    limit = math.sqrt(6 / both)
+    assert np.abs(drawn).max() <= limit
+    assert np.abs(drawn).max() > 0.999 * limit
+    assert drawn.std() == pytest.approx(math.sqrt(2 / both), rel=0.01)
+    assert abs(drawn.mean()) < 0.02 * drawn.std()
+
+
+def test_the_same_seed_gives_the_same_network():
+    def weights(seed):
+        tt.manual_seed(seed)
+        return [x.numpy().tolist() for x in net().parameters()]
+
+    assert weights(1) == weights(1)
+    assert weights(1) != weights(2)
+
+
+# Layers
+
+
+def test_linear(backend):
+    layer = nn.Linear(3, 2, weight=nn.constant(0.5), bias=nn.constant(1.0))
+    assert layer(tt.Tensor([[1.0, 2.0, 3.0]])).tolist() == [[4, 4]]
+    assert layer(tt.ones(2, 4, 3)).shape == (2, 4, 2)
+    bare = nn.Linear(3, 2, bias=None)
+    x = images(5, 3)
+    np.testing.assert_allclose(
+        bare(tt.Tensor(x)).numpy(), x @ bare.weight.numpy(), rtol=1e-5, atol=1e-6
+    )
+    assert bare.bias is None
+    with pytest.raises(tt.ShapeError, match=r"\(5, 4\)"):
+        bare(tt.ones(5, 4))
+
+
+def test_conv2d(backend):
+    layer = nn.Conv2d(2, 3, (2, 4), stride=(2, 1), padding="valid", bias=nn.constant(0.1))
+    assert layer.weight.shape == (2, 4, 2, 3)
+    x, weight = images(2, 6, 7, 2), layer.weight.numpy()
+    wanted = np.empty((2, 3, 4, 3))
+    for h in range(3):
+        for w in range(4):
+            patch = x[:, 2 * h : 2 * h + 2, w : w + 4]
+            wanted[:, h, w] = np.einsum("nabi,abio->no", patch, weight) + 0.1
+    np.testing.assert_allclose(layer(tt.Tensor(x)).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    same = nn.Conv2d(1, 4, 5, stride=2)
+    assert same(tt.ones(2, 28, 27, 1)).shape == (2, 14, 14, 4)
+    assert nn.Conv2d(1, 4, 5, bias=None).bias is None
+    with pytest.raises(tt.ShapeError, match="conv2d"):
+        same(tt.ones(2, 28, 28, 3))
+
+
+def test_pooling(backend):
+    x = tt.Tensor(np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1))
+    assert nn.MaxPool2d(2)(x).flatten().tolist() == [5, 7, 13, 15]
+    assert nn.AvgPool2d(2)(x).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert nn.MaxPool2d((2, 4), stride=1)(x).flatten().tolist() == [7, 11, 15]
+    assert nn.AvgPool2d(3, stride=1, padding="same")(x).shape == (1, 4, 4, 1)
+
+
+def test_activations(backend):
+    numbers = np.array([-2, -0.5, 0, 0.5, 3])
+    x = tt.Tensor(numbers, dtype="float64")
+    normal = [(1 + math.erf(number / math.sqrt(2))) / 2 for number in numbers]
+    wanted = {
+        nn.ReLU: np.maximum(numbers, 0),
+        nn.Sigmoid: 1 / (1 + np.exp(-numbers)),
+        nn.Tanh: np.tanh(numbers),
+        nn.GELU: numbers * normal,
+    }
+    for layer, values in wanted.items():
+        np.testing.assert_allclose(layer()(x).numpy(), values, atol=1e-12, err_msg=layer.__name__)
+
+
+def test_flatten_and_sequential(backend):
+    assert nn.Flatten()(tt.ones(5, 2, 3, 4)).shape == (5, 24)
+    assert nn.Sequential()(tt.ones(2)).tolist() == [1, 1]
+    model = nn.Sequential(nn.Linear(2, 2, nn.constant(1.0)), nn.Tanh(), nn.Flatten())
+    x = images(3, 2)
+    wanted = np.tanh(x.sum(axis=1, keepdims=True)) * np.ones(2)
+    np.testing.assert_allclose(model(tt.Tensor(x)).numpy(), wanted, rtol=1e-5)
+
+
+def test_dropout_is_for_training_only(backend):
+    layer, x = nn.Dropout(0.75), tt.ones(100, 100)
+    tt.manual_seed(0)
+    dropped = layer(x).numpy()
+    assert set(np.unique(dropped)) == {0, np.float32(1 / 0.75)}
+    assert (dropped > 0).mean() == pytest.approx(0.75, abs=0.02)
+    assert not np.array_equal(layer(x).numpy(), dropped), "a new mask at every step"
+    assert layer.eval()(x) is x
+    assert nn.Dropout(1.0)(x) is x
+    with pytest.raises(tt.SettingError, match=r"keep_prob=1\.5"):
+        nn.Dropout(1.5)(x)
+
+
+def test_dropout_of_whole_channels(backend):
+    tt.manual_seed(0)
+    maps = nn.Dropout(0.5, channels=True)(tt.ones(20, 3, 3, 10)).numpy()
+    assert (maps == maps[:, :1, :1]).all()
+    assert 0.3 < (maps > 0).mean() < 0.7
+
+
+# Batch norm
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (4, 5, 6, 3)])
+def test_batch_norm_normalises_each_channel(backend, shape):
+    layer = nn.BatchNorm(3)
+    x = images(*shape) * [1, 5, 0.1] + [0, 3, -2]
+    out = layer(tt.Tensor(x, dtype="float32")).numpy().reshape(-1, 3)
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=0), 1, rtol=2e-3)
+    with tt.no_grad():
+        layer.scale[...], layer.offset[...] = [1, 2, 3], [4, 5, 6]
+    out = layer(tt.Tensor(x, dtype="float32")).numpy().reshape(-1, 3)
+    np.testing.assert_allclose(out.mean(axis=0), [4, 5, 6], rtol=1e-5)
+    np.testing.assert_allclose(out.std(axis=0), [1, 2, 3], rtol=2e-3)
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+@pytest.mark.parametrize("decay", [0.3, 0.999])
+def test_batch_norm_averages_by_the_decay_rule(backend, decay, warm_up):
+    layer = nn.BatchNorm(2, decay=decay, warm_up=warm_up)
+    rng = np.random.default_rng(0)
+    mean, var = np.zeros(2), np.ones(2)
+    for step in range(12):
+        x = rng.normal([3, -1], [2, 0.5], (40, 2))
+        layer(tt.Tensor(x, dtype="float32"))
+        share = min(decay, (1 + step) / (10 + step)) if warm_up else decay
+        mean = share * mean + (1 - share) * x.mean(axis=0)
+        var = share * var + (1 - share) * x.var(axis=0)
+        assert layer.steps.item() == step + 1
+    np.testing.assert_allclose(layer.mean.numpy(), mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.var.numpy(), var, rtol=1e-5)
+
+    layer.eval()
+    out = layer(tt.Tensor(x, dtype="float32")).numpy()
+    np.testing.assert_allclose(out, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.mean.numpy(), mean, rtol=1e-5)
+    assert layer.steps.item() == 12, "a test changes no averages"
+    one = layer(tt.Tensor(x[:1], dtype="float32")).numpy()
+    np.testing.assert_allclose(one, out[:1], rtol=1e-5)
+
+
+def test_batch_norm_has_scale_and_offset_as_wanted(backend):
+    def names(**settings):
+        return [name for name, _ in nn.BatchNorm(3, **settings).named_parameters()]
+
+    assert names() == ["scale", "offset"]
+    assert names(scale=False) == ["offset"]
+    assert names(offset=False) == ["scale"]
+    assert names(scale=False, offset=False) == []
+    layer = nn.BatchNorm(3, scale=False, offset_start=0.1)
+    assert layer.offset.tolist() == [np.float32(0.1)] * 3
+    layer(tt.Tensor(images(5, 3))).sum().backward()
+    np.testing.assert_allclose(layer.offset.grad.numpy(), 5)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_refuses_other_channels(backend, channels, training):
+    layer = nn.BatchNorm(3, scale=False, offset=False).train(training)
+    with pytest.raises(tt.ShapeError, match=rf"BatchNorm: got shape \(4, {channels}\); .* 3\)"):
+        layer(tt.ones(4, channels))
+    assert layer.mean.tolist() == [0, 0, 0]
+    assert layer.steps.item() == 0
+
+
+def test_batch_norm_takes_float64(backend):
+    layer, x = nn.BatchNorm(3), images(20, 3) + 1.0
+    out = layer(tt.Tensor(x, dtype="float64"))
+    assert out.dtype == np.float64
+    np.testing.assert_allclose(layer.mean.numpy(), 0.9 * x.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [1, -0.1, float("nan")])
+def test_impossible_decay(decay):
+    with pytest.raises(tt.SettingError, match=f"BatchNorm: got decay={decay}; .* below 1"):
+        nn.BatchNorm(3, decay=decay)
+
+
+# Modules
+
+
+class Branches(nn.Module):
+    """Modules as attributes, in a list and in a tuple, and tensors of its own."""
+
+    def __init__(self):
+        self.scale = tt.ones(1, requires_grad=True)
+        self.fixed = tt.ones(2)
+        self.dense = nn.Linear(2, 2)
+        self.blocks = [nn.Sequential(nn.Dropout(0.5)), nn.BatchNorm(2, scale=False)]
+        self.pair = (nn.Linear(2, 1, bias=None), "no module")
+        self.count = 3
+
+
+def test_parameters_are_found_and_named():
+    model = Branches()
+    assert [name for name, _ in model.named_parameters()] == [
+        "scale", "dense.weight", "dense.bias", "blocks.1.offset", "pair.0.weight",
+    ]  # fmt: skip
+    assert [id(x) for x in model.parameters()] == [id(x) for _, x in model.named_parameters()]
+    assert list(model.state_dict()) == [
+        "scale", "fixed", "dense.weight", "dense.bias",
+        "blocks.1.offset", "blocks.1.mean", "blocks.1.var", "blocks.1.steps", "pair.0.weight",
+    ]  # fmt: skip
+    model.dense.bias.requires_grad_(False)
+    assert "dense.bias" not in dict(model.named_parameters()), "frozen"
+
+
+def test_a_parameter_with_two_names_is_one(backend):
+    """Or an optimiser would take two steps with it."""
+    layer = nn.Linear(2, 2, nn.constant(1.0))
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert [name for name, _ in model.named_parameters()] == ["layers.0.weight", "layers.0.bias"]
+    assert "# 6 parameters" in repr(model).splitlines()[0]
+    model(tt.ones(1, 2)).sum().backward()
+    gradient = layer.bias.grad.numpy().copy()
+    tt.optim.SGD(model.parameters(), lr=1).step()
+    np.testing.assert_allclose(layer.bias.numpy(), -gradient)
+    model.load_state_dict(model.state_dict())
+
+
+def test_train_and_eval_reach_all_modules():
+    model = Branches()
+    inside = [model, model.dense, *model.blocks, model.blocks[0].layers[0], model.pair[0]]
+    assert all(module.training for module in inside)
+    assert model.eval() is model
+    assert not any(module.training for module in inside)
+    assert model.train() is model
+    assert all(module.training for module in inside)
+    assert nn.Linear(1, 1).training, "other modules stay as they are"
+
+
+def test_a_module_without_forward():
+    with pytest.raises(NotImplementedError, match="Branches has no forward"):
+        Branches()(tt.ones(2))
+
+
+def test_repr_tells_shapes_and_counts():
+    assert repr(net()).splitlines() == [
+        "Sequential()  # 48 parameters",
+        "  layers.0: Conv2d(stride=2, padding=same, weight (3, 3, 1, 2), bias (2,))"
+        "  # 20 parameters",
+        "  layers.1: BatchNorm(decay=0.99, scale (2,), offset (2,), mean (2,), var (2,), "
+        "steps (1,))  # 4 parameters",
+        "  layers.2: ReLU()",
+        "  layers.3: Flatten()",
+        "  layers.4: Linear(weight (8, 3))  # 24 parameters",
+    ]
+    assert repr(nn.Linear(1000, 10)) == "Linear(weight (1000, 10), bias (10,))  # 10,010 parameters"
+    assert repr(nn.Dropout(0.75)) == "Dropout(keep_prob=0.75)"
+    assert repr(nn.MaxPool2d(2)) == "MaxPool2d(size=2, stride=2, padding=0)"
+    assert repr(nn.AvgPool2d(3, 1, "same")) == "AvgPool2d(size=3, stride=1, padding=same)"
+    nested = repr(nn.Sequential(nn.Sequential(nn.Tanh())))
+    assert nested.splitlines()[2] == "    layers.0: Tanh()"
+
+
+# Kept and loaded
+
+
+def test_state_goes_from_one_network_to_another(backend, tmp_path):
+    x = tt.Tensor(images(3, 4, 4, 1))
+    trained, other = net(), net()
+    for _ in range(3):
+        trained(x)  # so that the averages move
+    tt.save(tmp_path / "model", trained.state_dict())
+    other.load_state_dict(tt.load(tmp_path / "model"))
+    np.testing.assert_array_equal(other.eval()(x).numpy(), trained.eval()(x).numpy())
+    assert other.layers[1].steps.tolist() == [3]
+    assert all(p.requires_grad for p in other.parameters())
+
+
+def test_loading_is_seen_by_backward():
+    """What backward still needs must not change under it."""
+    layer = nn.Linear(2, 2)
+    hidden = layer(tt.ones(1, 2, requires_grad=True))
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(tt.GradientError, match="changed"):
+        hidden.sum().backward()
+
+
+def test_every_tensor_that_does_not_fit_is_named():
+    model = net()
+    before = {name: x.numpy().copy() for name, x in model.state_dict().items()}
+    state = {name: x + 1 for name, x in model.state_dict().items()}
+    del state["layers.0.weight"], state["layers.1.var"]
+    state["layers.4.bias"], state["head"] = tt.ones(3), tt.ones(1)
+    state["layers.4.weight"], state["layers.1.scale"] = tt.ones(3, 8), tt.ones(1)
+    state["layers.1.offset"] = np.ones(2, np.float32)
+    with pytest.raises(tt.DataError) as caught:
+        model.load_state_dict(state)
+    for words in (
+        "load_state_dict: layers.0.weight is missing; layers.1.var is missing",
+        "layers.4.bias is unknown; head is unknown",
+        "layers.4.weight has shape (3, 8), (8, 3) is needed",
+        "layers.1.scale has shape (1,), (2,) is needed",
+        "layers.1.offset is a ndarray, a tensor is needed",
+    ):
+        assert words in str(caught.value)
+    assert "layers.0.bias" not in str(caught.value)
+    for name, x in model.state_dict().items():
+        np.testing.assert_array_equal(x.numpy(), before[name], err_msg=name)
+
+
+# All together
+
+
+def test_a_network_of_all_layers_has_right_gradients(backend):
+    """Each parameter's against two losses a little beside, in float64."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Conv2d(2, 2, 2, padding="valid"), nn.BatchNorm(2), nn.GELU(), nn.Flatten(),
+        nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2),
+    )  # fmt: skip
+    for module in model.layers:
+        for name, x in vars(module).items():
+            if isinstance(x, tt.Tensor) and x.requires_grad:
+                setattr(module, name, tt.Tensor(x, dtype="float64", requires_grad=True))
+    x = tt.Tensor(images(5, 4, 4, 1), dtype="float64")
+
+    def loss():
+        return tt.cross_entropy(model(x), [0, 1, 1, 0, 1])
+
+    loss().backward()
+    for name, param in model.named_parameters():
+        flat, i = param.numpy().reshape(-1), param.size // 2
+        start, losses = flat[i], []
+        for number in (start + 1e-6, start - 1e-6):
+            flat[i] = number
+            losses.append(loss().item())
+        flat[i] = start
+        wanted = (losses[0] - losses[1]) / 2e-6
+        got = param.grad.numpy().reshape(-1)[i]
+        assert got == pytest.approx(wanted, rel=1e-4, abs=1e-8), name
