@@ -26,11 +26,14 @@ def distort(
     this share larger or smaller. elastic: the standard deviation, in pixels, of a smooth field of
     shifts, as rubber would bend (Simard, Steinkraus and Platt, 2003).
 
-    Raises SettingError for numbers below 0.
+    Raises SettingError for numbers below 0, and for a scale of 1 or more.
     """
     for name, number in locals().copy().items():
         if not number >= 0:
             raise SettingError(f"distort: got {name}={number}; a number from 0 up is needed")
+
+    if scale >= 1:
+        raise SettingError(f"distort: got scale={scale}; a number below 1 is needed")
 
     def augment(images: Array, rng: np.random.Generator) -> Array:
         N, H, W, _ = images.shape
