@@ -403,7 +403,7 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 
 
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
-    param -= lr.astype(param.dtype) * (grad + weight_decay * param if weight_decay else grad)
+    param -= lr.item() * (grad + weight_decay * param if weight_decay else grad)
 
 
 def sgd_momentum(
@@ -418,7 +418,7 @@ def sgd_momentum(
     g = grad + weight_decay * param
     velocity *= momentum
     velocity += g
-    param -= lr.astype(param.dtype) * (g + momentum * velocity if nesterov else velocity)
+    param -= lr.item() * (g + momentum * velocity if nesterov else velocity)
 
 
 def adam(
