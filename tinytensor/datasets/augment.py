@@ -64,12 +64,11 @@ def _smooth_noise(rng: np.random.Generator, N: int, H: int, W: int, coarse: int 
 def _read(images: Array, y: Array, x: Array) -> Array:
     """Images (N, H, W, C) read at places (N, h, w) between their pixels; 0 outside."""
     N, H, W, C = images.shape
-    padded = np.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(N, -1, C)
+    pixels = np.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(-1, C)
     y, x = np.clip(y, -1, H) + 1, np.clip(x, -1, W) + 1
     top, left = y.astype(np.int64), x.astype(np.int64)
     below, right = (y - top)[..., np.newaxis], (x - left)[..., np.newaxis]
     place = (np.arange(N)[:, np.newaxis, np.newaxis] * (H + 3) + top) * (W + 3) + left
-    pixels = padded.reshape(-1, C)
     upper = pixels[place] * (1 - right) + pixels[place + 1] * right
     lower = pixels[place + W + 3] * (1 - right) + pixels[place + W + 4] * right
     out: Array = upper * (1 - below) + lower * below
