@@ -66,10 +66,12 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         self._lr[0] = self.lr
+        for param in self.params:
+            if param.grad is not None:
+                self._check_fits(param, param.grad)
         self._step += 1
         for i, param in enumerate(self.params):
             if param.grad is not None:
-                self._check_fits(param, param.grad)
                 self._update(i, param.grad.array, param.array)
                 param.changed()
 
