@@ -229,6 +229,11 @@ class RMSprop(Optimizer):
 # Rates that change: functions from the number of steps made to the rate of the next ---------------
 
 
+def _check_steps(name: str, steps: float) -> None:
+    if not steps > 0:
+        raise SettingError(f"{name}: got {steps} steps; a number above 0 is needed")
+
+
 def constant(lr: float) -> Schedule:
     """The same rate always."""
     return lambda step: lr
@@ -236,21 +241,25 @@ def constant(lr: float) -> Schedule:
 
 def exponential(floor: float, start: float, steps: float) -> Schedule:
     """floor + start * e^(-step / steps): the course's decay, from floor + start down to floor."""
+    _check_steps("exponential", steps)
     return lambda step: floor + start * math.exp(-step / steps)
 
 
 def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """lr * factor^(step // every): a drop every so many steps."""
+    _check_steps("stepwise", every)
     return lambda step: lr * factor ** (step // every)
 
 
 def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
     """Half a wave down from lr to the floor in so many steps, then the floor."""
+    _check_steps("cosine", steps)
     return lambda step: floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
 
 def warm_up(schedule: Schedule, steps: int) -> Schedule:
     """Another schedule, its rate growing evenly from almost 0 in the first steps."""
+    _check_steps("warm_up", steps)
     return lambda step: schedule(step) * min((step + 1) / steps, 1)
 
 
