@@ -271,10 +271,11 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
 
     Raises SettingError for a limit that isn't above 0.
     """
-    if not most > 0:
-        raise SettingError(f"clip_grad_norm: got most={most}; a number above 0 is needed")
+    _check_most("clip_grad_norm", most)
     with_grad = [(param, param.grad) for param in params if param.grad is not None]
-    total = math.sqrt(math.fsum((grad * grad).sum().item() for _, grad in with_grad))
+    # In float64, where the squares of float32 find room.
+    exact = [grad.array.astype(np.float64).reshape(-1) for _, grad in with_grad]
+    total = math.sqrt(math.fsum(float(grad @ grad) for grad in exact))
     if total > most:
         for param, grad in with_grad:
             param.grad = grad * (most / total)
@@ -282,7 +283,16 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
 
 
 def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
-    """Cut every number of the gradients off at -most and most."""
+    """Cut every number of the gradients off at -most and most.
+
+    Raises SettingError for a limit that isn't above 0.
+    """
+    _check_most("clip_grad_value", most)
     for param in params:
         if param.grad is not None:
             param.grad = wrap(param.grad.array).clip(-most, most)
+
+
+def _check_most(name: str, most: float) -> None:
+    if not most > 0:
+        raise SettingError(f"{name}: got most={most}; a number above 0 is needed")
