@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.datasets import batches, load, to_float
+from tinytensor.datasets import Dataset, batches, load, split, to_float
 
 MNIST = Path(tt.datasets.__file__).parent / "mnist"
 SHA256 = {
@@ -122,6 +122,64 @@ def test_batches_are_chances_order_and_repeat_with_the_seed(backend):
     assert [next(endless)[1].tolist() for _ in range(2)] != [c.tolist() for _, c in first_round]
 
 
+def some(count: int):
+    """So many images, each full of its own number, which is its label too."""
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
+    return images, np.arange(count)
+
+
+def take(endless, count: int) -> list[list[int]]:
+    return [next(endless)[1].tolist() for _ in range(count)]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("skip", [0, 1, 2, 3, 7])
+def test_skipped_batches_are_as_if_taken(skip, partial):
+    whole = batches(*some(10), 4, seed=2, partial=partial)
+    rest = batches(*some(10), 4, seed=2, partial=partial, skip=skip)
+    assert take(whole, skip + 6)[skip:] == take(rest, 6)
+
+
+def test_the_last_batch_of_a_round_is_smaller_or_dropped():
+    rounds = take(batches(*some(10), 4, seed=0, partial=True), 6)
+    assert [len(batch) for batch in rounds] == [4, 4, 2, 4, 4, 2]
+    for each in (rounds[:3], rounds[3:]):
+        assert sorted(i for batch in each for i in batch) == list(range(10)), (
+            "every image once a round"
+        )
+    dropped = take(batches(*some(10), 4, seed=0), 40)
+    assert {len(batch) for batch in dropped} == {4}
+    assert {i for batch in dropped for i in batch} == set(range(10)), (
+        "others are left the next time"
+    )
+    for partial in (False, True):
+        even = take(batches(*some(8), 4, seed=0, partial=partial), 4)
+        assert sorted(even[0] + even[1]) == list(range(8))
+        assert sorted(even[2] + even[3]) == list(range(8))
+
+
+def test_augmentation_has_its_own_chance():
+    """The order stays, each batch is changed by its own seed, and skipping changes nothing."""
+
+    def noisy(images, rng):
+        return images + rng.random(images.shape, np.float32)
+
+    def take(count, seed=5, **settings):
+        endless = batches(*some(10), 4, seed=seed, **settings)
+        return [next(endless) for _ in range(count)]
+
+    plain, changed = take(6), take(6, augment=noisy)
+    noise = [new[0] - old[0] for old, new in zip(plain, changed, strict=True)]
+    for old, new in zip(plain, changed, strict=True):
+        assert old[1].tolist() == new[1].tolist()
+    assert all(0.3 < n.std() * 12**0.5 < 1.1 for n in noise)
+    assert not np.allclose(noise[0], noise[1])
+    for (one, _), (other, _) in zip(changed[3:], take(3, skip=3, augment=noisy), strict=True):
+        np.testing.assert_array_equal(one, other)
+    (other_seed, _) = take(1, seed=6, augment=noisy)[0]
+    assert not np.allclose(other_seed % (1 / 255), changed[0][0] % (1 / 255))
+
+
 @pytest.mark.parametrize("size", [0, -1, 11])
 def test_impossible_batches(size):
     with pytest.raises(tt.SettingError, match=f"batch: got {size}; from 1 to .* 10"):
@@ -159,3 +217,29 @@ def test_to_float_takes_whole_numbers_and_images_of_any_layout(backend):
 def test_to_float_refuses_images_that_are_not_there(backend, chosen, words):
     with pytest.raises(tt.SettingError, match=words):
         to_float(np.zeros((3, 28, 28), np.uint8), chosen)
+
+
+# Split
+
+
+def test_split_holds_images_back():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (50, 28, 28), np.uint8)
+    data = Dataset(images, np.arange(50), images[:3], np.arange(3))
+    parts = split(data, validation=12, seed=1)
+    assert parts.train_images.shape == (38, 28, 28)
+    assert parts.test_images.shape == (12, 28, 28)
+    together = np.concatenate([parts.train_labels, parts.test_labels])
+    assert sorted(together.tolist()) == list(range(50)), "each in one of the two"
+    np.testing.assert_array_equal(parts.train_images, images[parts.train_labels])
+    np.testing.assert_array_equal(parts.test_images, images[parts.test_labels])
+    again, other = split(data, 12, seed=1), split(data, 12, seed=2)
+    assert again.test_labels.tolist() == parts.test_labels.tolist()
+    assert other.test_labels.tolist() != parts.test_labels.tolist()
+
+
+@pytest.mark.parametrize("validation", [0, -1, 50])
+def test_impossible_splits(validation):
+    images, labels = some(50)
+    with pytest.raises(tt.SettingError, match=f"split: got {validation}; from 1 to 49"):
+        split(Dataset(images, labels, images, labels), validation)

@@ -60,3 +60,267 @@ def test_what_does_not_fit_is_refused(backend):
         tt.optim.SGD(param, lr=1)
     with pytest.raises(tt.NotSupported, match="SGD: got a ndarray"):
         tt.optim.SGD([np.ones(2)], lr=1)
+
+
+# The others, ten steps of each against its formula in float64
+
+
+def sgd(memory, g, w, lr, t, momentum=0.0, nesterov=False, weight_decay=0.0):
+    g = g + weight_decay * w
+    memory["velocity"] = velocity = momentum * memory.get("velocity", 0) + g
+    return w - lr * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam(memory, g, w, lr, t, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0):
+    memory["m"] = m = beta1 * memory.get("m", 0) + (1 - beta1) * g
+    memory["v"] = v = beta2 * memory.get("v", 0) + (1 - beta2) * g**2
+    corrected = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    return w - lr * (corrected + weight_decay * w)
+
+
+def adamw(memory, g, w, lr, t, weight_decay=0.01, **settings):
+    return adam(memory, g, w, lr, t, weight_decay=weight_decay, **settings)
+
+
+def rmsprop(memory, g, w, lr, t, decay=0.9, epsilon=1e-8):
+    memory["square"] = square = decay * memory.get("square", 0) + (1 - decay) * g**2
+    return w - lr * g / (np.sqrt(square) + epsilon)
+
+
+FORMULAS = {"SGD": sgd, "Adam": adam, "AdamW": adamw, "RMSprop": rmsprop}
+OPTIMIZERS = [
+    ("SGD", {"weight_decay": 0.1}),
+    ("SGD", {"momentum": 0.9}),
+    ("SGD", {"momentum": 0.8, "weight_decay": 0.05}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("SGD", {"momentum": 0.7, "nesterov": True, "weight_decay": 0.05}),
+    ("Adam", {}),
+    ("Adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 0.01}),
+    ("Adam", {"beta1": 0, "beta2": 0}),
+    ("AdamW", {}),
+    ("AdamW", {"weight_decay": 0.5, "beta1": 0.8}),
+    ("RMSprop", {}),
+    ("RMSprop", {"decay": 0.5, "epsilon": 0.001}),
+]
+
+
+def lr_of(step):
+    return 0.05 / (1 + step)
+
+
+def slope(w, step):
+    """The gradient of something that isn't the same at every step."""
+    return 2 * (w - np.cos(step + np.arange(w.size).reshape(w.shape)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
+def test_optimisers_follow_their_formulas(backend, name, settings, dtype):
+    starts = [np.random.default_rng(0).standard_normal(shape) for shape in ((37,), (3, 50), ())]
+    params = [tt.Tensor(start, dtype=dtype, requires_grad=True) for start in starts]
+    optimizer = getattr(tt.optim, name)(params, lr=lr_of, **settings)
+    expected, memories = starts, [{} for _ in starts]
+    for step in range(10):
+        for param in params:
+            param.grad = tt.Tensor(slope(param.numpy(), step), dtype=dtype)
+        optimizer.step()
+        expected = [
+            FORMULAS[name](memory, slope(w, step), w, lr_of(step), step + 1, **settings)
+            for memory, w in zip(memories, expected, strict=True)
+        ]
+    for param, w, start in zip(params, expected, starts, strict=True):
+        bound = 2e-6 if dtype == "float32" else 1e-13
+        np.testing.assert_allclose(param.numpy(), w, rtol=0, atol=bound)
+        assert np.abs(w - start).mean() > 0.01, "ten steps lead somewhere"
+
+
+def test_adam_starts_with_whole_steps(backend):
+    """Its first step is the rate, whatever the gradient's size."""
+    param = tt.zeros(3, requires_grad=True)
+    param.grad = tt.Tensor([1e-3, -5.0, 1e4])
+    tt.optim.Adam([param], lr=0.1).step()
+    np.testing.assert_allclose(param.numpy(), [-0.1, 0.1, -0.1], rtol=2e-5)
+
+
+def test_weight_decay_of_adamw_is_apart_from_the_gradient(backend):
+    param = tt.ones(2, requires_grad=True)
+    param.grad = tt.zeros(2)
+    tt.optim.AdamW([param], lr=0.1, weight_decay=0.5).step()
+    np.testing.assert_allclose(param.numpy(), 0.95, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
+def test_what_has_no_gradient_stays(backend, name, settings):
+    used, unused = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    optimizer = getattr(tt.optim, name)([used, unused], lr=0.1, **settings)
+    used.grad = tt.ones(2)
+    optimizer.step()
+    assert unused.tolist() == [1, 1]
+    assert max(used.tolist()) < 1
+    assert optimizer.steps == 1
+
+
+def test_nothing_is_changed_by_a_step_that_is_refused(backend):
+    first, second = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.Adam([first, second], lr=0.1)
+    first.grad, second.grad = tt.ones(2), tt.ones(3)
+    with pytest.raises(tt.ShapeError, match="Adam: got grad"):
+        optimizer.step()
+    assert first.tolist() == [1, 1]
+    assert optimizer.steps == 0
+    assert not any(x.numpy().any() for x in optimizer.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("SGD", {"momentum": 1}, "SGD: got momentum=1; a number from 0 up, below 1, is needed"),
+        ("SGD", {"weight_decay": -1}, "SGD: got weight_decay=-1; a number from 0 up is needed"),
+        ("SGD", {"nesterov": True}, "nesterov=True without momentum"),
+        ("Adam", {"beta1": 1.0}, "Adam: got beta1=1.0"),
+        ("Adam", {"beta2": -0.1}, "Adam: got beta2=-0.1"),
+        ("Adam", {"epsilon": float("nan")}, "Adam: got epsilon=nan"),
+        ("AdamW", {"weight_decay": -0.1}, "AdamW: got weight_decay=-0.1"),
+        ("RMSprop", {"decay": 1}, "RMSprop: got decay=1"),
+        ("RMSprop", {"epsilon": -1}, "RMSprop: got epsilon=-1"),
+        ("Adam", {"lr": lambda step: -1.0}, "Adam: got lr=-1.0"),
+    ],
+)
+def test_impossible_settings(name, settings, words):
+    with pytest.raises(tt.SettingError, match=words):
+        getattr(tt.optim, name)([], **{"lr": 0.1, **settings})
+
+
+# Going on
+
+
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
+def test_what_was_saved_goes_on_to_the_bit(backend, tmp_path, name, settings):
+    def begin(numbers):
+        param = tt.Tensor(numbers, dtype="float32", requires_grad=True)
+        return param, getattr(tt.optim, name)([param], lr=lr_of, **settings)
+
+    def go(param, optimizer, steps):
+        for step in steps:
+            param.grad = tt.Tensor(slope(param.numpy(), step), dtype="float32")
+            optimizer.step()
+
+    param, optimizer = begin(np.linspace(-1, 1, 19))
+    go(param, optimizer, range(4))
+    tt.save(tmp_path / "state", optimizer.state_dict())
+    other, resumed = begin(param.numpy())
+    resumed.load_state_dict(tt.load(tmp_path / "state"))
+    assert resumed.steps == 4
+    assert resumed.lr == optimizer.lr
+    for each in ((param, optimizer), (other, resumed)):
+        go(*each, range(4, 10))
+    assert other.numpy().tobytes() == param.numpy().tobytes()
+
+
+def test_a_state_of_another_optimiser_is_refused():
+    params = [tt.ones(2, requires_grad=True), tt.ones(3, requires_grad=True)]
+    adam = tt.optim.Adam(params)
+    with pytest.raises(tt.DataError, match=r"Adam: m\.0 is missing; .*; velocity\.0 is unknown"):
+        adam.load_state_dict(tt.optim.SGD(params, lr=1, momentum=0.9).state_dict())
+    with pytest.raises(tt.DataError, match=r"SGD: m\.0 is unknown; m\.1 is unknown; v\.0 is"):
+        tt.optim.SGD(params, lr=1).load_state_dict(adam.state_dict())
+    state = {name: x + 1 for name, x in adam.state_dict().items()} | {"v.1": tt.ones(2)}
+    with pytest.raises(tt.DataError, match=r"Adam: v\.1 has shape \(2,\), \(3,\) is needed"):
+        adam.load_state_dict(state)
+    assert not any(x.numpy().any() for x in adam.state_dict().values()), "nothing was changed"
+
+
+# Rates
+
+
+def test_constant_and_the_courses_decay():
+    assert [tt.optim.constant(0.1)(step) for step in (0, 10**6)] == [0.1, 0.1]
+    rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
+    assert rate(0) == pytest.approx(0.0031)
+    assert rate(2000) == pytest.approx(0.0001 + 0.003 / 2.718281828)
+    assert rate(10_000) == pytest.approx(0.00012021, rel=1e-4)
+    assert rate(10**9) == 0.0001
+
+
+def test_stepwise():
+    rate = tt.optim.stepwise(0.4, every=10, factor=0.5)
+    assert [rate(step) for step in (0, 9, 10, 19, 20, 45)] == [0.4, 0.4, 0.2, 0.2, 0.1, 0.025]
+
+
+def test_cosine():
+    rate = tt.optim.cosine(1.1, steps=100, floor=0.1)
+    wanted = [1.1, 0.6 + 0.5 * 2**-0.5, 0.6, 0.1, 0.1]
+    assert [rate(step) for step in (0, 25, 50, 100, 1000)] == pytest.approx(wanted)
+    assert tt.optim.cosine(1, 10)(10) == 0
+
+
+def test_warm_up():
+    rate = tt.optim.warm_up(tt.optim.stepwise(1, every=6, factor=0.5), 4)
+    assert [rate(step) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("steps", [0, -1, float("nan")])
+@pytest.mark.parametrize("name", ["exponential", "stepwise", "cosine", "warm_up"])
+def test_rates_that_never_change(name, steps):
+    rest = {"exponential": (0, 1), "warm_up": (tt.optim.constant(1),)}.get(name, (1,))
+    with pytest.raises(tt.SettingError, match=f"{name}: got {steps} steps; .* above 0"):
+        getattr(tt.optim, name)(*rest, steps)
+
+
+def test_a_schedule_is_asked_for_the_steps_made(backend):
+    param = tt.zeros((), requires_grad=True)
+    optimizer = tt.optim.SGD([param], lr=lambda step: float(10**step))
+    for wanted in (-1, -11, -111):
+        param.grad = tt.ones(())
+        optimizer.step()
+        assert param.item() == wanted
+    assert optimizer.lr == 1000
+    optimizer.lr = 0.5
+    assert optimizer.lr == 0.5
+
+
+# Gradients kept short
+
+
+def with_grads(*grads, dtype="float32"):
+    params = [tt.zeros(len(grad), dtype=dtype, requires_grad=True) for grad in grads]
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = tt.Tensor(grad, dtype=dtype)
+    return [*params, tt.zeros(2, requires_grad=True)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_clip_grad_norm(backend, dtype):
+    params = with_grads([3.0, 0.0], [0.0, 4.0, 12.0], dtype=dtype)
+    assert tt.optim.clip_grad_norm(params, 20) == 13
+    assert params[0].grad.tolist() == [3, 0]
+    assert tt.optim.clip_grad_norm(iter(params), 6.5) == 13
+    np.testing.assert_allclose(params[0].grad.numpy(), [1.5, 0])
+    np.testing.assert_allclose(params[1].grad.numpy(), [0, 2, 6])
+    assert params[1].grad.dtype == dtype
+    assert params[2].grad is None
+    assert tt.optim.clip_grad_norm(params[2:], 1) == 0
+
+
+def test_clip_grad_norm_of_enormous_gradients(backend):
+    """Their squares are beyond float32: the direction must stay all the same."""
+    params = with_grads([3e25, -4e25])
+    assert tt.optim.clip_grad_norm(params, 1) == pytest.approx(5e25)
+    np.testing.assert_allclose(params[0].grad.numpy(), [0.6, -0.8], rtol=1e-5)
+
+
+def test_clip_grad_value(backend):
+    params = with_grads([3.0, -0.5], [-7.0])
+    kept = params[0].grad
+    tt.optim.clip_grad_value(params, 1)
+    assert params[0].grad.tolist() == [1, -0.5]
+    assert params[1].grad.tolist() == [-1]
+    assert params[2].grad is None
+    assert kept.tolist() == [3, -0.5], "gradients are never written to in place"
+
+
+@pytest.mark.parametrize("most", [0, -1, float("nan")])
+@pytest.mark.parametrize("name", ["clip_grad_norm", "clip_grad_value"])
+def test_impossible_limits(name, most):
+    with pytest.raises(tt.SettingError, match=f"{name}: got most={most}; a number above 0"):
+        getattr(tt.optim, name)(with_grads([1.0]), most)
