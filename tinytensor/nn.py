@@ -306,8 +306,8 @@ class Flatten(Module):
         return ops.flatten(x, 1)
 
 
-class _Activation(Module):
-    """An op without parameters as a layer."""
+class Activation(Module):
+    """An op that bends what a layer gives, as a layer without parameters."""
 
     op: Callable[[Any], Tensor]
 
@@ -316,25 +316,25 @@ class _Activation(Module):
         return type(self).op(x)
 
 
-class ReLU(_Activation):
+class ReLU(Activation):
     """See ops.relu."""
 
     op = staticmethod(ops.relu)
 
 
-class Sigmoid(_Activation):
+class Sigmoid(Activation):
     """See ops.sigmoid."""
 
     op = staticmethod(ops.sigmoid)
 
 
-class Tanh(_Activation):
+class Tanh(Activation):
     """See ops.tanh."""
 
     op = staticmethod(ops.tanh)
 
 
-class GELU(_Activation):
+class GELU(Activation):
     """See ops.gelu."""
 
     op = staticmethod(ops.gelu)

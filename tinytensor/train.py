@@ -16,7 +16,7 @@ from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
-from tinytensor.nn import Module, Sequential
+from tinytensor.nn import Activation, Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
 BANDS = 7  # of equal count, between 8 quantiles
@@ -271,7 +271,10 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
         raise DataError(f"{file}: a model that tinytensor train --save wrote is needed")
     lesson = find(about["lesson"])
     model = lesson.model()
-    model.load_state_dict(_part(checkpoint.load(file), "tested."))
+    tensors = checkpoint.load(file).items()
+    model.load_state_dict(
+        {n.removeprefix("tested."): x for n, x in tensors if n.startswith("tested.")}
+    )
     return lesson, model.eval()
 
 
@@ -282,13 +285,13 @@ def probabilities(model: Module, images: Array) -> Array:
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:
-    """What the layers without parameters that follow on others, the activations, give."""
+    """What the activations give."""
     layers = model.layers if isinstance(model, Sequential) else []
     with no_grad():
         x = images
-        for i, layer in enumerate(layers):
+        for layer in layers:
             x = layer(x)
-            if i and not layer.parameters():
+            if isinstance(layer, Activation):
                 yield x
 
 
