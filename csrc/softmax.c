@@ -7,6 +7,8 @@
 #include "machine.h"
 #include <tgmath.h>
 
+enum { BLOCK = 512 }; /* numbers whose exp is taken at once */
+
 static inline real largest(const real *x, int64_t C)
 {
     real m = x[0];
@@ -15,14 +17,13 @@ static inline real largest(const real *x, int64_t C)
     return m;
 }
 
-/* sum over c of e^(x_c - m): exp for a few at a time, where it is vectorised, then the sum */
-static inline double sum_exp(const real *x, real m, int64_t C)
+/* sum over c of e^(x_c - m) of a long row: exp for a part at a time, then its sum */
+static double sum_exp(const real *x, real m, int64_t C)
 {
-    enum { SOME = 64 };
-    real e[SOME];
+    real e[BLOCK];
     double total = 0;
-    for (int64_t first = 0; first < C; first += SOME) {
-        const int64_t some = C - first < SOME ? C - first : SOME;
+    for (int64_t first = 0; first < C; first += BLOCK) {
+        const int64_t some = C - first < BLOCK ? C - first : BLOCK;
         for (int64_t c = 0; c < some; c++)
             e[c] = EXP(x[first + c] - m);
         for (int64_t c = 0; c < some; c++)
@@ -31,24 +32,42 @@ static inline double sum_exp(const real *x, real m, int64_t C)
     return total;
 }
 
-/* out_c = e^(x_c - m) / sum, m the row's largest */
-static void softmax_row(const real *x, real *out, int64_t C)
+/* Short rows leave the vectors of exp half empty: so it is taken of several rows at once.
+   m_r = the largest of row r, e_rc = e^(x_rc - m_r) */
+static inline void exp_rows(const real *x, real *m, real *e, int64_t rows, int64_t C)
 {
-    const real m = largest(x, C);
-    double total = 0;
-    for (int64_t c = 0; c < C; c++)
-        out[c] = EXP(x[c] - m);
-    for (int64_t c = 0; c < C; c++)
-        total += out[c];
-    const real sum = total;
-    for (int64_t c = 0; c < C; c++)
-        out[c] /= sum;
+    for (int64_t r = 0; r < rows; r++) {
+        m[r] = largest(x + r * C, C);
+        for (int64_t c = 0; c < C; c++)
+            e[r * C + c] = x[r * C + c] - m[r];
+    }
+    for (int64_t i = 0; i < rows * C; i++)
+        e[i] = EXP(e[i]);
 }
 
+/* How many of the rows left are taken at once. */
+static inline int64_t rows_at_once(int64_t left, int64_t C)
+{
+    const int64_t rows = C < BLOCK ? BLOCK / C : 1;
+    return rows < left ? rows : left;
+}
+
+/* out = e^(x - m) / sum, m the row's largest */
 void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R && C; r++)
-        softmax_row(x + r * C, out + r * C, C);
+    real m[BLOCK];
+    for (int64_t r = 0, rows; r < R && C; r += rows) {
+        rows = rows_at_once(R - r, C);
+        exp_rows(x + r * C, m, out + r * C, rows, C);
+        for (real *row = out + r * C; row < out + (r + rows) * C; row += C) {
+            double total = 0;
+            for (int64_t c = 0; c < C; c++)
+                total += row[c];
+            const real sum = total;
+            for (int64_t c = 0; c < C; c++)
+                row[c] /= sum;
+        }
+    }
 }
 
 /* out = probs * (grad - sum of grad * probs) */
@@ -67,7 +86,7 @@ void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t
 void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R && C; r++, x += C, out += C) {
-        const real m = largest(x, C), log_sum = log(sum_exp(x, m, C));
+        const real m = largest(x, C), sum = sum_exp(x, m, C), log_sum = log(sum);
         for (int64_t c = 0; c < C; c++)
             out[c] = x[c] - m - log_sum;
     }
@@ -88,10 +107,22 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
 /* out = mean over the rows of log(sum) + m - logits_label */
 void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
 {
+    real m[BLOCK], e[BLOCK];
     double total = 0;
-    for (int64_t r = 0; r < R; r++, logits += C) {
-        const real m = largest(logits, C);
-        total += log(sum_exp(logits, m, C)) + (m - logits[labels[r]]);
+    for (int64_t r = 0, rows; r < R; r += rows) {
+        rows = rows_at_once(R - r, C);
+        const real *x = logits + r * C;
+        if (C <= BLOCK)
+            exp_rows(x, m, e, rows, C);
+        for (int64_t i = 0; i < rows; i++, x += C) {
+            double row_total = 0;
+            for (int64_t c = 0; c < C && C <= BLOCK; c++)
+                row_total += e[i * C + c];
+            if (C > BLOCK)
+                row_total = sum_exp(x, m[i] = largest(x, C), C);
+            const real sum = row_total;
+            total += log(sum) + (m[i] - x[labels[r + i]]);
+        }
     }
     *out = total / R;
 }
@@ -100,12 +131,11 @@ void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int6
 void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
 {
     const real scale = *grad / R;
-    for (int64_t r = 0; r < R; r++, logits += C, out += C) {
-        softmax_row(logits, out, C);
-        out[labels[r]] -= 1;
-        for (int64_t c = 0; c < C; c++)
-            out[c] *= scale;
-    }
+    tt_softmax(logits, out, R, C);
+    for (int64_t r = 0; r < R; r++)
+        out[r * C + labels[r]] -= 1;
+    for (int64_t i = 0; i < R * C; i++)
+        out[i] *= scale;
 }
 
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C)

@@ -25,7 +25,12 @@ def test_all_arithmetic_on_tensors_goes_through_the_door(file):
             assert not reads_an_array(node) or not _computes(node), ast.unparse(node)
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("np."):
             name = ast.unparse(node.func).removeprefix("np.").split(".")[0]
-            if isinstance(getattr(np, name, None), np.ufunc) or name in ("sum", "mean", "max", "dot"):
+            if isinstance(getattr(np, name, None), np.ufunc) or name in (
+                "sum",
+                "mean",
+                "max",
+                "dot",
+            ):
                 assert not any(map(reads_an_array, node.args)), ast.unparse(node)
 
 

@@ -107,7 +107,7 @@ def record(
     out: Array,
     operands: tuple[Tensor, ...],
     backward: Backward,
-    saved: tuple[Tensor, ...] = (),
+    saved: Sequence[Tensor] = (),
     keep_out: bool = False,
 ) -> Tensor:
     """An op's result as a Tensor, with a Node if an operand requires a gradient.
@@ -120,7 +120,7 @@ def record(
     if _recording.get():
         for operand in operands:
             if operand.requires_grad:
-                versions = [(x.version, x.version[0]) for x in saved]
+                versions = [(x.version, x.version[0]) for x in saved] if saved else []
                 if keep_out:
                     versions.append((result.version, 0))
                 kept = out if keep_out else None
@@ -304,15 +304,19 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
                 f"backward: a tensor that {node.name} needs was changed in place after {node.name} "
                 "had read it; change it after backward(), or compute with a copy: x.clone()"
             )
-    arguments = [out_grad]
-    if node.out is not None:
-        result = tensor.wrap(node.out)
-        if create_graph:
-            result.node, result.requires_grad = node, True
-        arguments.append(result)
+    arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
     if _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
     return node.backward(*arguments)
+
+
+def _result(node: Node, create_graph: bool) -> Tensor:
+    """A node's result, from the memory that was kept; on the tape again if that is wanted."""
+    assert node.out is not None
+    result = tensor.wrap(node.out)
+    if create_graph:
+        result.node, result.requires_grad = node, True
+    return result
 
 
 def _run_hooks(hooks: dict[object, Hook], x_grad: Tensor) -> Tensor:
@@ -379,7 +383,7 @@ def _check_forward(name: str, result: Tensor, operands: tuple[Tensor, ...]) -> N
 
 
 def _watched_step_back(
-    node: Node, backward: Backward, arguments: list[Tensor]
+    node: Node, backward: Backward, arguments: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     token = _anomalies.set(False)  # it is the op's whole backward that is to be named
     try:

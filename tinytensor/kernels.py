@@ -671,7 +671,7 @@ def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
 def load_images(images: Array, index: Array, out: Array) -> None:
     """out_r = images[index_r] / 255, one batch from a data set.
 
-    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32, axes as images
+    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32 of as many numbers
     """
 
 

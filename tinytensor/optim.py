@@ -35,6 +35,10 @@ class Optimizer:
                 raise NotSupported(
                     f"{self._name}: got a {type(param).__name__}; tensors are needed"
                 )
+            if not param.array.flags.writeable:
+                raise NotSupported(
+                    f"{self._name}: a parameter lies in read-only memory; Tensor(x) makes a copy"
+                )
         # Arrays, because kernels are given what changes from step to step as such.
         self._lr = np.empty(1, np.float64)
         self._step = np.zeros(1, np.float64)
@@ -48,15 +52,19 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        lr = self.schedule(self.steps)
-        if not isinstance(lr, int | float) or not lr >= 0:
-            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
-        return lr
+        if self._schedule is not None:
+            self._lr[0] = self._checked(self._schedule(self.steps))
+        return float(self._lr[0])
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
-        self.schedule = lr if callable(lr) else constant(lr)
-        self._lr[0] = self.lr
+        self._schedule = lr if callable(lr) else None
+        self._lr[0] = self._checked(lr(self.steps) if callable(lr) else lr)
+
+    def _checked(self, lr: float) -> float:
+        if not isinstance(lr, int | float) or not lr >= 0:
+            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
+        return lr
 
     @property
     def steps(self) -> int:
@@ -65,15 +73,17 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        self._lr[0] = self.lr
-        for param in self.params:
-            if param.grad is not None:
-                self._check_fits(param, param.grad)
-        self._step += 1
-        for i, param in enumerate(self.params):
-            if param.grad is not None:
-                self._update(i, param.grad.array, param.array)
-                param.changed()
+        if self._schedule is not None:
+            self._lr[0] = self._checked(self._schedule(self.steps))
+        pairs = [(i, p, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
+        for _, param, grad in pairs:
+            ours, given = param.array, grad.array
+            if given.shape != ours.shape or given.dtype is not ours.dtype:
+                self._refuse(param, grad)
+        self._step[0] += 1
+        for i, param, grad in pairs:
+            self._update(i, grad.array, param.array)
+            param.version[0] += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""
@@ -104,18 +114,14 @@ class Optimizer:
         """
         checkpoint.take_over(self._name, self.state_dict(), state)
 
-    def _check_fits(self, param: Tensor, grad: Tensor) -> None:
-        """A gradient that somebody else has put there may not be of the parameter's kind."""
-        if grad.array.shape != param.array.shape:
+    def _refuse(self, param: Tensor, grad: Tensor) -> None:
+        """Say why a gradient, which somebody else has put there, isn't of the parameter's kind."""
+        if grad.shape != param.shape:
             raise ShapeError(
                 f"{self._name}: got grad of shape {grad.shape}; {param.shape} is needed"
             )
-        if grad.array.dtype != param.array.dtype:
+        if grad.dtype != param.dtype:
             raise DTypeError(f"{self._name}: got grad of {grad.dtype}; {param.dtype} is needed")
-        if not param.array.flags.writeable:
-            raise NotSupported(
-                f"{self._name}: a parameter lies in read-only memory; Tensor(x) makes a copy"
-            )
 
     def _check(self, name: str, number: float, below: float = math.inf) -> float:
         if not 0 <= number < below:

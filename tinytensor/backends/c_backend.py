@@ -241,9 +241,9 @@ def concat(x: Array, out: Array, start: int) -> None:
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
     c = _for(x, y, out)
-    M, N = out.shape[-2:]
+    *batch, M, N = out.shape
     K = x.shape[-2 if transpose_x else -1]
-    B = len(out) if out.ndim == 3 else 1
+    B = batch[0] if batch else 1
     c.matmul(c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
 
 

@@ -396,7 +396,7 @@ def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
 
 
 def load_images(images: Array, index: Array, out: Array) -> None:
-    np.multiply(images[index], np.float32(1 / 255), out)
+    np.multiply(images[index].reshape(out.shape), np.float32(1 / 255), out)
 
 
 # Optimisers

@@ -81,9 +81,13 @@ def to_float(images: Array, chosen: Array | None = None) -> Array:
     """
     images = np.ascontiguousarray(images)
     chosen = np.arange(len(images)) if chosen is None else _checked(chosen, len(images))
-    out = np.empty((len(chosen), *images.shape[1:]), np.float32)
+    return _to_float(images, chosen)
+
+
+def _to_float(images: Array, chosen: Array) -> Array:
+    out = np.empty((len(chosen), *images.shape[1:], 1), np.float32)  # one channel: grey
     kernels.load_images(images, chosen, out)
-    return out[..., np.newaxis]  # one channel: grey
+    return out
 
 
 def _checked(chosen: Array, count: int) -> Array:
@@ -151,7 +155,7 @@ def _endless_batches(
             if count <= skip:
                 continue
             chosen = order[start : start + size]
-            batch = to_float(images, chosen)
+            batch = _to_float(images, chosen)
             if augment is not None:
                 batch = augment(batch, np.random.default_rng((seed, count)))
             yield batch, labels[chosen]

@@ -203,6 +203,12 @@ def binary(
     """
     x_needs, y_needs = _needs(dx), _needs(dy)
     keep_out = OUT in x_needs + y_needs
+    # Which of (x, y) backward reads, by which of them requires a gradient.
+    reads = {
+        (for_x, for_y): slice(*_first_and_last(x_needs * for_x + y_needs * for_y))
+        for for_x in (False, True)
+        for for_y in (False, True)
+    }
 
     def declare(declared: Callable[[Operand, Operand], Tensor]) -> Callable[..., Tensor]:
         name = declared.__name__
@@ -223,13 +229,17 @@ def binary(
                     _unbroadcast(dy(*[known[i] for i in y_needs]), y) if y.requires_grad else None,
                 )
 
-            needed = x_needs * x.requires_grad + y_needs * y.requires_grad
-            saved = (x,) * (X in needed) + (y,) * (Y in needed)
+            saved = [x, y][reads[x.requires_grad, y.requires_grad]]
             return record(name, out, (x, y), backward, saved, keep_out)
 
         return op
 
     return declare
+
+
+def _first_and_last(needs: list[int]) -> tuple[int, int]:
+    """The part of (x, y) that is needed, as a slice has it."""
+    return (0 if X in needs else 1), (2 if Y in needs else 1)
 
 
 def _unbroadcast(grad: Tensor, x: Tensor) -> Tensor:
