@@ -1,5 +1,7 @@
 """Every op: its numbers, its gradient, its errors."""
 
+import warnings
+
 import numpy as np
 import pytest
 from cases import OPS, Op, kind
@@ -463,3 +465,13 @@ def test_every_op_is_described_and_has_cases():
         op = getattr(tt, name)
         assert op.__doc__, name
         assert any(row.op == op.__name__ for row in OPS), name
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "sign", "tanh", "exp"])
+def test_large_tensors_bring_no_warnings(backend, name):
+    """Numba once computed in float64 here, and NumPy warned of what lay in its buffers."""
+    x = tt.Tensor(np.random.default_rng(0).standard_normal((20_000, 5)), dtype="float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(tt, name)(x)
+        tt.floor_div(x, x + 10)

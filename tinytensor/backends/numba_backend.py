@@ -64,7 +64,8 @@ def _offset(index, shape, strides):
 
 
 # Broadcasting, and element by element. Numba makes a NumPy ufunc of a function of numbers: the
-# loops over the arrays, the repeating of short ones, are the ufunc's.
+# loops over the arrays, the repeating of short ones, are the ufunc's. Whole numbers in them are
+# made x's kind: Numba computes in float64 what joins float32 with int64.
 
 
 def _ufunc(function: Callable[..., Any]) -> Any:
@@ -130,8 +131,8 @@ def floor_div(x, y):
     rest = np.fmod(x, y)
     quotient = (x - rest) / y
     if rest != 0 and (rest < 0) != (y < 0):
-        quotient -= 1
-    return math.copysign(0.0, x / y) if quotient == 0 else np.rint(quotient)
+        quotient -= type(x)(1)
+    return math.copysign(type(x)(0), x / y) if quotient == 0 else np.rint(quotient)
 
 
 @pairs
@@ -189,13 +190,14 @@ def log(x):
 
 @each
 def relu(x):
-    return 0 if x < 0 else x
+    return type(x)(0) if x < 0 else x
 
 
 @each
 def sigmoid(x):
     e = math.exp(-np.abs(x))  # never e of a positive number: that would overflow
-    return e / (1 + e) if x < 0 else 1 / (1 + e)
+    one = type(x)(1)
+    return e / (one + e) if x < 0 else one / (one + e)
 
 
 @each
@@ -205,7 +207,8 @@ def abs(x):
 
 @each
 def sign(x):
-    return 1 if x > 0 else -1 if x < 0 else 0 if x == 0 else x
+    one = type(x)(1)
+    return one if x > 0 else -one if x < 0 else type(x)(0) if x == 0 else x
 
 
 @each
