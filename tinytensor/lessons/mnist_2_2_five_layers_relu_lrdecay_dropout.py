@@ -4,6 +4,8 @@
        |     @ (784, 200) + (200), relu, dropout: each number is kept with probability 0.75
     hidden   (100, 200)
        |     ... 100, 60, 30, each with relu and dropout ...
+    hidden   (100, 30)
+       |     @ (30, 10) + (10)
     logits   (100, 10)
 
 Formula: dropout(h) = h * mask / 0.75, with a mask of ones and zeros drawn anew at every step
