@@ -1,14 +1,18 @@
 """The training loop and the lessons, short: the course's figures take longer (benchmarks/)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
+from tinytensor import checkpoint, nn, random
 from tinytensor.lessons import find, lessons
-from tinytensor.train import train
+from tinytensor.train import Training, evaluate, train
 
 DATA = tt.datasets.mnist()
+SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
 SOFTMAX = find("softmax")
 
 
@@ -76,3 +80,186 @@ def test_lessons_go_by_name_and_number():
         find("sofmax")
     with pytest.raises(tt.UnknownName, match=r"choose from softmax, 1\.0"):
         find("transformer")
+
+
+def test_the_last_images_are_tested_too(backend):
+    """Whatever their number is: they go through the network a thousand at once."""
+    tt.manual_seed(0)
+    model = find("relu").model()
+    images, labels = DATA.test_images[:2100], DATA.test_labels[:2100]
+    accuracy, loss, predictions = evaluate(model, images, labels)
+    parts = [
+        evaluate(model, images[start:end], labels[start:end])
+        for start, end in ((0, 700), (700, 2100))
+    ]
+    assert accuracy == (predictions == labels).mean()
+    assert loss == pytest.approx((parts[0][1] * 700 + parts[1][1] * 1400) / 2100, rel=1e-5)
+    np.testing.assert_array_equal(predictions, np.concatenate([part[2] for part in parts]))
+    assert not model.training
+
+
+def test_a_look_at_the_test_images_changes_nothing(backend):
+    """Nor does it matter how often: dropout and batch norm go on as without."""
+    for name in ("dropout", "batchnorm-sigmoid"):
+        often = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=1)]
+        seldom = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=6)]
+        assert seldom == often[-1:]
+
+
+def test_rates_are_those_of_the_steps():
+    rates = [r.rate for r in train(find("relu"), SMALL, steps=3, evaluate_every=1)]
+    assert rates == [pytest.approx(0.0001 + 0.003 * np.exp(-t / 2000)) for t in range(3)]
+    (only,) = train(SOFTMAX, SMALL, steps=0)
+    assert only.rate == 0.5, "0.005 on the sum of 100 losses"
+
+
+# Kept and gone on with
+
+
+def numbers(training):
+    """All that a run has come to, and what its next mask will be."""
+    tensors = {**training.model.state_dict(), **training.optimizer.state_dict()}
+    return {n: x.numpy().tobytes() for n, x in tensors.items()} | {"r": random.state().tobytes()}
+
+
+@pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu"])
+def test_20_steps_are_10_saved_and_10_resumed(backend, tmp_path, name):
+    whole = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
+    losses = [report.train_loss for report in whole]
+    wanted = numbers(whole)
+
+    first = Training(find(name), SMALL, steps=10, seed=5, evaluate_every=5)
+    list(first)
+    first.save(tmp_path / "run")
+    tt.manual_seed(99)  # somebody else draws in between
+    second = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
+    second.resume(tmp_path / "run")
+    assert second.step == 10
+    rest = list(second)
+    assert [report.step for report in rest] == list(range(11, 21))
+    assert [report.train_loss for report in rest] == losses[10:]
+    assert numbers(second) == wanted
+
+
+def test_a_run_that_is_over_is_tested_again(tmp_path):
+    done = Training(SOFTMAX, SMALL, steps=4)
+    *_, last = done
+    done.save(tmp_path / "run")
+    again = Training(SOFTMAX, SMALL, steps=4)
+    again.resume(tmp_path / "run")
+    (only,) = again
+    assert (only.step, only.train_loss, only.test_loss) == (4, None, last.test_loss)
+
+
+def test_another_run_is_refused(tmp_path):
+    file = tmp_path / "run"
+    saved = Training(find("relu"), SMALL, steps=1)
+    list(saved)
+    saved.save(file)
+    for lesson, settings, words in (
+        ("sigmoid", {}, r"is of lesson 2\.1; 2\.0 is needed"),
+        ("relu", {"seed": 1}, "is of seed 0; 1 is needed"),
+        ("relu", {"batch": 50}, "is of batch 100; 50 is needed"),
+    ):
+        training = Training(find(lesson), SMALL, **settings)
+        before = numbers(training)
+        with pytest.raises(tt.DataError, match=f"resume: .*run {words}"):
+            training.resume(file)
+        assert numbers(training) == before
+        assert training.step == 0
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path):
+    file = tmp_path / "run"
+    training = Training(SOFTMAX, SMALL)
+    with pytest.raises(tt.DataError, match="isn't a safetensors file"):
+        training.resume(file)
+    training.save(file)
+    about, tensors = checkpoint.about(file), checkpoint.load(file)
+    before = numbers(training)
+
+    def refused(words, tensors, about):
+        checkpoint.save(file, tensors, about)
+        with pytest.raises(tt.DataError, match=words):
+            training.resume(file)
+        assert numbers(training) == before
+
+    some = {name: x + 1 for name, x in tensors.items()}
+    del some["masks"], some["model.bias"]
+    some |= {"head": tt.ones(1), "model.weight": tt.ones(10, 784), "optimizer.steps": tt.ones(2)}
+    refused(
+        r"resume: .*run: model\.bias is missing; masks is missing; head is unknown; "
+        r"model\.weight has shape \(10, 784\), \(784, 10\) is needed; "
+        r"optimizer\.steps has shape \(2,\), \(1,\) is needed",
+        some,
+        about,
+    )
+    refused("is of lesson unknown", tensors, {})
+    refused(
+        "is of step unknown; a whole number", tensors, {n: about[n] for n in about if n != "step"}
+    )
+    refused("is of step -1; a whole number", tensors, about | {"step": "-1"})
+    with pytest.raises(tt.DataError, match="can't be written"):
+        training.save(tmp_path / "no" / "folder")
+
+
+# What a picture of it needs
+
+
+@pytest.mark.parametrize("name", ["relu", "dropout", "conv-dropout", "batchnorm-sigmoid"])
+def test_details(name):
+    lesson = find(name)
+    training = Training(lesson, SMALL, steps=4, batch=10, evaluate_every=2, details=True)
+    for report in training:
+        details = report.details
+        assert details.images.shape == (10, 28, 28, 1)
+        assert details.labels.shape == details.predictions.shape == (10,)
+        assert (details.predictions == details.labels).mean() == report.train_accuracy
+        assert details.test_predictions.shape == (200,)
+        assert (details.test_predictions == SMALL.test_labels).mean() == report.test_accuracy
+        for bands in (details.weights, details.biases, details.activations):
+            assert bands.shape == (8,)
+            assert (np.diff(bands) >= 0).all()
+    named = dict(training.model.named_parameters())
+    for bands, axes in ((details.weights, (2, 4)), (details.biases, (1,))):
+        every = np.concatenate([x.numpy().ravel() for x in named.values() if x.ndim in axes])
+        assert (bands[0], bands[-1]) == (every.min(), every.max())
+        shares = [(every <= band).mean() for band in bands[1:-1]]
+        np.testing.assert_allclose(shares, np.arange(1, 7) / 7, atol=0.01 + 2 / every.size)
+
+
+def test_activations_are_those_of_the_hidden_layers():
+    lesson = find("conv-dropout")
+    training = Training(lesson, SMALL, steps=1, batch=10, details=True)
+    (report,) = training
+    x, hidden = tt.Tensor(report.details.images), []
+    for layer in training.model.eval().layers:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            hidden.append(x.numpy().ravel())
+    assert len(hidden) == 4
+    wanted = np.quantile(np.concatenate(hidden), np.arange(8) / 7)
+    np.testing.assert_allclose(report.details.activations, wanted, rtol=1e-6)
+
+
+def test_details_of_ten_neurons():
+    (report,) = train(SOFTMAX, SMALL, steps=1, details=True)
+    assert report.details.weights.shape == (8,)
+    assert np.isnan(report.details.activations).all(), "there are none"
+    (report,) = train(SOFTMAX, SMALL, steps=1)
+    assert report.details is None
+
+
+# When it goes wrong
+
+
+@pytest.mark.parametrize(("name", "lr"), [("softmax", 1e38), ("relu", 1e30)])
+def test_a_loss_that_is_no_number_stops_the_training(backend, name, lr):
+    lesson = replace(find(name), optimizer=lambda params: tt.optim.SGD(params, lr=lr))
+    training = Training(lesson, SMALL, steps=50, evaluate_every=10)
+    with pytest.raises(tt.AnomalyError) as caught, np.errstate(all="ignore"):
+        list(training)
+    assert 2 <= training.step < 10
+    words = f"the loss is nan at step {training.step}"
+    assert words in str(caught.value) or words.replace("nan", "inf") in str(caught.value)
+    assert f"usually the rate, {lr:g} here, is too large" in str(caught.value)
