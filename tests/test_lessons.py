@@ -61,9 +61,29 @@ def layers(model, kind):
     return [layer for layer in getattr(model, "layers", []) if isinstance(layer, kind)]
 
 
-def test_there_are_nine():
-    assert [lesson.number for lesson in lessons()] == NUMBERS
-    assert len({lesson.name for lesson in lessons()}) == 9
+def test_there_are_nine_and_two_of_our_own():
+    assert [lesson.number for lesson in lessons()] == [*NUMBERS, "fast", "best"]
+    assert len({lesson.name for lesson in lessons()}) == 11
+
+
+def test_our_own_learn(backend):
+    few = DATA._replace(test_images=DATA.test_images[:300], test_labels=DATA.test_labels[:300])
+    for name, steps in (("fast", 60), ("best", 20)):
+        *_, last = train(find(name), few, steps=steps, batch=20, evaluate_every=steps)
+        assert last.test_accuracy > 0.5, name
+
+
+def test_the_averaged_weights_are_what_is_tested():
+    training = Training(find("best"), DATA, steps=3, batch=5, evaluate_every=10)
+    training.data = DATA._replace(
+        test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9]
+    )
+    (start,) = [x.numpy().copy() for x in training.tested.parameters()[:1]]
+    list(training)
+    (end,) = [x.numpy() for x in training.model.parameters()[:1]]
+    (tested,) = [x.numpy() for x in training.tested.parameters()[:1]]
+    assert not np.array_equal(tested, end)
+    assert not np.array_equal(tested, start)
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -52,14 +52,15 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        if self._schedule is not None:
-            self._lr[0] = self._checked(self._schedule(self.steps))
+        if self._changes:
+            self._lr[0] = self._checked(self.schedule(self.steps))
         return float(self._lr[0])
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
-        self._schedule = lr if callable(lr) else None
-        self._lr[0] = self._checked(lr(self.steps) if callable(lr) else lr)
+        self.schedule = lr if callable(lr) else constant(lr)
+        self._changes = callable(lr)
+        self._lr[0] = self._checked(self.schedule(self.steps))
 
     def _checked(self, lr: float) -> float:
         if not isinstance(lr, int | float) or not lr >= 0:
@@ -73,8 +74,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        if self._schedule is not None:
-            self._lr[0] = self._checked(self._schedule(self.steps))
+        if self._changes:
+            self._lr[0] = self._checked(self.schedule(self.steps))
         pairs = [(i, p, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
         for _, param, grad in pairs:
             ours, given = param.array, grad.array
