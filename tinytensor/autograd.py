@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _recording: ContextVar[bool] = ContextVar("tinytensor_recording", default=True)
 _anomalies: ContextVar[bool] = ContextVar("tinytensor_anomalies", default=False)
+_watching = 0  # how many detect_anomaly() are open, in whatever context: most often none
 _numbers = itertools.count(1)  # of nodes: a result is always newer than what it came from
 
 
@@ -120,16 +121,29 @@ def record(
     if _recording.get():
         for operand in operands:
             if operand.requires_grad:
-                versions = [(x.version, x.version[0]) for x in saved] if saved else []
+                versions = [version_now(x) for x in saved] if saved else []
                 if keep_out:
-                    versions.append((result.version, 0))
+                    versions.append(version_now(result))
                 kept = out if keep_out else None
                 result.node = Node(name, out.shape, operands, backward, versions, kept)
                 result.requires_grad = True
                 break
-    if _anomalies.get():
+    if _watching and _anomalies.get():
         _check_forward(name, result, operands)
     return result
+
+
+def version_now(x: Tensor) -> tuple[Version, int]:
+    """The counter of changes in x's memory, made when it is first asked for, and its count."""
+    if x.version is None:
+        x.version = [0]
+    return x.version, x.version[0]
+
+
+def view_of(x: Tensor, view: Tensor) -> Tensor:
+    """The view, which lies in x's memory: what changes one changes the other."""
+    view.version, _ = version_now(x)
+    return view
 
 
 # Going back -------------------------------------------------------------------------------------
@@ -305,7 +319,7 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
                 "had read it; change it after backward(), or compute with a copy: x.clone()"
             )
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
-    if _anomalies.get():
+    if _watching and _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
     return node.backward(*arguments)
 
@@ -363,10 +377,13 @@ def detect_anomaly() -> Iterator[None]:
     means: the op's result has one though none of its operands has. Every result is looked through,
     so use it to search, not to train.
     """
+    global _watching
     token = _anomalies.set(True)
+    _watching += 1
     try:
         yield
     finally:
+        _watching -= 1
         _anomalies.reset(token)
 
 

@@ -84,7 +84,7 @@ class Optimizer:
         self._step[0] += 1
         for i, param, grad in pairs:
             self._update(i, grad.array, param.array)
-            param.version[0] += 1
+            param.changed()
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""

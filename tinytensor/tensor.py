@@ -50,7 +50,7 @@ class Tensor:
     requires_grad: bool
     grad: Tensor | None
     node: autograd.Node | None  # how it was computed; None for a leaf
-    version: autograd.Version  # of its memory: how often it was changed in place
+    version: autograd.Version | None  # of its memory: how often it was changed, once that counts
     hooks: dict[object, autograd.Hook] | None  # of a leaf; others have theirs on the node
 
     def __init__(
@@ -60,8 +60,7 @@ class Tensor:
         requires_grad: bool = False,
     ) -> None:
         self.array = to_array(data, dtype, copy=True)
-        self.grad = self.node = self.hooks = None
-        self.version = [0]
+        self.grad = self.node = self.hooks = self.version = None
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -183,9 +182,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory as a leaf without history."""
-        view = wrap(self.array)
-        view.version = self.version
-        return view
+        return autograd.view_of(self, wrap(self.array))
 
     def __copy__(self) -> Tensor:
         self._refuse_to_copy_history()
@@ -263,7 +260,8 @@ class Tensor:
 
         The optimisers and `x[i] = ...` call it; call it after writing to `x.numpy()`.
         """
-        self.version[0] += 1
+        if self.version is not None:
+            self.version[0] += 1
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
         given = ops.cast(value, self.dtype)
@@ -451,8 +449,7 @@ def wrap(array: Array) -> Tensor:
     """A Tensor on an array that is known to be fit for it: a supported dtype, in C order."""
     tensor = Tensor.__new__(Tensor)
     tensor.array = array
-    tensor.grad = tensor.node = tensor.hooks = None
-    tensor.version = [0]
+    tensor.grad = tensor.node = tensor.hooks = tensor.version = None
     tensor.requires_grad = False
     return tensor
 

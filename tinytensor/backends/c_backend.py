@@ -241,9 +241,8 @@ def concat(x: Array, out: Array, start: int) -> None:
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
     c = _for(x, y, out)
-    *batch, M, N = out.shape
+    B, (M, N) = (1, out.shape) if out.ndim == 2 else (len(out), out.shape[1:])
     K = x.shape[-2 if transpose_x else -1]
-    B = batch[0] if batch else 1
     c.matmul(c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
 
 

@@ -252,12 +252,12 @@ def binary_cross_entropy_with_logits(
 
 
 def _class_numbers(op: str, labels: Array, classes: int) -> Array:
-    """Class labels as an int64 array, each from 0 to classes - 1."""
+    """Class labels (R) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    labels = np.array(labels, np.int64)  # a copy: backward will read them again
+    labels = np.array(labels, np.int64).reshape(-1)  # a copy: backward will read them again
     # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
-    if labels.size and np.maximum.reduce(labels.view(np.uint64), axis=None) >= classes:
+    if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise LabelError(
             f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
@@ -274,9 +274,8 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
     """
     classes = whole("one_hot", "classes", classes)
     given = as_array("one_hot", labels)
-    numbers = _class_numbers("one_hot", given, classes).reshape(given.shape)
-    out = np.empty((*numbers.shape, classes), tensor.checked_dtype("one_hot", dtype))
-    kernels.one_hot(numbers.reshape(-1), as_rows(out))
+    out = np.empty((*given.shape, classes), tensor.checked_dtype("one_hot", dtype))
+    kernels.one_hot(_class_numbers("one_hot", given, classes), as_rows(out))
     return tensor.wrap(out)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import kernels
-from tinytensor.autograd import record
+from tinytensor.autograd import record, view_of
 from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import (
     Operand,
@@ -50,9 +50,7 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (reshape(grad, x.shape),)
 
-    view = record("reshape", out, (x,), backward)
-    view.version = x.version
-    return view
+    return view_of(x, record("reshape", out, (x,), backward))
 
 
 def flatten(x: Operand, start: int = 0, end: int = -1) -> Tensor:
