@@ -6,9 +6,8 @@ name: `grad`, the operands `x` and `y`, or the op's own result, `out`. It is wri
 can be differentiated again. An operand that was broadcast gets the sum of what arrives at its
 copies.
 
-Raises, all of them: ShapeError for shapes that don't broadcast, DTypeError for kinds of number that
-the op has no meaning for. Ops on pairs take single numbers, lists and arrays beside a tensor.
-Those that are sums and products of others stand at the end, as that formula.
+Ops on pairs take single numbers, lists and arrays beside a tensor. Those that are sums and products
+of others stand at the end, as that formula.
 """
 
 from __future__ import annotations
@@ -45,6 +44,18 @@ BOOL = np.dtype(np.bool_)
 
 
 GRAD, X, Y, OUT = range(4)
+OF_ONE = """
+
+    x: any shape, which is the result's.
+
+    Raises DTypeError for kinds of number that the op has no meaning for."""
+OF_TWO = """
+
+    x, y: any shapes that broadcast; the result has the shape that they broadcast to. The gradient of
+    an operand that was repeated is summed over its copies.
+
+    Raises ShapeError for shapes that don't broadcast, DTypeError for kinds of number that the op has
+    no meaning for."""
 
 
 def _needs(derivative: Derivative | None) -> list[int]:
@@ -64,6 +75,7 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
     def declare(declared: Callable[[Operand], Tensor]) -> Callable[[Operand], Tensor]:
         name = declared.__name__
         kernel = getattr(kernels, name)
+        declared.__doc__ = f"{declared.__doc__}{OF_ONE}"
 
         @functools.wraps(declared)
         def op(x: Operand) -> Tensor:
@@ -213,6 +225,7 @@ def binary(
     def declare(declared: Callable[[Operand, Operand], Tensor]) -> Callable[..., Tensor]:
         name = declared.__name__
         compute = kernel or getattr(kernels, name)
+        declared.__doc__ = f"{declared.__doc__}{OF_TWO}"
 
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
@@ -449,25 +462,37 @@ def rsqrt(x: Operand) -> Tensor:
 
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
-    """x where it is positive, else slope * x.  dx = grad, times the slope where x <= 0."""
+    """x where it is positive, else slope * x.  dx = grad, times the slope where x <= 0.
+
+    Maas, Hannun and Ng, 2013.
+    """
     x = as_float("leaky_relu", x)
     return where(greater(x, 0), x, slope * x)
 
 
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha * (e^x - 1).  dx = grad, or grad * alpha * e^x."""
+    """x where it is positive, else alpha * (e^x - 1).  dx = grad, or grad * alpha * e^x.
+
+    Clevert, Unterthiner and Hochreiter, 2015.
+    """
     x = as_float("elu", x)
     return where(greater(x, 0), x, alpha * expm1(clip(x, max=0)))
 
 
 def gelu(x: Operand) -> Tensor:
-    """x * P, P = (1 + erf(x / sqrt(2))) / 2.  dx = grad * (P + x * e^(-x^2/2) / sqrt(2 pi))."""
+    """x * P, P = (1 + erf(x / sqrt(2))) / 2.  dx = grad * (P + x * e^(-x^2/2) / sqrt(2 pi)).
+
+    Hendrycks and Gimpel, 2016; exact, not their approximation by tanh.
+    """
     x = as_float("gelu", x)
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
 def silu(x: Operand) -> Tensor:
-    """x * s, s = sigmoid(x).  dx = grad * s * (1 + x * (1 - s))."""
+    """x * s, s = sigmoid(x).  dx = grad * s * (1 + x * (1 - s)).
+
+    Elfwing, Uchibe and Doya, 2017; also known as swish.
+    """
     x = as_float("silu", x)
     return x * sigmoid(x)
 

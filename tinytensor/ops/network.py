@@ -296,6 +296,8 @@ def dropout(
     training: x itself if False.
     channels: keep or drop whole channels of x (N, ..., C) rather than single numbers.
     dx = grad * the same mask. The masks follow manual_seed, bit by bit alike on every backend.
+
+    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014.
     """
     x = as_float("dropout", x)
     if not 0 < keep_prob <= 1:
@@ -348,7 +350,7 @@ def batch_norm_and_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm by x's own moments, and these: (result, mean (C), var (C)).
 
-    The moments carry no gradient of their own. With R examples of each channel and n the normalised
+    Ioffe and Szegedy, 2015. The moments carry no gradient of their own. With R examples of each channel and n the normalised
     x: dbeta = sum of grad, dgamma = sum of grad * n,
     dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
     """
@@ -396,7 +398,8 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each example over its last axis (axes).
 
-    x (..., C); gamma and beta of the shape of the axes, or None for 1 and 0.
+    Ba, Kiros and Hinton, 2016. x (..., C); gamma and beta of the shape of the axes, or None for 1
+    and 0.
     With n the normalised x and g = grad * gamma: dgamma = sum of grad * n, dbeta = sum of grad,
     dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), means over the axes.
     """
