@@ -51,11 +51,11 @@ OF_ONE = """
     Raises DTypeError for kinds of number that the op has no meaning for."""
 OF_TWO = """
 
-    x, y: any shapes that broadcast; the result has the shape that they broadcast to. The gradient of
-    an operand that was repeated is summed over its copies.
+    x, y: any shapes that broadcast; the result has the shape that they broadcast to. The gradient
+    of an operand that was repeated is summed over its copies.
 
-    Raises ShapeError for shapes that don't broadcast, DTypeError for kinds of number that the op has
-    no meaning for."""
+    Raises ShapeError for shapes that don't broadcast, DTypeError for kinds of number that the op
+    has no meaning for."""
 
 
 def _needs(derivative: Derivative | None) -> list[int]:

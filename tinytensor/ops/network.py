@@ -350,9 +350,11 @@ def batch_norm_and_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm by x's own moments, and these: (result, mean (C), var (C)).
 
-    Ioffe and Szegedy, 2015. The moments carry no gradient of their own. With R examples of each channel and n the normalised
+    The moments carry no gradient of their own. With R examples of each channel and n the normalised
     x: dbeta = sum of grad, dgamma = sum of grad * n,
     dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
+
+    Ioffe and Szegedy, 2015.
     """
     x = _with_channels(x)
     if epsilon < 0:
