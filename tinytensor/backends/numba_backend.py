@@ -75,24 +75,29 @@ def _ufunc(function: Callable[..., Any]) -> Any:
         return numba.vectorize(nopython=True, fastmath=FASTMATH)(function)
 
 
+def _ufuncs(function: Callable[..., Any]) -> dict[Any, Any]:
+    """One for each kind of float: a ufunc that has float64 takes float32 too, and copies it."""
+    return {np.dtype(kind): _ufunc(function) for kind in (np.float32, np.float64)}
+
+
 def pairs(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array, Array], None]:
     """A kernel that computes one number from two, broadcast."""
-    compiled = _ufunc(function)
+    compiled = _ufuncs(function)
 
     def kernel(x: Array, y: Array, out: Array) -> None:
         _floats(x)
-        compiled(x, y, out)
+        compiled[x.dtype](x, y, out)
 
     return kernel
 
 
 def each(function: Callable[[Any], Any]) -> Callable[[Array, Array], None]:
     """A kernel that computes one number from one."""
-    compiled = _ufunc(function)
+    compiled = _ufuncs(function)
 
     def kernel(x: Array, out: Array) -> None:
         _floats(x)
-        compiled(x, out)
+        compiled[x.dtype](x, out)
 
     return kernel
 
