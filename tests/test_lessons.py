@@ -200,7 +200,7 @@ def test_first_losses_agree_across_backends(number):
     """They part as soon as a ReLU's sum is so near to 0 that it is open on one backend and closed
 
     on another, for Adam makes whole steps of the smallest gradients. With seed 1 none is within
-    the first 20 steps. In lesson 4.2, with its rate of 0.02, some weight always is: see below.
+    the first 20 steps here. Lesson 4.2, with its rate of 0.02, parts after a few: see below.
     """
     losses = {}
     batch = 20 if number in CONVOLUTIONAL else 100
