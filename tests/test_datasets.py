@@ -243,3 +243,8 @@ def test_impossible_splits(validation):
     images, labels = some(50)
     with pytest.raises(tt.SettingError, match=f"split: got {validation}; from 1 to 49"):
         split(Dataset(images, labels, images, labels), validation)
+
+
+def test_batches_need_a_label_for_every_image():
+    with pytest.raises(tt.SettingError, match="batches: got 3 labels for 4 images"):
+        tt.datasets.batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), 2, seed=0)

@@ -393,3 +393,11 @@ def test_a_network_of_all_layers_has_right_gradients(backend):
         wanted = (losses[0] - losses[1]) / 2e-6
         got = param.grad.numpy().reshape(-1)[i]
         assert got == pytest.approx(wanted, rel=1e-4, abs=1e-8), name
+
+
+def test_tensors_in_a_list_are_parameters_too():
+    class Stack(nn.Module):
+        def __init__(self):
+            self.weights = [tt.ones(2, requires_grad=True), tt.zeros(3, requires_grad=True)]
+
+    assert [name for name, _ in Stack().named_parameters()] == ["weights.0", "weights.1"]

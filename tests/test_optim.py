@@ -324,3 +324,7 @@ def test_clip_grad_value(backend):
 def test_impossible_limits(name, most):
     with pytest.raises(tt.SettingError, match=f"{name}: got most={most}; a number above 0"):
         getattr(tt.optim, name)(with_grads([1.0]), most)
+
+
+def test_numpys_numbers_are_rates_too():
+    assert tt.optim.SGD([tt.ones(1, requires_grad=True)], lr=np.float32(0.5)).lr == 0.5

@@ -1,7 +1,7 @@
 """Layers with parameters, and how they are put together.
 
-A Module is a class with a `forward`. Its parameters are found, not registered: every attribute that
-is a Tensor with requires_grad, and those of attributes that are Modules or lists of them. Tensors
+A Module is a class with a `forward`. Its parameters are found, not registered: every Tensor with
+requires_grad among its attributes, and those of Modules among them, alone or in a list. Tensors
 without requires_grad are kept with the model too, such as batch norm's averages.
 
 Images are (N, H, W, channels), as everywhere.
@@ -85,6 +85,10 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 yield prefix + name, value
+            elif isinstance(value, list | tuple):
+                for i, item in enumerate(value):
+                    if isinstance(item, Tensor):
+                        yield f"{prefix}{name}.{i}", item
         for name, child in self.children():
             yield from child.named_tensors(f"{prefix}{name}.")
 

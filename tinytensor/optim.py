@@ -63,9 +63,9 @@ class Optimizer:
         self._lr[0] = self._checked(self.schedule(self.steps))
 
     def _checked(self, lr: float) -> float:
-        if not isinstance(lr, int | float) or not lr >= 0:
+        if not isinstance(lr, int | float | np.floating) or not lr >= 0:
             raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
-        return lr
+        return float(lr)
 
     @property
     def steps(self) -> int:

@@ -132,6 +132,10 @@ def batches(
         raise SettingError(
             f"batch: got {size}; from 1 to the number of training images, {len(images)}, is needed"
         )
+    if len(labels) != len(images):
+        raise SettingError(
+            f"batches: got {len(labels)} labels for {len(images)} images; one each is needed"
+        )
     return _endless_batches(images, labels, size, seed, skip, partial, augment)
 
 
