@@ -1,5 +1,7 @@
 """Tensors in files."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,16 @@ def test_numbers_are_taken_over_all_or_none():
     take_over("here", own, {name: tt.ones_like(x, dtype="int64") for name, x in own.items()})
     assert all(x.tolist() == [1] * x.size for x in own.values())
     assert own["a"].dtype == np.float32
+
+
+def test_what_stands_in_the_way_is_not_replaced(tmp_path):
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(file)
+    tt.save(link, {"x": tt.ones(1)})
+    assert link.is_symlink()
+    assert tt.load(file)["x"].tolist() == [1]
+    os.mkfifo(pipe)
+    with pytest.raises(tt.DataError, match="a regular file is needed"):
+        tt.save(pipe, {"x": tt.ones(1)})
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "pipe"]

@@ -403,7 +403,7 @@ def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
     [
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
         (np.zeros((28, 28), np.int64), "got int64; bytes, or floats from 0 to 1"),
-        (np.full((28, 28), 2.0), "got float64; bytes, or floats"),
+        (np.full((28, 28), 2.0), "floats from 0 to 1 are needed for an image; some are not"),
         (np.zeros((28, 28, 3), np.uint8), r"got shape \(28, 28, 3\)"),
     ],
 )

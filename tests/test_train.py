@@ -245,7 +245,7 @@ def test_activations_are_those_of_the_hidden_layers():
 def test_details_of_ten_neurons():
     (report,) = train(SOFTMAX, SMALL, steps=1, details=True)
     assert report.details.weights.shape == (8,)
-    assert np.isnan(report.details.activations).all(), "there are none"
+    assert np.isfinite(report.details.activations).all(), "the logits, for nothing is hidden"
     (report,) = train(SOFTMAX, SMALL, steps=1)
     assert report.details is None
 
@@ -263,3 +263,35 @@ def test_a_loss_that_is_no_number_stops_the_training(backend, name, lr):
     words = f"the loss is nan at step {training.step}"
     assert words in str(caught.value) or words.replace("nan", "inf") in str(caught.value)
     assert f"usually the rate, {lr:g} here, is too large" in str(caught.value)
+
+
+def test_details_change_nothing_of_the_training():
+    few = DATA._replace(test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9])
+    losses = [
+        [
+            report.train_loss
+            for report in Training(
+                find("best"), few, steps=4, batch=5, evaluate_every=1, details=details
+            )
+        ]
+        for details in (False, True)
+    ]
+    assert losses[0] == losses[1]
+    *_, last = Training(find("softmax"), few, steps=2, batch=5, evaluate_every=2, details=True)
+    assert np.isfinite(last.details.activations).all(), "without hidden layers, the logits"
+
+
+def test_a_run_can_be_told_to_end():
+    training = Training(SOFTMAX, DATA, steps=1000, evaluate_every=5)
+    reports = iter(training)
+    assert next(reports).step == 5
+    training.stop = True
+    assert [report.step for report in reports] == [6]
+
+
+def test_resume_needs_more_steps_than_were_made(tmp_path):
+    training = Training(SOFTMAX, DATA, steps=5)
+    list(training)
+    training.save(tmp_path / "run")
+    with pytest.raises(tt.SettingError, match="has 5 steps behind it; more than 3 are needed"):
+        Training(SOFTMAX, DATA, steps=3).resume(tmp_path / "run")

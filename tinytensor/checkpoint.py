@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,16 +14,28 @@ from tinytensor.tensor import DTYPES, Tensor, from_numpy
 def save(
     file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors to a file, and words about them.  Raises DataError if that fails."""
+    """Write named tensors to a file, and words about them.
+
+    The file is complete or, if something fails, as it was before; a link leads to its file.
+
+    Raises DataError if it can't be written, or isn't a regular file.
+    """
     from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors import numpy as safetensors
 
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise NotSupported(f"save: {name!r} is a {type(x).__name__}; tensors are needed")
+    path = Path(os.path.realpath(file))
+    if path.exists() and not path.is_file():
+        raise DataError(f"save: {file} can't be written: a regular file is needed")
+    part = path.with_name(f"{path.name}.part")
     try:
-        save_file({name: x.array for name, x in tensors.items()}, file, dict(about or {}))
+        arrays = {name: x.array for name, x in tensors.items()}
+        part.write_bytes(safetensors.save(arrays, dict(about or {})))
+        part.replace(path)
     except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
         raise DataError(f"save: {file} can't be written: {error}") from None
 
 

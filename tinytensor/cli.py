@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -161,6 +162,8 @@ def train_command(
     found = lessons.find(lesson)
     _check_writable("--json", json_file)
     _check_writable("--save", save_file)
+    if save_file == "-" or (save_file is not None and save_file == json_file):
+        raise SettingError(f"--save: got {save_file}; a file of its own is needed")
     if threads is not None:
         kernels.set_num_threads(threads)
     start = time.perf_counter()
@@ -187,16 +190,10 @@ def train_command(
         click.echo(f"({used.name} computes on {_plural(used.num_threads, 'thread')})", err=True)
 
     reports: list[StepReport] = []
-    interrupted = False
-    with _progress(steps) as show:
-        try:
-            for report in training:
-                reports.append(report)
-                show(report)
-        except KeyboardInterrupt:
-            if not reports:
-                raise
-            interrupted = True
+    with _progress(steps) as show, _ends_at(signal.SIGINT, training):
+        for report in training:
+            reports.append(report)
+            show(report)
 
     last = reports[-1]
     result = {
@@ -226,8 +223,23 @@ def train_command(
         click.echo(_summary(result), err=json_file == "-")
         if save_file is not None:
             training.save(save_file)
-    if interrupted:
+    if training.stop:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _ends_at(number: int, training: Training) -> Iterator[None]:
+    """Let a signal end the training after the step at hand, so that it is kept; a second, at once."""
+
+    def stop(*_: object) -> None:
+        training.stop = True
+        signal.signal(number, before)
+
+    before = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far

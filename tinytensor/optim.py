@@ -279,6 +279,7 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
     Raises SettingError for a limit that isn't above 0.
     """
     _check_most("clip_grad_norm", most)
+    params = _listed("clip_grad_norm", params)
     with_grad = [(param, param.grad) for param in params if param.grad is not None]
     # In float64, where the squares of float32 find room.
     exact = [grad.array.astype(np.float64).reshape(-1) for _, grad in with_grad]
@@ -295,9 +296,15 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
     Raises SettingError for a limit that isn't above 0.
     """
     _check_most("clip_grad_value", most)
-    for param in params:
+    for param in _listed("clip_grad_value", params):
         if param.grad is not None:
             param.grad = wrap(param.grad.array).clip(-most, most)
+
+
+def _listed(name: str, params: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(params, Tensor):  # whose rows, taken one by one, have no gradients
+        raise NotSupported(f"{name}: got a tensor; a list of tensors is needed")
+    return list(params)
 
 
 def _check_most(name: str, most: float) -> None:

@@ -99,6 +99,7 @@ class Training:
         # What is tested: the model, or a second one with moving averages of its weights.
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
+        self.stop = False  # set it, from wherever, to end after the step at hand, with a report
         self._batches = self._batches_from(0)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
@@ -138,7 +139,8 @@ class Training:
                 )
             if self.step == first:
                 clock.lap("first_step")
-            if self.step % self.evaluate_every == 0 or self.step == self.steps:
+            last = self.stop or self.step == self.steps
+            if self.step % self.evaluate_every == 0 or last:
                 predicted = logits.argmax(axis=1).numpy()
                 clock.lap("train")
                 accuracy, test_loss, predictions = self._test()
@@ -148,6 +150,8 @@ class Training:
                     self._details(images, labels, predicted, predictions) if self.details else None,
                 )  # fmt: skip
                 yield report
+                if last:
+                    return
                 clock.restart()
 
     def _average(self, most: float) -> None:
@@ -209,6 +213,10 @@ class Training:
         step = about.get("step", "unknown")
         if not step.isdecimal():
             raise DataError(f"resume: {file} is of step {step}; a whole number is needed")
+        if int(step) > self.steps:
+            raise SettingError(
+                f"resume: {file} has {step} steps behind it; more than {self.steps} are needed"
+            )
         checkpoint.take_over(f"resume: {file}", self._tensors(), checkpoint.load(file))
         self.step = int(step)
         self._batches = self._batches_from(self.step)
@@ -285,9 +293,13 @@ def probabilities(model: Module, images: Array) -> Array:
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:
-    """What the activations give."""
+    """What the activations give, as in a test; of a model without any, its logits."""
+    model.eval()  # or batch norm and dropout would change what is trained
     layers = model.layers if isinstance(model, Sequential) else []
     with no_grad():
+        if not any(isinstance(layer, Activation) for layer in layers):
+            yield model(images)
+            return
         x = images
         for layer in layers:
             x = layer(x)

@@ -33,6 +33,19 @@ def mnist() -> Dataset:
     return load(Path(__file__).parent / "mnist")
 
 
+def fetch(name: str) -> Dataset:
+    """The data set "fashion-mnist", "kmnist" or "emnist-digits", from its home on the net.
+
+    It is fetched once, and kept in TINYTENSOR_CACHE_DIR or the system's folder for caches.
+
+    Raises UnknownName for another name, DataError where no mirror gives the right file: it says
+    what to put where by hand.
+    """
+    from tinytensor.datasets import remote
+
+    return remote.fetch(name)
+
+
 def load(folder: str | Path) -> Dataset:
     """The data set in a folder of four files, named as MNIST's, plain or with .gz at the end.
 

@@ -21,43 +21,49 @@ def read_images(path: Path) -> Array:
 
     Raises DataError for files that can't be read, and images of another size or colour depth.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         images = _read_npy(path)
-    elif path.suffix == ".png":
+    elif path.suffix.lower() == ".png":
         images = _read_png(path)
     else:
         images = read_idx(path, axes=3)
     if images.shape[-2:] != SHAPE or images.ndim not in (2, 3):
         raise DataError(f"{path}: got shape {images.shape}; images of 28 x 28 are needed")
+    if not images.size:
+        raise DataError(f"{path}: there is no image in it")
     return images.reshape(-1, *SHAPE)
 
 
 def _read_npy(path: Path) -> Array:
     try:
         array: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # of many kinds, for a file may hold anything
         raise DataError(f"{path}: a .npy file is needed ({error})") from None
-    if array.dtype.kind == "f" and ((array >= 0) & (array <= 1)).all():
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+        if not ((array >= 0) & (array <= 1)).all():
+            raise DataError(f"{path}: floats from 0 to 1 are needed for an image; some are not")
         array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise DataError(
-            f"{path}: got {array.dtype}; bytes, or floats from 0 to 1, are needed for an image"
+            f"{path}: got {kind}; bytes, or floats from 0 to 1, are needed for an image"
         )
     return array
 
 
 def _read_png(path: Path) -> Array:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise DataError(f"{path}: reading PNG needs Pillow: pip install pillow") from None
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "1"):
-                raise DataError(
-                    f"{path}: got an image in the colours of {image.mode}; a grey one of 8 bits is "
-                    "needed"
-                )
-            return np.asarray(image.convert("L"))
-    except (OSError, UnidentifiedImageError) as error:
+        with Image.open(path, formats=["PNG"]) as image:
+            mode, size = image.mode, image.size
+            if mode in ("L", "1") and size == SHAPE:
+                return np.asarray(image.convert("L"))
+    except Exception as error:  # of many kinds, for a file may hold anything
         raise DataError(f"{path}: a PNG file is needed ({error})") from None
+    raise DataError(
+        f"{path}: got an image of {size[0]} x {size[1]} in the colours of {mode}; a grey one of 8 "
+        "bits, 28 x 28, is needed"
+    )

@@ -18,9 +18,9 @@ Formula: rate = 0.0001 + 0.003 e^(-step / 2000)
 With large steps the weights jump about the valley they have found; a rate that decays lets them
 settle in it.
 
-Look for: 95 % within a few hundred steps, where the sigmoids needed thousands; and curves that get
-quiet as the rate falls. The training accuracy reaches 100 %, yet the test loss begins to grow: the
-network now learns its 60,000 images by heart.
+Look for: 95 % after some 400 steps, where the sigmoids needed nearly twice as many; and curves that
+get quiet as the rate falls. The training accuracy reaches 100 %, yet the test loss begins to grow:
+the network now learns its 60,000 images by heart.
 
 Try: tinytensor try rate-decay
 Try: tinytensor train relu --batch 1 --steps 2000

@@ -15,7 +15,7 @@ before did, and two learned numbers for each neuron, scale and offset, may undo 
 better. The offset takes the bias' place. In a test there is no batch: moving averages of mean and
 variance stand in.
 
-Formula: rate = 0.0001 + 0.03 e^(-step / 1000), ten times lesson 2.1's
+Formula: rate = 0.0001 + 0.03 e^(-step / 1000), which begins ten times as high as lesson 2.1's
 
 Look for: no waiting at the start; the sigmoids of lesson 2.0 now learn as fast as ReLUs.
 

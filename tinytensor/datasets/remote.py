@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,13 +67,7 @@ def cache_folder() -> Path:
 
 
 def fetch(name: str) -> Dataset:
-    """The data set "fashion-mnist", "kmnist" or "emnist-digits".
-
-    It is fetched once, and kept in TINYTENSOR_CACHE_DIR or the system's folder for caches.
-
-    Raises UnknownName for another name, DataError where no mirror gives the right file: it says
-    what to put where by hand.
-    """
+    """See tinytensor.datasets.fetch."""
     if name not in (*SOURCES, "emnist-digits"):
         known = ", ".join((*SOURCES, "emnist-digits"))
         raise UnknownName(f"fetch: there is no data set named {name!r}; choose from {known}")
@@ -96,9 +91,11 @@ def _retrieve(name: str, urls: list[str], md5: str, folder: Path, file: str) -> 
         except Exception as error:  # of the net, the server, or a wrong sum: the next may do
             log.info("fetch %s: %s: %s", name, url, error)
             reasons.append(type(error).__name__)
+    with suppress(OSError):  # it isn't empty, or there is none
+        folder.rmdir()
     raise DataError(
-        f"fetch: no mirror gave {file} of {name} ({', '.join(reasons)}); without the net, put that "
-        f"file (MD5 {md5}) into {folder}"
+        f"fetch: no mirror gave {file} of {name} ({', '.join(reasons)}); without the net, put "
+        f"{', '.join(FILES) if file in FILES else file} into {folder}"
     )
 
 

@@ -1,0 +1,45 @@
+"""Data sets from the net, without the net."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+
+import tinytensor as tt
+
+INSIDE = Path(tt.datasets.__file__).parent / "mnist"
+
+
+def test_a_mirror_that_fails_is_passed_over(tmp_path, monkeypatch):
+    asked = []
+
+    def retrieve(url, known_hash, fname, path):
+        asked.append(url)
+        assert known_hash.startswith("md5:")
+        if "amazonaws" in url:
+            raise ConnectionError
+        Path(path).mkdir(exist_ok=True, parents=True)
+        return shutil.copy(INSIDE / fname, path)
+
+    monkeypatch.setenv("TINYTENSOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    data = tt.datasets.fetch("fashion-mnist")
+    np.testing.assert_array_equal(data.test_labels, tt.datasets.mnist().test_labels)
+    assert len(asked) == 8, "two mirrors for each of four files"
+    assert len(list((tmp_path / "fashion-mnist").iterdir())) == 4
+
+
+def test_without_the_net_it_says_what_to_put_where(tmp_path, monkeypatch):
+    def retrieve(*_, **__):
+        raise ConnectionError
+
+    monkeypatch.setenv("TINYTENSOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    for name in ("kmnist", "emnist-digits"):
+        with pytest.raises(tt.DataError, match=f"without the net, put .* into .*{name}$"):
+            tt.datasets.fetch(name)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    with pytest.raises(tt.UnknownName, match="no data set named 'cifar'; choose from"):
+        tt.datasets.fetch("cifar")
