@@ -229,7 +229,7 @@ def train_command(
 
 @contextmanager
 def _ends_at(number: int, training: Training) -> Iterator[None]:
-    """Let a signal end the training after the step at hand, so that it is kept; a second, at once."""
+    """Let a signal end the training after the step at hand, which is kept; a second, at once."""
 
     def stop(*_: object) -> None:
         training.stop = True
