@@ -38,7 +38,7 @@ CALLS = {
     ),
     "sum (100, 10) to (10)": (floats(100, 10), floats(10)),
     "matmul x^T 784x100x10": (floats(100, 784), floats(100, 10), floats(784, 10), True, False),
-    "sgd (784, 10)": (floats(784, 10), np.array([1e-9]), floats(784, 10)),
+    "sgd (784, 10)": (floats(784, 10), np.array([1e-9]), floats(784, 10), 0.0),
     "argmax": (floats(100, 10), np.zeros(100, np.int64)),
 }
 
