@@ -4,12 +4,19 @@ import os
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
 from tinytensor import kernels
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
     os.environ.pop(f"TINYTENSOR_{name}", None)
+
+# How many examples are drawn: pytest --hypothesis-profile nightly draws more, and new ones.
+common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **common)
+settings.register_profile("nightly", max_examples=1000, **common)
+settings.load_profile("ci")
 
 BACKENDS = list(tt.available_backends())
 KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")

@@ -12,17 +12,12 @@ import numpy as np
 import pytest
 from cases import ELEMENTWISE, OPS, Op, _logsumexp, _norm, _softmax, normal
 from conftest import BACKENDS
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import tinytensor as tt
 from tinytensor import ops
-
-common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **common)
-settings.register_profile("nightly", max_examples=1000, **common)
-settings.load_profile("ci")
 
 
 @dataclass
