@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import UnknownName
@@ -22,6 +22,7 @@ from tinytensor.optim import Optimizer
 from tinytensor.tensor import Tensor
 
 BATCH = 100
+_Known = TypeVar("_Known")
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,13 @@ def find(name: str | float) -> Lesson:
     Raises UnknownName, with the nearest name there is.
     """
     known = {key: lesson for lesson in lessons() for key in (lesson.name, lesson.number)}
-    name = str(name)
+    return known_by_name(known, str(name), "lesson: there is none")
+
+
+def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:
+    """What has that name.  Raises UnknownName, `missing` and the nearest name there is."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-    raise UnknownName(f"lesson: there is none named {name!r}; {hint}")
+    raise UnknownName(f"{missing} named {name!r}; {hint}")

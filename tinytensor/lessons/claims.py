@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +14,8 @@ import numpy as np
 import tinytensor as tt
 from tinytensor import nn, ops
 from tinytensor.datasets import Dataset
-from tinytensor.errors import UnknownName
 from tinytensor.kernels import Array
-from tinytensor.lessons import Lesson, find
+from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.tensor import Tensor
 from tinytensor.train import Training
 
@@ -164,9 +162,4 @@ CLAIMS = (
 
 def find_claim(name: str) -> Claim:
     """The claim of that name.  Raises UnknownName, with the nearest there is."""
-    known = {claim.name: claim for claim in CLAIMS}
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-    raise UnknownName(f"try: there is nothing named {name!r}; {hint}")
+    return known_by_name({claim.name: claim for claim in CLAIMS}, name, "try: there is nothing")
