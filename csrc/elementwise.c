@@ -1,7 +1,8 @@
 /* elementwise.c: one number in, one number out, for every element.
 
    `pairs` and `each` hold the loops, once; the functions of one line say what is computed. They
-   are taken into the loop by the compiler (ALWAYS_INLINE), so every kernel is its own fast loop. */
+   are taken into the loop by the compiler (ALWAYS_INLINE), so every kernel is its own fast loop.
+   The numbers of large arrays are shared among the threads. */
 #include "kernels.h"
 #include "exp.h"
 #include "machine.h"
@@ -40,103 +41,87 @@ static inline real power(real x, real y) { return pow(x, y); }
 static inline real larger(real x, real y) { return x > y || x != x ? x : y; }
 static inline real smaller(real x, real y) { return x < y || x != x ? x : y; }
 
-/* out = f(x, y), broadcast. A row is the last axis; on it an operand moves along (stride 1) or
-   stays (stride 0), and only then is the loop plain enough to be vectorised. */
-static ALWAYS_INLINE void pairs(real f(real, real), const real *x, const real *y, real *out, int64_t axes,
-                                const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
+/* Operands and result of a kernel of two arrays, broadcast. */
+typedef struct {
+    const real *x, *y;
+    void *out; /* of real or, from a comparison, of uint8_t */
+    int64_t axes;
+    const int64_t *shape, *x_strides, *y_strides;
+} pairs_arguments;
+
+/* The numbers [begin, end) of out = f(x, y). A row is the last axis; on it an operand moves along
+   (stride 1) or stays (stride 0), and only then is the loop plain enough to be vectorised. */
+static ALWAYS_INLINE void pairs(real f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
 {
-    const int64_t last = axes - 1, C = shape[last], R = product(last, shape);
-    for (int64_t r = 0; r < R; r++, out += C) {
-        const real *x_row = x + offset(r, last, shape, x_strides);
-        const real *y_row = y + offset(r, last, shape, y_strides);
-        if (x_strides[last] && y_strides[last])
-            for (int64_t c = 0; c < C; c++)
-                out[c] = f(x_row[c], y_row[c]);
-        else if (x_strides[last])
-            for (int64_t c = 0; c < C; c++)
-                out[c] = f(x_row[c], *y_row);
+    const int64_t last = a->axes - 1, C = a->shape[last], x_step = a->x_strides[last], y_step = a->y_strides[last];
+    for (int64_t i = begin, some; i < end; i += some) {
+        const int64_t r = i / C, first = i % C;
+        some = C - first < end - i ? C - first : end - i;
+        const real *x = a->x + offset(r, last, a->shape, a->x_strides) + first * x_step;
+        const real *y = a->y + offset(r, last, a->shape, a->y_strides) + first * y_step;
+        real *out = (real *)a->out + i;
+        if (x_step && y_step)
+            for (int64_t c = 0; c < some; c++)
+                out[c] = f(x[c], y[c]);
+        else if (x_step)
+            for (int64_t c = 0; c < some; c++)
+                out[c] = f(x[c], *y);
         else
-            for (int64_t c = 0; c < C; c++)
-                out[c] = f(*x_row, y_row[c]);
+            for (int64_t c = 0; c < some; c++)
+                out[c] = f(*x, y[c]);
     }
 }
 
-void tt_add(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(plus, x, y, out, axes, shape, x_strides, y_strides);
-}
+/* Defines the kernel tt_name: out = f(x, y). */
+#define PAIRS(name, f) \
+    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { pairs(f, arguments, begin, end); } \
+    void tt_##name(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
+    { \
+        const pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
+        tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
+    }
 
-void tt_sub(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(minus, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_mul(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(times, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_div(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(over, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_floor_div(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(rounded_down, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_mod(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(remainder_of, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_pow(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(power, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_maximum(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(larger, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_minimum(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    pairs(smaller, x, y, out, axes, shape, x_strides, y_strides);
-}
+PAIRS(add, plus)
+PAIRS(sub, minus)
+PAIRS(mul, times)
+PAIRS(div, over)
+PAIRS(floor_div, rounded_down)
+PAIRS(mod, remainder_of)
+PAIRS(pow, power)
+PAIRS(maximum, larger)
+PAIRS(minimum, smaller)
 
 static inline uint8_t same(real x, real y) { return x == y; }
 static inline uint8_t below(real x, real y) { return x < y; }
 static inline uint8_t not_above(real x, real y) { return x <= y; }
 
 /* pairs, for results of another type */
-static ALWAYS_INLINE void compare(uint8_t f(real, real), const real *x, const real *y, uint8_t *out, int64_t axes,
-                                  const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
+static ALWAYS_INLINE void compare(uint8_t f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
 {
-    const int64_t last = axes - 1, C = shape[last], R = product(last, shape);
-    for (int64_t r = 0; r < R; r++, out += C) {
-        const real *x_row = x + offset(r, last, shape, x_strides);
-        const real *y_row = y + offset(r, last, shape, y_strides);
-        for (int64_t c = 0; c < C; c++)
-            out[c] = f(x_row[c * x_strides[last]], y_row[c * y_strides[last]]);
+    const int64_t last = a->axes - 1, C = a->shape[last], x_step = a->x_strides[last], y_step = a->y_strides[last];
+    for (int64_t i = begin, some; i < end; i += some) {
+        const int64_t r = i / C, first = i % C;
+        some = C - first < end - i ? C - first : end - i;
+        const real *x = a->x + offset(r, last, a->shape, a->x_strides) + first * x_step;
+        const real *y = a->y + offset(r, last, a->shape, a->y_strides) + first * y_step;
+        uint8_t *out = (uint8_t *)a->out + i;
+        for (int64_t c = 0; c < some; c++)
+            out[c] = f(x[c * x_step], y[c * y_step]);
     }
 }
 
-void tt_equal(const real *x, const real *y, uint8_t *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    compare(same, x, y, out, axes, shape, x_strides, y_strides);
-}
+/* Defines the kernel tt_name: out = f(x, y), 0 or 1. */
+#define COMPARE(name, f) \
+    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { compare(f, arguments, begin, end); } \
+    void tt_##name(const real *x, const real *y, uint8_t *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
+    { \
+        const pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
+        tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
+    }
 
-void tt_less(const real *x, const real *y, uint8_t *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    compare(below, x, y, out, axes, shape, x_strides, y_strides);
-}
-
-void tt_less_equal(const real *x, const real *y, uint8_t *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides)
-{
-    compare(not_above, x, y, out, axes, shape, x_strides, y_strides);
-}
+COMPARE(equal, same)
+COMPARE(less, below)
+COMPARE(less_equal, not_above)
 
 static inline real negative(real x) { return -x; }
 static inline real exponential(real x) { return EXP(x); }
@@ -165,38 +150,68 @@ static inline real down(real x) { return floor(x); }
 static inline real up(real x) { return ceil(x); }
 static inline real nearest(real x) { return rint(x); }
 
-static ALWAYS_INLINE void each(real f(real), const real *x, real *out, int64_t n)
+/* Operands and result of a kernel whose arrays have all the same shape. */
+typedef struct {
+    const uint8_t *condition;
+    const real *x, *y;
+    real *out;
+} each_arguments;
+
+static ALWAYS_INLINE void each(real f(real), const each_arguments *a, int64_t begin, int64_t end)
 {
-    for (int64_t i = 0; i < n; i++)
-        out[i] = f(x[i]);
+    for (int64_t i = begin; i < end; i++)
+        a->out[i] = f(a->x[i]);
 }
 
-void tt_neg(const real *x, real *out, int64_t n) { each(negative, x, out, n); }
-void tt_exp(const real *x, real *out, int64_t n) { each(exponential, x, out, n); }
-void tt_log(const real *x, real *out, int64_t n) { each(logarithm, x, out, n); }
-void tt_relu(const real *x, real *out, int64_t n) { each(rectified, x, out, n); }
-void tt_sigmoid(const real *x, real *out, int64_t n) { each(logistic, x, out, n); }
-void tt_abs(const real *x, real *out, int64_t n) { each(magnitude, x, out, n); }
-void tt_sign(const real *x, real *out, int64_t n) { each(sign_of, x, out, n); }
-void tt_sqrt(const real *x, real *out, int64_t n) { each(square_root, x, out, n); }
-void tt_expm1(const real *x, real *out, int64_t n) { each(exponential_less_1, x, out, n); }
-void tt_log1p(const real *x, real *out, int64_t n) { each(logarithm_of_1_plus, x, out, n); }
-void tt_sin(const real *x, real *out, int64_t n) { each(sine, x, out, n); }
-void tt_cos(const real *x, real *out, int64_t n) { each(cosine, x, out, n); }
-void tt_tanh(const real *x, real *out, int64_t n) { each(hyperbolic_tangent, x, out, n); }
-void tt_erf(const real *x, real *out, int64_t n) { each(error_function, x, out, n); }
-void tt_floor(const real *x, real *out, int64_t n) { each(down, x, out, n); }
-void tt_ceil(const real *x, real *out, int64_t n) { each(up, x, out, n); }
-void tt_round(const real *x, real *out, int64_t n) { each(nearest, x, out, n); }
+/* Defines the kernel tt_name: out = f(x). */
+#define EACH(name, f) \
+    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { each(f, arguments, begin, end); } \
+    void tt_##name(const real *x, real *out, int64_t n) \
+    { \
+        const each_arguments a = {.x = x, .out = out}; \
+        tt_parallel_numbers(name##_numbers, &a, n, 1); \
+    }
+
+EACH(neg, negative)
+EACH(exp, exponential)
+EACH(log, logarithm)
+EACH(relu, rectified)
+EACH(sigmoid, logistic)
+EACH(abs, magnitude)
+EACH(sign, sign_of)
+EACH(sqrt, square_root)
+EACH(expm1, exponential_less_1)
+EACH(log1p, logarithm_of_1_plus)
+EACH(sin, sine)
+EACH(cos, cosine)
+EACH(tanh, hyperbolic_tangent)
+EACH(erf, error_function)
+EACH(floor, down)
+EACH(ceil, up)
+EACH(round, nearest)
+
+static void relu_backward_numbers(const void *arguments, int64_t begin, int64_t end)
+{
+    const each_arguments a = *(const each_arguments *)arguments;
+    for (int64_t i = begin; i < end; i++)
+        a.out[i] = a.y[i] > 0 ? a.x[i] : 0;
+}
 
 void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++)
-        out[i] = x[i] > 0 ? grad[i] : 0;
+    const each_arguments a = {.x = grad, .y = x, .out = out};
+    tt_parallel_numbers(relu_backward_numbers, &a, n, 1);
+}
+
+static void where_numbers(const void *arguments, int64_t begin, int64_t end)
+{
+    const each_arguments a = *(const each_arguments *)arguments;
+    for (int64_t i = begin; i < end; i++)
+        a.out[i] = a.condition[i] ? a.x[i] : a.y[i];
 }
 
 void tt_where(const uint8_t *condition, const real *x, const real *y, real *out, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++)
-        out[i] = condition[i] ? x[i] : y[i];
+    const each_arguments a = {condition, x, y, out};
+    tt_parallel_numbers(where_numbers, &a, n, 1);
 }

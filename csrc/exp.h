@@ -16,31 +16,46 @@ static inline float power_of_two(int32_t n)
     return power;
 }
 
-static inline float exp_float(float x)
+/* e^x = power * 2^n: returns the power, between 0.7 and 1.5. For x so small or large that n has no
+   room in a float's exponent, n is wrong. */
+static inline float exp_parts(float x, int32_t *n)
 {
-    /* Beyond these the result is +inf and 0 anyway. A NaN fails both comparisons, and stays. */
-    x = x > 89 ? 89 : x;
-    x = x < -104 ? -104 : x;
-
     /* Adding 1.5 * 2^23 leaves no room for a fraction: the last bits are x / ln 2, rounded. */
     const float large = 12582912;
     const float shifted = x * 1.44269504f + large;
     int32_t bits, large_bits;
     memcpy(&bits, &shifted, sizeof bits);
     memcpy(&large_bits, &large, sizeof large_bits);
-    const int32_t n = bits - large_bits;
+    *n = bits - large_bits;
 
     /* ln 2 in two parts: n times the first is exact. */
     const float whole = shifted - large;
     const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
     const float tail = 1 / 2.f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f + r * (1 / 5040.f)))));
-    const float power = 1 + (r + r * r * tail);
+    return 1 + (r + r * r * tail);
+}
 
+static inline float exp_float(float x)
+{
+    /* Beyond these the result is +inf and 0 anyway. A NaN fails both comparisons, and stays. */
+    x = x > 89 ? 89 : x;
+    x = x < -104 ? -104 : x;
+    int32_t n;
+    const float power = exp_parts(x, &n);
     /* 2^n may be beyond float where e^x is not: multiply in two steps. */
     return power * power_of_two(n >> 1) * power_of_two(n - (n >> 1));
 }
 
-/* The one for the type at hand. */
+/* e^x for x <= 0, in fewer steps. What is below the smallest normal number, 1.2e-38, comes as 0. */
+static inline float exp_below_0(float x)
+{
+    int32_t n;
+    const float power = exp_parts(x, &n);
+    return x < -87.3f ? 0 : power * power_of_two(n);
+}
+
+/* The ones for the type at hand. */
 #define EXP(x) _Generic((x), float: exp_float, double: (exp))(x)
+#define EXP_BELOW_0(x) _Generic((x), float: exp_below_0, double: (exp))(x)
 
 #endif

@@ -1,35 +1,79 @@
 /* normalize.c: batch normalisation, a matrix (R, C) column by column.
 
    The loops over rows run along memory; what belongs to a column waits in arrays of C numbers. Sums
-   are kept in double, and are added up in one order whatever the number of threads. */
+   are kept in double. Rows are cut into stretches, whose sums are then added up in their order: so
+   threads share the work, and its bits don't depend on how many they are. */
 #include "kernels.h"
 #include "machine.h"
 #include <tgmath.h>
 
-/* Two passes, for var's sake: squares of numbers far from zero would swallow their differences. */
-void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C)
-{
-    double *total = tt_scratch(2 * C * sizeof(double)), *squares = total + C;
-    for (int64_t r = 0; r < R; r++)
-        for (int64_t c = 0; c < C; c++)
-            total[c] += x[r * C + c];
-    for (int64_t c = 0; c < C; c++)
-        mean[c] = total[c] /= R;
-    for (int64_t r = 0; r < R; r++)
-        for (int64_t c = 0; c < C; c++) {
-            const double distance = x[r * C + c] - total[c];
-            squares[c] += distance * distance;
-        }
-    for (int64_t c = 0; c < C; c++)
-        var[c] = squares[c] / R;
-}
-
 typedef struct {
     const real *x, *mean, *var, *gamma, *beta, *grad, *grad_gamma, *grad_beta;
     real *out;
+    double *sums; /* (stretches, 2, C) */
     double epsilon;
     int64_t R, C;
 } normalize_arguments;
+
+enum { STRETCH = 256 /* rows */ };
+
+static inline int64_t end_of_stretch(int64_t s, int64_t R)
+{
+    return (s + 1) * STRETCH < R ? (s + 1) * STRETCH : R;
+}
+
+/* Let `sum` fill the sums of all stretches; those numbered [first, last) of the 2 C are added up. */
+static void add_up(tt_rows_function sum, const normalize_arguments *a, int64_t first, int64_t last)
+{
+    const int64_t stretches = (a->R + STRETCH - 1) / STRETCH;
+    tt_parallel_numbers(sum, a, stretches, STRETCH * a->C);
+    for (int64_t s = 1; s < stretches; s++)
+        for (int64_t i = first; i < last; i++)
+            a->sums[i] += a->sums[s * 2 * a->C + i];
+}
+
+static double *no_sums(int64_t R, int64_t C)
+{
+    return tt_scratch((R / STRETCH + 1) * 2 * C * sizeof(double));
+}
+
+static void sum_x(const void *arguments, int64_t begin, int64_t end)
+{
+    const normalize_arguments a = *(const normalize_arguments *)arguments;
+    for (int64_t s = begin; s < end; s++) {
+        double *total = a.sums + s * 2 * a.C;
+        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
+            for (int64_t c = 0; c < a.C; c++)
+                total[c] += a.x[r * a.C + c];
+    }
+}
+
+/* The mean stands where the sums of x stood. */
+static void sum_squares(const void *arguments, int64_t begin, int64_t end)
+{
+    const normalize_arguments a = *(const normalize_arguments *)arguments;
+    const double *mean = a.sums;
+    for (int64_t s = begin; s < end; s++) {
+        double *squares = a.sums + s * 2 * a.C + a.C;
+        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
+            for (int64_t c = 0; c < a.C; c++) {
+                const double distance = a.x[r * a.C + c] - mean[c];
+                squares[c] += distance * distance;
+            }
+    }
+}
+
+/* Two passes, for var's sake: squares of numbers far from zero would swallow their differences. */
+void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C)
+{
+    const normalize_arguments a = {.x = x, .sums = no_sums(R, C), .R = R, .C = C};
+    add_up(sum_x, &a, 0, C);
+    for (int64_t c = 0; c < C; c++)
+        mean[c] = a.sums[c] /= R;
+    add_up(sum_squares, &a, C, 2 * C);
+    for (int64_t c = 0; c < C; c++)
+        var[c] = a.sums[C + c] / R;
+}
 
 /* out = (x - mean) * factor + beta */
 static void normalize_rows(const void *arguments, int64_t begin, int64_t end)
@@ -67,18 +111,30 @@ static void batch_norm_backward_rows(const void *arguments, int64_t begin, int64
         }
 }
 
+static void sum_grads(const void *arguments, int64_t begin, int64_t end)
+{
+    const normalize_arguments a = *(const normalize_arguments *)arguments;
+    for (int64_t s = begin; s < end; s++) {
+        double *by_beta = a.sums + s * 2 * a.C, *by_gamma = by_beta + a.C;
+        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
+            for (int64_t c = 0; c < a.C; c++) {
+                const int64_t i = r * a.C + c;
+                by_beta[c] += a.grad[i];
+                by_gamma[c] += a.grad[i] * (a.x[i] - a.mean[c]);
+            }
+    }
+}
+
 void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, const real *var, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C)
 {
-    double *by_gamma = tt_scratch(2 * C * sizeof(double)), *by_beta = by_gamma + C;
-    for (int64_t r = 0; r < R; r++)
-        for (int64_t c = 0; c < C; c++) {
-            by_gamma[c] += grad[r * C + c] * (x[r * C + c] - mean[c]);
-            by_beta[c] += grad[r * C + c];
-        }
+    const normalize_arguments a = {
+        .x = x, .mean = mean, .var = var, .gamma = gamma, .grad = grad, .grad_gamma = grad_gamma,
+        .grad_beta = grad_beta, .out = grad_x, .sums = no_sums(R, C), .epsilon = epsilon, .R = R, .C = C,
+    };
+    add_up(sum_grads, &a, 0, 2 * C);
     for (int64_t c = 0; c < C; c++) {
-        grad_gamma[c] = by_gamma[c] / sqrt((double)var[c] + epsilon);
-        grad_beta[c] = by_beta[c];
+        grad_beta[c] = a.sums[c];
+        grad_gamma[c] = a.sums[C + c] / sqrt((double)var[c] + epsilon);
     }
-    const normalize_arguments a = {.x = x, .mean = mean, .var = var, .gamma = gamma, .grad = grad, .grad_gamma = grad_gamma, .grad_beta = grad_beta, .out = grad_x, .epsilon = epsilon, .R = R, .C = C};
     tt_parallel_numbers(batch_norm_backward_rows, &a, R, C);
 }

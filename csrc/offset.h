@@ -8,11 +8,11 @@
 static inline int64_t offset(int64_t index, int64_t axes, const int64_t *shape, const int64_t *strides)
 {
     int64_t place = 0;
-    for (int64_t axis = axes - 1; axis >= 0; axis--) {
+    for (int64_t axis = axes - 1; axis > 0; axis--) {
         place += index % shape[axis] * strides[axis];
         index /= shape[axis];
     }
-    return place;
+    return axes > 0 ? place + index * strides[0] : 0;
 }
 
 /* How many counts there are. */

@@ -3,107 +3,189 @@
 #include "machine.h"
 #include "offset.h"
 
-enum { COLUMNS = 64 }; /* how many column sums run side by side */
+/* What is kept of x's axes makes the rows of out, and the last one, if it is x's last, their columns. */
+typedef struct {
+    const real *x;
+    real *out;
+    int64_t row_axes, columns;
+    const int64_t *kept_shape, *kept_strides;
+    int64_t reduced_axes, terms;
+    const int64_t *reduced_shape, *reduced_strides;
+    int64_t stretch, stretches; /* terms added up at a time, and how often */
+    double *partial;            /* (rows, stretches, columns), if there are several stretches */
+} reduction;
+
+/* Sums are kept in double, whatever `real` is: float alone loses a digit every few hundred terms.
+
+   A long sum is cut into stretches, whose sums are then added up in their order: so threads can
+   share it, and its bits don't depend on how many they are. */
+enum {
+    COLUMNS = 256,          /* sums that run side by side */
+    LEAST_TERMS = 256,      /* in a stretch, */
+    LEAST_NUMBERS = 1 << 14 /* and how many numbers it goes through */
+};
 
 /* The last axis is kept: its columns are summed side by side, down the reduced axes. */
-static void sum_columns(const real *x, real *out, int64_t C, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
+static void add_columns(const reduction *a, const real *x, double *total, int64_t columns, int64_t begin, int64_t end)
 {
-    const int64_t R = product(reduced_axes, reduced_shape);
-    for (int64_t first = 0; first < C; first += COLUMNS) {
-        const int64_t columns = C - first < COLUMNS ? C - first : COLUMNS;
-        double total[COLUMNS] = {0};
-        for (int64_t r = 0; r < R; r++) {
-            const real *row = x + offset(r, reduced_axes, reduced_shape, reduced_strides) + first;
-            for (int64_t c = 0; c < columns; c++)
-                total[c] += row[c];
-        }
+    for (int64_t term = begin; term < end; term++) {
+        const real *row = x + offset(term, a->reduced_axes, a->reduced_shape, a->reduced_strides);
         for (int64_t c = 0; c < columns; c++)
-            out[first + c] = total[c];
+            total[c] += row[c];
     }
 }
 
-/* The last axis is reduced: one number comes of rows that lie in one piece. */
-static real sum_rows(const real *x, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
+/* The last axis is reduced: one number comes of pieces of memory. */
+static double sum_along(const reduction *a, const real *x, int64_t begin, int64_t end)
 {
-    const int64_t last = reduced_axes - 1, C = reduced_shape[last], R = product(last, reduced_shape);
+    const int64_t last = a->reduced_axes - 1, C = a->reduced_shape[last];
     double total = 0;
-    for (int64_t r = 0; r < R; r++) {
-        const real *row = x + offset(r, last, reduced_shape, reduced_strides);
+    for (int64_t term = begin, some; term < end; term += some) {
+        const int64_t first = term % C;
+        some = C - first < end - term ? C - first : end - term;
+        const real *piece = x + offset(term / C, last, a->reduced_shape, a->reduced_strides) + first;
 #pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < C; c++)
-            total += row[c];
+        for (int64_t c = 0; c < some; c++)
+            total += piece[c];
     }
     return total;
 }
 
-/* Sums are kept in double, whatever `real` is: float alone loses a digit every few hundred terms. */
+static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
+{
+    const reduction *a = arguments;
+    for (int64_t i = begin; i < end; i++) {
+        const real *x = a->x + offset(i / a->stretches, a->row_axes, a->kept_shape, a->kept_strides);
+        const int64_t from = i % a->stretches * a->stretch;
+        const int64_t to = from + a->stretch < a->terms ? from + a->stretch : a->terms;
+        for (int64_t first = 0; first < a->columns; first += COLUMNS) {
+            const int64_t some = a->columns - first < COLUMNS ? a->columns - first : COLUMNS;
+            double total[COLUMNS] = {0};
+            if (a->columns > 1)
+                add_columns(a, x + first, total, some, from, to);
+            else
+                total[0] = sum_along(a, x, from, to);
+            for (int64_t c = 0; c < some; c++)
+                if (a->partial)
+                    a->partial[i * a->columns + first + c] = total[c];
+                else
+                    a->out[i * a->columns + first + c] = total[c];
+        }
+    }
+}
+
 void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
 {
-    const int64_t last = kept_axes - 1, C = kept_shape[last], R = product(last, kept_shape);
-    for (int64_t r = 0; r < R; r++, out += C) {
-        const real *row = x + offset(r, last, kept_shape, kept_strides);
-        if (kept_strides[last] == 1)
-            sum_columns(row, out, C, reduced_axes, reduced_shape, reduced_strides);
-        else
-            for (int64_t c = 0; c < C; c++)
-                out[c] = sum_rows(row + c * kept_strides[last], reduced_axes, reduced_shape, reduced_strides);
-    }
+    const int64_t last = kept_axes - 1;
+    const int by_columns = kept_strides[last] == 1;
+    reduction a = {
+        .x = x, .out = out, .columns = by_columns ? kept_shape[last] : 1,
+        .row_axes = by_columns ? last : kept_axes, .kept_shape = kept_shape, .kept_strides = kept_strides,
+        .reduced_axes = reduced_axes, .terms = product(reduced_axes, reduced_shape),
+        .reduced_shape = reduced_shape, .reduced_strides = reduced_strides,
+    };
+    const int64_t rows = product(a.row_axes, kept_shape);
+    a.stretch = a.columns ? LEAST_NUMBERS / a.columns : 0;
+    a.stretch = a.stretch < LEAST_TERMS ? LEAST_TERMS : a.stretch;
+    a.stretches = a.terms > a.stretch ? (a.terms + a.stretch - 1) / a.stretch : 1;
+    if (a.stretches > 1)
+        a.partial = tt_scratch(rows * a.stretches * a.columns * sizeof(double));
+    tt_parallel_numbers(sum_stretches, &a, rows * a.stretches, a.stretch * a.columns);
+    for (int64_t r = 0; r < rows && a.partial; r++)
+        for (int64_t c = 0; c < a.columns; c++) {
+            double total = 0;
+            for (int64_t s = 0; s < a.stretches; s++)
+                total += a.partial[(r * a.stretches + s) * a.columns + c];
+            out[r * a.columns + c] = total;
+        }
 }
 
 /* A NaN is neither larger nor smaller, but wins. */
 static inline real largest_of(real x, real y) { return x > y || x != x ? x : y; }
 static inline real smallest_of(real x, real y) { return x < y || x != x ? x : y; }
 
-/* out = one of x over the reduced axes, chosen two by two; as in tt_sum, by columns or along rows */
-static ALWAYS_INLINE void choose(real better(real, real), const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
+/* The numbers [begin, end) of out = one of x over the reduced axes, chosen two by two */
+static ALWAYS_INLINE void choose(real better(real, real), const reduction *a, int64_t begin, int64_t end)
 {
-    const int64_t last = kept_axes - 1, C = kept_shape[last], step = kept_strides[last];
-    const int64_t R = product(last, kept_shape), terms = product(reduced_axes, reduced_shape);
-    for (int64_t r = 0; r < R; r++, out += C) {
-        const real *row = x + offset(r, last, kept_shape, kept_strides);
-        for (int64_t c = 0; c < C; c++)
+    const int64_t C = a->columns, step = a->kept_strides[a->row_axes];
+    for (int64_t i = begin, some; i < end; i += some) {
+        const int64_t first = i % C;
+        some = C - first < end - i ? C - first : end - i;
+        const real *row = a->x + offset(i / C, a->row_axes, a->kept_shape, a->kept_strides) + first * step;
+        real *out = a->out + i;
+        for (int64_t c = 0; c < some; c++)
             out[c] = row[c * step];
-        for (int64_t term = 1; term < terms; term++) {
-            const real *next = row + offset(term, reduced_axes, reduced_shape, reduced_strides);
-            for (int64_t c = 0; c < C; c++)
+        for (int64_t term = 1; term < a->terms; term++) {
+            const real *next = row + offset(term, a->reduced_axes, a->reduced_shape, a->reduced_strides);
+            for (int64_t c = 0; c < some; c++)
                 out[c] = better(out[c], next[c * step]);
         }
     }
 }
 
-void tt_max(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
-{
-    choose(largest_of, x, out, kept_axes, kept_shape, kept_strides, reduced_axes, reduced_shape, reduced_strides);
-}
+/* Defines the kernel tt_name, which keeps the better of any two. */
+#define CHOOSE(name, better) \
+    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { choose(better, arguments, begin, end); } \
+    void tt_##name(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides) \
+    { \
+        const reduction a = { \
+            .x = x, .out = out, .columns = kept_shape[kept_axes - 1], \
+            .row_axes = kept_axes - 1, .kept_shape = kept_shape, .kept_strides = kept_strides, \
+            .reduced_axes = reduced_axes, .terms = product(reduced_axes, reduced_shape), \
+            .reduced_shape = reduced_shape, .reduced_strides = reduced_strides, \
+        }; \
+        tt_parallel_numbers(name##_numbers, &a, product(kept_axes, kept_shape), a.terms); \
+    }
 
-void tt_min(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
-{
-    choose(smallest_of, x, out, kept_axes, kept_shape, kept_strides, reduced_axes, reduced_shape, reduced_strides);
-}
+CHOOSE(max, largest_of)
+CHOOSE(min, smallest_of)
+
+typedef struct {
+    const real *x;
+    void *out; /* of int64_t or, from cumsum, of real */
+    int64_t C;
+} row_arguments;
 
 /* The first of equals, and the first NaN before all: as NumPy has it. */
 static inline int after(real best, real x) { return !(x <= best); }
 static inline int before(real best, real x) { return !(x >= best); }
 
-static ALWAYS_INLINE void find(int better(real, real), const real *x, int64_t *out, int64_t R, int64_t C)
+static ALWAYS_INLINE void find(int better(real, real), const row_arguments *a, int64_t begin, int64_t end)
 {
-    for (int64_t r = 0; r < R; r++, x += C) {
+    for (int64_t r = begin; r < end; r++) {
+        const real *x = a->x + r * a->C;
         int64_t best = 0;
-        for (int64_t c = 1; c < C && x[best] == x[best]; c++)
+        for (int64_t c = 1; c < a->C && x[best] == x[best]; c++)
             if (better(x[best], x[c]))
                 best = c;
-        out[r] = best;
+        ((int64_t *)a->out)[r] = best;
     }
 }
 
-void tt_argmax(const real *x, int64_t *out, int64_t R, int64_t C) { find(after, x, out, R, C); }
-void tt_argmin(const real *x, int64_t *out, int64_t R, int64_t C) { find(before, x, out, R, C); }
+/* Defines the kernel tt_name, which finds the place of the best. */
+#define FIND(name, better) \
+    static void name##_rows(const void *arguments, int64_t begin, int64_t end) { find(better, arguments, begin, end); } \
+    void tt_##name(const real *x, int64_t *out, int64_t R, int64_t C) \
+    { \
+        const row_arguments a = {x, out, C}; \
+        tt_parallel_numbers(name##_rows, &a, R, C); \
+    }
+
+FIND(argmax, after)
+FIND(argmin, before)
+
+static void cumsum_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const row_arguments a = *(const row_arguments *)arguments;
+    for (int64_t r = begin; r < end; r++) {
+        double total = -0.0; /* -0 + x is x, also where x is -0 */
+        for (int64_t i = r * a.C; i < (r + 1) * a.C; i++)
+            ((real *)a.out)[i] = total += a.x[i];
+    }
+}
 
 void tt_cumsum(const real *x, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r++, x += C, out += C) {
-        double total = -0.0; /* -0 + x is x, also where x is -0 */
-        for (int64_t c = 0; c < C; c++)
-            out[c] = total += x[c];
-    }
+    const row_arguments a = {x, out, C};
+    tt_parallel_numbers(cumsum_rows, &a, R, C);
 }

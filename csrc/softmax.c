@@ -7,34 +7,63 @@
 #include "machine.h"
 #include <tgmath.h>
 
-enum { BLOCK = 512 }; /* numbers whose exp is taken at once */
+enum {
+    ABREAST = 32, /* numbers of a long row that are compared or added side by side */
+    BLOCK = 512,  /* numbers in short rows whose exp is taken at once */
+};
 
+typedef struct {
+    const real *x, *y, *grad;
+    const int64_t *labels;
+    real *out;
+    double *losses;
+    int64_t R, C;
+} softmax_arguments;
+
+static inline real larger_of(real x, real y) { return x > y ? x : y; }
+
+/* One comparison waits for the one before it: so ABREAST of them go side by side. */
 static inline real largest(const real *x, int64_t C)
 {
     real m = x[0];
-    for (int64_t c = 1; c < C; c++)
-        m = x[c] > m ? x[c] : m;
+    int64_t c = 0;
+    if (C >= ABREAST) {
+        real side[ABREAST];
+        memcpy(side, x, sizeof side);
+        for (c = ABREAST; c + ABREAST <= C; c += ABREAST)
+            for (int s = 0; s < ABREAST; s++)
+                side[s] = larger_of(x[c + s], side[s]);
+        for (int s = 0; s < ABREAST; s++)
+            m = larger_of(side[s], m);
+    }
+    for (; c < C; c++)
+        m = larger_of(x[c], m);
     return m;
 }
 
-/* sum over c of e^(x_c - m) of a long row: exp for a part at a time, then its sum */
-static double sum_exp(const real *x, real m, int64_t C)
+/* e_c = e^(x_c - m), and their sum */
+static inline double exp_row(const real *x, real m, real *e, int64_t C)
 {
-    real e[BLOCK];
     double total = 0;
-    for (int64_t first = 0; first < C; first += BLOCK) {
-        const int64_t some = C - first < BLOCK ? C - first : BLOCK;
-        for (int64_t c = 0; c < some; c++)
-            e[c] = EXP(x[first + c] - m);
-        for (int64_t c = 0; c < some; c++)
-            total += e[c];
+    int64_t c = 0;
+    if (C >= ABREAST) {
+        double side[ABREAST] = {0};
+        for (; c + ABREAST <= C; c += ABREAST)
+            for (int s = 0; s < ABREAST; s++) {
+                e[c + s] = EXP_BELOW_0(x[c + s] - m);
+                side[s] += e[c + s];
+            }
+        for (int s = 0; s < ABREAST; s++)
+            total += side[s];
     }
+    for (; c < C; c++)
+        total += e[c] = EXP_BELOW_0(x[c] - m);
     return total;
 }
 
-/* Short rows leave the vectors of exp half empty: so it is taken of several rows at once.
-   m_r = the largest of row r, e_rc = e^(x_rc - m_r) */
-static inline void exp_rows(const real *x, real *m, real *e, int64_t rows, int64_t C)
+/* m_r = the largest of row r, e_rc = e^(x_rc - m_r), total_r = their sum; for several short rows at
+   once, which alone would leave the vectors of exp half empty */
+static inline void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
 {
     for (int64_t r = 0; r < rows; r++) {
         m[r] = largest(x + r * C, C);
@@ -42,100 +71,174 @@ static inline void exp_rows(const real *x, real *m, real *e, int64_t rows, int64
             e[r * C + c] = x[r * C + c] - m[r];
     }
     for (int64_t i = 0; i < rows * C; i++)
-        e[i] = EXP(e[i]);
+        e[i] = EXP_BELOW_0(e[i]);
+    for (int64_t r = 0; r < rows; r++) {
+        total[r] = 0;
+        for (int64_t c = 0; c < C; c++)
+            total[r] += e[r * C + c];
+    }
 }
 
 /* How many of the rows left are taken at once. */
 static inline int64_t rows_at_once(int64_t left, int64_t C)
 {
-    const int64_t rows = C < BLOCK ? BLOCK / C : 1;
+    const int64_t rows = C < BLOCK / 2 ? BLOCK / C : 1;
     return rows < left ? rows : left;
 }
 
-/* out = e^(x - m) / sum, m the row's largest */
-void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
+/* out = e^(x - m) / sum */
+static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
 {
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
     real m[BLOCK];
-    for (int64_t r = 0, rows; r < R && C; r += rows) {
-        rows = rows_at_once(R - r, C);
-        exp_rows(x + r * C, m, out + r * C, rows, C);
-        for (real *row = out + r * C; row < out + (r + rows) * C; row += C) {
-            double total = 0;
-            for (int64_t c = 0; c < C; c++)
-                total += row[c];
-            const real sum = total;
-            for (int64_t c = 0; c < C; c++)
-                row[c] /= sum;
+    double total[BLOCK];
+    for (int64_t r = begin, rows; r < end && a.C; r += rows) {
+        rows = rows_at_once(end - r, a.C);
+        const real *x = a.x + r * a.C;
+        real *out = a.out + r * a.C;
+        if (rows > 1)
+            exp_rows(x, m, out, total, rows, a.C);
+        else
+            total[0] = exp_row(x, largest(x, a.C), out, a.C);
+        for (int64_t i = 0; i < rows; i++, out += a.C) {
+            const real factor = 1 / total[i];
+            for (int64_t c = 0; c < a.C; c++)
+                out[c] *= factor;
         }
     }
 }
 
-/* out = probs * (grad - sum of grad * probs) */
-void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C)
+void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r++, grad += C, probs += C, out += C) {
+    const softmax_arguments a = {.x = x, .out = out, .R = R, .C = C};
+    tt_parallel_numbers(softmax_rows, &a, R, C);
+}
+
+/* out = probs * (grad - sum of grad * probs) */
+static void softmax_backward_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    for (int64_t r = begin; r < end; r++) {
+        const real *grad = a.grad + r * a.C, *probs = a.y + r * a.C;
         double dot = 0;
-        for (int64_t c = 0; c < C; c++)
+#pragma omp simd reduction(+ : dot)
+        for (int64_t c = 0; c < a.C; c++)
             dot += grad[c] * probs[c];
-        for (int64_t c = 0; c < C; c++)
-            out[c] = probs[c] * (grad[c] - (real)dot);
+        for (int64_t c = 0; c < a.C; c++)
+            a.out[r * a.C + c] = probs[c] * (grad[c] - (real)dot);
     }
 }
 
-/* out_c = x_c - m - log(sum) */
-void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C)
+void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R && C; r++, x += C, out += C) {
-        const real m = largest(x, C), sum = sum_exp(x, m, C), log_sum = log(sum);
-        for (int64_t c = 0; c < C; c++)
+    const softmax_arguments a = {.grad = grad, .y = probs, .out = out, .R = R, .C = C};
+    tt_parallel_numbers(softmax_backward_rows, &a, R, C);
+}
+
+/* out_c = x_c - m - log(sum) */
+static void log_softmax_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    for (int64_t r = begin; r < end && a.C; r++) {
+        const real *x = a.x + r * a.C, m = largest(x, a.C);
+        real *out = a.out + r * a.C;
+        const real log_sum = log(exp_row(x, m, out, a.C));
+        for (int64_t c = 0; c < a.C; c++)
             out[c] = x[c] - m - log_sum;
     }
 }
 
+void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C)
+{
+    const softmax_arguments a = {.x = x, .out = out, .R = R, .C = C};
+    tt_parallel_numbers(log_softmax_rows, &a, R, C);
+}
+
 /* out = grad - e^log_probs * sum of grad */
+static void log_softmax_backward_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    for (int64_t r = begin; r < end; r++) {
+        const real *grad = a.grad + r * a.C, *log_probs = a.y + r * a.C;
+        double total = 0;
+#pragma omp simd reduction(+ : total)
+        for (int64_t c = 0; c < a.C; c++)
+            total += grad[c];
+        for (int64_t c = 0; c < a.C; c++)
+            a.out[r * a.C + c] = grad[c] - EXP(log_probs[c]) * (real)total;
+    }
+}
+
 void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r++, grad += C, log_probs += C, out += C) {
-        double total = 0;
-        for (int64_t c = 0; c < C; c++)
-            total += grad[c];
-        for (int64_t c = 0; c < C; c++)
-            out[c] = grad[c] - EXP(log_probs[c]) * (real)total;
+    const softmax_arguments a = {.grad = grad, .y = log_probs, .out = out, .R = R, .C = C};
+    tt_parallel_numbers(log_softmax_backward_rows, &a, R, C);
+}
+
+/* The losses of LOGS rows at a time. A logarithm takes as long as many multiplications: the sum of
+   several is the logarithm of a product, and a product of so few sums is within double. */
+enum { LOGS = 16 };
+
+/* losses = the sum over LOGS rows of log(sum) + m - logits_label */
+static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    real e[BLOCK], m[BLOCK];
+    double total[BLOCK];
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t last = (i + 1) * LOGS < a.R ? (i + 1) * LOGS : a.R;
+        double loss = 0, product = 1;
+        for (int64_t r = i * LOGS, rows; r < last; r += rows) {
+            rows = rows_at_once(last - r, a.C);
+            const real *x = a.x + r * a.C;
+            if (rows > 1)
+                exp_rows(x, m, e, total, rows, a.C);
+            else {
+                m[0] = largest(x, a.C);
+                total[0] = 0;
+                for (int64_t c = 0; c < a.C; c += BLOCK)
+                    total[0] += exp_row(x + c, m[0], e, a.C - c < BLOCK ? a.C - c : BLOCK);
+            }
+            for (int64_t row = 0; row < rows; row++) {
+                product *= total[row];
+                loss += m[row] - x[row * a.C + a.labels[r + row]];
+            }
+        }
+        a.losses[i] = loss + log(product);
     }
 }
 
 /* out = mean over the rows of log(sum) + m - logits_label */
 void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
 {
-    real m[BLOCK], e[BLOCK];
+    const int64_t count = (R + LOGS - 1) / LOGS;
+    const softmax_arguments a = {.x = logits, .labels = labels, .losses = tt_scratch(count * sizeof(double)), .R = R, .C = C};
+    tt_parallel_numbers(cross_entropy_rows, &a, count, LOGS * C);
     double total = 0;
-    for (int64_t r = 0, rows; r < R; r += rows) {
-        rows = rows_at_once(R - r, C);
-        const real *x = logits + r * C;
-        if (C <= BLOCK)
-            exp_rows(x, m, e, rows, C);
-        for (int64_t i = 0; i < rows; i++, x += C) {
-            double row_total = 0;
-            for (int64_t c = 0; c < C && C <= BLOCK; c++)
-                row_total += e[i * C + c];
-            if (C > BLOCK)
-                row_total = sum_exp(x, m[i] = largest(x, C), C);
-            const real sum = row_total;
-            total += log(sum) + (m[i] - x[labels[r + i]]);
-        }
-    }
+    for (int64_t i = 0; i < count; i++)
+        total += a.losses[i];
     *out = total / R;
 }
 
 /* out = (softmax(logits) - one_hot(labels)) * grad / R */
+static void cross_entropy_backward_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    const real scale = *a.grad / a.R;
+    for (int64_t r = begin, rows; r < end; r += rows) {
+        rows = rows_at_once(end - r, a.C); /* which stay in the nearest cache */
+        softmax_rows(&a, r, r + rows);
+        for (int64_t i = r; i < r + rows; i++)
+            a.out[i * a.C + a.labels[i]] -= 1;
+        for (int64_t i = r * a.C; i < (r + rows) * a.C; i++)
+            a.out[i] *= scale;
+    }
+}
+
 void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
 {
-    const real scale = *grad / R;
-    tt_softmax(logits, out, R, C);
-    for (int64_t r = 0; r < R; r++)
-        out[r * C + labels[r]] -= 1;
-    for (int64_t i = 0; i < R * C; i++)
-        out[i] *= scale;
+    const softmax_arguments a = {.x = logits, .grad = grad, .labels = labels, .out = out, .R = R, .C = C};
+    tt_parallel_numbers(cross_entropy_backward_rows, &a, R, C);
 }
 
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C)
