@@ -4,15 +4,29 @@
 #include "offset.h"
 #include <string.h>
 
-/* Fill out, of `axes` axes of the sizes in `shape`, row by row, from wherever the strides lead. */
+typedef struct {
+    const real *x;
+    real *out;
+    int64_t axes;
+    const int64_t *shape, *strides;
+} gather_arguments;
+
+/* Fill rows of out, of `axes` axes of the sizes in `shape`, from wherever the strides lead. */
+static void gather_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const gather_arguments a = *(const gather_arguments *)arguments;
+    const int64_t last = a.axes - 1, C = a.shape[last], step = a.strides[last];
+    for (int64_t r = begin; r < end; r++) {
+        const real *row = a.x + offset(r, last, a.shape, a.strides);
+        for (int64_t c = 0; c < C; c++)
+            a.out[r * C + c] = row[c * step];
+    }
+}
+
 static void gather(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides)
 {
-    const int64_t last = axes - 1, C = shape[last], step = strides[last], R = product(last, shape);
-    for (int64_t r = 0; r < R; r++, out += C) {
-        const real *row = x + offset(r, last, shape, strides);
-        for (int64_t c = 0; c < C; c++)
-            out[c] = row[c * step];
-    }
+    const gather_arguments a = {x, out, axes, shape, strides};
+    tt_parallel_numbers(gather_rows, &a, product(axes - 1, shape), shape[axes - 1]);
 }
 
 void tt_broadcast_to(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides)
@@ -25,11 +39,25 @@ void tt_transpose(const real *x, real *out, int64_t axes, const int64_t *shape, 
     gather(x, out, axes, shape, strides);
 }
 
+typedef struct {
+    const real *x;
+    const int64_t *index;
+    real *out;
+    int64_t C;
+} take_arguments;
+
+static void take_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const take_arguments a = *(const take_arguments *)arguments;
+    for (int64_t r = begin; r < end; r++)
+        for (int64_t c = 0; c < a.C; c++)
+            a.out[r * a.C + c] = a.x[a.index[r] * a.C + c];
+}
+
 void tt_take(const real *x, const int64_t *index, real *out, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r++, out += C)
-        for (int64_t c = 0; c < C; c++)
-            out[c] = x[index[r] * C + c];
+    const take_arguments a = {x, index, out, C};
+    tt_parallel_numbers(take_rows, &a, R, C);
 }
 
 void tt_scatter_add(const real *grad, const int64_t *index, real *out, int64_t R, int64_t C, int64_t N)

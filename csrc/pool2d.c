@@ -4,6 +4,7 @@
    channels, which lie side by side. */
 #include "kernels.h"
 #include "convolution.h"
+#include "machine.h"
 
 /* One window: rows [top, bottom), columns [left, right) of image n. */
 typedef struct {
@@ -27,10 +28,26 @@ static inline int64_t pixel(window at, int64_t y, int64_t x, conv_sizes s)
     return ((at.n * s.H + y) * s.W + x) * s.I;
 }
 
-void tt_argmax_pool2d(const real *x, int64_t *out, const int64_t *sizes)
+typedef struct {
+    const real *x, *grad;
+    void *out; /* of real or, from argmax, of int64_t */
+    conv_sizes s;
+} pool_arguments;
+
+/* The work on windows, shared among the threads. */
+static void pool(tt_rows_function windows, const real *x, void *out, const int64_t *sizes)
 {
-    const conv_sizes s = named(sizes);
-    for (int64_t count = 0; count < s.N * s.OH * s.OW; count++, out += s.I) {
+    const pool_arguments a = {.x = x, .out = out, .s = named(sizes)};
+    tt_parallel_numbers(windows, &a, a.s.N * a.s.OH * a.s.OW, a.s.KH * a.s.KW * a.s.I);
+}
+
+static void argmax_windows(const void *arguments, int64_t begin, int64_t end)
+{
+    const pool_arguments *a = arguments;
+    const real *x = a->x;
+    const conv_sizes s = a->s;
+    for (int64_t count = begin; count < end; count++) {
+        int64_t *out = (int64_t *)a->out + count * s.I;
         const window at = window_at(count, s);
         for (int64_t c = 0; c < s.I; c++)
             out[c] = pixel(at, at.top, at.left, s) + c;
@@ -42,28 +59,51 @@ void tt_argmax_pool2d(const real *x, int64_t *out, const int64_t *sizes)
     }
 }
 
-void tt_sum_pool2d(const real *x, real *out, const int64_t *sizes)
+void tt_argmax_pool2d(const real *x, int64_t *out, const int64_t *sizes)
 {
-    const conv_sizes s = named(sizes);
-    memset(out, 0, s.N * s.OH * s.OW * s.I * sizeof(real));
-    for (int64_t count = 0; count < s.N * s.OH * s.OW; count++, out += s.I) {
+    pool(argmax_windows, x, out, sizes);
+}
+
+static void sum_windows(const void *arguments, int64_t begin, int64_t end)
+{
+    const pool_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    for (int64_t count = begin; count < end; count++) {
+        real *out = (real *)a->out + count * s.I;
+        memset(out, 0, s.I * sizeof(real));
         const window at = window_at(count, s);
         for (int64_t h = at.top; h < at.bottom; h++)
             for (int64_t w = at.left; w < at.right; w++)
                 for (int64_t c = 0; c < s.I; c++)
-                    out[c] += x[pixel(at, h, w, s) + c];
+                    out[c] += a->x[pixel(at, h, w, s) + c];
     }
 }
 
-void tt_sum_pool2d_grad_x(const real *grad, real *out, const int64_t *sizes)
+void tt_sum_pool2d(const real *x, real *out, const int64_t *sizes)
 {
-    const conv_sizes s = named(sizes);
-    memset(out, 0, s.N * s.H * s.W * s.I * sizeof(real));
-    for (int64_t count = 0; count < s.N * s.OH * s.OW; count++, grad += s.I) {
+    pool(sum_windows, x, out, sizes);
+}
+
+/* Windows may overlap: so it is images that are shared among the threads. */
+static void sum_grad_x_images(const void *arguments, int64_t begin, int64_t end)
+{
+    const pool_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    const int64_t windows = s.OH * s.OW, image = s.H * s.W * s.I;
+    real *out = a->out;
+    memset(out + begin * image, 0, (end - begin) * image * sizeof(real));
+    for (int64_t count = begin * windows; count < end * windows; count++) {
+        const real *grad = a->grad + count * s.I;
         const window at = window_at(count, s);
         for (int64_t h = at.top; h < at.bottom; h++)
             for (int64_t w = at.left; w < at.right; w++)
                 for (int64_t c = 0; c < s.I; c++)
                     out[pixel(at, h, w, s) + c] += grad[c];
     }
+}
+
+void tt_sum_pool2d_grad_x(const real *grad, real *out, const int64_t *sizes)
+{
+    const pool_arguments a = {.grad = grad, .out = out, .s = named(sizes)};
+    tt_parallel_numbers(sum_grad_x_images, &a, a.s.N, a.s.H * a.s.W * a.s.I);
 }

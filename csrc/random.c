@@ -3,6 +3,7 @@
    The i-th number is a hash of seed and i (the mixing steps are SplitMix64's), so any thread can
    make any part, and every backend makes the same. */
 #include "kernels.h"
+#include "machine.h"
 
 static inline uint64_t number(uint64_t seed, uint64_t i)
 {
@@ -12,11 +13,24 @@ static inline uint64_t number(uint64_t seed, uint64_t i)
     return z ^ z >> 31;
 }
 
+typedef struct {
+    uint64_t seed, count, limit;
+    real kept, *out;
+} mask_arguments;
+
+static void dropout_mask_numbers(const void *arguments, int64_t begin, int64_t end)
+{
+    const mask_arguments a = *(const mask_arguments *)arguments;
+    for (int64_t i = begin; i < end; i++)
+        a.out[i] = number(a.seed, a.count + i + 1) >> 40 < a.limit ? a.kept : 0;
+}
+
 void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n)
 {
-    const uint64_t limit = keep_prob * (1 << 24); /* 24 bits are as many as a float can tell apart */
-    const real kept = 1 / keep_prob;
-    for (int64_t i = 0; i < n; i++)
-        out[i] = number(state[0], state[1] + i + 1) >> 40 < limit ? kept : 0;
+    const mask_arguments a = {
+        .seed = state[0], .count = state[1], .kept = 1 / keep_prob, .out = out,
+        .limit = keep_prob * (1 << 24), /* 24 bits are as many as a float can tell apart */
+    };
+    tt_parallel_numbers(dropout_mask_numbers, &a, n, 1);
     state[1] += n;
 }
