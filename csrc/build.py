@@ -1,7 +1,7 @@
 """Compile csrc/ into the extension module `tinytensor.backends._c`, when the package is installed.
 
-Every kernel is written once and compiled several times: for each instruction set worth having in
-float, and once in double. A variant's source is a few definitions, then all the kernel files:
+Every kernel is written once and compiled several times: for each instruction set worth having, in
+float and in double. A variant's source is a few definitions, then all the kernel files:
 
     #define real float
     #pragma GCC target("avx2,fma")
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,19 +69,17 @@ class Variant(NamedTuple):
 
 
 def variants() -> list[Variant]:
-    on_x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
-    baseline_rows = 2 if on_x86 else 6  # SSE has 16 registers of 16 bytes, NEON has 32
-    chosen = [
-        Variant("float32_baseline", "float", "", 16, baseline_rows),
-        Variant("float64_baseline", "double", "", 16, baseline_rows),
+    avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
+    if sysconfig.get_platform().endswith(("x86_64", "amd64")):
+        simds = [("baseline", "", 16, 2), ("avx2", "avx2,fma", 32, 6), ("avx512", avx512, 64, 12)]
+    else:
+        simds = [("baseline", "", 16, 6)]  # such as NEON: 32 registers of 16 bytes, SSE has 16
+    precisions = [("float32", "float"), ("float64", "double")]
+    return [
+        Variant(f"{name}_{simd}", real, *properties)
+        for name, real in precisions
+        for simd, *properties in simds
     ]
-    if on_x86:
-        avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
-        chosen += [
-            Variant("float32_avx2", "float", "avx2,fma", 32, 6),
-            Variant("float32_avx512", "float", avx512, 64, 12),
-        ]
-    return chosen
 
 
 def kernel_names() -> list[str]:
@@ -158,6 +157,14 @@ class BuildKernels(build_ext):
         ext.include_dirs = [str(CSRC)]
         ext.extra_compile_args = FLAGS
         ext.extra_link_args = ["-pthread"]
+        one_by_one = self.compiler.compile
+
+        def all_at_once(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: one_by_one([source], **options), sources)
+                return [path for paths in objects for path in paths]
+
+        self.compiler.compile = all_at_once
         try:
             super().build_extension(ext)
         except Exception as error:

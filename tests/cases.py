@@ -7,7 +7,7 @@ benchmarks for kernels.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ import tinytensor as tt
 from tinytensor import ops
 
 # Sizes round the widths of vector registers and tiles, and none at all.
-SIZES = (0, 1, 7, 8, 9, 33)
+SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 33)
 
 
 # Kernels ----------------------------------------------------------------------------------------
@@ -47,6 +47,13 @@ class Kernel:
             for a in self.arrays
         ]
         return [np.asarray(array) for array in made]
+
+
+def normals(*shape: int) -> Callable:
+    def around_zero(rng, dtype):
+        return rng.standard_normal(shape).astype(dtype)
+
+    return around_zero
 
 
 def positive(*shape: int) -> Callable:
@@ -347,6 +354,70 @@ KERNELS = [
         )
     ),
 ]
+
+
+def at_size(R: int, C: int) -> list[Kernel]:
+    """Every kernel once or more, as exact as in the rows above, at sizes that follow from R, C."""
+    x, row, column = (R, C), (C,), (R, 1)
+    O = C % 40 + 1  # noqa: E741 - channels
+    image, weight, result = (R, 5, 6, 3), (3, 2, 3, O), (R, 3, 3, O)
+    pooled = (R, 5, 7, O), (R, 3, 4, O)
+    convolution, pooling = ((2, 2), (1, 0)), ((3, 2), (2, 2), (1, 1))
+    among = rows_of(R, R)
+    calls: list[tuple[str, tuple, tuple]] = [
+        *(
+            (name, (of(*x), of(*y), out), ())
+            for y in (x, row, column)
+            for names, of, out in (
+                (("add", "sub", "mul", "maximum", "minimum"), normals, x),
+                (("div", "floor_div", "mod", "pow"), positive, x),
+                (("equal", "less", "less_equal"), normals, bools(*x)),
+            )
+            for name in names
+        ),
+        *((name, (x, x), ()) for name in ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
+        *((name, (x, x), ()) for name in ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+        *((name, (positive(*x), x), ()) for name in ("log", "log1p", "sqrt")),
+        ("relu_backward", (x, x, x), ()),
+        ("where", (bools(*x), x, x, x), ()),
+        *((name, (x, out), ()) for name in ("sum", "max", "min") for out in (row, column, ())),
+        ("cumsum", (x, x), ()),
+        *(("broadcast_to", (y, x), ()) for y in (row, column)),
+        *((name, (x, integers(R)), ()) for name in ("argmax", "argmin")),
+        ("transpose", (x, x[::-1]), ((1, 0),)),
+        *((name, (x, among, x), ()) for name in ("take", "scatter_add", "put")),
+        ("concat", ((3, R, C), (3, R + 2, C)), (1,)),
+        ("cast", (x, single(*x)), ()),
+        *(
+            ("matmul", (x[::-1] if tx else x, x if ty else x[::-1], (R, R)), (tx, ty))
+            for tx in (False, True)
+            for ty in (False, True)
+        ),
+        ("matmul", ((3, R, C), (3, C, 10), (3, R, 10)), (False, False)),
+        ("conv2d", (image, weight, result), convolution),
+        ("conv2d_grad_x", (result, weight, image), convolution),
+        ("conv2d_grad_weight", (image, result, weight), convolution),
+        ("argmax_pool2d", (pooled[0], integers(*pooled[1])), pooling),
+        ("sum_pool2d", pooled, pooling),
+        ("sum_pool2d_grad_x", pooled[::-1], pooling),
+        *((name, (x, x), ()) for name in ("softmax", "log_softmax")),
+        *((name, (x, x, x), ()) for name in ("softmax_backward", "log_softmax_backward")),
+        ("cross_entropy", (x, labels(R, C), ()), ()),
+        ("cross_entropy_backward", ((), x, labels(R, C), x), ()),
+        ("one_hot", (labels(R, C), x), ()),
+        ("dropout_mask", (seed_and_count, x), (0.75,)),
+        ("load_images", (pixels(40, C), labels(R, 40), single(R, C)), ()),
+        ("moments", (x, row, row), ()),
+        ("normalize", (x, row, positive(C), row, row, x), (1e-5,)),
+        ("batch_norm_backward", (x, x, row, positive(C), row, x, row, row), (1e-5,)),
+        ("sgd", (x, rate, x), (0.1,)),
+        ("sgd_momentum", (x, rate, x, x), (0.9, True, 0.1)),
+        ("adam", (x, rate, step_3, x, positive(*x), x), (0.9, 0.999, 1e-8, 0.1)),
+        ("rmsprop", (x, rate, positive(*x), x), (0.9, 1e-8)),
+        ("moving_average", (x, rate, x), ()),
+    ]
+    first = {case.name: case for case in reversed(KERNELS)}
+    return [replace(first[name], arrays=arrays, numbers=numbers) for name, arrays, numbers in calls]
 
 
 # Ops --------------------------------------------------------------------------------------------

@@ -1,18 +1,36 @@
 """Every kernel of every backend does what the NumPy backend does."""
 
 import inspect
-import platform
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from cases import KERNELS, Kernel
+from cases import KERNELS, Kernel, at_size
 from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import kernels
 
 NUMPY = kernels.load_backend("numpy")
-OTHERS = [name for name in BACKENDS if name != "numpy"]
+C = kernels.load_backend("c") if "c" in BACKENDS else None
+NARROWER = [f"c {simd}" for simd in C.module.AVAILABLE[:-1]] if C else []
+OTHERS = [name for name in BACKENDS if name != "numpy"] + NARROWER
+
+
+@pytest.fixture
+def backend(request):
+    """A backend by name; "c avx2" is C with that instruction set."""
+    name, _, simd = request.param.partition(" ")
+    backend = kernels.load_backend(name)
+    if not simd:
+        yield backend
+        return
+    before = backend.module.SIMD
+    backend.module.set_simd(simd)
+    yield backend
+    backend.module.set_simd(before)
 
 
 def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:
@@ -27,12 +45,12 @@ def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.
 
 def assert_agree(case: Kernel, dtype: str, got: np.ndarray, wanted: np.ndarray) -> None:
     if case.ulp == 0:
-        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(got, wanted, err_msg=str(case))
         return
     finite = np.abs(wanted[np.isfinite(wanted)])
     scale = max(1.0, finite.max(initial=0))
     tolerance = case.tolerance if dtype == "float32" else case.tolerance * 1e-6
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * scale)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * scale, err_msg=str(case))
 
 
 CELLS = [(case, dtype) for case in KERNELS for dtype in case.dtypes]
@@ -41,18 +59,30 @@ IDS = [f"{case}-{dtype}" for case, dtype in CELLS]
 IN_PLACE = {"put", "concat", "sgd", "sgd_momentum", "adam", "rmsprop", "moving_average"}
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("backend", OTHERS, indirect=True)
 @pytest.mark.parametrize(("case", "dtype"), CELLS, ids=IDS)
-def test_agrees_with_numpy(name, case, dtype):
+def test_agrees_with_numpy(backend, case, dtype):
     arrays = case.make(dtype)
     wanted = run(NUMPY, case, arrays)
-    backend = kernels.load_backend(name)
     got = run(backend, case, arrays)
     assert_agree(case, dtype, got, wanted)
     if case.name not in IN_PLACE:
         for i in range(-case.outputs, 0):
             arrays[i] = np.full_like(arrays[i], 77)
         np.testing.assert_array_equal(run(backend, case, arrays), got)
+
+
+@pytest.mark.parametrize("backend", OTHERS, indirect=True)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", range(10))
+def test_agrees_with_numpy_at_random_sizes(backend, dtype, seed):
+    rng = np.random.default_rng(seed)
+    for case in at_size(*map(int, rng.integers(1, 100, 2))):
+        if dtype in case.dtypes:
+            arrays = case.make(dtype, seed)
+            wanted = run(NUMPY, case, arrays)
+            got = run(backend, case, arrays)
+            assert_agree(case, dtype, got, wanted)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -95,12 +125,12 @@ def with_special(case: Kernel, seed: int) -> list[np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("backend", OTHERS, indirect=True)
 @pytest.mark.parametrize("case", WITH_FLOAT_INPUT, ids=str)
-def test_nan_and_infinity_as_in_numpy(name, case):
+def test_nan_and_infinity_as_in_numpy(backend, case):
     for seed in range(5):
         arrays = with_special(case, seed)
-        wanted, got = run(NUMPY, case, arrays), run(kernels.load_backend(name), case, arrays)
+        wanted, got = run(NUMPY, case, arrays), run(backend, case, arrays)
         np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg="NaN")
         if case.ulp == 0:
             np.testing.assert_array_equal(got, wanted)
@@ -115,9 +145,9 @@ def test_nan_and_infinity_as_in_numpy(name, case):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, *NARROWER], indirect=True)
 @pytest.mark.parametrize("kernel", sorted({case.name for case in KERNELS if case.ulp}))
-def test_units_in_the_last_place(name, kernel):
+def test_units_in_the_last_place(backend, kernel):
     """float32 against the same kernel of NumPy in float64, over a wide range of numbers."""
     (limit,) = {case.ulp for case in KERNELS if case.name == kernel}
     numbers = np.concatenate([np.linspace(-110, 95, 50_001), np.geomspace(1e-30, 1e30, 10_001)])
@@ -134,7 +164,7 @@ def test_units_in_the_last_place(name, kernel):
     shape = (3, 1) if kernel == "sum" else arrays[0].shape
     exact, out = np.empty(shape), np.empty(shape, np.float32)
     NUMPY.kernels[kernel](*(array.astype(np.float64) for array in arrays), exact)
-    kernels.load_backend(name).kernels[kernel](*arrays, out)
+    backend.kernels[kernel](*arrays, out)
     with np.errstate(over="ignore"):
         rounded = exact.astype(np.float32)
     finite = np.isfinite(rounded)
@@ -143,12 +173,12 @@ def test_units_in_the_last_place(name, kernel):
     np.testing.assert_array_equal(out[~finite], rounded[~finite])
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, *NARROWER], indirect=True)
 @pytest.mark.parametrize("case", [c for c in KERNELS if c.name == "matmul"], ids=str)
-def test_matmul_error_bound(name, case):
+def test_matmul_error_bound(backend, case):
     x, y, out = case.make("float32")
     transpose_x, transpose_y = case.numbers
-    kernels.load_backend(name).kernels["matmul"](x, y, out, transpose_x, transpose_y)
+    backend.kernels["matmul"](x, y, out, transpose_x, transpose_y)
     x, y = (a.astype(np.float64) for a in (x, y))
     x, y = x.mT if transpose_x else x, y.mT if transpose_y else y
     bound = 2 * x.shape[-1] * np.finfo(np.float32).eps * (np.abs(x) @ np.abs(y))
@@ -201,6 +231,7 @@ def test_every_kernel_is_described_and_has_cases():
     for kernel in kernels.KERNELS:
         assert "=" in (getattr(kernels, kernel).__doc__ or ""), kernel
     assert {case.name for case in KERNELS} == set(kernels.KERNELS)
+    assert {case.name for case in at_size(3, 4)} == set(kernels.KERNELS)
 
 
 # C
@@ -209,20 +240,28 @@ def test_every_kernel_is_described_and_has_cases():
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 
 
-def simd_variants():
-    simd = kernels.load_backend("c").module.SIMD if "c" in BACKENDS else "baseline"
-    known = ["baseline", "avx2", "avx512"]
-    return known[: known.index(simd)] if platform.machine() in ("x86_64", "AMD64") else []
+@needs_c
+def test_an_instruction_set_that_is_not_there():
+    before = C.module.SIMD
+    with pytest.raises(tt.SettingError, match=r"none named 'mmx' here; choose from baseline"):
+        C.module.set_simd("mmx")
+    assert before == C.module.SIMD
 
 
 @needs_c
-@pytest.mark.parametrize("simd", simd_variants())
-def test_lesser_instruction_sets_agree_too(simd, monkeypatch):
-    c = kernels.load_backend("c")
-    monkeypatch.setattr(c.module, "_SINGLE", c.module._variant(f"float32_{simd}", "float"))
-    for case in KERNELS:
-        arrays = case.make("float32")
-        assert_agree(case, "float32", run(c, case, arrays), run(NUMPY, case, arrays))
+def test_the_environment_chooses_an_instruction_set():
+    for simd in C.module.AVAILABLE:
+        said = info(TINYTENSOR_SIMD=simd)
+        assert f"cpu features   {simd} in C" in said.stdout
+        assert said.returncode == 0
+    said = info(TINYTENSOR_SIMD="mmx")
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
+    assert "TINYTENSOR_SIMD=mmx: instruction set: there is none named 'mmx' here" in said.stderr
+
+
+def info(**environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tinytensor", "info"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
 @needs_c

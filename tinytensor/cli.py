@@ -513,8 +513,10 @@ def _compiler(c: kernels.Backend | TinytensorError) -> str:
 
 
 def _cpu_features(c: kernels.Backend | TinytensorError) -> str:
-    """The instruction sets in use beyond the platform's baseline, in C and in NumPy."""
-    in_c = f"{c.module.SIMD} in C; " if isinstance(c, kernels.Backend) else ""
+    """The instruction sets in C, with the one in use, and beyond the baseline in NumPy."""
+    in_c = ""
+    if isinstance(c, kernels.Backend):
+        in_c = f"{c.module.SIMD} in C (there are {', '.join(c.module.AVAILABLE)}); "
     found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return f"{in_c}{' '.join(found) or 'baseline'} in NumPy"
 

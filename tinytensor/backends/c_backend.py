@@ -1,12 +1,14 @@
 """The C backend: pointers and sizes go to the compiled kernels of csrc/.
 
 Each function checks that all its arrays have one precision, then calls `tt_<its name>` in the
-variant for that precision and this CPU. cffi's from_buffer refuses arrays that aren't contiguous,
-and C never sees a wrong pointer. The GIL is free while C computes.
+variant for that precision and the instruction set in use: the widest that this CPU has, or what
+TINYTENSOR_SIMD asks for. cffi's from_buffer refuses arrays that aren't contiguous, and C never sees
+a wrong pointer. The GIL is free while C computes.
 """
 
 import builtins
 import os
+import platform
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
-from tinytensor.errors import BackendUnavailable, DTypeError
+from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 from tinytensor.kernels import KERNELS, Array, OnNumPy
 
 REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
@@ -31,7 +33,9 @@ except ImportError as error:
         f"again: {REINSTALL}"
     ) from None
 
-SIMD = ffi.string(lib.tt_simd()).decode()
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # each holds those before it
+WIDEST = ffi.string(lib.tt_simd()).decode()
+AVAILABLE = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(WIDEST) + 1]
 
 
 def _pointer_to(number: str) -> Callable[[Array], Any]:
@@ -51,8 +55,32 @@ def _variant(suffix: str, real: str) -> SimpleNamespace:
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_SINGLE = _variant(f"float32_{SIMD}", "float")
-_DOUBLE = _variant("float64_baseline", "double")
+SIMD: str  # the instruction set in use
+_SINGLE: SimpleNamespace
+_DOUBLE: SimpleNamespace
+
+
+def set_simd(name: str) -> None:
+    """Compute with this instruction set, one of AVAILABLE, from now on, in all Python threads.
+
+    Raises SettingError if this CPU, or this build, doesn't have it.
+    """
+    global SIMD, _SINGLE, _DOUBLE
+    if name not in AVAILABLE:
+        known = ", ".join(AVAILABLE)
+        raise SettingError(
+            f"instruction set: there is none named {name!r} here; choose from {known}"
+        )
+    SIMD = name
+    _SINGLE = _variant(f"float32_{name}", "float")
+    _DOUBLE = _variant(f"float64_{name}", "double")
+
+
+wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST
+try:
+    set_simd(wanted)
+except SettingError as error:
+    raise SettingError(f"TINYTENSOR_SIMD={wanted}: {error}") from None
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
@@ -452,7 +480,8 @@ def set_num_threads(n: int) -> None:
 
 def description() -> str:
     """Compiler and instruction set."""
-    return f"{ffi.string(lib.tt_compiler()).decode()}, {SIMD} instructions"
+    simd = f"baseline {platform.machine()}" if SIMD == "baseline" else SIMD
+    return f"{ffi.string(lib.tt_compiler()).decode()}, {simd} instructions"
 
 
 stale = [name for name in KERNELS if name in globals() and getattr(_SINGLE, name) is None]
