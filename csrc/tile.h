@@ -64,7 +64,9 @@ static ALWAYS_INLINE void tile(const int rows, tile_arguments a)
         const real *x = a.x, *y = a.y;
         for (int64_t k = 0; k < a.K; k++, x += a.x_column, y += a.y_row) {
             vector line[VECTORS];
-            memcpy(line, y, sizeof line);
+            UNROLL
+            for (int v = 0; v < VECTORS; v++) /* each on its own: one copy of all would go by way of the stack */
+                memcpy(&line[v], y + v * VECTOR, sizeof line[v]);
             UNROLL
             for (int r = 0; r < rows; r++) {
                 UNROLL
