@@ -167,7 +167,7 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
     const int64_t inputs = s.KW * s.I, in_tile = even_rows(inputs), tiles = (inputs + in_tile - 1) / in_tile;
     for (int64_t n = 0; n < s.N; n++) {
         const real *grad = a->grad + n * grad_size;
-        if (n == s.N - 1)
+        if ((s.N - 1 - n) * grad_size < LANES) /* what follows is less than a line */
             grad = memcpy(last_grad, grad, grad_size * sizeof(real));
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
         for (int64_t t = begin; t < end; t++) {
