@@ -1,0 +1,94 @@
+"""The C kernels touch no byte outside of their arrays, need no alignment, and allocate nothing.
+
+Arrays lie against a page that may be neither read nor written: one byte too far ends the process.
+So the kernels run in a process of their own, which says beforehand what it is about to try.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from cases import Kernel, at_size
+from conftest import BACKENDS
+from test_kernels import CELLS, NUMPY, assert_agree, outputs, run
+
+from tinytensor import kernels
+
+pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+C = kernels.load_backend("c") if "c" in BACKENDS else None
+PLACES = ("before a guard page", "after a guard page", "one number off 16 bytes")
+
+
+def placed(array: np.ndarray, place: str) -> np.ndarray:
+    """A copy of the array in pages of its own, with a guard page on either side."""
+    length = -(-(array.nbytes + 16) // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = mmap.mmap(-1, length + 2 * mmap.PAGESIZE)
+    address = np.frombuffer(pages, np.uint8).ctypes.data
+    libc = ctypes.CDLL(None, use_errno=True)
+    for guard in (address, address + mmap.PAGESIZE + length):
+        if libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(mmap.PAGESIZE), 0):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    offset = {
+        "before a guard page": length - array.nbytes,
+        "after a guard page": 0,
+        "one number off 16 bytes": array.itemsize,
+    }[place]
+    copy = np.frombuffer(pages, array.dtype, array.size, mmap.PAGESIZE + offset)
+    copy = copy.reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def cases() -> Iterator[tuple[Kernel, str]]:
+    """What is tried: the rows of cases.py, and every kernel at a few odd sizes."""
+    yield from CELLS
+    for R, C in ((1, 1), (3, 5), (13, 31), (65, 67)):
+        yield from ((case, dtype) for case in at_size(R, C) for dtype in case.dtypes)
+
+
+def try_all(simd: str) -> None:
+    """Say what is tried, then try it: the last line said names what ended the process."""
+    C.module.set_simd(simd)
+    for case, dtype in cases():
+        arrays = case.make(dtype)
+        wanted = run(NUMPY, case, arrays)
+        for place in PLACES:
+            print(case, dtype, place, flush=True)
+            at_the_edge = [placed(array, place) for array in arrays]
+            C.kernels[case.name](*at_the_edge, *case.numbers)
+            assert_agree(case, dtype, outputs(case, at_the_edge), wanted)
+
+
+def one_byte_too_far(place: str) -> None:
+    """What must end the process, if the guards are worth anything."""
+    x = placed(np.ones(33, np.float32), place)
+    ctypes.memset(x.ctypes.data + (x.nbytes if place == PLACES[0] else -1), 0, 1)
+
+
+def process(call: str) -> subprocess.CompletedProcess:
+    code = f"import test_memory; test_memory.{call}"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("place", PLACES[:2])
+def test_a_guard_page_ends_the_process(place):
+    ended = process(f"one_byte_too_far({place!r})")
+    assert -ended.returncode in (signal.SIGSEGV, signal.SIGBUS), ended.stderr
+
+
+@pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
+def test_kernels_stay_inside_their_arrays(simd):
+    ended = process(f"try_all({simd!r})")
+    last = (ended.stdout.splitlines() or ["nothing"])[-1]
+    assert ended.returncode == 0, f"{last}: {ended.stderr[-2000:]}"
