@@ -5,8 +5,11 @@ So the kernels run in a process of their own, which says beforehand what it is a
 """
 
 import ctypes
+import itertools
 import mmap
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,11 +74,12 @@ def one_byte_too_far(place: str) -> None:
     ctypes.memset(x.ctypes.data + (x.nbytes if place == PLACES[0] else -1), 0, 1)
 
 
-def process(call: str) -> subprocess.CompletedProcess:
+def process(call: str, **environment: str) -> subprocess.CompletedProcess:
     code = f"import test_memory; test_memory.{call}"
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=os.path.dirname(__file__),
+        env=os.environ | environment,
         capture_output=True,
         text=True,
     )
@@ -92,3 +96,75 @@ def test_kernels_stay_inside_their_arrays(simd):
     ended = process(f"try_all({simd!r})")
     last = (ended.stdout.splitlines() or ["nothing"])[-1]
     assert ended.returncode == 0, f"{last}: {ended.stderr[-2000:]}"
+
+
+# Allocations
+
+COUNTING = """
+#include <stdlib.h>
+static _Thread_local long calls __attribute__((tls_model("initial-exec")));
+void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t);
+void *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+void *malloc(size_t size) { calls++; return __libc_malloc(size); }
+void *calloc(size_t count, size_t size) { calls++; return __libc_calloc(count, size); }
+void *realloc(void *memory, size_t size) { calls++; return __libc_realloc(memory, size); }
+void *aligned_alloc(size_t line, size_t size) { calls++; return __libc_memalign(line, size); }
+long allocations(void) { return calls; } /* of this thread */
+"""
+COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def calls_of(case: Kernel) -> list[tuple]:
+    """The C functions, with their arguments, that a kernel calls."""
+    variant, calls = C.module._SINGLE, []
+
+    class Recording:
+        def __getattr__(self, name):
+            value = getattr(variant, name)
+            return value if name in ("at", "in_place") else lambda *a: calls.append((value, a))
+
+    C.module._SINGLE = Recording()
+    try:
+        C.kernels[case.name](*case.make("float32"), *case.numbers)
+    finally:
+        C.module._SINGLE = variant
+    return calls
+
+
+def count_allocations() -> None:
+    """How often this thread asks for memory in 1,000 calls of every kernel, or in 3 of large ones.
+
+    Once before on one thread, for the memory that kernels work in is kept, and once on two, for
+    the second is started then.
+    """
+    allocations = ctypes.CDLL(None).allocations
+    calls = {
+        (str(case), times): calls_of(case)
+        for times, sizes in ((1000, (9, 17)), (3, (300, 301)))
+        for case in at_size(*sizes)
+        if case.name not in C.on_numpy
+    }
+    for threads in (1, 2):
+        C.module.set_num_threads(threads)
+        for function, arguments in itertools.chain(*calls.values()):
+            function(*arguments)
+    for (case, times), made in calls.items():
+        for function, arguments in made:
+            before = allocations()
+            for _ in range(times):
+                function(*arguments)
+            if count := allocations() - before:
+                print(case, count)
+    before = allocations()
+    bytearray(100_000)
+    print("another is counted:", allocations() > before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not COMPILER, reason="needs glibc and cc")
+def test_no_call_allocates(tmp_path):
+    (tmp_path / "counting.c").write_text(COUNTING)
+    library = tmp_path / "counting.so"
+    command = [COMPILER, "-shared", "-fPIC", "-O1", "-fno-builtin", tmp_path / "counting.c"]
+    subprocess.run([*command, "-o", library], check=True)
+    ended = process("count_allocations()", LD_PRELOAD=str(library))
+    assert (ended.stdout, ended.stderr) == ("another is counted: True\n", "")
