@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 from conftest import BACKENDS
 
@@ -117,46 +116,3 @@ def test_number_of_threads_is_kept():
             assert kernels.load_backend(name).num_threads == expected
     with pytest.raises(tt.SettingError, match="got 0; at least 1"):
         tt.set_num_threads(0)
-
-
-needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
-LARGE = "x = tt.ones(512, 512); "
-WORK = "assert (x @ x).numpy()[0, 0] == 512; "
-
-
-@needs_c
-def test_a_forked_child_computes_too():
-    code = (
-        "import os, tinytensor as tt; tt.set_backend('c'); tt.set_num_threads(2); "
-        f"{LARGE}{WORK}"
-        "pid = os.fork()\n"
-        f"if pid == 0: {WORK} os._exit(7)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
-        f"{WORK}"
-    )
-    # Python 3.12 and later warn of a fork among threads: just that is what works here.
-    warning = "ignore:This process (pid=:DeprecationWarning"
-    result = python(code, PYTHONWARNINGS=warning)
-    assert (result.stdout, result.stderr) == ("7\n", "")
-
-
-@needs_c
-def test_many_python_threads_at_once():
-    rng = np.random.default_rng(0)
-    x = tt.Tensor(rng.standard_normal((300, 300)).astype(np.float32))
-    with tt.backend("c"):
-        wanted = (x @ x).numpy()
-    wrong = []
-
-    def work() -> None:
-        with tt.backend("c"):
-            for _ in range(30):
-                if not np.array_equal((x @ x).numpy(), wanted):
-                    wrong.append(1)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong

@@ -282,22 +282,3 @@ def test_c_refuses_what_would_be_a_wrong_pointer():
         c["one_hot"](np.zeros(4, np.int32), x)
     with pytest.raises(ValueError, match="contiguous"):
         c["neg"](x.T[:2], x[:2])
-
-
-@needs_c
-@pytest.mark.parametrize("tx", [False, True])
-def test_number_of_threads_changes_no_bit(tx):
-    rng = np.random.default_rng(0)
-    for M, K, N in ((200, 300, 200), (5000, 784, 10), (131, 257, 129)):
-        x = rng.standard_normal((K, M) if tx else (M, K)).astype(np.float32)
-        y = rng.standard_normal((K, N)).astype(np.float32)
-        results = []
-        for threads in (1, 2, 3, 7):
-            with tt.backend("c") as c:
-                c.module.set_num_threads(threads)
-                out = np.empty((M, N), np.float32)
-                kernels.matmul(x, y, out, tx, False)
-                results.append(out)
-        kernels.load_backend("c").module.set_num_threads(2)
-        for result in results[1:]:
-            np.testing.assert_array_equal(result, results[0])

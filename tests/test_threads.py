@@ -1,0 +1,174 @@
+"""Threads: as many as were asked for, the same bits from any number of them, and a clean end.
+
+What is tried in processes of their own is C's: the other backends start no threads themselves.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from cases import Kernel, at_size
+from conftest import BACKENDS
+from test_kernels import outputs
+
+from tinytensor import kernels
+
+pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+C = kernels.load_backend("c") if "c" in BACKENDS else None
+# Large enough for every kernel that shares out its rows to do so.
+LARGE = [case for case in at_size(520, 601) if C and case.name not in C.on_numpy]
+
+
+def computed(case: Kernel, dtype: str = "float32") -> np.ndarray:
+    arrays = case.make(dtype)
+    C.kernels[case.name](*arrays, *case.numbers)
+    return outputs(case, arrays)
+
+
+@pytest.fixture
+def set_threads():
+    """Sets C's threads; after the test they are as many as before."""
+    before = C.num_threads
+    yield C.module.set_num_threads
+    C.module.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"), [(case, dtype) for case in LARGE for dtype in case.dtypes], ids=str
+)
+def test_number_of_threads_changes_no_bit(case, dtype, set_threads):
+    set_threads(1)
+    alone = computed(case, dtype)
+    for threads in (2, 3, 7):
+        set_threads(threads)
+        np.testing.assert_array_equal(computed(case, dtype), alone)
+
+
+def test_several_python_threads_at_once(set_threads):
+    """Each finds what it would have found alone, though they all want the same workers."""
+    set_threads(2)
+    cases = [case for case in LARGE if case.name in ("matmul", "conv2d", "normalize", "sum", "add")]
+    wanted = [computed(case) for case in cases]
+    right = []
+
+    def work(first: int) -> None:
+        for i in range(first, first + 2 * len(cases)):
+            case, result = cases[i % len(cases)], wanted[i % len(cases)]
+            right.append(np.array_equal(computed(case), result))
+
+    threads = [threading.Thread(target=work, args=(i * 3,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * (4 * 2 * len(cases))
+
+
+# In a process of its own
+
+START = """
+import os, sys, threading, time
+import tinytensor as tt
+tt.set_backend("c")
+x = tt.ones(512, 512)
+def work():
+    assert ((x @ x).numpy() == 512).all()
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+"""
+# Python 3.12 and later warn of a fork among threads: just that is what works here.
+NO_WARNING = "ignore:This process (pid=:DeprecationWarning"
+
+
+def process(code: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a process; one that hangs is an error."""
+    ended = subprocess.run(
+        [sys.executable, "-c", START + code],
+        env={**os.environ, "PYTHONWARNINGS": NO_WARNING, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux")
+
+
+@needs_proc
+def test_as_many_threads_as_were_set():
+    code = """
+before = tasks()
+for n in (1, 2, 3, 6, 4):
+    tt.set_num_threads(n)
+    work()
+    print(1 + tasks() - before)
+"""
+    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # the two too many sleep
+
+
+@needs_proc
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_as_the_environment_says(threads):
+    code = "before = tasks()\nwork()\nprint(1 + tasks() - before)"
+    assert process(code, TINYTENSOR_NUM_THREADS=str(threads)) == (0, f"{threads}\n", "")
+
+
+def test_a_forked_child_computes_with_workers_of_its_own():
+    code = """
+tt.set_num_threads(3)
+work()
+for _ in range(3):
+    child = os.fork()
+    work()
+    if not child:
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert process(code) == (0, "7\n7\n7\n", "")
+
+
+def test_a_fork_while_other_threads_compute():
+    code = """
+tt.set_num_threads(2)
+done = False
+def compute():
+    while not done:
+        work()
+others = [threading.Thread(target=compute) for _ in range(2)]
+for other in others:
+    other.start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        work()
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+done = True
+for other in others:
+    other.join()
+"""
+    assert process(code) == (0, "7\n" * 20, "")
+
+
+ENDINGS: dict[str, str] = {
+    "workers spin": "work()",
+    "workers sleep": "work(); time.sleep(0.3)",
+    "a daemon thread computes": """
+def compute():
+    while True:
+        work()
+threading.Thread(target=compute, daemon=True).start()
+time.sleep(0.1)
+""",
+    "an error": "work(); sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_process_ends(ending):
+    code = f"tt.set_num_threads(3)\n{ENDINGS[ending]}"
+    assert process(code) == (3 if ending == "an error" else 0, "", "")
