@@ -77,26 +77,31 @@ static int no_share_left(void)
     return (uint32_t)atomic_load(&tickets) == 0;
 }
 
-static void wait_for_shares(void)
+/* Fewer threads may be wanted than were started: the last of them sleep. */
+static int too_many(int rank)
 {
-    for (int turn = 0; turn < SPINS + YIELDS; turn++) {
+    return rank >= atomic_load(&wanted);
+}
+
+static void wait_for_shares(int rank)
+{
+    for (int turn = 0; turn < SPINS + YIELDS && !too_many(rank); turn++) {
         if (!no_share_left())
             return;
         relax(turn);
     }
     pthread_mutex_lock(&asleep);
     atomic_fetch_add(&sleepers, 1);
-    while (no_share_left())
+    while (no_share_left() || too_many(rank))
         pthread_cond_wait(&wake, &asleep);
     atomic_fetch_sub(&sleepers, 1);
     pthread_mutex_unlock(&asleep);
 }
 
-static void *worker(void *unused)
+static void *worker(void *rank)
 {
-    (void)unused;
     for (;;) {
-        wait_for_shares();
+        wait_for_shares((intptr_t)rank);
         work();
     }
     return 0;
@@ -107,7 +112,7 @@ static void start_workers(int count)
 {
     while (started < count) {
         pthread_t thread;
-        if (pthread_create(&thread, 0, worker, 0))
+        if (pthread_create(&thread, 0, worker, (void *)(intptr_t)(started + 1)))
             return;
         pthread_detach(thread);
         started++;

@@ -107,7 +107,7 @@ for n in (1, 2, 3, 6, 4):
     work()
     print(1 + tasks() - before)
 """
-    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # the two too many sleep
+    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # two sleep
 
 
 @needs_proc
