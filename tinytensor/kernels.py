@@ -17,7 +17,10 @@ What holds for all kernels:
 - What changes from step to step, such as a learning rate, is an array. Numbers are constants.
 - Callers check shapes and labels. Kernels trust them.
 - Sums over a whole array are kept in float64. NaN, infinities and empty arrays do as in NumPy.
-- The same inputs and the same number of threads give the same bits.
+- The same inputs give the same bits, on one backend, machine and instruction set, and with the same
+  number of threads. In C their number changes no bit, for a row is computed alike by whoever does
+  it; in NumPy it may change the last of matmul's. Between backends and instruction sets sums are
+  added up in another order.
 
 Sizes: M K N of a matrix product, R C for rows and columns (C the number of classes).
 """
@@ -164,7 +167,7 @@ def set_num_threads(n: int) -> None:
     """Let kernels use up to n threads, in every backend that has more than one.
 
     Small work stays on one thread: waking another costs more than it saves. The numba backend
-    computes on one thread whatever is set.
+    computes on one thread whatever is set. In C results are the same, bit by bit, for every n.
     """
     global _num_threads
     if not isinstance(n, int) or not 1 <= n <= MOST_THREADS:
