@@ -65,15 +65,17 @@ class Variant(NamedTuple):
     real: str
     target: str  # what the compiler may use beyond the platform's baseline
     vector_bytes: int  # a vector register's size
-    tile_rows: int  # matmul's tile: rows x 64 bytes of sums, all in registers
+    line_bytes: int  # matmul's tile: rows x lines of sums, all in registers
+    tile_rows: int
 
 
 def variants() -> list[Variant]:
     avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
     if sysconfig.get_platform().endswith(("x86_64", "amd64")):
-        simds = [("baseline", "", 16, 2), ("avx2", "avx2,fma", 32, 6), ("avx512", avx512, 64, 12)]
+        simds = [("baseline", "", 16, 64, 2), ("avx2", "avx2,fma", 32, 64, 6)]
+        simds += [("avx512", avx512, 64, 128, 12)]
     else:
-        simds = [("baseline", "", 16, 6)]  # such as NEON: 32 registers of 16 bytes, SSE has 16
+        simds = [("baseline", "", 16, 64, 6)]  # such as NEON: 32 registers of 16 bytes, SSE has 16
     precisions = [("float32", "float"), ("float64", "double")]
     return [
         Variant(f"{name}_{simd}", real, *properties)
@@ -95,6 +97,7 @@ def variant_source(variant: Variant) -> str:
         "#include <tgmath.h>",
         f"#define real {variant.real}",
         f"#define VECTOR_BYTES {variant.vector_bytes}",
+        f"#define LINE_BYTES {variant.line_bytes}",
         f"#define TILE_ROWS {variant.tile_rows}",
         *(f"#define {name} {name}_{variant.suffix}" for name in kernel_names()),
     ]

@@ -23,13 +23,6 @@ typedef struct {
 
 static inline int64_t lines_of(int64_t channels) { return (channels + LANES - 1) / LANES; }
 
-/* Rows in a tile, when `count` of them are split into tiles as even as can be. */
-static inline int64_t even_rows(int64_t count)
-{
-    const int64_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
-    return tiles ? (count + tiles - 1) / tiles : 1;
-}
-
 /* Copy an image (H, W, C) to (top, left) of a frame (rows, columns, C); what doesn't fit is cut off. */
 static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
 {

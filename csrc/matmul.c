@@ -1,16 +1,21 @@
 /* matmul.c: out = x . y, by tiles that stay in registers (see tile.h).
 
-   If y is transposed or there are many rows of x, a panel of y (DEPTH x LANES) is copied first, line
-   by line; it stays in a near cache while all rows of x pass by. x is read where it lies: its
-   transposition is a swap of two strides. */
+   The caches decide in which order the tiles come. A panel of y, DEPTH lines of it, is copied line by
+   line and stays in the nearest cache while rows of x pass by. If there are many rows, several panels
+   are copied at once, and so is a block of x, which stays in the second cache while all of them pass
+   by. A few rows don't repay a copy: they are read where they lie, and so are the lines of y that they
+   meet, if those are in one piece. A transposition is a swap of two strides. */
 #include "kernels.h"
 #include "machine.h"
 #include "tile.h"
 #include <string.h>
 
 enum {
-    PACK_FROM = 256, /* rows of x; fewer don't repay the copy */
-    DEPTH = 1024, /* lines in a panel: 32 KiB */
+    DEPTH = 256,             /* lines in a panel: 32 KiB at most */
+    PANELS = 16,             /* that are copied at once */
+    MANY_ROWS = 256,         /* of x: from so many on all this pays */
+    BLOCK_TILES = 12,        /* of rows in a block of x: 144 KiB */
+    APART = 64 / sizeof(real), /* between lines of a block: a power of two would let them share places in a cache */
     PARALLEL_FROM = 1 << 21, /* multiplications; below, waking a thread costs more than it saves */
 };
 
@@ -21,50 +26,65 @@ typedef struct {
     int64_t M, K, N;
 } matmul_arguments;
 
-typedef struct {
-    _Alignas(64) real line[DEPTH][LANES];
-} y_panel;
+static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* K lines of y, side by side. Lanes beyond `columns` may hold anything: nobody stores their sums.
    So a whole line is taken where y's memory, up to `end`, goes on that far. */
-static void pack(y_panel *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
+static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
-    for (int64_t k = 0; k < K; k++, y += y_row) {
-        if (y_column == 1 && end - y >= LANES) {
-            memcpy(panel->line[k], y, sizeof panel->line[k]);
-            continue;
-        }
-        real line[LANES] = {0};
-        for (int64_t c = 0; c < columns; c++)
-            line[c] = y[c * y_column];
-        memcpy(panel->line[k], line, sizeof line);
-    }
+    for (int64_t k = 0; k < K; k++, y += y_row, panel += LANES)
+        if (y_column == 1 && end - y >= LANES)
+            memcpy(panel, y, sizeof(real[LANES]));
+        else
+            for (int64_t c = 0; c < LANES; c++)
+                panel[c] = c < columns ? y[c * y_column] : 0;
+}
+
+/* Lines of x, `stride` apart, are copied to where they are length + APART apart. */
+static void copy_block(real *block, const real *x, int64_t lines, int64_t length, int64_t stride)
+{
+    for (int64_t i = 0; i < lines; i++)
+        memcpy(block + i * (length + APART), x + i * stride, length * sizeof(real));
 }
 
 static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
-    y_panel panel;
-    for (int64_t n = 0; n < a.N; n += LANES) {
-        const int64_t columns = a.N - n < LANES ? a.N - n : LANES;
+    const int many = end - begin >= MANY_ROWS;
+    const int64_t in_tile = even_rows(end - begin), in_block = many ? BLOCK_TILES * in_tile : end - begin;
+    const int64_t wide = many ? PANELS * LANES : LANES, panels_size = smaller_of(wide, a.N + LANES) * smaller_of(DEPTH, a.K);
+    real *panels = tt_scratch((panels_size + many * (in_block + APART) * (DEPTH + APART)) * sizeof(real));
+    real *copy = panels + panels_size;
+    for (int64_t first = 0; first < a.N; first += wide)
         for (int64_t k = 0; k < a.K; k += DEPTH) {
-            const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
-            const real *y = a.y + k * a.y_row + n * a.y_column;
-            int64_t y_row = a.y_row;
-            if (a.y_column != 1 || columns < LANES || end - begin > PACK_FROM) {
-                pack(&panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
-                y = panel.line[0];
-                y_row = LANES;
+            const int64_t depth = smaller_of(DEPTH, a.K - k), beyond = smaller_of(first + wide, a.N);
+            const int in_place = !many && a.y_column == 1 && beyond - first == LANES;
+            for (int64_t n = first; n < beyond && !in_place; n += LANES)
+                pack(panels + (n - first) * depth, a.y + k * a.y_row + n * a.y_column, a.y + a.K * a.N,
+                     a.y_row, a.y_column, depth, smaller_of(LANES, beyond - n));
+            for (int64_t block = begin; block < end; block += in_block) {
+                const int64_t rows = smaller_of(in_block, end - block);
+                const real *x = a.x + block * a.x_row + k * a.x_column;
+                int64_t x_row = a.x_row, x_column = a.x_column;
+                if (many && x_column == 1) {
+                    copy_block(copy, x, rows, depth, x_row);
+                    x = copy, x_row = depth + APART;
+                } else if (many) {
+                    copy_block(copy, x, depth, rows, x_column);
+                    x = copy, x_column = rows + APART;
+                }
+                for (int64_t n = first; n < beyond; n += LANES)
+                    for (int64_t m = 0; m < rows; m += in_tile)
+                        tile_of(smaller_of(in_tile, rows - m), (tile_arguments){
+                            .x = x + m * x_row, .x_row = x_row, .x_column = x_column,
+                            .y = in_place ? a.y + k * a.y_row + n : panels + (n - first) * depth,
+                            .y_row = in_place ? a.y_row : LANES,
+                            .K = depth, .segments = 1, .columns = smaller_of(LANES, beyond - n),
+                            .out = a.out + (block + m) * a.out_row + n * a.out_column,
+                            .out_row = a.out_row, .out_column = a.out_column, .add = k > 0,
+                        });
             }
-            for (int64_t m = begin; m < end; m += TILE_ROWS)
-                tile_of(end - m < TILE_ROWS ? end - m : TILE_ROWS, (tile_arguments){
-                    .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
-                    .y = y, .y_row = y_row, .K = depth, .segments = 1, .columns = columns,
-                    .out = a.out + m * a.out_row + n * a.out_column, .out_row = a.out_row, .out_column = a.out_column,
-                    .add = k > 0,
-                });
         }
-    }
 }
 
 /* Few columns ---------------------------------------------------------------------------------
@@ -74,9 +94,10 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
    sum of lanes. DOT_ROWS x DOT_COLUMNS results are made side by side. */
 
 enum {
+    FEW = 64 / sizeof(real), /* columns; from so many on it is done as above */
     DOT_ROWS = TILE_ROWS >= 12 ? 4 : 2,
     DOT_COLUMNS = 5,
-    APART = DEPTH + LANES, /* of the copied columns; not DEPTH: powers of two share places in a cache */
+    DOT_DEPTH = 1024,
 };
 
 /* Halves are added to halves, as often as it takes. */
@@ -91,7 +112,7 @@ static inline real lane_sum(vector lanes)
     return line[0];
 }
 
-/* out[rows][columns] = or += x[rows][K] . y[columns][K]; y's rows are APART */
+/* out[rows][columns] = or += x[rows][K] . y[columns][K]; y's rows are DOT_DEPTH + APART apart */
 static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x, int64_t x_row, const real *y, int64_t K, real *out, int64_t out_row, int add)
 {
     vector sum[DOT_ROWS][DOT_COLUMNS] = {0};
@@ -104,7 +125,7 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
         UNROLL
         for (int c = 0; c < columns; c++) {
             vector y_part;
-            memcpy(&y_part, y + c * APART + k, sizeof y_part);
+            memcpy(&y_part, y + c * (DOT_DEPTH + APART) + k, sizeof y_part);
             UNROLL
             for (int r = 0; r < rows; r++)
                 sum[r][c] += x_part[r] * y_part;
@@ -116,7 +137,7 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
         for (int c = 0; c < columns; c++) {
             real total = lane_sum(sum[r][c]);
             for (int64_t i = k; i < K; i++)
-                total += x[r * x_row + i] * y[c * APART + i];
+                total += x[r * x_row + i] * y[c * (DOT_DEPTH + APART) + i];
             out[r * out_row + c] = add ? out[r * out_row + c] + total : total;
         }
     }
@@ -125,9 +146,9 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
 static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
-    _Alignas(64) real columns[LANES][APART];
-    for (int64_t k = 0; k < a.K; k += DEPTH) {
-        const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
+    _Alignas(64) real columns[FEW][DOT_DEPTH + APART];
+    for (int64_t k = 0; k < a.K; k += DOT_DEPTH) {
+        const int64_t depth = a.K - k < DOT_DEPTH ? a.K - k : DOT_DEPTH;
         for (int64_t i = 0; i < depth; i++)
             for (int64_t n = 0; n < a.N; n++)
                 columns[n][i] = a.y[(k + i) * a.y_row + n * a.y_column];
@@ -160,14 +181,14 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
     };
     /* x^T . y with few columns, such as the gradient of ten neurons' weights, would leave lanes
        empty. Its transpose, y^T . x, has its lanes along the long side. */
-    if (transpose_x && N < LANES && N < M)
+    if (transpose_x && N < FEW && N < M)
         a = (matmul_arguments){
             .x = y, .x_row = a.y_column, .x_column = a.y_row,
             .y = x, .y_row = a.x_column, .y_column = a.x_row,
             .out = out, .out_row = 1, .out_column = N,
             .M = N, .K = K, .N = M,
         };
-    const tt_rows_function rows = !transpose_x && N < LANES ? matmul_few_columns : matmul_rows;
+    const tt_rows_function rows = !transpose_x && N < FEW ? matmul_few_columns : matmul_rows;
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
     else if (M * K * N < PARALLEL_FROM)

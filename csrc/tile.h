@@ -5,7 +5,9 @@
        TILE_ROWS numbers of x  times  one line of LANES numbers of y.
    A convolution sums over several such stretches of K, one for each row of its window: segments.
 
-   build.py sets VECTOR_BYTES and TILE_ROWS to what each instruction set has registers for. */
+   A line is what a row of the tile has in registers. Where half of it is enough for the columns that
+   are left, the tile is half as wide. build.py sets VECTOR_BYTES, LINE_BYTES and TILE_ROWS to what
+   each instruction set has registers for. */
 #ifndef TT_TILE_H
 #define TT_TILE_H
 #include "machine.h"
@@ -14,17 +16,25 @@
 
 #ifndef VECTOR_BYTES
 #define VECTOR_BYTES 16
+#define LINE_BYTES 64
 #define TILE_ROWS 2
 #endif
 
 typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 
 enum {
-    VECTOR = VECTOR_BYTES / sizeof(real), /* numbers in a register */
-    VECTORS = 64 / VECTOR_BYTES,          /* registers in a line */
+    VECTOR = VECTOR_BYTES / sizeof(real),  /* numbers in a register */
+    VECTORS = LINE_BYTES / VECTOR_BYTES,   /* registers in a line */
     LANES = VECTOR * VECTORS,
     MOST_ROWS = 12,
 };
+
+/* Rows in a tile, when `count` of them are split into tiles as even as can be. */
+static inline int64_t even_rows(int64_t count)
+{
+    const int64_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
+    return tiles ? (count + tiles - 1) / tiles : 1;
+}
 
 /* out[rows][columns] = or += the sum over segments of x[rows][K] . y[K][columns].
    All strides count numbers. Whole lines of y are read, also where columns < LANES. */
@@ -43,13 +53,9 @@ typedef struct {
    in there would move the sums out of the registers. */
 static __attribute__((noinline)) void store(const real *line, real *out, int64_t out_column, int64_t columns, int add)
 {
-    if (!add && out_column == 1 && columns == LANES)
-        memcpy(out, line, sizeof(real[LANES]));
-    else if (!add && columns == LANES) {
-        UNROLL
-        for (int c = 0; c < LANES; c++)
-            out[c * out_column] = line[c];
-    } else if (!add)
+    if (!add && out_column == 1)
+        memcpy(out, line, columns * sizeof(real));
+    else if (!add)
         for (int64_t c = 0; c < columns; c++)
             out[c * out_column] = line[c];
     else
@@ -57,7 +63,7 @@ static __attribute__((noinline)) void store(const real *line, real *out, int64_t
             out[c * out_column] += line[c];
 }
 
-static ALWAYS_INLINE void tile(const int rows, tile_arguments a)
+static ALWAYS_INLINE void tile(const int rows, const int vectors, tile_arguments a)
 {
     vector sum[MOST_ROWS][VECTORS] = {0};
     for (int64_t s = 0; s < a.segments; s++, a.x += a.x_segment, a.y += a.y_segment) {
@@ -65,41 +71,54 @@ static ALWAYS_INLINE void tile(const int rows, tile_arguments a)
         for (int64_t k = 0; k < a.K; k++, x += a.x_column, y += a.y_row) {
             vector line[VECTORS];
             UNROLL
-            for (int v = 0; v < VECTORS; v++) /* each on its own: one copy of all would go by way of the stack */
+            for (int v = 0; v < vectors; v++) /* each on its own: one copy of all would go by way of the stack */
                 memcpy(&line[v], y + v * VECTOR, sizeof line[v]);
             UNROLL
             for (int r = 0; r < rows; r++) {
                 UNROLL
-                for (int v = 0; v < VECTORS; v++)
+                for (int v = 0; v < vectors; v++)
                     sum[r][v] += x[r * a.x_row] * line[v];
             }
         }
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
-        real line[LANES];
-        memcpy(line, sum[r], sizeof line);
-        store(line, a.out + r * a.out_row, a.out_column, a.columns, a.add);
+        real *out = a.out + r * a.out_row;
+        if (a.columns == vectors * VECTOR && a.out_column == 1) {
+            UNROLL
+            for (int v = 0; v < vectors; v++) {
+                vector before = {0};
+                if (a.add)
+                    memcpy(&before, out + v * VECTOR, sizeof before);
+                const vector after = before + sum[r][v];
+                memcpy(out + v * VECTOR, &after, sizeof after);
+            }
+        } else {
+            real line[LANES];
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                memcpy(line + v * VECTOR, &sum[r][v], sizeof(vector));
+            store(line, out, a.out_column, a.columns, a.add);
+        }
     }
 }
 
-/* The number of rows must be known when the loops are compiled, for the sums to be registers. */
-static void tile_of(int64_t rows, tile_arguments a)
+/* Numbers of rows and vectors must be known when the loops are compiled, for the sums to be
+   registers: every tile is a function of its own. */
+#define TILE(rows) \
+    static void tile_##rows(tile_arguments a) { tile(rows, VECTORS, a); } \
+    static void half_tile_##rows(tile_arguments a) { tile(rows, VECTORS / 2, a); }
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+
+static void (*const TILES[2][MOST_ROWS + 1])(tile_arguments) = {
+    {0, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8, tile_9, tile_10, tile_11, tile_12},
+    {0, half_tile_1, half_tile_2, half_tile_3, half_tile_4, half_tile_5, half_tile_6,
+     half_tile_7, half_tile_8, half_tile_9, half_tile_10, half_tile_11, half_tile_12},
+};
+
+static inline void tile_of(int64_t rows, tile_arguments a)
 {
-    switch (rows) {
-    case 1: tile(1, a); break;
-    case 2: tile(2, a); break;
-    case 3: tile(3, a); break;
-    case 4: tile(4, a); break;
-    case 5: tile(5, a); break;
-    case 6: tile(6, a); break;
-    case 7: tile(7, a); break;
-    case 8: tile(8, a); break;
-    case 9: tile(9, a); break;
-    case 10: tile(10, a); break;
-    case 11: tile(11, a); break;
-    case 12: tile(12, a); break;
-    }
+    TILES[a.columns <= LANES / 2][rows](a);
 }
 
 #endif
