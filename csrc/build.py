@@ -12,7 +12,8 @@ cffi reads the prototypes of kernels.h in the same way, so that Python can choos
 
 If there is no compiler the installation goes on without the C backend, and a note says why; a
 module compiled earlier goes, for it may be another one than these sources make.
-Run as a script, this file compiles every variant with warnings as errors, and keeps nothing.
+Run as a script, this file compiles every variant for the machine that the compiler $CC is for, with
+warnings as errors, and keeps nothing.
 """
 
 import os
@@ -69,9 +70,9 @@ class Variant(NamedTuple):
     tile_rows: int
 
 
-def variants() -> list[Variant]:
+def variants(machine: str) -> list[Variant]:
     avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
-    if sysconfig.get_platform().endswith(("x86_64", "amd64")):
+    if "x86_64" in machine or "amd64" in machine:
         simds = [("baseline", "", 16, 64, 2), ("avx2", "avx2,fma", 32, 64, 6)]
         simds += [("avx512", avx512, 64, 128, 12)]
     else:
@@ -116,11 +117,11 @@ def variant_source(variant: Variant) -> str:
     return "\n".join(lines) + "\n"
 
 
-def prototypes() -> str:
+def prototypes(machine: str) -> str:
     """What cffi reads: every kernel in every variant, and the public part of machine.h."""
     text = re.sub(r"^#.*$", "", (CSRC / "kernels.h").read_text(), flags=re.MULTILINE)
     declared = []
-    for variant in variants():
+    for variant in variants(machine):
         renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{variant.suffix}", text)
         declared.append(re.sub(r"\breal\b", variant.real, renamed))
     machine = (CSRC / "machine.h").read_text().split("/* Not for cffi")[0]
@@ -128,17 +129,17 @@ def prototypes() -> str:
     return "\n".join(declared)
 
 
-def write_sources(folder: Path) -> list[Path]:
+def write_sources(folder: Path, machine: str) -> list[Path]:
     """Write the variants and cffi's wrapper into a folder; return all files to compile."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for variant in variants():
+    for variant in variants(machine):
         path = folder / f"{variant.suffix}.c"
         path.write_text(variant_source(variant))
         written.append(path)
     ffi = FFI()
-    ffi.cdef(prototypes())
-    ffi.set_source(MODULE, prototypes())
+    ffi.cdef(prototypes(machine))
+    ffi.set_source(MODULE, prototypes(machine))
     wrapper = folder / "wrapper.c"
     ffi.emit_c_code(str(wrapper))
     return [*written, wrapper, *(CSRC / file for file in OTHER_FILES)]
@@ -147,7 +148,15 @@ def write_sources(folder: Path) -> list[Path]:
 class BuildKernels(build_ext):
     """build_ext that writes the variants first, and leaves a note where they don't compile."""
 
+    user_options = [  # noqa: RUF012 - setuptools' own
+        *build_ext.user_options,
+        ("sanitize=", None, "checks to compile in: address,undefined or thread"),
+    ]
     failure = ""
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.sanitize = ""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -155,11 +164,14 @@ class BuildKernels(build_ext):
             extension.py_limited_api = LIMITED_API
 
     def build_extension(self, ext) -> None:
-        sources = write_sources(Path(self.build_temp) / "variants")
+        sources = write_sources(Path(self.build_temp) / "variants", sysconfig.get_platform())
         ext.sources = [os.path.relpath(path) for path in sources]
         ext.include_dirs = [str(CSRC)]
-        ext.extra_compile_args = FLAGS
-        ext.extra_link_args = ["-pthread"]
+        checks = []
+        if self.sanitize:  # -O1: more takes minutes
+            checks = [f"-fsanitize={self.sanitize}", "-fno-sanitize-recover=all", "-O1", "-g1"]
+        ext.extra_compile_args = [*FLAGS, *checks]
+        ext.extra_link_args = ["-pthread", *checks]
         one_by_one = self.compiler.compile
 
         def all_at_once(sources, **options):
@@ -197,9 +209,10 @@ class Wheel(bdist_wheel):
 
 
 def check(compiler: str) -> int:
+    asked = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True)
     with tempfile.TemporaryDirectory() as folder:
         status = 0
-        for source in write_sources(Path(folder)):
+        for source in write_sources(Path(folder), asked.stdout):
             if source.name == "wrapper.c":
                 continue  # cffi's text, not ours
             warnings = ["-Wall", "-Wextra", "-Werror"]
