@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -282,3 +283,19 @@ def test_c_refuses_what_would_be_a_wrong_pointer():
         c["one_hot"](np.zeros(4, np.int32), x)
     with pytest.raises(ValueError, match="contiguous"):
         c["neg"](x.T[:2], x[:2])
+
+
+@needs_c
+def test_no_columns_in_a_thread_that_had_no_memory_to_work_in():
+    """A null pointer in C, which the sanitizers watch."""
+    results = []
+
+    def work() -> None:
+        for case in KERNELS:
+            if case.name == "moments" and case.arrays[0] == (3, 0):
+                results.append(run(C, case, case.make("float32")).size)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert results == [0]
