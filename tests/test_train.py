@@ -113,6 +113,20 @@ def test_rates_are_those_of_the_steps():
     assert only.rate == 0.5, "0.005 on the sum of 100 losses"
 
 
+@pytest.mark.parametrize(("name", "highest"), [("fast", 0.02), ("best", 0.01)])
+@pytest.mark.parametrize("steps", [600, 1500])
+def test_a_rate_that_falls_to_zero_does_so_in_the_steps_there_are(name, highest, steps):
+    training = Training(find(name), SMALL, steps=steps)
+    rates = [training.optimizer.schedule(step) for step in range(steps + 1)]
+    assert 0.5 * highest < max(rates) < highest
+    assert rates[0] < 0.02 * highest, "warmed up"
+    assert rates[steps - 1] < 1e-4 * highest
+    assert rates[steps] == pytest.approx(0, abs=1e-12)
+    assert rates[steps // 2] == pytest.approx(highest / 2)
+    (report,) = train(find(name), SMALL, steps=0)
+    assert report.rate >= 0
+
+
 # Kept and gone on with
 
 
@@ -156,17 +170,41 @@ def test_another_run_is_refused(tmp_path):
     saved = Training(find("relu"), SMALL, steps=1)
     list(saved)
     saved.save(file)
-    for lesson, settings, words in (
-        ("sigmoid", {}, r"is of lesson 2\.1; 2\.0 is needed"),
-        ("relu", {"seed": 1}, "is of seed 0; 1 is needed"),
-        ("relu", {"batch": 50}, "is of batch 100; 50 is needed"),
+    others = SMALL._replace(train_images=SMALL.train_images[::-1])
+    relabelled = SMALL._replace(train_labels=SMALL.train_labels[::-1])
+    data_set = r"is of data set [0-9a-f]{16} \(a checksum of .*\); [0-9a-f]{16} is needed"
+    for lesson, data, settings, words in (
+        ("sigmoid", SMALL, {}, r"is of lesson 2\.1; 2\.0 is needed"),
+        ("relu", SMALL, {"seed": 1}, "is of seed 0; 1 is needed"),
+        ("relu", SMALL, {"batch": 50}, "is of batch 100; 50 is needed"),
+        ("relu", others, {}, data_set),
+        ("relu", relabelled, {}, data_set),
     ):
-        training = Training(find(lesson), SMALL, **settings)
+        training = Training(find(lesson), data, **settings)
         before = numbers(training)
         with pytest.raises(tt.DataError, match=f"resume: .*run {words}"):
             training.resume(file)
         assert numbers(training) == before
         assert training.step == 0
+
+
+def test_a_run_whose_rate_follows_its_steps_is_resumed_for_as_many(tmp_path):
+    file = tmp_path / "run"
+    saved = Training(find("fast"), SMALL, steps=30, batch=10, evaluate_every=1)
+    losses = []
+    for report in saved:
+        losses.append(report.train_loss)
+        if report.step == 3:
+            saved.save(file)
+        saved.stop = report.step == 5
+    words = "is of steps 30 in all, which the rate follows; 1500 is needed"
+    with pytest.raises(tt.DataError, match=words):
+        Training(find("fast"), SMALL, batch=10).resume(file)
+    rest = Training(find("fast"), SMALL, steps=30, batch=10, evaluate_every=1)
+    rest.resume(file)
+    for report, loss in zip(rest, losses[3:], strict=False):
+        assert report.train_loss == loss
+    assert rest.step > 3
 
 
 def test_a_file_that_does_not_fit_is_refused(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,10 @@ from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Activation, Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
+_ABOUT = {  # what a saved run is of, where its name says too little
+    "steps": " in all, which the rate follows",
+    "data set": " (a checksum of its training images and labels)",
+}
 BANDS = 7  # of equal count, between 8 quantiles
 EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
 
@@ -96,6 +102,8 @@ class Training:
         random.manual_seed(seed)
         self.model = lesson.model()
         self.optimizer = lesson.optimizer(self.model.parameters())
+        if lesson.rate is not None:
+            self.optimizer.lr = lesson.rate(max(self.steps, 1))
         # What is tested: the model, or a second one with moving averages of its weights.
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
@@ -185,9 +193,27 @@ class Training:
 
     def save(self, file: str | Path) -> None:
         """Write model, optimiser and place in the run.  Raises DataError if that fails."""
-        about = {"lesson": self.lesson.number, "step": self.step, "seed": self.seed}
-        about["batch"] = self.batch
-        checkpoint.save(file, self._tensors(), {name: str(value) for name, value in about.items()})
+        checkpoint.save(file, self._tensors(), self._about() | {"step": str(self.step)})
+
+    def _about(self) -> dict[str, str]:
+        """All that the next steps depend on, besides the tensors.
+
+        The number of all steps is among it only where the rate follows it: else a run may go on for
+        longer than was meant at first. How often it is tested, the backend and the threads are not.
+        """
+        about = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
+        if self.lesson.rate is not None:
+            about["steps"] = str(self.steps)
+        return about | {"data set": self._training_data}
+
+    @cached_property
+    def _training_data(self) -> str:
+        """The first 16 hexadecimal digits of a checksum of the training images and labels."""
+        checksum = hashlib.sha256()
+        for array in (self.data.train_images, self.data.train_labels):
+            checksum.update(f"{array.dtype}{array.shape}".encode())
+            checksum.update(np.ascontiguousarray(array).data)
+        return checksum.hexdigest()[:16]
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that changes from step to step, in its own memory."""
@@ -199,17 +225,14 @@ class Training:
     def resume(self, file: str | Path) -> None:
         """Go on where a saved run was: the next steps are those that it would have made.
 
-        Raises DataError for a file of another lesson, seed or batch, or one that doesn't fit;
-        nothing is changed then.
+        Raises DataError for a file of another lesson, seed, batch or data set, of another number of
+        steps where the rate follows it, or one that doesn't fit; nothing is changed then.
         """
         about = checkpoint.about(file)
-        for name, own in (
-            ("lesson", self.lesson.number), ("seed", str(self.seed)), ("batch", str(self.batch)),
-        ):  # fmt: skip
-            if about.get(name) != own:
-                raise DataError(
-                    f"resume: {file} is of {name} {about.get(name, 'unknown')}; {own} is needed"
-                )
+        for name, own in self._about().items():
+            if (its := about.get(name, "unknown")) != own:
+                more = _ABOUT.get(name, "")
+                raise DataError(f"resume: {file} is of {name} {its}{more}; {own} is needed")
         step = about.get("step", "unknown")
         if not step.isdecimal():
             raise DataError(f"resume: {file} is of step {step}; a whole number is needed")

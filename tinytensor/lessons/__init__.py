@@ -18,7 +18,7 @@ from tinytensor.errors import UnknownName
 from tinytensor.kernels import Array
 from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
-from tinytensor.optim import Optimizer
+from tinytensor.optim import Optimizer, Schedule
 from tinytensor.tensor import Tensor
 
 BATCH = 100
@@ -37,6 +37,7 @@ class Lesson:
     expected_accuracy: float  # on the test images
     expected_of: Literal["final", "best"] = "final"  # the mean of the last, or each run's best
     steps: int = 10_000
+    rate: Callable[[int], Schedule] | None = None  # of a run of so many steps; else the optimiser's
     batch: int = BATCH
     loss: Callable[[Tensor, Array], Tensor] = cross_entropy  # of logits and labels
     augment: Augmentation | None = None  # of the training images

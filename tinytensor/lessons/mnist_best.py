@@ -25,14 +25,14 @@ from tinytensor.lessons import Lesson
 from tinytensor.lessons.mnist_4_2_batchnorm_convolutional import convolutional
 
 STEPS = 14_000
-RATE = tt.optim.warm_up(tt.optim.cosine(0.01, STEPS), 200)
 
 LESSON = Lesson(
     number="best",
     name="best",
     title="augmentation, and averaged weights",
     model=convolutional,
-    optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
+    optimizer=lambda parameters: tt.optim.Adam(parameters),
+    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.01, steps), 200),
     expected_accuracy=0.9955,
     steps=STEPS,
     augment=distort(shift=2, rotate=10, scale=0.1, elastic=0.7),

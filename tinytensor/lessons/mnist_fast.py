@@ -26,7 +26,6 @@ from tinytensor import nn
 from tinytensor.lessons import Lesson
 
 STEPS = 1500
-RATE = tt.optim.warm_up(tt.optim.cosine(0.02, STEPS), 100)
 
 
 def _norm(channels: int) -> nn.Module:
@@ -48,7 +47,8 @@ LESSON = Lesson(
     name="fast",
     title="the fewest seconds to 99 %",
     model=convolutional,
-    optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
+    optimizer=lambda parameters: tt.optim.Adam(parameters),
+    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.02, steps), 100),
     expected_accuracy=0.99,
     steps=STEPS,
     evaluate_every=STEPS,
