@@ -14,6 +14,7 @@ import tinytensor as tt
 from tinytensor import nn
 from tinytensor.cli import program
 from tinytensor.lessons import find, lessons, scaled
+from tinytensor.lessons.claims import CLAIMS, find_claim
 from tinytensor.train import Training, train
 
 FOLDER = Path(tt.lessons.__file__).parent
@@ -265,19 +266,38 @@ def test_a_chapter_has_its_parts(number):
     assert "(100, 10)" in drawings[0]
     for part in ("Formula: ", "Look for: ", "Try: "):
         assert any(text.startswith(part) for text in paragraphs(number)), part
+    assert len(tries(number)) in (2, 3)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_what_to_try_can_be_tried(number):
-    tries = [line for line in find(number).chapter.splitlines() if line.startswith("Try: ")]
-    for line in tries:
-        name, command, *arguments = shlex.split(line.removeprefix("Try: "))
+def tries(number):
+    """What the chapter says to try, word by word as a shell sees it: no comments."""
+    lines = [line for line in find(number).chapter.splitlines() if line.startswith("Try: ")]
+    return [shlex.split(line.removeprefix("Try: "), comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
+def test_what_to_try_can_be_tried(lesson):
+    for name, command, *arguments in tries(lesson.number):
         assert name == "tinytensor"
-        if command == "try":
-            assert len(arguments) == 1
-            continue
         with program.commands[command].make_context(command, arguments) as context:
-            find(context.params["lesson"])
+            if command == "train":
+                find(context.params["lesson"])
+            elif command == "try":
+                find_claim(context.params["name"])
+            else:
+                assert command == "predict"
+
+
+def test_every_claim_is_tried_in_a_chapter():
+    tried = {words[2] for number in NUMBERS for words in tries(number) if words[1] == "try"}
+    assert tried == {claim.name for claim in CLAIMS}
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
+def test_a_chapter_fits_a_terminal(lesson):
+    """Drawings and commands, which aren't wrapped as paragraphs are: 80 columns."""
+    kept = [x for x in lesson.chapter.splitlines() if x.startswith(("    ", "Try: "))]
+    assert max(map(len, kept)) <= 80
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -86,9 +86,11 @@ def find(name: str | float) -> Lesson:
 
 
 def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:
-    """What has that name.  Raises UnknownName, `missing` and the nearest name there is."""
+    """What has that name.  Raises UnknownName: `missing`, and the nearest names there are."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+    near = near or [key for key in known if name and key.startswith(name)]
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = hint or f"choose from {', '.join(known)}"
     raise UnknownName(f"{missing} named {name!r}; {hint}")

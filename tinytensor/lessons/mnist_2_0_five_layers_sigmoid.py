@@ -23,7 +23,7 @@ Look for: nothing seems to happen at first, for the sigmoids are flat far from z
 of the gradient through; then the accuracy climbs past 97 %.
 
 Try: tinytensor try zero-weights
-Try: tinytensor try relu
+Try: tinytensor train sigmoid --steps 1000    # and see how it begins
 """
 
 from itertools import pairwise

@@ -22,6 +22,7 @@ Look for: 95 % after some 400 steps, where the sigmoids needed nearly twice as m
 get quiet as the rate falls. The training accuracy reaches 100 %, yet the test loss begins to grow:
 the network now learns its 60,000 images by heart.
 
+Try: tinytensor try relu
 Try: tinytensor try rate-decay
 Try: tinytensor train relu --batch 1 --steps 2000
 """
@@ -31,8 +32,8 @@ from itertools import pairwise
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.lessons import Lesson
+from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 
-SIZES = (784, 200, 100, 60, 30, 10)
 RATE = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
 
 

@@ -12,8 +12,7 @@
        |     @ (200, 10) + (10)
     logits   (100, 10)
 
-Formula: map[h, w, o] = relu(sum over a, b, i of image[h + a, w + b, i] * weight[a, b, i, o] +
-bias[o])
+Formula: map_hwo = bias_o + sum over a, b, i of image_(h+a)(w+b)i weight_abio
 
 A row of 784 numbers has forgotten which of them were neighbours. A convolution looks at one patch
 of the image after the other, always with the same few weights: what it learns to see, it sees
@@ -23,6 +22,8 @@ Look for: 98 % after about a thousand steps, with fewer weights in all three con
 (2,436) than ten plain neurons have (7,840).
 
 Try: tinytensor try convolution
+Try: tinytensor train conv --steps 1000 --save conv.safetensors
+Try: tinytensor predict --model conv.safetensors digit.png    # one of yours
 """
 
 import tinytensor as tt

@@ -7,7 +7,8 @@
     maps     (100, 14, 14, 12)
        |     conv 4x4, 12 -> 24 channels, stride 2, relu
     maps     (100, 7, 7, 24)
-       |     flatten to 1,176 numbers, @ (1176, 200) + (200), relu, dropout keeps 0.75
+       |     flatten to 1,176 numbers, @ (1176, 200) + (200), relu
+       |     dropout keeps 0.75
     hidden   (100, 200)
        |     @ (200, 10) + (10)
     logits   (100, 10)
@@ -18,10 +19,11 @@ A net that is a little too small can't see all there is; one that is a little to
 heart what it has seen. So: more channels, and dropout where most of the weights are, in the dense
 layer.
 
-Look for: above 99 %: fewer than 100 of the 10,000 test digits are wrong. Look at them: some nobody
+Look for: above 99 %: fewer than 100 of the 10,000 test digits are wrong, and some of those nobody
 could read.
 
-Try: tinytensor try dropout
+Try: tinytensor train conv-dropout --steps 2000
+Try: tinytensor train conv --steps 2000       # the smaller net, as long
 """
 
 import tinytensor as tt

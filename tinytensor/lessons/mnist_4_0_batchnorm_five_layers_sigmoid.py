@@ -15,11 +15,13 @@ before did, and two learned numbers for each neuron, scale and offset, may undo 
 better. The offset takes the bias' place. In a test there is no batch: moving averages of mean and
 variance stand in.
 
-Formula: rate = 0.0001 + 0.03 e^(-step / 1000), which begins ten times as high as lesson 2.1's
+Formula: rate = 0.0001 + 0.03 e^(-step / 1000), ten times lesson 2.1's at first
 
-Look for: no waiting at the start; the sigmoids of lesson 2.0 now learn as fast as ReLUs.
+Look for: no waiting at the start; the sigmoids of lesson 2.0 now learn almost as fast as ReLUs.
 
 Try: tinytensor try batch-norm
+Try: tinytensor train batchnorm-sigmoid --batch 10 --steps 1000
+Try: tinytensor train batchnorm-sigmoid --batch 1 --steps 1000    # z = mean
 """
 
 from itertools import pairwise
@@ -27,8 +29,8 @@ from itertools import pairwise
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.lessons import Lesson
+from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 
-SIZES = (784, 200, 100, 60, 30, 10)
 RATE = tt.optim.exponential(floor=0.0001, start=0.03, steps=1000)
 
 

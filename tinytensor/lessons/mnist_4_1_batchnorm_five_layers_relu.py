@@ -1,4 +1,4 @@
-"""Batch norm before ReLUs.
+"""What batch norm is to ReLUs.
 
     x        (100, 784)
        |     @ (784, 200), batch norm with offset, relu
@@ -16,7 +16,9 @@ that themselves.
 Look for: the best of the dense networks, above 98 %, with the training loss near zero. What these
 layers can learn, they have learned; what is missing is that they know nothing of neighbours.
 
-Try: tinytensor try batch-norm
+Try: tinytensor try batch-norm-relu
+Try: tinytensor train batchnorm-relu --steps 1000
+Try: tinytensor train batchnorm-relu --batch 10 --steps 1000
 """
 
 from itertools import pairwise
@@ -24,7 +26,8 @@ from itertools import pairwise
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.lessons import Lesson
-from tinytensor.lessons.mnist_4_0_batchnorm_five_layers_sigmoid import RATE, SIZES
+from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
+from tinytensor.lessons.mnist_4_0_batchnorm_five_layers_sigmoid import RATE
 
 WEIGHT = nn.truncated_normal(0.1)
 
