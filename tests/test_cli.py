@@ -17,7 +17,7 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
-from tinytensor import cli, datasets, kernels, lessons
+from tinytensor import cli, datasets, interrupt, kernels, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
 
 
@@ -96,6 +96,9 @@ def test_no_steps_is_a_network_that_knows_nothing(run):
 
 WRONG = {
     "unknown lesson": (["train", "sofmax"], "lesson: .*'sofmax'; did you mean 'softmax'"),
+    "half a number": (["train", "1"], "named '1'; did you mean '1.0'"),
+    "a chapter by half its number": (["lesson", "4"], "did you mean '4.0' or '4.1' or '4.2'"),
+    "no name": (["lesson", ""], "none named ''; choose from softmax"),
     "no lesson": (["train"], "Missing argument 'LESSON'"),
     "unknown backend": (["train", "softmax", "--backend", "gpu"], "'--backend': 'gpu' is not"),
     "negative steps": (
@@ -287,7 +290,14 @@ def test_module_is_the_same_program():
     assert process.returncode == 0
 
 
-OUTPUTS = [["info"], ["--help"], [], ["train", "softmax", "--steps", "1", "--json", "-"]]
+OUTPUTS = [
+    ["info"],
+    ["--help"],
+    [],
+    ["lesson", "2.1"],
+    ["try"],
+    ["train", "softmax", "--steps", "1", "--json", "-"],
+]
 
 
 @pytest.mark.parametrize("arguments", OUTPUTS)
@@ -343,6 +353,46 @@ def test_stopping_keeps_what_was_reached(tmp_path):
     result = json.loads(file.read_text())
     assert 0 < result["steps"] < 10_000_000
     assert result["history"][-1]["step"] == result["steps"]
+
+
+@pytest.mark.parametrize("module", ["numpy", "click"])
+def test_ctrl_c_while_the_command_is_being_imported(tmp_path, module):
+    done = stopped_on_the_way(tmp_path, module, "-m", "tinytensor", "info")
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
+
+
+def test_ctrl_c_while_the_library_is_being_imported(tmp_path):
+    done = stopped_on_the_way(tmp_path, "numpy", "-c", "import tinytensor")
+    assert done.stderr.endswith("KeyboardInterrupt\n"), "as with any other library"
+
+
+def stopped_on_the_way(folder: Path, module: str, *command: str) -> subprocess.CompletedProcess:
+    """A run of Python that gets SIGINT while it imports that module."""
+    lines = ("import os, signal, time", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(1)")
+    (folder / f"{module}.py").write_text("\n".join(lines))
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_script_is_known_as_the_command():
+    assert interrupt.is_command(["/usr/bin/tinytensor", "info"])
+    assert not interrupt.is_command(["/usr/bin/pytest"])
+    assert not interrupt.is_command([])
+
+
+def test_ctrl_c_is_an_exception_once_the_command_runs(run):
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        run("--version")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+        run("--version")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # The course
@@ -449,6 +499,7 @@ def test_claims_are_listed_and_measured(run, monkeypatch):
         for variant in short[claim.name]:
             assert variant in out
         assert "Measured: " in out
+        assert "the loss is the cross-entropy, whatever the training's was" in out
 
 
 def test_a_training_that_fails_says_why(run, monkeypatch):

@@ -10,6 +10,7 @@ Tensor([[1.],
         [2.]], dtype=float32)
 """
 
+import tinytensor.interrupt  # isort: skip - before all that takes time
 import tinytensor.tensor  # isort: skip # noqa: F401 - first: Tensor and its ops need each other
 
 from tinytensor import datasets, lessons, nn, optim

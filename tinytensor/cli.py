@@ -1,4 +1,8 @@
-"""The command line: `tinytensor train LESSON` and `tinytensor info`. Arguments in, text out."""
+"""The command line: arguments in, text out.
+
+The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `try CLAIM`; a trained network:
+`predict`; what works here: `info`.
+"""
 
 import errno
 import json
@@ -14,21 +18,25 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import numpy as np
 from click.core import ParameterSource
 
-from tinytensor import datasets, kernels, lessons
+from tinytensor import datasets, interrupt, kernels, lessons
 from tinytensor.errors import SettingError, TinytensorError
 from tinytensor.train import StepReport, Training, seconds_a_step
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what the user can mend is one line on standard error, and exit code 2."""
+    interrupt.is_exception()
     if "_TINYTENSOR_COMPLETE" in os.environ:  # a shell asks what may come next
         program.main(prog_name="tinytensor")
     try:
@@ -383,11 +391,18 @@ def _about(seconds: float) -> str:
 def lesson_command(name: str) -> None:
     """Tell the chapter of lesson NAME: its drawing, its formulas, what to look for and to try."""
     from rich.console import Console
-    from rich.panel import Panel
-    from rich.text import Text
 
     lesson = lessons.find(name)
     console = Console(highlight=False)
+    with console.capture() as text:  # what goes wrong with the output is main's to handle
+        _tell(lesson, console)
+    click.echo(text.get(), nl=False)
+
+
+def _tell(lesson: lessons.Lesson, console: "Console") -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
     console.print(Panel(f"[bold]{lesson.number}  {lesson.title}[/bold]", expand=False))
     for paragraph in lesson.chapter.strip().split("\n\n"):
         head, colon, rest = paragraph.partition(": ")
@@ -402,11 +417,10 @@ def lesson_command(name: str) -> None:
         else:
             console.print(Text(" ".join(paragraph.split())))
         console.print()
-    console.print(
-        f"Expected: {lesson.expected_accuracy:.4g} of the test images, "
-        f"{'at its best' if lesson.expected_of == 'best' else 'at the end'}, after "
-        f"{lesson.steps:,} steps: tinytensor train {lesson.name}"
-    )
+    when = "at its best in" if lesson.expected_of == "best" else "at the end of"
+    expected = f"{lesson.expected_accuracy:.4g} of the test images, {when} {lesson.steps:,} steps"
+    console.print(Text.assemble(("Expected: ", "bold yellow"), expected))
+    console.print(Text.assemble(("Train it: ", "bold green"), f"tinytensor train {lesson.name}"))
 
 
 @program.command("try")
@@ -422,11 +436,12 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
 
     if name is None:
         for claim in claims.CLAIMS:
-            click.echo(f"{claim.name:15}{claim.sentence}")
+            click.echo(f"{claim.name:17}{claim.sentence}")
         return
     claim = claims.find_claim(name)
     kernels.set_backend(backend)
     click.echo(f"{claim.sentence}\n")
+    click.echo("On the test images; the loss is the cross-entropy, whatever the training's was.\n")
     click.echo(f"{'':28}{'accuracy':>9}{'of the seeds':>18}{'loss':>8}{'at its lowest':>15}")
     measured = []
     for result in claims.measure(claim, datasets.mnist(), seeds):
