@@ -88,6 +88,15 @@ def test_the_same_seed_gives_the_same_images():
     assert not np.array_equal(augment(DIGITS, chance(3)), augment(DIGITS, chance(4)))
 
 
+def test_elastic_shifts_vary_most_where_they_are_drawn():
+    """With 29 pixels every seventh is such a place; a mean of four numbers varies half as much."""
+    slope = np.broadcast_to(np.arange(29, dtype=np.float32)[:, None, None], (2000, 29, 29, 1))
+    shifts = (distort(elastic=0.1)(slope, chance()) - slope)[..., 0] / 0.1
+    assert shifts[:, 7:22:7, 7:22:7].std() == pytest.approx(1, rel=0.02)
+    assert shifts[:, 10:19:7, 10:19:7].std() == pytest.approx(0.5, rel=0.05)
+    assert shifts[:, 7:21, 7:21].std() == pytest.approx(0.68, abs=0.02), "as its text says"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_image_is_changed_in_its_own_way(name):
     images = np.broadcast_to(DIGITS[:1], DIGITS.shape)

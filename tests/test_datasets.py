@@ -9,6 +9,8 @@ import pytest
 
 import tinytensor as tt
 from tinytensor.datasets import Dataset, batches, load, split, to_float
+from tinytensor.lessons import find
+from tinytensor.train import Training
 
 MNIST = Path(tt.datasets.__file__).parent / "mnist"
 SHA256 = {
@@ -217,6 +219,24 @@ def test_to_float_takes_whole_numbers_and_images_of_any_layout(backend):
 def test_to_float_refuses_images_that_are_not_there(backend, chosen, words):
     with pytest.raises(tt.SettingError, match=words):
         to_float(np.zeros((3, 28, 28), np.uint8), chosen)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "int8", "bool"])
+def test_images_of_anything_but_bytes_are_refused(backend, kind):
+    """Whether floats go from 0 to 1 or to 255 nobody can tell, and the backends would differ."""
+    images = np.ones((3, 28, 28), kind)
+    with pytest.raises(tt.DTypeError, match=f"to_float: got images of {kind}; bytes from 0 to 255"):
+        to_float(images)
+    with pytest.raises(tt.DTypeError, match=f"batches: got images of {kind}; bytes"):
+        batches(images, np.arange(3), 2, seed=0)
+    with pytest.raises(tt.DTypeError, match="batches: got images"):
+        Training(find("softmax"), Dataset(images, np.arange(3), images, np.arange(3)), batch=2)
+
+
+@pytest.mark.parametrize("shape", [(), (28,), (28, 28), (3, 28, 28, 1)])
+def test_images_of_other_axes_are_refused(backend, shape):
+    with pytest.raises(tt.ShapeError, match=r"to_float: got images of shape .* \(N, height, width"):
+        to_float(np.ones(shape, np.uint8))
 
 
 # Split

@@ -9,7 +9,7 @@ import numpy as np
 from tinytensor import kernels
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
-from tinytensor.errors import DataError, SettingError
+from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
 from tinytensor.kernels import Array
 
 CLASSES = 10
@@ -86,15 +86,31 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def to_float(images: Array, chosen: Array | None = None) -> Array:
-    """Images as networks take them: (N, 28, 28, 1) float32, from 0 to 1.
+    """Images as networks take them: (R, 28, 28, 1) float32, from 0 to 1.
 
-    chosen (N,): the numbers of those that are wanted, whole and from 0 up; all if left out.
+    images (N, 28, 28) uint8, from 0 to 255.
+    chosen (R,): the numbers of those that are wanted, whole and from 0 up; all if left out.
 
-    Raises SettingError for numbers that aren't.
+    Raises SettingError for numbers that aren't, DTypeError for images that aren't of bytes, and
+    ShapeError for those that aren't three axes.
     """
+    _check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
     chosen = np.arange(len(images)) if chosen is None else _checked(chosen, len(images))
     return _to_float(images, chosen)
+
+
+def _check_bytes(name: str, images: Array) -> None:
+    if images.dtype != np.uint8:
+        raise DTypeError(
+            f"{name}: got images of {images.dtype}; bytes from 0 to 255, uint8, are needed; floats "
+            "from 0 to 1 become such by (images * 255).round().astype(np.uint8)"
+        )
+    if images.ndim != 3:
+        raise ShapeError(
+            f"{name}: got images of shape {images.shape}; (N, height, width) is needed, and the "
+            "channel comes last by itself"
+        )
 
 
 def _to_float(images: Array, chosen: Array) -> Array:
@@ -139,8 +155,10 @@ def batches(
     augment: changes every batch's images, see augment.py.
     The same seed gives the same batches.
 
-    Raises SettingError, at once, if there are fewer images than a batch has.
+    Raises SettingError, at once, if there are fewer images than a batch has, DTypeError and
+    ShapeError for images that to_float doesn't take.
     """
+    _check_bytes("batches", images)
     if not 1 <= size <= len(images):
         raise SettingError(
             f"batch: got {size}; from 1 to the number of training images, {len(images)}, is needed"
