@@ -149,8 +149,8 @@ def test_dropout_is_for_training_only(backend):
     assert not np.array_equal(layer(x).numpy(), dropped), "a new mask at every step"
     assert layer.eval()(x) is x
     assert nn.Dropout(1.0)(x) is x
-    with pytest.raises(tt.SettingError, match=r"keep_prob=1\.5"):
-        nn.Dropout(1.5)(x)
+    with pytest.raises(tt.SettingError, match=r"dropout: got keep_prob=1\.5"):
+        tt.dropout(x, 1.5)
 
 
 def test_dropout_of_whole_channels(backend):
@@ -393,6 +393,105 @@ def test_a_network_of_all_layers_has_right_gradients(backend):
         wanted = (losses[0] - losses[1]) / 2e-6
         got = param.grad.numpy().reshape(-1)[i]
         assert got == pytest.approx(wanted, rel=1e-4, abs=1e-8), name
+
+
+class Nested(nn.Module):
+    """Modules and tensors in lists and dicts, and in lists and dicts there."""
+
+    def __init__(self):
+        self.heads = {"left": nn.Linear(2, 1), "right": nn.Linear(2, 1, bias=None)}
+        self.grid = [[nn.Linear(1, 1), nn.Dropout(0.5)], ({"deep": nn.BatchNorm(1, scale=False)},)]
+        self.gains = {"a": [tt.ones(1, requires_grad=True)], 3: tt.ones(2)}
+        self.sizes = {"width": 3}
+
+
+def test_modules_and_tensors_are_found_however_deep_they_lie():
+    model = Nested()
+    assert [name for name, _ in model.children()] == [
+        "heads.left", "heads.right", "grid.0.0", "grid.0.1", "grid.1.0.deep",
+    ]  # fmt: skip
+    assert [name for name, _ in model.named_parameters()] == [
+        "gains.a.0", "heads.left.weight", "heads.left.bias", "heads.right.weight",
+        "grid.0.0.weight", "grid.0.0.bias", "grid.1.0.deep.offset",
+    ]  # fmt: skip
+    assert "gains.3" in model.state_dict()
+    model.eval()
+    assert not model.heads["right"].training
+    assert not model.grid[1][0]["deep"].training
+    assert "  grid.0.1: Dropout(keep_prob=0.5)" in repr(model).splitlines()
+    other = Nested()
+    other.load_state_dict(model.state_dict())
+    for name, x in other.state_dict().items():
+        np.testing.assert_array_equal(x.numpy(), model.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_two_tensors_of_one_name_are_refused():
+    model = nn.Module()
+    model.gains = {"a.b": tt.ones(1), "a": {"b": tt.zeros(1)}}
+    with pytest.raises(tt.SettingError, match=r"Module: two tensors are named 'gains\.a\.b'"):
+        model.state_dict()
+
+
+IMPOSSIBLE = {
+    "Linear: got inputs=-1; a whole number from 1 up": lambda: nn.Linear(-1, 3),
+    "Linear: got outputs=0;": lambda: nn.Linear(3, 0),
+    "Linear: got inputs=3.5;": lambda: nn.Linear(3.5, 2),
+    "Conv2d: got inputs=0;": lambda: nn.Conv2d(0, 2, 3),
+    "Conv2d: got outputs=-2;": lambda: nn.Conv2d(1, -2, 3),
+    "Conv2d: got size=0;": lambda: nn.Conv2d(1, 2, 0),
+    r"Conv2d: got size=\(3, 3, 3\); a number from 1 up, or two,": lambda: nn.Conv2d(
+        1, 2, (3, 3, 3)
+    ),
+    "Conv2d: got stride=0;": lambda: nn.Conv2d(1, 2, 3, stride=0),
+    "Conv2d: got padding='sme'; .* 'same' or 'valid' is": lambda: nn.Conv2d(1, 2, 3, padding="sme"),
+    "Conv2d: got padding=-1; a whole": lambda: nn.Conv2d(1, 2, 3, padding=-1),
+    r"Conv2d: got padding=\(1, 2, 3\);": lambda: nn.Conv2d(1, 2, 3, padding=(1, 2, 3)),
+    "MaxPool2d: got size=0;": lambda: nn.MaxPool2d(0),
+    "AvgPool2d: got stride=0;": lambda: nn.AvgPool2d(2, stride=0),
+    "AvgPool2d: got padding='full';": lambda: nn.AvgPool2d(2, padding="full"),
+    "BatchNorm: got channels=-1;": lambda: nn.BatchNorm(-1),
+    r"Dropout: got keep_prob=1\.5;": lambda: nn.Dropout(1.5),
+    "Dropout: got keep_prob=0;": lambda: nn.Dropout(0),
+    "he: got no shape; .* weight=nn.he": lambda: nn.he(),
+    "glorot: got no shape; .* weight=nn.glorot": lambda: nn.Linear(2, 3, weight=nn.glorot()),
+    r"Linear: weight is truncated_normal, which makes no tensor of shape \(2, 3\); .* nn.he": (
+        lambda: nn.Linear(2, 3, weight=nn.truncated_normal)
+    ),
+    r"Conv2d: weight is a Tensor, which .* \(3, 3, 1, 2\)": (
+        lambda: nn.Conv2d(1, 2, 3, weight=tt.ones(3, 3, 1, 2))
+    ),
+    "Linear: bias is a bool, .* or None for no bias": lambda: nn.Linear(2, 3, bias=False),
+}
+
+
+@pytest.mark.parametrize("words", IMPOSSIBLE)
+def test_a_layer_that_makes_no_sense_is_refused_when_it_is_made(words):
+    with pytest.raises(tt.SettingError, match=words):
+        IMPOSSIBLE[words]()
+
+
+def test_glorot_is_for_weights():
+    with pytest.raises(
+        tt.ShapeError, match=r"glorot: got shape \(3,\); \(\.\.\., inputs, outputs\)"
+    ):
+        nn.Linear(2, 3, bias=nn.glorot)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (
+            [nn.ReLU()],
+            r"Sequential: got a list; modules are needed, one by one: Sequential\(\*layers",
+        ),
+        (nn.ReLU, r"Sequential: got the class ReLU; ReLU\(\.\.\.\) makes a layer"),
+        (None, "Sequential: got a NoneType"),
+    ],
+)
+def test_sequential_takes_modules(layer, words):
+    with pytest.raises(tt.NotSupported, match=words):
+        nn.Sequential(nn.Flatten(), layer)
+    assert nn.Sequential(tt.relu)(tt.Tensor([-1.0, 2.0])).tolist() == [0, 2], "and functions"
 
 
 def test_tensors_in_a_list_are_parameters_too():

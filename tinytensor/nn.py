@@ -1,8 +1,9 @@
 """Layers with parameters, and how they are put together.
 
 A Module is a class with a `forward`. Its parameters are found, not registered: every Tensor with
-requires_grad among its attributes, and those of Modules among them, alone or in a list. Tensors
-without requires_grad are kept with the model too, such as batch norm's averages.
+requires_grad among its attributes, and those of Modules among them, alone or in lists, tuples and
+dicts, however deep. Tensors without requires_grad are kept with the model too, such as batch norm's
+averages. A layer whose settings make no sense raises SettingError when it is made.
 
 Images are (N, H, W, channels), as everywhere.
 """
@@ -16,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from tinytensor import checkpoint, kernels, make, ops
-from tinytensor.errors import SettingError, ShapeError
-from tinytensor.ops.convolution import Padding, Pair
+from tinytensor.errors import NotSupported, SettingError, ShapeError
+from tinytensor.ops.convolution import Padding, Pair, check_window
+from tinytensor.ops.network import check_keep_prob
+from tinytensor.ops.operands import whole
 from tinytensor.tensor import Tensor
 
 Initializer = Callable[[tuple[int, ...]], Tensor]
 
 
 # First weights: functions from a shape (..., inputs, outputs) to a tensor -------------------------
+# he and glorot are such functions; constant(0.1) and truncated_normal(0.1) make one.
 
 
 def constant(value: float) -> Initializer:
@@ -39,16 +43,36 @@ def truncated_normal(std: float = 0.1) -> Initializer:
     return lambda shape: make.truncated_normal(*shape, std=std)
 
 
-def he(shape: tuple[int, ...]) -> Tensor:
-    """Normal with variance 2 / inputs: for ReLU (He et al., 2015)."""
+def he(shape: tuple[int, ...] | None = None) -> Tensor:
+    """Normal with variance 2 / inputs: for ReLU (He et al., 2015).
+
+    Given to a layer without brackets, weight=nn.he: the layer has the shape.
+    """
+    shape = _given("he", shape)
     return make.randn(*shape) * math.sqrt(2 / max(math.prod(shape[:-1]), 1))
 
 
-def glorot(shape: tuple[int, ...]) -> Tensor:
-    """Uniform with variance 2 / (inputs + outputs): for sigmoid and tanh (Glorot, Bengio, 2010)."""
+def glorot(shape: tuple[int, ...] | None = None) -> Tensor:
+    """Uniform with variance 2 / (inputs + outputs): for sigmoid and tanh (Glorot, Bengio, 2010).
+
+    Given to a layer without brackets, weight=nn.glorot: the layer has the shape.
+
+    Raises ShapeError for a shape of fewer than two axes.
+    """
+    shape = _given("glorot", shape)
+    if len(shape) < 2:
+        raise ShapeError(f"glorot: got shape {shape}; (..., inputs, outputs) is needed")
     places = math.prod(shape[:-2])
     limit = math.sqrt(6 / max(places * (shape[-2] + shape[-1]), 1))
     return (make.rand(*shape) * 2 - 1) * limit
+
+
+def _given(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    if shape is None:
+        raise SettingError(
+            f"{name}: got no shape; a layer takes nn.{name} without brackets: weight=nn.{name}"
+        )
+    return shape
 
 
 # Modules ----------------------------------------------------------------------------------------
@@ -71,26 +95,22 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules among the attributes, with their names; those in a list are numbered."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                for i, item in enumerate(value):
-                    if isinstance(item, Module):
-                        yield f"{name}.{i}", item
+        """The modules among the attributes, by their paths: "head", "blocks.0", "heads.left"."""
+        for name, x in self._found():
+            if isinstance(x, Module):
+                yield name, x
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All tensors of this module and those in it, named by their path: "layers.0.weight"."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
-            elif isinstance(value, list | tuple):
-                for i, item in enumerate(value):
-                    if isinstance(item, Tensor):
-                        yield f"{prefix}{name}.{i}", item
+        for name, x in self._found():
+            if isinstance(x, Tensor):
+                yield prefix + name, x
         for name, child in self.children():
             yield from child.named_tensors(f"{prefix}{name}.")
+
+    def _found(self) -> Iterator[tuple[str, Tensor | Module]]:
+        for name, value in vars(self).items():
+            yield from _inside(name, value)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Those that training changes by their gradients; one that has two names by its first."""
@@ -116,8 +136,18 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors by their names, in their own memory: tt.save writes them to a file."""
-        return {name: x.detach() for name, x in self.named_tensors()}
+        """All tensors by their names, in their own memory: tt.save writes them to a file.
+
+        Raises SettingError where two have the same name, as {"a.b": x} and {"a": {"b": y}} give.
+        """
+        state: dict[str, Tensor] = {}
+        for name, x in self.named_tensors():
+            if name in state:
+                raise SettingError(
+                    f"{type(self).__name__}: two tensors are named {name!r}; a name each is needed"
+                )
+            state[name] = x.detach()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the numbers of a state_dict.
@@ -133,7 +163,7 @@ class Module:
 
     def __repr__(self) -> str:
         count = sum(x.size for x in self.parameters())
-        tensors = [f"{n} {x.shape}" for n, x in vars(self).items() if isinstance(x, Tensor)]
+        tensors = [f"{n} {x.shape}" for n, x in self._found() if isinstance(x, Tensor)]
         inside = ", ".join(filter(None, [self.describe(), *tensors]))
         head = f"{type(self).__name__}({inside})" + (f"  # {count:,} parameters" if count else "")
         lines = [
@@ -144,10 +174,36 @@ class Module:
         return "\n".join([head, *lines])
 
 
+def _inside(name: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
+    """The tensors and modules in an attribute, by their paths."""
+    if isinstance(value, Tensor | Module):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _inside(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _inside(f"{name}.{i}", item)
+
+
 class Sequential(Module):
-    """One module after the other."""
+    """One module after the other; a function of one tensor will do for one without parameters.
+
+    Raises NotSupported for anything else, such as a list of modules.
+    """
 
     def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            if isinstance(layer, type):
+                raise NotSupported(
+                    f"Sequential: got the class {layer.__name__}; {layer.__name__}(...) makes a "
+                    "layer of it"
+                )
+            if not callable(layer):
+                raise NotSupported(
+                    f"Sequential: got a {type(layer).__name__}; modules are needed, one by one: "
+                    "Sequential(*layers) for those in a list"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,12 +213,27 @@ class Sequential(Module):
         return x
 
 
-def _parameter(initializer: Initializer, *shape: int) -> Tensor:
-    return initializer(shape).detach().requires_grad_()
+def _parameter(layer: str, name: str, initializer: Initializer, *shape: int) -> Tensor:
+    made = initializer(shape) if callable(initializer) else None
+    if not isinstance(made, Tensor) or made.shape != shape:
+        what = getattr(initializer, "__name__", f"a {type(initializer).__name__}")
+        raise SettingError(
+            f"{layer}: {name} is {what}, which makes no tensor of shape {shape}; an initialiser "
+            "such as nn.he or nn.truncated_normal(0.1) is needed"
+            + (", or None for no bias" if name == "bias" else "")
+        )
+    return made.detach().requires_grad_()
+
+
+def _sizes(layer: str, inputs: int, outputs: int) -> Pair:
+    return whole(layer, "inputs", inputs, 1), whole(layer, "outputs", outputs, 1)
 
 
 class Linear(Module):
-    """x . weight + bias: x (..., inputs), weight (inputs, outputs), bias (outputs) or None."""
+    """x . weight + bias: x (..., inputs), weight (inputs, outputs), bias (outputs) or None.
+
+    weight, bias: initialisers, functions from a shape to a tensor.
+    """
 
     def __init__(
         self,
@@ -171,8 +242,9 @@ class Linear(Module):
         weight: Initializer = he,
         bias: Initializer | None = zeros,
     ) -> None:
-        self.weight = _parameter(weight, inputs, outputs)
-        self.bias = None if bias is None else _parameter(bias, outputs)
+        inputs, outputs = _sizes("Linear", inputs, outputs)
+        self.weight = _parameter("Linear", "weight", weight, inputs, outputs)
+        self.bias = None if bias is None else _parameter("Linear", "bias", bias, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """See ops.linear."""
@@ -180,7 +252,10 @@ class Linear(Module):
 
 
 class Conv2d(Module):
-    """A convolution of images (N, H, W, inputs), weight (KH, KW, inputs, outputs)."""
+    """A convolution of images (N, H, W, inputs), weight (KH, KW, inputs, outputs), bias (outputs).
+
+    size: KH and KW, or one number for both. weight, bias: initialisers, as in Linear.
+    """
 
     def __init__(
         self,
@@ -192,9 +267,10 @@ class Conv2d(Module):
         weight: Initializer = he,
         bias: Initializer | None = zeros,
     ) -> None:
-        KH, KW = (size, size) if isinstance(size, int) else size
-        self.weight = _parameter(weight, KH, KW, inputs, outputs)
-        self.bias = None if bias is None else _parameter(bias, outputs)
+        KH, KW = check_window("Conv2d", size, stride, padding)
+        inputs, outputs = _sizes("Conv2d", inputs, outputs)
+        self.weight = _parameter("Conv2d", "weight", weight, KH, KW, inputs, outputs)
+        self.bias = None if bias is None else _parameter("Conv2d", "bias", bias, outputs)
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,6 +292,9 @@ class BatchNorm(Module):
     warm_up: let the averages follow faster at first: at step t the decay is at most
         (1 + t) / (10 + t), as the course has it; False for a fixed decay (1 - torch's momentum).
 
+    var averages the variance that the batch was divided by, the biased one: of n numbers the sum of
+    squares about their mean, by n. torch's running_var averages the same sum by n - 1.
+
     Raises ShapeError for x of another number of channels.
     """
 
@@ -233,8 +312,11 @@ class BatchNorm(Module):
             raise SettingError(
                 f"BatchNorm: got decay={decay}; a number from 0 up, below 1, is needed"
             )
+        channels = whole("BatchNorm", "channels", channels, 1)
         self.scale = make.ones(channels, requires_grad=True) if scale else None
-        self.offset = _parameter(constant(offset_start), channels) if offset else None
+        self.offset = (
+            make.full(channels, float(offset_start), requires_grad=True) if offset else None
+        )
         self.mean, self.var = make.zeros(channels), make.ones(channels)
         self.steps = make.zeros(1, dtype="int64")  # a tensor, so that it is saved with the model
         self.decay, self.warm_up, self.epsilon = decay, warm_up, epsilon
@@ -265,6 +347,7 @@ class Dropout(Module):
     """In training each number is kept with probability keep_prob, else 0; see ops.dropout."""
 
     def __init__(self, keep_prob: float, channels: bool = False) -> None:
+        check_keep_prob("Dropout", keep_prob)
         self.keep_prob, self.channels = keep_prob, channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -276,17 +359,20 @@ class Dropout(Module):
         return f"keep_prob={self.keep_prob}"
 
 
-class MaxPool2d(Module):
-    """The largest of every window; see ops.max_pool2d."""
+class Pool2d(Module):
+    """An op that makes one number of every window, as a layer; a kind of pooling has its op."""
+
+    op: Callable[..., Tensor]
 
     def __init__(
         self, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
     ) -> None:
+        check_window(type(self).__name__, size, stride, padding)
         self.settings = size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """See ops.max_pool2d."""
-        return ops.max_pool2d(x, *self.settings)
+        """The op of that name."""
+        return type(self).op(x, *self.settings)
 
     def describe(self) -> str:
         """Size, stride and padding."""
@@ -294,12 +380,16 @@ class MaxPool2d(Module):
         return f"size={size}, stride={size if stride is None else stride}, padding={padding}"
 
 
-class AvgPool2d(MaxPool2d):
+class MaxPool2d(Pool2d):
+    """The largest of every window; see ops.max_pool2d."""
+
+    op = staticmethod(ops.max_pool2d)
+
+
+class AvgPool2d(Pool2d):
     """The mean of every window; see ops.avg_pool2d."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See ops.avg_pool2d."""
-        return ops.avg_pool2d(x, *self.settings)
+    op = staticmethod(ops.avg_pool2d)
 
 
 class Flatten(Module):

@@ -25,7 +25,7 @@ def distort(
     shift: at most so many pixels along each axis.
     rotate: at most so many degrees.
     scale: at most this share larger or smaller.
-    elastic: bent as rubber would bend (Simard, Steinkraus and Platt, 2003), by shifts drawn at 5 x 5
+    elastic: bent as rubber bends (Simard, Steinkraus and Platt, 2003), by shifts drawn at 5 x 5
         places, with this standard deviation in pixels. Between the places stand weighted means,
         which vary less: over the whole image by 0.68 of it.
 

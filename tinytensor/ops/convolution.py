@@ -46,16 +46,8 @@ def _window_places(
             for count, step, window, length in zip(counts, stride, size, image, strict=True)
         ]
         sides = [(total // 2, total - total // 2) for total in missing]
-    elif padding == "valid":
-        sides = [(0, 0), (0, 0)]
     else:
-        each = padding if isinstance(padding, tuple | list) else (padding, padding)
-        if len(each) != 2 or isinstance(padding, str):
-            raise SettingError(
-                f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, "
-                "'same' or 'valid' is needed"
-            )
-        sides = [_pair(op, "padding", side, 0) for side in each]
+        sides = _sides(op, padding)
     padded = [length + sum_of for length, sum_of in zip(image, map(_plus, sides), strict=True)]
     counts = [
         (length - window) // step + 1
@@ -67,6 +59,29 @@ def _window_places(
             f"{tuple(padded)}"
         )
     return (counts[0], counts[1]), (sides[0][0], sides[1][0])
+
+
+def _sides(op: str, padding: Padding) -> list[Pair]:
+    """The padding before and after, along H and along W, where no image's size matters to it."""
+    if padding == "valid":
+        return [(0, 0), (0, 0)]
+    if not isinstance(padding, str):
+        each = padding if isinstance(padding, tuple | list) else (padding, padding)
+        if len(each) == 2:
+            return [_pair(op, "padding", side, 0) for side in each]
+    raise SettingError(
+        f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, 'same' or "
+        "'valid' is needed"
+    )
+
+
+def check_window(op: str, size: int | Pair, stride: int | Pair | None, padding: Padding) -> Pair:
+    """The window's size as a pair.  Raises SettingError for what fits no image at all."""
+    if stride is not None:
+        _pair(op, "stride", stride, 1)
+    if padding != "same":
+        _sides(op, padding)
+    return _pair(op, "size", size, 1)
 
 
 def _plus(side: Pair) -> int:

@@ -300,8 +300,7 @@ def dropout(
     Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014.
     """
     x = as_float("dropout", x)
-    if not 0 < keep_prob <= 1:
-        raise SettingError(f"dropout: got keep_prob={keep_prob}; above 0, at most 1, is needed")
+    check_keep_prob("dropout", keep_prob)
     if channels and x.ndim < 2:
         raise ShapeError(f"dropout: got shape {x.shape}; channels are the last of 2 axes or more")
     if not training or keep_prob == 1:
@@ -310,6 +309,12 @@ def dropout(
     mask = np.empty(shape, x.dtype)
     kernels.dropout_mask(random.state(), mask, keep_prob)
     return x * tensor.wrap(mask)
+
+
+def check_keep_prob(op: str, keep_prob: float) -> None:
+    """Raises SettingError for what is no probability, and for 0, which would keep nothing."""
+    if not 0 < keep_prob <= 1:
+        raise SettingError(f"{op}: got keep_prob={keep_prob}; above 0, at most 1, is needed")
 
 
 # Normalisation ----------------------------------------------------------------------------------
