@@ -40,11 +40,19 @@ def backend(request):
         yield request.param
 
 
-# The table of cells: pytest --cells
-
-
 def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="train every lesson in full, too")
     parser.addoption("--cells", action="store_true", help="print the table of ops x shapes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: pytest --slow"))
+
+
+# The table of cells: pytest --cells
 
 
 @pytest.fixture

@@ -406,6 +406,7 @@ def test_lessons_are_listed(run):
         assert lesson.name in line
         assert lesson.title in line
         assert re.search(r"\d s  ", line), "about how long it takes here"
+        assert len(line) <= 80
 
 
 @pytest.mark.parametrize("lesson", lessons.lessons(), ids=str)
@@ -486,6 +487,7 @@ def test_claims_are_listed_and_measured(run, monkeypatch):
     code, out, _ = run("try")
     assert code == 0
     assert len(out.splitlines()) == len(claims.CLAIMS)
+    assert max(map(len, out.splitlines())) <= 80
     assert_one_line(*run("try", "relus"), "there is nothing named 'relus'; did you mean 'relu'")
     short = {
         claim.name: {name: replace(v, steps=3) for name, v in claim.variants().items()}

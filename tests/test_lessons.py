@@ -1,9 +1,11 @@
 """The course: nine networks as COURSE has them, a short form of each, and their chapters.
 
-What they reach in full takes longer than a test may (benchmarks/).
+What they reach in full takes longer than a test may, and is tested with pytest --slow alone.
 """
 
+import os
 import shlex
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +193,21 @@ def test_it_learns(backend, number):
     steps, batch, accuracy = (ON_C if backend == "c" else SHORT)[number]
     (report,) = train(find(number), FEW, steps=steps, batch=batch, evaluate_every=steps)
     assert report.test_accuracy > accuracy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.name)
+def test_in_full_it_reaches_what_it_expects(lesson):
+    """The mean of three seeds' final accuracies, or the best of each."""
+    tt.set_num_threads(os.cpu_count() or 1)
+    best = lesson.expected_of == "best"
+    every = lesson.evaluate_every if best else lesson.steps
+    runs = [
+        [report.test_accuracy for report in train(lesson, DATA, seed=seed, evaluate_every=every)]
+        for seed in range(3)
+    ]
+    reached = min(map(max, runs)) if best else statistics.mean(run[-1] for run in runs)
+    assert reached >= lesson.expected_accuracy, runs
 
 
 # The same on every backend

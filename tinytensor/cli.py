@@ -372,11 +372,11 @@ def _without_nan(value: Any) -> Any:
 def lessons_command() -> None:
     """List the lessons: what each adds, the accuracy it should reach, and how long that takes."""
     data = datasets.mnist()
-    click.echo(f"{'':6}{'name':18}{'reaches':>8}{'steps':>8}{'here':>8}  what it adds")
+    click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
     for lesson in lessons.lessons():
         click.echo(
-            f"{lesson.number:6}{lesson.name:18}{lesson.expected_accuracy:>8.4g}"
-            f"{lesson.steps:>8,}{_about(lesson.steps * seconds_a_step(lesson, data)):>8}"
+            f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:>7.4g}"
+            f"{lesson.steps:>7,}{_about(lesson.steps * seconds_a_step(lesson, data)):>7}"
             f"  {lesson.title}"
         )
     click.echo("\ntinytensor lesson NAME tells the chapter, tinytensor train NAME trains it.")

@@ -96,7 +96,7 @@ def _one_at_a_time() -> Lesson:
 CLAIMS = (
     Claim(
         "squared-error",
-        "The squared distance would work too; cross-entropy works slightly better.",
+        "The squared distance works too, cross-entropy slightly better.",
         lambda: {
             "cross-entropy": _short("softmax"),
             "squared error": _short("softmax", loss=squared_error),
@@ -104,7 +104,7 @@ CLAIMS = (
     ),
     Claim(
         "l2-norm",
-        "Softmax divides by the sum of the exponentials; their Euclidean norm would work as well.",
+        "Softmax may divide by the Euclidean norm as well as by the sum.",
         lambda: {
             "the sum (L1)": _short("softmax"),
             "the Euclidean norm (L2)": _short("softmax", loss=cross_entropy_of_norm_2),
@@ -128,7 +128,7 @@ CLAIMS = (
     ),
     Claim(
         "dropout",
-        "Without dropout the test loss goes up again while the accuracy stays; with it, not.",
+        "Dropout keeps the test loss from rising again in the long run.",
         lambda: {"without": _short("relu", 6000), "with": _short("dropout", 6000)},
     ),
     Claim(
@@ -138,7 +138,7 @@ CLAIMS = (
     ),
     Claim(
         "batch-norm",
-        "With batch norm, and the larger rate that it allows, sigmoids learn faster.",
+        "Batch norm, and the rate it allows, let sigmoids learn faster.",
         lambda: {
             "without": _short("sigmoid", 1000),
             "with": _short("batchnorm-sigmoid", 1000),
@@ -146,12 +146,12 @@ CLAIMS = (
     ),
     Claim(
         "batch-norm-relu",
-        "ReLUs, which learn fast by themselves, learn a little faster with batch norm.",
+        "Batch norm lets even ReLUs learn a little faster.",
         lambda: {"without": _short("relu", 1000), "with": _short("batchnorm-relu", 1000)},
     ),
     Claim(
         "zero-weights",
-        "A deep net whose weights all start at zero learns nothing: its neurons stay all alike.",
+        "A deep net whose weights are all zero at first learns nothing.",
         lambda: {
             "small random numbers": _short("sigmoid", 1000),
             "zeros": _short("sigmoid", 1000, model=_all_zero),
@@ -159,7 +159,7 @@ CLAIMS = (
     ),
     Claim(
         "batch-size",
-        "A batch of 100 is as good as one image at a time, and much faster.",
+        "Batches of 100 do as well as single images, and much faster.",
         lambda: {"600 batches of 100": _short("softmax", 600), "one by one": _one_at_a_time()},
     ),
 )
