@@ -264,9 +264,9 @@ def test_masks_are_the_same_bits_on_every_backend(number):
 # The chapters
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_lesson_is_one_screen(number):
-    (file,) = FOLDER.glob(f"mnist_{number.replace('.', '_')}_*.py")
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
+def test_a_lesson_is_one_screen(lesson):
+    (file,) = FOLDER.glob(f"mnist_{lesson.number.replace('.', '_')}*.py")
     lines = file.read_text().splitlines()
     assert len(lines) <= 60
     assert max(map(len, lines)) <= 100
@@ -276,7 +276,7 @@ def paragraphs(number):
     return find(number).chapter.strip().split("\n\n")
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", [*NUMBERS, "fast"])
 def test_a_chapter_has_its_parts(number):
     drawings = [text for text in paragraphs(number) if text.startswith("    ")]
     assert len(drawings) == 1
