@@ -378,9 +378,12 @@ def stopped_on_the_way(folder: Path, module: str, *command: str) -> subprocess.C
 
 
 def test_the_script_is_known_as_the_command():
-    assert interrupt.is_command(["/usr/bin/tinytensor", "info"])
-    assert not interrupt.is_command(["/usr/bin/pytest"])
-    assert not interrupt.is_command([])
+    script = "/usr/bin/tinytensor"
+    assert interrupt.is_command([script, "info"], ["python", script, "info"])
+    assert interrupt.is_command(["-m", "info"], ["python", "-X", "dev", "-m", "tinytensor", "info"])
+    assert not interrupt.is_command(["-m", "tinytensor"], ["python", "-m", "other", "tinytensor"])
+    assert not interrupt.is_command(["/usr/bin/pytest"], ["python", "/usr/bin/pytest"])
+    assert not interrupt.is_command([], [])
 
 
 def test_ctrl_c_is_an_exception_once_the_command_runs(run):

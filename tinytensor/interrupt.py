@@ -7,12 +7,14 @@ command runs, cli.main lets Ctrl-C be an exception again and says itself what be
 import os
 import signal
 import sys
+from itertools import pairwise
 
 
-def is_command(arguments: list[str]) -> bool:
-    """Whether a process with these arguments is ours: its script, or python -m tinytensor."""
-    # Python puts "-m" there for as long as it looks for the module, and imports its package.
-    return [os.path.basename(name) for name in arguments[:1]] in (["tinytensor"], ["-m"])
+def is_command(arguments: list[str], of_python: list[str]) -> bool:
+    """Whether a process is ours, by its sys.argv and sys.orig_argv: our script, or python -m."""
+    name = os.path.basename(arguments[0]) if arguments else ""
+    # Python puts "-m" there for as long as it looks for a module, and imports its package.
+    return name == "tinytensor" or (name == "-m" and ("-m", "tinytensor") in pairwise(of_python))
 
 
 def is_exception() -> None:
@@ -21,5 +23,6 @@ def is_exception() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-if is_command(sys.argv) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+untouched = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if untouched and is_command(sys.argv, sys.orig_argv):
     signal.signal(signal.SIGINT, signal.SIG_DFL)

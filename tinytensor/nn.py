@@ -367,7 +367,7 @@ class Pool2d(Module):
     def __init__(
         self, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
     ) -> None:
-        check_window(type(self).__name__, size, stride, padding)
+        check_window(type(self).__name__, size, size if stride is None else stride, padding)
         self.settings = size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:

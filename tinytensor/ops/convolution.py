@@ -75,13 +75,13 @@ def _sides(op: str, padding: Padding) -> list[Pair]:
     )
 
 
-def check_window(op: str, size: int | Pair, stride: int | Pair | None, padding: Padding) -> Pair:
+def check_window(op: str, size: int | Pair, stride: int | Pair, padding: Padding) -> Pair:
     """The window's size as a pair.  Raises SettingError for what fits no image at all."""
-    if stride is not None:
-        _pair(op, "stride", stride, 1)
+    window = _pair(op, "size", size, 1)
+    _pair(op, "stride", stride, 1)
     if padding != "same":
         _sides(op, padding)
-    return _pair(op, "size", size, 1)
+    return window
 
 
 def _plus(side: Pair) -> int:
