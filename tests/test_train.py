@@ -172,7 +172,7 @@ def test_another_run_is_refused(tmp_path):
     saved.save(file)
     others = SMALL._replace(train_images=SMALL.train_images[::-1])
     relabelled = SMALL._replace(train_labels=SMALL.train_labels[::-1])
-    data_set = r"is of data set [0-9a-f]{16} \(a checksum of .*\); [0-9a-f]{16} is needed"
+    data_set = r"is of other training data \(their checksum is [0-9a-f]{16}, here [0-9a-f]{16}\)"
     for lesson, data, settings, words in (
         ("sigmoid", SMALL, {}, r"is of lesson 2\.1; 2\.0 is needed"),
         ("relu", SMALL, {"seed": 1}, "is of seed 0; 1 is needed"),
@@ -197,7 +197,7 @@ def test_a_run_whose_rate_follows_its_steps_is_resumed_for_as_many(tmp_path):
         if report.step == 3:
             saved.save(file)
         saved.stop = report.step == 5
-    words = "is of steps 30 in all, which the rate follows; 1500 is needed"
+    words = "is of a run of 30 steps, with a rate made for them; it can't become one of 1500"
     with pytest.raises(tt.DataError, match=words):
         Training(find("fast"), SMALL, batch=10).resume(file)
     rest = Training(find("fast"), SMALL, steps=30, batch=10, evaluate_every=1)

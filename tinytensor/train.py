@@ -21,9 +21,9 @@ from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Activation, Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
-_ABOUT = {  # what a saved run is of, where its name says too little
-    "steps": " in all, which the rate follows",
-    "data set": " (a checksum of its training images and labels)",
+_OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" would say too little
+    "steps": "is of a run of {its} steps, with a rate made for them; it can't become one of {own}",
+    "data": "is of other training data (their checksum is {its}, here {own}); the same are needed",
 }
 BANDS = 7  # of equal count, between 8 quantiles
 EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
@@ -204,7 +204,7 @@ class Training:
         about = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
         if self.lesson.rate is not None:
             about["steps"] = str(self.steps)
-        return about | {"data set": self._training_data}
+        return about | {"data": self._training_data}
 
     @cached_property
     def _training_data(self) -> str:
@@ -231,8 +231,8 @@ class Training:
         about = checkpoint.about(file)
         for name, own in self._about().items():
             if (its := about.get(name, "unknown")) != own:
-                more = _ABOUT.get(name, "")
-                raise DataError(f"resume: {file} is of {name} {its}{more}; {own} is needed")
+                words = _OF_ANOTHER.get(name, "is of {name} {its}; {own} is needed")
+                raise DataError(f"resume: {file} {words.format(name=name, its=its, own=own)}")
         step = about.get("step", "unknown")
         if not step.isdecimal():
             raise DataError(f"resume: {file} is of step {step}; a whole number is needed")
