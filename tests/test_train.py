@@ -114,13 +114,13 @@ def test_rates_are_those_of_the_steps():
 
 
 @pytest.mark.parametrize(("name", "highest"), [("fast", 0.02), ("best", 0.01)])
-@pytest.mark.parametrize("steps", [600, 1500])
+@pytest.mark.parametrize("steps", [20, 600, 1500])
 def test_a_rate_that_falls_to_zero_does_so_in_the_steps_there_are(name, highest, steps):
     training = Training(find(name), SMALL, steps=steps)
     rates = [training.optimizer.schedule(step) for step in range(steps + 1)]
     assert 0.5 * highest < max(rates) < highest
-    assert rates[0] < 0.02 * highest, "warmed up"
-    assert rates[steps - 1] < 1e-4 * highest
+    assert rates[0] < 0.21 * highest, "warmed up"
+    assert rates[steps - 1] < 0.01 * highest
     assert rates[steps] == pytest.approx(0, abs=1e-12)
     assert rates[steps // 2] == pytest.approx(highest / 2)
     (report,) = train(find(name), SMALL, steps=0)

@@ -264,7 +264,7 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
     return lambda step: floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
 
-def warm_up(schedule: Schedule, steps: int) -> Schedule:
+def warm_up(schedule: Schedule, steps: float) -> Schedule:
     """Another schedule, its rate growing evenly from almost 0 in the first steps."""
     _check_steps("warm_up", steps)
     return lambda step: schedule(step) * min((step + 1) / steps, 1)

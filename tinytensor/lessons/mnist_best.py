@@ -6,7 +6,8 @@
 
 Formula: average = 0.999 average + 0.001 weights, and the test is taken by the averages
 
-Formula: rate = 0.01 (1 + cos(pi step / steps)) / 2, after a warm-up of 200 steps
+Formula: rate = 0.01 (1 + cos(pi step / steps)) / 2, after a warm-up of 200 steps, a
+quarter of the run at most
 
 Not of the course, but of its means. What kept lesson 4.2 from more is that it has seen its 60,000
 images so often that it knows them by heart. Nobody writes the same digit twice: an image that is
@@ -32,7 +33,7 @@ LESSON = Lesson(
     title="augmentation, and averaged weights",
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters),
-    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.01, steps), 200),
+    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.01, steps), min(200, steps / 4)),
     expected_accuracy=0.9955,
     steps=STEPS,
     augment=distort(shift=2, rotate=10, scale=0.1, elastic=0.7),

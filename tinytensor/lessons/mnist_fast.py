@@ -10,7 +10,8 @@
        |     @ (128, 10) + (10)
     logits   (100, 10)
 
-Formula: rate = 0.02 (1 + cos(pi step / steps)) / 2, after a warm-up of 100 steps
+Formula: rate = 0.02 (1 + cos(pi step / steps)) / 2, after a warm-up of 100 steps, a
+quarter of the run at most
 
 Not of the course, but of its means. A stride of 2 in the first layer already leaves a quarter of
 the pixels to compute; batch norm allows a large rate; and a rate that falls to zero just at the end
@@ -50,7 +51,7 @@ LESSON = Lesson(
     title="the fewest seconds to 99 %",
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters),
-    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.02, steps), 100),
+    rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.02, steps), min(100, steps / 4)),
     expected_accuracy=0.99,
     steps=STEPS,
     evaluate_every=STEPS,
