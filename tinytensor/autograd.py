@@ -107,13 +107,14 @@ def record(
     name: str,
     out: Array,
     operands: tuple[Tensor, ...],
-    backward: Backward,
+    backward: Backward = lambda *_: (),
     saved: Sequence[Tensor] = (),
     keep_out: bool = False,
 ) -> Tensor:
     """An op's result as a Tensor, with a Node if an operand requires a gradient.
 
-    backward: from the gradient of `out` to one gradient for each operand (None if none is needed).
+    backward: from the gradient of `out` to one gradient for each operand (None if none is needed);
+        not asked for where no operand requires a gradient.
     saved: the operands whose values backward reads; they may not change before.
     keep_out: backward takes the result too: backward(grad, result).
     """

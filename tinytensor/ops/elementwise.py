@@ -82,6 +82,8 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
             x = as_float(name, x) if floats else as_tensor(name, x)
             out = np.empty(x.array.shape, x.array.dtype)
             kernel(x.array, out)
+            if not x.requires_grad:
+                return record(name, out, (x,))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
                 known = grad, x, None, out
@@ -232,8 +234,8 @@ def binary(
             x, y = as_alike(name, x, y, floats, compared=out_dtype is BOOL)
             out = np.empty(broadcast_shape(name, x, y), out_dtype or x.array.dtype)
             compute(x.array, y.array, out)
-            if dx is None or dy is None:
-                return tensor.wrap(out)
+            if dx is None or dy is None or not (x.requires_grad or y.requires_grad):
+                return record(name, out, (x, y))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
                 known = grad, x, y, out
