@@ -74,7 +74,7 @@ def variants(machine: str) -> list[Variant]:
     avx512 = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
     if "x86_64" in machine or "amd64" in machine:
         simds = [("baseline", "", 16, 64, 2), ("avx2", "avx2,fma", 32, 64, 6)]
-        simds += [("avx512", avx512, 64, 128, 12)]
+        simds += [("avx512", avx512, 64, 128, 14)]
     else:
         simds = [("baseline", "", 16, 64, 6)]  # such as NEON: 32 registers of 16 bytes, SSE has 16
     precisions = [("float32", "float"), ("float64", "double")]

@@ -44,19 +44,37 @@ static void pack_weight(real *panel, const real *weight, conv_sizes s)
     }
 }
 
+/* Images of one channel have their pixels side by side. If the result has only a few channels, these
+   would leave most lanes empty: then the lanes are pixels, and the rows of a tile are channels. */
+static void conv2d_pixels(const conv_arguments *a, const real *frame, int64_t columns, real *out)
+{
+    const conv_sizes s = a->s;
+    for (int64_t h = 0; h < s.OH; h++)
+        for (int64_t w = 0; w < s.OW; w += LANES)
+            tile_of(s.O, (tile_arguments){
+                .x = a->weight, .x_row = 1, .x_column = s.O, .x_segment = s.KW * s.O,
+                .y = frame + h * s.stride_h * columns + w, .y_row = 1, .y_segment = columns,
+                .K = s.KW, .segments = s.KH, .columns = s.OW - w < LANES ? s.OW - w : LANES,
+                .out = out + (h * s.OW + w) * s.O, .out_row = 1, .out_column = s.O,
+            });
+}
+
 static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
-    const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I;
+    const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
+    const int by_pixels = s.I == 1 && s.stride_w == 1 && s.O <= LANES / 4 && s.O <= TILE_ROWS;
     real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
     const int64_t in_tile = even_rows(s.OW);
     for (int64_t n = begin; n < end; n++) {
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
-        for (int64_t o = 0; o < s.O; o += LANES)
+        if (by_pixels)
+            conv2d_pixels(a, frame, columns, a->out + n * s.OH * s.OW * s.O);
+        for (int64_t o = 0; o < s.O && !by_pixels; o += LANES)
             for (int64_t h = 0; h < s.OH; h++)
                 for (int64_t w = 0; w < s.OW; w += in_tile)
                     tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){

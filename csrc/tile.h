@@ -26,7 +26,7 @@ enum {
     VECTOR = VECTOR_BYTES / sizeof(real),  /* numbers in a register */
     VECTORS = LINE_BYTES / VECTOR_BYTES,   /* registers in a line */
     LANES = VECTOR * VECTORS,
-    MOST_ROWS = 12,
+    MOST_ROWS = 14,
 };
 
 /* Rows in a tile, when `count` of them are split into tiles as even as can be. */
@@ -108,12 +108,13 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, tile_arguments
 #define TILE(rows) \
     static void tile_##rows(tile_arguments a) { tile(rows, VECTORS, a); } \
     static void half_tile_##rows(tile_arguments a) { tile(rows, VECTORS / 2, a); }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
 
 static void (*const TILES[2][MOST_ROWS + 1])(tile_arguments) = {
-    {0, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8, tile_9, tile_10, tile_11, tile_12},
+    {0, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8,
+     tile_9, tile_10, tile_11, tile_12, tile_13, tile_14},
     {0, half_tile_1, half_tile_2, half_tile_3, half_tile_4, half_tile_5, half_tile_6,
-     half_tile_7, half_tile_8, half_tile_9, half_tile_10, half_tile_11, half_tile_12},
+     half_tile_7, half_tile_8, half_tile_9, half_tile_10, half_tile_11, half_tile_12, half_tile_13, half_tile_14},
 };
 
 static inline void tile_of(int64_t rows, tile_arguments a)
