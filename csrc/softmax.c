@@ -8,7 +8,7 @@
 #include <tgmath.h>
 
 enum {
-    ABREAST = 32, /* numbers of a long row that are compared or added side by side */
+    ABREAST = 32, /* numbers of a long row that are compared side by side */
     BLOCK = 512,  /* numbers in short rows whose exp is taken at once */
 };
 
@@ -45,25 +45,17 @@ static inline real largest(const real *x, int64_t C)
 static inline double exp_row(const real *x, real m, real *e, int64_t C)
 {
     double total = 0;
-    int64_t c = 0;
-    if (C >= ABREAST) {
-        double side[ABREAST] = {0};
-        for (; c + ABREAST <= C; c += ABREAST)
-            for (int s = 0; s < ABREAST; s++) {
-                e[c + s] = EXP_BELOW_0(x[c + s] - m);
-                side[s] += e[c + s];
-            }
-        for (int s = 0; s < ABREAST; s++)
-            total += side[s];
-    }
-    for (; c < C; c++)
-        total += e[c] = EXP_BELOW_0(x[c] - m);
+    for (int64_t c = 0; c < C; c++)
+        e[c] = EXP_BELOW_0(x[c] - m);
+#pragma omp simd reduction(+ : total)
+    for (int64_t c = 0; c < C; c++)
+        total += e[c];
     return total;
 }
 
 /* m_r = the largest of row r, e_rc = e^(x_rc - m_r), total_r = their sum; for several short rows at
    once, which alone would leave the vectors of exp half empty */
-static inline void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
+static ALWAYS_INLINE void exp_rows_of(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
 {
     for (int64_t r = 0; r < rows; r++) {
         m[r] = largest(x + r * C, C);
@@ -77,6 +69,15 @@ static inline void exp_rows(const real *x, real *m, real *e, double *total, int6
         for (int64_t c = 0; c < C; c++)
             total[r] += e[r * C + c];
     }
+}
+
+/* Ten classes are so common that they are worth loops of known length. */
+static inline void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
+{
+    if (C == 10)
+        exp_rows_of(x, m, e, total, rows, 10);
+    else
+        exp_rows_of(x, m, e, total, rows, C);
 }
 
 /* How many of the rows left are taken at once. */
