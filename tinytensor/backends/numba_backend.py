@@ -11,8 +11,7 @@ strides of the few axes it has to walk.
 import builtins
 import math
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +19,12 @@ import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable
-from tinytensor.kernels import Array, OnNumPy
+from tinytensor.kernels import Array
 
 try:
     import numba
+    from numba import types
+    from numba.extending import overload
 except Exception as error:  # also of the LLVM library that it loads
     raise BackendUnavailable(
         f"numba: the backend can't be used: {error}; mend it with: pip install --upgrade numba"
@@ -34,18 +35,22 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         "unset NUMBA_DISABLE_JIT"
     )
 
-# a * b + c in one instruction; nothing that would lose a NaN or an infinity
-FASTMATH = {"contract"}
+from tinytensor.backends.numba_compile import REASSOCIATE, kernel, part
+from tinytensor.backends.numba_tile import (
+    LANES,
+    ROWS,
+    load_part,
+    narrowed,
+    number,
+    plus,
+    products,
+    put_number,
+    store_part,
+    widened,
+    zeros,
+)  # fmt: skip
 
 Pair = tuple[int, int]
-
-
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, and keep the result on disk if there is a place for it."""
-    compiled = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
-    with suppress(RuntimeError):  # neither this folder nor the user's cache folder is writable
-        compiled.enable_caching()
-    return compiled
 
 
 @lru_cache(maxsize=1024)
@@ -53,58 +58,86 @@ def _sizes(sizes: Sizes) -> Array:
     return np.array(sizes, np.int64)
 
 
-@jit
-def _offset(index, shape, strides):
-    """Counting through the axes of `shape`, last axis fastest: where does count `index` stand?"""
+@part
+def _offset(index, axes, shape, strides):
+    """Counting through the first `axes` axes, last fastest: where does count `index` stand?"""
     place = 0
-    for axis in range(len(shape) - 1, -1, -1):
+    for axis in range(axes - 1, 0, -1):
         place += index % shape[axis] * strides[axis]
         index //= shape[axis]
-    return place
+    return place + index * strides[0] if axes else place
 
 
-# Broadcasting, and element by element. Numba makes a NumPy ufunc of a function of numbers: the
-# loops over the arrays, the repeating of short ones, are the ufunc's. Whole numbers in them are
-# made x's kind: Numba computes in float64 what joins float32 with int64.
+# Broadcasting, and element by element. `pairs` and `each` hold the loops, once; the functions of
+# numbers say what is computed, and are compiled into them. Whole numbers in them are made x's kind:
+# Numba computes in float64 what joins float32 with int64.
 
 
-def _ufunc(function: Callable[..., Any]) -> Any:
-    try:
-        return numba.vectorize(nopython=True, fastmath=FASTMATH, cache=True)(function)
-    except RuntimeError:  # nowhere to keep the compiled code, as in jit
-        return numba.vectorize(nopython=True, fastmath=FASTMATH)(function)
-
-
-def _ufuncs(function: Callable[..., Any]) -> dict[Any, Any]:
-    """One for each kind of float: a ufunc that has float64 takes float32 too, and copies it."""
-    return {np.dtype(kind): _ufunc(function) for kind in (np.float32, np.float64)}
-
-
-def pairs(function: Callable[[Any, Any], Any]) -> Callable[[Array, Array, Array], None]:
+def pairs(function: Callable[[Any, Any], Any], result: str = "real") -> Callable[..., None]:
     """A kernel that computes one number from two, broadcast."""
-    compiled = _ufuncs(function)
+    one = part(function)
 
-    def kernel(x: Array, y: Array, out: Array) -> None:
-        _floats(x)
-        compiled[x.dtype](x, y, out)
+    def loops(x, y, out, shape, x_strides, y_strides):
+        last = len(shape) - 1
+        C, x_step, y_step = shape[last], x_strides[last], y_strides[last]
+        for r in range(len(out) // max_of(C, 1)):
+            i = _offset(r, last, shape, x_strides)
+            j = _offset(r, last, shape, y_strides)
+            # Along a row x and y move on or stay; only a loop that knows which is vectorised.
+            if x_step == 1 and y_step == 1:
+                for c in range(C):
+                    put_number(out, r * C + c, one(number(x, i + c), number(y, j + c)))
+            elif x_step == 1:
+                for c in range(C):
+                    put_number(out, r * C + c, one(number(x, i + c), number(y, j)))
+            else:
+                for c in range(C):
+                    put_number(out, r * C + c, one(number(x, i), number(y, j + c)))
 
-    return kernel
+    loops.__name__ = function.__name__
+    sizes = "int64[::1], int64[::1], int64[::1]"
+    compiled = kernel(f"real[::1], real[::1], {result}[::1], {sizes}")(loops)
+
+    def call(x: Array, y: Array, out: Array) -> None:
+        places = _broadcast(x.shape, y.shape, out.shape)
+        compiled(x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
+
+    return call
+
+
+max_of, min_of = builtins.max, builtins.min  # whose names are kernels' here
+
+
+@lru_cache(maxsize=1024)
+def _broadcast(x: Sizes, y: Sizes, out: Sizes) -> tuple[Array, ...]:
+    return tuple(map(_sizes, broadcast(x, y, out)))
+
+
+@lru_cache(maxsize=1024)
+def _reduction(x: Sizes, out: Sizes) -> tuple[Array, ...]:
+    return tuple(map(_sizes, reduction(x, out)))
+
+
+def compare(function: Callable[[Any, Any], Any]) -> Callable[..., None]:
+    """pairs, for results that are true or false."""
+    return pairs(function, "boolean")
 
 
 def each(function: Callable[[Any], Any]) -> Callable[[Array, Array], None]:
     """A kernel that computes one number from one."""
-    compiled = _ufuncs(function)
+    one = part(function)
 
-    def kernel(x: Array, out: Array) -> None:
-        _floats(x)
-        compiled[x.dtype](x, out)
+    def loop(x, out):
+        for i in range(len(x)):
+            out[i] = one(x[i])
 
-    return kernel
+    loop.__name__ = function.__name__
+    compiled = kernel("real[::1], real[::1]")(loop)
 
+    def call(x: Array, out: Array) -> None:
+        compiled(x.reshape(-1), out.reshape(-1))
 
-def _floats(x: Array) -> None:
-    if x.dtype.kind != "f":
-        raise OnNumPy
+    return call
 
 
 @pairs
@@ -163,17 +196,17 @@ def minimum(x, y):
     return x if x < y or x != x else y
 
 
-@pairs
+@compare
 def equal(x, y):
     return x == y
 
 
-@pairs
+@compare
 def less(x, y):
     return x < y
 
 
-@pairs
+@compare
 def less_equal(x, y):
     return x <= y
 
@@ -183,9 +216,58 @@ def neg(x):
     return -x
 
 
+@part
+def _power_of_two(n):
+    return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)  # a float's exponent
+
+
+LARGE = np.float32(1.5 * 2**23)
+LARGE_BITS = LARGE.view(np.int32)
+
+
+@part
+def _exp_of_float(x):
+    """e^x in plain arithmetic, so that a loop over it is vectorised.
+
+    x = n ln 2 + r with a whole n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For so small an r the
+    Taylor series up to r^7 leaves an error of 5e-9, a tenth of what float can tell.
+    """
+    # Beyond these the result is infinity and 0 anyway. A NaN fails both comparisons, and stays.
+    x = np.float32(89) if x > np.float32(89) else x
+    x = np.float32(-104) if x < np.float32(-104) else x
+    # Adding LARGE leaves no room for a fraction: the last bits are x / ln 2, rounded.
+    shifted = np.float32(x * np.float32(1 / math.log(2)) + LARGE)
+    n = np.int32(shifted.view(np.int32) - LARGE_BITS)
+    whole = shifted - LARGE
+    # ln 2 in two parts: n times the first is exact.
+    r = (x - whole * np.float32(0.693145752)) - whole * np.float32(1.42860677e-6)
+    tail = np.float32(1 / 5040)
+    tail = tail * r + np.float32(1 / 720)
+    tail = tail * r + np.float32(1 / 120)
+    tail = tail * r + np.float32(1 / 24)
+    tail = tail * r + np.float32(1 / 6)
+    tail = tail * r + np.float32(1 / 2)
+    power = np.float32(1) + (r + r * r * tail)
+    # 2^n may be beyond float where e^x is not: multiply in two steps.
+    half = n >> np.int32(1)
+    return power * _power_of_two(half) * _power_of_two(n - half)
+
+
+def exponential(x):
+    """e^x, of a number in a kernel"""
+    return math.exp(x)
+
+
+@overload(exponential)
+def _exponential(x):
+    if x == types.float32:
+        return lambda x: _exp_of_float(x)
+    return lambda x: math.exp(x)
+
+
 @each
 def exp(x):
-    return math.exp(x)
+    return exponential(x)
 
 
 @each
@@ -200,9 +282,9 @@ def relu(x):
 
 @each
 def sigmoid(x):
-    e = math.exp(-np.abs(x))  # never e of a positive number: that would overflow
+    e = exponential(-np.abs(x))  # never e of a positive number: that would overflow
     one = type(x)(1)
-    return e / (one + e) if x < 0 else one / (one + e)
+    return (e if x < 0 else one) / (one + e)
 
 
 @each
@@ -270,99 +352,109 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
     _relu_backward(grad.reshape(-1), x.reshape(-1), out.reshape(-1))
 
 
-@jit
+@kernel("real[::1], real[::1], real[::1]")
 def _relu_backward(grad, x, out):
     for i in range(len(x)):
         out[i] = grad[i] if x[i] > 0 else 0
 
 
 def where(condition: Array, x: Array, y: Array, out: Array) -> None:
-    _floats(x)
-    _where(condition.reshape(-1), x.reshape(-1), y.reshape(-1), out.reshape(-1))
+    _where(x.reshape(-1), y.reshape(-1), condition.reshape(-1), out.reshape(-1))
 
 
-@jit
-def _where(condition, x, y, out):
+@kernel("real[::1], real[::1], boolean[::1], real[::1]")
+def _where(x, y, condition, out):
     for i in range(len(out)):
-        out[i] = x[i] if condition[i] else y[i]
+        from_x, from_y = x[i], y[i]  # both are read, so that there is no branch
+        out[i] = from_x if condition[i] else from_y
 
 
 # Reductions and layout
 
 
 def sum(x: Array, out: Array) -> None:
-    _floats(x)
-    _sum(x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
+    _sum(x.reshape(-1), out.reshape(-1), *_reduction(x.shape, out.shape))
 
 
-@jit
+REDUCTION = "real[::1], real[::1], int64[::1], int64[::1], int64[::1], int64[::1]"
+
+
+@part
+def _product(sizes):
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
+
+
+@kernel(REDUCTION, REASSOCIATE)
 def _sum(x, out, kept, kept_strides, gone, gone_strides):
-    terms = 1
-    for size in gone:
-        terms *= size
-    if kept_strides[-1] == 1:  # columns side by side: read row after row
+    terms, last = _product(gone), len(gone) - 1
+    inner, step = gone[last], gone_strides[last]
+    outer = terms // max_of(inner, 1)
+    if kept_strides[-1] == 1:  # the columns of rows are added up, side by side in a register
         C = kept[-1]
-        total = np.empty(C, np.float64)
-        for first in range(0, len(out), C or 1):
-            base = _offset(first // C, kept[:-1], kept_strides[:-1])
-            total[:] = 0
-            for term in range(terms):
-                row = base + _offset(term, gone, gone_strides)
-                for c in range(C):
-                    total[c] += x[row + c]
-            for c in range(C):
-                out[first + c] = total[c]
+        for first in range(0, len(out), max_of(C, 1)):
+            base = _offset(first // C, len(kept) - 1, kept, kept_strides)
+            for c in range(0, C, LANES):
+                total = widened(zeros(x))
+                for r in range(outer):
+                    row = base + c + _offset(r, last, gone, gone_strides)
+                    for i in range(inner):
+                        total = plus(total, widened(load_part(x, row + i * step, C - c)))
+                store_part(narrowed(total, out), out, first + c, C - c)
     else:  # each result comes of rows that lie in one piece
-        C = gone[-1]
         for i in range(len(out)):
-            base = _offset(i, kept, kept_strides)
+            base = _offset(i, len(kept), kept, kept_strides)
             one_total = 0.0
-            for r in range(terms // (C or 1)):
-                row = base + _offset(r, gone[:-1], gone_strides[:-1])
-                for c in range(C):
-                    one_total += x[row + c]
+            for r in range(outer):
+                row = base + _offset(r, last, gone, gone_strides)
+                for c in range(inner):
+                    one_total += number(x, row + c)
             out[i] = one_total
 
 
-def max(x: Array, out: Array) -> None:
-    _floats(x)
-    _choose(_larger, x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
+def choose(better: Callable[[Any, Any], Any]) -> Callable[[Array, Array], None]:
+    """A kernel that takes one of many numbers, the better of two and two."""
+    one = part(better)
+
+    def loops(x, out, kept, kept_strides, gone, gone_strides):
+        last = len(kept) - 1
+        C, step = kept[last], kept_strides[last]
+        for first in range(0, len(out), max_of(C, 1)):
+            row = _offset(first // C, last, kept, kept_strides)
+            for c in range(C):
+                put_number(out, first + c, number(x, row + c * step))
+            for term in range(1, _product(gone)):
+                i = row + _offset(term, len(gone), gone, gone_strides)
+                for c in range(C):
+                    best = one(number(out, first + c), number(x, i + c * step))
+                    put_number(out, first + c, best)
+
+    loops.__name__ = better.__name__
+    compiled = kernel(REDUCTION)(loops)
+
+    def call(x: Array, out: Array) -> None:
+        compiled(x.reshape(-1), out.reshape(-1), *_reduction(x.shape, out.shape))
+
+    return call
 
 
-def min(x: Array, out: Array) -> None:
-    _floats(x)
-    _choose(_smaller, x.reshape(-1), out.reshape(-1), *map(_sizes, reduction(x.shape, out.shape)))
-
-
-@jit
-def _larger(x, y):
+@choose
+def max(x, y):
     return x if x > y or x != x else y
 
 
-@jit
-def _smaller(x, y):
+@choose
+def min(x, y):
     return x if x < y or x != x else y
 
 
-@jit
-def _choose(better, x, out, kept, kept_strides, gone, gone_strides):
-    terms = 1
-    for size in gone:
-        terms *= size
-    for i in range(len(out)):
-        base = _offset(i, kept, kept_strides)
-        best = x[base]
-        for term in range(1, terms):
-            best = better(best, x[base + _offset(term, gone, gone_strides)])
-        out[i] = best
-
-
 def cumsum(x: Array, out: Array) -> None:
-    _floats(x)
     _cumsum(x, out)
 
 
-@jit
+@kernel("real[:, ::1], real[:, ::1]")
 def _cumsum(x, out):
     R, C = x.shape
     for r in range(R):
@@ -373,13 +465,16 @@ def _cumsum(x, out):
 
 
 def broadcast_to(x: Array, out: Array) -> None:
-    _floats(x)
-    shape, strides, _ = map(_sizes, broadcast(x.shape, out.shape, out.shape))
+    shape, strides, _ = _broadcast(x.shape, out.shape, out.shape)
     _gather(x.reshape(-1), out.reshape(-1), shape, strides)
 
 
-@jit
 def argmax(x: Array, out: Array) -> None:
+    _argmax(x, out)
+
+
+@kernel("real[:, ::1], int64[::1]")
+def _argmax(x, out):
     R, C = x.shape
     for r in range(R):
         best = 0
@@ -391,8 +486,12 @@ def argmax(x: Array, out: Array) -> None:
         out[r] = best
 
 
-@jit
 def argmin(x: Array, out: Array) -> None:
+    _argmin(x, out)
+
+
+@kernel("real[:, ::1], int64[::1]")
+def _argmin(x, out):
     R, C = x.shape
     for r in range(R):
         best = 0
@@ -405,65 +504,68 @@ def argmin(x: Array, out: Array) -> None:
 
 
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
-    _floats(x)
     _gather(x.reshape(-1), out.reshape(-1), *map(_sizes, permutation(x.shape, axes)))
 
 
-@jit
+@kernel("real[::1], real[::1], int64[::1], int64[::1]")
 def _gather(x, out, shape, strides):
-    C = shape[-1]
-    for r in range(len(out) // (C or 1)):
-        row = _offset(r, shape[:-1], strides[:-1])
-        for c in range(C):
-            out[r * C + c] = x[row + c * strides[-1]]
+    last = len(shape) - 1
+    C, step = shape[last], strides[last]
+    for r in range(len(out) // max_of(C, 1)):
+        row = _offset(r, last, shape, strides)
+        if step == 1:
+            for c in range(C):
+                put_number(out, r * C + c, number(x, row + c))
+        else:
+            for c in range(C):
+                put_number(out, r * C + c, number(x, row + c * step))
 
 
 def take(x: Array, index: Array, out: Array) -> None:
-    _floats(x)
     _take(x, index, out)
 
 
-@jit
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
 def _take(x, index, out):
     R, C = out.shape
     for r in range(R):
+        row = x[index[r]]
         for c in range(C):
-            out[r, c] = x[index[r], c]
+            out[r, c] = row[c]
 
 
 def scatter_add(grad: Array, index: Array, out: Array) -> None:
-    _floats(grad)
     _scatter_add(grad, index, out)
 
 
-@jit
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
 def _scatter_add(grad, index, out):
     out[:] = 0
     R, C = grad.shape
     for r in range(R):
+        row = out[index[r]]
         for c in range(C):
-            out[index[r], c] += grad[r, c]
+            row[c] += grad[r, c]
 
 
 def put(x: Array, index: Array, out: Array) -> None:
-    _floats(x)
     _put(x, index, out)
 
 
-@jit
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
 def _put(x, index, out):
     R, C = x.shape
     for r in range(R):
+        row = out[index[r]]
         for c in range(C):
-            out[index[r], c] = x[r, c]
+            row[c] = x[r, c]
 
 
 def concat(x: Array, out: Array, start: int) -> None:
-    _floats(x)
     _concat(x, out, start)
 
 
-@jit
+@kernel("real[:, :, ::1], real[:, :, ::1], int64")
 def _concat(x, out, start):
     A, n, B = x.shape
     for a in range(A):
@@ -476,174 +578,275 @@ def _concat(x, out, start):
 
 
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
-    _floats(x)
-    # The innermost loop goes along a row of y: that must lie in one piece.
-    x, y = x.mT if transpose_x else x, np.ascontiguousarray(y.mT) if transpose_y else y
-    if out.ndim == 2:
-        _matmul(x, y, out)
+    B, (M, N) = math.prod(out.shape[:-2]), out.shape[-2:]
+    K = x.shape[-2 if transpose_x else -1]
+    x_row, x_column = (1, M) if transpose_x else (K, 1)
+    y_row, y_column = (1, K) if transpose_y else (N, 1)
+    flat_x, flat_y, flat_out = x.reshape(-1), y.reshape(-1), out.reshape(-1)
+    if transpose_x and N < LANES < M:
+        # Lines of N numbers would leave a part of each register idle. The transpose of the result,
+        # y^T . x, has long lines.
+        products(
+            flat_y, K * N, _rows(N, y_column), _places(K, y_row),
+            flat_x, M * K, _places(K, x_column), x_row,
+            flat_out, M * N, _places(N, 1), N, M, B, False,
+        )  # fmt: skip
     else:
-        for b in range(len(out)):
-            _matmul(x[b], y[b], out[b])
+        products(
+            flat_x, M * K, _rows(M, x_row), _places(K, x_column),
+            flat_y, K * N, _places(K, y_row), y_column,
+            flat_out, M * N, _places(M, N), 1, N, B, False,
+        )  # fmt: skip
 
 
-@jit
-def _matmul(x, y, out):
-    M, K = x.shape
-    N = y.shape[1]
-    for m in range(M):
-        for n in range(N):
-            out[m, n] = 0
-        for k in range(K):
-            factor = x[m, k]
-            for n in range(N):
-                out[m, n] += factor * y[k, n]
+@lru_cache(maxsize=1024)
+def _places(count: int, apart: int) -> Array:
+    return np.arange(count) * apart
 
 
-# Convolution: for every place (h, w) of the result and every weight (a, b) that meets a pixel
-# (y, z) of x there, a product of I channels with a matrix I x O.
+@lru_cache(maxsize=1024)
+def _rows(count: int, apart: int) -> Array:
+    return _full_tiles(_places(count, apart))
 
 
-@jit
+def _full_tiles(places: Array) -> Array:
+    """The last place is repeated until there are full tiles of them."""
+    return np.pad(places, (0, -len(places) % ROWS), "edge") if len(places) else places
+
+
+# Convolution. Images are copied into frames of zeros, so that no window reaches outside, and the
+# rest is a matter of places: in its frame, a number is where its pixel's window begins, and from
+# there on as far as its weight tells.
+#
+#                      row                  k                       line of y
+#     forward          pixel of the result  input of its window     the weights of an input
+#     gradient of x    pixel of x           result it went to       the weights of a result
+#     of the weights   input of a window    pixel of the result     the gradients of a pixel
+
+FRAMES = 1 << 18  # numbers in the frames of as many images as are computed at once
+
+
+def _pixels(rows: Array, columns: Array, channels: int, width: int) -> Array:
+    """Where pixels begin in an image: of every one of `rows` those of `columns`, flat."""
+    return ((rows[:, np.newaxis] * width + columns) * channels).reshape(-1)
+
+
+def _numbers(pixels: Array, channels: int) -> Array:
+    """Where the numbers of pixels are, flat."""
+    return (pixels[:, np.newaxis] + np.arange(channels)).reshape(-1)
+
+
+def _framed(x: Array, size: Pair, corner: Pair) -> Iterator[tuple[slice, Array]]:
+    """A few images after the other: which ones, and their frames with the images at `corner`.
+
+    What of an image doesn't fit into a frame is cut off.
+    """
+    N, H, W, C = x.shape
+    at_once = builtins.max(1, FRAMES // builtins.max(1, math.prod(size) * C))
+    frames = np.zeros((builtins.min(N, at_once), *size, C), x.dtype)
+    inside = frames[:, corner[0] : corner[0] + H, corner[1] : corner[1] + W]
+    height, width = inside.shape[1:3]
+    for first in range(0, N, at_once):
+        some = slice(first, builtins.min(N, first + at_once))
+        inside[: some.stop - first] = x[some, :height, :width]
+        yield some, frames.reshape(-1)
+
+
+@lru_cache(maxsize=256)
+def _windows(weight: Sizes, out: Sizes, stride: Pair) -> tuple[Pair, Array, Array]:
+    """A frame's size; where its windows begin; and from there on, where its weights find inputs."""
+    KH, KW, I, _ = weight  # noqa: E741
+    _, OH, OW, _ = out
+    size = (OH - 1) * stride[0] + KH, (OW - 1) * stride[1] + KW
+    begins = _pixels(np.arange(OH) * stride[0], np.arange(OW) * stride[1], I, size[1])
+    return size, begins, _numbers(_pixels(np.arange(KH), np.arange(KW), I, size[1]), I)
+
+
 def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
-    N, H, W, channels = x.shape
-    _, OH, OW, O = out.shape  # noqa: E741
-    for n in range(N):
-        for h in range(OH):
-            for w in range(OW):
-                pixel = out[n, h, w]
-                pixel[:] = 0
-                for a in range(weight.shape[0]):
-                    y = h * stride[0] - padding[0] + a
-                    for b in range(weight.shape[1]):
-                        z = w * stride[1] - padding[1] + b
-                        if 0 <= y < H and 0 <= z < W:
-                            for i in range(channels):
-                                factor = x[n, y, z, i]
-                                for o in range(O):
-                                    pixel[o] += factor * weight[a, b, i, o]
+    O = weight.shape[3]  # noqa: E741
+    size, begins, inputs = _windows(weight.shape, out.shape, stride)
+    pixels = len(begins)
+    for some, frames in _framed(x, size, padding):
+        products(
+            frames, math.prod(size) * x.shape[3], _full_tiles(begins), inputs,
+            weight.reshape(-1), 0, _places(len(inputs), O), 1,
+            out[some].reshape(-1), pixels * O, _places(pixels, O), 1,
+            O, some.stop - some.start, False,
+        )  # fmt: skip
 
 
-@jit
-def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
-    N, H, W, channels = out.shape
-    _, OH, OW, O = grad.shape  # noqa: E741
-    out[:] = 0
-    for n in range(N):
-        for h in range(OH):
-            for w in range(OW):
-                for a in range(weight.shape[0]):
-                    y = h * stride[0] - padding[0] + a
-                    for b in range(weight.shape[1]):
-                        z = w * stride[1] - padding[1] + b
-                        if 0 <= y < H and 0 <= z < W:
-                            for i in range(channels):
-                                total = 0.0
-                                for o in range(O):
-                                    total += grad[n, h, w, o] * weight[a, b, i, o]
-                                out[n, y, z, i] += total
-
-
-@jit
 def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> None:
-    N, H, W, channels = x.shape
-    _, OH, OW, O = grad.shape  # noqa: E741
-    out[:] = 0
-    for n in range(N):
-        for h in range(OH):
-            for w in range(OW):
-                for a in range(out.shape[0]):
-                    y = h * stride[0] - padding[0] + a
-                    for b in range(out.shape[1]):
-                        z = w * stride[1] - padding[1] + b
-                        if 0 <= y < H and 0 <= z < W:
-                            for i in range(channels):
-                                factor = x[n, y, z, i]
-                                for o in range(O):
-                                    out[a, b, i, o] += factor * grad[n, h, w, o]
+    O = out.shape[3]  # noqa: E741
+    size, begins, inputs = _windows(out.shape, grad.shape, stride)
+    pixels = len(begins)
+    out[...] = 0
+    for some, frames in _framed(x, size, padding):
+        products(
+            frames, math.prod(size) * x.shape[3], _full_tiles(inputs), begins,
+            grad[some].reshape(-1), pixels * O, _places(pixels, O), 1,
+            out.reshape(-1), 0, _places(len(inputs), O), 1,
+            O, some.stop - some.start, True,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _phases(
+    weight: Sizes, x: Sizes, grad: Sizes, stride: Pair, padding: Pair
+) -> tuple[Pair, Pair, list[tuple[Array, Array, Array, Array]]]:
+    """The frame of a gradient, its place there, and for each phase the tables of its products.
+
+    Pixel y of x is in the windows h with y + padding = h * stride + a. So the quotient of y +
+    padding and the stride, less that of a, is h; and the remainders, the phase, are the same.
+    """
+    KH, KW, I, O = weight  # noqa: E741
+    (_, H, W, _), (_, OH, OW, _) = x, grad
+    top, left = (KH - 1) // stride[0], (KW - 1) // stride[1]
+    size = (
+        top + builtins.max(OH, (H - 1 + padding[0]) // stride[0] + 1),
+        left + builtins.max(OW, (W - 1 + padding[1]) // stride[1] + 1),
+    )
+    tables = []
+    for p, q in np.ndindex(stride):
+        y, z = np.arange(H), np.arange(W)
+        y, z = y[(y + padding[0]) % stride[0] == p], z[(z + padding[1]) % stride[1] == q]
+        a, b = np.arange(p, KH, stride[0]), np.arange(q, KW, stride[1])
+        h, w = (y + padding[0]) // stride[0] + top, (z + padding[1]) // stride[1] + left
+        rows = _full_tiles(_pixels(h, w, O, size[1]))
+        steps = _numbers(-_pixels(a // stride[0], b // stride[1], O, size[1]), O)
+        lines = _numbers(_pixels(a, b, I * O, KW), O)
+        tables.append((rows, steps, lines, _pixels(y, z, I, W)))
+    return size, (top, left), tables
+
+
+def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+    _, _, I, O = weight.shape  # noqa: E741
+    size, corner, tables = _phases(weight.shape, out.shape, grad.shape, stride, padding)
+    for some, frames in _framed(grad, size, corner):
+        for rows, steps, lines, pixels in tables:
+            products(
+                frames, math.prod(size) * O, rows, steps,
+                weight.reshape(-1), 0, lines, O,
+                out[some].reshape(-1), math.prod(out.shape[1:]), pixels, 1,
+                I, some.stop - some.start, False,
+            )  # fmt: skip
 
 
 # Pooling
 
 
-@jit
 def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    _argmax_pool2d(x, out, *size, *stride, *padding)
+
+
+@kernel("real[:, :, :, ::1], int64[:, :, :, ::1], int64, int64, int64, int64, int64, int64")
+def _argmax_pool2d(x, out, KH, KW, down, right, top_pad, left_pad):
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     for n in range(N):
         for h in range(OH):
-            top = h * stride[0] - padding[0]
+            top = h * down - top_pad
             for w in range(OW):
-                left = w * stride[1] - padding[1]
+                left = w * right - left_pad
                 for c in range(C):
-                    best_y, best_z = builtins.max(0, top), builtins.max(0, left)
-                    for y in range(best_y, builtins.min(H, top + size[0])):
-                        for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                    best_y, best_z = max_of(0, top), max_of(0, left)
+                    for y in range(best_y, min_of(H, top + KH)):
+                        for z in range(max_of(0, left), min_of(W, left + KW)):
                             best = x[n, best_y, best_z, c]
                             if best == best and not x[n, y, z, c] <= best:
                                 best_y, best_z = y, z
                     out[n, h, w, c] = ((n * H + best_y) * W + best_z) * C + c
 
 
-@jit
+POOLING = "real[:, :, :, ::1], real[:, :, :, ::1], int64, int64, int64, int64, int64, int64"
+
+
 def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    _sum_pool2d(x, out, *size, *stride, *padding)
+
+
+@kernel(POOLING)
+def _sum_pool2d(x, out, KH, KW, down, right, top_pad, left_pad):
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     out[:] = 0
     for n in range(N):
         for h in range(OH):
-            top = h * stride[0] - padding[0]
+            top = h * down - top_pad
             for w in range(OW):
-                left = w * stride[1] - padding[1]
-                for y in range(builtins.max(0, top), builtins.min(H, top + size[0])):
-                    for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                left = w * right - left_pad
+                for y in range(max_of(0, top), min_of(H, top + KH)):
+                    for z in range(max_of(0, left), min_of(W, left + KW)):
                         for c in range(C):
                             out[n, h, w, c] += x[n, y, z, c]
 
 
-@jit
 def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+    _sum_pool2d_grad_x(grad, out, *size, *stride, *padding)
+
+
+@kernel(POOLING)
+def _sum_pool2d_grad_x(grad, out, KH, KW, down, right, top_pad, left_pad):
     N, H, W, C = out.shape
     _, OH, OW, _ = grad.shape
     out[:] = 0
     for n in range(N):
         for h in range(OH):
-            top = h * stride[0] - padding[0]
+            top = h * down - top_pad
             for w in range(OW):
-                left = w * stride[1] - padding[1]
-                for y in range(builtins.max(0, top), builtins.min(H, top + size[0])):
-                    for z in range(builtins.max(0, left), builtins.min(W, left + size[1])):
+                left = w * right - left_pad
+                for y in range(max_of(0, top), min_of(H, top + KH)):
+                    for z in range(max_of(0, left), min_of(W, left + KW)):
                         for c in range(C):
                             out[n, y, z, c] += grad[n, h, w, c]
 
 
 # Classification. A row's largest score is subtracted first: the result is the same, and nothing
-# overflows.
+# overflows. exp is taken of all rows at once: a row may be too short to fill a register. Sums are
+# kept in float64.
 
 
-@jit
-def _largest(row):
-    largest = row[0]
-    for c in range(1, len(row)):
-        if row[c] > largest:
-            largest = row[c]
+@part
+def _largest(x, r):
+    largest = x[r, 0]
+    for c in range(1, x.shape[1]):
+        if x[r, c] > largest:
+            largest = x[r, c]
     return largest
 
 
-@jit
-def softmax(x: Array, out: Array) -> None:
+@part
+def _softmax_of(x, out):
     R, C = x.shape
     for r in range(R if C else 0):
-        largest = _largest(x[r])
+        largest = _largest(x, r)
+        for c in range(C):
+            out[r, c] = x[r, c] - largest
+    flat = out.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = exponential(flat[i])
+    for r in range(R):
         total = 0.0
         for c in range(C):
-            out[r, c] = math.exp(x[r, c] - largest)
             total += out[r, c]
         for c in range(C):
-            out[r, c] /= total
+            out[r, c] /= out.dtype.type(total)
 
 
-@jit
+def softmax(x: Array, out: Array) -> None:
+    _softmax(x, out)
+
+
+@kernel("real[:, ::1], real[:, ::1]")
+def _softmax(x, out):
+    _softmax_of(x, out)
+
+
 def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
+    _softmax_backward(grad, probs, out)
+
+
+@kernel("real[:, ::1], real[:, ::1], real[:, ::1]")
+def _softmax_backward(grad, probs, out):
     R, C = grad.shape
     for r in range(R):
         dot = 0.0
@@ -653,63 +856,82 @@ def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
             out[r, c] = probs[r, c] * (grad[r, c] - dot)
 
 
-@jit
 def log_softmax(x: Array, out: Array) -> None:
+    _log_softmax(x, out)
+
+
+@kernel("real[:, ::1], real[:, ::1]", REASSOCIATE)
+def _log_softmax(x, out):
     R, C = x.shape
     for r in range(R if C else 0):
-        largest = _largest(x[r])
+        largest = _largest(x, r)
         total = 0.0
         for c in range(C):
-            total += math.exp(x[r, c] - largest)
+            total += exponential(x[r, c] - largest)
         log_total = math.log(total)
         for c in range(C):
             out[r, c] = x[r, c] - largest - log_total
 
 
-@jit
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
+    _log_softmax_backward(grad, log_probs, out)
+
+
+@kernel("real[:, ::1], real[:, ::1], real[:, ::1]")
+def _log_softmax_backward(grad, log_probs, out):
     R, C = grad.shape
     for r in range(R):
         total = 0.0
         for c in range(C):
             total += grad[r, c]
         for c in range(C):
-            out[r, c] = grad[r, c] - math.exp(log_probs[r, c]) * total
+            out[r, c] = grad[r, c] - exponential(log_probs[r, c]) * total
 
 
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
-    out[...] = _cross_entropy(logits, labels)
+    _cross_entropy(logits, labels, out.reshape(-1))
 
 
-@jit
-def _cross_entropy(logits, labels):
+@kernel("real[:, ::1], int64[::1], real[::1]")
+def _cross_entropy(logits, labels, out):
     R, C = logits.shape
+    shifted = np.empty(R * C, logits.dtype)
+    for r in range(R):
+        largest = _largest(logits, r)
+        for c in range(C):
+            shifted[r * C + c] = logits[r, c] - largest
+    exps = np.empty(R * C, logits.dtype)
+    for i in range(R * C):
+        exps[i] = exponential(shifted[i])
     loss = 0.0
     for r in range(R):
-        largest = _largest(logits[r])
         total = 0.0
         for c in range(C):
-            total += math.exp(logits[r, c] - largest)
-        loss += math.log(total) + (largest - logits[r, labels[r]])
-    return loss / R
+            total += exps[r * C + c]
+        loss += math.log(out.dtype.type(total)) - shifted[r * C + labels[r]]
+    out[0] = loss / R
 
 
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
-    softmax(logits, out)
-    _cross_entropy_backward(grad.reshape(-1), labels, out)
+    _cross_entropy_backward(logits, labels, grad.item() / max_of(len(labels), 1), out)
 
 
-@jit
-def _cross_entropy_backward(grad, labels, out):
-    R, C = out.shape
-    for r in range(R):
+@kernel("real[:, ::1], int64[::1], float64, real[:, ::1]")
+def _cross_entropy_backward(logits, labels, scale, out):
+    _softmax_of(logits, out)
+    for r in range(len(labels)):
         out[r, labels[r]] -= 1
-        for c in range(C):
-            out[r, c] *= grad[0] / R
+    flat, factor = out.reshape(-1), out.dtype.type(scale)
+    for i in range(len(flat)):
+        flat[i] *= factor
 
 
-@jit
 def one_hot(labels: Array, out: Array) -> None:
+    _one_hot(out, labels)
+
+
+@kernel("real[:, ::1], int64[::1]")
+def _one_hot(out, labels):
     R, C = out.shape
     for r in range(R):
         for c in range(C):
@@ -719,8 +941,12 @@ def one_hot(labels: Array, out: Array) -> None:
 # Normalisation
 
 
-@jit
 def moments(x: Array, mean: Array, var: Array) -> None:
+    _moments(x, mean, var)
+
+
+@kernel("real[:, ::1], real[::1], real[::1]")
+def _moments(x, mean, var):
     R, C = x.shape
     total = np.zeros(C)
     squares = np.zeros(C)
@@ -735,18 +961,21 @@ def moments(x: Array, mean: Array, var: Array) -> None:
     var[:] = squares / R
 
 
-@jit
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
 ) -> None:
+    _normalize(x, mean, var, gamma, beta, out, epsilon)
+
+
+@kernel("real[:, ::1], real[::1], real[::1], real[::1], real[::1], real[:, ::1], float64")
+def _normalize(x, mean, var, gamma, beta, out, epsilon):
     R, C = x.shape
-    scale = gamma / np.sqrt(var + epsilon)
+    scale = gamma / np.sqrt(var + x.dtype.type(epsilon))
     for r in range(R):
         for c in range(C):
             out[r, c] = (x[r, c] - mean[c]) * scale[c] + beta[c]
 
 
-@jit
 def batch_norm_backward(
     grad: Array,
     x: Array,
@@ -758,33 +987,44 @@ def batch_norm_backward(
     grad_beta: Array,
     epsilon: float,
 ) -> None:
+    _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon)
+
+
+@kernel(
+    "real[:, ::1], real[:, ::1], real[::1], real[::1], real[::1],"
+    "real[:, ::1], real[::1], real[::1], float64"
+)
+def _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon):
     R, C = x.shape
-    scale = 1 / np.sqrt(var + epsilon)
     by_gamma = np.zeros(C)
     by_beta = np.zeros(C)
     for r in range(R):
         for c in range(C):
             by_beta[c] += grad[r, c]
-            by_gamma[c] += grad[r, c] * (x[r, c] - mean[c]) * scale[c]
+            by_gamma[c] += grad[r, c] * (x[r, c] - mean[c])
+    scale = 1 / np.sqrt(var + epsilon)
+    grad_gamma[:] = by_gamma * scale
+    grad_beta[:] = by_beta
+    # grad_x = factor * (grad - mean_grad - (x - mean) * slope)
+    factor = (gamma * scale).astype(x.dtype)
+    mean_grad = (by_beta / R).astype(x.dtype)
+    slope = (by_gamma * scale * scale / R).astype(x.dtype)
     for r in range(R):
         for c in range(C):
-            n = (x[r, c] - mean[c]) * scale[c]
-            own = grad[r, c] - by_beta[c] / R - n * by_gamma[c] / R
-            grad_x[r, c] = gamma[c] * scale[c] * own
-    grad_gamma[:] = by_gamma
-    grad_beta[:] = by_beta
+            own = grad[r, c] - mean_grad[c] - (x[r, c] - mean[c]) * slope[c]
+            grad_x[r, c] = factor[c] * own
 
 
 # Random numbers: the i-th is a hash of seed and i; the mixing steps are SplitMix64's
 
 
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
-    _dropout_mask(state, out.reshape(-1), np.uint64(keep_prob * 2**24), 1 / keep_prob)
+    _dropout_mask(out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
     state[1] += np.uint64(out.size)
 
 
-@jit
-def _dropout_mask(state, out, limit, kept):
+@kernel("real[::1], uint64[::1], uint64, float64")
+def _dropout_mask(out, state, limit, kept):
     for i in range(len(out)):
         z = state[0] + (state[1] + np.uint64(i + 1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -798,11 +1038,11 @@ def _dropout_mask(state, out, limit, kept):
 
 def load_images(images: Array, index: Array, out: Array) -> None:
     D = math.prod(out.shape[1:])
-    _load_images(images.reshape(len(images), D), index, out.reshape(len(index), D))
+    _load_images(out.reshape(len(index), D), images.reshape(len(images), D), index)
 
 
-@jit
-def _load_images(images, index, out):
+@kernel("real[:, ::1], Array(uint8, 2, 'C', readonly=True), int64[::1]")
+def _load_images(out, images, index):
     for r in range(len(index)):
         image = images[index[r]]
         for d in range(len(image)):
@@ -812,14 +1052,21 @@ def _load_images(images, index, out):
 # Optimisers
 
 
+@part
+def _like(x, value):
+    """A number of x's kind: with float64 among them, Numba computes in float64."""
+    return x.dtype.type(value)
+
+
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
-    _sgd(grad.reshape(-1), lr.astype(param.dtype), param.reshape(-1), weight_decay)
+    _sgd(grad.reshape(-1), param.reshape(-1), lr.item(), weight_decay)
 
 
-@jit
-def _sgd(grad, lr, param, weight_decay):
+@kernel("real[::1], real[::1], float64, float64")
+def _sgd(grad, param, lr, weight_decay):
+    lr, weight_decay = _like(param, lr), _like(param, weight_decay)
     for i in range(len(param)):
-        param[i] -= lr[0] * (grad[i] + weight_decay * param[i])
+        param[i] -= lr * (grad[i] + weight_decay * param[i])
 
 
 def sgd_momentum(
@@ -835,12 +1082,15 @@ def sgd_momentum(
     _sgd_momentum(*arrays, lr.item(), momentum, nesterov, weight_decay)
 
 
-@jit
+@kernel("real[::1], real[::1], real[::1], float64, float64, boolean, float64")
 def _sgd_momentum(grad, velocity, param, lr, momentum, nesterov, weight_decay):
+    lr, weight_decay = _like(param, lr), _like(param, weight_decay)
+    momentum = _like(param, momentum)
     for i in range(len(param)):
         g = grad[i] + weight_decay * param[i]
-        velocity[i] = momentum * velocity[i] + g
-        param[i] -= lr * (g + momentum * velocity[i] if nesterov else velocity[i])
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        param[i] -= lr * (g + momentum * v if nesterov else v)
 
 
 def adam(
@@ -859,14 +1109,21 @@ def adam(
     _adam(*arrays, lr.item(), step.item(), beta1, beta2, epsilon, weight_decay)
 
 
-@jit
+@kernel(
+    "real[::1], real[::1], real[::1], real[::1],"
+    "float64, float64, float64, float64, float64, float64"
+)
 def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
-    m_scale = 1 / (1 - beta1**step)
-    v_scale = 1 / (1 - beta2**step)
+    m_scale = _like(param, 1 / (1 - beta1**step))
+    v_scale = _like(param, 1 / (1 - beta2**step))
+    new1, new2 = _like(param, 1 - beta1), _like(param, 1 - beta2)
+    beta1, beta2 = _like(param, beta1), _like(param, beta2)
+    lr, epsilon, weight_decay = _like(param, lr), _like(param, epsilon), _like(param, weight_decay)
     for i in range(len(param)):
-        m[i] = beta1 * m[i] + (1 - beta1) * grad[i]
-        v[i] = beta2 * v[i] + (1 - beta2) * grad[i] * grad[i]
-        change = m[i] * m_scale / (math.sqrt(v[i] * v_scale) + epsilon)
+        m_i = beta1 * m[i] + new1 * grad[i]
+        v_i = beta2 * v[i] + new2 * grad[i] * grad[i]
+        m[i], v[i] = m_i, v_i
+        change = m_i * m_scale / (math.sqrt(v_i * v_scale) + epsilon)
         param[i] -= lr * (change + weight_decay * param[i])
 
 
@@ -877,21 +1134,25 @@ def rmsprop(
     _rmsprop(*arrays, lr.item(), decay, epsilon)
 
 
-@jit
+@kernel("real[::1], real[::1], real[::1], float64, float64, float64")
 def _rmsprop(grad, square, param, lr, decay, epsilon):
+    lr, epsilon, new = _like(param, lr), _like(param, epsilon), _like(param, 1 - decay)
+    decay = _like(param, decay)
     for i in range(len(param)):
-        square[i] = decay * square[i] + (1 - decay) * grad[i] * grad[i]
-        param[i] -= lr * grad[i] / (math.sqrt(square[i]) + epsilon)
+        s = decay * square[i] + new * grad[i] * grad[i]
+        square[i] = s
+        param[i] -= lr * grad[i] / (math.sqrt(s) + epsilon)
 
 
 def moving_average(x: Array, decay: Array, average: Array) -> None:
     _moving_average(x.reshape(-1), decay.item(), average.reshape(-1))
 
 
-@jit
+@kernel("real[::1], float64, real[::1]")
 def _moving_average(x, decay, average):
+    decay, new = _like(x, decay), _like(x, 1 - decay)
     for i in range(len(average)):
-        average[i] = decay * average[i] + (1 - decay) * x[i]
+        average[i] = decay * average[i] + new * x[i]
 
 
 # Not kernels: what every backend tells and takes
