@@ -948,17 +948,18 @@ def moments(x: Array, mean: Array, var: Array) -> None:
 @kernel("real[:, ::1], real[::1], real[::1]")
 def _moments(x, mean, var):
     R, C = x.shape
-    total = np.zeros(C)
-    squares = np.zeros(C)
+    exact_mean, squares = np.zeros(C), np.zeros(C)
     for r in range(R):
         for c in range(C):
-            total[c] += x[r, c]
-    total /= R
+            exact_mean[c] += x[r, c]
+    for c in range(C):
+        exact_mean[c] /= R
     for r in range(R):
         for c in range(C):
-            squares[c] += (x[r, c] - total[c]) ** 2
-    mean[:] = total
-    var[:] = squares / R
+            distance = x[r, c] - exact_mean[c]
+            squares[c] += distance * distance
+    for c in range(C):
+        mean[c], var[c] = exact_mean[c], squares[c] / R
 
 
 def normalize(
@@ -970,7 +971,9 @@ def normalize(
 @kernel("real[:, ::1], real[::1], real[::1], real[::1], real[::1], real[:, ::1], float64")
 def _normalize(x, mean, var, gamma, beta, out, epsilon):
     R, C = x.shape
-    scale = gamma / np.sqrt(var + x.dtype.type(epsilon))
+    scale = np.empty(C, x.dtype)
+    for c in range(C):
+        scale[c] = gamma[c] / math.sqrt(var[c] + epsilon)
     for r in range(R):
         for c in range(C):
             out[r, c] = (x[r, c] - mean[c]) * scale[c] + beta[c]
@@ -996,19 +999,18 @@ def batch_norm_backward(
 )
 def _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon):
     R, C = x.shape
-    by_gamma = np.zeros(C)
-    by_beta = np.zeros(C)
+    by_gamma, by_beta = np.zeros(C), np.zeros(C)
     for r in range(R):
         for c in range(C):
             by_beta[c] += grad[r, c]
             by_gamma[c] += grad[r, c] * (x[r, c] - mean[c])
-    scale = 1 / np.sqrt(var + epsilon)
-    grad_gamma[:] = by_gamma * scale
-    grad_beta[:] = by_beta
     # grad_x = factor * (grad - mean_grad - (x - mean) * slope)
-    factor = (gamma * scale).astype(x.dtype)
-    mean_grad = (by_beta / R).astype(x.dtype)
-    slope = (by_gamma * scale * scale / R).astype(x.dtype)
+    factor, mean_grad, slope = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    for c in range(C):
+        scale = 1 / math.sqrt(var[c] + epsilon)
+        grad_gamma[c], grad_beta[c] = by_gamma[c] * scale, by_beta[c]
+        factor[c], mean_grad[c] = gamma[c] * scale, by_beta[c] / R
+        slope[c] = by_gamma[c] * scale * scale / R
     for r in range(R):
         for c in range(C):
             own = grad[r, c] - mean_grad[c] - (x[r, c] - mean[c]) * slope[c]

@@ -329,14 +329,16 @@ def products(
     next it is x_next, y_next and out_next numbers. Where out_next is 0, their sums are added up.
     rows is longer than out_rows, to a multiple of ROWS.
     """
-    panel = np.empty(len(steps) * 2 * LANES, x.dtype)
+    panel, panel_lines = np.empty(len(steps) * 2 * LANES, x.dtype), np.empty_like(lines)
     sums = np.empty(ROWS * 2 * LANES, x.dtype)
     for n in range(0, columns, 2 * LANES):
         some = min(columns - n, 2 * LANES)
         width = LANES if some <= LANES else 2 * LANES
         # Wide lines are read where they are, if they are there in full, and only a few times.
         packed = y_column != 1 or some < 2 * LANES or len(rows) > PACK_FROM
-        own_y, own_lines = (panel, np.arange(len(steps)) * width) if packed else (y, lines)
+        own_y, own_lines = (panel, panel_lines) if packed else (y, lines)
+        for k in range(len(steps)):
+            panel_lines[k] = k * width
         for image in range(images):
             first = image * y_next + n * y_column
             if packed:
