@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -67,6 +68,29 @@ def test_backend_and_threads_are_what_was_asked(run, backend):
     result = json.loads(out)
     assert (result["backend"], result["threads"]) == (backend, 1)
     assert "test accuracy" in err, "standard output is for the JSON alone"
+
+
+def test_numba_tells_what_compiling_cost(run, tmp_path):
+    file, saved = tmp_path / "result.json", tmp_path / "run.safetensors"
+    asked = ("--steps", 3, "--json", file, "--save", saved)
+    code, out, _ = run("train", "2.2", "--backend", "numba", *asked)
+    assert code == 0
+    assert "importing numba" in out
+    assert "ms, on numpy" in out
+    cost = json.loads(file.read_text())["compiling"]
+    assert cost["compiled"] + cost["loaded"] > 5
+    gain = cost["numpy_step_seconds"] - cost["step_seconds"]
+    spent = cost["import_seconds"] + cost["compile_seconds"] + cost["load_seconds"]
+    if gain > 0:
+        assert cost["overtakes_numpy_after"] == math.ceil(spent / gain)
+        assert f"overtakes it after {cost['overtakes_numpy_after']:,} steps" in out
+    else:
+        assert cost["overtakes_numpy_after"] is None
+        assert "never overtakes it" in out
+    # Timing draws masks, but a saved run goes on as if it hadn't.
+    masks = tt.load(saved)["masks"].numpy()
+    run("train", "2.2", "--backend", "numpy", "--steps", 3, "--save", saved)
+    assert tt.load(saved)["masks"].numpy().tolist() == masks.tolist()
 
 
 def test_environment_variables_are_defaults(run, monkeypatch, tmp_path):

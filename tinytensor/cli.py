@@ -24,9 +24,9 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from tinytensor import datasets, interrupt, kernels, lessons
+from tinytensor import datasets, interrupt, kernels, lessons, random
 from tinytensor.errors import SettingError, TinytensorError
-from tinytensor.train import StepReport, Training, seconds_a_step
+from tinytensor.train import StepReport, Training, seconds_a_step, seconds_of_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,8 +176,9 @@ def train_command(
         kernels.set_num_threads(threads)
     start = time.perf_counter()
     kernels.set_backend(backend)
+    backend_seconds = time.perf_counter() - start
     # The processor time until here is Python's and NumPy's start; then comes the backend's import.
-    import_seconds = _CPU_SECONDS_AT_IMPORT + time.perf_counter() - start
+    import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
     used = kernels.current_backend()
 
     start = time.perf_counter()
@@ -225,6 +226,8 @@ def train_command(
             for report in reports
         ],
     }
+    if used.name == "numba" and not training.stop:
+        result["compiling"] = _compiling(training, backend_seconds)
     try:
         _write_json(json_file, result)
     finally:  # what can't be written there is at least seen
@@ -233,6 +236,40 @@ def train_command(
             training.save(save_file)
     if training.stop:
         raise KeyboardInterrupt
+
+
+def _compiling(training: Training, import_seconds: float) -> dict[str, float | None]:
+    """What a backend that compiles cost before its first result, and when it has earned that back.
+
+    Steps of both backends are timed here, after the training, on as many threads; the fastest
+    counts.
+    """
+    used = kernels.current_backend()
+    spent = used.module.compiling()
+    masks = random.state().copy()
+    step = _fastest_step(training)
+    with kernels.backend("numpy") as numpy:
+        threads = numpy.num_threads
+        numpy.module.set_num_threads(used.num_threads)
+        numpy_step = _fastest_step(training)
+        numpy.module.set_num_threads(threads)
+    random.state()[:] = masks
+    cost = import_seconds + spent["compile_seconds"] + spent["load_seconds"]
+    gain = numpy_step - step
+    return {
+        "import_seconds": import_seconds,
+        **spent,
+        "step_seconds": step,
+        "numpy_step_seconds": numpy_step,
+        "overtakes_numpy_after": math.ceil(cost / gain) if gain > 0 else None,
+    }
+
+
+def _fastest_step(training: Training) -> float:
+    times = seconds_of_steps(
+        training.lesson, training.data, steps=50, batch=training.batch, at_most=0.5
+    )
+    return float(times.min())
 
 
 @contextmanager
@@ -260,13 +297,29 @@ def _plural(count: int, thing: str) -> str:
 def _summary(result: dict[str, Any]) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
-    return "\n".join(
-        (
-            f"test accuracy  {result['test_accuracy']:.4f} after {result['steps']:,} steps",
-            f"test loss      {result['test_loss']:.4f}",
-            f"seconds        {times}",
-            f"backend        {result['backend']}, {_plural(result['threads'], 'thread')}",
-        )
+    lines = [
+        f"test accuracy  {result['test_accuracy']:.4f} after {result['steps']:,} steps",
+        f"test loss      {result['test_loss']:.4f}",
+        f"seconds        {times}",
+        f"backend        {result['backend']}, {_plural(result['threads'], 'thread')}",
+    ]
+    if "compiling" in result:
+        lines += _ledger(result["compiling"], result["backend"])
+    return "\n".join(lines)
+
+
+def _ledger(cost: dict[str, Any], backend: str) -> Iterator[str]:
+    """What compiling took, and whether it was worth it."""
+    yield (
+        f"before that    importing {backend} {cost['import_seconds']:.1f} s, "
+        f"compiling {_plural(cost['compiled'], 'kernel')} {cost['compile_seconds']:.1f} s, "
+        f"loading {cost['loaded']} from disk {cost['load_seconds']:.1f} s"
+    )
+    steps = cost["overtakes_numpy_after"]
+    steps_say = "never overtakes it" if steps is None else f"overtakes it after {steps:,} steps"
+    yield (
+        f"a step         {1000 * cost['step_seconds']:.2f} ms, "
+        f"on numpy {1000 * cost['numpy_step_seconds']:.2f} ms: {steps_say}"
     )
 
 

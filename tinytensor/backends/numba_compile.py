@@ -19,6 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
@@ -28,6 +29,8 @@ from tinytensor.kernels import OnNumPy
 CONTRACT = {"contract"}
 # and the terms of a sum in any order, so that several can be added up at once
 REASSOCIATE = {"contract", "reassoc"}
+# Wrappers, by which Python and C call compiled code, take long to compile: only where needed.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 @dataclass
@@ -45,7 +48,7 @@ spent = Spent()
 
 def part(function: Callable[..., Any], fastmath: set[str] = CONTRACT) -> Any:
     """A function that kernels call: compiled with, and as a part of, each of them."""
-    return numba.njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    return numba.njit(fastmath=fastmath, no_cpython_wrapper=True, **OPTIONS)(function)
 
 
 def kernel(signature: str, fastmath: set[str] = CONTRACT) -> Callable[..., Any]:
@@ -97,10 +100,17 @@ class Kernel:
             argument.copy(readonly=True) if i in read_only else argument
             for i, argument in enumerate(arguments)
         ]
-        compiled: Any = part(self._named(*map(str, (kind, *read_only))), self.fastmath)
+        named = self._named(*map(str, (kind, *read_only)))
+        compiled: Any = numba.njit(fastmath=self.fastmath, **OPTIONS)(named)
         with suppress(RuntimeError):  # Numba finds no folder that can be written to
-            compiled._cache = Cache(compiled.py_func)
-        compiled.compile(tuple(own))
+            compiled._cache = Cache(named)
+        try:
+            compiled.compile(tuple(own))
+        except TypingError:
+            if not read_only:
+                raise
+            name = self.function.__name__.strip("_")
+            raise ValueError(f"{name}: an array that it writes to is read-only") from None
         compiled.disable_compile()
         seconds = time.perf_counter() - start
         if compiled.stats.cache_hits:

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel.models import PrimitiveModel
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
 from tinytensor.backends.numba_compile import kernel, part
@@ -41,6 +42,11 @@ class LineModel(PrimitiveModel):
         super().__init__(manager, line, ir.VectorType(number, LANES))
 
 
+def _check_writable(array):
+    if not array.mutable:
+        raise TypingError("a read-only array can't be written to")
+
+
 def _pointer(context, builder, array_type, array, place):
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [place])
@@ -60,6 +66,7 @@ def number(typing, array, place):
 @intrinsic
 def put_number(typing, array, place, value):
     """array[place] = value, without that question"""
+    _check_writable(array)
 
     def code(context, builder, signature, arguments):
         pointer = _pointer(context, builder, array, *arguments[:2])
@@ -95,6 +102,7 @@ def load(typing, array, place):
 @intrinsic
 def store(typing, line, array, place):
     """array[place : place + LANES] = line"""
+    _check_writable(array)
 
     def code(context, builder, signature, arguments):
         pointer = _line_pointer(context, builder, array, *arguments[1:])
@@ -126,6 +134,7 @@ def load_part(typing, array, place, count):
 @intrinsic
 def store_part(typing, line, array, place, count):
     """array[place : place + count] = line's first numbers; all of them if count is larger"""
+    _check_writable(array)
 
     def code(context, builder, signature, arguments):
         pointer = _line_pointer(context, builder, array, *arguments[1:3])
