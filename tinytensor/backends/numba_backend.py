@@ -1,8 +1,8 @@
 """The Numba backend: every kernel as plain loops, compiled at its first call.
 
 What Python loops over number by number is slow; compiled by Numba, the same text runs at the
-machine's speed. How and when it is compiled stands in numba_compile.py. Where most of the time goes,
-in matmul and convolutions, the loops are those of numba_tile.py. The shapes stand in
+machine's speed. How and when it is compiled stands in numba_compile.py. Where most of the time is
+spent, in matmul and convolutions, the loops are those of numba_tile.py. The shapes stand in
 tinytensor/kernels.py.
 
 A kernel whose arrays may have any number of axes gets flat views and, from axes.py, the sizes and
