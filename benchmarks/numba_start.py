@@ -3,8 +3,9 @@
     python benchmarks/numba_start.py [LESSON ...]
 
 For each lesson, in processes of their own: the imports of NumPy, Numba and tinytensor, then the
-time to the end of the first step, and what of it went into compiling and loading kernels. Cold is
-the first of the processes, warm the fastest of the following.
+time to the end of the first step, and what of it went into compiling and loading kernels; then the
+processor's time for all of it, which other work on the machine changes least. Cold is the first of
+the processes, warm the fastest of the following.
 """
 
 import json
@@ -31,7 +32,8 @@ FIRST_STEP = """if True:
     (report,) = Training(find(sys.argv[1]), data, steps=1)
     spent = kernels.current_backend().module.compiling()
     result = dict(zip(("numpy", "numba", "tinytensor"), numpy.diff(times).tolist()))
-    print(json.dumps({**result, "first_step": report.seconds.first_step, **spent}))
+    print(json.dumps({**result, "first_step": report.seconds.first_step, **spent}
+                     | {"processor": time.process_time()}))
 """
 WARM = 5
 
@@ -53,12 +55,13 @@ def show(lesson: str, start: str, seconds: dict[str, float]) -> None:
         f"{lesson:<8}{start:<6}{imports}{seconds['first_step']:>12.2f}"
         f"{seconds['compiled']:>10}{seconds['compile_seconds']:>8.2f} s"
         f"{seconds['loaded']:>8}{seconds['load_seconds']:>8.2f} s"
+        f"{seconds['processor']:>11.2f}"
     )
 
 
 def main() -> None:
     print(f"{'lesson':<8}{'start':<6}{'numpy':>8}{'numba':>8}{'ours':>8}{'first step':>12}"
-          f"{'compiled':>10}{'in':>10}{'loaded':>8}{'in':>10}")  # fmt: skip
+          f"{'compiled':>10}{'in':>10}{'loaded':>8}{'in':>10}{'processor':>11}")  # fmt: skip
     for lesson in sys.argv[1:] or ["1.0", "4.2"]:
         with tempfile.TemporaryDirectory() as cache:
             show(lesson, "cold", first_step(lesson, cache))
