@@ -226,14 +226,16 @@ def train_command(
             for report in reports
         ],
     }
-    if used.name == "numba" and not training.stop:
-        result["compiling"] = _compiling(training, backend_seconds)
     try:
-        _write_json(json_file, result)
-    finally:  # what can't be written there is at least seen
-        click.echo(_summary(result), err=json_file == "-")
         if save_file is not None:
             training.save(save_file)
+    finally:  # what can't be written there is at least seen
+        if used.name == "numba" and not training.stop:
+            result["compiling"] = _compiling(training, backend_seconds)
+        try:
+            _write_json(json_file, result)
+        finally:
+            click.echo(_summary(result), err=json_file == "-")
     if training.stop:
         raise KeyboardInterrupt
 
