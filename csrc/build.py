@@ -8,7 +8,8 @@ float and in double. A variant's source is a few definitions, then all the kerne
     #define tt_add tt_add_float32_avx2
     #include "elementwise.c"
 
-cffi reads the prototypes of kernels.h in the same way, so that Python can choose a variant by name.
+cffi reads the prototypes of kernels.h and ladder.h in the same way, so that Python can choose a
+variant by name.
 
 If there is no compiler the installation goes on without the C backend, and a note says why; a
 module compiled earlier goes, for it may be another one than these sources make.
@@ -56,7 +57,12 @@ KERNEL_FILES = [
     "images.c",
     "normalize.c",
     "optimizers.c",
+    "ladder_matmul.c",
+    "ladder_softmax.c",
+    "ladder_conv2d.c",
+    "probe.c",
 ]
+HEADERS = ["kernels.h", "ladder.h"]  # what is declared there exists in every variant
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -85,8 +91,12 @@ def variants(machine: str) -> list[Variant]:
     ]
 
 
+def declarations() -> str:
+    return "\n".join((CSRC / header).read_text() for header in HEADERS)
+
+
 def kernel_names() -> list[str]:
-    return re.findall(r"^void (tt_\w+)\(", (CSRC / "kernels.h").read_text(), re.MULTILINE)
+    return re.findall(r"^void (tt_\w+)\(", declarations(), re.MULTILINE)
 
 
 def variant_source(variant: Variant) -> str:
@@ -119,7 +129,7 @@ def variant_source(variant: Variant) -> str:
 
 def prototypes(machine: str) -> str:
     """What cffi reads: every kernel in every variant, and the public part of machine.h."""
-    text = re.sub(r"^#.*$", "", (CSRC / "kernels.h").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^#.*$", "", declarations(), flags=re.MULTILINE)
     declared = []
     for variant in variants(machine):
         renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{variant.suffix}", text)

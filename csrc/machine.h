@@ -30,6 +30,14 @@ void *tt_scratch(size_t bytes);
    and the loop round it can be vectorised. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
+/* Keep the compiler from making vectors of a function's loops, so that a rung of the ladder shows its
+   own idea alone. gcc only: clang can be told so for a loop, not for a function. */
+#if defined(__clang__)
+#define SCALAR
+#else
+#define SCALAR __attribute__((optimize("no-tree-vectorize")))
+#endif
+
 /* Unroll a loop whose length is known, so that its array lives in registers. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

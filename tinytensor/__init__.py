@@ -45,6 +45,7 @@ from tinytensor.kernels import (
     num_threads,
     set_backend,
     set_num_threads,
+    use_kernel,
 )
 from tinytensor.make import (
     arange,
@@ -328,6 +329,7 @@ __all__ = [
     "transpose",
     "truncated_normal",
     "unsqueeze",
+    "use_kernel",
     "var",
     "view",
     "where",

@@ -7,7 +7,7 @@ TinytensorError
 ├── LabelError            (ValueError)    a class label outside 0 ... classes - 1
 ├── GradientError         (RuntimeError)  backward where there is nothing to go back through
 ├── AnomalyError          (ArithmeticError)  a NaN or infinity was born, under detect_anomaly()
-├── UnknownName           (LookupError)   no lesson, backend, claim or data set of that name
+├── UnknownName           (LookupError)   no lesson, backend, rung, claim or data set of that name
 ├── SettingError          (ValueError)    an option or environment variable with an unusable value
 ├── NotSupported          (TypeError)     what tensors can't do, and what does it instead
 ├── BackendUnavailable    (RuntimeError)  a backend that can't work here; the command that mends it
@@ -82,7 +82,7 @@ class AnomalyError(TinytensorError, ArithmeticError):
 
 
 class UnknownName(TinytensorError, LookupError):  # noqa: N818 - reads better where it is raised
-    """No lesson, backend, claim or data set of that name."""
+    """No lesson, backend, rung, claim or data set of that name."""
 
 
 class SettingError(TinytensorError, ValueError):

@@ -31,7 +31,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -57,6 +57,7 @@ class Backend:
     module: Any
     kernels: dict[str, Callable[..., None]]
     on_numpy: tuple[str, ...] = ()
+    rungs: tuple[str, ...] = ()  # use_kernel's choices, such as "matmul by c.blocked"
 
     @property
     def num_threads(self) -> int:
@@ -70,7 +71,8 @@ class Backend:
 
     def __repr__(self) -> str:
         borrowed = f", on NumPy: {', '.join(self.on_numpy)}" if self.on_numpy else ""
-        return f"<{self.name}: {self.description}, {self.num_threads} thread(s){borrowed}>"
+        chosen = "".join(f", {rung}" for rung in self.rungs)
+        return f"<{self.name}: {self.description}, {self.num_threads} thread(s){borrowed}{chosen}>"
 
 
 _loaded: dict[str, Backend] = {}
@@ -137,6 +139,37 @@ def set_backend(name: str) -> None:
 def backend(name: str) -> Iterator[Backend]:
     """Compute with this backend inside a `with` block, in this thread or task only."""
     chosen = load_backend(name)
+    token = _here.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _here.reset(token)
+
+
+@contextmanager
+def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
+    """Compute one kernel by a rung of its ladder inside a `with` block, in this thread or task.
+
+        with tt.use_kernel("matmul", "c.blocked"):
+            y = x @ w
+
+    All others stay those of the backend in use where the block begins; a backend chosen inside, by
+    `tt.backend`, has its own again. Blocks for several kernels may be nested. What rungs there are
+    is told by `tinytensor ladder KERNEL`.
+
+    Raises UnknownName for a kernel or rung that isn't there, and BackendUnavailable where the
+    rung's backend can't work.
+    """
+    from tinytensor.ladder import find_rung  # which needs this module
+
+    function, here = find_rung(kernel, rung).function(), current_backend()
+    others = tuple(name for name in here.rungs if not name.startswith(f"{kernel} by "))
+    chosen = replace(
+        here,
+        kernels={**here.kernels, kernel: function},
+        on_numpy=tuple(name for name in here.on_numpy if name != kernel),
+        rungs=(*others, f"{kernel} by {rung}"),
+    )
     token = _here.set(chosen)
     try:
         yield chosen

@@ -48,10 +48,15 @@ def _pointer_in_place(number: str) -> Callable[[Array], Any]:
     return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"), require_writable=True)
 
 
-def _variant(suffix: str, real: str) -> SimpleNamespace:
-    """The kernels of one precision, named as in Python, and pointers for their arrays."""
-    kernels = {name: getattr(lib, f"tt_{name}_{suffix}", None) for name in KERNELS}
-    return SimpleNamespace(**kernels, at=_pointer_to(real), in_place=_pointer_in_place(real))
+def variant(precision: str, simd: str) -> SimpleNamespace:
+    """All functions of a precision and instruction set, named as in Python, and their pointers."""
+    suffix, real = f"_{precision}_{simd}", {"float32": "float", "float64": "double"}[precision]
+    functions = {
+        name.removeprefix("tt_").removesuffix(suffix): getattr(lib, name)
+        for name in dir(lib)
+        if name.endswith(suffix)
+    }
+    return SimpleNamespace(**functions, at=_pointer_to(real), in_place=_pointer_in_place(real))
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -72,8 +77,7 @@ def set_simd(name: str) -> None:
             f"instruction set: there is none named {name!r} here; choose from {known}"
         )
     SIMD = name
-    _SINGLE = _variant(f"float32_{name}", "float")
-    _DOUBLE = _variant(f"float64_{name}", "double")
+    _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
 
 
 wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST
@@ -487,7 +491,7 @@ def description() -> str:
     return f"{ffi.string(lib.tt_compiler()).decode()}, {simd} instructions"
 
 
-stale = [name for name in KERNELS if name in globals() and getattr(_SINGLE, name) is None]
+stale = [name for name in KERNELS if name in globals() and not hasattr(_SINGLE, name)]
 if stale:
     raise BackendUnavailable(
         f"c: the compiled kernels are older than this source: {', '.join(stale)} not among them; "

@@ -1,0 +1,39 @@
+/* ladder.h: the lower rungs of the ladders of matmul, softmax and conv2d, from the naive version up.
+
+   Each rung has the arguments of its kernel (see kernels.h) and computes the same; it differs from
+   the one before by one idea. The top rung, threaded, is the kernel itself. */
+#ifndef TT_LADDER_H
+#define TT_LADDER_H
+#include <stdint.h>
+#ifndef real
+#define real float
+#endif
+
+/* ladder_matmul.c */
+void tt_matmul_naive(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+void tt_matmul_loop_order(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+void tt_matmul_blocked(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+void tt_matmul_vectorised(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+void tt_matmul_packed(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+
+/* ladder_softmax.c */
+void tt_softmax_naive(const real *x, real *out, int64_t R, int64_t C);
+void tt_softmax_vectorised(const real *x, real *out, int64_t R, int64_t C);
+void tt_softmax_abreast(const real *x, real *out, int64_t R, int64_t C);
+void tt_softmax_blocked(const real *x, real *out, int64_t R, int64_t C);
+
+/* ladder_conv2d.c */
+void tt_conv2d_naive(const real *x, const real *weight, real *out, const int64_t *sizes);
+void tt_conv2d_loop_order(const real *x, const real *weight, real *out, const int64_t *sizes);
+void tt_conv2d_im2col(const real *x, const real *weight, real *out, const int64_t *sizes);
+void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_t *sizes);
+
+/* probe.c: what this machine can do at most, to measure the rungs by. */
+/* operations (1): how many additions and multiplications the threads did together; out (threads) */
+void tt_probe_fma(real *out, int64_t *operations, int64_t steps, int64_t threads);
+/* `rounds` times: read x, or copy it, or add y to it; all n, a multiple of 1024; out (n) */
+void tt_probe_read(const real *x, real *out, int64_t n, int64_t rounds);
+void tt_probe_copy(const real *x, real *out, int64_t n, int64_t rounds);
+void tt_probe_add(const real *x, const real *y, real *out, int64_t n, int64_t rounds);
+
+#endif

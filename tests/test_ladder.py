@@ -1,0 +1,259 @@
+"""Every rung computes what its kernel does, can be chosen, and can be read."""
+
+import inspect
+import re
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from cases import KERNELS, Kernel
+from conftest import BACKENDS
+from test_kernels import NUMPY, assert_agree, run
+
+import tinytensor as tt
+from tinytensor import kernels, ladder
+from tinytensor.errors import BackendUnavailable, UnknownName
+
+HERE = [rung for rung in ladder.LADDER if rung.backend in BACKENDS]
+C = kernels.load_backend("c") if "c" in BACKENDS else None
+# Every rung, and those in C also with each lesser instruction set.
+RUNGS = [(rung, None) for rung in HERE]
+RUNGS += [(r, simd) for r in HERE if r.backend == "c" for simd in C.module.AVAILABLE[:-1]]
+
+
+@pytest.fixture(params=RUNGS, ids=lambda p: f"{p[0].kernel}-{p[0].name}-{p[1] or 'widest'}")
+def rung(request) -> Iterator[ladder.Rung]:
+    rung, simd = request.param
+    if simd is None:
+        yield rung
+        return
+    before = C.module.SIMD
+    C.module.set_simd(simd)
+    yield rung
+    C.module.set_simd(before)
+
+
+def by(rung: ladder.Rung) -> kernels.Backend:
+    """A backend that has nothing but this rung."""
+    return kernels.Backend(rung.name, None, {rung.kernel: rung.function()})
+
+
+def cases_round_blocks(kernel: str) -> list[Kernel]:
+    """At 0, 1, and one less and more than blocks of 4, tiles of 6 and 12, lines of 16, and 512."""
+    first = next(case for case in KERNELS if case.name == kernel)
+
+    def at(arrays: tuple, numbers: tuple) -> Kernel:
+        return Kernel(kernel, arrays, numbers, first.tolerance)
+
+    round_blocks = (0, 1, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 33)
+    if kernel == "matmul":
+        sizes = [(M, 5, N) for M in round_blocks for N in round_blocks]
+        sizes += [(5, K, 17) for K in (0, 1, 3, 4, 5, 1023, 1024, 1025)]  # DEPTH of a panel
+        return [
+            at(((K, M) if tx else (M, K), (N, K) if ty else (K, N), (M, N)), (tx, ty))
+            for M, K, N in sizes
+            for tx in (False, True)
+            for ty in (False, True)
+        ]
+    if kernel == "softmax":
+        sizes = [(R, C) for R in round_blocks for C in (0, 1, 10, 31, 32, 33)]
+        sizes += [(3, C) for C in (255, 256, 257, 511, 512, 513, 1000)]
+        return [at(((R, C), (R, C)), ()) for R, C in sizes]
+    return [
+        at(((2, 5, 6, channels), (3, 2, channels, O), (2, 3, 3, O)), ((2, 2), (1, 0)))
+        for O in round_blocks  # noqa: E741
+        for channels in (0, 1, 3)
+    ]
+
+
+def random_cases(kernel: str, seed: int) -> list[Kernel]:
+    rng = np.random.default_rng(seed)
+    first = next(case for case in KERNELS if case.name == kernel)
+    M, K, N = map(int, rng.integers(1, 100, 3))
+    if kernel == "matmul":
+        arrays, numbers = ((K, M), (N, K), (M, N)), (True, True)
+    elif kernel == "softmax":
+        arrays, numbers = ((M, 10 * N), (M, 10 * N)), ()
+    else:
+        KH, KW, channels = map(int, rng.integers(1, 5, 3))
+        H, W = KH + M % 9, KW + K % 9
+        OH, OW = (H + 2 - KH) // 2 + 1, W - KW + 1
+        arrays = ((3, H, W, channels), (KH, KW, channels, N), (3, OH, OW, N))
+        numbers = ((2, 1), (1, 0))
+    return [Kernel(kernel, arrays, numbers, first.tolerance)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_agrees_with_numpy(rung, dtype):
+    cases = [case for case in KERNELS if case.name == rung.kernel]
+    cases += cases_round_blocks(rung.kernel)
+    cases += [case for seed in range(10) for case in random_cases(rung.kernel, seed)]
+    backend = by(rung)
+    for case in cases:
+        arrays = case.make(dtype)
+        wanted = run(NUMPY, case, arrays)
+        arrays[-1] = np.full_like(arrays[-1], 77)  # all of it is written, and none read
+        before = [array.copy() for array in arrays[:-1]]
+        assert_agree(case, dtype, run(backend, case, arrays), wanted)
+        for array, copy in zip(arrays, before, strict=False):
+            np.testing.assert_array_equal(array, copy)
+
+
+def test_a_nan_spreads_as_in_numpy(rung):
+    for case in KERNELS:
+        if case.name != rung.kernel:
+            continue
+        arrays = case.make("float32")
+        arrays[0][np.random.default_rng(0).random(arrays[0].shape) < 0.1] = np.nan
+        wanted, got = run(NUMPY, case, arrays), run(by(rung), case, arrays)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg=str(case))
+
+
+def test_rungs_have_their_kernels_arguments():
+    for rung in HERE:
+        declared = inspect.signature(getattr(kernels, rung.kernel)).parameters
+        own = inspect.signature(rung.function()).parameters
+        if "." in rung.name and rung.backend == "numba" and rung.kernel == "matmul":
+            declared = list(declared)[:3]  # of a function of two matrices
+        assert list(own) == list(declared), rung.name
+
+
+def test_no_rung_is_missing_from_the_ladder():
+    listed = {(rung.kernel, rung.name) for rung in HERE}
+    for backend in set(BACKENDS) - {"numpy"}:
+        module = __import__(f"tinytensor.backends.{backend}_ladder", fromlist=["*"])
+        for name in vars(module):
+            kernel, _, step = name.partition("_")
+            if kernel in ladder.SIZES:
+                assert (kernel, f"{backend}.{step}") in listed, name
+
+
+# use_kernel
+
+
+def counted(monkeypatch, rung: str) -> list[str]:
+    """Names the rungs that compute a product, once for each."""
+    calls: list[str] = []
+    real = ladder.Rung.function
+
+    def function(self):
+        own = real(self)
+
+        def kernel(*arguments):
+            calls.append(self.name)
+            own(*arguments)
+
+        return kernel
+
+    monkeypatch.setattr(ladder.Rung, "function", function)
+    return calls
+
+
+RUNG = "c.blocked" if "c" in BACKENDS else "numba.blocked"
+
+
+def test_a_kernel_is_chosen_inside_and_only_there(monkeypatch, backend):
+    calls = counted(monkeypatch, RUNG)
+    x = tt.rand(5, 6)
+    with tt.use_kernel("matmul", RUNG) as chosen:
+        assert tt.current_backend() is chosen
+        assert chosen.name == backend
+        product = x @ x.T
+        assert calls == [RUNG]
+        assert f"matmul by {RUNG}" in repr(chosen)
+        with tt.use_kernel("softmax", "numpy"), tt.use_kernel("matmul", "numpy") as inner:
+            assert inner.rungs == ("softmax by numpy", "matmul by numpy")
+            tt.softmax(x @ x.T)
+        with tt.backend("numpy"):
+            x @ x.T
+        x @ x.T
+    assert calls == [RUNG, "numpy", "numpy", RUNG]
+    np.testing.assert_allclose(product.numpy(), (x @ x.T).numpy(), atol=1e-6)
+    assert calls[4:] == []
+
+
+def test_set_backend_waits_for_the_end_of_the_block(monkeypatch):
+    calls = counted(monkeypatch, RUNG)
+    tt.set_backend("numpy")
+    with tt.use_kernel("matmul", RUNG):
+        tt.set_backend("numba")
+        tt.rand(2, 2) @ tt.rand(2, 2)
+        assert tt.current_backend().name == "numpy"
+    assert calls == [RUNG]
+    assert tt.current_backend().name == "numba"
+
+
+def test_another_thread_computes_as_before(monkeypatch):
+    calls = counted(monkeypatch, RUNG)
+    with tt.use_kernel("matmul", RUNG):
+        thread = threading.Thread(target=lambda: tt.rand(2, 2) @ tt.rand(2, 2))
+        thread.start()
+        thread.join()
+    assert calls == []
+
+
+def test_gradients_go_by_the_rung_too(monkeypatch, backend):
+    calls = counted(monkeypatch, RUNG)
+    x, y = tt.rand(3, 4, requires_grad=True), tt.rand(4, 5, requires_grad=True)
+    with tt.use_kernel("matmul", RUNG):
+        (x @ y).sum().backward()
+    assert calls == [RUNG] * 3
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), np.ones((3, 5)) @ y.numpy().T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [rung.name for rung in HERE if rung.kernel == "matmul"])
+def test_integers_are_numpys_and_mixed_floats_are_refused(name):
+    x = tt.Tensor([[1, 2], [3, 4]])
+    with tt.use_kernel("matmul", name):
+        assert (x @ x).numpy().tolist() == [[7, 10], [15, 22]]
+        if name.startswith("c."):
+            a, b = np.ones((2, 2), np.float32), np.ones((2, 2))
+            with pytest.raises(tt.DTypeError, match="float32 and float64"):
+                kernels.matmul(a, b, a.copy(), False, False)
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(UnknownName, match="none of 'add'; choose from matmul, softmax, conv2d"):
+        tt.use_kernel("add", "c.naive").__enter__()
+    with pytest.raises(UnknownName, match=r"no rung 'c.quick'; choose from numpy, numba.naive,"):
+        tt.use_kernel("matmul", "c.quick").__enter__()
+
+
+def test_a_rung_whose_backend_is_not_there(monkeypatch):
+    def missing(name: str) -> kernels.Backend:
+        raise BackendUnavailable(f"{name}: the kernels were not compiled")
+
+    monkeypatch.setattr(kernels, "load_backend", missing)
+    with pytest.raises(BackendUnavailable, match="c: the kernels were not compiled"):
+        tt.use_kernel("matmul", "c.naive").__enter__()
+
+
+# Measuring and reading
+
+
+@pytest.mark.parametrize("kernel", ladder.SIZES)
+def test_every_rung_is_measured(kernel):
+    results = ladder.measure(kernel, ladder.SMALL[kernel], 0.001)
+    assert [result.rung for result in results] == [r for r in HERE if r.kernel == kernel]
+    assert all(result.seconds > 0 for result in results)
+
+
+def test_what_would_take_too_long_is_left_out(monkeypatch):
+    monkeypatch.setattr(ladder, "_timed", lambda function, of: of.amount / 1e9)
+    (time,) = {result.seconds for result in ladder.measure("matmul", 100, 0.001)}
+    assert time == pytest.approx(2e6 / 1e9)
+    assert {result.seconds for result in ladder.measure("matmul", 1000, 0.001)} == {None}
+
+
+@pytest.mark.parametrize("rung", HERE, ids=lambda rung: f"{rung.kernel}-{rung.name}")
+def test_every_rung_can_be_read(rung):
+    language, text = rung.source()
+    assert language == ("c" if rung.backend == "c" else "python")
+    assert text.count("{") == text.count("}")
+    name = rung.name.partition(".")[2]
+    if name and name != "threaded":
+        assert re.search(rf"\b{rung.kernel}_{name}\(", text)
+        assert '"""' in text or text.count("/*") >= 2, "the idea is told"
+    assert len(rung.why) > 20
