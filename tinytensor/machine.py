@@ -1,0 +1,107 @@
+"""What this machine can do at most, measured: arithmetic and memory, by the loops of csrc/probe.c.
+
+A kernel's speed says little by itself; its share of what the machine can do says how much is left.
+"""
+
+import functools
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinytensor import kernels
+from tinytensor.errors import SettingError
+
+ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over
+GROUP = 1024  # numbers: a thread's smallest part
+SECONDS = 0.002  # what one measurement takes, at least: short ones fit between other work
+REPEATS = 15
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def peak_flops(threads: int = 1) -> float:
+    """The most float32 multiplications and additions a second, on so many threads.
+
+    Measured by multiplying and adding in registers alone, in the widest vectors there are. Raises
+    BackendUnavailable without the C backend.
+    """
+    c, variant = _probes()
+    out, operations = np.empty(threads, np.float32), c.ffi.new("int64_t *")
+    with _threads(c, threads):
+        seconds = _seconds(
+            lambda steps: variant.probe_fma(variant.at(out), operations, steps, threads)
+        )
+        variant.probe_fma(variant.at(out), operations, 1, threads)
+    return float(operations[0] / seconds)
+
+
+@functools.cache
+def memory_bandwidth(size: int, threads: int = 1, traffic: str = "copy") -> float:
+    """The most bytes a second that threads read and write in a working set of `size` bytes.
+
+    traffic: "read" reads one array, "copy" reads one and writes another, "add" reads two and writes
+    a third; together they are of that size, or a little more. Raises SettingError for another
+    traffic, and BackendUnavailable without the C backend.
+    """
+    if traffic not in ARRAYS:
+        raise SettingError(
+            f"memory_bandwidth: got traffic {traffic!r}; choose from {', '.join(ARRAYS)}"
+        )
+    c, variant = _probes()
+    groups = threads * math.ceil(size / (4 * GROUP * ARRAYS[traffic] * threads))
+    arrays = [np.zeros(groups * GROUP, np.float32) for _ in range(ARRAYS[traffic])]
+    if traffic == "read":
+        arrays.append(np.empty_like(arrays[0]))  # for the sums: a number for each thread
+    probe = getattr(variant, f"probe_{traffic}")
+    pointers = [variant.at(array) for array in arrays]
+    with _threads(c, threads):
+        seconds = _seconds(lambda rounds: probe(*pointers, groups * GROUP, rounds))
+    return groups * GROUP * 4 * ARRAYS[traffic] / seconds
+
+
+def _probes() -> tuple[Any, Any]:
+    """The C backend, and its functions for the widest instruction set."""
+    c = kernels.load_backend("c").module
+    return c, c.variant("float32", c.WIDEST)
+
+
+@contextmanager
+def _threads(c: Any, threads: int) -> Iterator[None]:
+    before = c.num_threads()
+    c.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        c.set_num_threads(before)
+
+
+def _seconds(repeat: Callable[[int], object]) -> float:
+    """How long one repetition of many takes, at best."""
+
+    def timed(times: int) -> float:
+        start = time.perf_counter()
+        repeat(times)
+        return time.perf_counter() - start
+
+    times = 1
+    while timed(times) < SECONDS:
+        times *= 2
+    return min(timed(times) for _ in range(REPEATS)) / times
