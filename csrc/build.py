@@ -19,6 +19,7 @@ warnings as errors, and keeps nothing.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -199,6 +200,11 @@ class BuildKernels(build_ext):
 
     def run(self) -> None:
         super().run()
+        if not self.inplace:  # what `tinytensor explain` shows goes with the package
+            shown = Path(self.build_lib) / "tinytensor" / "csrc"
+            shown.mkdir(parents=True, exist_ok=True)
+            for source in CSRC.glob("*.[ch]"):
+                shutil.copy(source, shown)
         for extension in self.extensions:
             module = Path(self.get_ext_fullpath(extension.name))  # in the sources for pip's -e
             note = module.with_name(NOTE)

@@ -73,6 +73,8 @@ def test_wheel_of_the_sdist_works(sdist, tmp_path):
     assert "tinytensor/py.typed" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
     assert not [name for name in names if name.startswith(("tests", "csrc", "benchmarks"))]
+    shown = {name for name in names if name.startswith("tinytensor/csrc/")}
+    assert shown == {f"tinytensor/csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")}
     site = install(wheel, tmp_path / "site")
     code = "import tinytensor; print(tinytensor.__file__); print(tinytensor.current_backend().name)"
     result = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(site))
@@ -91,6 +93,9 @@ def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist, tmp_path
     assert result.stderr.count("\n") == 1
     for words in ("c: the kernels were not compiled", "/no/compiler", "installing gcc or clang"):
         assert words in result.stderr
+    result = run(*program, "explain", "matmul", cwd=tmp_path, PYTHONPATH=str(site))
+    assert result.returncode == 0, result.stderr
+    assert "static void matmul_packed(matmul_arguments a)\n{\n" in result.stdout
 
 
 @pytest.mark.parametrize("where", ["build", "in place"])
