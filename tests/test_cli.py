@@ -18,7 +18,7 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
-from tinytensor import cli, datasets, interrupt, kernels, lessons
+from tinytensor import cli, datasets, interrupt, kernels, ladder, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
 
 
@@ -289,6 +289,87 @@ def test_info_of_an_unknown_backend(run, monkeypatch):
     assert_one_line(code, "", err, "TINYTENSOR_BACKEND=gpu: backend: there is none named 'gpu'")
 
 
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+def test_info_measures_what_the_machine_can_do(run):
+    out = run("info", "--measure")[1]
+    assert re.search(r"\npeak           \d+ GFLOP/s in float32 on 1 thread\n", out)
+    assert re.search(
+        r"\nmemory 16 KiB  \d+ GB/s read, \d+ GB/s copy, \d+ GB/s add on 1 thread", out
+    )
+    assert "peak" not in run("info")[1]
+
+
+# The ladder
+
+
+@pytest.mark.parametrize("kernel", ladder.SIZES)
+def test_ladder(run, tmp_path, kernel):
+    file = tmp_path / "ladder.json"
+    size = ladder.SMALL[kernel]
+    options = ("--size", size, "--threads", 1, "--seconds", 0.01, "--json", file)
+    code, out, err = run("ladder", kernel, *options)
+    assert code == 0
+    assert "rungs, 0.01 s each\n" in err
+    rungs = [rung for rung in ladder.rungs(kernel) if rung.backend in BACKENDS]
+    for rung in rungs:
+        assert re.search(rf"^ {re.escape(rung.name)} +[\d.]+ +[\d.]+ +[-\d]", out, re.MULTILINE)
+        assert " ".join(rung.why.split()[:5]) in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert f"{kernel} (" in out
+    assert "on 1 thread of" in out.replace("\n", " ")
+    assert ("GB/s" if kernel == "softmax" else "GFLOP/s") in out
+    result = json.loads(file.read_text())
+    assert [rung["name"] for rung in result["rungs"]] == [rung.name for rung in rungs]
+    for rung in result["rungs"]:
+        assert rung["seconds"] > 0
+        work = ladder.work(kernel, size)
+        assert rung["speed"] == pytest.approx(work.amount / rung["seconds"] / 1e9)
+
+
+def test_ladder_without_c_has_no_peak(run, monkeypatch):
+    states = kernels.backend_states() | {"c": BackendUnavailable("c: not compiled")}
+    monkeypatch.setattr(kernels, "backend_states", lambda: states)
+    code, out, err = run("ladder", "matmul", "--size", 8, "--seconds", 0.01)
+    assert code == 0
+    assert "left out: c: not compiled\n" in err
+    assert "peak:" not in out
+    assert "c.naive" not in out
+    assert re.search(r"^ numba\.blocked +[\d.]+ +[\d.]+ +- ", out, re.MULTILINE)
+
+
+def test_ladder_leaves_out_what_takes_too_long(run, monkeypatch):
+    slow = [ladder.Result(rung, None) for rung in ladder.rungs("matmul")[1:]]
+    fast = ladder.Result(ladder.rungs("matmul")[0], 0.001)
+    monkeypatch.setattr(ladder, "measure", lambda *_: ([fast, *slow], 1e9))
+    assert re.search(r"^ c\.naive +too long", run("ladder", "matmul")[1], re.MULTILINE)
+
+
+def test_explain_shows_every_rung_or_one(run):
+    out = run("explain", "matmul")[1]
+    for rung in ladder.rungs("matmul"):
+        assert f"matmul by {rung.name}: {rung.why}\n" in out
+    assert "def matmul_naive(x: Array, y: Array, out: Array) -> None:\n" in out
+    one = run("explain", "matmul", "c.blocked")[1]
+    assert "SCALAR static void matmul_blocked(matmul_arguments whole)\n{\n" in one
+    assert "matmul_naive(matmul_arguments a)" not in one
+    assert one in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ladder", "add"), "ladder: there is none of 'add'; choose from matmul, softmax, conv2d"),
+        (("explain", "relu"), "there is none of 'relu'; choose from"),
+        (("explain", "matmul", "c.quick"), "no rung 'c.quick'; choose from numpy, numba.naive"),
+        (("ladder", "matmul", "--size", "0"), "got '0'; a whole number from 1 to 10000"),
+        (("ladder", "matmul", "--seconds", "0"), "'--seconds': 0.0 is not in the range"),
+        (("ladder", "matmul", "--json", "/no/where"), "there is no folder /no"),
+    ],
+)
+def test_wrong_names_of_a_ladder(run, arguments, words):
+    assert_one_line(*run(*arguments), words)
+
+
 def test_help_and_version(run):
     assert "train" in run("--help")[1]
     assert "--backend" in run("train", "--help")[1]
@@ -320,6 +401,7 @@ OUTPUTS = [
     [],
     ["lesson", "2.1"],
     ["try"],
+    ["explain", "softmax"],
     ["train", "softmax", "--steps", "1", "--json", "-"],
 ]
 

@@ -25,7 +25,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from tinytensor import datasets, interrupt, kernels, lessons, random
-from tinytensor.errors import SettingError, TinytensorError
+from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError
 from tinytensor.train import StepReport, Training, seconds_a_step, seconds_of_steps
 
 if TYPE_CHECKING:
@@ -535,11 +535,160 @@ def predict_command(model: str, files: tuple[str, ...]) -> None:
             click.echo(f"{where}: {int(probs.argmax())}   {each}")
 
 
+# The ladder --------------------------------------------------------------------------------------
+
+
+@program.command("ladder")
+@click.argument("kernel")
+@click.option("--size", type=_Count(1, 10_000), help="Of the work [512; 4000; 100 images].")
+@click.option(
+    "--threads",
+    type=_Count(1, kernels.MOST_THREADS),
+    envvar="TINYTENSOR_NUM_THREADS",
+    help="The most threads to use [one for each core].",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01, 1000),
+    default=1,
+    show_default=True,
+    help="How long to measure each rung.",
+)
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
+def ladder_command(
+    kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
+) -> None:
+    """Time KERNEL from its naive loop to the fast version: matmul, softmax or conv2d.
+
+    Each rung does what the one before does, with one idea more; a backend's last is its own kernel.
+    Their speed is told beside the most that this machine can do on all threads, measured as well.
+    """
+    from tinytensor import ladder, machine
+
+    rungs = ladder.rungs(kernel)
+    _check_writable("--json", json_file)
+    if threads is not None:
+        kernels.set_num_threads(threads)
+    states = kernels.backend_states()
+    for state in states.values():
+        if isinstance(state, TinytensorError):
+            click.echo(f"left out: {state}", err=True)
+    c = states["c"]
+    used = c.num_threads if isinstance(c, kernels.Backend) else threads or os.cpu_count() or 1
+    click.echo(f"measuring {len(rungs)} rungs, {seconds:g} s each", err=True)
+    size = size or ladder.SIZES[kernel]
+    work = ladder.work(kernel, size)
+    results, peak = ladder.measure(kernel, size, seconds)
+    result = {
+        "kernel": kernel,
+        "work": work.title,
+        "cpu": machine.cpu_name(),
+        "threads": used,
+        "unit": work.unit,
+        "peak": peak and peak / 1e9,
+        "rungs": [
+            {
+                "name": each.rung.name,
+                "why": each.rung.why,
+                "seconds": each.seconds,
+                "speed": each.seconds and work.amount / each.seconds / 1e9,
+            }
+            for each in results
+        ],
+    }
+    try:
+        _write_json(json_file, result)
+    finally:  # what can't be written there is at least seen
+        click.echo(_ladder(result), err=json_file == "-", nl=False)
+
+
+def _ladder(result: dict[str, Any]) -> str:
+    """A table of the rungs' speeds, and below it what makes each of them fast."""
+    from rich import box
+    from rich.table import Table
+
+    speeds = {rung["name"]: rung["speed"] for rung in result["rungs"]}
+    peak = result["peak"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("rung")
+    for heading in ("ms", result["unit"], "of peak", "x the last", "x NumPy"):
+        table.add_column(heading, justify="right")
+    reasons = Table.grid(padding=(0, 2))
+    before, backend = None, ""
+    for rung in result["rungs"]:
+        name, speed = rung["name"], rung["speed"]
+        if name.partition(".")[0] != backend:
+            if backend:
+                table.add_section()
+            before, backend = None, name.partition(".")[0]
+        if speed is None:
+            table.add_row(name, "too long")
+        else:
+            table.add_row(
+                name,
+                f"{rung['seconds'] * 1e3:.3g}",
+                f"{speed:.3g}",
+                f"{speed / peak:.1%}" if peak else "-",
+                f"{speed / before:.1f}" if before else "",
+                f"{speed / speeds['numpy']:.2g}" if speeds["numpy"] else "-",
+            )
+        reasons.add_row(name, rung["why"])
+        before = speed
+    title = (
+        f"{result['kernel']} {result['work']}, float32, on {_plural(result['threads'], 'thread')} "
+        f"of {result['cpu']}"
+    )
+    if peak:
+        what = "copying so much memory" if result["unit"] == "GB/s" else "arithmetic in registers"
+        title += f"\npeak: {peak:.3g} {result['unit']}, measured by {what} alone"
+    return _rendered(title, table, reasons)
+
+
+@program.command("explain")
+@click.argument("kernel")
+@click.argument("rung", required=False)
+def explain_command(kernel: str, rung: str | None) -> None:
+    """Show the source of each rung of KERNEL's ladder with its comments, or of one RUNG.
+
+    KERNEL is matmul, softmax or conv2d; RUNG a name such as c.blocked.
+    """
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    from tinytensor import ladder
+
+    for each in [ladder.find_rung(kernel, rung)] if rung else ladder.rungs(kernel):
+        click.echo(_rendered(Text(f"{kernel} by {each.name}: {each.why}", "bold")), nl=False)
+        try:
+            language, text = each.source()
+        except BackendUnavailable as error:
+            if rung:
+                raise
+            click.echo(f"not usable: {error}\n")
+            continue
+        click.echo(_rendered("", Syntax("", language).highlight(text)), nl=False)
+
+
+def _rendered(*parts: Any) -> str:
+    """What rich makes of it, with colours for a terminal; code keeps its lines."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text), markup=False)
+    return captured.get()
+
+
 # info -------------------------------------------------------------------------------------------
 
 
 @program.command("info")
-def info_command() -> None:
+@click.option("--measure", is_flag=True, help="Also the most that this machine can do, measured.")
+def info_command(measure: bool) -> None:
     """Tell the version, which backends work here, and what they run on.
 
     Exit code 2 if the one that TINYTENSOR_BACKEND asks for doesn't.
@@ -566,10 +715,31 @@ def info_command() -> None:
     except TinytensorError as error:
         wrong = error
         lines.append(("in use", f"none: {error}"))
+    if measure:
+        lines += _peaks()
     for name, text in lines:
         click.echo(f"{name:15}{text}")
     if wrong:
         raise wrong
+
+
+def _peaks() -> list[tuple[str, str]]:
+    """The most that one thread and all of them do: arithmetic, and traffic by working set."""
+    from tinytensor import machine
+
+    most = kernels.load_backend("c").num_threads
+    lines = [("processor", machine.cpu_name())]
+    for threads in dict.fromkeys((1, most)):
+        on = f"on {_plural(threads, 'thread')}"
+        lines.append(("peak", f"{machine.peak_flops(threads) / 1e9:.0f} GFLOP/s in float32 {on}"))
+        for kib in (16, 256, 4096, 262_144):
+            speeds = ", ".join(
+                f"{machine.memory_bandwidth(kib << 10, threads, traffic) / 1e9:.0f} GB/s {traffic}"
+                for traffic in machine.ARRAYS
+            )
+            size = f"{kib} KiB" if kib < 1024 else f"{kib >> 10} MiB"
+            lines.append((f"memory {size}", f"{speeds} {on}"))
+    return lines
 
 
 def _compiler(c: kernels.Backend | TinytensorError) -> str:

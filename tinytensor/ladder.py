@@ -8,6 +8,7 @@ runs all of them side by side, and `tinytensor explain matmul` shows their text.
 import dis
 import importlib
 import inspect
+import math
 import re
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import kernels, machine
 from tinytensor.errors import DataError, UnknownName
 
 
@@ -223,8 +224,14 @@ class Work:
 
     arguments: tuple[Any, ...]
     amount: float  # multiplications and additions, or bytes that must be read and written
-    unit: str  # "FLOP" or "B"
+    unit: str  # of a speed: "GFLOP/s" or "GB/s"
     title: str
+
+    def peak(self, threads: int) -> float:
+        """The amount a second that this machine could do at most. Needs the C backend."""
+        if self.unit == "GB/s":
+            return machine.memory_bandwidth(int(self.amount), threads, "copy")
+        return machine.peak_flops(threads)
 
 
 @dataclass(frozen=True)
@@ -237,6 +244,7 @@ class Result:
 
 SIZES = {"matmul": 512, "softmax": 4000, "conv2d": 100}
 SMALL = {"matmul": 64, "softmax": 100, "conv2d": 1}
+TURNS = 20  # of each rung
 TOO_LONG = 20  # times the seconds that a rung may take
 
 
@@ -255,21 +263,23 @@ def work(kernel: str, size: int) -> Work:
     n = size
     if kernel == "matmul":
         arguments = normal(n, n), normal(n, n), np.empty((n, n), np.float32), False, False
-        return Work(arguments, 2 * n**3, "FLOP", f"({n}, {n}) x ({n}, {n})")
+        return Work(arguments, 2 * n**3, "GFLOP/s", f"({n}, {n}) x ({n}, {n})")
     if kernel == "softmax":
         x = normal(n, n)
-        return Work((x, np.empty_like(x)), 2 * x.nbytes, "B", f"({n}, {n})")
+        return Work((x, np.empty_like(x)), 2 * x.nbytes, "GB/s", f"({n}, {n})")
     x, weight = normal(n, 28, 28, 6), normal(5, 5, 6, 12)
     out = np.empty((n, 14, 14, 12), np.float32)
     title = f"({n}, 28, 28, 6) x (5, 5, 6, 12), stride 2"
-    return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * 6, "FLOP", title)
+    return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * 6, "GFLOP/s", title)
 
 
-def measure(kernel: str, size: int, seconds: float = 1.0) -> list[Result]:
-    """Time every rung that works here, by turns, for about `seconds` each; the best call counts.
+def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[Result], float | None]:
+    """Time every rung that works here for about `seconds`; the best call counts.
 
-    A rung that, by what a small size takes, would need more than TOO_LONG times that for one call,
-    is left out.
+    Returns the rungs' results, and the most that the machine can do, on as many threads as C uses;
+    None without the C backend. All take turns, so that what else the machine does meets all alike.
+    A rung that, by what a small size takes, would need more than TOO_LONG times `seconds` for one
+    call, is left out.
     """
     small, large = work(kernel, min(size, SMALL[kernel])), work(kernel, size)
     usable = {rung: rung.function() for rung in rungs(kernel) if _works(rung)}
@@ -277,20 +287,21 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> list[Result]:
     spent: dict[Rung, float] = {}
     for rung, function in usable.items():
         function(*small.arguments)  # compiled by this, if it is Numba's
-        expected = _timed(function, small) * large.amount / max(small.amount, 1)
-        if expected <= TOO_LONG * seconds:
-            best[rung], spent[rung] = float("inf"), 0.0
-    for _ in range(20):
+        if _timed(function, small) * large.amount / small.amount <= TOO_LONG * seconds:
+            best[rung], spent[rung] = math.inf, 0.0
+    c = kernels.available_backends().get("c")
+    peaks = []
+    for _ in range(TURNS):
         for rung in best:
             # Some calls in a row: the first finds threads asleep, and other numbers in the caches.
-            turn = time.perf_counter()
-            while spent[rung] < seconds:
+            end = spent[rung] + seconds / TURNS
+            while spent[rung] < min(end, seconds):
                 taken = _timed(usable[rung], large)
                 best[rung] = min(best[rung], taken)
                 spent[rung] += taken
-                if time.perf_counter() - turn > seconds / 20:
-                    break
-    return [Result(rung, best.get(rung)) for rung in usable]
+        if c:
+            peaks.append(large.peak(c.num_threads))
+    return [Result(rung, best.get(rung)) for rung in usable], max(peaks, default=None)
 
 
 def _works(rung: Rung) -> bool:

@@ -1,9 +1,9 @@
 """What this machine can do at most, measured: arithmetic and memory, by the loops of csrc/probe.c.
 
 A kernel's speed says little by itself; its share of what the machine can do says how much is left.
+The best of a few tens of milliseconds counts. On a busy machine that may be too little: ask again.
 """
 
-import functools
 import math
 import platform
 import time
@@ -19,8 +19,9 @@ from tinytensor.errors import SettingError
 
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over
 GROUP = 1024  # numbers: a thread's smallest part
-SECONDS = 0.002  # what one measurement takes, at least: short ones fit between other work
-REPEATS = 15
+SECONDS = 0.0005  # what one measurement takes, at least: a short one fits between other work
+REPEATS = 20
+LINE = 64  # bytes in a cache line
 
 
 def cpu_name() -> str:
@@ -36,7 +37,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-@functools.cache
 def peak_flops(threads: int = 1) -> float:
     """The most float32 multiplications and additions a second, on so many threads.
 
@@ -53,7 +53,6 @@ def peak_flops(threads: int = 1) -> float:
     return float(operations[0] / seconds)
 
 
-@functools.cache
 def memory_bandwidth(size: int, threads: int = 1, traffic: str = "copy") -> float:
     """The most bytes a second that threads read and write in a working set of `size` bytes.
 
@@ -67,11 +66,9 @@ def memory_bandwidth(size: int, threads: int = 1, traffic: str = "copy") -> floa
         )
     c, variant = _probes()
     groups = threads * math.ceil(size / (4 * GROUP * ARRAYS[traffic] * threads))
-    arrays = [np.zeros(groups * GROUP, np.float32) for _ in range(ARRAYS[traffic])]
-    if traffic == "read":
-        arrays.append(np.empty_like(arrays[0]))  # for the sums: a number for each thread
+    count = 2 if traffic == "read" else ARRAYS[traffic]  # reading leaves a number for each thread
+    pointers = [variant.at(_aligned_zeros(groups * GROUP)) for _ in range(count)]
     probe = getattr(variant, f"probe_{traffic}")
-    pointers = [variant.at(array) for array in arrays]
     with _threads(c, threads):
         seconds = _seconds(lambda rounds: probe(*pointers, groups * GROUP, rounds))
     return groups * GROUP * 4 * ARRAYS[traffic] / seconds
@@ -81,6 +78,13 @@ def _probes() -> tuple[Any, Any]:
     """The C backend, and its functions for the widest instruction set."""
     c = kernels.load_backend("c").module
     return c, c.variant("float32", c.WIDEST)
+
+
+def _aligned_zeros(n: int) -> kernels.Array:
+    """float32 from the start of a cache line on, so that no load meets two of them."""
+    memory = np.zeros(4 * n + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + 4 * n].view(np.float32)
 
 
 @contextmanager
