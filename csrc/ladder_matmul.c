@@ -8,7 +8,7 @@
        threaded     the rows of x are shared among threads: matmul.c, which picks its way by the sizes
 
    A transposed matrix is read where it lies: its two strides have changed places. build.py compiles
-   this behind matmul.c, whose matmul_arguments, y_panel and pack are used here. */
+   this behind matmul.c, whose matmul_arguments and pack are used here. */
 #include "ladder.h"
 #include "machine.h"
 #include "tile.h"
@@ -111,18 +111,18 @@ static void matmul_vectorised(matmul_arguments whole)
    A panel's lines are whole even where y's aren't. */
 static void matmul_packed(matmul_arguments a)
 {
-    y_panel panel;
+    real panel[DEPTH * LANES];
     for (int64_t n = 0; n < a.N; n += LANES) {
         const int64_t columns = a.N - n < LANES ? a.N - n : LANES;
         int64_t k = 0;
         do { /* once also for K = 0: the sums are 0 then */
             const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
             const real *y = a.y + k * a.y_row + n * a.y_column;
-            pack(&panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
+            pack(panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
             for (int64_t m = 0; m < a.M; m += TILE_ROWS)
                 tile_of(a.M - m < TILE_ROWS ? a.M - m : TILE_ROWS, (tile_arguments){
                     .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
-                    .y = panel.line[0], .y_row = LANES, .K = depth, .segments = 1, .columns = columns,
+                    .y = panel, .y_row = LANES, .K = depth, .segments = 1, .columns = columns,
                     .out = a.out + m * a.out_row + n * a.out_column,
                     .out_row = a.out_row, .out_column = a.out_column,
                     .add = k > 0,
