@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import click
@@ -35,7 +35,7 @@ class Row:
     calls: dict[str, Callable[[], object]]
     flops: float = 0
     bytes: float = 0
-    best: dict[str, float] = field(default_factory=dict)
+    traffic: str = ""  # what the bytes' speed is compared with: "read", "copy" or "add"
 
 
 def rows_of(only: str) -> list[Row]:
@@ -48,7 +48,7 @@ def rows_of(only: str) -> list[Row]:
     def floats(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32)
 
-    def row(name, kernel_calls, peers=None, flops=0.0, bytes=0.0, outs=1):
+    def row(name, kernel_calls, peers=None, flops=0.0, bytes=0.0, traffic=""):
         """kernel_calls: (kernel, arguments) pairs, called in turn. peers: their own calls."""
         if only not in name:
             return
@@ -74,7 +74,7 @@ def rows_of(only: str) -> list[Row]:
         for peer, peer_call in (peers or {}).items():
             if peer in PEERS:
                 calls[peer] = peer_call()
-        rows.append(Row(name, calls, flops, bytes))
+        rows.append(Row(name, calls, flops, bytes, traffic))
 
     rows: list[Row] = []
     if "torch" in PEERS:
@@ -117,8 +117,8 @@ def rows_of(only: str) -> list[Row]:
 
     # Broadcasting and back
     x, bias, out = floats(10_000, 200), floats(200), floats(10_000, 200)
-    row("add [10000,200]+[200]", [("add", (x, bias, out))], bytes=2 * x.nbytes)
-    row("sum [10000,200] to [200]", [("sum", (x, bias.copy()))], bytes=x.nbytes)
+    row("add [10000,200]+[200]", [("add", (x, bias, out))], bytes=2 * x.nbytes, traffic="copy")
+    row("sum [10000,200] to [200]", [("sum", (x, bias.copy()))], bytes=x.nbytes, traffic="read")
 
     # Softmax and cross-entropy
     for R, C in ((10_000, 10), (1024, 1024)):
@@ -225,6 +225,7 @@ def rows_of(only: str) -> list[Row]:
         ],
         {"torch": torch_adam},
         bytes=28 * n,
+        traffic="add",
     )
 
     # What an op costs that has nothing to do
@@ -256,11 +257,13 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def measure(only: str, rounds: int) -> list[dict]:
-    """Time all rows in this process."""
+    """Time all rows in this process, and beside each what the machine can do at most."""
     import tinytensor as tt
+    from tinytensor import machine
 
+    threads = len(os.sched_getaffinity(0))
     tt.set_backend("c")
-    tt.set_num_threads(len(os.sched_getaffinity(0)))
+    tt.set_num_threads(threads)
     measured = []
     for row in rows_of(only):
         began = time.perf_counter()
@@ -275,23 +278,43 @@ def measure(only: str, rounds: int) -> list[dict]:
                     timed(call)  # the caches are this one's again
                 times[name].append(timed(call))
         best = {name: min(all_of_it) for name, all_of_it in times.items()}
-        measured.append({"name": row.name, "flops": row.flops, "bytes": row.bytes, "best": best})
+        work, most = row.flops, 0.0
+        if row.flops:
+            most = machine.peak_flops(threads)
+        elif row.traffic:
+            work, most = row.bytes, machine.memory_bandwidth(int(row.bytes), threads, row.traffic)
+        measured.append({"name": row.name, "work": work, "most": most, "best": best})
     return measured
+
+
+def with_sums(measured: list[dict]) -> list[dict]:
+    """The rows, and behind a lesson's layers their sum."""
+    rows = []
+    for number, row in enumerate(measured):
+        rows.append(row)
+        lesson, _, layer = row["name"].partition(" layer ")
+        if layer == "3":
+            layers = measured[number - 2 : number + 1]
+            best = {name: sum(one["best"][name] for one in layers) for name in row["best"]}
+            work, most = sum(one["work"] for one in layers), row["most"]
+            rows.append({"name": f"{lesson} together", "work": work, "most": most, "best": best})
+    return rows
 
 
 def show(threads: int, measured: list[dict]) -> None:
     others = [name for name in (*BACKENDS, *PEERS) if name != "c"]
     table = Table(title=f"{threads} thread(s): microseconds in C; others as multiples of it")
     table.add_column("kernel")
-    for heading in ("C, us", *others, "GFLOP/s", "GB/s"):
+    for heading in ("C, us", *others, "10^9 a second", "of most"):
         table.add_column(heading, justify="right")
-    for row in measured:
+    for row in with_sums(measured):
         best = row["best"]
         ratios = [f"{best[name] / best['c']:.2f}" if name in best else "" for name in others]
-        flops, moved = row["flops"] / best["c"] / 1e9, row["bytes"] / best["c"] / 1e9
+        speed, most = row["work"] / best["c"], row["most"]
+        unit = "FLOP" if "matmul" in row["name"] or "conv" in row["name"] else "B"
         table.add_row(
             row["name"], f"{best['c'] * 1e6:,.1f}", *ratios,
-            f"{flops:.0f}" if flops else "", f"{moved:.0f}" if moved else "",
+            f"{speed / 1e9:.0f} {unit}" if most else "", f"{speed / most:.0%}" if most else "",
         )  # fmt: skip
     Console(width=110).print(table)
 
