@@ -613,7 +613,7 @@ def _ladder(result: dict[str, Any]) -> str:
     peak = result["peak"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("rung")
-    for heading in ("ms", result["unit"], "of peak", "x the last", "x NumPy"):
+    for heading in ("ms", result["unit"], "of peak", "speed-up", "x NumPy"):
         table.add_column(heading, justify="right")
     reasons = Table.grid(padding=(0, 2))
     before, backend = None, ""
@@ -643,6 +643,9 @@ def _ladder(result: dict[str, Any]) -> str:
     if peak:
         what = "copying so much memory" if result["unit"] == "GB/s" else "arithmetic in registers"
         title += f"\npeak: {peak:.3g} {result['unit']}, measured by {what} alone"
+        if max(filter(None, speeds.values()), default=0) > peak:
+            title += " (on a busy machine: try again)"
+    title += "\nspeed-up: over the rung before"
     return _rendered(title, table, reasons)
 
 
@@ -672,7 +675,10 @@ def explain_command(kernel: str, rung: str | None) -> None:
 
 
 def _rendered(*parts: Any) -> str:
-    """What rich makes of it, with colours for a terminal; code keeps its lines."""
+    """What rich makes of it, with colours for a terminal, without blanks at the ends of lines.
+
+    A Text, such as code, keeps its lines.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -680,7 +686,7 @@ def _rendered(*parts: Any) -> str:
     with console.capture() as captured:
         for part in parts:
             console.print(part, soft_wrap=isinstance(part, Text), markup=False)
-    return captured.get()
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 # info -------------------------------------------------------------------------------------------
@@ -731,7 +737,8 @@ def _peaks() -> list[tuple[str, str]]:
     lines = [("processor", machine.cpu_name())]
     for threads in dict.fromkeys((1, most)):
         on = f"on {_plural(threads, 'thread')}"
-        lines.append(("peak", f"{machine.peak_flops(threads) / 1e9:.0f} GFLOP/s in float32 {on}"))
+        peak = machine.peak_flops(threads, seconds=0.3) / 1e9
+        lines.append(("peak", f"{peak:.0f} GFLOP/s in float32 {on}"))
         for kib in (16, 256, 4096, 262_144):
             speeds = ", ".join(
                 f"{machine.memory_bandwidth(kib << 10, threads, traffic) / 1e9:.0f} GB/s {traffic}"

@@ -227,11 +227,14 @@ class Work:
     unit: str  # of a speed: "GFLOP/s" or "GB/s"
     title: str
 
-    def peak(self, threads: int) -> float:
-        """The amount a second that this machine could do at most. Needs the C backend."""
+    def peak(self, threads: int, seconds: float) -> float:
+        """The amount a second that this machine can do at most, in so many seconds of trying.
+
+        Raises BackendUnavailable without the C backend.
+        """
         if self.unit == "GB/s":
-            return machine.memory_bandwidth(int(self.amount), threads, "copy")
-        return machine.peak_flops(threads)
+            return machine.memory_bandwidth(int(self.amount), threads, "copy", seconds)
+        return machine.peak_flops(threads, seconds)
 
 
 @dataclass(frozen=True)
@@ -300,7 +303,7 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[Result],
                 best[rung] = min(best[rung], taken)
                 spent[rung] += taken
         if c:
-            peaks.append(large.peak(c.num_threads))
+            peaks.append(large.peak(c.num_threads, seconds / TURNS))
     return [Result(rung, best.get(rung)) for rung in usable], max(peaks, default=None)
 
 

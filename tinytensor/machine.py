@@ -1,7 +1,8 @@
 """What this machine can do at most, measured: arithmetic and memory, by the loops of csrc/probe.c.
 
 A kernel's speed says little by itself; its share of what the machine can do says how much is left.
-The best of a few tens of milliseconds counts. On a busy machine that may be too little: ask again.
+The best of many short measurements counts. On a busy machine the threads may never run all at once
+in so short a time: then more `seconds` help.
 """
 
 import math
@@ -19,8 +20,7 @@ from tinytensor.errors import SettingError
 
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over
 GROUP = 1024  # numbers: a thread's smallest part
-SECONDS = 0.0005  # what one measurement takes, at least: a short one fits between other work
-REPEATS = 20
+SHORT = 0.0005  # seconds of a measurement: short enough to fit between other work
 LINE = 64  # bytes in a cache line
 
 
@@ -37,7 +37,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_flops(threads: int = 1) -> float:
+def peak_flops(threads: int = 1, seconds: float = 0.03) -> float:
     """The most float32 multiplications and additions a second, on so many threads.
 
     Measured by multiplying and adding in registers alone, in the widest vectors there are. Raises
@@ -46,14 +46,16 @@ def peak_flops(threads: int = 1) -> float:
     c, variant = _probes()
     out, operations = np.empty(threads, np.float32), c.ffi.new("int64_t *")
     with _threads(c, threads):
-        seconds = _seconds(
-            lambda steps: variant.probe_fma(variant.at(out), operations, steps, threads)
+        best = _best(
+            lambda steps: variant.probe_fma(variant.at(out), operations, steps, threads), seconds
         )
         variant.probe_fma(variant.at(out), operations, 1, threads)
-    return float(operations[0] / seconds)
+    return float(operations[0] / best)
 
 
-def memory_bandwidth(size: int, threads: int = 1, traffic: str = "copy") -> float:
+def memory_bandwidth(
+    size: int, threads: int = 1, traffic: str = "copy", seconds: float = 0.03
+) -> float:
     """The most bytes a second that threads read and write in a working set of `size` bytes.
 
     traffic: "read" reads one array, "copy" reads one and writes another, "add" reads two and writes
@@ -70,8 +72,8 @@ def memory_bandwidth(size: int, threads: int = 1, traffic: str = "copy") -> floa
     pointers = [variant.at(_aligned_zeros(groups * GROUP)) for _ in range(count)]
     probe = getattr(variant, f"probe_{traffic}")
     with _threads(c, threads):
-        seconds = _seconds(lambda rounds: probe(*pointers, groups * GROUP, rounds))
-    return groups * GROUP * 4 * ARRAYS[traffic] / seconds
+        best = _best(lambda rounds: probe(*pointers, groups * GROUP, rounds), seconds)
+    return groups * GROUP * 4 * ARRAYS[traffic] / best
 
 
 def _probes() -> tuple[Any, Any]:
@@ -97,15 +99,17 @@ def _threads(c: Any, threads: int) -> Iterator[None]:
         c.set_num_threads(before)
 
 
-def _seconds(repeat: Callable[[int], object]) -> float:
-    """How long one repetition of many takes, at best."""
+def _best(repeat: Callable[[int], object], seconds: float) -> float:
+    """How long one repetition of many takes, at best, in about so many seconds of trying."""
 
     def timed(times: int) -> float:
         start = time.perf_counter()
         repeat(times)
         return time.perf_counter() - start
 
-    times = 1
-    while timed(times) < SECONDS:
+    times, end = 1, time.perf_counter() + seconds
+    while (best := min(timed(times) for _ in range(3))) < SHORT:  # of 3: one may be disturbed
         times *= 2
-    return min(timed(times) for _ in range(REPEATS)) / times
+    while time.perf_counter() < end:
+        best = min(best, timed(times))
+    return best / times
