@@ -1,15 +1,20 @@
 """Every rung computes what its kernel does, can be chosen, and can be read."""
 
 import inspect
+import itertools
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import KERNELS, Kernel
 from conftest import BACKENDS
-from test_kernels import NUMPY, assert_agree, run
+from test_kernels import NUMPY, assert_agree, run, with_special
+from test_memory import PLACES, placed
 
 import tinytensor as tt
 from tinytensor import kernels, ladder
@@ -100,14 +105,42 @@ def test_agrees_with_numpy(rung, dtype):
             np.testing.assert_array_equal(array, copy)
 
 
-def test_a_nan_spreads_as_in_numpy(rung):
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nan_and_infinity_as_in_numpy(rung):
     for case in KERNELS:
         if case.name != rung.kernel:
             continue
-        arrays = case.make("float32")
-        arrays[0][np.random.default_rng(0).random(arrays[0].shape) < 0.1] = np.nan
+        arrays = with_special(case, seed=1)
         wanted, got = run(NUMPY, case, arrays), run(by(rung), case, arrays)
         np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg=str(case))
+        np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-4, err_msg=str(case))
+
+
+def try_at_guard_pages(simd: str) -> None:
+    """Run every rung in C on arrays beside pages that end the process when they are touched."""
+    C.module.set_simd(simd)
+    for rung in HERE:
+        if rung.backend != "c":
+            continue
+        cases = cases_round_blocks(rung.kernel)[::5]  # each size and flag in some
+        cases += [case for seed in range(5) for case in random_cases(rung.kernel, seed)]
+        for case, place in itertools.product(cases, PLACES):
+            print(rung.name, case, place, flush=True)
+            arrays = [placed(array, place) for array in case.make("float32")]
+            rung.function()(*arrays, *case.numbers)
+
+
+@pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
+def test_rungs_stay_inside_their_arrays(simd):
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import test_ladder; test_ladder.try_at_guard_pages({simd!r})"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    last = (ended.stdout.splitlines() or ["nothing"])[-1]
+    assert ended.returncode == 0, f"{last}: {ended.stderr[-2000:]}"
+    assert len(ended.stdout.splitlines()) > 1000
 
 
 def test_rungs_have_their_kernels_arguments():
@@ -127,6 +160,12 @@ def test_no_rung_is_missing_from_the_ladder():
             kernel, _, step = name.partition("_")
             if kernel in ladder.SIZES:
                 assert (kernel, f"{backend}.{step}") in listed, name
+
+
+@pytest.mark.skipif(C is None, reason="the C backend isn't compiled here")
+def test_a_module_compiled_before_a_rung_was_written_says_so():
+    with pytest.raises(BackendUnavailable, match="older than this source: matmul_quick not among"):
+        C.module.require(["matmul_naive", "matmul_quick"])
 
 
 # use_kernel

@@ -79,6 +79,7 @@ def memory_bandwidth(
 def _probes() -> tuple[Any, Any]:
     """The C backend, and its functions for the widest instruction set."""
     c = kernels.load_backend("c").module
+    c.require(f"probe_{what}" for what in ("fma", *ARRAYS))
     return c, c.variant("float32", c.WIDEST)
 
 

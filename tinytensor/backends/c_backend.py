@@ -9,7 +9,7 @@ a wrong pointer. The GIL is free while C computes.
 import builtins
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -491,12 +491,16 @@ def description() -> str:
     return f"{ffi.string(lib.tt_compiler()).decode()}, {simd} instructions"
 
 
-stale = [name for name in KERNELS if name in globals() and not hasattr(_SINGLE, name)]
-if stale:
-    raise BackendUnavailable(
-        f"c: the compiled kernels are older than this source: {', '.join(stale)} not among them; "
-        f"compile them again: {REINSTALL}"
-    )
+def require(names: Iterable[str]) -> None:
+    """Raise BackendUnavailable if a C function of these names was not compiled."""
+    if stale := [name for name in names if not hasattr(_SINGLE, name)]:
+        raise BackendUnavailable(
+            f"c: the compiled kernels are older than this source: {', '.join(stale)} not among "
+            f"them; compile them again: {REINSTALL}"
+        )
+
+
+require(name for name in KERNELS if name in globals())
 set_num_threads(
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )

@@ -7,12 +7,13 @@ rung, threaded, is the C backend's own kernel.
 from collections.abc import Callable
 
 from tinytensor.backends import c_backend
-from tinytensor.backends.c_backend import Pair, _convolution, _for
+from tinytensor.backends.c_backend import Pair, _convolution, _for, require
 from tinytensor.kernels import Array
 
 
 def _matmul(rung: str) -> Callable[[Array, Array, Array, bool, bool], None]:
     name = f"matmul_{rung}"
+    require([name])
 
     def kernel(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
         c = _for(x, y, out)
@@ -30,6 +31,7 @@ matmul_threaded = c_backend.matmul
 
 def _softmax(rung: str) -> Callable[[Array, Array], None]:
     name = f"softmax_{rung}"
+    require([name])
 
     def kernel(x: Array, out: Array) -> None:
         c = _for(x, out)
@@ -45,6 +47,7 @@ softmax_threaded = c_backend.softmax
 
 def _conv2d(rung: str) -> Callable[[Array, Array, Array, Pair, Pair], None]:
     name = f"conv2d_{rung}"
+    require([name])
 
     def kernel(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
         c = _for(x, weight, out)
