@@ -77,7 +77,11 @@ LADDER = [
         "numba.blocked",
         "4 rows of x meet 4 rows of y at a time, so out is loaded and stored a quarter as often.",
     ),
-    Rung("matmul", "numba", "The Numba backend's own kernel."),
+    Rung(
+        "matmul",
+        "numba",
+        "The Numba backend's own kernel: a tile of sums in vector registers, and packed lines.",
+    ),
     Rung(
         "matmul",
         "c.naive",
@@ -121,7 +125,11 @@ LADDER = [
         "numba.naive",
         "Each step for the whole matrix, with an exp that takes one number at a time.",
     ),
-    Rung("softmax", "numba", "The Numba backend's own kernel."),
+    Rung(
+        "softmax",
+        "numba",
+        "The Numba backend's own kernel: an exp in plain arithmetic, which becomes vectors.",
+    ),
     Rung(
         "softmax",
         "c.naive",
@@ -160,7 +168,11 @@ LADDER = [
     ),
     Rung("conv2d", "numpy", "A matrix product for each of the KH x KW weights."),
     Rung("conv2d", "numba.naive", "Seven loops as the formula is written."),
-    Rung("conv2d", "numba", "The Numba backend's own kernel."),
+    Rung(
+        "conv2d",
+        "numba",
+        "The Numba backend's own kernel: matmul's tile reads the windows where they lie.",
+    ),
     Rung(
         "conv2d",
         "c.naive",
@@ -356,9 +368,9 @@ def _python_functions(function: Callable[..., None]) -> str:
 
 
 def _as_written(function: Any) -> Any:
-    """What decorators were given: Numba's keeps it in py_func, others in __wrapped__."""
+    """What decorators were given: Numba keeps it in py_func, numba_compile's Kernel in function."""
     function = inspect.unwrap(function) if callable(function) else function
-    return getattr(function, "py_func", function)
+    return getattr(function, "py_func", getattr(function, "function", function))
 
 
 def _is_ours(value: Any) -> bool:
