@@ -9,7 +9,14 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import checkpoint, nn, random
 from tinytensor.lessons import find, lessons
-from tinytensor.train import Training, evaluate, train
+from tinytensor.train import (
+    EVALUATED_AT_ONCE,
+    Training,
+    evaluate,
+    load_model,
+    probabilities,
+    train,
+)
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
@@ -239,6 +246,44 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     refused("is of step -1; a whole number", tensors, about | {"step": "-1"})
     with pytest.raises(tt.DataError, match="can't be written"):
         training.save(tmp_path / "no" / "folder")
+
+
+def test_a_model_that_does_not_fit_its_lesson_is_refused(tmp_path):
+    file = tmp_path / "run"
+    training = Training(SOFTMAX, SMALL)
+    training.save(file)
+    lesson, model = load_model(file)
+    assert lesson is SOFTMAX
+    assert not model.training
+    about, tensors = checkpoint.about(file), checkpoint.load(file)
+    checkpoint.save(file, tensors, about | {"lesson": "9.9"})
+    with pytest.raises(tt.DataError, match=r"run is of lesson 9\.9, and there is none$"):
+        load_model(file)
+    del tensors["tested.bias"]
+    tensors |= {"tested.head": tt.ones(1), "tested.weight": tt.ones(10, 784)}
+    checkpoint.save(file, tensors, about)
+    words = (
+        r"run: tested\.bias is missing; tested\.head is unknown; "
+        r"tested\.weight has shape \(10, 784\), \(784, 10\) is needed$"
+    )
+    with pytest.raises(tt.DataError, match=words):
+        load_model(file)
+
+
+def test_many_images_are_asked_about_a_part_at_once():
+    """Or ten thousand of them would need gigabytes in a convolutional network."""
+    sizes = []
+
+    class Seen(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x.reshape(-1, 784)[:, 200:210]
+
+    images = DATA.test_images[: 2 * EVALUATED_AT_ONCE + 7]
+    probs = probabilities(Seen(), images)
+    assert sizes == [EVALUATED_AT_ONCE, EVALUATED_AT_ONCE, 7]
+    assert probs.shape == (len(images), 10)
+    np.testing.assert_array_equal(probs[-7:], probabilities(Seen(), images[-7:]))
 
 
 # What a picture of it needs

@@ -15,7 +15,7 @@ import numpy as np
 from tinytensor import checkpoint, kernels, ops, random
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
-from tinytensor.errors import AnomalyError, DataError, SettingError
+from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Activation, Module, Sequential
@@ -319,19 +319,25 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     about = checkpoint.about(file)
     if "lesson" not in about:
         raise DataError(f"{file}: a model that tinytensor train --save wrote is needed")
-    lesson = find(about["lesson"])
+    try:
+        lesson = find(about["lesson"])
+    except UnknownName:
+        raise DataError(f"{file} is of lesson {about['lesson']}, and there is none") from None
     model = lesson.model()
-    tensors = checkpoint.load(file).items()
-    model.load_state_dict(
-        {n.removeprefix("tested."): x for n, x in tensors if n.startswith("tested.")}
-    )
+    own = {f"tested.{name}": x for name, x in model.named_tensors()}
+    given = {n: x for n, x in checkpoint.load(file).items() if n.startswith("tested.")}
+    checkpoint.take_over(str(file), own, given)
     return lesson, model.eval()
 
 
 def probabilities(model: Module, images: Array) -> Array:
     """The probabilities (N, 10) of the ten digits for images (N, 28, 28) of bytes."""
     with no_grad():
-        return ops.softmax(model(from_numpy(to_float(images)))).numpy()
+        parts = [
+            ops.softmax(model(from_numpy(to_float(images[start : start + EVALUATED_AT_ONCE]))))
+            for start in range(0, len(images), EVALUATED_AT_ONCE)
+        ]
+    return np.concatenate([part.numpy() for part in parts])
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:
