@@ -558,6 +558,22 @@ def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
     assert_one_line(*run("predict", "--model", tmp_path / "other", images), words)
 
 
+def test_a_model_is_not_overwritten_by_the_results(run, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    one_step = ("train", "softmax", "--steps", 1)
+    for same in ("model", "./model", "link"):
+        asked = ("--save", tmp_path / "model", "--json", f"{tmp_path}/{same}")
+        assert_one_line(*run(*one_step, *asked), "--save: got .*model; a file of its own is needed")
+    code, out, err = run(*one_step, "--batch", 1, "--save", tmp_path / "model")
+    assert code == 0
+    assert "; 1 step of 1 image on " in err
+    assert " after 1 step\n" in out
+    before = (tmp_path / "model").read_bytes()
+    asked = ("--batch", 1, "--resume", tmp_path / "model", "--json", tmp_path / "link")
+    assert_one_line(*run(*one_step, *asked), "--json: got .*link, which is resumed; another file")
+    assert (tmp_path / "model").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
@@ -610,6 +626,7 @@ def test_claims_are_listed_and_measured(run, monkeypatch):
         for variant in short[claim.name]:
             assert variant in out
         assert "Measured: " in out
+        assert max(map(len, out.splitlines())) <= 80
         assert "the loss is the cross-entropy, whatever the training's was" in out
 
 

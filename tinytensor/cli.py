@@ -170,8 +170,10 @@ def train_command(
     found = lessons.find(lesson)
     _check_writable("--json", json_file)
     _check_writable("--save", save_file)
-    if save_file == "-" or (save_file is not None and save_file == json_file):
+    if save_file == "-" or _same_file(save_file, json_file):
         raise SettingError(f"--save: got {save_file}; a file of its own is needed")
+    if _same_file(resume_file, json_file):
+        raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
     if threads is not None:
         kernels.set_num_threads(threads)
     start = time.perf_counter()
@@ -191,8 +193,8 @@ def train_command(
         training.resume(resume_file)
     steps, batch = training.steps, training.batch
     click.echo(
-        f"lesson {found.number} {found.name}: {found.title}; {steps:,} steps of {batch} images "
-        f"on {used.name}, {_plural(used.num_threads, 'thread')}",
+        f"lesson {found.number} {found.name}: {found.title}; {_plural(steps, 'step')} of "
+        f"{_plural(batch, 'image')} on {used.name}, {_plural(used.num_threads, 'thread')}",
         err=True,
     )
     if threads is not None and used.num_threads != threads:
@@ -293,14 +295,14 @@ _CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far
 
 
 def _plural(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _summary(result: dict[str, Any]) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
     lines = [
-        f"test accuracy  {result['test_accuracy']:.4f} after {result['steps']:,} steps",
+        f"test accuracy  {result['test_accuracy']:.4f} after {_plural(result['steps'], 'step')}",
         f"test loss      {result['test_loss']:.4f}",
         f"seconds        {times}",
         f"backend        {result['backend']}, {_plural(result['threads'], 'thread')}",
@@ -318,7 +320,9 @@ def _ledger(cost: dict[str, Any], backend: str) -> Iterator[str]:
         f"loading {cost['loaded']} from disk {cost['load_seconds']:.1f} s"
     )
     steps = cost["overtakes_numpy_after"]
-    steps_say = "never overtakes it" if steps is None else f"overtakes it after {steps:,} steps"
+    steps_say = (
+        "never overtakes it" if steps is None else f"overtakes it after {_plural(steps, 'step')}"
+    )
     yield (
         f"a step         {1000 * cost['step_seconds']:.2f} ms, "
         f"on numpy {1000 * cost['numpy_step_seconds']:.2f} ms: {steps_say}"
@@ -396,6 +400,12 @@ def _check_writable(option: str, name: str | None) -> None:
         raise SettingError(
             f"{option}: {name} can't be written to ({error.strerror}); choose another file"
         ) from None
+
+
+def _same_file(one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return False
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _write_json(json_file: str | None, result: dict[str, Any]) -> None:
@@ -509,8 +519,8 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     best, worst = (f(measured, key=lambda m: m.accuracy) for f in (max, min))
     points = (best.accuracy - worst.accuracy) * 100
     click.echo(
-        f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r} by {points:.2f} points of "
-        f"accuracy, on the mean of {_plural(seeds, 'seed')}."
+        f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r}\n"
+        f"by {points:.2f} points of accuracy, on the mean of {_plural(seeds, 'seed')}."
     )
 
 

@@ -151,7 +151,7 @@ CLAIMS = (
     ),
     Claim(
         "zero-weights",
-        "A deep net whose weights are all zero at first learns nothing.",
+        "A deep net whose weights all start at zero hardly learns.",
         lambda: {
             "small random numbers": _short("sigmoid", 1000),
             "zeros": _short("sigmoid", 1000, model=_all_zero),
