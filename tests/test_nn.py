@@ -450,6 +450,7 @@ IMPOSSIBLE = {
     "AvgPool2d: got stride=0;": lambda: nn.AvgPool2d(2, stride=0),
     "AvgPool2d: got padding='full';": lambda: nn.AvgPool2d(2, padding="full"),
     "BatchNorm: got channels=-1;": lambda: nn.BatchNorm(-1),
+    "BatchNorm: got epsilon=-1;": lambda: nn.BatchNorm(3, epsilon=-1),
     r"Dropout: got keep_prob=1\.5;": lambda: nn.Dropout(1.5),
     "Dropout: got keep_prob=0;": lambda: nn.Dropout(0),
     "he: got no shape; .* weight=nn.he": lambda: nn.he(),

@@ -39,7 +39,7 @@ def test_zero_grad_forgets():
 @pytest.mark.parametrize("lr", [-0.1, float("nan"), "a"])
 def test_impossible_rate(lr):
     with pytest.raises(tt.SettingError, match=f"SGD: got lr={lr!r}; a number from 0 up"):
-        tt.optim.SGD([], lr=lr)
+        tt.optim.SGD([tt.zeros(1)], lr=lr)
 
 
 def test_what_does_not_fit_is_refused(backend):
@@ -60,6 +60,15 @@ def test_what_does_not_fit_is_refused(backend):
         tt.optim.SGD(param, lr=1)
     with pytest.raises(tt.NotSupported, match="SGD: got a ndarray"):
         tt.optim.SGD([np.ones(2)], lr=1)
+    with pytest.raises(tt.NotSupported, match=r"SGD: got no parameters; model\.parameters\(\)"):
+        tt.optim.SGD([], lr=1)
+    model = tt.nn.Linear(2, 1)
+    with pytest.raises(tt.NotSupported, match="SGD: got a method; a list of tensors"):
+        tt.optim.SGD(model.parameters, lr=1)
+    small = tt.randn(2, requires_grad=True) * 0.1
+    with pytest.raises(tt.NotSupported, match="SGD: a parameter was computed from other tensors"):
+        tt.optim.SGD([small], lr=1)
+    tt.optim.SGD([small.detach().requires_grad_()], lr=1)
 
 
 # The others, ten steps of each against its formula in float64
@@ -188,7 +197,7 @@ def test_nothing_is_changed_by_a_step_that_is_refused(backend):
 )
 def test_impossible_settings(name, settings, words):
     with pytest.raises(tt.SettingError, match=words):
-        getattr(tt.optim, name)([], **{"lr": 0.1, **settings})
+        getattr(tt.optim, name)([tt.zeros(1)], **{"lr": 0.1, **settings})
 
 
 # Going on

@@ -312,6 +312,8 @@ class BatchNorm(Module):
             raise SettingError(
                 f"BatchNorm: got decay={decay}; a number from 0 up, below 1, is needed"
             )
+        if not epsilon >= 0:
+            raise SettingError(f"BatchNorm: got epsilon={epsilon}; a number from 0 up is needed")
         channels = whole("BatchNorm", "channels", channels, 1)
         self.scale = make.ones(channels, requires_grad=True) if scale else None
         self.offset = (

@@ -22,18 +22,24 @@ class Optimizer:
     lr: the learning rate, at least 0; or a schedule, a function from the number of steps made so
         far to the rate of the next. May be changed at any time.
 
-    Raises SettingError for numbers that make no sense, ShapeError and DTypeError where a gradient
-    isn't of its parameter's kind.
+    Raises SettingError for numbers that make no sense, NotSupported for what isn't a list of
+    tensors that can be trained, ShapeError and DTypeError where a gradient isn't of its parameter's
+    kind.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float | Schedule) -> None:
-        if isinstance(params, Tensor):
-            raise NotSupported(f"{self._name}: got a tensor; a list of tensors is needed")
-        self.params = list(params)
+        self.params = _listed(self._name, params)
+        if not self.params:
+            raise NotSupported(f"{self._name}: got no parameters; model.parameters() lists them")
         for param in self.params:
             if not isinstance(param, Tensor):
                 raise NotSupported(
                     f"{self._name}: got a {type(param).__name__}; tensors are needed"
+                )
+            if param.node is not None:
+                raise NotSupported(
+                    f"{self._name}: a parameter was computed from other tensors, so no gradient is "
+                    "left in it; x.detach().requires_grad_() is one that starts there"
                 )
             if not param.array.flags.writeable:
                 raise NotSupported(
@@ -304,6 +310,8 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
 def _listed(name: str, params: Iterable[Tensor]) -> list[Tensor]:
     if isinstance(params, Tensor):  # whose rows, taken one by one, have no gradients
         raise NotSupported(f"{name}: got a tensor; a list of tensors is needed")
+    if not isinstance(params, Iterable):
+        raise NotSupported(f"{name}: got a {type(params).__name__}; a list of tensors is needed")
     return list(params)
 
 
