@@ -580,7 +580,7 @@ def test_a_model_is_not_overwritten_by_the_results(run, tmp_path):
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
         (np.zeros((28, 28), np.int64), "got int64; bytes, or floats from 0 to 1"),
         (np.full((28, 28), 2.0), "floats from 0 to 1 are needed for an image; some are not"),
-        (np.zeros((28, 28, 3), np.uint8), r"got shape \(28, 28, 3\)"),
+        (np.zeros((28, 28, 3), np.uint8), r"\(28, 28, 3\); .* \(N, 28, 28\) for"),
     ],
 )
 def test_images_of_another_kind(run, tmp_path, array, words):
@@ -601,6 +601,10 @@ def test_png_images(run, tmp_path):
     assert out.startswith(f"{png}: 7 ")
     Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(png)
     assert_one_line(*run("predict", "--model", model, png), "in the colours of RGB; a grey one")
+    jpeg = png.with_suffix(".jpg")
+    Image.fromarray(datasets.mnist().test_images[0]).save(jpeg)
+    words = r"starts with the bytes ff d8 .* 00 00 08 03; other kinds .* \.png and \.npy"
+    assert_one_line(*run("predict", "--model", model, jpeg), words)
     png.write_bytes(b"no image")
     assert_one_line(*run("predict", "--model", model, png), "a PNG file is needed")
     assert_one_line(*run("predict", "--model", model, tmp_path / "none.png"), "none.png")

@@ -26,12 +26,26 @@ def read_images(path: Path) -> Array:
     elif path.suffix.lower() == ".png":
         images = _read_png(path)
     else:
-        images = read_idx(path, axes=3)
+        images = _read_idx(path)
     if images.shape[-2:] != SHAPE or images.ndim not in (2, 3):
-        raise DataError(f"{path}: got shape {images.shape}; images of 28 x 28 are needed")
+        raise DataError(
+            f"{path}: got shape {images.shape}; images of 28 x 28 are needed: (28, 28) for one, "
+            "(N, 28, 28) for several"
+        )
     if not images.size:
         raise DataError(f"{path}: there is no image in it")
     return images.reshape(-1, *SHAPE)
+
+
+def _read_idx(path: Path) -> Array:
+    try:
+        return read_idx(path, axes=3)
+    except DataError as error:
+        if not path.is_file():
+            raise
+        raise DataError(
+            f"{error}; other kinds that are read are .png and .npy, by the end of their names"
+        ) from None
 
 
 def _read_npy(path: Path) -> Array:
