@@ -628,7 +628,9 @@ def test_claims_are_listed_and_measured(run, monkeypatch):
         code, out, _ = run("try", claim.name, "--seeds", 1)
         assert code == 0
         for variant in short[claim.name]:
-            assert variant in out
+            (row,) = (line for line in out.splitlines() if line.startswith(f"{variant}  "))
+            assert len(row.removeprefix(variant).split()) == 7, "the last are the seconds"
+        assert " its lowest seconds\n" in out
         assert "Measured: " in out
         assert max(map(len, out.splitlines())) <= 80
         assert "the loss is the cross-entropy, whatever the training's was" in out

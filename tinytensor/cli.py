@@ -507,14 +507,16 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     kernels.set_backend(backend)
     click.echo(f"{claim.sentence}\n")
     click.echo("On the test images; the loss is the cross-entropy, whatever the training's was.\n")
-    click.echo(f"{'':28}{'accuracy':>9}{'of the seeds':>18}{'loss':>8}{'at its lowest':>15}")
+    click.echo(
+        f"{'':26}{'accuracy':>9}{'of the seeds':>18}{'loss':>8}{'its lowest':>11}{'seconds':>8}"
+    )
     measured = []
     for result in claims.measure(claim, datasets.mnist(), seeds):
         measured.append(result)
         spread = f"{min(result.accuracies):.4f} to {max(result.accuracies):.4f}"
         click.echo(
-            f"{result.variant:28}{result.accuracy:>9.4f}{spread:>18}{result.loss:>8.4f}"
-            f"{result.lowest_loss:>15.4f}"
+            f"{result.variant:26}{result.accuracy:>9.4f}{spread:>18}{result.loss:>8.4f}"
+            f"{result.lowest_loss:>11.4f}{result.seconds:>8.2f}"
         )
     best, worst = (f(measured, key=lambda m: m.accuracy) for f in (max, min))
     points = (best.accuracy - worst.accuracy) * 100

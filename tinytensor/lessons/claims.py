@@ -37,6 +37,7 @@ class Measured:
     accuracies: list[float]  # the final ones, a seed each
     loss: float  # the final one
     lowest_loss: float  # of all evaluations
+    seconds: float  # of a training, without evaluations and the first step, which may compile
 
     @property
     def accuracy(self) -> float:
@@ -54,6 +55,7 @@ def measure(claim: Claim, data: Dataset, seeds: int) -> Iterator[Measured]:
             [run[-1].test_accuracy for run in runs],
             statistics.mean(run[-1].test_loss for run in runs),
             statistics.mean(min(report.test_loss for report in run) for run in runs),
+            statistics.mean(run[-1].seconds.train for run in runs),
         )
 
 
