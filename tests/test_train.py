@@ -348,6 +348,14 @@ def test_a_loss_that_is_no_number_stops_the_training(backend, name, lr):
     assert f"usually the rate, {lr:g} here, is too large" in str(caught.value)
 
 
+def test_weights_spoilt_by_the_last_step_are_seen_in_the_test(backend):
+    lesson = replace(SOFTMAX, optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
+    training = Training(lesson, SMALL, steps=1)
+    with pytest.raises(tt.AnomalyError) as caught, np.errstate(all="ignore"):
+        list(training)
+    assert "train: the test loss is nan at step 1, and training can't mend" in str(caught.value)
+
+
 def test_details_change_nothing_of_the_training():
     few = DATA._replace(test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9])
     losses = [

@@ -139,12 +139,7 @@ class Training:
             self.step += 1
             if self.lesson.average is not None:
                 self._average(self.lesson.average)
-            if not math.isfinite(train_loss := loss.item()):
-                raise AnomalyError(
-                    f"train: the loss is {train_loss} at step {self.step}, and training can't "
-                    f"mend that; usually the rate, {rate:g} here, is too large, or a logarithm "
-                    "or quotient of 0 was taken: tt.detect_anomaly() finds the line"
-                )
+            self._check_finite("loss", train_loss := loss.item(), rate)
             if self.step == first:
                 clock.lap("first_step")
             last = self.stop or self.step == self.steps
@@ -152,6 +147,8 @@ class Training:
                 predicted = logits.argmax(axis=1).numpy()
                 clock.lap("train")
                 accuracy, test_loss, predictions = self._test()
+                # The first sign of it, where the last update has spoilt the weights.
+                self._check_finite("test loss", test_loss, rate)
                 report = StepReport(
                     self.step, float((predicted == labels).mean()), train_loss, accuracy,
                     test_loss, rate, clock.lap("evaluate"),
@@ -161,6 +158,14 @@ class Training:
                 if last:
                     return
                 clock.restart()
+
+    def _check_finite(self, name: str, loss: float, rate: float) -> None:
+        if not math.isfinite(loss):
+            raise AnomalyError(
+                f"train: the {name} is {loss} at step {self.step}, and training can't mend that; "
+                f"usually the rate, {rate:g} here, is too large, or a logarithm or quotient of 0 "
+                "was taken: tt.detect_anomaly() finds the line"
+            )
 
     def _average(self, most: float) -> None:
         """Let the tested model's tensors follow the trained one's, faster at first."""
