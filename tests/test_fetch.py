@@ -1,6 +1,7 @@
 """Data sets from the net, without the net."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,29 @@ def test_a_mirror_that_fails_is_passed_over(tmp_path, monkeypatch):
     np.testing.assert_array_equal(data.test_labels, tt.datasets.mnist().test_labels)
     assert len(asked) == 8, "two mirrors for each of four files"
     assert len(list((tmp_path / "fashion-mnist").iterdir())) == 4
+
+
+def test_an_archive_that_was_unpacked_in_part_is_unpacked_again(tmp_path, monkeypatch):
+    def retrieve(url, known_hash, fname, path):
+        Path(path).mkdir(exist_ok=True, parents=True)
+        with zipfile.ZipFile(Path(path) / fname, "w") as archive:
+            for part, inside in (("train", "train"), ("t10k", "test")):
+                for kind in ("images-idx3", "labels-idx1"):
+                    name = f"{kind}-ubyte.gz"
+                    archive.write(INSIDE / f"{part}-{name}", f"gzip/emnist-digits-{inside}-{name}")
+        return Path(path) / fname
+
+    monkeypatch.setenv("TINYTENSOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    data = tt.datasets.fetch("emnist-digits")
+    turned = tt.datasets.mnist().test_images.swapaxes(1, 2)
+    np.testing.assert_array_equal(data.test_images, turned)
+    folder = tmp_path / "emnist-digits"
+    assert len(list(folder.iterdir())) == 4, "the archive is gone"
+    retrieve("", "", "gzip.zip", folder)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"half of it")
+    np.testing.assert_array_equal(tt.datasets.fetch("emnist-digits").test_labels, data.test_labels)
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_without_the_net_it_says_what_to_put_where(tmp_path, monkeypatch):

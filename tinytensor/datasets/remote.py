@@ -101,7 +101,8 @@ def _retrieve(name: str, urls: list[str], md5: str, folder: Path, file: str) -> 
 
 def _fetch_emnist(folder: Path) -> Dataset:
     """Unpack the digits from the archive, once."""
-    if not all((folder / file).exists() for file in FILES):
+    # The archive goes last: where it is, unpacking was interrupted, or somebody has put it there.
+    if (folder / "gzip.zip").exists() or not all((folder / file).exists() for file in FILES):
         url, md5 = EMNIST
         archive = _retrieve("emnist-digits", [url], md5, folder, "gzip.zip")
         with zipfile.ZipFile(archive) as unpacked:
