@@ -610,6 +610,12 @@ def test_png_images(run, tmp_path):
     assert_one_line(*run("predict", "--model", model, tmp_path / "none.png"), "none.png")
 
 
+def test_the_list_of_commands_says_all_of_each_in_80_columns():
+    for name, command in cli.program.commands.items():
+        said = command.get_short_help_str(limit=65)
+        assert not said.endswith("..."), f"{name}: {said}"
+
+
 def test_claims_are_listed_and_measured(run, monkeypatch):
     from tinytensor.lessons import claims
 

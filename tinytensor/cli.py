@@ -435,7 +435,7 @@ def _without_nan(value: Any) -> Any:
 
 @program.command("lessons")
 def lessons_command() -> None:
-    """List the lessons: what each adds, the accuracy it should reach, and how long that takes."""
+    """List the lessons, what each adds and reaches, and in what time."""
     data = datasets.mnist()
     click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
     for lesson in lessons.lessons():
@@ -454,7 +454,10 @@ def _about(seconds: float) -> str:
 @program.command("lesson")
 @click.argument("name")
 def lesson_command(name: str) -> None:
-    """Tell the chapter of lesson NAME: its drawing, its formulas, what to look for and to try."""
+    """Tell the chapter of lesson NAME.
+
+    It has a drawing of the network, its formulas, what to look for and what to try.
+    """
     from rich.console import Console
 
     lesson = lessons.find(name)
@@ -493,7 +496,7 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
 @click.option("--seeds", type=_Count(min=1), default=3, show_default=True, help="Runs of each.")
 @_backend_option
 def try_command(name: str | None, seeds: int, backend: str) -> None:
-    """Check a sentence of the course: train what it compares, and print what was measured.
+    """Check a sentence of the course by measuring what it compares.
 
     Without NAME, list the sentences.
     """
@@ -530,9 +533,10 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
 @click.option("--model", required=True, metavar="FILE", help="What tinytensor train --save wrote.")
 @click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
 def predict_command(model: str, files: tuple[str, ...]) -> None:
-    """Tell the digit in each IMAGE, an idx, .npy or .png file, and how likely each of the ten is.
+    """Tell the digit in each IMAGE, and how likely each of the ten is.
 
-    Images are 28 x 28, and as in MNIST: light on a dark ground.
+    An IMAGE is an idx, .npy or .png file; the first two may hold several. They are 28 x 28, and as
+    in MNIST: light on a dark ground.
     """
     from tinytensor.datasets.images import read_images
     from tinytensor.train import load_model, probabilities
@@ -572,7 +576,9 @@ def predict_command(model: str, files: tuple[str, ...]) -> None:
 def ladder_command(
     kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
 ) -> None:
-    """Time KERNEL from its naive loop to the fast version: matmul, softmax or conv2d.
+    """Time KERNEL from its naive loop to the fast version.
+
+    KERNEL is matmul, softmax or conv2d.
 
     Each rung does what the one before does, with one idea more; a backend's last is its own kernel.
     Their speed is told beside the most that this machine can do on all threads, measured as well.
@@ -665,7 +671,7 @@ def _ladder(result: dict[str, Any]) -> str:
 @click.argument("kernel")
 @click.argument("rung", required=False)
 def explain_command(kernel: str, rung: str | None) -> None:
-    """Show the source of each rung of KERNEL's ladder with its comments, or of one RUNG.
+    """Show the source of KERNEL's rungs, or of one RUNG, with comments.
 
     KERNEL is matmul, softmax or conv2d; RUNG a name such as c.blocked.
     """
