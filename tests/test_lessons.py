@@ -276,7 +276,7 @@ def paragraphs(number):
     return find(number).chapter.strip().split("\n\n")
 
 
-@pytest.mark.parametrize("number", [*NUMBERS, "fast"])
+@pytest.mark.parametrize("number", [*NUMBERS, "fast", "best"])
 def test_a_chapter_has_its_parts(number):
     drawings = [text for text in paragraphs(number) if text.startswith("    ")]
     assert len(drawings) == 1

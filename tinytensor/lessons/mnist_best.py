@@ -1,16 +1,18 @@
 """The best that ten minutes give.
 
-    images   (100, 28, 28, 1), shifted, turned, sized and bent a little
-       |     conv 3x3, 1 -> 16 channels, batch norm, relu
+    images   (100, 28, 28, 1), moved, turned, sized and bent a little
+       |     conv 3x3, 1 -> 16 channels
     maps     (100, 28, 28, 16)
-       |     conv 3x3, 16 -> 32 channels, stride 2, batch norm, relu; again, stride 1
+       |     conv 3x3, 16 -> 32 channels, stride 2; then 32 -> 32
     maps     (100, 14, 14, 32)
-       |     conv 3x3, 32 -> 64 channels, stride 2, batch norm, relu; again, stride 1
+       |     conv 3x3, 32 -> 64 channels, stride 2; then 64 -> 64
     maps     (100, 7, 7, 64)
-       |     flatten to 3,136 numbers, @ (3136, 128), batch norm, relu, dropout keeps 0.6
+       |     flatten to 3,136 numbers, @ (3136, 128), dropout keeps 0.6
     hidden   (100, 128)
        |     @ (128, 10) + (10)
     logits   (100, 10)
+
+Every layer but the last is followed by batch norm and ReLU.
 
 Formula: average = 0.999 average + 0.001 weights, and the test is taken by the averages
 
@@ -25,8 +27,7 @@ it in their mean. All of it was chosen on 5,000 training images kept back, not o
 Look for: the training accuracy stays below that of the test, for the training images are harder.
 
 Try: tinytensor train best --save best.safetensors
-
-Try: tinytensor train best --steps 3000 # the rate falls to zero at the end of any run
+Try: tinytensor train best --steps 3000 # the rate falls to 0 in any run
 """
 
 import tinytensor as tt
