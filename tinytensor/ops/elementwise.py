@@ -232,7 +232,10 @@ def binary(
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
             x, y = as_alike(name, x, y, floats, compared=out_dtype is BOOL)
-            out = np.empty(broadcast_shape(name, x, y), out_dtype or x.array.dtype)
+            shape = x.array.shape
+            if shape != y.array.shape:
+                shape = broadcast_shape(name, x, y)
+            out = np.empty(shape, out_dtype or x.array.dtype)
             compute(x.array, y.array, out)
             if dx is None or dy is None or not (x.requires_grad or y.requires_grad):
                 return record(name, out, (x, y))
