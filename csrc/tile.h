@@ -26,6 +26,7 @@ enum {
     VECTOR = VECTOR_BYTES / sizeof(real),  /* numbers in a register */
     VECTORS = LINE_BYTES / VECTOR_BYTES,   /* registers in a line */
     LANES = VECTOR * VECTORS,
+    FEW_LANES = 4,                         /* stored at a time where a line isn't whole */
     MOST_ROWS = 14,
 };
 
@@ -53,13 +54,17 @@ typedef struct {
    in there would move the sums out of the registers. */
 static __attribute__((noinline)) void store(const real *line, real *out, int64_t out_column, int64_t columns, int add)
 {
-    if (!add && out_column == 1)
-        memcpy(out, line, columns * sizeof(real));
-    else if (!add)
-        for (int64_t c = 0; c < columns; c++)
+    int64_t c = 0;
+    if (!add && out_column == 1) {
+        for (; c + FEW_LANES <= columns; c += FEW_LANES)
+            memcpy(out + c, line + c, sizeof(real[FEW_LANES]));
+        for (; c < columns; c++)
+            out[c] = line[c];
+    } else if (!add)
+        for (; c < columns; c++)
             out[c * out_column] = line[c];
     else
-        for (int64_t c = 0; c < columns; c++)
+        for (; c < columns; c++)
             out[c * out_column] += line[c];
 }
 
