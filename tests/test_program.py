@@ -546,3 +546,78 @@ def test_a_layer_is_read_in_a_step_by_itself():
     assert set(np.unique(step(x).numpy())) == {0, 2}
     layer.eval()
     assert set(np.unique(step(x).numpy())) == {1}
+
+
+# Many steps at once
+
+
+def tables(run: Run, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*[next(run.batches) for _ in range(steps)], strict=True)
+    return np.stack(images), np.stack(labels)
+
+
+@pytest.mark.parametrize("lesson", ["1.0", "2.2", "4.1", "fast"])
+def test_a_run_is_so_many_steps(lesson, backend):
+    at_once, eager = Run(lesson), Run(lesson, captured=False)
+    tt.manual_seed(1)
+    losses = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, 70, 3)]
+    tt.manual_seed(1)
+    assert sum(losses, []) == eager.losses(74)
+    assert_same(at_once, eager)
+    assert at_once.step.recordings == 1
+    assert at_once.step.program.is_one_call == (backend == "c")
+
+
+def test_an_error_in_a_run_comes_after_the_steps_before_it(backend):
+    at_once, eager = Run("4.1"), Run("4.1", captured=False)
+    for wrong in (60, 0, 51):
+        images, labels = tables(at_once, 70)
+        labels[wrong, 3] = 10
+        with pytest.raises(tt.LabelError, match="got label 10"):
+            at_once.step.run(images, labels)
+        for i in range(wrong):
+            eager.step(images[i], labels[i])
+    assert at_once.optimizer.steps == eager.optimizer.steps == 111
+    assert_same(at_once, eager)
+
+
+def test_results_of_a_run_are_tables():
+    outside = tt.ones(2)
+    step = tt.capture(lambda x: {"twice": x * 2, "all": (outside, [x.sum()], None)})
+    x = np.arange(6.0).reshape(3, 2)
+    for _ in range(2):
+        got = step.run(tt.from_numpy(x))
+        np.testing.assert_array_equal(got["twice"].numpy(), 2 * x)
+        assert got["all"][0] is outside
+        assert got["all"][1][0].tolist() == x.sum(axis=1).tolist()
+    assert step.run(tt.from_numpy(x), steps=2)["twice"].shape == (2, 2)
+
+
+def test_a_run_without_arguments():
+    w = tt.zeros(1)
+
+    @tt.capture
+    def step():
+        w[...] = w + 1
+        return w * 1
+
+    assert step.run(steps=3).tolist() == [[1], [2], [3]]
+    assert step.run(steps=1).tolist() == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"), [((3, 4), None), ((3, 3), 4), ((3, 3), 0), ((0, 0), None), ((), None)]
+)
+def test_a_row_is_needed_for_each_step(rows, steps):
+    step = tt.capture(lambda *xs: None)
+    with pytest.raises(tt.SettingError, match="a row for each step"):
+        step.run(*(np.ones((n, 2)) for n in rows), steps=steps)
+
+
+def test_what_python_computes_splits_a_program():
+    step = tt.capture(lambda x: (x + 1).astype("int64").astype("float32") * 2)
+    x = np.array([0.5, 1.5], np.float32)
+    assert step(tt.from_numpy(x)).tolist() == [2, 4]
+    assert step(tt.from_numpy(x + 1)).tolist() == [4, 6]
+    assert not step.program.is_one_call
+    assert step.run(tt.from_numpy(np.stack([x, x + 1]))).tolist() == [[2, 4], [4, 6]]

@@ -32,12 +32,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import autograd, kernels, recording
-from tinytensor.errors import CaptureError
+from tinytensor.errors import CaptureError, SettingError
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.tensor import Tensor, wrap
 
 LINE = 64  # bytes of a cache line: where temporaries begin
+MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 MOST_PROGRAMS = 8  # of one captured function; the oldest goes
 
 
@@ -225,7 +226,7 @@ class Program:
         self.unplanned = sum(map(_whole_lines, temporaries))
         self.peak = plan(temporaries)
         self._before, self._body = _sorted_out(items)
-        self._run = [self._bound(item) for item in self._body]
+        self._runs = self._bound(self._body)
 
     # From the notes
 
@@ -304,10 +305,23 @@ class Program:
         leaves = [ref() for ref, _ in self._grads]
         return [x for x in leaves if x is not None and x.grad is not None]
 
-    def _bound(self, item: Call | Function) -> Callable[[], None]:
-        if isinstance(item, Call):
-            return functools.partial(getattr(kernels, item.kernel), *item.arguments())
-        return item.function
+    def _bound(self, items: Sequence[Call | Function]) -> list[Callable[[], None]]:
+        """What makes the calls, in order: where the backend can, it makes many at once."""
+        module = self.key.backend.module
+        if not hasattr(module, "bind"):
+            return [_bound_to_door(item) for item in items]
+        runs: list[Callable[[], None]] = []
+        group: list[Any] = []
+        for item in items:
+            call = module.bind(item.kernel, item.arguments()) if isinstance(item, Call) else None
+            if call is not None:
+                group.append(call)
+                continue
+            if group:
+                runs.append(module.BoundCalls(group))
+                group = []
+            runs.append(_bound_to_door(item))
+        return [*runs, module.BoundCalls(group)] if group else runs
 
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
@@ -315,8 +329,13 @@ class Program:
             np.copyto(own, array)
         for item in self._before:
             item.function()
-        for run in self._run:
+        for run in self._runs:
             run()
+        self._tell_the_tensors()
+        return self._result.make()
+
+    def _tell_the_tensors(self) -> None:
+        """Leave gradients where the step does, and tell who was changed."""
         for ref, grad in self._grads:
             if (leaf := ref()) is not None:
                 leaf.grad = grad
@@ -325,7 +344,82 @@ class Program:
         for changed in self._changed:
             if (x := changed()) is not None:
                 x.changed()
-        return self._result.make()
+
+    # Many steps
+
+    @functools.cached_property
+    def is_one_call(self) -> bool:
+        """Does the backend make all calls at once, with no Python among them?"""
+        functions = {v.buffer for item in self._before for v in (*item.reads, *item.writes)}
+        kernels_write = {view.buffer for call in self.calls for view in call.writes}
+        at_once = len(self._runs) == 1 and hasattr(self._runs[0], "run")
+        return at_once and not functions & kernels_write
+
+    def run(self, tables: Sequence[Array], steps: int) -> Any:
+        """Steps on the rows of tables, one for each argument; the results as tables too.
+
+        An error at some step leaves everything as after the steps before it.
+        """
+        results = self._result.tables(steps)
+        some = MOST_AT_ONCE if self.is_one_call else 1
+        for start in range(0, steps, some):
+            rows = slice(start, min(start + some, steps))
+            given = [np.ascontiguousarray(table[rows]) for table in tables]
+            taken = [(table[rows], computed.now()) for computed, table in results.items()]
+            if self.is_one_call:
+                self._run_at_once(given, taken, rows.stop - start)
+            else:
+                self.replay([table[0] for table in given])
+                _note_row(0, [table for table, _ in taken], [array for _, array in taken])
+        self._tell_the_tensors()
+        return self._result.make_tables(results)
+
+    def join(self, first: Any, tables: Any) -> Any:
+        """Tables of results with one more in front."""
+        return self._result.join(first, tables)
+
+    def _run_at_once(
+        self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
+    ) -> None:
+        """Steps without Python between: what its functions would write is found out before."""
+        (calls,) = self._runs
+        views = [view for item in self._before for view in (*item.reads, *item.writes)]
+        looked_at = [
+            (own, table)
+            for own, table in zip(self._inputs, tables, strict=True)
+            if any(view.buffer.array is own for view in views)
+        ]
+        written = {id(v.buffer): v.buffer.array for item in self._before for v in item.writes}
+        places = [array for array in written.values() if array is not None]
+        found = [np.empty((steps + 1, *array.shape), array.dtype) for array in places]
+        done = 0
+        try:
+            _note_row(0, found, places)
+            for row in range(steps):
+                for own, table in looked_at:
+                    np.copyto(own, table[row])
+                for item in self._before:
+                    item.function()
+                _note_row(row + 1, found, places)
+                done += 1
+        finally:  # after an error, too, as many steps are made as would have been
+            for array, rows in zip(places, found, strict=True):
+                np.copyto(array, rows[done])
+            inputs = [(table[:done], own) for own, table in zip(self._inputs, tables, strict=True)]
+            taken = [(table[:done], array) for table, array in results]
+            values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
+            calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
+
+
+def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
+    for table, array in zip(tables, arrays, strict=True):
+        table[row] = array
+
+
+def _bound_to_door(item: Call | Function) -> Callable[[], None]:
+    if isinstance(item, Call):
+        return functools.partial(getattr(kernels, item.kernel), *item.arguments())
+    return item.function
 
 
 def _is(x: object, y: object) -> bool:
@@ -416,7 +510,22 @@ class _Result:
 
     def make(self) -> Any:
         """A new result, with copies of the numbers as they are now."""
-        return _put_together(self._form)
+        return _put_together(self._form, lambda computed: wrap(computed.now().copy()))
+
+    def tables(self, steps: int) -> dict[_Computed, Array]:
+        """For each tensor that is computed a table, with room for a row from each step."""
+        return {
+            computed: np.empty((steps, *computed.now().shape), computed.now().dtype)
+            for computed in self._computed(self._form)
+        }
+
+    def make_tables(self, tables: Mapping[_Computed, Array]) -> Any:
+        """The result of many steps: in place of what was computed its table."""
+        return _put_together(self._form, lambda computed: wrap(tables[computed]))
+
+    def join(self, first: Any, tables: Any) -> Any:
+        """Tables with the result of one step more in front."""
+        return _joined(self._form, first, tables)
 
 
 @dataclass(eq=False)
@@ -426,20 +535,31 @@ class _Computed:
     array: Array | None  # in the step's own memory, and then in the program's
     view: View | None = None
 
-    def copy(self) -> Tensor:
+    def now(self) -> Array:
+        """Where it lies."""
         if self.array is None:
             assert self.view is not None
             self.array = self.view.array()
-        return wrap(self.array.copy())
+        return self.array
 
 
-def _put_together(form: Any) -> Any:
+def _put_together(form: Any, tensor_of: Callable[[_Computed], Tensor]) -> Any:
     if isinstance(form, _Computed):
-        return form.copy()
+        return tensor_of(form)
     if isinstance(form, Mapping):
-        return {key: _put_together(item) for key, item in form.items()}
+        return {key: _put_together(item, tensor_of) for key, item in form.items()}
     if isinstance(form, tuple | list):
-        return type(form)(map(_put_together, form))
+        return type(form)(_put_together(item, tensor_of) for item in form)
+    return form
+
+
+def _joined(form: Any, first: Any, tables: Any) -> Any:
+    if isinstance(form, _Computed):
+        return wrap(np.concatenate([first.array[np.newaxis], tables.array]))
+    if isinstance(form, Mapping):
+        return {key: _joined(form[key], first[key], tables[key]) for key in form}
+    if isinstance(form, tuple | list):
+        return type(form)(map(_joined, form, first, tables))
     return form
 
 
@@ -482,6 +602,39 @@ class Captured:
                 return self._record(key, arrays)
             self.program = program
             return program.replay(arrays)
+
+    def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
+        """Many steps, in C without coming back to Python between them.
+
+        tables: for each of the step's arguments an array with one axis more, in front: row i is
+            the argument of step i. steps: how many; all rows if None.
+
+        What a step returns comes back as tables of that kind: row i is of step i. An error at some
+        step leaves everything as after the steps before it.
+        """
+        arrays = [_array_of(x) for x in tables]
+        lengths = {len(array) if array.ndim else 0 for array in arrays}
+        if steps is None and len(lengths) == 1:
+            (steps,) = lengths
+        if steps is None or not 1 <= steps <= min(lengths, default=steps):
+            raise SettingError(
+                f"run: got tables of {sorted(lengths)} rows for {steps} steps; a row for each "
+                "step, and at least one step, are needed"
+            )
+        if recording.recorder() or autograd.is_watching():
+            raise CaptureError(
+                "run: here each step is run by itself, within another that is recorded or under "
+                "detect_anomaly(); call the step instead"
+            )
+        with self._lock:
+            row = [np.asarray(array[0]) for array in arrays]
+            key = self._key(tables, row)
+            self.program = self._find(key)
+            if self.program is not None:
+                return self.program.run([array[:steps] for array in arrays], steps)
+            first = self._record(key, row)
+            program = self._programs[-1]
+            return program.join(first, program.run([array[1:steps] for array in arrays], steps - 1))
 
     def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
         backend = kernels.current_backend()
