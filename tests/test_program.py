@@ -560,16 +560,16 @@ def tables(run: Run, steps: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_run_is_so_many_steps(lesson, backend):
     at_once, eager = Run(lesson), Run(lesson, captured=False)
     tt.manual_seed(1)
-    losses = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, 70, 3)]
+    parts = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, 70, 3)]
     tt.manual_seed(1)
-    assert sum(losses, []) == eager.losses(74)
+    assert [loss for part in parts for loss in part] == eager.losses(74)
     assert_same(at_once, eager)
     assert at_once.step.recordings == 1
     assert at_once.step.program.is_one_call == (backend == "c")
 
 
 def test_an_error_in_a_run_comes_after_the_steps_before_it(backend):
-    at_once, eager = Run("4.1"), Run("4.1", captured=False)
+    at_once, eager = Run("1.0"), Run("1.0", captured=False)
     for wrong in (60, 0, 51):
         images, labels = tables(at_once, 70)
         labels[wrong, 3] = 10
@@ -579,6 +579,23 @@ def test_an_error_in_a_run_comes_after_the_steps_before_it(backend):
             eager.step(images[i], labels[i])
     assert at_once.optimizer.steps == eager.optimizer.steps == 111
     assert_same(at_once, eager)
+
+
+def test_images_may_be_chosen_in_the_step(backend):
+    images = DATA.train_images
+
+    @tt.capture
+    def step(chosen):
+        return tt.from_numpy(datasets.to_float(images, chosen)).sum()
+
+    chosen = np.arange(12).reshape(4, 3)
+    wanted = [datasets.to_float(images, row).sum() for row in chosen]
+    np.testing.assert_allclose(step.run(chosen).numpy(), wanted, rtol=1e-6)
+    assert step.recordings == 1
+    for kind in (np.int64, np.int32):
+        step(chosen[0].astype(kind))
+        with pytest.raises(tt.SettingError, match="image 60000 is chosen"):
+            step(np.array([0, 60_000, 1], kind))
 
 
 def test_results_of_a_run_are_tables():
