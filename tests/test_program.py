@@ -231,6 +231,21 @@ def test_an_index_is_followed(backend):
     assert step.recordings == 1
 
 
+def test_a_part_of_an_argument(backend):
+    w = tt.Tensor(np.arange(12.0).reshape(4, 3))
+
+    @tt.capture
+    def step(x, labels):
+        return tt.cross_entropy(tt.from_numpy(x[1:3]) * w[:2], labels[::2]), tt.one_hot(labels, 3)
+
+    for i in range(3):
+        x, labels = np.full((4, 3), i + 0.5), np.array([i, 0, 2 - i, 0])
+        loss, rows = step(x, labels)
+        wanted = tt.cross_entropy(tt.from_numpy(x[1:3]) * w[:2], labels[::2])
+        assert loss.item() == wanted.item()
+        assert rows.argmax(axis=1).tolist() == labels.tolist()
+
+
 def test_results_in_tuples_lists_and_dicts():
     @tt.capture
     def step(x):

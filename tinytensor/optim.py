@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -137,6 +137,14 @@ class Optimizer:
         then.
         """
         checkpoint.take_over(self._name, self.state_dict(), state)
+
+    def state_arrays(self, names: Mapping[int, str]) -> Iterator[tuple[str, Array]]:
+        """What the optimiser reads and remembers, by the names of parameters (by id) it is of."""
+        yield "lr", self._lr
+        yield "step", self._step
+        for name, arrays in self._memory.items():
+            for i, (param, array) in enumerate(zip(self.params, arrays, strict=False)):
+                yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
     def _refuse(self, param: Tensor, grad: Tensor) -> None:
         """Say why a gradient, which somebody else has put there, isn't of the parameter's kind."""

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import autograd, kernels, recording
+from tinytensor import autograd, kernels, listing, recording
 from tinytensor.errors import CaptureError, SettingError
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
@@ -99,9 +101,14 @@ class Buffer:
     name: str = ""
 
     @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Its size in bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
 
 class View(NamedTuple):
@@ -194,17 +201,24 @@ class Function:
 class Program:
     """A recorded step: what it does, in order, and what must hold for it to be the step.
 
-    calls: its kernel calls. buffers: all memory that they touch. peak: bytes of the temporaries'
-    memory; unplanned: of the same if each had its own.
+    calls: its kernel calls. buffers: all memory that they touch. inputs: the arguments' memory.
+    peak: bytes of the temporaries' memory; unplanned: of the same if each had its own.
     """
 
     def __init__(
-        self, key: _Key, notes: Recorder, inputs: Sequence[Array], result: _Result
+        self,
+        key: _Key,
+        notes: Recorder,
+        inputs: Sequence[Array],
+        result: _Result,
+        lock: threading.RLock,
     ) -> None:
+        self._lock = lock
         self.key = key
         self.structure = recording.structure
         self._result = result
-        self._inputs = inputs
+        self.inputs = inputs
+        self.name = ""
         self._params = list(notes.params.values())
         # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
         self._flags = [(weakref.ref(module), flag) for module, flag in notes.flags.values()]
@@ -226,6 +240,7 @@ class Program:
         self.unplanned = sum(map(_whole_lines, temporaries))
         self.peak = plan(temporaries)
         self._before, self._body = _sorted_out(items)
+        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
         self._runs = self._bound(self._body)
 
     # From the notes
@@ -282,6 +297,38 @@ class Program:
                 buffers[key].array = notes.held[key]
         return buffers, {key: weakref.ref(notes.held[key]) for key in buffers}
 
+    # To be read
+
+    def __str__(self) -> str:
+        return listing.table(self)
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """Those that made a step."""
+        return [optimizer for optimizer, _ in self._params]
+
+    @property
+    def functions(self) -> list[Function]:
+        """What Python does at each replay."""
+        return [item for item in (*self._before, *self._body) if isinstance(item, Function)]
+
+    def gradients(self) -> list[tuple[Tensor, Tensor | None]]:
+        """The tensors that the step leaves a gradient on, or none, with it."""
+        return [(x, grad) for ref, grad in self._grads if (x := ref()) is not None]
+
+    def profile(self, repeats: int = 20) -> listing.Profile:
+        """Time each call, the median of so many replays; parameters are afterwards as before."""
+        with self._lock:
+            changed = {view.buffer for call in self.calls for view in call.writes}
+            arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
+            before = [array.copy() for array in arrays]
+            runs = [(isinstance(x, Call), run) for x in self._body for run in self._bound([x])]
+            try:
+                return listing.measure(self, runs, repeats)
+            finally:
+                for array, copy in zip(arrays, before, strict=True):
+                    np.copyto(array, copy)
+
     # Replay
 
     def holds(self) -> bool:
@@ -308,24 +355,28 @@ class Program:
     def _bound(self, items: Sequence[Call | Function]) -> list[Callable[[], None]]:
         """What makes the calls, in order: where the backend can, it makes many at once."""
         module = self.key.backend.module
-        if not hasattr(module, "bind"):
-            return [_bound_to_door(item) for item in items]
         runs: list[Callable[[], None]] = []
-        group: list[Any] = []
-        for item in items:
-            call = module.bind(item.kernel, item.arguments()) if isinstance(item, Call) else None
-            if call is not None:
-                group.append(call)
-                continue
-            if group:
-                runs.append(module.BoundCalls(group))
-                group = []
-            runs.append(_bound_to_door(item))
-        return [*runs, module.BoundCalls(group)] if group else runs
+        pairs = [(item, self._bind(item)) for item in items]
+        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
+            if is_bound:
+                runs.append(module.BoundCalls([call for _, call in group]))
+            else:
+                runs += [_bound_to_door(item) for item, _ in group]
+        return runs
+
+    def _bind(self, item: Call | Function) -> Any:
+        """The call as the backend makes it without Python; None if it can't."""
+        module = self.key.backend.module
+        if isinstance(item, Function) or not hasattr(module, "bind"):
+            return None
+        call = module.bind(item.kernel, item.arguments())
+        if call is None:
+            self.by_numpy.add(item)
+        return call
 
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
-        for own, array in zip(self._inputs, given, strict=True):
+        for own, array in zip(self.inputs, given, strict=True):
             np.copyto(own, array)
         for item in self._before:
             item.function()
@@ -386,7 +437,7 @@ class Program:
         views = [view for item in self._before for view in (*item.reads, *item.writes)]
         looked_at = [
             (own, table)
-            for own, table in zip(self._inputs, tables, strict=True)
+            for own, table in zip(self.inputs, tables, strict=True)
             if any(view.buffer.array is own for view in views)
         ]
         written = {id(v.buffer): v.buffer.array for item in self._before for v in item.writes}
@@ -405,7 +456,7 @@ class Program:
         finally:  # after an error, too, as many steps are made as would have been
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
-            inputs = [(table[:done], own) for own, table in zip(self._inputs, tables, strict=True)]
+            inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
@@ -599,7 +650,7 @@ class Captured:
             key = self._key(arguments, arrays)
             program = self._find(key)
             if program is None:
-                return self._record(key, arrays)
+                return self.record(key, arrays)
             self.program = program
             return program.replay(arrays)
 
@@ -632,7 +683,7 @@ class Captured:
             self.program = self._find(key)
             if self.program is not None:
                 return self.program.run([array[:steps] for array in arrays], steps)
-            first = self._record(key, row)
+            first = self.record(key, row)
             program = self._programs[-1]
             return program.join(first, program.run([array[1:steps] for array in arrays], steps - 1))
 
@@ -648,7 +699,8 @@ class Captured:
                 return program
         return None
 
-    def _record(self, key: _Key, arrays: Sequence[Array]) -> Any:
+    def record(self, key: _Key, arrays: Sequence[Array]) -> Any:
+        """Run the function on copies of the arrays, and make a program of what it did."""
         inputs = [np.array(array, order="C") for array in arrays]
         known = [x for program in self._programs for x in program.leaves_with_grad()]
         notes = Recorder(inputs, known)
@@ -662,7 +714,9 @@ class Captured:
             _check_are_the_same(before, _tensors_outside(self.function))
         first = result.make()
         self.recordings += 1
-        program = Program(key, notes, inputs, result)
+        program = Program(key, notes, inputs, result, self._lock)
+        program.name = getattr(self.function, "__name__", "step")
+        listing.name_buffers(program, self.function)
         self._programs = [p for p in self._programs if p.structure == recording.structure]
         self._programs = [*self._programs, program][-MOST_PROGRAMS:]
         self.program = program
@@ -706,11 +760,7 @@ def _array_of(x: Array | Tensor) -> Array:
 
 def _tensors_outside(function: Callable[..., Any]) -> dict[str, Tensor]:
     """The tensors among the variables of others that a function uses, by their names."""
-    if not inspect.isfunction(function):
-        return {}
-    outside = inspect.getclosurevars(function)
-    variables = {**outside.globals, **outside.nonlocals}
-    return {name: x for name, x in variables.items() if isinstance(x, Tensor)}
+    return {name: x for name, x in listing.variables(function).items() if isinstance(x, Tensor)}
 
 
 def _check_are_the_same(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:

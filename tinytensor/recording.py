@@ -32,6 +32,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", defau
 _counting = threading.Lock()
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _LESSONS = f"{_PACKAGE}lessons{os.sep}"  # are read as the user's code is
+_CAPTURING = f"{_PACKAGE}program.py"  # whose Captured.record calls the step
 
 
 def recorder() -> Recorder | None:
@@ -216,14 +217,18 @@ def recording(notes: Recorder) -> Iterator[None]:
 
 
 def users_line() -> str:
-    """The innermost line that isn't the engine's own: "train.py:12"; "" if there is none."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
+    """The innermost line that isn't the engine's own, or that of the step: "train.py:12"."""
+    frame: FrameType = sys._getframe()
+    while frame.f_back is not None and not _runs_a_step(frame.f_back):
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE) or file.startswith(_LESSONS):
-            return f"{Path(file).name}:{frame.f_lineno}"
+            break
         frame = frame.f_back
-    return ""
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _runs_a_step(frame: FrameType) -> bool:
+    return frame.f_code.co_filename == _CAPTURING and frame.f_code.co_name == "record"
 
 
 # What a step is given ---------------------------------------------------------------------------
@@ -244,7 +249,8 @@ class Argument(np.ndarray[Any, Any]):
         return self._refuse(f"np.{function.__name__}() computes with")
 
     def __getitem__(self, key: Any) -> Any:
-        return self._refuse("array[...] reads")
+        picked = super().__getitem__(key)
+        return picked if isinstance(picked, np.ndarray) else self._refuse("array[...] reads")
 
     def __iter__(self) -> Any:
         return self._refuse("a loop reads")

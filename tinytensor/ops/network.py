@@ -274,7 +274,8 @@ def _kept_numbers(labels: Array) -> Array:
     notes = recording.recorder()
     if notes is None:
         return np.array(labels, np.int64).reshape(-1)
-    if labels.dtype == np.int64 and id(recording.memory(labels)) in notes.inputs:
+    fit = labels.dtype == np.int64 and labels.flags.c_contiguous
+    if fit and id(recording.memory(labels)) in notes.inputs:
         return labels.reshape(-1)  # a program's copy of its argument
     copy = np.empty(labels.shape, np.int64)
     kernels.cast(labels, copy)
