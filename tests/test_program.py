@@ -246,6 +246,30 @@ def test_a_part_of_an_argument(backend):
         assert rows.argmax(axis=1).tolist() == labels.tolist()
 
 
+@pytest.mark.parametrize("columns", [3, 3000])  # which are copied, and pointed to
+def test_arguments_of_any_kind_of_memory(backend, columns):
+    kept = {}
+
+    @tt.capture
+    def step(x, y):
+        x = tt.from_numpy(x)
+        kept["last"] = x * 2
+        return kept["last"] + x + y
+
+    wanted = np.random.default_rng(0).random((6, columns)).astype(np.float32)
+    unaligned = np.frombuffer(b"..." + wanted.tobytes(), np.float32, offset=3).reshape(6, columns)
+    read_only = wanted.copy()
+    read_only.flags.writeable = False
+    ones = tt.ones(columns)
+    for x in (wanted, unaligned, np.asfortranarray(wanted), read_only, wanted[::-1][::-1]):
+        np.testing.assert_array_equal(step(x, ones).numpy(), wanted * 2 + wanted + 1)
+    again = kept["last"].numpy()  # which a replay writes
+    np.testing.assert_array_equal(step(again, ones).numpy(), wanted * 4 + wanted * 2 + 1)
+    tables = step.run(np.stack([wanted, -wanted]), tt.ones(2, columns)).numpy()
+    np.testing.assert_array_equal(tables[1], -wanted * 2 - wanted + 1)
+    assert step.recordings == 1
+
+
 def test_results_in_tuples_lists_and_dicts():
     @tt.capture
     def step(x):

@@ -39,6 +39,7 @@ from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.tensor import Tensor, wrap
 
+LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
 LINE = 64  # bytes of a cache line: where temporaries begin
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 MOST_PROGRAMS = 8  # of one captured function; the oldest goes
@@ -242,6 +243,8 @@ class Program:
         self._before, self._body = _sorted_out(items)
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
         self._runs = self._bound(self._body)
+        self._places = self._find_places()
+        self._kept = {id(buffer.array) for buffer in self.buffers if buffer.kind == "kept"}
 
     # From the notes
 
@@ -376,14 +379,42 @@ class Program:
 
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
-        for own, array in zip(self.inputs, given, strict=True):
-            np.copyto(own, array)
+        for own, array, places in zip(self.inputs, given, self._places, strict=True):
+            if places and array.flags.c_contiguous and not self._writes_into(array):
+                self.key.backend.module.point(places, array)
+            else:
+                self._copy_argument(own, array, places)
         for item in self._before:
             item.function()
         for run in self._runs:
             run()
         self._tell_the_tensors()
         return self._result.make()
+
+    def _find_places(self) -> list[list[Any]]:
+        """For each argument where the calls point to it, if none but C looks at its numbers.
+
+        Then they can be pointed to what a replay is given. A small one is copied faster.
+        """
+        seen = {view.buffer for item in self.functions for view in (*item.reads, *item.writes)}
+        seen |= {view.buffer for call in self.by_numpy for view in call.reads}
+        seen |= self._result.buffers()
+        own = [b.array for b in seen]
+        at_once = [run for run in self._runs if hasattr(run, "places_of")]
+        return [
+            [place for run in at_once for place in run.places_of(array)]
+            if array.nbytes >= LARGE and not any(array is other for other in own)
+            else []
+            for array in self.inputs
+        ]
+
+    def _writes_into(self, array: Array) -> bool:
+        return id(recording.memory(array)) in self._kept
+
+    def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
+        if places:
+            self.key.backend.module.point(places, own)
+        np.copyto(own, array)
 
     def _tell_the_tensors(self) -> None:
         """Leave gradients where the step does, and tell who was changed."""
@@ -433,6 +464,9 @@ class Program:
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
     ) -> None:
         """Steps without Python between: what its functions would write is found out before."""
+        for own, places in zip(self.inputs, self._places, strict=True):
+            if places:
+                self.key.backend.module.point(places, own)
         (calls,) = self._runs
         views = [view for item in self._before for view in (*item.reads, *item.writes)]
         looked_at = [
@@ -549,6 +583,11 @@ class _Result:
             computed.view = view(computed.array)
             computed.view.buffer.last = 10**9  # it lives until it is copied
             computed.array = None
+
+    def buffers(self) -> set[Buffer]:
+        """Where what is returned lies."""
+        views = [computed.view for computed in self._computed(self._form)]
+        return {view.buffer for view in views if view is not None}
 
     def _computed(self, form: Any) -> list[_Computed]:
         if isinstance(form, _Computed):

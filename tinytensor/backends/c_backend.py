@@ -483,6 +483,21 @@ class BoundCall(NamedTuple):
     arguments: tuple[Any, ...]  # as they were given to C; they keep the arrays alive
 
 
+class Place(NamedTuple):
+    """An argument that points into an array, so many bytes from its beginning."""
+
+    values: Any
+    number: int
+    offset: int
+
+
+def point(places: Sequence[Place], array: Array) -> None:
+    """Let arguments point into another contiguous array, which the caller keeps alive."""
+    start = ffi.from_buffer(array)
+    for values, number, offset in places:
+        values[number].p = start + offset
+
+
 class _Noting:
     """A variant whose kernels, when the thread that made it calls them, are noted instead."""
 
@@ -538,6 +553,18 @@ class BoundCalls:
     def __call__(self) -> None:
         """A step."""
         lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL)
+
+    def places_of(self, array: Array) -> list[Place]:
+        """Where the calls point into an array."""
+        start = int(ffi.cast("intptr_t", ffi.from_buffer(array)))
+        places = []
+        for call in self._kept:
+            for i, argument in enumerate(call.arguments):
+                if isinstance(argument, ffi.CData):
+                    offset = int(ffi.cast("intptr_t", argument)) - start
+                    if 0 <= offset < array.nbytes:
+                        places.append(Place(call.values, i, offset))
+        return places
 
     def run(
         self,
