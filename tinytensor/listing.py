@@ -162,7 +162,7 @@ def table(program: Program, microseconds: Sequence[float] | None = None) -> str:
             number = f"{i:>{head - kernel_width - 4}}{star} {call.kernel}"
             lines.append(f"{number:{head}}{first:{width}}{tail}")
             lines += [" " * (head + 2) + text for text in more]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _summary(program: Program) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _reads_and_writes(call: Call) -> str:
 def _told(view: View) -> str:
     if view.buffer.kind == "constant" and view.buffer.size == 1:
         return view.buffer.name
-    # no space in it, so that it stays together when the line is broken
+    # no space at which the line could be broken
     return f"{view.buffer.name}\N{NO-BREAK SPACE}({','.join(map(str, view.shape))})"
 
 
