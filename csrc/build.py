@@ -64,7 +64,8 @@ KERNEL_FILES = [
     "probe.c",
 ]
 HEADERS = ["kernels.h", "ladder.h"]  # what is declared there exists in every variant
-OTHER_FILES = ["threads.c", "scratch.c", "simd.c"]
+OTHER_HEADERS = ["machine.h", "program.h"]  # what cffi reads besides, up to "Not for cffi"
+OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -135,9 +136,42 @@ def prototypes(machine: str) -> str:
     for variant in variants(machine):
         renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{variant.suffix}", text)
         declared.append(re.sub(r"\breal\b", variant.real, renamed))
-    machine = (CSRC / "machine.h").read_text().split("/* Not for cffi")[0]
-    declared.append(re.sub(r"^#.*$", "", machine, flags=re.MULTILINE))
+    for header in OTHER_HEADERS:
+        public = (CSRC / header).read_text().split("/* Not for cffi")[0]
+        declared.append(re.sub(r"^#.*$", "", public, flags=re.MULTILINE))
     return "\n".join(declared)
+
+
+def runners_source(machine: str) -> str:
+    """The C text of program.h's runners, one for each kernel in every variant:
+
+    static void run_tt_neg_float32_avx2(const tt_value *v)
+    {
+        tt_neg_float32_avx2(v[0].p, v[1].p, v[2].i);
+    }
+    """
+    lines = ['#include "program.h"', "#include <string.h>"]
+    table = []
+    text = prototypes(machine)
+    for name, arguments in re.findall(
+        r"^void (tt_\w+_float(?:32|64)_\w+)\((.*)\);", text, re.MULTILINE
+    ):
+        kinds = ["p" if "*" in a else "d" if "double" in a else "i" for a in arguments.split(", ")]
+        values = ", ".join(f"v[{i}].{kind}" for i, kind in enumerate(kinds))
+        lines.append(f"void {name}({arguments});")
+        lines.append(f"static void run_{name}(const tt_value *v)\n{{\n    {name}({values});\n}}")
+        table.append(f'    {{"{name}", run_{name}}},')
+    lines += ["static const tt_named_runner runners[] = {", *table, "    {0, 0},", "};"]
+    lines += [
+        "tt_runner tt_runner_of(const char *kernel)",
+        "{",
+        "    for (const tt_named_runner *r = runners; r->kernel; r++)",
+        "        if (!strcmp(r->kernel, kernel))",
+        "            return r->run;",
+        "    return 0;",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def write_sources(folder: Path, machine: str) -> list[Path]:
@@ -148,12 +182,14 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
         path = folder / f"{variant.suffix}.c"
         path.write_text(variant_source(variant))
         written.append(path)
+    runners = folder / "runners.c"
+    runners.write_text(runners_source(machine))
     ffi = FFI()
     ffi.cdef(prototypes(machine))
     ffi.set_source(MODULE, prototypes(machine))
     wrapper = folder / "wrapper.c"
     ffi.emit_c_code(str(wrapper))
-    return [*written, wrapper, *(CSRC / file for file in OTHER_FILES)]
+    return [*written, runners, wrapper, *(CSRC / file for file in OTHER_FILES)]
 
 
 class BuildKernels(build_ext):

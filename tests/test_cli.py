@@ -616,6 +616,23 @@ def test_the_list_of_commands_says_all_of_each_in_80_columns():
         assert not said.endswith("..."), f"{name}: {said}"
 
 
+@pytest.mark.parametrize("options", [(), ("--profile",), ("--backend", "numpy", "--batch", 7)])
+def test_program_shows_a_step(run, options):
+    code, out, err = run("program", "softmax", *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("train_step: 8 calls (3 forward, 3 backward, 2 update)")
+    assert ("GFLOP/s" in out) == ("--profile" in options)
+    assert f"images ({7 if 7 in options else 100},784)" in out
+
+
+def test_eager_training_is_the_same(run):
+    results = [
+        run("train", "softmax", "--steps", 20, "--json", "-", *o) for o in ((), ("--eager",))
+    ]
+    both = [json.loads(out)["history"] for _, out, _ in results]
+    assert both[0] == both[1]
+
+
 def test_claims_are_listed_and_measured(run, monkeypatch):
     from tinytensor.lessons import claims
 

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import BACKENDS
 
 import tinytensor as tt
+from tinytensor import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -33,3 +35,11 @@ def test_docstring_of_the_package(capsys):
     import doctest
 
     assert doctest.testmod(tt).failed == 0
+
+
+@pytest.mark.skipif("c" not in BACKENDS, reason="the program that is shown is C's")
+def test_the_program_of_lesson_1_0(capsys):
+    (shown,) = re.findall(r"```\n(train_step: .*?)```", README, re.DOTALL)
+    cli.main(["program", "softmax", "--backend", "c"])
+    printed = capsys.readouterr().out
+    assert re.sub(r"py:\d+", "", shown) == re.sub(r"py:\d+", "", printed)

@@ -51,6 +51,17 @@ def test_same_seed_same_bits(backend):
     assert losses(3) != losses(4)
 
 
+@pytest.mark.parametrize("lesson", ["dropout", "batchnorm-relu", "best"])
+def test_captured_and_eager_training_are_the_same(lesson):
+    reports = {}
+    for eager in (True, False):
+        lesson_ = replace(find(lesson), batch=8)
+        training = Training(lesson_, SMALL, steps=7, evaluate_every=3, details=True, eager=eager)
+        reports[eager] = [(r.train_loss, r.test_loss, r.rate, vars(r.details)) for r in training]
+        reports[eager].append([x.numpy() for x in training._tensors().values()])
+    np.testing.assert_equal(reports[False], reports[True])
+
+
 def test_reports_come_every_so_often_and_at_the_end():
     steps = [r.step for r in train(SOFTMAX, DATA, steps=25, evaluate_every=10)]
     assert steps == [10, 20, 25]

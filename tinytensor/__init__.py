@@ -26,6 +26,7 @@ from tinytensor.checkpoint import load, save
 from tinytensor.errors import (
     AnomalyError,
     BackendUnavailable,
+    CaptureError,
     DataError,
     DTypeError,
     GradientError,
@@ -166,6 +167,7 @@ from tinytensor.ops import (
     var,
     where,
 )
+from tinytensor.program import capture
 from tinytensor.random import manual_seed
 from tinytensor.tensor import Tensor, from_dlpack, from_numpy
 
@@ -175,6 +177,7 @@ eq, ne, lt, le, gt, ge = equal, not_equal, less, less_equal, greater, greater_eq
 __all__ = [
     "AnomalyError",
     "BackendUnavailable",
+    "CaptureError",
     "DTypeError",
     "DataError",
     "GradientError",
@@ -201,6 +204,7 @@ __all__ = [
     "bernoulli",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "capture",
     "cast",
     "cat",
     "ceil",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import tensor
+from tinytensor import recording, tensor
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.kernels import Array
 
@@ -131,6 +131,12 @@ def record(
                 break
     if _watching and _anomalies.get():
         _check_forward(name, result, operands)
+    if recording.recordings and (notes := recording.recorder()):
+        for operand in operands:
+            if operand.node is None and not notes.owns(operand.array):
+                notes.note_leaf(operand)
+        if result.node is not None:
+            result.node.line = recording.users_line()
     return result
 
 
@@ -162,7 +168,10 @@ def backward(
         starts, (), create_graph if retain_graph is None else retain_graph, create_graph
     )
     taken = [] if grad is None else [_memory(grad)]
+    notes = recording.recorder()
     for leaf, leaf_grad in arrived:
+        if notes:
+            notes.note_grad(leaf)
         memory = _memory(leaf_grad)
         if leaf.grad is not None:
             with _recording_set(create_graph):
@@ -245,7 +254,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             )
         one = np.empty_like(output.array)
         one.fill(1)
-        return tensor.wrap(one)
+        return tensor.wrap(recording.constant(one))
     if given.shape != output.shape:
         raise ShapeError(f"{op}: got grad of shape {given.shape}; {output.shape} is needed")
     if given.dtype != output.dtype:
@@ -322,6 +331,9 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
     if _watching and _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
+    if recording.recordings and (notes := recording.recorder()):
+        with notes.in_part(f"backward of {node.name}", node.line or ""):
+            return node.backward(*arguments)
     return node.backward(*arguments)
 
 
@@ -356,12 +368,14 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
         raise GradientError(
             "register_hook: this tensor has requires_grad=False; no gradient will come by"
         )
+    recording.structure_changed()
     holder: Tensor | Node = x if x.node is None else x.node
     hooks = holder.hooks = {} if holder.hooks is None else holder.hooks
     own = object()  # a hook may be registered twice, and taken away once
     hooks[own] = hook
 
     def remove() -> None:
+        recording.structure_changed()
         hooks.pop(own, None)
 
     return remove
@@ -386,6 +400,11 @@ def detect_anomaly() -> Iterator[None]:
     finally:
         _watching -= 1
         _anomalies.reset(token)
+
+
+def is_watching() -> bool:
+    """Are results looked through for NaN, here and now?"""
+    return _anomalies.get()
 
 
 def _finite(x: Tensor) -> bool:

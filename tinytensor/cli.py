@@ -1,7 +1,7 @@
 """The command line: arguments in, text out.
 
-The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `try CLAIM`; a trained network:
-`predict`; what works here: `info`.
+The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `program LESSON`, `try CLAIM`; a
+trained network: `predict`; what works here: `info`.
 """
 
 import errno
@@ -26,6 +26,7 @@ from click.core import ParameterSource
 
 from tinytensor import datasets, interrupt, kernels, lessons, random
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError
+from tinytensor.program import capture
 from tinytensor.train import StepReport, Training, seconds_a_step, seconds_of_steps
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ _backend_option = click.option(
     type=_Count(min=1),
     help="Steps from one look at the test images to the next [the lesson's own].",
 )
+@click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
 @click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
 @click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
 @click.option(
@@ -159,6 +161,7 @@ def train_command(
     threads: int | None,
     data: Path | None,
     eval_every: int | None,
+    eager: bool,
     save_file: str | None,
     resume_file: str | None,
     json_file: str | None,
@@ -188,7 +191,7 @@ def train_command(
     data_seconds = time.perf_counter() - start
 
     settings = {"steps": steps, "batch": batch, "seed": seed, "evaluate_every": eval_every}
-    training = Training(found, data_set, **settings)  # type: ignore[arg-type]
+    training = Training(found, data_set, eager=eager, **settings)  # type: ignore[arg-type]
     if resume_file is not None:
         training.resume(resume_file)
     steps, batch = training.steps, training.batch
@@ -489,6 +492,23 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
     expected = f"{lesson.expected_accuracy:.4g} of the test images, {when} {lesson.steps:,} steps"
     console.print(Text.assemble(("Expected: ", "bold yellow"), expected))
     console.print(Text.assemble(("Train it: ", "bold green"), f"tinytensor train {lesson.name}"))
+
+
+@program.command("program")
+@click.argument("lesson")
+@_backend_option
+@click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
+@click.option("--profile", is_flag=True, help="Measure how long each call takes here.")
+def program_command(lesson: str, backend: str, batch: int | None, profile: bool) -> None:
+    """Show a training step of LESSON as the list of its kernel calls: forward, backward, update."""
+    found = lessons.find(lesson)
+    kernels.set_backend(backend)
+    data = datasets.mnist()
+    training = Training(found, data, batch=batch)
+    step = capture(training.train_step)
+    step(*next(datasets.batches(data.train_images, data.train_labels, training.batch, seed=0)))
+    if step.program is not None:
+        click.echo(step.program.profile() if profile else step.program)
 
 
 @program.command("try")

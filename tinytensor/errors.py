@@ -6,6 +6,7 @@ TinytensorError
 ├── IndexingError         (IndexError)    an index outside the tensor, or of the wrong kind
 ├── LabelError            (ValueError)    a class label outside 0 ... classes - 1
 ├── GradientError         (RuntimeError)  backward where there is nothing to go back through
+├── CaptureError          (RuntimeError)  what a captured step can't do, and what does it instead
 ├── AnomalyError          (ArithmeticError)  a NaN or infinity was born, under detect_anomaly()
 ├── UnknownName           (LookupError)   no lesson, backend, rung, claim or data set of that name
 ├── SettingError          (ValueError)    an option or environment variable with an unusable value
@@ -21,6 +22,7 @@ from collections.abc import Collection, Mapping
 __all__ = [
     "AnomalyError",
     "BackendUnavailable",
+    "CaptureError",
     "DTypeError",
     "DataError",
     "GradientError",
@@ -75,6 +77,10 @@ class LabelError(TinytensorError, ValueError):
 
 class GradientError(TinytensorError, RuntimeError):
     """Backward where there is nothing to go back through, or a gradient that is wrong."""
+
+
+class CaptureError(TinytensorError, RuntimeError):
+    """What a step can't do while it is recorded as a program."""
 
 
 class AnomalyError(TinytensorError, ArithmeticError):

@@ -36,6 +36,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
+from tinytensor import recording
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -132,13 +133,21 @@ def set_backend(name: str) -> None:
     Tensors need no conversion: all backends work on the same NumPy memory.
     """
     global _everywhere
+    recording.refuse("set_backend() changes what computes", "call it outside of the step")
     _everywhere = load_backend(name)
 
 
 @contextmanager
 def backend(name: str) -> Iterator[Backend]:
     """Compute with this backend inside a `with` block, in this thread or task only."""
-    chosen = load_backend(name)
+    recording.refuse("backend() changes what computes", "put it round the whole step")
+    with computing_with(load_backend(name)) as chosen:
+        yield chosen
+
+
+@contextmanager
+def computing_with(chosen: Backend) -> Iterator[Backend]:
+    """Inside a `with` block, in this thread or task, compute with a Backend that is at hand."""
     token = _here.set(chosen)
     try:
         yield chosen

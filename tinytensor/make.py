@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinytensor import random
+from tinytensor import kernels, random, recording
 from tinytensor.errors import DTypeError, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.ops.operands import Operand, as_float, as_tensor
@@ -36,9 +36,10 @@ def full(
         raise ShapeError(f"full: got a value of shape {number.shape}; a single number is needed")
     sizes = _sizes("full", (shape,))
     try:
-        array = np.full(sizes, number.array)
+        array = np.empty(sizes, number.dtype)
     except ValueError as error:
         raise ShapeError(f"full: got the sizes {sizes}: {error}") from None
+    kernels.broadcast_to(number.array, array)
     return wrap(array).requires_grad_(requires_grad)
 
 
@@ -68,7 +69,8 @@ def arange(
         )
     numbers = np.arange(begin, end, step)
     whole = numbers.dtype.kind == "i"
-    return Tensor(numbers, dtype or (np.int64 if whole else np.float32), requires_grad)
+    kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
+    return wrap(recording.constant(numbers.astype(kind))).requires_grad_(requires_grad)
 
 
 def eye(
@@ -79,7 +81,8 @@ def eye(
 ) -> Tensor:
     """The identity matrix (n, n), or (n, columns): 1 on the diagonal, else 0."""
     sizes = _sizes("eye", (n, n if columns is None else columns))
-    return wrap(np.eye(*sizes, dtype=checked_dtype("eye", dtype))).requires_grad_(requires_grad)
+    ones = np.eye(*sizes, dtype=checked_dtype("eye", dtype))
+    return wrap(recording.constant(ones)).requires_grad_(requires_grad)
 
 
 # By chance --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, make, ops
+from tinytensor import checkpoint, kernels, make, ops, recording
 from tinytensor.errors import NotSupported, SettingError, ShapeError
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import check_keep_prob
@@ -84,7 +84,22 @@ class Module:
     A subclass sets its tensors and modules as attributes and defines `forward`.
     """
 
-    training = True  # whether this is training or a test: dropout and batch norm differ
+    @property
+    def training(self) -> bool:
+        """Whether this is training or a test: dropout and batch norm differ."""
+        training: bool = vars(self).get("_training", True)
+        if notes := recording.recorder():
+            notes.flags[id(self)] = self, training
+        return training
+
+    @training.setter
+    def training(self, training: bool) -> None:
+        vars(self)["_training"] = training
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "training" and getattr(self, name, None) is not value:
+            recording.structure_changed()
+        super().__setattr__(name, value)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See forward."""
@@ -331,13 +346,19 @@ class BatchNorm(Module):
             averages = self.mean, self.var
             return ops.batch_norm(x, self.scale, self.offset, *averages, self.epsilon)
         out, *moments = ops.batch_norm_and_moments(x, self.scale, self.offset, self.epsilon)
-        step = self.steps.item()
-        decay = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
+        steps, decay = self.steps.array, np.empty(1)
+
+        def count_step() -> None:
+            (step,) = steps
+            decay[0] = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
+            steps[0] = step + 1
+
+        recording.each_step(count_step, writes=(steps, decay))
+        self.steps.changed()
         for average, moment in zip((self.mean, self.var), moments, strict=True):
             moment = ops.cast(moment, average.dtype)
-            kernels.moving_average(moment.array, np.array([decay]), average.array)
+            kernels.moving_average(moment.array, decay, average.array)
             average.changed()
-        self.steps[0] = step + 1
         return out
 
     def describe(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels
+from tinytensor import checkpoint, kernels, recording
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
@@ -51,6 +51,12 @@ class Optimizer:
         self._memory: dict[str, list[Array]] = {}
         self.lr = lr
 
+    def __setattr__(self, name: str, value: object) -> None:
+        # A step that was captured follows the rate by itself; whatever else changes, it must know.
+        if name not in ("lr", "schedule", "_changes") and getattr(self, name, None) is not value:
+            recording.structure_changed()
+        super().__setattr__(name, value)
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -58,12 +64,14 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
+        recording.refuse_to_read("optimizer.lr")
         if self._changes:
             self._lr[0] = self._checked(self.schedule(self.steps))
         return float(self._lr[0])
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
+        recording.refuse("optimizer.lr = sets a rate", "a schedule follows the steps by itself")
         self.schedule = lr if callable(lr) else constant(lr)
         self._changes = callable(lr)
         self._lr[0] = self._checked(self.schedule(self.steps))
@@ -76,26 +84,41 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """How many steps were made."""
+        recording.refuse_to_read("optimizer.steps")
         return int(self._step[0])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        if self._changes:
-            self._lr[0] = self._checked(self.schedule(self.steps))
+        notes = recording.recorder()
+        if notes is None:
+            self._make_step()
+            return
+        notes.note_update(self, self.params)
+        with notes.in_part("update"):
+            self._make_step()
+
+    def _make_step(self) -> None:
         pairs = [(i, p, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
         for _, param, grad in pairs:
             ours, given = param.array, grad.array
             if given.shape != ours.shape or given.dtype is not ours.dtype:
                 self._refuse(param, grad)
-        self._step[0] += 1
+        recording.each_step(self._count_step, writes=(self._lr, self._step))
         for i, param, grad in pairs:
             self._update(i, grad.array, param.array)
             param.changed()
+
+    def _count_step(self) -> None:
+        if self._changes:
+            self._lr[0] = self._checked(self.schedule(int(self._step[0])))
+        self._step[0] += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""
         for param in self.params:
             param.grad = None
+        if notes := recording.recorder():
+            notes.zeroed |= {id(param): param for param in self.params}
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         """Change the i-th parameter in place."""
@@ -120,6 +143,14 @@ class Optimizer:
         then.
         """
         checkpoint.take_over(self._name, self.state_dict(), state)
+
+    def state_arrays(self, names: Mapping[int, str]) -> Iterator[tuple[str, Array]]:
+        """What the optimiser reads and remembers, by the names of parameters (by id) it is of."""
+        yield "lr", self._lr
+        yield "step", self._step
+        for name, arrays in self._memory.items():
+            for i, (param, array) in enumerate(zip(self.params, arrays, strict=False)):
+                yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
     def _refuse(self, param: Tensor, grad: Tensor) -> None:
         """Say why a gradient, which somebody else has put there, isn't of the parameter's kind."""
@@ -285,6 +316,7 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
     Raises SettingError for a limit that isn't above 0.
     """
     _check_most("clip_grad_norm", most)
+    recording.refuse_to_read("clip_grad_norm()")
     params = _listed("clip_grad_norm", params)
     with_grad = [(param, param.grad) for param in params if param.grad is not None]
     # In float64, where the squares of float32 find room.

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, kernels, notebook, numpys, ops
+from tinytensor import autograd, kernels, notebook, numpys, ops, recording
 from tinytensor.errors import (
+    CaptureError,
     DTypeError,
     GradientError,
     NotSupported,
@@ -99,6 +100,7 @@ class Tensor:
         return format(self.item() if spec else str(self), spec)
 
     def __repr__(self) -> str:
+        recording.refuse_to_read("printing")
         text = np.array2string(self.array, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}, dtype={self.dtype}{grad})"
@@ -111,7 +113,7 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The array itself; what is assigned is copied into it, outside of the tape."""
-        return self.array
+        return self.numpy()
 
     @data.setter
     def data(self, value: ops.Operand) -> None:
@@ -123,10 +125,11 @@ class Tensor:
 
     def numpy(self) -> Array:
         """The array itself, not a copy: writing to it changes the tensor."""
+        recording.refuse_to_read(".numpy()")
         return self.array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        return np.array(self.array, dtype, copy=copy)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     # NumPy's functions of a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
 
@@ -139,7 +142,7 @@ class Tensor:
         return numpys.call_function(function, arguments, options)
 
     def __dlpack__(self, **wishes: Any) -> Any:
-        return self.array.__dlpack__(**wishes)
+        return self.numpy().__dlpack__(**wishes)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
@@ -151,10 +154,12 @@ class Tensor:
     def _only_element(self, op: str) -> Any:
         if self.array.size != 1:
             raise ShapeError(f"{op}: got a tensor of shape {self.shape}; one element is needed")
+        recording.refuse_to_read(f".{op}()" if op == "item" else f"{op}()")
         return self.array.item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
+        recording.refuse_to_read(".tolist()")
         return self.array.tolist()
 
     def __float__(self) -> float:
@@ -174,7 +179,7 @@ class Tensor:
                 f"bool: got a tensor of shape {self.shape}; one element is true or false: "
                 "use .any() or .all()"
             )
-        return bool(self.array.item())
+        return bool(self._only_element("bool"))
 
     __hash__ = object.__hash__  # by identity, though == compares the elements
 
@@ -244,6 +249,8 @@ class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
+        if notes := recording.recorder():
+            notes.zeroed[id(self)] = self
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Have hook(grad) called whenever backward has this tensor's whole gradient.
@@ -262,6 +269,8 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
+        if notes := recording.recorder():
+            notes.changed[id(self)] = self
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
         given = ops.cast(value, self.dtype)
@@ -465,6 +474,7 @@ def from_numpy(array: Array) -> Tensor:
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
+    _check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -494,8 +504,11 @@ def from_dlpack(other: Any) -> Tensor:
 
 def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> Array:
     """Data as a C-contiguous array of a supported dtype."""
+    of_tensor = isinstance(data, Tensor)
     if isinstance(data, Tensor):
         data = data.array
+    if recording.recorder() and isinstance(data, np.ndarray):
+        return _copied_in_a_program(np.asarray(data), dtype, of_tensor)
     if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
         return data
     from_python = not isinstance(data, np.ndarray | np.generic)
@@ -515,7 +528,25 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
                 f"Tensor: got numbers from {array.min()} to {array.max()}; {wanted} holds those "
                 f"from {limits.min} to {limits.max}"
             )
-    return np.array(array, wanted, order="C", copy=copy or None)
+    return recording.constant(np.array(array, wanted, order="C", copy=copy or None))
+
+
+def _copied_in_a_program(array: Array, dtype: DTypeLike | None, of_tensor: bool) -> Array:
+    if not of_tensor:
+        _check_is_of_the_step("Tensor", array)
+    out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
+    kernels.cast(array, out)
+    return out
+
+
+def _check_is_of_the_step(op: str, array: Array) -> None:
+    notes = recording.recorder()
+    if notes and not notes.owns(array):
+        raise CaptureError(
+            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
+            "argument, and its numbers would stay in the program for ever; give it to the step as "
+            "an argument, or make a Tensor of it outside"
+        )
 
 
 def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:

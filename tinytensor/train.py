@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, random
+from tinytensor import checkpoint, kernels, ops, random, recording
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Activation, Module, Sequential
+from tinytensor.program import capture
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
 _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" would say too little
@@ -26,6 +27,7 @@ _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" w
     "data": "is of other training data (their checksum is {its}, here {own}); the same are needed",
 }
 BANDS = 7  # of equal count, between 8 quantiles
+Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
 EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
 
 
@@ -74,6 +76,7 @@ class Training:
 
     steps, batch: the lesson's own where None. seed: of the first weights, the batches' order and
     dropout. evaluate_every: how many steps lie between reports. details: whether reports have them.
+    eager: whether each step is run op by op; else it is captured, with the same results.
 
     Raises SettingError for numbers that make no sense.
     """
@@ -88,6 +91,7 @@ class Training:
         seed: int = 0,
         evaluate_every: int | None = None,
         details: bool = False,
+        eager: bool = False,
     ) -> None:
         self.lesson, self.data, self.seed, self.details = lesson, data, seed, details
         self.steps = lesson.steps if steps is None else steps
@@ -109,6 +113,9 @@ class Training:
         self.step = 0
         self.stop = False  # set it, from wherever, to end after the step at hand, with a report
         self._batches = self._batches_from(0)
+        self._test_images = np.ascontiguousarray(data.test_images)
+        self._step: Step = self.train_step if eager else capture(self.train_step)
+        self._score: Step = self._score_some if eager else capture(self._score_some)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
         images, labels = self.data.train_images, self.data.train_labels
@@ -127,18 +134,12 @@ class Training:
             seconds = clock.lap("evaluate")
             yield StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
         first = self.step + 1
+        self.model.train()
         while self.step < self.steps:
             images, labels = next(self._batches)
-            self.model.train()
-            logits = self.model(from_numpy(images))
-            loss = self.lesson.loss(logits, labels)
             rate = self.optimizer.lr
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            loss, logits = self._step(images, labels)
             self.step += 1
-            if self.lesson.average is not None:
-                self._average(self.lesson.average)
             self._check_finite("loss", train_loss := loss.item(), rate)
             if self.step == first:
                 clock.lap("first_step")
@@ -157,7 +158,19 @@ class Training:
                 yield report
                 if last:
                     return
+                self.model.train()
                 clock.restart()
+
+    def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        """Train on a batch; the loss and the logits before the update."""
+        logits = self.model(from_numpy(images))
+        loss = self.lesson.loss(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.lesson.average is not None:
+            self._average(self.lesson.average)
+        return loss, logits
 
     def _check_finite(self, name: str, loss: float, rate: float) -> None:
         if not math.isfinite(loss):
@@ -169,15 +182,24 @@ class Training:
 
     def _average(self, most: float) -> None:
         """Let the tested model's tensors follow the trained one's, faster at first."""
-        decay = np.array([min(most, (1 + self.step) / (10 + self.step))])
+        decay = np.empty(1)
+
+        def find_decay() -> None:
+            made = self.step + 1  # with the one at hand
+            decay[0] = min(most, (1 + made) / (10 + made))
+
+        recording.each_step(find_decay, writes=(decay,))
         pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
 
     def _test(self) -> tuple[float, float, Array]:
-        images, labels = self.data.test_images, self.data.test_labels
-        return evaluate(self.tested, images, labels)
+        self.tested.eval()
+        return _scores(self._score, self.data.test_labels)
+
+    def _score_some(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        return _score(self.tested, self._test_images, chosen, labels)
 
     def _details(
         self, images: Array, labels: Array, predictions: Array, test_predictions: Array
@@ -277,15 +299,26 @@ class _Clock:
 def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float, Array]:
     """Accuracy, mean loss and predictions (N) on images (N, 28, 28) of bytes with labels (N)."""
     model.eval()
-    predictions = np.empty(len(images), np.int64)
+    return _scores(lambda chosen, some: _score(model, images, chosen, some), labels)
+
+
+def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:
+    """Accuracy, mean loss and predictions on all images, of which score takes a few at a time."""
+    predictions = np.empty(len(labels), np.int64)
     total = 0.0
     with no_grad():
-        for start in range(0, len(images), EVALUATED_AT_ONCE):
-            some = np.arange(start, min(start + EVALUATED_AT_ONCE, len(images)))
-            logits = model(from_numpy(to_float(images, some)))
-            predictions[some] = logits.argmax(axis=1).numpy()
-            total += ops.cross_entropy(logits, labels[some]).item() * len(some)
-    return float((predictions == labels).mean()), total / len(images), predictions
+        for start in range(0, len(labels), EVALUATED_AT_ONCE):
+            some = np.arange(start, min(start + EVALUATED_AT_ONCE, len(labels)))
+            predicted, loss = score(some, labels[some])
+            predictions[some] = predicted.numpy()
+            total += loss.item() * len(some)
+    return float((predictions == labels).mean()), total / len(labels), predictions
+
+
+def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """Predictions and mean loss on the chosen images."""
+    logits = model(from_numpy(to_float(images, chosen)))
+    return logits.argmax(axis=1), ops.cross_entropy(logits, labels)
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:

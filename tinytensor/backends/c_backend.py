@@ -9,11 +9,12 @@ a wrong pointer. The GIL is free while C computes.
 import builtins
 import os
 import platform
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,17 +51,19 @@ def _pointer_in_place(number: str) -> Callable[[Array], Any]:
 
 def variant(precision: str, simd: str) -> SimpleNamespace:
     """All functions of a precision and instruction set, named as in Python, and their pointers."""
-    suffix, real = f"_{precision}_{simd}", {"float32": "float", "float64": "double"}[precision]
+    suffix, real = f"{precision}_{simd}", {"float32": "float", "float64": "double"}[precision]
     functions = {
-        name.removeprefix("tt_").removesuffix(suffix): getattr(lib, name)
+        name.removeprefix("tt_").removesuffix(f"_{suffix}"): getattr(lib, name)
         for name in dir(lib)
-        if name.endswith(suffix)
+        if name.endswith(f"_{suffix}")
     }
-    return SimpleNamespace(**functions, at=_pointer_to(real), in_place=_pointer_in_place(real))
+    pointers = {"at": _pointer_to(real), "in_place": _pointer_in_place(real)}
+    return SimpleNamespace(**functions, **pointers, suffix=suffix)
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIMD: str  # the instruction set in use
+_choosing = threading.Lock()  # held while the next two change
 _SINGLE: SimpleNamespace
 _DOUBLE: SimpleNamespace
 
@@ -76,8 +79,9 @@ def set_simd(name: str) -> None:
         raise SettingError(
             f"instruction set: there is none named {name!r} here; choose from {known}"
         )
-    SIMD = name
-    _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
+    with _choosing:
+        SIMD = name
+        _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
 
 
 wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST
@@ -470,6 +474,123 @@ def rmsprop(
 def moving_average(x: Array, decay: Array, average: Array) -> None:
     c = _for(x, average)
     c.moving_average(c.at(x), _DOUBLE.at(decay), c.in_place(average), average.size)
+
+
+# Programs: calls that C makes one after the other
+
+
+class BoundCall(NamedTuple):
+    """A kernel call as program.c makes it."""
+
+    runner: Any
+    values: Any
+    arguments: tuple[Any, ...]  # as they were given to C; they keep the arrays alive
+
+
+class Place(NamedTuple):
+    """An argument that points into an array, so many bytes from its beginning."""
+
+    values: Any
+    number: int
+    offset: int
+
+
+def point(places: Sequence[Place], array: Array) -> None:
+    """Let arguments point into another contiguous array, which the caller keeps alive."""
+    start = ffi.from_buffer(array)
+    for values, number, offset in places:
+        values[number].p = start + offset
+
+
+class _Noting:
+    """A variant whose kernels, when the thread that made it calls them, are noted instead."""
+
+    def __init__(self, variant: SimpleNamespace, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+        self._variant, self._calls, self._thread = variant, calls, threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._variant, name)
+        if name in ("at", "in_place") or threading.get_ident() != self._thread:
+            return value
+        c_name = f"tt_{name}_{self._variant.suffix}"
+        return lambda *arguments: self._calls.append((c_name, arguments))
+
+
+def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall | None:
+    """The call with these arguments, to be made by C later; None if NumPy computes it."""
+    global _SINGLE, _DOUBLE
+    if kernel not in globals():
+        return None
+    calls: list[tuple[str, tuple[Any, ...]]] = []
+    with _choosing:
+        chosen = _SINGLE, _DOUBLE
+        _SINGLE, _DOUBLE = (_Noting(variant, calls) for variant in chosen)  # type: ignore[assignment]
+        try:
+            globals()[kernel](*arguments)
+        except OnNumPy:
+            return None
+        except (TypeError, ValueError):
+            if arguments[0].dtype.kind == "f":
+                raise
+            return None
+        finally:
+            _SINGLE, _DOUBLE = chosen
+    ((name, c_arguments),) = calls
+    values = ffi.new("tt_value[]", len(c_arguments))
+    for i, kind in enumerate(ffi.typeof(getattr(lib, name)).args):
+        if kind.kind == "pointer":
+            values[i].p = ffi.cast("void *", c_arguments[i])
+        elif kind.cname == "double":
+            values[i].d = c_arguments[i]
+        else:
+            values[i].i = c_arguments[i]
+    return BoundCall(lib.tt_runner_of(name.encode()), values, c_arguments)
+
+
+class BoundCalls:
+    """Calls that C makes one after the other, for a step or for many."""
+
+    def __init__(self, calls: Sequence[BoundCall]) -> None:
+        self._kept = calls
+        self._calls = ffi.new("tt_call[]", [(call.runner, call.values) for call in calls])
+
+    def __call__(self) -> None:
+        """A step."""
+        lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL)
+
+    def places_of(self, array: Array) -> list[Place]:
+        """Where the calls point into an array."""
+        start = int(ffi.cast("intptr_t", ffi.from_buffer(array)))
+        places = []
+        for call in self._kept:
+            for i, argument in enumerate(call.arguments):
+                if isinstance(argument, ffi.CData):
+                    offset = int(ffi.cast("intptr_t", argument)) - start
+                    if 0 <= offset < array.nbytes:
+                        places.append(Place(call.values, i, offset))
+        return places
+
+    def run(
+        self,
+        steps: int,
+        before: Sequence[tuple[Array, Array]],
+        after: Sequence[tuple[Array, Array]],
+    ) -> None:
+        """Steps, between copies.
+
+        before: pairs of a table and an array: row i of the table is copied there before step i.
+        after: the same; the array is copied to row i of the table after step i.
+        """
+        given = [_copy(table, array, array.nbytes, 0) for table, array in before]
+        taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
+        befores, afters = ffi.new("tt_copy[]", given), ffi.new("tt_copy[]", taken)
+        calls = len(self._calls), self._calls
+        lib.tt_run(steps, len(given), befores, *calls, len(taken), afters)
+
+
+def _copy(source: Array, target: Array, source_step: int, target_step: int) -> tuple[Any, ...]:
+    places = ffi.from_buffer(source), ffi.from_buffer(target, require_writable=True)
+    return *places, builtins.max(source_step, target_step), source_step, target_step
 
 
 # Not kernels: what every backend tells and takes

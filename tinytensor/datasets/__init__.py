@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import kernels, recording
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
@@ -127,13 +127,21 @@ def _checked(chosen: Array, count: int) -> Array:
             f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
             "each image that is wanted, are needed"
         )
-    numbers = np.ascontiguousarray(given, np.int64)
-    # Seen without a sign a negative number is a very large one: one look finds both mistakes.
-    if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
-        (wrong, *_) = given[(given < 0) | (given >= count)]
-        raise SettingError(
-            f"to_float: image {wrong} is chosen; there are {count}, and their numbers start at 0"
-        )
+    numbers = given
+    if numbers.dtype != np.int64 or not numbers.flags.c_contiguous:
+        numbers = np.empty(given.shape, np.int64)
+        kernels.cast(given, numbers)
+
+    def check() -> None:
+        # Seen without a sign a negative number is a very large one: one look finds both mistakes.
+        if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
+            (wrong, *_) = given[(given < 0) | (given >= count)]
+            raise SettingError(
+                f"to_float: image {wrong} is chosen; there are {count}, and their numbers start "
+                "at 0"
+            )
+
+    recording.each_step(check, reads=(given, numbers))
     return numbers
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, recording, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
-from tinytensor.ops.index import take
+from tinytensor.ops.index import take_flat
 from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, whole
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def max_pool2d(
     shape, size, stride, before = _pooled("max_pool2d", x, size, stride, padding)
     places = np.empty(shape, np.int64)
     kernels.argmax_pool2d(x.array, places, size, stride, before)
-    return take(x, places)
+    return take_flat(x, places)
 
 
 def avg_pool2d(
@@ -206,7 +206,7 @@ def avg_pool2d(
     total = _sum_pool2d(x, shape, size, stride, before)
     if count_padding:
         return total / (size[0] * size[1])
-    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
+    inside = tensor.wrap(recording.constant(np.ones((1, *x.shape[1:3], 1), x.dtype)))
     return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
 
 

@@ -9,17 +9,25 @@ end that an index doesn't touch stay together as rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, recording, tensor
 from tinytensor.autograd import record
-from tinytensor.errors import DTypeError, IndexingError, ShapeError
+from tinytensor.errors import CaptureError, DTypeError, IndexingError, ShapeError
 from tinytensor.kernels import Array
-from tinytensor.ops.operands import Operand, Shape, as_alike, as_tensor, one_axis, torch_spelling
+from tinytensor.ops.operands import (
+    Operand,
+    Shape,
+    as_alike,
+    as_array,
+    as_tensor,
+    one_axis,
+    torch_spelling,
+)
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
@@ -47,14 +55,41 @@ def places(shape: Shape, key: Key) -> Places:
         touched = len(shape)
     front, end = shape[:touched], shape[touched:]
     N, C = math.prod(front), math.prod(end)
-    try:
-        if touched > len(shape):
-            raise IndexError(f"{touched} indices for {len(shape)} axes")
-        picked = np.asarray(np.arange(N).reshape(front)[tuple(keys)])
-    except (IndexError, ValueError, TypeError) as error:
-        raise IndexingError(f"index: x has shape {shape}: {error}") from None
+
+    def pick() -> Array:
+        try:
+            if touched > len(shape):
+                raise IndexError(f"{touched} indices for {len(shape)} axes")
+            return np.asarray(np.arange(N).reshape(front)[tuple(keys)])
+        except (IndexError, ValueError, TypeError) as error:
+            raise IndexingError(f"index: x has shape {shape}: {error}") from None
+
+    picked = pick()
     numbers = np.ascontiguousarray(picked).reshape(-1)
+    if recording.recordings:
+        _pick_each_step(pick, picked.shape, keys, numbers)
     return Places(numbers, (N, C), (numbers.size, C), picked.shape + end)
+
+
+def _pick_each_step(
+    pick: Callable[[], Array], shape: Shape, keys: Sequence[Any], numbers: Array
+) -> None:
+    """Have a captured step find the numbers anew, if an array among the keys may be another."""
+    arrays = [k for k in keys if isinstance(k, np.ndarray)]
+    if not arrays:
+        recording.constant(numbers)
+        return
+
+    def pick_again() -> None:
+        picked = pick()
+        if picked.shape != shape:
+            raise CaptureError(
+                f"captured step: an index picks a result of shape {picked.shape}, and {shape} was "
+                "recorded; where(mask, x, 0) has the same shape whatever the mask"
+            )
+        numbers[:] = picked.reshape(-1)
+
+    recording.each_step(pick_again, reads=arrays, writes=(numbers,))
 
 
 def _as_array(key: Any) -> Any:
@@ -65,6 +100,8 @@ def _as_array(key: Any) -> Any:
         except ValueError:
             raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
         return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
+    if isinstance(key, np.ndarray):
+        return np.asarray(key)
     return key.array if isinstance(key, tensor.Tensor) else key
 
 
@@ -131,6 +168,11 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
     return x[(slice(None),) * one_axis("take", axis, x.ndim) + (_integers("take", index),)]
 
 
+def take_flat(x: Tensor, index: Array) -> Tensor:
+    """The entries of the flattened x at these places, (...) int64, which are known to be in it."""
+    return _pick(x, Places(index.reshape(-1), (x.size, 1), (index.size, 1), index.shape))
+
+
 @torch_spelling
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """out[i, j] = x[index[i, j], j] for axis 0, x[i, index[i, j]] for axis 1, and so on.
@@ -170,10 +212,10 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
 
 
 def _integers(op: str, index: Operand) -> Array:
-    array = as_tensor(op, index).array if not isinstance(index, np.ndarray) else index
+    array = as_array(op, index)
     if array.dtype.kind not in "iu" and array.size:
         raise DTypeError(f"{op}: got an index of {array.dtype}; integers are needed")
-    return array.astype(np.int64)
+    return array if array.size else array.astype(np.int64)
 
 
 def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
@@ -196,7 +238,8 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
         )
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
-    out = np.full([b + size + a for b, size, a in sizes], value, x.dtype)
+    out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
+    kernels.broadcast_to(recording.constant(np.array(value, x.dtype)), out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))
     kernels.put(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, tensor
+from tinytensor import kernels, random, recording, tensor
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.kernels import Array
@@ -255,14 +255,31 @@ def _class_numbers(op: str, labels: Array, classes: int) -> Array:
     """Class labels (R) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    labels = np.array(labels, np.int64).reshape(-1)  # a copy: backward will read them again
-    # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
-    if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise LabelError(
-            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
-        )
+    labels = _kept_numbers(labels)
+
+    def check() -> None:
+        # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
+        if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
+            wrong = labels[(labels < 0) | (labels >= classes)][0]
+            raise LabelError(
+                f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+            )
+
+    recording.each_step(check, reads=(labels,))
     return labels
+
+
+def _kept_numbers(labels: Array) -> Array:
+    """Labels in a row as int64, in memory that stays as it is: backward will read them again."""
+    notes = recording.recorder()
+    if notes is None:
+        return np.array(labels, np.int64).reshape(-1)
+    fit = labels.dtype == np.int64 and labels.flags.c_contiguous
+    if fit and id(recording.memory(labels)) in notes.inputs:
+        return labels.reshape(-1)  # a program's copy of its argument
+    copy = np.empty(labels.shape, np.int64)
+    kernels.cast(labels, copy)
+    return copy.reshape(-1)
 
 
 def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tensor:
@@ -365,9 +382,10 @@ def batch_norm_and_moments(
     if epsilon < 0:
         raise SettingError(f"batch_norm: got epsilon={epsilon}; a number from 0 up is needed")
     C = x.shape[-1]
-    gamma = per_channel("batch_norm", "gamma", np.ones(C) if gamma is None else gamma, x, C)
-    beta = per_channel("batch_norm", "beta", np.zeros(C) if beta is None else beta, x, C)
-    assert gamma is not None and beta is not None  # noqa: PT018 - for the types
+    gamma = per_channel("batch_norm", "gamma", gamma, x, C)
+    beta = per_channel("batch_norm", "beta", beta, x, C)
+    gamma = tensor.wrap(recording.constant(np.ones(C, x.dtype))) if gamma is None else gamma
+    beta = tensor.wrap(recording.constant(np.zeros(C, x.dtype))) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, recording, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
@@ -49,7 +49,7 @@ def as_tensor(op: str, x: Operand) -> Tensor:
 
 def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
-    return x if isinstance(x, np.ndarray) else as_tensor(op, x).array
+    return np.asarray(x) if isinstance(x, np.ndarray) else as_tensor(op, x).array
 
 
 def as_float(op: str, x: Operand) -> Tensor:
@@ -92,7 +92,7 @@ def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
         return as_tensor(op, number)
     dtype = _number_beside(type(number), y.array.dtype)  # type: ignore[arg-type]
     try:
-        return tensor.wrap(np.array(number, dtype))
+        return tensor.wrap(recording.constant(np.array(number, dtype)))
     except OverflowError:
         if compared:
             return as_tensor(op, number)

@@ -1,0 +1,21 @@
+/* program.c: runs a list of calls, any number of times. */
+#include "program.h"
+#include <string.h>
+
+static void copy_all(int64_t step, int64_t count, const tt_copy *copies)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const char *from = (const char *)copies[i].from + step * copies[i].from_step;
+        memcpy((char *)copies[i].to + step * copies[i].to_step, from, copies[i].bytes);
+    }
+}
+
+void tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
+{
+    for (int64_t step = 0; step < steps; step++) {
+        copy_all(step, befores, before);
+        for (int64_t i = 0; i < count; i++)
+            calls[i].run(calls[i].values);
+        copy_all(step, afters, after);
+    }
+}

@@ -1,0 +1,679 @@
+"""Captured steps: replays are the step, bit by bit, and what a program can't do is an error."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from cases import KERNELS
+from conftest import BACKENDS
+
+import tinytensor as tt
+from tinytensor import datasets, kernels, nn, recording
+from tinytensor.lessons import find, lessons
+from tinytensor.program import Buffer, plan, roles
+
+DATA = datasets.mnist()
+NUMPY = kernels.load_backend("numpy")
+
+
+class Run:
+    """A few steps of a lesson, captured or not."""
+
+    def __init__(self, lesson="2.2", captured=True, batch=16):
+        tt.manual_seed(0)
+        self.lesson = find(lesson)
+        self.model = self.lesson.model()
+        self.optimizer = self.lesson.optimizer(self.model.parameters())
+        if self.lesson.rate is not None:
+            self.optimizer.lr = self.lesson.rate(20)
+        self.batches = datasets.batches(DATA.train_images, DATA.train_labels, batch, seed=0)
+        self.step = tt.capture(self.train_step) if captured else self.train_step
+
+    def train_step(self, images, labels):
+        loss = self.lesson.loss(self.model(tt.from_numpy(images)), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def losses(self, steps: int) -> list[float]:
+        return [self.step(*next(self.batches)).item() for _ in range(steps)]
+
+    def state(self) -> dict[str, np.ndarray]:
+        tensors = self.model.state_dict() | self.optimizer.state_dict()
+        grads = {f"grad of {name}": x.grad for name, x in self.model.named_parameters()}
+        tensors |= {name: grad for name, grad in grads.items() if grad is not None}
+        return {name: x.numpy().copy() for name, x in tensors.items()}
+
+
+def assert_same(captured: Run, eager: Run) -> None:
+    """Parameters, gradients, averages and the optimiser's memory are the same, bit by bit."""
+    mine, wanted = captured.state(), eager.state()
+    assert mine.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(mine[name], wanted[name], err_msg=name)
+
+
+# Replays are the step
+
+
+@pytest.mark.parametrize("lesson", [lesson.number for lesson in lessons()])
+def test_replays_of_every_lesson_are_its_steps(lesson, backend):
+    convolutional = lesson[0] not in "124" or lesson == "4.2"
+    steps = 6 if convolutional and backend != "c" else 20  # which are slow
+    captured, eager = Run(lesson, batch=4), Run(lesson, captured=False, batch=4)
+    tt.manual_seed(1)
+    losses = captured.losses(steps)
+    tt.manual_seed(1)
+    assert losses == eager.losses(steps)
+    assert_same(captured, eager)
+    assert captured.step.recordings == 1
+
+
+CHANGES: dict[str, Callable[[Run], object]] = {
+    "manual_seed called": lambda run: tt.manual_seed(7),
+    "an older state loaded": lambda run: run.model.load_state_dict(
+        {name: x * 0.5 for name, x in run.model.state_dict().items()}
+    ),
+    "the rate set": lambda run: setattr(run.optimizer, "lr", 0.5),
+    "another schedule": lambda run: setattr(run.optimizer, "lr", tt.optim.stepwise(0.1, 2)),
+    "eval() called": lambda run: run.model.eval(),
+    "a parameter replaced": lambda run: setattr(run.model.layers[1], "bias", None),
+    "a parameter frozen": lambda run: setattr(run.model.parameters()[0], "requires_grad", False),
+    "frozen by the method": lambda run: run.model.parameters()[0].requires_grad_(False),
+    "one parameter less to update": lambda run: run.optimizer.params.pop().requires_grad_(False),
+    "a setting of the optimiser": lambda run: setattr(run.optimizer, "beta1", 0.5),
+    "a setting of a layer": lambda run: setattr(run.model.layers[3], "keep_prob", 0.5),
+    "gradients forgotten outside": lambda run: run.optimizer.zero_grad(),
+    "a step made outside": lambda run: run.train_step(*next(run.batches)),
+    "a hook": lambda run: run.model.parameters()[1].register_hook(lambda grad: grad * 2),
+    "data assigned": lambda run: setattr(
+        run.model.parameters()[0], "data", np.full((784, 200), 0.01)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_between_steps_is_followed(change):
+    runs = Run(captured=True), Run(captured=False)
+    losses = []
+    for run in runs:
+        tt.manual_seed(1)
+        losses.append(run.losses(3))
+        CHANGES[change](run)
+        tt.manual_seed(2)
+        losses[-1] += run.losses(3)
+    assert losses[0] == losses[1]
+    assert_same(*runs)
+
+
+def test_a_backend_chosen_later_is_used():
+    captured, eager = Run("1.0"), Run("1.0", captured=False)
+    for name in (*BACKENDS, *BACKENDS):
+        for run in (captured, eager):
+            with tt.backend(name):
+                run.last = run.losses(2)
+        assert captured.last == eager.last, name
+    assert_same(captured, eager)
+    assert captured.step.recordings == len(BACKENDS)
+
+
+def test_another_shape_is_another_program():
+    captured, eager = Run("2.1"), Run("2.1", captured=False)
+    for run in (captured, eager):
+        for size in (16, 7, 16, 7, 16):
+            images, labels = next(run.batches)
+            run.step(images[:size], labels[:size])
+    assert_same(captured, eager)
+    assert captured.step.recordings == 2
+
+
+def test_programs_that_take_turns_are_not_recorded_again():
+    run = Run("4.1")
+    evaluate = tt.capture(lambda images: run.model(images).argmax(axis=1))
+    images, _ = next(run.batches)
+    for _ in range(3):
+        run.losses(2)
+        run.model.eval()
+        with tt.no_grad():
+            mine = evaluate(tt.from_numpy(images))
+            wanted = run.model(tt.from_numpy(images)).argmax(axis=1)
+        assert mine.tolist() == wanted.tolist()
+        run.model.train()
+    assert (run.step.recordings, evaluate.recordings) == (1, 1)
+
+
+def test_two_steps_that_share_parameters():
+    runs = Run("1.0"), Run("1.0", captured=False)
+    for run in runs:
+        other = tt.optim.SGD(run.model.parameters(), lr=0.01, momentum=0.9)
+
+        def second(images, labels, run=run, other=other):
+            loss = tt.mse_loss(tt.softmax(run.model(images)), tt.one_hot(labels, 10))
+            other.zero_grad()
+            loss.backward()
+            other.step()
+
+        second = tt.capture(second) if run is runs[0] else second
+        for _ in range(4):
+            images, labels = next(run.batches)
+            run.step(images, labels)
+            second(tt.from_numpy(images), labels)
+    assert_same(*runs)
+
+
+def test_gradients_and_kept_tensors_are_fresh_after_each_replay():
+    w, kept = tt.ones(3, requires_grad=True), {}
+
+    @tt.capture
+    def step(x):
+        w.zero_grad()
+        kept["square"] = x * x
+        (w * kept["square"]).sum().backward()
+        return kept["square"]
+
+    results = [step(tt.full((3,), i, "float32")) for i in range(4)]
+    assert [r.tolist() for r in results] == [[i * i] * 3 for i in range(4)], "copies each"
+    assert w.grad.tolist() == [9] * 3 == kept["square"].tolist()
+    w.grad = None
+    step(tt.full((3,), 2, "float32"))
+    assert w.grad.tolist() == [4] * 3
+
+
+def test_an_outside_tape_notices_a_replay():
+    run = Run("1.0")
+    run.losses(2)
+    y = (run.model.weight * run.model.weight).sum()
+    run.losses(1)
+    with pytest.raises(tt.GradientError, match="changed in place"):
+        y.backward()
+
+
+def test_what_is_made_of_numbers_is_a_constant(backend):
+    @tt.capture
+    def step(x):
+        y = tt.pad(x * 2 + [1.0, 2.0], 1, value=9.0)
+        z = tt.zeros(4)
+        z[1:3] = y[1:3]
+        z[0] = z[0] + 1
+        return z + tt.arange(4), x[::-1], tt.full((2,), 3) * tt.ones(2)
+
+    for i in range(3):
+        z, flipped, six = step(tt.Tensor(np.array([i, 2 * i], np.float32)))
+        assert z.tolist() == [1, 2 * i + 2, 4 * i + 4, 3]
+        assert flipped.tolist() == [2 * i, i]
+        assert six.tolist() == [3, 3]
+
+
+def test_an_index_is_followed(backend):
+    table = tt.Tensor(np.arange(12.0).reshape(4, 3))
+
+    @tt.capture
+    def step(index, mask):
+        x = tt.from_numpy(index)
+        largest = tt.gather(table, x.reshape(-1, 1), axis=1)
+        return tt.embedding(table, index), table[-1, x], largest, table[tt.from_numpy(mask)]
+
+    numbers = table.numpy()
+    for index, mask in (([0, 1, 2, 0], [1, 0, 1, 0]), ([2, -1, 1, 0], [0, 1, 1, 0])):
+        index, mask = np.array(index), np.array(mask, bool)
+        words, last_row, largest, masked = step(index, mask)
+        np.testing.assert_array_equal(words.numpy(), numbers[index])
+        np.testing.assert_array_equal(last_row.numpy(), numbers[-1, index])
+        along = np.take_along_axis(numbers, index[:, None], axis=1)
+        np.testing.assert_array_equal(largest.numpy(), along)
+        np.testing.assert_array_equal(masked.numpy(), numbers[mask])
+    with pytest.raises(tt.IndexingError):
+        step(np.array([0, 1, 2, 4]), mask)
+    with pytest.raises(tt.CaptureError, match="picks a result of shape"):
+        step(index, np.array([True] * 4))
+    assert step.recordings == 1
+
+
+def test_a_part_of_an_argument(backend):
+    w = tt.Tensor(np.arange(12.0).reshape(4, 3))
+
+    @tt.capture
+    def step(x, labels):
+        return tt.cross_entropy(tt.from_numpy(x[1:3]) * w[:2], labels[::2]), tt.one_hot(labels, 3)
+
+    for i in range(3):
+        x, labels = np.full((4, 3), i + 0.5), np.array([i, 0, 2 - i, 0])
+        loss, rows = step(x, labels)
+        wanted = tt.cross_entropy(tt.from_numpy(x[1:3]) * w[:2], labels[::2])
+        assert loss.item() == wanted.item()
+        assert rows.argmax(axis=1).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("columns", [3, 3000])  # which are copied, and pointed to
+def test_arguments_of_any_kind_of_memory(backend, columns):
+    kept = {}
+
+    @tt.capture
+    def step(x, y):
+        x = tt.from_numpy(x)
+        kept["last"] = x * 2
+        return kept["last"] + x + y
+
+    wanted = np.random.default_rng(0).random((6, columns)).astype(np.float32)
+    unaligned = np.frombuffer(b"..." + wanted.tobytes(), np.float32, offset=3).reshape(6, columns)
+    read_only = wanted.copy()
+    read_only.flags.writeable = False
+    ones = tt.ones(columns)
+    for x in (wanted, unaligned, np.asfortranarray(wanted), read_only, wanted[::-1][::-1]):
+        np.testing.assert_array_equal(step(x, ones).numpy(), wanted * 2 + wanted + 1)
+    again = kept["last"].numpy()  # which a replay writes
+    np.testing.assert_array_equal(step(again, ones).numpy(), wanted * 4 + wanted * 2 + 1)
+    tables = step.run(np.stack([wanted, -wanted]), tt.ones(2, columns)).numpy()
+    np.testing.assert_array_equal(tables[1], -wanted * 2 - wanted + 1)
+    assert step.recordings == 1
+
+
+def test_results_in_tuples_lists_and_dicts():
+    @tt.capture
+    def step(x):
+        return {"both": [x + 1, (x + 2,)], "none": None, "outside": weight}
+
+    weight = tt.ones(2)
+    for i in range(3):
+        got = step(tt.full((2,), i))
+        assert got["both"][0].tolist() == [i + 1] * 2
+        assert got["both"][1][0].tolist() == [i + 2] * 2
+        assert got["none"] is None
+        assert got["outside"] is weight
+
+
+def test_the_same_function_inside_another():
+    inner = tt.capture(lambda x: x * 2)
+    outer = tt.capture(lambda x: inner(x) + 1)
+    assert [outer(tt.full((1,), i)).item() for i in range(3)] == [1, 3, 5]
+    assert (inner.recordings, outer.recordings) == (0, 1)
+
+
+# Labels and other checks
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_labels_are_checked_at_every_replay(backend, reduction):
+    w = tt.ones(4, 3, requires_grad=True)
+    optimizer = tt.optim.Adam([w])
+
+    @tt.capture
+    def step(x, labels):
+        loss = tt.cross_entropy(x @ w, labels, reduction)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    x = np.ones((2, 4), np.float32)
+    for _ in range(2):
+        step(x, np.array([0, 2]))
+    before = w.numpy().copy()
+    for wrong in ([0, 3], [-4, 0], [2**40, 0]):
+        with pytest.raises((tt.LabelError, tt.IndexingError)):
+            step(x, np.array(wrong))
+    assert (w.numpy() == before).all()
+    assert optimizer.steps == 2
+    step(x, np.array([1, 1]))
+    assert optimizer.steps == 3
+    assert step.recordings == 1
+
+
+def test_labels_that_are_computed_are_checked_too(backend):
+    step = tt.capture(lambda x: tt.one_hot((tt.from_numpy(x) * 2).astype("int64"), 4))
+    assert step(np.array([0.5, 1], np.float32)).tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    assert step(np.array([0, 1.5], np.float32)).tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    with pytest.raises(tt.LabelError, match="got label 6"):
+        step(np.array([0, 3], np.float32))
+    assert step(np.array([1, 1], np.float32)).tolist() == [[0, 0, 1, 0]] * 2
+
+
+def test_an_error_in_the_middle_leaves_no_program():
+    w, calls = tt.ones(2, requires_grad=True), []
+
+    @tt.capture
+    def step(x):
+        w.zero_grad()
+        (w * x).sum().backward()
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("in the middle")
+        return w.grad
+
+    with pytest.raises(KeyError):
+        step(np.ones(2, np.float32))
+    assert (step.program, step.recordings, recording.recordings) == (None, 0, 0)
+    assert recording.recorder() is None
+    assert [step(np.full(2, i, np.float32)).tolist() for i in range(3)] == [
+        [i] * 2 for i in (0, 1, 2)
+    ]
+    assert len(calls) == 2
+
+
+def test_threads_take_turns():
+    step = tt.capture(lambda x: (tt.from_numpy(x) * 2 + 1).sum())
+    step(np.zeros(1000, np.float32))
+    wrong = []
+
+    def work(i):
+        for _ in range(200):
+            if (got := step(np.full(1000, i, np.float32)).item()) != 1000 * (2 * i + 1):
+                wrong.append(got)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (wrong, step.recordings) == ([], 1)
+
+
+def test_another_thread_computes_while_a_step_is_recorded():
+    seen = []
+
+    @tt.capture
+    def step(x):
+        other = threading.Thread(target=lambda: seen.append(tt.ones(3).sum().item()))
+        other.start()
+        other.join()
+        return x + 1
+
+    step(tt.ones(1))
+    assert seen == [3]
+    assert [call.kernel for call in step.program.calls] == ["add"]
+
+
+def test_anomalies_are_looked_for_though_the_step_is_captured():
+    step = tt.capture(lambda x: x.log())
+    step(tt.ones(1))
+    with tt.detect_anomaly(), pytest.raises(tt.AnomalyError):
+        step(tt.zeros(1) - 1)
+
+
+def test_what_has_been_recorded_is_let_go():
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        run = Run("2.2")
+        run.losses(2)
+        step = weakref.ref(run.step)
+        del run
+        gc.collect()
+        assert step() is None
+    finally:
+        gc.enable()
+
+
+# What a program can't do
+
+W = tt.ones(3, requires_grad=True)
+ARRAY = np.ones(3, np.float32)
+REFUSED: dict[str, tuple[Callable, str]] = {
+    "item": (lambda x: (x.sum().item(), x)[1], r"\.item\(\) reads numbers"),
+    "numpy": (lambda x: tt.from_numpy(x.numpy()), r"\.numpy\(\) reads"),
+    "tolist": (lambda x: tt.Tensor(x.tolist()), r"\.tolist\(\) reads"),
+    "float": (lambda x: x * float(x.sum()), r"float\(\) reads"),
+    "bool": (lambda x: x if (x.sum() > 0) else -x, r"bool\(\) reads"),
+    "index": (lambda x: x[x.argmax().__index__()], r"index\(\) reads"),
+    "print": (lambda x: (f"{x}", x)[1], "printing reads"),
+    "array": (lambda x: np.asarray(x), r"\.numpy\(\) reads"),
+    "data": (lambda x: tt.from_numpy(x.data), r"\.numpy\(\) reads"),
+    "an array of elsewhere": (lambda x: x + tt.from_numpy(ARRAY), "isn't the step's argument"),
+    "an array as operand": (lambda x: x + ARRAY, "isn't the step's argument"),
+    "random": (lambda x: x + tt.rand(3), "random numbers"),
+    "seed": (lambda x: (tt.manual_seed(0), x)[1], "manual_seed"),
+    "set_backend": (lambda x: (tt.set_backend("numpy"), x)[1], "set_backend"),
+    "clip_grad_norm": (lambda x: (tt.optim.clip_grad_norm([W], 1.0), x)[1], "clip_grad_norm"),
+    "a number as result": (lambda x: 3.0, "returns a float"),
+    "its argument changed": (lambda x: x.__setitem__(0, 1.0), "changes its argument"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_while_recording(what):
+    function, words = REFUSED[what]
+    step = tt.capture(function)
+    with pytest.raises(tt.CaptureError, match=words):
+        step(tt.ones(3))
+    assert step.program is None
+
+
+ON_ARRAYS: dict[str, Callable] = {
+    "ufunc": lambda x: tt.from_numpy(x / 2),
+    "function": lambda x: tt.from_numpy(np.concatenate([x, x])),
+    "method": lambda x: tt.ones(3) * float(x.max()),
+    "element": lambda x: tt.ones(3) * x[0],
+    "loop": lambda x: tt.Tensor([float(i) for i in x]),
+    "truth": lambda x: tt.ones(3) if x.any() else tt.zeros(3),
+    "copy": lambda x: tt.from_numpy(x.copy()),
+    "kind": lambda x: tt.from_numpy(x.astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("what", ON_ARRAYS)
+def test_numpy_on_an_argument_is_refused_while_recording(what):
+    with pytest.raises(tt.CaptureError):
+        tt.capture(ON_ARRAYS[what])(np.ones(3, np.float32))
+
+
+def test_ops_take_an_array_argument_as_it_is():
+    step = tt.capture(lambda x: (tt.ones(3) + x, x * tt.ones(3), tt.Tensor(x, "float64")))
+    for i in range(3):
+        x = np.full(3, i, np.float32)
+        assert [r.tolist() for r in step(x)] == [[i + 1] * 3, [i] * 3, [i] * 3]
+
+
+@pytest.mark.parametrize("argument", [3, 0.5, [1, 2], None, tt.ones(2, requires_grad=True)])
+def test_arguments_are_arrays_and_tensors(argument):
+    with pytest.raises(tt.CaptureError, match="an argument"):
+        tt.capture(lambda x: None)(argument)
+
+
+def test_a_variable_of_others_may_not_become_another_tensor():
+    w = tt.ones(3)
+
+    def step(x):
+        nonlocal w
+        w = w - x
+        return w
+
+    with pytest.raises(tt.CaptureError, match="variable w another tensor"):
+        tt.capture(step)(tt.ones(3))
+
+
+def test_nor_may_an_attribute():
+    class State:
+        w = tt.ones(3)
+
+    state = State()
+    state.w = tt.ones(3)
+
+    def step(x):
+        state.w = state.w - x
+
+    with pytest.raises(tt.CaptureError, match="is gone after it"):
+        tt.capture(step)(tt.ones(3))
+
+
+def test_gradients_from_before_the_step():
+    w = tt.ones(3, requires_grad=True)
+    step = tt.capture(lambda x: (w * x).sum().backward())
+    step(tt.ones(3))
+    with pytest.raises(tt.CaptureError, match="adds to a gradient from before"):
+        step(tt.ones(3))
+    optimizer = tt.optim.SGD([w], lr=0.1)
+    with pytest.raises(tt.CaptureError, match="follows a gradient from before"):
+        tt.capture(lambda: optimizer.step())()
+
+
+def test_a_gradient_forgotten_without_zero_grad():
+    w = tt.ones(3, requires_grad=True)
+
+    @tt.capture
+    def step(x):
+        w.grad = None
+        (w * x).sum().backward()
+
+    for i in range(5):
+        step(tt.full((3,), i, "float32"))
+        assert w.grad.tolist() == [i] * 3
+    assert step.recordings == 2
+
+
+# Roles and places
+
+
+@pytest.mark.parametrize("case", KERNELS, ids=str)
+def test_roles_are_what_kernels_do(case):
+    """Written: changed whatever was there. Read: what was there matters."""
+    reads, writes = roles(case.name).reads, roles(case.name).writes
+    for dtype in case.dtypes[:1]:
+        arrays = case.make(dtype)
+        after = [array.copy() for array in arrays]
+        NUMPY.kernels[case.name](*after, *case.numbers)
+        assert set(range(len(arrays))) == {*reads, *writes}
+        for i, (was, now) in enumerate(zip(arrays, after, strict=True)):
+            if i not in writes:
+                np.testing.assert_array_equal(was, now)
+        if case.name == "concat":  # a call writes its own part
+            return
+        for i in set(writes) - set(reads):
+            others = [array.copy() for array in arrays]
+            others[i] = np.full_like(others[i], 1)
+            NUMPY.kernels[case.name](*others, *case.numbers)
+            np.testing.assert_array_equal(others[i], after[i])
+
+
+def test_every_kernel_has_roles():
+    for kernel in kernels.KERNELS:
+        assert roles(kernel).writes, kernel
+
+
+def test_temporaries_that_live_together_lie_apart():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        buffers = [
+            Buffer(
+                "temporary", (int(rng.integers(0, 300)),), np.dtype("f4"), None, first, first + life
+            )
+            for first, life in rng.integers(0, 10, (30, 2)).tolist()
+        ]
+        size = plan(buffers)
+        alone = sum(-(-b.nbytes // 64) * 64 for b in buffers)
+        assert size <= alone
+        for i, a in enumerate(buffers):
+            a.array[:] = i
+            assert a.array.__array_interface__["data"][0] % 64 == 0
+            for b in buffers[:i]:
+                if a.first <= b.last and b.first <= a.last:
+                    assert not np.shares_memory(a.array, b.array)
+
+
+def test_the_plan_needs_less_memory():
+    run = Run("2.2")
+    run.losses(1)
+    assert 0 < run.step.program.peak < run.step.program.unplanned
+
+
+def test_a_layer_is_read_in_a_step_by_itself():
+    layer = nn.Dropout(0.5)
+    step = tt.capture(lambda x: layer(x))
+    x = tt.ones(1000)
+    assert set(np.unique(step(x).numpy())) == {0, 2}
+    layer.eval()
+    assert set(np.unique(step(x).numpy())) == {1}
+
+
+# Many steps at once
+
+
+def tables(run: Run, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*[next(run.batches) for _ in range(steps)], strict=True)
+    return np.stack(images), np.stack(labels)
+
+
+@pytest.mark.parametrize("lesson", ["1.0", "2.2", "4.1", "fast"])
+def test_a_run_is_so_many_steps(lesson, backend):
+    at_once, eager = Run(lesson), Run(lesson, captured=False)
+    tt.manual_seed(1)
+    parts = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, 70, 3)]
+    tt.manual_seed(1)
+    assert [loss for part in parts for loss in part] == eager.losses(74)
+    assert_same(at_once, eager)
+    assert at_once.step.recordings == 1
+    assert at_once.step.program.is_one_call == (backend == "c")
+
+
+def test_an_error_in_a_run_comes_after_the_steps_before_it(backend):
+    at_once, eager = Run("1.0"), Run("1.0", captured=False)
+    for wrong in (60, 0, 51):
+        images, labels = tables(at_once, 70)
+        labels[wrong, 3] = 10
+        with pytest.raises(tt.LabelError, match="got label 10"):
+            at_once.step.run(images, labels)
+        for i in range(wrong):
+            eager.step(images[i], labels[i])
+    assert at_once.optimizer.steps == eager.optimizer.steps == 111
+    assert_same(at_once, eager)
+
+
+def test_images_may_be_chosen_in_the_step(backend):
+    images = DATA.train_images
+
+    @tt.capture
+    def step(chosen):
+        return tt.from_numpy(datasets.to_float(images, chosen)).sum()
+
+    chosen = np.arange(12).reshape(4, 3)
+    wanted = [datasets.to_float(images, row).sum() for row in chosen]
+    np.testing.assert_allclose(step.run(chosen).numpy(), wanted, rtol=1e-6)
+    assert step.recordings == 1
+    for kind in (np.int64, np.int32):
+        step(chosen[0].astype(kind))
+        with pytest.raises(tt.SettingError, match="image 60000 is chosen"):
+            step(np.array([0, 60_000, 1], kind))
+
+
+def test_results_of_a_run_are_tables():
+    outside = tt.ones(2)
+    step = tt.capture(lambda x: {"twice": x * 2, "all": (outside, [x.sum()], None)})
+    x = np.arange(6.0).reshape(3, 2)
+    for _ in range(2):
+        got = step.run(tt.from_numpy(x))
+        np.testing.assert_array_equal(got["twice"].numpy(), 2 * x)
+        assert got["all"][0] is outside
+        assert got["all"][1][0].tolist() == x.sum(axis=1).tolist()
+    assert step.run(tt.from_numpy(x), steps=2)["twice"].shape == (2, 2)
+
+
+def test_a_run_without_arguments():
+    w = tt.zeros(1)
+
+    @tt.capture
+    def step():
+        w[...] = w + 1
+        return w * 1
+
+    assert step.run(steps=3).tolist() == [[1], [2], [3]]
+    assert step.run(steps=1).tolist() == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"), [((3, 4), None), ((3, 3), 4), ((3, 3), 0), ((0, 0), None), ((), None)]
+)
+def test_a_row_is_needed_for_each_step(rows, steps):
+    step = tt.capture(lambda *xs: None)
+    with pytest.raises(tt.SettingError, match="a row for each step"):
+        step.run(*(np.ones((n, 2)) for n in rows), steps=steps)
+
+
+def test_what_python_computes_splits_a_program():
+    step = tt.capture(lambda x: (x + 1).astype("int64").astype("float32") * 2)
+    x = np.array([0.5, 1.5], np.float32)
+    assert step(tt.from_numpy(x)).tolist() == [2, 4]
+    assert step(tt.from_numpy(x + 1)).tolist() == [4, 6]
+    assert not step.program.is_one_call
+    assert step.run(tt.from_numpy(np.stack([x, x + 1]))).tolist() == [[2, 4], [4, 6]]

@@ -1,0 +1,828 @@
+"""A training step as a program: recorded once, printed for learning, replayed in one go.
+
+`step = capture(function)`: the first call runs as ever, and what passes the door of kernels.py is
+noted: a list of kernel calls, forward, backward and update one after the other. Later calls with
+arguments of the same shapes replay the list: the same kernels on the same memory, without the
+Python between. Backpropagation is the second half of the list; print(step.program) shows it.
+
+Memory, from notes to program: an array is known by the memory it lies in.
+
+    argument    what the step is given; a replay copies the numbers of its own arguments there
+    outside     parameters, an optimiser's memory: read or changed where it lies
+    constant    made of Python's numbers; stays what it is
+    kept        computed in the step and still held by somebody after it, such as a gradient
+    temporary   computed in the step and gone after it; such share memory as their lives allow
+
+A replay gives the same bits as the step itself. What would make it another step is looked for
+before each: parameters with requires_grad, modules in training or not, what an optimiser updates,
+attributes of modules and optimisers, the backend. If something changed the step is recorded anew,
+which is one ordinary step.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import math
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinytensor import autograd, kernels, listing, recording
+from tinytensor.errors import CaptureError, SettingError
+from tinytensor.kernels import Array, Backend
+from tinytensor.recording import NotedCall, NotedFunction, Recorder
+from tinytensor.tensor import Tensor, wrap
+
+LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
+LINE = 64  # bytes of a cache line: where temporaries begin
+MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
+MOST_PROGRAMS = 8  # of one captured function; the oldest goes
+
+
+# Which arguments a kernel writes ----------------------------------------------------------------
+
+# Written without being read: `out`, where nothing else is said.
+WRITTEN = {
+    "moments": ("mean", "var"),
+    "batch_norm_backward": ("grad_x", "grad_gamma", "grad_beta"),
+}
+# Changed in place: read and written.
+CHANGED = {
+    "put": ("out",),
+    "dropout_mask": ("state",),
+    "sgd": ("param",),
+    "sgd_momentum": ("velocity", "param"),
+    "adam": ("m", "v", "param"),
+    "rmsprop": ("square", "param"),
+    "moving_average": ("average",),
+}
+
+
+class Roles(NamedTuple):
+    """What a kernel does with its arguments, by their places."""
+
+    names: tuple[str, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+
+@functools.cache
+def roles(kernel: str) -> Roles:
+    """What a kernel reads and what it writes; what it changes in place is both."""
+    signature = inspect.signature(getattr(kernels, kernel))
+    arrays = [p.name for p in signature.parameters.values() if p.annotation is Array]
+    changed = CHANGED.get(kernel, ())
+    written = WRITTEN.get(kernel, () if "out" in changed else ("out",))
+    return Roles(
+        tuple(signature.parameters),
+        tuple(i for i, name in enumerate(arrays) if name not in written),
+        tuple(i for i, name in enumerate(arrays) if name in (*written, *changed)),
+    )
+
+
+# Memory -----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A piece of memory that the calls of a program read and write."""
+
+    kind: str  # "argument", "outside", "constant", "kept" or "temporary": see above
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    array: Array | None  # where it lies; None for a temporary that has no place yet
+    first: int = 0  # the first call that touches it, and the last
+    last: int = 0
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self.size * self.dtype.itemsize
+
+
+class View(NamedTuple):
+    """An array argument, told by where it lies in its buffer."""
+
+    buffer: Buffer
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def array(self) -> Array:
+        """The array there."""
+        memory = self.buffer.array
+        assert memory is not None
+        if memory.shape == self.shape and memory.dtype == self.dtype and not self.offset:
+            return memory
+        flat = memory.reshape(-1, order="A", copy=False)
+        return np.ndarray(self.shape, self.dtype, flat, self.offset, self.strides)
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def plan(temporaries: Sequence[Buffer]) -> int:
+    """Give temporaries their places in one piece of memory; returns its size in bytes.
+
+    Two whose lives have a call in common don't overlap. The largest choose first, each the lowest
+    place that is free during its life.
+    """
+    placed: list[tuple[int, Buffer]] = []
+    for buffer in sorted(temporaries, key=lambda b: -b.nbytes):
+        start = 0
+        for begin, other in sorted(placed, key=lambda p: p[0]):
+            together = other.first <= buffer.last and buffer.first <= other.last
+            if together and begin < start + _whole_lines(buffer) and start < begin + other.nbytes:
+                start = begin + _whole_lines(other)
+        placed.append((start, buffer))
+    size = max((start + _whole_lines(buffer) for start, buffer in placed), default=0)
+    memory = np.empty(size + LINE, np.uint8)
+    memory = memory[-_address(memory) % LINE :]
+    for start, buffer in placed:
+        piece = memory[start : start + buffer.nbytes]
+        buffer.array = piece.view(buffer.dtype).reshape(buffer.shape)
+    return size
+
+
+def _whole_lines(buffer: Buffer) -> int:
+    return -(-buffer.nbytes // LINE) * LINE
+
+
+# The program ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Call:
+    """A kernel call of a program."""
+
+    kernel: str
+    views: tuple[Any, ...]  # its arguments: a View for an array, or a number
+    part: str  # "forward", "backward of ..." or "update"
+    line: str  # of the user's code
+
+    @property
+    def reads(self) -> list[View]:
+        """What it reads; what it changes in place too."""
+        return [self.views[i] for i in roles(self.kernel).reads]
+
+    @property
+    def writes(self) -> list[View]:
+        """What it writes."""
+        return [self.views[i] for i in roles(self.kernel).writes]
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The arrays and numbers that the kernel takes."""
+        return tuple(x.array() if isinstance(x, View) else x for x in self.views)
+
+
+@dataclass(eq=False)
+class Function:
+    """What Python does at each replay, such as a check of labels, or working out a rate."""
+
+    function: Callable[[], None]
+    reads: list[View]
+    writes: list[View]
+
+
+class Program:
+    """A recorded step: what it does, in order, and what must hold for it to be the step.
+
+    calls: its kernel calls. buffers: all memory that they touch. inputs: the arguments' memory.
+    peak: bytes of the temporaries' memory; unplanned: of the same if each had its own.
+    """
+
+    def __init__(
+        self,
+        key: _Key,
+        notes: Recorder,
+        inputs: Sequence[Array],
+        result: _Result,
+        lock: threading.RLock,
+    ) -> None:
+        self._lock = lock
+        self.key = key
+        self.structure = recording.structure
+        self._result = result
+        self.inputs = inputs
+        self.name = ""
+        self._params = list(notes.params.values())
+        # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
+        self._flags = [(weakref.ref(module), flag) for module, flag in notes.flags.values()]
+        self._changed = [weakref.ref(x) for x in notes.changed.values()]
+        given = {id(x): weakref.ref(x) for x, _ in notes.grads.values()}
+        zeroed = {id(x): weakref.ref(x) for x in notes.zeroed.values()}
+        # Had no gradient before the step, which doesn't forget what it has.
+        self._without_grad = [given[id(x)] for x, known in notes.grads.values() if not known]
+        leaves = [(weakref.ref(x), flag) for x, _, flag in notes.leaves.values()]
+
+        self.calls: list[Call] = []
+        buffers, items = self._take_over(notes)
+        self.buffers = list(buffers.values())
+        alive = [(ref, ref()) for ref in (zeroed | given).values()]
+        self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
+        self._leaves = [(ref, x.array, flag) for ref, flag in leaves if (x := ref()) is not None]
+
+        temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
+        self.unplanned = sum(map(_whole_lines, temporaries))
+        self.peak = plan(temporaries)
+        self._before, self._body = _sorted_out(items)
+        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
+        self._runs = self._bound(self._body)
+        self._places = self._find_places()
+        self._kept = {id(buffer.array) for buffer in self.buffers if buffer.kind == "kept"}
+
+    # From the notes
+
+    def _take_over(self, notes: Recorder) -> tuple[dict[int, Buffer], list[Call | Function]]:
+        """The notes as items whose arrays are told by their places; the notes are empty then.
+
+        So nothing holds the step's memory any more, and it is seen who else does.
+        """
+        buffers, roots = self._find_buffers(notes)
+
+        def view(array: Array) -> View:
+            root = recording.memory(array)
+            offset = _address(array) - _address(root) if array.size else 0
+            return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
+
+        items = [_item(note, view) for note in notes.notes]
+        self.calls = [item for item in items if isinstance(item, Call)]
+        self._result.place(view)
+        notes.forget()
+        _see_who_is_alive(buffers, roots)
+        return buffers, items
+
+    def _find_buffers(
+        self, notes: Recorder
+    ) -> tuple[dict[int, Buffer], dict[int, weakref.ref[Array]]]:
+        """A buffer for each memory, of the kind that is known so far, with its life."""
+        buffers = {
+            key: Buffer("argument", notes.held[key].shape, notes.held[key].dtype, None)
+            for key in notes.inputs
+        }
+        for i, note in enumerate(notes.notes):
+            if isinstance(note, NotedCall):
+                reads, writes = roles(note.kernel).reads, roles(note.kernel).writes
+                arrays = [note.arguments[k] for k in (*reads, *writes)]
+                read = {id(recording.memory(note.arguments[k])) for k in reads}
+            else:
+                arrays = [*note.reads, *note.writes]
+                read = {id(recording.memory(array)) for array in note.reads}
+            for array in arrays:
+                root = recording.memory(array)
+                if id(root) not in buffers:
+                    kind = "outside" if id(root) in read else "temporary"
+                    kind = "constant" if id(root) in notes.constants else kind
+                    buffers[id(root)] = Buffer(kind, root.shape, root.dtype, None, i)
+                buffers[id(root)].last = i
+            if isinstance(note, NotedFunction):  # it has these arrays and no others
+                for array in arrays:
+                    buffer = buffers[id(recording.memory(array))]
+                    buffer.array = recording.memory(array)
+                    buffer.kind = "outside" if buffer.kind == "temporary" else buffer.kind
+        for key in notes.inputs | notes.constants:
+            if key in buffers:
+                buffers[key].array = notes.held[key]
+        return buffers, {key: weakref.ref(notes.held[key]) for key in buffers}
+
+    # To be read
+
+    def __str__(self) -> str:
+        return listing.table(self)
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """Those that made a step."""
+        return [optimizer for optimizer, _ in self._params]
+
+    @property
+    def functions(self) -> list[Function]:
+        """What Python does at each replay."""
+        return [item for item in (*self._before, *self._body) if isinstance(item, Function)]
+
+    def gradients(self) -> list[tuple[Tensor, Tensor | None]]:
+        """The tensors that the step leaves a gradient on, or none, with it."""
+        return [(x, grad) for ref, grad in self._grads if (x := ref()) is not None]
+
+    def profile(self, repeats: int = 20) -> listing.Profile:
+        """Time each call, the median of so many replays; parameters are afterwards as before."""
+        with self._lock:
+            changed = {view.buffer for call in self.calls for view in call.writes}
+            arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
+            before = [array.copy() for array in arrays]
+            runs = [(isinstance(x, Call), run) for x in self._body for run in self._bound([x])]
+            try:
+                return listing.measure(self, runs, repeats)
+            finally:
+                for array, copy in zip(arrays, before, strict=True):
+                    np.copyto(array, copy)
+
+    # Replay
+
+    def holds(self) -> bool:
+        """Would the step do now what was recorded?"""
+        return (
+            self.structure == recording.structure
+            and all((m := ref()) is None or m.training is flag for ref, flag in self._flags)
+            and all(
+                (x := ref()) is None or (x.array is array and x.requires_grad is flag)
+                for ref, array, flag in self._leaves
+            )
+            and all((x := ref()) is None or x.grad is None for ref in self._without_grad)
+            and all(
+                len(optimizer.params) == len(params) and all(map(_is, optimizer.params, params))
+                for optimizer, params in self._params
+            )
+        )
+
+    def leaves_with_grad(self) -> list[Tensor]:
+        """Those of the tensors that the step gives a gradient which have one now."""
+        leaves = [ref() for ref, _ in self._grads]
+        return [x for x in leaves if x is not None and x.grad is not None]
+
+    def _bound(self, items: Sequence[Call | Function]) -> list[Callable[[], None]]:
+        """What makes the calls, in order: where the backend can, it makes many at once."""
+        module = self.key.backend.module
+        runs: list[Callable[[], None]] = []
+        pairs = [(item, self._bind(item)) for item in items]
+        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
+            if is_bound:
+                runs.append(module.BoundCalls([call for _, call in group]))
+            else:
+                runs += [_bound_to_door(item) for item, _ in group]
+        return runs
+
+    def _bind(self, item: Call | Function) -> Any:
+        """The call as the backend makes it without Python; None if it can't."""
+        module = self.key.backend.module
+        if isinstance(item, Function) or not hasattr(module, "bind"):
+            return None
+        call = module.bind(item.kernel, item.arguments())
+        if call is None:
+            self.by_numpy.add(item)
+        return call
+
+    def replay(self, given: Sequence[Array]) -> Any:
+        """The step on these arguments, and what it returns."""
+        for own, array, places in zip(self.inputs, given, self._places, strict=True):
+            if places and array.flags.c_contiguous and not self._writes_into(array):
+                self.key.backend.module.point(places, array)
+            else:
+                self._copy_argument(own, array, places)
+        for item in self._before:
+            item.function()
+        for run in self._runs:
+            run()
+        self._tell_the_tensors()
+        return self._result.make()
+
+    def _find_places(self) -> list[list[Any]]:
+        """For each argument where the calls point to it, if none but C looks at its numbers.
+
+        Then they can be pointed to what a replay is given. A small one is copied faster.
+        """
+        seen = {view.buffer for item in self.functions for view in (*item.reads, *item.writes)}
+        seen |= {view.buffer for call in self.by_numpy for view in call.reads}
+        seen |= self._result.buffers()
+        own = [b.array for b in seen]
+        at_once = [run for run in self._runs if hasattr(run, "places_of")]
+        return [
+            [place for run in at_once for place in run.places_of(array)]
+            if array.nbytes >= LARGE and not any(array is other for other in own)
+            else []
+            for array in self.inputs
+        ]
+
+    def _writes_into(self, array: Array) -> bool:
+        return id(recording.memory(array)) in self._kept
+
+    def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
+        if places:
+            self.key.backend.module.point(places, own)
+        np.copyto(own, array)
+
+    def _tell_the_tensors(self) -> None:
+        """Leave gradients where the step does, and tell who was changed."""
+        for ref, grad in self._grads:
+            if (leaf := ref()) is not None:
+                leaf.grad = grad
+                if grad is not None:
+                    grad.changed()
+        for changed in self._changed:
+            if (x := changed()) is not None:
+                x.changed()
+
+    # Many steps
+
+    @functools.cached_property
+    def is_one_call(self) -> bool:
+        """Does the backend make all calls at once, with no Python among them?"""
+        functions = {v.buffer for item in self._before for v in (*item.reads, *item.writes)}
+        kernels_write = {view.buffer for call in self.calls for view in call.writes}
+        at_once = len(self._runs) == 1 and hasattr(self._runs[0], "run")
+        return at_once and not functions & kernels_write
+
+    def run(self, tables: Sequence[Array], steps: int) -> Any:
+        """Steps on the rows of tables, one for each argument; the results as tables too.
+
+        An error at some step leaves everything as after the steps before it.
+        """
+        results = self._result.tables(steps)
+        some = MOST_AT_ONCE if self.is_one_call else 1
+        for start in range(0, steps, some):
+            rows = slice(start, min(start + some, steps))
+            given = [np.ascontiguousarray(table[rows]) for table in tables]
+            taken = [(table[rows], computed.now()) for computed, table in results.items()]
+            if self.is_one_call:
+                self._run_at_once(given, taken, rows.stop - start)
+            else:
+                self.replay([table[0] for table in given])
+                _note_row(0, [table for table, _ in taken], [array for _, array in taken])
+        self._tell_the_tensors()
+        return self._result.make_tables(results)
+
+    def join(self, first: Any, tables: Any) -> Any:
+        """Tables of results with one more in front."""
+        return self._result.join(first, tables)
+
+    def _run_at_once(
+        self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
+    ) -> None:
+        """Steps without Python between: what its functions would write is found out before."""
+        for own, places in zip(self.inputs, self._places, strict=True):
+            if places:
+                self.key.backend.module.point(places, own)
+        (calls,) = self._runs
+        views = [view for item in self._before for view in (*item.reads, *item.writes)]
+        looked_at = [
+            (own, table)
+            for own, table in zip(self.inputs, tables, strict=True)
+            if any(view.buffer.array is own for view in views)
+        ]
+        written = {id(v.buffer): v.buffer.array for item in self._before for v in item.writes}
+        places = [array for array in written.values() if array is not None]
+        found = [np.empty((steps + 1, *array.shape), array.dtype) for array in places]
+        done = 0
+        try:
+            _note_row(0, found, places)
+            for row in range(steps):
+                for own, table in looked_at:
+                    np.copyto(own, table[row])
+                for item in self._before:
+                    item.function()
+                _note_row(row + 1, found, places)
+                done += 1
+        finally:  # after an error, too, as many steps are made as would have been
+            for array, rows in zip(places, found, strict=True):
+                np.copyto(array, rows[done])
+            inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
+            taken = [(table[:done], array) for table, array in results]
+            values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
+            calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
+
+
+def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
+    for table, array in zip(tables, arrays, strict=True):
+        table[row] = array
+
+
+def _bound_to_door(item: Call | Function) -> Callable[[], None]:
+    if isinstance(item, Call):
+        return functools.partial(getattr(kernels, item.kernel), *item.arguments())
+    return item.function
+
+
+def _is(x: object, y: object) -> bool:
+    return x is y
+
+
+def _item(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
+    if isinstance(note, NotedCall):
+        views = tuple(view(x) if isinstance(x, np.ndarray) else x for x in note.arguments)
+        return Call(note.kernel, views, note.part, note.line)
+    reads, writes = ([view(x) for x in arrays] for arrays in (note.reads, note.writes))
+    return Function(note.function, reads, writes)
+
+
+def _see_who_is_alive(buffers: dict[int, Buffer], roots: dict[int, weakref.ref[Array]]) -> None:
+    for key, buffer in buffers.items():
+        if buffer.array is None:
+            buffer.array = roots[key]()
+        if buffer.array is None and buffer.kind == "outside":
+            raise CaptureError(
+                f"captured step: a tensor of shape {buffer.shape} that it reads is gone after it: "
+                "the step puts another in its place, which a program can't; change it in place, "
+                "under no_grad(): w[...] = w - rate * grad, or with an optimiser"
+            )
+        if buffer.array is not None and buffer.kind == "temporary":
+            buffer.kind = "kept"
+
+
+def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
+    """The functions that may be called before the first kernel, and all else in its order.
+
+    Checks come first of all, so that one that fails leaves everything as it was.
+    """
+    checks: list[Function] = []
+    updates: list[Function] = []
+    body: list[Call | Function] = []
+    read: set[Buffer] = set()  # by the body so far
+    written: set[Buffer] = set()
+    for item in items:
+        reads, writes = ({view.buffer for view in views} for views in (item.reads, item.writes))
+        if isinstance(item, Call) or (reads | writes) & written or writes & read:
+            body.append(item)
+            read |= reads
+            written |= writes
+        elif writes or any(reads & {v.buffer for v in update.writes} for update in updates):
+            updates.append(item)
+        else:
+            checks.append(item)
+    return checks + updates, body
+
+
+class _Result:
+    """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
+
+    def __init__(self, result: Any, notes: Recorder) -> None:
+        self._form = self._taken_apart(result, notes)
+
+    def _taken_apart(self, value: Any, notes: Recorder) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Tensor):
+            return _Computed(value.array) if notes.owns(value.array) else value
+        if type(value) in (tuple, list):
+            return type(value)(self._taken_apart(item, notes) for item in value)
+        if type(value) is dict:
+            return {key: self._taken_apart(item, notes) for key, item in value.items()}
+        raise CaptureError(
+            f"captured step: it returns a {type(value).__name__}, which would be the same for "
+            "ever; tensors are needed, alone or in tuples, lists and dicts, or None"
+        )
+
+    def place(self, view: Callable[[Array], View]) -> None:
+        """Hold the places of what was computed rather than the arrays."""
+        for computed in self._computed(self._form):
+            assert computed.array is not None
+            computed.view = view(computed.array)
+            computed.view.buffer.last = 10**9  # it lives until it is copied
+            computed.array = None
+
+    def buffers(self) -> set[Buffer]:
+        """Where what is returned lies."""
+        views = [computed.view for computed in self._computed(self._form)]
+        return {view.buffer for view in views if view is not None}
+
+    def _computed(self, form: Any) -> list[_Computed]:
+        if isinstance(form, _Computed):
+            return [form]
+        if isinstance(form, dict):
+            form = form.values()
+        if isinstance(form, Tensor) or form is None:
+            return []
+        return [computed for item in form for computed in self._computed(item)]
+
+    def make(self) -> Any:
+        """A new result, with copies of the numbers as they are now."""
+        return _put_together(self._form, lambda computed: wrap(computed.now().copy()))
+
+    def tables(self, steps: int) -> dict[_Computed, Array]:
+        """For each tensor that is computed a table, with room for a row from each step."""
+        return {
+            computed: np.empty((steps, *computed.now().shape), computed.now().dtype)
+            for computed in self._computed(self._form)
+        }
+
+    def make_tables(self, tables: Mapping[_Computed, Array]) -> Any:
+        """The result of many steps: in place of what was computed its table."""
+        return _put_together(self._form, lambda computed: wrap(tables[computed]))
+
+    def join(self, first: Any, tables: Any) -> Any:
+        """Tables with the result of one step more in front."""
+        return _joined(self._form, first, tables)
+
+
+@dataclass(eq=False)
+class _Computed:
+    """A tensor of the result that the step computed."""
+
+    array: Array | None  # in the step's own memory, and then in the program's
+    view: View | None = None
+
+    def now(self) -> Array:
+        """Where it lies."""
+        if self.array is None:
+            assert self.view is not None
+            self.array = self.view.array()
+        return self.array
+
+
+def _put_together(form: Any, tensor_of: Callable[[_Computed], Tensor]) -> Any:
+    if isinstance(form, _Computed):
+        return tensor_of(form)
+    if isinstance(form, Mapping):
+        return {key: _put_together(item, tensor_of) for key, item in form.items()}
+    if isinstance(form, tuple | list):
+        return type(form)(_put_together(item, tensor_of) for item in form)
+    return form
+
+
+def _joined(form: Any, first: Any, tables: Any) -> Any:
+    if isinstance(form, _Computed):
+        return wrap(np.concatenate([first.array[np.newaxis], tables.array]))
+    if isinstance(form, Mapping):
+        return {key: _joined(form[key], first[key], tables[key]) for key in form}
+    if isinstance(form, tuple | list):
+        return type(form)(map(_joined, form, first, tables))
+    return form
+
+
+# Capturing --------------------------------------------------------------------------------------
+
+
+class _Key(NamedTuple):
+    """What a program was recorded for."""
+
+    backend: Backend
+    instructions: str
+    grad_enabled: bool
+    arguments: tuple[tuple[type, tuple[int, ...], np.dtype[Any]], ...]
+
+
+class Captured:
+    """A function that is recorded as a program when it is first called, and replayed afterwards.
+
+    program: the last that was recorded or replayed; None before the first call.
+    recordings: how many times the function itself was run to record it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.program: Program | None = None
+        self.recordings = 0
+        self._programs: list[Program] = []
+        self._lock = threading.RLock()  # one at a time: the programs have one memory each
+
+    def __call__(self, *arguments: Array | Tensor) -> Any:
+        """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
+        if recording.recorder() or autograd.is_watching():
+            return self.function(*arguments)
+        arrays = [_array_of(x) for x in arguments]
+        with self._lock:
+            key = self._key(arguments, arrays)
+            program = self._find(key)
+            if program is None:
+                return self.record(key, arrays)
+            self.program = program
+            return program.replay(arrays)
+
+    def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
+        """Many steps, in C without coming back to Python between them.
+
+        tables: for each of the step's arguments an array with one axis more, in front: row i is
+            the argument of step i. steps: how many; all rows if None.
+
+        What a step returns comes back as tables of that kind: row i is of step i. An error at some
+        step leaves everything as after the steps before it.
+        """
+        arrays = [_array_of(x) for x in tables]
+        lengths = {len(array) if array.ndim else 0 for array in arrays}
+        if steps is None and len(lengths) == 1:
+            (steps,) = lengths
+        if steps is None or not 1 <= steps <= min(lengths, default=steps):
+            raise SettingError(
+                f"run: got tables of {sorted(lengths)} rows for {steps} steps; a row for each "
+                "step, and at least one step, are needed"
+            )
+        if recording.recorder() or autograd.is_watching():
+            raise CaptureError(
+                "run: here each step is run by itself, within another that is recorded or under "
+                "detect_anomaly(); call the step instead"
+            )
+        with self._lock:
+            row = [np.asarray(array[0]) for array in arrays]
+            key = self._key(tables, row)
+            self.program = self._find(key)
+            if self.program is not None:
+                return self.program.run([array[:steps] for array in arrays], steps)
+            first = self.record(key, row)
+            program = self._programs[-1]
+            return program.join(first, program.run([array[1:steps] for array in arrays], steps - 1))
+
+    def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
+        backend = kernels.current_backend()
+        kinds = ((type(x), a.shape, a.dtype) for x, a in zip(arguments, arrays, strict=True))
+        instructions = getattr(backend.module, "SIMD", "")
+        return _Key(backend, instructions, autograd.is_grad_enabled(), tuple(kinds))
+
+    def _find(self, key: _Key) -> Program | None:
+        for program in self._programs:
+            if program.key == key and program.holds():
+                return program
+        return None
+
+    def record(self, key: _Key, arrays: Sequence[Array]) -> Any:
+        """Run the function on copies of the arrays, and make a program of what it did."""
+        inputs = [np.array(array, order="C") for array in arrays]
+        known = [x for program in self._programs for x in program.leaves_with_grad()]
+        notes = Recorder(inputs, known)
+        given = [
+            wrap(own) if kind is Tensor else own.view(recording.Argument)
+            for own, (kind, *_) in zip(inputs, key.arguments, strict=True)
+        ]
+        with recording.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
+            before = _tensors_outside(self.function)
+            result = _Result(self.function(*given), notes)
+            _check_are_the_same(before, _tensors_outside(self.function))
+        first = result.make()
+        self.recordings += 1
+        program = Program(key, notes, inputs, result, self._lock)
+        program.name = getattr(self.function, "__name__", "step")
+        listing.name_buffers(program, self.function)
+        self._programs = [p for p in self._programs if p.structure == recording.structure]
+        self._programs = [*self._programs, program][-MOST_PROGRAMS:]
+        self.program = program
+        return first
+
+
+def capture(function: Callable[..., Any]) -> Captured:
+    """The function as a program: recorded at its first call, replayed at all others.
+
+    function: a training step, or anything that computes with tensors. Its arguments are arrays and
+        tensors; what changes from step to step must come through them, for Python's own numbers
+        are constants of the program. It returns tensors, alone or in tuples, lists and dicts, or
+        None; they have no history, so backward() belongs into the step.
+
+    The results are the same, bit by bit. Python's own doings, such as counting or printing, happen
+    only while the step is recorded; gradients, and tensors that the function keeps somewhere,
+    are written in place by every replay. Where a program is no longer the step (another shape,
+    another backend, a parameter replaced, train() or eval() called) the step is recorded anew.
+    Under detect_anomaly() it isn't replayed but run.
+
+    Raises CaptureError, while recording, for what a program can't do, such as reading a number.
+    """
+    return Captured(function)
+
+
+def _array_of(x: Array | Tensor) -> Array:
+    if isinstance(x, Tensor):
+        if x.requires_grad:
+            raise CaptureError(
+                "captured step: an argument has requires_grad, and its gradient would be left on "
+                "the program's copy; give it as x.detach(), or let the step find it by itself"
+            )
+        return x.array
+    if isinstance(x, np.ndarray):
+        return x
+    raise CaptureError(
+        f"captured step: an argument is a {type(x).__name__}; arrays and tensors are needed, for "
+        "Python's own numbers would stay in the program for ever"
+    )
+
+
+def _tensors_outside(function: Callable[..., Any]) -> dict[str, Tensor]:
+    """The tensors among the variables of others that a function uses, by their names."""
+    return {name: x for name, x in listing.variables(function).items() if isinstance(x, Tensor)}
+
+
+def _check_are_the_same(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    for name, x in before.items():
+        if after.get(name) is not x:
+            raise CaptureError(
+                f"captured step: it gives the variable {name} another tensor, which a program "
+                f"can't; change it in place, under no_grad(): {name}[...] = ..."
+            )
+
+
+def _noting(backend: Backend, notes: Recorder) -> Backend:
+    """The backend, with kernels that are noted when they have computed."""
+
+    def noted(name: str) -> Callable[..., None]:
+        kernel, writes = getattr(kernels, name), roles(name).writes
+
+        def call(*arguments: Any) -> None:
+            plain = tuple(recording.plain(x) if isinstance(x, np.ndarray) else x for x in arguments)
+            with kernels.computing_with(backend):
+                kernel(*plain)
+            notes.note_call(name, plain, [plain[i] for i in writes])
+
+        return call
+
+    return replace(backend, kernels={name: noted(name) for name in backend.kernels})
