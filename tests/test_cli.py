@@ -479,7 +479,12 @@ def stopped_on_the_way(folder: Path, module: str, *command: str) -> subprocess.C
     (folder / f"{module}.py").write_text("\n".join(lines))
     environment = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     )
 
 

@@ -500,7 +500,10 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
 @click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option("--profile", is_flag=True, help="Measure how long each call takes here.")
 def program_command(lesson: str, backend: str, batch: int | None, profile: bool) -> None:
-    """Show a training step of LESSON as the list of its kernel calls: forward, backward, update."""
+    """Show LESSON's training step as a list of kernel calls.
+
+    First the forward part, then the backward one, which is the gradient, then the update.
+    """
     found = lessons.find(lesson)
     kernels.set_backend(backend)
     data = datasets.mnist()

@@ -98,7 +98,7 @@ def _one_at_a_time() -> Lesson:
 CLAIMS = (
     Claim(
         "squared-error",
-        "The squared distance works as well; the talk found cross-entropy slightly better.",
+        "The squared distance works too, cross-entropy about as well.",
         lambda: {
             "cross-entropy": _short("softmax"),
             "squared error": _short("softmax", loss=squared_error),
