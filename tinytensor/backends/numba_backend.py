@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -803,35 +803,65 @@ def _sum_pool2d_grad_x(grad, out, KH, KW, down, right, top_pad, left_pad):
 
 
 # Classification. A row's largest score is subtracted first: the result is the same, and nothing
-# overflows. exp is taken of all rows at once: a row may be too short to fill a register. Sums are
-# kept in float64.
+# overflows. exp is taken of all short rows at once: one alone doesn't fill a register. Sums are kept
+# in float64.
+
+ABREAST = 32  # numbers of a long row that are compared side by side: none waits for another
 
 
 @part
-def _largest(x, r):
-    largest = x[r, 0]
-    for c in range(1, x.shape[1]):
-        if x[r, c] > largest:
-            largest = x[r, c]
+def _largest(x, r, side):
+    C, largest = x.shape[1], x[r, 0]
+    whole = C - C % ABREAST
+    if whole:
+        for s in range(ABREAST):
+            side[s] = largest
+        for c in range(0, whole, ABREAST):
+            for s in range(ABREAST):
+                side[s] = x[r, c + s] if x[r, c + s] > side[s] else side[s]
+        for s in range(ABREAST):
+            largest = side[s] if side[s] > largest else largest
+    for c in range(whole, C):
+        largest = x[r, c] if x[r, c] > largest else largest
     return largest
+
+
+@partial(part, fastmath=REASSOCIATE)
+def _row_sum(x, r):
+    total = 0.0
+    for c in range(x.shape[1]):
+        total += x[r, c]
+    return total
+
+
+@part
+def _exp(flat):
+    for i in range(len(flat)):
+        flat[i] = exponential(flat[i])
+
+
+@part
+def _over_its_sum(out, r):
+    factor = out.dtype.type(1 / _row_sum(out, r))
+    for c in range(out.shape[1]):
+        out[r, c] *= factor
 
 
 @part
 def _softmax_of(x, out):
     R, C = x.shape
+    side = np.empty(ABREAST, x.dtype)
     for r in range(R if C else 0):
-        largest = _largest(x, r)
+        largest = _largest(x, r, side)
         for c in range(C):
             out[r, c] = x[r, c] - largest
-    flat = out.reshape(-1)
-    for i in range(len(flat)):
-        flat[i] = exponential(flat[i])
-    for r in range(R):
-        total = 0.0
-        for c in range(C):
-            total += out[r, c]
-        for c in range(C):
-            out[r, c] /= out.dtype.type(total)
+        if C >= ABREAST:
+            _exp(out[r])
+            _over_its_sum(out, r)
+    if 0 < C < ABREAST:
+        _exp(out.reshape(-1))
+        for r in range(R):
+            _over_its_sum(out, r)
 
 
 def softmax(x: Array, out: Array) -> None:
@@ -847,7 +877,7 @@ def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
     _softmax_backward(grad, probs, out)
 
 
-@kernel("real[:, ::1], real[:, ::1], real[:, ::1]")
+@kernel("real[:, ::1], real[:, ::1], real[:, ::1]", REASSOCIATE)
 def _softmax_backward(grad, probs, out):
     R, C = grad.shape
     for r in range(R):
@@ -865,8 +895,9 @@ def log_softmax(x: Array, out: Array) -> None:
 @kernel("real[:, ::1], real[:, ::1]", REASSOCIATE)
 def _log_softmax(x, out):
     R, C = x.shape
+    side = np.empty(ABREAST, x.dtype)
     for r in range(R if C else 0):
-        largest = _largest(x, r)
+        largest = _largest(x, r, side)
         total = 0.0
         for c in range(C):
             total += exponential(x[r, c] - largest)
@@ -897,20 +928,22 @@ def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
 @kernel("real[:, ::1], int64[::1], real[::1]")
 def _cross_entropy(logits, labels, out):
     R, C = logits.shape
-    shifted = np.empty(R * C, logits.dtype)
-    for r in range(R):
-        largest = _largest(logits, r)
-        for c in range(C):
-            shifted[r * C + c] = logits[r, c] - largest
-    exps = np.empty(R * C, logits.dtype)
-    for i in range(R * C):
-        exps[i] = exponential(shifted[i])
+    short = C < ABREAST
+    exps = np.empty((R if short else 1, C), logits.dtype)
+    side = np.empty(ABREAST, logits.dtype)
     loss = 0.0
     for r in range(R):
-        total = 0.0
+        largest, row = _largest(logits, r, side), r if short else 0
         for c in range(C):
-            total += exps[r * C + c]
-        loss += math.log(out.dtype.type(total)) - shifted[r * C + labels[r]]
+            exps[row, c] = logits[r, c] - largest
+        loss -= exps[row, labels[r]]
+        if not short:
+            _exp(exps[0])
+            loss += math.log(_row_sum(exps, 0))
+    if short:
+        _exp(exps.reshape(-1))
+        for r in range(R):
+            loss += math.log(_row_sum(exps, r))
     out[0] = loss / R
 
 
