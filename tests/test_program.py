@@ -87,6 +87,8 @@ CHANGES: dict[str, Callable[[Run], object]] = {
     "a setting of a layer": lambda run: setattr(run.model.layers[3], "keep_prob", 0.5),
     "gradients forgotten outside": lambda run: run.optimizer.zero_grad(),
     "a step made outside": lambda run: run.train_step(*next(run.batches)),
+    "a layer of the list": lambda run: run.model.layers.__setitem__(2, nn.Sigmoid()),
+    "a layer more": lambda run: run.model.layers.insert(2, nn.Tanh()),
     "a hook": lambda run: run.model.parameters()[1].register_hook(lambda grad: grad * 2),
     "data assigned": lambda run: setattr(
         run.model.parameters()[0], "data", np.full((784, 200), 0.01)
@@ -106,6 +108,36 @@ def test_what_changes_between_steps_is_followed(change):
         losses[-1] += run.losses(3)
     assert losses[0] == losses[1]
     assert_same(*runs)
+
+
+def test_variables_around_the_function_are_followed():
+    scale, weights, held = 2.0, [tt.ones(2)], {"w": [tt.ones(2)]}
+
+    def scaled(x):
+        return x * scale
+
+    @tt.capture
+    def step(x):
+        return scaled(x) * weights[0] * held["w"][0] * SETTING
+
+    changes = [
+        lambda: None,
+        lambda: globals().update(SETTING=3.0),
+        lambda: weights.__setitem__(0, tt.full((2,), 5.0)),
+        lambda: held["w"].__setitem__(0, tt.full((2,), 7.0)),
+        lambda: held.update(w=[tt.full((2,), 11.0)]),
+    ]
+    wanted = [2, 6, 30, 210, 330]
+    for change, number in zip(changes, wanted, strict=True):
+        change()
+        assert step(tt.ones(2)).tolist() == [number] * 2
+        assert step(tt.ones(2)).tolist() == [number] * 2
+    scale = 4.0
+    assert step(tt.ones(2)).tolist() == [660] * 2
+    assert step.recordings == len(changes) + 1
+
+
+SETTING = 1.0
 
 
 def test_a_backend_chosen_later_is_used():

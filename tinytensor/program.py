@@ -35,6 +35,7 @@ import numpy as np
 
 from tinytensor import autograd, kernels, listing, recording
 from tinytensor.errors import CaptureError, SettingError
+from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.tensor import Tensor, wrap
@@ -210,32 +211,28 @@ class Program:
         self,
         key: _Key,
         notes: Recorder,
+        guards: Guards,
         inputs: Sequence[Array],
         result: _Result,
         lock: threading.RLock,
     ) -> None:
         self._lock = lock
         self.key = key
-        self.structure = recording.structure
+        self._guards = guards
         self._result = result
         self.inputs = inputs
         self.name = ""
-        self._params = list(notes.params.values())
+        self.optimizers = [optimizer for optimizer, _ in notes.params.values()]
         # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
-        self._flags = [(weakref.ref(module), flag) for module, flag in notes.flags.values()]
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         given = {id(x): weakref.ref(x) for x, _ in notes.grads.values()}
         zeroed = {id(x): weakref.ref(x) for x in notes.zeroed.values()}
-        # Had no gradient before the step, which doesn't forget what it has.
-        self._without_grad = [given[id(x)] for x, known in notes.grads.values() if not known]
-        leaves = [(weakref.ref(x), flag) for x, _, flag in notes.leaves.values()]
 
         self.calls: list[Call] = []
         buffers, items = self._take_over(notes)
         self.buffers = list(buffers.values())
         alive = [(ref, ref()) for ref in (zeroed | given).values()]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
-        self._leaves = [(ref, x.array, flag) for ref, flag in leaves if (x := ref()) is not None]
 
         temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
         self.unplanned = sum(map(_whole_lines, temporaries))
@@ -265,6 +262,7 @@ class Program:
         self._result.place(view)
         notes.forget()
         _see_who_is_alive(buffers, roots)
+        self._guards.see_who_is_alive()
         return buffers, items
 
     def _find_buffers(
@@ -306,11 +304,6 @@ class Program:
         return listing.table(self)
 
     @property
-    def optimizers(self) -> list[Any]:
-        """Those that made a step."""
-        return [optimizer for optimizer, _ in self._params]
-
-    @property
     def functions(self) -> list[Function]:
         """What Python does at each replay."""
         return [item for item in (*self._before, *self._body) if isinstance(item, Function)]
@@ -336,19 +329,11 @@ class Program:
 
     def holds(self) -> bool:
         """Would the step do now what was recorded?"""
-        return (
-            self.structure == recording.structure
-            and all((m := ref()) is None or m.training is flag for ref, flag in self._flags)
-            and all(
-                (x := ref()) is None or (x.array is array and x.requires_grad is flag)
-                for ref, array, flag in self._leaves
-            )
-            and all((x := ref()) is None or x.grad is None for ref in self._without_grad)
-            and all(
-                len(optimizer.params) == len(params) and all(map(_is, optimizer.params, params))
-                for optimizer, params in self._params
-            )
-        )
+        return self._guards.hold()
+
+    def is_of_today(self) -> bool:
+        """May it hold again, if not now?"""
+        return self._guards.structure == recording.structure
 
     def leaves_with_grad(self) -> list[Tensor]:
         """Those of the tensors that the step gives a gradient which have one now."""
@@ -505,10 +490,6 @@ def _bound_to_door(item: Call | Function) -> Callable[[], None]:
     if isinstance(item, Call):
         return functools.partial(getattr(kernels, item.kernel), *item.arguments())
     return item.function
-
-
-def _is(x: object, y: object) -> bool:
-    return x is y
 
 
 def _item(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
@@ -733,7 +714,7 @@ class Captured:
         return _Key(backend, instructions, autograd.is_grad_enabled(), tuple(kinds))
 
     def _find(self, key: _Key) -> Program | None:
-        for program in self._programs:
+        for program in reversed(self._programs):
             if program.key == key and program.holds():
                 return program
         return None
@@ -753,10 +734,10 @@ class Captured:
             _check_are_the_same(before, _tensors_outside(self.function))
         first = result.make()
         self.recordings += 1
-        program = Program(key, notes, inputs, result, self._lock)
+        program = Program(key, notes, Guards(notes, self.function), inputs, result, self._lock)
         program.name = getattr(self.function, "__name__", "step")
         listing.name_buffers(program, self.function)
-        self._programs = [p for p in self._programs if p.structure == recording.structure]
+        self._programs = [p for p in self._programs if p.is_of_today()]
         self._programs = [*self._programs, program][-MOST_PROGRAMS:]
         self.program = program
         return first

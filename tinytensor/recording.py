@@ -123,6 +123,7 @@ class Recorder:
         self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
         self.grads: dict[int, tuple[Tensor, bool]] = {}  # given one, and whether it was forgotten
         self.changed: dict[int, Tensor] = {}  # in place
+        self.modules: dict[int, Any] = {}  # that were called
         self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and their `training` as it was read
         self.params: dict[int, tuple[Any, list[Tensor]]] = {}  # optimisers, and what they update
 
@@ -130,7 +131,8 @@ class Recorder:
         """Let go of all that was noted."""
         for noted in (self.notes, self.held, self.leaves, self.grads, self.zeroed, self.changed):
             noted.clear()
-        self.flags.clear()
+        for asked in (self.modules, self.flags, self.params):
+            asked.clear()
 
     def hold(self, array: Array) -> int:
         """Keep the array's memory; returns what it is known by."""
