@@ -438,7 +438,6 @@ class Program:
             else:
                 self.replay([table[0] for table in given])
                 _note_row(0, [table for table, _ in taken], [array for _, array in taken])
-        self._tell_the_tensors()
         return self._result.make_tables(results)
 
     def join(self, first: Any, tables: Any) -> Any:
@@ -479,6 +478,7 @@ class Program:
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
+            self._tell_the_tensors()
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:

@@ -71,6 +71,21 @@ def constant(array: Array) -> Array:
     return array
 
 
+def check_is_of_the_step(op: str, array: Array) -> None:
+    """Raise CaptureError for an array that a step being recorded has from elsewhere.
+
+    The next step might have another.
+    """
+    if recordings and (notes := _recorder.get()) and not notes.owns(array):
+        if id(memory(array)) in notes.constants:
+            return
+        raise CaptureError(
+            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
+            "argument, and its numbers would stay in the program for ever; give it to the step as "
+            "an argument, or make a Tensor of it outside"
+        )
+
+
 def structure_changed() -> None:
     """Say that what was recorded may be no longer what the step would do: it is recorded anew."""
     global structure

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinytensor import autograd, kernels, notebook, numpys, ops, recording
 from tinytensor.errors import (
-    CaptureError,
     DTypeError,
     GradientError,
     NotSupported,
@@ -474,7 +473,7 @@ def from_numpy(array: Array) -> Tensor:
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    _check_is_of_the_step("from_numpy", array)
+    recording.check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -533,20 +532,10 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
 
 def _copied_in_a_program(array: Array, dtype: DTypeLike | None, of_tensor: bool) -> Array:
     if not of_tensor:
-        _check_is_of_the_step("Tensor", array)
+        recording.check_is_of_the_step("Tensor", array)
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out
-
-
-def _check_is_of_the_step(op: str, array: Array) -> None:
-    notes = recording.recorder()
-    if notes and not notes.owns(array):
-        raise CaptureError(
-            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
-            "argument, and its numbers would stay in the program for ever; give it to the step as "
-            "an argument, or make a Tensor of it outside"
-        )
 
 
 def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:

@@ -49,7 +49,10 @@ def as_tensor(op: str, x: Operand) -> Tensor:
 
 def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
-    return np.asarray(x) if isinstance(x, np.ndarray) else as_tensor(op, x).array
+    if not isinstance(x, np.ndarray):
+        return as_tensor(op, x).array
+    recording.check_is_of_the_step(op, x)
+    return np.asarray(x)
 
 
 def as_float(op: str, x: Operand) -> Tensor:
