@@ -24,7 +24,6 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +33,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import autograd, kernels, listing, recording
+from tinytensor.buffers import Buffer, View, address, plan, whole_lines
 from tinytensor.errors import CaptureError, SettingError
 from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
+from tinytensor.results import Result
 from tinytensor.tensor import Tensor, wrap
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
-LINE = 64  # bytes of a cache line: where temporaries begin
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 MOST_PROGRAMS = 8  # of one captured function; the oldest goes
 
@@ -85,83 +85,6 @@ def roles(kernel: str) -> Roles:
         tuple(i for i, name in enumerate(arrays) if name not in written),
         tuple(i for i, name in enumerate(arrays) if name in (*written, *changed)),
     )
-
-
-# Memory -----------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Buffer:
-    """A piece of memory that the calls of a program read and write."""
-
-    kind: str  # "argument", "outside", "constant", "kept" or "temporary": see above
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    array: Array | None  # where it lies; None for a temporary that has no place yet
-    first: int = 0  # the first call that touches it, and the last
-    last: int = 0
-    name: str = ""
-
-    @property
-    def size(self) -> int:
-        """The number of its elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in bytes."""
-        return self.size * self.dtype.itemsize
-
-
-class View(NamedTuple):
-    """An array argument, told by where it lies in its buffer."""
-
-    buffer: Buffer
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def array(self) -> Array:
-        """The array there."""
-        memory = self.buffer.array
-        assert memory is not None
-        if memory.shape == self.shape and memory.dtype == self.dtype and not self.offset:
-            return memory
-        flat = memory.reshape(-1, order="A", copy=False)
-        return np.ndarray(self.shape, self.dtype, flat, self.offset, self.strides)
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def plan(temporaries: Sequence[Buffer]) -> int:
-    """Give temporaries their places in one piece of memory; returns its size in bytes.
-
-    Two whose lives have a call in common don't overlap. The largest choose first, each the lowest
-    place that is free during its life.
-    """
-    placed: list[tuple[int, Buffer]] = []
-    for buffer in sorted(temporaries, key=lambda b: -b.nbytes):
-        start = 0
-        for begin, other in sorted(placed, key=lambda p: p[0]):
-            together = other.first <= buffer.last and buffer.first <= other.last
-            if together and begin < start + _whole_lines(buffer) and start < begin + other.nbytes:
-                start = begin + _whole_lines(other)
-        placed.append((start, buffer))
-    size = max((start + _whole_lines(buffer) for start, buffer in placed), default=0)
-    memory = np.empty(size + LINE, np.uint8)
-    memory = memory[-_address(memory) % LINE :]
-    for start, buffer in placed:
-        piece = memory[start : start + buffer.nbytes]
-        buffer.array = piece.view(buffer.dtype).reshape(buffer.shape)
-    return size
-
-
-def _whole_lines(buffer: Buffer) -> int:
-    return -(-buffer.nbytes // LINE) * LINE
 
 
 # The program ------------------------------------------------------------------------------------
@@ -213,7 +136,7 @@ class Program:
         notes: Recorder,
         guards: Guards,
         inputs: Sequence[Array],
-        result: _Result,
+        result: Result,
         lock: threading.RLock,
     ) -> None:
         self._lock = lock
@@ -235,7 +158,7 @@ class Program:
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
 
         temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
-        self.unplanned = sum(map(_whole_lines, temporaries))
+        self.unplanned = sum(map(whole_lines, temporaries))
         self.peak = plan(temporaries)
         self._before, self._body = _sorted_out(items)
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
@@ -254,7 +177,7 @@ class Program:
 
         def view(array: Array) -> View:
             root = recording.memory(array)
-            offset = _address(array) - _address(root) if array.size else 0
+            offset = address(array) - address(root) if array.size else 0
             return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
 
         items = [_item(note, view) for note in notes.notes]
@@ -537,103 +460,6 @@ def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[
     return checks + updates, body
 
 
-class _Result:
-    """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
-
-    def __init__(self, result: Any, notes: Recorder) -> None:
-        self._form = self._taken_apart(result, notes)
-
-    def _taken_apart(self, value: Any, notes: Recorder) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, Tensor):
-            return _Computed(value.array) if notes.owns(value.array) else value
-        if type(value) in (tuple, list):
-            return type(value)(self._taken_apart(item, notes) for item in value)
-        if type(value) is dict:
-            return {key: self._taken_apart(item, notes) for key, item in value.items()}
-        raise CaptureError(
-            f"captured step: it returns a {type(value).__name__}, which would be the same for "
-            "ever; tensors are needed, alone or in tuples, lists and dicts, or None"
-        )
-
-    def place(self, view: Callable[[Array], View]) -> None:
-        """Hold the places of what was computed rather than the arrays."""
-        for computed in self._computed(self._form):
-            assert computed.array is not None
-            computed.view = view(computed.array)
-            computed.view.buffer.last = 10**9  # it lives until it is copied
-            computed.array = None
-
-    def buffers(self) -> set[Buffer]:
-        """Where what is returned lies."""
-        views = [computed.view for computed in self._computed(self._form)]
-        return {view.buffer for view in views if view is not None}
-
-    def _computed(self, form: Any) -> list[_Computed]:
-        if isinstance(form, _Computed):
-            return [form]
-        if isinstance(form, dict):
-            form = form.values()
-        if isinstance(form, Tensor) or form is None:
-            return []
-        return [computed for item in form for computed in self._computed(item)]
-
-    def make(self) -> Any:
-        """A new result, with copies of the numbers as they are now."""
-        return _put_together(self._form, lambda computed: wrap(computed.now().copy()))
-
-    def tables(self, steps: int) -> dict[_Computed, Array]:
-        """For each tensor that is computed a table, with room for a row from each step."""
-        return {
-            computed: np.empty((steps, *computed.now().shape), computed.now().dtype)
-            for computed in self._computed(self._form)
-        }
-
-    def make_tables(self, tables: Mapping[_Computed, Array]) -> Any:
-        """The result of many steps: in place of what was computed its table."""
-        return _put_together(self._form, lambda computed: wrap(tables[computed]))
-
-    def join(self, first: Any, tables: Any) -> Any:
-        """Tables with the result of one step more in front."""
-        return _joined(self._form, first, tables)
-
-
-@dataclass(eq=False)
-class _Computed:
-    """A tensor of the result that the step computed."""
-
-    array: Array | None  # in the step's own memory, and then in the program's
-    view: View | None = None
-
-    def now(self) -> Array:
-        """Where it lies."""
-        if self.array is None:
-            assert self.view is not None
-            self.array = self.view.array()
-        return self.array
-
-
-def _put_together(form: Any, tensor_of: Callable[[_Computed], Tensor]) -> Any:
-    if isinstance(form, _Computed):
-        return tensor_of(form)
-    if isinstance(form, Mapping):
-        return {key: _put_together(item, tensor_of) for key, item in form.items()}
-    if isinstance(form, tuple | list):
-        return type(form)(_put_together(item, tensor_of) for item in form)
-    return form
-
-
-def _joined(form: Any, first: Any, tables: Any) -> Any:
-    if isinstance(form, _Computed):
-        return wrap(np.concatenate([first.array[np.newaxis], tables.array]))
-    if isinstance(form, Mapping):
-        return {key: _joined(form[key], first[key], tables[key]) for key in form}
-    if isinstance(form, tuple | list):
-        return type(form)(map(_joined, form, first, tables))
-    return form
-
-
 # Capturing --------------------------------------------------------------------------------------
 
 
@@ -730,7 +556,7 @@ class Captured:
         ]
         with recording.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
             before = _tensors_outside(self.function)
-            result = _Result(self.function(*given), notes)
+            result = Result(self.function(*given), notes)
             _check_are_the_same(before, _tensors_outside(self.function))
         first = result.make()
         self.recordings += 1
