@@ -773,3 +773,28 @@ def numbers(result) -> list:
     if isinstance(result, tt.Tensor):
         return [result.numpy().copy()]
     return [array for item in result for array in numbers(item)]
+
+
+def test_a_run_that_can_not_go_on():
+    """A gradient that the step doesn't forget is refused at its second step."""
+    w = tt.ones(3, requires_grad=True)
+    step = tt.capture(lambda x: (w * x).sum().backward())
+    for _ in range(2):
+        with pytest.raises(tt.CaptureError, match="adds to a gradient from before"):
+            step.run(tt.ones(5, 3))
+        assert w.grad.tolist() == [1] * 3
+        w.zero_grad()
+
+
+def test_a_run_whose_step_forgets_without_zero_grad():
+    w = tt.ones(3, requires_grad=True)
+
+    @tt.capture
+    def step(x):
+        w.grad = None
+        y = (w * x).sum()
+        y.backward()
+        return y
+
+    assert step.run(tt.ones(5, 3)).tolist() == [3] * 5
+    assert (step.recordings, w.grad.tolist()) == (2, [1] * 3)

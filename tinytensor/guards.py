@@ -52,6 +52,11 @@ class Guards:
         alive = [(ref, ref(), flag) for ref, flag in self._read]
         self._leaves = [(ref, x.array, flag) for ref, x, flag in alive if x is not None]
 
+    @property
+    def outlast_a_step(self) -> bool:
+        """Do they hold after a step if they do before?"""
+        return all(ref() is None for ref in self._without_grad)
+
     def hold(self) -> bool:
         """Is all as it was?"""
         return (

@@ -7,7 +7,8 @@ Python between. Backpropagation is the second half of the list; print(step.progr
 
 Memory, from notes to program: an array is known by the memory it lies in.
 
-    argument    what the step is given; a replay copies the numbers of its own arguments there
+    argument    what the step is given; a replay copies its own arguments there, or reads them
+                where they lie
     outside     parameters, an optimiser's memory: read or changed where it lies
     constant    made of Python's numbers; stays what it is
     kept        computed in the step and still held by somebody after it, such as a gradient
@@ -66,9 +67,8 @@ CHANGED = {
 
 
 class Roles(NamedTuple):
-    """What a kernel does with its arguments, by their places."""
+    """What a kernel does with its arrays: the places of its arguments that it reads and writes."""
 
-    names: tuple[str, ...]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
 
@@ -76,12 +76,11 @@ class Roles(NamedTuple):
 @functools.cache
 def roles(kernel: str) -> Roles:
     """What a kernel reads and what it writes; what it changes in place is both."""
-    signature = inspect.signature(getattr(kernels, kernel))
-    arrays = [p.name for p in signature.parameters.values() if p.annotation is Array]
+    parameters = inspect.signature(getattr(kernels, kernel)).parameters.values()
+    arrays = [p.name for p in parameters if p.annotation is Array]  # they come first
     changed = CHANGED.get(kernel, ())
     written = WRITTEN.get(kernel, () if "out" in changed else ("out",))
     return Roles(
-        tuple(signature.parameters),
         tuple(i for i, name in enumerate(arrays) if name not in written),
         tuple(i for i, name in enumerate(arrays) if name in (*written, *changed)),
     )
@@ -254,6 +253,11 @@ class Program:
         """Would the step do now what was recorded?"""
         return self._guards.hold()
 
+    @property
+    def outlasts_a_step(self) -> bool:
+        """Does it still hold when the step has been made?"""
+        return self._guards.outlast_a_step
+
     def is_of_today(self) -> bool:
         """May it hold again, if not now?"""
         return self._guards.structure == recording.structure
@@ -297,7 +301,7 @@ class Program:
         for run in self._runs:
             run()
         self._tell_the_tensors()
-        return self._result.make()
+        return self._result.make(self._result.values())
 
     def _find_places(self) -> list[list[Any]]:
         """For each argument where the calls point to it, if none but C looks at its numbers.
@@ -324,6 +328,10 @@ class Program:
             self.key.backend.module.point(places, own)
         np.copyto(own, array)
 
+    def make(self, values: Sequence[Array]) -> Any:
+        """What the step returns, with these values in place of what it computed."""
+        return self._result.make(values)
+
     def _tell_the_tensors(self) -> None:
         """Leave gradients where the step does, and tell who was changed."""
         for ref, grad in self._grads:
@@ -345,27 +353,24 @@ class Program:
         at_once = len(self._runs) == 1 and hasattr(self._runs[0], "run")
         return at_once and not functions & kernels_write
 
-    def run(self, tables: Sequence[Array], steps: int) -> Any:
-        """Steps on the rows of tables, one for each argument; the results as tables too.
+    def run(self, tables: Sequence[Array], steps: int) -> list[Array]:
+        """Steps on the rows of tables, one for each argument; what is computed, as tables too.
 
         An error at some step leaves everything as after the steps before it.
         """
-        results = self._result.tables(steps)
+        tables_of_results = self._result.tables(steps)
+        results = [computed.now() for computed in self._result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
         for start in range(0, steps, some):
             rows = slice(start, min(start + some, steps))
             given = [np.ascontiguousarray(table[rows]) for table in tables]
-            taken = [(table[rows], computed.now()) for computed, table in results.items()]
+            taken = [(t[rows], array) for t, array in zip(tables_of_results, results, strict=True)]
             if self.is_one_call:
                 self._run_at_once(given, taken, rows.stop - start)
             else:
                 self.replay([table[0] for table in given])
                 _note_row(0, [table for table, _ in taken], [array for _, array in taken])
-        return self._result.make_tables(results)
-
-    def join(self, first: Any, tables: Any) -> Any:
-        """Tables of results with one more in front."""
-        return self._result.join(first, tables)
+        return tables_of_results
 
     def _run_at_once(
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
@@ -496,7 +501,8 @@ class Captured:
             key = self._key(arguments, arrays)
             program = self._find(key)
             if program is None:
-                return self.record(key, arrays)
+                program, values = self.record(key, arrays)
+                return program.make(values)
             self.program = program
             return program.replay(arrays)
 
@@ -524,14 +530,22 @@ class Captured:
                 "detect_anomaly(); call the step instead"
             )
         with self._lock:
-            row = [np.asarray(array[0]) for array in arrays]
-            key = self._key(tables, row)
-            self.program = self._find(key)
-            if self.program is not None:
-                return self.program.run([array[:steps] for array in arrays], steps)
-            first = self.record(key, row)
-            program = self._programs[-1]
-            return program.join(first, program.run([array[1:steps] for array in arrays], steps - 1))
+            key = self._key(tables, [np.asarray(array[0]) for array in arrays])
+            parts: list[list[Array]] = []
+            done = 0
+            while done < steps:
+                program = self._find(key)
+                end = steps if program is not None and program.outlasts_a_step else done + 1
+                rows = [array[done:end] for array in arrays]
+                if program is None:
+                    program, values = self.record(key, [np.asarray(row[0]) for row in rows])
+                    parts.append([value[np.newaxis] for value in values])
+                else:
+                    parts.append(program.run(rows, end - done))
+                done = end
+            assert program is not None
+            self.program = program
+            return program.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
     def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
         backend = kernels.current_backend()
@@ -545,8 +559,8 @@ class Captured:
                 return program
         return None
 
-    def record(self, key: _Key, arrays: Sequence[Array]) -> Any:
-        """Run the function on copies of the arrays, and make a program of what it did."""
+    def record(self, key: _Key, arrays: Sequence[Array]) -> tuple[Program, list[Array]]:
+        """Run the function on copies of the arrays: the program of what it did, and results."""
         inputs = [np.array(array, order="C") for array in arrays]
         known = [x for program in self._programs for x in program.leaves_with_grad()]
         notes = Recorder(inputs, known)
@@ -558,7 +572,7 @@ class Captured:
             before = _tensors_outside(self.function)
             result = Result(self.function(*given), notes)
             _check_are_the_same(before, _tensors_outside(self.function))
-        first = result.make()
+        values = result.values()
         self.recordings += 1
         program = Program(key, notes, Guards(notes, self.function), inputs, result, self._lock)
         program.name = getattr(self.function, "__name__", "step")
@@ -566,7 +580,7 @@ class Captured:
         self._programs = [p for p in self._programs if p.is_of_today()]
         self._programs = [*self._programs, program][-MOST_PROGRAMS:]
         self.program = program
-        return first
+        return program, values
 
 
 def capture(function: Callable[..., Any]) -> Captured:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,17 @@ class Result:
     """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
 
     def __init__(self, result: Any, notes: Recorder) -> None:
+        self.computed: list[Computed] = []  # its tensors, but those that are of outside
         self._form = self._taken_apart(result, notes)
 
     def _taken_apart(self, value: Any, notes: Recorder) -> Any:
         if value is None:
             return None
         if isinstance(value, Tensor):
-            return Computed(value.array) if notes.owns(value.array) else value
+            if not notes.owns(value.array):
+                return value
+            self.computed.append(Computed(value.array))
+            return self.computed[-1]
         if type(value) in (tuple, list):
             return type(value)(self._taken_apart(item, notes) for item in value)
         if type(value) is dict:
@@ -37,7 +41,7 @@ class Result:
 
     def place(self, view: Callable[[Array], View]) -> None:
         """Hold the places of what was computed rather than the arrays."""
-        for computed in self._computed(self._form):
+        for computed in self.computed:
             assert computed.array is not None
             computed.view = view(computed.array)
             computed.view.buffer.last = 10**9  # it lives until it is copied
@@ -45,36 +49,21 @@ class Result:
 
     def buffers(self) -> set[Buffer]:
         """Where what is returned lies."""
-        views = [computed.view for computed in self._computed(self._form)]
+        views = [computed.view for computed in self.computed]
         return {view.buffer for view in views if view is not None}
 
-    def _computed(self, form: Any) -> list[Computed]:
-        if isinstance(form, Computed):
-            return [form]
-        if isinstance(form, dict):
-            form = form.values()
-        if isinstance(form, Tensor) or form is None:
-            return []
-        return [computed for item in form for computed in self._computed(item)]
+    def values(self) -> list[Array]:
+        """Copies of what was computed, as it is now."""
+        return [computed.now().copy() for computed in self.computed]
 
-    def make(self) -> Any:
-        """A new result, with copies of the numbers as they are now."""
-        return _put_together(self._form, lambda computed: wrap(computed.now().copy()))
-
-    def tables(self, steps: int) -> dict[Computed, Array]:
+    def tables(self, steps: int) -> list[Array]:
         """For each tensor that is computed a table, with room for a row from each step."""
-        return {
-            computed: np.empty((steps, *computed.now().shape), computed.now().dtype)
-            for computed in self._computed(self._form)
-        }
+        arrays = [computed.now() for computed in self.computed]
+        return [np.empty((steps, *array.shape), array.dtype) for array in arrays]
 
-    def make_tables(self, tables: Mapping[Computed, Array]) -> Any:
-        """The result of many steps: in place of what was computed its table."""
-        return _put_together(self._form, lambda computed: wrap(tables[computed]))
-
-    def join(self, first: Any, tables: Any) -> Any:
-        """Tables with the result of one step more in front."""
-        return _joined(self._form, first, tables)
+    def make(self, values: Sequence[Array]) -> Any:
+        """The result, with these values in place of what was computed."""
+        return _put_together(self._form, dict(zip(self.computed, values, strict=True)))
 
 
 @dataclass(eq=False)
@@ -92,21 +81,11 @@ class Computed:
         return self.array
 
 
-def _put_together(form: Any, tensor_of: Callable[[Computed], Tensor]) -> Any:
+def _put_together(form: Any, values: Mapping[Computed, Array]) -> Any:
     if isinstance(form, Computed):
-        return tensor_of(form)
-    if isinstance(form, Mapping):
-        return {key: _put_together(item, tensor_of) for key, item in form.items()}
+        return wrap(values[form])
+    if isinstance(form, dict):
+        return {key: _put_together(item, values) for key, item in form.items()}
     if isinstance(form, tuple | list):
-        return type(form)(_put_together(item, tensor_of) for item in form)
-    return form
-
-
-def _joined(form: Any, first: Any, tables: Any) -> Any:
-    if isinstance(form, Computed):
-        return wrap(np.concatenate([first.array[np.newaxis], tables.array]))
-    if isinstance(form, Mapping):
-        return {key: _joined(form[key], first[key], tables[key]) for key in form}
-    if isinstance(form, tuple | list):
-        return type(form)(map(_joined, form, first, tables))
+        return type(form)(_put_together(item, values) for item in form)
     return form
