@@ -248,7 +248,7 @@ class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
-        if notes := recording.recorder():
+        if recording.recordings and (notes := recording.recorder()):
             notes.zeroed[id(self)] = self
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
@@ -268,7 +268,7 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
-        if notes := recording.recorder():
+        if recording.recordings and (notes := recording.recorder()):
             notes.changed[id(self)] = self
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
@@ -473,7 +473,8 @@ def from_numpy(array: Array) -> Tensor:
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    recording.check_is_of_the_step("from_numpy", array)
+    if recording.recordings:
+        recording.check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -506,7 +507,7 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
     of_tensor = isinstance(data, Tensor)
     if isinstance(data, Tensor):
         data = data.array
-    if recording.recorder() and isinstance(data, np.ndarray):
+    if recording.recordings and recording.recorder() and isinstance(data, np.ndarray):
         return _copied_in_a_program(np.asarray(data), dtype, of_tensor)
     if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
         return data

@@ -51,8 +51,10 @@ def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
     if not isinstance(x, np.ndarray):
         return as_tensor(op, x).array
-    recording.check_is_of_the_step(op, x)
-    return np.asarray(x)
+    if recording.recordings:
+        recording.check_is_of_the_step(op, x)
+        return recording.plain(x)
+    return x
 
 
 def as_float(op: str, x: Operand) -> Tensor:
