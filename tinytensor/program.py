@@ -292,7 +292,7 @@ class Program:
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
         for own, array, places in zip(self.inputs, given, self._places, strict=True):
-            if places and array.flags.c_contiguous and not self._writes_into(array):
+            if places and self._may_be_read_in_place(array):
                 self.key.backend.module.point(places, array)
             else:
                 self._copy_argument(own, array, places)
@@ -320,8 +320,12 @@ class Program:
             for array in self.inputs
         ]
 
-    def _writes_into(self, array: Array) -> bool:
-        return id(recording.memory(array)) in self._kept
+    def _may_be_read_in_place(self, array: Array) -> bool:
+        """Is it as C needs it, and not memory that this very replay writes?"""
+        flags = array.flags
+        return (
+            flags.c_contiguous and flags.aligned and id(recording.memory(array)) not in self._kept
+        )
 
     def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
         if places:
