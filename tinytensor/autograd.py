@@ -168,9 +168,8 @@ def backward(
         starts, (), create_graph if retain_graph is None else retain_graph, create_graph
     )
     taken = [] if grad is None else [_memory(grad)]
-    notes = recording.recorder()
     for leaf, leaf_grad in arrived:
-        if notes:
+        if recording.recordings and (notes := recording.recorder()):
             notes.note_grad(leaf)
         memory = _memory(leaf_grad)
         if leaf.grad is not None:

@@ -26,7 +26,8 @@ from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinytensor.program import Call, Program, View
+    from tinytensor.buffers import View
+    from tinytensor.program import Call, Program
 
 WIDTH = 100
 

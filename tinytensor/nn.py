@@ -103,6 +103,8 @@ class Module:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See forward."""
+        if recording.recordings and (notes := recording.recorder()):
+            notes.modules[id(self)] = self
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:

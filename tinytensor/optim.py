@@ -89,12 +89,11 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        notes = recording.recorder()
-        if notes is None:
-            self._make_step()
-            return
-        notes.note_update(self, self.params)
-        with notes.in_part("update"):
+        if recording.recordings and (notes := recording.recorder()):
+            notes.note_update(self, self.params)
+            with notes.in_part("update"):
+                self._make_step()
+        else:
             self._make_step()
 
     def _make_step(self) -> None:
@@ -117,7 +116,7 @@ class Optimizer:
         """Forget the gradients, before the next backward adds to them."""
         for param in self.params:
             param.grad = None
-        if notes := recording.recorder():
+        if recording.recordings and (notes := recording.recorder()):
             notes.zeroed |= {id(param): param for param in self.params}
 
     def _update(self, i: int, grad: Array, param: Array) -> None:

@@ -7,7 +7,8 @@ Python between. Backpropagation is the second half of the list; print(step.progr
 
 Memory, from notes to program: an array is known by the memory it lies in.
 
-    argument    what the step is given; a replay copies the numbers of its own arguments there
+    argument    what the step is given; a replay copies its own arguments there, or reads them
+                where they lie
     outside     parameters, an optimiser's memory: read or changed where it lies
     constant    made of Python's numbers; stays what it is
     kept        computed in the step and still held by somebody after it, such as a gradient
@@ -24,7 +25,6 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +34,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import autograd, kernels, listing, recording
+from tinytensor.buffers import Buffer, View, address, plan, whole_lines
 from tinytensor.errors import CaptureError, SettingError
+from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
+from tinytensor.results import Result
 from tinytensor.tensor import Tensor, wrap
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
-LINE = 64  # bytes of a cache line: where temporaries begin
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 MOST_PROGRAMS = 8  # of one captured function; the oldest goes
 
@@ -65,9 +67,8 @@ CHANGED = {
 
 
 class Roles(NamedTuple):
-    """What a kernel does with its arguments, by their places."""
+    """What a kernel does with its arrays: the places of its arguments that it reads and writes."""
 
-    names: tuple[str, ...]
     reads: tuple[int, ...]
     writes: tuple[int, ...]
 
@@ -75,92 +76,14 @@ class Roles(NamedTuple):
 @functools.cache
 def roles(kernel: str) -> Roles:
     """What a kernel reads and what it writes; what it changes in place is both."""
-    signature = inspect.signature(getattr(kernels, kernel))
-    arrays = [p.name for p in signature.parameters.values() if p.annotation is Array]
+    parameters = inspect.signature(getattr(kernels, kernel)).parameters.values()
+    arrays = [p.name for p in parameters if p.annotation is Array]  # they come first
     changed = CHANGED.get(kernel, ())
     written = WRITTEN.get(kernel, () if "out" in changed else ("out",))
     return Roles(
-        tuple(signature.parameters),
         tuple(i for i, name in enumerate(arrays) if name not in written),
         tuple(i for i, name in enumerate(arrays) if name in (*written, *changed)),
     )
-
-
-# Memory -----------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Buffer:
-    """A piece of memory that the calls of a program read and write."""
-
-    kind: str  # "argument", "outside", "constant", "kept" or "temporary": see above
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    array: Array | None  # where it lies; None for a temporary that has no place yet
-    first: int = 0  # the first call that touches it, and the last
-    last: int = 0
-    name: str = ""
-
-    @property
-    def size(self) -> int:
-        """The number of its elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in bytes."""
-        return self.size * self.dtype.itemsize
-
-
-class View(NamedTuple):
-    """An array argument, told by where it lies in its buffer."""
-
-    buffer: Buffer
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def array(self) -> Array:
-        """The array there."""
-        memory = self.buffer.array
-        assert memory is not None
-        if memory.shape == self.shape and memory.dtype == self.dtype and not self.offset:
-            return memory
-        flat = memory.reshape(-1, order="A", copy=False)
-        return np.ndarray(self.shape, self.dtype, flat, self.offset, self.strides)
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def plan(temporaries: Sequence[Buffer]) -> int:
-    """Give temporaries their places in one piece of memory; returns its size in bytes.
-
-    Two whose lives have a call in common don't overlap. The largest choose first, each the lowest
-    place that is free during its life.
-    """
-    placed: list[tuple[int, Buffer]] = []
-    for buffer in sorted(temporaries, key=lambda b: -b.nbytes):
-        start = 0
-        for begin, other in sorted(placed, key=lambda p: p[0]):
-            together = other.first <= buffer.last and buffer.first <= other.last
-            if together and begin < start + _whole_lines(buffer) and start < begin + other.nbytes:
-                start = begin + _whole_lines(other)
-        placed.append((start, buffer))
-    size = max((start + _whole_lines(buffer) for start, buffer in placed), default=0)
-    memory = np.empty(size + LINE, np.uint8)
-    memory = memory[-_address(memory) % LINE :]
-    for start, buffer in placed:
-        piece = memory[start : start + buffer.nbytes]
-        buffer.array = piece.view(buffer.dtype).reshape(buffer.shape)
-    return size
-
-
-def _whole_lines(buffer: Buffer) -> int:
-    return -(-buffer.nbytes // LINE) * LINE
 
 
 # The program ------------------------------------------------------------------------------------
@@ -210,35 +133,31 @@ class Program:
         self,
         key: _Key,
         notes: Recorder,
+        guards: Guards,
         inputs: Sequence[Array],
-        result: _Result,
+        result: Result,
         lock: threading.RLock,
     ) -> None:
         self._lock = lock
         self.key = key
-        self.structure = recording.structure
+        self._guards = guards
         self._result = result
         self.inputs = inputs
         self.name = ""
-        self._params = list(notes.params.values())
+        self.optimizers = [optimizer for optimizer, _ in notes.params.values()]
         # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
-        self._flags = [(weakref.ref(module), flag) for module, flag in notes.flags.values()]
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         given = {id(x): weakref.ref(x) for x, _ in notes.grads.values()}
         zeroed = {id(x): weakref.ref(x) for x in notes.zeroed.values()}
-        # Had no gradient before the step, which doesn't forget what it has.
-        self._without_grad = [given[id(x)] for x, known in notes.grads.values() if not known]
-        leaves = [(weakref.ref(x), flag) for x, _, flag in notes.leaves.values()]
 
         self.calls: list[Call] = []
         buffers, items = self._take_over(notes)
         self.buffers = list(buffers.values())
         alive = [(ref, ref()) for ref in (zeroed | given).values()]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
-        self._leaves = [(ref, x.array, flag) for ref, flag in leaves if (x := ref()) is not None]
 
         temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
-        self.unplanned = sum(map(_whole_lines, temporaries))
+        self.unplanned = sum(map(whole_lines, temporaries))
         self.peak = plan(temporaries)
         self._before, self._body = _sorted_out(items)
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
@@ -257,7 +176,7 @@ class Program:
 
         def view(array: Array) -> View:
             root = recording.memory(array)
-            offset = _address(array) - _address(root) if array.size else 0
+            offset = address(array) - address(root) if array.size else 0
             return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
 
         items = [_item(note, view) for note in notes.notes]
@@ -265,6 +184,7 @@ class Program:
         self._result.place(view)
         notes.forget()
         _see_who_is_alive(buffers, roots)
+        self._guards.see_who_is_alive()
         return buffers, items
 
     def _find_buffers(
@@ -306,11 +226,6 @@ class Program:
         return listing.table(self)
 
     @property
-    def optimizers(self) -> list[Any]:
-        """Those that made a step."""
-        return [optimizer for optimizer, _ in self._params]
-
-    @property
     def functions(self) -> list[Function]:
         """What Python does at each replay."""
         return [item for item in (*self._before, *self._body) if isinstance(item, Function)]
@@ -336,19 +251,16 @@ class Program:
 
     def holds(self) -> bool:
         """Would the step do now what was recorded?"""
-        return (
-            self.structure == recording.structure
-            and all((m := ref()) is None or m.training is flag for ref, flag in self._flags)
-            and all(
-                (x := ref()) is None or (x.array is array and x.requires_grad is flag)
-                for ref, array, flag in self._leaves
-            )
-            and all((x := ref()) is None or x.grad is None for ref in self._without_grad)
-            and all(
-                len(optimizer.params) == len(params) and all(map(_is, optimizer.params, params))
-                for optimizer, params in self._params
-            )
-        )
+        return self._guards.hold()
+
+    @property
+    def outlasts_a_step(self) -> bool:
+        """Does it still hold when the step has been made?"""
+        return self._guards.outlast_a_step
+
+    def is_of_today(self) -> bool:
+        """May it hold again, if not now?"""
+        return self._guards.structure == recording.structure
 
     def leaves_with_grad(self) -> list[Tensor]:
         """Those of the tensors that the step gives a gradient which have one now."""
@@ -380,7 +292,7 @@ class Program:
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
         for own, array, places in zip(self.inputs, given, self._places, strict=True):
-            if places and array.flags.c_contiguous and not self._writes_into(array):
+            if places and self._may_be_read_in_place(array):
                 self.key.backend.module.point(places, array)
             else:
                 self._copy_argument(own, array, places)
@@ -389,7 +301,7 @@ class Program:
         for run in self._runs:
             run()
         self._tell_the_tensors()
-        return self._result.make()
+        return self._result.make(self._result.values())
 
     def _find_places(self) -> list[list[Any]]:
         """For each argument where the calls point to it, if none but C looks at its numbers.
@@ -408,13 +320,21 @@ class Program:
             for array in self.inputs
         ]
 
-    def _writes_into(self, array: Array) -> bool:
-        return id(recording.memory(array)) in self._kept
+    def _may_be_read_in_place(self, array: Array) -> bool:
+        """Is it as C needs it, and not memory that this very replay writes?"""
+        flags = array.flags
+        return (
+            flags.c_contiguous and flags.aligned and id(recording.memory(array)) not in self._kept
+        )
 
     def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
         if places:
             self.key.backend.module.point(places, own)
         np.copyto(own, array)
+
+    def make(self, values: Sequence[Array]) -> Any:
+        """What the step returns, with these values in place of what it computed."""
+        return self._result.make(values)
 
     def _tell_the_tensors(self) -> None:
         """Leave gradients where the step does, and tell who was changed."""
@@ -437,28 +357,24 @@ class Program:
         at_once = len(self._runs) == 1 and hasattr(self._runs[0], "run")
         return at_once and not functions & kernels_write
 
-    def run(self, tables: Sequence[Array], steps: int) -> Any:
-        """Steps on the rows of tables, one for each argument; the results as tables too.
+    def run(self, tables: Sequence[Array], steps: int) -> list[Array]:
+        """Steps on the rows of tables, one for each argument; what is computed, as tables too.
 
         An error at some step leaves everything as after the steps before it.
         """
-        results = self._result.tables(steps)
+        tables_of_results = self._result.tables(steps)
+        results = [computed.now() for computed in self._result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
         for start in range(0, steps, some):
             rows = slice(start, min(start + some, steps))
             given = [np.ascontiguousarray(table[rows]) for table in tables]
-            taken = [(table[rows], computed.now()) for computed, table in results.items()]
+            taken = [(t[rows], array) for t, array in zip(tables_of_results, results, strict=True)]
             if self.is_one_call:
                 self._run_at_once(given, taken, rows.stop - start)
             else:
                 self.replay([table[0] for table in given])
                 _note_row(0, [table for table, _ in taken], [array for _, array in taken])
-        self._tell_the_tensors()
-        return self._result.make_tables(results)
-
-    def join(self, first: Any, tables: Any) -> Any:
-        """Tables of results with one more in front."""
-        return self._result.join(first, tables)
+        return tables_of_results
 
     def _run_at_once(
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
@@ -494,6 +410,7 @@ class Program:
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
+            self._tell_the_tensors()
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
@@ -505,10 +422,6 @@ def _bound_to_door(item: Call | Function) -> Callable[[], None]:
     if isinstance(item, Call):
         return functools.partial(getattr(kernels, item.kernel), *item.arguments())
     return item.function
-
-
-def _is(x: object, y: object) -> bool:
-    return x is y
 
 
 def _item(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
@@ -556,103 +469,6 @@ def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[
     return checks + updates, body
 
 
-class _Result:
-    """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
-
-    def __init__(self, result: Any, notes: Recorder) -> None:
-        self._form = self._taken_apart(result, notes)
-
-    def _taken_apart(self, value: Any, notes: Recorder) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, Tensor):
-            return _Computed(value.array) if notes.owns(value.array) else value
-        if type(value) in (tuple, list):
-            return type(value)(self._taken_apart(item, notes) for item in value)
-        if type(value) is dict:
-            return {key: self._taken_apart(item, notes) for key, item in value.items()}
-        raise CaptureError(
-            f"captured step: it returns a {type(value).__name__}, which would be the same for "
-            "ever; tensors are needed, alone or in tuples, lists and dicts, or None"
-        )
-
-    def place(self, view: Callable[[Array], View]) -> None:
-        """Hold the places of what was computed rather than the arrays."""
-        for computed in self._computed(self._form):
-            assert computed.array is not None
-            computed.view = view(computed.array)
-            computed.view.buffer.last = 10**9  # it lives until it is copied
-            computed.array = None
-
-    def buffers(self) -> set[Buffer]:
-        """Where what is returned lies."""
-        views = [computed.view for computed in self._computed(self._form)]
-        return {view.buffer for view in views if view is not None}
-
-    def _computed(self, form: Any) -> list[_Computed]:
-        if isinstance(form, _Computed):
-            return [form]
-        if isinstance(form, dict):
-            form = form.values()
-        if isinstance(form, Tensor) or form is None:
-            return []
-        return [computed for item in form for computed in self._computed(item)]
-
-    def make(self) -> Any:
-        """A new result, with copies of the numbers as they are now."""
-        return _put_together(self._form, lambda computed: wrap(computed.now().copy()))
-
-    def tables(self, steps: int) -> dict[_Computed, Array]:
-        """For each tensor that is computed a table, with room for a row from each step."""
-        return {
-            computed: np.empty((steps, *computed.now().shape), computed.now().dtype)
-            for computed in self._computed(self._form)
-        }
-
-    def make_tables(self, tables: Mapping[_Computed, Array]) -> Any:
-        """The result of many steps: in place of what was computed its table."""
-        return _put_together(self._form, lambda computed: wrap(tables[computed]))
-
-    def join(self, first: Any, tables: Any) -> Any:
-        """Tables with the result of one step more in front."""
-        return _joined(self._form, first, tables)
-
-
-@dataclass(eq=False)
-class _Computed:
-    """A tensor of the result that the step computed."""
-
-    array: Array | None  # in the step's own memory, and then in the program's
-    view: View | None = None
-
-    def now(self) -> Array:
-        """Where it lies."""
-        if self.array is None:
-            assert self.view is not None
-            self.array = self.view.array()
-        return self.array
-
-
-def _put_together(form: Any, tensor_of: Callable[[_Computed], Tensor]) -> Any:
-    if isinstance(form, _Computed):
-        return tensor_of(form)
-    if isinstance(form, Mapping):
-        return {key: _put_together(item, tensor_of) for key, item in form.items()}
-    if isinstance(form, tuple | list):
-        return type(form)(_put_together(item, tensor_of) for item in form)
-    return form
-
-
-def _joined(form: Any, first: Any, tables: Any) -> Any:
-    if isinstance(form, _Computed):
-        return wrap(np.concatenate([first.array[np.newaxis], tables.array]))
-    if isinstance(form, Mapping):
-        return {key: _joined(form[key], first[key], tables[key]) for key in form}
-    if isinstance(form, tuple | list):
-        return type(form)(map(_joined, form, first, tables))
-    return form
-
-
 # Capturing --------------------------------------------------------------------------------------
 
 
@@ -689,7 +505,8 @@ class Captured:
             key = self._key(arguments, arrays)
             program = self._find(key)
             if program is None:
-                return self.record(key, arrays)
+                program, values = self.record(key, arrays)
+                return program.make(values)
             self.program = program
             return program.replay(arrays)
 
@@ -717,14 +534,22 @@ class Captured:
                 "detect_anomaly(); call the step instead"
             )
         with self._lock:
-            row = [np.asarray(array[0]) for array in arrays]
-            key = self._key(tables, row)
-            self.program = self._find(key)
-            if self.program is not None:
-                return self.program.run([array[:steps] for array in arrays], steps)
-            first = self.record(key, row)
-            program = self._programs[-1]
-            return program.join(first, program.run([array[1:steps] for array in arrays], steps - 1))
+            key = self._key(tables, [np.asarray(array[0]) for array in arrays])
+            parts: list[list[Array]] = []
+            done = 0
+            while done < steps:
+                program = self._find(key)
+                end = steps if program is not None and program.outlasts_a_step else done + 1
+                rows = [array[done:end] for array in arrays]
+                if program is None:
+                    program, values = self.record(key, [np.asarray(row[0]) for row in rows])
+                    parts.append([value[np.newaxis] for value in values])
+                else:
+                    parts.append(program.run(rows, end - done))
+                done = end
+            assert program is not None
+            self.program = program
+            return program.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
     def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
         backend = kernels.current_backend()
@@ -733,13 +558,13 @@ class Captured:
         return _Key(backend, instructions, autograd.is_grad_enabled(), tuple(kinds))
 
     def _find(self, key: _Key) -> Program | None:
-        for program in self._programs:
+        for program in reversed(self._programs):
             if program.key == key and program.holds():
                 return program
         return None
 
-    def record(self, key: _Key, arrays: Sequence[Array]) -> Any:
-        """Run the function on copies of the arrays, and make a program of what it did."""
+    def record(self, key: _Key, arrays: Sequence[Array]) -> tuple[Program, list[Array]]:
+        """Run the function on copies of the arrays: the program of what it did, and results."""
         inputs = [np.array(array, order="C") for array in arrays]
         known = [x for program in self._programs for x in program.leaves_with_grad()]
         notes = Recorder(inputs, known)
@@ -749,17 +574,17 @@ class Captured:
         ]
         with recording.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
             before = _tensors_outside(self.function)
-            result = _Result(self.function(*given), notes)
+            result = Result(self.function(*given), notes)
             _check_are_the_same(before, _tensors_outside(self.function))
-        first = result.make()
+        values = result.values()
         self.recordings += 1
-        program = Program(key, notes, inputs, result, self._lock)
+        program = Program(key, notes, Guards(notes, self.function), inputs, result, self._lock)
         program.name = getattr(self.function, "__name__", "step")
         listing.name_buffers(program, self.function)
-        self._programs = [p for p in self._programs if p.structure == recording.structure]
+        self._programs = [p for p in self._programs if p.is_of_today()]
         self._programs = [*self._programs, program][-MOST_PROGRAMS:]
         self.program = program
-        return first
+        return program, values
 
 
 def capture(function: Callable[..., Any]) -> Captured:

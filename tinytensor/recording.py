@@ -71,6 +71,21 @@ def constant(array: Array) -> Array:
     return array
 
 
+def check_is_of_the_step(op: str, array: Array) -> None:
+    """Raise CaptureError for an array that a step being recorded has from elsewhere.
+
+    The next step might have another.
+    """
+    if recordings and (notes := _recorder.get()) and not notes.owns(array):
+        if id(memory(array)) in notes.constants:
+            return
+        raise CaptureError(
+            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
+            "argument, and its numbers would stay in the program for ever; give it to the step as "
+            "an argument, or make a Tensor of it outside"
+        )
+
+
 def structure_changed() -> None:
     """Say that what was recorded may be no longer what the step would do: it is recorded anew."""
     global structure
@@ -123,6 +138,7 @@ class Recorder:
         self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
         self.grads: dict[int, tuple[Tensor, bool]] = {}  # given one, and whether it was forgotten
         self.changed: dict[int, Tensor] = {}  # in place
+        self.modules: dict[int, Any] = {}  # that were called
         self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and their `training` as it was read
         self.params: dict[int, tuple[Any, list[Tensor]]] = {}  # optimisers, and what they update
 
@@ -130,7 +146,8 @@ class Recorder:
         """Let go of all that was noted."""
         for noted in (self.notes, self.held, self.leaves, self.grads, self.zeroed, self.changed):
             noted.clear()
-        self.flags.clear()
+        for asked in (self.modules, self.flags, self.params):
+            asked.clear()
 
     def hold(self, array: Array) -> int:
         """Keep the array's memory; returns what it is known by."""

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinytensor import autograd, kernels, notebook, numpys, ops, recording
 from tinytensor.errors import (
-    CaptureError,
     DTypeError,
     GradientError,
     NotSupported,
@@ -249,7 +248,7 @@ class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
-        if notes := recording.recorder():
+        if recording.recordings and (notes := recording.recorder()):
             notes.zeroed[id(self)] = self
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
@@ -269,7 +268,7 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
-        if notes := recording.recorder():
+        if recording.recordings and (notes := recording.recorder()):
             notes.changed[id(self)] = self
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
@@ -474,7 +473,8 @@ def from_numpy(array: Array) -> Tensor:
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    _check_is_of_the_step("from_numpy", array)
+    if recording.recordings:
+        recording.check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -507,7 +507,7 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
     of_tensor = isinstance(data, Tensor)
     if isinstance(data, Tensor):
         data = data.array
-    if recording.recorder() and isinstance(data, np.ndarray):
+    if recording.recordings and recording.recorder() and isinstance(data, np.ndarray):
         return _copied_in_a_program(np.asarray(data), dtype, of_tensor)
     if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
         return data
@@ -533,20 +533,10 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
 
 def _copied_in_a_program(array: Array, dtype: DTypeLike | None, of_tensor: bool) -> Array:
     if not of_tensor:
-        _check_is_of_the_step("Tensor", array)
+        recording.check_is_of_the_step("Tensor", array)
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out
-
-
-def _check_is_of_the_step(op: str, array: Array) -> None:
-    notes = recording.recorder()
-    if notes and not notes.owns(array):
-        raise CaptureError(
-            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
-            "argument, and its numbers would stay in the program for ever; give it to the step as "
-            "an argument, or make a Tensor of it outside"
-        )
 
 
 def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:

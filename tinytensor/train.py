@@ -28,7 +28,7 @@ _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" w
 }
 BANDS = 7  # of equal count, between 8 quantiles
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
-EVALUATED_AT_ONCE = 1000  # images; more would need more memory, not less time
+EVALUATED_AT_ONCE = 250  # images; more would need more memory, and time to fetch it
 
 
 @dataclass(frozen=True)

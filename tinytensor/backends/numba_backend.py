@@ -803,8 +803,8 @@ def _sum_pool2d_grad_x(grad, out, KH, KW, down, right, top_pad, left_pad):
 
 
 # Classification. A row's largest score is subtracted first: the result is the same, and nothing
-# overflows. exp is taken of all short rows at once: one alone doesn't fill a register. Sums are kept
-# in float64.
+# overflows. exp is taken of all short rows at once: one alone doesn't fill a register. Sums are
+# kept in float64.
 
 ABREAST = 32  # numbers of a long row that are compared side by side: none waits for another
 

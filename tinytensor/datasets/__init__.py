@@ -96,8 +96,9 @@ def to_float(images: Array, chosen: Array | None = None) -> Array:
     """
     _check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
-    chosen = np.arange(len(images)) if chosen is None else _checked(chosen, len(images))
-    return _to_float(images, chosen)
+    if chosen is None:
+        return _to_float(images, recording.constant(np.arange(len(images))))
+    return _to_float(images, _checked(chosen, len(images)))
 
 
 def _check_bytes(name: str, images: Array) -> None:
@@ -122,6 +123,7 @@ def _to_float(images: Array, chosen: Array) -> Array:
 def _checked(chosen: Array, count: int) -> Array:
     """The numbers of some of `count` images as int64, after a look whether there are such."""
     given = np.asarray(chosen)
+    recording.check_is_of_the_step("to_float", given)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise SettingError(
             f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "

@@ -101,6 +101,7 @@ def _as_array(key: Any) -> Any:
             raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
         return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
     if isinstance(key, np.ndarray):
+        recording.check_is_of_the_step("index", key)
         return np.asarray(key)
     return key.array if isinstance(key, tensor.Tensor) else key
 
@@ -206,8 +207,8 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
             {"x": (x.shape, longer), "index": (index.shape, longer)},
             f"as many axes are needed, none longer than x but axis {axis}",
         )
-    key = list(np.ogrid[tuple(slice(size) for size in index.shape)])
-    key[axis] = index
+    others = map(recording.constant, np.ogrid[tuple(slice(size) for size in index.shape)])
+    key = [index if a == axis else other for a, other in enumerate(others)]
     return tuple(key)
 
 

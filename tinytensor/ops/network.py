@@ -255,25 +255,26 @@ def _class_numbers(op: str, labels: Array, classes: int) -> Array:
     """Class labels (R) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    labels = _kept_numbers(labels)
-
-    def check() -> None:
-        # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
-        if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
-            wrong = labels[(labels < 0) | (labels >= classes)][0]
-            raise LabelError(
-                f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
-            )
-
-    recording.each_step(check, reads=(labels,))
+    if recording.recordings and (notes := recording.recorder()):
+        labels = _kept_numbers(labels, notes)
+        recording.each_step(lambda: _check_labels(op, labels, classes), reads=(labels,))
+        return labels
+    labels = np.array(labels, np.int64).reshape(-1)  # a copy: backward will read them again
+    _check_labels(op, labels, classes)
     return labels
 
 
-def _kept_numbers(labels: Array) -> Array:
-    """Labels in a row as int64, in memory that stays as it is: backward will read them again."""
-    notes = recording.recorder()
-    if notes is None:
-        return np.array(labels, np.int64).reshape(-1)
+def _check_labels(op: str, labels: Array, classes: int) -> None:
+    # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
+    if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise LabelError(
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+        )
+
+
+def _kept_numbers(labels: Array, notes: recording.Recorder) -> Array:
+    """Labels in a row as int64, in memory of the program that backward will read again."""
     fit = labels.dtype == np.int64 and labels.flags.c_contiguous
     if fit and id(recording.memory(labels)) in notes.inputs:
         return labels.reshape(-1)  # a program's copy of its argument

@@ -49,7 +49,12 @@ def as_tensor(op: str, x: Operand) -> Tensor:
 
 def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
-    return np.asarray(x) if isinstance(x, np.ndarray) else as_tensor(op, x).array
+    if not isinstance(x, np.ndarray):
+        return as_tensor(op, x).array
+    if recording.recordings:
+        recording.check_is_of_the_step(op, x)
+        return recording.plain(x)
+    return x
 
 
 def as_float(op: str, x: Operand) -> Tensor:

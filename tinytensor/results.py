@@ -1,0 +1,91 @@
+"""What a captured step returns: the same structure at every replay, with new tensors in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinytensor.buffers import Buffer, View
+from tinytensor.errors import CaptureError
+from tinytensor.kernels import Array
+from tinytensor.recording import Recorder
+from tinytensor.tensor import Tensor, wrap
+
+
+class Result:
+    """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
+
+    def __init__(self, result: Any, notes: Recorder) -> None:
+        self.computed: list[Computed] = []  # its tensors, but those that are of outside
+        self._form = self._taken_apart(result, notes)
+
+    def _taken_apart(self, value: Any, notes: Recorder) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Tensor):
+            if not notes.owns(value.array):
+                return value
+            self.computed.append(Computed(value.array))
+            return self.computed[-1]
+        if type(value) in (tuple, list):
+            return type(value)(self._taken_apart(item, notes) for item in value)
+        if type(value) is dict:
+            return {key: self._taken_apart(item, notes) for key, item in value.items()}
+        raise CaptureError(
+            f"captured step: it returns a {type(value).__name__}, which would be the same for "
+            "ever; tensors are needed, alone or in tuples, lists and dicts, or None"
+        )
+
+    def place(self, view: Callable[[Array], View]) -> None:
+        """Hold the places of what was computed rather than the arrays."""
+        for computed in self.computed:
+            assert computed.array is not None
+            computed.view = view(computed.array)
+            computed.view.buffer.last = 10**9  # it lives until it is copied
+            computed.array = None
+
+    def buffers(self) -> set[Buffer]:
+        """Where what is returned lies."""
+        views = [computed.view for computed in self.computed]
+        return {view.buffer for view in views if view is not None}
+
+    def values(self) -> list[Array]:
+        """Copies of what was computed, as it is now."""
+        return [computed.now().copy() for computed in self.computed]
+
+    def tables(self, steps: int) -> list[Array]:
+        """For each tensor that is computed a table, with room for a row from each step."""
+        arrays = [computed.now() for computed in self.computed]
+        return [np.empty((steps, *array.shape), array.dtype) for array in arrays]
+
+    def make(self, values: Sequence[Array]) -> Any:
+        """The result, with these values in place of what was computed."""
+        return _put_together(self._form, dict(zip(self.computed, values, strict=True)))
+
+
+@dataclass(eq=False)
+class Computed:
+    """A tensor of the result that the step computed."""
+
+    array: Array | None  # in the step's own memory, and then in the program's
+    view: View | None = None
+
+    def now(self) -> Array:
+        """Where it lies."""
+        if self.array is None:
+            assert self.view is not None
+            self.array = self.view.array()
+        return self.array
+
+
+def _put_together(form: Any, values: Mapping[Computed, Array]) -> Any:
+    if isinstance(form, Computed):
+        return wrap(values[form])
+    if isinstance(form, dict):
+        return {key: _put_together(item, values) for key, item in form.items()}
+    if isinstance(form, tuple | list):
+        return type(form)(_put_together(item, values) for item in form)
+    return form
