@@ -83,6 +83,20 @@ def test_matrix_products_in_all_shapes():
     assert flops(single) == 2 * 5 * 7 * 2
 
 
+def test_only_the_chosen_rows_of_a_data_set_count():
+    images = np.zeros((50, 28, 28), np.uint8)
+    step = tt.capture(lambda chosen: tt.from_numpy(tt.datasets.to_float(images, chosen)))
+    step(np.arange(3))
+    (load,) = step.program.calls
+    assert flops(load) == 3 * 28 * 28
+    assert bytes_moved(load) == 3 * 28 * 28 * (1 + 4) + 3 * 8
+    table, index = tt.ones(50, 7), np.arange(3)
+    step = tt.capture(lambda index: table[index])
+    step(index)
+    (take,) = (call for call in step.program.calls if call.kernel == "take")
+    assert (flops(take), bytes_moved(take)) == (0, 4 * 2 * 3 * 7 + 3 * 8)
+
+
 def test_a_profile_times_each_call_and_changes_nothing(backend):
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Dropout(0.5))
     optimizer = tt.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

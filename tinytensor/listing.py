@@ -41,6 +41,7 @@ OPERATIONS = {
     "normalize": 4, "batch_norm_backward": 10, "sgd": 4, "sgd_momentum": 6, "adam": 16,
     "rmsprop": 9, "moving_average": 3,
 }  # fmt: skip
+GATHERS = ("take", "load_images")  # (x, index, out): of x they read the chosen rows only
 
 
 def flops(call: Call) -> int:
@@ -55,12 +56,18 @@ def flops(call: Call) -> int:
         weight = out if call.kernel == "conv2d_grad_weight" else others
         results = {"conv2d": out, "conv2d_grad_x": images, "conv2d_grad_weight": others}
         return 2 * math.prod(weight) * math.prod(results[call.kernel][:3])
+    if call.kernel in GATHERS:
+        shapes = shapes[-1:]
     return OPERATIONS.get(call.kernel, 1) * max(map(math.prod, shapes))
 
 
 def bytes_moved(call: Call) -> int:
     """What is read and written, as if each array were so once."""
-    return sum(math.prod(view.shape) * view.dtype.itemsize for view in (*call.reads, *call.writes))
+    views = [*call.reads, *call.writes]
+    sizes = [math.prod(view.shape) for view in views]
+    if call.kernel in GATHERS:
+        sizes[0] = sizes[-1]
+    return sum(size * view.dtype.itemsize for size, view in zip(sizes, views, strict=True))
 
 
 # Names ------------------------------------------------------------------------------------------

@@ -1,0 +1,261 @@
+"""NumPy by hand: dense networks, forward and backward written out, in arrays that are made once.
+
+Every result is written into an array that is there already, or over one that is needed no more;
+products go to OpenBLAS; sums over a batch do too, as products with ones. All parameters lie in one
+array, and so do their gradients, so that an update is a few passes over it, by pieces that stay in
+the second cache.
+"""
+
+import math
+
+import numpy as np
+import threadpoolctl
+
+import tinytensor as tt
+from peers.task import BATCH, NotHere, Steps, Task
+from tinytensor import nn
+from tinytensor.kernels import Array
+
+ONES = np.ones(BATCH, np.float32)
+PIECE = 16_384  # numbers of each array that an update works on at a time
+
+
+def set_threads(threads: int) -> int:
+    threadpoolctl.threadpool_limits(threads)
+    return max(library["num_threads"] for library in threadpoolctl.threadpool_info())
+
+
+def steps_of(task: Task) -> Steps:
+    if task.is_convolutional:
+        raise NotHere("convolutions aren't written by hand")
+    params, grads, layers = layers_of(task)
+    is_sgd = isinstance(task.optimizer, tt.optim.SGD)
+    update = SGD(params, grads) if is_sgd else Adam(params, grads)
+    pixels = task.images.reshape(-1, 784)
+    chosen_bytes = np.empty((BATCH, 784), np.uint8)
+    images = np.empty((BATCH, 784), np.float32)
+
+    def step(chosen: Array, number: int) -> np.float32:
+        np.take(pixels, chosen, axis=0, out=chosen_bytes, mode="clip")  # which needs no buffer
+        np.multiply(chosen_bytes, np.float32(1 / 255), out=images)
+        x = images
+        for layer in layers:
+            x = layer.forward(x)
+        loss, grad = cross_entropy(x, task.labels[chosen])
+        for layer in reversed(layers):
+            grad = layer.backward(grad)
+        update(task.rate(number), number + 1)
+        return loss
+
+    def run(steps: range) -> Array:
+        return np.array(list(map(step, task.batches(steps), steps)))
+
+    return run
+
+
+ROWS = np.arange(BATCH)
+
+
+def cross_entropy(logits: Array, labels: Array) -> tuple[np.float32, Array]:
+    """The mean loss, and its gradient in the place of the logits."""
+    logits -= logits.max(axis=1, keepdims=True)
+    wanted = logits[ROWS, labels]
+    probs = np.exp(logits, out=logits)
+    total = probs.sum(axis=1, keepdims=True)
+    loss = (np.log(total[:, 0]) - wanted).mean()
+    probs *= np.float32(1 / BATCH) / total
+    probs[ROWS, labels] -= np.float32(1 / BATCH)
+    return loss, probs
+
+
+# Layers: forward and backward may write over what they are given ----------------------------------
+
+
+def layers_of(task: Task) -> tuple[Array, Array, list]:
+    """All parameters, all gradients, and layers that see their own parts of both."""
+    ours = task.model.parameters()
+    params = np.concatenate([x.numpy().reshape(-1) for x in ours])
+    grads = np.zeros_like(params)
+    ends = np.cumsum([x.size for x in ours])
+    places = {
+        id(x.array): (params[end - x.size : end], grads[end - x.size : end])
+        for x, end in zip(ours, ends, strict=True)
+    }
+
+    def views(x: tt.Tensor | None) -> tuple[Array, Array] | None:
+        if x is None:
+            return None
+        param, grad = places[id(x.array)]
+        return param.reshape(x.shape), grad.reshape(x.shape)
+
+    layers: list = []
+    for layer in task.layers:
+        match layer:
+            case nn.Linear():
+                layers.append(Dense(views(layer.weight), views(layer.bias), is_first=not layers))
+            case nn.BatchNorm():
+                layers.append(BatchNorm(layer, views(layer.scale), views(layer.offset)))
+            case nn.Dropout() if layer.keep_prob < 1:
+                layers.append(Dropout(layer.keep_prob))
+            case nn.ReLU():
+                layers.append(ReLU())
+            case nn.Sigmoid():
+                layers.append(Sigmoid())
+    return params, grads, layers
+
+
+class Dense:
+    """x . weight + bias; the first layer has no use for a gradient of x."""
+
+    def __init__(self, weight, bias, is_first: bool) -> None:
+        self.weight, self.grad_weight = weight
+        self.bias, self.grad_bias = bias or (None, None)
+        inputs, outputs = self.weight.shape
+        self.out = np.empty((BATCH, outputs), np.float32)
+        self.grad_x = None if is_first else np.empty((BATCH, inputs), np.float32)
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        np.matmul(x, self.weight, out=self.out)
+        if self.bias is not None:
+            self.out += self.bias
+        return self.out
+
+    def backward(self, grad: Array) -> Array:
+        np.matmul(self.x.T, grad, out=self.grad_weight)
+        if self.bias is not None:
+            np.matmul(ONES, grad, out=self.grad_bias)
+        if self.grad_x is not None:
+            np.matmul(grad, self.weight.T, out=self.grad_x)
+        return self.grad_x
+
+
+class ReLU:
+    """max(x, 0); the gradient where the result is above 0."""
+
+    def forward(self, x: Array) -> Array:
+        self.y = np.maximum(x, 0, out=x)
+        return x
+
+    def backward(self, grad: Array) -> Array:
+        grad *= self.y > 0
+        return grad
+
+
+class Sigmoid:
+    """y = 1 / (1 + e^-x); dx = grad * y * (1 - y)."""
+
+    def forward(self, x: Array) -> Array:
+        np.negative(x, out=x)
+        np.exp(x, out=x)
+        x += 1
+        self.y = np.reciprocal(x, out=x)
+        return x
+
+    def backward(self, grad: Array) -> Array:
+        grad *= self.y
+        grad *= 1 - self.y
+        return grad
+
+
+class Dropout:
+    """x times a mask of 0 and 1 / keep_prob, of 16 random bits for each number."""
+
+    def __init__(self, keep_prob: float) -> None:
+        self.limit, self.scale = round(keep_prob * 2**16), np.float32(1 / keep_prob)
+        self.random = np.random.SFC64(0)
+        self.y: Array | None = None
+
+    def forward(self, x: Array) -> Array:
+        if self.y is None:
+            self.y = np.empty_like(x)
+        bits = self.random.random_raw(-(-x.size // 4)).view(np.uint16)[: x.size].reshape(x.shape)
+        self.mask = (bits < self.limit) * self.scale
+        return np.multiply(x, self.mask, out=self.y)
+
+    def backward(self, grad: Array) -> Array:
+        grad *= self.mask
+        return grad
+
+
+class BatchNorm:
+    """(x - mean) / sqrt(var + epsilon) * scale + offset, and averages of mean and var."""
+
+    def __init__(self, layer: nn.BatchNorm, scale, offset) -> None:
+        self.decay, self.epsilon = layer.decay, layer.epsilon
+        self.scale, self.grad_scale = scale or (None, None)
+        self.offset, self.grad_offset = offset
+        self.mean, self.var = layer.mean.numpy().copy(), layer.var.numpy().copy()
+        self.y, self.products = np.empty((2, BATCH, len(self.mean)), np.float32)
+
+    def forward(self, x: Array) -> Array:
+        mean = ONES @ x
+        mean /= BATCH
+        x -= mean
+        var = ONES @ np.square(x, out=self.products)
+        var /= BATCH
+        self.by_std = 1 / np.sqrt(var + self.epsilon)
+        x *= self.by_std
+        self.normalized = x
+        self.mean += (1 - self.decay) * (mean - self.mean)
+        self.var += (1 - self.decay) * (var - self.var)
+        if self.scale is not None:
+            np.multiply(x, self.scale, out=self.y)
+            x = self.y
+        return np.add(x, self.offset, out=self.y)
+
+    def backward(self, grad: Array) -> Array:
+        # grad_x = scale / std * (grad - mean(grad) - normalized * mean(grad * normalized))
+        np.matmul(ONES, grad, out=self.grad_offset)
+        sums = ONES @ np.multiply(grad, self.normalized, out=self.products)
+        np.multiply(self.normalized, sums / BATCH, out=self.products)
+        grad -= self.grad_offset / BATCH
+        grad -= self.products
+        if self.scale is None:
+            grad *= self.by_std
+        else:
+            self.grad_scale[...] = sums
+            grad *= self.by_std * self.scale
+        return grad
+
+
+# Updates: of all parameters, which lie in one array ---------------------------------------------
+
+
+class SGD:
+    """param -= rate * grad"""
+
+    def __init__(self, params: Array, grads: Array) -> None:
+        self.params, self.grads = params, grads
+
+    def __call__(self, rate: float, step: int) -> None:
+        self.grads *= rate
+        self.params -= self.grads
+
+
+class Adam:
+    """Kingma and Ba, 2015; the corrections of m and v are drawn into the rate and epsilon."""
+
+    def __init__(self, params: Array, grads: Array) -> None:
+        arrays = params, grads, *np.zeros((2, len(params)), np.float32)
+        starts = range(0, len(params), PIECE)
+        self.pieces = [[array[start : start + PIECE] for array in arrays] for start in starts]
+        self.passing = np.empty(min(PIECE, len(params)), np.float32)
+
+    def __call__(self, rate: float, step: int) -> None:
+        root = math.sqrt(1 - 0.999**step)
+        rate, epsilon = rate * root / (1 - 0.9**step), 1e-8 * root
+        for param, grad, m, v in self.pieces:
+            change = self.passing[: len(param)]
+            np.subtract(grad, m, out=change)
+            change *= 0.1
+            m += change
+            grad *= grad
+            grad -= v
+            grad *= 0.001
+            v += grad
+            np.sqrt(v, out=change)
+            change += epsilon
+            np.divide(m, change, out=change)
+            change *= rate
+            param -= change
