@@ -223,6 +223,26 @@ def test_an_outside_tape_notices_a_replay():
         y.backward()
 
 
+@pytest.mark.skipif("c" not in BACKENDS, reason="the rungs in C")
+def test_a_rung_of_a_ladder_is_replayed():
+    captured, eager = Run("2.1"), Run("2.1", captured=False)
+    with tt.backend("c"):
+        for rung in ("c.naive", "c.blocked"):
+            with tt.use_kernel("matmul", rung):
+                assert captured.losses(3) == eager.losses(3)
+        assert captured.losses(3) == eager.losses(3)
+    assert captured.step.recordings == 3
+    assert_same(captured, eager)
+    with tt.backend("c"), pytest.raises(tt.CaptureError, match="use_kernel"):
+        tt.capture(_by_a_rung)(np.ones((2, 2), np.float32))
+
+
+def _by_a_rung(x):
+    with tt.use_kernel("matmul", "c.naive"):
+        return tt.from_numpy(x) @ tt.from_numpy(x)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_made_of_numbers_is_a_constant(backend):
     @tt.capture
     def step(x):

@@ -70,6 +70,10 @@ class Backend:
         """What it runs on: versions, instruction set."""
         return str(self.module.description())
 
+    def by_rung(self, kernel: str) -> bool:
+        """Has use_kernel chosen how this kernel is computed?"""
+        return any(rung.startswith(f"{kernel} by ") for rung in self.rungs)
+
     def __repr__(self) -> str:
         borrowed = f", on NumPy: {', '.join(self.on_numpy)}" if self.on_numpy else ""
         chosen = "".join(f", {rung}" for rung in self.rungs)
@@ -171,6 +175,7 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
     """
     from tinytensor.ladder import find_rung  # which needs this module
 
+    recording.refuse("use_kernel() changes what computes", "put it round the whole step")
     function, here = find_rung(kernel, rung).function(), current_backend()
     others = tuple(name for name in here.rungs if not name.startswith(f"{kernel} by "))
     chosen = replace(

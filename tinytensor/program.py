@@ -161,6 +161,7 @@ class Program:
         self.peak = plan(temporaries)
         self._before, self._body = _sorted_out(items)
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
+        self.by_door: set[Call] = set()  # and all that Python makes one by one on C
         self._runs = self._bound(self._body)
         self._places = self._find_places()
         self._kept = {id(buffer.array) for buffer in self.buffers if buffer.kind == "kept"}
@@ -284,9 +285,13 @@ class Program:
         module = self.key.backend.module
         if isinstance(item, Function) or not hasattr(module, "bind"):
             return None
+        if self.key.backend.by_rung(item.kernel):
+            self.by_door.add(item)
+            return None
         call = module.bind(item.kernel, item.arguments())
         if call is None:
             self.by_numpy.add(item)
+            self.by_door.add(item)
         return call
 
     def replay(self, given: Sequence[Array]) -> Any:
@@ -309,7 +314,7 @@ class Program:
         Then they can be pointed to what a replay is given. A small one is copied faster.
         """
         seen = {view.buffer for item in self.functions for view in (*item.reads, *item.writes)}
-        seen |= {view.buffer for call in self.by_numpy for view in call.reads}
+        seen |= {view.buffer for call in self.by_door for view in call.reads}
         seen |= self._result.buffers()
         own = [b.array for b in seen]
         at_once = [run for run in self._runs if hasattr(run, "places_of")]
