@@ -65,7 +65,7 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
-    const int by_pixels = s.I == 1 && s.stride_w == 1 && s.O <= LANES / 4 && s.O <= TILE_ROWS;
+    const int by_pixels = s.I == 1 && s.stride_w == 1 && s.O > 0 && s.O <= LANES / 4 && s.O <= TILE_ROWS;
     real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
