@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +170,31 @@ def test_no_call_allocates(tmp_path):
     subprocess.run([*command, "-o", library], check=True)
     ended = process("count_allocations()", LD_PRELOAD=str(library))
     assert (ended.stdout, ended.stderr) == ("another is counted: True\n", "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux")
+def test_a_thread_that_ends_leaves_no_memory_behind():
+    ended = process("run_many_threads()")
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < 20 * 2**20
+
+
+def run_many_threads() -> None:
+    """Say by how many bytes the process has grown after 100 threads with a matmul of 1 MiB each."""
+    C.module.set_num_threads(1)
+    x = np.ones((600, 600), np.float32)
+    out = np.empty_like(x)
+
+    def grown_to() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    def one_by_one(count: int) -> None:
+        for _ in range(count):
+            thread = threading.Thread(target=C.kernels["matmul"], args=(x, x, out, False, False))
+            thread.start()
+            thread.join()
+
+    one_by_one(10)
+    before = grown_to()
+    one_by_one(100)
+    print(grown_to() - before)
