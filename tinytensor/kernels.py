@@ -277,7 +277,7 @@ def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:
         raise DTypeError(f"{name}: of {arguments[0].dtype}: {error}") from None
 
 
-# Broadcasting: x and y have any shapes that broadcast to out's
+# Broadcasting: out has the shape that x's and y's broadcast to together
 
 
 @door
@@ -568,6 +568,8 @@ def conv2d_grad_x(
     """out_nyxi = sum of grad_nhwo * weight_abio over all h, a, w, b, o with
 
     y = h*stride0-padding0+a and x = w*stride1-padding1+b; grad as conv2d's out, out as its x
+    Backends may count windows that grad doesn't have as 0: a weight that isn't finite then makes
+    pixels near an edge NaN that it doesn't meet.
     """
 
 
