@@ -645,6 +645,11 @@ def ladder_command(
         click.echo(_ladder(result), err=json_file == "-", nl=False)
 
 
+def _rounded(number: float, figures: int) -> str:
+    """The number to so many figures, its whole part in full: 0.0026, 7.5, 1,408."""
+    return f"{number:.{figures}g}" if number < 10**figures - 0.5 else f"{number:,.0f}"
+
+
 def _ladder(result: dict[str, Any]) -> str:
     """A table of the rungs' speeds, and below it what makes each of them fast."""
     from rich import box
@@ -669,11 +674,11 @@ def _ladder(result: dict[str, Any]) -> str:
         else:
             table.add_row(
                 name,
-                f"{rung['seconds'] * 1e3:.3g}",
-                f"{speed:.3g}",
+                _rounded(rung["seconds"] * 1e3, 3),
+                _rounded(speed, 3),
                 f"{speed / peak:.1%}" if peak else "-",
                 f"{speed / before:.1f}" if before else "",
-                f"{speed / speeds['numpy']:.2g}" if speeds["numpy"] else "-",
+                _rounded(speed / speeds["numpy"], 2) if speeds["numpy"] else "-",
             )
         reasons.add_row(name, rung["why"])
         before = speed
@@ -683,7 +688,7 @@ def _ladder(result: dict[str, Any]) -> str:
     )
     if peak:
         what = "copying so much memory" if result["unit"] == "GB/s" else "arithmetic in registers"
-        title += f"\npeak: {peak:.3g} {result['unit']}, measured by {what} alone"
+        title += f"\npeak: {_rounded(peak, 3)} {result['unit']}, measured by {what} alone"
         if max(filter(None, speeds.values()), default=0) > peak:
             title += " (on a busy machine: try again)"
     title += "\nspeed-up: over the rung before"
