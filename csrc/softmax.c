@@ -80,10 +80,14 @@ static inline void exp_rows(const real *x, real *m, real *e, double *total, int6
         exp_rows_of(x, m, e, total, rows, C);
 }
 
+/* Of short rows several are taken at once. The last may be alone, and is still computed as they are: a
+   row's bits must not depend on where a thread's share ends. */
+static inline int is_short(int64_t C) { return C < BLOCK / 2; }
+
 /* How many of the rows left are taken at once. */
 static inline int64_t rows_at_once(int64_t left, int64_t C)
 {
-    const int64_t rows = C < BLOCK / 2 ? BLOCK / C : 1;
+    const int64_t rows = is_short(C) ? BLOCK / C : 1;
     return rows < left ? rows : left;
 }
 
@@ -97,7 +101,7 @@ static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
         rows = rows_at_once(end - r, a.C);
         const real *x = a.x + r * a.C;
         real *out = a.out + r * a.C;
-        if (rows > 1)
+        if (is_short(a.C))
             exp_rows(x, m, out, total, rows, a.C);
         else
             total[0] = exp_row(x, largest(x, a.C), out, a.C);
@@ -192,7 +196,7 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
         for (int64_t r = i * LOGS, rows; r < last; r += rows) {
             rows = rows_at_once(last - r, a.C);
             const real *x = a.x + r * a.C;
-            if (rows > 1)
+            if (is_short(a.C))
                 exp_rows(x, m, e, total, rows, a.C);
             else {
                 m[0] = largest(x, a.C);

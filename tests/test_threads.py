@@ -18,8 +18,13 @@ from tinytensor import kernels
 
 pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 C = kernels.load_backend("c") if "c" in BACKENDS else None
-# Large enough for every kernel that shares out its rows to do so.
-LARGE = [case for case in at_size(520, 601) if C and case.name not in C.on_numpy]
+# Large enough for every kernel that shares out its rows to do so; rows long and short.
+LARGE = [
+    case
+    for sizes in ((520, 601), (511, 255))
+    for case in at_size(*sizes)
+    if C and case.name not in C.on_numpy
+]
 
 
 def computed(case: Kernel, dtype: str = "float32") -> np.ndarray:
