@@ -44,6 +44,9 @@ PEERS = tuple(name for name in CONTESTANTS if name not in OWN)
 LESSONS = ("1.0", "2.0", "2.1", "2.2", "3.0", "3.1", "4.0", "4.1", "4.2")
 COMPARED = 5  # first steps, whose losses must agree
 TOLERANCE = 1e-3  # of them, relative
+# Of those after the first: 4.2's rate is so large that it soon makes a thousand times as much of
+# rounding, and the convolutions that PyTorch calls for channels_last round by 1e-5.
+TOLERANCE_LATER = {"4.2": 0.03}
 TURN = 0.05  # seconds: about what a turn takes tinytensor
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # NumPy's own choice is the fastest
 
@@ -60,12 +63,12 @@ class Process:
         cores = sorted(os.sched_getaffinity(0))[:threads]
         settings = {name: value for name, value in os.environ.items() if name not in UNSET}
         settings |= {"OMP_NUM_THREADS": str(threads)}
+        settings |= {"PYTHONPATH": os.pathsep.join(sys.path)}  # it finds what is found here
         self._process = subprocess.Popen(
             [sys.executable, "-m", "peers.worker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
             env=settings,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
             process_group=0,  # Ctrl-C is for this process, which then ends the others
@@ -112,8 +115,10 @@ def compare_losses(contestants: Sequence[Process], lesson: str) -> None:
         if not process.skipped:
             losses[process.name] = process.ask("train", steps=COMPARED).get("losses")
     wanted = losses[contestants[0].name]
+    tolerances = np.full(len(wanted), TOLERANCE_LATER.get(lesson, TOLERANCE))
+    tolerances[0] = TOLERANCE
     for name, found in losses.items():
-        if found is not None and not np.allclose(found, wanted, rtol=TOLERANCE, atol=0):
+        if found is not None and not np.allclose(found, wanted, rtol=tolerances, atol=0):
             raise Unfair(
                 f"lesson {lesson}: the first losses of {name} are {found}, those of "
                 f"{contestants[0].name} {wanted}; the networks aren't the same"
