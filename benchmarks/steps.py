@@ -30,6 +30,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from peers.task import dropouts
 from peers.worker import CONTESTANTS
 from rich.console import Console
 from rich.table import Table
@@ -79,8 +80,11 @@ class Process:
 
     def ask(self, do: str, **request: object) -> dict:
         """The answer, and in `skipped` the reason if it is that the contestant can't."""
-        print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
+        try:
+            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
             raise Unfair(f"the process of {self.name} has ended; its last words are above")
         answer = json.loads(line)
@@ -128,8 +132,9 @@ def compare_losses(contestants: Sequence[Process], lesson: str) -> None:
 def measure(contestants: Sequence[Process], lesson: str, threads: int, rounds: int) -> dict:
     """A row: for each contestant the best and the median, in microseconds a step; the bound."""
     compare_losses(contestants, lesson)
+    has_dropout = bool(dropouts(find(lesson).model()))
     for process in contestants:
-        if has_dropout(lesson) and not process.skipped:
+        if has_dropout and not process.skipped:
             process.ask("prepare", lesson=lesson, keep_prob=None)
         if not process.skipped:
             process.ask("train", steps=COMPARED)  # what is to be compiled is so now
@@ -159,12 +164,6 @@ def measure(contestants: Sequence[Process], lesson: str, threads: int, rounds: i
 
 def seconds_a_step(process: Process, steps: int) -> float:
     return process.ask("train", steps=steps)["seconds"] / steps
-
-
-def has_dropout(lesson: str) -> bool:
-    from peers.task import dropouts
-
-    return bool(dropouts(find(lesson).model()))
 
 
 # What is shown ----------------------------------------------------------------------------------
@@ -245,6 +244,8 @@ def checked(options: argparse.Namespace) -> list[str]:
             raise SettingError(f"--threads {threads}: from 1 to the {cores} cores here is needed")
     if options.rounds < 1:
         raise SettingError(f"--rounds {options.rounds}: at least 1 is needed")
+    if options.json and not options.json.parent.is_dir():
+        raise SettingError(f"--json {options.json}: there is no folder {options.json.parent}")
     peers = options.peers
     if peers is None:
         peers = [name for name in PEERS if is_installed(name)]
