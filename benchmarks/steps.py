@@ -12,8 +12,8 @@ to choose a batch's images and make numbers of their bytes is part of a step.
 eager, captured and run are tinytensor on C: op by op, captured, and many captured steps in a call;
 numba is captured too, on one thread. numpy is written by hand, jax is jit with donated buffers, and
 "jax loop" the whole loop inside one jit. The bound is the least time that the step's arithmetic and
-memory traffic can take on this machine, see roofline.py; "of it" is the share that tinytensor's
-best reaches, and "ahead" the best peer's time by tinytensor's best.
+memory traffic can take on this machine, see roofline.py; "share" is the bound by tinytensor's best
+time, and "ahead" the best peer's time by tinytensor's best.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from peers.task import dropouts
 from peers.worker import CONTESTANTS
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +45,9 @@ PEERS = tuple(name for name in CONTESTANTS if name not in OWN)
 LESSONS = ("1.0", "2.0", "2.1", "2.2", "3.0", "3.1", "4.0", "4.1", "4.2")
 COMPARED = 5  # first steps, whose losses must agree
 TOLERANCE = 1e-3  # of them, relative
+# Of those after the first: 4.2's rate is so large that it soon makes a thousand times as much of
+# rounding, and the convolutions that PyTorch calls for channels_last round by 1e-5.
+TOLERANCE_LATER = {"4.2": 0.03}
 TURN = 0.05  # seconds: about what a turn takes tinytensor
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # NumPy's own choice is the fastest
 
@@ -60,12 +64,12 @@ class Process:
         cores = sorted(os.sched_getaffinity(0))[:threads]
         settings = {name: value for name, value in os.environ.items() if name not in UNSET}
         settings |= {"OMP_NUM_THREADS": str(threads)}
+        settings |= {"PYTHONPATH": os.pathsep.join(sys.path)}  # it finds what is found here
         self._process = subprocess.Popen(
             [sys.executable, "-m", "peers.worker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
             env=settings,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
             process_group=0,  # Ctrl-C is for this process, which then ends the others
@@ -76,8 +80,11 @@ class Process:
 
     def ask(self, do: str, **request: object) -> dict:
         """The answer, and in `skipped` the reason if it is that the contestant can't."""
-        print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
+        try:
+            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
             raise Unfair(f"the process of {self.name} has ended; its last words are above")
         answer = json.loads(line)
@@ -112,8 +119,10 @@ def compare_losses(contestants: Sequence[Process], lesson: str) -> None:
         if not process.skipped:
             losses[process.name] = process.ask("train", steps=COMPARED).get("losses")
     wanted = losses[contestants[0].name]
+    tolerances = np.full(len(wanted), TOLERANCE_LATER.get(lesson, TOLERANCE))
+    tolerances[0] = TOLERANCE
     for name, found in losses.items():
-        if found is not None and not np.allclose(found, wanted, rtol=TOLERANCE, atol=0):
+        if found is not None and not np.allclose(found, wanted, rtol=tolerances, atol=0):
             raise Unfair(
                 f"lesson {lesson}: the first losses of {name} are {found}, those of "
                 f"{contestants[0].name} {wanted}; the networks aren't the same"
@@ -123,8 +132,9 @@ def compare_losses(contestants: Sequence[Process], lesson: str) -> None:
 def measure(contestants: Sequence[Process], lesson: str, threads: int, rounds: int) -> dict:
     """A row: for each contestant the best and the median, in microseconds a step; the bound."""
     compare_losses(contestants, lesson)
+    has_dropout = bool(dropouts(find(lesson).model()))
     for process in contestants:
-        if has_dropout(lesson) and not process.skipped:
+        if has_dropout and not process.skipped:
             process.ask("prepare", lesson=lesson, keep_prob=None)
         if not process.skipped:
             process.ask("train", steps=COMPARED)  # what is to be compiled is so now
@@ -156,12 +166,6 @@ def seconds_a_step(process: Process, steps: int) -> float:
     return process.ask("train", steps=steps)["seconds"] / steps
 
 
-def has_dropout(lesson: str) -> bool:
-    from peers.task import dropouts
-
-    return bool(dropouts(find(lesson).model()))
-
-
 # What is shown ----------------------------------------------------------------------------------
 
 
@@ -172,7 +176,7 @@ def show(rows: Sequence[dict], console: Console) -> None:
         names = [name for name in CONTESTANTS if any(name in row["best"] for row in some)]
         table = Table(title=f"{threads} thread(s) of {cpu_name()}: microseconds a step")
         table.add_column("lesson")
-        for name in (*names, "bound", "of it", "ahead"):
+        for name in (*names, "bound", "share", "ahead"):
             table.add_column(name.replace(" ", "\n").replace(".", "\n."), justify="right")
         for row in some:
             cells = [cell(row, name) for name in names]
@@ -240,6 +244,8 @@ def checked(options: argparse.Namespace) -> list[str]:
             raise SettingError(f"--threads {threads}: from 1 to the {cores} cores here is needed")
     if options.rounds < 1:
         raise SettingError(f"--rounds {options.rounds}: at least 1 is needed")
+    if options.json and not options.json.parent.is_dir():
+        raise SettingError(f"--json {options.json}: there is no folder {options.json.parent}")
     peers = options.peers
     if peers is None:
         peers = [name for name in PEERS if is_installed(name)]

@@ -2,8 +2,8 @@
 
 Every result is written into an array that is there already, or over one that is needed no more;
 products go to OpenBLAS; sums over a batch do too, as products with ones. All parameters lie in one
-array, and so do their gradients, so that an update is a few passes over it, by pieces that stay in
-the second cache.
+array, and so do their gradients, so that an update is a few passes over it; to make them piece by
+piece, for the caches, gains nothing.
 """
 
 import math
@@ -17,7 +17,6 @@ from tinytensor import nn
 from tinytensor.kernels import Array
 
 ONES = np.ones(BATCH, np.float32)
-PIECE = 16_384  # numbers of each array that an update works on at a time
 
 
 def set_threads(threads: int) -> int:
@@ -237,25 +236,23 @@ class Adam:
     """Kingma and Ba, 2015; the corrections of m and v are drawn into the rate and epsilon."""
 
     def __init__(self, params: Array, grads: Array) -> None:
-        arrays = params, grads, *np.zeros((2, len(params)), np.float32)
-        starts = range(0, len(params), PIECE)
-        self.pieces = [[array[start : start + PIECE] for array in arrays] for start in starts]
-        self.passing = np.empty(min(PIECE, len(params)), np.float32)
+        self.params, self.grads = params, grads
+        self.m, self.v = np.zeros((2, len(params)), np.float32)
+        self.change = np.empty_like(params)
 
     def __call__(self, rate: float, step: int) -> None:
         root = math.sqrt(1 - 0.999**step)
         rate, epsilon = rate * root / (1 - 0.9**step), 1e-8 * root
-        for param, grad, m, v in self.pieces:
-            change = self.passing[: len(param)]
-            np.subtract(grad, m, out=change)
-            change *= 0.1
-            m += change
-            grad *= grad
-            grad -= v
-            grad *= 0.001
-            v += grad
-            np.sqrt(v, out=change)
-            change += epsilon
-            np.divide(m, change, out=change)
-            change *= rate
-            param -= change
+        grad, m, v, change = self.grads, self.m, self.v, self.change
+        np.subtract(grad, m, out=change)
+        change *= 0.1
+        m += change
+        grad *= grad
+        grad -= v
+        grad *= 0.001
+        v += grad
+        np.sqrt(v, out=change)
+        change += epsilon
+        np.divide(m, change, out=change)
+        change *= rate
+        self.params -= change

@@ -96,7 +96,10 @@ def main() -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except NotHere as reason:
             answer = {"skipped": str(reason)}
-        print(json.dumps(answer), file=answers, flush=True)
+        try:
+            print(json.dumps(answer), file=answers, flush=True)
+        except BrokenPipeError:  # nobody asks any more
+            os._exit(0)
 
 
 if __name__ == "__main__":
