@@ -24,6 +24,7 @@ from rich.table import Table
 
 BACKENDS = ("c", "numba", "numpy")
 PEERS = tuple(name for name in ("torch", "jax") if find_spec(name))
+REST = 0.005  # seconds in which the threads of the library before may go to sleep; they spin first
 LEAST_ROUNDS, SECONDS = 5, 4.0  # of a row: rounds at least, and time after which no more are made
 
 
@@ -274,8 +275,9 @@ def measure(only: str, rounds: int) -> list[dict]:
             for name, call in row.calls.items():
                 if number >= LEAST_ROUNDS and min(times[name]) > 20 * min(times["c"]):
                     continue  # far behind: a few rounds tell that
-                if min(times[name], default=1) < 1e-4:
-                    timed(call)  # the caches are this one's again
+                time.sleep(REST)
+                if min(times[name], default=1) < 1e-2:
+                    timed(call)  # the caches are this one's again, and its threads awake
                 times[name].append(timed(call))
         best = {name: min(all_of_it) for name, all_of_it in times.items()}
         work, most = row.flops, 0.0
