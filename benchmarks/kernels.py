@@ -24,7 +24,7 @@ from rich.table import Table
 
 BACKENDS = ("c", "numba", "numpy")
 PEERS = tuple(name for name in ("torch", "jax") if find_spec(name))
-REST = 0.005  # seconds in which the threads of the library before may go to sleep; they spin first
+REST = 0.03  # seconds: the threads of the library before spin that long before they go to sleep
 LEAST_ROUNDS, SECONDS = 5, 4.0  # of a row: rounds at least, and time after which no more are made
 
 
