@@ -49,16 +49,23 @@ typedef struct {
     const int64_t *shape, *x_strides, *y_strides;
 } pairs_arguments;
 
+/* How many of out's numbers [i, end) are left in i's row, and where x and y have those for them. */
+static inline int64_t piece_of_row(const pairs_arguments *a, int64_t i, int64_t end, const real **x, const real **y)
+{
+    const int64_t last = a->axes - 1, C = a->shape[last], r = i / C, first = i % C;
+    *x = a->x + offset(r, last, a->shape, a->x_strides) + first * a->x_strides[last];
+    *y = a->y + offset(r, last, a->shape, a->y_strides) + first * a->y_strides[last];
+    return C - first < end - i ? C - first : end - i;
+}
+
 /* The numbers [begin, end) of out = f(x, y). A row is the last axis; on it an operand moves along
    (stride 1) or stays (stride 0), and only then is the loop plain enough to be vectorised. */
 static ALWAYS_INLINE void pairs(real f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
 {
-    const int64_t last = a->axes - 1, C = a->shape[last], x_step = a->x_strides[last], y_step = a->y_strides[last];
+    const int64_t x_step = a->x_strides[a->axes - 1], y_step = a->y_strides[a->axes - 1];
     for (int64_t i = begin, some; i < end; i += some) {
-        const int64_t r = i / C, first = i % C;
-        some = C - first < end - i ? C - first : end - i;
-        const real *x = a->x + offset(r, last, a->shape, a->x_strides) + first * x_step;
-        const real *y = a->y + offset(r, last, a->shape, a->y_strides) + first * y_step;
+        const real *x, *y;
+        some = piece_of_row(a, i, end, &x, &y);
         real *out = (real *)a->out + i;
         if (x_step && y_step)
             for (int64_t c = 0; c < some; c++)
@@ -72,24 +79,24 @@ static ALWAYS_INLINE void pairs(real f(real, real), const pairs_arguments *a, in
     }
 }
 
-/* Defines the kernel tt_name: out = f(x, y). */
-#define PAIRS(name, f) \
-    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { pairs(f, arguments, begin, end); } \
-    void tt_##name(const real *x, const real *y, real *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
+/* Defines the kernel tt_name, which `loop` computes: out, of `number`s, = f(x, y). */
+#define OF_TWO(loop, number, name, f) \
+    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { loop(f, arguments, begin, end); } \
+    void tt_##name(const real *x, const real *y, number *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
     { \
         const pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
         tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
     }
 
-PAIRS(add, plus)
-PAIRS(sub, minus)
-PAIRS(mul, times)
-PAIRS(div, over)
-PAIRS(floor_div, rounded_down)
-PAIRS(mod, remainder_of)
-PAIRS(pow, power)
-PAIRS(maximum, larger)
-PAIRS(minimum, smaller)
+OF_TWO(pairs, real, add, plus)
+OF_TWO(pairs, real, sub, minus)
+OF_TWO(pairs, real, mul, times)
+OF_TWO(pairs, real, div, over)
+OF_TWO(pairs, real, floor_div, rounded_down)
+OF_TWO(pairs, real, mod, remainder_of)
+OF_TWO(pairs, real, pow, power)
+OF_TWO(pairs, real, maximum, larger)
+OF_TWO(pairs, real, minimum, smaller)
 
 static inline uint8_t same(real x, real y) { return x == y; }
 static inline uint8_t below(real x, real y) { return x < y; }
@@ -98,30 +105,19 @@ static inline uint8_t not_above(real x, real y) { return x <= y; }
 /* pairs, for results of another type */
 static ALWAYS_INLINE void compare(uint8_t f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
 {
-    const int64_t last = a->axes - 1, C = a->shape[last], x_step = a->x_strides[last], y_step = a->y_strides[last];
+    const int64_t x_step = a->x_strides[a->axes - 1], y_step = a->y_strides[a->axes - 1];
     for (int64_t i = begin, some; i < end; i += some) {
-        const int64_t r = i / C, first = i % C;
-        some = C - first < end - i ? C - first : end - i;
-        const real *x = a->x + offset(r, last, a->shape, a->x_strides) + first * x_step;
-        const real *y = a->y + offset(r, last, a->shape, a->y_strides) + first * y_step;
+        const real *x, *y;
+        some = piece_of_row(a, i, end, &x, &y);
         uint8_t *out = (uint8_t *)a->out + i;
         for (int64_t c = 0; c < some; c++)
             out[c] = f(x[c * x_step], y[c * y_step]);
     }
 }
 
-/* Defines the kernel tt_name: out = f(x, y), 0 or 1. */
-#define COMPARE(name, f) \
-    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { compare(f, arguments, begin, end); } \
-    void tt_##name(const real *x, const real *y, uint8_t *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
-    { \
-        const pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
-        tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
-    }
-
-COMPARE(equal, same)
-COMPARE(less, below)
-COMPARE(less_equal, not_above)
+OF_TWO(compare, uint8_t, equal, same)
+OF_TWO(compare, uint8_t, less, below)
+OF_TWO(compare, uint8_t, less_equal, not_above)
 
 static inline real negative(real x) { return -x; }
 static inline real exponential(real x) { return EXP(x); }
