@@ -119,6 +119,13 @@ _backend_option = click.option(
     help="What computes; auto takes the first that works here.",
 )
 
+_threads_option = click.option(
+    "--threads",
+    type=_Count(1, kernels.MOST_THREADS),
+    envvar="TINYTENSOR_NUM_THREADS",
+    help="The most threads to use [one for each core].",
+)
+
 
 # train ------------------------------------------------------------------------------------------
 
@@ -129,12 +136,7 @@ _backend_option = click.option(
 @click.option("--steps", type=_Count(0, 10**9), help="Batches to train on [the lesson's own].")
 @click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option("--seed", type=_Count(min=0), default=0, show_default=True, help="Of all chance.")
-@click.option(
-    "--threads",
-    type=_Count(1, kernels.MOST_THREADS),
-    envvar="TINYTENSOR_NUM_THREADS",
-    help="The most threads to use [one for each core].",
-)
+@_threads_option
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -580,12 +582,7 @@ def predict_command(model: str, files: tuple[str, ...]) -> None:
 @program.command("ladder")
 @click.argument("kernel")
 @click.option("--size", type=_Count(1, 10_000), help="Of the work [512; 4000; 100 images].")
-@click.option(
-    "--threads",
-    type=_Count(1, kernels.MOST_THREADS),
-    envvar="TINYTENSOR_NUM_THREADS",
-    help="The most threads to use [one for each core].",
-)
+@_threads_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 1000),
