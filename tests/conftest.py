@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +22,21 @@ settings.load_profile("ci")
 
 BACKENDS = list(tt.available_backends())
 KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")
+
+
+@contextmanager
+def instructions(simd: str | None) -> Iterator[None]:
+    """C computes with this instruction set inside a `with` block; without a name, as it did."""
+    if not simd:
+        yield
+        return
+    c = kernels.load_backend("c").module
+    before = c.SIMD
+    c.set_simd(simd)
+    try:
+        yield
+    finally:
+        c.set_simd(before)
 
 
 @pytest.fixture(autouse=True)

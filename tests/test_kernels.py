@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 from cases import KERNELS, Kernel, at_size
-from conftest import BACKENDS
+from conftest import BACKENDS, instructions
 
 import tinytensor as tt
 from tinytensor import kernels
@@ -25,13 +25,8 @@ def backend(request):
     """A backend by name; "c avx2" is C with that instruction set."""
     name, _, simd = request.param.partition(" ")
     backend = kernels.load_backend(name)
-    if not simd:
+    with instructions(simd):
         yield backend
-        return
-    before = backend.module.SIMD
-    backend.module.set_simd(simd)
-    yield backend
-    backend.module.set_simd(before)
 
 
 def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:

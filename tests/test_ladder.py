@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import KERNELS, Kernel
-from conftest import BACKENDS
+from conftest import BACKENDS, instructions
 from test_kernels import NUMPY, assert_agree, run, with_special
 from test_memory import PLACES, placed
 
@@ -30,13 +30,8 @@ RUNGS += [(r, simd) for r in HERE if r.backend == "c" for simd in C.module.AVAIL
 @pytest.fixture(params=RUNGS, ids=lambda p: f"{p[0].kernel}-{p[0].name}-{p[1] or 'widest'}")
 def rung(request) -> Iterator[ladder.Rung]:
     rung, simd = request.param
-    if simd is None:
+    with instructions(simd):
         yield rung
-        return
-    before = C.module.SIMD
-    C.module.set_simd(simd)
-    yield rung
-    C.module.set_simd(before)
 
 
 def by(rung: ladder.Rung) -> kernels.Backend:
