@@ -79,12 +79,48 @@ static ALWAYS_INLINE void pairs(real f(real, real), const pairs_arguments *a, in
     }
 }
 
+enum {
+    SHORT = 64,      /* numbers in a row, whose loop is hardly worth entering */
+    LONG = 256,      /* is */
+    MANY = 16 * LONG /* numbers in all: so many repay the making of a long row */
+};
+
+typedef struct {
+    int64_t shape[2], whole[2], repeated[2]; /* sizes and strides */
+    real row[LONG];
+} long_rows;
+
+/* A short row that every row of the other operand meets, such as the bias of a few channels, is
+   repeated until it is long, and as many rows are taken for one. The last of those may be beyond the
+   end, where nobody looks. */
+static void lengthen(pairs_arguments *a, long_rows *rows)
+{
+    if (a->axes != 2 || a->shape[1] < 1 || a->shape[1] > SHORT || a->shape[0] * a->shape[1] < MANY)
+        return;
+    const int64_t C = a->shape[1], length = LONG / C * C;
+    const int x_is_whole = a->x_strides[0] == C && a->x_strides[1], y_is_whole = a->y_strides[0] == C && a->y_strides[1];
+    const int x_repeats = !a->x_strides[0] && a->x_strides[1], y_repeats = !a->y_strides[0] && a->y_strides[1];
+    if (!(x_is_whole && y_repeats) && !(x_repeats && y_is_whole))
+        return;
+    for (int64_t c = 0; c < length; c++)
+        rows->row[c] = (x_repeats ? a->x : a->y)[c % C];
+    rows->shape[0] = (a->shape[0] * C + length - 1) / length, rows->shape[1] = length;
+    rows->whole[0] = length, rows->whole[1] = 1;
+    rows->repeated[0] = 0, rows->repeated[1] = 1;
+    a->shape = rows->shape;
+    a->x_strides = x_repeats ? rows->repeated : rows->whole;
+    a->y_strides = y_repeats ? rows->repeated : rows->whole;
+    *(x_repeats ? &a->x : &a->y) = rows->row;
+}
+
 /* Defines the kernel tt_name, which `loop` computes: out, of `number`s, = f(x, y). */
 #define OF_TWO(loop, number, name, f) \
     static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { loop(f, arguments, begin, end); } \
     void tt_##name(const real *x, const real *y, number *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
     { \
-        const pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
+        pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
+        long_rows rows; \
+        lengthen(&a, &rows); \
         tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
     }
 

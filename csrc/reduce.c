@@ -21,6 +21,7 @@ typedef struct {
    share it, and its bits don't depend on how many they are. */
 enum {
     COLUMNS = 256,          /* sums that run side by side */
+    FEW_COLUMNS = 32,       /* too few to be worth a loop by themselves */
     LEAST_TERMS = 256,      /* in a stretch, */
     LEAST_NUMBERS = 1 << 14 /* and how many numbers it goes through */
 };
@@ -44,6 +45,23 @@ static void add_columns(const reduction *a, const real *x, double *total, int64_
     }
 }
 
+/* The same where rows of a few columns lie one behind the other: as many as fit into COLUMNS are
+   added as one long row, and in the end the sums that are of the same column. */
+static void add_few_columns(const reduction *a, const real *x, double *total, int64_t begin, int64_t end)
+{
+    const int64_t rows = COLUMNS / a->columns, length = rows * a->columns;
+    double long_total[COLUMNS] = {0};
+    int64_t term = begin;
+    for (; term + rows <= end; term += rows) {
+        const real *row = x + term * a->columns;
+        for (int64_t c = 0; c < length; c++)
+            long_total[c] += row[c];
+    }
+    for (int64_t i = 0; i < length; i++)
+        total[i % a->columns] += long_total[i];
+    add_columns(a, x, total, a->columns, term, end);
+}
+
 /* The last axis is reduced: one number comes of pieces of memory. */
 static double sum_along(const reduction *a, const real *x, int64_t begin, int64_t end)
 {
@@ -63,6 +81,7 @@ static double sum_along(const reduction *a, const real *x, int64_t begin, int64_
 static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
 {
     const reduction *a = arguments;
+    const int few = a->columns > 1 && a->columns <= FEW_COLUMNS && a->reduced_axes == 1 && a->reduced_strides[0] == a->columns;
     for (int64_t i = begin; i < end; i++) {
         const real *x = a->x + offset(i / a->stretches, a->row_axes, a->kept_shape, a->kept_strides);
         const int64_t from = i % a->stretches * a->stretch;
@@ -70,7 +89,9 @@ static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
         for (int64_t first = 0; first < a->columns; first += COLUMNS) {
             const int64_t some = a->columns - first < COLUMNS ? a->columns - first : COLUMNS;
             double total[COLUMNS] = {0};
-            if (a->columns > 1)
+            if (few)
+                add_few_columns(a, x, total, from, to);
+            else if (a->columns > 1)
                 add_columns(a, x + first, total, some, from, to);
             else
                 total[0] = sum_along(a, x, from, to);

@@ -20,10 +20,14 @@ pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't
 C = kernels.load_backend("c") if "c" in BACKENDS else None
 # Large enough for every kernel that shares out its rows to do so; rows long and short.
 LARGE = [
-    case
-    for sizes in ((520, 601), (511, 255))
-    for case in at_size(*sizes)
-    if C and case.name not in C.on_numpy
+    *(
+        case
+        for sizes in ((520, 601), (511, 255))
+        for case in at_size(*sizes)
+        if C and case.name not in C.on_numpy
+    ),
+    Kernel("add", ((30_011, 6), (6,), (30_011, 6))),
+    Kernel("sum", ((30_011, 6), (6,))),
 ]
 
 
