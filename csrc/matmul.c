@@ -95,6 +95,7 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 
 enum {
     FEW = 64 / sizeof(real), /* columns; from so many on it is done as above */
+    LONG_SUMS = 128,         /* terms; fewer don't repay adding up the lanes in the end */
     DOT_ROWS = TILE_ROWS >= 12 ? 4 : 2,
     DOT_COLUMNS = 5,
     DOT_DEPTH = 1024,
@@ -188,7 +189,7 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
             .out = out, .out_row = 1, .out_column = N,
             .M = N, .K = K, .N = M,
         };
-    const tt_rows_function rows = !transpose_x && N < FEW ? matmul_few_columns : matmul_rows;
+    const tt_rows_function rows = !transpose_x && N < FEW && K >= LONG_SUMS ? matmul_few_columns : matmul_rows;
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
     else if (M * K * N < PARALLEL_FROM)
