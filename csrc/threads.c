@@ -15,7 +15,7 @@
 enum {
     MOST_THREADS = 64,
     SPINS = 2000,
-    YIELDS = 200,
+    YIELDS = 2000,   /* about a millisecond: a step's short calls, between two jobs, are over by then */
     LIGHT = 1 << 16, /* numbers: so few are done before another thread is awake */
 };
 
@@ -92,7 +92,7 @@ static void wait_for_shares(int rank)
     }
     pthread_mutex_lock(&asleep);
     atomic_fetch_add(&sleepers, 1);
-    while (no_share_left() || too_many(rank))
+    if (no_share_left() || too_many(rank)) /* once: who wakes after a short job spins for the next */
         pthread_cond_wait(&wake, &asleep);
     atomic_fetch_sub(&sleepers, 1);
     pthread_mutex_unlock(&asleep);
@@ -102,7 +102,8 @@ static void *worker(void *rank)
 {
     for (;;) {
         wait_for_shares((intptr_t)rank);
-        work();
+        if (!too_many((intptr_t)rank))
+            work();
     }
     return 0;
 }
