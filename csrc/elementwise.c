@@ -41,6 +41,11 @@ static inline real power(real x, real y) { return pow(x, y); }
 static inline real larger(real x, real y) { return x > y || x != x ? x : y; }
 static inline real smaller(real x, real y) { return x < y || x != x ? x : y; }
 
+/* Written so that a NaN, which is not below zero, stays. */
+static inline real rectified(real x) { return x < 0 ? 0 : x; }
+
+static inline real sum_rectified(real x, real y) { return rectified(x + y); }
+
 /* Operands and result of a kernel of two arrays, broadcast. */
 typedef struct {
     const real *x, *y;
@@ -133,6 +138,7 @@ OF_TWO(pairs, real, mod, remainder_of)
 OF_TWO(pairs, real, pow, power)
 OF_TWO(pairs, real, maximum, larger)
 OF_TWO(pairs, real, minimum, smaller)
+OF_TWO(pairs, real, add_relu, sum_rectified)
 
 static inline uint8_t same(real x, real y) { return x == y; }
 static inline uint8_t below(real x, real y) { return x < y; }
@@ -158,9 +164,6 @@ OF_TWO(compare, uint8_t, less_equal, not_above)
 static inline real negative(real x) { return -x; }
 static inline real exponential(real x) { return EXP(x); }
 static inline real logarithm(real x) { return log(x); }
-
-/* Written so that a NaN, which is not below zero, stays. */
-static inline real rectified(real x) { return x < 0 ? 0 : x; }
 
 /* 1 / (1 + e^-x), but never e of a positive number: that would overflow. */
 static inline real logistic(real x)

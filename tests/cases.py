@@ -190,7 +190,7 @@ PICKED = [(N, R, C) for N, R in ((5, 9), (1, 7), (33, 0), (0, 0)) for C in (1, 8
 KERNELS = [
     *(
         Kernel(name, shapes, ulp=0)
-        for name in ("add", "sub", "mul", "maximum", "minimum")
+        for name in ("add", "sub", "mul", "maximum", "minimum", "add_relu")
         for shapes in BROADCASTS
     ),
     *(
@@ -375,7 +375,7 @@ def at_size(R: int, C: int) -> list[Kernel]:
             (name, (of(*x), of(*y), out), ())
             for y in (x, row, column)
             for names, of, out in (
-                (("add", "sub", "mul", "maximum", "minimum"), normals, x),
+                (("add", "sub", "mul", "maximum", "minimum", "add_relu"), normals, x),
                 (("div", "floor_div", "mod", "pow"), positive, x),
                 (("equal", "less", "less_equal"), normals, bools(*x)),
             )

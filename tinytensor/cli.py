@@ -501,7 +501,10 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
 @_backend_option
 @click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option("--profile", is_flag=True, help="Measure how long each call takes here.")
-def program_command(lesson: str, backend: str, batch: int | None, profile: bool) -> None:
+@click.option("--as-recorded", is_flag=True, help="Leave out the rewrites that make it faster.")
+def program_command(
+    lesson: str, backend: str, batch: int | None, profile: bool, as_recorded: bool
+) -> None:
     """Show LESSON's training step as a list of kernel calls.
 
     First the forward part, then the backward one, which is the gradient, then the update.
@@ -510,7 +513,7 @@ def program_command(lesson: str, backend: str, batch: int | None, profile: bool)
     kernels.set_backend(backend)
     data = datasets.mnist()
     training = Training(found, data, batch=batch)
-    step = capture(training.train_step)
+    step = capture(training.train_step, rewrites=() if as_recorded else None)
     step(*next(datasets.batches(data.train_images, data.train_labels, training.batch, seed=0)))
     if step.program is not None:
         click.echo(step.program.profile() if profile else step.program)

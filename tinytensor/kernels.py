@@ -329,6 +329,11 @@ def minimum(x: Array, y: Array, out: Array) -> None:
 
 
 @door
+def add_relu(x: Array, y: Array, out: Array) -> None:
+    """out = relu(x + y)"""
+
+
+@door
 def equal(x: Array, y: Array, out: Array) -> None:
     """out = x == y"""
 

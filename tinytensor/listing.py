@@ -36,10 +36,10 @@ WIDTH = 100
 # Operations for each number of the largest array; a root, e^x or comparison counts as one, too.
 OPERATIONS = {
     "cast": 0, "take": 0, "put": 0, "concat": 0, "transpose": 0, "broadcast_to": 0, "one_hot": 0,
-    "sigmoid": 3, "tanh": 5, "softmax": 4, "log_softmax": 4, "cross_entropy": 4,
-    "softmax_backward": 4, "log_softmax_backward": 4, "cross_entropy_backward": 5, "moments": 4,
-    "normalize": 4, "batch_norm_backward": 10, "sgd": 4, "sgd_momentum": 6, "adam": 16,
-    "rmsprop": 9, "moving_average": 3,
+    "sigmoid": 3, "tanh": 5, "add_relu": 2, "softmax": 4, "log_softmax": 4,
+    "cross_entropy": 4, "softmax_backward": 4, "log_softmax_backward": 4,
+    "cross_entropy_backward": 5, "moments": 4, "normalize": 4, "batch_norm_backward": 10,
+    "sgd": 4, "sgd_momentum": 6, "adam": 16, "rmsprop": 9, "moving_average": 3,
 }  # fmt: skip
 GATHERS = ("take", "load_images")  # (x, index, out): of x they read the chosen rows only
 
@@ -184,6 +184,8 @@ def _summary(program: Program) -> Iterator[str]:
         f"{_short(sum(map(bytes_moved, calls)))} bytes read and written"
     )
     yield f"on {program.key.backend.name}, {_how(program)}"
+    if before := len(program.calls_before) - len(calls):
+        yield f"rewritten by {', '.join(program.rewrites)}: {before} of the recorded calls saved"
     yield (
         f"temporaries: {_short(program.unplanned)} bytes, each by itself; {_short(program.peak)} "
         "as they share memory"

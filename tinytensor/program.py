@@ -14,7 +14,8 @@ Memory, from notes to program: an array is known by the memory it lies in.
     kept        computed in the step and still held by somebody after it, such as a gradient
     temporary   computed in the step and gone after it; such share memory as their lives allow
 
-A replay gives the same bits as the step itself. What would make it another step is looked for
+Before it is replayed the list is rewritten: see rewrites.py. A replay gives the same bits as the
+step itself. What would make it another step is looked for
 before each: parameters with requires_grad, modules in training or not, what an optimiser updates,
 attributes of modules and optimisers, the backend. If something changed the step is recorded anew,
 which is one ordinary step.
@@ -40,6 +41,7 @@ from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.results import Result
+from tinytensor.rewrites import names_of, rewritten
 from tinytensor.tensor import Tensor, wrap
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
@@ -125,7 +127,8 @@ class Function:
 class Program:
     """A recorded step: what it does, in order, and what must hold for it to be the step.
 
-    calls: its kernel calls. buffers: all memory that they touch. inputs: the arguments' memory.
+    calls: its kernel calls; calls_before: the same before they were rewritten, and rewrites: the
+    names of how. buffers: all memory that they touch. inputs: the arguments' memory.
     peak: bytes of the temporaries' memory; unplanned: of the same if each had its own.
     """
 
@@ -137,6 +140,7 @@ class Program:
         inputs: Sequence[Array],
         result: Result,
         lock: threading.RLock,
+        rewrites: Sequence[str] = (),
     ) -> None:
         self._lock = lock
         self.key = key
@@ -150,9 +154,13 @@ class Program:
         given = {id(x): weakref.ref(x) for x, _ in notes.grads.values()}
         zeroed = {id(x): weakref.ref(x) for x in notes.zeroed.values()}
 
-        self.calls: list[Call] = []
-        buffers, items = self._take_over(notes)
-        self.buffers = list(buffers.values())
+        all_buffers, items = self._take_over(notes)
+        self.rewrites = rewrites
+        self.calls_before = [item for item in items if isinstance(item, Call)]
+        items = rewritten(items, rewrites)
+        self.calls = [item for item in items if isinstance(item, Call)]
+        touched = _find_lives(items)
+        self.buffers = [b for b in all_buffers if b in touched or b.kind != "temporary"]
         alive = [(ref, ref()) for ref in (zeroed | given).values()]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
 
@@ -168,7 +176,7 @@ class Program:
 
     # From the notes
 
-    def _take_over(self, notes: Recorder) -> tuple[dict[int, Buffer], list[Call | Function]]:
+    def _take_over(self, notes: Recorder) -> tuple[list[Buffer], list[Call | Function]]:
         """The notes as items whose arrays are told by their places; the notes are empty then.
 
         So nothing holds the step's memory any more, and it is seen who else does.
@@ -181,22 +189,21 @@ class Program:
             return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
 
         items = [_item(note, view) for note in notes.notes]
-        self.calls = [item for item in items if isinstance(item, Call)]
         self._result.place(view)
         notes.forget()
         _see_who_is_alive(buffers, roots)
         self._guards.see_who_is_alive()
-        return buffers, items
+        return list(buffers.values()), items
 
     def _find_buffers(
         self, notes: Recorder
     ) -> tuple[dict[int, Buffer], dict[int, weakref.ref[Array]]]:
-        """A buffer for each memory, of the kind that is known so far, with its life."""
+        """A buffer for each memory, of the kind that is known so far."""
         buffers = {
             key: Buffer("argument", notes.held[key].shape, notes.held[key].dtype, None)
             for key in notes.inputs
         }
-        for i, note in enumerate(notes.notes):
+        for note in notes.notes:
             if isinstance(note, NotedCall):
                 reads, writes = roles(note.kernel).reads, roles(note.kernel).writes
                 arrays = [note.arguments[k] for k in (*reads, *writes)]
@@ -209,8 +216,7 @@ class Program:
                 if id(root) not in buffers:
                     kind = "outside" if id(root) in read else "temporary"
                     kind = "constant" if id(root) in notes.constants else kind
-                    buffers[id(root)] = Buffer(kind, root.shape, root.dtype, None, i)
-                buffers[id(root)].last = i
+                    buffers[id(root)] = Buffer(kind, root.shape, root.dtype, None)
             if isinstance(note, NotedFunction):  # it has these arrays and no others
                 for array in arrays:
                     buffer = buffers[id(recording.memory(array))]
@@ -451,6 +457,18 @@ def _see_who_is_alive(buffers: dict[int, Buffer], roots: dict[int, weakref.ref[A
             buffer.kind = "kept"
 
 
+def _find_lives(items: Sequence[Call | Function]) -> set[Buffer]:
+    """Note when each buffer is touched first, and last; returns all that are touched."""
+    touched: set[Buffer] = set()
+    for i, item in enumerate(items):
+        for view in (*item.reads, *item.writes):
+            if view.buffer not in touched:
+                view.buffer.first = i
+                touched.add(view.buffer)
+            view.buffer.last = max(view.buffer.last, i)
+    return touched
+
+
 def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
     """The functions that may be called before the first kernel, and all else in its order.
 
@@ -493,9 +511,10 @@ class Captured:
     recordings: how many times the function itself was run to record it.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], rewrites: Sequence[str] | None = None) -> None:
         functools.update_wrapper(self, function)
         self.function = function
+        self.rewrites = names_of(rewrites)
         self.program: Program | None = None
         self.recordings = 0
         self._programs: list[Program] = []
@@ -583,7 +602,8 @@ class Captured:
             _check_are_the_same(before, _tensors_outside(self.function))
         values = result.values()
         self.recordings += 1
-        program = Program(key, notes, Guards(notes, self.function), inputs, result, self._lock)
+        guards = Guards(notes, self.function)
+        program = Program(key, notes, guards, inputs, result, self._lock, self.rewrites)
         program.name = getattr(self.function, "__name__", "step")
         listing.name_buffers(program, self.function)
         self._programs = [p for p in self._programs if p.is_of_today()]
@@ -592,13 +612,14 @@ class Captured:
         return program, values
 
 
-def capture(function: Callable[..., Any]) -> Captured:
+def capture(function: Callable[..., Any], rewrites: Sequence[str] | None = None) -> Captured:
     """The function as a program: recorded at its first call, replayed at all others.
 
     function: a training step, or anything that computes with tensors. Its arguments are arrays and
         tensors; what changes from step to step must come through them, for Python's own numbers
         are constants of the program. It returns tensors, alone or in tuples, lists and dicts, or
         None; they have no history, so backward() belongs into the step.
+    rewrites: names of rewrites.py that the program is made faster by; () for none, None for all.
 
     The results are the same, bit by bit. Python's own doings, such as counting or printing, happen
     only while the step is recorded; gradients, and tensors that the function keeps somewhere,
@@ -606,9 +627,10 @@ def capture(function: Callable[..., Any]) -> Captured:
     another backend, a parameter replaced, train() or eval() called) the step is recorded anew.
     Under detect_anomaly() it isn't replayed but run.
 
-    Raises CaptureError, while recording, for what a program can't do, such as reading a number.
+    Raises CaptureError, while recording, for what a program can't do, such as reading a number, and
+    UnknownName for a rewrite that doesn't exist.
     """
-    return Captured(function)
+    return Captured(function, rewrites)
 
 
 def _array_of(x: Array | Tensor) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.buffers import Buffer, View
+from tinytensor.buffers import FOR_EVER, Buffer, View
 from tinytensor.errors import CaptureError
 from tinytensor.kernels import Array
 from tinytensor.recording import Recorder
@@ -44,7 +44,7 @@ class Result:
         for computed in self.computed:
             assert computed.array is not None
             computed.view = view(computed.array)
-            computed.view.buffer.last = 10**9  # it lives until it is copied
+            computed.view.buffer.last = FOR_EVER  # it lives until it is copied
             computed.array = None
 
     def buffers(self) -> set[Buffer]:

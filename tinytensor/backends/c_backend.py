@@ -160,7 +160,7 @@ def _pairs(name: str) -> Callable[[Array, Array, Array], None]:
 
 add, sub, mul, div = map(_pairs, ("add", "sub", "mul", "div"))
 floor_div, mod, pow = map(_pairs, ("floor_div", "mod", "pow"))
-maximum, minimum = map(_pairs, ("maximum", "minimum"))
+maximum, minimum, add_relu = map(_pairs, ("maximum", "minimum", "add_relu"))
 
 
 def _compare(name: str) -> Callable[[Array, Array, Array], None]:

@@ -277,9 +277,14 @@ def log(x):
     return np.log(x)
 
 
+@part
+def rectified(x):
+    return type(x)(0) if x < 0 else x
+
+
 @each
 def relu(x):
-    return type(x)(0) if x < 0 else x
+    return rectified(x)
 
 
 @each
@@ -287,6 +292,11 @@ def sigmoid(x):
     e = exponential(-np.abs(x))  # never e of a positive number: that would overflow
     one = type(x)(1)
     return (e if x < 0 else one) / (one + e)
+
+
+@pairs
+def add_relu(x, y):
+    return rectified(x + y)
 
 
 @each

@@ -22,6 +22,11 @@ def add(x: Array, y: Array, out: Array) -> None:
     np.add(x, y, out)
 
 
+def add_relu(x: Array, y: Array, out: Array) -> None:
+    np.add(x, y, out)
+    out[out < 0] = 0
+
+
 def sub(x: Array, y: Array, out: Array) -> None:
     np.subtract(x, y, out)
 

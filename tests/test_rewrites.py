@@ -1,0 +1,103 @@
+"""Rewrites: fewer calls, the same bits, and none where something would be missing."""
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+from tinytensor import nn
+from tinytensor.rewrites import REWRITES
+
+IMAGES = np.random.default_rng(0).standard_normal((5, 12), np.float32)
+LABELS = np.arange(5) % 3
+
+
+def trained(rewrites, steps=3, images=IMAGES):
+    """The parameters after some steps, and the program that made them."""
+    tt.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 3))
+    optimizer = tt.optim.Adam(model.parameters())
+
+    def step(images, labels):
+        loss = tt.cross_entropy(model(tt.from_numpy(images)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    captured = tt.capture(step, rewrites=rewrites)
+    for _ in range(steps):
+        captured(images, LABELS)
+    return [x.numpy() for x in model.parameters()], captured.program
+
+
+def kernels_of(captured, *arguments) -> list[str]:
+    captured(*arguments)
+    return [call.kernel for call in captured.program.calls]
+
+
+@pytest.mark.parametrize("images", [IMAGES, np.where(IMAGES > 1, np.nan, IMAGES)], ids=["", "nan"])
+def test_fewer_calls_and_the_same_bits(backend, images):
+    plain, before = trained((), images=images)
+    rewritten, after = trained(None, images=images)
+    for mine, wanted in zip(rewritten, plain, strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    assert len(after.calls) == len(before.calls) - 1 == len(after.calls_before) - 1
+    assert "add_relu" in str(after)
+    assert "add_relu" not in str(before)
+    assert after.peak <= before.peak
+    assert after.unplanned < before.unplanned
+
+
+def test_by_name():
+    assert trained(["bias_relu"])[1].rewrites == ("bias_relu",)
+    assert list(REWRITES) == ["bias_relu"]
+    with pytest.raises(tt.UnknownName, match="bias_relu"):
+        tt.capture(lambda x: x, rewrites=["bias"])
+
+
+def test_a_sum_that_is_needed_stays(backend):
+    bias = tt.ones(12)
+    kept = []
+
+    def returns_it(x):
+        total = x + bias
+        return total, total.relu()
+
+    def uses_it_again(x):
+        total = x + bias
+        return total.relu() * total
+
+    def keeps_it(x):
+        total = x + bias
+        kept.append(total)
+        return total.relu()
+
+    x = tt.from_numpy(IMAGES)
+    for step in (returns_it, uses_it_again, keeps_it):
+        assert "add_relu" not in kernels_of(tt.capture(step), x), step.__name__
+    captured = tt.capture(returns_it)
+    captured(x)
+    total, activation = captured(x)
+    np.testing.assert_array_equal(total.numpy(), IMAGES + 1)
+    np.testing.assert_array_equal(activation.numpy(), np.maximum(IMAGES + 1, 0))
+
+
+def test_the_gradient_of_a_gradient_asks_the_right_numbers(backend):
+    """relu's mask is read twice, once from a sum that no longer is."""
+    w = tt.Tensor(IMAGES[0], requires_grad=True)
+
+    def step(x):
+        loss = ((x * w + 1.0).relu() ** 2).sum()
+        (grad,) = tt.grad(loss, [w], create_graph=True)
+        w.grad = None
+        (grad**2).sum().backward()
+        return loss
+
+    plain, rewritten = tt.capture(step, rewrites=()), tt.capture(step)
+    x = tt.from_numpy(IMAGES)
+    grads = []
+    for captured in (plain, rewritten):
+        captured(x)
+        captured(x)
+        grads.append(w.grad.numpy().copy())
+    np.testing.assert_array_equal(*grads)
