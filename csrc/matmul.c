@@ -3,8 +3,9 @@
    The caches decide in which order the tiles come. A panel of y, DEPTH lines of it, is copied line by
    line and stays in the nearest cache while rows of x pass by. If there are many rows, several panels
    are copied at once, and so is a block of x, which stays in the second cache while all of them pass
-   by. A few rows don't repay a copy: they are read where they lie, and so are the lines of y that they
-   meet, if those are in one piece. A transposition is a swap of two strides. */
+   by; of a transposed x a tile's numbers lie side by side anyway, and it isn't copied. A few rows
+   don't repay a copy: they are read where they lie, and so are the lines of y that they meet, if those
+   are in one piece. A transposition is a swap of two strides. */
 #include "kernels.h"
 #include "machine.h"
 #include "tile.h"
@@ -40,10 +41,10 @@ static void pack(real *panel, const real *y, const real *end, int64_t y_row, int
                 panel[c] = c < columns ? y[c * y_column] : 0;
 }
 
-/* Lines of x, `stride` apart, are copied to where they are length + APART apart. */
-static void copy_block(real *block, const real *x, int64_t lines, int64_t length, int64_t stride)
+/* Rows of x, `stride` apart, are copied to where they are length + APART apart. */
+static void copy_block(real *block, const real *x, int64_t rows, int64_t length, int64_t stride)
 {
-    for (int64_t i = 0; i < lines; i++)
+    for (int64_t i = 0; i < rows; i++)
         memcpy(block + i * (length + APART), x + i * stride, length * sizeof(real));
 }
 
@@ -65,18 +66,15 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
             for (int64_t block = begin; block < end; block += in_block) {
                 const int64_t rows = smaller_of(in_block, end - block);
                 const real *x = a.x + block * a.x_row + k * a.x_column;
-                int64_t x_row = a.x_row, x_column = a.x_column;
-                if (many && x_column == 1) {
+                int64_t x_row = a.x_row;
+                if (many && a.x_column == 1) {
                     copy_block(copy, x, rows, depth, x_row);
                     x = copy, x_row = depth + APART;
-                } else if (many) {
-                    copy_block(copy, x, depth, rows, x_column);
-                    x = copy, x_column = rows + APART;
                 }
                 for (int64_t n = first; n < beyond; n += LANES)
                     for (int64_t m = 0; m < rows; m += in_tile)
                         tile_of(smaller_of(in_tile, rows - m), (tile_arguments){
-                            .x = x + m * x_row, .x_row = x_row, .x_column = x_column,
+                            .x = x + m * x_row, .x_row = x_row, .x_column = a.x_column,
                             .y = in_place ? a.y + k * a.y_row + n : panels + (n - first) * depth,
                             .y_row = in_place ? a.y_row : LANES,
                             .K = depth, .segments = 1, .columns = smaller_of(LANES, beyond - n),
