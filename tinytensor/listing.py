@@ -315,7 +315,10 @@ class Profile:
 def _of_the_step(profile: Profile) -> Iterator[str]:
     yield f"{sum(profile.microseconds):.1f} us a step, each call timed by itself"
     if profile.share is not None:
-        yield f"share: what this machine needs at least, by that; of the step {profile.share:.0%}"
+        yield (
+            "share: the least time that this machine could take, of the time it took; "
+            f"of the step {profile.share:.0%}"
+        )
     elif profile.unknown:
         yield f"share: unknown, for C measures what the machine can do; {profile.unknown}"
 

@@ -247,7 +247,8 @@ class Program:
         """Time each call, the median of so many replays; parameters are afterwards as before.
 
         Beside it stands its share: the least time that this machine can take for its arithmetic or
-        its bytes, by that time. The machine is measured for it, once in a process.
+        its bytes, by that time. The machine is measured for it, once in a process; was it busy just
+        then, a share may come out above 100 %.
         """
         with self._lock:
             changed = {view.buffer for call in self.calls for view in call.writes}
