@@ -12,8 +12,8 @@ to choose a batch's images and make numbers of their bytes is part of a step.
 eager, captured and run are tinytensor on C: op by op, captured, and many captured steps in a call;
 numba is captured too, on one thread. numpy is written by hand, jax is jit with donated buffers, and
 "jax loop" the whole loop inside one jit. The bound is the least time that the step's arithmetic and
-memory traffic can take on this machine, see roofline.py; "share" is the bound by tinytensor's best
-time, and "ahead" the best peer's time by tinytensor's best.
+memory traffic can take on this machine, see tinytensor/roofline.py; "share" is the bound by
+tinytensor's best time, and "ahead" the best peer's time by tinytensor's best.
 """
 
 import argparse

@@ -635,8 +635,28 @@ def test_program_shows_a_step(run, options):
     code, out, err = run("program", "softmax", *options)
     assert (code, err) == (0, "")
     assert out.startswith("train_step: 8 calls (3 forward, 3 backward, 2 update)")
-    assert ("GFLOP/s" in out) == ("--profile" in options)
+    for heading in ("GFLOP/s", " share\n"):
+        assert (heading in out) == ("--profile" in options)
     assert f"images ({7 if 7 in options else 100},784)" in out
+
+
+@pytest.mark.parametrize("options", [(), ("--profile",)])
+def test_program_as_a_page(run, tmp_path, options):
+    file = tmp_path / "step.html"
+    assert run("program", "softmax", "--html", file, *options) == (0, "", "")
+    page = file.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.count("<td>1</td>") == 1
+    assert "train_step: 8 calls" in page
+    assert ("us a step" in page) == ("--profile" in options)
+    code, out, err = run("program", "softmax", "--html", "-", *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("<!doctype html>")
+
+
+def test_program_says_where_it_can_write_no_page(run, tmp_path):
+    missing = tmp_path / "missing" / "step.html"
+    assert_one_line(*run("program", "softmax", "--html", missing), "--html: there is no folder")
 
 
 def test_eager_training_is_the_same(run):

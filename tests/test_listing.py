@@ -1,6 +1,7 @@
 """A program as it is printed: names, parts, lines, and the work of each call."""
 
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import nn
-from tinytensor.listing import bytes_moved, flops
+from tinytensor import machine, nn
+from tinytensor.listing import Profile, bytes_moved, flops, listed
+from tinytensor.roofline import SMALLEST, Roofline
+
+needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="only C can measure the machine")
 
 
 def captured_step(model, optimizer):
@@ -109,8 +113,123 @@ def test_a_profile_times_each_call_and_changes_nothing(backend):
     assert min(profile.microseconds) > 0
     assert str(profile).count("\n") > len(step.program.calls)
     assert "GFLOP/s" in str(profile)
+    assert f"{sum(profile.microseconds):.1f} us a step" in str(profile)
     for name, x in tensors.items():
         np.testing.assert_array_equal(x.numpy(), before[name], err_msg=name)
+
+
+@needs_c
+def test_a_profile_tells_the_share_of_what_the_machine_can_do(program):
+    profile = program.profile(repeats=3)
+    assert len(profile.bounds) == len(program.calls)
+    assert min(profile.bounds) > 0
+    assert profile.share == pytest.approx(sum(profile.bounds) / sum(profile.microseconds))
+    text = str(profile)
+    for bound, time_taken, row in zip(
+        profile.bounds, profile.microseconds, listed(program, profile).rows, strict=True
+    ):
+        assert row.share == pytest.approx(bound / time_taken)
+        assert row.numbers[-1] == f"{bound / time_taken:.0%}"
+        assert re.search(rf" {row.number}  {row.kernel} .*{re.escape(row.numbers[-1])}\n", text)
+    assert text.endswith(f"of the step {profile.share:.0%}")
+
+
+@pytest.mark.parametrize(
+    ("flops_a_second", "bytes_a_second", "wanted"),
+    [(1e9, 1e12, 2 * 5 * 72 * 3 / 1e9), (1e15, 1e9, 4 * (5 * 72 + 72 * 3 + 5 * 3) / 1e9)],
+)
+def test_the_bound_is_the_slower_of_arithmetic_and_memory(
+    program, monkeypatch, flops_a_second, bytes_a_second, wanted
+):
+    asked = []
+
+    def bandwidth(size, threads, traffic):
+        asked.append((size, threads, traffic))
+        return bytes_a_second
+
+    monkeypatch.setattr(machine, "peak_flops", lambda threads, seconds: flops_a_second)
+    monkeypatch.setattr(machine, "memory_bandwidth", bandwidth)
+    roofline = Roofline(threads=2)
+    for _ in range(2):
+        assert roofline.bound(program.calls[2]) == pytest.approx(wanted)
+    assert asked == [(SMALLEST, 2, "read")], "measured once"
+
+
+def test_without_c_a_profile_says_why_there_are_no_shares(program, monkeypatch):
+    def missing(*_, **__):
+        raise tt.BackendUnavailable("c: the kernels were not compiled")
+
+    monkeypatch.setattr(machine, "peak_flops", missing)
+    monkeypatch.setattr("tinytensor.program.roofline", Roofline)  # one that has not measured yet
+    profile = program.profile(repeats=1)
+    assert (profile.bounds, profile.share) == ((), None)
+    assert str(profile).splitlines()[-1].startswith("share: unknown")
+    assert str(profile).endswith("c: the kernels were not compiled")
+    assert "%" not in str(profile)
+    assert "linear-gradient" not in profile.to_html()
+
+
+class Cells(HTMLParser):
+    """The rows of the tables in a page, each a list of its cells' texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: list[str] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        assert not {"src", "href"} & dict(attrs).keys(), "nothing from elsewhere"
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._inside = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._inside = False
+
+    def handle_data(self, data):
+        if self._inside:
+            self.rows[-1][-1] += data
+
+
+def test_html_has_the_rows_of_the_text(program):
+    page = Cells(program._repr_html_())
+    listing = listed(program)
+    assert "script" not in page.tags
+    assert page.rows[0] == ["", "kernel", "reads -> writes", "FLOP", "bytes"]
+    calls = [row for row in page.rows[1:] if len(row) > 1]
+    stars = ["*" if row.by_numpy else "" for row in listing.rows]
+    assert calls == [
+        [f"{row.number}{star}", row.kernel, row.memory, *row.numbers]
+        for row, star in zip(listing.rows, stars, strict=True)
+    ]
+    groups = [row[0] for row in page.rows[1:] if len(row) == 1]
+    assert groups == ["".join(key) for key, _ in listing.groups()]
+    for line in listing.summary:
+        assert line in program.to_html()
+
+
+def test_html_of_a_profile_has_bars_no_longer_than_their_cells(program):
+    bounds = (0.5, *[2.0] * (len(program.calls) - 1))
+    profile = Profile(program, (1.0,) * len(program.calls), bounds)
+    rows = [row for row in Cells(profile._repr_html_()).rows if len(row) > 1]
+    assert [row[-1] for row in rows] == ["share", "50%", *["200%"] * (len(rows) - 2)]
+    ends = re.findall(r"transparent (\S+)\)", profile.to_html())
+    assert ends == ["50.0%", *["100.0%"] * (len(rows) - 2)]
+
+
+def test_html_escapes_names():
+    step = tt.capture(lambda x: x * 2)
+    step(tt.ones(2))
+    page = step.program.to_html()
+    assert "&lt;lambda&gt;: 1 calls" in page
+    assert "<lambda>" not in page
+    assert "x\N{NO-BREAK SPACE}(2), 2.0 -&gt;" in page
 
 
 def test_what_numpy_computes_has_a_star():
@@ -140,3 +259,4 @@ def test_an_empty_program():
     step = tt.capture(lambda x: x)
     assert step(tt.ones(2)).tolist() == step(tt.ones(2)).tolist() == [1, 1]
     assert str(step.program).startswith("<lambda>: 0 calls")
+    assert "0.0 us a step" in str(step.program.profile())

@@ -24,7 +24,7 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from tinytensor import datasets, interrupt, kernels, lessons, random
+from tinytensor import datasets, interrupt, kernels, lessons, listing_html, random
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError
 from tinytensor.program import capture
 from tinytensor.train import StepReport, Training, seconds_a_step, seconds_of_steps
@@ -416,14 +416,17 @@ def _same_file(one: str | None, other: str | None) -> bool:
 def _write_json(json_file: str | None, result: dict[str, Any]) -> None:
     if json_file is None:
         return
-    text = json.dumps(_without_nan(result), indent=2) + "\n"
-    if json_file == "-":
+    _write("--json", json_file, json.dumps(_without_nan(result), indent=2) + "\n")
+
+
+def _write(option: str, file: str, text: str) -> None:
+    if file == "-":
         click.echo(text, nl=False)
         return
     try:
-        Path(json_file).write_text(text, encoding="utf-8")
+        Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SettingError(f"--json: {json_file}: {error.strerror}") from None
+        raise SettingError(f"{option}: {file}: {error.strerror}") from None
 
 
 def _without_nan(value: Any) -> Any:
@@ -500,23 +503,40 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
 @click.argument("lesson")
 @_backend_option
 @click.option("--batch", type=_Count(min=1), help="Images in a batch [the lesson's own].")
-@click.option("--profile", is_flag=True, help="Measure how long each call takes here.")
+@click.option(
+    "--profile", is_flag=True, help="Measure each call, and what this machine could do at most."
+)
+@click.option(
+    "--html", "html_file", metavar="FILE", help="Write it there as a page; - for standard output."
+)
 @click.option("--as-recorded", is_flag=True, help="Leave out the rewrites that make it faster.")
 def program_command(
-    lesson: str, backend: str, batch: int | None, profile: bool, as_recorded: bool
+    lesson: str,
+    backend: str,
+    batch: int | None,
+    profile: bool,
+    html_file: str | None,
+    as_recorded: bool,
 ) -> None:
     """Show LESSON's training step as a list of kernel calls.
 
     First the forward part, then the backward one, which is the gradient, then the update.
     """
     found = lessons.find(lesson)
+    _check_writable("--html", html_file)
     kernels.set_backend(backend)
     data = datasets.mnist()
     training = Training(found, data, batch=batch)
     step = capture(training.train_step, rewrites=() if as_recorded else None)
     step(*next(datasets.batches(data.train_images, data.train_labels, training.batch, seed=0)))
-    if step.program is not None:
-        click.echo(step.program.profile() if profile else step.program)
+    if step.program is None:
+        return
+    shown = step.program.profile() if profile else step.program
+    if html_file is None:
+        click.echo(shown)
+    else:
+        title = f"Lesson {found.number}, {found.title}: a training step"
+        _write("--html", html_file, listing_html.page(title, shown.to_html()))
 
 
 @program.command("try")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import nn, optim, random, recording
+from tinytensor import listing_html, nn, optim, random, recording
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor
 
@@ -145,32 +145,88 @@ def _named_arrays(
 # The table --------------------------------------------------------------------------------------
 
 
-def table(program: Program, microseconds: Sequence[float] | None = None) -> str:
-    """The program as a table, and with measured times if there are some."""
-    numbers = [["FLOP", "bytes"]] + [
-        [_short(flops(c)), _short(bytes_moved(c))] for c in program.calls
-    ]
-    if microseconds is not None:
-        numbers[0] += ["us", "GFLOP/s"]
-        for row, call, time_taken in zip(numbers[1:], program.calls, microseconds, strict=True):
-            rate = flops(call) / time_taken / 1000 if time_taken else 0.0
-            row += [f"{time_taken:.1f}", f"{rate:.1f}"]
-    tails = ["".join(f"{text:>9}" for text in row) for row in numbers]
-    kernel_width = max((len(call.kernel) for call in program.calls), default=0)
-    head = len(str(len(program.calls))) + kernel_width + 6
-    width = WIDTH - head - len(tails[0])
+@dataclass(frozen=True)
+class Row:
+    """A call as it is shown."""
 
-    lines = [*_summary(program), "", f"{'':{head}}{'reads -> writes':{width}}{tails[0]}"]
-    rows = list(zip(range(1, len(tails)), program.calls, tails[1:], strict=True))
-    for (part, line), group in groupby(rows, lambda row: (row[1].part, row[1].line)):
-        lines.append(f"{part}  {line}".rstrip())
-        for i, call, tail in group:
-            first, *more = textwrap.wrap(_reads_and_writes(call), width - 1, break_long_words=False)
-            star = "*" if call in program.by_numpy else " "
-            number = f"{i:>{head - kernel_width - 4}}{star} {call.kernel}"
-            lines.append(f"{number:{head}}{first:{width}}{tail}")
-            lines += [" " * (head + 2) + text for text in more]
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    number: int
+    kernel: str
+    by_numpy: bool
+    part: str
+    line: str
+    memory: str  # "reads -> writes"; within a name there are no spaces to break the line at
+    numbers: tuple[str, ...]  # below the listing's headings
+    share: float | None  # of what the machine can do at most, where that was measured
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is shown of a program, as text or as HTML."""
+
+    summary: tuple[str, ...]
+    headings: tuple[str, ...]  # of the rows' numbers
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]  # below the table
+
+    def groups(self) -> Iterator[tuple[tuple[str, str], Iterator[Row]]]:
+        """Rows one after the other that are of the same part and line."""
+        return groupby(self.rows, lambda row: (row.part, row.line))
+
+    def text(self) -> str:
+        """A table in plain text, of 100 columns if the names aren't too long for it."""
+        kernel_width = max((len(row.kernel) for row in self.rows), default=0)
+        head = len(str(len(self.rows))) + kernel_width + 6
+        numbers_width = 9 * len(self.headings)
+        longest = max((len(word) for row in self.rows for word in row.memory.split(" ")), default=0)
+        width = max(WIDTH - head - numbers_width, longest + 1)
+
+        title = f"{'':{head}}{'reads -> writes':{width}}{_columns(self.headings)}"
+        lines = [*self.summary, "", title]
+        for (part, line), rows in self.groups():
+            lines.append(f"{part}  {line}".rstrip())
+            for row in rows:
+                first, *more = textwrap.wrap(row.memory, width - 1, break_long_words=False)
+                star = "*" if row.by_numpy else " "
+                number = f"{row.number:>{head - kernel_width - 4}}{star} {row.kernel}"
+                lines.append(f"{number:{head}}{first:{width}}{_columns(row.numbers)}".rstrip())
+                lines += [" " * (head + 2) + text for text in more]
+        return "\n".join([*lines, *self.notes]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def listed(program: Program, profile: Profile | None = None) -> Listing:
+    """The program to be shown, and with measured times if there are some."""
+    headings = ["FLOP", "bytes"]
+    numbers = [[_short(flops(c)), _short(bytes_moved(c))] for c in program.calls]
+    shares: list[float | None] = [None] * len(program.calls)
+    notes: tuple[str, ...] = ()
+    if profile is not None:
+        headings += ["us", "GFLOP/s", "share"]
+        if profile.bounds:
+            pairs = zip(profile.bounds, profile.microseconds, strict=True)
+            shares = [bound / time_taken if time_taken else None for bound, time_taken in pairs]
+        columns = zip(numbers, program.calls, profile.microseconds, shares, strict=True)
+        for row, call, time_taken, share in columns:
+            rate = flops(call) / time_taken / 1000 if time_taken else 0.0
+            row += [f"{time_taken:.1f}", f"{rate:.1f}", "" if share is None else f"{share:.0%}"]
+        notes = tuple(_of_the_step(profile))
+    rows = tuple(
+        Row(
+            number=i,
+            kernel=call.kernel,
+            by_numpy=call in program.by_numpy,
+            part=call.part,
+            line=call.line,
+            memory=_reads_and_writes(call),
+            numbers=tuple(some),
+            share=share,
+        )
+        for i, (call, some, share) in enumerate(zip(program.calls, numbers, shares, strict=True), 1)
+    )
+    return Listing(tuple(_summary(program)), tuple(headings), rows, notes)
+
+
+def _columns(texts: Iterable[str]) -> str:
+    return "".join(f"{text:>9}" for text in texts)
 
 
 def _summary(program: Program) -> Iterator[str]:
@@ -230,20 +286,47 @@ def _short(number: float) -> str:
 
 @dataclass(frozen=True)
 class Profile:
-    """How long each call of a program takes, in microseconds; printed, the program with them."""
+    """How long each call of a program takes; printed, the program with that.
+
+    microseconds: a call's time. bounds: the least time that it can take on this machine, see
+    roofline.py; empty where that can't be measured, and `unknown` says why.
+    """
 
     program: Program
     microseconds: tuple[float, ...]
+    bounds: tuple[float, ...]
+    unknown: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """The step's bound by its time, 1 at best; None where the bounds aren't known."""
+        time_taken = sum(self.microseconds)
+        return sum(self.bounds) / time_taken if self.bounds and time_taken else None
 
     def __str__(self) -> str:
-        total = f"{sum(self.microseconds):.1f} us a step, each call timed by itself"
-        return f"{table(self.program, self.microseconds)}\n{total}"
+        return listed(self.program, self).text()
+
+    def to_html(self) -> str:
+        """The same as a table in HTML, a bar for each share; it needs no other files."""
+        return listing_html.fragment(listed(self.program, self))
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
-def measure(
-    program: Program, runs: Sequence[tuple[bool, Callable[[], None]]], repeats: int
-) -> Profile:
-    """The median time of each run that is a call, in so many replays."""
+def _of_the_step(profile: Profile) -> Iterator[str]:
+    yield f"{sum(profile.microseconds):.1f} us a step, each call timed by itself"
+    if profile.share is not None:
+        yield (
+            "share: the least time that this machine could take, of the time it took; "
+            f"of the step {profile.share:.0%}"
+        )
+    elif profile.unknown:
+        yield f"share: unknown, for C measures what the machine can do; {profile.unknown}"
+
+
+def measure(runs: Sequence[tuple[bool, Callable[[], None]]], repeats: int) -> tuple[float, ...]:
+    """The median time of each run that is a call, in so many replays, in microseconds."""
     times: list[list[float]] = []
     for _ in range(repeats):
         times.append([])
@@ -252,5 +335,4 @@ def measure(
             run()
             if is_call:
                 times[-1].append((time.perf_counter() - start) * 1e6)
-    medians = tuple(statistics.median(column) for column in zip(*times, strict=True))
-    return Profile(program, medians)
+    return tuple(statistics.median(column) for column in zip(*times, strict=True))

@@ -34,14 +34,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import autograd, kernels, listing, recording
+from tinytensor import autograd, kernels, listing, listing_html, recording
 from tinytensor.buffers import Buffer, View, address, plan, whole_lines
-from tinytensor.errors import CaptureError, SettingError
+from tinytensor.errors import BackendUnavailable, CaptureError, SettingError
 from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.results import Result
 from tinytensor.rewrites import names_of, rewritten
+from tinytensor.roofline import roofline
 from tinytensor.tensor import Tensor, wrap
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
@@ -230,7 +231,14 @@ class Program:
     # To be read
 
     def __str__(self) -> str:
-        return listing.table(self)
+        return listing.listed(self).text()
+
+    def to_html(self) -> str:
+        """What print shows as a table in HTML, a fragment of a page that needs no other files."""
+        return listing_html.fragment(listing.listed(self))
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     @property
     def functions(self) -> list[Function]:
@@ -242,17 +250,28 @@ class Program:
         return [(x, grad) for ref, grad in self._grads if (x := ref()) is not None]
 
     def profile(self, repeats: int = 20) -> listing.Profile:
-        """Time each call, the median of so many replays; parameters are afterwards as before."""
+        """Time each call, the median of so many replays; parameters are afterwards as before.
+
+        Beside it stands its share: the least time that this machine can take for its arithmetic or
+        its bytes, by that time. The machine is measured for it, once in a process; was it busy just
+        then, a share may come out above 100 %.
+        """
         with self._lock:
             changed = {view.buffer for call in self.calls for view in call.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
             before = [array.copy() for array in arrays]
             runs = [(isinstance(x, Call), run) for x in self._body for run in self._bound([x])]
             try:
-                return listing.measure(self, runs, repeats)
+                microseconds = listing.measure(runs, repeats)
             finally:
                 for array, copy in zip(arrays, before, strict=True):
                     np.copyto(array, copy)
+        roof = roofline(self.key.backend.num_threads)
+        try:
+            bounds = tuple(roof.bound(call) * 1e6 for call in self.calls)
+        except BackendUnavailable as error:
+            return listing.Profile(self, microseconds, (), unknown=str(error))
+        return listing.Profile(self, microseconds, bounds)
 
     # Replay
 
