@@ -8,6 +8,8 @@
        gradient of x    rows: pixels of x             lanes: I    K: the results that a pixel went to
        of the weights   rows: the window's inputs     lanes: O    K: the pixels of the result
 
+   Where channels are too few to fill a line, the lanes are pixels and the rows of a tile channels.
+
    An image is first copied into a frame of zeros, so that no window reaches outside; weights are
    packed into lines of LANES, so that no line does. */
 #include "kernels.h"
@@ -162,6 +164,72 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     }
 }
 
+/* Few channels of x would leave most lanes empty. Then, too, the lanes are pixels and the rows of a
+   tile are channels: worth it from twice as many pixels on, for a phase's results don't lie side by side. */
+static inline int x_by_pixels(conv_sizes s)
+{
+    const int64_t pixels = s.W / s.stride_w < LANES ? s.W / s.stride_w : LANES;
+    return s.I > 0 && s.I <= TILE_ROWS && 2 * s.I <= pixels;
+}
+
+/* Copy an image (H, W, C) to (top, left) of a frame (rows, C, columns): each channel's pixels of one
+   row side by side. */
+static void frame_lines(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
+{
+    const int64_t height = H < rows - top ? H : rows - top, width = W < columns - left ? W : columns - left;
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t c = 0; c < C; c++) {
+            real *line = frame + ((top + y) * C + c) * columns + left;
+            const real *pixel = image + y * W * C + c;
+            for (int64_t w = 0; w < width; w++)
+                line[w] = pixel[w * C];
+        }
+}
+
+/* panel[tap of p, backwards][o][tap of q, backwards][i] = weight[...][i][o] */
+static void pack_phase_by_pixels(real *panel, const real *weight, conv_sizes s, phase p, phase q)
+{
+    for (int64_t j = 1; j <= p.taps; j++)
+        for (int64_t o = 0; o < s.O; o++)
+            for (int64_t t = 1; t <= q.taps; t++, panel += s.I) {
+                const int64_t a = p.rest + (p.taps - j) * s.stride_h, b = q.rest + (q.taps - t) * s.stride_w;
+                for (int64_t i = 0; i < s.I; i++)
+                    panel[i] = weight[((a * s.KW + b) * s.I + i) * s.O + o];
+            }
+}
+
+static void conv2d_grad_x_pixels(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    const int64_t top = s.KH / s.stride_h, left = s.KW / s.stride_w;
+    const int64_t rows = top + (s.H - 1 + s.pad_h) / s.stride_h + 1, columns = left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
+    const int64_t frame_size = rows * s.O * columns + LANES; /* a line may be read beyond its end */
+    real *frame = tt_scratch((frame_size + s.KH * s.KW * s.O * s.I) * sizeof(real));
+    for (int64_t n = begin; n < end; n++) {
+        real *panel = frame + frame_size;
+        frame_lines(frame, rows, columns, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
+            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
+                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
+                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                if (n == begin)
+                    pack_phase_by_pixels(panel, a->weight, s, p, q);
+                for (int64_t y = 0; y < p.pixels; y++)
+                    for (int64_t x = 0; x < q.pixels; x += LANES)
+                        tile_of(s.I, (tile_arguments){
+                            .x = panel, .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.I,
+                            .y = frame + (top + p.window + y - p.taps + 1) * s.O * columns + left + q.window + x - q.taps + 1,
+                            .y_row = 1, .y_segment = columns,
+                            .K = q.taps, .segments = p.taps * s.O, .columns = q.pixels - x < LANES ? q.pixels - x : LANES,
+                            .out = a->out + ((n * s.H + p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I,
+                            .out_row = 1, .out_column = s.stride_w * s.I,
+                        });
+                panel += p.taps * q.taps * s.O * s.I;
+            }
+    }
+}
+
 /* The gradient of the weights -----------------------------------------------------------------
 
    The work is split by weights, not by images, so that every sum is added up in one order whatever
@@ -205,7 +273,7 @@ void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *size
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_grad_x_images, &a, a.s.N, 1);
+    tt_parallel_rows(x_by_pixels(a.s) ? conv2d_grad_x_pixels : conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
