@@ -294,3 +294,23 @@ def test_no_columns_in_a_thread_that_had_no_memory_to_work_in():
     thread.start()
     thread.join()
     assert results == [0]
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numpy"], indirect=True)
+@pytest.mark.parametrize(("case", "dtype"), CELLS, ids=IDS)
+def test_a_bound_call_reads_its_arrays_when_it_is_made(backend, case, dtype):
+    """Numbers that change after it was bound, a learning rate or a seed, are those it takes."""
+    if not hasattr(backend.module, case.name):
+        pytest.skip("NumPy computes it")
+    bound, changed = case.make(dtype), case.make(dtype, seed=1)
+    untouched = [array.copy() for array in bound]
+    call = backend.module.bind(case.name, (*bound, *case.numbers))
+    assert call is not None
+    for array, before in zip(bound, untouched, strict=True):
+        np.testing.assert_array_equal(array, before)  # binding computes nothing
+    for array, new in zip(bound, changed, strict=True):
+        np.copyto(array, new)
+    backend.module.BoundCalls([call])()
+    backend.kernels[case.name](*changed, *case.numbers)
+    for array, wanted in zip(bound, changed, strict=True):
+        np.testing.assert_array_equal(array, wanted)

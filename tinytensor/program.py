@@ -294,7 +294,7 @@ class Program:
         return [x for x in leaves if x is not None and x.grad is not None]
 
     def _bound(self, items: Sequence[Call | Function]) -> list[Callable[[], None]]:
-        """What makes the calls, in order: where the backend can, it makes many at once."""
+        """What makes the calls, in order: where the backend can, it makes many in a row."""
         module = self.key.backend.module
         runs: list[Callable[[], None]] = []
         pairs = [(item, self._bind(item)) for item in items]
@@ -306,7 +306,7 @@ class Program:
         return runs
 
     def _bind(self, item: Call | Function) -> Any:
-        """The call as the backend makes it without Python; None if it can't."""
+        """The call as the backend binds it to its arrays; None if it goes through the door."""
         module = self.key.backend.module
         if isinstance(item, Function) or not hasattr(module, "bind"):
             return None

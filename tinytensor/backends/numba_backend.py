@@ -12,7 +12,7 @@ strides of the few axes it has to walk. One thread computes all.
 import builtins
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable
-from tinytensor.kernels import Array
+from tinytensor.kernels import Array, OnNumPy
 
 try:
     import numba
@@ -37,7 +37,14 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         "unset NUMBA_DISABLE_JIT"
     )
 
-from tinytensor.backends.numba_compile import REASSOCIATE, kernel, part, spent
+from tinytensor.backends.numba_compile import (
+    REASSOCIATE,
+    BoundCall,
+    kernel,
+    noting,
+    part,
+    spent,
+)
 from tinytensor.backends.numba_tile import (
     LANES,
     ROWS,
@@ -68,6 +75,12 @@ def _offset(index, axes, shape, strides):
         place += index % shape[axis] * strides[axis]
         index //= shape[axis]
     return place + index * strides[0] if axes else place
+
+
+@part
+def _like(x, value):
+    """A number of x's kind: with float64 among them, Numba computes in float64."""
+    return x.dtype.type(value)
 
 
 # Broadcasting, and element by element. `pairs` and `each` hold the loops, once; the functions of
@@ -958,15 +971,15 @@ def _cross_entropy(logits, labels, out):
 
 
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
-    _cross_entropy_backward(logits, labels, grad.item() / max_of(len(labels), 1), out)
+    _cross_entropy_backward(logits, labels, grad.reshape(-1), out)
 
 
-@kernel("real[:, ::1], int64[::1], float64, real[:, ::1]")
-def _cross_entropy_backward(logits, labels, scale, out):
+@kernel("real[:, ::1], int64[::1], real[::1], real[:, ::1]")
+def _cross_entropy_backward(logits, labels, grad, out):
     _softmax_of(logits, out)
     for r in range(len(labels)):
         out[r, labels[r]] -= 1
-    flat, factor = out.reshape(-1), out.dtype.type(scale)
+    flat, factor = out.reshape(-1), _like(out, np.float64(grad[0]) / max_of(len(labels), 1))
     for i in range(len(flat)):
         flat[i] *= factor
 
@@ -1067,7 +1080,6 @@ def _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_bet
 
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
     _dropout_mask(out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
-    state[1] += np.uint64(out.size)
 
 
 @kernel("real[::1], uint64[::1], uint64, float64")
@@ -1078,6 +1090,7 @@ def _dropout_mask(out, state, limit, kept):
         z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
         z = z ^ z >> np.uint64(31)
         out[i] = kept if z >> np.uint64(40) < limit else 0
+    state[1] += np.uint64(len(out))
 
 
 # Data
@@ -1099,21 +1112,15 @@ def _load_images(out, images, index):
 # Optimisers
 
 
-@part
-def _like(x, value):
-    """A number of x's kind: with float64 among them, Numba computes in float64."""
-    return x.dtype.type(value)
-
-
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
-    _sgd(grad.reshape(-1), param.reshape(-1), lr.item(), weight_decay)
+    _sgd(grad.reshape(-1), param.reshape(-1), lr, weight_decay)
 
 
-@kernel("real[::1], real[::1], float64, float64")
+@kernel("real[::1], real[::1], float64[::1], float64")
 def _sgd(grad, param, lr, weight_decay):
-    lr, weight_decay = _like(param, lr), _like(param, weight_decay)
+    rate, weight_decay = _like(param, lr[0]), _like(param, weight_decay)
     for i in range(len(param)):
-        param[i] -= lr * (grad[i] + weight_decay * param[i])
+        param[i] -= rate * (grad[i] + weight_decay * param[i])
 
 
 def sgd_momentum(
@@ -1126,18 +1133,18 @@ def sgd_momentum(
     weight_decay: float,
 ) -> None:
     arrays = grad.reshape(-1), velocity.reshape(-1), param.reshape(-1)
-    _sgd_momentum(*arrays, lr.item(), momentum, nesterov, weight_decay)
+    _sgd_momentum(*arrays, lr, momentum, nesterov, weight_decay)
 
 
-@kernel("real[::1], real[::1], real[::1], float64, float64, boolean, float64")
+@kernel("real[::1], real[::1], real[::1], float64[::1], float64, boolean, float64")
 def _sgd_momentum(grad, velocity, param, lr, momentum, nesterov, weight_decay):
-    lr, weight_decay = _like(param, lr), _like(param, weight_decay)
+    rate, weight_decay = _like(param, lr[0]), _like(param, weight_decay)
     momentum = _like(param, momentum)
     for i in range(len(param)):
         g = grad[i] + weight_decay * param[i]
         v = momentum * velocity[i] + g
         velocity[i] = v
-        param[i] -= lr * (g + momentum * v if nesterov else v)
+        param[i] -= rate * (g + momentum * v if nesterov else v)
 
 
 def adam(
@@ -1153,53 +1160,92 @@ def adam(
     weight_decay: float,
 ) -> None:
     arrays = grad.reshape(-1), m.reshape(-1), v.reshape(-1), param.reshape(-1)
-    _adam(*arrays, lr.item(), step.item(), beta1, beta2, epsilon, weight_decay)
+    _adam(*arrays, lr, step, beta1, beta2, epsilon, weight_decay)
 
 
 @kernel(
     "real[::1], real[::1], real[::1], real[::1],"
-    "float64, float64, float64, float64, float64, float64"
+    "float64[::1], float64[::1], float64, float64, float64, float64"
 )
 def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
-    m_scale = _like(param, 1 / (1 - beta1**step))
-    v_scale = _like(param, 1 / (1 - beta2**step))
+    m_scale = _like(param, 1 / (1 - beta1 ** step[0]))
+    v_scale = _like(param, 1 / (1 - beta2 ** step[0]))
     new1, new2 = _like(param, 1 - beta1), _like(param, 1 - beta2)
     beta1, beta2 = _like(param, beta1), _like(param, beta2)
-    lr, epsilon, weight_decay = _like(param, lr), _like(param, epsilon), _like(param, weight_decay)
+    rate, epsilon = _like(param, lr[0]), _like(param, epsilon)
+    weight_decay = _like(param, weight_decay)
     for i in range(len(param)):
         m_i = beta1 * m[i] + new1 * grad[i]
         v_i = beta2 * v[i] + new2 * grad[i] * grad[i]
         m[i], v[i] = m_i, v_i
         change = m_i * m_scale / (math.sqrt(v_i * v_scale) + epsilon)
-        param[i] -= lr * (change + weight_decay * param[i])
+        param[i] -= rate * (change + weight_decay * param[i])
 
 
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
 ) -> None:
     arrays = grad.reshape(-1), square.reshape(-1), param.reshape(-1)
-    _rmsprop(*arrays, lr.item(), decay, epsilon)
+    _rmsprop(*arrays, lr, decay, epsilon)
 
 
-@kernel("real[::1], real[::1], real[::1], float64, float64, float64")
+@kernel("real[::1], real[::1], real[::1], float64[::1], float64, float64")
 def _rmsprop(grad, square, param, lr, decay, epsilon):
-    lr, epsilon, new = _like(param, lr), _like(param, epsilon), _like(param, 1 - decay)
+    rate, epsilon, new = _like(param, lr[0]), _like(param, epsilon), _like(param, 1 - decay)
     decay = _like(param, decay)
     for i in range(len(param)):
         s = decay * square[i] + new * grad[i] * grad[i]
         square[i] = s
-        param[i] -= lr * grad[i] / (math.sqrt(s) + epsilon)
+        param[i] -= rate * grad[i] / (math.sqrt(s) + epsilon)
 
 
 def moving_average(x: Array, decay: Array, average: Array) -> None:
-    _moving_average(x.reshape(-1), decay.item(), average.reshape(-1))
+    _moving_average(x.reshape(-1), decay, average.reshape(-1))
 
 
-@kernel("real[::1], float64, real[::1]")
+@kernel("real[::1], float64[::1], real[::1]")
 def _moving_average(x, decay, average):
-    decay, new = _like(x, decay), _like(x, 1 - decay)
+    old, new = _like(x, decay[0]), _like(x, 1 - decay[0])
     for i in range(len(average)):
-        average[i] = decay * average[i] + new * x[i]
+        average[i] = old * average[i] + new * x[i]
+
+
+# Programs: calls of compiled code, bound to their arrays once
+
+# These copy images at each call; all other kernels only look at shapes before one call.
+COPYING = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight")
+
+
+def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall | None:
+    """The call with these arguments, to be made later; None if NumPy computes it."""
+    if kernel not in globals():
+        return None
+    if kernel in COPYING:
+        is_of_floats = arguments[0].dtype in (np.float32, np.float64)
+        return (globals()[kernel], arguments) if is_of_floats else None
+    try:
+        with noting() as calls:
+            globals()[kernel](*arguments)
+    except OnNumPy:
+        return None
+    except (TypeError, ValueError):
+        if arguments[0].dtype.kind == "f":
+            raise
+        return None
+    (call,) = calls
+    return call
+
+
+class BoundCalls:
+    """Calls that are made one after the other, past the door and what looks at shapes."""
+
+    def __init__(self, calls: Sequence[BoundCall]) -> None:
+        self._calls = calls
+
+    def __call__(self) -> None:
+        """A step."""
+        for function, arguments in self._calls:
+            function(*arguments)
 
 
 # Not kernels: what every backend tells and takes

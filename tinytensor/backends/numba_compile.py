@@ -7,10 +7,11 @@ that can't be read is made anew. What all this costs is counted in `spent`.
 """
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -59,6 +60,33 @@ def kernel(signature: str, fastmath: set[str] = CONTRACT) -> Callable[..., Any]:
     return lambda function: Kernel(function, signature, fastmath)
 
 
+BoundCall = tuple[Callable[..., Any], tuple[Any, ...]]  # what is to be called, and with what
+
+
+@dataclass
+class Notes:
+    """Calls of kernels that a thread has asked for, to be made later."""
+
+    thread: int
+    calls: list[BoundCall] = field(default_factory=list)
+
+
+_notes: Notes | None = None
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def noting() -> Iterator[list[BoundCall]]:
+    """Inside a `with` block kernels that this thread calls are noted in a list, and don't run."""
+    global _notes
+    with _one_at_a_time:
+        _notes = Notes(threading.get_ident())
+        try:
+            yield _notes.calls
+        finally:
+            _notes = None
+
+
 class Kernel:
     """Loops, and what has been compiled of them.
 
@@ -68,10 +96,13 @@ class Kernel:
 
     def __init__(self, function: Any, signature: str, fastmath: set[str]) -> None:
         self.function, self.signature, self.fastmath = function, signature, fastmath
-        self.compiled: dict[Any, Callable[..., Any]] = {}
+        self.compiled: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
-        """Run the loops, compiled at the first call."""
+        """Run the loops, compiled at the first call; or note the call, inside of `noting`."""
+        if _notes is not None and _notes.thread == threading.get_ident():
+            _notes.calls.append(self.bind(arguments))
+            return
         kind = arguments[0].dtype
         compiled = self.compiled.get(kind) or self._compile(kind, kind)
         try:
@@ -88,9 +119,16 @@ class Kernel:
             compiled = self.compiled.get(key) or self._compile(key, kind, read_only)
             compiled(*arguments)
 
-    def _compile(
-        self, key: Any, kind: np.dtype[Any], read_only: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    def bind(self, arguments: tuple[Any, ...]) -> BoundCall:
+        """The call with these arguments, by the shortest way that leads to the compiled code."""
+        kind = arguments[0].dtype
+        compiled = self.compiled.get(kind) or self._compile(kind, kind)
+        if all(x.flags.writeable for x in arguments if isinstance(x, np.ndarray)):
+            (overload,) = compiled.overloads.values()
+            return overload.entry_point, arguments  # no more asking which types the arguments have
+        return self, arguments
+
+    def _compile(self, key: Any, kind: np.dtype[Any], read_only: tuple[int, ...] = ()) -> Any:
         """Compile for one kind of float, or load what an earlier process compiled."""
         if kind not in (np.float32, np.float64):
             raise OnNumPy
@@ -120,7 +158,7 @@ class Kernel:
             spent.compiled += 1
             spent.compile_seconds += seconds
         self.compiled[key] = compiled
-        return compiled  # type: ignore[no-any-return]
+        return compiled
 
     def _named(self, *what: str) -> FunctionType:
         """The function under a name of its own for each signature and kind of processor.
