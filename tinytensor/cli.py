@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from tinytensor import datasets, interrupt, kernels, lessons, listing_html, random
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as done:  # after --help, --version
         sys.exit(done.exit_code)
     except click.BadParameter as error:
-        _name_source(error)
+        _name_source(error, given)
         _fail(error.format_message())
     except click.ClickException as error:
         _fail(error.format_message())
@@ -67,12 +66,13 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"the output can't be written: {error.strerror}")
 
 
-def _name_source(error: click.BadParameter) -> None:
+def _name_source(error: click.BadParameter, given: Sequence[str]) -> None:
     """Let the message name the environment variable, where the value came from one."""
-    if error.ctx is None or not isinstance(error.param, click.Option) or not error.param.name:
+    option = error.param
+    if not isinstance(option, click.Option) or not os.environ.get(str(option.envvar)):
         return
-    if error.ctx.get_parameter_source(error.param.name) is ParameterSource.ENVIRONMENT:
-        error.param_hint = str(error.param.envvar)
+    if not any(word.split("=")[0] in option.opts for word in given):
+        error.param_hint = str(option.envvar)
 
 
 def _discard(*streams: TextIO) -> None:
