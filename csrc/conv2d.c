@@ -113,6 +113,16 @@ static phase phase_of(int64_t rest, int64_t K, int64_t stride, int64_t padding, 
     return p;
 }
 
+/* What a phase of an image is computed from: its frame of grad, with as many windows as there may be
+   before the first as its margin, and the phase's packed weights. */
+typedef struct {
+    conv_sizes s;
+    phase p, q; /* of rows and of columns */
+    int64_t top, left, rows, columns;
+    const real *frame, *panel;
+    real *out; /* the image's gradient */
+} phase_arguments;
+
 /* panel[line][tap of p][tap of q, backwards][o][LANES] = weight[...][i][o] */
 static void pack_phase(real *panel, const real *weight, conv_sizes s, phase p, phase q)
 {
@@ -129,39 +139,22 @@ static void pack_phase(real *panel, const real *weight, conv_sizes s, phase p, p
     }
 }
 
-static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
+static void phase_by_channels(phase_arguments a)
 {
-    const conv_arguments *a = arguments;
-    const conv_sizes s = a->s;
-    /* The frame's margins: as many windows as there may be before the first and behind the last. */
-    const int64_t top = s.KH / s.stride_h, left = s.KW / s.stride_w;
-    const int64_t rows = top + (s.H - 1 + s.pad_h) / s.stride_h + 1, columns = left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
-    const int64_t frame_size = rows * columns * s.O;
-    real *frame = tt_scratch((frame_size + lines_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
-    for (int64_t n = begin; n < end; n++) {
-        real *panel = frame + frame_size;
-        frame_image(frame, rows, columns, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
-        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
-            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
-                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
-                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
-                const int64_t places = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
-                if (n == begin)
-                    pack_phase(panel, a->weight, s, p, q);
-                for (int64_t i = 0; i < s.I; i += LANES)
-                    for (int64_t y = 0; y < p.pixels; y++)
-                        for (int64_t x = 0; x < q.pixels; x += in_tile)
-                            tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
-                                .x = frame + ((top + p.window + y) * columns + left + q.window + x - q.taps + 1) * s.O,
-                                .x_row = s.O, .x_column = 1, .x_segment = -columns * s.O,
-                                .y = panel + i * places, .y_row = LANES, .y_segment = q.taps * s.O * LANES,
-                                .K = q.taps * s.O, .segments = p.taps, .columns = s.I - i < LANES ? s.I - i : LANES,
-                                .out = a->out + ((n * s.H + p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
-                                .out_row = s.stride_w * s.I, .out_column = 1,
-                            });
-                panel += lines_of(s.I) * places * LANES;
-            }
-    }
+    const conv_sizes s = a.s;
+    const phase p = a.p, q = a.q;
+    const int64_t places = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
+    for (int64_t i = 0; i < s.I; i += LANES)
+        for (int64_t y = 0; y < p.pixels; y++)
+            for (int64_t x = 0; x < q.pixels; x += in_tile)
+                tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
+                    .x = a.frame + ((a.top + p.window + y) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
+                    .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O,
+                    .y = a.panel + i * places, .y_row = LANES, .y_segment = q.taps * s.O * LANES,
+                    .K = q.taps * s.O, .segments = p.taps, .columns = s.I - i < LANES ? s.I - i : LANES,
+                    .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
+                    .out_row = s.stride_w * s.I, .out_column = 1,
+                });
 }
 
 /* Few channels of x would leave most lanes empty. Then, too, the lanes are pixels and the rows of a
@@ -198,34 +191,46 @@ static void pack_phase_by_pixels(real *panel, const real *weight, conv_sizes s, 
             }
 }
 
-static void conv2d_grad_x_pixels(const void *arguments, int64_t begin, int64_t end)
+static void phase_by_pixels(phase_arguments a)
+{
+    const conv_sizes s = a.s;
+    const phase p = a.p, q = a.q;
+    for (int64_t y = 0; y < p.pixels; y++)
+        for (int64_t x = 0; x < q.pixels; x += LANES)
+            tile_of(s.I, (tile_arguments){
+                .x = a.panel, .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.I,
+                .y = a.frame + (a.top + p.window + y - p.taps + 1) * s.O * a.columns + a.left + q.window + x - q.taps + 1,
+                .y_row = 1, .y_segment = a.columns,
+                .K = q.taps, .segments = p.taps * s.O, .columns = q.pixels - x < LANES ? q.pixels - x : LANES,
+                .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I,
+                .out_row = 1, .out_column = s.stride_w * s.I,
+            });
+}
+
+static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const int64_t top = s.KH / s.stride_h, left = s.KW / s.stride_w;
-    const int64_t rows = top + (s.H - 1 + s.pad_h) / s.stride_h + 1, columns = left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
-    const int64_t frame_size = rows * s.O * columns + LANES; /* a line may be read beyond its end */
-    real *frame = tt_scratch((frame_size + s.KH * s.KW * s.O * s.I) * sizeof(real));
+    const int by_pixels = x_by_pixels(s);
+    phase_arguments f = {.s = s, .top = s.KH / s.stride_h, .left = s.KW / s.stride_w};
+    f.rows = f.top + (s.H - 1 + s.pad_h) / s.stride_h + 1;
+    f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
+    const int64_t frame_size = f.rows * f.columns * s.O + LANES; /* a line may be read beyond its end */
+    real *frame = tt_scratch((frame_size + lines_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
+    f.frame = frame;
     for (int64_t n = begin; n < end; n++) {
         real *panel = frame + frame_size;
-        frame_lines(frame, rows, columns, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        f.out = a->out + n * s.H * s.W * s.I;
+        (by_pixels ? frame_lines : frame_image)(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
         for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
             for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
-                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
-                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                f.p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
+                f.q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                f.panel = panel;
                 if (n == begin)
-                    pack_phase_by_pixels(panel, a->weight, s, p, q);
-                for (int64_t y = 0; y < p.pixels; y++)
-                    for (int64_t x = 0; x < q.pixels; x += LANES)
-                        tile_of(s.I, (tile_arguments){
-                            .x = panel, .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.I,
-                            .y = frame + (top + p.window + y - p.taps + 1) * s.O * columns + left + q.window + x - q.taps + 1,
-                            .y_row = 1, .y_segment = columns,
-                            .K = q.taps, .segments = p.taps * s.O, .columns = q.pixels - x < LANES ? q.pixels - x : LANES,
-                            .out = a->out + ((n * s.H + p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I,
-                            .out_row = 1, .out_column = s.stride_w * s.I,
-                        });
-                panel += p.taps * q.taps * s.O * s.I;
+                    (by_pixels ? pack_phase_by_pixels : pack_phase)(panel, a->weight, s, f.p, f.q);
+                (by_pixels ? phase_by_pixels : phase_by_channels)(f);
+                panel += f.p.taps * f.q.taps * s.O * (by_pixels ? s.I : lines_of(s.I) * LANES);
             }
     }
 }
@@ -273,7 +278,7 @@ void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *size
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(x_by_pixels(a.s) ? conv2d_grad_x_pixels : conv2d_grad_x_images, &a, a.s.N, 1);
+    tt_parallel_rows(conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
