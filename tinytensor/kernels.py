@@ -259,14 +259,20 @@ def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     def kernel(*arguments: Any) -> None:
         try:
             (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
-        except OnNumPy:
-            _on_numpy(name, arguments)
-        except (TypeError, ValueError):
-            if arguments[0].dtype.kind == "f":
+        except (OnNumPy, TypeError, ValueError) as error:
+            if not is_for_numpy(error, arguments):
                 raise
             _on_numpy(name, arguments)
 
     return kernel  # type: ignore[return-value]
+
+
+def is_for_numpy(error: Exception, arguments: tuple[Any, ...]) -> bool:
+    """Did a kernel raise this because it was given integers or booleans?
+
+    Most say so with OnNumPy; others stumble over the kind of number that they weren't made for.
+    """
+    return isinstance(error, OnNumPy) or arguments[0].dtype.kind != "f"
 
 
 def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:

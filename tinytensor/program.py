@@ -307,13 +307,13 @@ class Program:
 
     def _bind(self, item: Call | Function) -> Any:
         """The call as the backend binds it to its arrays; None if it goes through the door."""
-        module = self.key.backend.module
-        if isinstance(item, Function) or not hasattr(module, "bind"):
+        backend = self.key.backend
+        if isinstance(item, Function) or not hasattr(backend.module, "bind"):
             return None
-        if self.key.backend.by_rung(item.kernel):
+        if backend.by_rung(item.kernel):
             self.by_door.add(item)
             return None
-        call = module.bind(item.kernel, item.arguments())
+        call = _bound_by(backend, item)
         if call is None:
             self.by_numpy.add(item)
             self.by_door.add(item)
@@ -446,6 +446,19 @@ class Program:
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
     for table, array in zip(tables, arrays, strict=True):
         table[row] = array
+
+
+def _bound_by(backend: Backend, call: Call) -> Any:
+    """The call as the backend binds it; None if NumPy computes it."""
+    if call.kernel in backend.on_numpy:
+        return None
+    arguments = call.arguments()
+    try:
+        return backend.module.bind(call.kernel, arguments)
+    except (kernels.OnNumPy, TypeError, ValueError) as error:
+        if not kernels.is_for_numpy(error, arguments):
+            raise
+        return None
 
 
 def _bound_to_door(item: Call | Function) -> Callable[[], None]:

@@ -516,23 +516,15 @@ class _Noting:
         return lambda *arguments: self._calls.append((c_name, arguments))
 
 
-def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall | None:
-    """The call with these arguments, to be made by C later; None if NumPy computes it."""
+def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
+    """The call with these arguments, to be made by C later; raises what the kernel would."""
     global _SINGLE, _DOUBLE
-    if kernel not in globals():
-        return None
     calls: list[tuple[str, tuple[Any, ...]]] = []
     with _choosing:
         chosen = _SINGLE, _DOUBLE
         _SINGLE, _DOUBLE = (_Noting(variant, calls) for variant in chosen)  # type: ignore[assignment]
         try:
             globals()[kernel](*arguments)
-        except OnNumPy:
-            return None
-        except (TypeError, ValueError):
-            if arguments[0].dtype.kind == "f":
-                raise
-            return None
         finally:
             _SINGLE, _DOUBLE = chosen
     ((name, c_arguments),) = calls

@@ -1216,22 +1216,14 @@ def _moving_average(x, decay, average):
 COPYING = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight")
 
 
-def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall | None:
-    """The call with these arguments, to be made later; None if NumPy computes it."""
-    if kernel not in globals():
-        return None
+def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
+    """The call with these arguments, to be made later; raises what the kernel would."""
     if kernel in COPYING:
-        is_of_floats = arguments[0].dtype in (np.float32, np.float64)
-        return (globals()[kernel], arguments) if is_of_floats else None
-    try:
-        with noting() as calls:
-            globals()[kernel](*arguments)
-    except OnNumPy:
-        return None
-    except (TypeError, ValueError):
-        if arguments[0].dtype.kind == "f":
-            raise
-        return None
+        if arguments[0].dtype not in (np.float32, np.float64):
+            raise OnNumPy
+        return globals()[kernel], arguments
+    with noting() as calls:
+        globals()[kernel](*arguments)
     (call,) = calls
     return call
 
