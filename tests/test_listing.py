@@ -160,7 +160,7 @@ def test_without_c_a_profile_says_why_there_are_no_shares(program, monkeypatch):
         raise tt.BackendUnavailable("c: the kernels were not compiled")
 
     monkeypatch.setattr(machine, "peak_flops", missing)
-    monkeypatch.setattr("tinytensor.program.roofline", Roofline)  # one that has not measured yet
+    monkeypatch.setattr("tinytensor.roofline.roofline", Roofline)  # one that has not measured yet
     profile = program.profile(repeats=1)
     assert (profile.bounds, profile.share) == ((), None)
     assert str(profile).splitlines()[-1].startswith("share: unknown")

@@ -42,7 +42,6 @@ from tinytensor.kernels import Array, Backend
 from tinytensor.recording import NotedCall, NotedFunction, Recorder
 from tinytensor.results import Result
 from tinytensor.rewrites import names_of, rewritten
-from tinytensor.roofline import roofline
 from tinytensor.tensor import Tensor, wrap
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
@@ -266,6 +265,8 @@ class Program:
             finally:
                 for array, copy in zip(arrays, before, strict=True):
                     np.copyto(array, copy)
+        from tinytensor.roofline import roofline  # who only trains needs no measuring
+
         roof = roofline(self.key.backend.num_threads)
         try:
             bounds = tuple(roof.bound(call) * 1e6 for call in self.calls)
