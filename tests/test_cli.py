@@ -173,7 +173,7 @@ def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
 
 
 def test_a_file_that_can_not_be_written_is_refused_before_training(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "Training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(cli.train, "Training", lambda *_, **__: pytest.fail("trained"))
     link = tmp_path / "link"
     link.symlink_to("no folder/result.json")
     words = r"link can't be written to \(No such file or directory\); choose another file"
@@ -697,7 +697,7 @@ def test_a_training_that_fails_says_why(run, monkeypatch):
     wild = replace(
         lessons.find("softmax"), optimizer=lambda parameters: tt.optim.SGD(parameters, lr=1e38)
     )
-    monkeypatch.setattr(cli.lessons, "find", lambda name: wild)
+    monkeypatch.setattr(lessons, "find", lambda name: wild)
     words = r"the loss is (nan|inf) at step \d+, .* usually the rate, 1e\+38 here, is too large"
     code, out, err = run("train", "softmax", "--steps", 20, "--eval-every", 50)
     assert (code, out) == (2, "")

@@ -1,0 +1,144 @@
+"""`tinytensor ladder KERNEL` and `explain KERNEL`: from the naive loop to the fast kernel."""
+
+import os
+from typing import Any
+
+import click
+
+from tinytensor import kernels
+from tinytensor.cli.options import Count, threads_option
+from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
+from tinytensor.errors import BackendUnavailable, TinytensorError
+
+
+@click.command("ladder")
+@click.argument("kernel")
+@click.option("--size", type=Count(1, 10_000), help="Of the work [512; 4000; 100 images].")
+@threads_option
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01, 1000),
+    default=1,
+    show_default=True,
+    help="How long to measure each rung.",
+)
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
+def ladder_command(
+    kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
+) -> None:
+    """Time KERNEL from its naive loop to the fast version.
+
+    KERNEL is matmul, softmax or conv2d.
+
+    Each rung does what the one before does, with one idea more; a backend's last is its own kernel.
+    Their speed is told beside the most that this machine can do on all threads, measured as well.
+    """
+    from tinytensor import ladder, machine
+
+    rungs = ladder.rungs(kernel)
+    check_writable("--json", json_file)
+    if threads is not None:
+        kernels.set_num_threads(threads)
+    states = kernels.backend_states()
+    for state in states.values():
+        if isinstance(state, TinytensorError):
+            click.echo(f"left out: {state}", err=True)
+    c = states["c"]
+    used = c.num_threads if isinstance(c, kernels.Backend) else threads or os.cpu_count() or 1
+    click.echo(f"measuring {len(rungs)} rungs, {seconds:g} s each", err=True)
+    size = size or ladder.SIZES[kernel]
+    work = ladder.work(kernel, size)
+    results, peak = ladder.measure(kernel, size, seconds)
+    result = {
+        "kernel": kernel,
+        "work": work.title,
+        "cpu": machine.cpu_name(),
+        "threads": used,
+        "unit": work.unit,
+        "peak": peak and peak / 1e9,
+        "rungs": [
+            {
+                "name": each.rung.name,
+                "why": each.rung.why,
+                "seconds": each.seconds,
+                "speed": each.seconds and work.amount / each.seconds / 1e9,
+            }
+            for each in results
+        ],
+    }
+    try:
+        write_json(json_file, result)
+    finally:  # what can't be written there is at least seen
+        click.echo(_ladder(result), err=json_file == "-", nl=False)
+
+
+def _ladder(result: dict[str, Any]) -> str:
+    """A table of the rungs' speeds, and below it what makes each of them fast."""
+    from rich import box
+    from rich.table import Table
+
+    speeds = {rung["name"]: rung["speed"] for rung in result["rungs"]}
+    peak = result["peak"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("rung")
+    for heading in ("ms", result["unit"], "of peak", "speed-up", "x NumPy"):
+        table.add_column(heading, justify="right")
+    reasons = Table.grid(padding=(0, 2))
+    before, backend = None, ""
+    for rung in result["rungs"]:
+        name, speed = rung["name"], rung["speed"]
+        if name.partition(".")[0] != backend:
+            if backend:
+                table.add_section()
+            before, backend = None, name.partition(".")[0]
+        if speed is None:
+            table.add_row(name, "too long")
+        else:
+            table.add_row(
+                name,
+                rounded(rung["seconds"] * 1e3, 3),
+                rounded(speed, 3),
+                f"{speed / peak:.1%}" if peak else "-",
+                f"{speed / before:.1f}" if before else "",
+                rounded(speed / speeds["numpy"], 2) if speeds["numpy"] else "-",
+            )
+        reasons.add_row(name, rung["why"])
+        before = speed
+    title = (
+        f"{result['kernel']} {result['work']}, float32, on {plural(result['threads'], 'thread')} "
+        f"of {result['cpu']}"
+    )
+    if peak:
+        what = "copying so much memory" if result["unit"] == "GB/s" else "arithmetic in registers"
+        title += f"\npeak: {rounded(peak, 3)} {result['unit']}, measured by {what} alone"
+        if max(filter(None, speeds.values()), default=0) > peak:
+            title += " (on a busy machine: try again)"
+    title += "\nspeed-up: over the rung before"
+    return rendered(title, table, reasons)
+
+
+@click.command("explain")
+@click.argument("kernel")
+@click.argument("rung", required=False)
+def explain_command(kernel: str, rung: str | None) -> None:
+    """Show the source of KERNEL's rungs, or of one RUNG, with comments.
+
+    KERNEL is matmul, softmax or conv2d; RUNG a name such as c.blocked.
+    """
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    from tinytensor import ladder
+
+    for each in [ladder.find_rung(kernel, rung)] if rung else ladder.rungs(kernel):
+        click.echo(rendered(Text(f"{kernel} by {each.name}: {each.why}", "bold")), nl=False)
+        try:
+            language, text = each.source()
+        except BackendUnavailable as error:
+            if rung:
+                raise
+            click.echo(f"not usable: {error}\n")
+            continue
+        click.echo(rendered("", Syntax("", language).highlight(text)), nl=False)

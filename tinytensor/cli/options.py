@@ -1,0 +1,42 @@
+"""Options that several commands have, and kinds of values."""
+
+from typing import Any
+
+import click
+
+from tinytensor import kernels
+
+BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
+
+
+class Count(click.IntRange):
+    """A whole number in a range; what is wrong with one takes one sentence, whatever it is."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, from what was typed."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            upper = "up" if self.max is None else f"to {self.max}"
+            self.fail(
+                f"got {value!r}; a whole number from {self.min} {upper} is needed", param, ctx
+            )
+
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKEND_CHOICES),
+    envvar="TINYTENSOR_BACKEND",
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes the first that works here.",
+)
+
+threads_option = click.option(
+    "--threads",
+    type=Count(1, kernels.MOST_THREADS),
+    envvar="TINYTENSOR_NUM_THREADS",
+    help="The most threads to use [one for each core].",
+)

@@ -1,0 +1,265 @@
+"""`tinytensor train`: a lesson's network, trained."""
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinytensor import datasets, kernels, lessons, random
+from tinytensor.cli.options import Count, backend_option, threads_option
+from tinytensor.cli.output import check_writable, plural, same_file, write_json
+from tinytensor.errors import SettingError
+from tinytensor.train import StepReport, Training, seconds_of_steps
+
+
+@click.command("train")
+@click.argument("lesson")
+@backend_option
+@click.option("--steps", type=Count(0, 10**9), help="Batches to train on [the lesson's own].")
+@click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
+@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="Of all chance.")
+@threads_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="TINYTENSOR_DATA_DIR",
+    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
+)
+@click.option(
+    "--eval-every",
+    type=Count(min=1),
+    help="Steps from one look at the test images to the next [the lesson's own].",
+)
+@click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
+@click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
+@click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
+def train_command(
+    lesson: str,
+    backend: str,
+    steps: int | None,
+    batch: int | None,
+    seed: int,
+    threads: int | None,
+    data: Path | None,
+    eval_every: int | None,
+    eager: bool,
+    save_file: str | None,
+    resume_file: str | None,
+    json_file: str | None,
+) -> None:
+    """Train the network of LESSON, a name or a number: softmax, 1.0.
+
+    Ends with the accuracy on the test images and where the time went.
+    """
+    found = lessons.find(lesson)
+    check_writable("--json", json_file)
+    check_writable("--save", save_file)
+    if save_file == "-" or same_file(save_file, json_file):
+        raise SettingError(f"--save: got {save_file}; a file of its own is needed")
+    if same_file(resume_file, json_file):
+        raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
+    if threads is not None:
+        kernels.set_num_threads(threads)
+    start = time.perf_counter()
+    kernels.set_backend(backend)
+    backend_seconds = time.perf_counter() - start
+    # The processor time until here is Python's and NumPy's start; then comes the backend's import.
+    import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
+    used = kernels.current_backend()
+
+    start = time.perf_counter()
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_seconds = time.perf_counter() - start
+
+    settings = {"steps": steps, "batch": batch, "seed": seed, "evaluate_every": eval_every}
+    training = Training(found, data_set, eager=eager, **settings)  # type: ignore[arg-type]
+    if resume_file is not None:
+        training.resume(resume_file)
+    steps, batch = training.steps, training.batch
+    click.echo(
+        f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
+        f"{plural(batch, 'image')} on {used.name}, {plural(used.num_threads, 'thread')}",
+        err=True,
+    )
+    if threads is not None and used.num_threads != threads:
+        click.echo(f"({used.name} computes on {plural(used.num_threads, 'thread')})", err=True)
+
+    reports: list[StepReport] = []
+    with _progress(steps) as show, _ends_at(signal.SIGINT, training):
+        for report in training:
+            reports.append(report)
+            show(report)
+
+    last = reports[-1]
+    result = {
+        "lesson": found.name,
+        "backend": used.name,
+        "threads": used.num_threads,
+        "seed": seed,
+        "steps": last.step,
+        "batch": batch,
+        "test_accuracy": last.test_accuracy,
+        "test_loss": last.test_loss,
+        "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
+        "history": [
+            {
+                "step": report.step,
+                "train_accuracy": report.train_accuracy,
+                "train_loss": report.train_loss,
+                "test_accuracy": report.test_accuracy,
+                "test_loss": report.test_loss,
+            }
+            for report in reports
+        ],
+    }
+    try:
+        if save_file is not None:
+            training.save(save_file)
+    finally:  # what can't be written there is at least seen
+        if used.name == "numba" and not training.stop:
+            result["compiling"] = _compiling(training, backend_seconds)
+        try:
+            write_json(json_file, result)
+        finally:
+            click.echo(_summary(result), err=json_file == "-")
+    if training.stop:
+        raise KeyboardInterrupt
+
+
+def _compiling(training: Training, import_seconds: float) -> dict[str, float | None]:
+    """What a backend that compiles cost before its first result, and when it has earned that back.
+
+    Steps of both backends are timed here, after the training, on as many threads; the fastest
+    counts.
+    """
+    used = kernels.current_backend()
+    spent = used.module.compiling()
+    masks = random.state().copy()
+    step = _fastest_step(training)
+    with kernels.backend("numpy") as numpy:
+        threads = numpy.num_threads
+        numpy.module.set_num_threads(used.num_threads)
+        numpy_step = _fastest_step(training)
+        numpy.module.set_num_threads(threads)
+    random.state()[:] = masks
+    cost = import_seconds + spent["compile_seconds"] + spent["load_seconds"]
+    gain = numpy_step - step
+    return {
+        "import_seconds": import_seconds,
+        **spent,
+        "step_seconds": step,
+        "numpy_step_seconds": numpy_step,
+        "overtakes_numpy_after": math.ceil(cost / gain) if gain > 0 else None,
+    }
+
+
+def _fastest_step(training: Training) -> float:
+    times = seconds_of_steps(
+        training.lesson, training.data, steps=50, batch=training.batch, at_most=0.5
+    )
+    return float(times.min())
+
+
+@contextmanager
+def _ends_at(number: int, training: Training) -> Iterator[None]:
+    """Let a signal end the training after the step at hand, which is kept; a second, at once."""
+
+    def stop(*_: object) -> None:
+        training.stop = True
+        signal.signal(number, before)
+
+    before = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+_CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far
+
+
+def _summary(result: dict[str, Any]) -> str:
+    seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
+    times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+    lines = [
+        f"test accuracy  {result['test_accuracy']:.4f} after {plural(result['steps'], 'step')}",
+        f"test loss      {result['test_loss']:.4f}",
+        f"seconds        {times}",
+        f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
+    ]
+    if "compiling" in result:
+        lines += _ledger(result["compiling"], result["backend"])
+    return "\n".join(lines)
+
+
+def _ledger(cost: dict[str, Any], backend: str) -> Iterator[str]:
+    """What compiling took, and whether it was worth it."""
+    yield (
+        f"before that    importing {backend} {cost['import_seconds']:.1f} s, "
+        f"compiling {plural(cost['compiled'], 'kernel')} {cost['compile_seconds']:.1f} s, "
+        f"loading {cost['loaded']} from disk {cost['load_seconds']:.1f} s"
+    )
+    steps = cost["overtakes_numpy_after"]
+    steps_say = (
+        "never overtakes it" if steps is None else f"overtakes it after {plural(steps, 'step')}"
+    )
+    yield (
+        f"a step         {1000 * cost['step_seconds']:.2f} ms, "
+        f"on numpy {1000 * cost['numpy_step_seconds']:.2f} ms: {steps_say}"
+    )
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Any]:
+    """What shows a report: a bar on a terminal, else a plain line now and then."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        tenths = 0
+
+        def show_line(report: StepReport) -> None:
+            nonlocal tenths
+            if report.step * 10 >= tenths * max(steps, 1) or report.step == steps:
+                tenths = report.step * 10 // max(steps, 1) + 1
+                click.echo(
+                    f"step {report.step:>{len(str(steps))}}/{steps}  {_figures(report)}", err=True
+                )
+
+        yield show_line
+        return
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=steps)
+
+        def show_bar(report: StepReport) -> None:
+            bar.update(task, completed=report.step, description=_figures(report))
+
+        yield show_bar
+
+
+def _figures(report: StepReport) -> str:
+    loss = "" if report.train_loss is None else f"train loss {report.train_loss:.4f}  "
+    return f"{loss}test accuracy {report.test_accuracy:.4f}"
