@@ -110,6 +110,7 @@ def variant_source(variant: Variant) -> str:
         "#include <tgmath.h>",
         f"#define real {variant.real}",
         f"#define VECTOR_BYTES {variant.vector_bytes}",
+        f"#define VECTOR {variant.vector_bytes // (4 if variant.real == 'float' else 8)}",
         f"#define LINE_BYTES {variant.line_bytes}",
         f"#define TILE_ROWS {variant.tile_rows}",
         *(f"#define {name} {name}_{variant.suffix}" for name in kernel_names()),

@@ -74,7 +74,7 @@ static void conv2d_im2col(const real *x, const real *weight, real *out, conv_siz
         matmul_packed((matmul_arguments){
             .x = windows, .x_row = places, .x_column = 1,
             .y = weight, .y_row = s.O, .y_column = 1,
-            .out = out, .out_row = s.O, .out_column = 1,
+            .out = out, .out_row = s.O,
             .M = pixels, .K = places, .N = s.O,
         });
     }

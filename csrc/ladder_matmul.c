@@ -23,7 +23,7 @@ SCALAR static void matmul_naive(matmul_arguments a)
             real sum = 0;
             for (int64_t k = 0; k < a.K; k++)
                 sum += a.x[m * a.x_row + k * a.x_column] * a.y[k * a.y_row + n * a.y_column];
-            a.out[m * a.out_row + n * a.out_column] = sum;
+            a.out[m * a.out_row + n] = sum;
         }
 }
 
@@ -34,11 +34,11 @@ SCALAR static void matmul_loop_order(matmul_arguments a)
     for (int64_t m = 0; m < a.M; m++) {
         real *out = a.out + m * a.out_row;
         for (int64_t n = 0; n < a.N; n++)
-            out[n * a.out_column] = 0;
+            out[n] = 0;
         for (int64_t k = 0; k < a.K; k++) {
             const real factor = a.x[m * a.x_row + k * a.x_column];
             for (int64_t n = 0; n < a.N; n++)
-                out[n * a.out_column] += factor * a.y[k * a.y_row + n * a.y_column];
+                out[n] += factor * a.y[k * a.y_row + n * a.y_column];
         }
     }
 }
@@ -48,7 +48,7 @@ static matmul_arguments part(matmul_arguments a, int64_t m, int64_t n, int64_t r
 {
     a.x += m * a.x_row;
     a.y += n * a.y_column;
-    a.out += m * a.out_row + n * a.out_column;
+    a.out += m * a.out_row + n;
     a.M = a.M - m < rows ? a.M - m : rows;
     a.N = a.N - n < columns ? a.N - n : columns;
     return a;
@@ -81,7 +81,7 @@ SCALAR static void matmul_blocked(matmul_arguments whole)
             for (int r = 0; r < BLOCK_ROWS; r++) {
                 UNROLL
                 for (int c = 0; c < BLOCK_COLUMNS; c++)
-                    a.out[r * a.out_row + c * a.out_column] = sum[r][c];
+                    a.out[r * a.out_row + c] = sum[r][c];
             }
         }
 }
@@ -100,7 +100,7 @@ static void matmul_vectorised(matmul_arguments whole)
                 tile_of(a.M, (tile_arguments){
                     .x = a.x, .x_row = a.x_row, .x_column = a.x_column,
                     .y = a.y, .y_row = a.y_row, .K = a.K, .segments = 1, .columns = LANES,
-                    .out = a.out, .out_row = a.out_row, .out_column = a.out_column,
+                    .out = a.out, .out_row = a.out_row, .out_column = 1,
                 });
         }
 }
@@ -123,8 +123,8 @@ static void matmul_packed(matmul_arguments a)
                 tile_of(a.M - m < TILE_ROWS ? a.M - m : TILE_ROWS, (tile_arguments){
                     .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
                     .y = panel, .y_row = LANES, .K = depth, .segments = 1, .columns = columns,
-                    .out = a.out + m * a.out_row + n * a.out_column,
-                    .out_row = a.out_row, .out_column = a.out_column,
+                    .out = a.out + m * a.out_row + n,
+                    .out_row = a.out_row, .out_column = 1,
                     .add = k > 0,
                 });
             k += DEPTH;
@@ -139,7 +139,7 @@ static void products(void (*product)(matmul_arguments), const real *x, const rea
         product((matmul_arguments){
             .x = x + b * M * K, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
             .y = y + b * K * N, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
-            .out = out + b * M * N, .out_row = N, .out_column = 1,
+            .out = out + b * M * N, .out_row = N,
             .M = M, .K = K, .N = N,
         });
 }

@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "machine.h"
 #include "tile.h"
+#include "transpose.h"
 #include <string.h>
 
 enum {
@@ -23,22 +24,40 @@ enum {
 typedef struct {
     const real *x, *y;
     real *out;
-    int64_t x_row, x_column, y_row, y_column, out_row, out_column; /* strides */
+    int64_t x_row, x_column, y_row, y_column, out_row; /* strides */
     int64_t M, K, N;
 } matmul_arguments;
 
 static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* The same as pack, of a y that is to be transposed: its columns are rows in memory. */
+static void pack_transposed(real *panel, const real *y, int64_t y_column, int64_t K, int64_t columns)
+{
+    for (int64_t c = 0; c < columns; c += VECTOR) {
+        const int64_t some = smaller_of(VECTOR, columns - c);
+        int64_t k = 0;
+        for (; k + VECTOR <= K; k += VECTOR)
+            transpose_square(y + c * y_column + k, y_column, some, panel + k * LANES + c, LANES, VECTOR);
+        for (; k < K; k++)
+            for (int64_t i = c; i < c + some; i++)
+                panel[k * LANES + i] = y[i * y_column + k];
+    }
+}
+
 /* K lines of y, side by side. Lanes beyond `columns` may hold anything: nobody stores their sums.
    So a whole line is taken where y's memory, up to `end`, goes on that far. */
 static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
+    if (y_column != 1) {
+        pack_transposed(panel, y, y_column, K, columns);
+        return;
+    }
     for (int64_t k = 0; k < K; k++, y += y_row, panel += LANES)
-        if (y_column == 1 && end - y >= LANES)
+        if (end - y >= LANES)
             memcpy(panel, y, sizeof(real[LANES]));
         else
             for (int64_t c = 0; c < LANES; c++)
-                panel[c] = c < columns ? y[c * y_column] : 0;
+                panel[c] = c < columns ? y[c] : 0;
 }
 
 /* Rows of x, `stride` apart, are copied to where they are length + APART apart. */
@@ -78,8 +97,8 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
                             .y = in_place ? a.y + k * a.y_row + n : panels + (n - first) * depth,
                             .y_row = in_place ? a.y_row : LANES,
                             .K = depth, .segments = 1, .columns = smaller_of(LANES, beyond - n),
-                            .out = a.out + (block + m) * a.out_row + n * a.out_column,
-                            .out_row = a.out_row, .out_column = a.out_column, .add = k > 0,
+                            .out = a.out + (block + m) * a.out_row + n,
+                            .out_row = a.out_row, .out_column = 1, .add = k > 0,
                         });
             }
         }
@@ -88,33 +107,21 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 /* Few columns ---------------------------------------------------------------------------------
 
    With ten columns, such as the ten classes of a classifier, six of sixteen lanes would be idle
-   above. Here the lanes run along K instead: y's columns are copied to rows, and each result is a
-   sum of lanes. DOT_ROWS x DOT_COLUMNS results are made side by side. */
+   above. Here the lanes run along K instead: y is transposed, and each result is a sum of lanes. DOT_ROWS x DOT_COLUMNS results are made side by side. */
 
 enum {
     FEW = 64 / sizeof(real), /* columns; from so many on it is done as above */
     LONG_SUMS = 128,         /* terms; fewer don't repay adding up the lanes in the end */
-    DOT_ROWS = TILE_ROWS >= 12 ? 4 : 2,
+    DOT_ROWS = TILE_ROWS >= 12 ? 5 : 2,
     DOT_COLUMNS = 5,
+    DOTS = (DOT_ROWS * DOT_COLUMNS + VECTOR - 1) / VECTOR * VECTOR,
     DOT_DEPTH = 1024,
 };
-
-/* Halves are added to halves, as often as it takes. */
-static inline real lane_sum(vector lanes)
-{
-    real line[VECTOR];
-    memcpy(line, &lanes, sizeof line);
-    UNROLL
-    for (int half = VECTOR / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            line[lane] += line[lane + half];
-    return line[0];
-}
 
 /* out[rows][columns] = or += x[rows][K] . y[columns][K]; y's rows are DOT_DEPTH + APART apart */
 static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x, int64_t x_row, const real *y, int64_t K, real *out, int64_t out_row, int add)
 {
-    vector sum[DOT_ROWS][DOT_COLUMNS] = {0};
+    vector sum[DOTS] = {0};
     int64_t k = 0;
     for (; k + VECTOR <= K; k += VECTOR) {
         vector x_part[DOT_ROWS];
@@ -127,14 +134,20 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
             memcpy(&y_part, y + c * (DOT_DEPTH + APART) + k, sizeof y_part);
             UNROLL
             for (int r = 0; r < rows; r++)
-                sum[r][c] += x_part[r] * y_part;
+                sum[r * columns + c] += x_part[r] * y_part;
         }
+    }
+    real totals[DOTS];
+    UNROLL
+    for (int i = 0; i < rows * columns; i += VECTOR) {
+        const vector some = sums_of_lanes(sum + i);
+        memcpy(totals + i, &some, sizeof some);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
         for (int c = 0; c < columns; c++) {
-            real total = lane_sum(sum[r][c]);
+            real total = totals[r * columns + c];
             for (int64_t i = k; i < K; i++)
                 total += x[r * x_row + i] * y[c * (DOT_DEPTH + APART) + i];
             out[r * out_row + c] = add ? out[r * out_row + c] + total : total;
@@ -142,15 +155,25 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
     }
 }
 
+/* columns[N][K] = y[K][N]; y's memory ends at `end` */
+static void copy_columns(real (*columns)[DOT_DEPTH + APART], const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t N)
+{
+    int64_t k = 0;
+    for (; y_column == 1 && k + VECTOR <= K && end - y >= (k + VECTOR) * y_row + FEW; k += VECTOR)
+        for (int64_t n = 0; n < N; n += VECTOR)
+            transpose_square(y + k * y_row + n, y_row, VECTOR, &columns[n][k], DOT_DEPTH + APART, N - n);
+    for (; k < K; k++)
+        for (int64_t n = 0; n < N; n++)
+            columns[n][k] = y[k * y_row + n * y_column];
+}
+
 static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
     _Alignas(64) real columns[FEW][DOT_DEPTH + APART];
     for (int64_t k = 0; k < a.K; k += DOT_DEPTH) {
-        const int64_t depth = a.K - k < DOT_DEPTH ? a.K - k : DOT_DEPTH;
-        for (int64_t i = 0; i < depth; i++)
-            for (int64_t n = 0; n < a.N; n++)
-                columns[n][i] = a.y[(k + i) * a.y_row + n * a.y_column];
+        const int64_t depth = smaller_of(DOT_DEPTH, a.K - k);
+        copy_columns(columns, a.y + k * a.y_row, a.y + a.K * a.N, a.y_row, a.y_column, depth, a.N);
         for (int64_t m = begin, rows; m < end; m += rows) {
             const real *x = a.x + m * a.x_row + k;
             real *out = a.out + m * a.out_row;
@@ -170,30 +193,64 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
     }
 }
 
+/* out[rows][N] = sums[N][rows], whose lines are LANES long. What a store of a whole vector writes
+   beyond its row, the stores to the next rows write over; the last before `end` go one by one. */
+static void store_transposed(real *out, const real *end, const real *sums, int64_t rows, int64_t N)
+{
+    int64_t r = 0;
+    for (; N <= VECTOR && r + VECTOR <= rows && end - out >= (r + VECTOR) * N + VECTOR; r += VECTOR)
+        transpose_square(sums + r, LANES, N, out + r * N, N, VECTOR);
+    for (; r < rows; r++)
+        for (int64_t n = 0; n < N; n++)
+            out[r * N + n] = sums[n * LANES + r];
+}
+
+/* x^T . y with few columns, such as the gradient of ten neurons' weights. Its transpose, y^T . x, has
+   its lanes along x's long rows; lines of its sums are transposed on their way to out. Here rows
+   are out's, and x and y as they lie in memory: (K, M) and (K, N). */
+static void matmul_few_columns_of_transposed(const void *arguments, int64_t begin, int64_t end)
+{
+    const matmul_arguments a = *(const matmul_arguments *)arguments;
+    const int64_t in_tile = even_rows(a.N);
+    _Alignas(64) real sums[FEW * LANES];
+    real *panel = (end - begin) % LANES ? tt_scratch(DEPTH * LANES * sizeof(real)) : 0; /* for the last rows */
+    for (int64_t m = begin; m < end; m += LANES) {
+        const int64_t rows = smaller_of(LANES, end - m);
+        for (int64_t k = 0; k < a.K; k += DEPTH) {
+            const int64_t depth = smaller_of(DEPTH, a.K - k);
+            const real *x = a.x + k * a.M + m;
+            if (rows < LANES)
+                pack(panel, x, a.x + a.K * a.M, a.M, 1, depth, rows);
+            for (int64_t n = 0; n < a.N; n += in_tile)
+                tile_of(smaller_of(in_tile, a.N - n), (tile_arguments){
+                    .x = a.y + k * a.N + n, .x_row = 1, .x_column = a.N,
+                    .y = rows < LANES ? panel : x, .y_row = rows < LANES ? LANES : a.M,
+                    .K = depth, .segments = 1, .columns = rows > LANES / 2 ? LANES : LANES / 2,
+                    .out = sums + n * LANES, .out_row = LANES, .out_column = 1, .add = k > 0,
+                });
+        }
+        store_transposed(a.out + m * a.N, a.out + end * a.N, sums, rows, a.N);
+    }
+}
+
 static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     matmul_arguments a = {
         .x = x, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
         .y = y, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
-        .out = out, .out_row = N, .out_column = 1,
+        .out = out, .out_row = N,
         .M = M, .K = K, .N = N,
     };
-    /* x^T . y with few columns, such as the gradient of ten neurons' weights, would leave lanes
-       empty. Its transpose, y^T . x, has its lanes along the long side. */
-    if (transpose_x && N < FEW && N < M)
-        a = (matmul_arguments){
-            .x = y, .x_row = a.y_column, .x_column = a.y_row,
-            .y = x, .y_row = a.x_column, .y_column = a.x_row,
-            .out = out, .out_row = 1, .out_column = N,
-            .M = N, .K = K, .N = M,
-        };
-    const tt_rows_function rows = !transpose_x && N < FEW && K >= LONG_SUMS ? matmul_few_columns : matmul_rows;
+    const tt_rows_function rows =
+        N >= FEW ? matmul_rows
+        : transpose_x && !transpose_y && N < M ? matmul_few_columns_of_transposed
+        : !transpose_x && K >= LONG_SUMS ? matmul_few_columns : matmul_rows;
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
     else if (M * K * N < PARALLEL_FROM)
         rows(&a, 0, a.M);
     else
-        tt_parallel_rows(rows, &a, a.M, TILE_ROWS);
+        tt_parallel_rows(rows, &a, a.M, rows == matmul_few_columns_of_transposed ? LANES : TILE_ROWS);
 }
 
 void tt_matmul(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)

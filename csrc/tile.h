@@ -6,8 +6,8 @@
    A convolution sums over several such stretches of K, one for each row of its window: segments.
 
    A line is what a row of the tile has in registers. Where half of it is enough for the columns that
-   are left, the tile is half as wide. build.py sets VECTOR_BYTES, LINE_BYTES and TILE_ROWS to what
-   each instruction set has registers for. */
+   are left, the tile is half as wide. build.py sets VECTOR, VECTOR_BYTES, LINE_BYTES and TILE_ROWS to
+   what each instruction set has registers for. */
 #ifndef TT_TILE_H
 #define TT_TILE_H
 #include "machine.h"
@@ -16,6 +16,7 @@
 
 #ifndef VECTOR_BYTES
 #define VECTOR_BYTES 16
+#define VECTOR 4 /* numbers in a register */
 #define LINE_BYTES 64
 #define TILE_ROWS 2
 #endif
@@ -23,10 +24,9 @@
 typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 
 enum {
-    VECTOR = VECTOR_BYTES / sizeof(real),  /* numbers in a register */
-    VECTORS = LINE_BYTES / VECTOR_BYTES,   /* registers in a line */
+    VECTORS = LINE_BYTES / VECTOR_BYTES, /* registers in a line */
     LANES = VECTOR * VECTORS,
-    FEW_LANES = 4,                         /* stored at a time where a line isn't whole */
+    FEW_LANES = 4,                       /* stored at a time where a line isn't whole */
     MOST_ROWS = 14,
 };
 
