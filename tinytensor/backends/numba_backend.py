@@ -53,6 +53,7 @@ from tinytensor.backends.numba_tile import (
     number,
     plus,
     products,
+    products_of_few_columns,
     put_number,
     store_part,
     widened,
@@ -602,13 +603,18 @@ def _concat(x, out, start):
 # Linear algebra
 
 
+LONG_SUMS = 128  # terms; fewer don't repay adding up a register's numbers in the end
+
+
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
     B, (M, N) = math.prod(out.shape[:-2]), out.shape[-2:]
     K = x.shape[-2 if transpose_x else -1]
     x_row, x_column = (1, M) if transpose_x else (K, 1)
     y_row, y_column = (1, K) if transpose_y else (N, 1)
     flat_x, flat_y, flat_out = x.reshape(-1), y.reshape(-1), out.reshape(-1)
-    if transpose_x and N < LANES < M:
+    if N < LANES and K >= LONG_SUMS and not transpose_x:
+        products_of_few_columns(flat_x, flat_y, y_row, y_column, flat_out, B, M, K, N)
+    elif transpose_x and N < LANES < M:
         # Lines of N numbers would leave a part of each register idle. The transpose of the result,
         # y^T . x, has long lines.
         products(

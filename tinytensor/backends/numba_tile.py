@@ -222,6 +222,52 @@ def narrowed(typing, line, array):
     return narrow(line, array), code
 
 
+@intrinsic
+def plus_products(typing, total, x, y):
+    """The Line total + x * y."""
+
+    def code(context, builder, signature, arguments):
+        total, x, y = arguments
+        return builder.fadd(total, builder.fmul(x, y, flags=["contract"]), flags=["contract"])
+
+    return total(total, x, y), code
+
+
+@intrinsic
+def put_sums(typing, x, y, array, place):
+    """array[place], array[place + 1] = the sums of two Lines' numbers
+
+    Quarters are added to quarters, then eighths, and so on, of both Lines in one register.
+    """
+    _check_writable(array)
+
+    def code(context, builder, signature, arguments):
+        x, y, array, place = arguments
+        half = LANES // 2  # numbers of each Line that are left after the next addition
+        lanes = range(2 * LANES)  # of x, then of y
+        first = (*lanes[:half], *lanes[LANES : LANES + half])
+        second = (*lanes[half:LANES], *lanes[LANES + half :])
+        total = _folded(builder, x, y, first, second)
+        while half > 1:
+            lanes, quarter = range(2 * half), half // 2
+            first = (*lanes[:quarter], *lanes[half : half + quarter])
+            second = (*lanes[quarter:half], *lanes[half + quarter :])
+            total, half = _folded(builder, total, total, first, second), quarter
+        pointer = _pointer(context, builder, signature.args[2], array, place)
+        pointer = builder.bitcast(pointer, total.type.as_pointer())
+        builder.store(total, pointer, align=signature.args[2].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(x, y, array, types.intp), code
+
+
+def _folded(builder, x, y, first, second):
+    """Two choices from the lanes of x and y, added."""
+    lanes = ir.VectorType(ir.IntType(32), len(first))
+    parts = [builder.shuffle_vector(x, y, ir.Constant(lanes, list(c))) for c in (first, second)]
+    return builder.fadd(*parts)
+
+
 # The tile: sums[r] = the sum over k of x[start + rows[m + r] + steps[k]] * y[first + lines[k]]
 
 
@@ -364,3 +410,44 @@ def products(
                 for r in range(min(ROWS, len(out_rows) - m)):
                     start = image * out_next + out_rows[m + r] + n * out_column
                     _unpack(sums, r * width, out, start, out_column, some, more)
+
+
+# A product with few columns. Lines of ten numbers would leave a part of each register idle, so here
+# lines go along k: those of x as they are, those of y, which is transposed before, side by side in
+# a panel. Each result is the sum of a Line's numbers.
+
+
+@kernel("real[::1], real[::1], int64, int64, real[::1], int64, int64, int64, int64")
+def products_of_few_columns(x, y, y_row, y_column, out, B, M, K, N):
+    """out (B, M, N) = x (B, M, K) . y (B, K, N); y's numbers lie y_row and y_column apart."""
+    width = K + -K % LANES  # of a row of the panel, which ends with zeros
+    panel, sums = np.zeros((N + -N % 5) * width, x.dtype), np.empty(10, x.dtype)
+    for b in range(B):
+        for n in range(N):
+            first = b * K * N + n * y_column
+            for k in range(K):
+                put_number(panel, n * width + k, number(y, first + k * y_row))
+        for m in range(0, M, 2):
+            second = min(m + 1, M - 1)  # of an odd number of rows the last is computed twice
+            row, next_row = (b * M + m) * K, (b * M + second) * K
+            for n in range(0, N, 5):  # 2 x 5 sums
+                a0 = a1 = a2 = a3 = a4 = zeros(x)
+                b0 = b1 = b2 = b3 = b4 = zeros(x)
+                for k in range(0, K, LANES):
+                    p, q = load_part(x, row + k, K - k), load_part(x, next_row + k, K - k)
+                    place = n * width + k
+                    line = load(panel, place)
+                    a0, b0 = plus_products(a0, p, line), plus_products(b0, q, line)
+                    line = load(panel, place + width)
+                    a1, b1 = plus_products(a1, p, line), plus_products(b1, q, line)
+                    line = load(panel, place + 2 * width)
+                    a2, b2 = plus_products(a2, p, line), plus_products(b2, q, line)
+                    line = load(panel, place + 3 * width)
+                    a3, b3 = plus_products(a3, p, line), plus_products(b3, q, line)
+                    line = load(panel, place + 4 * width)
+                    a4, b4 = plus_products(a4, p, line), plus_products(b4, q, line)
+                put_sums(a0, b0, sums, 0), put_sums(a1, b1, sums, 2), put_sums(a2, b2, sums, 4)
+                put_sums(a3, b3, sums, 6), put_sums(a4, b4, sums, 8)
+                for c in range(min(5, N - n)):
+                    put_number(out, (b * M + m) * N + n + c, number(sums, 2 * c))
+                    put_number(out, (b * M + second) * N + n + c, number(sums, 2 * c + 1))
