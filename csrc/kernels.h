@@ -87,12 +87,13 @@ void tt_sum_pool2d(const real *x, real *out, const int64_t *sizes);
 void tt_sum_pool2d_grad_x(const real *grad, real *out, const int64_t *sizes);
 
 /* x, logits, probs, log_probs and the matrices' gradients (R, C); labels (R);
-   the out of cross_entropy and the grad of cross_entropy_backward are one number. */
+   the out of cross_entropy and the grad that is given are one number. */
 void tt_softmax(const real *x, real *out, int64_t R, int64_t C);
 void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C);
 void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C);
 void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C);
 void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
+void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, real *out, real *grad_logits, int64_t R, int64_t C);
 void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C);
 

@@ -91,6 +91,16 @@ static inline int64_t rows_at_once(int64_t left, int64_t C)
     return rows < left ? rows : left;
 }
 
+/* e = e / total, row by row */
+static inline void divide_rows(real *e, const double *total, int64_t rows, int64_t C)
+{
+    for (int64_t r = 0; r < rows; r++, e += C) {
+        const real factor = 1 / total[r];
+        for (int64_t c = 0; c < C; c++)
+            e[c] *= factor;
+    }
+}
+
 /* out = e^(x - m) / sum */
 static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
 {
@@ -105,11 +115,7 @@ static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
             exp_rows(x, m, out, total, rows, a.C);
         else
             total[0] = exp_row(x, largest(x, a.C), out, a.C);
-        for (int64_t i = 0; i < rows; i++, out += a.C) {
-            const real factor = 1 / total[i];
-            for (int64_t c = 0; c < a.C; c++)
-                out[c] *= factor;
-        }
+        divide_rows(out, total, rows, a.C);
     }
 }
 
@@ -184,11 +190,23 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
    several is the logarithm of a product, and a product of so few sums is within double. */
 enum { LOGS = 16 };
 
-/* losses = the sum over LOGS rows of log(sum) + m - logits_label */
+/* out = (probs - one_hot(labels)) * grad / R, from the probs that are in out; a few rows, which stay
+   in the nearest cache */
+static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int64_t rows)
+{
+    const real scale = *a->grad / a->R;
+    for (int64_t i = r; i < r + rows; i++)
+        a->out[i * a->C + a->labels[i]] -= 1;
+    for (int64_t i = r * a->C; i < (r + rows) * a->C; i++)
+        a->out[i] *= scale;
+}
+
+/* losses = the sum over LOGS rows of log(sum) + m - logits_label; and where there is a place for it,
+   the gradient, from the same e^x */
 static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
-    real e[BLOCK], m[BLOCK];
+    real block[BLOCK], m[BLOCK];
     double total[BLOCK];
     for (int64_t i = begin; i < end; i++) {
         const int64_t last = (i + 1) * LOGS < a.R ? (i + 1) * LOGS : a.R;
@@ -196,9 +214,13 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
         for (int64_t r = i * LOGS, rows; r < last; r += rows) {
             rows = rows_at_once(last - r, a.C);
             const real *x = a.x + r * a.C;
+            real *e = a.out ? a.out + r * a.C : block;
             if (is_short(a.C))
                 exp_rows(x, m, e, total, rows, a.C);
-            else {
+            else if (a.out) {
+                m[0] = largest(x, a.C);
+                total[0] = exp_row(x, m[0], e, a.C);
+            } else {
                 m[0] = largest(x, a.C);
                 total[0] = 0;
                 for (int64_t c = 0; c < a.C; c += BLOCK)
@@ -208,35 +230,45 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
                 product *= total[row];
                 loss += m[row] - x[row * a.C + a.labels[r + row]];
             }
+            if (a.out) {
+                divide_rows(e, total, rows, a.C);
+                probs_to_gradient(&a, r, rows);
+            }
         }
         a.losses[i] = loss + log(product);
     }
 }
 
-/* out = mean over the rows of log(sum) + m - logits_label */
-void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
+/* loss = mean over the rows of log(sum) + m - logits_label */
+static void mean_loss(softmax_arguments a, real *loss)
 {
-    const int64_t count = (R + LOGS - 1) / LOGS;
-    const softmax_arguments a = {.x = logits, .labels = labels, .losses = tt_scratch(count * sizeof(double)), .R = R, .C = C};
-    tt_parallel_numbers(cross_entropy_rows, &a, count, LOGS * C);
+    const int64_t count = (a.R + LOGS - 1) / LOGS;
+    a.losses = tt_scratch(count * sizeof(double));
+    tt_parallel_numbers(cross_entropy_rows, &a, count, LOGS * a.C);
     double total = 0;
     for (int64_t i = 0; i < count; i++)
         total += a.losses[i];
-    *out = total / R;
+    *loss = total / a.R;
+}
+
+void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
+{
+    mean_loss((softmax_arguments){.x = logits, .labels = labels, .R = R, .C = C}, out);
+}
+
+void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, real *out, real *grad_logits, int64_t R, int64_t C)
+{
+    mean_loss((softmax_arguments){.x = logits, .grad = grad, .labels = labels, .out = grad_logits, .R = R, .C = C}, out);
 }
 
 /* out = (softmax(logits) - one_hot(labels)) * grad / R */
 static void cross_entropy_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
-    const real scale = *a.grad / a.R;
     for (int64_t r = begin, rows; r < end; r += rows) {
-        rows = rows_at_once(end - r, a.C); /* which stay in the nearest cache */
+        rows = rows_at_once(end - r, a.C);
         softmax_rows(&a, r, r + rows);
-        for (int64_t i = r; i < r + rows; i++)
-            a.out[i * a.C + a.labels[i]] -= 1;
-        for (int64_t i = r * a.C; i < (r + rows) * a.C; i++)
-            a.out[i] *= scale;
+        probs_to_gradient(&a, r, rows);
     }
 }
 

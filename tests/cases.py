@@ -307,6 +307,10 @@ KERNELS = [
     ),
     *(Kernel("cross_entropy", ((R, C), labels(R, C), ())) for R, C in ROWS),
     *(Kernel("cross_entropy_backward", ((), (R, C), labels(R, C), (R, C))) for R, C in ROWS),
+    *(
+        Kernel("cross_entropy_and_grad", ((), (R, C), labels(R, C), (), (R, C)), outputs=2)
+        for R, C in ROWS
+    ),
     *(Kernel("one_hot", (labels(R, C), (R, C)), ulp=0) for R, C in ROWS),
     *(
         Kernel("dropout_mask", (seed_and_count, (n,)), (keep_prob,), ulp=0)
@@ -412,6 +416,7 @@ def at_size(R: int, C: int) -> list[Kernel]:
         *((name, (x, x, x), ()) for name in ("softmax_backward", "log_softmax_backward")),
         ("cross_entropy", (x, labels(R, C), ()), ()),
         ("cross_entropy_backward", ((), x, labels(R, C), x), ()),
+        ("cross_entropy_and_grad", ((), x, labels(R, C), (), x), ()),
         ("one_hot", (labels(R, C), x), ()),
         ("dropout_mask", (seed_and_count, x), (0.75,)),
         ("load_images", (pixels(40, C), labels(R, 40), single(R, C)), ()),

@@ -40,6 +40,6 @@ def test_docstring_of_the_package(capsys):
 @pytest.mark.skipif("c" not in BACKENDS, reason="the program that is shown is C's")
 def test_the_program_of_lesson_1_0(capsys):
     (shown,) = re.findall(r"```\n(train_step: .*?)```", README, re.DOTALL)
-    cli.main(["program", "softmax", "--backend", "c"])
+    cli.main(["program", "softmax", "--backend", "c", "--as-recorded"])
     printed = capsys.readouterr().out
     assert re.sub(r"py:\d+", "", shown) == re.sub(r"py:\d+", "", printed)

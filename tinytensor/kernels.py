@@ -677,6 +677,16 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 
 
 @door
+def cross_entropy_and_grad(
+    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+) -> None:
+    """out as cross_entropy's and grad_logits as cross_entropy_backward's, to the bit
+
+    grad, out (), logits, grad_logits (R, C), labels (R) int64 from 0 to C-1
+    """
+
+
+@door
 def one_hot(labels: Array, out: Array) -> None:
     """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
 

@@ -38,7 +38,8 @@ OPERATIONS = {
     "cast": 0, "take": 0, "put": 0, "concat": 0, "transpose": 0, "broadcast_to": 0, "one_hot": 0,
     "sigmoid": 3, "tanh": 5, "add_relu": 2, "softmax": 4, "log_softmax": 4,
     "cross_entropy": 4, "softmax_backward": 4, "log_softmax_backward": 4,
-    "cross_entropy_backward": 5, "moments": 4, "normalize": 4, "batch_norm_backward": 10,
+    "cross_entropy_backward": 5, "cross_entropy_and_grad": 6,
+    "moments": 4, "normalize": 4, "batch_norm_backward": 10,
     "sgd": 4, "sgd_momentum": 6, "adam": 16, "rmsprop": 9, "moving_average": 3,
 }  # fmt: skip
 GATHERS = ("take", "load_images")  # (x, index, out): of x they read the chosen rows only

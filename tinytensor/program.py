@@ -54,6 +54,7 @@ MOST_PROGRAMS = 8  # of one captured function; the oldest goes
 # Written without being read: `out`, where nothing else is said.
 WRITTEN = {
     "moments": ("mean", "var"),
+    "cross_entropy_and_grad": ("out", "grad_logits"),
     "batch_norm_backward": ("grad_x", "grad_gamma", "grad_beta"),
 }
 # Changed in place: read and written.

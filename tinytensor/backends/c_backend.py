@@ -365,6 +365,15 @@ def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     c.cross_entropy(c.at(logits), _int64(labels), c.at(out), *logits.shape)
 
 
+def cross_entropy_and_grad(
+    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+) -> None:
+    c = _for(grad, logits, out, grad_logits)
+    c.cross_entropy_and_grad(
+        c.at(grad), c.at(logits), _int64(labels), c.at(out), c.at(grad_logits), *logits.shape
+    )
+
+
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
     c = _for(grad, logits, out)
     c.cross_entropy_backward(c.at(grad), c.at(logits), _int64(labels), c.at(out), *logits.shape)

@@ -956,6 +956,11 @@ def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
 
 @kernel("real[:, ::1], int64[::1], real[::1]")
 def _cross_entropy(logits, labels, out):
+    _mean_loss(logits, labels, out)
+
+
+@part
+def _mean_loss(logits, labels, out):
     R, C = logits.shape
     short = C < ABREAST
     exps = np.empty((R if short else 1, C), logits.dtype)
@@ -982,12 +987,29 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 
 @kernel("real[:, ::1], int64[::1], real[::1], real[:, ::1]")
 def _cross_entropy_backward(logits, labels, grad, out):
+    _gradient_of_mean_loss(logits, labels, grad, out)
+
+
+@part
+def _gradient_of_mean_loss(logits, labels, grad, out):
     _softmax_of(logits, out)
     for r in range(len(labels)):
         out[r, labels[r]] -= 1
     flat, factor = out.reshape(-1), _like(out, np.float64(grad[0]) / max_of(len(labels), 1))
     for i in range(len(flat)):
         flat[i] *= factor
+
+
+def cross_entropy_and_grad(
+    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+) -> None:
+    _cross_entropy_and_grad(logits, labels, grad.reshape(-1), out.reshape(-1), grad_logits)
+
+
+@kernel("real[:, ::1], int64[::1], real[::1], real[::1], real[:, ::1]")
+def _cross_entropy_and_grad(logits, labels, grad, out, grad_logits):
+    _mean_loss(logits, labels, out)
+    _gradient_of_mean_loss(logits, labels, grad, grad_logits)
 
 
 def one_hot(labels: Array, out: Array) -> None:

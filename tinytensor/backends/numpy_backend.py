@@ -347,6 +347,13 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
     out *= grad / builtins.max(R, 1)
 
 
+def cross_entropy_and_grad(
+    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+) -> None:
+    cross_entropy(logits, labels, out)
+    cross_entropy_backward(grad, logits, labels, grad_logits)
+
+
 def one_hot(labels: Array, out: Array) -> None:
     np.equal(labels[:, None], np.arange(out.shape[1]), out, casting="unsafe")
 
