@@ -8,7 +8,8 @@
        gradient of x    rows: pixels of x             lanes: I    K: the results that a pixel went to
        of the weights   rows: the window's inputs     lanes: O    K: the pixels of the result
 
-   Where channels are too few to fill a line, the lanes are pixels and the rows of a tile channels.
+   Where channels are too few to fill a line, other numbers lie in the lanes: pixels, and for the
+   weights the window's inputs. Then the rows of a tile are channels.
 
    An image is first copied into a frame of zeros, so that no window reaches outside; weights are
    packed into lines of LANES, so that no line does. */
@@ -237,35 +238,124 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
 
 /* The gradient of the weights -----------------------------------------------------------------
 
+   At each pixel of the result, a line of the window, KW * I numbers side by side, meets the O numbers
+   of grad. One of the two lies in the lanes, the other counts the rows of a tile:
+
+       lanes: the window   i0 i1 i2 i0 i1 i2       lanes: grad   o0 o1 o2 o3
+                   o = 0   .  .  .  .  .  .           i0, kw=0   .  .  .  .
+                   o = 1   .  .  .  .  .  .           i1, kw=0   .  .  .  .
+
+   whichever leaves fewer lanes empty. Images of one channel have lines too short for that. They can
+   be stacked: KH lines become one, so that a whole window lies side by side.
+
    The work is split by weights, not by images, so that every sum is added up in one order whatever
-   the number of threads. Tiles are counted through: first those of a = 0, then those of a = 1 ... */
+   the number of threads. A tile's sums are whole lines until all images have been added. */
+
+typedef struct {
+    int64_t count;       /* numbers that lie side by side */
+    int64_t next, below; /* from those of a pixel to those of its neighbours */
+} numbers;
+
+typedef struct {
+    numbers rows, lanes;
+    int lanes_are_grad, stacked;
+    int64_t KH, lines, in_tile, tiles; /* a window has KH x (lines of lanes) x (tiles of rows) */
+} weight_tiles;
+
+typedef struct {
+    int64_t kh, row, lane; /* the first ones */
+    int64_t rows, columns;
+} weight_tile;
+
+static inline int64_t half_lines_of(int64_t numbers) { return (numbers + LANES / 2 - 1) / (LANES / 2); }
+
+static weight_tiles tiles_of_weights(conv_sizes s)
+{
+    const int64_t columns = (s.OW - 1) * s.stride_w + s.KW;
+    const numbers grad = {s.O, s.O, s.OW * s.O};
+    const numbers line = {s.KW * s.I, s.stride_w * s.I, s.stride_h * columns * s.I};
+    const numbers stack = {s.KH * s.KW, s.KH * s.stride_w, s.KH * columns};
+    const int64_t with_grad = s.KH * line.count * half_lines_of(s.O);
+    const int64_t with_line = s.KH * s.O * half_lines_of(line.count), with_stack = s.O * half_lines_of(stack.count);
+    weight_tiles w = {.rows = line, .lanes = grad, .KH = s.KH, .lanes_are_grad = 1};
+    if (s.I == 1 && s.KH > 1 && with_stack < with_grad)
+        w = (weight_tiles){.rows = grad, .lanes = stack, .KH = 1, .stacked = 1};
+    else if (8 * with_line < 7 * with_grad)
+        w = (weight_tiles){.rows = grad, .lanes = line, .KH = s.KH};
+    w.lines = lines_of(w.lanes.count);
+    w.in_tile = even_rows(w.rows.count);
+    w.tiles = (w.rows.count + w.in_tile - 1) / w.in_tile;
+    return w;
+}
+
+static weight_tile weight_tile_of(weight_tiles w, int64_t t)
+{
+    const int64_t row = t % w.tiles * w.in_tile, lane = t / w.tiles % w.lines * LANES;
+    return (weight_tile){
+        .kh = t / w.tiles / w.lines, .row = row, .lane = lane,
+        .rows = w.rows.count - row < w.in_tile ? w.rows.count - row : w.in_tile,
+        .columns = w.lanes.count - lane < LANES ? w.lanes.count - lane : LANES,
+    };
+}
+
+/* stack[h][column][KH] = what the windows of the result's line h cover of a column. An image of the
+   frame's columns comes first; then COPIED numbers are copied at once, and where these are too many,
+   the next overwrite them. */
+enum { COPIED = 8 };
+
+static void stack_image(real *stack, real *upright, const real *image, int64_t rows, int64_t columns, conv_sizes s)
+{
+    const int64_t height = s.H < rows - s.pad_h ? s.H : rows - s.pad_h, width = s.W < columns - s.pad_w ? s.W : columns - s.pad_w;
+    for (int64_t x = 0; x < width; x++)
+        for (int64_t y = 0; y < height; y++)
+            upright[(s.pad_w + x) * rows + s.pad_h + y] = image[y * s.W + x];
+    for (int64_t h = 0; h < s.OH; h++)
+        for (int64_t x = 0; x < columns; x++, stack += s.KH)
+            for (int64_t kh = 0; kh < s.KH; kh += COPIED)
+                memcpy(stack + kh, upright + x * rows + h * s.stride_h + kh, sizeof(real[COPIED]));
+}
 
 static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
+    const weight_tiles w = tiles_of_weights(s);
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
-    const int64_t frame_size = rows * columns * s.I, grad_size = s.OH * s.OW * s.O;
-    real *frame = tt_scratch((frame_size + grad_size + LANES) * sizeof(real));
-    real *last_grad = frame + frame_size; /* a line may be read beyond its end */
-    const int64_t inputs = s.KW * s.I, in_tile = even_rows(inputs), tiles = (inputs + in_tile - 1) / in_tile;
+    const int64_t grad_size = s.OH * s.OW * s.O, tile_size = w.in_tile * LANES;
+    /* a line may be read beyond the end of each of these */
+    const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
+    const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
+    real *sums = tt_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
+    real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
     for (int64_t n = 0; n < s.N; n++) {
-        const real *grad = a->grad + n * grad_size;
+        const real *image = a->x + n * s.H * s.W * s.I, *grad = a->grad + n * grad_size;
         if ((s.N - 1 - n) * grad_size < LANES) /* what follows is less than a line */
             grad = memcpy(last_grad, grad, grad_size * sizeof(real));
-        frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        if (w.stacked)
+            stack_image(stack, frame, image, rows, columns, s);
+        else
+            frame_image(frame, rows, columns, s.pad_h, s.pad_w, image, s.H, s.W, s.I);
         for (int64_t t = begin; t < end; t++) {
-            const int64_t kh = t / tiles, first = t % tiles * in_tile;
-            for (int64_t o = 0; o < s.O; o += LANES)
-                tile_of(inputs - first < in_tile ? inputs - first : in_tile, (tile_arguments){
-                    .x = frame + kh * columns * s.I + first,
-                    .x_row = 1, .x_column = s.stride_w * s.I, .x_segment = s.stride_h * columns * s.I,
-                    .y = grad + o, .y_row = s.O, .y_segment = s.OW * s.O,
-                    .K = s.OW, .segments = s.OH, .columns = s.O - o < LANES ? s.O - o : LANES,
-                    .out = a->out + (kh * inputs + first) * s.O + o, .out_row = s.O, .out_column = 1,
-                    .add = n > 0,
-                });
+            const weight_tile at = weight_tile_of(w, t);
+            const real *line = w.stacked ? stack : frame + at.kh * columns * s.I;
+            tile_of(at.rows, (tile_arguments){
+                .x = (w.lanes_are_grad ? line : grad) + at.row,
+                .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
+                .y = (w.lanes_are_grad ? grad : line) + at.lane, .y_row = w.lanes.next, .y_segment = w.lanes.below,
+                .K = s.OW, .segments = s.OH, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
+                .out = sums + (t - begin) * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
+            });
         }
+    }
+    for (int64_t t = begin; t < end; t++, sums += tile_size) {
+        const weight_tile at = weight_tile_of(w, t);
+        for (int64_t r = 0; r < at.rows; r++)
+            for (int64_t c = 0; c < at.columns; c++) {
+                const int64_t o = w.lanes_are_grad ? at.lane + c : at.row + r;
+                const int64_t input = w.lanes_are_grad ? at.row + r : at.lane + c;
+                const int64_t place = w.stacked ? input % s.KH * s.KW + input / s.KH : at.kh * s.KW * s.I + input;
+                a->out[place * s.O + o] = sums[r * LANES + c];
+            }
     }
 }
 
@@ -284,7 +374,6 @@ void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = named(sizes)};
-    const int64_t inputs = a.s.KW * a.s.I, in_tile = even_rows(inputs);
-    memset(out, 0, a.s.KH * inputs * a.s.O * sizeof(real)); /* for N = 0 */
-    tt_parallel_rows(conv2d_grad_weight_tiles, &a, a.s.KH * ((inputs + in_tile - 1) / in_tile), 1);
+    const weight_tiles w = tiles_of_weights(a.s);
+    tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.lines * w.tiles, 1);
 }
