@@ -16,7 +16,6 @@ enum {
     PANELS = 16,             /* that are copied at once */
     MANY_ROWS = 256,         /* of x: from so many on all this pays */
     BLOCK_TILES = 12,        /* of rows in a block of x: 168 KiB of floats at most */
-    APART = 64 / sizeof(real), /* between lines of a block: a power of two would let them share places in a cache */
     PARALLEL_FROM = 1 << 19, /* multiplications; below, waking a thread costs more than it saves */
 };
 
