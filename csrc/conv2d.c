@@ -16,6 +16,7 @@
 #include "kernels.h"
 #include "convolution.h"
 #include "machine.h"
+#include "planes.h"
 #include "tile.h"
 
 typedef struct {
@@ -24,7 +25,8 @@ typedef struct {
     conv_sizes s;
 } conv_arguments;
 
-static inline int64_t lines_of(int64_t channels) { return (channels + LANES - 1) / LANES; }
+static inline int64_t lines_of(int64_t numbers) { return (numbers + LANES - 1) / LANES; }
+static inline int64_t half_lines_of(int64_t numbers) { return (numbers + LANES / 2 - 1) / (LANES / 2); }
 
 /* Copy an image (H, W, C) to (top, left) of a frame (rows, columns, C); what doesn't fit is cut off. */
 static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
@@ -47,19 +49,47 @@ static void pack_weight(real *panel, const real *weight, conv_sizes s)
     }
 }
 
-/* Images of one channel have their pixels side by side. If the result has only a few channels, these
-   would leave most lanes empty: then the lanes are pixels, and the rows of a tile are channels. */
-static void conv2d_pixels(const conv_arguments *a, const real *frame, int64_t columns, real *out)
+/* Are the lanes better pixels than channels? What counts are the vectors of sums, idle lanes included.
+   A tile takes as long as one of BUSY vectors, if it has fewer: a sum waits for the one before it.
+   (A small tile is a CPU's that multiplies and adds apart: that keeps it busy with half as many.)
+   Pixels take more time to copy and to store: an eighth of the vectors must be saved. */
+enum { BUSY = TILE_ROWS * VECTORS > 8 ? 8 : 4 };
+
+static inline int by_planes(int64_t height, int64_t width, int64_t columns, int64_t channels)
 {
+    const int64_t in_tile = even_rows(width), tiles = (width + in_tile - 1) / in_tile;
+    const int64_t halves = half_lines_of(channels), half = in_tile * VECTORS / 2;
+    const int64_t tile_pair = halves / 2 * 2 * half + halves % 2 * (half < BUSY ? BUSY : half);
+    return 8 * channels * half_lines_of(height * columns) * VECTORS / 2 < 7 * height * tiles * tile_pair;
+}
+
+static inline plane_sizes planes_of(conv_sizes s)
+{
+    return (plane_sizes){
+        .lines = s.OH + (s.KH - 1) / s.stride_h, .columns = s.OW + (s.KW - 1) / s.stride_w,
+        .stride_h = s.stride_h, .stride_w = s.stride_w,
+    };
+}
+
+static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    for (int64_t h = 0; h < s.OH; h++)
-        for (int64_t w = 0; w < s.OW; w += LANES)
-            tile_of(s.O, (tile_arguments){
-                .x = a->weight, .x_row = 1, .x_column = s.O, .x_segment = s.KW * s.O,
-                .y = frame + h * s.stride_h * columns + w, .y_row = 1, .y_segment = columns,
-                .K = s.KW, .segments = s.KH, .columns = s.OW - w < LANES ? s.OW - w : LANES,
-                .out = out + (h * s.OW + w) * s.O, .out_row = 1, .out_column = s.O,
-            });
+    const plane_sizes in = planes_of(s);
+    const int64_t places = s.KH * s.KW * s.I;
+    int64_t *offset = tt_scratch(places * sizeof *offset + (in_planes(in, s.I, 0, 0) + MOST_LANES) * sizeof(real));
+    real *planes = (real *)(offset + places); /* a line may be read beyond its end */
+    for (int64_t place = 0; place < places; place++)
+        offset[place] = in_planes(in, place % s.I, place / s.I / s.KW, place / s.I % s.KW);
+    for (int64_t n = begin; n < end; n++) {
+        frame_planes(planes, in, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        sums_of_planes(
+            (plane_results){
+                .height = s.OH, .width = s.OW, .columns = in.columns, .channels = s.O,
+                .out = a->out + n * s.OH * s.OW * s.O, .out_line = s.OW * s.O, .out_pixel = s.O,
+            },
+            (plane_arguments){.pixels = planes, .offset = offset, .weight = a->weight, .places = places});
+    }
 }
 
 static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
@@ -68,16 +98,13 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
-    const int by_pixels = s.I == 1 && s.stride_w == 1 && s.O > 0 && s.O <= LANES / 4 && s.O <= TILE_ROWS;
     real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
     const int64_t in_tile = even_rows(s.OW);
     for (int64_t n = begin; n < end; n++) {
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
-        if (by_pixels)
-            conv2d_pixels(a, frame, columns, a->out + n * s.OH * s.OW * s.O);
-        for (int64_t o = 0; o < s.O && !by_pixels; o += LANES)
+        for (int64_t o = 0; o < s.O; o += LANES)
             for (int64_t h = 0; h < s.OH; h++)
                 for (int64_t w = 0; w < s.OW; w += in_tile)
                     tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
@@ -158,61 +185,74 @@ static void phase_by_channels(phase_arguments a)
                 });
 }
 
-/* Few channels of x would leave most lanes empty. Then, too, the lanes are pixels and the rows of a
-   tile are channels: worth it from twice as many pixels on, for a phase's results don't lie side by side. */
-static inline int x_by_pixels(conv_sizes s)
+/* In planes, a phase is read from every window that it may be in: offset[tap of p][tap of q][o], with
+   panel[tap of p][tap of q][o][i] = weight[...][i][o]. */
+static void place_phase(int64_t *offset, real *panel, const real *weight, conv_sizes s, plane_sizes in, phase p, phase q)
 {
-    const int64_t pixels = s.W / s.stride_w < LANES ? s.W / s.stride_w : LANES;
-    return s.I > 0 && s.I <= TILE_ROWS && 2 * s.I <= pixels;
-}
-
-/* Copy an image (H, W, C) to (top, left) of a frame (rows, C, columns): each channel's pixels of one
-   row side by side. */
-static void frame_lines(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
-{
-    const int64_t height = H < rows - top ? H : rows - top, width = W < columns - left ? W : columns - left;
-    for (int64_t y = 0; y < height; y++)
-        for (int64_t c = 0; c < C; c++) {
-            real *line = frame + ((top + y) * C + c) * columns + left;
-            const real *pixel = image + y * W * C + c;
-            for (int64_t w = 0; w < width; w++)
-                line[w] = pixel[w * C];
+    for (int64_t j = 0; j < p.taps; j++)
+        for (int64_t t = 0; t < q.taps; t++) {
+            const real *from = weight + ((p.rest + j * s.stride_h) * s.KW + q.rest + t * s.stride_w) * s.I * s.O;
+            for (int64_t o = 0; o < s.O; o++, panel += s.I) {
+                *offset++ = in_planes(in, o, 0, 0) - j * in.columns - t;
+                for (int64_t i = 0; i < s.I; i++)
+                    panel[i] = from[i * s.O + o];
+            }
         }
 }
 
-/* panel[tap of p, backwards][o][tap of q, backwards][i] = weight[...][i][o] */
-static void pack_phase_by_pixels(real *panel, const real *weight, conv_sizes s, phase p, phase q)
+/* The windows that pixels 0 to size - 1 are in: how many there may be before the first and in all. */
+static inline int64_t windows_before(int64_t K, int64_t stride, int64_t padding) { return padding < K ? (K - 1 - padding) / stride : 0; }
+static inline int64_t windows_in_all(int64_t size, int64_t K, int64_t stride, int64_t padding)
 {
-    for (int64_t j = 1; j <= p.taps; j++)
-        for (int64_t o = 0; o < s.O; o++)
-            for (int64_t t = 1; t <= q.taps; t++, panel += s.I) {
-                const int64_t a = p.rest + (p.taps - j) * s.stride_h, b = q.rest + (q.taps - t) * s.stride_w;
-                for (int64_t i = 0; i < s.I; i++)
-                    panel[i] = weight[((a * s.KW + b) * s.I + i) * s.O + o];
-            }
+    return windows_before(K, stride, padding) + (size - 1 + padding) / stride + 1;
 }
 
-static void phase_by_pixels(phase_arguments a)
+static inline plane_sizes planes_of_grad(conv_sizes s)
 {
-    const conv_sizes s = a.s;
-    const phase p = a.p, q = a.q;
-    for (int64_t y = 0; y < p.pixels; y++)
-        for (int64_t x = 0; x < q.pixels; x += LANES)
-            tile_of(s.I, (tile_arguments){
-                .x = a.panel, .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.I,
-                .y = a.frame + (a.top + p.window + y - p.taps + 1) * s.O * a.columns + a.left + q.window + x - q.taps + 1,
-                .y_row = 1, .y_segment = a.columns,
-                .K = q.taps, .segments = p.taps * s.O, .columns = q.pixels - x < LANES ? q.pixels - x : LANES,
-                .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I,
-                .out_row = 1, .out_column = s.stride_w * s.I,
-            });
+    return (plane_sizes){
+        .lines = windows_in_all(s.H, s.KH, s.stride_h, s.pad_h),
+        .columns = windows_in_all(s.W, s.KW, s.stride_w, s.pad_w), .stride_h = 1, .stride_w = 1,
+    };
+}
+
+static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    const plane_sizes in = planes_of_grad(s);
+    const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
+    const int64_t places = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MOST_LANES;
+    int64_t *offsets = tt_scratch(places * sizeof *offsets + (planes_size + places * s.I) * sizeof(real));
+    real *planes = (real *)(offsets + places), *panels = planes + planes_size;
+    for (int64_t n = begin; n < end; n++) {
+        frame_planes(planes, in, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        int64_t *offset = offsets, here;
+        real *panel = panels;
+        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
+            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++, offset += here, panel += here * s.I) {
+                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
+                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                here = p.taps * q.taps * s.O;
+                if (n == begin)
+                    place_phase(offset, panel, a->weight, s, in, p, q);
+                sums_of_planes(
+                    (plane_results){
+                        .height = p.pixels, .width = q.pixels, .columns = in.columns, .channels = s.I,
+                        .out = a->out + ((n * s.H + p.first) * s.W + q.first) * s.I,
+                        .out_line = s.stride_h * s.W * s.I, .out_pixel = s.stride_w * s.I,
+                    },
+                    (plane_arguments){
+                        .pixels = planes + (top + p.window) * in.columns + left + q.window,
+                        .offset = offset, .weight = panel, .places = here,
+                    });
+            }
+    }
 }
 
 static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const int by_pixels = x_by_pixels(s);
     phase_arguments f = {.s = s, .top = s.KH / s.stride_h, .left = s.KW / s.stride_w};
     f.rows = f.top + (s.H - 1 + s.pad_h) / s.stride_h + 1;
     f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
@@ -222,16 +262,16 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     for (int64_t n = begin; n < end; n++) {
         real *panel = frame + frame_size;
         f.out = a->out + n * s.H * s.W * s.I;
-        (by_pixels ? frame_lines : frame_image)(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        frame_image(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
         for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
             for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
                 f.p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
                 f.q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
                 f.panel = panel;
                 if (n == begin)
-                    (by_pixels ? pack_phase_by_pixels : pack_phase)(panel, a->weight, s, f.p, f.q);
-                (by_pixels ? phase_by_pixels : phase_by_channels)(f);
-                panel += f.p.taps * f.q.taps * s.O * (by_pixels ? s.I : lines_of(s.I) * LANES);
+                    pack_phase(panel, a->weight, s, f.p, f.q);
+                phase_by_channels(f);
+                panel += f.p.taps * f.q.taps * s.O * lines_of(s.I) * LANES;
             }
     }
 }
@@ -266,8 +306,6 @@ typedef struct {
     int64_t kh, row, lane; /* the first ones */
     int64_t rows, columns;
 } weight_tile;
-
-static inline int64_t half_lines_of(int64_t numbers) { return (numbers + LANES / 2 - 1) / (LANES / 2); }
 
 static weight_tiles tiles_of_weights(conv_sizes s)
 {
@@ -362,13 +400,15 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_images, &a, a.s.N, 1);
+    const int planes = by_planes(a.s.OH, a.s.OW, planes_of(a.s).columns, a.s.O);
+    tt_parallel_rows(planes ? conv2d_planes : conv2d_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_grad_x_images, &a, a.s.N, 1);
+    const int planes = by_planes(a.s.H / a.s.stride_h, a.s.W / a.s.stride_w, planes_of_grad(a.s).columns, a.s.I);
+    tt_parallel_rows(planes ? conv2d_grad_x_planes : conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
