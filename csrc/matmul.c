@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "machine.h"
 #include "tile.h"
+#include "transpose.h"
 #include <string.h>
 
 enum {
@@ -32,6 +33,10 @@ static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
    So a whole line is taken where y's memory, up to `end`, goes on that far. */
 static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
+    if (y_row == 1 && y_column > 1) {
+        transpose(panel, LANES, y, y_column, columns, K);
+        return;
+    }
     for (int64_t k = 0; k < K; k++, y += y_row, panel += LANES)
         if (y_column == 1 && end - y >= LANES)
             memcpy(panel, y, sizeof(real[LANES]));

@@ -15,6 +15,7 @@
 #define TT_PLANES_H
 #include "machine.h"
 #include "tile.h"
+#include "transpose.h"
 #include <stdint.h>
 #include <string.h>
 
@@ -69,51 +70,6 @@ PLANE_TILE(8) PLANE_TILE(9) PLANE_TILE(10) PLANE_TILE(11) PLANE_TILE(12) PLANE_T
 static void (*const PLANE_TILES[3][MOST_ROWS + 1])(plane_arguments) = {
     PLANE_TILES_OF(half_plane_tile_), PLANE_TILES_OF(plane_tile_), PLANE_TILES_OF(long_plane_tile_),
 };
-
-typedef real few __attribute__((vector_size(FEW_LANES * sizeof(real))));
-#if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-typedef __typeof__(__builtin_choose_expr(sizeof(real) == 4, (int32_t)0, (int64_t)0)) place;
-typedef place few_places __attribute__((vector_size(sizeof(few))));
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (few_places){__VA_ARGS__})
-#endif
-#define LOW_HALVES(a, b) SHUFFLE(a, b, 0, 4, 1, 5) /* a0 b0 a1 b1 */
-#define HIGH_HALVES(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
-
-/* out[c][r] = x[r][c], in blocks of FEW_LANES x FEW_LANES; the last may overlap the one before. */
-static __attribute__((noinline)) void transpose(real *out, int64_t out_row, const real *x, int64_t x_row, int64_t rows, int64_t columns)
-{
-    if (columns == 1 && x_row == 1) {
-        memcpy(out, x, rows * sizeof(real));
-        return;
-    }
-    if (rows < FEW_LANES || columns < FEW_LANES) {
-        for (int64_t c = 0; c < columns; c++)
-            for (int64_t r = 0; r < rows; r++)
-                out[c * out_row + r] = x[r * x_row + c];
-        return;
-    }
-    for (int64_t j = 0; j < columns; j += FEW_LANES) {
-        const int64_t c = j < columns - FEW_LANES ? j : columns - FEW_LANES;
-        for (int64_t i = 0; i < rows; i += FEW_LANES) {
-            const int64_t r = i < rows - FEW_LANES ? i : rows - FEW_LANES;
-            const real *from = x + r * x_row + c;
-            real *to = out + c * out_row + r;
-            few block[FEW_LANES];
-            UNROLL
-            for (int k = 0; k < FEW_LANES; k++)
-                memcpy(&block[k], from + k * x_row, sizeof(few));
-            const few low02 = LOW_HALVES(block[0], block[2]), high02 = HIGH_HALVES(block[0], block[2]);
-            const few low13 = LOW_HALVES(block[1], block[3]), high13 = HIGH_HALVES(block[1], block[3]);
-            block[0] = LOW_HALVES(low02, low13), block[1] = HIGH_HALVES(low02, low13);
-            block[2] = LOW_HALVES(high02, high13), block[3] = HIGH_HALVES(high02, high13);
-            UNROLL
-            for (int k = 0; k < FEW_LANES; k++)
-                memcpy(to + k * out_row, &block[k], sizeof(few));
-        }
-    }
-}
 
 /* planes[channels][stride_h][stride_w][lines][columns], the channels APART */
 typedef struct {
