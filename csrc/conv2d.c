@@ -307,6 +307,8 @@ typedef struct {
     int64_t rows, columns;
 } weight_tile;
 
+enum { COPIED = 8 }; /* a window's numbers of one column, at most, to be stacked */
+
 static weight_tiles tiles_of_weights(conv_sizes s)
 {
     const int64_t columns = (s.OW - 1) * s.stride_w + s.KW;
@@ -316,7 +318,7 @@ static weight_tiles tiles_of_weights(conv_sizes s)
     const int64_t with_grad = s.KH * line.count * half_lines_of(s.O);
     const int64_t with_line = s.KH * s.O * half_lines_of(line.count), with_stack = s.O * half_lines_of(stack.count);
     weight_tiles w = {.rows = line, .lanes = grad, .KH = s.KH, .lanes_are_grad = 1};
-    if (s.I == 1 && s.KH > 1 && with_stack < with_grad)
+    if (s.I == 1 && s.KH <= COPIED && with_stack < with_grad)
         w = (weight_tiles){.rows = grad, .lanes = stack, .KH = 1, .stacked = 1};
     else if (8 * with_line < 7 * with_grad)
         w = (weight_tiles){.rows = grad, .lanes = line, .KH = s.KH};
@@ -337,10 +339,8 @@ static weight_tile weight_tile_of(weight_tiles w, int64_t t)
 }
 
 /* stack[h][column][KH] = what the windows of the result's line h cover of a column. An image of the
-   frame's columns comes first; then COPIED numbers are copied at once, and where these are too many,
-   the next overwrite them. */
-enum { COPIED = 8 };
-
+   frame's columns comes first; from there COPIED numbers are copied at once, and those that are too
+   many are overwritten by the next column's. */
 static void stack_image(real *stack, real *upright, const real *image, int64_t rows, int64_t columns, conv_sizes s)
 {
     const int64_t height = s.H < rows - s.pad_h ? s.H : rows - s.pad_h, width = s.W < columns - s.pad_w ? s.W : columns - s.pad_w;
@@ -348,9 +348,8 @@ static void stack_image(real *stack, real *upright, const real *image, int64_t r
         for (int64_t y = 0; y < height; y++)
             upright[(s.pad_w + x) * rows + s.pad_h + y] = image[y * s.W + x];
     for (int64_t h = 0; h < s.OH; h++)
-        for (int64_t x = 0; x < columns; x++, stack += s.KH)
-            for (int64_t kh = 0; kh < s.KH; kh += COPIED)
-                memcpy(stack + kh, upright + x * rows + h * s.stride_h + kh, sizeof(real[COPIED]));
+        for (int64_t x = 0; x < columns; x++)
+            memcpy(stack + (h * columns + x) * s.KH, upright + x * rows + h * s.stride_h, sizeof(real[COPIED]));
 }
 
 static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
