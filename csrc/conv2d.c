@@ -8,13 +8,15 @@
        gradient of x    rows: pixels of x             lanes: I    K: the results that a pixel went to
        of the weights   rows: the window's inputs     lanes: O    K: the pixels of the result
 
-   Where channels are too few to fill a line, the lanes are pixels and the rows of a tile channels.
+   Where channels are too few to fill a line, other numbers lie in the lanes: pixels, and for the
+   weights the window's inputs. Then the rows of a tile are channels.
 
    An image is first copied into a frame of zeros, so that no window reaches outside; weights are
    packed into lines of LANES, so that no line does. */
 #include "kernels.h"
 #include "convolution.h"
 #include "machine.h"
+#include "planes.h"
 #include "tile.h"
 
 typedef struct {
@@ -23,7 +25,8 @@ typedef struct {
     conv_sizes s;
 } conv_arguments;
 
-static inline int64_t lines_of(int64_t channels) { return (channels + LANES - 1) / LANES; }
+static inline int64_t lines_of(int64_t numbers) { return (numbers + LANES - 1) / LANES; }
+static inline int64_t half_lines_of(int64_t numbers) { return (numbers + LANES / 2 - 1) / (LANES / 2); }
 
 /* Copy an image (H, W, C) to (top, left) of a frame (rows, columns, C); what doesn't fit is cut off. */
 static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
@@ -46,19 +49,47 @@ static void pack_weight(real *panel, const real *weight, conv_sizes s)
     }
 }
 
-/* Images of one channel have their pixels side by side. If the result has only a few channels, these
-   would leave most lanes empty: then the lanes are pixels, and the rows of a tile are channels. */
-static void conv2d_pixels(const conv_arguments *a, const real *frame, int64_t columns, real *out)
+/* Are the lanes better pixels than channels? What counts are the vectors of sums, idle lanes included.
+   A tile takes as long as one of BUSY vectors, if it has fewer: a sum waits for the one before it.
+   (A small tile is a CPU's that multiplies and adds apart: that keeps it busy with half as many.)
+   Pixels take more time to copy and to store: an eighth of the vectors must be saved. */
+enum { BUSY = TILE_ROWS * VECTORS > 8 ? 8 : 4 };
+
+static inline int by_planes(int64_t height, int64_t width, int64_t columns, int64_t channels)
 {
+    const int64_t in_tile = even_rows(width), tiles = (width + in_tile - 1) / in_tile;
+    const int64_t halves = half_lines_of(channels), half = in_tile * VECTORS / 2;
+    const int64_t tile_pair = halves / 2 * 2 * half + halves % 2 * (half < BUSY ? BUSY : half);
+    return 8 * channels * half_lines_of(height * columns) * VECTORS / 2 < 7 * height * tiles * tile_pair;
+}
+
+static inline plane_sizes planes_of(conv_sizes s)
+{
+    return (plane_sizes){
+        .lines = s.OH + (s.KH - 1) / s.stride_h, .columns = s.OW + (s.KW - 1) / s.stride_w,
+        .stride_h = s.stride_h, .stride_w = s.stride_w,
+    };
+}
+
+static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    for (int64_t h = 0; h < s.OH; h++)
-        for (int64_t w = 0; w < s.OW; w += LANES)
-            tile_of(s.O, (tile_arguments){
-                .x = a->weight, .x_row = 1, .x_column = s.O, .x_segment = s.KW * s.O,
-                .y = frame + h * s.stride_h * columns + w, .y_row = 1, .y_segment = columns,
-                .K = s.KW, .segments = s.KH, .columns = s.OW - w < LANES ? s.OW - w : LANES,
-                .out = out + (h * s.OW + w) * s.O, .out_row = 1, .out_column = s.O,
-            });
+    const plane_sizes in = planes_of(s);
+    const int64_t places = s.KH * s.KW * s.I;
+    int64_t *offset = tt_scratch(places * sizeof *offset + (in_planes(in, s.I, 0, 0) + MOST_LANES) * sizeof(real));
+    real *planes = (real *)(offset + places); /* a line may be read beyond its end */
+    for (int64_t place = 0; place < places; place++)
+        offset[place] = in_planes(in, place % s.I, place / s.I / s.KW, place / s.I % s.KW);
+    for (int64_t n = begin; n < end; n++) {
+        frame_planes(planes, in, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        sums_of_planes(
+            (plane_results){
+                .height = s.OH, .width = s.OW, .columns = in.columns, .channels = s.O,
+                .out = a->out + n * s.OH * s.OW * s.O, .out_line = s.OW * s.O, .out_pixel = s.O,
+            },
+            (plane_arguments){.pixels = planes, .offset = offset, .weight = a->weight, .places = places});
+    }
 }
 
 static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
@@ -67,16 +98,13 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
-    const int by_pixels = s.I == 1 && s.stride_w == 1 && s.O > 0 && s.O <= LANES / 4 && s.O <= TILE_ROWS;
     real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
     const int64_t in_tile = even_rows(s.OW);
     for (int64_t n = begin; n < end; n++) {
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
-        if (by_pixels)
-            conv2d_pixels(a, frame, columns, a->out + n * s.OH * s.OW * s.O);
-        for (int64_t o = 0; o < s.O && !by_pixels; o += LANES)
+        for (int64_t o = 0; o < s.O; o += LANES)
             for (int64_t h = 0; h < s.OH; h++)
                 for (int64_t w = 0; w < s.OW; w += in_tile)
                     tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
@@ -157,61 +185,74 @@ static void phase_by_channels(phase_arguments a)
                 });
 }
 
-/* Few channels of x would leave most lanes empty. Then, too, the lanes are pixels and the rows of a
-   tile are channels: worth it from twice as many pixels on, for a phase's results don't lie side by side. */
-static inline int x_by_pixels(conv_sizes s)
+/* In planes, a phase is read from every window that it may be in: offset[tap of p][tap of q][o], with
+   panel[tap of p][tap of q][o][i] = weight[...][i][o]. */
+static void place_phase(int64_t *offset, real *panel, const real *weight, conv_sizes s, plane_sizes in, phase p, phase q)
 {
-    const int64_t pixels = s.W / s.stride_w < LANES ? s.W / s.stride_w : LANES;
-    return s.I > 0 && s.I <= TILE_ROWS && 2 * s.I <= pixels;
-}
-
-/* Copy an image (H, W, C) to (top, left) of a frame (rows, C, columns): each channel's pixels of one
-   row side by side. */
-static void frame_lines(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
-{
-    const int64_t height = H < rows - top ? H : rows - top, width = W < columns - left ? W : columns - left;
-    for (int64_t y = 0; y < height; y++)
-        for (int64_t c = 0; c < C; c++) {
-            real *line = frame + ((top + y) * C + c) * columns + left;
-            const real *pixel = image + y * W * C + c;
-            for (int64_t w = 0; w < width; w++)
-                line[w] = pixel[w * C];
+    for (int64_t j = 0; j < p.taps; j++)
+        for (int64_t t = 0; t < q.taps; t++) {
+            const real *from = weight + ((p.rest + j * s.stride_h) * s.KW + q.rest + t * s.stride_w) * s.I * s.O;
+            for (int64_t o = 0; o < s.O; o++, panel += s.I) {
+                *offset++ = in_planes(in, o, 0, 0) - j * in.columns - t;
+                for (int64_t i = 0; i < s.I; i++)
+                    panel[i] = from[i * s.O + o];
+            }
         }
 }
 
-/* panel[tap of p, backwards][o][tap of q, backwards][i] = weight[...][i][o] */
-static void pack_phase_by_pixels(real *panel, const real *weight, conv_sizes s, phase p, phase q)
+/* The windows that pixels 0 to size - 1 are in: how many there may be before the first and in all. */
+static inline int64_t windows_before(int64_t K, int64_t stride, int64_t padding) { return padding < K ? (K - 1 - padding) / stride : 0; }
+static inline int64_t windows_in_all(int64_t size, int64_t K, int64_t stride, int64_t padding)
 {
-    for (int64_t j = 1; j <= p.taps; j++)
-        for (int64_t o = 0; o < s.O; o++)
-            for (int64_t t = 1; t <= q.taps; t++, panel += s.I) {
-                const int64_t a = p.rest + (p.taps - j) * s.stride_h, b = q.rest + (q.taps - t) * s.stride_w;
-                for (int64_t i = 0; i < s.I; i++)
-                    panel[i] = weight[((a * s.KW + b) * s.I + i) * s.O + o];
-            }
+    return windows_before(K, stride, padding) + (size - 1 + padding) / stride + 1;
 }
 
-static void phase_by_pixels(phase_arguments a)
+static inline plane_sizes planes_of_grad(conv_sizes s)
 {
-    const conv_sizes s = a.s;
-    const phase p = a.p, q = a.q;
-    for (int64_t y = 0; y < p.pixels; y++)
-        for (int64_t x = 0; x < q.pixels; x += LANES)
-            tile_of(s.I, (tile_arguments){
-                .x = a.panel, .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.I,
-                .y = a.frame + (a.top + p.window + y - p.taps + 1) * s.O * a.columns + a.left + q.window + x - q.taps + 1,
-                .y_row = 1, .y_segment = a.columns,
-                .K = q.taps, .segments = p.taps * s.O, .columns = q.pixels - x < LANES ? q.pixels - x : LANES,
-                .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I,
-                .out_row = 1, .out_column = s.stride_w * s.I,
-            });
+    return (plane_sizes){
+        .lines = windows_in_all(s.H, s.KH, s.stride_h, s.pad_h),
+        .columns = windows_in_all(s.W, s.KW, s.stride_w, s.pad_w), .stride_h = 1, .stride_w = 1,
+    };
+}
+
+static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_arguments *a = arguments;
+    const conv_sizes s = a->s;
+    const plane_sizes in = planes_of_grad(s);
+    const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
+    const int64_t places = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MOST_LANES;
+    int64_t *offsets = tt_scratch(places * sizeof *offsets + (planes_size + places * s.I) * sizeof(real));
+    real *planes = (real *)(offsets + places), *panels = planes + planes_size;
+    for (int64_t n = begin; n < end; n++) {
+        frame_planes(planes, in, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        int64_t *offset = offsets, here;
+        real *panel = panels;
+        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
+            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++, offset += here, panel += here * s.I) {
+                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
+                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+                here = p.taps * q.taps * s.O;
+                if (n == begin)
+                    place_phase(offset, panel, a->weight, s, in, p, q);
+                sums_of_planes(
+                    (plane_results){
+                        .height = p.pixels, .width = q.pixels, .columns = in.columns, .channels = s.I,
+                        .out = a->out + ((n * s.H + p.first) * s.W + q.first) * s.I,
+                        .out_line = s.stride_h * s.W * s.I, .out_pixel = s.stride_w * s.I,
+                    },
+                    (plane_arguments){
+                        .pixels = planes + (top + p.window) * in.columns + left + q.window,
+                        .offset = offset, .weight = panel, .places = here,
+                    });
+            }
+    }
 }
 
 static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const int by_pixels = x_by_pixels(s);
     phase_arguments f = {.s = s, .top = s.KH / s.stride_h, .left = s.KW / s.stride_w};
     f.rows = f.top + (s.H - 1 + s.pad_h) / s.stride_h + 1;
     f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
@@ -221,70 +262,157 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     for (int64_t n = begin; n < end; n++) {
         real *panel = frame + frame_size;
         f.out = a->out + n * s.H * s.W * s.I;
-        (by_pixels ? frame_lines : frame_image)(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
+        frame_image(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
         for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
             for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
                 f.p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
                 f.q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
                 f.panel = panel;
                 if (n == begin)
-                    (by_pixels ? pack_phase_by_pixels : pack_phase)(panel, a->weight, s, f.p, f.q);
-                (by_pixels ? phase_by_pixels : phase_by_channels)(f);
-                panel += f.p.taps * f.q.taps * s.O * (by_pixels ? s.I : lines_of(s.I) * LANES);
+                    pack_phase(panel, a->weight, s, f.p, f.q);
+                phase_by_channels(f);
+                panel += f.p.taps * f.q.taps * s.O * lines_of(s.I) * LANES;
             }
     }
 }
 
 /* The gradient of the weights -----------------------------------------------------------------
 
+   At each pixel of the result, a line of the window, KW * I numbers side by side, meets the O numbers
+   of grad. One of the two lies in the lanes, the other counts the rows of a tile:
+
+       lanes: the window   i0 i1 i2 i0 i1 i2       lanes: grad   o0 o1 o2 o3
+                   o = 0   .  .  .  .  .  .           i0, kw=0   .  .  .  .
+                   o = 1   .  .  .  .  .  .           i1, kw=0   .  .  .  .
+
+   whichever leaves fewer lanes empty. Images of one channel have lines too short for that. They can
+   be stacked: KH lines become one, so that a whole window lies side by side.
+
    The work is split by weights, not by images, so that every sum is added up in one order whatever
-   the number of threads. Tiles are counted through: first those of a = 0, then those of a = 1 ... */
+   the number of threads. A tile's sums are whole lines until all images have been added. */
+
+typedef struct {
+    int64_t count;       /* numbers that lie side by side */
+    int64_t next, below; /* from those of a pixel to those of its neighbours */
+} numbers;
+
+typedef struct {
+    numbers rows, lanes;
+    int lanes_are_grad, stacked;
+    int64_t KH, lines, in_tile, tiles; /* a window has KH x (lines of lanes) x (tiles of rows) */
+} weight_tiles;
+
+typedef struct {
+    int64_t kh, row, lane; /* the first ones */
+    int64_t rows, columns;
+} weight_tile;
+
+enum { COPIED = 8 }; /* a window's numbers of one column, at most, to be stacked */
+
+static weight_tiles tiles_of_weights(conv_sizes s)
+{
+    const int64_t columns = (s.OW - 1) * s.stride_w + s.KW;
+    const numbers grad = {s.O, s.O, s.OW * s.O};
+    const numbers line = {s.KW * s.I, s.stride_w * s.I, s.stride_h * columns * s.I};
+    const numbers stack = {s.KH * s.KW, s.KH * s.stride_w, s.KH * columns};
+    const int64_t with_grad = s.KH * line.count * half_lines_of(s.O);
+    const int64_t with_line = s.KH * s.O * half_lines_of(line.count), with_stack = s.O * half_lines_of(stack.count);
+    weight_tiles w = {.rows = line, .lanes = grad, .KH = s.KH, .lanes_are_grad = 1};
+    if (s.I == 1 && s.KH <= COPIED && with_stack < with_grad)
+        w = (weight_tiles){.rows = grad, .lanes = stack, .KH = 1, .stacked = 1};
+    else if (8 * with_line < 7 * with_grad)
+        w = (weight_tiles){.rows = grad, .lanes = line, .KH = s.KH};
+    w.lines = lines_of(w.lanes.count);
+    w.in_tile = even_rows(w.rows.count);
+    w.tiles = (w.rows.count + w.in_tile - 1) / w.in_tile;
+    return w;
+}
+
+static weight_tile weight_tile_of(weight_tiles w, int64_t t)
+{
+    const int64_t row = t % w.tiles * w.in_tile, lane = t / w.tiles % w.lines * LANES;
+    return (weight_tile){
+        .kh = t / w.tiles / w.lines, .row = row, .lane = lane,
+        .rows = w.rows.count - row < w.in_tile ? w.rows.count - row : w.in_tile,
+        .columns = w.lanes.count - lane < LANES ? w.lanes.count - lane : LANES,
+    };
+}
+
+/* stack[h][column][KH] = what the windows of the result's line h cover of a column. An image of the
+   frame's columns comes first; from there COPIED numbers are copied at once, and those that are too
+   many are overwritten by the next column's. */
+static void stack_image(real *stack, real *upright, const real *image, int64_t rows, int64_t columns, conv_sizes s)
+{
+    const int64_t height = s.H < rows - s.pad_h ? s.H : rows - s.pad_h, width = s.W < columns - s.pad_w ? s.W : columns - s.pad_w;
+    for (int64_t x = 0; x < width; x++)
+        for (int64_t y = 0; y < height; y++)
+            upright[(s.pad_w + x) * rows + s.pad_h + y] = image[y * s.W + x];
+    for (int64_t h = 0; h < s.OH; h++)
+        for (int64_t x = 0; x < columns; x++)
+            memcpy(stack + (h * columns + x) * s.KH, upright + x * rows + h * s.stride_h, sizeof(real[COPIED]));
+}
 
 static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
+    const weight_tiles w = tiles_of_weights(s);
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
-    const int64_t frame_size = rows * columns * s.I, grad_size = s.OH * s.OW * s.O;
-    real *frame = tt_scratch((frame_size + grad_size + LANES) * sizeof(real));
-    real *last_grad = frame + frame_size; /* a line may be read beyond its end */
-    const int64_t inputs = s.KW * s.I, in_tile = even_rows(inputs), tiles = (inputs + in_tile - 1) / in_tile;
+    const int64_t grad_size = s.OH * s.OW * s.O, tile_size = w.in_tile * LANES;
+    /* a line may be read beyond the end of each of these */
+    const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
+    const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
+    real *sums = tt_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
+    real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
     for (int64_t n = 0; n < s.N; n++) {
-        const real *grad = a->grad + n * grad_size;
+        const real *image = a->x + n * s.H * s.W * s.I, *grad = a->grad + n * grad_size;
         if ((s.N - 1 - n) * grad_size < LANES) /* what follows is less than a line */
             grad = memcpy(last_grad, grad, grad_size * sizeof(real));
-        frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
+        if (w.stacked)
+            stack_image(stack, frame, image, rows, columns, s);
+        else
+            frame_image(frame, rows, columns, s.pad_h, s.pad_w, image, s.H, s.W, s.I);
         for (int64_t t = begin; t < end; t++) {
-            const int64_t kh = t / tiles, first = t % tiles * in_tile;
-            for (int64_t o = 0; o < s.O; o += LANES)
-                tile_of(inputs - first < in_tile ? inputs - first : in_tile, (tile_arguments){
-                    .x = frame + kh * columns * s.I + first,
-                    .x_row = 1, .x_column = s.stride_w * s.I, .x_segment = s.stride_h * columns * s.I,
-                    .y = grad + o, .y_row = s.O, .y_segment = s.OW * s.O,
-                    .K = s.OW, .segments = s.OH, .columns = s.O - o < LANES ? s.O - o : LANES,
-                    .out = a->out + (kh * inputs + first) * s.O + o, .out_row = s.O, .out_column = 1,
-                    .add = n > 0,
-                });
+            const weight_tile at = weight_tile_of(w, t);
+            const real *line = w.stacked ? stack : frame + at.kh * columns * s.I;
+            tile_of(at.rows, (tile_arguments){
+                .x = (w.lanes_are_grad ? line : grad) + at.row,
+                .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
+                .y = (w.lanes_are_grad ? grad : line) + at.lane, .y_row = w.lanes.next, .y_segment = w.lanes.below,
+                .K = s.OW, .segments = s.OH, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
+                .out = sums + (t - begin) * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
+            });
         }
+    }
+    for (int64_t t = begin; t < end; t++, sums += tile_size) {
+        const weight_tile at = weight_tile_of(w, t);
+        for (int64_t r = 0; r < at.rows; r++)
+            for (int64_t c = 0; c < at.columns; c++) {
+                const int64_t o = w.lanes_are_grad ? at.lane + c : at.row + r;
+                const int64_t input = w.lanes_are_grad ? at.row + r : at.lane + c;
+                const int64_t place = w.stacked ? input % s.KH * s.KW + input / s.KH : at.kh * s.KW * s.I + input;
+                a->out[place * s.O + o] = sums[r * LANES + c];
+            }
     }
 }
 
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_images, &a, a.s.N, 1);
+    const int planes = by_planes(a.s.OH, a.s.OW, planes_of(a.s).columns, a.s.O);
+    tt_parallel_rows(planes ? conv2d_planes : conv2d_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = named(sizes)};
-    tt_parallel_rows(conv2d_grad_x_images, &a, a.s.N, 1);
+    const int planes = by_planes(a.s.H / a.s.stride_h, a.s.W / a.s.stride_w, planes_of_grad(a.s).columns, a.s.I);
+    tt_parallel_rows(planes ? conv2d_grad_x_planes : conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = named(sizes)};
-    const int64_t inputs = a.s.KW * a.s.I, in_tile = even_rows(inputs);
-    memset(out, 0, a.s.KH * inputs * a.s.O * sizeof(real)); /* for N = 0 */
-    tt_parallel_rows(conv2d_grad_weight_tiles, &a, a.s.KH * ((inputs + in_tile - 1) / in_tile), 1);
+    const weight_tiles w = tiles_of_weights(a.s);
+    tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.lines * w.tiles, 1);
 }

@@ -27,6 +27,7 @@ void tt_conv2d_naive(const real *x, const real *weight, real *out, const int64_t
 void tt_conv2d_loop_order(const real *x, const real *weight, real *out, const int64_t *sizes);
 void tt_conv2d_im2col(const real *x, const real *weight, real *out, const int64_t *sizes);
 void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_t *sizes);
+void tt_conv2d_planes(const real *x, const real *weight, real *out, const int64_t *sizes);
 
 /* probe.c: what this machine can do at most, to measure the rungs by. */
 /* operations (1): how many additions and multiplications the threads did together; out (threads) */

@@ -4,6 +4,7 @@
        loop order   the channels of the result innermost, as they lie in memory
        im2col       every window copied into the row of a matrix: then it is a matrix product
        direct       matmul's tile straight on the image: the rows of the matrix are there already
+       planes       few channels leave lanes empty, so the lanes are pixels, a plane for each channel
        threaded     the images are shared among threads: conv2d.c
 
    build.py compiles this behind conv2d.c and ladder_matmul.c, which are used here. */
@@ -80,13 +81,20 @@ static void conv2d_im2col(const real *x, const real *weight, real *out, conv_siz
     }
 }
 
-/* All that conv2d.c does, on one thread. The KW * I numbers of a window's row lie side by side in the
+/* What conv2d.c does, on one thread, where channels are many. The KW * I numbers of a window's row lie side by side in the
    image, as they would in im2col's matrix, so the tile reads them there and nothing is copied but
    the image once, into a frame of zeros. */
 static void conv2d_direct(const real *x, const real *weight, real *out, conv_sizes s)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = s};
     conv2d_images(&a, 0, s.N);
+}
+
+/* And what it does where they are few (see planes.h). */
+static void conv2d_by_planes(const real *x, const real *weight, real *out, conv_sizes s)
+{
+    const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = s};
+    conv2d_planes(&a, 0, s.N);
 }
 
 void tt_conv2d_naive(const real *x, const real *weight, real *out, const int64_t *sizes)
@@ -107,4 +115,9 @@ void tt_conv2d_im2col(const real *x, const real *weight, real *out, const int64_
 void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     conv2d_direct(x, weight, out, named(sizes));
+}
+
+void tt_conv2d_planes(const real *x, const real *weight, real *out, const int64_t *sizes)
+{
+    conv2d_by_planes(x, weight, out, named(sizes));
 }

@@ -17,7 +17,6 @@ enum {
     PANELS = 16,             /* that are copied at once */
     MANY_ROWS = 256,         /* of x: from so many on all this pays */
     BLOCK_TILES = 12,        /* of rows in a block of x: 168 KiB of floats at most */
-    APART = 64 / sizeof(real), /* between lines of a block: a power of two would let them share places in a cache */
     PARALLEL_FROM = 1 << 19, /* multiplications; below, waking a thread costs more than it saves */
 };
 
@@ -30,26 +29,12 @@ typedef struct {
 
 static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The same as pack, of a y that is to be transposed: its columns are rows in memory. */
-static void pack_transposed(real *panel, const real *y, int64_t y_column, int64_t K, int64_t columns)
-{
-    for (int64_t c = 0; c < columns; c += VECTOR) {
-        const int64_t some = smaller_of(VECTOR, columns - c);
-        int64_t k = 0;
-        for (; k + VECTOR <= K; k += VECTOR)
-            transpose_square(y + c * y_column + k, y_column, some, panel + k * LANES + c, LANES, VECTOR);
-        for (; k < K; k++)
-            for (int64_t i = c; i < c + some; i++)
-                panel[k * LANES + i] = y[i * y_column + k];
-    }
-}
-
 /* K lines of y, side by side. Lanes beyond `columns` may hold anything: nobody stores their sums.
    So a whole line is taken where y's memory, up to `end`, goes on that far. */
 static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
     if (y_column != 1) {
-        pack_transposed(panel, y, y_column, K, columns);
+        transpose(panel, LANES, y, y_column, columns, K);
         return;
     }
     for (int64_t k = 0; k < K; k++, y += y_row, panel += LANES)
@@ -107,7 +92,8 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 /* Few columns ---------------------------------------------------------------------------------
 
    With ten columns, such as the ten classes of a classifier, six of sixteen lanes would be idle
-   above. Here the lanes run along K instead: y is transposed, and each result is a sum of lanes. DOT_ROWS x DOT_COLUMNS results are made side by side. */
+   above. Here the lanes run along K instead: y is transposed, and each result is a sum of lanes.
+   DOT_ROWS x DOT_COLUMNS results are made side by side. */
 
 enum {
     FEW = 64 / sizeof(real), /* columns; from so many on it is done as above */
@@ -155,25 +141,17 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
     }
 }
 
-/* columns[N][K] = y[K][N]; y's memory ends at `end` */
-static void copy_columns(real (*columns)[DOT_DEPTH + APART], const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t N)
-{
-    int64_t k = 0;
-    for (; y_column == 1 && k + VECTOR <= K && end - y >= (k + VECTOR) * y_row + FEW; k += VECTOR)
-        for (int64_t n = 0; n < N; n += VECTOR)
-            transpose_square(y + k * y_row + n, y_row, VECTOR, &columns[n][k], DOT_DEPTH + APART, N - n);
-    for (; k < K; k++)
-        for (int64_t n = 0; n < N; n++)
-            columns[n][k] = y[k * y_row + n * y_column];
-}
-
 static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
     _Alignas(64) real columns[FEW][DOT_DEPTH + APART];
     for (int64_t k = 0; k < a.K; k += DOT_DEPTH) {
         const int64_t depth = smaller_of(DOT_DEPTH, a.K - k);
-        copy_columns(columns, a.y + k * a.y_row, a.y + a.K * a.N, a.y_row, a.y_column, depth, a.N);
+        if (a.y_column == 1)
+            transpose(columns[0], DOT_DEPTH + APART, a.y + k * a.y_row, a.y_row, depth, a.N);
+        else
+            for (int64_t n = 0; n < a.N; n++)
+                memcpy(columns[n], a.y + k + n * a.y_column, depth * sizeof(real));
         for (int64_t m = begin, rows; m < end; m += rows) {
             const real *x = a.x + m * a.x_row + k;
             real *out = a.out + m * a.out_row;
@@ -191,18 +169,6 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
                     dots(1, 1, x, a.x_row, columns[n], depth, out + n, a.out_row, k > 0);
         }
     }
-}
-
-/* out[rows][N] = sums[N][rows], whose lines are LANES long. What a store of a whole vector writes
-   beyond its row, the stores to the next rows write over; the last before `end` go one by one. */
-static void store_transposed(real *out, const real *end, const real *sums, int64_t rows, int64_t N)
-{
-    int64_t r = 0;
-    for (; N <= VECTOR && r + VECTOR <= rows && end - out >= (r + VECTOR) * N + VECTOR; r += VECTOR)
-        transpose_square(sums + r, LANES, N, out + r * N, N, VECTOR);
-    for (; r < rows; r++)
-        for (int64_t n = 0; n < N; n++)
-            out[r * N + n] = sums[n * LANES + r];
 }
 
 /* x^T . y with few columns, such as the gradient of ten neurons' weights. Its transpose, y^T . x, has
@@ -229,7 +195,7 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
                     .out = sums + n * LANES, .out_row = LANES, .out_column = 1, .add = k > 0,
                 });
         }
-        store_transposed(a.out + m * a.N, a.out + end * a.N, sums, rows, a.N);
+        transpose(a.out + m * a.N, a.N, sums, LANES, a.N, rows);
     }
 }
 

@@ -28,6 +28,8 @@ enum {
     LANES = VECTOR * VECTORS,
     FEW_LANES = 4,                       /* stored at a time where a line isn't whole */
     MOST_ROWS = 14,
+    NEAR = 5,                              /* rows of x that share a pointer: more have no registers for their distances */
+    APART = 64 / sizeof(real),             /* between lines of a copy: a power of two would let them share places in a cache */
 };
 
 /* Rows in a tile, when `count` of them are split into tiles as even as can be. */
@@ -72,8 +74,8 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, tile_arguments
 {
     vector sum[MOST_ROWS][VECTORS] = {0};
     for (int64_t s = 0; s < a.segments; s++, a.x += a.x_segment, a.y += a.y_segment) {
-        const real *x = a.x, *y = a.y;
-        for (int64_t k = 0; k < a.K; k++, x += a.x_column, y += a.y_row) {
+        const real *y = a.y, *x[] = {a.x, a.x + NEAR * a.x_row, a.x + 2 * NEAR * a.x_row};
+        for (int64_t k = 0; k < a.K; k++, y += a.y_row) {
             vector line[VECTORS];
             UNROLL
             for (int v = 0; v < vectors; v++) /* each on its own: one copy of all would go by way of the stack */
@@ -82,8 +84,9 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, tile_arguments
             for (int r = 0; r < rows; r++) {
                 UNROLL
                 for (int v = 0; v < vectors; v++)
-                    sum[r][v] += x[r * a.x_row] * line[v];
+                    sum[r][v] += x[r / NEAR][r % NEAR * a.x_row] * line[v];
             }
+            x[0] += a.x_column, x[1] += a.x_column, x[2] += a.x_column;
         }
     }
     UNROLL

@@ -1,89 +1,112 @@
-/* transpose.h: a square of VECTOR x VECTOR numbers is transposed in registers.
+/* transpose.h: rows become columns, by square blocks that fit in registers.
 
-   Blocks that mirror one another change places, at first the smallest ones, at last the quarters:
-       a b c d       a e c g       a e i m
-       e f g h  -->  b f d h  -->  b f j n
-       i j k l       i m k o       c g k o
-       m n o p       j n l p       d h l p
-   Each step takes two rows `distance` apart and makes two new ones of their lanes. */
+   A number at a time, each load brings one that is used. In a block, what mirrors one another changes
+   places: at first single numbers, then squares of two by two, and so on:
+
+       a0 a1 a2 a3      a0 b0 a2 b2      a0 b0 c0 d0
+       b0 b1 b2 b3      a1 b1 a3 b3      a1 b1 c1 d1
+       c0 c1 c2 c3      c0 d0 c2 d2      a2 b2 c2 d2
+       d0 d1 d2 d3      c1 d1 c3 d3      a3 b3 c3 d3
+
+   Each step takes two rows `distance` apart, and makes two new ones of their lanes. */
 #ifndef TT_TRANSPOSE_H
 #define TT_TRANSPOSE_H
+#include "machine.h"
 #include "tile.h"
+#include <stdint.h>
+#include <string.h>
 
-/* The lanes of two rows, the second row's counted on from the first's, that make the new rows. */
-#define FIRST(lane, distance) ((lane) & (distance) ? VECTOR + (lane) - (distance) : (lane))
-#define SECOND(lane, distance) ((lane) & (distance) ? VECTOR + (lane) : (lane) + (distance))
+/* Which lanes of two rows of n make the new first row, and which the second; the lanes of the second
+   row are counted on from those of the first. */
+#define FIRST(lane, n, distance) ((lane) & (distance) ? (n) + (lane) - (distance) : (lane))
+#define SECOND(lane, n, distance) ((lane) & (distance) ? (n) + (lane) : (lane) + (distance))
 
-#define LANES_2(f, d) f(0, d), f(1, d)
-#define LANES_4(f, d) LANES_2(f, d), f(2, d), f(3, d)
-#define LANES_8(f, d) LANES_4(f, d), f(4, d), f(5, d), f(6, d), f(7, d)
-#define LANES_16(f, d) LANES_8(f, d), f(8, d), f(9, d), f(10, d), f(11, d), f(12, d), f(13, d), f(14, d), f(15, d)
-#define LANES_OF(vector, f, d) LANES_##vector(f, d)
-#define EACH_LANE(vector, f, d) LANES_OF(vector, f, d)
+#define LANES_2(f, n, d) f(0, n, d), f(1, n, d)
+#define LANES_4(f, n, d) LANES_2(f, n, d), f(2, n, d), f(3, n, d)
+#define LANES_8(f, n, d) LANES_4(f, n, d), f(4, n, d), f(5, n, d), f(6, n, d), f(7, n, d)
+#define LANES_16(f, n, d) LANES_8(f, n, d), f(8, n, d), f(9, n, d), f(10, n, d), f(11, n, d), \
+                          f(12, n, d), f(13, n, d), f(14, n, d), f(15, n, d)
+#define LANES_OF(n, f, d) LANES_##n(f, n, d)
+#define EACH_LANE(n, f, d) LANES_OF(n, f, (d) % (n)) /* there is no step of n, but the compiler reads it */
 
-#ifdef __has_builtin
-#if __has_builtin(__builtin_shufflevector)
-#define SHUFFLE(a, b, f, d) __builtin_shufflevector(a, b, EACH_LANE(VECTOR, f, d))
-#endif
-#endif
-#ifndef SHUFFLE /* gcc before 12 */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
 typedef __typeof__(__builtin_choose_expr(sizeof(real) == 4, (int32_t)0, (int64_t)0)) lane_number;
-typedef lane_number lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
-#define SHUFFLE(a, b, f, d) __builtin_shuffle(a, b, (lane_numbers){EACH_LANE(VECTOR, f, d)})
+#define SHUFFLE(a, b, ...) \
+    __builtin_shuffle(a, b, (lane_number __attribute__((vector_size(sizeof(a))))){__VA_ARGS__})
 #endif
 
-#define NEW_FIRST(a, b, distance) SHUFFLE(a, b, FIRST, (distance) % VECTOR)
-#define NEW_SECOND(a, b, distance) SHUFFLE(a, b, SECOND, (distance) % VECTOR)
-
-#define EXCHANGE(distance)                                          \
-    UNROLL                                                          \
-    for (int i = 0; i + (distance) < VECTOR; i++)                   \
-        if (!(i & (distance))) {                                    \
-            const vector a = square[i], b = square[i + (distance)]; \
-            square[i] = NEW_FIRST(a, b, distance);                  \
-            square[i + (distance)] = NEW_SECOND(a, b, distance);    \
+#define EXCHANGE(block, n, distance)                                               \
+    UNROLL                                                                         \
+    for (int i = 0; i + (distance) < (n); i++)                                     \
+        if (!(i & (distance))) {                                                   \
+            const __typeof__(*block) a = block[i], b = block[i + (distance)];      \
+            block[i] = SHUFFLE(a, b, EACH_LANE(n, FIRST, distance));               \
+            block[i + (distance)] = SHUFFLE(a, b, EACH_LANE(n, SECOND, distance)); \
         }
 
-static ALWAYS_INLINE void transpose(vector square[VECTOR])
-{
-    EXCHANGE(1)
-    EXCHANGE(2)
-    EXCHANGE(4)
-    EXCHANGE(8)
-}
-
-#define ADD_PAIRS(distance)                                                 \
-    UNROLL                                                                  \
-    for (int i = 0; i + (distance) < VECTOR; i += 2 * (distance)) {         \
-        const vector a = square[i], b = square[i + (distance)];             \
-        square[i] = NEW_FIRST(a, b, distance) + NEW_SECOND(a, b, distance); \
+/* out[c][r] = x[r][c] for at least n rows and columns; the last block of a row or of a column may
+   overlap the one before. */
+#define TRANSPOSE_BY(name, type, n)                                               \
+    static ALWAYS_INLINE void name(real *out, int64_t out_row, const real *x, int64_t x_row, int64_t rows, int64_t columns) \
+    {                                                                             \
+        for (int64_t j = 0; j < columns; j += (n)) {                              \
+            const int64_t c = j < columns - (n) ? j : columns - (n);              \
+            for (int64_t i = 0; i < rows; i += (n)) {                             \
+                const int64_t r = i < rows - (n) ? i : rows - (n);                \
+                type block[n];                                                    \
+                UNROLL                                                            \
+                for (int k = 0; k < (n); k++)                                     \
+                    memcpy(&block[k], x + (r + k) * x_row + c, sizeof(type));     \
+                EXCHANGE(block, n, 1)                                             \
+                EXCHANGE(block, n, 2)                                             \
+                EXCHANGE(block, n, 4)                                             \
+                EXCHANGE(block, n, 8)                                             \
+                UNROLL                                                            \
+                for (int k = 0; k < (n); k++)                                     \
+                    memcpy(out + (c + k) * out_row + r, &block[k], sizeof(type)); \
+            }                                                                     \
+        }                                                                         \
     }
 
-/* Lane i of the result is the sum of the lanes of square[i]: the columns of its transpose, added up
-   while it is made. */
-static ALWAYS_INLINE vector sums_of_lanes(vector square[VECTOR])
+typedef real four __attribute__((vector_size(4 * sizeof(real))));
+TRANSPOSE_BY(transpose_by_fours, four, 4)
+TRANSPOSE_BY(transpose_by_vectors, vector, VECTOR)
+
+/* out[c][r] = x[r][c] */
+static __attribute__((noinline)) void transpose(real *out, int64_t out_row, const real *x, int64_t x_row, int64_t rows, int64_t columns)
 {
-    ADD_PAIRS(1)
-    ADD_PAIRS(2)
-    ADD_PAIRS(4)
-    ADD_PAIRS(8)
-    return square[0];
+    const int64_t shorter = rows < columns ? rows : columns;
+    if (columns == 1 && x_row == 1)
+        memcpy(out, x, rows * sizeof(real));
+    else if (shorter >= VECTOR)
+        transpose_by_vectors(out, out_row, x, x_row, rows, columns);
+    else if (shorter >= 4)
+        transpose_by_fours(out, out_row, x, x_row, rows, columns);
+    else
+        for (int64_t c = 0; c < columns; c++)
+            for (int64_t r = 0; r < rows; r++)
+                out[c * out_row + r] = x[r * x_row + c];
 }
 
-/* x[rows][VECTOR] becomes out[columns][VECTOR], whose lanes beyond `rows` are 0. Rows, up to VECTOR
-   of them, lie x_row and out_row apart. */
-static ALWAYS_INLINE void transpose_square(const real *x, int64_t x_row, int64_t rows, real *out, int64_t out_row, int64_t columns)
+#define ADD_PAIRS(block, distance)                                     \
+    UNROLL                                                             \
+    for (int i = 0; i + (distance) < VECTOR; i += 2 * (distance)) {    \
+        const vector a = block[i], b = block[i + (distance)];          \
+        block[i] = SHUFFLE(a, b, EACH_LANE(VECTOR, FIRST, distance)) + \
+                   SHUFFLE(a, b, EACH_LANE(VECTOR, SECOND, distance)); \
+    }
+
+/* Lane i of the result is the sum of the lanes of block[i]: the block's transpose, added up while it
+   is made. */
+static ALWAYS_INLINE vector sums_of_lanes(vector block[VECTOR])
 {
-    vector square[VECTOR] = {0};
-    UNROLL
-    for (int i = 0; i < VECTOR; i++)
-        if (i < rows)
-            memcpy(&square[i], x + i * x_row, sizeof(vector));
-    transpose(square);
-    UNROLL
-    for (int i = 0; i < VECTOR; i++)
-        if (i < columns)
-            memcpy(out + i * out_row, &square[i], sizeof(vector));
+    ADD_PAIRS(block, 1)
+    ADD_PAIRS(block, 2)
+    ADD_PAIRS(block, 4)
+    ADD_PAIRS(block, 8)
+    return block[0];
 }
 
 #endif

@@ -680,8 +680,9 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
 ) -> None:
-    """out as cross_entropy's and grad_logits as cross_entropy_backward's, to the bit
+    """out = cross_entropy(logits, labels), grad_logits = cross_entropy_backward(grad, logits, labels)
 
+    To the bit: so a captured program may call this in the place of both.
     grad, out (), logits, grad_logits (R, C), labels (R) int64 from 0 to C-1
     """
 

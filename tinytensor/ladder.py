@@ -199,6 +199,17 @@ LADDER = [
     ),
     Rung(
         "conv2d",
+        "c.planes",
+        "Few channels leave lanes empty, so the lanes are pixels, a plane for each channel.",
+        (
+            ("ladder_conv2d.c", "conv2d_by_planes"),
+            ("conv2d.c", "conv2d_planes"),
+            ("planes.h", "sums_of_planes"),
+            ("planes.h", "plane_tile"),
+        ),
+    ),
+    Rung(
+        "conv2d",
         "c.threaded",
         "The C backend's own kernel: the images are shared among threads.",
         (("conv2d.c", "tt_conv2d"),),

@@ -59,4 +59,5 @@ def _conv2d(rung: str) -> Callable[[Array, Array, Array, Pair, Pair], None]:
 
 conv2d_naive, conv2d_loop_order = map(_conv2d, ("naive", "loop_order"))
 conv2d_im2col, conv2d_direct = map(_conv2d, ("im2col", "direct"))
+conv2d_planes = _conv2d("planes")
 conv2d_threaded = c_backend.conv2d
