@@ -680,9 +680,9 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
 ) -> None:
-    """out = cross_entropy(logits, labels), grad_logits = cross_entropy_backward(grad, logits, labels)
+    """out = cross_entropy(logits, labels), grad_logits = its gradient from grad, in one pass
 
-    To the bit: so a captured program may call this in the place of both.
+    With the bits of cross_entropy and cross_entropy_backward, whose place it takes in programs.
     grad, out (), logits, grad_logits (R, C), labels (R) int64 from 0 to C-1
     """
 
