@@ -235,7 +235,9 @@ def sentence(row: Mapping[str, Any]) -> str:
             f"{alone / together:.2f} times as fast on {last}"
         )
     threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-    even = "" if row["even_at"] is None else f", as much for both at {row['even_at']:,.3g} {unit}s"
+    even = ""
+    if row["even_at"] is not None and row["even_at"] >= row["points"][0][0]:
+        even = f", as much for both at {row['even_at']:,.3g} {unit}s"
     return (
         f"{row['backend']}, {threads}: {overhead} + {each} for each {unit}{even}; "
         f"at the upper end it grows as {unit}s^{row['exponent']:.2f}"
