@@ -97,6 +97,7 @@ def short(monkeypatch):
     monkeypatch.setattr(scaling, "CURVES", curves)
     for name, value in (("SHARED", 10), ("ROUNDS_QUICK", 1), ("TURN_QUICK", 1e-6)):
         monkeypatch.setattr(scaling, name, value)
+    monkeypatch.setattr(scaling.machine, "settle", lambda: None)
 
 
 def test_rows_for_every_curve_and_backend(short):

@@ -23,8 +23,9 @@ SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_
 
 @pytest.fixture
 def short_turns(monkeypatch):
-    """So that the contestants change places after every step."""
+    """So that the contestants change places after every step, at once."""
     monkeypatch.setattr(race, "TURN", 1e-9)
+    monkeypatch.setattr(race.machine, "settle", lambda: None)
 
 
 def told(reports):
@@ -74,6 +75,13 @@ def test_who_is_behind_has_the_next_turn(short_turns):
         others = [each for each in both.contestants if each is contestant or not each.is_done]
         assert seconds[contestant.backend.name] == min(seconds[x.backend.name] for x in others)
         seconds = {each.backend.name: each.seconds for each in both.contestants}
+
+
+def test_threads_settle_whenever_the_turn_goes_to_another(short_turns, monkeypatch):
+    settled = []
+    monkeypatch.setattr(race.machine, "settle", lambda: settled.append(None))
+    turns = [each.backend.name for each in Race(find("softmax"), SMALL, BACKENDS, steps=6)]
+    assert len(settled) == sum(one != other for one, other in itertools.pairwise(turns))
 
 
 def test_seconds_are_a_limit_for_each():

@@ -1,8 +1,8 @@
 """Backends train the same network at the same time: how far has each come after as many seconds?
 
 In one process, by turns: whoever has used the least seconds so far trains next, for a moment, alone
-on all cores. So each gets the same share of the machine, whatever else it does meanwhile. All start
-from the same weights and see the same batches.
+on all cores, once the threads of the one before sleep. So each gets the same share of the machine,
+whatever else it does meanwhile. All start from the same weights and see the same batches.
 
 The seconds of a contestant are what somebody who waits for it would count: loading its backend,
 compiling kernels (or loading compiled ones), and training. The looks at the test images, which are
@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tinytensor import kernels, random
+from tinytensor import kernels, machine, random
 from tinytensor.datasets import Dataset
 from tinytensor.errors import SettingError
 from tinytensor.lessons import Lesson
 from tinytensor.train import Made, Training
 
-TURN = 0.1  # seconds: long beside what the caches lose at a change, short to be looked at
+TURN = 0.2  # seconds: long beside what the caches lose at a change, short to be looked at
 GOALS = (0.92, 0.97, 0.99)  # accuracies
 
 
@@ -187,7 +187,10 @@ class Race:
 
     def __iter__(self) -> Iterator[Contestant]:
         """Let them train, by turns, until all are done."""
+        before = None
         while waiting := [each for each in self.contestants if not each.is_done]:
             behind = min(waiting, key=lambda each: each.seconds)
+            if before not in (None, behind):
+                machine.settle()  # the next has all cores for itself
             behind.take_turn()
-            yield behind
+            yield (before := behind)

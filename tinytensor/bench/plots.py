@@ -114,19 +114,6 @@ def threads_of(number: int) -> str:
 # Training steps ---------------------------------------------------------------------------------
 
 
-def to_numpy(row: Row, rows: Sequence[Row]) -> float | None:
-    """How many times as fast as NumPy: the NumPy backend in the same mode, or else at its best."""
-    same = [
-        other
-        for other in rows
-        if other["backend"] == "numpy"
-        and (other["lesson"], other["threads"]) == (row["lesson"], row["threads"])
-    ]
-    same = [other for other in same if other["mode"] == row["mode"]] or same
-    best = min((other["seconds"]["median"] for other in same), default=None)
-    return None if best is None else float(best / row["seconds"]["median"])
-
-
 def steps(rows: Sequence[Row]) -> list[Any]:
     """For each number of threads bars: a group for each lesson, in it a bar for each contestant."""
     counts = dict.fromkeys(row["threads"] for row in rows)
@@ -163,7 +150,7 @@ def _steps(rows: Sequence[Row], threads: int) -> Any:
             hatch_pattern=hatch,
             hatch_color="white",
             hatch_scale=6,
-            source=ColumnDataSource(_bars(own, rows, offset)),
+            source=ColumnDataSource(_bars(own, offset)),
         )
         spread = plot.segment(
             x0="x",
@@ -223,8 +210,8 @@ def _styles(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _bars(own: Sequence[Row], rows: Sequence[Row], offset: float) -> dict[str, list[Any]]:
-    ratios = [to_numpy(row, rows) for row in own]
+def _bars(own: Sequence[Row], offset: float) -> dict[str, list[Any]]:
+    ratios = [row.get("to_numpy") for row in own]
     columns: dict[str, list[Any]] = {
         part: [row["seconds"][part] * 1e3 for row in own]
         for part in ("best", "median", "low", "high")

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels, nn, ops, optim
+from tinytensor import kernels, machine, nn, ops, optim
 from tinytensor.kernels import Array, Backend
 from tinytensor.program import capture
 from tinytensor.tensor import Tensor, from_numpy
@@ -150,7 +150,8 @@ class Point:
         self.best = math.inf
 
     def take_turn(self) -> None:
-        """Time some steps."""
+        """Time some steps, once the threads of whoever had the turn before sleep."""
+        machine.settle()
         self.backend.module.set_num_threads(self.sizes.threads)
         with kernels.computing_with(self.backend):
             start = time.perf_counter()
