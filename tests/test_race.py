@@ -181,18 +181,18 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 def test_the_command_tells_who_was_where_when(capsys, tmp_path):
     file = tmp_path / "race.json"
     names = ",".join(BACKENDS)
-    asked = ("softmax", "--backends", names, "--steps", 1000, "--eval-every", 50, "--json", file)
+    asked = ("softmax", "--backends", names, "--steps", 300, "--eval-every", 100, "--json", file)
     code, out, err = run(capsys, *asked)
     assert code == 0
-    assert "lesson 1.0 softmax: ten neurons and a softmax; 1,000 steps\n" in err
+    assert "lesson 1.0 softmax: ten neurons and a softmax; 300 steps\n" in err
     assert "\r" not in err
     result = json.loads(file.read_text())
     assert [each["backend"] for each in result["contestants"]] == BACKENDS
     for each in result["contestants"]:
         assert f"\n {each['backend']} " in out or f"\n{each['backend']} " in out
-        assert each["steps"] == 1000
-        assert [standing["step"] for standing in each["history"]] == list(range(50, 1001, 50))
-        assert each["test_accuracy"] == each["history"][-1]["test_accuracy"] > 0.9
+        assert each["steps"] == 300
+        assert [standing["step"] for standing in each["history"]] == [100, 200, 300]
+        assert each["test_accuracy"] == each["history"][-1]["test_accuracy"] > 0.85
         assert list(each["reached"]) == ["0.92", "0.97", "0.99"]
         assert each["reached"]["0.97"] is None
         assert list(each["seconds"]) == ["load", "compile", "train"]
