@@ -29,6 +29,7 @@ from tinytensor.bench.scaling import UNITS
 from tinytensor.machine import ARRAYS
 
 Row = Mapping[str, Any]
+Range = tuple[float, float]  # of an axis
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, SKY, BLACK = "#cc79a7", "#56b4e9", "#000000"
@@ -40,9 +41,6 @@ HATCHES = {"eager": "right_diagonal_line", "run": "dot"}  # captured, and peers:
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 TEXT = "14px"
-
-
-Range = tuple[float, float]
 
 
 def _figure(
@@ -103,7 +101,7 @@ def _label(axis: Any, low: float, high: float) -> None:
         ticks=[decade * step for decade in decades for step in steps],
         minor_ticks=[decade * step for decade in decades for step in range(2, 10)],
     )
-    axis.formatter = NumeralTickFormatter(format="0,0.[0000]")
+    axis.formatter = NumeralTickFormatter(format="0,0.[000000]")
 
 
 def threads_of(number: int) -> str:
