@@ -363,18 +363,22 @@ def curves(rows: Sequence[Row]) -> Any:
         x = np.geomspace(min(xs), max(xs), 100)
         grows = 1 / x if what == "threads" else x
         y = (row["overhead"] + row["per_unit"] * grows) * 1e3
-        parts = [points, plot.line(x, y, color=colour, line_width=2)]
+        line = plot.line(x, y, color=colour, line_width=2)
         even = row["even_at"]
         if even is not None and min(xs) <= even <= max(xs):
-            parts.append(
-                plot.scatter(
-                    [even], [2 * row["overhead"] * 1e3], size=22, marker="circle",
-                    line_color=colour, line_width=2, fill_color=None,
-                )
-            )  # fmt: skip
+            ring = plot.scatter(
+                [even],
+                [2 * row["overhead"] * 1e3],
+                size=22,
+                marker="circle",
+                line_color=colour,
+                line_width=2,
+                fill_color=None,
+            )
+            points.js_link("visible", ring, "visible")
         drawn.append(points)
         label = name if what == "threads" else f"{name}, {threads_of(row['threads'])}"
-        entries.append((label, parts))
+        entries.append((label, [points, line]))
     _legend(plot, entries)
     tips = [("", "@who"), (f"{UNITS[what]}s", "@x{0,0}"), ("a step", "@y{0.000} ms")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=drawn))
