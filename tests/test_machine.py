@@ -1,5 +1,7 @@
 """What this machine can do at most: measured in sensible units, and threads left as they were."""
 
+import itertools
+
 import numpy as np
 import pytest
 from conftest import BACKENDS
@@ -54,6 +56,24 @@ def test_the_probes_do_what_they_say():
     variant.probe_read(at(x), at(out), x.size, 1)
     kernels.load_backend("c").module.set_num_threads(with_threads)
     assert 0 < out[0] < x.sum()  # one lane's part of the sum
+
+
+def test_what_still_computes_is_waited_for(monkeypatch):
+    """By a clock that tells of three looks at which threads were busy, and then of one at rest."""
+    looks = []
+    used = iter([0.0, 0.002, 0.002, 0.003, 0.003, 0.005, 0.005, 0.005])
+    monkeypatch.setattr(machine.time, "process_time", lambda: next(used))
+    monkeypatch.setattr(machine.time, "sleep", looks.append)
+    machine.settle(most=1000)
+    assert looks == [machine.LOOK] * 4
+
+
+def test_what_computes_for_ever_is_not(monkeypatch):
+    now = itertools.count()  # both clocks move at every look, as if all time were computing
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(machine.time, clock, lambda: float(next(now)))
+    machine.settle(most=10)
+    assert 10 < next(now) < 20
 
 
 def test_unknown_traffic():

@@ -21,6 +21,7 @@ from tinytensor.errors import SettingError
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over
 GROUP = 1024  # numbers: a thread's smallest part
 SHORT = 0.0005  # seconds of a measurement: short enough to fit between other work
+LOOK = 0.002  # seconds between two looks at what threads do
 LINE = 64  # bytes in a cache line
 
 
@@ -74,6 +75,20 @@ def memory_bandwidth(
     with _threads(c, threads):
         best = _best(lambda rounds: probe(*pointers, groups * GROUP, rounds), seconds)
     return groups * GROUP * 4 * ARRAYS[traffic] / best
+
+
+def settle(most: float = 0.2) -> None:
+    """Wait until no thread of this process computes any more; at most about so many seconds.
+
+    A library's threads don't sleep as soon as their work is done, for more may come: those of
+    NumPy's BLAS look out for it for up to a tenth of a second, and would disturb who comes next.
+    """
+    end = time.perf_counter() + most
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(LOOK)
+        if time.process_time() - before < LOOK / 4:
+            return
 
 
 def _probes() -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,6 +72,16 @@ class StepReport:
     details: Details | None = None
 
 
+class Made(NamedTuple):
+    """A step of training: its batch, the loss and the logits before the update, its rate."""
+
+    images: Array  # (N, 28, 28, 1)
+    labels: Array  # (N)
+    loss: float
+    logits: Tensor  # (N, 10)
+    rate: float
+
+
 class Training:
     """One run of a lesson: its model, its optimiser, and how far it has come.
 
@@ -108,6 +119,7 @@ class Training:
         self.optimizer = lesson.optimizer(self.model.parameters())
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
+        self._rate = self.optimizer.lr  # of the last step
         # What is tested: the model, or a second one with moving averages of its weights.
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
@@ -129,37 +141,44 @@ class Training:
         """
         clock = _Clock()
         if self.step >= self.steps:
-            accuracy, test_loss, _ = self._test()
+            accuracy, test_loss, _ = self.test()
             rate = self.optimizer.lr
             seconds = clock.lap("evaluate")
             yield StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
         first = self.step + 1
         self.model.train()
         while self.step < self.steps:
-            images, labels = next(self._batches)
-            rate = self.optimizer.lr
-            loss, logits = self._step(images, labels)
-            self.step += 1
-            self._check_finite("loss", train_loss := loss.item(), rate)
+            made = self.make_step()
             if self.step == first:
                 clock.lap("first_step")
             last = self.stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last:
-                predicted = logits.argmax(axis=1).numpy()
+                predicted = made.logits.argmax(axis=1).numpy()
                 clock.lap("train")
-                accuracy, test_loss, predictions = self._test()
-                # The first sign of it, where the last update has spoilt the weights.
-                self._check_finite("test loss", test_loss, rate)
+                accuracy, test_loss, predictions = self.test()
                 report = StepReport(
-                    self.step, float((predicted == labels).mean()), train_loss, accuracy,
-                    test_loss, rate, clock.lap("evaluate"),
-                    self._details(images, labels, predicted, predictions) if self.details else None,
+                    self.step, float((predicted == made.labels).mean()), made.loss, accuracy,
+                    test_loss, made.rate, clock.lap("evaluate"),
+                    self._details(made.images, made.labels, predicted, predictions)
+                    if self.details else None,
                 )  # fmt: skip
                 yield report
                 if last:
                     return
                 self.model.train()
                 clock.restart()
+
+    def make_step(self) -> Made:
+        """Train on the next batch; the model must be in training.
+
+        Raises AnomalyError if the loss is no longer a number.
+        """
+        images, labels = next(self._batches)
+        self._rate = self.optimizer.lr
+        loss, logits = self._step(images, labels)
+        self.step += 1
+        self._check_finite("loss", value := loss.item())
+        return Made(images, labels, value, logits, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
         """Train on a batch; the loss and the logits before the update."""
@@ -172,12 +191,12 @@ class Training:
             self._average(self.lesson.average)
         return loss, logits
 
-    def _check_finite(self, name: str, loss: float, rate: float) -> None:
+    def _check_finite(self, name: str, loss: float) -> None:
         if not math.isfinite(loss):
             raise AnomalyError(
                 f"train: the {name} is {loss} at step {self.step}, and training can't mend that; "
-                f"usually the rate, {rate:g} here, is too large, or a logarithm or quotient of 0 "
-                "was taken: tt.detect_anomaly() finds the line"
+                f"usually the rate, {self._rate:g} here, is too large, or a logarithm or quotient "
+                "of 0 was taken: tt.detect_anomaly() finds the line"
             )
 
     def _average(self, most: float) -> None:
@@ -194,9 +213,15 @@ class Training:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
 
-    def _test(self) -> tuple[float, float, Array]:
+    def test(self) -> tuple[float, float, Array]:
+        """Accuracy, mean loss and predictions (N) on all test images; the model is in testing then.
+
+        Raises AnomalyError where the last update has spoilt the weights: this is the first sign.
+        """
         self.tested.eval()
-        return _scores(self._score, self.data.test_labels)
+        accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
+        self._check_finite("test loss", loss)
+        return accuracy, loss, predictions
 
     def _score_some(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
         return _score(self.tested, self._test_images, chosen, labels)

@@ -25,6 +25,24 @@ class Count(click.IntRange):
             )
 
 
+class Backends(click.ParamType):  # type: ignore[type-arg] # before click 8.4 it has none
+    """Names of backends with commas between, each once: c,numba."""
+
+    name = "backends"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The names, in the order in which they were typed."""
+        names = tuple(name.strip() for name in value.split(","))
+        if not set(names) <= set(kernels.BACKENDS) or len(set(names)) < len(names):
+            known = ", ".join(kernels.BACKENDS)
+            self.fail(
+                f"got {value!r}; some of {known}, with commas between, are needed", param, ctx
+            )
+        return names
+
+
 backend_option = click.option(
     "--backend",
     type=click.Choice(BACKEND_CHOICES),

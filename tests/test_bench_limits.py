@@ -1,0 +1,102 @@
+"""What calls cost and what the machine can do: told for what is there, in sensible units."""
+
+import pytest
+from conftest import BACKENDS
+
+import tinytensor as tt
+from tinytensor import kernels
+from tinytensor.bench import limits
+from tinytensor.bench.limits import Cache, working_sets
+from tinytensor.errors import BackendUnavailable
+
+ALWAYS = ["python", "ufunc", "op", "op_with_gradient", "replay", "replay_call"]
+
+
+def test_every_kind_of_call_has_a_cost(backend):
+    costs = limits.call_costs(seconds=0.001)
+    there = [name for name in ("cffi", "numba") if name.replace("cffi", "c") in BACKENDS]
+    assert sorted(costs) == sorted([*ALWAYS, *there])
+    assert all(0 <= seconds < 1 for seconds in costs.values())
+    assert tt.current_backend().name == backend
+
+
+def test_calls_of_backends_that_are_not_there_are_left_out(monkeypatch):
+    numpy = kernels.load_backend("numpy")
+    missing = BackendUnavailable("not here")
+    states = {"c": missing, "numba": missing, "numpy": numpy}
+    monkeypatch.setattr(kernels, "backend_states", lambda: states)
+    with tt.backend("numpy"):
+        assert sorted(limits.call_costs(seconds=0.001)) == sorted(ALWAYS)
+
+
+def test_compiling_is_no_part_of_a_call():
+    """A call that takes long the first time only is counted for as long as it takes later."""
+    calls = []
+
+    class Timer:
+        def timeit(self, count):
+            calls.append(count)
+            return 8.0 if len(calls) == 1 else 1e-3 * count
+
+    assert limits._count(Timer(), seconds=0.064) == 64
+    assert calls == [1, 1, 2, 4, 8, 16]
+
+
+def write_cache(folder, **told):
+    folder.mkdir()
+    for name, text in told.items():
+        (folder / name).write_text(text + "\n")
+
+
+def test_caches_are_read_as_linux_tells_them(tmp_path):
+    write_cache(tmp_path / "index0", level="2", type="Unified", size="1M", shared_cpu_list="0,4")
+    write_cache(tmp_path / "index1", level="1", type="Data", size="48K", shared_cpu_list="0")
+    write_cache(tmp_path / "index2", level="1", type="Instruction", size="32K", shared_cpu_list="0")
+    write_cache(
+        tmp_path / "index3", level="3", type="Unified", size="32768K", shared_cpu_list="0-7"
+    )
+    wanted = [Cache("L1", 48 << 10, 1), Cache("L2", 1 << 20, 2), Cache("L3", 32 << 20, 8)]
+    assert limits.caches(tmp_path) == wanted
+    assert limits.caches(tmp_path / "nowhere") == []
+    (tmp_path / "index1" / "size").write_text("large")
+    assert limits.caches(tmp_path) == []
+
+
+def test_threads_have_their_own_caches_together_and_share_the_others():
+    levels = [Cache("L1", 32, 1), Cache("L2", 512, 2), Cache("L3", 8192, 8)]
+    assert working_sets(1, levels) == {16: "L1", 256: "L2", 4096: "L3", 32768: "memory"}
+    assert working_sets(4, levels) == {64: "L1", 512: "L2", 4096: "L3", 32768: "memory"}
+    unknown = working_sets(2, [])
+    assert list(unknown) == sorted(unknown)
+    assert unknown[16 << 10] == ""
+
+
+def test_the_machine_for_each_number_of_threads(monkeypatch):
+    monkeypatch.setattr(limits, "caches", lambda: [Cache("L1", 32 << 10, 1)])
+    machine = limits.measure([1, 2], quick=True)
+    assert machine["calls"]["python"] > 0
+    if "c" not in BACKENDS:
+        assert machine["threads"] == {}
+        return
+    assert list(machine["threads"]) == ["1", "2"]
+    for threads, told in machine["threads"].items():
+        assert told["peak_flops"] > 0
+        own, memory = (str(int(threads) * size) for size in (16 << 10, 128 << 10))
+        assert list(told["bandwidth"]) == [own, memory]
+        assert told["bandwidth"][own]["level"] == "L1"
+        assert all(told["bandwidth"][own][traffic] > 0 for traffic in ("read", "copy", "add"))
+
+
+def test_without_c_there_are_only_calls(monkeypatch):
+    def missing(*_):
+        raise BackendUnavailable("c: the kernels were not compiled")
+
+    monkeypatch.setattr(limits.machine, "peak_flops", missing)
+    machine = limits.measure([1], quick=True)
+    assert machine["threads"] == {}
+    assert machine["calls"]["op"] > 0
+
+
+@pytest.mark.parametrize(("text", "cores"), [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7)])
+def test_lists_of_cores(text, cores):
+    assert limits._count_cores(text) == cores

@@ -1,0 +1,1 @@
+"""Benchmarks: backends against each other, against other libraries, against the machine."""

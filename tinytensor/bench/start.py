@@ -1,0 +1,193 @@
+"""The cold start: what a backend costs before its steps are as fast as they get.
+
+Each start is a fresh process. Its seconds are told apart, in the order in which they pass:
+
+    import      from the start of the process: Python, NumPy, tinytensor, the backend
+    compile     kernels are compiled (cold: nothing is kept on disk) or loaded from there (warm)
+    first_step  making the network, and the first step, without compiling: it is recorded, and its
+                memory is touched for the first time
+    step        each further step, at best
+
+Reading the data is left out: it takes every backend as long. A backend that starts later but makes
+shorter steps overtakes the other after some number of steps; break_even() tells which.
+
+    python -m tinytensor.bench.start LESSON BACKEND SECONDS THREADS BEGIN
+
+is such a process, and prints what it measured as JSON. BEGIN is what perf_counter() gave just
+before it was started: on Linux and macOS that clock is one for all processes. THREADS may be 0, for
+the backend's own number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from tinytensor import datasets, kernels
+from tinytensor.errors import TinytensorError
+from tinytensor.lessons import find
+from tinytensor.train import Training
+
+LESSONS = ("1.0", "4.2")  # the smallest network and the largest
+ROUNDS, SECONDS = 5, 1.0  # of steps in each process
+ROUNDS_QUICK, SECONDS_QUICK = 1, 0.2
+FEWEST = 5  # steps that are timed, however long they take
+UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # NumPy's own choice is the fastest
+
+
+def measure(
+    lessons: Sequence[str] = LESSONS,
+    quick: bool = False,
+    backends: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> list[dict[str, Any]]:
+    """The starts of backends, of all that work here where None, with the networks of lessons.
+
+    threads: for each backend as many as it has, where None.
+
+    [{"lesson": "1.0", "backend": "numba", "cache": "cold", "import": s, "compile": s, "first_step":
+    s, "step": s, "break_even_numpy": n}, ...]; cache is "cold" or "warm" for a backend that
+    compiles, else None. break_even_numpy is the number of steps after which it has overtaken NumPy,
+    None if it never does, or NumPy isn't among the backends.
+
+    A cold start is measured once, for it takes long; of the others, which take turns, the fastest
+    of each part counts.
+
+    Raises UnknownName and BackendUnavailable.
+    """
+    names = list(kernels.available_backends()) if backends is None else list(backends)
+    loaded = [kernels.load_backend(name) for name in names]
+    numbers = [find(lesson).number for lesson in lessons]
+    rows = []
+    for number in numbers:
+        of_lesson = list(_starts(number, loaded, quick, threads or 0))
+        numpy = next((row for row in of_lesson if row["backend"] == "numpy"), None)
+        for row in of_lesson:
+            there = numpy is not None and row is not numpy
+            row["break_even_numpy"] = break_even(row, numpy) if there and numpy else None
+        rows += of_lesson
+    return rows
+
+
+def _starts(
+    lesson: str, backends: Sequence[kernels.Backend], quick: bool, threads: int
+) -> Iterator[dict[str, Any]]:
+    rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if quick else (ROUNDS, SECONDS)
+    with tempfile.TemporaryDirectory() as cache:
+
+        def started(name: str) -> dict[str, float]:
+            return _fresh_process(lesson, name, seconds, threads, cache)
+
+        # First, for these fill the cache.
+        cold = {b.name: started(b.name) for b in backends if hasattr(b.module, "compiling")}
+        all_rounds = [{b.name: started(b.name) for b in backends} for _ in range(rounds)]
+    for backend in backends:
+        name = backend.name
+        about = {"lesson": lesson, "backend": name}
+        best = {
+            part: min(started[name][part] for started in all_rounds) for part in all_rounds[0][name]
+        }
+        if name in cold:  # the same code, wherever it came from, makes the same steps
+            best["step"] = min(best["step"], cold[name]["step"])
+            yield about | {"cache": "cold"} | cold[name] | {"step": best["step"]}
+        yield about | {"cache": "warm" if name in cold else None} | best
+
+
+def _fresh_process(
+    lesson: str, backend: str, seconds: float, threads: int, cache: str
+) -> dict[str, float]:
+    """A start's seconds, measured by a process that was started for it."""
+    arguments = [lesson, backend, str(seconds), str(threads), str(perf_counter())]
+    done = subprocess.run(
+        [sys.executable, "-m", __spec__.name, *arguments],
+        env={key: value for key, value in os.environ.items() if key not in UNSET}
+        | {"NUMBA_CACHE_DIR": cache, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        (*_, reason) = done.stderr.strip().splitlines() or ["no reason is given"]
+        raise TinytensorError(f"bench: the start of lesson {lesson} on {backend} failed: {reason}")
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def start(
+    lesson: str, backend: str, seconds: float, threads: int, begin: float
+) -> dict[str, float]:
+    """The seconds of this process's start, which began at that time of perf_counter()."""
+    kernels.set_backend(backend)
+    used = kernels.current_backend().module
+    imported = perf_counter() - begin
+    if threads:
+        used.set_num_threads(threads)
+    data = datasets.mnist()
+    before = perf_counter()
+    training = Training(find(lesson), data)
+    training.model.train()
+    training.make_step()
+    first = perf_counter() - before
+    spent = used.compiling() if hasattr(used, "compiling") else {}
+    compiling = math.fsum(spent.get(what, 0.0) for what in ("compile_seconds", "load_seconds"))
+    times: list[float] = []
+    end = perf_counter() + seconds
+    while len(times) < FEWEST or perf_counter() < end:
+        before = perf_counter()
+        training.make_step()
+        times.append(perf_counter() - before)
+    return {
+        "import": imported,
+        "compile": compiling,
+        "first_step": first - compiling,
+        "step": min(times),
+    }
+
+
+# When one overtakes the other -------------------------------------------------------------------
+
+
+def until_first_step(row: Mapping[str, Any]) -> float:
+    """Seconds from the start of the process to the end of the first step."""
+    return math.fsum(row[part] for part in ("import", "compile", "first_step"))
+
+
+def break_even(one: Mapping[str, Any], other: Mapping[str, Any]) -> int | None:
+    """After how many steps `one` has overtaken `other` for good; None if it never does.
+
+    Both are rows of measure(). 1 means that its first step already ended earlier.
+    """
+    gain: float = other["step"] - one["step"]
+    if gain <= 0:
+        return None
+    lead = until_first_step(one) - until_first_step(other)
+    return 1 + max(0, math.ceil(lead / gain))
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """The backend, and the state of its cache: numba (cold)."""
+    return row["backend"] if row["cache"] is None else f"{row['backend']} ({row['cache']})"
+
+
+def sentences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Who overtakes whom, for each lesson: lesson 1.0: c overtakes numpy after 458 steps."""
+    for one, other in itertools.permutations(rows, 2):
+        if one["lesson"] == other["lesson"] and one["backend"] != other["backend"]:
+            pair = f"lesson {one['lesson']}: {named(one)} overtakes {named(other)}"
+            steps = break_even(one, other)
+            if steps == 1:
+                yield f"{pair} by the end of the first step"
+            elif steps is not None:
+                yield f"{pair} after {steps:,} steps"
+
+
+if __name__ == "__main__":
+    lesson, backend, seconds, threads, begin = sys.argv[1:]
+    print(json.dumps(start(lesson, backend, float(seconds), int(threads), float(begin))))

@@ -1,0 +1,230 @@
+"""`tinytensor race`: backends train the same network, by turns, in front of everybody."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinytensor import datasets, kernels, lessons, machine
+from tinytensor.cli.options import Backends, Count, threads_option
+from tinytensor.cli.output import check_writable, plural, rendered, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from tinytensor.race import Contestant, Race
+
+SECONDS = 30.0  # for each, if nothing is said
+A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
+
+
+@click.command("race")
+@click.argument("lesson")
+@click.option(
+    "--backends", type=Backends(), help="Who takes part: c,numba,numpy [all that work here]."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 1e6), help="For each, and not more [30, or no limit]."
+)
+@click.option("--steps", type=Count(1, 10**9), help="For each, and not more [the lesson's own].")
+@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="Of all chance.")
+@threads_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="TINYTENSOR_DATA_DIR",
+    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
+)
+@click.option(
+    "--eval-every",
+    type=Count(min=1),
+    help="Steps from one look at the test images to the next [the lesson's own].",
+)
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
+def race_command(
+    lesson: str,
+    backends: tuple[str, ...] | None,
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    threads: int | None,
+    data: Path | None,
+    eval_every: int | None,
+    json_file: str | None,
+) -> None:
+    """Let backends train LESSON side by side, and show who is ahead.
+
+    They take turns, so that each has had as many seconds as the others. Its seconds are those of
+    loading the backend, of compiling, and of training; looks at the test images aren't among them.
+    Ends with who reached which accuracy when.
+    """
+    from tinytensor.race import Race
+
+    found = lessons.find(lesson)
+    check_writable("--json", json_file)
+    if threads is not None:
+        kernels.set_num_threads(threads)
+    if seconds is None and steps is None:
+        seconds = SECONDS
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    race = Race(
+        found,
+        data_set,
+        backends or tuple(kernels.available_backends()),
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        evaluate_every=eval_every,
+    )
+    limit = "" if seconds is None else f", {seconds:g} s for each at the most"
+    click.echo(
+        f"lesson {found.number} {found.name}: {found.title}; "
+        f"{plural(race.contestants[0].training.steps, 'step')}{limit}",
+        err=True,
+    )
+    stopped = False
+    try:
+        with _shown(race) as show:
+            for contestant in race:
+                show(contestant)
+    except KeyboardInterrupt:
+        stopped = True
+    try:
+        write_json(json_file, _result(race, seed, stopped))
+    finally:  # what can't be written there is at least seen
+        click.echo(rendered(_table(race, bars=False), NOTE), err=json_file == "-", nl=False)
+    if stopped:
+        raise KeyboardInterrupt
+
+
+NOTE = """seconds   of its own: loading the backend and compiling (start), and training;
+          looks at the test images aren't among them
+images/s  while it trained
+92 % ...  after how many of its seconds that accuracy was first seen"""
+
+
+def _result(race: "Race", seed: int, stopped: bool) -> dict[str, Any]:
+    from tinytensor.race import GOALS
+
+    return {
+        "lesson": race.lesson.name,
+        "seed": seed,
+        "batch": race.contestants[0].training.batch,
+        "cpu": machine.cpu_name(),
+        "stopped": stopped,
+        "contestants": [
+            {
+                "backend": each.backend.name,
+                "threads": each.backend.num_threads,
+                "steps": each.steps,
+                "seconds": {
+                    "load": each.load_seconds,
+                    "compile": each.compile_seconds,
+                    "train": each.train_seconds,
+                },
+                "images_per_second": each.images_per_second,
+                "test_accuracy": each.history[-1].test_accuracy if each.history else None,
+                "reached": {f"{goal:g}": _when(each, goal) for goal in GOALS},
+                "history": [asdict(standing) for standing in each.history],
+            }
+            for each in race.contestants
+        ],
+    }
+
+
+def _when(contestant: "Contestant", goal: float) -> float | None:
+    standing = contestant.reached(goal)
+    return None if standing is None else standing.seconds
+
+
+def _table(race: "Race", bars: bool) -> "Table":
+    """A row for each contestant, and with bars how much of the race is behind it."""
+    from rich import box
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    from tinytensor.race import GOALS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("backend")
+    if bars:
+        table.add_column("", width=6)
+    for heading in ("seconds", "start", "steps", "images/s", "accuracy"):
+        table.add_column(heading, justify="right")
+    for goal in GOALS:
+        table.add_column(f"{goal:.0%}".replace("%", " %"), justify="right")
+    first = {goal: min(times, default=None) for goal, times in _times(race).items()}
+    for each in race.contestants:
+        rate = each.images_per_second
+        table.add_row(
+            each.backend.name,
+            *([ProgressBar(total=1, completed=each.done, width=6)] if bars else []),
+            f"{each.seconds:.1f}",
+            f"{each.load_seconds + each.compile_seconds:.1f}",
+            f"{each.steps:,}",
+            f"{rate:,.0f}" if rate else "-",
+            f"{each.history[-1].test_accuracy:.4f}" if each.history else "-",
+            *(_cell(_when(each, goal), first[goal]) for goal in GOALS),
+        )
+    return table
+
+
+def _times(race: "Race") -> dict[float, list[float]]:
+    """For each goal the seconds of those who have reached it."""
+    from tinytensor.race import GOALS
+
+    return {
+        goal: [time for each in race.contestants if (time := _when(each, goal)) is not None]
+        for goal in GOALS
+    }
+
+
+def _cell(seconds: float | None, first: float | None) -> "Text":
+    from rich.text import Text
+
+    if seconds is None:
+        return Text("-")
+    return Text(f"{seconds:.2f}", "bold" if seconds == first else "")
+
+
+@contextmanager
+def _shown(race: "Race") -> Iterator[Callable[["Contestant"], None]]:
+    """What shows how things stand: a table that moves on a terminal, else lines now and then."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _lines(race)
+        return
+
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        live.update(_table(race, bars=True), refresh=True)
+        yield lambda _: live.update(_table(race, bars=True), refresh=True)
+
+
+def _lines(race: "Race") -> Callable[["Contestant"], None]:
+    """What writes a line for each contestant every few seconds."""
+    then = time.monotonic()
+
+    def show(_: "Contestant") -> None:
+        nonlocal then
+        if time.monotonic() < then + A_LINE:
+            return
+        then = time.monotonic()
+        for each in race.contestants:
+            seen = f", test accuracy {each.history[-1].test_accuracy:.4f}" if each.history else ""
+            click.echo(
+                f"{each.backend.name}: {plural(each.steps, 'step')} in {each.seconds:.1f} s{seen}",
+                err=True,
+            )
+
+    return show
