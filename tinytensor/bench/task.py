@@ -64,7 +64,7 @@ class Task:
         if isinstance(self.model, nn.Sequential):
             return self.model.layers
         dense = nn.Linear(784, 10)
-        dense.weight, dense.bias = self.model.weight, self.model.bias
+        dense.weight, dense.bias = self.model.parameters()
         return [nn.Flatten(), dense]
 
     @property
