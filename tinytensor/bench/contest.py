@@ -60,7 +60,7 @@ class Process:
         try:
             self.threads = threads_of(self, threads)
         except BaseException:
-            self.close()
+            self.kill()
             raise
 
     @property
@@ -85,12 +85,19 @@ class Process:
         return answer
 
     def close(self) -> None:
+        """Let it end: nobody asks any more."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
         """End it at once, whatever it does."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
 
 
 class Here:
@@ -131,9 +138,12 @@ def processes(names: Sequence[str], threads: int, watch: Watch) -> Iterator[list
             started.append(Process(name, threads))
         with watch.during([process.pid for process in started]):
             yield started
-    finally:
+    except BaseException:  # Ctrl-C too: an answer may be long in coming
         for process in started:
-            process.close()
+            process.kill()
+        raise
+    for process in started:
+        process.close()
 
 
 Turn = Callable[[], dict[str, Any]]  # an answer with "seconds", and "made": what was compiled

@@ -18,7 +18,7 @@ from tinytensor.bench.contest import Contestant, Turn, Unfair, take_turns
 from tinytensor.bench.noise import Watch
 from tinytensor.bench.report import Spread, StepResult, ratio
 from tinytensor.bench.roof import step_bound
-from tinytensor.bench.task import BATCH, NotHere, dropouts
+from tinytensor.bench.task import BATCH, MOST_STEPS, NotHere, dropouts
 from tinytensor.bench.worker import PEERS
 from tinytensor.lessons import find
 
@@ -29,7 +29,6 @@ TOLERANCE = 1e-3  # of them, relative
 # Of those after the first: 4.2's rate is so large that it soon makes a thousand times as much of
 # rounding, and the convolutions that PyTorch calls for channels_last round by 1e-5.
 TOLERANCE_LATER = {"4.2": 0.03}
-MOST_STEPS = 1000  # in a turn
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from tinytensor.bench.report import KernelResult, Report, Spread, StepResult, Tr
 from tinytensor.errors import SettingError
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
 LEGEND = (
-    f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row.\n"
-    "xN: times as fast as NumPy, the median over the rounds. lim: the least time that this\n"
-    "machine could take, as a part of the median; a limit is measured in caches that are warm."
+    f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row. "
+    "xN: times as fast as NumPy, the median over the rounds. lim: the least time that this machine "
+    "could take, as a part of the median; a limit is measured in caches that are warm."
 )
 
 
@@ -31,7 +32,7 @@ def tables(report: Report) -> Iterator[Any]:
         kernels = [result for result in report.kernels if result.threads == threads]
         steps = [result for result in report.steps if result.threads == threads]
         if kernels:
-            yield kernels_table(kernels, threads)
+            yield from kernels_tables(kernels, threads)
         if steps:
             yield from steps_tables(steps, threads)
     if report.train:
@@ -60,19 +61,24 @@ def noise_line(report: Report) -> str:
     return f"NOISY: {report.noise.why}. Measure again when the machine is idle."
 
 
-def _table(title: str) -> Table:
+def _table() -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )  # fmt: skip
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def machine_table(limits: dict[str, Any]) -> Table:
+def _titled(title: str, table: Table) -> Group:
+    """A title may be wider than its table."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, "bold"), table)
+
+
+def machine_table(limits: dict[str, Any]) -> Group:
     """The most that the machine does, for each number of threads."""
-    table = _table("The machine at most: GFLOP/s, and GB/s of copying by working set")
+    table = _table()
     table.add_column("threads", justify="right")
     table.add_column("GFLOP/s", justify="right")
     sizes = next(iter(limits.values()))["bandwidth"]
@@ -81,7 +87,7 @@ def machine_table(limits: dict[str, Any]) -> Table:
     for threads, limit in limits.items():
         speeds = [f"{speed['copy'] / 1e9:,.0f}" for speed in limit["bandwidth"].values()]
         table.add_row(threads, f"{limit['peak_flops'] / 1e9:,.0f}", *speeds)
-    return table
+    return _titled("The machine at most: GFLOP/s, and GB/s of copying by working set", table)
 
 
 def _size(size: int) -> str:
@@ -91,21 +97,22 @@ def _size(size: int) -> str:
 # Steps ------------------------------------------------------------------------------------------
 
 
-def steps_tables(results: Sequence[StepResult], threads: int) -> Iterator[Table]:
+def steps_tables(results: Sequence[StepResult], threads: int) -> Iterator[Group]:
     """Lessons by backends; and lessons by other libraries, if some were measured."""
     own = [result for result in results if result.backend]
-    if own:
-        yield own_steps_table(own, threads)
+    yield own_steps_table(own, threads)
     if len(own) < len(results):
-        yield peers_table(results, threads)
+        rows = [(result.lesson, result) for result in results]
+        yield peers_table("lesson", rows, f"{_threads(threads)}: milliseconds a step", 1e3)
 
 
-def own_steps_table(results: Sequence[StepResult], threads: int) -> Table:
+def own_steps_table(results: Sequence[StepResult], threads: int) -> Group:
     """A row for each lesson and mode, for each backend its time, its ratio and its share."""
     modes = list(dict.fromkeys(result.mode for result in results))
     backends = list(dict.fromkeys(str(result.backend) for result in results))
     title = f"Training steps, {_threads(threads)}: milliseconds a step of 100 images"
-    table = _table(f"{title}, {modes[0]}" if len(modes) == 1 else title)
+    title += f", {modes[0]}" if len(modes) == 1 else ""
+    table = _table()
     table.add_column("lesson")
     if len(modes) > 1:
         table.add_column("how")
@@ -119,7 +126,7 @@ def own_steps_table(results: Sequence[StepResult], threads: int) -> Table:
             }
             head = [lesson if number == 0 else "", *([str(mode)] if len(modes) > 1 else [])]
             table.add_row(*head, *_cells(backends, row, 1e3))
-    return table
+    return _titled(title, table)
 
 
 def _add_columns(table: Table, names: Sequence[str]) -> None:
@@ -161,77 +168,86 @@ def figures(number: float, count: int) -> str:
     return f"{number:.6f}" if "e" in text else text
 
 
-def peers_table(results: Sequence[StepResult], threads: int) -> Table:
-    """A row for each lesson: tinytensor's fastest way, and each other library."""
-    table = _table(
-        f"Beside other libraries, {_threads(threads)}: milliseconds a step, and times as long as "
-        "tinytensor's fastest"
-    )
-    peers = list(dict.fromkeys(r.contestant for r in results if r.backend is None))
-    table.add_column("lesson")
-    table.add_column("tinytensor", justify="right")
-    for name in peers:
-        table.add_column(name, justify="right")
-    for lesson in dict.fromkeys(result.lesson for result in results):
-        row = [result for result in results if result.lesson == lesson]
-        own = min((r for r in row if r.backend), key=lambda r: r.seconds.median, default=None)
-        best = min(result.seconds.median for result in row)
-        cells: list[Any] = []
-        if own is not None:
-            cells.append(_time(own.seconds, 1e3, own.seconds.median == best))
-            cells[-1].append(f"\n{own.contestant}", "dim")
-        else:
-            cells.append("")
-        by_name = {result.contestant: result for result in row}
-        for name in peers:
-            if name not in by_name:
-                cells.append("")
-                continue
-            seconds = by_name[name].seconds
-            cells.append(_time(seconds, 1e3, seconds.median == best))
-            if own is not None:
-                times = figures(seconds.median / own.seconds.median, 2)
-                cells[-1].append(f"\n{times}x", "dim")
-        table.add_row(lesson, *cells)
-    return table
-
-
 # Kernels ----------------------------------------------------------------------------------------
 
 
-def kernels_table(results: Sequence[KernelResult], threads: int) -> Table:
-    """A row for each kernel and case."""
-    names = list(dict.fromkeys(result.contestant for result in results))
-    table = _table(f"Kernels, {_threads(threads)}: microseconds a call")
+def kernels_tables(results: Sequence[KernelResult], threads: int) -> Iterator[Group]:
+    """Kernels by backends; and by other libraries, if some were measured."""
+    own = [result for result in results if result.backend]
+    names = list(dict.fromkeys(result.contestant for result in own))
+    table = _table()
     table.add_column("kernel", overflow="fold", min_width=18)
     _add_columns(table, names)
-    for kernel, case in dict.fromkeys((result.kernel, result.case) for result in results):
-        row = {r.contestant: r for r in results if (r.kernel, r.case) == (kernel, case)}
-        table.add_row(f"{kernel} {case}", *_cells(names, row, 1e6))
-    return table
+    for name in dict.fromkeys(f"{result.kernel} {result.case}" for result in own):
+        row = {r.contestant: r for r in own if f"{r.kernel} {r.case}" == name}
+        table.add_row(name, *_cells(names, row, 1e6))
+    yield _titled(f"Kernels, {_threads(threads)}: microseconds a call", table)
+    if len(own) < len(results):
+        rows = [(f"{result.kernel} {result.case}", result) for result in results]
+        yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds a call", 1e6)
+
+
+# Beside other libraries -------------------------------------------------------------------------
+
+
+def peers_table(
+    heading: str, rows: Sequence[tuple[str, StepResult | KernelResult]], what: str, unit: float
+) -> Group:
+    """A row for each name: tinytensor's fastest way, and each other library."""
+    table = _table()
+    peers = list(dict.fromkeys(r.contestant for _, r in rows if r.backend is None))
+    table.add_column(heading, overflow="fold")
+    for name in ("tinytensor", *peers):
+        table.add_column(name, justify="right")
+    for name in dict.fromkeys(name for name, _ in rows):
+        row = {result.contestant: result for other, result in rows if other == name}
+        medians = {who: result.seconds.median for who, result in row.items()}
+        own = min((who for who in row if row[who].backend), key=lambda who: medians[who])
+        if not row.keys() & set(peers):
+            continue
+        cells = [_beside(row[own].seconds, unit, min(medians.values()), own)]
+        for peer in peers:
+            if peer in row:
+                times = f"{figures(medians[peer] / medians[own], 2)}x"
+                cells.append(_beside(row[peer].seconds, unit, min(medians.values()), times))
+            else:
+                cells.append("")
+        table.add_row(name, *cells)
+    return _titled(f"Other libraries, {what}, and as a multiple of tinytensor's best", table)
+
+
+def _beside(seconds: Spread, unit: float, best: float, below: str) -> Any:
+    cell = _time(seconds, unit, seconds.median == best)
+    return cell.append(f"\n{below}", "not bold dim default")
 
 
 # Whole runs -------------------------------------------------------------------------------------
 
 
-def train_table(results: Sequence[TrainResult]) -> Table:
+PARTS = {  # of a whole run, and their headings
+    "process": "all", "import": "import", "data": "data", "first_step": "first", "train": "train",
+    "evaluate": "tests",
+}  # fmt: skip
+
+
+def train_table(results: Sequence[TrainResult]) -> Group:
     """A row for each lesson and backend: from the start of the process to its end, and in parts."""
-    table = _table("Whole runs: seconds of a process, and what of them went where")
+    table = _table()
     for name in ("lesson", "backend"):
         table.add_column(name)
-    parts = ("process", "import", "data", "first_step", "train", "evaluate")
-    for name in ("threads", "steps", *(part.replace("_", " ") for part in parts), "accuracy"):
+    for name in ("threads", "steps", *PARTS.values(), "accuracy"):
         table.add_column(name, justify="right")
     for result in results:
         same = [r for r in results if (r.lesson, r.threads) == (result.lesson, result.threads)]
         best = min(r.seconds["process"] for r in same)
-        times = [figures(result.seconds[part], 3) for part in parts]
         mark = WINNER if result.seconds["process"] == best else ""
+        first, *times = [f"{result.seconds[part]:,.2f}" for part in PARTS]
         table.add_row(
             result.lesson, result.backend, str(result.threads), f"{result.steps:,}",
-            f"{mark}{times[0]}", *times[1:], f"{result.test_accuracy:.4f}",
+            f"{mark}{first}", *times, f"{result.test_accuracy:.4f}",
         )  # fmt: skip
-    return table
+    title = "Whole runs: seconds of a process, and of its parts: imports, data, the first step, ..."
+    return _titled(title, table)
 
 
 def _threads(threads: int) -> str:
@@ -244,29 +260,26 @@ BEGIN, END = "<!-- tinytensor bench steps -->", "<!-- end of tinytensor bench st
 
 
 def markdown(report: Report) -> str:
-    """Lessons by contestants in Markdown, a table for each number of threads, and what it was
-    measured with.
-    """  # noqa: D205
+    """Lessons by backends, captured, and peers, in Markdown; and what it was measured with."""
     lines = [
-        "Milliseconds a training step of 100 images, the median of the rounds; the fastest is bold."
+        "Milliseconds a training step of 100 images, the backends' captured; the median of the "
+        "rounds, the fastest bold."
     ]
     for threads in dict.fromkeys(result.threads for result in report.steps):
-        results = [result for result in report.steps if result.threads == threads]
-        names = list(dict.fromkeys(result.contestant for result in results))
-        lines += [
-            "",
-            f"| {_threads(threads)} | {' | '.join(names)} |",
-            "|---" * (len(names) + 1) + "|",
-        ]
-        for lesson in dict.fromkeys(result.lesson for result in results):
-            row = {r.contestant: r.seconds.median for r in results if r.lesson == lesson}
-            best = min(row.values())
-            cells = [_markdown_cell(row.get(name), best) for name in names]
+        rows: dict[str, dict[str, float]] = {}
+        for result in report.steps:
+            if result.threads == threads and result.mode in ("captured", None):
+                name = result.backend or result.contestant
+                rows.setdefault(result.lesson, {})[name] = result.seconds.median
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        lines += ["", f"| {_threads(threads)} | {' | '.join(names)} |"]
+        lines += ["|---" * (len(names) + 1) + "|"]
+        for lesson, row in rows.items():
+            cells = [_markdown_cell(row.get(name), min(row.values())) for name in names]
             lines.append(f"| {lesson} | {' | '.join(cells)} |")
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     lines += ["", f"{report.cpu}, {report.cores} cores, {report.date[:10]}; {versions}."]
-    lines += [noise_line(report)]
-    return "\n".join(lines)
+    return "\n".join([*lines, noise_line(report)])
 
 
 def _markdown_cell(median: float | None, best: float) -> str:

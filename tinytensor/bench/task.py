@@ -12,6 +12,7 @@ from tinytensor.lessons import Lesson, find
 
 BATCH = 100
 ROUND = 600  # batches, after which the same come again
+MOST_STEPS = 1000  # in a turn
 
 # Makes the steps of these numbers, in order, and gives their losses. Step i trains on batch
 # i % ROUND at the rate task.rate(i); the first call begins with step 0, each other where the last
@@ -86,3 +87,9 @@ def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis of this size for ceil(size / stride) results."""
     missing = max((-(-size // stride) - 1) * stride + window - size, 0)
     return missing // 2, missing - missing // 2
+
+
+def stride_of(layer: nn.Conv2d) -> int:
+    """The same in both directions, as the lessons have it."""
+    assert isinstance(layer.stride, int)
+    return layer.stride

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 import tinytensor as tt
 from tinytensor import nn
-from tinytensor.bench.task import NotHere, Steps, Task, same_padding
+from tinytensor.bench.task import NotHere, Steps, Task, same_padding, stride_of
 from tinytensor.kernels import Array
 
 
@@ -155,12 +155,6 @@ def convolution(layer: nn.Conv2d, side: int) -> list[torch.nn.Module]:
     with_values(conv, layer.weight.numpy().transpose(3, 2, 0, 1), layer.bias)
     even = before == after
     return [conv] if even else [torch.nn.ZeroPad2d((before, after, before, after)), conv]
-
-
-def stride_of(layer: nn.Conv2d) -> int:
-    """The same in both directions, as the lessons have it."""
-    assert isinstance(layer.stride, int)
-    return layer.stride
 
 
 def with_values(layer: torch.nn.Module, weight: Array, bias: tt.Tensor | None) -> torch.nn.Module:
