@@ -235,17 +235,16 @@ def train_table(results: Sequence[TrainResult]) -> Group:
     table = _table()
     for name in ("lesson", "backend"):
         table.add_column(name)
-    for name in ("threads", "steps", *PARTS.values(), "accuracy"):
+    for name in ("steps", *PARTS.values(), "accuracy"):
         table.add_column(name, justify="right")
     for result in results:
         same = [r for r in results if (r.lesson, r.threads) == (result.lesson, result.threads)]
         best = min(r.seconds["process"] for r in same)
         mark = WINNER if result.seconds["process"] == best else ""
         first, *times = [f"{result.seconds[part]:,.2f}" for part in PARTS]
-        table.add_row(
-            result.lesson, result.backend, str(result.threads), f"{result.steps:,}",
-            f"{mark}{first}", *times, f"{result.test_accuracy:.4f}",
-        )  # fmt: skip
+        who = f"{result.backend}, {result.threads}"
+        accuracy = f"{result.test_accuracy:.4f}"
+        table.add_row(result.lesson, who, f"{result.steps:,}", f"{mark}{first}", *times, accuracy)
     title = "Whole runs: seconds of a process, and of its parts: imports, data, the first step, ..."
     return _titled(title, table)
 
