@@ -112,8 +112,7 @@ def test_timed_steps_read_no_data(monkeypatch):
     def read(*_: object) -> None:
         raise AssertionError("the data set is read while steps are timed")
 
-    monkeypatch.setattr(tt.datasets, "mnist", read)
-    monkeypatch.setattr(tt.datasets, "load", read)
+    monkeypatch.setattr("tinytensor.bench.task._data", read)
     assert len(worker.ask("train", mode="captured", steps=2)["losses"]) == 2
 
 

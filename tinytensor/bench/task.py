@@ -1,5 +1,6 @@
 """What every contestant is given: a lesson's network, its first values, and the batches."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class Task:
         if keep_prob is not None:
             for layer in dropouts(model):
                 layer.keep_prob = keep_prob
-        data = tt.datasets.mnist()
+        data = _data()
         chosen = np.random.default_rng(0).permutation(ROUND * BATCH).reshape(ROUND, BATCH)
         optimizer = lesson.optimizer(model.parameters())
         return cls(lesson, model, optimizer, data.train_images, data.train_labels, chosen)
@@ -76,6 +77,11 @@ class Task:
     def batches(self, steps: range) -> Array:
         """(steps, BATCH) int64: the images of the batches of these steps."""
         return self.chosen[np.arange(steps.start, steps.stop) % ROUND]
+
+
+@functools.cache
+def _data() -> tt.datasets.Dataset:
+    return tt.datasets.mnist()
 
 
 def dropouts(model: nn.Module) -> list[nn.Dropout]:

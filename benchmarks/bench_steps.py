@@ -1,0 +1,39 @@
+"""The course's training steps: op by op, captured, and many captured ones in a call."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+from tinytensor.bench import own_steps
+from tinytensor.bench.cases import step_calls
+from tinytensor.bench.steps import LESSONS, TOLERANCE, TOLERANCE_LATER
+from tinytensor.bench.task import Task
+
+COMPARED = 2  # first steps, whose losses must be NumPy's
+AT_ONCE = 20  # steps of a call of `run`
+
+
+@pytest.mark.parametrize("mode", own_steps.MODES)
+@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.benchmark(max_time=0.5)
+def test_step(benchmark, speed_of, lesson, mode, backend, threads):
+    tt.set_num_threads(threads)
+    many = AT_ONCE if mode == "run" and not benchmark.disabled else 1
+    with tt.backend(backend):
+        losses = own_steps.MODES[mode](Task.of(lesson, keep_prob=1.0))(range(COMPARED))
+        later = TOLERANCE_LATER.get(lesson, TOLERANCE)
+        np.testing.assert_allclose(losses, losses_on_numpy(lesson), rtol=later)
+        run = own_steps.MODES[mode](Task.of(lesson))
+        run(range(2))  # recorded, and what is to be compiled is so now
+        benchmark.group = f"lesson {lesson}, {mode}, {threads} thread(s)"
+        benchmark.extra_info["steps"] = many
+        benchmark(run, range(2, 2 + many))
+    speed_of(step_calls(lesson), threads, times=many)
+
+
+@functools.cache
+def losses_on_numpy(lesson: str) -> np.ndarray:
+    with tt.backend("numpy"):
+        return own_steps.captured(Task.of(lesson, keep_prob=1.0))(range(COMPARED))
