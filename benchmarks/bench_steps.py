@@ -1,40 +1,39 @@
-"""The networks of steps.py are the same in every library: a few steps of each, untimed.
+"""The course's training steps: op by op, captured, and many captured ones in a call."""
 
-    python -m pytest benchmarks/bench_steps.py
+import functools
 
-torch.compile is left out: to compile takes longer than all the rest.
-"""
-
+import numpy as np
 import pytest
-from steps import LESSONS, OWN, PEERS, Unfair, compare_losses, is_installed, processes
+
+import tinytensor as tt
+from tinytensor.bench import own_steps
+from tinytensor.bench.cases import step_calls
+from tinytensor.bench.steps import LESSONS, TOLERANCE, TOLERANCE_LATER
+from tinytensor.bench.task import Task
+
+COMPARED = 2  # first steps, whose losses must be NumPy's
+AT_ONCE = 20  # steps of a call of `run`
 
 
-@pytest.fixture(scope="module")
-def contestants():
-    peers = [name for name in PEERS if is_installed(name) and name != "torch.compile"]
-    with processes([*OWN, *peers], threads=1) as started:
-        yield started
-
-
+@pytest.mark.parametrize("mode", own_steps.MODES)
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_the_first_losses_agree(contestants, lesson):
-    compare_losses(contestants, lesson)
+@pytest.mark.benchmark(max_time=0.5)
+def test_step(benchmark, speed_of, lesson, mode, backend, threads):
+    tt.set_num_threads(threads)
+    many = AT_ONCE if mode == "run" and not benchmark.disabled else 1
+    with tt.backend(backend):
+        losses = own_steps.MODES[mode](Task.of(lesson, keep_prob=1.0))(range(COMPARED))
+        later = TOLERANCE_LATER.get(lesson, TOLERANCE)
+        np.testing.assert_allclose(losses, losses_on_numpy(lesson), rtol=later)
+        run = own_steps.MODES[mode](Task.of(lesson))
+        run(range(2))  # recorded, and what is to be compiled is so now
+        benchmark.group = f"lesson {lesson}, {mode}, {threads} thread(s)"
+        benchmark.extra_info["steps"] = many
+        benchmark(run, range(2, 2 + many))
+    speed_of(step_calls(lesson), threads, times=many)
 
 
-class Stub:
-    """A contestant with these losses."""
-
-    skipped = ""
-
-    def __init__(self, name: str, losses: list[float]) -> None:
-        self.name, self.losses = name, losses
-
-    def ask(self, do: str, **request: object) -> dict:
-        return {"losses": self.losses}
-
-
-def test_another_network_is_found_out():
-    same, other = Stub("same", [2.3, 2.001]), Stub("other", [2.3, 2.01])
-    compare_losses([Stub("run", [2.3, 2.0]), same], "1.0")
-    with pytest.raises(Unfair, match=r"lesson 1\.0: the first losses of other are \[2\.3, 2\.01\]"):
-        compare_losses([Stub("run", [2.3, 2.0]), same, other], "1.0")
+@functools.cache
+def losses_on_numpy(lesson: str) -> np.ndarray:
+    with tt.backend("numpy"):
+        return own_steps.captured(Task.of(lesson, keep_prob=1.0))(range(COMPARED))

@@ -71,30 +71,15 @@ def test_threads_have_their_own_caches_together_and_share_the_others():
     assert unknown[16 << 10] == ""
 
 
-def test_the_machine_for_each_number_of_threads(monkeypatch):
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+def test_the_bandwidth_of_each_level(monkeypatch):
     monkeypatch.setattr(limits, "caches", lambda: [Cache("L1", 32 << 10, 1)])
-    machine = limits.measure([1, 2], quick=True)
-    assert machine["calls"]["python"] > 0
-    if "c" not in BACKENDS:
-        assert machine["threads"] == {}
-        return
-    assert list(machine["threads"]) == ["1", "2"]
-    for threads, told in machine["threads"].items():
-        assert told["peak_flops"] > 0
-        own, memory = (str(int(threads) * size) for size in (16 << 10, 128 << 10))
-        assert list(told["bandwidth"]) == [own, memory]
-        assert told["bandwidth"][own]["level"] == "L1"
-        assert all(told["bandwidth"][own][traffic] > 0 for traffic in ("read", "copy", "add"))
-
-
-def test_without_c_there_are_only_calls(monkeypatch):
-    def missing(*_):
-        raise BackendUnavailable("c: the kernels were not compiled")
-
-    monkeypatch.setattr(limits.machine, "peak_flops", missing)
-    machine = limits.measure([1], quick=True)
-    assert machine["threads"] == {}
-    assert machine["calls"]["op"] > 0
+    for threads in (1, 2):
+        own, memory = (str(threads * size) for size in (16 << 10, 128 << 10))
+        found = limits.bandwidth(threads, seconds=0.001)
+        levels = {size: speed["level"] for size, speed in found.items()}
+        assert levels == {own: "L1", memory: "memory"}
+        assert all(found[own][traffic] > 0 for traffic in ("read", "copy", "add"))
 
 
 @pytest.mark.parametrize(("text", "cores"), [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7)])

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import kernels, machine, ops
-from tinytensor.errors import BackendUnavailable
 from tinytensor.program import Captured, capture
 from tinytensor.tensor import Tensor, from_numpy
 
@@ -187,23 +186,3 @@ def bandwidth(threads: int, seconds: float = 0.05) -> dict[str, dict[str, Any]]:
         }
         for size, name in working_sets(threads, caches()).items()
     }
-
-
-def measure(threads: Sequence[int], quick: bool = False) -> dict[str, Any]:
-    """The machine for each number of threads, and the calls.
-
-    {"threads": {"1": {"peak_flops": ..., "bandwidth": ...}, ...}, "calls": ...}; "threads" is empty
-    without the C backend, whose loops measure it.
-    """
-    seconds = 0.02 if quick else 0.1
-    try:
-        of_threads = {
-            str(n): {
-                "peak_flops": machine.peak_flops(n, seconds),
-                "bandwidth": bandwidth(n, seconds),
-            }
-            for n in threads
-        }
-    except BackendUnavailable:
-        of_threads = {}
-    return {"threads": of_threads, "calls": call_costs(seconds / 4)}

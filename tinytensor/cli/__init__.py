@@ -1,8 +1,8 @@
 """The command line: arguments in, text out.
 
 The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `race LESSON`, `program LESSON`,
-`try CLAIM`; a trained network: `predict`; how kernels become fast: `ladder`, `explain`; what works
-here: `info`.
+`try CLAIM`; a trained network: `predict`; how kernels become fast: `ladder`, `explain`; how fast it
+all is: `bench`; what works here: `info`.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import TextIO
 import click
 
 from tinytensor import interrupt
+from tinytensor.cli.bench import bench_command
 from tinytensor.cli.course import lesson_command, lessons_command, program_command, try_command
 from tinytensor.cli.info import info_command
 from tinytensor.cli.ladder import explain_command, ladder_command
@@ -93,6 +94,7 @@ for command in (
     predict_command,
     ladder_command,
     explain_command,
+    bench_command,
     info_command,
 ):
     program.add_command(command)

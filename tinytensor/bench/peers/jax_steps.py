@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import tinytensor as tt
-from peers.task import ROUND, NotHere, Steps, Task
 from tinytensor import nn
+from tinytensor.bench.task import ROUND, NotHere, Steps, Task
 from tinytensor.kernels import Array
 
 State = dict[str, Any]

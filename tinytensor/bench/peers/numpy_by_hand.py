@@ -12,8 +12,8 @@ import numpy as np
 import threadpoolctl
 
 import tinytensor as tt
-from peers.task import BATCH, NotHere, Steps, Task
 from tinytensor import nn
+from tinytensor.bench.task import BATCH, NotHere, Steps, Task
 from tinytensor.kernels import Array
 
 ONES = np.ones(BATCH, np.float32)

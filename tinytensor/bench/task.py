@@ -1,5 +1,6 @@
 """What every contestant is given: a lesson's network, its first values, and the batches."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from tinytensor.lessons import Lesson, find
 
 BATCH = 100
 ROUND = 600  # batches, after which the same come again
+MOST_STEPS = 1000  # in a turn
 
 # Makes the steps of these numbers, in order, and gives their losses. Step i trains on batch
 # i % ROUND at the rate task.rate(i); the first call begins with step 0, each other where the last
@@ -48,7 +50,7 @@ class Task:
         if keep_prob is not None:
             for layer in dropouts(model):
                 layer.keep_prob = keep_prob
-        data = tt.datasets.mnist()
+        data = _data()
         chosen = np.random.default_rng(0).permutation(ROUND * BATCH).reshape(ROUND, BATCH)
         optimizer = lesson.optimizer(model.parameters())
         return cls(lesson, model, optimizer, data.train_images, data.train_labels, chosen)
@@ -64,7 +66,7 @@ class Task:
         if isinstance(self.model, nn.Sequential):
             return self.model.layers
         dense = nn.Linear(784, 10)
-        dense.weight, dense.bias = self.model.weight, self.model.bias
+        dense.weight, dense.bias = self.model.parameters()
         return [nn.Flatten(), dense]
 
     @property
@@ -77,6 +79,11 @@ class Task:
         return self.chosen[np.arange(steps.start, steps.stop) % ROUND]
 
 
+@functools.cache
+def _data() -> tt.datasets.Dataset:
+    return tt.datasets.mnist()
+
+
 def dropouts(model: nn.Module) -> list[nn.Dropout]:
     """The dropout layers of a lesson's network."""
     return [layer for _, layer in model.children() if isinstance(layer, nn.Dropout)]
@@ -86,3 +93,9 @@ def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis of this size for ceil(size / stride) results."""
     missing = max((-(-size // stride) - 1) * stride + window - size, 0)
     return missing // 2, missing - missing // 2
+
+
+def stride_of(layer: nn.Conv2d) -> int:
+    """The same in both directions, as the lessons have it."""
+    assert isinstance(layer.stride, int)
+    return layer.stride

@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import tinytensor as tt
-from peers.task import NotHere, Steps, Task, same_padding
 from tinytensor import nn
+from tinytensor.bench.task import NotHere, Steps, Task, same_padding, stride_of
 from tinytensor.kernels import Array
 
 
@@ -126,7 +126,7 @@ def network(layers: list[nn.Module]) -> torch.nn.Module:
         match layer:
             case nn.Conv2d():
                 made += convolution(layer, side)
-                side = -(-side // layer.stride)
+                side = -(-side // stride_of(layer))
             case nn.Linear():
                 inputs, outputs = layer.weight.shape
                 dense = torch.nn.Linear(inputs, outputs, bias=layer.bias is not None)
@@ -147,7 +147,7 @@ def network(layers: list[nn.Module]) -> torch.nn.Module:
 def convolution(layer: nn.Conv2d, side: int) -> list[torch.nn.Module]:
     """Filters (KH, KW, I, O) as (O, I, KH, KW); padding by itself where it isn't even."""
     size, _, inputs, outputs = layer.weight.shape
-    before, after = same_padding(side, size, layer.stride)
+    before, after = same_padding(side, size, stride_of(layer))
     padding = before if before == after else 0
     conv = torch.nn.Conv2d(
         inputs, outputs, size, layer.stride, padding, bias=layer.bias is not None

@@ -1,0 +1,73 @@
+"""tinytensor's own ways to train: op by op, captured, and many captured steps in one call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import tinytensor as tt
+from tinytensor.bench.task import Steps, Task
+from tinytensor.datasets import to_float
+from tinytensor.kernels import Array
+from tinytensor.program import Captured
+
+Step = Callable[[Array, Array], tt.Tensor]
+
+
+def step_of(task: Task) -> Step:
+    """The training step as a learner writes it."""
+    model, optimizer, images = task.model, task.optimizer, task.images
+
+    def step(chosen: Array, labels: Array) -> tt.Tensor:
+        loss = tt.cross_entropy(model(tt.from_numpy(to_float(images, chosen))), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+@dataclass
+class OneByOne:
+    """A step after the other, each called from Python."""
+
+    task: Task
+    step: Step | Captured
+
+    def __call__(self, steps: range) -> Array:
+        """The losses of the steps of these numbers."""
+        chosen = self.task.batches(steps)
+        return np.array([self.step(one, self.task.labels[one]).item() for one in chosen])
+
+
+@dataclass
+class AtOnce:
+    """All steps in one call."""
+
+    task: Task
+    step: Captured
+
+    def __call__(self, steps: range) -> Array:
+        """The losses of the steps of these numbers."""
+        chosen = self.task.batches(steps)
+        losses: Array = self.step.run(chosen, self.task.labels[chosen]).numpy()
+        return losses
+
+
+def eager(task: Task) -> Steps:
+    """Op by op."""
+    return OneByOne(task, step_of(task))
+
+
+def captured(task: Task) -> Steps:
+    """Recorded once, and replayed."""
+    return OneByOne(task, tt.capture(step_of(task)))
+
+
+def run(task: Task) -> Steps:
+    """Recorded once, and replayed many times in one call."""
+    return AtOnce(task, tt.capture(step_of(task)))
+
+
+MODES = {"eager": eager, "captured": captured, "run": run}

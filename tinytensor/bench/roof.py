@@ -1,0 +1,45 @@
+"""The machine's limits beside what is timed: how fast a call or a step could be here at most."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tinytensor import kernels
+from tinytensor.bench.cases import step_calls
+from tinytensor.bench.limits import bandwidth
+from tinytensor.errors import BackendUnavailable
+from tinytensor.program import Call
+from tinytensor.roofline import roofline
+
+
+@functools.cache
+def can_be_measured() -> bool:
+    """Whether there is the C backend, whose loops measure the machine."""
+    try:
+        kernels.load_backend("c")
+    except BackendUnavailable:
+        return False
+    return True
+
+
+def limits(threads: int) -> dict[str, Any]:
+    """The most FLOP/s, and bytes a second for each working set and kind of traffic."""
+    return {
+        "peak_flops": roofline(threads).peak,
+        "bandwidth": bandwidth(threads),
+    }
+
+
+def bound(calls: Sequence[Call], threads: int) -> float | None:
+    """The least seconds that these calls take, one after the other; None if that isn't known."""
+    if not can_be_measured():
+        return None
+    return math.fsum(map(roofline(threads).bound, calls))
+
+
+def step_bound(lesson: str, threads: int) -> float | None:
+    """The least seconds that a training step of a lesson takes; None if that isn't known."""
+    return bound(step_calls(lesson), threads) if can_be_measured() else None

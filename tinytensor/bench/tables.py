@@ -1,0 +1,303 @@
+"""A report as tables: for a terminal, and in Markdown for the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinytensor.bench.report import KernelResult, Report, Spread, StepResult, TrainResult
+from tinytensor.errors import SettingError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+LEGEND = (
+    f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row. "
+    "xN: times as fast as NumPy, the median over the rounds. lim: the least time that this machine "
+    "could take, as a part of the median; a limit is measured in caches that are warm."
+)
+
+
+def tables(report: Report) -> Iterator[Any]:
+    """What rich is to print, in order: the machine, kernels, steps, whole runs, what disturbed."""
+    yield f"{report.cpu}, {report.cores} cores"
+    if report.machine.get("threads"):
+        yield machine_table(report.machine["threads"])
+    timed: list[KernelResult | StepResult] = [*report.kernels, *report.steps]
+    for threads in dict.fromkeys(result.threads for result in timed):
+        kernels = [result for result in report.kernels if result.threads == threads]
+        steps = [result for result in report.steps if result.threads == threads]
+        if kernels:
+            yield from kernels_tables(kernels, threads)
+        if steps:
+            yield from steps_tables(steps, threads)
+    if report.train:
+        yield train_table(report.train)
+    if timed:
+        yield LEGEND
+    if any(result.on_numpy for result in report.kernels):
+        yield "numpy*: the backend has no such kernel of its own, and NumPy computes it."
+    if any(result.backend == "numba" and result.threads > 1 for result in timed):
+        yield "numba computes on one thread, however many there are."
+    yield from _left_out(report)
+    yield noise_line(report)
+
+
+def _left_out(report: Report) -> Iterator[str]:
+    for who in dict.fromkeys((skipped.contestant, skipped.why) for skipped in report.skipped):
+        lessons = [s.lesson for s in report.skipped if (s.contestant, s.why) == who and s.lesson]
+        name = ", ".join(dict.fromkeys((who[0], *lessons)))
+        yield f"{name}: {who[1]}"
+
+
+def noise_line(report: Report) -> str:
+    """Whether these numbers can be relied on."""
+    if not report.noise.noisy:
+        return "The machine was quiet."
+    return f"NOISY: {report.noise.why}. Measure again when the machine is idle."
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _titled(title: str, table: Table) -> Group:
+    """A title may be wider than its table."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, "bold"), table)
+
+
+def machine_table(limits: dict[str, Any]) -> Group:
+    """The most that the machine does, for each number of threads."""
+    table = _table()
+    table.add_column("threads", justify="right")
+    table.add_column("GFLOP/s", justify="right")
+    for size, speed in next(iter(limits.values()))["bandwidth"].items():
+        table.add_column(speed.get("level") or _size(int(size)), justify="right")
+    for threads, limit in limits.items():
+        speeds = [f"{speed['copy'] / 1e9:,.0f}" for speed in limit["bandwidth"].values()]
+        table.add_row(threads, f"{limit['peak_flops'] / 1e9:,.0f}", *speeds)
+    return _titled("The machine at most: GFLOP/s, and GB/s of copying by working set", table)
+
+
+def _size(size: int) -> str:
+    return f"{size >> 10} KiB" if size < 1 << 20 else f"{size >> 20} MiB"
+
+
+# Steps ------------------------------------------------------------------------------------------
+
+
+def steps_tables(results: Sequence[StepResult], threads: int) -> Iterator[Group]:
+    """Lessons by backends; and lessons by other libraries, if some were measured."""
+    own = [result for result in results if result.backend]
+    yield own_steps_table(own, threads)
+    if len(own) < len(results):
+        rows = [(result.lesson, result) for result in results]
+        yield peers_table("lesson", rows, f"{_threads(threads)}: milliseconds a step", 1e3)
+
+
+def own_steps_table(results: Sequence[StepResult], threads: int) -> Group:
+    """A row for each lesson and mode, for each backend its time, its ratio and its share."""
+    modes = list(dict.fromkeys(result.mode for result in results))
+    backends = list(dict.fromkeys(str(result.backend) for result in results))
+    title = f"Training steps, {_threads(threads)}: milliseconds a step of 100 images"
+    title += f", {modes[0]}" if len(modes) == 1 else ""
+    table = _table()
+    table.add_column("lesson")
+    if len(modes) > 1:
+        table.add_column("how")
+    _add_columns(table, backends)
+    for lesson in dict.fromkeys(result.lesson for result in results):
+        for number, mode in enumerate(modes):
+            row = {
+                str(result.backend): result
+                for result in results
+                if (result.lesson, result.mode) == (lesson, mode)
+            }
+            head = [lesson if number == 0 else "", *([str(mode)] if len(modes) > 1 else [])]
+            table.add_row(*head, *_cells(backends, row, 1e3))
+    return _titled(title, table)
+
+
+def _add_columns(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+        if name != "numpy":
+            table.add_column("xN", justify="right", no_wrap=True)
+        table.add_column("lim", justify="right", no_wrap=True, style="dim")
+
+
+def _cells(names: Sequence[str], row: dict[str, Any], unit: float) -> Iterator[Text | str]:
+    """For each contestant its time, how many times as fast as NumPy that is, its share of lim."""
+    best = min((result.seconds.median for result in row.values()), default=0.0)
+    for name in names:
+        result = row.get(name)
+        if result is None:
+            yield from ("", "") if name == "numpy" else ("", "", "")
+            continue
+        star = getattr(result, "on_numpy", False)
+        yield _time(result.seconds, unit, result.seconds.median == best, "numpy* " if star else "")
+        if name != "numpy":
+            yield "" if result.to_numpy is None else figures(result.to_numpy, 2)
+        yield "" if result.bound is None else f"{result.bound / result.seconds.median:.0%}"
+
+
+def _time(seconds: Spread, unit: float, is_winner: bool, before: str = "") -> Text:
+    from rich.text import Text
+
+    text = f"{figures(seconds.median * unit, 3)} ±{seconds.width / 2:.0%}"
+    mark = WINNER if is_winner else ""
+    return Text(f"{before}{mark}{text}", "bold green" if is_winner else "")
+
+
+def figures(number: float, count: int) -> str:
+    """To so many figures, without an exponent: 0.0556, 4.05, 1,234."""
+    if number >= 10 ** (count - 1):
+        return f"{number:,.0f}"
+    text = f"{number:#.{count}g}".removesuffix(".")
+    return f"{number:.6f}" if "e" in text else text
+
+
+# Kernels ----------------------------------------------------------------------------------------
+
+
+def kernels_tables(results: Sequence[KernelResult], threads: int) -> Iterator[Group]:
+    """Kernels by backends; and by other libraries, if some were measured."""
+    own = [result for result in results if result.backend]
+    names = list(dict.fromkeys(result.contestant for result in own))
+    table = _table()
+    table.add_column("kernel", overflow="fold", min_width=18)
+    _add_columns(table, names)
+    for name in dict.fromkeys(f"{result.kernel} {result.case}" for result in own):
+        row = {r.contestant: r for r in own if f"{r.kernel} {r.case}" == name}
+        table.add_row(name, *_cells(names, row, 1e6))
+    yield _titled(f"Kernels, {_threads(threads)}: microseconds a call", table)
+    if len(own) < len(results):
+        rows = [(f"{result.kernel} {result.case}", result) for result in results]
+        yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds a call", 1e6)
+
+
+# Beside other libraries -------------------------------------------------------------------------
+
+
+def peers_table(
+    heading: str, rows: Sequence[tuple[str, StepResult | KernelResult]], what: str, unit: float
+) -> Group:
+    """A row for each name: tinytensor's fastest way, and each other library."""
+    table = _table()
+    peers = list(dict.fromkeys(r.contestant for _, r in rows if r.backend is None))
+    table.add_column(heading, overflow="fold")
+    for name in ("tinytensor", *peers):
+        table.add_column(name, justify="right")
+    for name in dict.fromkeys(name for name, _ in rows):
+        row = {result.contestant: result for other, result in rows if other == name}
+        medians = {who: result.seconds.median for who, result in row.items()}
+        own = min((who for who in row if row[who].backend), key=lambda who: medians[who])
+        if not row.keys() & set(peers):
+            continue
+        cells = [_beside(row[own].seconds, unit, min(medians.values()), own)]
+        for peer in peers:
+            if peer in row:
+                times = f"{figures(medians[peer] / medians[own], 2)}x"
+                cells.append(_beside(row[peer].seconds, unit, min(medians.values()), times))
+            else:
+                cells.append("")
+        table.add_row(name, *cells)
+    return _titled(f"Other libraries, {what}, and as a multiple of tinytensor's best", table)
+
+
+def _beside(seconds: Spread, unit: float, best: float, below: str) -> Any:
+    cell = _time(seconds, unit, seconds.median == best)
+    return cell.append(f"\n{below}", "not bold dim default")
+
+
+# Whole runs -------------------------------------------------------------------------------------
+
+
+PARTS = {  # of a whole run, and their headings
+    "process": "all", "import": "import", "data": "data", "first_step": "first", "train": "train",
+    "evaluate": "tests",
+}  # fmt: skip
+
+
+def train_table(results: Sequence[TrainResult]) -> Group:
+    """A row for each lesson and backend: from the start of the process to its end, and in parts."""
+    table = _table()
+    for name in ("lesson", "backend"):
+        table.add_column(name)
+    for name in ("steps", *PARTS.values(), "accuracy"):
+        table.add_column(name, justify="right")
+    for result in results:
+        same = [r for r in results if (r.lesson, r.threads) == (result.lesson, result.threads)]
+        best = min(r.seconds["process"] for r in same)
+        mark = WINNER if result.seconds["process"] == best else ""
+        first, *times = [f"{result.seconds[part]:,.2f}" for part in PARTS]
+        who = f"{result.backend}, {result.threads}"
+        accuracy = f"{result.test_accuracy:.4f}"
+        table.add_row(result.lesson, who, f"{result.steps:,}", f"{mark}{first}", *times, accuracy)
+    title = "Whole runs: seconds of a process, and of its parts: imports, data, the first step, ..."
+    return _titled(title, table)
+
+
+def _threads(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+# The README's table -----------------------------------------------------------------------------
+
+BEGIN, END = "<!-- tinytensor bench steps -->", "<!-- end of tinytensor bench steps -->"
+
+
+def markdown(report: Report) -> str:
+    """Lessons by backends, captured, and peers, in Markdown; and what it was measured with."""
+    lines = [
+        "Milliseconds a training step of 100 images, the backends' captured; the median of the "
+        "rounds, the fastest bold."
+    ]
+    for threads in dict.fromkeys(result.threads for result in report.steps):
+        rows: dict[str, dict[str, float]] = {}
+        for result in report.steps:
+            if result.threads == threads and result.mode in ("captured", None):
+                name = result.backend or result.contestant
+                rows.setdefault(result.lesson, {})[name] = result.seconds.median
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        lines += ["", f"| {_threads(threads)} | {' | '.join(names)} |"]
+        lines += ["|---" * (len(names) + 1) + "|"]
+        for lesson, row in rows.items():
+            cells = [_markdown_cell(row.get(name), min(row.values())) for name in names]
+            lines.append(f"| {lesson} | {' | '.join(cells)} |")
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    lines += ["", f"{report.cpu}, {report.cores} cores, {report.date[:10]}; {versions}."]
+    return "\n".join([*lines, noise_line(report)])
+
+
+def _markdown_cell(median: float | None, best: float) -> str:
+    if median is None:
+        return ""
+    text = figures(median * 1e3, 3)
+    return f"**{text}**" if median == best else text
+
+
+PLACE = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+
+
+def check_place(name: str, text: str) -> None:
+    """Raises SettingError for a text without the two comments."""
+    if not PLACE.search(text):
+        raise SettingError(
+            f"--readme: {name} has no place for the table; the lines {BEGIN} and {END} are needed"
+        )
+
+
+def with_table(text: str, report: Report) -> str:
+    """The text with the report's table between the two comments."""
+    return PLACE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)

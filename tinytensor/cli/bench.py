@@ -1,0 +1,223 @@
+"""`tinytensor bench`: backends against each other, against other libraries, against the machine."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tinytensor import kernels
+from tinytensor.cli.options import Count
+from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
+from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
+from tinytensor.lessons import find
+
+if TYPE_CHECKING:
+    from tinytensor.bench.report import Report
+
+PARTS = ("kernels", "steps", "train")
+TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
+
+
+@click.command("bench")
+@click.argument("part", required=False, type=click.Choice(PARTS))
+@click.option("--backends", metavar="NAMES", help="Such as c,numpy [all that work here].")
+@click.option("--lessons", metavar="NUMBERS", help="Such as 1.0,2.1 [all nine; of runs, two].")
+@click.option("--threads", metavar="COUNTS", help="Such as 1,2 [1 and all cores; or all cores].")
+@click.option(
+    "--peers",
+    metavar="NAMES",
+    is_flag=False,
+    flag_value="all",
+    help="Other libraries beside: torch,jax, or all that are installed.",
+)
+@click.option("--rounds", type=Count(1, 1000), help="Turns of each [15; 5 of runs, or if quick].")
+@click.option("--quick", is_flag=True, help="All of it within a minute.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the results there; - for stdout.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a page with plots there.")
+@click.option("--readme", metavar="FILE", help="Write the steps' table there, in its place.")
+def bench_command(
+    part: str | None,
+    backends: str | None,
+    lessons: str | None,
+    threads: str | None,
+    peers: str | None,
+    rounds: int | None,
+    quick: bool,
+    json_file: str | None,
+    html_file: str | None,
+    readme: str | None,
+) -> None:
+    """Time kernels, training steps or whole runs on each backend.
+
+    Without a word which, the machine, the steps and a selection of kernels.
+
+    Each contestant has a process of its own, bound to so many cores, and all take turns. What they
+    compute is compared before anything is timed; compiling and starting are in no time but that of
+    whole runs.
+    """
+    from tinytensor.bench import run, tables
+    from tinytensor.bench.page import require_bokeh
+    from tinytensor.bench.report import Report
+
+    files = {"--json": json_file, "--html": html_file, "--readme": readme}
+    _check_files(files)
+    if html_file is not None:
+        require_bokeh()
+    if readme is not None:
+        if part not in (None, "steps"):
+            raise SettingError(f"--readme: its table is of steps; tinytensor bench {part} has none")
+        tables.check_place(readme, Path(readme).read_text(encoding="utf-8"))
+    if part == "train" and peers is not None:
+        raise SettingError("--peers: whole runs are of tinytensor's backends only")
+    report = Report()
+    plan = run.Plan(
+        part=part,
+        backends=_backends(backends, report),
+        lessons=_lessons(lessons, part),
+        threads=_threads(threads, report.cores, part, quick),
+        peers=() if peers is None else _peers(peers, report),
+        rounds=rounds or (5 if quick or part == "train" else 15),
+        quick=quick,
+        page=html_file is not None,
+    )
+    stopped = False
+    with _progress(run.pieces(plan)) as tell:
+        try:
+            run.measure(plan, report, tell)
+        except KeyboardInterrupt:
+            stopped = True
+    try:
+        write_json(json_file, report.to_json())
+        _write_html(html_file, report)
+    finally:  # what can't be written there is at least seen
+        click.echo(rendered(*tables.tables(report)), err="-" in files.values(), nl=False)
+    if stopped:
+        raise KeyboardInterrupt
+    if readme is not None:
+        text = Path(readme).read_text(encoding="utf-8")
+        write("--readme", readme, tables.with_table(text, report))
+
+
+def _check_files(files: dict[str, str | None]) -> None:
+    """Say what can't be written before the work is done, not after."""
+    given = [(option, file) for option, file in files.items() if file is not None]
+    for option, file in given:
+        check_writable(option, file)
+        for other, name in given:
+            if other != option and same_file(file, name):
+                raise SettingError(f"{option}: got {file}, as {other} did; another file is needed")
+    if files["--readme"] is not None and not Path(files["--readme"]).is_file():
+        raise SettingError(f"--readme: there is no file {files['--readme']} with a place for it")
+
+
+def _names(option: str, text: str) -> list[str]:
+    """Of "a,b": a, b, each once."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise SettingError(f"{option}: got {text!r}; names with a comma between are needed")
+    return names
+
+
+def _backends(text: str | None, report: "Report") -> list[str]:
+    """Those asked for, or all that work here.  Raises an error for one that doesn't."""
+    from tinytensor.bench.report import Skipped
+
+    if text is None:
+        for name, state in kernels.backend_states().items():
+            if isinstance(state, TinytensorError):
+                report.skipped.append(Skipped(name, None, str(state).removeprefix(f"{name}: ")))
+        return list(kernels.available_backends())
+    names = _names("--backends", text)
+    for name in names:
+        if name not in kernels.BACKENDS:
+            known = ", ".join(kernels.BACKENDS)
+            raise UnknownName(f"--backends: there is none named {name!r}; choose from {known}")
+        kernels.load_backend(name)
+    return names
+
+
+def _lessons(text: str | None, part: str | None) -> list[str]:
+    """The numbers of those asked for."""
+    from tinytensor.bench.steps import LESSONS
+
+    if text is None:
+        return list(TRAIN_LESSONS if part == "train" else LESSONS)
+    numbers = [find(name).number for name in _names("--lessons", text)]
+    for number in numbers:
+        if part != "train" and number not in LESSONS:
+            known = ", ".join(LESSONS)
+            raise SettingError(
+                f"--lessons: got {number}, whose runs alone are timed; choose from {known}"
+            )
+    return numbers
+
+
+def _threads(text: str | None, cores: int, part: str | None, quick: bool) -> list[int]:
+    """The numbers of threads asked for.  Raises SettingError for more than there are cores."""
+    if text is None:
+        return [cores] if quick or part == "train" else sorted({1, cores})
+    numbers = []
+    for name in _names("--threads", text):
+        if not name.isdecimal() or not 1 <= int(name) <= cores:
+            raise SettingError(
+                f"--threads: got {name}; a number from 1 to the {cores} cores here is needed"
+            )
+        numbers.append(int(name))
+    return numbers
+
+
+def _peers(text: str, report: "Report") -> list[str]:
+    """The peers asked for, or all that are installed."""
+    from tinytensor.bench.report import Skipped
+    from tinytensor.bench.worker import PEERS
+
+    cure = "pip install 'tinytensor-engine[peers]' mends that"
+    if text == "all":
+        for name, peer in PEERS.items():
+            if not peer.is_installed:
+                report.skipped.append(Skipped(name, None, f"{peer.needs} isn't installed; {cure}"))
+        return [name for name, peer in PEERS.items() if peer.is_installed]
+    names = _names("--peers", text)
+    for name in names:
+        if name not in PEERS:
+            known = ", ".join(("all", *PEERS))
+            raise UnknownName(f"--peers: there is none named {name!r}; choose from {known}")
+        if not PEERS[name].is_installed:
+            raise BackendUnavailable(f"--peers {name}: {PEERS[name].needs} isn't installed; {cure}")
+    return names
+
+
+def _write_html(file: str | None, report: "Report") -> None:
+    if file is None:
+        return
+    from tinytensor.bench.page import page
+
+    write("--html", file, page(report.to_json()))
+
+
+@contextmanager
+def _progress(pieces: int) -> Iterator[Callable[[str], None]]:
+    """What is told each piece of work as it begins: a bar on a terminal, else a line for each."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda what: click.echo(what, err=True)
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=pieces, completed=-1)
+
+        def show(what: str) -> None:
+            bar.update(task, advance=1, description=what)
+
+        yield show
