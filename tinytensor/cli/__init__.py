@@ -1,7 +1,8 @@
 """The command line: arguments in, text out.
 
 The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `program LESSON`, `try CLAIM`; a
-trained network: `predict`; how kernels become fast: `ladder`, `explain`; what works here: `info`.
+trained network: `predict`; a recorded run: `replay`, `report`; how kernels become fast: `ladder`,
+`explain`; what works here: `info`.
 """
 
 import os
@@ -16,6 +17,7 @@ from tinytensor.cli.course import lesson_command, lessons_command, program_comma
 from tinytensor.cli.info import info_command
 from tinytensor.cli.ladder import explain_command, ladder_command
 from tinytensor.cli.predict import predict_command
+from tinytensor.cli.recording import replay_command, report_command
 from tinytensor.cli.train import train_command
 from tinytensor.errors import TinytensorError
 
@@ -88,6 +90,8 @@ for command in (
     program_command,
     try_command,
     predict_command,
+    replay_command,
+    report_command,
     ladder_command,
     explain_command,
     info_command,

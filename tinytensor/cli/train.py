@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from tinytensor import datasets, kernels, lessons, random
 from tinytensor.cli.options import Count, backend_option, threads_option
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
+from tinytensor.live import terminal
+from tinytensor.live.recording import Recorder
 from tinytensor.train import StepReport, Training, seconds_of_steps
 
 
@@ -41,6 +43,16 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
 @click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
 @click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
 @click.option(
+    "--record", "record_file", metavar="FILE", help="Write all that a picture shows there."
+)
+@click.option(
+    "--live",
+    type=click.Choice(["browser", "terminal"]),
+    is_flag=False,
+    flag_value="browser",
+    help="Show curves and digits while it trains; browser where no word follows.",
+)
+@click.option(
     "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
 )
 def train_command(
@@ -55,6 +67,8 @@ def train_command(
     eager: bool,
     save_file: str | None,
     resume_file: str | None,
+    record_file: str | None,
+    live: str | None,
     json_file: str | None,
 ) -> None:
     """Train the network of LESSON, a name or a number: softmax, 1.0.
@@ -62,8 +76,14 @@ def train_command(
     Ends with the accuracy on the test images and where the time went.
     """
     found = lessons.find(lesson)
+    if live == "browser":
+        raise SettingError("--live: there is no live page yet; --live terminal is there")
     check_writable("--json", json_file)
     check_writable("--save", save_file)
+    check_writable("--record", record_file)
+    others = (save_file, resume_file, json_file)
+    if record_file == "-" or any(same_file(record_file, other) for other in others):
+        raise SettingError(f"--record: got {record_file}; a file of its own is needed")
     if save_file == "-" or same_file(save_file, json_file):
         raise SettingError(f"--save: got {save_file}; a file of its own is needed")
     if same_file(resume_file, json_file):
@@ -81,8 +101,16 @@ def train_command(
     data_set = datasets.mnist() if data is None else datasets.load(data)
     data_seconds = time.perf_counter() - start
 
-    settings = {"steps": steps, "batch": batch, "seed": seed, "evaluate_every": eval_every}
-    training = Training(found, data_set, eager=eager, **settings)  # type: ignore[arg-type]
+    training = Training(
+        found,
+        data_set,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        evaluate_every=eval_every,
+        details=record_file is not None or live is not None,
+        eager=eager,
+    )
     if resume_file is not None:
         training.resume(resume_file)
     steps, batch = training.steps, training.batch
@@ -94,10 +122,16 @@ def train_command(
     if threads is not None and used.num_threads != threads:
         click.echo(f"({used.name} computes on {plural(used.num_threads, 'thread')})", err=True)
 
+    if training.step == steps and (record_file is not None or live is not None):
+        raise SettingError("--record and --live: no step is to be made, so nothing is to be seen")
+    recorder = None if record_file is None else Recorder(record_file, training, used.name)
     reports: list[StepReport] = []
-    with _progress(steps) as show, _ends_at(signal.SIGINT, training):
+    progress = _progress(steps) if live is None else terminal.view(training, used.name)
+    with progress as show, _ends_at(signal.SIGINT, training):
         for report in training:
-            reports.append(report)
+            if recorder is not None:
+                recorder.add(report)
+            reports.append(replace(report, details=None))
             show(report)
 
     last = reports[-1]
@@ -123,8 +157,13 @@ def train_command(
         ],
     }
     try:
-        if save_file is not None:
-            training.save(save_file)
+        try:
+            if recorder is not None:
+                recorder.close()
+                click.echo(f"recorded: tinytensor replay {record_file}", err=True)
+        finally:
+            if save_file is not None:
+                training.save(save_file)
     finally:  # what can't be written there is at least seen
         if used.name == "numba" and not training.stop:
             result["compiling"] = _compiling(training, backend_seconds)
