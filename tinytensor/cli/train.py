@@ -16,8 +16,8 @@ from tinytensor import datasets, kernels, lessons, random
 from tinytensor.cli.options import Count, backend_option, threads_option
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
-from tinytensor.live import terminal
 from tinytensor.live.recording import Recorder
+from tinytensor.live.terminal import terminal, view
 from tinytensor.train import StepReport, Training, seconds_of_steps
 
 
@@ -78,6 +78,7 @@ def train_command(
     found = lessons.find(lesson)
     if live == "browser":
         raise SettingError("--live: there is no live page yet; --live terminal is there")
+    console = terminal() if live == "terminal" else None
     check_writable("--json", json_file)
     check_writable("--save", save_file)
     check_writable("--record", record_file)
@@ -126,7 +127,7 @@ def train_command(
         raise SettingError("--record and --live: no step is to be made, so nothing is to be seen")
     recorder = None if record_file is None else Recorder(record_file, training, used.name)
     reports: list[StepReport] = []
-    progress = _progress(steps) if live is None else terminal.view(training, used.name)
+    progress = _progress(steps) if console is None else view(training, used.name, console)
     with progress as show, _ends_at(signal.SIGINT, training):
         for report in training:
             if recorder is not None:

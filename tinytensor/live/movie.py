@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from subprocess import CalledProcessError
 
-from tinytensor.errors import SettingError
+from tinytensor.errors import DataError, SettingError
 from tinytensor.live.drawing import Curves, Picture
 from tinytensor.live.recording import Recording
 
@@ -13,17 +13,11 @@ FRAMES_A_SECOND = 8
 LAST_FRAME = 2  # seconds for which it is seen
 
 
-def write_movie(
-    file: str | Path,
-    recording: Recording,
-    dark: bool = False,
-    progress: Callable[[int], None] = lambda frames: None,
-) -> None:
+def write_movie(file: str | Path, recording: Recording, dark: bool = False) -> None:
     """Write the run, a frame for each snapshot, as .gif, or as .mp4 where there is ffmpeg.
 
-    progress: called with the number of frames drawn so far.
-
-    Raises SettingError for another kind of file, and where ffmpeg is missing; OSError.
+    Raises SettingError for another kind of file, and where ffmpeg is missing; DataError where it
+    fails; OSError.
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
@@ -39,14 +33,16 @@ def write_movie(
     picture, shown = _picture(recording, dark), Curves()
     picture.fit(Curves(recording.snapshots))
     colours = {"facecolor": picture.figure.get_facecolor()}
-    with writer.saving(picture.figure, str(file), dpi=picture.figure.dpi):
-        for frame, snapshot in enumerate(recording.snapshots, 1):
-            shown.add(snapshot)
-            picture.show(shown, snapshot)
-            writer.grab_frame(**colours)
-            progress(frame)
-        for _ in range(LAST_FRAME * FRAMES_A_SECOND - 1):
-            writer.grab_frame(**colours)
+    try:
+        with writer.saving(picture.figure, str(file), dpi=picture.figure.dpi):
+            for snapshot in recording.snapshots:
+                shown.add(snapshot)
+                picture.show(shown, snapshot)
+                writer.grab_frame(**colours)
+            for _ in range(LAST_FRAME * FRAMES_A_SECOND - 1):
+                writer.grab_frame(**colours)
+    except CalledProcessError as error:
+        raise DataError(f"movie: {file}: ffmpeg ended with {error.returncode}") from None
 
 
 def write_png(

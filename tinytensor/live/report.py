@@ -38,14 +38,21 @@ line.text = lines[now]
 """
 
 PLAY = """
-clearInterval(this.timer)
+clearInterval(button.timer)
 button.label = button.active ? "❚❚ Pause" : "▶ Play"
 if (!button.active) return
 if (slider.value == slider.end) slider.value = 0
-this.timer = setInterval(() => {
+button.timer = setInterval(() => {
   if (slider.value == slider.end) button.active = false
   else slider.value += 1
 }, 1000 / frames_a_second)
+"""
+
+HEADING = f"""
+<span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
+<b style='color: {drawing.TRAINING}'>― training batch</b> &nbsp;
+<b style='color: {drawing.TEST}'>━ test images</b> &nbsp;
+Missed digits come first, white on red, with the correct digit at the left, the computed one right.
 """
 
 STYLE = """
@@ -53,7 +60,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --line: #444 } }
 :root {
   background: var(--paper); color: var(--ink);
-  --bk-text-color: var(--ink); --bk-label-text-color: var(--ink);
+  --bk-text-color: var(--ink);
   --bk-major-label-text-color: var(--ink); --bk-axis-label-text-color: var(--ink);
   --bk-axis-line-color: var(--line); --bk-grid-line-color: var(--line);
   --bk-major-tick-line-color: var(--line); --bk-minor-tick-line-color: transparent;
@@ -106,10 +113,12 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
         ],
     ]
     last = len(snapshots) - 1
-    heading = Div(text=f"<h1 style='font-size: 1.3em; margin: 0'>{html.escape(title)}</h1>")
+    heading = Div(text=HEADING.format(title=html.escape(title)))
     lines = [drawing.figures_line(snapshot, recording.steps) for snapshot in snapshots]
-    line = Div(text=lines[-1], width=700)
-    slider = Slider(start=0, end=max(last, 1), value=last, show_value=False, width=420)
+    line = Div(name="line", text=lines[-1], width=700)
+    slider = Slider(
+        name="slider", start=0, end=max(last, 1), value=last, show_value=False, width=420
+    )
     button = Toggle(label="▶ Play", button_type="primary", width=90)
     slider.disabled = button.disabled = last == 0
     mosaics = [
@@ -141,11 +150,12 @@ def _columns(curves: drawing.Curves) -> dict[str, Array]:
     return columns
 
 
-def _panel(title: str, x: tuple[float, float], y: tuple[float, float]) -> figure:
+def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]) -> figure:
     from bokeh.models import Range1d
     from bokeh.plotting import figure
 
     return figure(
+        name=name,
         title=title,
         x_range=Range1d(*x),
         y_range=Range1d(*y),
@@ -164,21 +174,12 @@ def _curve_panel(
 ) -> figure:
     from bokeh.models import NumeralTickFormatter
 
-    panel = _panel(title, x, y)
-    for part, words, colour, width in (
-        ("train", "training batch", drawing.TRAINING, 1),
-        ("test", "test images", drawing.TEST, 2.5),
-    ):
-        panel.line(
-            "step", f"{part}_{name}", source=source, color=colour, width=width, legend_label=words
-        )
+    panel = _panel(name, title, x, y)
+    for part, colour, width in (("train", drawing.TRAINING, 1), ("test", drawing.TEST, 2.5)):
+        panel.line("step", f"{part}_{name}", source=source, color=colour, width=width)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     if name == "accuracy":
         panel.yaxis.formatter = NumeralTickFormatter(format="0%")
-    panel.legend.location = "bottom_right" if name == "accuracy" else "top_right"
-    panel.legend.background_fill_alpha = 0
-    panel.legend.border_line_color = None
-    panel.legend.stylesheets = [".bk-label { color: var(--ink) !important }"]
     return panel
 
 
@@ -191,7 +192,7 @@ def _band_panel(
 ) -> figure:
     from bokeh.models import NumeralTickFormatter
 
-    panel = _panel(drawing.band_title(name), x, y)
+    panel = _panel(name, drawing.band_title(name), x, y)
     for i, alpha in enumerate(drawing.BAND_ALPHAS):
         low, high = f"{name}{i}", f"{name}{i + 1}"
         panel.varea("step", low, high, source=source, fill_color=colour, fill_alpha=alpha)
@@ -207,7 +208,7 @@ class _Mosaics(NamedTuple):
 def _train_panel(snapshots: list[Snapshot], title: str) -> _Mosaics:
     across = drawing.TRAIN_ACROSS
     rows = max(-(-len(snapshot.train_labels) // across) for snapshot in snapshots)
-    panel = _panel(title, (0, across), (0, rows))
+    panel = _panel("train", title, (0, across), (0, rows))
     panel.axis.visible = False
     panel.grid.visible = False
     mosaics = [drawing.training_mosaic(snapshot) for snapshot in snapshots]
@@ -220,7 +221,7 @@ def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosa
 
     rows = -(-len(snapshots[0].test_labels) // drawing.TEST_ACROSS)
     share = rows * drawing.TEST_ACROSS / test_count
-    panel = _panel(title, (0, drawing.TEST_ACROSS), (1 - share, 1))
+    panel = _panel("test", title, (0, drawing.TEST_ACROSS), (1 - share, 1))
     panel.add_layout(panel.yaxis[0], "right")
     panel.xaxis.visible = False
     panel.grid.visible = False

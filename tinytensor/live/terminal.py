@@ -34,21 +34,11 @@ STYLES = {"train": "bright_blue", "test": "bold dark_orange"}
 MISSED = "bold white on dark_red"
 
 
-@contextmanager
-def view(
-    training: Training, backend: str, console: Console | None = None
-) -> Iterator[Callable[[StepReport], None]]:
-    """Inside a `with` block: a function that takes each report of a training, with details.
-
-    It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
-    its own, a few times a second.
-
-    Raises SettingError where standard error is no terminal, or a small one.
-    """
+def terminal() -> Console:
+    """Where it is drawn: standard error.  Raises SettingError if that is no terminal, or small."""
     from rich.console import Console
-    from rich.live import Live
 
-    console = console or Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         raise SettingError(
             "--live terminal: standard error is no terminal that can be drawn on; run it in one, "
@@ -59,6 +49,20 @@ def view(
             f"--live terminal: the terminal has {console.width} x {console.height} characters; "
             f"{WIDTH} x {HEIGHT} are needed"
         )
+    return console
+
+
+@contextmanager
+def view(
+    training: Training, backend: str, console: Console
+) -> Iterator[Callable[[StepReport], None]]:
+    """Inside a `with` block: a function that takes each report of a training, with details.
+
+    It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
+    its own, a few times a second.
+    """
+    from rich.live import Live
+
     screen = _Screen(training, backend, console)
     with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES):
         yield screen.take
@@ -160,15 +164,14 @@ def _digits(report: StepReport, width: int, height: int) -> list[Text]:
     columns, rows = DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:
-        band = [Text() for _ in range(rows + 1)]
+        band: list[list[Text]] = [[] for _ in range(rows + 1)]
         for i in islice(left, (width + 1) // (columns + 1)):
             right, computed = details.labels[i], details.predictions[i]
             missed = right != computed
             names = f"{right}{computed:>{columns - 1}}" if missed else " " * columns
             for line, text in zip(band, [*_small(details.images[i]), names], strict=True):
-                line.append(text, MISSED if missed else "")
-                line.append(" ")
-        lines += band
+                line.append(Text(text, MISSED if missed else ""))
+        lines += [Text(" ").join(line) for line in band]
     return lines + [Text()] * (height - len(lines))
 
 
