@@ -109,7 +109,7 @@ def train_command(
         batch=batch,
         seed=seed,
         evaluate_every=eval_every,
-        details=record_file is not None or live is not None,
+        details=record_file is not None,
         eager=eager,
     )
     if resume_file is not None:

@@ -226,7 +226,7 @@ def _block(arrays: dict[str, Array], words: dict[str, Any]) -> bytes:
     from safetensors import numpy as safetensors
 
     about = np.frombuffer(json.dumps(words).encode(), np.uint8)
-    packed = zlib.compress(safetensors.save({**arrays, "about": about}), level=9)
+    packed = zlib.compress(safetensors.save({**arrays, "about": about}), level=6)
     return _LENGTH.pack(len(packed)) + packed
 
 

@@ -5,6 +5,7 @@ Curves and digits are of braille characters, which have 2 x 4 dots each.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,14 +57,16 @@ def terminal() -> Console:
 def view(
     training: Training, backend: str, console: Console
 ) -> Iterator[Callable[[StepReport], None]]:
-    """Inside a `with` block: a function that takes each report of a training, with details.
+    """Inside a `with` block: a function that takes each report of a training.
 
     It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
-    its own, a few times a second.
+    its own, a few times a second. The training is asked for details as often, if not for all.
     """
     from rich.live import Live
 
     screen = _Screen(training, backend, console)
+    if training.details is False:
+        training.details = screen.wants_details
     with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES):
         yield screen.take
 
@@ -76,27 +79,36 @@ class _Screen:
         self._measure = Speed(training)
         self._speed = 0.0
         self._curves: list[StepReport] = []
-        self._last: StepReport | None = None
+        self._detailed: StepReport | None = None
+        self._next_details = 0.0
 
     def take(self, report: StepReport) -> None:
         """Note a report."""
         self._speed = self._measure(report)
         self._curves.append(replace(report, details=None))
-        self._last = report
+        if report.details is not None:
+            self._detailed = report
+            self._next_details = time.monotonic() + 1 / REFRESHES
+
+    def wants_details(self) -> bool:
+        """Is the next report to have details?  The last one is, for it stays on the screen."""
+        training = self._training
+        is_last = training.stop or training.step == training.steps
+        return is_last or time.monotonic() >= self._next_details
 
     def draw(self) -> Text:
         """All lines, as many as the terminal has but one."""
         from rich.text import Text
 
-        lesson, last = self._training.lesson, self._last
+        lesson, detailed = self._training.lesson, self._detailed
         lines = [Text(f"Lesson {lesson.number}: {lesson.title}", "bold")]
-        if last is None:
+        if detailed is None:
             return Text("\n").join([*lines, Text("the first step is made")])
-        lines.append(Text(self._figures(last)))
+        lines.append(Text(self._figures(self._curves[-1])))
         width, height = self._console.width, self._console.height - 1 - len(lines)
         left = width * 55 // 100
         curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
-        digits = _digits(last, width - left - 2, height)
+        digits = _digits(detailed, width - left - 2, height)
         for one, other in zip(curves, digits, strict=True):
             one.pad_right(left + 2 - one.cell_len)
             lines.append(one + other)
