@@ -49,6 +49,7 @@ class Run:
         self.test_predictions: Array | None = None  # of all test images, by the last test
         self.state = "ready"  # then "running" or "paused", at last "ended"
         self.speed: float | None = None  # steps a second at most
+        self.was_stopped = False  # by an order; a signal's handler only tells the training
         self.may_begin_again = False  # set once nobody needs the first run's results any more
         self._steps_allowed = 0  # while paused
         self._paused = self._closed = self._again = False
@@ -100,7 +101,7 @@ class Run:
     def stop(self) -> None:
         """End after the step at hand, with a report."""
         with self._ordering():
-            self.training.stop = True
+            self.training.stop = self.was_stopped = True
 
     def set_speed(self, steps_a_second: float | None) -> None:
         """Make so many steps a second at most; None for as many as can be made."""
