@@ -6,7 +6,8 @@
     inside.py    looks into the network between two steps: a digit's way through it, its weights
     picture.py   arrays to mosaics of digits
     panels.py    the six figures
-    page.py      the page: figures, controls, the lesson's text
+    beside.py    beside them: the lesson's text, a digit's way, the weights, the confusions
+    page.py      the page: all that, and the controls
     style.py     its colours, light and dark
     server.py    serves it, on this machine only
 

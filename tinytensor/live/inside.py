@@ -6,6 +6,7 @@ They read a model that stands still, as in a test: `run.ask(lambda model: way(mo
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,12 @@ from tinytensor.autograd import no_grad
 from tinytensor.datasets import SIDE, to_float
 from tinytensor.kernels import Array
 from tinytensor.live.picture import tiles
-from tinytensor.nn import Dropout, Flatten, Module, Sequential
+from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Sequential
 from tinytensor.tensor import from_numpy
 
 PIXELS = SIDE * SIDE
 MOST_TILES = 100
+MOST_IN_A_ROW = 50
 
 
 class Way(NamedTuple):
@@ -30,14 +32,18 @@ class Way(NamedTuple):
 
 
 def way(model: Module, image: Array) -> Way:
-    """How an image (28, 28) of bytes goes through the network."""
+    """How an image (28, 28) of bytes goes through the network.
+
+    What only prepares for an activation, a convolution or weighted sum, isn't shown by itself.
+    """
     x = from_numpy(to_float(image[None]))
     layers: list[tuple[str, Array]] = [("image 28 x 28", x.numpy().reshape(SIDE, SIDE))]
     with no_grad():
         if isinstance(model, Sequential):
-            for layer in model.layers:
+            for layer, following in pairwise([*model.layers, None]):
                 x = layer(x)
-                if not isinstance(layer, Flatten | Dropout):  # they change nothing in a test
+                idle = isinstance(layer, Flatten | Dropout)  # they change nothing in a test
+                if not idle and not isinstance(following, BatchNorm | Activation):
                     shape = " x ".join(map(str, x.shape[1:]))
                     layers.append((f"{type(layer).__name__} {shape}", _shown(x.numpy()[0])))
         else:
@@ -68,12 +74,12 @@ def _shown(x: Array) -> Array:
     """What a layer gives, as one image: channels (H, W, C) side by side, numbers (C) in rows."""
     if x.ndim == 3:
         return tiles(x.transpose(2, 0, 1), columns=_columns(x.shape[2]))
-    rows = max(rows for rows in range(1, math.isqrt(x.size) + 1) if x.size % rows == 0)
-    return x.reshape(rows, -1)
+    rows = range(math.ceil(x.size / MOST_IN_A_ROW), x.size + 1)
+    return x.reshape(next(count for count in rows if x.size % count == 0), -1)
 
 
 def _columns(count: int) -> int:
-    return math.ceil(math.sqrt(count * 2)) if count > 4 else count
+    return min(count, 12)
 
 
 def weight_names(model: Module) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.events import DoubleTap
+from bokeh.events import DoubleTap, Tap
 from bokeh.models import (
     Button,
     Column,
@@ -27,14 +27,13 @@ from bokeh.models import (
 )
 
 from tinytensor import kernels
-from tinytensor.lessons import Lesson
 from tinytensor.live import style
+from tinytensor.live.beside import WIDTH, Confusion, Digit, Weights, lesson_text
 from tinytensor.live.history import START
-from tinytensor.live.panels import Panels
+from tinytensor.live.panels import Digits, Panels
 from tinytensor.live.run import Run
 
 MILLISECONDS = 200  # from one look at the run to the next
-SIDE_WIDTH = 330
 ALL = "six panels"
 SPEEDS = {
     "full speed": None,
@@ -64,6 +63,8 @@ class Page:
         self._place = START
         for panel in self.panels:
             panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.figure.name))
+        for digits in (self.panels.training, self.panels.test):
+            digits.figure.on_event(Tap, self._choose_digit(digits))
         self.grid = GridBox(sizing_mode="stretch_both", name="panels", spacing=4)
         self.figures = self._div(
             "", name="figures", sizing_mode="stretch_width", height=20, margin=(0, 5, 0, 5)
@@ -71,13 +72,21 @@ class Page:
         self.show = self._select("show", [ALL, *(panel.figure.name for panel in self.panels)])
         self.show.on_change("value", lambda _, __, chosen: self._arrange(chosen))
         self._arrange(ALL)
-        side = Tabs(
-            tabs=[TabPanel(title="lesson", child=self._lesson_text(run.training.lesson))],
-            width=SIDE_WIDTH,
+        self.digit = Digit(run, self.sheet)
+        self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        self.tabs = Tabs(
+            name="beside",
+            tabs=[
+                TabPanel(title="lesson", child=lesson_text(run.training.lesson, self.sheet)),
+                TabPanel(title="a digit", child=self.digit.content),
+                TabPanel(title="weights", child=self.weights.content),
+                TabPanel(title="confusions", child=self.confusion.content),
+            ],
+            width=WIDTH,
             sizing_mode="stretch_height",
             stylesheets=[self.sheet],
         )
-        body = Row(self.grid, side, sizing_mode="stretch_both", spacing=8)
+        body = Row(self.grid, self.tabs, sizing_mode="stretch_both", spacing=8)
         document.add_root(
             Column(
                 self._controls(),
@@ -101,8 +110,16 @@ class Page:
         self._place = news.place
         last = self.run.history.test[-1].accuracy if self.run.history.test else None
         self.panels.update(news, self.run.latest, last)
+        for beside in self._seen_beside():
+            beside.update(self.run.latest)
         self._update_figures()
         self._update_controls()
+
+    def _seen_beside(self) -> list[Digit | Weights | Confusion]:
+        """The tab that is open, for what isn't seen needn't be computed."""
+        tabs: dict[int, Digit | Weights | Confusion]
+        tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
+        return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
 
     def _update_figures(self) -> None:
         shot, run = self.run.latest, self.run
@@ -149,7 +166,8 @@ class Page:
         self.again_button = self._button("again", run.begin_again)
         self.speed = self._select("speed", list(SPEEDS))
         self.speed.on_change("value", lambda _, __, chosen: run.set_speed(SPEEDS[chosen]))
-        self.backend = self._select("backend", list(kernels.available_backends()), run.backend.name)
+        backends = [(name, f"backend {name}") for name in kernels.available_backends()]
+        self.backend = self._select("backend", backends, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
         title = f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>"
         return Row(
@@ -164,7 +182,7 @@ class Page:
         button.on_click(clicked)
         return button
 
-    def _select(self, name: str, options: list[str], value: str | None = None) -> Select:
+    def _select(self, name: str, options: list[Any], value: str | None = None) -> Select:
         return Select(
             name=name, options=options, value=value or options[0], width=122,
             stylesheets=[self.sheet],
@@ -180,6 +198,16 @@ class Page:
             self.run.pause()
         self._update_controls()
 
+    def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
+        """What shows a digit that is clicked, beside the panels."""
+
+        def choose(tap: Any) -> None:
+            if (image := digits.at(tap.x, tap.y)) is not None:
+                self.digit.choose(image)
+                self.tabs.active = 1
+
+        return choose
+
     # Which panels are seen
 
     def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
@@ -192,24 +220,5 @@ class Page:
         """All panels, three in a row; or the chosen one, in their place."""
         seen = [panel for panel in self.panels if chosen in (ALL, panel.figure.name)]
         self.grid.children = [(panel.figure, *divmod(place, 3)) for place, panel in enumerate(seen)]
-        self.panels.test.texts.visible = len(seen) == 1
-
-    # The lesson
-
-    def _lesson_text(self, lesson: Lesson) -> Div:
-        """The chapter: its drawing, its formulas, what to look for."""
-        parts = []
-        for paragraph in lesson.chapter.strip().split("\n\n"):
-            text = html.escape(paragraph)
-            if paragraph.startswith("    "):
-                parts.append(f"<pre>{text}</pre>")
-            elif paragraph.startswith("Formula: "):
-                formula = text.removeprefix("Formula: ")
-                parts.append(f'<p class="formula"><code>{formula}</code></p>')
-            elif not paragraph.startswith("Try: "):
-                parts.append(f"<p>{text}</p>")
-        head = f"<h2>{html.escape(lesson.number)} {html.escape(lesson.title)}</h2>"
-        return self._div(
-            head + "".join(parts), name="lesson", width=SIDE_WIDTH - 10,
-            sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
-        )  # fmt: skip
+        for digits in (self.panels.training, self.panels.test):
+            digits.enlarge(len(seen) == 1)

@@ -162,10 +162,14 @@ class Digits:
         row, column = np.divmod(np.flatnonzero(missed), self.columns)
         y = high - (row + 1) * (high - low) / self.rows
         self.marks.data = {
-            "x": np.concatenate([column + 0.16, column + 0.84]),
+            "x": np.concatenate([column + 0.2, column + 0.8]),
             "y": np.concatenate([y, y]),
             "text": [str(digit) for digit in (*labels[missed], *predictions[missed])],
         }
+
+    def enlarge(self, large: bool) -> None:
+        """Write the marks so large as there is room for them."""
+        self.texts.glyph.text_font_size = "18px" if large else "11px"
 
     @property
     def rows(self) -> int:
@@ -217,9 +221,16 @@ class TestDigits(Digits):
         self.tested = tested  # how many images the test has
         self.figure.yaxis.formatter = PrintfTickFormatter(format="%.0f%%")
         self.figure.yaxis.minor_tick_line_alpha = 0
-        self.texts.visible = False  # too small to be read, but where the panel is enlarged
+        self.texts.visible = False  # until it is enlarged: here they couldn't be read
         self.reached = Span(dimension="width", line_color=TEST, line_width=2, location=-1)
         self.figure.add_layout(self.reached)
+
+    def enlarge(self, large: bool) -> None:
+        """Show the marks where there is room for them; the digits as wide as high, about."""
+        self.texts.visible = large
+        self.columns = 40 if large else COLUMNS[TEST_SHOWN]
+        self.figure.x_range.end = self.columns
+        self._draw()
 
     def ends(self) -> tuple[float, float]:
         """The accuracies, in percent, if all that is shown had been missed, and if nothing."""

@@ -19,6 +19,7 @@ MISSED = 128  # from here up a colour is one of a missed digit
 NOTHING = 255  # no digit is there
 WHITE, BLACK, RED = (np.array(colour) for colour in ((255, 255, 255), (0, 0, 0), (200, 30, 30)))
 CELL = (SIDE, SIDE)
+MARKED = 20  # pixels that a missed digit's marks need across
 GAP = 1  # pixels between tiles
 
 
@@ -43,6 +44,8 @@ def mosaic(images: Array, missed: Array, columns: int, cell: tuple[int, int] = C
     """
     colours = resized(images, cell) >> 1
     colours = np.where(missed[:, None, None], MISSED + np.minimum(colours, 126), colours)
+    if cell[1] >= MARKED:
+        colours[missed, :, -1] = 0  # a white line between them: the marks on each are its own
     rows = math.ceil(len(images) / columns)
     cells = np.full((rows * columns, *cell), NOTHING, np.uint8)
     cells[: len(images)] = colours
