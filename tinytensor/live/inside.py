@@ -6,7 +6,6 @@ They read a model that stands still, as in a test: `run.ask(lambda model: way(mo
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +39,7 @@ def way(model: Module, image: Array) -> Way:
     layers: list[tuple[str, Array]] = [("image 28 x 28", x.numpy().reshape(SIDE, SIDE))]
     with no_grad():
         if isinstance(model, Sequential):
-            for layer, following in pairwise([*model.layers, None]):
+            for layer, following in zip(model.layers, [*model.layers[1:], None], strict=True):
                 x = layer(x)
                 idle = isinstance(layer, Flatten | Dropout)  # they change nothing in a test
                 if not idle and not isinstance(following, BatchNorm | Activation):

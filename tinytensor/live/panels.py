@@ -129,10 +129,10 @@ class Digits:
         )
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
-        self.image = ColumnDataSource({"image": [], "y": [], "height": []}, name=name)
+        self.image = ColumnDataSource({"image": [], "y": [], "width": [], "height": []}, name=name)
         colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=255)
         self.figure.image(
-            image="image", x=0, y="y", dw=self.columns, dh="height", source=self.image,
+            image="image", x=0, y="y", dw="width", dh="height", source=self.image,
             color_mapper=colours, anchor="top_left", origin="top_left",
         )  # fmt: skip
         self.marks = ColumnDataSource({"x": [], "y": [], "text": []}, name=f"{name} marks")
@@ -157,7 +157,9 @@ class Digits:
         low, high = self.ends()
         self.figure.y_range.update(start=low, end=high)
         picture = mosaic(images, missed, self.columns, self._cell())
-        self.image.data = {"image": [picture], "y": [high], "height": [high - low]}
+        self.image.data = {
+            "image": [picture], "y": [high], "width": [self.columns], "height": [high - low],
+        }  # fmt: skip
         # For each missed digit the correct one at its left and the computed one at its right.
         row, column = np.divmod(np.flatnonzero(missed), self.columns)
         y = high - (row + 1) * (high - low) / self.rows

@@ -48,7 +48,9 @@ CONTROLS = """
 .bk-btn:disabled {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); opacity: 0.4
 }
-select.bk-input:not([multiple]) { appearance: auto; background-image: none; color-scheme: var(--scheme) }
+select.bk-input:not([multiple]) {
+  appearance: auto; background-image: none; color-scheme: var(--scheme)
+}
 .bk-tab { color: var(--faint); padding: 4px 8px }
 .bk-tab.bk-active, .bk-tab:hover {
   color: var(--ink); background-color: var(--ground); border-color: var(--line)
