@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import run  # noqa: F401 - a fixture
 from test_recording import DATA, SMALL, record
 
 import tinytensor as tt
@@ -144,7 +143,7 @@ def test_a_small_data_set_and_batch_have_a_picture(tmp_path):
 # tinytensor report --png, --movie
 
 
-def test_an_image_of_a_moment(run, recorded, tmp_path):  # noqa: F811
+def test_an_image_of_a_moment(run, recorded, tmp_path):
     images = []
     for options in ([], ["--step", 45], ["--dark"]):
         file = tmp_path / "image.png"
@@ -159,7 +158,7 @@ def test_an_image_of_a_moment(run, recorded, tmp_path):  # noqa: F811
     assert "step: got 19; the first snapshot is of step 20" in err
 
 
-def test_a_film_as_gif(run, recorded, tmp_path):  # noqa: F811
+def test_a_film_as_gif(run, recorded, tmp_path):
     file = tmp_path / "run.gif"
     code, _, err = run("report", recorded, "--movie", file)
     assert code == 0, err
@@ -173,7 +172,7 @@ def test_a_film_as_gif(run, recorded, tmp_path):  # noqa: F811
     assert (np.abs(np.diff(frames[:3], axis=0)).max(axis=(1, 2)) > 50).all()
 
 
-def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):  # noqa: F811
+def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
     """What ffmpeg does is its own: here a program of that name keeps what it is given."""
     program, film = tmp_path / "ffmpeg", tmp_path / "run.mp4"
     program.write_text('#!/bin/sh\nfor film; do true; done\ncat > "$film"\n')
@@ -189,7 +188,7 @@ def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):  # noqa: F811
     assert "run.mp4: ffmpeg ended with 3" in err.splitlines()[-1]
 
 
-def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monkeypatch):  # noqa: F811
+def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     for options, words in (
         ([], "what to write?"),
@@ -207,7 +206,7 @@ def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monke
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_a_missing_library_is_told_with_what_installs_it(run, recorded, monkeypatch):  # noqa: F811
+def test_a_missing_library_is_told_with_what_installs_it(run, recorded, monkeypatch):
     monkeypatch.setattr("tinytensor.live.find_spec", lambda name: None)
     for option, library in (("--png", "matplotlib"), ("--movie", "matplotlib"), ("-o", "bokeh")):
         code, _, err = run("report", recorded, option, recorded.parent / "x.gif")

@@ -8,18 +8,21 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_cli import run  # noqa: F401 - a fixture
 
 import tinytensor as tt
+from tinytensor import kernels
 from tinytensor.lessons import find
 from tinytensor.live import recording
+from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
 from tinytensor.train import Training
 
+NUMPY = kernels.load_backend("numpy")
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_labels[:130])
 
@@ -27,10 +30,10 @@ SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_
 def record(file, lesson="softmax", data=DATA, **settings):
     """A recorded training, and its reports."""
     training = Training(find(lesson), data, details=True, **settings)
-    recorder = recording.Recorder(file, training, "numpy")
+    recorder = recording.Recorder(file, training)
     reports = []
     for report in training:
-        recorder.add(report)
+        recorder.add(report, NUMPY)
         reports.append(report)
     recorder.close()
     return training, reports
@@ -61,6 +64,31 @@ def test_what_was_reported_is_what_is_loaded(tmp_path, lesson, data, batch):
     assert [snapshot.step for snapshot in loaded.snapshots[:2]] == [5, 10]
 
 
+def test_what_is_watched_is_recorded_in_full(tmp_path):
+    training = Training(find("softmax"), SMALL, steps=47, evaluate_every=2, details=True)
+    recorder, watched = recording.Recorder(tmp_path / "run", training), Run(training)
+    watched.start()
+    for report in watched:
+        recorder.add(report, watched.backend)
+    recorder.close()
+    watched.close()
+    record(tmp_path / "unwatched", data=SMALL, steps=47, evaluate_every=2)
+    ones, others = (recording.load(tmp_path / name).snapshots for name in ("run", "unwatched"))
+    assert [snapshot.step for snapshot in ones] == [*range(2, 47, 2), 47]
+    for one, other in zip(ones, others, strict=True):
+        own = ("seconds", "images_per_second", "backend")
+        assert_same(one, replace(other, **{name: getattr(one, name) for name in own}))
+
+
+def test_a_report_without_details_is_not_dropped_in_silence(tmp_path):
+    training = Training(find("softmax"), SMALL, steps=1)
+    recorder = recording.Recorder(tmp_path / "run", training)
+    (report,) = training
+    recorder.add(report, NUMPY)
+    with pytest.raises(tt.SettingError, match="has no details"):
+        recorder.close()
+
+
 def test_speed_counts_neither_the_first_step_nor_tests():
     training = Training(find("softmax"), SMALL, steps=10, batch=20, evaluate_every=4)
     speed = Speed(training)
@@ -81,12 +109,12 @@ def test_lesson_1_0_is_recorded_in_one_mebibyte(tmp_path):
 def test_a_recording_is_read_while_it_grows_and_when_it_is_torn(tmp_path):
     file, part = tmp_path / "run", tmp_path / "part"
     training = Training(find("softmax"), SMALL, details=True, steps=6, evaluate_every=2)
-    recorder = recording.Recorder(file, training, "numpy")
+    recorder = recording.Recorder(file, training)
     with pytest.raises(tt.DataError, match="no snapshot in this recording yet"):
         recording.load(file)
     sizes = [file.stat().st_size]
     for report in training:
-        recorder.add(report)
+        recorder.add(report, NUMPY)
         recorder._thread.submit(lambda: None).result()  # until it is written
         sizes.append(file.stat().st_size)
         assert [s.step for s in recording.load(file).snapshots] == [2, 4, 6][: len(sizes) - 1]
@@ -105,9 +133,9 @@ def test_a_recording_is_read_while_it_grows_and_when_it_is_torn(tmp_path):
 def test_what_is_broken_is_told_in_a_line(tmp_path):
     file = tmp_path / "run"
     record(file, data=SMALL, steps=2, evaluate_every=1, batch=5)
-    content = file.read_bytes()
+    content, snapshots = file.read_bytes(), recording.load(file).snapshots
     generator = np.random.default_rng(0)
-    told = torn = 0
+    told = harmless = 0
     for place in generator.integers(len(content), size=300):
         changed = bytearray(content)
         changed[place] ^= 1 << generator.integers(8)
@@ -116,11 +144,13 @@ def test_what_is_broken_is_told_in_a_line(tmp_path):
             loaded = recording.load(file)
         except tt.DataError as error:
             told += str(file) in str(error)
-        else:  # a length was changed, and the rest seems torn off
-            torn += 1
-            assert len(loaded.snapshots) == 1
-    assert told + torn == 300
-    assert told > 200
+        else:  # it was a length, so the rest seems torn off; or a bit that means nothing
+            harmless += 1
+            assert 1 <= len(loaded.snapshots) <= 2
+            for snapshot, wanted in zip(loaded.snapshots, snapshots, strict=False):
+                assert_same(snapshot, wanted)
+    assert told + harmless == 300
+    assert told > 280
 
 
 @pytest.mark.parametrize("change", ["no labels", "other images", "floats", "no figures", "lesson"])
@@ -165,19 +195,19 @@ def test_a_block_that_would_fill_the_memory_is_refused(tmp_path):
 
 def test_a_full_disk_is_told_at_the_end(tmp_path):
     training = Training(find("softmax"), SMALL, details=True, steps=3, evaluate_every=1)
-    recorder = recording.Recorder("/dev/full", training, "numpy")
+    recorder = recording.Recorder("/dev/full", training)
     for report in training:
-        recorder.add(report)
+        recorder.add(report, NUMPY)
     with pytest.raises(tt.DataError, match="/dev/full can't be written: No space left"):
         recorder.close()
     with pytest.raises(tt.DataError, match="can't be written: Is a directory"):
-        recording.Recorder(tmp_path, training, "numpy")
+        recording.Recorder(tmp_path, training)
 
 
 # tinytensor train --record
 
 
-def test_training_is_the_same_when_it_is_recorded(run, tmp_path):  # noqa: F811
+def test_training_is_the_same_when_it_is_recorded(run, tmp_path):
     results = []
     for name, options in (("with", ["--record", tmp_path / "run"]), ("without", [])):
         saved = tmp_path / name
@@ -190,7 +220,7 @@ def test_training_is_the_same_when_it_is_recorded(run, tmp_path):  # noqa: F811
     assert [s.step for s in recording.load(tmp_path / "run").snapshots] == [20, 40, 60]
 
 
-def test_recording_needs_a_file_of_its_own(run, tmp_path):  # noqa: F811
+def test_recording_needs_a_file_of_its_own(run, tmp_path):
     both = tmp_path / "both"
     for options, words in (
         (["--record", "-"], "--record: got -; a file of its own"),

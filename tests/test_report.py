@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import run  # noqa: F401 - a fixture
 from test_recording import DATA, SMALL, record
 
 from tinytensor.live import drawing, recording, report
@@ -209,7 +208,7 @@ def test_a_page_has_so_many_frames_at_most(loaded):
 # tinytensor report -o, tinytensor replay
 
 
-def test_report_writes_the_page(run, recorded, page, tmp_path):  # noqa: F811
+def test_report_writes_the_page(run, recorded, page, tmp_path):
     file = tmp_path / "page.html"
     code, out, err = run("report", recorded, "-o", file)
     assert code == 0
@@ -219,7 +218,7 @@ def test_report_writes_the_page(run, recorded, page, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("there_is_one", [True, False])
-def test_replay_opens_the_page(run, recorded, monkeypatch, there_is_one):  # noqa: F811
+def test_replay_opens_the_page(run, recorded, monkeypatch, there_is_one):
     seen = []
     monkeypatch.setattr(webbrowser, "open", lambda url: seen.append(url) or there_is_one)
     code, out, err = run("replay", recorded)

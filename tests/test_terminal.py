@@ -13,7 +13,6 @@ import threading
 import numpy as np
 import pytest
 from rich.console import Console
-from test_cli import run  # noqa: F401 - a fixture
 from test_recording import DATA, SMALL
 
 import tinytensor as tt
@@ -83,7 +82,7 @@ def test_a_digit_is_seen():
     assert terminal._small(image) == ["⠃⠀⠀⠀⠀⠀", "⠀⠀⠀⠀⠀⠀", "⠀⠀⠀⠀⠀⠀"]
 
 
-def test_without_a_terminal_it_is_a_clear_error(run, monkeypatch, tmp_path):  # noqa: F811
+def test_without_a_terminal_it_is_a_clear_error(run, monkeypatch, tmp_path):
     code, _, err = run("train", "softmax", "--live", "terminal", "--record", tmp_path / "run")
     assert (code, err.count("\n")) == (2, 1)
     assert "standard error is no terminal" in err

@@ -111,7 +111,7 @@ class Training:
         between_steps: Callable[[StepMade], None] | None = None,
     ) -> None:
         self.lesson, self.data, self.seed, self.details = lesson, data, seed, details
-        self.between_steps = between_steps
+        self.eager, self.between_steps = eager, between_steps
         self.steps = lesson.steps if steps is None else steps
         self.batch = lesson.batch if batch is None else batch
         self.evaluate_every = lesson.evaluate_every if evaluate_every is None else evaluate_every
@@ -131,6 +131,7 @@ class Training:
         self.step = 0
         self.stop = False  # set it, from wherever, to end after the step at hand, with a report
         self.report_next = False  # set it to have a report after the step at hand, out of turn
+        self._clock = _Clock()
         self._batches = self._batches_from(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
@@ -146,7 +147,7 @@ class Training:
 
         Raises AnomalyError if the loss is no longer a number.
         """
-        clock = _Clock()
+        clock = self._clock = _Clock()
         if self.step >= self.steps:
             accuracy, test_loss, _ = self._test()
             rate = self.optimizer.lr
@@ -185,6 +186,18 @@ class Training:
                 clock.lap("train")
                 self.between_steps(StepMade(images, labels, logits, train_loss, rate))
                 clock.restart()
+
+    @property
+    def seconds(self) -> Seconds:
+        """Where the time went, so far."""
+        return self._clock.seconds
+
+    def anew(self) -> Training:
+        """Another run with the same settings, from its first step."""
+        return Training(
+            self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
+            evaluate_every=self.evaluate_every, eager=self.eager,
+        )  # fmt: skip
 
     def _wants_details(self) -> bool:
         return self.details if isinstance(self.details, bool) else self.details()

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.option("--no-browser", is_flag=True, help="Only write the page, and say where it is.")
 def replay_command(file: str, no_browser: bool) -> None:
-    """Show the recorded run FILE in the browser, and let it be played back and forth.
+    """Show the recorded run FILE in the browser, as a film.
 
-    The page is a file of its own, in the folder for temporary files.
+    The page is a file of its own, in the folder for temporary files. It goes back and forth.
     """
     check_installed("replay", "bokeh")
     from tinytensor.live import report

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from tinytensor import datasets, kernels, lessons, random
+from tinytensor.cli.live import linger, watched
 from tinytensor.cli.options import Count, backend_option, threads_option
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
@@ -46,15 +47,17 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
     "--record", "record_file", metavar="FILE", help="Write all that a picture shows there."
 )
 @click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
+)
+@click.option(
     "--live",
     type=click.Choice(["browser", "terminal"]),
     is_flag=False,
     flag_value="browser",
-    help="Show curves and digits while it trains; browser where no word follows.",
+    help="Watch it learn: on a page in the browser, until Ctrl-C; or here.",
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
-)
+@click.option("--port", type=Count(1, 65535), help="Of the live page [the next free one].")
+@click.option("--no-browser", is_flag=True, help="Only tell the live page's address.")
 def train_command(
     lesson: str,
     backend: str,
@@ -68,17 +71,16 @@ def train_command(
     save_file: str | None,
     resume_file: str | None,
     record_file: str | None,
-    live: str | None,
     json_file: str | None,
+    live: str | None,
+    port: int | None,
+    no_browser: bool,
 ) -> None:
     """Train the network of LESSON, a name or a number: softmax, 1.0.
 
     Ends with the accuracy on the test images and where the time went.
     """
     found = lessons.find(lesson)
-    if live == "browser":
-        raise SettingError("--live: there is no live page yet; --live terminal is there")
-    console = terminal() if live == "terminal" else None
     check_writable("--json", json_file)
     check_writable("--save", save_file)
     check_writable("--record", record_file)
@@ -89,6 +91,9 @@ def train_command(
         raise SettingError(f"--save: got {save_file}; a file of its own is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
+    if live != "browser" and (port is not None or no_browser):
+        raise SettingError(f"{'--no-browser' if no_browser else '--port'}: is of --live; add that")
+    console = terminal() if live == "terminal" else None
     if threads is not None:
         kernels.set_num_threads(threads)
     start = time.perf_counter()
@@ -115,6 +120,10 @@ def train_command(
     if resume_file is not None:
         training.resume(resume_file)
     steps, batch = training.steps, training.batch
+    if training.step == steps and (record_file is not None or console is not None):
+        raise SettingError(
+            "--record, --live: no step is to be made, so there is nothing to be seen"
+        )
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
         f"{plural(batch, 'image')} on {used.name}, {plural(used.num_threads, 'thread')}",
@@ -123,57 +132,64 @@ def train_command(
     if threads is not None and used.num_threads != threads:
         click.echo(f"({used.name} computes on {plural(used.num_threads, 'thread')})", err=True)
 
-    if training.step == steps and (record_file is not None or live is not None):
-        raise SettingError("--record and --live: no step is to be made, so nothing is to be seen")
-    recorder = None if record_file is None else Recorder(record_file, training, used.name)
-    reports: list[StepReport] = []
-    progress = _progress(steps) if console is None else view(training, used.name, console)
-    with progress as show, _ends_at(signal.SIGINT, training):
-        for report in training:
-            if recorder is not None:
-                recorder.add(report)
-            reports.append(replace(report, details=None))
-            show(report)
+    with ExitStack() as page:
+        run = None
+        if live == "browser":
+            run = page.enter_context(watched(training, port, not no_browser))
+        recorder = None if record_file is None else Recorder(record_file, training)
+        reports: list[StepReport] = []
+        progress = _progress(steps) if console is None else view(training, used.name, console)
+        with progress as show, _ends_at(signal.SIGINT, training):
+            for report in run or training:
+                if recorder is not None:
+                    recorder.add(report, run.backend if run else used)
+                reports.append(replace(report, details=None))
+                show(report)
+        if run is not None:
+            used = run.backend  # a viewer may have chosen another
+        last = reports[-1]
+        result = {
+            "lesson": found.name,
+            "backend": used.name,
+            "threads": used.num_threads,
+            "seed": seed,
+            "steps": last.step,
+            "batch": batch,
+            "test_accuracy": last.test_accuracy,
+            "test_loss": last.test_loss,
+            "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
+            "history": [_figures_of(report) for report in reports],
+        }
+        try:
+            try:
+                if recorder is not None:
+                    recorder.close()
+                    click.echo(f"recorded: tinytensor replay {record_file}", err=True)
+            finally:
+                if save_file is not None:
+                    training.save(save_file)
+        finally:  # what can't be written there is at least seen
+            if used.name == "numba" and not training.stop:
+                with kernels.computing_with(used):
+                    result["compiling"] = _compiling(training, backend_seconds)
+            try:
+                write_json(json_file, result)
+            finally:
+                click.echo(_summary(result), err=json_file == "-")
+        if training.stop and not (run is not None and run.was_stopped):
+            raise KeyboardInterrupt
+        if run is not None:
+            linger(run)
 
-    last = reports[-1]
-    result = {
-        "lesson": found.name,
-        "backend": used.name,
-        "threads": used.num_threads,
-        "seed": seed,
-        "steps": last.step,
-        "batch": batch,
-        "test_accuracy": last.test_accuracy,
-        "test_loss": last.test_loss,
-        "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
-        "history": [
-            {
-                "step": report.step,
-                "train_accuracy": report.train_accuracy,
-                "train_loss": report.train_loss,
-                "test_accuracy": report.test_accuracy,
-                "test_loss": report.test_loss,
-            }
-            for report in reports
-        ],
+
+def _figures_of(report: StepReport) -> dict[str, float | None]:
+    return {
+        "step": report.step,
+        "train_accuracy": report.train_accuracy,
+        "train_loss": report.train_loss,
+        "test_accuracy": report.test_accuracy,
+        "test_loss": report.test_loss,
     }
-    try:
-        try:
-            if recorder is not None:
-                recorder.close()
-                click.echo(f"recorded: tinytensor replay {record_file}", err=True)
-        finally:
-            if save_file is not None:
-                training.save(save_file)
-    finally:  # what can't be written there is at least seen
-        if used.name == "numba" and not training.stop:
-            result["compiling"] = _compiling(training, backend_seconds)
-        try:
-            write_json(json_file, result)
-        finally:
-            click.echo(_summary(result), err=json_file == "-")
-    if training.stop:
-        raise KeyboardInterrupt
 
 
 def _compiling(training: Training, import_seconds: float) -> dict[str, float | None]:

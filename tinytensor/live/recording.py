@@ -18,7 +18,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -28,7 +28,7 @@ import numpy as np
 
 from tinytensor.datasets import SIDE
 from tinytensor.errors import DataError, UnknownName
-from tinytensor.kernels import Array
+from tinytensor.kernels import Array, Backend
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
@@ -61,11 +61,12 @@ class Recorder:
     Raises DataError if the file can't be opened; if it can't be written later, so does close.
     """
 
-    def __init__(self, file: str | Path, training: Training, backend: str) -> None:
-        self._name, self._data, self._backend = file, training.data, backend
+    def __init__(self, file: str | Path, training: Training) -> None:
+        self._name, self._data = file, training.data
         self._speed = Speed(training)
         self._numbers: dict[bytes, int] = {}  # of the test images that have been written
         self._problem: OSError | None = None
+        self._added: list[Future[None]] = []
         self._waiting = BoundedSemaphore(WAITING)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recorder")
         try:
@@ -75,27 +76,23 @@ class Recorder:
         about = {
             "lesson": training.lesson.number,
             "seed": training.seed,
-            "backend": backend,
             "steps": training.steps,
             "test_count": len(training.data.test_labels),
         }
         self._write(FIRST_LINE + _block({}, about))
 
-    def add(self, report: StepReport) -> None:
-        """Have a report written, which must have details; one without, of no step, is left out.
+    def add(self, report: StepReport, backend: Backend) -> None:
+        """Have a report written, which must have details, and what computed it.
 
         Returns at once, unless very many are waiting: a run is recorded in full.
         """
-        if report.details is None:
-            return
         self._waiting.acquire()
-        self._thread.submit(self._add, report, self._speed(report))
+        speed = self._speed(report)
+        self._added.append(self._thread.submit(self._add, report, backend.name, speed))
 
-    def _add(self, report: StepReport, speed: float) -> None:
+    def _add(self, report: StepReport, backend: str, speed: float) -> None:
         try:
-            snapshot = Snapshot.of(
-                report, self._data, backend=self._backend, images_per_second=speed
-            )
+            snapshot = Snapshot.of(report, self._data, backend=backend, images_per_second=speed)
             self._write(self._block_of(snapshot))
         finally:
             self._waiting.release()
@@ -133,6 +130,8 @@ class Recorder:
         """Wait for what is still to be written.  Raises DataError if something wasn't."""
         self._thread.shutdown()
         self._file.close()
+        for future in self._added:
+            future.result()
         if self._problem is not None:
             raise DataError(
                 f"record: {self._name} can't be written: {self._problem.strerror}; "
@@ -146,7 +145,7 @@ class Recording:
 
     lesson: Lesson
     seed: int
-    backend: str  # at the start
+    backend: str  # of the first snapshot; each has its own
     steps: int  # that were asked for
     test_count: int  # all test images; of them a snapshot shows some
     snapshots: Sequence[Snapshot]
@@ -170,7 +169,7 @@ def load(file: str | Path) -> Recording:
         return Recording(
             lesson=find(about["lesson"]),
             seed=about["seed"],
-            backend=about["backend"],
+            backend=blocks[0][1]["figures"]["backend"],
             steps=about["steps"],
             test_count=about["test_count"],
             snapshots=_Snapshots(blocks),
@@ -246,8 +245,10 @@ def _opened(block: bytes) -> _Opened:
     """Arrays and words of a block."""
     from safetensors import numpy as safetensors
 
-    unpacked = zlib.decompressobj().decompress(block, LARGEST_BLOCK)
-    arrays = safetensors.load(unpacked)
+    unpacker = zlib.decompressobj()
+    arrays = safetensors.load(unpacker.decompress(block, LARGEST_BLOCK))
+    if not unpacker.eof:  # only then is its checksum seen to be right
+        raise ValueError("a block is too long or too short")
     return arrays, json.loads(arrays.pop("about").tobytes())
 
 
