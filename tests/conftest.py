@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import cli, kernels
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
     os.environ.pop(f"TINYTENSOR_{name}", None)
@@ -55,6 +55,21 @@ def backend(request):
     """Each backend in turn, in use during the test."""
     with tt.backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the program here; (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
 
 
 def pytest_addoption(parser):

@@ -22,21 +22,6 @@ from tinytensor import cli, datasets, interrupt, kernels, ladder, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
 
 
-@pytest.fixture
-def run(capsys):
-    """Run the program here; (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def test_train_tells_how_well_and_how_long(run, tmp_path):
     file = tmp_path / "result.json"
     code, out, err = run("train", "1.0", "--steps", 120, "--seed", 3, "--json", file)

@@ -13,7 +13,7 @@ Tensor([[1.],
 import tinytensor.interrupt  # isort: skip - before all that takes time
 import tinytensor.tensor  # isort: skip # noqa: F401 - first: Tensor and its ops need each other
 
-from tinytensor import datasets, lessons, nn, optim
+from tinytensor import datasets, lessons, live, nn, optim
 from tinytensor.autograd import (
     detect_anomaly,
     enable_grad,
@@ -260,6 +260,7 @@ __all__ = [
     "less_equal",
     "lessons",
     "linear",
+    "live",
     "load",
     "log",
     "log1p",

@@ -19,7 +19,7 @@ from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
-from tinytensor.nn import Activation, Module, Sequential
+from tinytensor.nn import Activation, BatchNorm, Module, Sequential
 from tinytensor.program import capture
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
@@ -29,6 +29,7 @@ _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" w
 }
 BANDS = 7  # of equal count, between 8 quantiles
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
+SAMPLED = 20_000  # numbers, of which quantiles are taken where there are more
 EVALUATED_AT_ONCE = 250  # images; more would need more memory, and time to fetch it
 
 
@@ -52,6 +53,8 @@ class Details:
     weights: Array  # the 8 quantiles between which 7 bands of equal count lie, of all weights
     biases: Array  # of all biases and offsets
     activations: Array  # of what the hidden layers give for the last batch
+    logits: Array  # of what their activation functions are given for it
+    batch_norm: bool  # whether the network has such layers
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,12 @@ class StepReport:
 
 
 class Made(NamedTuple):
-    """A step of training: its batch, the loss and the logits before the update, its rate."""
+    """A step that has just been made: its batch, and what was computed before the update."""
 
     images: Array  # (N, 28, 28, 1)
     labels: Array  # (N)
+    logits: Tensor  # (N, 10), good until the next step
     loss: float
-    logits: Tensor  # (N, 10)
     rate: float
 
 
@@ -86,8 +89,10 @@ class Training:
     """One run of a lesson: its model, its optimiser, and how far it has come.
 
     steps, batch: the lesson's own where None. seed: of the first weights, the batches' order and
-    dropout. evaluate_every: how many steps lie between reports. details: whether reports have them.
-    eager: whether each step is run op by op; else it is captured, with the same results.
+    dropout. evaluate_every: how many steps lie between reports. details: whether reports have them,
+    or a function that is asked at each. eager: whether each step is run op by op; else it is
+    captured, with the same results. between_steps: called after each step but the last, when its
+    report is out; until it returns the model stands still, and so does the clock.
 
     Raises SettingError for numbers that make no sense.
     """
@@ -101,10 +106,12 @@ class Training:
         batch: int | None = None,
         seed: int = 0,
         evaluate_every: int | None = None,
-        details: bool = False,
+        details: bool | Callable[[], bool] = False,
         eager: bool = False,
+        between_steps: Callable[[Made], None] | None = None,
     ) -> None:
         self.lesson, self.data, self.seed, self.details = lesson, data, seed, details
+        self.eager, self.between_steps = eager, between_steps
         self.steps = lesson.steps if steps is None else steps
         self.batch = lesson.batch if batch is None else batch
         self.evaluate_every = lesson.evaluate_every if evaluate_every is None else evaluate_every
@@ -124,6 +131,8 @@ class Training:
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
         self.stop = False  # set it, from wherever, to end after the step at hand, with a report
+        self.report_next = False  # set it to have a report after the step at hand, out of turn
+        self._clock = _Clock()
         self._batches = self._batches_from(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
@@ -139,7 +148,7 @@ class Training:
 
         Raises AnomalyError if the loss is no longer a number.
         """
-        clock = _Clock()
+        clock = self._clock = _Clock()
         if self.step >= self.steps:
             accuracy, test_loss, _ = self.test()
             rate = self.optimizer.lr
@@ -152,21 +161,41 @@ class Training:
             if self.step == first:
                 clock.lap("first_step")
             last = self.stop or self.step == self.steps
-            if self.step % self.evaluate_every == 0 or last:
+            if self.step % self.evaluate_every == 0 or last or self.report_next:
+                self.report_next = False
                 predicted = made.logits.argmax(axis=1).numpy()
                 clock.lap("train")
                 accuracy, test_loss, predictions = self.test()
                 report = StepReport(
                     self.step, float((predicted == made.labels).mean()), made.loss, accuracy,
                     test_loss, made.rate, clock.lap("evaluate"),
-                    self._details(made.images, made.labels, predicted, predictions)
-                    if self.details else None,
+                    self.details_of(made.images, made.labels, predicted, predictions)
+                    if self._wants_details() else None,
                 )  # fmt: skip
                 yield report
                 if last:
                     return
                 self.model.train()
                 clock.restart()
+            if self.between_steps is not None:
+                clock.lap("train")
+                self.between_steps(made)
+                clock.restart()
+
+    @property
+    def seconds(self) -> Seconds:
+        """Where the time went, so far."""
+        return self._clock.seconds
+
+    def anew(self) -> Training:
+        """Another run with the same settings, from its first step."""
+        return Training(
+            self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
+            evaluate_every=self.evaluate_every, eager=self.eager,
+        )  # fmt: skip
+
+    def _wants_details(self) -> bool:
+        return self.details if isinstance(self.details, bool) else self.details()
 
     def make_step(self) -> Made:
         """Train on the next batch; the model must be in training.
@@ -178,7 +207,7 @@ class Training:
         loss, logits = self._step(images, labels)
         self.step += 1
         self._check_finite("loss", value := loss.item())
-        return Made(images, labels, value, logits, self._rate)
+        return Made(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
         """Train on a batch; the loss and the logits before the update."""
@@ -226,19 +255,27 @@ class Training:
     def _score_some(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
         return _score(self.tested, self._test_images, chosen, labels)
 
-    def _details(
+    def details_of(
         self, images: Array, labels: Array, predictions: Array, test_predictions: Array
     ) -> Details:
+        """What a picture shows of the network as it is, with a batch and what was made of it.
+
+        images (N, 28, 28, 1), labels and predictions (N); test_predictions of all test images.
+        """
         named = list(self.model.named_parameters())
         weights = [x.numpy() for _, x in named if x.ndim > 1]
         biases = [x.numpy() for _, x in named if x.ndim == 1]
-        hidden = [x.numpy() for x in _hidden(self.model, from_numpy(images))]
+        hidden = list(_hidden(self.model, from_numpy(images)))
         return Details(
-            images,
-            labels,
-            predictions,
-            test_predictions,
-            *map(_quantiles, (weights, biases, hidden)),
+            images=images,
+            labels=labels,
+            predictions=predictions,
+            test_predictions=test_predictions,
+            weights=_quantiles(weights),
+            biases=_quantiles(biases),
+            activations=_quantiles([after.numpy() for _, after in hidden]),
+            logits=_quantiles([before.numpy() for before, _ in hidden]),
+            batch_norm=_has_batch_norm(self.model),
         )
 
     # Kept in a file, and gone on with
@@ -403,23 +440,36 @@ def probabilities(model: Module, images: Array) -> Array:
     return np.concatenate([part.numpy() for part in parts])
 
 
-def _hidden(model: Module, images: Tensor) -> Iterator[Tensor]:
-    """What the activations give, as in a test; of a model without any, its logits."""
+def _has_batch_norm(model: Module) -> bool:
+    return isinstance(model, BatchNorm) or any(_has_batch_norm(m) for _, m in model.children())
+
+
+def _hidden(model: Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the activations are given and give, as in a test; of a model without any, its logits."""
     model.eval()  # or batch norm and dropout would change what is trained
     layers = model.layers if isinstance(model, Sequential) else []
     with no_grad():
         if not any(isinstance(layer, Activation) for layer in layers):
-            yield model(images)
+            logits = model(images)
+            yield logits, logits
             return
         x = images
         for layer in layers:
-            x = layer(x)
+            before, x = x, layer(x)
             if isinstance(layer, Activation):
-                yield x
+                yield before, x
 
 
 def _quantiles(arrays: list[Array]) -> Array:
-    """8 quantiles of all numbers in the arrays, NaN if there are none."""
+    """8 quantiles of all numbers in the arrays, NaN if there are none.
+
+    The smallest and the largest are exact; of many numbers those between are of a sample.
+    """
     numbers = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0)
-    where = np.linspace(0, 1, BANDS + 1)
-    return np.quantile(numbers, where) if numbers.size else np.full(BANDS + 1, np.nan)
+    if not numbers.size:
+        return np.full(BANDS + 1, np.nan)
+    some = numbers
+    if numbers.size > SAMPLED:  # by chance: every so-manyth would be of a few channels only
+        some = numbers[np.random.default_rng(0).integers(numbers.size, size=SAMPLED)]
+    inner = np.quantile(some, np.linspace(0, 1, BANDS + 1)[1:-1])
+    return np.array([numbers.min(), *inner, numbers.max()])

@@ -1,8 +1,8 @@
 """The command line: arguments in, text out.
 
 The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `race LESSON`, `program LESSON`,
-`try CLAIM`; a trained network: `predict`; how kernels become fast: `ladder`, `explain`; how fast it
-all is: `bench`; what works here: `info`.
+`try CLAIM`; a trained network: `predict`; a recorded run: `replay`, `report`; how kernels become
+fast: `ladder`, `explain`; how fast it all is: `bench`; what works here: `info`.
 """
 
 import os
@@ -19,6 +19,7 @@ from tinytensor.cli.info import info_command
 from tinytensor.cli.ladder import explain_command, ladder_command
 from tinytensor.cli.predict import predict_command
 from tinytensor.cli.race import race_command
+from tinytensor.cli.recording import replay_command, report_command
 from tinytensor.cli.train import train_command
 from tinytensor.errors import TinytensorError
 
@@ -92,6 +93,8 @@ for command in (
     program_command,
     try_command,
     predict_command,
+    replay_command,
+    report_command,
     ladder_command,
     explain_command,
     bench_command,

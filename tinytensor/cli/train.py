@@ -5,17 +5,20 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tinytensor import datasets, kernels, lessons, random
+from tinytensor.cli.live import linger, watched
 from tinytensor.cli.options import Count, backend_option, threads_option
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
+from tinytensor.live.recording import Recorder
+from tinytensor.live.terminal import terminal, view
 from tinytensor.train import StepReport, Training, seconds_of_steps
 
 
@@ -41,8 +44,20 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
 @click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
 @click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
 @click.option(
+    "--record", "record_file", metavar="FILE", help="Write all that a picture shows there."
+)
+@click.option(
     "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
 )
+@click.option(
+    "--live",
+    type=click.Choice(["browser", "terminal"]),
+    is_flag=False,
+    flag_value="browser",
+    help="Watch it learn: on a page in the browser, until Ctrl-C; or here.",
+)
+@click.option("--port", type=Count(1, 65535), help="Of the live page [the next free one].")
+@click.option("--no-browser", is_flag=True, help="Only tell the live page's address.")
 def train_command(
     lesson: str,
     backend: str,
@@ -55,7 +70,11 @@ def train_command(
     eager: bool,
     save_file: str | None,
     resume_file: str | None,
+    record_file: str | None,
     json_file: str | None,
+    live: str | None,
+    port: int | None,
+    no_browser: bool,
 ) -> None:
     """Train the network of LESSON, a name or a number: softmax, 1.0.
 
@@ -64,10 +83,17 @@ def train_command(
     found = lessons.find(lesson)
     check_writable("--json", json_file)
     check_writable("--save", save_file)
+    check_writable("--record", record_file)
+    others = (save_file, resume_file, json_file)
+    if record_file == "-" or any(same_file(record_file, other) for other in others):
+        raise SettingError(f"--record: got {record_file}; a file of its own is needed")
     if save_file == "-" or same_file(save_file, json_file):
         raise SettingError(f"--save: got {save_file}; a file of its own is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
+    if live != "browser" and (port is not None or no_browser):
+        raise SettingError(f"{'--no-browser' if no_browser else '--port'}: is of --live; add that")
+    console = terminal() if live == "terminal" else None
     if threads is not None:
         kernels.set_num_threads(threads)
     start = time.perf_counter()
@@ -81,11 +107,23 @@ def train_command(
     data_set = datasets.mnist() if data is None else datasets.load(data)
     data_seconds = time.perf_counter() - start
 
-    settings = {"steps": steps, "batch": batch, "seed": seed, "evaluate_every": eval_every}
-    training = Training(found, data_set, eager=eager, **settings)  # type: ignore[arg-type]
+    training = Training(
+        found,
+        data_set,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        evaluate_every=eval_every,
+        details=record_file is not None,
+        eager=eager,
+    )
     if resume_file is not None:
         training.resume(resume_file)
     steps, batch = training.steps, training.batch
+    if training.step == steps and (record_file is not None or console is not None):
+        raise SettingError(
+            "--record, --live: no step is to be made, so there is nothing to be seen"
+        )
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
         f"{plural(batch, 'image')} on {used.name}, {plural(used.num_threads, 'thread')}",
@@ -94,46 +132,64 @@ def train_command(
     if threads is not None and used.num_threads != threads:
         click.echo(f"({used.name} computes on {plural(used.num_threads, 'thread')})", err=True)
 
-    reports: list[StepReport] = []
-    with _progress(steps) as show, _ends_at(signal.SIGINT, training):
-        for report in training:
-            reports.append(report)
-            show(report)
-
-    last = reports[-1]
-    result = {
-        "lesson": found.name,
-        "backend": used.name,
-        "threads": used.num_threads,
-        "seed": seed,
-        "steps": last.step,
-        "batch": batch,
-        "test_accuracy": last.test_accuracy,
-        "test_loss": last.test_loss,
-        "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
-        "history": [
-            {
-                "step": report.step,
-                "train_accuracy": report.train_accuracy,
-                "train_loss": report.train_loss,
-                "test_accuracy": report.test_accuracy,
-                "test_loss": report.test_loss,
-            }
-            for report in reports
-        ],
-    }
-    try:
-        if save_file is not None:
-            training.save(save_file)
-    finally:  # what can't be written there is at least seen
-        if used.name == "numba" and not training.stop:
-            result["compiling"] = _compiling(training, backend_seconds)
+    with ExitStack() as page:
+        run = None
+        if live == "browser":
+            run = page.enter_context(watched(training, port, not no_browser))
+        recorder = None if record_file is None else Recorder(record_file, training)
+        reports: list[StepReport] = []
+        progress = _progress(steps) if console is None else view(training, used.name, console)
+        with progress as show, _ends_at(signal.SIGINT, training):
+            for report in run or training:
+                if recorder is not None:
+                    recorder.add(report, run.backend if run else used)
+                reports.append(replace(report, details=None))
+                show(report)
+        if run is not None:
+            used = run.backend  # a viewer may have chosen another
+        last = reports[-1]
+        result = {
+            "lesson": found.name,
+            "backend": used.name,
+            "threads": used.num_threads,
+            "seed": seed,
+            "steps": last.step,
+            "batch": batch,
+            "test_accuracy": last.test_accuracy,
+            "test_loss": last.test_loss,
+            "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
+            "history": [_figures_of(report) for report in reports],
+        }
         try:
-            write_json(json_file, result)
-        finally:
-            click.echo(_summary(result), err=json_file == "-")
-    if training.stop:
-        raise KeyboardInterrupt
+            try:
+                if recorder is not None:
+                    recorder.close()
+                    click.echo(f"recorded: tinytensor replay {record_file}", err=True)
+            finally:
+                if save_file is not None:
+                    training.save(save_file)
+        finally:  # what can't be written there is at least seen
+            if used.name == "numba" and not training.stop:
+                with kernels.computing_with(used):
+                    result["compiling"] = _compiling(training, backend_seconds)
+            try:
+                write_json(json_file, result)
+            finally:
+                click.echo(_summary(result), err=json_file == "-")
+        if training.stop and not (run is not None and run.was_stopped):
+            raise KeyboardInterrupt
+        if run is not None:
+            linger(run)
+
+
+def _figures_of(report: StepReport) -> dict[str, float | None]:
+    return {
+        "step": report.step,
+        "train_accuracy": report.train_accuracy,
+        "train_loss": report.train_loss,
+        "test_accuracy": report.test_accuracy,
+        "test_loss": report.test_loss,
+    }
 
 
 def _compiling(training: Training, import_seconds: float) -> dict[str, float | None]:

@@ -1,0 +1,223 @@
+"""The six panels on paper: mosaics, curves and bands, images and films."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_recording import DATA, SMALL, record
+
+import tinytensor as tt
+from tinytensor.live import drawing, movie, recording
+from tinytensor.live.drawing import GREYS, PALETTE, Curves, Picture
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The file of a short run."""
+    file = tmp_path_factory.mktemp("run") / "run"
+    record(file, data=DATA, steps=60, evaluate_every=20)
+    return file
+
+
+@pytest.fixture(scope="module")
+def loaded(recorded):
+    return recording.load(recorded)
+
+
+def digit_tiles(mosaic, across):
+    """(N, H, W) of a mosaic."""
+    height, width = mosaic.shape
+    side = width // across
+    tiles = mosaic.reshape(height // side, side, across, side).transpose(0, 2, 1, 3)
+    return tiles.reshape(-1, side, side)
+
+
+@pytest.mark.parametrize(("part", "across"), [("train", 10), ("test", 40)])
+def test_a_digit_is_on_red_where_it_was_missed(loaded, part, across):
+    snapshot = loaded.snapshots[0]
+    labels = snapshot.test_labels
+    computed = np.where(np.arange(1000) < 300, (labels + 1) % 10, labels).astype(np.uint8)
+    snapshot = replace(snapshot, test_predictions=computed)
+    draw = {"train": drawing.training_mosaic, "test": drawing.test_mosaic}[part]
+    tiles = digit_tiles(draw(snapshot), across)
+    labels = getattr(snapshot, f"{part}_labels")
+    missed = labels != getattr(snapshot, f"{part}_predictions")
+    assert 0 < missed.sum() < len(missed) == len(tiles)
+    paper = PALETTE[tiles[:, 0, 0]]
+    assert (paper[missed] == drawing.RED).all()
+    assert (paper[~missed] == 255).all()
+    if part == "test":
+        ink = snapshot.test_images.mean(axis=(1, 2)) * GREYS / 256
+        assert np.abs(tiles.mean(axis=(1, 2)) - ink - GREYS * missed).max() < 1
+
+
+def test_a_missed_training_digit_has_its_names(loaded):
+    snapshot = loaded.snapshots[0]
+    missed = int((snapshot.train_labels != snapshot.train_predictions).sum())
+    tiles = digit_tiles(drawing.training_mosaic(snapshot, 2), 10)
+    names = drawing._names(2)
+    _, height, width = names.shape
+    assert len({name.tobytes() for name in names}) == 10
+    for tile, label, computed in zip(
+        tiles[:missed],
+        snapshot.train_labels,
+        snapshot.train_predictions,
+        strict=False,
+    ):
+        left, right = tile[-height - 2 : -2, :width], tile[-height - 2 : -2, -width - 2 : -2]
+        np.testing.assert_array_equal(left, names[label])
+        np.testing.assert_array_equal(GREYS - 1 - right, names[computed])
+
+
+def test_a_last_row_may_be_short():
+    mosaic = drawing._mosaic(np.ones((3, 2, 2), np.uint8), 2)
+    wanted = [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
+    np.testing.assert_array_equal(mosaic, wanted)
+
+
+def test_curves_are_the_figures(loaded):
+    first, *rest = loaded.snapshots
+    curves = Curves([replace(first, test_accuracy=None, test_loss=None), *rest])
+    assert len(curves) == 3
+    steps, losses = curves.curve("test_loss")
+    assert steps.tolist() == [40, 60]
+    assert losses.tolist() == [100 * snapshot.test_loss for snapshot in rest]
+    assert curves.curve("train_accuracy")[1].tolist() == [
+        snapshot.train_accuracy for snapshot in loaded.snapshots
+    ]
+    assert curves["weights"].shape == (3, 8)
+    assert curves.accuracy_from() in (0.7, 0.8)
+    low, high = curves.band_limits("biases")
+    assert low < curves["biases"].min() < curves["biases"].max() < high
+
+
+def test_a_band_of_nothing_has_limits(loaded):
+    nothing = {"weights": np.zeros(8), "biases": np.full(8, np.nan)}
+    curves = Curves([replace(loaded.snapshots[0], bands=nothing)])
+    assert curves.band_limits("biases") == (0, 1)
+    assert curves.band_limits("weights") == (-0.5, 0.5)
+
+
+def test_the_figure_shows_the_figures(loaded):
+    picture = Picture(loaded.lesson, loaded.steps, loaded.test_count)
+    curves = Curves(loaded.snapshots)
+    picture.fit(curves)
+    picture.show(curves, loaded.snapshots[-1])
+    panels = picture.figure.axes
+    titles = [panel.get_title(loc="left") for panel in panels]
+    last = loaded.snapshots[-1]
+    missed = round(10_000 * (1 - last.test_accuracy))
+    assert titles == [
+        "Accuracy",
+        drawing.LOSS_TITLE,
+        f"Training digits: {round(100 * (1 - last.train_accuracy))} of 100 missed",
+        "Weights, in bands of equal count",
+        "Biases, in bands of equal count",
+        f"Test digits: {missed:,} of 10,000 missed",
+    ]
+    train, test = panels[0].lines
+    assert list(train.get_ydata()) == [s.train_accuracy for s in loaded.snapshots]
+    assert list(test.get_xdata()) == [20, 40, 60]
+    assert len(panels[3].collections) == len(panels[4].collections) == 7
+    marks = [label.get_text() for label in panels[5].get_yticklabels()]
+    assert marks == ["100%", "98%", "96%", "94%", "92%", "90%"]
+    assert f"test accuracy {last.test_accuracy:.2%}" in picture.figure.texts[1].get_text()
+    # Drawn again with less, nothing of before is left.
+    picture.show(Curves(loaded.snapshots[:1]), loaded.snapshots[0])
+    assert list(test.get_xdata()) == [20]
+    assert len(panels[3].collections) == 7
+    assert len(panels[5].images) == 1
+
+
+def test_a_small_data_set_and_batch_have_a_picture(tmp_path):
+    record(tmp_path / "run", data=SMALL, steps=2, evaluate_every=2, batch=7)
+    loaded = recording.load(tmp_path / "run")
+    movie.write_png(tmp_path / "image", loaded)
+    with Image.open(tmp_path / "image") as image:
+        assert (image.size, image.format) == ((1280, 800), "PNG")
+
+
+# tinytensor report --png, --movie
+
+
+def test_an_image_of_a_moment(run, recorded, tmp_path):
+    images = []
+    for options in ([], ["--step", 45], ["--dark"]):
+        file = tmp_path / "image.png"
+        code, out, err = run("report", recorded, "--png", file, *options)
+        assert code == 0, err
+        assert "image.png: 0." in out
+        images.append(np.asarray(Image.open(file).convert("L")))
+    assert images[0].mean() > 200 > 100 > images[2].mean()
+    assert (images[0] != images[1]).any()
+    code, _, err = run("report", recorded, "--png", file, "--step", 19)
+    assert code == 2
+    assert "step: got 19; the first snapshot is of step 20" in err
+
+
+def test_a_film_as_gif(run, recorded, tmp_path):
+    file = tmp_path / "run.gif"
+    code, _, err = run("report", recorded, "--movie", file)
+    assert code == 0, err
+    with Image.open(file) as film:
+        assert film.size == (1280, 800)
+        frames = []
+        for frame in range(film.n_frames):
+            film.seek(frame)
+            frames.append(np.asarray(film.convert("L"), np.int32))
+    assert len(frames) >= 3
+    assert (np.abs(np.diff(frames[:3], axis=0)).max(axis=(1, 2)) > 50).all()
+
+
+def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
+    """What ffmpeg does is its own: here a program of that name keeps what it is given."""
+    program, film = tmp_path / "ffmpeg", tmp_path / "run.mp4"
+    program.write_text('#!/bin/sh\nfor film; do true; done\ncat > "$film"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    code, _, err = run("report", recorded, "--movie", film)
+    assert code == 0, err
+    frames = 3 + movie.LAST_FRAME * movie.FRAMES_A_SECOND - 1
+    assert film.stat().st_size == frames * 1280 * 800 * 4
+    program.write_text("#!/bin/sh\ncat > /dev/null\necho nothing is known of h264 >&2\nexit 3\n")
+    code, _, err = run("report", recorded, "--movie", film)
+    assert code == 2
+    assert "run.mp4: ffmpeg ended with 3" in err.splitlines()[-1]
+
+
+def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for options, words in (
+        ([], "what to write?"),
+        (["--movie", tmp_path / "run.mp4"], "needs the program ffmpeg, and there is none in PATH"),
+        (["--movie", tmp_path / "run.avi"], "a name that ends with .mp4 or .gif is needed"),
+        (["--png", "-"], "--png: got -; a file of its own is needed"),
+        (["--png", recorded], "a file of its own is needed"),
+        (["--png", "/dev/full"], "--png: /dev/full: No space left on device"),
+        (["-o", tmp_path], "--html: .* is a folder"),
+    ):
+        code, out, err = run("report", recorded, *options)
+        assert (code, out) == (2, "")
+        assert words.replace(".*", str(tmp_path)) in err, err
+    code, _, err = run("report", tmp_path / "none", "--png", tmp_path / "image")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_missing_library_is_told_with_what_installs_it(run, recorded, monkeypatch):
+    monkeypatch.setattr("tinytensor.live.find_spec", lambda name: None)
+    for option, library in (("--png", "matplotlib"), ("--movie", "matplotlib"), ("-o", "bokeh")):
+        code, _, err = run("report", recorded, option, recorded.parent / "x.gif")
+        assert code == 2
+        assert f"needs {library}: pip install 'tinytensor-engine[live]'" in err
+
+
+def test_importing_tinytensor_imports_no_library_of_the_picture():
+    code = (
+        "import sys, tinytensor.cli; print({'bokeh', 'matplotlib', 'IPython'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert printed.stdout == "set()\n", printed.stderr
+    assert tt.live.show

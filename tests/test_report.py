@@ -1,0 +1,237 @@
+"""The page of a recorded run: in a real browser, without a network."""
+
+import io
+import json
+import os
+import re
+import shutil
+import time
+import webbrowser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_recording import DATA, SMALL, record
+
+from tinytensor.live import drawing, recording, report
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The file of a short run."""
+    file = tmp_path_factory.mktemp("run") / "run"
+    record(file, lesson="relu", data=DATA, steps=400, evaluate_every=100)
+    return file
+
+
+@pytest.fixture(scope="module")
+def loaded(recorded):
+    return recording.load(recorded)
+
+
+@pytest.fixture(scope="module")
+def page(recorded, loaded):
+    file = recorded.parent / "run.html"
+    report.write(file, loaded)
+    return file
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium that has no network."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no Chromium here: apt install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield browser
+    browser.quit()
+
+
+def opened(browser, page):
+    browser.get(page.as_uri())
+    until(lambda: browser.execute_script("return Bokeh.documents[0]?.is_idle"))
+
+
+def until(what):
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def model(browser, name, what):
+    """An attribute of one of the page's models, or what an expression of it gives."""
+    script = f"return Bokeh.documents[0].get_model_by_name('{name}').{what}"
+    return browser.execute_script(script)
+
+
+def pixels(browser):
+    """The page (800, 1280, 3), once what was changed has been painted."""
+    browser.execute_async_script("setTimeout(arguments[0], 300)")
+    screen = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+    return np.asarray(screen.convert("RGB"), np.int32)
+
+
+def is_like(pixels, colour, by=12):
+    return (np.abs(pixels - colour) <= by).all(axis=-1)
+
+
+def panel_of(browser, screen, name):
+    """The pixels of a panel, inside its axes."""
+    x, y, width, height = browser.execute_script(
+        f"""
+        const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name("{name}"))
+        const {{left, top}} = view.el.getBoundingClientRect(), {{bbox}} = view.frame
+        return [left + bbox.left, top + bbox.top, bbox.width, bbox.height].map(Math.round)
+        """
+    )
+    return screen[y + 2 : y + height - 2, x + 2 : x + width - 2]
+
+
+PLAY = """
+const find = (root) => {
+  for (const element of root.querySelectorAll("*")) {
+    if (element.matches("button")) return element
+    const found = element.shadowRoot && find(element.shadowRoot)
+    if (found) return found
+  }
+}
+const [button, slider, line] = [find(document), ...["slider", "line"].map(
+  (name) => Bokeh.documents[0].get_model_by_name(name)
+)]
+const seen = []
+line.properties.text.change.connect(() => {
+  seen.push([slider.value, line.text])
+  if (slider.value == until) button.click()
+})
+button.click()
+setTimeout(() => arguments[0](seen), seconds * 1000)
+"""
+
+
+def play(browser, until, seconds=2.5):
+    """Steps and lines that are seen after a click on the button, if at a step it is clicked."""
+    script = f"const until = {until}, seconds = {seconds}\n{PLAY}"
+    return browser.execute_async_script(script)
+
+
+def test_the_page_plays_without_a_network(browser, page, loaded):
+    opened(browser, page)
+    lines = [drawing.figures_line(snapshot, 400) for snapshot in loaded.snapshots]
+    assert model(browser, "slider", "value") == 3
+    assert model(browser, "line", "text") == lines[-1]
+    screen = pixels(browser)
+    for name in ("accuracy", "loss", "train", "weights", "biases", "test"):
+        panel = panel_of(browser, screen, name)
+        assert min(panel.shape[:2]) > 250
+        assert 0.02 < (~is_like(panel, 255)).mean() < 0.98, f"{name} is empty"
+
+    assert play(browser, until=-1) == [[i, line] for i, line in enumerate(lines)]
+    assert play(browser, until=1) == [[i, lines[i]] for i in (0, 1)], "it pauses"
+
+    logged = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
+    assert logged == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    kinds = {
+        event["params"]["request"]["url"].partition(":")[0]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    assert kinds <= {"file", "data", "blob"}
+    assert page.stat().st_size < 3 * 2**20
+
+
+def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
+    opened(browser, page)
+    for now, snapshot in enumerate(loaded.snapshots):
+        model(browser, "slider", f"value = {now}")
+        screen = pixels(browser)
+        panel = panel_of(browser, screen, "train")
+        rows = np.array_split(is_like(panel, drawing.RED), 10)
+        tiles = [tile for row in rows for tile in np.array_split(row, 10, axis=1)]
+        red = [tile.mean() > 0.2 for tile in tiles]
+        assert red == (snapshot.train_labels != snapshot.train_predictions).tolist()
+
+        panel = panel_of(browser, screen, "test")
+        red, white = is_like(panel, drawing.RED).mean(), is_like(panel, 255).mean()
+        missed = (snapshot.test_labels != snapshot.test_predictions).mean()
+        assert red / (red + white) == pytest.approx(missed, abs=0.03)
+
+        for name, colour in (("accuracy", drawing.TEST), ("loss", drawing.TRAINING)):
+            rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+            columns = is_like(panel_of(browser, screen, name), rgb, 40).any(axis=0)
+            assert columns.any() == (now > 0), "one point makes no line"
+            if now:
+                end = np.flatnonzero(columns).max() / len(columns)
+                assert end == pytest.approx(snapshot.step / 400, abs=0.03)
+
+
+def test_the_page_is_dark_where_the_browser_is(browser, page):
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    opened(browser, page)
+    screen = pixels(browser)
+    paper = screen[-1, 640]
+    assert (paper < 50).all()
+    for name in ("accuracy", "loss"):
+        assert is_like(panel_of(browser, screen, name), paper).mean() > 0.8
+    assert screen[100:410, 5:40].max() > 200, "light numbers on dark"
+
+
+def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
+    record(tmp_path / "run", data=SMALL, steps=1, batch=3)
+    report.write(tmp_path / "run.html", recording.load(tmp_path / "run"))
+    opened(browser, tmp_path / "run.html")
+    assert model(browser, "slider", "disabled")
+    assert "step 1 of 1" in model(browser, "line", "text")
+    assert [e for e in browser.get_log("browser") if e["level"] != "INFO"] == []
+
+
+def test_a_page_has_so_many_frames_at_most(loaded):
+    few, all_of_them = report.page(loaded, frames=2), report.page(loaded)
+    images = [len(re.findall("data:image/webp;base64,", page)) for page in (few, all_of_them)]
+    assert images == [4, 8]
+
+
+# tinytensor report -o, tinytensor replay
+
+
+def test_report_writes_the_page(run, recorded, page, tmp_path):
+    file = tmp_path / "page.html"
+    code, out, err = run("report", recorded, "-o", file)
+    assert code == 0
+    assert re.fullmatch(r".*page\.html: \d\.\d MiB\n", out)
+    assert "lesson 2.1 relu, seed 0: 4 snapshots, the last of step 400 of 400" in err
+    assert file.stat().st_size == pytest.approx(page.stat().st_size, rel=1e-3)
+
+
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_replay_opens_the_page(run, recorded, monkeypatch, there_is_one):
+    seen = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: seen.append(url) or there_is_one)
+    code, out, err = run("replay", recorded)
+    assert code == 0
+    file = Path(out.strip())
+    assert seen == [file.as_uri()]
+    assert ("no browser was found" in err) is not there_is_one
+    code, out, _ = run("replay", recorded, "--no-browser")
+    assert code == 0
+    assert len(seen) == 1
+    assert "<title>Lesson 2.1" in Path(out.strip()).read_text("utf-8")
+    os.unlink(file)
+    os.unlink(out.strip())
+    code, _, err = run("replay", __file__)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "a recording that tinytensor train --record wrote is needed" in err

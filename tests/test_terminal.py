@@ -1,0 +1,154 @@
+"""The view of a training in a terminal."""
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+
+import numpy as np
+import pytest
+from rich.console import Console
+from test_recording import DATA, SMALL
+
+import tinytensor as tt
+from tinytensor.lessons import find
+from tinytensor.live import terminal
+from tinytensor.train import Training
+
+
+def console(width, height):
+    return Console(force_terminal=True, width=width, height=height, file=io.StringIO())
+
+
+def dots(line):
+    """The dots (4 rows, 2 columns) of each of the braille characters in a line: (4, 2 * N)."""
+    codes = np.array([ord(character) - terminal.BLANK for character in line])
+    return ((codes[:, None, None] & terminal.DOTS) > 0).transpose(1, 0, 2).reshape(4, -1)
+
+
+def test_dots_become_characters_and_back():
+    picture = np.random.default_rng(0).random((8, 6)) > 0.5
+    lines = terminal._braille(picture)
+    assert [len(line) for line in lines] == [3, 3]
+    np.testing.assert_array_equal(np.concatenate([dots(line) for line in lines]), picture)
+    assert terminal._braille(np.eye(4, 2, dtype=bool)) == ["⠑"], "dots 1 and 5"
+
+
+def test_a_line_goes_through_its_points():
+    line = terminal._line([0, 0.5, 1], [0, 1, 0], 9, 5)
+    wanted = ["....#....", "...#.#...", "..#...#..", ".#.....#.", "#.......#"]
+    assert ["".join(".#"[int(dot)] for dot in row) for row in line] == wanted
+    steep = terminal._line([0.25, 0.375], [0, 1], 9, 5)
+    assert steep.sum(axis=0).tolist() == [0, 0, 1, 4, 0, 0, 0, 0, 0], "no gap"
+    outside = terminal._line([0, 1], [2, 2], 9, 5)
+    assert not outside.any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (133, 50)])
+@pytest.mark.parametrize("data", [DATA, SMALL], ids=["whole", "small"])
+def test_the_screen_shows_curves_digits_and_figures(width, height, data):
+    batch = 100 if data is DATA else 3
+    training = Training(find("relu"), data, steps=50, evaluate_every=10, batch=batch, details=True)
+    screen = terminal._Screen(training, "numpy", console(width, height))
+    assert "the first step" in screen.draw().plain
+    for report in training:
+        screen.take(report)
+        lines = screen.draw().split("\n")
+        assert len(lines) == height - 1
+        assert max(line.cell_len for line in lines) <= width
+    text = screen.draw().plain
+    assert f"step 50/50  test {report.test_accuracy:.2%}" in text
+    assert "images/s on numpy" in text
+    details = report.details
+    missed = np.flatnonzero(details.labels != details.predictions)
+    assert f"{len(missed)} of {batch} missed" in text
+    for i in missed[:4]:
+        assert f"{details.labels[i]}    {details.predictions[i]}" in text
+    marked = [span for span in screen.draw().spans if span.style == terminal.MISSED]
+    rows = terminal.DIGIT[1] + 1
+    across = (width - width * 55 // 100 - 1) // (terminal.DIGIT[0] + 1)
+    down = (height - 4) // rows
+    assert len(marked) == rows * min(len(missed), across * down)
+
+
+def test_a_digit_is_seen():
+    image = np.zeros((28, 28, 1), np.float32)
+    image[2:6, 2:4] = 1
+    assert terminal._small(image) == ["⠃⠀⠀⠀⠀⠀", "⠀⠀⠀⠀⠀⠀", "⠀⠀⠀⠀⠀⠀"]
+
+
+def test_without_a_terminal_it_is_a_clear_error(run, monkeypatch, tmp_path):
+    code, _, err = run("train", "softmax", "--live", "terminal", "--record", tmp_path / "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "standard error is no terminal" in err
+    assert not (tmp_path / "run").exists()
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "79"), ("LINES", "24")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(tt.SettingError, match="has 79 x 24 characters; 80 x 24 are needed"):
+        terminal.terminal()
+    monkeypatch.setenv("TERM", "dumb")
+    with pytest.raises(tt.SettingError, match="no terminal that can be drawn on"):
+        terminal.terminal()
+
+
+def in_a_terminal(*arguments, interrupt=None):
+    """Run the command with standard error as a terminal: (exit code, standard output, screen).
+
+    interrupt: words on the screen at which Ctrl-C is pressed.
+    """
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "tinytensor", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True
+    )
+    os.close(theirs)
+    seen = []
+
+    def read():
+        while True:
+            try:
+                seen.append(os.read(ours, 2**16).decode(errors="replace"))
+            except OSError:  # nobody writes there any more
+                return
+            if interrupt is not None and interrupt in "".join(seen[-3:]):
+                process.send_signal(signal.SIGINT)
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    reader.join(60)
+    if interrupt is not None:  # or it would wait for somebody who reads
+        interrupt = None
+        reader = threading.Thread(target=read)
+        reader.start()
+    out, _ = process.communicate(timeout=60)
+    reader.join(60)
+    os.close(ours)
+    return process.returncode, out, "".join(seen)
+
+
+def test_training_is_the_same_when_it_is_watched():
+    asked = ("train", "softmax", "--steps", 400, "--json", "-")
+    code, out, screen = in_a_terminal(*asked, "--live", "terminal")
+    assert code == 0, screen
+    for words in ("Accuracy", "step 400/400", "Training digits", "⠉"):
+        assert words in screen
+    code, unwatched, _ = in_a_terminal(*asked)
+    assert code == 0
+    assert json.loads(out)["history"] == json.loads(unwatched)["history"]
+
+
+def test_ctrl_c_ends_it(tmp_path):
+    asked = ("train", "conv", "--live", "terminal", "--record", tmp_path / "run")
+    code, out, screen = in_a_terminal(*asked, interrupt="of 100 missed")
+    assert code == 130, screen
+    assert "test accuracy" in out
+    assert (tmp_path / "run").stat().st_size > 1000

@@ -1,0 +1,103 @@
+"""`tinytensor replay` and `report`: looking at a run that `train --record` wrote."""
+
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tinytensor.cli.options import Count
+from tinytensor.cli.output import check_writable, plural, same_file
+from tinytensor.errors import SettingError
+from tinytensor.live import check_installed
+
+if TYPE_CHECKING:
+    from tinytensor.live.recording import Recording
+
+
+@click.command("replay")
+@click.argument("file")
+@click.option("--no-browser", is_flag=True, help="Only write the page, and say where it is.")
+def replay_command(file: str, no_browser: bool) -> None:
+    """Show the recorded run FILE in the browser, as a film.
+
+    The page is a file of its own, in the folder for temporary files. It goes back and forth.
+    """
+    check_installed("replay", "bokeh")
+    from tinytensor.live import report
+
+    recording = _load(file)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
+    ) as page:
+        page.write(report.page(recording))
+    click.echo(page.name)
+    if not no_browser and not webbrowser.open(Path(page.name).as_uri()):
+        click.echo("(no browser was found here; open that file in one)", err=True)
+
+
+@click.command("report")
+@click.argument("file")
+@click.option("-o", "--html", "html_file", metavar="FILE", help="A page that plays by itself.")
+@click.option("--movie", "movie_file", metavar="FILE", help="A film, .gif, or .mp4 with ffmpeg.")
+@click.option("--png", "png_file", metavar="FILE", help="An image of the six panels.")
+@click.option("--step", type=Count(0, 10**9), help="The moment --png shows [the last].")
+@click.option("--dark", is_flag=True, help="Light on dark in films and images.")
+def report_command(
+    file: str,
+    html_file: str | None,
+    movie_file: str | None,
+    png_file: str | None,
+    step: int | None,
+    dark: bool,
+) -> None:
+    """Make a page, a film or an image of the recorded run FILE.
+
+    The page is one file that needs neither Python nor a network.
+    """
+    options = {"--html": html_file, "--movie": movie_file, "--png": png_file}
+    asked = {option: name for option, name in options.items() if name is not None}
+    if not asked:
+        raise SettingError("report: what to write? give -o page.html, --movie run.gif, --png FILE")
+    for option, name in asked.items():
+        check_writable(option, name)
+        others = [file, *(other for key, other in asked.items() if key != option)]
+        if name == "-" or any(same_file(name, other) for other in others):
+            raise SettingError(f"{option}: got {name}; a file of its own is needed")
+    if html_file is not None:
+        check_installed("report --html", "bokeh")
+    if movie_file is not None or png_file is not None:
+        check_installed("report --movie and --png", "matplotlib")
+    recording = _load(file)
+    for option, name in asked.items():
+        try:
+            _write(option, name, recording, step, dark)
+        except OSError as error:
+            raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
+        click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
+
+
+def _write(option: str, name: str, recording: "Recording", step: int | None, dark: bool) -> None:
+    from tinytensor.live import movie, report
+
+    if option == "--html":
+        report.write(name, recording)
+    elif option == "--png":
+        movie.write_png(name, recording, step, dark)
+    else:
+        movie.write_movie(name, recording, dark)
+
+
+def _load(file: str) -> "Recording":
+    from tinytensor.live import recording
+
+    loaded = recording.load(file)
+    last = loaded.snapshots[-1]
+    click.echo(
+        f"lesson {loaded.lesson.number} {loaded.lesson.name}, seed {loaded.seed}: "
+        f"{plural(len(loaded.snapshots), 'snapshot')}, the last of step {last.step:,} of "
+        f"{loaded.steps:,}",
+        err=True,
+    )
+    return loaded

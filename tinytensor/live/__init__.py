@@ -1,0 +1,52 @@
+"""The course's picture, live: six panels in which one sees a network learn.
+
+    run.py       trains in a thread of its own, and takes orders: pause, step, stop, another backend
+    snapshot.py  what the panels show at one moment, as small arrays
+    history.py   the curves so far
+    inside.py    looks into the network between two steps: a digit's way through it, its weights
+    picture.py   arrays to mosaics of digits
+    panels.py    the six figures
+    beside.py    beside them: the lesson's text, a digit's way, the weights, the confusions
+    page.py      the page: all that, and the controls
+    style.py     its colours, light and dark
+    server.py    serves it, on this machine only
+    recording.py a run in a file
+    drawing.py   curves, bands and mosaics of digits; the six panels by matplotlib
+    movie.py     a recording as a film or an image
+    report.py    a recording as a page that plays by itself
+    terminal.py  a run as it goes on, in a terminal
+    notebook.py  the same in a notebook
+
+Training knows nothing of who watches, and never waits for it.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tinytensor.errors import SettingError
+
+if TYPE_CHECKING:
+    from tinytensor.train import StepReport, Training
+
+__all__ = ["check_installed", "show"]
+
+
+def show(training: Training) -> StepReport:
+    """Train, in a notebook, with the six panels under the cell; the last report.
+
+    Raises SettingError outside of a notebook, and what the training raises.
+    """
+    from tinytensor.live.notebook import show_training
+
+    return show_training(training)
+
+
+def check_installed(what: str, *libraries: str) -> None:
+    """Raise SettingError if one of the libraries isn't there; what: that needs it."""
+    for library in libraries:
+        if find_spec(library) is None:
+            raise SettingError(
+                f"{what} needs {library}: pip install 'tinytensor-engine[live]', or {library} alone"
+            )

@@ -1,0 +1,315 @@
+"""What stands beside the panels: the lesson's text, a digit's way, the weights, the confusions.
+
+Each is a tab. They ask the run, which answers between two steps, and show the answer at the page's
+next look.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from bokeh.core.property.descriptors import UnsetValueError
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    Div,
+    FactorRange,
+    FreehandDrawTool,
+    InlineStyleSheet,
+    LinearColorMapper,
+    Range1d,
+    Row,
+    Select,
+)
+from bokeh.palettes import interp_palette
+
+from tinytensor.datasets import CLASSES
+from tinytensor.datasets.drawn import drawn
+from tinytensor.errors import DataError
+from tinytensor.kernels import Array
+from tinytensor.lessons import Lesson
+from tinytensor.live import inside
+from tinytensor.live.panels import FAINT, TEST, TRAIN, plain_figure
+from tinytensor.live.run import Run
+from tinytensor.live.snapshot import Snapshot
+from tinytensor.nn import Module
+
+WIDTH = 330
+GREY = interp_palette(["#ffffff", "#000000"], 256)
+SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
+MOST_ZOOM = 14  # screen pixels for one of a layer's numbers
+TEXT = 16  # pixels above each layer, for its name
+_Answer = TypeVar("_Answer")
+
+
+class Question(Generic[_Answer]):
+    """Something asked of a run again and again: never twice at a time, so a slow run has one."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._future: Future[_Answer] | None = None
+
+    def ask(self, question: Callable[[Module], _Answer]) -> None:
+        """Ask, unless an answer is still to come."""
+        if self._future is None:
+            self._future = self.run.ask(question)
+
+    def answer(self) -> _Answer | None:
+        """The answer, once, as soon as it is there."""
+        if self._future is None or not self._future.done():
+            return None
+        future, self._future = self._future, None
+        return None if future.cancelled() else future.result()
+
+
+def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
+    """The chapter: its drawing, its formulas, what to look for."""
+    parts = [f"<h2>{html.escape(lesson.number)} {html.escape(lesson.title)}</h2>"]
+    for paragraph in lesson.chapter.strip().split("\n\n"):
+        text = html.escape(paragraph)
+        if paragraph.startswith("    "):
+            parts.append(f"<pre>{text}</pre>")
+        elif paragraph.startswith("Formula: "):
+            formula = text.removeprefix("Formula: ")
+            parts.append(f'<p class="formula"><code>{formula}</code></p>')
+        elif not paragraph.startswith("Try: "):
+            parts.append(f"<p>{text}</p>")
+    return Div(
+        text="".join(parts), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
+        sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
+    )  # fmt: skip
+
+
+class Digit:
+    """One digit, drawn here or clicked in a panel: its probabilities, and each layer's work."""
+
+    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+        self.image: Array | None = None
+        self._question: Question[inside.Way] = Question(run)
+        self._seen: Snapshot | None = None
+        pad = plain_figure(
+            name="pad", title="draw a digit here", width=158, height=175, sizing_mode="fixed",
+            x_range=Range1d(0, 1), y_range=Range1d(1, 0),
+        )  # fmt: skip
+        self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
+        lines = pad.multi_line(
+            "xs", "ys", source=self.strokes, line_width=11, color=FAINT, line_cap="round",
+            line_join="round",
+        )  # fmt: skip
+        pen = FreehandDrawTool(renderers=[lines])
+        pad.add_tools(pen)
+        pad.toolbar.active_drag = pen
+        seen = plain_figure(
+            name="digit", title="as the network sees it", width=158, height=175,
+            sizing_mode="fixed", x_range=Range1d(0, 28), y_range=Range1d(0, 28),
+        )  # fmt: skip
+        for plot in (pad, seen):
+            plot.axis.visible = plot.grid.visible = False
+        self.source = ColumnDataSource({"image": []}, name="digit")
+        grey = LinearColorMapper(palette=GREY, low=0, high=255)
+        seen.image(
+            "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
+            origin="top_left",
+        )  # fmt: skip
+        digits = [str(digit) for digit in range(CLASSES)]
+        self.neurons = ColumnDataSource(
+            {"digit": digits, "probability": [0.0] * CLASSES, "color": [TRAIN] * CLASSES},
+            name="neurons",
+        )
+        bars = plain_figure(
+            name="neurons", title="the ten neurons", height=120, width=WIDTH - 12,
+            sizing_mode="fixed", x_range=FactorRange(*digits), y_range=Range1d(0, 1),
+        )  # fmt: skip
+        bars.vbar("digit", 0.8, "probability", source=self.neurons, color="color")
+        self.layers = _Layers()
+        clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
+        clear.on_click(self._clear)
+        self.strokes.on_change("data", lambda attr, old, new: self._draw())
+        self.hint = Div(text="or click one in a panel", width=200, stylesheets=[sheet])
+        self.content = Column(
+            Row(pad, seen), Row(clear, self.hint), bars, self.layers.figure,
+            sizing_mode="stretch_height",
+        )  # fmt: skip
+
+    def _clear(self) -> None:
+        self.strokes.data = {"xs": [], "ys": []}
+
+    def _draw(self) -> None:
+        xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
+        strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
+        try:
+            self.choose(drawn(strokes))
+        except DataError:  # nothing is drawn yet
+            return
+
+    def choose(self, image: Array) -> None:
+        """Follow this digit (28, 28) from now on."""
+        self.image, self._seen = image, None
+        self.source.data = {"image": [image]}
+
+    def update(self, shot: Snapshot | None) -> None:
+        """Show the answer, and ask again where the network has changed."""
+        if (way := self._question.answer()) is not None:
+            best = int(way.probabilities.argmax())
+            colors = [TEST if digit == best else TRAIN for digit in range(CLASSES)]
+            self.neurons.data = dict(self.neurons.data) | {
+                "probability": [float(p) for p in way.probabilities],
+                "color": colors,
+            }
+            self.hint.text = f"it is a <b>{best}</b>: {way.probabilities[best]:.1%}"
+            self.layers.show(way.layers)
+        if self.image is not None and shot is not self._seen:
+            self._seen = shot
+            self._question.ask(functools.partial(inside.way, image=self.image))
+
+
+class _Layers:
+    """What each layer gives for the digit, one below the other."""
+
+    def __init__(self) -> None:
+        self.figure = plain_figure(
+            name="layers", title="", width=WIDTH - 12, sizing_mode="stretch_height",
+            x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+        )  # fmt: skip
+        self.figure.axis.visible = self.figure.grid.visible = False
+        self.figure.outline_line_alpha = 0
+        names = ("image", "x", "y", "width", "height", "name", "name_y")
+        self.source = ColumnDataSource({name: [] for name in names}, name="layers")
+        grey = LinearColorMapper(palette=GREY, low=0, high=255, nan_color="#00000000")
+        self.figure.image(
+            "image", "x", "y", "width", "height", source=self.source, color_mapper=grey,
+            anchor="top_left", origin="top_left",
+        )  # fmt: skip
+        self.figure.text(
+            "x", "name_y", "name", source=self.source, text_font_size="11px", text_color=FAINT,
+            text_baseline="bottom",
+        )  # fmt: skip
+
+    def show(self, layers: list[tuple[str, Array]]) -> None:
+        """Show images (H, W) with their names; each from its smallest number to its largest."""
+        _, *layers = layers  # the image itself stands above
+        try:
+            across, down = self.figure.inner_width, self.figure.inner_height
+        except UnsetValueError:  # the browser hasn't told yet
+            across, down = WIDTH - 30, 300
+        self.figure.x_range.end, self.figure.y_range.end = across, down
+        room = down // len(layers)
+        columns: dict[str, list[Any]] = {name: [] for name in self.source.data}
+        for i, (name, image) in enumerate(layers):
+            H, W = image.shape
+            zoom = min(MOST_ZOOM, across / W, (room - TEXT) / H)
+            top = down - i * room
+            columns["image"].append(_grey(image))
+            columns["x"].append(0)
+            columns["y"].append(top - TEXT)
+            columns["width"].append(zoom * W)
+            columns["height"].append(zoom * H)
+            columns["name"].append(name)
+            columns["name_y"].append(top - TEXT)
+        self.source.data = columns
+
+
+def _grey(image: Array) -> Array:
+    """Numbers as bytes, from the smallest to the largest; NaN stays."""
+    low, high = np.nanmin(image), np.nanmax(image)
+    scale = 255 / (high - low) if high > low else 0
+    grey: Array = ((image - low) * scale).astype(np.float32)
+    return grey
+
+
+class Weights:
+    """The weights of one layer as images: blue speaks against, orange for."""
+
+    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+        names = inside.weight_names(run.training.tested)
+        self._question: Question[Array] = Question(run)
+        self._seen: tuple[Snapshot | None, str] | None = None
+        self.choice = Select(
+            name="weights of", options=names, value=names[0], width=WIDTH - 20, stylesheets=[sheet]
+        )
+        self.figure = plain_figure(
+            name="weights", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
+            match_aspect=True,
+        )  # fmt: skip
+        self.figure.axis.visible = self.figure.grid.visible = False
+        self.figure.outline_line_alpha = 0
+        self.figure.x_range, self.figure.y_range = Range1d(0, 1), Range1d(0, 1)
+        self.source = ColumnDataSource({"image": [], "x": [], "width": [], "height": []})
+        self.source.name = "weights"
+        self.colours = LinearColorMapper(palette=SIGNED, low=-1, high=1, nan_color="#00000000")
+        self.figure.image(
+            "image", "x", 1, "width", "height", source=self.source, color_mapper=self.colours,
+            anchor="top_left", origin="top_left",
+        )  # fmt: skip
+        words = "blue speaks against, orange for, white is 0"
+        self.content = Column(
+            self.choice, Div(text=words, width=WIDTH - 20, stylesheets=[sheet]), self.figure
+        )
+
+    def update(self, shot: Snapshot | None) -> None:
+        """Show the answer, and ask again where the weights have changed."""
+        if (image := self._question.answer()) is not None:
+            H, W = image.shape
+            most = float(np.nanmax(np.abs(image))) or 1.0
+            self.colours.update(low=-most, high=most)
+            self.source.data = {
+                "image": [image], "x": [0], "width": [min(1.0, W / H)], "height": [min(1.0, H / W)],
+            }  # fmt: skip
+        if self._seen != (shot, name := self.choice.value):
+            self._seen = (shot, name)
+            self._question.ask(functools.partial(inside.weights, name=name))
+
+
+class Confusion:
+    """Which digits were taken for which, in the last test."""
+
+    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+        self.run = run
+        self._seen: Array | None = None
+        digits = [str(digit) for digit in range(CLASSES)]
+        self.figure = plain_figure(
+            name="confusion", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
+            x_range=FactorRange(*digits), y_range=FactorRange(*reversed(digits)),
+            x_axis_label="computed", y_axis_label="correct",
+        )  # fmt: skip
+        self.figure.grid.visible = False
+        self.source = ColumnDataSource(
+            {name: [] for name in ("correct", "computed", "text", "ink", "alpha", "color")},
+            name="confusion",
+        )
+        self.figure.rect(
+            "computed", "correct", 0.96, 0.96, source=self.source, fill_color="color",
+            fill_alpha="alpha", line_alpha=0,
+        )  # fmt: skip
+        self.figure.text(
+            "computed", "correct", "text", source=self.source, text_align="center",
+            text_baseline="middle", text_font_size="10px", text_color="ink",
+        )  # fmt: skip
+        words = "of the test images, how many of each digit were taken for which"
+        self.content = Column(Div(text=words, width=WIDTH - 20, stylesheets=[sheet]), self.figure)
+
+    def update(self, shot: Snapshot | None) -> None:
+        """Show the last test's."""
+        predictions = self.run.test_predictions
+        if predictions is None or predictions is self._seen:
+            return
+        self._seen = predictions
+        counts = inside.confusion(self.run.training.data.test_labels, predictions)
+        right = np.eye(CLASSES, dtype=bool)
+        most_wrong = max(1, int(counts[~right].max()))
+        shares = np.where(right, counts / np.maximum(counts.sum(axis=1), 1), counts / most_wrong)
+        correct, computed = np.divmod(np.arange(CLASSES**2), CLASSES)
+        self.source.data = {
+            "correct": [str(digit) for digit in correct],
+            "computed": [str(digit) for digit in computed],
+            "text": [f"{count}" if count else "" for count in counts.ravel()],
+            "ink": ["black" if share > 0.4 else FAINT for share in shares.ravel()],
+            "alpha": list(0.8 * shares.ravel()),
+            "color": [TRAIN if one else TEST for one in right.ravel()],
+        }

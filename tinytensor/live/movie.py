@@ -1,0 +1,69 @@
+"""A recorded run as a film, and one moment of it as an image; matplotlib draws them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from subprocess import CalledProcessError
+
+from tinytensor.errors import DataError, SettingError
+from tinytensor.live.drawing import Curves, Picture
+from tinytensor.live.recording import Recording
+
+FRAMES_A_SECOND = 8
+LAST_FRAME = 2  # seconds for which it is seen
+
+
+def write_movie(file: str | Path, recording: Recording, dark: bool = False) -> None:
+    """Write the run, a frame for each snapshot, as .gif, or as .mp4 where there is ffmpeg.
+
+    Raises SettingError for another kind of file, and where ffmpeg is missing; DataError where it
+    fails; OSError.
+    """
+    from matplotlib.animation import FFMpegWriter, PillowWriter
+
+    kind = Path(file).suffix.lower()
+    if kind not in (".gif", ".mp4"):
+        raise SettingError(f"movie: got {file}; a name that ends with .mp4 or .gif is needed")
+    if kind == ".mp4" and not FFMpegWriter.isAvailable():
+        raise SettingError(
+            f"movie: {file} needs the program ffmpeg, and there is none in PATH; install it, or "
+            f"write {Path(file).with_suffix('.gif')}, which doesn't"
+        )
+    writer = (PillowWriter if kind == ".gif" else FFMpegWriter)(fps=FRAMES_A_SECOND)
+    picture, shown = _picture(recording, dark), Curves()
+    picture.fit(Curves(recording.snapshots))
+    colours = {"facecolor": picture.figure.get_facecolor()}
+    try:
+        with writer.saving(picture.figure, str(file), dpi=picture.figure.dpi):
+            for snapshot in recording.snapshots:
+                shown.add(snapshot)
+                picture.show(shown, snapshot)
+                writer.grab_frame(**colours)
+            for _ in range(LAST_FRAME * FRAMES_A_SECOND - 1):
+                writer.grab_frame(**colours)
+    except CalledProcessError as error:
+        raise DataError(f"movie: {file}: ffmpeg ended with {error.returncode}") from None
+
+
+def write_png(
+    file: str | Path, recording: Recording, step: int | None = None, dark: bool = False
+) -> None:
+    """Write the six panels as they were after so many steps, at the end where None.
+
+    Raises SettingError where there is no snapshot so early; OSError.
+    """
+    count = len(recording.snapshots)
+    if step is not None:
+        steps = Curves(recording.snapshots)["step"]
+        count = int((steps <= step).sum())
+        if not count:
+            raise SettingError(f"step: got {step}; the first snapshot is of step {steps[0]:.0f}")
+    snapshots = recording.snapshots[:count]
+    curves, picture = Curves(snapshots), _picture(recording, dark)
+    picture.fit(curves)
+    picture.show(curves, snapshots[-1])
+    picture.figure.savefig(file, format="png")
+
+
+def _picture(recording: Recording, dark: bool) -> Picture:
+    return Picture(recording.lesson, recording.steps, recording.test_count, dark)

@@ -1,0 +1,89 @@
+"""A training as it goes on, in a notebook: the six panels under the cell, drawn anew in place."""
+
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from tinytensor import kernels
+from tinytensor.errors import SettingError
+from tinytensor.live import check_installed
+from tinytensor.live.snapshot import Snapshot
+from tinytensor.live.speed import Speed
+from tinytensor.train import StepReport, Training
+
+if TYPE_CHECKING:
+    from tinytensor.live.drawing import Curves
+
+SECONDS_TO_NEXT = 0.5  # from one picture to the next, at least
+WIDTH = 1024  # of the picture in the notebook, in pixels
+
+
+def show_training(training: Training) -> StepReport:
+    """Train with the six panels under the cell; the last report. See tinytensor.live.show."""
+    check_installed("live.show", "IPython", "matplotlib")
+    from IPython.core.getipython import get_ipython
+
+    if get_ipython() is None:
+        raise SettingError(
+            "live.show: it shows a training in a notebook, and this is none; in a terminal there "
+            "is tinytensor train LESSON --live"
+        )
+    if training.step >= training.steps:
+        raise SettingError(f"live.show: the training has made its {training.steps} steps already")
+    training.details = True
+    drawing, output, speed = _Drawing(training), _Output(), Speed(training)
+    # Another thread draws: here is only sent to the notebook what it has finished.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        drawn: Future[bytes] | None = None
+        for report in training:
+            thread.submit(drawing.take, report, speed(report))
+            if drawn is None:
+                drawn = thread.submit(drawing.png)
+            elif drawn.done() and time.monotonic() > output.time + SECONDS_TO_NEXT:
+                output.show(drawn.result())
+                drawn = thread.submit(drawing.png)
+        output.show(thread.submit(drawing.png).result())
+    return report
+
+
+class _Drawing:
+    """The picture of what was reported so far."""
+
+    def __init__(self, training: Training) -> None:
+        from tinytensor.live.drawing import Curves, Picture
+
+        self._data, self._backend = training.data, kernels.current_backend().name
+        self._picture = Picture(training.lesson, training.steps, len(self._data.test_labels))
+        self._curves: Curves = Curves()
+
+    def take(self, report: StepReport, speed: float) -> None:
+        self._last = Snapshot.of(report, self._data, backend=self._backend, images_per_second=speed)
+        self._curves.add(self._last)
+
+    def png(self) -> bytes:
+        self._picture.fit(self._curves)
+        self._picture.show(self._curves, self._last)
+        file = io.BytesIO()
+        self._picture.figure.savefig(file, format="png")
+        return file.getvalue()
+
+
+class _Output:
+    """The place under the cell."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self.time = 0.0  # of the last picture
+
+    def show(self, png: bytes) -> None:
+        from IPython.display import Image, display
+
+        image = Image(png, format="png", width=WIDTH)
+        if self._handle is None:
+            self._handle = display(image, display_id=True)
+        else:
+            self._handle.update(image)
+        self.time = time.monotonic()

@@ -1,0 +1,224 @@
+"""The live page: the six panels, the controls, and the lesson's text beside them.
+
+A Page is made for each viewer, in the server's thread. It looks at the run five times a second and
+shows what is new; the run doesn't know it.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.events import DoubleTap, Tap
+from bokeh.models import (
+    Button,
+    Column,
+    Div,
+    GlobalInlineStyleSheet,
+    GridBox,
+    InlineStyleSheet,
+    Row,
+    Select,
+    TabPanel,
+    Tabs,
+    UIElement,
+)
+
+from tinytensor import kernels
+from tinytensor.live import style
+from tinytensor.live.beside import WIDTH, Confusion, Digit, Weights, lesson_text
+from tinytensor.live.history import START
+from tinytensor.live.panels import Digits, Panels
+from tinytensor.live.run import Run
+
+MILLISECONDS = 200  # from one look at the run to the next
+ALL = "six panels"
+SPEEDS = {
+    "full speed": None,
+    "1000 steps/s": 1000,
+    "100 steps/s": 100,
+    "10 steps/s": 10,
+    "1 step/s": 1,
+}
+
+
+def page(run: Run) -> Callable[[Document], None]:
+    """What fills the document of each viewer of a run."""
+
+    def fill(document: Document) -> None:
+        Page(run, document)
+
+    return fill
+
+
+class Page:
+    """One viewer's page."""
+
+    def __init__(self, run: Run, document: Document) -> None:
+        self.run = run
+        self.sheet = InlineStyleSheet(css=style.CONTROLS)
+        self.panels = Panels(len(run.training.data.test_labels))
+        self._place = START
+        for panel in self.panels:
+            panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.figure.name))
+        for digits in (self.panels.training, self.panels.test):
+            digits.figure.on_event(Tap, self._choose_digit(digits))
+        self.grid = GridBox(sizing_mode="stretch_both", name="panels", spacing=4)
+        self.figures = self._div(
+            "", name="figures", sizing_mode="stretch_width", height=20, margin=(0, 5, 0, 5)
+        )
+        self.show = self._select("show", [ALL, *(panel.figure.name for panel in self.panels)])
+        self.show.on_change("value", lambda _, __, chosen: self._arrange(chosen))
+        self._arrange(ALL)
+        self.digit = Digit(run, self.sheet)
+        self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        self.tabs = Tabs(
+            name="beside",
+            tabs=[
+                TabPanel(title="lesson", child=lesson_text(run.training.lesson, self.sheet)),
+                TabPanel(title="a digit", child=self.digit.content),
+                TabPanel(title="weights", child=self.weights.content),
+                TabPanel(title="confusions", child=self.confusion.content),
+            ],
+            width=WIDTH,
+            sizing_mode="stretch_height",
+            stylesheets=[self.sheet],
+        )
+        body = Row(self.grid, self.tabs, sizing_mode="stretch_both", spacing=8)
+        document.add_root(
+            Column(
+                self._controls(),
+                self.figures,
+                body,
+                sizing_mode="stretch_both",
+                margin=(6, 8, 6, 8),
+                spacing=4,
+                stylesheets=[GlobalInlineStyleSheet(css=style.PAGE)],
+            )
+        )
+        document.title = f"tinytensor: lesson {run.training.lesson.number}"
+        self.update()
+        document.add_periodic_callback(self.update, MILLISECONDS)
+
+    # What is new
+
+    def update(self) -> None:
+        """Show what has happened since the last look."""
+        news = self.run.history.since(self._place)
+        self._place = news.place
+        last = self.run.history.test[-1].accuracy if self.run.history.test else None
+        self.panels.update(news, self.run.latest, last)
+        for beside in self._seen_beside():
+            beside.update(self.run.latest)
+        self._update_figures()
+        self._update_controls()
+
+    def _seen_beside(self) -> list[Digit | Weights | Confusion]:
+        """The tab that is open, for what isn't seen needn't be computed."""
+        tabs: dict[int, Digit | Weights | Confusion]
+        tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
+        return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
+
+    def _update_figures(self) -> None:
+        shot, run = self.run.latest, self.run
+        if shot is None:
+            self._set(self.figures, text="waiting for the first step")
+            return
+        tested = run.history.test[-1]
+        pace = f"{shot.images_per_second:,.0f}" if shot.images_per_second else "-"
+        pairs = {
+            "step": f"{shot.step:,} of {run.training.steps:,}",
+            "test accuracy": f"{tested.accuracy:.4f}",
+            "test loss": f"{tested.loss:.4f}",
+            "learning rate": f"{shot.rate:.3g}",
+            "images per second": pace,
+            "backend": shot.backend,
+            "": run.state,
+        }
+        parts = (f"<div><span>{name}</span> <b>{value}</b></div>" for name, value in pairs.items())
+        self._set(self.figures, text=f'<div class="figures">{"".join(parts)}</div>')
+
+    def _update_controls(self) -> None:
+        state = self.run.state
+        ended = state == "ended"
+        paused = self.run.is_paused
+        self._set(self.pause_button, label="resume" if paused else "pause", disabled=ended)
+        self._set(self.step_button, disabled=ended or not paused)
+        self._set(self.stop_button, disabled=ended)
+        self._set(self.again_button, disabled=not (ended and self.run.may_begin_again))
+
+    @staticmethod
+    def _set(model: UIElement, **values: Any) -> None:
+        """Change what is different: each change is sent to the browser."""
+        for name, value in values.items():
+            if getattr(model, name) != value:
+                setattr(model, name, value)
+
+    # Controls
+
+    def _controls(self) -> Row:
+        run, lesson = self.run, self.run.training.lesson
+        self.pause_button = self._button("pause", self._pause_or_resume)
+        self.step_button = self._button("step", run.step)
+        self.stop_button = self._button("stop", run.stop)
+        self.again_button = self._button("again", run.begin_again)
+        self.speed = self._select("speed", list(SPEEDS))
+        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(SPEEDS[chosen]))
+        backends = [(name, f"backend {name}") for name in kernels.available_backends()]
+        self.backend = self._select("backend", backends, run.backend.name)
+        self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
+        title = f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>"
+        return Row(
+            self._div(title, sizing_mode="stretch_width", margin=(4, 5, 0, 5)),
+            self.pause_button, self.step_button, self.stop_button, self.again_button,
+            self.speed, self.backend, self.show,
+            sizing_mode="stretch_width",
+        )  # fmt: skip
+
+    def _button(self, label: str, clicked: Callable[[], None]) -> Button:
+        button = Button(label=label, name=label, width=64, stylesheets=[self.sheet])
+        button.on_click(clicked)
+        return button
+
+    def _select(self, name: str, options: list[Any], value: str | None = None) -> Select:
+        return Select(
+            name=name, options=options, value=value or options[0], width=122,
+            stylesheets=[self.sheet],
+        )  # fmt: skip
+
+    def _div(self, text: str, **settings: Any) -> Div:
+        return Div(text=text, stylesheets=[self.sheet], **settings)
+
+    def _pause_or_resume(self) -> None:
+        if self.run.is_paused:
+            self.run.resume()
+        else:
+            self.run.pause()
+        self._update_controls()
+
+    def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
+        """What shows a digit that is clicked, beside the panels."""
+
+        def choose(tap: Any) -> None:
+            if (image := digits.at(tap.x, tap.y)) is not None:
+                self.digit.choose(image)
+                self.tabs.active = 1
+
+        return choose
+
+    # Which panels are seen
+
+    def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
+        def choose(_: Any) -> None:
+            self.show.value = ALL if self.show.value == name else name
+
+        return choose
+
+    def _arrange(self, chosen: str) -> None:
+        """All panels, three in a row; or the chosen one, in their place."""
+        seen = [panel for panel in self.panels if chosen in (ALL, panel.figure.name)]
+        self.grid.children = [(panel.figure, *divmod(place, 3)) for place, panel in enumerate(seen)]
+        for digits in (self.panels.training, self.panels.test):
+            digits.enlarge(len(seen) == 1)

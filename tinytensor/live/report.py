@@ -1,0 +1,254 @@
+"""A recorded run as one page, a file that plays without Python and without a network.
+
+All is Bokeh's own: figures, slider, button. Only Bokeh doesn't know that a slider should go on by
+itself, and what it moves: that takes a few lines of JavaScript, SHOW and PLAY.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinytensor.kernels import Array
+from tinytensor.live import drawing
+from tinytensor.live.recording import Recording
+from tinytensor.live.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
+    from bokeh.plotting import figure
+
+FRAMES = 100  # that a page has at most: each takes about 60 kB
+FRAMES_A_SECOND = 8
+
+SHOW = """
+const now = slider.value
+for (const {panel, titles, images} of mosaics) {
+  panel.title.text = titles[now]
+  for (const [i, image] of images.entries()) image.visible = i == now
+}
+const until_now = (name) => [name, run.get_column(name).slice(0, now + 1)]
+shown.data = Object.fromEntries(run.columns().map(until_now))
+line.text = lines[now]
+"""
+
+PLAY = """
+clearInterval(button.timer)
+button.label = button.active ? "❚❚ Pause" : "▶ Play"
+if (!button.active) return
+if (slider.value == slider.end) slider.value = 0
+button.timer = setInterval(() => {
+  if (slider.value == slider.end) button.active = false
+  else slider.value += 1
+}, 1000 / frames_a_second)
+"""
+
+HEADING = f"""
+<span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
+<b style='color: {drawing.TRAINING}'>― training batch</b> &nbsp;
+<b style='color: {drawing.TEST}'>━ test images</b> &nbsp;
+Missed digits come first, white on red, with the correct digit at the left, the computed one right.
+"""
+
+STYLE = """
+:root { --ink: #222; --paper: #fff; --line: #ddd }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --line: #444 } }
+:root {
+  background: var(--paper); color: var(--ink);
+  --bk-text-color: var(--ink);
+  --bk-major-label-text-color: var(--ink); --bk-axis-label-text-color: var(--ink);
+  --bk-axis-line-color: var(--line); --bk-grid-line-color: var(--line);
+  --bk-major-tick-line-color: var(--line); --bk-minor-tick-line-color: transparent;
+}
+"""
+
+
+def write(file: str | Path, recording: Recording, frames: int = FRAMES) -> None:
+    """Write the page of a recording, or of so many of its snapshots.  Raises OSError."""
+    Path(file).write_text(page(recording, frames), encoding="utf-8")
+
+
+def page(recording: Recording, frames: int = FRAMES) -> str:
+    """The page of a recording as HTML, with BokehJS inside."""
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
+
+    count = len(recording.snapshots)
+    chosen = np.linspace(0, count - 1, min(count, frames)).round().astype(int)
+    snapshots = [recording.snapshots[i] for i in chosen]
+    title = f"Lesson {recording.lesson.number}: {recording.lesson.title}"
+    return str(file_html(_layout(recording, snapshots, title), INLINE, title))
+
+
+def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIElement:
+    from bokeh.layouts import column, gridplot, row
+    from bokeh.models import ColumnDataSource, CustomJS, Div, Slider, Toggle
+    from bokeh.models.css import GlobalInlineStyleSheet
+
+    curves = drawing.Curves(snapshots)
+    run = ColumnDataSource(_columns(curves))
+    shown = ColumnDataSource(dict(run.data))
+    steps = (0, recording.steps)
+    titles = [drawing.missed_words(snapshot, recording.test_count) for snapshot in snapshots]
+    train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
+    train = _train_panel(snapshots, train_titles[-1])
+    test = _test_panel(snapshots, test_titles[-1], recording.test_count)
+    panels = [
+        [
+            _curve_panel("Accuracy", "accuracy", shown, steps, (curves.accuracy_from(), 1.005)),
+            _curve_panel(drawing.LOSS_TITLE, "loss", shown, steps, (0, curves.loss_to())),
+            train.panel,
+        ],
+        [
+            *(
+                _band_panel(name, colour, shown, steps, curves.band_limits(name))
+                for name, colour in zip(curves.bands, drawing.BAND_COLOURS, strict=True)
+            ),
+            test.panel,
+        ],
+    ]
+    last = len(snapshots) - 1
+    heading = Div(text=HEADING.format(title=html.escape(title)))
+    lines = [drawing.figures_line(snapshot, recording.steps) for snapshot in snapshots]
+    line = Div(name="line", text=lines[-1], width=700)
+    slider = Slider(
+        name="slider", start=0, end=max(last, 1), value=last, show_value=False, width=420
+    )
+    button = Toggle(label="▶ Play", button_type="primary", width=90)
+    slider.disabled = button.disabled = last == 0
+    mosaics = [
+        {"panel": train.panel, "titles": train_titles, "images": train.images},
+        {"panel": test.panel, "titles": test_titles, "images": test.images},
+    ]
+    seen = {"slider": slider, "run": run, "shown": shown, "mosaics": mosaics}
+    show = CustomJS(args={**seen, "line": line, "lines": lines}, code=SHOW)
+    slider.js_on_change("value", show)
+    play = {"slider": slider, "button": button, "frames_a_second": FRAMES_A_SECOND}
+    button.js_on_change("active", CustomJS(args=play, code=PLAY))
+    grid = gridplot(panels, toolbar_location=None, sizing_mode="stretch_both")
+    return column(
+        heading,
+        row(button, slider, line),
+        grid,
+        stylesheets=[GlobalInlineStyleSheet(css=STYLE)],
+        sizing_mode="stretch_both",
+    )
+
+
+def _columns(curves: drawing.Curves) -> dict[str, Array]:
+    """What the curves and bands are drawn from."""
+    columns = {name: curves[name] for name in drawing.FIGURES}
+    for name in ("train_loss", "test_loss"):
+        columns[name] = 100 * columns[name]
+    for name in curves.bands:
+        columns |= {f"{name}{i}": quantile for i, quantile in enumerate(curves[name].T)}
+    return columns
+
+
+def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]) -> figure:
+    from bokeh.models import Range1d
+    from bokeh.plotting import figure
+
+    return figure(
+        name=name,
+        title=title,
+        x_range=Range1d(*x),
+        y_range=Range1d(*y),
+        tools="pan,box_zoom,wheel_zoom,reset",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border_right=20,
+        min_width=300,
+        min_height=250,
+    )
+
+
+def _curve_panel(
+    title: str, name: str, source: ColumnDataSource, x: tuple[float, float], y: tuple[float, float]
+) -> figure:
+    from bokeh.models import NumeralTickFormatter
+
+    panel = _panel(name, title, x, y)
+    for part, colour, width in (("train", drawing.TRAINING, 1), ("test", drawing.TEST, 2.5)):
+        panel.line("step", f"{part}_{name}", source=source, color=colour, width=width)
+    panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    if name == "accuracy":
+        panel.yaxis.formatter = NumeralTickFormatter(format="0%")
+    return panel
+
+
+def _band_panel(
+    name: str,
+    colour: str,
+    source: ColumnDataSource,
+    x: tuple[float, float],
+    y: tuple[float, float],
+) -> figure:
+    from bokeh.models import NumeralTickFormatter
+
+    panel = _panel(name, drawing.band_title(name), x, y)
+    for i, alpha in enumerate(drawing.BAND_ALPHAS):
+        low, high = f"{name}{i}", f"{name}{i + 1}"
+        panel.varea("step", low, high, source=source, fill_color=colour, fill_alpha=alpha)
+    panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    return panel
+
+
+class _Mosaics(NamedTuple):
+    panel: figure
+    images: list[GlyphRenderer[Any]]  # one for each snapshot, the last of them visible
+
+
+def _train_panel(snapshots: list[Snapshot], title: str) -> _Mosaics:
+    across = drawing.TRAIN_ACROSS
+    rows = max(-(-len(snapshot.train_labels) // across) for snapshot in snapshots)
+    panel = _panel("train", title, (0, across), (0, rows))
+    panel.axis.visible = False
+    panel.grid.visible = False
+    mosaics = [drawing.training_mosaic(snapshot) for snapshot in snapshots]
+    return _Mosaics(panel, _images(panel, mosaics, rows, rows))
+
+
+def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosaics:
+    """At the right of the digits is the accuracy, if the missed ones end there."""
+    from bokeh.models import NumeralTickFormatter
+
+    rows = -(-len(snapshots[0].test_labels) // drawing.TEST_ACROSS)
+    share = rows * drawing.TEST_ACROSS / test_count
+    panel = _panel("test", title, (0, drawing.TEST_ACROSS), (1 - share, 1))
+    panel.add_layout(panel.yaxis[0], "right")
+    panel.xaxis.visible = False
+    panel.grid.visible = False
+    panel.yaxis.formatter = NumeralTickFormatter(format="0%")
+    mosaics = [drawing.test_mosaic(snapshot) for snapshot in snapshots]
+    return _Mosaics(panel, _images(panel, mosaics, 1, share))
+
+
+def _images(
+    panel: figure, mosaics: list[Array], top: float, height: float
+) -> list[GlyphRenderer[Any]]:
+    """Each mosaic as an image that fills the panel, but only the last one visible."""
+    images = [
+        panel.image_url(
+            url=[_url(mosaic)], x=0, y=top, w=panel.x_range.end, h=height, anchor="top_left"
+        )
+        for mosaic in mosaics
+    ]
+    for image in images[:-1]:
+        image.visible = False
+    return images
+
+
+def _url(mosaic: Array) -> str:
+    """A mosaic as an address that holds the whole image, as lossless WebP."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(drawing.PALETTE[mosaic]).save(file, "WEBP", lossless=True, quality=30)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,88 @@
+"""What the six panels show at one moment, as plain small arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinytensor.datasets import SIDE, Dataset
+from tinytensor.errors import SettingError
+from tinytensor.kernels import Array
+from tinytensor.train import Details, StepReport
+
+TRAIN_SHOWN = 100
+TEST_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a training; images come in the order in which they are shown, missed first.
+
+    The test figures are None where no test was made since the snapshot before; the images are then
+    as that test saw them. There are fewer images than said here where the batch or data set is
+    smaller.
+    """
+
+    step: int
+    train_accuracy: float | None
+    train_loss: float | None
+    test_accuracy: float | None
+    test_loss: float | None
+    rate: float
+    seconds: float  # of training and evaluation so far
+    images_per_second: float
+    backend: str
+    train_images: Array  # (100, 28, 28) uint8
+    train_labels: Array  # (100) uint8
+    train_predictions: Array  # (100) uint8
+    test_images: Array  # (1000, 28, 28) uint8
+    test_labels: Array  # (1000) uint8
+    test_predictions: Array  # (1000) uint8
+    bands: dict[str, Array]  # 8 quantiles each: weights and biases; or activations and logits
+
+    @classmethod
+    def of(
+        cls, report: StepReport, data: Dataset, *, backend: str, images_per_second: float
+    ) -> Snapshot:
+        """The snapshot of a report that has details.  Raises SettingError for one without."""
+        if report.details is None:
+            raise SettingError(
+                f"Snapshot: the report of step {report.step} has no details; "
+                "Training(..., details=True) gives them"
+            )
+        details = report.details
+        train = missed_first(details.labels, details.predictions, TRAIN_SHOWN)
+        test = missed_first(data.test_labels, details.test_predictions, TEST_SHOWN)
+        pixels = details.images[train].reshape(-1, SIDE, SIDE)
+        seconds = report.seconds
+        return cls(
+            step=report.step,
+            train_accuracy=report.train_accuracy,
+            train_loss=report.train_loss,
+            test_accuracy=report.test_accuracy,
+            test_loss=report.test_loss,
+            rate=report.rate,
+            seconds=seconds.first_step + seconds.train + seconds.evaluate,
+            images_per_second=images_per_second,
+            backend=backend,
+            train_images=np.rint(pixels * 255).astype(np.uint8),
+            train_labels=details.labels[train].astype(np.uint8),
+            train_predictions=details.predictions[train].astype(np.uint8),
+            test_images=data.test_images[test],
+            test_labels=data.test_labels[test].astype(np.uint8),
+            test_predictions=details.test_predictions[test].astype(np.uint8),
+            bands=_bands(details),
+        )
+
+
+def missed_first(labels: Array, predictions: Array, count: int) -> Array:
+    """The numbers (count or fewer) of the images that are shown, in order: first those missed."""
+    return np.argsort(labels == predictions, kind="stable")[:count]
+
+
+def _bands(details: Details) -> dict[str, Array]:
+    """As in the course: where batch norm keeps the weights in place, what happens behind it."""
+    if details.batch_norm:
+        return {"activations": details.activations, "logits": details.logits}
+    return {"weights": details.weights, "biases": details.biases}

@@ -1,0 +1,217 @@
+"""A training as it goes on, in a terminal: two curves, the training digits, the figures.
+
+Curves and digits are of braille characters, which have 2 x 4 dots each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinytensor.errors import SettingError
+from tinytensor.kernels import Array
+from tinytensor.live.drawing import HIGHEST_LOSS, LOSS_TITLE
+from tinytensor.live.snapshot import TRAIN_SHOWN, missed_first
+from tinytensor.live.speed import Speed
+from tinytensor.train import StepReport, Training
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WIDTH, HEIGHT = 80, 24  # of the smallest terminal
+REFRESHES = 4  # a second
+BLANK = 0x2800  # the braille character without dots
+DOTS = 2 ** np.array([[0, 3], [1, 4], [2, 5], [6, 7]])  # what each dot adds to it
+AXIS = 6  # columns left of a curve
+DIGIT = 6, 3  # columns and rows
+STYLES = {"train": "bright_blue", "test": "bold dark_orange"}
+MISSED = "bold white on dark_red"
+
+
+def terminal() -> Console:
+    """Where it is drawn: standard error.  Raises SettingError if that is no terminal, or small."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        raise SettingError(
+            "--live terminal: standard error is no terminal that can be drawn on; run it in one, "
+            "or leave --live out"
+        )
+    if console.width < WIDTH or console.height < HEIGHT:
+        raise SettingError(
+            f"--live terminal: the terminal has {console.width} x {console.height} characters; "
+            f"{WIDTH} x {HEIGHT} are needed"
+        )
+    return console
+
+
+@contextmanager
+def view(
+    training: Training, backend: str, console: Console
+) -> Iterator[Callable[[StepReport], None]]:
+    """Inside a `with` block: a function that takes each report of a training.
+
+    It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
+    its own, a few times a second. The training is asked for details as often, if not for all.
+    """
+    from rich.live import Live
+
+    screen = _Screen(training, backend, console)
+    if training.details is False:
+        training.details = screen.wants_details
+    with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES):
+        yield screen.take
+
+
+class _Screen:
+    """What has been reported so far, and how it is drawn."""
+
+    def __init__(self, training: Training, backend: str, console: Console) -> None:
+        self._training, self._backend, self._console = training, backend, console
+        self._measure = Speed(training)
+        self._speed = 0.0
+        self._curves: list[StepReport] = []
+        self._detailed: StepReport | None = None
+        self._next_details = 0.0
+
+    def take(self, report: StepReport) -> None:
+        """Note a report."""
+        self._speed = self._measure(report)
+        self._curves.append(replace(report, details=None))
+        if report.details is not None:
+            self._detailed = report
+            self._next_details = time.monotonic() + 1 / REFRESHES
+
+    def wants_details(self) -> bool:
+        """Is the next report to have details?  The last one is, for it stays on the screen."""
+        training = self._training
+        is_last = training.stop or training.step == training.steps
+        return is_last or time.monotonic() >= self._next_details
+
+    def draw(self) -> Text:
+        """All lines, as many as the terminal has but one."""
+        from rich.text import Text
+
+        lesson, detailed = self._training.lesson, self._detailed
+        lines = [Text(f"Lesson {lesson.number}: {lesson.title}", "bold")]
+        if detailed is None:
+            return Text("\n").join([*lines, Text("the first step is made")])
+        lines.append(Text(self._figures(self._curves[-1])))
+        width, height = self._console.width, self._console.height - 1 - len(lines)
+        left = width * 55 // 100
+        curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
+        digits = _digits(detailed, width - left - 2, height)
+        for one, other in zip(curves, digits, strict=True):
+            one.pad_right(left + 2 - one.cell_len)
+            lines.append(one + other)
+        return Text("\n", no_wrap=True, overflow="crop").join(lines)
+
+    def _figures(self, last: StepReport) -> str:
+        return (
+            f"step {last.step:,}/{self._training.steps:,}  test {last.test_accuracy:.2%}  "
+            f"rate {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
+        )
+
+    def _accuracy(self, width: int, height: int) -> list[Text]:
+        lowest = min(report.test_accuracy for report in self._curves)
+        bottom = min(0.9, int(10 * lowest) / 10)
+        ticks = {1.0: "100%", bottom: f"{bottom:.0%}"}
+        return self._panel("Accuracy", "accuracy", ticks, 1.0, width, height)
+
+    def _loss(self, width: int, height: int) -> list[Text]:
+        losses = [100 * report.test_loss for report in self._curves]
+        top = min(1.1 * max(losses), HIGHEST_LOSS)
+        return self._panel(LOSS_TITLE, "loss", {top: f"{top:.0f}", 0.0: "0"}, 100, width, height)
+
+    def _panel(
+        self, title: str, name: str, ticks: dict[float, str], scale: float, width: int, height: int
+    ) -> list[Text]:
+        """A title, and curves between the ticks of the highest and the lowest value."""
+        from rich.text import Text
+
+        top, bottom = ticks
+        across = 2 * (width - AXIS), 4 * (height - 1)
+        lines_of = {
+            part: _line(
+                [report.step / max(self._training.steps, 1) for report in self._curves],
+                [
+                    (scale * getattr(report, f"{part}_{name}") - bottom) / (top - bottom)
+                    for report in self._curves
+                ],
+                *across,
+            )
+            for part in STYLES
+        }
+        head = Text.assemble(
+            (title, "bold"), "  ", ("training", STYLES["train"]), " ", ("test", STYLES["test"])
+        )
+        lines = [head]
+        labels = [ticks[top], *[""] * (height - 3), ticks[bottom]]
+        test = np.any(_cells(lines_of["test"]), axis=(2, 3))
+        rows = _braille(lines_of["train"] | lines_of["test"])
+        for label, row, is_test in zip(labels, rows, test, strict=True):
+            colours = [STYLES["test" if of_test else "train"] for of_test in is_test]
+            dots = zip(row, colours, strict=True)
+            lines.append(Text.assemble((f"{label:>{AXIS - 2}} │", "dim"), *dots))
+        return lines
+
+
+def _digits(report: StepReport, width: int, height: int) -> list[Text]:
+    """The training digits, missed first, as many as have room; with them right and computed one."""
+    from rich.text import Text
+
+    details = report.details
+    assert details is not None
+    shown = missed_first(details.labels, details.predictions, TRAIN_SHOWN)
+    count = int((details.labels != details.predictions).sum())
+    lines = [Text(f"Training digits: {count} of {len(details.labels)} missed", "bold")]
+    columns, rows = DIGIT
+    left = iter(shown)
+    while len(lines) + rows + 1 <= height:
+        band: list[list[Text]] = [[] for _ in range(rows + 1)]
+        for i in islice(left, (width + 1) // (columns + 1)):
+            right, computed = details.labels[i], details.predictions[i]
+            missed = right != computed
+            names = f"{right}{computed:>{columns - 1}}" if missed else " " * columns
+            for line, text in zip(band, [*_small(details.images[i]), names], strict=True):
+                line.append(Text(text, MISSED if missed else ""))
+        lines += [Text(" ").join(line) for line in band]
+    return lines + [Text()] * (height - len(lines))
+
+
+def _small(image: Array) -> list[str]:
+    """An image (28, 28, 1) from 0 to 1 without its margin, at half its size."""
+    half = image[2:26, 2:26].reshape(12, 2, 12, 2).mean(axis=(1, 3))
+    return _braille(half > 0.3)
+
+
+def _line(xs: Sequence[float], ys: Sequence[float], width: int, height: int) -> Array:
+    """The dots (height, width) of a line through points from (0, 0), lower left, to (1, 1)."""
+    dots = np.zeros((height, width), bool)
+    first, last = (round(x * (width - 1)) for x in (xs[0], xs[-1]))
+    columns = np.arange(first, last + 1)
+    rows = np.rint((1 - np.interp(columns / (width - 1), xs, ys)) * (height - 1)).astype(int)
+    for column, row, before in zip(columns, rows, [rows[0], *rows[:-1]], strict=True):
+        low, high = min(row, before + 1), max(row, before - 1)
+        dots[max(low, 0) : max(high + 1, 0), column] = True
+    return dots
+
+
+def _cells(dots: Array) -> Array:
+    """(rows, columns, 4, 2): the dots (4 rows, 2 columns) of each character."""
+    height, width = dots.shape
+    return dots.reshape(height // 4, 4, width // 2, 2).transpose(0, 2, 1, 3)
+
+
+def _braille(dots: Array) -> list[str]:
+    """Lines of braille characters for dots (4 rows, 2 columns)."""
+    codes = BLANK + (_cells(dots) * DOTS).sum(axis=(2, 3))
+    return ["".join(map(chr, line)) for line in codes]
