@@ -41,7 +41,7 @@ from tinytensor.live.page import page  # noqa: E402
 from tinytensor.live.server import Server  # noqa: E402
 
 DATA = tt.datasets.mnist()
-SECONDS = 12  # to wait for something at most, on a busy machine
+SECONDS = 60  # to wait for something at most, on a busy machine
 needs_browser = pytest.mark.skipif(
     bool(LACKING), reason=f"a headless browser needs {', '.join(LACKING)}"
 )
@@ -107,7 +107,8 @@ class Viewer:
         return dict(re.findall(r"<span>(.*?)</span> <b>(.*?)</b>", text))
 
     def step(self):
-        return int(self.figures()["step"].split(" of ")[0].replace(",", ""))
+        """The step on the page, 0 before the first."""
+        return int(self.figures().get("step", "0").split(" of ")[0].replace(",", ""))
 
     def click(self, name):
         """Click the button of that name."""
@@ -118,14 +119,15 @@ class Viewer:
         )
         element.click()
 
-    def choose(self, name, value):
+    def choose(self, name, label):
         """What choosing from a drop-down does."""
         self.browser.execute_script(
             "const view = Bokeh.index.find_one("
             "Bokeh.documents[0].get_model_by_name(arguments[0]));"
-            "view.input_el.value = arguments[1];"
+            "const labels = Array.from(view.input_el.options).map((option) => option.text);"
+            "view.input_el.selectedIndex = labels.indexOf(arguments[1]);"
             "view.input_el.dispatchEvent(new Event('change'))",
-            name, value,
+            name, label,
         )  # fmt: skip
 
     def place(self, figure):
@@ -330,7 +332,7 @@ def test_another_backend_in_the_middle(browser):
         viewer = Viewer(browser, server.address)
         run.start()
         until(lambda: viewer.step() > 50)
-        viewer.choose("backend", others[-1])
+        viewer.choose("backend", f"backend {others[-1]}")
         until(lambda: viewer.figures()["backend"] == others[-1])
         swapped_at = viewer.step()
         until(lambda: viewer.step() > swapped_at + 100)
@@ -393,6 +395,8 @@ def test_one_panel_can_be_enlarged(browser):
     with served(steps=20) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 20)
+        settled(viewer)
         *_, width, height = viewer.place("test digits")
         viewer.choose("show", "test digits")
         until(lambda: viewer.place("test digits")[2] > 2 * width)
