@@ -1,15 +1,23 @@
-"""The live picture, without a browser: snapshots, runs, mosaics."""
+"""The live picture, without a browser: snapshots, runs, curves, mosaics, looks inside."""
+
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.lessons import find
+from tinytensor.lessons import find, lessons
+from tinytensor.live import history, inside, picture
+from tinytensor.live.history import START, History
+from tinytensor.live.run import QUESTIONS, Run
 from tinytensor.live.snapshot import Snapshot
-from tinytensor.train import Training
+from tinytensor.train import Training, probabilities
 
 DATA = tt.datasets.mnist()
+SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
 SOFTMAX = find("softmax")
+SECONDS = 60  # to wait for something at most, on a busy machine
 
 
 # Snapshots
@@ -45,3 +53,244 @@ def test_a_report_without_details_makes_no_snapshot():
     (report,) = Training(SOFTMAX, DATA, steps=1)
     with pytest.raises(tt.SettingError, match=r"step 1 has no details; .*details=True"):
         Snapshot.of(report, DATA, backend="c", images_per_second=0)
+
+
+# Runs
+
+
+@pytest.fixture
+def watch():
+    """Makes runs, and ends them after the test."""
+    runs = []
+
+    def begin(lesson="softmax", **settings):
+        runs.append(Run(Training(find(lesson), SMALL, **settings)))
+        runs[-1].start()
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.close()
+        run.join(SECONDS)
+
+
+def until(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"still not so after {SECONDS} s"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
+def test_the_numbers_are_the_same_watched_or_not(watch, name, monkeypatch):
+    monkeypatch.setattr("tinytensor.live.run.SECONDS_TO_NEXT", 0.0)  # look as often as can be
+    monkeypatch.setattr("tinytensor.live.run.SHARE", 1e9)
+    settings = {"steps": 25, "batch": 10, "evaluate_every": 10}
+    plain = Training(find(name), SMALL, **settings)
+    unwatched = list(plain)
+    run = watch(name, **settings)
+    answers = [run.ask(lambda model: inside.way(model, DATA.test_images[0])) for _ in range(5)]
+    watched = list(run)
+    for one, other in zip(unwatched, watched, strict=True):
+        seconds = one.seconds
+        assert one == replace(other, seconds=seconds)
+    mine, theirs = plain.model.state_dict(), run.training.model.state_dict()
+    for name_, x in mine.items():
+        np.testing.assert_array_equal(x.numpy(), theirs[name_].numpy(), err_msg=name_)
+    assert len(run.history.bands) == 25, "it was looked at after every step"
+    assert all(answer.result(SECONDS).probabilities.shape == (10,) for answer in answers)
+
+
+def test_nobody_watches_and_nothing_waits(watch):
+    run = watch(steps=500)
+    *_, last = run
+    assert last.step == 500
+    assert run.latest.step == 500, "the newest snapshot, whoever has seen those before"
+
+
+def test_paused_it_makes_the_steps_it_is_told(watch):
+    run = watch(steps=10**6, evaluate_every=10**6)
+    until(lambda: run.training.step > 3)
+    run.pause()
+    until(lambda: run.state == "paused")
+    step = run.training.step
+    assert run.latest.step == step, "what is seen is of this very step"
+    run.step()
+    until(lambda: run.latest.step == step + 1)
+    assert run.latest.test_accuracy is not None
+    assert run.training.step == step + 1
+    assert run.ask(lambda model: 7).result(SECONDS) == 7, "it answers while it is paused"
+    assert run.training.step == step + 1
+    run.resume()
+    until(lambda: run.training.step > step + 10)
+
+
+def test_slowly(watch):
+    run = watch(steps=4)
+    run.set_speed(50.0)
+    began = time.monotonic()
+    *_, last = run
+    assert last.step == 4
+    assert time.monotonic() - began > 2 / 50, "it takes at least the time between steps"
+
+
+def test_stopped_it_reports_where_it_is(watch):
+    run = watch(steps=10**6, evaluate_every=10**6)
+    until(lambda: run.training.step > 3)
+    run.pause()
+    until(lambda: run.state == "paused")
+    run.stop()
+    (report,) = run
+    assert report.step == run.training.step == run.latest.step
+    assert run.was_stopped
+    until(lambda: run.state == "ended")
+
+
+def test_it_begins_again_when_nobody_needs_the_first_results(watch):
+    run = watch(steps=30, evaluate_every=10)
+    first = [report.test_loss for report in run]
+    until(lambda: run.state == "ended")
+    run.begin_again()
+    before = run.training
+    assert run.ask(lambda model: run.training).result(SECONDS) is before, "not yet"
+    run.may_begin_again = True
+    run.begin_again()
+    until(lambda: run.training is not before and run.state == "ended")
+    again = {point.step: point.loss for point in run.history.test}
+    assert [again[step] for step in (10, 20, 30)] == first
+
+
+def test_another_backend_for_the_next_steps(watch):
+    others = [name for name in tt.available_backends() if name != tt.current_backend().name]
+    mine = tt.current_backend().name
+    run = watch(steps=10**6, evaluate_every=10)
+    until(lambda: run.training.step > 3)
+    run.set_backend(others[-1])
+    until(lambda: run.latest.backend == others[-1])
+    assert run.ask(lambda model: tt.current_backend().name).result(SECONDS) == others[-1]
+    assert tt.current_backend().name == mine
+    with pytest.raises(tt.UnknownName, match="none named 'abacus'"):
+        run.set_backend("abacus")
+
+
+def test_what_goes_wrong_is_told_to_whom_it_concerns(watch):
+    run = watch(steps=10)
+    with pytest.raises(ZeroDivisionError):
+        run.ask(lambda model: 1 / 0).result(SECONDS)
+    assert [report.step for report in run] == [10]
+    bad = replace(SOFTMAX, optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
+    run = Run(Training(bad, SMALL, steps=50))
+    run.start()
+    with pytest.raises(tt.AnomalyError, match="the loss is|the test loss is"):
+        list(run)
+    run.close()
+
+
+def test_of_too_many_questions_the_oldest_go():
+    run = Run(Training(SOFTMAX, SMALL, steps=1))
+    futures = [run.ask(lambda model: 1) for _ in range(QUESTIONS + 3)]
+    assert [future.cancelled() for future in futures] == [True] * 3 + [False] * QUESTIONS
+    run.close()
+    assert run.ask(lambda model: 1).cancelled()
+
+
+# Curves
+
+
+def test_who_looks_at_the_history_sees_each_point_once(monkeypatch):
+    run = Run(Training(SOFTMAX, SMALL, steps=40, evaluate_every=10))
+    run.start()
+    list(run)
+    run.close()
+    news = run.history.since(START)
+    assert news.anew
+    assert [point.step for point in news.test][-4:] == [10, 20, 30, 40]
+    later = run.history.since(news.place)
+    assert later[:4] == (False, [], [], [])
+
+
+def test_a_long_history_is_thinned(monkeypatch):
+    monkeypatch.setattr(history, "MOST_POINTS", 10)
+    (report,) = Training(SOFTMAX, SMALL, steps=1, details=True)
+    shot = Snapshot.of(report, SMALL, backend="c", images_per_second=0.0)
+    kept, place, shown = History(), START, []
+    for step in range(100):
+        kept.add_snapshot(replace(shot, step=step))
+        news = kept.since(place)
+        shown = [*([] if news.anew else shown), *(point.step for point in news.bands)]
+        place = news.place
+        assert len(kept.bands) <= 11
+        assert shown == [point.step for point in kept.bands], "who looks has what is there"
+    assert shown[0] == 0
+    assert shown[-1] == 99
+
+
+# Pictures
+
+
+def test_a_mosaic_shows_missed_digits_light_on_red():
+    images = DATA.test_images[:5]
+    missed = np.array([True, False, False, True, False])
+    colours = picture.rgba(picture.mosaic(images, missed, columns=3))
+    assert colours.shape == (2 * 28, 3 * 28, 4)
+    cells = colours.reshape(2, 28, 3, 28, 4).transpose(0, 2, 1, 3, 4).reshape(6, 28, 28, 4)
+    for i in range(5):
+        background = cells[i][0, 0, :3].astype(int)
+        ink = cells[i][images[i] == images[i].max()][0, :3].astype(int)
+        assert list(background) == ([200, 30, 30] if missed[i] else [255, 255, 255])
+        assert (ink.sum() > background.sum()) == missed[i], "a negative: not by colour alone"
+        assert (cells[i][..., 3] == 255).all()
+    assert (cells[5][..., 3] == 0).all(), "nothing is there"
+
+
+@pytest.mark.parametrize("size", [(28, 28), (14, 14), (31, 25), (8, 10), (1, 1)])
+def test_resized_images_keep_their_light(size):
+    images = DATA.test_images[:20]
+    small = picture.resized(images, size)
+    assert small.shape == (20, *size)
+    np.testing.assert_allclose(small.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.51)
+
+
+def test_tiles_stand_apart():
+    images = np.arange(5 * 2 * 3, dtype=np.float32).reshape(5, 2, 3)
+    tiled = picture.tiles(images, columns=4)
+    assert tiled.shape == (2 * 2 + 1, 4 * 3 + 3)
+    np.testing.assert_array_equal(tiled[:2, 4:7], images[1])
+    np.testing.assert_array_equal(tiled[3:, :3], images[4])
+    assert np.isnan(tiled).sum() == tiled.size - images.size
+
+
+# Looks inside
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.name)
+def test_the_way_of_a_digit_ends_with_the_model_s_probabilities(lesson):
+    tt.manual_seed(0)
+    model = lesson.model().eval()
+    way = inside.way(model, DATA.test_images[3])
+    np.testing.assert_allclose(
+        way.probabilities, probabilities(model, DATA.test_images[3:4])[0], rtol=1e-5
+    )
+    assert all(image.ndim == 2 for _, image in way.layers)
+    assert way.layers[0][0] == "image 28 x 28"
+    assert way.layers[-1][1].size == 10
+    for name in inside.weight_names(model):
+        image = inside.weights(model, name)
+        assert image.ndim == 2
+        assert np.isfinite(image).any()
+
+
+def test_the_ten_neurons_templates_are_images():
+    training = Training(SOFTMAX, SMALL, steps=20)
+    list(training)
+    image = inside.weights(training.model, "weight (784, 10)")
+    assert image.shape == (2 * 28 + 1, 5 * 28 + 4)
+    np.testing.assert_array_equal(
+        image[29:, 29 : 29 + 28], training.model.weight.numpy()[:, 6].reshape(28, 28)
+    )
+
+
+def test_confusion():
+    counts = inside.confusion(np.array([3, 3, 5]), np.array([3, 8, 5]))
+    assert counts.sum() == 3
+    assert (counts[3, 3], counts[3, 8], counts[5, 5]) == (1, 1, 1)

@@ -41,7 +41,8 @@ from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 
 WIDTH = 330
-GREY = interp_palette(["#ffffff", "#000000"], 256)
+WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
+GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
 MOST_ZOOM = 14  # screen pixels for one of a layer's numbers
 TEXT = 16  # pixels above each layer, for its name
@@ -111,8 +112,8 @@ class Digit:
         )  # fmt: skip
         for plot in (pad, seen):
             plot.axis.visible = plot.grid.visible = False
-        self.source = ColumnDataSource({"image": []}, name="digit")
-        grey = LinearColorMapper(palette=GREY, low=0, high=255)
+        self.source = ColumnDataSource({"image": []}, name="digit data")
+        grey = LinearColorMapper(palette=WHITE_TO_BLACK, low=0, high=255)
         seen.image(
             "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
             origin="top_left",
@@ -120,7 +121,7 @@ class Digit:
         digits = [str(digit) for digit in range(CLASSES)]
         self.neurons = ColumnDataSource(
             {"digit": digits, "probability": [0.0] * CLASSES, "color": [TRAIN] * CLASSES},
-            name="neurons",
+            name="neurons data",
         )
         bars = plain_figure(
             name="neurons", title="the ten neurons", height=120, width=WIDTH - 12,
@@ -180,8 +181,8 @@ class _Layers:
         self.figure.axis.visible = self.figure.grid.visible = False
         self.figure.outline_line_alpha = 0
         names = ("image", "x", "y", "width", "height", "name", "name_y")
-        self.source = ColumnDataSource({name: [] for name in names}, name="layers")
-        grey = LinearColorMapper(palette=GREY, low=0, high=255, nan_color="#00000000")
+        self.source = ColumnDataSource({name: [] for name in names}, name="layers data")
+        grey = LinearColorMapper(palette=GREY_TO_BLACK, low=0, high=255, nan_color="#00000000")
         self.figure.image(
             "image", "x", "y", "width", "height", source=self.source, color_mapper=grey,
             anchor="top_left", origin="top_left",
@@ -241,7 +242,7 @@ class Weights:
         self.figure.outline_line_alpha = 0
         self.figure.x_range, self.figure.y_range = Range1d(0, 1), Range1d(0, 1)
         self.source = ColumnDataSource({"image": [], "x": [], "width": [], "height": []})
-        self.source.name = "weights"
+        self.source.name = "weights data"
         self.colours = LinearColorMapper(palette=SIGNED, low=-1, high=1, nan_color="#00000000")
         self.figure.image(
             "image", "x", 1, "width", "height", source=self.source, color_mapper=self.colours,
@@ -281,7 +282,7 @@ class Confusion:
         self.figure.grid.visible = False
         self.source = ColumnDataSource(
             {name: [] for name in ("correct", "computed", "text", "ink", "alpha", "color")},
-            name="confusion",
+            name="confusion data",
         )
         self.figure.rect(
             "computed", "correct", 0.96, 0.96, source=self.source, fill_color="color",

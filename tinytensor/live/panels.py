@@ -97,8 +97,8 @@ class Bands:
 
     def __init__(self, name: str, which: int, steps: Range1d) -> None:
         self.which = which  # of the two kinds that a snapshot has
-        names = ["step", *(f"q{i}" for i in range(BANDS + 1))]
-        self.source = ColumnDataSource({name: [] for name in names}, name=name)
+        columns = ["step", *(f"q{i}" for i in range(BANDS + 1))]
+        self.source = ColumnDataSource({column: [] for column in columns}, name=f"{name} data")
         self.figure = plain_figure(title="", name=name, x_range=steps, y_range=Range1d(-1, 1))
         for i, alpha in enumerate(ALPHAS):
             self.figure.varea(
@@ -129,7 +129,9 @@ class Digits:
         )
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
-        self.image = ColumnDataSource({"image": [], "y": [], "width": [], "height": []}, name=name)
+        self.image = ColumnDataSource(
+            {"image": [], "y": [], "width": [], "height": []}, name=f"{name} data"
+        )
         colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=255)
         self.figure.image(
             image="image", x=0, y="y", dw="width", dh="height", source=self.image,

@@ -96,18 +96,22 @@ class Server:
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
         application = LocalOnly(self._page, self.port)
-        http = HTTPServer(application)
-        server = BaseServer(self._loop, application, http)
-        server.start()
-        http.add_sockets(self._sockets)
+        self._http = HTTPServer(application)
+        self._server = BaseServer(self._loop, application, self._http)
+        self._server.start()
+        self._http.add_sockets(self._sockets)
         self._loop.add_callback(self._ready.set)
         self._loop.start()
-        server.stop(wait=False)
         self._loop.close()
+
+    async def _stop(self) -> None:
+        self._server.stop(wait=False)
+        await self._http.close_all_connections()  # or a browser would wait for answers on them
+        self._loop.stop()
 
     def close(self, seconds: float = 1.0) -> None:
         """End, at the latest after so many seconds."""
-        self._loop.add_callback(self._loop.stop)
+        self._loop.add_callback(self._stop)
         self._thread.join(seconds)
 
 

@@ -1,0 +1,566 @@
+"""The live page in a real browser, headless: what is on it is what the run has."""
+
+import http.client
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tinytensor as tt
+from tinytensor.lessons import find
+from tinytensor.live.run import Run
+from tinytensor.train import Training
+
+CHROMIUM = shutil.which("chromium"), shutil.which("chromedriver")
+LACKING = [
+    *(name for name in ("bokeh", "selenium") if importlib.util.find_spec(name) is None),
+    *(
+        name
+        for name, path in zip(("chromium", "chromium-driver"), CHROMIUM, strict=True)
+        if not path
+    ),
+]
+if os.environ.get("TINYTENSOR_TEST_BROWSER") == "required":
+    assert not LACKING, f"the live page can't be tested without {', '.join(LACKING)}"
+if "bokeh" in LACKING:
+    pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
+
+from tinytensor.live.page import page  # noqa: E402
+from tinytensor.live.server import Server  # noqa: E402
+
+DATA = tt.datasets.mnist()
+SECONDS = 60  # to wait for something at most, on a busy machine
+needs_browser = pytest.mark.skipif(
+    bool(LACKING), reason=f"a headless browser needs {', '.join(LACKING)}"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of 1280 x 800 pixels, which notes what it loads and complains about."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM[0]
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, Service(CHROMIUM[1]))
+    size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield driver
+    driver.quit()
+
+
+def until(condition):
+    """Wait for a condition to hold; returns what it gives."""
+    end = time.monotonic() + SECONDS
+    while not (holds := condition()):
+        assert time.monotonic() < end, f"still not so after {SECONDS} s"
+        time.sleep(0.05)
+    return holds
+
+
+class Viewer:
+    """A page as its viewer's browser has it."""
+
+    def __init__(self, browser, address):
+        self.browser = browser
+        for log in ("browser", "performance"):
+            browser.get_log(log)
+        browser.get(address)
+        until(lambda: browser.execute_script("return !!(window.Bokeh && Bokeh.documents.length)"))
+
+    def model(self, name, wanted):
+        """A property of the model of that name."""
+        return self.browser.execute_script(
+            f"const model = Bokeh.documents[0].get_model_by_name(arguments[0]); return {wanted}",
+            name,
+        )
+
+    def column(self, source, column):
+        return self.model(source, f"Array.from(model.get('{column}'))")
+
+    def picture(self, source):
+        """The one image of a data source, as it is in the browser's memory."""
+        pixels, shape = self.model(
+            source, "[Array.from(model.get('image')[0]), model.get('image')[0].shape]"
+        )
+        return np.array(pixels).reshape(shape)
+
+    def figures(self):
+        """What the line of figures says, by name."""
+        text = self.model("figures", "model.text")
+        return dict(re.findall(r"<span>(.*?)</span> <b>(.*?)</b>", text))
+
+    def step(self):
+        """The step on the page, 0 before the first."""
+        return int(self.figures().get("step", "0").split(" of ")[0].replace(",", ""))
+
+    def click(self, name):
+        """Click the button of that name."""
+        element = self.browser.execute_script(
+            "return Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))"
+            ".button_el",
+            name,
+        )
+        element.click()
+
+    def choose(self, name, label):
+        """What choosing from a drop-down does."""
+        self.browser.execute_script(
+            "const view = Bokeh.index.find_one("
+            "Bokeh.documents[0].get_model_by_name(arguments[0]));"
+            "const labels = Array.from(view.input_el.options).map((option) => option.text);"
+            "view.input_el.selectedIndex = labels.indexOf(arguments[1]);"
+            "view.input_el.dispatchEvent(new Event('change'))",
+            name, label,
+        )  # fmt: skip
+
+    def place(self, figure):
+        """x, y, width and height of a figure's frame on the page, in pixels."""
+        return self.browser.execute_script(
+            "const view = Bokeh.index.find_one("
+            "Bokeh.documents[0].get_model_by_name(arguments[0]));"
+            "const of = view.el.getBoundingClientRect(), at = view.frame.bbox;"
+            "return [of.x + at.x, of.y + at.y, at.width, at.height]",
+            figure,
+        )
+
+    def screenshot(self):
+        return np.asarray(Image.open(BytesIO(self.browser.get_screenshot_as_png())).convert("RGB"))
+
+    def press(self, *places):
+        """Press the mouse at the first place, move it along the others, release it."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(self.browser, duration=30)
+        mouse = chain.w3c_actions.pointer_action
+        for i, (x, y) in enumerate(places):
+            mouse.move_to_location(round(x), round(y))
+            if i == 0:
+                mouse.pointer_down()
+        mouse.pointer_up()
+        chain.perform()
+
+    def complaints(self):
+        return [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def requests(self):
+        """The addresses that were asked for."""
+        for entry in self.browser.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                yield message["params"]["request"]["url"]
+            elif message["method"] == "Network.webSocketCreated":
+                yield message["params"]["url"]
+
+
+@contextmanager
+def served(lesson="softmax", **settings):
+    """A run, not begun, and the server of its page."""
+    run = Run(Training(find(lesson), DATA, **settings))
+    server = Server(page(run))
+    server.start()
+    try:
+        yield run, server
+    finally:
+        run.close()
+        server.close()
+
+
+def finish(run):
+    """Train to the end."""
+    run.start()
+    return list(run)
+
+
+# In the browser
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("lesson", "steps", "names"),
+    [
+        ("softmax", 200, ["weights", "biases"]),
+        ("batchnorm-relu", 30, ["activations", "logits"]),
+    ],
+)
+def test_the_six_panels_are_there_and_filled(browser, lesson, steps, names):
+    with served(lesson, steps=steps) as (run, server):
+        viewer = Viewer(browser, server.address)
+        reports = finish(run)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == steps)
+        assert [viewer.model(f"bands {i}", "model.title.text") for i in (1, 2)] == names
+        steps_shown = viewer.column("accuracy test", "step")
+        assert steps_shown == [point.step for point in run.history.test]
+        assert set(report.step for report in reports) <= set(steps_shown)
+        accuracies = dict(zip(steps_shown, viewer.column("accuracy test", "y"), strict=True))
+        losses = dict(zip(steps_shown, viewer.column("loss test", "y"), strict=True))
+        for report in reports:
+            assert accuracies[report.step] == pytest.approx(100 * report.test_accuracy)
+            assert losses[report.step] == pytest.approx(100 * report.test_loss)
+        for i, name in enumerate(names):
+            last = [viewer.column(f"bands {i + 1} data", f"q{k}")[-1] for k in range(8)]
+            np.testing.assert_allclose(last, run.latest.bands[name])
+        shot = settled(viewer)
+        for panel in ("accuracy", "loss", "training digits", "bands 1", "bands 2", "test digits"):
+            x, y, width, height = map(round, viewer.place(panel))
+            assert width > 200, panel
+            assert height > 200, panel
+            inside = shot[y + 2 : y + height - 2, x + 2 : x + width - 2].reshape(-1, 3)
+            assert len(np.unique(inside, axis=0)) > 3, f"{panel} is empty"
+        assert viewer.complaints() == []
+
+
+def settled(viewer):
+    """A screenshot, once two after each other are the same."""
+    shots = [viewer.screenshot()]
+
+    def is_settled():
+        time.sleep(0.3)
+        shots.append(viewer.screenshot())
+        return np.array_equal(*shots[-2:])
+
+    until(is_settled)
+    return shots[-1]
+
+
+@needs_browser
+def test_red_is_what_was_missed(browser):
+    with served(steps=60) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 60)
+        latest = run.latest
+        missed = latest.train_labels != latest.train_predictions
+        assert 0 < missed.sum() < 50
+        shot = settled(viewer)
+        x, y, width, height = viewer.place("training digits")
+        for i in range(100):
+            row, column = divmod(i, 10)
+            # The upper left corner of a cell, which is background in nearly all images.
+            corner = shot[
+                round(y + (row + 0.06) * height / 10), round(x + (column + 0.06) * width / 10)
+            ]
+            is_red = int(corner[0]) > int(corner[1]) + 60
+            assert is_red == missed[i] or latest.train_images[i][:3, :3].any(), i
+        marks = viewer.column("training digits marks", "text")
+        labels, predictions = latest.train_labels[missed], latest.train_predictions[missed]
+        assert marks == [str(digit) for digit in (*labels, *predictions)]
+        places = np.array(viewer.column("training digits marks", "x")).reshape(2, -1)
+        assert (places[0] < places[1]).all(), "the correct digit at the left"
+        cells = viewer.picture("test digits data")
+        H, W = cells.shape[0] // 40, cells.shape[1] // 25
+        red = cells.reshape(40, H, 25, W).transpose(0, 2, 1, 3).reshape(1000, -1).min(axis=1) >= 128
+        np.testing.assert_array_equal(red, latest.test_labels != latest.test_predictions)
+
+
+@needs_browser
+def test_the_figures_on_the_page_are_those_of_the_json(browser, tmp_path):
+    file = tmp_path / "run.json"
+    with command("--steps", "100", "--json", str(file)) as (process, address):
+        viewer = Viewer(browser, address)
+        until(file.is_file)
+        until(lambda: viewer.step() == 100)
+        until(lambda: file.read_text().endswith("}\n"))
+        result, figures = json.loads(file.read_text()), viewer.figures()
+        assert figures["test accuracy"] == f"{result['test_accuracy']:.4f}"
+        assert figures["test loss"] == f"{result['test_loss']:.4f}"
+        assert figures["backend"] == result["backend"]
+        assert figures["learning rate"] == "0.5"
+        shown = dict(
+            zip(
+                viewer.column("loss training", "step"),
+                viewer.column("loss training", "y"),
+                strict=True,
+            )
+        )
+        for point in result["history"]:
+            assert shown[point["step"]] == pytest.approx(100 * point["train_loss"])
+        hosts = {re.match(r"\w+://([^/]*)", url)[1] for url in viewer.requests() if "://" in url}
+        assert hosts == {address.split("/")[2]}, "all comes from this machine"
+        assert viewer.complaints() == []
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(SECONDS) == 0
+        print(f"it took {time.monotonic() - began:.2f} s to end")
+
+
+@needs_browser
+def test_pause_step_resume_and_stop(browser):
+    with served(steps=10**6, evaluate_every=10**6) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 1)
+        viewer.click("pause")
+        until(lambda: run.state == "paused" and viewer.figures().get("") == "paused")
+        paused_at = run.training.step
+        until(lambda: viewer.step() == paused_at)
+        viewer.click("step")
+        until(lambda: viewer.step() == paused_at + 1)
+        assert run.training.step == paused_at + 1, "one step, and no other meanwhile"
+        assert viewer.column("accuracy test", "step")[-1] == paused_at + 1, "tested, too"
+        viewer.choose("speed", "10 steps/s")
+        until(lambda: run.speed == 10)
+        viewer.click("pause")
+        until(lambda: viewer.step() > paused_at + 3)
+        viewer.click("stop")
+        (last,) = list(run)
+        until(lambda: viewer.figures()[""] == "ended")
+        assert viewer.step() == last.step < 10**6
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_another_backend_in_the_middle(browser):
+    others = [name for name in tt.available_backends() if name != tt.current_backend().name]
+    with served(steps=10**6, evaluate_every=50) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 50)
+        viewer.choose("backend", f"backend {others[-1]}")
+        until(lambda: viewer.figures()["backend"] == others[-1])
+        swapped_at = viewer.step()
+        until(lambda: viewer.step() > swapped_at + 100)
+        steps = viewer.column("loss test", "step")
+        assert steps == sorted(steps), "the curve goes on"
+        assert tt.current_backend().name != others[-1], "what others compute on isn't touched"
+
+
+@needs_browser
+def test_a_drawn_digit_lights_the_neurons_while_training_goes_on(browser):
+    with served(steps=10**6) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 300)
+        viewer.model("beside", "model.active = 1")
+        x, y, width, height = until(lambda: viewer.place("pad"))
+        points = [(0.25, 0.2), (0.5, 0.2), (0.75, 0.22), (0.6, 0.5), (0.45, 0.85)]
+        viewer.press(*((x + a * width, y + b * height) for a, b in points))
+        first = until(lambda: _probabilities(viewer))
+        assert sum(first) == pytest.approx(1, abs=1e-4)
+        assert viewer.column("layers data", "name")[-1] == "logits 10"
+        seen = viewer.picture("digit data")
+        assert seen.shape == (28, 28)
+        assert (seen > 0).any(axis=1).sum() == 20, "scaled into the box, as the data set is"
+        until(lambda: _probabilities(viewer) != first)  # for the network learns
+        assert run.state == "running"
+        assert viewer.complaints() == []
+
+
+def _probabilities(viewer):
+    probabilities = viewer.column("neurons data", "probability")
+    return probabilities if any(probabilities) else None
+
+
+@needs_browser
+def test_a_click_on_a_digit_tells_what_the_network_makes_of_it(browser):
+    with served("conv", steps=3) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.column("training digits data", "image") and viewer.step() == 3)
+        x, y, width, height = viewer.place("training digits")
+        viewer.press((x + 0.25 * width, y + 0.15 * height))
+        until(lambda: _probabilities(viewer))
+        np.testing.assert_array_equal(viewer.picture("digit data"), run.latest.train_images[12])
+        kinds = [name.split()[0] for name in viewer.column("layers data", "name")]
+        assert kinds == ["ReLU"] * 4 + ["Linear"]
+        viewer.model("beside", "model.active = 2")
+        until(lambda: viewer.column("weights data", "image"))
+        assert viewer.picture("weights data").shape == (5, 5 * 4 + 3), "four filters, side by side"
+        viewer.model("beside", "model.active = 3")
+        until(lambda: viewer.column("confusion data", "text"))
+        counts = [int(text or 0) for text in viewer.column("confusion data", "text")]
+        assert sum(counts) == 10_000
+        right = sum(counts[:: 10 + 1])
+        assert right == round(run.history.test[-1].accuracy * 10_000)
+
+
+@needs_browser
+def test_one_panel_can_be_enlarged(browser):
+    with served(steps=20) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 20)
+        settled(viewer)
+        *_, width, height = viewer.place("test digits")
+        viewer.choose("show", "test digits")
+        until(lambda: viewer.place("test digits")[2] > 2 * width)
+        assert viewer.place("test digits")[3] > 1.8 * height
+        viewer.choose("show", "six panels")
+        until(lambda: viewer.place("test digits")[2] == width)
+
+
+@needs_browser
+def test_dark_where_the_browser_is(browser):
+    with served(steps=20) as (run, server):
+        finish(run)
+        brightness = {}
+        for scheme in ("dark", "light"):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+            viewer = Viewer(browser, server.address)
+            until(lambda viewer=viewer: viewer.column("test digits data", "image"))
+            x, y, width, height = map(round, viewer.place("loss"))
+            shot = settled(viewer)
+            brightness[scheme] = np.median(shot[y : y + height, x : x + width])
+        assert brightness["dark"] < 60
+        assert brightness["light"] > 220
+
+
+@needs_browser
+def test_viewers_come_and_go(browser):
+    with served(steps=10**6) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 1)
+        first = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        second = Viewer(browser, server.address)
+        until(lambda: second.step() > 1)
+        assert len(second.column("accuracy test", "step")) > 0, "also what was before it came"
+        browser.close()
+        browser.switch_to.window(first)
+        step = viewer.step()
+        until(lambda: viewer.step() > step)
+        browser.get("about:blank")
+        before = run.training.step
+        until(lambda: run.training.step > before)
+
+
+# Without a browser
+
+
+def answer(server, path="/", method="GET", **headers):
+    """The status of the answer to a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def test_only_this_machine_is_answered():
+    with served(steps=1) as (_, server):
+        own = f"127.0.0.1:{server.port}"
+        assert answer(server) == 200
+        assert answer(server, Host=f"localhost:{server.port}") == 200
+        assert answer(server, Host=own, Origin=f"http://{own}") == 200
+        for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1:1", ""):
+            assert answer(server, Host=host) == 403, host
+        for origin in ("http://evil.example", "null", f"https://{own}", f"http://127.0.0.1:{1}"):
+            assert answer(server, Host=own, Origin=origin) == 403, origin
+        websocket = {
+            "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }  # fmt: skip
+        assert answer(server, "/ws", Host=own, Origin="http://evil.example", **websocket) == 403
+        assert answer(server, "/ws", Host="evil.example", **websocket) == 403
+        addresses = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None)}
+        for address in addresses - {"127.0.0.1", "127.0.1.1", "::1"}:
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((address, server.port), timeout=5)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/server/server.py",
+        "/static//etc/passwd",
+        "/etc/passwd",
+        "/static/extensions/x/../../../../etc/passwd",
+        "/..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_no_path_reads_a_file(path):
+    with served(steps=1) as (_, server):
+        assert answer(server, path) in (403, 404)
+
+
+def test_a_port_in_use():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "tinytensor", "train", "softmax", "--live", "--port", str(port)],
+            capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"tinytensor: --port: {port} is in use; "
+        "choose another, or leave it out for the next free one"
+    )
+    with served(steps=1) as (_, one), served(steps=1) as (_, two):
+        assert one.port != two.port, "without --port, the next free one"
+
+
+@contextmanager
+def command(*arguments):
+    """`tinytensor train softmax --live`, and the address that it tells."""
+    begin = [sys.executable, "-m", "tinytensor", "train", "softmax", "--live", "--no-browser"]
+    process = subprocess.Popen(
+        [*begin, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        address = None
+        while address is None:
+            line = process.stderr.readline()
+            assert line, "it has ended"
+            if line.startswith("watch it at "):
+                address = line.split()[-1]
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
+    model, result = tmp_path / "model.safetensors", tmp_path / "run.json"
+    options = ("--steps", "1000000", "--save", str(model), "--json", str(result))
+    with command(*options) as (process, _):
+        until(lambda: process.stderr.readline().startswith("step"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+        assert "stopped" in process.stderr.read()
+    assert model.stat().st_size > 0
+    assert json.loads(result.read_text())["steps"] < 10**6
+
+
+def test_ctrl_c_after_the_run_ends_the_page(tmp_path):
+    with command("--steps", "20") as (process, _):
+        until(lambda: "until Ctrl-C" in process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 0
+
+
+def test_the_page_s_options_are_of_live():
+    done = subprocess.run(
+        [sys.executable, "-m", "tinytensor", "train", "softmax", "--port", "5100"],
+        capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "tinytensor: --port: is of --live; add that\n")
+
+
+def test_importing_tinytensor_loads_no_screen():
+    code = "import tinytensor, tinytensor.cli, sys; print('bokeh' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
