@@ -36,6 +36,18 @@ static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top,
         memcpy(frame + ((top + y) * columns + left) * C, image + y * W * C, width * C * sizeof(real));
 }
 
+typedef struct {
+    int64_t first, count;
+} range;
+
+/* Those n of 0 to size - 1 for which first + n * step is from 0 to limit - 1. */
+static inline range those_inside(int64_t size, int64_t first, int64_t step, int64_t limit)
+{
+    const int64_t begin = first < 0 ? (step - 1 - first) / step : 0;
+    const int64_t inside = first < limit ? (limit - first + step - 1) / step : 0, end = inside < size ? inside : size;
+    return (range){begin, end > begin ? end - begin : 0};
+}
+
 /* Forward ------------------------------------------------------------------------------------- */
 
 /* panel[line][place][LANES] = weight[place][O], place counting through KH, KW and I */
@@ -105,16 +117,19 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     for (int64_t n = begin; n < end; n++) {
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
         for (int64_t o = 0; o < s.O; o += LANES)
-            for (int64_t h = 0; h < s.OH; h++)
+            for (int64_t h = 0; h < s.OH; h++) {
+                const range kh = those_inside(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
                 for (int64_t w = 0; w < s.OW; w += in_tile)
                     tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
-                        .x = frame + (h * s.stride_h * columns + w * s.stride_w) * s.I,
+                        .x = frame + ((h * s.stride_h + kh.first) * columns + w * s.stride_w) * s.I,
                         .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I,
-                        .y = panel + o * places, .y_row = LANES, .y_segment = s.KW * s.I * LANES,
-                        .K = s.KW * s.I, .segments = s.KH, .columns = s.O - o < LANES ? s.O - o : LANES,
+                        .y = panel + o * places + kh.first * s.KW * s.I * LANES,
+                        .y_row = LANES, .y_segment = s.KW * s.I * LANES,
+                        .K = s.KW * s.I, .segments = kh.count, .columns = s.O - o < LANES ? s.O - o : LANES,
                         .out = a->out + ((n * s.OH + h) * s.OW + w) * s.O + o,
                         .out_row = s.O, .out_column = 1,
                     });
+            }
     }
 }
 
@@ -173,16 +188,19 @@ static void phase_by_channels(phase_arguments a)
     const phase p = a.p, q = a.q;
     const int64_t places = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
     for (int64_t i = 0; i < s.I; i += LANES)
-        for (int64_t y = 0; y < p.pixels; y++)
+        for (int64_t y = 0; y < p.pixels; y++) {
+            const range tap = those_inside(p.taps, s.OH - 1 - p.window - y, 1, s.OH);
             for (int64_t x = 0; x < q.pixels; x += in_tile)
                 tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
-                    .x = a.frame + ((a.top + p.window + y) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
+                    .x = a.frame + ((a.top + p.window + y - tap.first) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
                     .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O,
-                    .y = a.panel + i * places, .y_row = LANES, .y_segment = q.taps * s.O * LANES,
-                    .K = q.taps * s.O, .segments = p.taps, .columns = s.I - i < LANES ? s.I - i : LANES,
+                    .y = a.panel + i * places + tap.first * q.taps * s.O * LANES,
+                    .y_row = LANES, .y_segment = q.taps * s.O * LANES,
+                    .K = q.taps * s.O, .segments = tap.count, .columns = s.I - i < LANES ? s.I - i : LANES,
                     .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
                     .out_row = s.stride_w * s.I, .out_column = 1,
                 });
+        }
 }
 
 /* In planes, a phase is read from every window that it may be in: offset[tap of p][tap of q][o], with
@@ -374,12 +392,14 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
             frame_image(frame, rows, columns, s.pad_h, s.pad_w, image, s.H, s.W, s.I);
         for (int64_t t = begin; t < end; t++) {
             const weight_tile at = weight_tile_of(w, t);
+            const range h = w.stacked ? (range){0, s.OH} : those_inside(s.OH, at.kh - s.pad_h, s.stride_h, s.H);
             const real *line = w.stacked ? stack : frame + at.kh * columns * s.I;
             tile_of(at.rows, (tile_arguments){
-                .x = (w.lanes_are_grad ? line : grad) + at.row,
+                .x = (w.lanes_are_grad ? line : grad) + h.first * w.rows.below + at.row,
                 .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
-                .y = (w.lanes_are_grad ? grad : line) + at.lane, .y_row = w.lanes.next, .y_segment = w.lanes.below,
-                .K = s.OW, .segments = s.OH, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
+                .y = (w.lanes_are_grad ? grad : line) + h.first * w.lanes.below + at.lane,
+                .y_row = w.lanes.next, .y_segment = w.lanes.below,
+                .K = s.OW, .segments = h.count, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
                 .out = sums + (t - begin) * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
             });
         }
