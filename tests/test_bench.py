@@ -448,7 +448,7 @@ def test_a_short_benchmark(capsys, tmp_path):
     )  # fmt: skip
     told = json.loads(file.read_text(encoding="utf-8"))
     assert {step["contestant"] for step in told["steps"]} == {f"{b} captured" for b in BACKENDS}
-    assert {kernel["kernel"] for kernel in told["kernels"]} >= {"matmul", "cross_entropy", "sgd"}
+    assert {kernel["kernel"] for kernel in told["kernels"]} >= {"matmul", "sum", "sgd"}
     assert ("threads" in told["machine"]) == ("c" in BACKENDS)
     printed = capsys.readouterr()
     assert "Training steps, 1 thread: milliseconds a step of 100 images, captured" in printed.out
