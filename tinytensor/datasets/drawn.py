@@ -33,8 +33,10 @@ def _inked(strokes: Sequence[Stroke]) -> Array:
     width = round(PEN * CANVAS)
     for stroke in strokes:
         points = [(x * CANVAS, y * CANVAS) for x, y in stroke]
+        if not points:
+            continue
         draw.line(points, fill=255, width=width, joint="curve")
-        for x, y in (points[0], points[-1]) if points else ():  # a round pen
+        for x, y in (points[0], points[-1]):  # a round pen
             draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
     return np.asarray(canvas)
 
