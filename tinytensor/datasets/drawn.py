@@ -33,6 +33,8 @@ def _inked(strokes: Sequence[Stroke]) -> Array:
     width = round(PEN * CANVAS)
     for stroke in filter(len, strokes):
         points = [(x * CANVAS, y * CANVAS) for x, y in stroke]
+        if not points:
+            continue
         draw.line(points, fill=255, width=width, joint="curve")
         for x, y in (points[0], points[-1]):  # a round pen
             draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)

@@ -1,6 +1,6 @@
 """The live page: the six panels, the controls, and the lesson's text beside them.
 
-A Page is made for each viewer, in the server's thread. It looks at the run five times a second and
+A Page is made for each viewer, in the server's thread. It looks at the run twice a second and
 shows what is new; the run doesn't know it.
 """
 
@@ -33,7 +33,7 @@ from tinytensor.live.history import START
 from tinytensor.live.panels import Digits, Panels
 from tinytensor.live.run import Run
 
-MILLISECONDS = 200  # from one look at the run to the next
+MILLISECONDS = 500  # from one look at the run to the next: to draw takes time that training needs
 ALL = "six panels"
 SPEEDS = {
     "full speed": None,
