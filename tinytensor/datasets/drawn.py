@@ -31,7 +31,7 @@ def _inked(strokes: Sequence[Stroke]) -> Array:
     canvas = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(canvas)
     width = round(PEN * CANVAS)
-    for stroke in filter(len, strokes):
+    for stroke in strokes:
         points = [(x * CANVAS, y * CANVAS) for x, y in stroke]
         if not points:
             continue
