@@ -1,11 +1,8 @@
 """The live page in a real browser, headless: what is on it is what the run has."""
 
 import http.client
-import importlib.util
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +13,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from chromium import LACKING, chromium, needs_browser
 from PIL import Image
 
 import tinytensor as tt
@@ -23,42 +21,20 @@ from tinytensor.lessons import find
 from tinytensor.live.run import Run
 from tinytensor.train import Training
 
-CHROMIUM = shutil.which("chromium"), shutil.which("chromedriver")
-LACKING = [
-    *(name for name in ("bokeh", "selenium") if importlib.util.find_spec(name) is None),
-    *(
-        name
-        for name, path in zip(("chromium", "chromium-driver"), CHROMIUM, strict=True)
-        if not path
-    ),
-]
-if os.environ.get("TINYTENSOR_TEST_BROWSER") == "required":
-    assert not LACKING, f"the live page can't be tested without {', '.join(LACKING)}"
 if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
-from tinytensor.live.page import page  # noqa: E402
-from tinytensor.live.server import Server  # noqa: E402
+from tinytensor.live.page import page
+from tinytensor.live.server import Server
 
 DATA = tt.datasets.mnist()
 SECONDS = 60  # to wait for something at most, on a busy machine
-needs_browser = pytest.mark.skipif(
-    bool(LACKING), reason=f"a headless browser needs {', '.join(LACKING)}"
-)
 
 
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium of 1280 x 800 pixels, which notes what it loads and complains about."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM[0]
-    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, Service(CHROMIUM[1]))
+    driver = chromium("--hide-scrollbars", "--disable-gpu")
     size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     yield driver

@@ -4,13 +4,13 @@ import io
 import json
 import os
 import re
-import shutil
 import time
 import webbrowser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import chromium, needs_browser
 from PIL import Image
 from test_recording import DATA, SMALL, record
 
@@ -40,16 +40,7 @@ def page(recorded, loaded):
 @pytest.fixture
 def browser():
     """A headless Chromium that has no network."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium here: apt install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser = chromium("--disable-dev-shm-usage")
     metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
@@ -127,6 +118,7 @@ def play(browser, until, seconds=2.5):
     return browser.execute_async_script(script)
 
 
+@needs_browser
 def test_the_page_plays_without_a_network(browser, page, loaded):
     opened(browser, page)
     lines = [drawing.figures_line(snapshot, 400) for snapshot in loaded.snapshots]
@@ -153,6 +145,7 @@ def test_the_page_plays_without_a_network(browser, page, loaded):
     assert page.stat().st_size < 3 * 2**20
 
 
+@needs_browser
 def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
     opened(browser, page)
     for now, snapshot in enumerate(loaded.snapshots):
@@ -178,6 +171,7 @@ def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
                 assert end == pytest.approx(snapshot.step / 400, abs=0.03)
 
 
+@needs_browser
 def test_the_page_is_dark_where_the_browser_is(browser, page):
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
@@ -190,6 +184,7 @@ def test_the_page_is_dark_where_the_browser_is(browser, page):
     assert screen[100:410, 5:40].max() > 200, "light numbers on dark"
 
 
+@needs_browser
 def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
     record(tmp_path / "run", data=SMALL, steps=1, batch=3)
     report.write(tmp_path / "run.html", recording.load(tmp_path / "run"))

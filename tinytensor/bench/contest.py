@@ -16,14 +16,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from tinytensor.bench.environment import environment
 from tinytensor.bench.noise import Watch
 from tinytensor.bench.report import cores
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import Worker
 from tinytensor.errors import TinytensorError
-
-# NumPy's own choice of kernels is the fastest
-UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - reads better where it is raised
@@ -45,15 +43,12 @@ class Process:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        settings = {key: value for key, value in os.environ.items() if key not in UNSET}
-        settings |= {"OMP_NUM_THREADS": str(threads)}
-        settings |= {"PYTHONPATH": os.pathsep.join(sys.path)}  # it finds what is found here
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tinytensor.bench.worker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=settings,
+            env=environment() | {"OMP_NUM_THREADS": str(threads)},
             preexec_fn=lambda: bind(threads),
             process_group=0,  # Ctrl-C is for this process, which then ends the others
         )

@@ -23,7 +23,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from time import perf_counter
 from typing import Any
 
 from tinytensor import datasets, kernels
+from tinytensor.bench.environment import environment
 from tinytensor.errors import TinytensorError
 from tinytensor.lessons import find
 from tinytensor.train import Training
@@ -40,7 +40,6 @@ LESSONS = ("1.0", "4.2")  # the smallest network and the largest
 ROUNDS, SECONDS = 5, 1.0  # of steps in each process
 ROUNDS_QUICK, SECONDS_QUICK = 1, 0.2
 FEWEST = 5  # steps that are timed, however long they take
-UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # NumPy's own choice is the fastest
 
 
 def measure(
@@ -108,8 +107,7 @@ def _fresh_process(
     arguments = [lesson, backend, str(seconds), str(threads), str(perf_counter())]
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, *arguments],
-        env={key: value for key, value in os.environ.items() if key not in UNSET}
-        | {"NUMBA_CACHE_DIR": cache, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment() | {"NUMBA_CACHE_DIR": cache},
         capture_output=True,
         text=True,
     )

@@ -11,7 +11,6 @@ it, which is one clock for all processes.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from typing import Any
 
 import tinytensor as tt
 from tinytensor import kernels
-from tinytensor.bench.contest import UNSET, Unfair, bind
+from tinytensor.bench.contest import Unfair, bind
+from tinytensor.bench.environment import environment
 from tinytensor.bench.noise import Watch
 from tinytensor.bench.report import TrainResult
 from tinytensor.lessons import find
@@ -35,8 +35,6 @@ def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 
     Raises Unfair if it ends with an error.
     """
     steps = find(lesson).steps if steps is None else steps
-    settings = {key: value for key, value in os.environ.items() if key not in UNSET}
-    settings |= {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
     start = perf_counter()
     arguments = [lesson, backend, *map(str, (threads, steps, seed, start))]
     process = subprocess.Popen(
@@ -44,7 +42,7 @@ def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=settings,
+        env=environment() | {"OMP_NUM_THREADS": str(threads)},
         preexec_fn=lambda: bind(threads),
         process_group=0,  # Ctrl-C is for this process, which then ends the other
     )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tinytensor import kernels
-from tinytensor.cli.options import Count, threads_option
+from tinytensor.cli.options import Count, json_option, threads_option
 from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
 from tinytensor.errors import BackendUnavailable, TinytensorError
 
@@ -22,9 +22,7 @@ from tinytensor.errors import BackendUnavailable, TinytensorError
     show_default=True,
     help="How long to measure each rung.",
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
-)
+@json_option
 def ladder_command(
     kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
 ) -> None:

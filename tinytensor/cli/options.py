@@ -1,5 +1,6 @@
 """Options that several commands have, and kinds of values."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -57,4 +58,25 @@ threads_option = click.option(
     type=Count(1, kernels.MOST_THREADS),
     envvar="TINYTENSOR_NUM_THREADS",
     help="The most threads to use [one for each core].",
+)
+
+seed_option = click.option(
+    "--seed", type=Count(min=0), default=0, show_default=True, help="Of all chance."
+)
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="TINYTENSOR_DATA_DIR",
+    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
+)
+
+eval_every_option = click.option(
+    "--eval-every",
+    type=Count(min=1),
+    help="Steps from one look at the test images to the next [the lesson's own].",
+)
+
+json_option = click.option(
+    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
 )

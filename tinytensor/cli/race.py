@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinytensor import datasets, kernels, lessons, machine
-from tinytensor.cli.options import Backends, Count, threads_option
+from tinytensor.cli.options import (
+    Backends,
+    Count,
+    data_option,
+    eval_every_option,
+    json_option,
+    seed_option,
+    threads_option,
+)
 from tinytensor.cli.output import check_writable, plural, rendered, write_json
 
 if TYPE_CHECKING:
@@ -33,22 +41,11 @@ A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
     "--seconds", type=click.FloatRange(0.1, 1e6), help="For each, and not more [30, or no limit]."
 )
 @click.option("--steps", type=Count(1, 10**9), help="For each, and not more [the lesson's own].")
-@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="Of all chance.")
+@seed_option
 @threads_option
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="TINYTENSOR_DATA_DIR",
-    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
-)
-@click.option(
-    "--eval-every",
-    type=Count(min=1),
-    help="Steps from one look at the test images to the next [the lesson's own].",
-)
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
-)
+@data_option
+@eval_every_option
+@json_option
 def race_command(
     lesson: str,
     backends: tuple[str, ...] | None,

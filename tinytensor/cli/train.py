@@ -14,11 +14,17 @@ import click
 
 from tinytensor import datasets, kernels, lessons, random
 from tinytensor.cli.live import linger, watched
-from tinytensor.cli.options import Count, backend_option, threads_option
+from tinytensor.cli.options import (
+    Count,
+    backend_option,
+    data_option,
+    eval_every_option,
+    json_option,
+    seed_option,
+    threads_option,
+)
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
-from tinytensor.live.recording import Recorder
-from tinytensor.live.terminal import terminal, view
 from tinytensor.train import StepReport, Training, seconds_of_steps
 
 
@@ -27,28 +33,17 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
 @backend_option
 @click.option("--steps", type=Count(0, 10**9), help="Batches to train on [the lesson's own].")
 @click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
-@click.option("--seed", type=Count(min=0), default=0, show_default=True, help="Of all chance.")
+@seed_option
 @threads_option
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="TINYTENSOR_DATA_DIR",
-    help="A folder of four idx files, plain or .gz [the MNIST digits inside].",
-)
-@click.option(
-    "--eval-every",
-    type=Count(min=1),
-    help="Steps from one look at the test images to the next [the lesson's own].",
-)
+@data_option
+@eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
 @click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
 @click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
 @click.option(
     "--record", "record_file", metavar="FILE", help="Write all that a picture shows there."
 )
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
-)
+@json_option
 @click.option(
     "--live",
     type=click.Choice(["browser", "terminal"]),
@@ -80,6 +75,11 @@ def train_command(
 
     Ends with the accuracy on the test images and where the time went.
     """
+    if record_file is not None:
+        from tinytensor.live.recording import Recorder
+    if live == "terminal":
+        from tinytensor.live.terminal import terminal, view
+
     found = lessons.find(lesson)
     check_writable("--json", json_file)
     check_writable("--save", save_file)

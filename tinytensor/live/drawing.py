@@ -15,6 +15,7 @@ import numpy as np
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson
+from tinytensor.live.picture import side_by_side
 from tinytensor.live.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def _mosaic(tiles: Array, across: int) -> Array:
     rows = -(-count // across)
     full = np.zeros((rows * across, height, width), np.uint8)
     full[:count] = tiles
-    whole = full.reshape(rows, across, height, width).transpose(0, 2, 1, 3)
-    return whole.reshape(rows * height, across * width)
+    return side_by_side(full, across)
 
 
 @cache
