@@ -1,10 +1,11 @@
 /* threads.c: a few threads that wait for rows to work on.
 
-   A job is a function and a number of rows, in as many shares as there are threads. Whoever is awake
-   takes the next share: the caller too, so that a worker that the system has not let run yet is not
-   waited for; only a share that was begun is. Whoever waits spins briefly (the next job usually comes
-   at once), then yields the core, and a worker at last sleeps: a busy machine must not stand still
-   for us.
+   A job is a function and a number of rows, in as many shares as there are threads. Each thread has a
+   share of its own, the same rows in every job of that shape: what it wrote in one step is still in
+   its core's cache in the next. Who is done with that takes what nobody has begun: a worker that the
+   system has not let run yet is not waited for. Whoever waits spins briefly (the next job usually
+   comes at once), then yields the core, and a worker at last sleeps: a busy machine must not stand
+   still for us.
 
    Who computes a share changes nothing in the numbers: every row is computed the same way. */
 #include "machine.h"
@@ -13,7 +14,7 @@
 #include <stdatomic.h>
 
 enum {
-    MOST_THREADS = 64,
+    MOST_THREADS = 64, /* bits of open_shares */
     SPINS = 2000,
     YIELDS = 2000,   /* about a millisecond: a step's short calls, between two jobs, are over by then */
     LIGHT = 1 << 16, /* numbers: so few are done before another thread is awake */
@@ -34,10 +35,9 @@ static struct {
     int shares;
 } job;
 
-/* The job's number in the upper half, how many of its shares nobody has taken yet in the lower one.
-   To take a share is to exchange this for one less; that fails if the job is another by now. Who has
-   taken one may read `job`, which holds still until the share is reported finished. */
-static atomic_ullong tickets;
+/* The shares that nobody has taken yet, one bit each. To take one is to exchange this for a set without
+   it. Who has taken one may read `job`, which holds still until the share is reported finished. */
+static _Atomic uint64_t open_shares;
 static atomic_int unfinished; /* shares */
 
 static void relax(int turn)
@@ -60,21 +60,24 @@ static void do_share(int share)
         job.function(job.arguments, begin, end < job.rows ? end : job.rows);
 }
 
-/* Take shares until none is left. */
-static void work(void)
+/* Take shares until none is left, one's own before the others'. */
+static void work(int rank)
 {
-    unsigned long long now = atomic_load(&tickets);
-    while ((uint32_t)now > 0)
-        if (atomic_compare_exchange_weak(&tickets, &now, now - 1)) {
-            do_share((uint32_t)now - 1);
+    uint64_t open = atomic_load(&open_shares);
+    while (open) {
+        const uint64_t own = open & (uint64_t)1 << rank;
+        const uint64_t taken = own ? own : open & -open;
+        if (atomic_compare_exchange_weak(&open_shares, &open, open & ~taken)) {
+            do_share(__builtin_ctzll(taken));
             atomic_fetch_sub(&unfinished, 1);
-            now = atomic_load(&tickets);
+            open = atomic_load(&open_shares);
         }
+    }
 }
 
 static int no_share_left(void)
 {
-    return (uint32_t)atomic_load(&tickets) == 0;
+    return atomic_load(&open_shares) == 0;
 }
 
 /* Fewer threads may be wanted than were started: the last of them sleep. */
@@ -103,7 +106,7 @@ static void *worker(void *rank)
     for (;;) {
         wait_for_shares((intptr_t)rank);
         if (!too_many((intptr_t)rank))
-            work();
+            work((int)(intptr_t)rank);
     }
     return 0;
 }
@@ -124,7 +127,7 @@ static void start_workers(int count)
 static void forget_workers(void)
 {
     started = 0;
-    atomic_store(&tickets, 0);
+    atomic_store(&open_shares, 0);
     atomic_store(&sleepers, 0);
     pthread_mutex_init(&in_use, 0);
     pthread_mutex_init(&asleep, 0);
@@ -151,14 +154,13 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     job.grain = grain;
     job.shares = threads;
     atomic_store(&unfinished, threads);
-    const unsigned long long number = (atomic_load(&tickets) >> 32) + 1;
-    atomic_store(&tickets, number << 32 | (unsigned)threads);
+    atomic_store(&open_shares, ~(uint64_t)0 >> (MOST_THREADS - threads));
     if (atomic_load(&sleepers)) {
         pthread_mutex_lock(&asleep);
         pthread_cond_broadcast(&wake);
         pthread_mutex_unlock(&asleep);
     }
-    work();
+    work(0);
     for (int turn = 0; atomic_load(&unfinished) > 0; turn += turn < SPINS)
         relax(turn);
     pthread_mutex_unlock(&in_use);
