@@ -18,6 +18,8 @@ enum {
     MANY_ROWS = 256,         /* of x: from so many on all this pays */
     BLOCK_TILES = 12,        /* of rows in a block of x: 168 KiB of floats at most */
     PARALLEL_FROM = 1 << 19, /* multiplications; below, waking a thread costs more than it saves */
+    OFTEN = 16,              /* times that each number is multiplied */
+    MANY_NUMBERS = 1 << 18,  /* numbers: they fill a core's own cache */
 };
 
 typedef struct {
@@ -199,6 +201,14 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
     }
 }
 
+/* A second thread first has to fetch what the first has written. That pays if it then uses each number
+   often, or if there are so many that all come from farther away in any case. */
+static int is_worth_sharing(int64_t M, int64_t K, int64_t N)
+{
+    const int64_t multiplications = M * K * N, numbers = M * K + K * N + M * N;
+    return multiplications >= PARALLEL_FROM && (multiplications >= OFTEN * numbers || numbers >= MANY_NUMBERS);
+}
+
 static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     matmul_arguments a = {
@@ -213,7 +223,7 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
         : !transpose_x && K >= LONG_SUMS ? matmul_few_columns : matmul_rows;
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
-    else if (M * K * N < PARALLEL_FROM)
+    else if (!is_worth_sharing(M, K, N))
         rows(&a, 0, a.M);
     else
         tt_parallel_rows(rows, &a, a.M, rows == matmul_few_columns_of_transposed ? LANES : TILE_ROWS);

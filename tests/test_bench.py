@@ -16,7 +16,7 @@ import tinytensor as tt
 from tinytensor import cli, kernels, listing
 from tinytensor.bench import cases, noise, report, run, steps, tables, train
 from tinytensor.bench import kernels as bench_kernels
-from tinytensor.bench.contest import Here, Process, Unfair, processes, take_turns
+from tinytensor.bench.contest import Care, Here, Process, Unfair, processes, take_turns
 from tinytensor.bench.task import NotHere, Task
 from tinytensor.bench.worker import PEERS, Peer
 
@@ -41,12 +41,18 @@ def test_a_ratio_is_of_neighbours_and_stays_where_the_machine_drifts():
 
 
 def test_a_quiet_machine_and_a_noisy_one():
-    steady = [1.0, 1.01, 0.99, 1.0, 1.02]
+    steady = [{"work": seconds} for seconds in (1.0, 1.01, 0.99, 1.0, 1.02)]
     assert noise.judge(steady, others=0.1, elapsed=10.0) == report.Noise(False, "")
     assert noise.judge(steady, others=None, elapsed=10.0) == report.Noise(False, "")
-    shaken = noise.judge([1.0, 1.3, 1.0, 1.4, 1.2], others=0.1, elapsed=10.0)
+    shaken = noise.judge(
+        [*steady, *({"work of two": seconds} for seconds in (1.0, 1.3, 1.0, 1.4, 1.2))],
+        others=0.1, elapsed=10.0, repeated=3,
+    )  # fmt: skip
     assert shaken.noisy
-    assert "the same short work took 25% longer" in shaken.why.replace("30%", "25%")
+    assert shaken.why == (
+        "the same work of two took 25% longer at some times than at others; "
+        "3 rounds that were disturbed have been made again"
+    )
     loaded = noise.judge(steady, others=7.0, elapsed=10.0)
     assert loaded == report.Noise(True, "other programs used 0.7 cores meanwhile")
 
@@ -75,18 +81,48 @@ def answers(name: str, log: list[str], made: int = 0):
     return turn
 
 
-def test_all_take_turns_and_the_first_round_is_not_counted():
+def test_all_take_turns_and_the_first_round_is_not_counted(monkeypatch):
     log: list[str] = []
     watch = noise.Watch()
-    times = take_turns({"a": answers("a", log), "b": answers("b", log)}, 2, watch)
+    monkeypatch.setattr(watch, "were_calm", lambda looks: True)
+    times = take_turns({"a": answers("a", log), "b": answers("b", log)}, Care(2, 0, watch))
     assert log == ["b", "a", "a", "b", "b", "a"]
     assert times == {"a": [3.0, 6.0], "b": [4.0, 5.0]}
-    assert len(watch.probes) == 6
+    assert len(watch.looks) == 4
+
+
+def test_a_disturbed_round_is_made_again_but_not_for_ever(monkeypatch):
+    log: list[str] = []
+    watch = noise.Watch()
+    disturbed = iter([False, True, False, True, True])  # rounds 1 to 5
+    monkeypatch.setattr(watch, "were_calm", lambda looks: not next(disturbed))
+    times = take_turns({"a": answers("a", log)}, Care(3, 0, watch))
+    assert times == {"a": [2.0, 4.0, 7.0]}
+    assert watch.repeated == 3
+    assert len(watch.looks) == 3
+
+
+def test_when_time_is_over_there_are_a_few_rounds_yet():
+    times = take_turns({"a": answers("a", [])}, Care(100, 0, until=0.0))
+    assert times == {"a": [2.0, 3.0, 4.0]}
+
+
+@pytest.mark.skipif("c" not in BACKENDS, reason="the shared work is done by C")
+def test_work_that_threads_share_is_looked_at_too():
+    before = kernels.load_backend("c").num_threads
+    watch = noise.Watch()
+    assert list(watch.look()) == ["short work"]
+    watch.compute_on(2)
+    look = watch.look()
+    assert list(look) == ["short work", "short work on 2 threads"]
+    assert kernels.load_backend("c").num_threads == before
+    assert watch.were_calm([look])
+    assert not watch.were_calm([{"short work on 2 threads": 2 * look["short work on 2 threads"]}])
 
 
 def test_who_compiles_while_timed_is_found_out():
     with pytest.raises(Unfair, match="b was still compiling while it was timed"):
-        take_turns({"b": answers("b", [], made=1)}, 1)
+        take_turns({"b": answers("b", [], made=1)}, Care(1, 0))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -141,7 +177,7 @@ def test_a_planted_slow_kernel_is_seen(monkeypatch):
             kernels.load_backend("numpy").kernels["softmax"](*arguments)
 
     monkeypatch.setitem(backend, "softmax", slow)
-    results = bench_kernels.measure([Here("c"), Here("numpy")], SOFTMAX, 1, 5, 0.002)
+    results = bench_kernels.measure([Here("c"), Here("numpy")], SOFTMAX, 1, Care(5, 0.002))
     c, numpy = results
     assert (c.contestant, numpy.contestant) == ("c", "numpy")
     assert c.to_numpy is not None
@@ -161,7 +197,7 @@ def test_a_wrong_kernel_is_not_timed(monkeypatch):
     if BACKENDS[0] == "numpy":
         pytest.skip("there is no other backend to be wrong")
     with pytest.raises(Unfair, match=r"softmax 64x10 on \w+: it is off by"):
-        bench_kernels.measure([Here(BACKENDS[0])], SOFTMAX, 1, 1, 0.001)
+        bench_kernels.measure([Here(BACKENDS[0])], SOFTMAX, 1, Care(1, 0.001))
 
 
 class Told:

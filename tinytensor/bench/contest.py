@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tinytensor.bench.environment import environment
-from tinytensor.bench.noise import Watch
+from tinytensor.bench.noise import Look, Watch
 from tinytensor.bench.report import cores
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import Worker
 from tinytensor.errors import TinytensorError
+
+LEAST_ROUNDS = 3  # however long they take
 
 
 class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - reads better where it is raised
@@ -141,26 +146,62 @@ def processes(names: Sequence[str], threads: int, watch: Watch) -> Iterator[list
         process.close()
 
 
+@dataclass(frozen=True)
+class Care:
+    """How carefully something is timed.
+
+    rounds: turns of each. seconds: of a turn, about. until: by time.perf_counter(); later there is
+    no further round, but for LEAST_ROUNDS of them.
+    """
+
+    rounds: int
+    seconds: float
+    watch: Watch | None = None
+    until: float = math.inf
+
+
 Turn = Callable[[], dict[str, Any]]  # an answer with "seconds", and "made": what was compiled
 
 
-def take_turns(
-    turns: Mapping[str, Turn], rounds: int, watch: Watch | None = None
-) -> dict[str, list[float]]:
+def take_turns(turns: Mapping[str, Turn], care: Care) -> dict[str, list[float]]:
     """For each contestant its seconds in each of the rounds.
+
+    A round in which the watch saw the machine disturbed is made again, if no more than as many of
+    them as there are rounds.
 
     Raises Unfair if in a counted round a contestant compiled, or recorded, what it had to run.
     """
     seconds: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds + 1):
-        names = list(turns) if number % 2 else list(turns)[::-1]
-        for name in names:
-            answer = turns[name]()
-            if watch is not None:
-                watch.probe()
-            if number == 0:
-                continue
+    counted, again = 0, care.rounds
+    order = list(turns)
+    _round(turns, order[::-1], care.watch)
+    while counted < care.rounds:
+        if counted >= LEAST_ROUNDS and time.perf_counter() > care.until:
+            break
+        answers, looks = _round(turns, order, care.watch)
+        order = order[::-1]
+        for name, answer in answers.items():
             if answer.get("made"):
                 raise Unfair(f"bench: {name} was still compiling while it was timed")
+        if again and care.watch is not None and not care.watch.were_calm(looks):
+            again -= 1
+            care.watch.repeated += 1
+            continue
+        counted += 1
+        for name, answer in answers.items():
             seconds[name].append(answer["seconds"])
+        if care.watch is not None:
+            care.watch.looks += looks
     return seconds
+
+
+def _round(
+    turns: Mapping[str, Turn], names: Sequence[str], watch: Watch | None
+) -> tuple[dict[str, dict[str, Any]], list[Look]]:
+    """A turn of each: the answers, and what the watch saw after each turn."""
+    answers, looks = {}, []
+    for name in names:
+        answers[name] = turns[name]()
+        if watch is not None:
+            looks.append(watch.look())
+    return answers, looks

@@ -11,8 +11,7 @@ from functools import partial
 
 from tinytensor import listing
 from tinytensor.bench.cases import Case
-from tinytensor.bench.contest import Contestant, Unfair, take_turns
-from tinytensor.bench.noise import Watch
+from tinytensor.bench.contest import Care, Contestant, Unfair, take_turns
 from tinytensor.bench.report import KernelResult, Spread, ratio
 from tinytensor.bench.roof import bound
 from tinytensor.bench.task import NotHere
@@ -22,14 +21,9 @@ MOST_CALLS = 20_000  # in a turn
 
 
 def measure(
-    contestants: Sequence[Contestant],
-    case: Case,
-    threads: int,
-    rounds: int,
-    seconds: float,
-    watch: Watch | None = None,
+    contestants: Sequence[Contestant], case: Case, threads: int, care: Care
 ) -> list[KernelResult]:
-    """The results of a case, of those who have it. seconds: about those of a turn.
+    """The results of a case, of those who have it.
 
     Raises Unfair if a contestant computes something else than NumPy.
     """
@@ -47,11 +41,11 @@ def measure(
             )
         on_numpy[contestant.name] = answer["on_numpy"]
         one = contestant.ask("call", times=3, warm=1)["seconds"]
-        times = max(1, min(MOST_CALLS, round(seconds / one)))
+        times = max(1, min(MOST_CALLS, round(care.seconds / one)))
         turns[contestant.name] = partial(
-            contestant.ask, "call", times=times, warm=0 if one > seconds else max(1, times // 5)
+            contestant.ask, "call", times=times, warm=0 if one > care.seconds else max(1, times // 5)
         )
-    measured = take_turns(turns, rounds, watch)
+    measured = take_turns(turns, care)
     numpy = measured.get("numpy")
     return [
         KernelResult(

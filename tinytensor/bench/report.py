@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -14,7 +15,7 @@ from typing import Any
 from tinytensor.machine import cpu_name
 
 FORMAT = 1  # of the JSON; a number more for each change that readers must know of
-PACKAGES = ("numpy", "numba", "cffi", "torch", "jax", "tinygrad")
+PACKAGES = ("tinytensor-engine", "numpy", "numba", "cffi", "torch", "jax", "tinygrad")
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,8 @@ def cores() -> list[int]:
 
 def versions() -> dict[str, str]:
     """Of Python, and of the libraries that are installed among those that compute."""
-    found = {"python": platform.python_version(), "tinytensor": "tinytensor-engine"}
-    found["tinytensor"] = importlib.metadata.version("tinytensor-engine")
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name.removesuffix("-engine")] = importlib.metadata.version(name)
     return found

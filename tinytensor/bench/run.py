@@ -6,17 +6,20 @@ steps and for the kernels.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinytensor.bench import kernels, limits, roof, scaling, start, steps, train
 from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
-from tinytensor.bench.contest import processes
+from tinytensor.bench.contest import Care, processes
 from tinytensor.bench.noise import Watch
 from tinytensor.bench.report import Report, Skipped
 
 PARTS = ("kernels", "steps", "train")
 QUICK_STEPS = 200  # of a whole run
+MOST_QUICK = 45.0  # seconds for steps and kernels; the processes' start and the page come to them
 Tell = Callable[[str], None]  # is told each piece of work as it begins
 
 
@@ -25,8 +28,9 @@ class Plan:
     """What is to be measured, and with how much care.
 
     part: one of PARTS; or None for steps and a selection of kernels. rounds: turns of each. quick:
-    short turns, captured steps alone, and of whole runs the beginning. page: besides, what only a
-    page of plots shows: what calls cost, what grows how, and cold starts.
+    short turns, captured steps alone, and of whole runs the beginning; on a busy machine fewer
+    rounds, for MOST_QUICK seconds in all. page: besides, what only a page of plots shows: what
+    calls cost, what grows how, and cold starts.
     """
 
     part: str | None
@@ -75,37 +79,54 @@ def measure(plan: Plan, report: Report, tell: Tell = lambda what: None) -> None:
     """Fill the report. What it holds when this is interrupted is measured in full."""
     report.quick = plan.quick
     watch = Watch()
+    pace = Pace(len(plan.threads) * (len(plan.step_lessons) + len(plan.cases())), plan.quick)
     try:
         for threads in plan.threads:
             if plan.part == "train":
                 _train(plan, threads, report, watch, tell)
             else:
-                _contest(plan, threads, report, watch, tell)
+                _contest(plan, threads, report, watch, pace, tell)
         if plan.page:
             _for_the_page(plan, report, tell)
     finally:
         report.noise = watch.verdict()
 
 
-def _contest(plan: Plan, threads: int, report: Report, watch: Watch, tell: Tell) -> None:
+class Pace:
+    """How long each piece of a quick benchmark may take: its part of the time that is left."""
+
+    def __init__(self, pieces: int, quick: bool) -> None:
+        self._pieces = pieces
+        self._end = time.perf_counter() + MOST_QUICK if quick else math.inf
+
+    def next(self) -> float:
+        """When the next piece is to end, by time.perf_counter()."""
+        now = time.perf_counter()
+        until = now + max(0.0, self._end - now) / self._pieces
+        self._pieces -= 1
+        return until
+
+
+def _contest(
+    plan: Plan, threads: int, report: Report, watch: Watch, pace: Pace, tell: Tell
+) -> None:
     on = f"{threads} thread{'s' * (threads > 1)}"
     tell(f"the machine on {on}")
     if roof.can_be_measured():
         report.machine.setdefault("threads", {})[str(threads)] = roof.limits(threads)
+    watch.compute_on(threads)
     with processes([*plan.backends, *plan.peers], threads, watch) as contestants:
         entries = steps.entries_of(contestants, plan.modes)
         for lesson in plan.step_lessons:
             tell(f"steps of lesson {lesson} on {on}")
-            seconds = 0.03 if plan.quick else 0.05
-            results, skipped = steps.measure(entries, lesson, threads, plan.rounds, seconds, watch)
+            care = Care(plan.rounds, 0.03 if plan.quick else 0.05, watch, pace.next())
+            results, skipped = steps.measure(entries, lesson, threads, care)
             report.steps += results
             report.skipped += [Skipped(name, lesson, why) for name, why in skipped.items()]
         for case in plan.cases():
             tell(f"{case.kernel} {case.name} on {on}")
-            seconds = 0.002 if plan.quick else 0.005
-            report.kernels += kernels.measure(
-                contestants, case, threads, plan.rounds, seconds, watch
-            )
+            care = Care(plan.rounds, 0.002 if plan.quick else 0.005, watch, pace.next())
+            report.kernels += kernels.measure(contestants, case, threads, care)
 
 
 def _for_the_page(plan: Plan, report: Report, tell: Tell) -> None:

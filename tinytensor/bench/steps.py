@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.bench.contest import Contestant, Turn, Unfair, take_turns
-from tinytensor.bench.noise import Watch
+from tinytensor.bench.contest import Care, Contestant, Turn, Unfair, take_turns
 from tinytensor.bench.report import Spread, StepResult, ratio
 from tinytensor.bench.roof import step_bound
 from tinytensor.bench.task import BATCH, MOST_STEPS, NotHere, dropouts
@@ -105,21 +104,16 @@ def compare_losses(entries: Sequence[Entry], lesson: str) -> dict[str, str]:
 
 
 def measure(
-    entries: Sequence[Entry],
-    lesson: str,
-    threads: int,
-    rounds: int,
-    seconds: float,
-    watch: Watch | None = None,
+    entries: Sequence[Entry], lesson: str, threads: int, care: Care
 ) -> tuple[list[StepResult], dict[str, str]]:
-    """A lesson's results, and who was left out with the reason. seconds: about those of a turn."""
+    """A lesson's results, and who was left out with the reason."""
     skipped = compare_losses(entries, lesson)
     here = [entry for entry in entries if entry.name not in skipped]
     if dropouts(find(lesson).model()):
         for entry in here:
             entry.prepare(lesson)
             entry.losses(COMPARED)
-    times = take_turns({entry.name: entry.turn(seconds) for entry in here}, rounds, watch)
+    times = take_turns({entry.name: entry.turn(care.seconds) for entry in here}, care)
     bound = step_bound(lesson, threads)
     results = [
         StepResult(

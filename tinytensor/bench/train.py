@@ -85,7 +85,7 @@ def measure(
             tell(f"a whole run of lesson {lesson} on {backend}")
             runs[backend].append(run(lesson, backend, threads, steps, seed))
             if watch is not None:
-                watch.probe()
+                watch.looks.append(watch.look())
             if seed == rounds - 1:
                 yield middle(runs[backend])
 

@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import kernels, machine
 from tinytensor.bench import own_steps
 from tinytensor.bench.cases import Case, Timed, differs_from_numpy, own_call
 from tinytensor.bench.task import NotHere, Steps, Task
@@ -158,6 +158,7 @@ def main() -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except NotHere as reason:
             answer = {"skipped": str(reason)}
+        machine.settle()  # whoever is next has the cores to itself
         try:
             print(json.dumps(answer), file=answers, flush=True)
         except BrokenPipeError:  # nobody asks any more
