@@ -99,7 +99,7 @@ def shared_work(threads: int) -> Callable[[], object] | None:
         module.set_num_threads(threads)
         try:
             for _ in range(REPEATS):
-                multiply(x, weight, out)
+                multiply(x, weight, out, False, False)
                 update(grad, rate, weight, 0.0)
         finally:
             module.set_num_threads(before)
