@@ -203,7 +203,8 @@ class Cache(FunctionCache):
 @cache
 def _sources() -> str:
     """A digest of all the text that kernels are compiled from."""
-    files = sorted(Path(__file__).parent.glob("numba_*.py"))
+    folder = Path(__file__).parent
+    files = sorted([*folder.glob("numba_*.py"), *folder.glob("numba_kernels/*.py")])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -1,0 +1,21 @@
+"""A batch of images, from bytes to numbers between 0 and 1."""
+
+import math
+
+import numpy as np
+
+from tinytensor.backends.numba_compile import kernel
+from tinytensor.kernels import Array
+
+
+def load_images(images: Array, index: Array, out: Array) -> None:
+    D = math.prod(out.shape[1:])
+    _load_images(out.reshape(len(index), D), images.reshape(len(images), D), index)
+
+
+@kernel("real[:, ::1], Array(uint8, 2, 'C', readonly=True), int64[::1]")
+def _load_images(out, images, index):
+    for r in range(len(index)):
+        image = images[index[r]]
+        for d in range(len(image)):
+            out[r, d] = image[d] * np.float32(1 / 255)

@@ -1,0 +1,83 @@
+"""The same numbers in another place: repeated, in another order, picked out, side by side."""
+
+from tinytensor.backends.axes import permutation
+from tinytensor.backends.numba_compile import kernel
+from tinytensor.backends.numba_kernels.places import as_array, broadcast_places, offset
+from tinytensor.backends.numba_tile import number, put_number
+from tinytensor.kernels import Array
+
+
+def broadcast_to(x: Array, out: Array) -> None:
+    shape, strides, _ = broadcast_places(x.shape, out.shape, out.shape)
+    _gather(x.reshape(-1), out.reshape(-1), shape, strides)
+
+
+def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
+    _gather(x.reshape(-1), out.reshape(-1), *map(as_array, permutation(x.shape, axes)))
+
+
+@kernel("real[::1], real[::1], int64[::1], int64[::1]")
+def _gather(x, out, shape, strides):
+    last = len(shape) - 1
+    C, step = shape[last], strides[last]
+    for r in range(len(out) // max(C, 1)):
+        row = offset(r, last, shape, strides)
+        if step == 1:
+            for c in range(C):
+                put_number(out, r * C + c, number(x, row + c))
+        else:
+            for c in range(C):
+                put_number(out, r * C + c, number(x, row + c * step))
+
+
+def take(x: Array, index: Array, out: Array) -> None:
+    _take(x, index, out)
+
+
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
+def _take(x, index, out):
+    R, C = out.shape
+    for r in range(R):
+        row = x[index[r]]
+        for c in range(C):
+            out[r, c] = row[c]
+
+
+def scatter_add(grad: Array, index: Array, out: Array) -> None:
+    _scatter_add(grad, index, out)
+
+
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
+def _scatter_add(grad, index, out):
+    out[:] = 0
+    R, C = grad.shape
+    for r in range(R):
+        row = out[index[r]]
+        for c in range(C):
+            row[c] += grad[r, c]
+
+
+def put(x: Array, index: Array, out: Array) -> None:
+    _put(x, index, out)
+
+
+@kernel("real[:, ::1], int64[::1], real[:, ::1]")
+def _put(x, index, out):
+    R, C = x.shape
+    for r in range(R):
+        row = out[index[r]]
+        for c in range(C):
+            row[c] = x[r, c]
+
+
+def concat(x: Array, out: Array, start: int) -> None:
+    _concat(x, out, start)
+
+
+@kernel("real[:, :, ::1], real[:, :, ::1], int64")
+def _concat(x, out, start):
+    A, n, B = x.shape
+    for a in range(A):
+        for i in range(n):
+            for b in range(B):
+                out[a, start + i, b] = x[a, i, b]

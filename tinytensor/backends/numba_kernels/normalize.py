@@ -1,0 +1,84 @@
+"""Batch normalisation, forward and backward."""
+
+import math
+
+import numpy as np
+
+from tinytensor.backends.numba_compile import kernel
+from tinytensor.kernels import Array
+
+
+def moments(x: Array, mean: Array, var: Array) -> None:
+    _moments(x, mean, var)
+
+
+@kernel("real[:, ::1], real[::1], real[::1]")
+def _moments(x, mean, var):
+    R, C = x.shape
+    exact_mean, squares = np.zeros(C), np.zeros(C)
+    for r in range(R):
+        for c in range(C):
+            exact_mean[c] += x[r, c]
+    for c in range(C):
+        exact_mean[c] /= R
+    for r in range(R):
+        for c in range(C):
+            distance = x[r, c] - exact_mean[c]
+            squares[c] += distance * distance
+    for c in range(C):
+        mean[c], var[c] = exact_mean[c], squares[c] / R
+
+
+def normalize(
+    x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
+) -> None:
+    _normalize(x, mean, var, gamma, beta, out, epsilon)
+
+
+@kernel("real[:, ::1], real[::1], real[::1], real[::1], real[::1], real[:, ::1], float64")
+def _normalize(x, mean, var, gamma, beta, out, epsilon):
+    R, C = x.shape
+    scale = np.empty(C, x.dtype)
+    for c in range(C):
+        scale[c] = gamma[c] / math.sqrt(var[c] + epsilon)
+    for r in range(R):
+        for c in range(C):
+            out[r, c] = (x[r, c] - mean[c]) * scale[c] + beta[c]
+
+
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon)
+
+
+@kernel(
+    "real[:, ::1], real[:, ::1], real[::1], real[::1], real[::1],"
+    "real[:, ::1], real[::1], real[::1], float64"
+)
+def _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon):
+    R, C = x.shape
+    by_gamma, by_beta = np.zeros(C), np.zeros(C)
+    for r in range(R):
+        for c in range(C):
+            by_beta[c] += grad[r, c]
+            by_gamma[c] += grad[r, c] * (x[r, c] - mean[c])
+    # grad_x = factor * (grad - mean_grad - (x - mean) * slope)
+    factor, mean_grad, slope = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    for c in range(C):
+        scale = 1 / math.sqrt(var[c] + epsilon)
+        grad_gamma[c], grad_beta[c] = by_gamma[c] * scale, by_beta[c]
+        factor[c], mean_grad[c] = gamma[c] * scale, by_beta[c] / R
+        slope[c] = by_gamma[c] * scale * scale / R
+    for r in range(R):
+        for c in range(C):
+            own = grad[r, c] - mean_grad[c] - (x[r, c] - mean[c]) * slope[c]
+            grad_x[r, c] = factor[c] * own

@@ -1,0 +1,105 @@
+"""How parameters follow their gradients, in one pass over memory each."""
+
+import math
+
+from tinytensor.backends.numba_compile import kernel
+from tinytensor.backends.numba_kernels.places import like
+from tinytensor.kernels import Array
+
+
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
+    _sgd(grad.reshape(-1), param.reshape(-1), lr, weight_decay)
+
+
+@kernel("real[::1], real[::1], float64[::1], float64")
+def _sgd(grad, param, lr, weight_decay):
+    rate, weight_decay = like(param, lr[0]), like(param, weight_decay)
+    for i in range(len(param)):
+        param[i] -= rate * (grad[i] + weight_decay * param[i])
+
+
+def sgd_momentum(
+    grad: Array,
+    lr: Array,
+    velocity: Array,
+    param: Array,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    arrays = grad.reshape(-1), velocity.reshape(-1), param.reshape(-1)
+    _sgd_momentum(*arrays, lr, momentum, nesterov, weight_decay)
+
+
+@kernel("real[::1], real[::1], real[::1], float64[::1], float64, boolean, float64")
+def _sgd_momentum(grad, velocity, param, lr, momentum, nesterov, weight_decay):
+    rate, weight_decay = like(param, lr[0]), like(param, weight_decay)
+    momentum = like(param, momentum)
+    for i in range(len(param)):
+        g = grad[i] + weight_decay * param[i]
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        param[i] -= rate * (g + momentum * v if nesterov else v)
+
+
+def adam(
+    grad: Array,
+    lr: Array,
+    step: Array,
+    m: Array,
+    v: Array,
+    param: Array,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    arrays = grad.reshape(-1), m.reshape(-1), v.reshape(-1), param.reshape(-1)
+    _adam(*arrays, lr, step, beta1, beta2, epsilon, weight_decay)
+
+
+@kernel(
+    "real[::1], real[::1], real[::1], real[::1],"
+    "float64[::1], float64[::1], float64, float64, float64, float64"
+)
+def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
+    m_scale = like(param, 1 / (1 - beta1 ** step[0]))
+    v_scale = like(param, 1 / (1 - beta2 ** step[0]))
+    new1, new2 = like(param, 1 - beta1), like(param, 1 - beta2)
+    beta1, beta2 = like(param, beta1), like(param, beta2)
+    rate, epsilon = like(param, lr[0]), like(param, epsilon)
+    weight_decay = like(param, weight_decay)
+    for i in range(len(param)):
+        m_i = beta1 * m[i] + new1 * grad[i]
+        v_i = beta2 * v[i] + new2 * grad[i] * grad[i]
+        m[i], v[i] = m_i, v_i
+        change = m_i * m_scale / (math.sqrt(v_i * v_scale) + epsilon)
+        param[i] -= rate * (change + weight_decay * param[i])
+
+
+def rmsprop(
+    grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
+) -> None:
+    arrays = grad.reshape(-1), square.reshape(-1), param.reshape(-1)
+    _rmsprop(*arrays, lr, decay, epsilon)
+
+
+@kernel("real[::1], real[::1], real[::1], float64[::1], float64, float64")
+def _rmsprop(grad, square, param, lr, decay, epsilon):
+    rate, epsilon, new = like(param, lr[0]), like(param, epsilon), like(param, 1 - decay)
+    decay = like(param, decay)
+    for i in range(len(param)):
+        s = decay * square[i] + new * grad[i] * grad[i]
+        square[i] = s
+        param[i] -= rate * grad[i] / (math.sqrt(s) + epsilon)
+
+
+def moving_average(x: Array, decay: Array, average: Array) -> None:
+    _moving_average(x.reshape(-1), decay, average.reshape(-1))
+
+
+@kernel("real[::1], float64[::1], real[::1]")
+def _moving_average(x, decay, average):
+    old, new = like(x, decay[0]), like(x, 1 - decay[0])
+    for i in range(len(average)):
+        average[i] = old * average[i] + new * x[i]

@@ -1,0 +1,21 @@
+"""Random numbers: the i-th is a hash of seed and i; the mixing steps are SplitMix64's."""
+
+import numpy as np
+
+from tinytensor.backends.numba_compile import kernel
+from tinytensor.kernels import Array
+
+
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+    _dropout_mask(out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
+
+
+@kernel("real[::1], uint64[::1], uint64, float64")
+def _dropout_mask(out, state, limit, kept):
+    for i in range(len(out)):
+        z = state[0] + (state[1] + np.uint64(i + 1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        z = z ^ z >> np.uint64(31)
+        out[i] = kept if z >> np.uint64(40) < limit else 0
+    state[1] += np.uint64(len(out))

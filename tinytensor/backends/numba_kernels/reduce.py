@@ -1,0 +1,138 @@
+"""Sums, the largest, the smallest: fewer numbers from many."""
+
+from builtins import max as max_of
+from collections.abc import Callable
+from typing import Any
+
+from tinytensor.backends.numba_compile import REASSOCIATE, kernel, part
+from tinytensor.backends.numba_kernels.places import offset, product_of, reduction_places
+from tinytensor.backends.numba_tile import (
+    LANES,
+    load_part,
+    narrowed,
+    number,
+    plus,
+    put_number,
+    store_part,
+    widened,
+    zeros,
+)
+from tinytensor.kernels import Array
+
+
+def sum(x: Array, out: Array) -> None:
+    _sum(x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
+
+
+REDUCTION = "real[::1], real[::1], int64[::1], int64[::1], int64[::1], int64[::1]"
+
+
+@kernel(REDUCTION, REASSOCIATE)
+def _sum(x, out, kept, kept_strides, gone, gone_strides):
+    terms, last = product_of(gone), len(gone) - 1
+    inner, step = gone[last], gone_strides[last]
+    outer = terms // max_of(inner, 1)
+    if kept_strides[-1] == 1:  # the columns of rows are added up, side by side in a register
+        C = kept[-1]
+        for first in range(0, len(out), max_of(C, 1)):
+            base = offset(first // C, len(kept) - 1, kept, kept_strides)
+            for c in range(0, C, LANES):
+                total = widened(zeros(x))
+                for r in range(outer):
+                    row = base + c + offset(r, last, gone, gone_strides)
+                    for i in range(inner):
+                        total = plus(total, widened(load_part(x, row + i * step, C - c)))
+                store_part(narrowed(total, out), out, first + c, C - c)
+    else:  # each result comes of rows that lie in one piece
+        for i in range(len(out)):
+            base = offset(i, len(kept), kept, kept_strides)
+            one_total = 0.0
+            for r in range(outer):
+                row = base + offset(r, last, gone, gone_strides)
+                for c in range(inner):
+                    one_total += number(x, row + c)
+            out[i] = one_total
+
+
+def choose(better: Callable[[Any, Any], Any]) -> Callable[[Array, Array], None]:
+    """A kernel that takes one of many numbers, the better of two and two."""
+    one = part(better)
+
+    def loops(x, out, kept, kept_strides, gone, gone_strides):
+        last = len(kept) - 1
+        C, step = kept[last], kept_strides[last]
+        for first in range(0, len(out), max_of(C, 1)):
+            row = offset(first // C, last, kept, kept_strides)
+            for c in range(C):
+                put_number(out, first + c, number(x, row + c * step))
+            for term in range(1, product_of(gone)):
+                i = row + offset(term, len(gone), gone, gone_strides)
+                for c in range(C):
+                    best = one(number(out, first + c), number(x, i + c * step))
+                    put_number(out, first + c, best)
+
+    loops.__name__ = better.__name__
+    compiled = kernel(REDUCTION)(loops)
+
+    def call(x: Array, out: Array) -> None:
+        compiled(x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
+
+    return call
+
+
+@choose
+def max(x, y):
+    return x if x > y or x != x else y
+
+
+@choose
+def min(x, y):
+    return x if x < y or x != x else y
+
+
+def cumsum(x: Array, out: Array) -> None:
+    _cumsum(x, out)
+
+
+@kernel("real[:, ::1], real[:, ::1]")
+def _cumsum(x, out):
+    R, C = x.shape
+    for r in range(R):
+        total = -0.0  # -0 + x is x, also where x is -0
+        for c in range(C):
+            total += x[r, c]
+            out[r, c] = total
+
+
+def argmax(x: Array, out: Array) -> None:
+    _argmax(x, out)
+
+
+@kernel("real[:, ::1], int64[::1]")
+def _argmax(x, out):
+    R, C = x.shape
+    for r in range(R):
+        best = 0
+        for c in range(1, C):
+            if x[r, best] != x[r, best]:  # a NaN
+                break
+            if not x[r, c] <= x[r, best]:
+                best = c
+        out[r] = best
+
+
+def argmin(x: Array, out: Array) -> None:
+    _argmin(x, out)
+
+
+@kernel("real[:, ::1], int64[::1]")
+def _argmin(x, out):
+    R, C = x.shape
+    for r in range(R):
+        best = 0
+        for c in range(1, C):
+            if x[r, best] != x[r, best]:
+                break
+            if not x[r, c] >= x[r, best]:
+                best = c
+        out[r] = best
