@@ -228,8 +228,10 @@ EACH(round, nearest)
 static void relu_backward_numbers(const void *arguments, int64_t begin, int64_t end)
 {
     const each_arguments a = *(const each_arguments *)arguments;
-    for (int64_t i = begin; i < end; i++)
-        a.out[i] = a.y[i] > 0 ? a.x[i] : 0;
+    for (int64_t i = begin; i < end; i++) {
+        const real grad = a.x[i]; /* read in any case: without a branch the loop is vectorised */
+        a.out[i] = a.y[i] > 0 ? grad : 0;
+    }
 }
 
 void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n)
@@ -241,8 +243,10 @@ void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n)
 static void where_numbers(const void *arguments, int64_t begin, int64_t end)
 {
     const each_arguments a = *(const each_arguments *)arguments;
-    for (int64_t i = begin; i < end; i++)
-        a.out[i] = a.condition[i] ? a.x[i] : a.y[i];
+    for (int64_t i = begin; i < end; i++) {
+        const real x = a.x[i], y = a.y[i]; /* as above */
+        a.out[i] = a.condition[i] ? x : y;
+    }
 }
 
 void tt_where(const uint8_t *condition, const real *x, const real *y, real *out, int64_t n)
