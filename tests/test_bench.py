@@ -258,7 +258,7 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
         "pip install 'tinytensor-engine[peers]' mends that"
     )
     told = report.Report()
-    assert "torch" not in cli.bench._peers("all", told)
+    assert "torch" not in cli.bench._peers(("all",), told)
     assert "no_such_module isn't installed" in told.skipped[0].why
 
 
@@ -446,13 +446,17 @@ def fails(*arguments: str, capsys) -> str:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        (["--lessons", "9.9"], "lesson: there is none named '9.9'"),
+        (["--lessons", "9.9"], "Invalid value for '--lessons': there is none named '9.9'"),
         (["steps", "--lessons", "fast"], "--lessons: got fast"),
-        (["--lessons", "1.0,,2.0"], "--lessons: got '1.0,,2.0'"),
-        (["--backends", "cuda"], "--backends: there is none named 'cuda'; choose from c, numba"),
+        (["--lessons", "1.0,,2.0"], "Invalid value for '--lessons': there is none named ''"),
+        (["--lessons", "1.0,softmax"], "Invalid value for '--lessons': got '1.0,softmax'; each is"),
+        (["--backends", "cuda"], "Invalid value for '--backends': 'cuda' is not one of 'c', 'numb"),
+        (["--backends", "c,c"], "Invalid value for '--backends': got 'c,c'; each is needed once"),
         (["--threads", "999"], "--threads: got 999; a number from 1 to the "),
-        (["--threads", "two"], "--threads: got two; a number from 1 to the "),
-        (["--peers", "keras"], "--peers: there is none named 'keras'; choose from all, numpy-by-"),
+        (["--threads", "two"], "Invalid value for '--threads': got 'two'; a whole number from 1"),
+        (["--threads", "1,01"], "Invalid value for '--threads': got '1,01'; each is needed once"),
+        (["--peers", "keras"], "--peers: got 'keras'; some of numpy-by-hand, torch, torch.com"),
+        (["--peers", "all,jax"], "--peers: got 'all'; some of numpy-by-hand, torch, torch.compile"),
         (["--rounds", "0"], "Invalid value for '--rounds': got '0'; a whole number from 1"),
         (["--json", "/no/such/folder/x"], "--json: there is no folder /no/such/folder"),
         (["--html", "/no/such/folder/x"], "--html: there is no folder /no/such/folder"),
