@@ -367,10 +367,39 @@ def test_the_tables(columns, monkeypatch):
     text = "\n".join(lines)
     assert "…" not in text  # nothing is cut
     assert re.search(r"1\.0 +captured +▸1\.00 ±2% +2\.0 +25% +2\.00 ±1% +12%", text)
-    assert re.search(r"matmul 100x784x10 +▸1,000 ±2% +2\.0 +1% +2,000 ±1% +0%", text)
-    assert re.search(r"\n +c captured +2\.0x", text)
+    assert re.search(r"matmul +▸1,000 ±2% +2,000 ±1%\n   100x784x10 +2\.0  1% +0%\n", text)
+    assert re.search(r"1\.0 +▸1\.00 +2\.00\n +c captured +2\.0x\n +±2% +±1%\n", text)
     assert "numpy-by-hand, 3.0: convolutions aren't written by hand" in text
     assert lines[-1] == "The machine was quiet."
+
+
+def test_however_much_there_is_to_tell_nothing_is_cut(monkeypatch):
+    """Three backends, all peers, long names, numbers of many digits, and times that vary much."""
+    some = made_up()
+    wide = report.Spread(100.0, 721.051, 200.0, 8000.0)
+    step, kernel = (
+        replace(result, seconds=wide, to_numpy=1234.0, bound=800.0)
+        for result in (some.steps[0], some.kernels[0])
+    )
+    some.steps = [
+        replace(step, contestant=f"{name} {mode}", backend=name, mode=mode)
+        for name in ("c", "numba", "numpy")
+        for mode in steps.MODES
+    ] + [replace(step, contestant=peer, backend=None, mode=None) for peer in PEERS]
+    case = "100x28x28x24 100x14x14x48 5x5x24x48 /2"
+    some.kernels = [
+        replace(kernel, contestant=name, backend=name, kernel="conv2d_grad_weight", case=case)
+        for name in ("c", "numba", "numpy")
+    ]
+    lines = shown(some, 80, monkeypatch)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    each = len(some.steps) + 1  # tinytensor's best stands beside the peers once more
+    assert sum(word.removeprefix("▸") == "721,051" for word in words) == each
+    assert sum(word.removeprefix("▸") == "721,051,000" for word in words) == len(some.kernels)
+    assert words.count("±541%") == each + len(some.kernels)
+    assert words.count("111%") == len(steps.MODES) * 3 + len(some.kernels)
+    assert {"tinytensor", "tinygrad", "compile", "by-hand", "conv2d_grad_weight"} <= set(words)
 
 
 def test_a_borrowed_kernel_and_a_noisy_machine_are_told(monkeypatch):
@@ -378,7 +407,7 @@ def test_a_borrowed_kernel_and_a_noisy_machine_are_told(monkeypatch):
     some.kernels[0] = replace(some.kernels[0], on_numpy=True)
     some.noise = report.Noise(True, "other programs used 1.0 cores meanwhile")
     text = "\n".join(shown(some, 100, monkeypatch))
-    assert "numpy* ▸1,000" in text
+    assert re.search(r"▸1,000 ±2%.*\n   100x784x10 +numpy\*  2\.0  1%", text)
     assert "NOISY: other programs used 1.0 cores meanwhile." in text
 
 
