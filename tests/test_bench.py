@@ -2,8 +2,11 @@
 but one against another that does twenty times the work.
 """
 
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -338,8 +341,8 @@ def made_up() -> report.Report:
 def test_the_form_of_the_json():
     told = json.loads(json.dumps(made_up().to_json()))
     assert {
-        "format", "date", "cpu", "cores", "versions", "quick", "noise", "machine", "kernels",
-        "steps", "train", "scaling", "start", "skipped",
+        "format", "date", "cpu", "cores", "versions", "quick", "stopped", "noise", "machine",
+        "kernels", "steps", "train", "scaling", "start", "skipped",
     } == told.keys()  # fmt: skip
     assert told["format"] == 1
     assert told["noise"] == {"noisy": False, "why": ""}
@@ -535,15 +538,77 @@ def test_a_whole_run():
         train.run("1.0", "numpy", 1, steps=-1)
 
 
-def test_ctrl_c_shows_what_was_measured(capsys, monkeypatch):
-    def interrupted(plan, told, tell):
+@pytest.mark.parametrize(
+    ("how", "code", "line"),
+    [(KeyboardInterrupt(), 130, "stopped"), (Unfair("the process of c has ended"), 2, "the proc")],
+)
+def test_an_early_end_shows_what_was_measured(how, code, line, tmp_path, capsys, monkeypatch):
+    def ends_early(plan, told, tell):
         told.steps += made_up().steps
-        raise KeyboardInterrupt
+        raise how
 
-    monkeypatch.setattr(run, "measure", interrupted)
+    monkeypatch.setattr(run, "measure", ends_early)
+    file = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", "--backends", "numpy"])
-    assert ended.value.code == 130
+        cli.main(["bench", "--backends", "numpy", "--json", str(file)])
+    assert ended.value.code == code
     printed = capsys.readouterr()
     assert "Training steps, 2 threads" in printed.out
-    assert printed.err.endswith("tinytensor: stopped\n")
+    assert tables.STOPPED in " ".join(printed.out.split())
+    assert printed.err.startswith(f"tinytensor: {line}")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert told["stopped"]
+    assert len(told["steps"]) == len(made_up().steps)
+
+
+def test_of_nothing_nobody_knows_whether_it_was_quiet(monkeypatch):
+    lines = shown(report.Report(stopped=True, cpu="A Processor", cores=2), 100, monkeypatch)
+    assert lines == ["A Processor, 2 cores", tables.STOPPED]
+
+
+def children(pid: int) -> list[Path]:
+    """The folders in /proc of a process's children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if stat.read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(stat.parent)
+    return found
+
+
+@pytest.mark.skipif(
+    not Path("/proc/stat").exists(), reason="nobody tells which processes there are"
+)
+@pytest.mark.parametrize(("option", "begin"), [("--json", "{"), ("--html", "<!doctype html>")])
+def test_ctrl_c_ends_all_processes_and_writes_what_was_measured(option, begin, tmp_path):
+    if option == "--html":
+        pytest.importorskip("bokeh")
+    file = tmp_path / "results"
+    names = ",".join(BACKENDS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinytensor", "bench", "steps", "--quick", "--threads", "1",
+         "--rounds", "2", "--backends", names, option, str(file)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "steps of lesson 2.1" not in process.stderr.readline():
+        assert process.poll() is None
+    workers = children(process.pid)
+    assert len(workers) == len(BACKENDS)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("tinytensor: stopped\n")
+    assert "Traceback" not in err
+    assert not any(worker.exists() for worker in workers)
+    rows = [line.split()[0] for line in out.splitlines() if re.match(r" \d\.\d ", line)]
+    assert rows == ["1.0", "2.0"]
+    assert tables.STOPPED in " ".join(out.split())
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith(begin)
+    if option == "--json":
+        told = json.loads(text)
+        assert {step["lesson"] for step in told["steps"]} == {"1.0", "2.0"}
+    else:
+        assert tables.STOPPED.split(":")[0] in text

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+STOPPED = "Stopped before the end: what is here was measured in full, the rest wasn't."
 PLAIN = "not bold dim default"  # what stands below a time
 LEGEND = (
     f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row. "
@@ -45,7 +46,10 @@ def tables(report: Report) -> Iterator[Any]:
     if any(result.backend == "numba" and result.threads > 1 for result in timed):
         yield "numba computes on one thread, however many there are."
     yield from _left_out(report)
-    yield noise_line(report)
+    if report.stopped:
+        yield STOPPED
+    if timed or report.train:
+        yield noise_line(report)
 
 
 def _left_out(report: Report) -> Iterator[str]:

@@ -93,19 +93,19 @@ def bench_command(
         quick=quick,
         page=html_file is not None,
     )
-    stopped = False
+    ended: BaseException | None = None
     with _progress(run.pieces(plan)) as tell:
         try:
             run.measure(plan, report, tell)
-        except KeyboardInterrupt:
-            stopped = True
+        except (KeyboardInterrupt, TinytensorError) as error:  # first, what was measured till then
+            report.stopped, ended = True, error
     try:
         write_json(json_file, report.to_json())
         _write_html(html_file, report)
     finally:  # what can't be written there is at least seen
         click.echo(rendered(*tables.tables(report)), err="-" in files.values(), nl=False)
-    if stopped:
-        raise KeyboardInterrupt
+    if ended is not None:
+        raise ended
     if readme is not None:
         text = Path(readme).read_text(encoding="utf-8")
         write("--readme", readme, tables.with_table(text, report))
