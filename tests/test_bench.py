@@ -2,8 +2,11 @@
 but one against another that does twenty times the work.
 """
 
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -258,7 +261,7 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
         "pip install 'tinytensor-engine[peers]' mends that"
     )
     told = report.Report()
-    assert "torch" not in cli.bench._peers("all", told)
+    assert "torch" not in cli.bench._peers(("all",), told)
     assert "no_such_module isn't installed" in told.skipped[0].why
 
 
@@ -338,8 +341,8 @@ def made_up() -> report.Report:
 def test_the_form_of_the_json():
     told = json.loads(json.dumps(made_up().to_json()))
     assert {
-        "format", "date", "cpu", "cores", "versions", "quick", "noise", "machine", "kernels",
-        "steps", "train", "scaling", "start", "skipped",
+        "format", "date", "cpu", "cores", "versions", "quick", "stopped", "noise", "machine",
+        "kernels", "steps", "train", "scaling", "start", "skipped",
     } == told.keys()  # fmt: skip
     assert told["format"] == 1
     assert told["noise"] == {"noisy": False, "why": ""}
@@ -367,10 +370,39 @@ def test_the_tables(columns, monkeypatch):
     text = "\n".join(lines)
     assert "…" not in text  # nothing is cut
     assert re.search(r"1\.0 +captured +▸1\.00 ±2% +2\.0 +25% +2\.00 ±1% +12%", text)
-    assert re.search(r"matmul 100x784x10 +▸1,000 ±2% +2\.0 +1% +2,000 ±1% +0%", text)
-    assert re.search(r"\n +c captured +2\.0x", text)
+    assert re.search(r"matmul +▸1,000 ±2% +2,000 ±1%\n   100x784x10 +2\.0  1% +0%\n", text)
+    assert re.search(r"1\.0 +▸1\.00 +2\.00\n +c captured +2\.0x\n +±2% +±1%\n", text)
     assert "numpy-by-hand, 3.0: convolutions aren't written by hand" in text
     assert lines[-1] == "The machine was quiet."
+
+
+def test_however_much_there_is_to_tell_nothing_is_cut(monkeypatch):
+    """Three backends, all peers, long names, numbers of many digits, and times that vary much."""
+    some = made_up()
+    wide = report.Spread(100.0, 721.051, 200.0, 8000.0)
+    step, kernel = (
+        replace(result, seconds=wide, to_numpy=1234.0, bound=800.0)
+        for result in (some.steps[0], some.kernels[0])
+    )
+    some.steps = [
+        replace(step, contestant=f"{name} {mode}", backend=name, mode=mode)
+        for name in ("c", "numba", "numpy")
+        for mode in steps.MODES
+    ] + [replace(step, contestant=peer, backend=None, mode=None) for peer in PEERS]
+    case = "100x28x28x24 100x14x14x48 5x5x24x48 /2"
+    some.kernels = [
+        replace(kernel, contestant=name, backend=name, kernel="conv2d_grad_weight", case=case)
+        for name in ("c", "numba", "numpy")
+    ]
+    lines = shown(some, 80, monkeypatch)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    each = len(some.steps) + 1  # tinytensor's best stands beside the peers once more
+    assert sum(word.removeprefix("▸") == "721,051" for word in words) == each
+    assert sum(word.removeprefix("▸") == "721,051,000" for word in words) == len(some.kernels)
+    assert words.count("±541%") == each + len(some.kernels)
+    assert words.count("111%") == len(steps.MODES) * 3 + len(some.kernels)
+    assert {"tinytensor", "tinygrad", "compile", "by-hand", "conv2d_grad_weight"} <= set(words)
 
 
 def test_a_borrowed_kernel_and_a_noisy_machine_are_told(monkeypatch):
@@ -378,7 +410,7 @@ def test_a_borrowed_kernel_and_a_noisy_machine_are_told(monkeypatch):
     some.kernels[0] = replace(some.kernels[0], on_numpy=True)
     some.noise = report.Noise(True, "other programs used 1.0 cores meanwhile")
     text = "\n".join(shown(some, 100, monkeypatch))
-    assert "numpy* ▸1,000" in text
+    assert re.search(r"▸1,000 ±2%.*\n   100x784x10 +numpy\*  2\.0  1%", text)
     assert "NOISY: other programs used 1.0 cores meanwhile." in text
 
 
@@ -446,13 +478,17 @@ def fails(*arguments: str, capsys) -> str:
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        (["--lessons", "9.9"], "lesson: there is none named '9.9'"),
+        (["--lessons", "9.9"], "Invalid value for '--lessons': there is none named '9.9'"),
         (["steps", "--lessons", "fast"], "--lessons: got fast"),
-        (["--lessons", "1.0,,2.0"], "--lessons: got '1.0,,2.0'"),
-        (["--backends", "cuda"], "--backends: there is none named 'cuda'; choose from c, numba"),
+        (["--lessons", "1.0,,2.0"], "Invalid value for '--lessons': there is none named ''"),
+        (["--lessons", "1.0,softmax"], "Invalid value for '--lessons': got '1.0,softmax'; each is"),
+        (["--backends", "cuda"], "Invalid value for '--backends': 'cuda' is not one of 'c', 'numb"),
+        (["--backends", "c,c"], "Invalid value for '--backends': got 'c,c'; each is needed once"),
         (["--threads", "999"], "--threads: got 999; a number from 1 to the "),
-        (["--threads", "two"], "--threads: got two; a number from 1 to the "),
-        (["--peers", "keras"], "--peers: there is none named 'keras'; choose from all, numpy-by-"),
+        (["--threads", "two"], "Invalid value for '--threads': got 'two'; a whole number from 1"),
+        (["--threads", "1,01"], "Invalid value for '--threads': got '1,01'; each is needed once"),
+        (["--peers", "keras"], "--peers: got 'keras'; some of numpy-by-hand, torch, torch.com"),
+        (["--peers", "all,jax"], "--peers: got 'all'; some of numpy-by-hand, torch, torch.compile"),
         (["--rounds", "0"], "Invalid value for '--rounds': got '0'; a whole number from 1"),
         (["--json", "/no/such/folder/x"], "--json: there is no folder /no/such/folder"),
         (["--html", "/no/such/folder/x"], "--html: there is no folder /no/such/folder"),
@@ -502,15 +538,77 @@ def test_a_whole_run():
         train.run("1.0", "numpy", 1, steps=-1)
 
 
-def test_ctrl_c_shows_what_was_measured(capsys, monkeypatch):
-    def interrupted(plan, told, tell):
+@pytest.mark.parametrize(
+    ("how", "code", "line"),
+    [(KeyboardInterrupt(), 130, "stopped"), (Unfair("the process of c has ended"), 2, "the proc")],
+)
+def test_an_early_end_shows_what_was_measured(how, code, line, tmp_path, capsys, monkeypatch):
+    def ends_early(plan, told, tell):
         told.steps += made_up().steps
-        raise KeyboardInterrupt
+        raise how
 
-    monkeypatch.setattr(run, "measure", interrupted)
+    monkeypatch.setattr(run, "measure", ends_early)
+    file = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", "--backends", "numpy"])
-    assert ended.value.code == 130
+        cli.main(["bench", "--backends", "numpy", "--json", str(file)])
+    assert ended.value.code == code
     printed = capsys.readouterr()
     assert "Training steps, 2 threads" in printed.out
-    assert printed.err.endswith("tinytensor: stopped\n")
+    assert tables.STOPPED in " ".join(printed.out.split())
+    assert printed.err.startswith(f"tinytensor: {line}")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert told["stopped"]
+    assert len(told["steps"]) == len(made_up().steps)
+
+
+def test_of_nothing_nobody_knows_whether_it_was_quiet(monkeypatch):
+    lines = shown(report.Report(stopped=True, cpu="A Processor", cores=2), 100, monkeypatch)
+    assert lines == ["A Processor, 2 cores", tables.STOPPED]
+
+
+def children(pid: int) -> list[Path]:
+    """The folders in /proc of a process's children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if stat.read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(stat.parent)
+    return found
+
+
+@pytest.mark.skipif(
+    not Path("/proc/stat").exists(), reason="nobody tells which processes there are"
+)
+@pytest.mark.parametrize(("option", "begin"), [("--json", "{"), ("--html", "<!doctype html>")])
+def test_ctrl_c_ends_all_processes_and_writes_what_was_measured(option, begin, tmp_path):
+    if option == "--html":
+        pytest.importorskip("bokeh")
+    file = tmp_path / "results"
+    names = ",".join(BACKENDS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinytensor", "bench", "steps", "--quick", "--threads", "1",
+         "--rounds", "2", "--backends", names, option, str(file)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "steps of lesson 2.1" not in process.stderr.readline():
+        assert process.poll() is None
+    workers = children(process.pid)
+    assert len(workers) == len(BACKENDS)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("tinytensor: stopped\n")
+    assert "Traceback" not in err
+    assert not any(worker.exists() for worker in workers)
+    rows = [line.split()[0] for line in out.splitlines() if re.match(r" \d\.\d ", line)]
+    assert rows == ["1.0", "2.0"]
+    assert tables.STOPPED in " ".join(out.split())
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith(begin)
+    if option == "--json":
+        told = json.loads(text)
+        assert {step["lesson"] for step in told["steps"]} == {"1.0", "2.0"}
+    else:
+        assert tables.STOPPED.split(":")[0] in text

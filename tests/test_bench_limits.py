@@ -1,11 +1,13 @@
 """What calls cost and what the machine can do: told for what is there, in sensible units."""
 
+import functools
+
 import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels
-from tinytensor.bench import limits
+from tinytensor import kernels, machine, roofline
+from tinytensor.bench import cases, limits, report, roof
 from tinytensor.bench.limits import Cache, working_sets
 from tinytensor.errors import BackendUnavailable
 
@@ -85,3 +87,41 @@ def test_the_bandwidth_of_each_level(monkeypatch):
 @pytest.mark.parametrize(("text", "cores"), [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7)])
 def test_lists_of_cores(text, cores):
     assert limits._count_cores(text) == cores
+
+
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
+def test_a_limit_that_came_out_too_low_is_mended_at_the_end(monkeypatch):
+    """Both what is told of the machine and each bound; one that was right stays as it is."""
+    speeds = {"peak": 1e9, "read": 1e9, "copy": 1e9, "add": 1e9}
+    monkeypatch.setattr(roof, "roofline", functools.cache(roofline.Roofline))
+    monkeypatch.setattr(machine, "peak_flops", lambda threads, seconds: speeds["peak"])
+    monkeypatch.setattr(machine, "memory_bandwidth", lambda size, n, kind, *_: speeds[kind])
+    product = cases.Case("matmul", (((100, 100), "float32"),) * 3, (False, False))
+    update = cases.Case("relu", (((100, 100), "float32"),) * 2)
+    spread = report.Spread.of([1.0])
+    told = report.Report(
+        machine={"threads": {"1": roof.limits(1)}},
+        kernels=[
+            report.KernelResult(
+                case.kernel, case.name, "c", "c", 1, spread, None, 1, 1,
+                roof.bound([case.call], 1), False,
+            )
+            for case in (product, update)
+        ],
+        steps=[
+            report.StepResult(
+                "1.0", "c eager", "c", "eager", 1, spread, None, 1.0, roof.step_bound("1.0", 1)
+            )
+        ],
+    )  # fmt: skip
+    before = [result.bound for result in (*told.kernels, *told.steps)]
+    assert before[:2] == pytest.approx([2 * 100**3 / 1e9, 8 * 100**2 / 1e9])
+
+    speeds |= {"peak": 4e9, "copy": 0.5e9}
+    roof.measure_again(told, [product, update])
+    limit = told.machine["threads"]["1"]
+    assert limit["peak_flops"] == 4e9
+    assert all(speed["copy"] == 1e9 for speed in limit["bandwidth"].values())
+    after = [result.bound for result in (*told.kernels, *told.steps)]
+    assert after[:2] == pytest.approx([before[0] / 4, before[1]])
+    assert after[2] < before[2]

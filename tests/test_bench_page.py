@@ -43,6 +43,7 @@ EMPTY = {
     "cores": 2,
     "versions": {"python": "3.11.2", "numpy": "2.1.0"},
     "quick": False,
+    "stopped": False,
     "noise": {"noisy": False, "why": ""},
     "machine": {},
     "kernels": [],
@@ -170,14 +171,16 @@ def test_words_of_the_report_are_no_markup():
     assert "<1837>" not in text
 
 
-def test_noise_and_haste_are_told():
+def test_noise_haste_and_an_early_end_are_told():
     assert "noisy" not in "".join(Reader(page(EMPTY)).text)
     noise = {"noisy": True, "why": "the probe varied by 40 %"}
-    text = "".join(Reader(page(EMPTY | {"noise": noise, "quick": True})).text)
+    assert "Stopped" not in "".join(Reader(page(EMPTY)).text)
+    text = "".join(Reader(page(EMPTY | {"noise": noise, "quick": True, "stopped": True})).text)
     assert (
         "The machine was noisy, so don't trust small differences: the probe varied by 40 %" in text
     )
     assert "A quick run" in text
+    assert "Stopped before the end" in text
 
 
 def test_numbers_that_are_in_tables_and_lists():

@@ -211,8 +211,8 @@ def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     ("arguments", "words"),
     [
         (["sofmax"], "did you mean 'softmax'"),
-        (["softmax", "--backends", "c,gpu"], "got 'c,gpu'; some of c, numba, numpy, with commas"),
-        (["softmax", "--backends", "c,c"], "got 'c,c'; some of"),
+        (["softmax", "--backends", "c,gpu"], "'gpu' is not one of 'c', 'numba', 'numpy'"),
+        (["softmax", "--backends", "c,c"], "got 'c,c'; each is needed once"),
         (["softmax", "--seconds", 0], "0 is not in the range"),
         (["softmax", "--steps", 0], "got '0'; a whole number from 1"),
         (["softmax", "--json", "no/such/folder/file"], "there is no folder no/such/folder"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinytensor import listing_html
 from tinytensor.bench import scaling, start
+from tinytensor.bench.tables import STOPPED
 from tinytensor.errors import BackendUnavailable
 from tinytensor.machine import ARRAYS
 
@@ -23,7 +24,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1
 th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #8884 }
 th:first-child, td:first-child { text-align: left }
 .plot { margin: 1em 0 }
-.noisy { border-left: 6px solid #d55e00; padding: 0.5em 1em }
+.warning { border-left: 6px solid #d55e00; padding: 0.5em 1em }
 @media (prefers-color-scheme: dark) {
   body { background: #000; color: #e8e8e8 }
   .plot { filter: invert(1) hue-rotate(180deg) }
@@ -81,9 +82,13 @@ def _heading(report: Mapping[str, Any]) -> Iterator[str]:
     )
     if report["quick"]:
         yield _paragraph("A quick run, of few and short rounds: good for a first look.")
+    if report["stopped"]:
+        yield _paragraph(STOPPED, "warning")
     if report["noise"]["noisy"]:
         why = report["noise"]["why"]
-        yield _paragraph(f"The machine was noisy, so don't trust small differences: {why}", "noisy")
+        yield _paragraph(
+            f"The machine was noisy, so don't trust small differences: {why}", "warning"
+        )
 
 
 def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:

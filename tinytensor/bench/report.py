@@ -121,9 +121,13 @@ class Skipped:
 
 @dataclass
 class Report:
-    """All of a benchmark's results. The lists are filled as they become known."""
+    """All of a benchmark's results. The lists are filled as they become known.
+
+    stopped: whether it ended before all was measured.
+    """
 
     quick: bool = False
+    stopped: bool = False
     noise: Noise = field(default_factory=Noise)
     machine: dict[str, Any] = field(default_factory=dict)
     kernels: list[KernelResult] = field(default_factory=list)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinytensor.bench.report import KernelResult, Report, Spread, StepResult, TrainResult
+from tinytensor.bench.report import KernelResult, Report, StepResult, TrainResult
 from tinytensor.errors import SettingError
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+STOPPED = "Stopped before the end: what is here was measured in full, the rest wasn't."
+PLAIN = "not bold dim default"  # what stands below a time
 LEGEND = (
     f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row. "
     "xN: times as fast as NumPy, the median over the rounds. lim: the least time that this machine "
@@ -44,7 +46,10 @@ def tables(report: Report) -> Iterator[Any]:
     if any(result.backend == "numba" and result.threads > 1 for result in timed):
         yield "numba computes on one thread, however many there are."
     yield from _left_out(report)
-    yield noise_line(report)
+    if report.stopped:
+        yield STOPPED
+    if timed or report.train:
+        yield noise_line(report)
 
 
 def _left_out(report: Report) -> Iterator[str]:
@@ -124,39 +129,57 @@ def own_steps_table(results: Sequence[StepResult], threads: int) -> Group:
                 if (result.lesson, result.mode) == (lesson, mode)
             }
             head = [lesson if number == 0 else "", *([str(mode)] if len(modes) > 1 else [])]
-            table.add_row(*head, *_cells(backends, row, 1e3))
+            table.add_row(*head, *_cells(backends, row))
     return _titled(title, table)
 
 
 def _add_columns(table: Table, names: Sequence[str]) -> None:
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
         if name != "numpy":
             table.add_column("xN", justify="right", no_wrap=True)
         table.add_column("lim", justify="right", no_wrap=True, style="dim")
 
 
-def _cells(names: Sequence[str], row: dict[str, Any], unit: float) -> Iterator[Text | str]:
-    """For each contestant its time, how many times as fast as NumPy that is, its share of lim."""
-    best = min((result.seconds.median for result in row.values()), default=0.0)
+def _cells(names: Sequence[str], row: dict[str, StepResult]) -> Iterator[Text | str]:
+    """For each backend its time, how many times as fast as NumPy that is, its share of lim."""
+    best = _best(row)
     for name in names:
         result = row.get(name)
-        if result is None:
-            yield from ("", "") if name == "numpy" else ("", "", "")
-            continue
-        star = getattr(result, "on_numpy", False)
-        yield _time(result.seconds, unit, result.seconds.median == best, "numpy* " if star else "")
+        yield "" if result is None else _time(result, 1e3, best)
         if name != "numpy":
-            yield "" if result.to_numpy is None else figures(result.to_numpy, 2)
-        yield "" if result.bound is None else f"{result.bound / result.seconds.median:.0%}"
+            yield "" if result is None else _to_numpy(result)
+        yield "" if result is None else _share(result)
 
 
-def _time(seconds: Spread, unit: float, is_winner: bool, before: str = "") -> Text:
+def _best(row: Mapping[str, KernelResult | StepResult]) -> float:
+    return min((result.seconds.median for result in row.values()), default=0.0)
+
+
+def _time(result: KernelResult | StepResult, unit: float, best: float) -> Text:
+    """The median and its spread."""
+    return _median(result, unit, best).append(f" {_spread(result)}")
+
+
+def _median(result: KernelResult | StepResult, unit: float, best: float) -> Text:
+    """The median, marked if it is the best."""
     from rich.text import Text
 
-    text = f"{figures(seconds.median * unit, 3)} ±{seconds.width / 2:.0%}"
-    mark = WINNER if is_winner else ""
-    return Text(f"{before}{mark}{text}", "bold green" if is_winner else "")
+    median = result.seconds.median
+    text = figures(median * unit, 3)
+    return Text(f"{WINNER}{text}", "bold green") if median == best else Text(text)
+
+
+def _spread(result: KernelResult | StepResult) -> str:
+    return f"±{result.seconds.width / 2:.0%}"
+
+
+def _to_numpy(result: KernelResult | StepResult) -> str:
+    return "" if result.to_numpy is None else figures(result.to_numpy, 2)
+
+
+def _share(result: KernelResult | StepResult) -> str:
+    return "" if result.bound is None else f"{result.bound / result.seconds.median:.0%}"
 
 
 def figures(number: float, count: int) -> str:
@@ -173,17 +196,37 @@ def figures(number: float, count: int) -> str:
 def kernels_tables(results: Sequence[KernelResult], threads: int) -> Iterator[Group]:
     """Kernels by backends; and by other libraries, if some were measured."""
     own = [result for result in results if result.backend]
-    names = list(dict.fromkeys(result.contestant for result in own))
-    table = _table()
-    table.add_column("kernel", overflow="fold", min_width=18)
-    _add_columns(table, names)
-    for name in dict.fromkeys(f"{result.kernel} {result.case}" for result in own):
-        row = {r.contestant: r for r in own if f"{r.kernel} {r.case}" == name}
-        table.add_row(name, *_cells(names, row, 1e6))
-    yield _titled(f"Kernels, {_threads(threads)}: microseconds a call", table)
+    yield own_kernels_table(own, threads)
     if len(own) < len(results):
-        rows = [(f"{result.kernel} {result.case}", result) for result in results]
+        rows = [(_named(result), result) for result in results]
         yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds a call", 1e6)
+
+
+def own_kernels_table(results: Sequence[KernelResult], threads: int) -> Group:
+    """A row for each call, of two lines, for its name is long; below a time its ratio and share."""
+    backends = list(dict.fromkeys(result.contestant for result in results))
+    table = _table()
+    table.add_column("kernel\n", overflow="fold")
+    for name in backends:
+        table.add_column(f"{name}\n{'' if name == 'numpy' else 'xN  '}lim", justify="right")
+    for name in dict.fromkeys(map(_named, results)):
+        row = {result.contestant: result for result in results if _named(result) == name}
+        best = _best(row)
+        table.add_row(name, *(_kernel_cell(row.get(backend), best) for backend in backends))
+    return _titled(f"Kernels, {_threads(threads)}: microseconds a call", table)
+
+
+def _named(result: KernelResult) -> str:
+    return f"{result.kernel}\n  {result.case}"
+
+
+def _kernel_cell(result: KernelResult | None, best: float) -> Text | str:
+    if result is None:
+        return ""
+    of_numpy = "numpy*" if result.on_numpy else ""
+    ratio = "" if result.backend == "numpy" else _to_numpy(result)
+    below = "  ".join(filter(None, (of_numpy, ratio, _share(result))))
+    return _time(result, 1e6, best).append(f"\n{below}", PLAIN)
 
 
 # Beside other libraries -------------------------------------------------------------------------
@@ -196,28 +239,31 @@ def peers_table(
     table = _table()
     peers = list(dict.fromkeys(r.contestant for _, r in rows if r.backend is None))
     table.add_column(heading, overflow="fold")
-    for name in ("tinytensor", *peers):
-        table.add_column(name, justify="right")
+    for name in ("tinytensor", *peers):  # there may be many: numpy-by-hand takes two lines
+        table.add_column(re.sub("[.-]", r"\g<0>\n", name, count=1), justify="right")
     for name in dict.fromkeys(name for name, _ in rows):
         row = {result.contestant: result for other, result in rows if other == name}
-        medians = {who: result.seconds.median for who, result in row.items()}
-        own = min((who for who in row if row[who].backend), key=lambda who: medians[who])
-        if not row.keys() & set(peers):
-            continue
-        cells = [_beside(row[own].seconds, unit, min(medians.values()), own)]
-        for peer in peers:
-            if peer in row:
-                times = f"{figures(medians[peer] / medians[own], 2)}x"
-                cells.append(_beside(row[peer].seconds, unit, min(medians.values()), times))
-            else:
-                cells.append("")
-        table.add_row(name, *cells)
+        others = {peer: row.pop(peer) for peer in peers if peer in row}
+        own = min(row.values(), key=lambda result: result.seconds.median)
+        if others:
+            best = min(own.seconds.median, _best(others))
+            cells = [_beside(others.get(peer), own, unit, best) for peer in peers]
+            table.add_row(name, _beside(own, own, unit, best), *cells)
     return _titled(f"Other libraries, {what}, and as a multiple of tinytensor's best", table)
 
 
-def _beside(seconds: Spread, unit: float, best: float, below: str) -> Any:
-    cell = _time(seconds, unit, seconds.median == best)
-    return cell.append(f"\n{below}", "not bold dim default")
+def _beside(
+    result: StepResult | KernelResult | None,
+    own: StepResult | KernelResult,
+    unit: float,
+    best: float,
+) -> Text | str:
+    """A median; below it which way that is, or how many times as long as our own; its spread."""
+    if result is None:
+        return ""
+    times = f"{figures(result.seconds.median / own.seconds.median, 2)}x"
+    below = own.contestant if result is own else times
+    return _median(result, unit, best).append(f"\n{below}\n{_spread(result)}", PLAIN)
 
 
 # Whole runs -------------------------------------------------------------------------------------

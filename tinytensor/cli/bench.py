@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tinytensor import kernels
-from tinytensor.cli.options import Count
+from tinytensor.cli.options import Count, LessonNumber, Several, backends_option
 from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
-from tinytensor.lessons import find
 
 if TYPE_CHECKING:
     from tinytensor.bench.report import Report
@@ -23,12 +22,23 @@ TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
 
 @click.command("bench")
 @click.argument("part", required=False, type=click.Choice(PARTS))
-@click.option("--backends", metavar="NAMES", help="Such as c,numpy [all that work here].")
-@click.option("--lessons", metavar="NUMBERS", help="Such as 1.0,2.1 [all nine; of runs, two].")
-@click.option("--threads", metavar="COUNTS", help="Such as 1,2 [1 and all cores; or all cores].")
+@backends_option
+@click.option(
+    "--lessons",
+    metavar="NUMBERS",
+    type=Several(LessonNumber()),
+    help="Such as 1.0,2.1 [all nine; of runs, two].",
+)
+@click.option(
+    "--threads",
+    metavar="COUNTS",
+    type=Several(Count(1)),
+    help="Such as 1,2 [1 and all cores; or all cores].",
+)
 @click.option(
     "--peers",
     metavar="NAMES",
+    type=Several(click.STRING),
     is_flag=False,
     flag_value="all",
     help="Other libraries beside: torch,jax, or all that are installed.",
@@ -40,10 +50,10 @@ TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
 @click.option("--readme", metavar="FILE", help="Write the steps' table there, in its place.")
 def bench_command(
     part: str | None,
-    backends: str | None,
-    lessons: str | None,
-    threads: str | None,
-    peers: str | None,
+    backends: tuple[str, ...] | None,
+    lessons: tuple[str, ...] | None,
+    threads: tuple[int, ...] | None,
+    peers: tuple[str, ...] | None,
     rounds: int | None,
     quick: bool,
     json_file: str | None,
@@ -83,19 +93,19 @@ def bench_command(
         quick=quick,
         page=html_file is not None,
     )
-    stopped = False
+    ended: BaseException | None = None
     with _progress(run.pieces(plan)) as tell:
         try:
             run.measure(plan, report, tell)
-        except KeyboardInterrupt:
-            stopped = True
+        except (KeyboardInterrupt, TinytensorError) as error:  # first, what was measured till then
+            report.stopped, ended = True, error
     try:
         write_json(json_file, report.to_json())
         _write_html(html_file, report)
     finally:  # what can't be written there is at least seen
         click.echo(rendered(*tables.tables(report)), err="-" in files.values(), nl=False)
-    if stopped:
-        raise KeyboardInterrupt
+    if ended is not None:
+        raise ended
     if readme is not None:
         text = Path(readme).read_text(encoding="utf-8")
         write("--readme", readme, tables.with_table(text, report))
@@ -113,39 +123,26 @@ def _check_files(files: dict[str, str | None]) -> None:
         raise SettingError(f"--readme: there is no file {files['--readme']} with a place for it")
 
 
-def _names(option: str, text: str) -> list[str]:
-    """Of "a,b": a, b, each once."""
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    if "" in names:
-        raise SettingError(f"{option}: got {text!r}; names with a comma between are needed")
-    return names
-
-
-def _backends(text: str | None, report: "Report") -> list[str]:
-    """Those asked for, or all that work here.  Raises an error for one that doesn't."""
+def _backends(names: tuple[str, ...] | None, report: "Report") -> tuple[str, ...]:
+    """Those asked for, or all that work here.  Raises BackendUnavailable for one that doesn't."""
     from tinytensor.bench.report import Skipped
 
-    if text is None:
+    if names is None:
         for name, state in kernels.backend_states().items():
             if isinstance(state, TinytensorError):
                 report.skipped.append(Skipped(name, None, str(state).removeprefix(f"{name}: ")))
-        return list(kernels.available_backends())
-    names = _names("--backends", text)
+        return tuple(kernels.available_backends())
     for name in names:
-        if name not in kernels.BACKENDS:
-            known = ", ".join(kernels.BACKENDS)
-            raise UnknownName(f"--backends: there is none named {name!r}; choose from {known}")
         kernels.load_backend(name)
     return names
 
 
-def _lessons(text: str | None, part: str | None) -> list[str]:
-    """The numbers of those asked for."""
+def _lessons(numbers: tuple[str, ...] | None, part: str | None) -> tuple[str, ...]:
+    """Those asked for.  Raises SettingError for one that part has no times of."""
     from tinytensor.bench.steps import LESSONS
 
-    if text is None:
-        return list(TRAIN_LESSONS if part == "train" else LESSONS)
-    numbers = [find(name).number for name in _names("--lessons", text)]
+    if numbers is None:
+        return TRAIN_LESSONS if part == "train" else LESSONS
     for number in numbers:
         if part != "train" and number not in LESSONS:
             known = ", ".join(LESSONS)
@@ -155,36 +152,34 @@ def _lessons(text: str | None, part: str | None) -> list[str]:
     return numbers
 
 
-def _threads(text: str | None, cores: int, part: str | None, quick: bool) -> list[int]:
+def _threads(
+    counts: tuple[int, ...] | None, cores: int, part: str | None, quick: bool
+) -> tuple[int, ...]:
     """The numbers of threads asked for.  Raises SettingError for more than there are cores."""
-    if text is None:
-        return [cores] if quick or part == "train" else sorted({1, cores})
-    numbers = []
-    for name in _names("--threads", text):
-        if not name.isdecimal() or not 1 <= int(name) <= cores:
-            raise SettingError(
-                f"--threads: got {name}; a number from 1 to the {cores} cores here is needed"
-            )
-        numbers.append(int(name))
-    return numbers
+    if counts is None:
+        return (cores,) if quick or part == "train" or cores == 1 else (1, cores)
+    if max(counts) > cores:
+        raise SettingError(
+            f"--threads: got {max(counts)}; a number from 1 to the {cores} cores here is needed"
+        )
+    return counts
 
 
-def _peers(text: str, report: "Report") -> list[str]:
+def _peers(names: tuple[str, ...], report: "Report") -> tuple[str, ...]:
     """The peers asked for, or all that are installed."""
     from tinytensor.bench.report import Skipped
     from tinytensor.bench.worker import PEERS
 
     cure = "pip install 'tinytensor-engine[peers]' mends that"
-    if text == "all":
+    if names == ("all",):
         for name, peer in PEERS.items():
             if not peer.is_installed:
                 report.skipped.append(Skipped(name, None, f"{peer.needs} isn't installed; {cure}"))
-        return [name for name, peer in PEERS.items() if peer.is_installed]
-    names = _names("--peers", text)
+        return tuple(name for name, peer in PEERS.items() if peer.is_installed)
     for name in names:
         if name not in PEERS:
-            known = ", ".join(("all", *PEERS))
-            raise UnknownName(f"--peers: there is none named {name!r}; choose from {known}")
+            known = ", ".join(PEERS)
+            raise UnknownName(f"--peers: got {name!r}; some of {known}, or only all, are needed")
         if not PEERS[name].is_installed:
             raise BackendUnavailable(f"--peers {name}: {PEERS[name].needs} isn't installed; {cure}")
     return names

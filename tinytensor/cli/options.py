@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from tinytensor import kernels
+from tinytensor import kernels, lessons
+from tinytensor.errors import UnknownName
 
 BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
 
@@ -26,23 +27,42 @@ class Count(click.IntRange):
             )
 
 
-class Backends(click.ParamType):  # type: ignore[type-arg] # before click 8.4 it has none
-    """Names of backends with commas between, each once: c,numba."""
+class Several(click.ParamType):  # type: ignore[type-arg] # before click 8.4 it has none
+    """Values of one kind with commas between, none of them twice, as a tuple: c,numba."""
 
-    name = "backends"
+    def __init__(self, each: click.ParamType) -> None:  # type: ignore[type-arg]
+        self.each = each
+        self.name = each.name
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """The names, in the order in which they were typed."""
-        names = tuple(name.strip() for name in value.split(","))
-        if not set(names) <= set(kernels.BACKENDS) or len(set(names)) < len(names):
-            known = ", ".join(kernels.BACKENDS)
-            self.fail(
-                f"got {value!r}; some of {known}, with commas between, are needed", param, ctx
-            )
-        return names
+    ) -> tuple[Any, ...]:
+        """The values, in the order in which they were typed."""
+        values = tuple(self.each.convert(text.strip(), param, ctx) for text in value.split(","))
+        if len(set(values)) < len(values):
+            self.fail(f"got {value!r}; each is needed once", param, ctx)
+        return values
 
+
+class LessonNumber(click.ParamType):  # type: ignore[type-arg]
+    """A lesson by its number or its name."""
+
+    name = "lesson"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its number."""
+        try:
+            return lessons.find(value).number
+        except UnknownName as error:
+            self.fail(str(error).removeprefix("lesson: "), param, ctx)
+
+
+backends_option = click.option(
+    "--backends",
+    metavar="NAMES",
+    type=Several(click.Choice(kernels.BACKENDS)),
+    help="Such as c,numba,numpy [all that work here].",
+)
 
 backend_option = click.option(
     "--backend",

@@ -12,8 +12,8 @@ import click
 
 from tinytensor import datasets, kernels, lessons, machine
 from tinytensor.cli.options import (
-    Backends,
     Count,
+    backends_option,
     data_option,
     eval_every_option,
     json_option,
@@ -34,9 +34,7 @@ A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
 
 @click.command("race")
 @click.argument("lesson")
-@click.option(
-    "--backends", type=Backends(), help="Who takes part: c,numba,numpy [all that work here]."
-)
+@backends_option
 @click.option(
     "--seconds", type=click.FloatRange(0.1, 1e6), help="For each, and not more [30, or no limit]."
 )
