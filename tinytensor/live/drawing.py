@@ -50,10 +50,9 @@ def training_mosaic(snapshot: Snapshot, scale: int = 2) -> Array:
     cells = coloured(snapshot.train_images, missed, (scale * SIDE, scale * SIDE))
     names = _names(scale)
     _, height, width = names.shape
-    cells[missed, -height - scale : -scale, :width] = names[labels[missed]]
-    cells[missed, -height - scale : -scale, -width - scale : -scale] = (
-        GREYS - 1 - names[computed[missed]]
-    )
+    rows = slice(-height - scale, -scale)
+    cells[missed, rows, scale : width + scale] = names[labels[missed]]
+    cells[missed, rows, -width - 2 * scale : -2 * scale] = GREYS - 1 - names[computed[missed]]
     return side_by_side(cells, TRAIN_ACROSS, NOTHING)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from subprocess import CalledProcessError
+
+from PIL import Image
 
 from tinytensor.errors import DataError, SettingError
 from tinytensor.live.drawing import Picture
@@ -11,6 +14,7 @@ from tinytensor.live.history import History
 from tinytensor.live.recording import Recording
 
 FRAMES_A_SECOND = 8
+COLOURS = 128  # of an image: all that it has, nearly, and a third of the bytes
 LAST_FRAME = 2  # seconds for which it is seen
 
 
@@ -63,7 +67,10 @@ def write_png(
     history, picture = History(snapshots), _picture(recording, dark)
     picture.fit(history)
     picture.show(history, snapshots[-1])
-    picture.figure.savefig(file, format="png")
+    drawn = io.BytesIO()
+    picture.figure.savefig(drawn, format="png")
+    image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.save(file, "PNG", optimize=True)
 
 
 def _picture(recording: Recording, dark: bool) -> Picture:
