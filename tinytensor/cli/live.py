@@ -65,8 +65,8 @@ def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run
 
 def linger() -> None:
     """Leave the page where it is until Ctrl-C."""
-    click.echo("the page stays until Ctrl-C", err=True)
     try:
+        click.echo("the page stays until Ctrl-C", err=True)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
