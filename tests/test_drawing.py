@@ -197,6 +197,9 @@ def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monke
         (["--png", recorded], "a file of its own is needed"),
         (["--png", "/dev/full"], "--png: /dev/full: No space left on device"),
         (["-o", tmp_path], "--html: .* is a folder"),
+        (["-o", tmp_path / "x", "--step", 20], "--step: is of --png; add that"),
+        (["--movie", tmp_path / "x.gif", "--step", 20], "--step: is of --png; add that"),
+        (["-o", tmp_path / "x", "--dark"], "--dark: is of --png and --movie"),
     ):
         code, out, err = run("report", recorded, *options)
         assert (code, out) == (2, "")

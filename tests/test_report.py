@@ -200,6 +200,13 @@ def test_a_page_has_so_many_frames_at_most(loaded):
     assert images == [4, 8]
 
 
+def test_few_frames_have_all_of_the_curves(loaded):
+    layout = report._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
+    for name in ("train", "test", "bands"):
+        source = layout.select_one({"name": f"{name}, all of it"})
+        assert source.data["step"].tolist() == [100, 200, 300, 400]
+
+
 # tinytensor report -o, tinytensor replay
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
     from bokeh.plotting import figure
 
-FRAMES = 100  # that a page has at most: each takes about 60 kB
+FRAMES = 100  # moments that a page has digits of, at most: each takes about 60 kB
 FRAMES_A_SECOND = 8
 
 SHOW = """
@@ -74,7 +74,7 @@ STYLE = """
 
 
 def write(file: str | Path, recording: Recording, frames: int = FRAMES) -> None:
-    """Write the page of a recording, or of so many of its snapshots.  Raises OSError."""
+    """Write the page of a recording, with the digits of so many moments.  Raises OSError."""
     Path(file).write_text(page(recording, frames), encoding="utf-8")
 
 
@@ -95,8 +95,11 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
     from bokeh.models import ColumnDataSource, CustomJS, Div, Slider, Toggle
     from bokeh.models.css import GlobalInlineStyleSheet
 
-    history = History(snapshots)
-    sources = {name: ColumnDataSource(columns) for name, columns in _columns(history).items()}
+    history = History(recording.snapshots)
+    sources = {
+        name: ColumnDataSource(columns, name=f"{name}, all of it")
+        for name, columns in _columns(history).items()
+    }
     shown = {name: ColumnDataSource(dict(source.data)) for name, source in sources.items()}
     x, y = (0, recording.steps), drawing.limits(history)
     titles = [drawing.missed_words(snapshot, recording.test_count) for snapshot in snapshots]
@@ -144,6 +147,7 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
         grid,
         stylesheets=[GlobalInlineStyleSheet(css=STYLE)],
         sizing_mode="stretch_both",
+        margin=(6, 8, 6, 8),
     )
 
 
