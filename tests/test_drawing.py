@@ -10,8 +10,10 @@ from PIL import Image
 from test_recording import DATA, SMALL, record
 
 import tinytensor as tt
-from tinytensor.live import drawing, movie, recording
-from tinytensor.live.drawing import GREYS, PALETTE, Curves, Picture
+from tinytensor.live import drawing, history, movie, picture, recording
+from tinytensor.live.drawing import Picture
+from tinytensor.live.history import History
+from tinytensor.live.picture import GREYS
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,8 @@ def test_a_digit_is_on_red_where_it_was_missed(loaded, part, across):
     labels = getattr(snapshot, f"{part}_labels")
     missed = labels != getattr(snapshot, f"{part}_predictions")
     assert 0 < missed.sum() < len(missed) == len(tiles)
-    paper = PALETTE[tiles[:, 0, 0]]
-    assert (paper[missed] == drawing.RED).all()
+    paper = picture.rgba(tiles[:, 0, 0])[:, :3]
+    assert (paper[missed] == picture.RED).all()
     assert (paper[~missed] == 255).all()
     if part == "test":
         ink = snapshot.test_images.mean(axis=(1, 2)) * GREYS / 256
@@ -67,46 +69,43 @@ def test_a_missed_training_digit_has_its_names(loaded):
         snapshot.train_predictions,
         strict=False,
     ):
-        left, right = tile[-height - 2 : -2, :width], tile[-height - 2 : -2, -width - 2 : -2]
+        left, right = tile[-height - 2 : -2, 2 : width + 2], tile[-height - 2 : -2, -width - 4 : -4]
         np.testing.assert_array_equal(left, names[label])
         np.testing.assert_array_equal(GREYS - 1 - right, names[computed])
 
 
-def test_a_last_row_may_be_short():
-    mosaic = drawing._mosaic(np.ones((3, 2, 2), np.uint8), 2)
-    wanted = [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
-    np.testing.assert_array_equal(mosaic, wanted)
-
-
 def test_curves_are_the_figures(loaded):
     first, *rest = loaded.snapshots
-    curves = Curves([replace(first, test_accuracy=None, test_loss=None), *rest])
-    assert len(curves) == 3
-    steps, losses = curves.curve("test_loss")
-    assert steps.tolist() == [40, 60]
-    assert losses.tolist() == [100 * snapshot.test_loss for snapshot in rest]
-    assert curves.curve("train_accuracy")[1].tolist() == [
-        snapshot.train_accuracy for snapshot in loaded.snapshots
-    ]
-    assert curves["weights"].shape == (3, 8)
-    assert curves.accuracy_from() in (0.7, 0.8)
-    low, high = curves.band_limits("biases")
-    assert low < curves["biases"].min() < curves["biases"].max() < high
+    run = History([replace(first, test_accuracy=None, test_loss=None), *rest])
+    test, train = drawing.curve(run.test), drawing.curve(run.train)
+    assert test["step"].tolist() == [40, 60]
+    assert test["loss"].tolist() == [100 * snapshot.test_loss for snapshot in rest]
+    accuracies = [snapshot.train_accuracy for snapshot in loaded.snapshots]
+    assert train["accuracy"].tolist() == accuracies
+    bands, limits = drawing.bands(run), drawing.limits(run)
+    assert list(limits) == ["accuracy", "loss", *bands] == ["accuracy", "loss", "weights", "biases"]
+    assert bands["weights"].shape == (3, 8)
+    low, high = limits["biases"]
+    assert low < bands["biases"].min() < bands["biases"].max() < high
 
 
-def test_a_band_of_nothing_has_limits(loaded):
-    nothing = {"weights": np.zeros(8), "biases": np.full(8, np.nan)}
-    curves = Curves([replace(loaded.snapshots[0], bands=nothing)])
-    assert curves.band_limits("biases") == (0, 1)
-    assert curves.band_limits("weights") == (-0.5, 0.5)
+def test_axes_are_as_long_as_what_matters():
+    assert history.accuracy_from([0.1, 0.961, 0.962]) == 0.9
+    assert history.accuracy_from([0.1]) == history.accuracy_from([]) == 0
+    assert history.loss_to([230, 10, 8]) == 25
+    assert history.loss_to([]) == 1
+    assert history.band_range(np.full((2, 8), np.nan)) == (0, 1)
+    assert history.band_range(np.zeros((2, 8))) == (-0.5, 0.5)
+    low, high = history.band_range(np.array([[np.nan] * 8, [*range(-1, 7)]]))
+    assert (low, high) == pytest.approx((-1.35, 6.35))
 
 
 def test_the_figure_shows_the_figures(loaded):
-    picture = Picture(loaded.lesson, loaded.steps, loaded.test_count)
-    curves = Curves(loaded.snapshots)
-    picture.fit(curves)
-    picture.show(curves, loaded.snapshots[-1])
-    panels = picture.figure.axes
+    drawn = Picture(loaded.lesson, loaded.steps, loaded.test_count)
+    run = History(loaded.snapshots)
+    drawn.fit(run)
+    drawn.show(run, loaded.snapshots[-1])
+    panels = drawn.figure.axes
     titles = [panel.get_title(loc="left") for panel in panels]
     last = loaded.snapshots[-1]
     missed = round(10_000 * (1 - last.test_accuracy))
@@ -124,9 +123,9 @@ def test_the_figure_shows_the_figures(loaded):
     assert len(panels[3].collections) == len(panels[4].collections) == 7
     marks = [label.get_text() for label in panels[5].get_yticklabels()]
     assert marks == ["100%", "98%", "96%", "94%", "92%", "90%"]
-    assert f"test accuracy {last.test_accuracy:.2%}" in picture.figure.texts[1].get_text()
+    assert f"test accuracy {last.test_accuracy:.2%}" in drawn.figure.texts[1].get_text()
     # Drawn again with less, nothing of before is left.
-    picture.show(Curves(loaded.snapshots[:1]), loaded.snapshots[0])
+    drawn.show(History(loaded.snapshots[:1]), loaded.snapshots[0])
     assert list(test.get_xdata()) == [20]
     assert len(panels[3].collections) == 7
     assert len(panels[5].images) == 1
@@ -198,6 +197,9 @@ def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monke
         (["--png", recorded], "a file of its own is needed"),
         (["--png", "/dev/full"], "--png: /dev/full: No space left on device"),
         (["-o", tmp_path], "--html: .* is a folder"),
+        (["-o", tmp_path / "x", "--step", 20], "--step: is of --png; add that"),
+        (["--movie", tmp_path / "x.gif", "--step", 20], "--step: is of --png; add that"),
+        (["-o", tmp_path / "x", "--dark"], "--dark: is of --png and --movie"),
     ):
         code, out, err = run("report", recorded, *options)
         assert (code, out) == (2, "")

@@ -237,7 +237,7 @@ def test_a_mosaic_shows_missed_digits_light_on_red():
     for i in range(5):
         background = cells[i][0, 0, :3].astype(int)
         ink = cells[i][images[i] == images[i].max()][0, :3].astype(int)
-        assert list(background) == ([200, 30, 30] if missed[i] else [255, 255, 255])
+        assert tuple(background) == (picture.RED if missed[i] else picture.WHITE)
         assert (ink.sum() > background.sum()) == missed[i], "a negative: not by colour alone"
         assert (cells[i][..., 3] == 255).all()
     assert (cells[5][..., 3] == 0).all(), "nothing is there"
@@ -249,6 +249,14 @@ def test_resized_images_keep_their_light(size):
     small = picture.resized(images, size)
     assert small.shape == (20, *size)
     np.testing.assert_allclose(small.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.51)
+
+
+def test_lines_stand_between_missed_digits():
+    colours = picture.coloured(DATA.test_images[:2], np.array([True, False]), (56, 56))
+    assert (colours[0, -2:] == 0).all()
+    assert (colours[0, :, -2:] == 0).all()
+    assert (colours[0, :-2, :-2] >= picture.MISSED).all()
+    np.testing.assert_array_equal(colours[1], DATA.test_images[1].repeat(2, 0).repeat(2, 1) // 16)
 
 
 def test_tiles_stand_apart():

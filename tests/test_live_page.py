@@ -25,6 +25,7 @@ if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
 from tinytensor.live.page import page
+from tinytensor.live.picture import MISSED
 from tinytensor.live.server import Server
 
 DATA = tt.datasets.mnist()
@@ -241,7 +242,10 @@ def test_red_is_what_was_missed(browser):
         assert (places[0] < places[1]).all(), "the correct digit at the left"
         cells = viewer.picture("test digits data")
         H, W = cells.shape[0] // 40, cells.shape[1] // 25
-        red = cells.reshape(40, H, 25, W).transpose(0, 2, 1, 3).reshape(1000, -1).min(axis=1) >= 128
+        red = (
+            cells.reshape(40, H, 25, W).transpose(0, 2, 1, 3).reshape(1000, -1).min(axis=1)
+            >= MISSED
+        )
         np.testing.assert_array_equal(red, latest.test_labels != latest.test_predictions)
 
 

@@ -14,7 +14,7 @@ from chromium import chromium, needs_browser
 from PIL import Image
 from test_recording import DATA, SMALL, record
 
-from tinytensor.live import drawing, recording, report
+from tinytensor.live import drawing, picture, recording, report
 
 
 @pytest.fixture(scope="module")
@@ -152,17 +152,17 @@ def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
         model(browser, "slider", f"value = {now}")
         screen = pixels(browser)
         panel = panel_of(browser, screen, "train")
-        rows = np.array_split(is_like(panel, drawing.RED), 10)
+        rows = np.array_split(is_like(panel, picture.RED), 10)
         tiles = [tile for row in rows for tile in np.array_split(row, 10, axis=1)]
         red = [tile.mean() > 0.2 for tile in tiles]
         assert red == (snapshot.train_labels != snapshot.train_predictions).tolist()
 
         panel = panel_of(browser, screen, "test")
-        red, white = is_like(panel, drawing.RED).mean(), is_like(panel, 255).mean()
+        red, white = is_like(panel, picture.RED).mean(), is_like(panel, 255).mean()
         missed = (snapshot.test_labels != snapshot.test_predictions).mean()
         assert red / (red + white) == pytest.approx(missed, abs=0.03)
 
-        for name, colour in (("accuracy", drawing.TEST), ("loss", drawing.TRAINING)):
+        for name, colour in (("accuracy", picture.TEST), ("loss", picture.TRAIN)):
             rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
             columns = is_like(panel_of(browser, screen, name), rgb, 40).any(axis=0)
             assert columns.any() == (now > 0), "one point makes no line"
@@ -198,6 +198,13 @@ def test_a_page_has_so_many_frames_at_most(loaded):
     few, all_of_them = report.page(loaded, frames=2), report.page(loaded)
     images = [len(re.findall("data:image/webp;base64,", page)) for page in (few, all_of_them)]
     assert images == [4, 8]
+
+
+def test_few_frames_have_all_of_the_curves(loaded):
+    layout = report._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
+    for name in ("train", "test", "bands"):
+        source = layout.select_one({"name": f"{name}, all of it"})
+        assert source.data["step"].tolist() == [100, 200, 300, 400]
 
 
 # tinytensor report -o, tinytensor replay

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tinytensor import kernels, machine, random
 from tinytensor.datasets import Dataset
@@ -194,3 +195,45 @@ class Race:
                 machine.settle()  # the next has all cores for itself
             behind.take_turn()
             yield (before := behind)
+
+
+# As a table
+
+
+class Cell(NamedTuple):
+    """What a table says; was that reached before all others?"""
+
+    text: str
+    is_first: bool = False
+
+
+NOTES = {
+    "seconds": "of its own: loading the backend and compiling (start), and training; "
+    "looks at the test images aren't among them",
+    "images/s": "while it trained",
+    "92 % ...": "after how many of its seconds that accuracy was first seen",
+}
+
+
+def rows(race: Race) -> list[dict[str, Cell]]:
+    """How things stand: for each contestant what is to be told under which heading."""
+    return [_row(each, race.contestants) for each in race.contestants]
+
+
+def _row(contestant: Contestant, others: Sequence[Contestant]) -> dict[str, Cell]:
+    rate, history = contestant.images_per_second, contestant.history
+    row = {
+        "backend": Cell(contestant.backend.name),
+        "seconds": Cell(f"{contestant.seconds:.1f}"),
+        "start": Cell(f"{contestant.load_seconds + contestant.compile_seconds:.1f}"),
+        "steps": Cell(f"{contestant.steps:,}"),
+        "images/s": Cell(f"{rate:,.0f}" if rate else "-"),
+        "accuracy": Cell(f"{history[-1].test_accuracy:.4f}" if history else "-"),
+    }
+    for goal in GOALS:
+        reached = contestant.reached(goal)
+        times = [found.seconds for each in others if (found := each.reached(goal))]
+        row[f"{100 * goal:.0f} %"] = (
+            Cell(f"{reached.seconds:.2f}", reached.seconds == min(times)) if reached else Cell("-")
+        )
+    return row

@@ -1,57 +1,72 @@
-"""`tinytensor train --live`: the run on a page in the browser."""
+"""`tinytensor train --live` and `race --live`: a page in the browser."""
 
 from __future__ import annotations
 
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from tinytensor.errors import SettingError
+from tinytensor.live import check_installed
 from tinytensor.train import Training
 
 if TYPE_CHECKING:
+    from bokeh.document import Document
+
     from tinytensor.live.run import Run
+
+
+def check_page(live: bool, port: int | None, no_browser: bool) -> None:
+    """Raise SettingError for options of a page that isn't asked for, or can't be made here."""
+    if live:
+        check_installed("--live", "bokeh")
+    elif port is not None or no_browser:
+        raise SettingError(f"{'--no-browser' if no_browser else '--port'}: is of --live; add that")
+
+
+@contextmanager
+def served(page: Callable[[Document], None], port: int | None, browser: bool) -> Iterator[None]:
+    """A page, and a browser that shows it if one is wanted, for as long as the `with` block lasts.
+
+    Raises SettingError where the port is in use.
+    """
+    from tinytensor.live.server import Server
+
+    server = Server(page, port)
+    server.start()
+    click.echo(f"watch it at {server.address}", err=True)
+    try:
+        if browser:
+            webbrowser.open(server.address)
+        yield
+    finally:
+        server.close()
 
 
 @contextmanager
 def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
-    """A run of the training, and its page for as long as the `with` block lasts.
-
-    Raises SettingError where Bokeh isn't there, or the port is in use.
-    """
-    try:
-        from tinytensor.live.page import page
-        from tinytensor.live.server import Server
-    except ImportError as error:
-        raise SettingError(
-            f"--live: {error.name} is needed: pip install 'tinytensor-engine[live]'"
-        ) from None
+    """A run of the training, and its page, as served() does it."""
+    from tinytensor.live.page import page
     from tinytensor.live.run import Run
 
     run = Run(training)
-    server = Server(page(run), port)
-    server.start()
-    click.echo(f"watch it at {server.address}", err=True)
-    try:
+    with served(page(run), port, browser):
         run.start()
-        if browser:
-            webbrowser.open(server.address)
-        yield run
-    finally:
-        run.close()
-        server.close()
-        run.join(1)
+        try:
+            yield run
+        finally:
+            run.close()
+            run.join(1)
 
 
-def linger(run: Run) -> None:
+def linger() -> None:
     """Leave the page where it is until Ctrl-C."""
-    run.may_begin_again = True
-    click.echo("the page stays until Ctrl-C", err=True)
     try:
+        click.echo("the page stays until Ctrl-C", err=True)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:

@@ -100,3 +100,11 @@ eval_every_option = click.option(
 json_option = click.option(
     "--json", "json_file", metavar="FILE", help="Write the results there; - for standard output."
 )
+
+port_option = click.option(
+    "--port", type=Count(1, 65535), help="Of the live page [the next free one]."
+)
+
+no_browser_option = click.option(
+    "--no-browser", is_flag=True, help="Only tell the live page's address."
+)

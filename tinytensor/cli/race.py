@@ -1,9 +1,10 @@
 """`tinytensor race`: backends train the same network, by turns, in front of everybody."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinytensor import datasets, kernels, lessons, machine
+from tinytensor.cli.live import check_page, linger, served
 from tinytensor.cli.options import (
     Count,
     backends_option,
     data_option,
     eval_every_option,
     json_option,
+    no_browser_option,
+    port_option,
     seed_option,
     threads_option,
 )
@@ -24,7 +28,6 @@ from tinytensor.cli.output import check_writable, plural, rendered, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
     from tinytensor.race import Contestant, Race
 
@@ -44,6 +47,9 @@ A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
 @data_option
 @eval_every_option
 @json_option
+@click.option("--live", is_flag=True, help="Watch it on a page in the browser, until Ctrl-C.")
+@port_option
+@no_browser_option
 def race_command(
     lesson: str,
     backends: tuple[str, ...] | None,
@@ -54,6 +60,9 @@ def race_command(
     data: Path | None,
     eval_every: int | None,
     json_file: str | None,
+    live: bool,
+    port: int | None,
+    no_browser: bool,
 ) -> None:
     """Let backends train LESSON side by side, and show who is ahead.
 
@@ -65,6 +74,7 @@ def race_command(
 
     found = lessons.find(lesson)
     check_writable("--json", json_file)
+    check_page(live, port, no_browser)
     if threads is not None:
         kernels.set_num_threads(threads)
     if seconds is None and steps is None:
@@ -85,25 +95,41 @@ def race_command(
         f"{plural(race.contestants[0].training.steps, 'step')}{limit}",
         err=True,
     )
-    stopped = False
+    with ExitStack() as stack:
+        if live:
+            from tinytensor.live.race_page import page
+
+            stack.enter_context(served(page(race), port, not no_browser))
+        stopped = _is_stopped(race)
+        try:
+            write_json(json_file, _result(race, seed, stopped))
+        finally:  # what can't be written there is at least seen
+            click.echo(rendered(_table(race, bars=False), _notes()), err=json_file == "-", nl=False)
+        if stopped:
+            raise KeyboardInterrupt
+        if live:
+            linger()
+
+
+def _is_stopped(race: "Race") -> bool:
+    """Let it go on to its end, in front of everybody; or was it stopped before?"""
     try:
         with _shown(race) as show:
             for contestant in race:
                 show(contestant)
     except KeyboardInterrupt:
-        stopped = True
-    try:
-        write_json(json_file, _result(race, seed, stopped))
-    finally:  # what can't be written there is at least seen
-        click.echo(rendered(_table(race, bars=False), NOTE), err=json_file == "-", nl=False)
-    if stopped:
-        raise KeyboardInterrupt
+        return True
+    return False
 
 
-NOTE = """seconds   of its own: loading the backend and compiling (start), and training;
-          looks at the test images aren't among them
-images/s  while it trained
-92 % ...  after how many of its seconds that accuracy was first seen"""
+def _notes() -> str:
+    from tinytensor.race import NOTES
+
+    width = max(map(len, NOTES)) + 2
+    return "\n".join(
+        textwrap.fill(f"{heading:{width}}{note}", width=80, subsequent_indent=width * " ")
+        for heading, note in NOTES.items()
+    )
 
 
 def _result(race: "Race", seed: int, stopped: bool) -> dict[str, Any]:
@@ -145,49 +171,23 @@ def _table(race: "Race", bars: bool) -> "Table":
     from rich import box
     from rich.progress_bar import ProgressBar
     from rich.table import Table
-
-    from tinytensor.race import GOALS
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("backend")
-    if bars:
-        table.add_column("", width=6)
-    for heading in ("seconds", "start", "steps", "images/s", "accuracy"):
-        table.add_column(heading, justify="right")
-    for goal in GOALS:
-        table.add_column(f"{goal:.0%}".replace("%", " %"), justify="right")
-    first = {goal: min(times, default=None) for goal, times in _times(race).items()}
-    for each in race.contestants:
-        rate = each.images_per_second
-        table.add_row(
-            each.backend.name,
-            *([ProgressBar(total=1, completed=each.done, width=6)] if bars else []),
-            f"{each.seconds:.1f}",
-            f"{each.load_seconds + each.compile_seconds:.1f}",
-            f"{each.steps:,}",
-            f"{rate:,.0f}" if rate else "-",
-            f"{each.history[-1].test_accuracy:.4f}" if each.history else "-",
-            *(_cell(_when(each, goal), first[goal]) for goal in GOALS),
-        )
-    return table
-
-
-def _times(race: "Race") -> dict[float, list[float]]:
-    """For each goal the seconds of those who have reached it."""
-    from tinytensor.race import GOALS
-
-    return {
-        goal: [time for each in race.contestants if (time := _when(each, goal)) is not None]
-        for goal in GOALS
-    }
-
-
-def _cell(seconds: float | None, first: float | None) -> "Text":
     from rich.text import Text
 
-    if seconds is None:
-        return Text("-")
-    return Text(f"{seconds:.2f}", "bold" if seconds == first else "")
+    from tinytensor.race import rows
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    found = rows(race)
+    name, *headings = found[0]
+    table.add_column(name)
+    if bars:
+        table.add_column("", width=6)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for each, row in zip(race.contestants, found, strict=True):
+        backend, *cells = (Text(text, "bold" if first else "") for text, first in row.values())
+        bar = [ProgressBar(total=1, completed=each.done, width=6)] if bars else []
+        table.add_row(backend, *bar, *cells)
+    return table
 
 
 @contextmanager

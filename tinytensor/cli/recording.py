@@ -60,6 +60,10 @@ def report_command(
     asked = {option: name for option, name in options.items() if name is not None}
     if not asked:
         raise SettingError("report: what to write? give -o page.html, --movie run.gif, --png FILE")
+    if step is not None and png_file is None:
+        raise SettingError("--step: is of --png; add that")
+    if dark and png_file is None and movie_file is None:
+        raise SettingError("--dark: is of --png and --movie; a page is dark where its browser is")
     for option, name in asked.items():
         check_writable(option, name)
         others = [file, *(other for key, other in asked.items() if key != option)]

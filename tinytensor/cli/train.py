@@ -13,13 +13,15 @@ from typing import Any
 import click
 
 from tinytensor import datasets, kernels, lessons, random
-from tinytensor.cli.live import linger, watched
+from tinytensor.cli.live import check_page, linger, watched
 from tinytensor.cli.options import (
     Count,
     backend_option,
     data_option,
     eval_every_option,
     json_option,
+    no_browser_option,
+    port_option,
     seed_option,
     threads_option,
 )
@@ -51,8 +53,8 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
     flag_value="browser",
     help="Watch it learn: on a page in the browser, until Ctrl-C; or here.",
 )
-@click.option("--port", type=Count(1, 65535), help="Of the live page [the next free one].")
-@click.option("--no-browser", is_flag=True, help="Only tell the live page's address.")
+@port_option
+@no_browser_option
 def train_command(
     lesson: str,
     backend: str,
@@ -91,8 +93,7 @@ def train_command(
         raise SettingError(f"--save: got {save_file}; a file of its own is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
-    if live != "browser" and (port is not None or no_browser):
-        raise SettingError(f"{'--no-browser' if no_browser else '--port'}: is of --live; add that")
+    check_page(live == "browser", port, no_browser)
     console = terminal() if live == "terminal" else None
     if threads is not None:
         kernels.set_num_threads(threads)
@@ -179,7 +180,8 @@ def train_command(
         if training.stop and not (run is not None and run.was_stopped):
             raise KeyboardInterrupt
         if run is not None:
-            linger(run)
+            run.may_begin_again = True
+            linger()
 
 
 def _figures_of(report: StepReport) -> dict[str, float | None]:

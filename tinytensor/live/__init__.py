@@ -2,16 +2,17 @@
 
     run.py       trains in a thread of its own, and takes orders: pause, step, stop, another backend
     snapshot.py  what the panels show at one moment, as small arrays
-    history.py   the curves so far
+    history.py   the curves so far, and how long their axes are
     inside.py    looks into the network between two steps: a digit's way through it, its weights
-    picture.py   arrays to mosaics of digits
+    picture.py   arrays to mosaics of digits, and the colours of all pictures
     panels.py    the six figures
     beside.py    beside them: the lesson's text, a digit's way, the weights, the confusions
     page.py      the page: all that, and the controls
+    race_page.py the page of a race
     style.py     its colours, light and dark
     server.py    serves it, on this machine only
     recording.py a run in a file
-    drawing.py   curves, bands and mosaics of digits; the six panels by matplotlib
+    drawing.py   what pages in files, films and images show alike; the six panels by matplotlib
     movie.py     a recording as a film or an image
     report.py    a recording as a page that plays by itself
     terminal.py  a run as it goes on, in a terminal

@@ -35,7 +35,8 @@ from tinytensor.errors import DataError
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
-from tinytensor.live.panels import FAINT, TEST, TRAIN, plain_figure
+from tinytensor.live.panels import FAINT, plain_figure
+from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module

@@ -6,43 +6,38 @@ and the larger ones have the correct digit at the left and the computed one at t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson
-from tinytensor.live.picture import side_by_side
+from tinytensor.live.history import History, Point, accuracy_from, band_range, loss_to
+from tinytensor.live.picture import (
+    ALPHAS,
+    GREYS,
+    NOTHING,
+    TEST,
+    TRAIN,
+    coloured,
+    mosaic,
+    rgba,
+    side_by_side,
+)
 from tinytensor.live.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RED = (178, 24, 43)
 TRAIN_ACROSS, TEST_ACROSS = 10, 40  # digits in a row
-GREYS = 16  # shades of a mosaic: no eye sees more in digits so small, and files are half as large
-# Seen on light and on dark; blue and vermilion are told apart by nearly everyone.
-TRAINING, TEST = "#2a86c8", "#d55e00"
-BAND_COLOURS = ("#2a86c8", "#b06ab3")  # of the first band and the second
-BAND_ALPHAS = (0.15, 0.3, 0.5, 0.9, 0.5, 0.3, 0.15)  # of seven bands, the middle one strongest
 LOSS_TITLE = "Cross-entropy x 100"
-FIGURES = ("step", "train_accuracy", "train_loss", "test_accuracy", "test_loss")
-HIGHEST_LOSS = 100.0  # of the cross-entropy times 100 that is drawn; at first it may be 230
+ACCURACY_TO = 1.005  # where its axis ends: a line at 100 % is seen in full
 
 
-# Mosaics: (height, width) uint8, colours of PALETTE
-
-
-def _ramp(first: tuple[int, int, int], last: tuple[int, int, int]) -> Array:
-    return np.linspace(first, last, GREYS).round().astype(np.uint8)
-
-
-# A recognised digit is black on white, a missed one white on red.
-PALETTE = np.concatenate([_ramp((255, 255, 255), (0, 0, 0)), _ramp(RED, (255, 255, 255))])
+# Mosaics: (height, width) numbers of colours
 
 
 def training_mosaic(snapshot: Snapshot, scale: int = 2) -> Array:
@@ -52,38 +47,19 @@ def training_mosaic(snapshot: Snapshot, scale: int = 2) -> Array:
     """
     labels, computed = snapshot.train_labels, snapshot.train_predictions
     missed = labels != computed
-    tiles = _tiles(snapshot.train_images.repeat(scale, axis=1).repeat(scale, axis=2), missed)
+    cells = coloured(snapshot.train_images, missed, (scale * SIDE, scale * SIDE))
     names = _names(scale)
     _, height, width = names.shape
-    tiles[missed, -scale:] = tiles[missed, :, -scale:] = 0  # a white line between them
-    tiles[missed, -height - scale : -scale, :width] = names[labels[missed]]
-    tiles[missed, -height - scale : -scale, -width - scale : -scale] = (
-        GREYS - 1 - names[computed[missed]]
-    )
-    return _mosaic(tiles, TRAIN_ACROSS)
+    rows = slice(-height - scale, -scale)
+    cells[missed, rows, scale : width + scale] = names[labels[missed]]
+    cells[missed, rows, -width - 2 * scale : -2 * scale] = GREYS - 1 - names[computed[missed]]
+    return side_by_side(cells, TRAIN_ACROSS, NOTHING)
 
 
 def test_mosaic(snapshot: Snapshot) -> Array:
     """The test digits, forty in a row, at half their size."""
-    half = SIDE // 2
-    images = snapshot.test_images.reshape(-1, half, 2, half, 2).mean(axis=(2, 4)).astype(np.uint8)
-    return _mosaic(_tiles(images, snapshot.test_labels != snapshot.test_predictions), TEST_ACROSS)
-
-
-def _tiles(images: Array, missed: Array) -> Array:
-    """Colours of images (N, H, W), of which some were missed (N)."""
-    shades = images // (256 // GREYS)
-    shades[missed] += GREYS
-    return shades
-
-
-def _mosaic(tiles: Array, across: int) -> Array:
-    """Tiles (N, H, W) side by side, so many in a row; where none are left it is white."""
-    count, height, width = tiles.shape
-    rows = -(-count // across)
-    full = np.zeros((rows * across, height, width), np.uint8)
-    full[:count] = tiles
-    return side_by_side(full, across)
+    missed = snapshot.test_labels != snapshot.test_predictions
+    return mosaic(snapshot.test_images, missed, TEST_ACROSS, (SIDE // 2, SIDE // 2))
 
 
 @cache
@@ -105,53 +81,26 @@ def _names(scale: int) -> Array:
 # Curves and bands
 
 
-class Curves:
-    """The figures of a run, snapshot by snapshot, without the images."""
+def curve(points: list[Point]) -> dict[str, Array]:
+    """Step, accuracy and loss (N) of a curve's points; a loss is 100 times the mean."""
+    step, accuracy, loss = np.array(points, np.float64).reshape(-1, 3).T
+    return {"step": step, "accuracy": accuracy, "loss": 100 * loss}
 
-    def __init__(self, snapshots: Iterable[Snapshot] = ()) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in FIGURES}
-        self.bands: list[str] = []  # two names
-        for snapshot in snapshots:
-            self.add(snapshot)
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Take the figures of the next snapshot."""
-        self.bands = list(snapshot.bands)
-        for name in FIGURES:
-            self._columns[name].append(getattr(snapshot, name))
-        for name in self.bands:
-            self._columns.setdefault(name, []).append(snapshot.bands[name])
+def bands(history: History) -> dict[str, Array]:
+    """The quantiles (N, 8) of each of the two bands, by their names."""
+    names = history.bands[-1].bands
+    return {name: np.array([point.bands[name] for point in history.bands]) for name in names}
 
-    def __len__(self) -> int:
-        return len(self._columns["step"])
 
-    def __getitem__(self, name: str) -> Array:
-        """A figure of all snapshots (N), NaN where there was none; of a band (N, 8)."""
-        return np.array(self._columns[name], np.float64)
-
-    def curve(self, name: str) -> tuple[Array, Array]:
-        """Steps and values of a figure where there is one; a loss is 100 times the mean."""
-        values = self[name] * (100 if name.endswith("loss") else 1)
-        there = ~np.isnan(values)
-        return self["step"][there], values[there]
-
-    def accuracy_from(self) -> float:
-        """Where the axis of the accuracies begins: at the tenth below the lowest of the test."""
-        lowest = np.nanmin(self["test_accuracy"])
-        return float(min(0.9, np.floor(10 * lowest) / 10))
-
-    def loss_to(self) -> float:
-        """Where the axis of the losses ends: at the highest, or at HIGHEST_LOSS."""
-        highest = max(self.curve(f"{part}_loss")[1].max(initial=0) for part in ("train", "test"))
-        return float(min(1.05 * highest, HIGHEST_LOSS))
-
-    def band_limits(self, name: str) -> tuple[float, float]:
-        """The lowest and the highest number in a band, and a little more."""
-        if np.isnan(self[name]).all():
-            return 0.0, 1.0
-        low, high = np.nanmin(self[name]), np.nanmax(self[name])
-        margin = 0.03 * (high - low) or 0.5
-        return float(low - margin), float(high + margin)
+def limits(history: History) -> dict[str, tuple[float, float]]:
+    """From where to where the axes go: of the accuracy, the loss, and the two bands."""
+    test = curve(history.test)
+    return {
+        "accuracy": (accuracy_from(test["accuracy"]), ACCURACY_TO),
+        "loss": (0.0, loss_to(test["loss"])),
+        **{name: band_range(quantiles) for name, quantiles in bands(history).items()},
+    }
 
 
 def band_title(name: str) -> str:
@@ -209,7 +158,7 @@ class Picture:
         (accuracy, loss, self._digits), (*self._bands, self._tests) = self._axes
         self._lines = {}
         for axes, name in ((accuracy, "accuracy"), (loss, "loss")):
-            for part, colour, width in (("train", TRAINING, 1), ("test", TEST, 2.5)):
+            for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
                 words = {"train": "training", "test": "test"}[part]
                 (line,) = axes.plot([], [], color=colour, linewidth=width, label=words)
                 self._lines[f"{part}_{name}"] = line
@@ -233,40 +182,42 @@ class Picture:
         axes.grid(color=self._ink, alpha=0.12)
         axes.spines[:].set_visible(False)
 
-    def fit(self, curves: Curves) -> None:
-        """Let the axes be as long as curves needs."""
+    def fit(self, history: History) -> None:
+        """Let the axes be as long as a run's curves need."""
         (accuracy, loss, _), _ = self._axes
-        accuracy.set_ylim(curves.accuracy_from(), 1.005)
-        loss.set_ylim(0, curves.loss_to())
-        for axes, name in zip(self._bands, curves.bands, strict=True):
-            axes.set_ylim(*curves.band_limits(name))
+        panels = (accuracy, loss, *self._bands)
+        for axes, ends in zip(panels, limits(history).values(), strict=True):
+            axes.set_ylim(*ends)
 
-    def show(self, curves: Curves, snapshot: Snapshot) -> None:
-        """Draw the curves of curves, and the digits of its last snapshot."""
+    def show(self, history: History, snapshot: Snapshot) -> None:
+        """Draw the curves so far, and the digits of the last snapshot."""
         self._figures.set_text(figures_line(snapshot, self._steps))
-        for name, line in self._lines.items():
-            line.set_data(*curves.curve(name))
-            line.set_marker("o" if len(line.get_xdata()) == 1 else "")
-        for axes, name, colour in zip(self._bands, curves.bands, BAND_COLOURS, strict=True):
-            self._show_band(axes, name, curves, colour)
+        for part, points in (("train", history.train), ("test", history.test)):
+            columns = curve(points)
+            for name in ("accuracy", "loss"):
+                line = self._lines[f"{part}_{name}"]
+                line.set_data(columns["step"], columns[name])
+                line.set_marker("o" if len(points) == 1 else "")
+        steps = [point.step for point in history.bands]
+        for axes, (name, quantiles) in zip(self._bands, bands(history).items(), strict=True):
+            self._show_band(axes, name, steps, quantiles)
         train, test = missed_words(snapshot, self._test_count)
         self._show_mosaic(self._digits, training_mosaic(snapshot), train)
         self._show_mosaic(self._tests, test_mosaic(snapshot), test)
         self._show_scale(snapshot)
 
-    def _show_band(self, axes: Axes, name: str, curves: Curves, colour: str) -> None:
+    def _show_band(self, axes: Axes, name: str, steps: list[int], quantiles: Array) -> None:
         for old in axes.collections:
             old.remove()
         axes.set_title(band_title(name), loc="left", color=self._ink)
-        quantiles = curves[name].T
-        for low, high, alpha in zip(quantiles, quantiles[1:], BAND_ALPHAS, strict=False):
-            axes.fill_between(curves["step"], low, high, color=colour, alpha=alpha, linewidth=0)
+        for low, high, alpha in zip(quantiles.T, quantiles.T[1:], ALPHAS, strict=False):
+            axes.fill_between(steps, low, high, color=TRAIN, alpha=alpha, linewidth=0)
 
     def _show_mosaic(self, axes: Axes, mosaic: Array, title: str) -> None:
         for old in axes.images:
             old.remove()
         height, width = mosaic.shape
-        axes.imshow(PALETTE[mosaic], aspect="auto", extent=(0, width, height, 0))
+        axes.imshow(rgba(mosaic), aspect="auto", extent=(0, width, height, 0))
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_title(title, loc="left", color=self._ink)
         axes.grid(visible=False)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from subprocess import CalledProcessError
 
+from PIL import Image
+
 from tinytensor.errors import DataError, SettingError
-from tinytensor.live.drawing import Curves, Picture
+from tinytensor.live.drawing import Picture
+from tinytensor.live.history import History
 from tinytensor.live.recording import Recording
 
 FRAMES_A_SECOND = 8
+COLOURS = 128  # of an image: all that it has, nearly, and a third of the bytes
 LAST_FRAME = 2  # seconds for which it is seen
 
 
@@ -30,13 +35,13 @@ def write_movie(file: str | Path, recording: Recording, dark: bool = False) -> N
             f"write {Path(file).with_suffix('.gif')}, which doesn't"
         )
     writer = (PillowWriter if kind == ".gif" else FFMpegWriter)(fps=FRAMES_A_SECOND)
-    picture, shown = _picture(recording, dark), Curves()
-    picture.fit(Curves(recording.snapshots))
+    picture, shown = _picture(recording, dark), History()
+    picture.fit(History(recording.snapshots))
     colours = {"facecolor": picture.figure.get_facecolor()}
     try:
         with writer.saving(picture.figure, str(file), dpi=picture.figure.dpi):
             for snapshot in recording.snapshots:
-                shown.add(snapshot)
+                shown.add_snapshot(snapshot)
                 picture.show(shown, snapshot)
                 writer.grab_frame(**colours)
             for _ in range(LAST_FRAME * FRAMES_A_SECOND - 1):
@@ -54,15 +59,18 @@ def write_png(
     """
     count = len(recording.snapshots)
     if step is not None:
-        steps = Curves(recording.snapshots)["step"]
-        count = int((steps <= step).sum())
+        count = sum(snapshot.step <= step for snapshot in recording.snapshots)
         if not count:
-            raise SettingError(f"step: got {step}; the first snapshot is of step {steps[0]:.0f}")
+            first = recording.snapshots[0].step
+            raise SettingError(f"step: got {step}; the first snapshot is of step {first}")
     snapshots = recording.snapshots[:count]
-    curves, picture = Curves(snapshots), _picture(recording, dark)
-    picture.fit(curves)
-    picture.show(curves, snapshots[-1])
-    picture.figure.savefig(file, format="png")
+    history, picture = History(snapshots), _picture(recording, dark)
+    picture.fit(history)
+    picture.show(history, snapshots[-1])
+    drawn = io.BytesIO()
+    picture.figure.savefig(drawn, format="png")
+    image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.save(file, "PNG", optimize=True)
 
 
 def _picture(recording: Recording, dark: bool) -> Picture:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinytensor import kernels
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
+from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
 from tinytensor.train import StepReport, Training
-
-if TYPE_CHECKING:
-    from tinytensor.live.drawing import Curves
 
 SECONDS_TO_NEXT = 0.5  # from one picture to the next, at least
 WIDTH = 1024  # of the picture in the notebook, in pixels
@@ -53,19 +51,19 @@ class _Drawing:
     """The picture of what was reported so far."""
 
     def __init__(self, training: Training) -> None:
-        from tinytensor.live.drawing import Curves, Picture
+        from tinytensor.live.drawing import Picture
 
         self._data, self._backend = training.data, kernels.current_backend().name
         self._picture = Picture(training.lesson, training.steps, len(self._data.test_labels))
-        self._curves: Curves = Curves()
+        self._history = History()
 
     def take(self, report: StepReport, speed: float) -> None:
         self._last = Snapshot.of(report, self._data, backend=self._backend, images_per_second=speed)
-        self._curves.add(self._last)
+        self._history.add_snapshot(self._last)
 
     def png(self) -> bytes:
-        self._picture.fit(self._curves)
-        self._picture.show(self._curves, self._last)
+        self._picture.fit(self._history)
+        self._picture.show(self._history, self._last)
         file = io.BytesIO()
         self._picture.figure.savefig(file, format="png")
         return file.getvalue()

@@ -18,15 +18,12 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from tinytensor.kernels import Array
-from tinytensor.live.history import News, Point
-from tinytensor.live.picture import CELL, PALETTE, mosaic
+from tinytensor.live.history import News, Point, accuracy_from, band_range, loss_to
+from tinytensor.live.picture import ALPHAS, CELL, NOTHING, PALETTE, TEST, TRAIN, mosaic
 from tinytensor.live.snapshot import TEST_SHOWN, TRAIN_SHOWN, Snapshot
 from tinytensor.train import BANDS
 
-# Two colours that everybody can tell apart, on white and on black; the test's line is thicker, too.
-TRAIN, TEST = "#2b8cc4", "#d55e00"
 FAINT = "#7d8590"  # to be read on both
-ALPHAS = (0.15, 0.3, 0.5, 0.85, 0.5, 0.3, 0.15)  # of the bands, darkest in the middle
 COLUMNS = {TRAIN_SHOWN: 10, TEST_SHOWN: 25}
 DIGITS_COLOURS = [f"#{r:02x}{g:02x}{b:02x}{a:02x}" for r, g, b, a in PALETTE]
 
@@ -81,15 +78,11 @@ class Curves:
 
     def _fit(self) -> None:
         """Show what matters: the first steps, far from all later ones, may leave the frame."""
-        test = self.test.data["y"]
-        if not len(test):
-            return
-        typical = float(np.median(test))
+        test = np.asarray(self.test.data["y"])
         if self.what == "accuracy":
-            low = typical - 1.5 * (100 - typical)
-            self.figure.y_range.update(start=max(0.0, 5 * np.floor(low / 5)), end=100.5)
+            self.figure.y_range.update(start=100 * accuracy_from(test / 100), end=100.5)
         else:
-            self.figure.y_range.update(start=0, end=2.5 * typical or 1)
+            self.figure.y_range.update(start=0, end=loss_to(test))
 
 
 class Bands:
@@ -114,9 +107,9 @@ class Bands:
         _add(self.source, news.anew, {"step": [point.step for point in news.bands]} | columns)
         if news.bands:
             self.figure.title.text = list(news.bands[-1].bands)[self.which]
-            low, high = min(self.source.data["q0"]), max(self.source.data[f"q{BANDS}"])
-            room = 0.05 * (high - low) or 1
-            self.figure.y_range.update(start=low - room, end=high + room)
+            ends = [self.source.data[column] for column in ("q0", f"q{BANDS}")]
+            low, high = band_range(np.array(ends))
+            self.figure.y_range.update(start=low, end=high)
 
 
 class Digits:
@@ -132,7 +125,7 @@ class Digits:
         self.image = ColumnDataSource(
             {"image": [], "y": [], "width": [], "height": []}, name=f"{name} data"
         )
-        colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=255)
+        colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=NOTHING)
         self.figure.image(
             image="image", x=0, y="y", dw="width", dh="height", source=self.image,
             color_mapper=colours, anchor="top_left", origin="top_left",

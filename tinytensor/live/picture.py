@@ -15,25 +15,27 @@ import numpy as np
 from tinytensor.datasets import SIDE
 from tinytensor.kernels import Array
 
-MISSED = 128  # from here up a colour is one of a missed digit
-NOTHING = 255  # no digit is there
-WHITE, BLACK, RED = (np.array(colour) for colour in ((255, 255, 255), (0, 0, 0), (200, 30, 30)))
+GREYS = 16  # shades of a digit: no eye sees more in one so small, and files are half as large
+MISSED = GREYS  # from here up a colour is one of a missed digit
+NOTHING = 2 * GREYS  # no digit is there
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (178, 24, 43)
 CELL = (SIDE, SIDE)
 MARKED = 20  # pixels that a missed digit's marks need across
 GAP = 1  # pixels between tiles
+# Of curves and bands. Two colours that everybody can tell apart, on white and on black; the test's
+# line is thicker, too.
+TRAIN, TEST = "#2b8cc4", "#d55e00"
+ALPHAS = (0.15, 0.3, 0.5, 0.85, 0.5, 0.3, 0.15)  # of the seven bands, the middle one strongest
 
 
 def _palette() -> Array:
-    shades = np.linspace(0, 1, MISSED)[:, None]
-    recognised = WHITE + shades * (BLACK - WHITE)
-    missed = RED + shades * (WHITE - RED)
+    recognised, missed = np.linspace(WHITE, BLACK, GREYS), np.linspace(RED, WHITE, GREYS)
     colours = np.rint(np.concatenate([recognised, missed])).astype(np.uint8)
     opaque = np.full((len(colours), 1), 255, np.uint8)
-    opaque[NOTHING] = 0
-    return np.concatenate([colours, opaque], axis=1)
+    return np.concatenate([np.concatenate([colours, opaque], axis=1), np.zeros((1, 4), np.uint8)])
 
 
-PALETTE = _palette()  # (256, 4): red, green, blue, alpha
+PALETTE = _palette()  # (33, 4): red, green, blue, alpha
 
 
 def mosaic(images: Array, missed: Array, columns: int, cell: tuple[int, int] = CELL) -> Array:
@@ -42,14 +44,17 @@ def mosaic(images: Array, missed: Array, columns: int, cell: tuple[int, int] = C
     images (N, 28, 28) uint8, missed (N) bool; rows = N / columns, rounded up. cell: H and W, the
     size at which each is shown.
     """
-    colours = resized(images, cell) >> 1
-    colours = np.where(missed[:, None, None], MISSED + np.minimum(colours, 126), colours)
-    if cell[1] >= MARKED:
-        colours[missed, :, -1] = 0  # a white line between them: the marks on each are its own
-    rows = math.ceil(len(images) / columns)
-    cells = np.full((rows * columns, *cell), NOTHING, np.uint8)
-    cells[: len(images)] = colours
-    return side_by_side(cells, columns)
+    return side_by_side(coloured(images, missed, cell), columns, NOTHING)
+
+
+def coloured(images: Array, missed: Array, cell: tuple[int, int] = CELL) -> Array:
+    """Digits (N, H, W) as numbers of colours; see mosaic."""
+    colours = resized(images, cell) // (256 // GREYS)
+    colours[missed] += MISSED
+    if cell[1] >= MARKED:  # white lines between them: the marks on each are its own
+        line = max(1, cell[1] // SIDE)
+        colours[missed, :, -line:] = colours[missed, -line:] = 0
+    return colours
 
 
 def resized(images: Array, size: tuple[int, int]) -> Array:
@@ -77,17 +82,18 @@ def rgba(colours: Array) -> Array:
     return PALETTE[colours]
 
 
-def side_by_side(cells: Array, columns: int) -> Array:
-    """(rows * H, columns * W) of cells (rows * columns, H, W)."""
-    H, W = cells.shape[1:]
-    grid = cells.reshape(-1, columns, H, W)
-    return grid.transpose(0, 2, 1, 3).reshape(-1, columns * W)
+def side_by_side(cells: Array, columns: int, nothing: float) -> Array:
+    """(rows * H, columns * W) of cells (N, H, W); where none are left is `nothing`."""
+    N, H, W = cells.shape
+    rows = math.ceil(N / columns)
+    grid = np.full((rows * columns, H, W), nothing, cells.dtype)
+    grid[:N] = cells
+    return grid.reshape(rows, columns, H, W).transpose(0, 2, 1, 3).reshape(rows * H, columns * W)
 
 
 def tiles(images: Array, columns: int) -> Array:
     """Images (N, H, W) of any numbers side by side, with NaN between and after them."""
     N, H, W = images.shape
-    rows = math.ceil(N / columns)
-    cells = np.full((rows * columns, H + GAP, W + GAP), np.nan, np.float32)
-    cells[:N, :H, :W] = images
-    return side_by_side(cells, columns)[:-GAP, :-GAP]
+    cells = np.full((N, H + GAP, W + GAP), np.nan, np.float32)
+    cells[:, :H, :W] = images
+    return side_by_side(cells, columns, np.nan)[:-GAP, :-GAP]

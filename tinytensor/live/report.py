@@ -16,6 +16,8 @@ import numpy as np
 
 from tinytensor.kernels import Array
 from tinytensor.live import drawing
+from tinytensor.live.history import History
+from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba
 from tinytensor.live.recording import Recording
 from tinytensor.live.snapshot import Snapshot
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
     from bokeh.plotting import figure
 
-FRAMES = 100  # that a page has at most: each takes about 60 kB
+FRAMES = 100  # moments that a page has digits of, at most: each takes about 60 kB
 FRAMES_A_SECOND = 8
 
 SHOW = """
@@ -32,8 +34,11 @@ for (const {panel, titles, images} of mosaics) {
   panel.title.text = titles[now]
   for (const [i, image] of images.entries()) image.visible = i == now
 }
-const until_now = (name) => [name, run.get_column(name).slice(0, now + 1)]
-shown.data = Object.fromEntries(run.columns().map(until_now))
+for (const [all, shown] of curves) {
+  const count = all.get_column("step").filter((step) => step <= steps[now]).length
+  const until_now = (name) => [name, all.get_column(name).slice(0, count)]
+  shown.data = Object.fromEntries(all.columns().map(until_now))
+}
 line.text = lines[now]
 """
 
@@ -50,8 +55,8 @@ button.timer = setInterval(() => {
 
 HEADING = f"""
 <span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
-<b style='color: {drawing.TRAINING}'>― training batch</b> &nbsp;
-<b style='color: {drawing.TEST}'>━ test images</b> &nbsp;
+<b style='color: {TRAIN}'>― training batch</b> &nbsp;
+<b style='color: {TEST}'>━ test images</b> &nbsp;
 Missed digits come first, white on red, with the correct digit at the left, the computed one right.
 """
 
@@ -69,7 +74,7 @@ STYLE = """
 
 
 def write(file: str | Path, recording: Recording, frames: int = FRAMES) -> None:
-    """Write the page of a recording, or of so many of its snapshots.  Raises OSError."""
+    """Write the page of a recording, with the digits of so many moments.  Raises OSError."""
     Path(file).write_text(page(recording, frames), encoding="utf-8")
 
 
@@ -90,25 +95,25 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
     from bokeh.models import ColumnDataSource, CustomJS, Div, Slider, Toggle
     from bokeh.models.css import GlobalInlineStyleSheet
 
-    curves = drawing.Curves(snapshots)
-    run = ColumnDataSource(_columns(curves))
-    shown = ColumnDataSource(dict(run.data))
-    steps = (0, recording.steps)
+    history = History(recording.snapshots)
+    sources = {
+        name: ColumnDataSource(columns, name=f"{name}, all of it")
+        for name, columns in _columns(history).items()
+    }
+    shown = {name: ColumnDataSource(dict(source.data)) for name, source in sources.items()}
+    x, y = (0, recording.steps), drawing.limits(history)
     titles = [drawing.missed_words(snapshot, recording.test_count) for snapshot in snapshots]
     train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
     train = _train_panel(snapshots, train_titles[-1])
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
     panels = [
         [
-            _curve_panel("Accuracy", "accuracy", shown, steps, (curves.accuracy_from(), 1.005)),
-            _curve_panel(drawing.LOSS_TITLE, "loss", shown, steps, (0, curves.loss_to())),
+            _curve_panel("Accuracy", "accuracy", shown, x, y["accuracy"]),
+            _curve_panel(drawing.LOSS_TITLE, "loss", shown, x, y["loss"]),
             train.panel,
         ],
         [
-            *(
-                _band_panel(name, colour, shown, steps, curves.band_limits(name))
-                for name, colour in zip(curves.bands, drawing.BAND_COLOURS, strict=True)
-            ),
+            *(_band_panel(name, shown["bands"], x, y[name]) for name in snapshots[-1].bands),
             test.panel,
         ],
     ]
@@ -121,13 +126,18 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
     )
     button = Toggle(label="▶ Play", button_type="primary", width=90)
     slider.disabled = button.disabled = last == 0
-    mosaics = [
-        {"panel": train.panel, "titles": train_titles, "images": train.images},
-        {"panel": test.panel, "titles": test_titles, "images": test.images},
-    ]
-    seen = {"slider": slider, "run": run, "shown": shown, "mosaics": mosaics}
-    show = CustomJS(args={**seen, "line": line, "lines": lines}, code=SHOW)
-    slider.js_on_change("value", show)
+    seen = {
+        "slider": slider,
+        "mosaics": [
+            {"panel": train.panel, "titles": train_titles, "images": train.images},
+            {"panel": test.panel, "titles": test_titles, "images": test.images},
+        ],
+        "curves": [[source, shown[name]] for name, source in sources.items()],
+        "steps": [snapshot.step for snapshot in snapshots],
+        "line": line,
+        "lines": lines,
+    }
+    slider.js_on_change("value", CustomJS(args=seen, code=SHOW))
     play = {"slider": slider, "button": button, "frames_a_second": FRAMES_A_SECOND}
     button.js_on_change("active", CustomJS(args=play, code=PLAY))
     grid = gridplot(panels, toolbar_location=None, sizing_mode="stretch_both")
@@ -137,17 +147,20 @@ def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIEl
         grid,
         stylesheets=[GlobalInlineStyleSheet(css=STYLE)],
         sizing_mode="stretch_both",
+        margin=(6, 8, 6, 8),
     )
 
 
-def _columns(curves: drawing.Curves) -> dict[str, Array]:
-    """What the curves and bands are drawn from."""
-    columns = {name: curves[name] for name in drawing.FIGURES}
-    for name in ("train_loss", "test_loss"):
-        columns[name] = 100 * columns[name]
-    for name in curves.bands:
-        columns |= {f"{name}{i}": quantile for i, quantile in enumerate(curves[name].T)}
-    return columns
+def _columns(history: History) -> dict[str, dict[str, Array]]:
+    """What the curves and the bands are drawn from."""
+    bands = {"step": np.array([point.step for point in history.bands])}
+    for name, quantiles in drawing.bands(history).items():
+        bands |= {f"{name}{i}": quantile for i, quantile in enumerate(quantiles.T)}
+    return {
+        "train": drawing.curve(history.train),
+        "test": drawing.curve(history.test),
+        "bands": bands,
+    }
 
 
 def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]) -> figure:
@@ -170,13 +183,17 @@ def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]
 
 
 def _curve_panel(
-    title: str, name: str, source: ColumnDataSource, x: tuple[float, float], y: tuple[float, float]
+    title: str,
+    name: str,
+    sources: dict[str, ColumnDataSource],
+    x: tuple[float, float],
+    y: tuple[float, float],
 ) -> figure:
     from bokeh.models import NumeralTickFormatter
 
     panel = _panel(name, title, x, y)
-    for part, colour, width in (("train", drawing.TRAINING, 1), ("test", drawing.TEST, 2.5)):
-        panel.line("step", f"{part}_{name}", source=source, color=colour, width=width)
+    for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
+        panel.line("step", name, source=sources[part], color=colour, width=width)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     if name == "accuracy":
         panel.yaxis.formatter = NumeralTickFormatter(format="0%")
@@ -184,18 +201,14 @@ def _curve_panel(
 
 
 def _band_panel(
-    name: str,
-    colour: str,
-    source: ColumnDataSource,
-    x: tuple[float, float],
-    y: tuple[float, float],
+    name: str, source: ColumnDataSource, x: tuple[float, float], y: tuple[float, float]
 ) -> figure:
     from bokeh.models import NumeralTickFormatter
 
     panel = _panel(name, drawing.band_title(name), x, y)
-    for i, alpha in enumerate(drawing.BAND_ALPHAS):
+    for i, alpha in enumerate(ALPHAS):
         low, high = f"{name}{i}", f"{name}{i + 1}"
-        panel.varea("step", low, high, source=source, fill_color=colour, fill_alpha=alpha)
+        panel.varea("step", low, high, source=source, fill_color=TRAIN, fill_alpha=alpha)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     return panel
 
@@ -250,5 +263,5 @@ def _url(mosaic: Array) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(drawing.PALETTE[mosaic]).save(file, "WEBP", lossless=True, quality=30)
+    Image.fromarray(rgba(mosaic)).save(file, "WEBP", lossless=True, quality=30)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -16,7 +16,8 @@ import numpy as np
 
 from tinytensor.errors import SettingError
 from tinytensor.kernels import Array
-from tinytensor.live.drawing import HIGHEST_LOSS, LOSS_TITLE
+from tinytensor.live.drawing import LOSS_TITLE
+from tinytensor.live.history import accuracy_from, loss_to
 from tinytensor.live.snapshot import TRAIN_SHOWN, missed_first
 from tinytensor.live.speed import Speed
 from tinytensor.train import StepReport, Training
@@ -121,14 +122,12 @@ class _Screen:
         )
 
     def _accuracy(self, width: int, height: int) -> list[Text]:
-        lowest = min(report.test_accuracy for report in self._curves)
-        bottom = min(0.9, int(10 * lowest) / 10)
+        bottom = accuracy_from([report.test_accuracy for report in self._curves])
         ticks = {1.0: "100%", bottom: f"{bottom:.0%}"}
         return self._panel("Accuracy", "accuracy", ticks, 1.0, width, height)
 
     def _loss(self, width: int, height: int) -> list[Text]:
-        losses = [100 * report.test_loss for report in self._curves]
-        top = min(1.1 * max(losses), HIGHEST_LOSS)
+        top = loss_to([100 * report.test_loss for report in self._curves])
         return self._panel(LOSS_TITLE, "loss", {top: f"{top:.0f}", 0.0: "0"}, 100, width, height)
 
     def _panel(
