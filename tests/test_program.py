@@ -1,5 +1,6 @@
 """Captured steps: replays are the step, bit by bit, and what a program can't do is an error."""
 
+import functools
 import threading
 from collections.abc import Callable
 
@@ -139,6 +140,132 @@ def test_variables_around_the_function_are_followed():
 
 
 SETTING = 1.0
+
+
+class Settings:
+    """Numbers and tensors that a step uses by their names."""
+
+    offset = 0.0  # of the class, until an object has its own
+    numbers = ()
+
+    def __init__(self, scale: float = 2.0) -> None:
+        self.scale, self.weight = scale, tt.full((2,), scale)
+
+    @property
+    def by_property(self) -> float:
+        return self.scale
+
+    def scaled(self, x):
+        return x * SETTING * self.scale
+
+    def __call__(self, x):
+        return x * self.scale
+
+
+class Scaling(nn.Module):
+    def forward(self, x):
+        return x * SETTING
+
+
+def hooked(settings):
+    w = tt.ones(2, requires_grad=True)
+    w.register_hook(lambda grad: grad * settings.scale)
+
+    def step(x):
+        w.zero_grad()
+        (x * w).sum().backward()
+        return w.grad
+
+    return step
+
+
+def captured_inside(settings):
+    inner = tt.capture(lambda x: x * settings.scale)
+    return lambda x: inner(x)
+
+
+def given_a_name(settings):
+    def step(x):
+        short = settings
+        return next(x * short.scale for _ in range(1))
+
+    return step
+
+
+def with_default(settings):
+    numbers = settings.numbers = [settings.scale]
+
+    def step(x, numbers=numbers):
+        return x * numbers[0]
+
+    return step
+
+
+def moved_on(name, value):
+    return lambda settings: setattr(settings, name, value)
+
+
+SURROUNDINGS: dict[str, tuple[Callable, Callable]] = {
+    "an attribute": (lambda s: lambda x: x * s.scale, moved_on("scale", 3.0)),
+    "a tensor": (
+        lambda s: lambda x: x * s.weight,
+        lambda s: vars(s).update(before=s.weight, weight=tt.full((2,), 3.0)),
+    ),
+    "of a class": (lambda s: lambda x: x * s.offset, moved_on("offset", 3.0)),
+    "by a property": (lambda s: lambda x: x * s.by_property, moved_on("scale", 3.0)),
+    "of the object": (lambda s: s.scaled, moved_on("scale", 3.0)),
+    "used by a method": (lambda s: lambda x: s.scaled(x), lambda s: globals().update(SETTING=3.0)),
+    "an object that is called": (lambda s: s, moved_on("scale", 3.0)),
+    "the same inside": (lambda s: lambda x: s(x), moved_on("scale", 3.0)),
+    "given a name": (given_a_name, moved_on("scale", 3.0)),
+    "a partial function": (
+        lambda s: functools.partial(lambda s, x: s(x), s),
+        moved_on("scale", 3.0),
+    ),
+    "used by a model": (
+        lambda s: (lambda model: lambda x: model(x))(Scaling()),
+        lambda s: globals().update(SETTING=3.0),
+    ),
+    "used by a hook": (hooked, moved_on("scale", 3.0)),
+    "used by a captured step": (captured_inside, moved_on("scale", 3.0)),
+    "in a list": (with_default, lambda s: s.numbers.__setitem__(0, 3.0)),
+    "in a tuple": (
+        lambda s, held=({"a": [2.0]},): (setattr(s, "held", held), lambda x: x * held[0]["a"][0])[
+            1
+        ],
+        lambda s: s.held[0]["a"].__setitem__(0, 3.0),
+    ),
+    "written only": (
+        lambda s: lambda x: s.weight.__setitem__(0, x.sum()),
+        moved_on("weight", tt.zeros(2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SURROUNDINGS)
+def test_what_a_step_uses_is_followed(what, monkeypatch):
+    make, change = SURROUNDINGS[what]
+    monkeypatch.setitem(globals(), "SETTING", 2.0)
+    settings = Settings()
+    function = make(settings)
+    step = tt.capture(function)
+    for _ in range(2):
+        step(tt.ones(2))
+    assert step.recordings == 1
+    change(settings)
+    found = step(tt.ones(2)), settings.weight.tolist()
+    wanted = function(tt.ones(2)), settings.weight.tolist()
+    assert repr(found) == repr(wanted)
+    step(tt.ones(2))
+    assert step.recordings == 2
+
+
+def test_a_list_that_holds_itself():
+    held = [tt.ones(2)]
+    held.append(held)
+    step = tt.capture(lambda x: x * held[0])
+    assert [step(tt.full((2,), i)).tolist() for i in (1.0, 2.0)] == [[1, 1], [2, 2]]
+    assert step.recordings == 1
 
 
 def test_a_backend_chosen_later_is_used():

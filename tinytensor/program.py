@@ -17,8 +17,9 @@ Memory, from notes to program: an array is known by the memory it lies in.
 Before it is replayed the list is rewritten: see rewrites.py. A replay gives the same bits as the
 step itself. What would make it another step is looked for
 before each: parameters with requires_grad, modules in training or not, what an optimiser updates,
-attributes of modules and optimisers, the backend. If something changed the step is recorded anew,
-which is one ordinary step.
+attributes of modules and optimisers, the variables and attributes that the function uses (see
+variables.py), the backend. If something changed the step is recorded anew, which is one ordinary
+step.
 """
 
 from __future__ import annotations

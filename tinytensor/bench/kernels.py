@@ -43,7 +43,10 @@ def measure(
         one = contestant.ask("call", times=3, warm=1)["seconds"]
         times = max(1, min(MOST_CALLS, round(care.seconds / one)))
         turns[contestant.name] = partial(
-            contestant.ask, "call", times=times, warm=0 if one > care.seconds else max(1, times // 5)
+            contestant.ask,
+            "call",
+            times=times,
+            warm=0 if one > care.seconds else max(1, times // 5),
         )
     measured = take_turns(turns, care)
     numpy = measured.get("numpy")
