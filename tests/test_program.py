@@ -652,6 +652,14 @@ ON_ARRAYS: dict[str, Callable] = {
     "loop": lambda x: tt.Tensor([float(i) for i in x]),
     "truth": lambda x: tt.ones(3) if x.any() else tt.zeros(3),
     "copy": lambda x: tt.from_numpy(x.copy()),
+    "a place": lambda x: tt.ones(3) * float(x.argmax()),
+    "places": lambda x: tt.ones(3) * float(x.nonzero()[0][0]),
+    "a product": lambda x: tt.ones(3) * float(x.dot(x)),
+    "its memory": lambda x: tt.ones(3) * x.data[0],
+    "its bytes": lambda x: tt.ones(3) * x.tobytes()[0],
+    "its elements": lambda x: tt.ones(3) * float(x.flat[0]),
+    "a complex number": lambda x: tt.ones(3) * abs(complex(x[:1])),
+    "another library": lambda x: tt.ones(3) * float(np.from_dlpack(x)[0]),
     "kind": lambda x: tt.from_numpy(x.astype(np.float64)),
 }
 

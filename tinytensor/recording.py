@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -272,14 +273,6 @@ class Argument(np.ndarray[Any, Any]):
     def __iter__(self) -> Any:
         return self._refuse("a loop reads")
 
-    def item(self, *_: Any) -> Any:
-        """Refused, as all below."""
-        return self._refuse(".item() reads")
-
-    def tolist(self) -> Any:
-        """Refused."""
-        return self._refuse(".tolist() reads")
-
     def __bool__(self) -> bool:
         return bool(self._refuse("bool() reads"))
 
@@ -292,6 +285,12 @@ class Argument(np.ndarray[Any, Any]):
     def __index__(self) -> int:
         return int(self._refuse("index() reads"))
 
+    def __complex__(self) -> complex:
+        return complex(self._refuse("complex() reads"))
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._refuse("__dlpack__() reads")
+
     def __repr__(self) -> str:
         return f"<argument of shape {self.shape}, {self.dtype}>"
 
@@ -302,6 +301,16 @@ class Argument(np.ndarray[Any, Any]):
         )
 
 
+# What tells of an array's shape, or is another array, which is an Argument again.
+_HARMLESS = (
+    "T", "astype", "base", "copy", "dtype", "flags", "itemsize", "mT", "nbytes", "ndim", "ravel",
+    "reshape", "shape", "size", "squeeze", "strides", "swapaxes", "transpose", "view",
+)  # fmt: skip
+for _name in dir(np.ndarray):
+    if _name not in _HARMLESS and not _name.startswith("_"):
+        setattr(Argument, _name, property(partial(Argument._refuse, how=f".{_name} reads")))
+
+
 def plain(array: Array) -> Array:
     """The array itself, of an Argument what lies under it."""
-    return array.view(np.ndarray) if type(array) is Argument else array
+    return np.asarray(array) if type(array) is Argument else array
