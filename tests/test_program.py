@@ -341,6 +341,49 @@ def test_gradients_and_kept_tensors_are_fresh_after_each_replay():
     assert w.grad.tolist() == [4] * 3
 
 
+def test_an_argument_that_is_kept_is_fresh_after_each_replay(backend):
+    """Large enough to be read where it lies, if nobody kept it."""
+    w, kept = tt.ones(64, 2, requires_grad=True), {}
+
+    @tt.capture
+    def step(x):
+        kept["x"] = tt.from_numpy(x)
+        kept["y"] = kept["x"] @ w
+
+    for i in range(1, 4):
+        step(np.full((64, 64), i, np.float32))
+        assert kept["x"].tolist() == [[i] * 64] * 64
+    kept["y"].sum().backward()
+    assert w.grad.tolist() == [[64 * 3] * 2] * 64
+
+
+def test_an_argument_that_the_step_changes_elsewhere_is_what_it_was(backend):
+    w = tt.ones(64, 64)
+
+    @tt.capture
+    def step(x):
+        w[...] = w * 2
+        return x.sum()
+
+    assert [step(w.detach()).item() for _ in range(3)] == [64 * 64 * 2**i for i in range(3)]
+
+
+def test_a_gradient_put_there_by_hand():
+    w = tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.SGD([w], lr=0.25)
+
+    @tt.capture
+    def step(x):
+        (w.grad,) = tt.grad((x * w * w).sum(), [w])
+        optimizer.step()
+
+    for i in range(3):
+        step(tt.ones(2))
+        assert w.grad.tolist() == [2 / 2**i] * 2
+        w.grad = None
+    assert step.recordings == 1
+
+
 def test_an_outside_tape_notices_a_replay():
     run = Run("1.0")
     run.losses(2)

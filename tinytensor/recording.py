@@ -132,7 +132,7 @@ class Recorder:
         self.part = "forward"
         self.line = ""
         self.held: dict[int, Array] = {}  # all memories, so that no address is used again
-        self.inputs = {self.hold(array) for array in inputs}
+        self.inputs = [self.hold(array) for array in inputs]
         self.written: set[int] = set()  # by the step's kernels
         self.constants: set[int] = set()
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad, as read
@@ -197,6 +197,12 @@ class Recorder:
             )
         forgotten = id(leaf) in self.zeroed or (leaf.grad is None and id(leaf) in self.with_grad)
         self.grads.setdefault(id(leaf), (leaf, forgotten))
+
+    def tensors_with_grad(self) -> list[Tensor]:
+        """Those whose gradient the step has left or forgotten, by whatever way."""
+        leaves = [x for x, *_ in self.leaves.values()]
+        left = [x for x in leaves if x.grad is not None and self.owns(x.grad.array)]
+        return [*self.zeroed.values(), *left, *(x for x, _ in self.grads.values())]
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""
