@@ -154,9 +154,8 @@ class Program:
         with_grad = {id(x): weakref.ref(x) for x in notes.tensors_with_grad()}
 
         all_buffers, items = self._take_over(notes)
-        self.rewrites = rewrites
         self.calls_before = [item for item in items if isinstance(item, Call)]
-        items = rewritten(items, rewrites)
+        items, self.rewrites = rewritten(items, rewrites)
         self.calls = [item for item in items if isinstance(item, Call)]
         touched = _find_lives(items)
         self.buffers = [b for b in all_buffers if b in touched or b.kind != "temporary"]
