@@ -254,7 +254,11 @@ class Program:
         Beside it stands its share: the least time that this machine can take for its arithmetic or
         its bytes, by that time. The machine is measured for it, once in a process; was it busy just
         then, a share may come out above 100 %.
+
+        Raises SettingError for less than one replay.
         """
+        if repeats < 1:
+            raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
         with self._lock:
             changed = {view.buffer for call in self.calls for view in call.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
