@@ -1,6 +1,8 @@
 """Captured steps: replays are the step, bit by bit, and what a program can't do is an error."""
 
 import functools
+import gc
+import sys
 import threading
 from collections.abc import Callable
 
@@ -493,6 +495,35 @@ def test_arguments_of_any_kind_of_memory(backend, columns):
     assert step.recordings == 1
 
 
+def test_arguments_by_name():
+    step = tt.capture(lambda x, y, *, z=None: x - y)
+    x, y = tt.full((2,), 5.0), tt.full((2,), 3.0)
+    for result in (step(x, y), step(x, y=y), step(y=y, x=x)):
+        assert result.tolist() == [2, 2]
+    assert step.recordings == 1
+    with pytest.raises(tt.CaptureError, match="got z by name"):
+        step(x, y, z=y)
+    with pytest.raises(TypeError, match="missing a required argument: 'y'"):
+        step(x=x)
+
+
+def test_replays_leave_nothing_behind(backend):
+    run = Run("1.0", batch=2)
+    images, labels = next(run.batches)
+    tables = np.stack([images] * 100), np.stack([labels] * 100)
+
+    def replay(times: int) -> int:
+        for _ in range(times):
+            run.step(images, labels)
+        for _ in range(times // 100):
+            run.step.run(*tables)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = replay(200)
+    assert replay(2000) < before + 200
+
+
 def test_results_in_tuples_lists_and_dicts():
     @tt.capture
     def step(x):
@@ -632,7 +663,6 @@ def test_anomalies_are_looked_for_though_the_step_is_captured():
 
 
 def test_what_has_been_recorded_is_let_go():
-    import gc
     import weakref
 
     gc.disable()

@@ -559,8 +559,10 @@ class Captured:
         self._programs: list[Program] = []
         self._lock = threading.RLock()  # one at a time: the programs have one memory each
 
-    def __call__(self, *arguments: Array | Tensor) -> Any:
+    def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
         """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
+        if named:
+            arguments = self._in_order(arguments, named)
         if recording.recorder() or autograd.is_watching():
             return self.function(*arguments)
         arrays = [_array_of(x) for x in arguments]
@@ -613,6 +615,17 @@ class Captured:
             assert program is not None
             self.program = program
             return program.make([np.concatenate(part) for part in zip(*parts, strict=True)])
+
+    def _in_order(
+        self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
+    ) -> tuple[Array | Tensor, ...]:
+        bound = inspect.signature(self.function).bind(*arguments, **named)
+        if bound.kwargs:
+            raise CaptureError(
+                f"captured step: got {', '.join(bound.kwargs)} by name; arguments that have a "
+                "place among the function's, with all those before them, are needed"
+            )
+        return bound.args
 
     def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
         backend = kernels.current_backend()
