@@ -118,6 +118,11 @@ def test_a_profile_times_each_call_and_changes_nothing(backend):
         np.testing.assert_array_equal(x.numpy(), before[name], err_msg=name)
 
 
+def test_a_profile_of_no_replays(program):
+    with pytest.raises(tt.SettingError, match="at least 1"):
+        program.profile(0)
+
+
 @needs_c
 def test_a_profile_tells_the_share_of_what_the_machine_can_do(program):
     profile = program.profile(repeats=3)

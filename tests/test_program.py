@@ -1,5 +1,8 @@
 """Captured steps: replays are the step, bit by bit, and what a program can't do is an error."""
 
+import functools
+import gc
+import sys
 import threading
 from collections.abc import Callable
 
@@ -141,6 +144,132 @@ def test_variables_around_the_function_are_followed():
 SETTING = 1.0
 
 
+class Settings:
+    """Numbers and tensors that a step uses by their names."""
+
+    offset = 0.0  # of the class, until an object has its own
+    numbers = ()
+
+    def __init__(self, scale: float = 2.0) -> None:
+        self.scale, self.weight = scale, tt.full((2,), scale)
+
+    @property
+    def by_property(self) -> float:
+        return self.scale
+
+    def scaled(self, x):
+        return x * SETTING * self.scale
+
+    def __call__(self, x):
+        return x * self.scale
+
+
+class Scaling(nn.Module):
+    def forward(self, x):
+        return x * SETTING
+
+
+def hooked(settings):
+    w = tt.ones(2, requires_grad=True)
+    w.register_hook(lambda grad: grad * settings.scale)
+
+    def step(x):
+        w.zero_grad()
+        (x * w).sum().backward()
+        return w.grad
+
+    return step
+
+
+def captured_inside(settings):
+    inner = tt.capture(lambda x: x * settings.scale)
+    return lambda x: inner(x)
+
+
+def given_a_name(settings):
+    def step(x):
+        short = settings
+        return next(x * short.scale for _ in range(1))
+
+    return step
+
+
+def with_default(settings):
+    numbers = settings.numbers = [settings.scale]
+
+    def step(x, numbers=numbers):
+        return x * numbers[0]
+
+    return step
+
+
+def moved_on(name, value):
+    return lambda settings: setattr(settings, name, value)
+
+
+SURROUNDINGS: dict[str, tuple[Callable, Callable]] = {
+    "an attribute": (lambda s: lambda x: x * s.scale, moved_on("scale", 3.0)),
+    "a tensor": (
+        lambda s: lambda x: x * s.weight,
+        lambda s: vars(s).update(before=s.weight, weight=tt.full((2,), 3.0)),
+    ),
+    "of a class": (lambda s: lambda x: x * s.offset, moved_on("offset", 3.0)),
+    "by a property": (lambda s: lambda x: x * s.by_property, moved_on("scale", 3.0)),
+    "of the object": (lambda s: s.scaled, moved_on("scale", 3.0)),
+    "used by a method": (lambda s: lambda x: s.scaled(x), lambda s: globals().update(SETTING=3.0)),
+    "an object that is called": (lambda s: s, moved_on("scale", 3.0)),
+    "the same inside": (lambda s: lambda x: s(x), moved_on("scale", 3.0)),
+    "given a name": (given_a_name, moved_on("scale", 3.0)),
+    "a partial function": (
+        lambda s: functools.partial(lambda s, x: s(x), s),
+        moved_on("scale", 3.0),
+    ),
+    "used by a model": (
+        lambda s: (lambda model: lambda x: model(x))(Scaling()),
+        lambda s: globals().update(SETTING=3.0),
+    ),
+    "used by a hook": (hooked, moved_on("scale", 3.0)),
+    "used by a captured step": (captured_inside, moved_on("scale", 3.0)),
+    "in a list": (with_default, lambda s: s.numbers.__setitem__(0, 3.0)),
+    "in a tuple": (
+        lambda s, held=({"a": [2.0]},): (setattr(s, "held", held), lambda x: x * held[0]["a"][0])[
+            1
+        ],
+        lambda s: s.held[0]["a"].__setitem__(0, 3.0),
+    ),
+    "written only": (
+        lambda s: lambda x: s.weight.__setitem__(0, x.sum()),
+        moved_on("weight", tt.zeros(2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SURROUNDINGS)
+def test_what_a_step_uses_is_followed(what, monkeypatch):
+    make, change = SURROUNDINGS[what]
+    monkeypatch.setitem(globals(), "SETTING", 2.0)
+    settings = Settings()
+    function = make(settings)
+    step = tt.capture(function)
+    for _ in range(2):
+        step(tt.ones(2))
+    assert step.recordings == 1
+    change(settings)
+    found = step(tt.ones(2)), settings.weight.tolist()
+    wanted = function(tt.ones(2)), settings.weight.tolist()
+    assert repr(found) == repr(wanted)
+    step(tt.ones(2))
+    assert step.recordings == 2
+
+
+def test_a_list_that_holds_itself():
+    held = [tt.ones(2)]
+    held.append(held)
+    step = tt.capture(lambda x: x * held[0])
+    assert [step(tt.full((2,), i)).tolist() for i in (1.0, 2.0)] == [[1, 1], [2, 2]]
+    assert step.recordings == 1
+
+
 def test_a_backend_chosen_later_is_used():
     captured, eager = Run("1.0"), Run("1.0", captured=False)
     for name in (*BACKENDS, *BACKENDS):
@@ -212,6 +341,49 @@ def test_gradients_and_kept_tensors_are_fresh_after_each_replay():
     w.grad = None
     step(tt.full((3,), 2, "float32"))
     assert w.grad.tolist() == [4] * 3
+
+
+def test_an_argument_that_is_kept_is_fresh_after_each_replay(backend):
+    """Large enough to be read where it lies, if nobody kept it."""
+    w, kept = tt.ones(64, 2, requires_grad=True), {}
+
+    @tt.capture
+    def step(x):
+        kept["x"] = tt.from_numpy(x)
+        kept["y"] = kept["x"] @ w
+
+    for i in range(1, 4):
+        step(np.full((64, 64), i, np.float32))
+        assert kept["x"].tolist() == [[i] * 64] * 64
+    kept["y"].sum().backward()
+    assert w.grad.tolist() == [[64 * 3] * 2] * 64
+
+
+def test_an_argument_that_the_step_changes_elsewhere_is_what_it_was(backend):
+    w = tt.ones(64, 64)
+
+    @tt.capture
+    def step(x):
+        w[...] = w * 2
+        return x.sum()
+
+    assert [step(w.detach()).item() for _ in range(3)] == [64 * 64 * 2**i for i in range(3)]
+
+
+def test_a_gradient_put_there_by_hand():
+    w = tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.SGD([w], lr=0.25)
+
+    @tt.capture
+    def step(x):
+        (w.grad,) = tt.grad((x * w * w).sum(), [w])
+        optimizer.step()
+
+    for i in range(3):
+        step(tt.ones(2))
+        assert w.grad.tolist() == [2 / 2**i] * 2
+        w.grad = None
+    assert step.recordings == 1
 
 
 def test_an_outside_tape_notices_a_replay():
@@ -321,6 +493,35 @@ def test_arguments_of_any_kind_of_memory(backend, columns):
     tables = step.run(np.stack([wanted, -wanted]), tt.ones(2, columns)).numpy()
     np.testing.assert_array_equal(tables[1], -wanted * 2 - wanted + 1)
     assert step.recordings == 1
+
+
+def test_arguments_by_name():
+    step = tt.capture(lambda x, y, *, z=None: x - y)
+    x, y = tt.full((2,), 5.0), tt.full((2,), 3.0)
+    for result in (step(x, y), step(x, y=y), step(y=y, x=x)):
+        assert result.tolist() == [2, 2]
+    assert step.recordings == 1
+    with pytest.raises(tt.CaptureError, match="got z by name"):
+        step(x, y, z=y)
+    with pytest.raises(TypeError, match="missing a required argument: 'y'"):
+        step(x=x)
+
+
+def test_replays_leave_nothing_behind(backend):
+    run = Run("1.0", batch=2)
+    images, labels = next(run.batches)
+    tables = np.stack([images] * 100), np.stack([labels] * 100)
+
+    def replay(times: int) -> int:
+        for _ in range(times):
+            run.step(images, labels)
+        for _ in range(times // 100):
+            run.step.run(*tables)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = replay(200)
+    assert replay(2000) < before + 200
 
 
 def test_results_in_tuples_lists_and_dicts():
@@ -462,7 +663,6 @@ def test_anomalies_are_looked_for_though_the_step_is_captured():
 
 
 def test_what_has_been_recorded_is_let_go():
-    import gc
     import weakref
 
     gc.disable()
@@ -525,6 +725,14 @@ ON_ARRAYS: dict[str, Callable] = {
     "loop": lambda x: tt.Tensor([float(i) for i in x]),
     "truth": lambda x: tt.ones(3) if x.any() else tt.zeros(3),
     "copy": lambda x: tt.from_numpy(x.copy()),
+    "a place": lambda x: tt.ones(3) * float(x.argmax()),
+    "places": lambda x: tt.ones(3) * float(x.nonzero()[0][0]),
+    "a product": lambda x: tt.ones(3) * float(x.dot(x)),
+    "its memory": lambda x: tt.ones(3) * x.data[0],
+    "its bytes": lambda x: tt.ones(3) * x.tobytes()[0],
+    "its elements": lambda x: tt.ones(3) * float(x.flat[0]),
+    "a complex number": lambda x: tt.ones(3) * abs(complex(x[:1])),
+    "another library": lambda x: tt.ones(3) * float(np.from_dlpack(x)[0]),
     "kind": lambda x: tt.from_numpy(x.astype(np.float64)),
 }
 

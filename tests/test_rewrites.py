@@ -56,6 +56,13 @@ def test_by_name():
         tt.capture(lambda x: x, rewrites=["bias"])
 
 
+def test_only_what_found_something_is_named():
+    step = tt.capture(lambda x: (x + 1.0).relu())
+    step(tt.ones(3))
+    assert step.program.rewrites == ("bias_relu",)
+    assert "rewritten by bias_relu: 1 of" in str(step.program)
+
+
 def test_a_sum_that_is_needed_stays(backend):
     bias = tt.ones(12)
     kept = []

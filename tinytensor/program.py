@@ -17,8 +17,9 @@ Memory, from notes to program: an array is known by the memory it lies in.
 Before it is replayed the list is rewritten: see rewrites.py. A replay gives the same bits as the
 step itself. What would make it another step is looked for
 before each: parameters with requires_grad, modules in training or not, what an optimiser updates,
-attributes of modules and optimisers, the backend. If something changed the step is recorded anew,
-which is one ordinary step.
+attributes of modules and optimisers, the variables and attributes that the function uses (see
+variables.py), the backend. If something changed the step is recorded anew, which is one ordinary
+step.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import autograd, kernels, listing, listing_html, recording
-from tinytensor.buffers import Buffer, View, address, plan, whole_lines
+from tinytensor.buffers import FOR_EVER, Buffer, View, address, plan, whole_lines
 from tinytensor.errors import BackendUnavailable, CaptureError, SettingError
 from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
@@ -138,7 +139,6 @@ class Program:
         key: _Key,
         notes: Recorder,
         guards: Guards,
-        inputs: Sequence[Array],
         result: Result,
         lock: threading.RLock,
         rewrites: Sequence[str] = (),
@@ -147,22 +147,19 @@ class Program:
         self.key = key
         self._guards = guards
         self._result = result
-        self.inputs = inputs
         self.name = ""
         self.optimizers = [optimizer for optimizer, _ in notes.params.values()]
         # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
-        given = {id(x): weakref.ref(x) for x, _ in notes.grads.values()}
-        zeroed = {id(x): weakref.ref(x) for x in notes.zeroed.values()}
+        with_grad = {id(x): weakref.ref(x) for x in notes.tensors_with_grad()}
 
         all_buffers, items = self._take_over(notes)
-        self.rewrites = rewrites
         self.calls_before = [item for item in items if isinstance(item, Call)]
-        items = rewritten(items, rewrites)
+        items, self.rewrites = rewritten(items, rewrites)
         self.calls = [item for item in items if isinstance(item, Call)]
         touched = _find_lives(items)
         self.buffers = [b for b in all_buffers if b in touched or b.kind != "temporary"]
-        alive = [(ref, ref()) for ref in (zeroed | given).values()]
+        alive = [(ref, ref()) for ref in with_grad.values()]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
 
         temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
@@ -173,7 +170,7 @@ class Program:
         self.by_door: set[Call] = set()  # and all that Python makes one by one on C
         self._runs = self._bound(self._body)
         self._places = self._find_places()
-        self._kept = {id(buffer.array) for buffer in self.buffers if buffer.kind == "kept"}
+        self._written = {id(view.buffer.array) for item in items for view in item.writes}
 
     # From the notes
 
@@ -191,9 +188,11 @@ class Program:
 
         items = [_item(note, view) for note in notes.notes]
         self._result.place(view)
+        inputs = [buffers[key] for key in notes.inputs]
         notes.forget()
         _see_who_is_alive(buffers, roots)
         self._guards.see_who_is_alive()
+        self.inputs = [buffer.array for buffer in inputs if buffer.array is not None]
         return list(buffers.values()), items
 
     def _find_buffers(
@@ -223,7 +222,7 @@ class Program:
                     buffer = buffers[id(recording.memory(array))]
                     buffer.array = recording.memory(array)
                     buffer.kind = "outside" if buffer.kind == "temporary" else buffer.kind
-        for key in notes.inputs | notes.constants:
+        for key in notes.constants:
             if key in buffers:
                 buffers[key].array = notes.held[key]
         return buffers, {key: weakref.ref(notes.held[key]) for key in buffers}
@@ -255,7 +254,11 @@ class Program:
         Beside it stands its share: the least time that this machine can take for its arithmetic or
         its bytes, by that time. The machine is measured for it, once in a process; was it busy just
         then, a share may come out above 100 %.
+
+        Raises SettingError for less than one replay.
         """
+        if repeats < 1:
+            raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
         with self._lock:
             changed = {view.buffer for call in self.calls for view in call.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
@@ -342,7 +345,7 @@ class Program:
         """
         seen = {view.buffer for item in self.functions for view in (*item.reads, *item.writes)}
         seen |= {view.buffer for call in self.by_door for view in call.reads}
-        seen |= self._result.buffers()
+        seen |= {buffer for buffer in self.buffers if buffer.last == FOR_EVER}
         own = [b.array for b in seen]
         at_once = [run for run in self._runs if hasattr(run, "places_of")]
         return [
@@ -354,10 +357,8 @@ class Program:
 
     def _may_be_read_in_place(self, array: Array) -> bool:
         """Is it as C needs it, and not memory that this very replay writes?"""
-        flags = array.flags
-        return (
-            flags.c_contiguous and flags.aligned and id(recording.memory(array)) not in self._kept
-        )
+        flags, memory = array.flags, recording.memory(array)
+        return flags.c_contiguous and flags.aligned and id(memory) not in self._written
 
     def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
         if places:
@@ -489,6 +490,10 @@ def _see_who_is_alive(buffers: dict[int, Buffer], roots: dict[int, weakref.ref[A
             )
         if buffer.array is not None and buffer.kind == "temporary":
             buffer.kind = "kept"
+        if buffer.kind == "argument" and buffer.array is not None:
+            buffer.last = FOR_EVER  # somebody reads it after the step
+        elif buffer.kind == "argument":
+            buffer.array = np.empty(buffer.shape, buffer.dtype)
 
 
 def _find_lives(items: Sequence[Call | Function]) -> set[Buffer]:
@@ -554,8 +559,10 @@ class Captured:
         self._programs: list[Program] = []
         self._lock = threading.RLock()  # one at a time: the programs have one memory each
 
-    def __call__(self, *arguments: Array | Tensor) -> Any:
+    def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
         """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
+        if named:
+            arguments = self._in_order(arguments, named)
         if recording.recorder() or autograd.is_watching():
             return self.function(*arguments)
         arrays = [_array_of(x) for x in arguments]
@@ -609,6 +616,17 @@ class Captured:
             self.program = program
             return program.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
+    def _in_order(
+        self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
+    ) -> tuple[Array | Tensor, ...]:
+        bound = inspect.signature(self.function).bind(*arguments, **named)
+        if bound.kwargs:
+            raise CaptureError(
+                f"captured step: got {', '.join(bound.kwargs)} by name; arguments that have a "
+                "place among the function's, with all those before them, are needed"
+            )
+        return bound.args
+
     def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> _Key:
         backend = kernels.current_backend()
         kinds = ((type(x), a.shape, a.dtype) for x, a in zip(arguments, arrays, strict=True))
@@ -637,7 +655,8 @@ class Captured:
         values = result.values()
         self.recordings += 1
         guards = Guards(notes, self.function)
-        program = Program(key, notes, guards, inputs, result, self._lock, self.rewrites)
+        del inputs, given  # so that it is seen who else holds them
+        program = Program(key, notes, guards, result, self._lock, self.rewrites)
         program.name = getattr(self.function, "__name__", "step")
         listing.name_buffers(program, self.function)
         self._programs = [p for p in self._programs if p.is_of_today()]

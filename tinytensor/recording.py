@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ class Recorder:
         self.part = "forward"
         self.line = ""
         self.held: dict[int, Array] = {}  # all memories, so that no address is used again
-        self.inputs = {self.hold(array) for array in inputs}
+        self.inputs = [self.hold(array) for array in inputs]
         self.written: set[int] = set()  # by the step's kernels
         self.constants: set[int] = set()
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad, as read
@@ -196,6 +197,12 @@ class Recorder:
             )
         forgotten = id(leaf) in self.zeroed or (leaf.grad is None and id(leaf) in self.with_grad)
         self.grads.setdefault(id(leaf), (leaf, forgotten))
+
+    def tensors_with_grad(self) -> list[Tensor]:
+        """Those whose gradient the step has left or forgotten, by whatever way."""
+        leaves = [x for x, *_ in self.leaves.values()]
+        left = [x for x in leaves if x.grad is not None and self.owns(x.grad.array)]
+        return [*self.zeroed.values(), *left, *(x for x, _ in self.grads.values())]
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""
@@ -272,14 +279,6 @@ class Argument(np.ndarray[Any, Any]):
     def __iter__(self) -> Any:
         return self._refuse("a loop reads")
 
-    def item(self, *_: Any) -> Any:
-        """Refused, as all below."""
-        return self._refuse(".item() reads")
-
-    def tolist(self) -> Any:
-        """Refused."""
-        return self._refuse(".tolist() reads")
-
     def __bool__(self) -> bool:
         return bool(self._refuse("bool() reads"))
 
@@ -292,6 +291,12 @@ class Argument(np.ndarray[Any, Any]):
     def __index__(self) -> int:
         return int(self._refuse("index() reads"))
 
+    def __complex__(self) -> complex:
+        return complex(self._refuse("complex() reads"))
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._refuse("__dlpack__() reads")
+
     def __repr__(self) -> str:
         return f"<argument of shape {self.shape}, {self.dtype}>"
 
@@ -302,6 +307,16 @@ class Argument(np.ndarray[Any, Any]):
         )
 
 
+# What tells of an array's shape, or is another array, which is an Argument again.
+_HARMLESS = (
+    "T", "astype", "base", "copy", "dtype", "flags", "itemsize", "mT", "nbytes", "ndim", "ravel",
+    "reshape", "shape", "size", "squeeze", "strides", "swapaxes", "transpose", "view",
+)  # fmt: skip
+for _name in dir(np.ndarray):
+    if _name not in _HARMLESS and not _name.startswith("_"):
+        setattr(Argument, _name, property(partial(Argument._refuse, how=f".{_name} reads")))
+
+
 def plain(array: Array) -> Array:
     """The array itself, of an Argument what lies under it."""
-    return array.view(np.ndarray) if type(array) is Argument else array
+    return np.asarray(array) if type(array) is Argument else array

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.buffers import FOR_EVER, Buffer, View
+from tinytensor.buffers import FOR_EVER, View
 from tinytensor.errors import CaptureError
 from tinytensor.kernels import Array
 from tinytensor.recording import Recorder
@@ -46,11 +46,6 @@ class Result:
             computed.view = view(computed.array)
             computed.view.buffer.last = FOR_EVER  # it lives until it is copied
             computed.array = None
-
-    def buffers(self) -> set[Buffer]:
-        """Where what is returned lies."""
-        views = [computed.view for computed in self.computed]
-        return {view.buffer for view in views if view is not None}
 
     def values(self) -> list[Array]:
         """Copies of what was computed, as it is now."""

@@ -55,11 +55,14 @@ def names_of(chosen: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def rewritten(items: Items, names: Sequence[str]) -> Items:
-    """The items of a program after the rewrites of these names."""
+def rewritten(items: Items, names: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
+    """The items of a program after the rewrites of these names, and those that found something."""
+    useful = []
     for name in names:
-        items = REWRITES[name](items)
-    return items
+        before, items = items, REWRITES[name](items)
+        if len(items) < len(before):
+            useful.append(name)
+    return items, tuple(useful)
 
 
 @rewrite
