@@ -72,7 +72,7 @@ class Plan:
 def pieces(plan: Plan) -> int:
     """How often `measure` tells what it begins."""
     each = len(plan.step_lessons) + len(plan.cases())
-    return len(plan.threads) * (each + (each > 0)) + plan.runs + 3 * plan.page
+    return len(plan.threads) * (each + (each > 0)) + (each > 0) + plan.runs + 3 * plan.page
 
 
 def measure(plan: Plan, report: Report, tell: Tell = lambda what: None) -> None:
@@ -86,6 +86,9 @@ def measure(plan: Plan, report: Report, tell: Tell = lambda what: None) -> None:
                 _train(plan, threads, report, watch, tell)
             else:
                 _contest(plan, threads, report, watch, pace, tell)
+        if plan.part != "train":
+            tell("the machine once more")
+            roof.measure_again(report, plan.cases())
         if plan.page:
             _for_the_page(plan, report, tell)
     finally:
