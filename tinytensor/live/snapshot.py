@@ -9,7 +9,7 @@ import numpy as np
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.errors import SettingError
 from tinytensor.kernels import Array
-from tinytensor.train import Details, StepReport
+from tinytensor.train import StepReport
 
 TRAIN_SHOWN = 100
 TEST_SHOWN = 1000
@@ -72,17 +72,10 @@ class Snapshot:
             test_images=data.test_images[test],
             test_labels=data.test_labels[test].astype(np.uint8),
             test_predictions=details.test_predictions[test].astype(np.uint8),
-            bands=_bands(details),
+            bands=details.bands,
         )
 
 
 def missed_first(labels: Array, predictions: Array, count: int) -> Array:
     """The numbers (count or fewer) of the images that are shown, in order: first those missed."""
     return np.argsort(labels == predictions, kind="stable")[:count]
-
-
-def _bands(details: Details) -> dict[str, Array]:
-    """As in the course: where batch norm keeps the weights in place, what happens behind it."""
-    if details.batch_norm:
-        return {"activations": details.activations, "logits": details.logits}
-    return {"weights": details.weights, "biases": details.biases}
