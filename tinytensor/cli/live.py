@@ -58,6 +58,11 @@ def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run
         run.start()
         try:
             yield run
+        except Exception:
+            if run.error is not None:  # the training's: whoever looks at the page is to see it
+                click.echo(f"the training has ended by an error: {run.error}", err=True)
+                linger()
+            raise
         finally:
             run.close()
             run.join(1)

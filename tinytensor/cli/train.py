@@ -30,6 +30,21 @@ from tinytensor.errors import SettingError
 from tinytensor.train import StepReport, Training, seconds_of_steps
 
 
+class Screen(click.Choice):  # type: ignore[type-arg] # before click 8.2 it has none
+    """Where a training is to be seen."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """One of the choices, from what was typed; that may have been meant as the lesson."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"got {value!r}; {' or '.join(self.choices)} is needed, or nothing; "
+                "the lesson comes first: tinytensor train LESSON --live",
+                param, ctx,
+            )  # fmt: skip
+
+
 @click.command("train")
 @click.argument("lesson")
 @backend_option
@@ -48,7 +63,7 @@ from tinytensor.train import StepReport, Training, seconds_of_steps
 @json_option
 @click.option(
     "--live",
-    type=click.Choice(["browser", "terminal"]),
+    type=Screen(["browser", "terminal"]),
     is_flag=False,
     flag_value="browser",
     help="Watch it learn: on a page in the browser, until Ctrl-C; or here.",
