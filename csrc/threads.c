@@ -36,7 +36,8 @@ static struct {
 } job;
 
 /* The shares that nobody has taken yet, one bit each. To take one is to exchange this for a set without
-   it. Who has taken one may read `job`, which holds still until the share is reported finished. */
+   it. By then it may be another job's; if the same shares are open there, it is one of those that was
+   taken. Who has taken one may read `job`, which holds still until the share is reported finished. */
 static _Atomic uint64_t open_shares;
 static atomic_int unfinished; /* shares */
 

@@ -3,10 +3,12 @@
 What is tried in processes of their own is C's: the other backends start no threads themselves.
 """
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -74,6 +76,26 @@ def test_several_python_threads_at_once(set_threads):
     for thread in threads:
         thread.join()
     assert right == [True] * (4 * 2 * len(cases))
+
+
+def test_the_number_changes_while_threads_compute(set_threads):
+    cases = [case for case in LARGE if case.name in ("matmul", "softmax", "add")]
+    wanted = [computed(case) for case in cases]
+    right = []
+
+    def work() -> None:
+        for _ in range(2):
+            right.extend(map(np.array_equal, map(computed, cases), wanted))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in itertools.cycle((64, 1, 2, 5)):
+        set_threads(number)
+        if not any(thread.is_alive() for thread in threads):
+            break
+        time.sleep(0.001)
+    assert right == [True] * (2 * 2 * len(cases))
 
 
 # In a process of its own

@@ -15,6 +15,7 @@ import functools
 import inspect
 import itertools
 import os
+import re
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -73,14 +74,13 @@ class Variables:
     ) -> Iterator[Any]:
         """The values that code reads by names and attributes; known: its own names' values."""
         value = None  # what was read last, if that is known
-        for instruction in dis.get_instructions(code):
-            doing, name = instruction.opname, instruction.argval
+        for doing, name in _one_by_one(dis.get_instructions(code)):
             if doing == "LOAD_GLOBAL":
                 value = variables.get(name)
                 if name in variables and not isinstance(value, ModuleType):
                     self.named.append((variables, name, value))
             elif doing.startswith(("LOAD_FAST", "LOAD_DEREF")):
-                value = known.get(name[-1] if isinstance(name, tuple) else name)
+                value = known.get(name)
             elif doing in ("LOAD_ATTR", "LOAD_METHOD"):
                 value = self._attribute(value, name)
             else:
@@ -113,6 +113,16 @@ class Variables:
             namespaces = [own, *(vars(kind) for kind in kinds if name in vars(kind))]
             self.named += [(namespace, name, namespace.get(name)) for namespace in namespaces]
         return value
+
+
+def _one_by_one(instructions: Iterable[dis.Instruction]) -> Iterator[tuple[str, Any]]:
+    """What is done, and with which name; Python 3.13 began to load and store two names at once."""
+    for instruction in instructions:
+        doing, name = instruction.opname, instruction.argval
+        if isinstance(name, tuple) and "_FAST_" in doing:
+            yield from zip(re.findall("LOAD_FAST|STORE_FAST", doing), name, strict=True)
+        else:
+            yield doing, name
 
 
 def _functions_of(x: Any) -> Iterator[tuple[FunctionType, Any]]:
