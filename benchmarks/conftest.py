@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.session import PerformanceRegression
 
 import tinytensor as tt
 from tinytensor import listing
@@ -35,6 +36,15 @@ def pytest_generate_tests(metafunc):
             for threads in THREADS[: 1 if untimed or backend == "numba" else None]
         ]
         metafunc.parametrize(("backend", "threads"), pairs, ids=[f"{b}-{t}" for b, t in pairs])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the summary, which raises it
+def pytest_sessionfinish():
+    """End with what has become slower, not with the traceback that comes below it otherwise."""
+    try:
+        return (yield)
+    except PerformanceRegression as regression:
+        pytest.exit(str(regression), returncode=pytest.ExitCode.TESTS_FAILED)
 
 
 @pytest.fixture(autouse=True)

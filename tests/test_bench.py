@@ -23,7 +23,8 @@ from tinytensor.bench.contest import Care, Here, Process, Unfair, processes, tak
 from tinytensor.bench.task import NotHere, Task
 from tinytensor.bench.worker import PEERS, Peer
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOFTMAX = cases.Case("softmax", (((64, 10), "float32"), ((64, 10), "float32")))
 
 
@@ -189,6 +190,27 @@ def test_a_planted_slow_kernel_is_seen(monkeypatch):
     shown = cli.output.rendered(*tables.kernels_tables(results, 1))
     (row,) = [line for line in shown.splitlines() if line.startswith(" softmax")]
     assert row.index(tables.WINNER) > len(row) / 2  # in the column of numpy
+
+
+def test_what_has_become_slower_is_found_and_is_the_last_that_is_told(tmp_path):
+    """Here by making the saved times of the commit before a thousandth of what they were."""
+
+    def benchmark(*arguments: str) -> subprocess.CompletedProcess:
+        case = "benchmarks/bench_kernels.py::test_of_the_course[sgd 10-numpy-1]"
+        storage = f"--benchmark-storage=file://{tmp_path}"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", case, storage]
+        return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    assert benchmark("--benchmark-save=old").returncode == 0
+    (file,) = tmp_path.glob("*/*_old.json")
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    saved["benchmarks"][0]["stats"]["median"] /= 1000
+    file.write_text(json.dumps(saved), encoding="utf-8")
+    done = benchmark("--benchmark-compare", "--benchmark-compare-fail=median:10%")
+    assert done.returncode == 1
+    found = done.stderr.rpartition("Performance has regressed:")[2]
+    assert "test_of_the_course[sgd 10-numpy-1] (0001_old) - Field 'median' has failed" in found
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_wrong_kernel_is_not_timed(monkeypatch):

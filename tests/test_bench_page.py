@@ -10,7 +10,7 @@ import pytest
 
 import tinytensor as tt
 from tinytensor.bench import page as pages
-from tinytensor.bench import plots, scaling, start
+from tinytensor.bench import plots, scaling, start, tables
 from tinytensor.bench.page import page
 
 # A made-up report --------------------------------------------------------------------------------
@@ -51,6 +51,7 @@ EMPTY = {
     "train": [],
     "scaling": [],
     "start": [],
+    "skipped": [],
 }
 
 
@@ -99,7 +100,7 @@ def parts():
                     "bandwidth": {"16384": BANDWIDTH | {"level": "L1"}, "67108864": BANDWIDTH},
                 }
             },
-            "calls": {"python": 2e-8, "op_with_gradient": 6e-6, "op": 2e-6},
+            "calls": {"python": 2e-8, "op_with_gradient": 6e-6, "op": 2e-6, "replay_call": 0.0},
         },
     }
 
@@ -165,9 +166,7 @@ def test_a_section_is_there_only_if_its_part_is():
 
 def test_words_of_the_report_are_no_markup():
     text = page(EMPTY)
-    assert (
-        "Analytical Engine &lt;1837&gt;, 2 cores; 2026-01-02T03:04:05+00:00; python 3.11.2" in text
-    )
+    assert "Analytical Engine &lt;1837&gt;, 2 cores; 2026-01-02 03:04 UTC; python 3.11.2" in text
     assert "<1837>" not in text
 
 
@@ -183,6 +182,29 @@ def test_noise_haste_and_an_early_end_are_told():
     assert "Stopped before the end" in text
 
 
+def test_who_is_missing_and_who_is_alone_is_told():
+    skipped = [
+        {"contestant": "by hand", "lesson": lesson, "why": "it has no convolutions"}
+        for lesson in ("3.0", "3.1")
+    ]
+    text = "\n".join(Reader(page(FULL | {"skipped": skipped})).text)
+    assert "by hand, 3.0, 3.1: it has no convolutions" in text
+    assert tables.NUMBA_ALONE not in text
+    alone = step("numba captured", "numba", "captured", 1, threads=2)
+    assert tables.NUMBA_ALONE in "\n".join(Reader(page(FULL | {"steps": [alone]})).text)
+
+
+def test_a_roof_and_bars_end_near_what_is_drawn():
+    """Where a step or kernel is a little above a power of ten as well as a little below."""
+    for times in (0.9, 1.1):
+        rows = [row | {"seconds": slower(times)} for row in FULL["kernels"]]
+        (roof,) = plots.rooflines(rows, FULL["machine"])
+        speeds = [y for r in hover(roof).renderers for y in r.data_source.data["speed"]]
+        assert min(speeds) / 3 < roof.y_range.start < min(speeds)
+        (bars,) = plots.steps([step("c captured", "c", "captured", times)])
+        assert 0.5 / 3 < bars.y_range.start < 0.5  # the bound, in milliseconds
+
+
 def test_numbers_that_are_in_tables_and_lists():
     text = "\n".join(Reader(page(FULL)).text)
     for words in (
@@ -190,6 +212,7 @@ def test_numbers_that_are_in_tables_and_lists():
         "100 GFLOP/s",
         "L1, 16 KiB",
         "64 MiB",
+        "each further kernel call in it\ntoo little to be measured",
         "an operation on tensors\n2,000\nthe same, forward and backward\n6,000",
         "c, 2 threads: 20.00 µs + 1.00 µs for each image, as much for both at 20 images",
         "lesson 1.0: numba (cold) overtakes numpy after 1,001 steps",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import html as markup
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
 
 from tinytensor import listing_html
-from tinytensor.bench import scaling, start
-from tinytensor.bench.tables import STOPPED
+from tinytensor.bench import scaling, start, tables
 from tinytensor.errors import BackendUnavailable
 from tinytensor.machine import ARRAYS
 
@@ -27,9 +27,9 @@ th:first-child, td:first-child { text-align: left }
 .warning { border-left: 6px solid #d55e00; padding: 0.5em 1em }
 @media (prefers-color-scheme: dark) {
   body { background: #000; color: #e8e8e8 }
-  .plot { filter: invert(1) hue-rotate(180deg) }
+  .plot { filter: invert(1) hue-rotate(180deg) brightness(1.5) }
 }
-""".strip()  # plots are drawn dark on light; turned over they keep their hues
+""".strip()  # plots are drawn dark on light; turned over they keep their hues, but grow dark
 CALLS = {
     "python": "a function of Python that does nothing",
     "ufunc": "np.add of arrays of one number",
@@ -76,19 +76,26 @@ def page(report: Mapping[str, Any]) -> str:
 def _heading(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>tinytensor: benchmarks</h1>"
     cores = report["cores"]
+    date = datetime.fromisoformat(report["date"]).strftime("%Y-%m-%d %H:%M %Z")
     yield _paragraph(
-        f"{report['cpu']}, {cores} core{'s' if cores > 1 else ''}; {report['date']}; "
+        f"{report['cpu']}, {cores} core{'s' if cores > 1 else ''}; {date}; "
         + ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     )
     if report["quick"]:
         yield _paragraph("A quick run, of few and short rounds: good for a first look.")
     if report["stopped"]:
-        yield _paragraph(STOPPED, "warning")
+        yield _paragraph(tables.STOPPED, "warning")
     if report["noise"]["noisy"]:
         why = report["noise"]["why"]
         yield _paragraph(
             f"The machine was noisy, so don't trust small differences: {why}", "warning"
         )
+
+    timed = (*report["kernels"], *report["steps"])
+    if any(row["backend"] == "numba" and row["threads"] > 1 for row in timed):
+        yield _paragraph(tables.NUMBA_ALONE)
+    if report["skipped"]:
+        yield _list(list(tables.left_out(report["skipped"])))
 
 
 def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
@@ -183,7 +190,12 @@ def _machine_tables(machine: Mapping[str, Any]) -> Iterator[str]:
     if calls := machine.get("calls"):
         yield _table(
             ["a call of", "ns"],
-            [[text, f"{calls[name] * 1e9:,.0f}"] for name, text in CALLS.items() if name in calls],
+            [
+                # Small ones are differences of others, which a noisy machine may turn round.
+                [text, f"{calls[name] * 1e9:,.0f}" if calls[name] else "too little to be measured"]
+                for name, text in CALLS.items()
+                if name in calls
+            ],
         )
 
 

@@ -86,12 +86,6 @@ def _markers(names: Sequence[str]) -> dict[str, str]:
     return {name: MARKERS.get(name) or next(others) for name in names}
 
 
-def _decade(number: float, way: int) -> float:
-    """The power of ten below a number (way -1), or above (1)."""
-    power = math.log10(number)
-    return float(10.0 ** (math.floor(power) if way < 0 else math.ceil(power)))
-
-
 def _label(axis: Any, low: float, high: float) -> None:
     """Marks from low to high on a logarithmic axis, as plain numbers: decades, or 1, 2, 5, 10."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -124,7 +118,7 @@ def _steps(rows: Sequence[Row], threads: int) -> Any:
     styles = _styles(rows)
     bounds = {row["lesson"]: row["bound"] * 1e3 for row in rows if row["bound"]}
     lowest = min([row["seconds"]["low"] * 1e3 for row in rows] + list(bounds.values()))
-    bottom, top = _decade(lowest * 0.9, -1), 1.3e3 * max(row["seconds"]["high"] for row in rows)
+    bottom, top = 0.5 * lowest, 1.3e3 * max(row["seconds"]["high"] for row in rows)
     plot = _figure(
         f"A training step on {threads_of(threads)}",
         x_range=FactorRange(*lessons, range_padding=0.02),
@@ -244,13 +238,13 @@ def rooflines(rows: Sequence[Row], machine: Row) -> list[Any]:
 
 def _roofline(rows: Sequence[Row], threads: int, limits: Row) -> Any:
     intensities = [row["flops"] / row["bytes"] for row in rows]
-    left, right = _decade(0.9 * min(intensities), -1), _decade(1.1 * max(intensities), 1)
+    left, right = 0.5 * min(intensities), 2 * max(intensities)
     peak = limits["peak_flops"] / 1e9
     speeds = [row["flops"] / row["seconds"]["best"] / 1e9 for row in rows]
     plot = _figure(
         f"Kernels under their roof, on {threads_of(threads)}",
         x_log=(left, right),
-        y_log=(_decade(min(speeds), -1), 1.5 * max(peak, *speeds)),
+        y_log=(0.5 * min(speeds), 1.5 * max(peak, *speeds)),
         height=560,
         x_axis_label="FLOP for each byte that is read or written",
         y_axis_label="GFLOP/s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tinytensor.bench.report import KernelResult, Report, StepResult, TrainResult
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+NUMBA_ALONE = "numba computes on one thread, however many there are."
 STOPPED = "Stopped before the end: what is here was measured in full, the rest wasn't."
 PLAIN = "not bold dim default"  # what stands below a time
 LEGEND = (
@@ -44,19 +46,20 @@ def tables(report: Report) -> Iterator[Any]:
     if any(result.on_numpy for result in report.kernels):
         yield "numpy*: the backend has no such kernel of its own, and NumPy computes it."
     if any(result.backend == "numba" and result.threads > 1 for result in timed):
-        yield "numba computes on one thread, however many there are."
-    yield from _left_out(report)
+        yield NUMBA_ALONE
+    yield from left_out([asdict(skipped) for skipped in report.skipped])
     if report.stopped:
         yield STOPPED
     if timed or report.train:
         yield noise_line(report)
 
 
-def _left_out(report: Report) -> Iterator[str]:
-    for who in dict.fromkeys((skipped.contestant, skipped.why) for skipped in report.skipped):
-        lessons = [s.lesson for s in report.skipped if (s.contestant, s.why) == who and s.lesson]
-        name = ", ".join(dict.fromkeys((who[0], *lessons)))
-        yield f"{name}: {who[1]}"
+def left_out(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Who is missing, in which lessons, and why: a line for each reason.  Rows as in the JSON."""
+    for who, why in dict.fromkeys((row["contestant"], row["why"]) for row in skipped):
+        same = [row for row in skipped if (row["contestant"], row["why"]) == (who, why)]
+        lessons = dict.fromkeys(row["lesson"] for row in same if row["lesson"])
+        yield f"{', '.join((who, *lessons))}: {why}"
 
 
 def noise_line(report: Report) -> str:
