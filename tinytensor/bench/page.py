@@ -27,7 +27,7 @@ th:first-child, td:first-child { text-align: left }
 .warning { border-left: 6px solid #d55e00; padding: 0.5em 1em }
 @media (prefers-color-scheme: dark) {
   body { background: #000; color: #e8e8e8 }
-  .plot { filter: invert(1) hue-rotate(180deg) brightness(1.5) }
+  .plot { filter: invert(1) hue-rotate(180deg) brightness(1.2) }
 }
 """.strip()  # plots are drawn dark on light; turned over they keep their hues, but grow dark
 CALLS = {
