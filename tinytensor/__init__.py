@@ -22,6 +22,7 @@ from tinytensor.autograd import (
     is_grad_enabled,
     no_grad,
 )
+from tinytensor.captured import capture
 from tinytensor.checkpoint import load, save
 from tinytensor.errors import (
     AnomalyError,
@@ -167,7 +168,6 @@ from tinytensor.ops import (
     var,
     where,
 )
-from tinytensor.program import capture
 from tinytensor.random import manual_seed
 from tinytensor.tensor import Tensor, from_dlpack, from_numpy
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from tinytensor import checkpoint, kernels, ops, random, recording
 from tinytensor.autograd import no_grad
+from tinytensor.captured import capture
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Activation, BatchNorm, Module, Sequential
-from tinytensor.program import capture
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
 _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" would say too little

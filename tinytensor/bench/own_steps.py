@@ -7,9 +7,9 @@ import numpy as np
 
 import tinytensor as tt
 from tinytensor.bench.task import Steps, Task
+from tinytensor.captured import Captured
 from tinytensor.datasets import to_float
 from tinytensor.kernels import Array
-from tinytensor.program import Captured
 
 Step = Callable[[Array, Array], tt.Tensor]
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import kernels, machine, nn, ops, optim
+from tinytensor.captured import capture
 from tinytensor.kernels import Array, Backend
-from tinytensor.program import capture
 from tinytensor.tensor import Tensor, from_numpy
 
 INPUTS, CLASSES = 784, 10
