@@ -181,8 +181,15 @@ def test_what_goes_wrong_is_told_to_whom_it_concerns(watch):
     bad = replace(SOFTMAX, optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
     run = Run(Training(bad, SMALL, steps=50))
     run.start()
-    with pytest.raises(tt.AnomalyError, match=r"the (test )?loss is"):
+    with pytest.raises(tt.AnomalyError, match=r"the (test )?loss is") as caught:
         list(run)
+    assert run.error == str(caught.value)
+    until(lambda: run.state == "ended")
+    run.may_begin_again = True
+    first = run.training
+    run.begin_again()
+    until(lambda: run.training is not first and run.state == "ended" and run.error)
+    assert run.ask(lambda model: 7).result(SECONDS) == 7, "it still answers"
     run.close()
 
 
@@ -192,6 +199,18 @@ def test_of_too_many_questions_the_oldest_go():
     assert [future.cancelled() for future in futures] == [True] * 3 + [False] * QUESTIONS
     run.close()
     assert run.ask(lambda model: 1).cancelled()
+
+
+def test_the_test_digits_are_of_the_last_test_though_looks_come_in_between(watch):
+    run = watch(steps=10**6, evaluate_every=20)
+    run.set_speed(40)
+    tests = []
+    for report in run:
+        tests.append((report.step, run.latest_tested and run.latest_tested.step))
+        if len(tests) == 8:
+            run.stop()
+    late = [step for step, shown in tests if not shown or shown < step - 60]
+    assert len(late) < 3, tests
 
 
 # Curves

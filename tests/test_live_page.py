@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -17,14 +18,15 @@ from chromium import LACKING, chromium, needs_browser
 from PIL import Image
 
 import tinytensor as tt
-from tinytensor.lessons import find
+from tinytensor.lessons import find, lessons
+from tinytensor.live.recording import load
 from tinytensor.live.run import Run
 from tinytensor.train import Training
 
 if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
-from tinytensor.live.page import page
+from tinytensor.live.page import MILLISECONDS, Page, page
 from tinytensor.live.server import Server
 
 DATA = tt.datasets.mnist()
@@ -116,6 +118,12 @@ class Viewer:
             figure,
         )
 
+    def keys(self, *keys):
+        """Press these keys, one after the other."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
+
     def screenshot(self):
         return np.asarray(Image.open(BytesIO(self.browser.get_screenshot_as_png())).convert("RGB"))
 
@@ -148,7 +156,7 @@ class Viewer:
 @contextmanager
 def served(lesson="softmax", **settings):
     """A run, not begun, and the server of its page."""
-    run = Run(Training(find(lesson), DATA, **settings))
+    run = Run(Training(find(lesson) if isinstance(lesson, str) else lesson, DATA, **settings))
     server = Server(page(run))
     server.start()
     try:
@@ -335,6 +343,13 @@ def test_a_drawn_digit_lights_the_neurons_while_training_goes_on(browser):
         assert (seen > 0).any(axis=1).sum() == 20, "scaled into the box, as the data set is"
         until(lambda: _probabilities(viewer) != first)  # for the network learns
         assert run.state == "running"
+        x, y, width, height = viewer.place("test digits")
+        viewer.press((x + 0.5 * width, y + 0.5 * height))
+        until(lambda: not viewer.column("strokes", "xs"))  # what is looked at now isn't that
+        assert not np.array_equal(viewer.picture("digit data"), seen)
+        viewer.click("clear")
+        until(lambda: not viewer.column("digit data", "image"))
+        until(lambda: _probabilities(viewer) is None)
         assert viewer.complaints() == []
 
 
@@ -382,6 +397,95 @@ def test_one_panel_can_be_enlarged(browser):
 
 
 @needs_browser
+def test_paused_and_stepped_by_the_keyboard(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    with served(steps=10**6, evaluate_every=10**6) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 1)
+        viewer.keys(Keys.TAB, Keys.SPACE)
+        until(lambda: run.state == "paused" and viewer.model("step", "!model.disabled"))
+        viewer.keys(Keys.SPACE)
+        until(lambda: run.state == "running")
+        viewer.keys(Keys.SPACE)
+        until(lambda: run.state == "paused" and viewer.model("step", "!model.disabled"))
+        before = run.training.step
+        viewer.keys(Keys.TAB, Keys.ENTER)
+        until(lambda: run.training.step == before + 1)
+        outline = "getComputedStyle(Bokeh.index.find_one(model).button_el).outlineStyle"
+        assert viewer.model("step", outline) == "solid", "where the keyboard is can be seen"
+        assert viewer.model("stop", outline) == "none"
+
+
+@needs_browser
+@pytest.mark.parametrize("lesson", [lesson.name for lesson in lessons()])
+def test_the_lesson_s_text_is_not_cut(browser, lesson):
+    with served(lesson, steps=1) as (_, server):
+        viewer = Viewer(browser, server.address)
+        cut = viewer.model(
+            "lesson",
+            "[...Bokeh.index.find_one(model).shadow_el.querySelectorAll('div, pre, p')]"
+            ".map((element) => element.scrollWidth - element.clientWidth)",
+        )
+        assert len(cut) > 10, "there is text"
+        assert max(cut) <= 0, "pixels of a line"
+
+
+@needs_browser
+def test_what_ended_the_training_is_told_on_the_page_which_stays(browser):
+    bad = replace(find("softmax"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
+    with served(bad, steps=50) as (run, server):
+        viewer = Viewer(browser, server.address)
+        with pytest.raises(tt.AnomalyError, match="loss is") as caught:
+            finish(run)
+        until(lambda: viewer.model("problem", "model.visible"))
+        element = "Bokeh.index.find_one(model).shadow_el.querySelector('.error').innerText"
+        assert viewer.model("problem", element) == str(caught.value)
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
+    updates, update = [], Page.update
+    monkeypatch.setattr(Page, "update", lambda self: (updates.append(self), update(self)))
+    with served(steps=10**6) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.start()
+        until(lambda: viewer.step() > 1)
+        browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "frozen"})
+        try:
+            time.sleep(6 * MILLISECONDS / 1000)  # until what is under way has come
+            before = len(updates)
+            time.sleep(6 * MILLISECONDS / 1000)
+            assert len(updates) <= before + 1
+        finally:
+            browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "active"})
+        step = run.training.step
+        until(lambda: viewer.step() >= step)
+
+
+@needs_browser
+def test_no_script_but_the_page_s_own_is_run(browser):
+    with served(steps=1) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.step() == 1)
+        assert viewer.complaints() == []
+        browser.execute_script(
+            "const script = document.createElement('script'); script.text = 'window.mine = 1';"
+            "document.body.append(script);"
+            "const image = document.createElement('img'); image.src = 'http://127.0.0.1:1/x.png';"
+            "document.body.append(image)"
+        )
+        until(lambda: browser.execute_script("return document.images.length"))
+        assert browser.execute_script("return window.mine") is None
+        messages = []
+        until(lambda: messages.extend(viewer.complaints()) or len(messages) >= 2)
+        assert all("Content Security Policy" in entry["message"] for entry in messages)
+
+
+@needs_browser
 def test_dark_where_the_browser_is(browser):
     with served(steps=20) as (run, server):
         finish(run)
@@ -396,6 +500,34 @@ def test_dark_where_the_browser_is(browser):
             brightness[scheme] = np.median(shot[y : y + height, x : x + width])
         assert brightness["dark"] < 60
         assert brightness["light"] > 220
+
+
+@needs_browser
+def test_dark_where_it_is_chosen_or_the_system_changes(browser):
+    def has(figure, brightness):
+        x, y, width, height = map(round, viewer.place(figure))
+        inside = viewer.screenshot()[y + 5 : y + height - 5, x + 5 : x + width - 5]
+        return abs(np.median(inside) - brightness) < 50
+
+    def emulate(scheme):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    with served(steps=20) as (run, server):
+        finish(run)
+        emulate("light")
+        viewer = Viewer(browser, server.address)
+        until(lambda: viewer.column("test digits data", "image"))
+        viewer.model("beside", "model.active = 1")
+        for figure in ("loss", "pad", "neurons"):
+            until(lambda figure=figure: has(figure, 250))
+        emulate("dark")
+        until(lambda: has("loss", 20))
+        for chosen, brightness in (("light", 250), ("dark", 20)):
+            viewer.choose("colours", chosen)
+            for figure in ("loss", "pad", "neurons"):
+                until(lambda figure=figure, brightness=brightness: has(figure, brightness))
+        assert viewer.complaints() == []
 
 
 @needs_browser
@@ -453,6 +585,71 @@ def test_only_this_machine_is_answered():
                 socket.create_connection((address, server.port), timeout=5)
 
 
+@pytest.mark.parametrize("path", ["/", "/static/js/bokeh.min.js", "/nothing"])
+def test_browsers_are_told_to_load_nothing_from_elsewhere(path):
+    with served(steps=1) as (_, server):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+    parts = response.headers["Content-Security-Policy"].split("; ")
+    policy = dict(part.split(" ", 1) for part in parts)
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["connect-src"] == f"'self' ws://127.0.0.1:{server.port}"
+    scripts = policy["script-src"].split()
+    assert scripts[0] == "'self'"
+    assert bool(scripts[1:]) == (path == "/")
+    assert all(script.startswith("'sha256-") for script in scripts[1:])
+    assert "://" not in " ".join(re.findall(r"src=\S+", text)) or path != "/"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_who_does_not_answer_is_sent_one_picture_and_the_next_when_he_does():
+    with served(steps=10**6) as (run, server):
+        run.start()
+        until(lambda: run.latest is not None)
+        stream, sent = _websocket(server), b""
+
+        def come():
+            nonlocal sent
+            with suppress(TimeoutError):
+                while len(sent) < 10**8:
+                    sent += stream.recv(2**20)
+
+        def pictures():
+            return sent.count(b"images per second")
+
+        for _ in range(8):
+            come()  # for half a second and more
+        assert pictures() == 1
+        ping = bytes([0x89, 1]) + b"1"
+        assert ping in sent
+        mask = b"mask"
+        stream.sendall(bytes([0x8A, 0x80 | 1]) + mask + bytes([ord("1") ^ mask[0]]))
+        until(lambda: come() or pictures() == 2)
+        stream.close()
+
+
+def _websocket(server):
+    """A viewer's connection, on which nothing was read yet."""
+    host = f"127.0.0.1:{server.port}"
+    connection = http.client.HTTPConnection(host, timeout=SECONDS)
+    connection.request("GET", "/")
+    token = re.search(r'"token":"([^"]+)"', connection.getresponse().read().decode())[1]
+    connection.close()
+    stream = socket.create_connection(("127.0.0.1", server.port))
+    headers = {
+        "Host": host, "Origin": f"http://{host}", "Upgrade": "websocket", "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol": f"bokeh, {token}",
+    }  # fmt: skip
+    lines = ["GET /ws HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    stream.sendall("\r\n".join([*lines, "", ""]).encode())
+    stream.settimeout(MILLISECONDS / 1000)
+    return stream
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -489,11 +686,10 @@ def test_a_port_in_use():
 
 
 @contextmanager
-def command(*arguments):
+def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
     """`tinytensor train softmax --live`, and the address that it tells."""
-    begin = [sys.executable, "-m", "tinytensor", "train", "softmax", "--live", "--no-browser"]
     process = subprocess.Popen(
-        [*begin, *arguments],
+        [*begin, "train", "softmax", "--live", "--no-browser", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -521,6 +717,38 @@ def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
     assert json.loads(result.read_text())["steps"] < 10**6
 
 
+def test_ctrl_c_while_it_records_leaves_a_whole_file(tmp_path):
+    file = tmp_path / "run.tt"
+    with command("--steps", "1000000", "--record", str(file)) as (process, _):
+        until(lambda: process.stderr.readline().startswith("step"))
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+        print(f"it took {time.monotonic() - began:.2f} s to end")
+    last = load(file).snapshots[-1]
+    assert 0 < last.step < 10**6
+    assert last.test_accuracy is not None
+
+
+def test_after_an_error_the_page_stays_until_ctrl_c():
+    fail = (
+        "import sys, tinytensor.train as train\n"
+        "def fail(*_): raise train.AnomalyError('the loss is nan')\n"
+        "train.Training.train_step = fail\n"
+        "from tinytensor.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    with command(begin=[sys.executable, "-c", fail]) as (process, address):
+        until(lambda: "ended by an error: the loss is nan" in process.stderr.readline())
+        until(lambda: "until Ctrl-C" in process.stderr.readline())
+        connection = http.client.HTTPConnection(address.split("/")[2], timeout=SECONDS)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 2
+        assert process.stderr.read() == "tinytensor: the loss is nan\n"
+
+
 def test_ctrl_c_after_the_run_ends_the_page(tmp_path):
     with command("--steps", "20") as (process, _):
         until(lambda: "until Ctrl-C" in process.stderr.readline())
@@ -534,6 +762,16 @@ def test_the_page_s_options_are_of_live():
         capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "tinytensor: --port: is of --live; add that\n")
+
+
+def test_a_lesson_behind_live_is_told_where_it_belongs():
+    done = subprocess.run(
+        [sys.executable, "-m", "tinytensor", "train", "--live", "softmax"],
+        capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith("the lesson comes first: tinytensor train LESSON --live\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_importing_tinytensor_loads_no_screen():

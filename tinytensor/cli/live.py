@@ -41,6 +41,11 @@ def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run
         if browser:
             webbrowser.open(server.address)
         yield run
+    except Exception:
+        if run.error is not None:  # the training's: whoever looks at the page is to see it
+            click.echo(f"the training has ended by an error: {run.error}", err=True)
+            linger(run)
+        raise
     finally:
         run.close()
         server.close()

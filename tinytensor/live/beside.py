@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable
+import re
+import textwrap
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -41,6 +43,7 @@ from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 
 WIDTH = 330
+HINT = "or click one in a panel"
 WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
 GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
@@ -75,7 +78,7 @@ def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
     for paragraph in lesson.chapter.strip().split("\n\n"):
         text = html.escape(paragraph)
         if paragraph.startswith("    "):
-            parts.append(f"<pre>{text}</pre>")
+            parts.append(f"<pre>{_drawing(textwrap.dedent(text))}</pre>")
         elif paragraph.startswith("Formula: "):
             formula = text.removeprefix("Formula: ")
             parts.append(f'<p class="formula"><code>{formula}</code></p>')
@@ -85,6 +88,16 @@ def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
         text="".join(parts), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
         sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
     )  # fmt: skip
+
+
+def _drawing(text: str) -> str:
+    """A drawing whose lines have two columns: what is too long goes on in the second one."""
+    lines = []
+    for line in text.splitlines():
+        first = re.match(r"(\w+|\s+\|)\s+|", line)[0]  # type: ignore[index] # "" matches at least
+        style = f"padding-left: {len(first)}ch; text-indent: -{len(first)}ch"
+        lines.append(f'<div style="{style}">{line}</div>')
+    return "".join(lines)
 
 
 class Digit:
@@ -132,7 +145,7 @@ class Digit:
         clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
         clear.on_click(self._clear)
         self.strokes.on_change("data", lambda attr, old, new: self._draw())
-        self.hint = Div(text="or click one in a panel", width=200, stylesheets=[sheet])
+        self.hint = Div(text=HINT, width=200, stylesheets=[sheet])
         self.content = Column(
             Row(pad, seen), Row(clear, self.hint), bars, self.layers.figure,
             sizing_mode="stretch_height",
@@ -140,29 +153,42 @@ class Digit:
 
     def _clear(self) -> None:
         self.strokes.data = {"xs": [], "ys": []}
+        self.image = None
+        self.source.data = {"image": []}
+        self._show_neurons([0.0] * CLASSES)
+        self.hint.text = HINT
+        self.layers.clear()
+
+    def _show_neurons(self, probabilities: Sequence[float]) -> None:
+        highest = max(probabilities)
+        self.neurons.data = dict(self.neurons.data) | {
+            "probability": list(probabilities),
+            "color": [TEST if p == highest else TRAIN for p in probabilities],
+        }
 
     def _draw(self) -> None:
         xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
         strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
         try:
-            self.choose(drawn(strokes))
+            self._follow(drawn(strokes))
         except DataError:  # nothing is drawn yet
             return
 
     def choose(self, image: Array) -> None:
-        """Follow this digit (28, 28) from now on."""
+        """Follow this digit (28, 28) from now on, instead of one that was drawn."""
+        self.strokes.data = {"xs": [], "ys": []}
+        self._follow(image)
+
+    def _follow(self, image: Array) -> None:
         self.image, self._seen = image, None
         self.source.data = {"image": [image]}
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the answer, and ask again where the network has changed."""
-        if (way := self._question.answer()) is not None:
+        way = self._question.answer()
+        if way is not None and self.image is not None:
             best = int(way.probabilities.argmax())
-            colors = [TEST if digit == best else TRAIN for digit in range(CLASSES)]
-            self.neurons.data = dict(self.neurons.data) | {
-                "probability": [float(p) for p in way.probabilities],
-                "color": colors,
-            }
+            self._show_neurons([float(p) for p in way.probabilities])
             self.hint.text = f"it is a <b>{best}</b>: {way.probabilities[best]:.1%}"
             self.layers.show(way.layers)
         if self.image is not None and shot is not self._seen:
@@ -191,6 +217,10 @@ class _Layers:
             "x", "name_y", "name", source=self.source, text_font_size="11px", text_color=FAINT,
             text_baseline="bottom",
         )  # fmt: skip
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.source.data = {name: [] for name in self.source.data}
 
     def show(self, layers: list[tuple[str, Array]]) -> None:
         """Show images (H, W) with their names; each from its smallest number to its largest."""

@@ -23,6 +23,7 @@ from bokeh.models import (
     Select,
     TabPanel,
     Tabs,
+    Toggle,
     UIElement,
 )
 
@@ -32,6 +33,7 @@ from tinytensor.live.beside import WIDTH, Confusion, Digit, Weights, lesson_text
 from tinytensor.live.history import START
 from tinytensor.live.panels import Digits, Panels
 from tinytensor.live.run import Run
+from tinytensor.live.server import viewer_of
 
 MILLISECONDS = 500  # from one look at the run to the next: to draw takes time that training needs
 ALL = "six panels"
@@ -54,7 +56,11 @@ def page(run: Run) -> Callable[[Document], None]:
 
 
 class Page:
-    """One viewer's page."""
+    """One viewer's page.
+
+    A viewer gets the next picture once its browser has taken the last one: one that is suspended
+    gets none, and then that of the moment, not all in between.
+    """
 
     def __init__(self, run: Run, document: Document) -> None:
         self.run = run
@@ -87,29 +93,35 @@ class Page:
             stylesheets=[self.sheet],
         )
         body = Row(self.grid, self.tabs, sizing_mode="stretch_both", spacing=8)
-        document.add_root(
-            Column(
-                self._controls(),
-                self.figures,
-                body,
-                sizing_mode="stretch_both",
-                margin=(6, 8, 6, 8),
-                spacing=4,
-                stylesheets=[GlobalInlineStyleSheet(css=style.PAGE)],
-            )
+        self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
+        self.root = Column(
+            self._controls(),
+            self.figures,
+            self.problem,
+            body,
+            sizing_mode="stretch_both",
+            margin=(6, 8, 6, 8),
+            spacing=4,
+            stylesheets=[GlobalInlineStyleSheet(css=style.PAGE)],
         )
+        document.add_root(self.root)
         document.title = f"tinytensor: lesson {run.training.lesson.number}"
         self.update()
-        document.add_periodic_callback(self.update, MILLISECONDS)
+        self.viewer, self.document = viewer_of(document), document
+        document.add_periodic_callback(self._update_if_it_keeps_up, MILLISECONDS)
 
     # What is new
+
+    def _update_if_it_keeps_up(self) -> None:
+        if not self.viewer.is_behind:
+            self.update()
+            self.document.add_next_tick_callback(self.viewer.ask)  # when this has been sent
 
     def update(self) -> None:
         """Show what has happened since the last look."""
         news = self.run.history.since(self._place)
         self._place = news.place
-        last = self.run.history.test[-1].accuracy if self.run.history.test else None
-        self.panels.update(news, self.run.latest, last)
+        self.panels.update(news, self.run.latest, self.run.latest_tested)
         for beside in self._seen_beside():
             beside.update(self.run.latest)
         self._update_figures()
@@ -123,15 +135,16 @@ class Page:
 
     def _update_figures(self) -> None:
         shot, run = self.run.latest, self.run
-        if shot is None:
-            self._set(self.figures, text="waiting for the first step")
+        problem = html.escape(run.error or "")
+        self._set(self.problem, text=f'<p class="error">{problem}</p>', visible=bool(problem))
+        if shot is None or (tested := run.latest_tested) is None:
+            self._set(self.figures, text="" if problem else "waiting for the first step")
             return
-        tested = run.history.test[-1]
         pace = f"{shot.images_per_second:,.0f}" if shot.images_per_second else "-"
         pairs = {
             "step": f"{shot.step:,} of {run.training.steps:,}",
-            "test accuracy": f"{tested.accuracy:.4f}",
-            "test loss": f"{tested.loss:.4f}",
+            "test accuracy": f"{tested.test_accuracy:.4f}",
+            "test loss": f"{tested.test_loss:.4f}",
             "learning rate": f"{shot.rate:.3g}",
             "images per second": pace,
             "backend": shot.backend,
@@ -144,7 +157,7 @@ class Page:
         state = self.run.state
         ended = state == "ended"
         paused = self.run.is_paused
-        self._set(self.pause_button, label="resume" if paused else "pause", disabled=ended)
+        self._set(self.pause_button, active=paused, disabled=ended)
         self._set(self.step_button, disabled=ended or not paused)
         self._set(self.stop_button, disabled=ended)
         self._set(self.again_button, disabled=not (ended and self.run.may_begin_again))
@@ -160,7 +173,9 @@ class Page:
 
     def _controls(self) -> Row:
         run, lesson = self.run, self.run.training.lesson
-        self.pause_button = self._button("pause", self._pause_or_resume)
+        # Its label stays: with another one it would be a new button, and lose the keyboard's focus.
+        self.pause_button = Toggle(label="pause", name="pause", width=64, stylesheets=[self.sheet])
+        self.pause_button.on_change("active", lambda _, __, active: self._pause_or_resume(active))
         self.step_button = self._button("step", run.step)
         self.stop_button = self._button("stop", run.stop)
         self.again_button = self._button("again", run.begin_again)
@@ -169,11 +184,13 @@ class Page:
         backends = [(name, f"backend {name}") for name in kernels.available_backends()]
         self.backend = self._select("backend", backends, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
+        self.scheme = self._select("colours", list(style.SCHEMES))
+        self.scheme.on_change("value", lambda _, __, chosen: self._colour(chosen))
         title = f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>"
         return Row(
             self._div(title, sizing_mode="stretch_width", margin=(4, 5, 0, 5)),
             self.pause_button, self.step_button, self.stop_button, self.again_button,
-            self.speed, self.backend, self.show,
+            self.speed, self.backend, self.show, self.scheme,
             sizing_mode="stretch_width",
         )  # fmt: skip
 
@@ -191,11 +208,11 @@ class Page:
     def _div(self, text: str, **settings: Any) -> Div:
         return Div(text=text, stylesheets=[self.sheet], **settings)
 
-    def _pause_or_resume(self) -> None:
-        if self.run.is_paused:
-            self.run.resume()
-        else:
+    def _pause_or_resume(self, is_to_pause: bool) -> None:
+        if is_to_pause:
             self.run.pause()
+        else:
+            self.run.resume()
         self._update_controls()
 
     def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
@@ -207,6 +224,9 @@ class Page:
                 self.tabs.active = 1
 
         return choose
+
+    def _colour(self, scheme: str) -> None:
+        self.root.css_classes = style.SCHEMES[scheme]
 
     # Which panels are seen
 

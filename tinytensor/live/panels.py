@@ -36,7 +36,7 @@ def plain_figure(**settings: Any) -> figure:
     settings = {"sizing_mode": "stretch_both", "toolbar_location": None, "tools": ""} | settings
     plot = figure(**settings)
     plot.toolbar.logo = None
-    plot.min_border, plot.min_border_right = 2, 14
+    plot.min_border, plot.min_border_right = 2, 20  # half of 10000 below the axis's end
     plot.title.text_font_size = "13px"
     plot.axis.major_label_text_font_size = "11px"
     plot.grid.grid_line_alpha = 0.5
@@ -240,11 +240,13 @@ class TestDigits(Digits):
         """The accuracies, in percent, if all that is shown had been missed, and if nothing."""
         return 100 * (1 - self.rows * self.columns / self.tested), 100
 
-    def update(self, shot: Snapshot, accuracy: float) -> None:
-        """Show a snapshot's."""
-        self.show(shot.test_images, shot.test_labels, shot.test_predictions)
-        self.reached.location = 100 * accuracy
-        self.figure.title.text = f"test digits: {100 * accuracy:.2f} % recognised"
+    def update(self, tested: Snapshot) -> None:
+        """Show those of a snapshot that was made of a test."""
+        self.show(tested.test_images, tested.test_labels, tested.test_predictions)
+        assert tested.test_accuracy is not None
+        reached = 100 * tested.test_accuracy
+        self.reached.location = reached
+        self.figure.title.text = f"test digits: {reached:.2f} % recognised"
 
 
 class Panels:
@@ -257,30 +259,23 @@ class Panels:
         self.training = TrainingDigits()
         self.first, self.second = (Bands(f"bands {i + 1}", i, steps) for i in range(2))
         self.test = TestDigits(tested)
-        self._shown: Snapshot | None = None
+        self._shown: tuple[Snapshot | None, Snapshot | None] = None, None
 
     def __iter__(self) -> Iterator[Curves | Digits | Bands]:
         yield from (self.accuracy, self.loss, self.training, self.first, self.second, self.test)
 
-    def update(self, news: News, shot: Snapshot | None, accuracy: float | None) -> None:
-        """Show what is new: points of curves, a snapshot, the last test's accuracy."""
+    def update(self, news: News, shot: Snapshot | None, tested: Snapshot | None) -> None:
+        """Show what is new: points of curves, a snapshot, and the last that was tested."""
         for panel in (self.accuracy, self.loss, self.first, self.second):
             panel.update(news)
         if newest := [points[-1].step for points in (news.train, news.test, news.bands) if points]:
             self.steps.end = max(newest)
-        if shot is None or shot is self._shown:
-            return
-        self.training.update(shot)
-        before = self._shown
-        if accuracy is not None and (before is None or not _same_test(before, shot)):
-            self.test.update(shot, accuracy)
-        self._shown = shot
-
-
-def _same_test(one: Snapshot, other: Snapshot) -> bool:
-    return np.array_equal(one.test_predictions, other.test_predictions) and np.array_equal(
-        one.test_labels, other.test_labels
-    )
+        shot_before, tested_before = self._shown
+        if shot is not None and shot is not shot_before:
+            self.training.update(shot)
+        if tested is not None and tested is not tested_before:
+            self.test.update(tested)
+        self._shown = shot, tested
 
 
 def _add(source: ColumnDataSource, anew: bool, columns: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from tinytensor import kernels
 from tinytensor.autograd import no_grad
+from tinytensor.errors import TinytensorError
 from tinytensor.kernels import Array, Backend
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
@@ -46,8 +47,10 @@ class Run:
         self.backend = backend or kernels.current_backend()
         self.history = History()
         self.latest: Snapshot | None = None
-        self.test_predictions: Array | None = None  # of all test images, by the last test
+        self.latest_tested: Snapshot | None = None  # the last one that was made of a test
+        self.test_predictions: Array | None = None  # of all test images, by that test
         self.state = "ready"  # then "running" or "paused", at last "ended"
+        self.error: str | None = None  # what has ended it, in one line
         self.speed: float | None = None  # steps a second at most
         self.was_stopped = False  # by an order; a signal's handler only tells the training
         self.may_begin_again = False  # set once nobody needs the first run's results any more
@@ -58,7 +61,7 @@ class Run:
         self._questions: deque[tuple[Callable[[Module], Any], Future[Any]]] = deque()
         self._orders = threading.Condition()
         self._last_report: StepReport | None = None
-        self._next_snapshot = self._next_step = 0.0
+        self._next_snapshot = self._next_tested = self._next_step = 0.0
         self._pace = (0, 0.0, 0.0)  # step and seconds at the last snapshot; images per second
         self._reports: queue.SimpleQueue[StepReport | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
@@ -159,16 +162,22 @@ class Run:
     def _work(self) -> None:
         with ExitStack() as self._computing:
             self._computing.enter_context(kernels.computing_with(self.backend))
-            try:
-                self._train()
-            except BaseException as error:  # for whoever waits for the reports
-                self._reports.put(error)
+            self._train_to_the_end()
             self._reports.put(None)
-            self.state = "ended"
             while self._waits_at_the_end():
                 self._begin_anew()
         for _, future in self._questions:
             future.cancel()
+
+    def _train_to_the_end(self) -> None:
+        try:
+            self._train()
+        except BaseException as error:  # for whoever waits for the reports, or looks
+            message = " ".join(str(error).split())
+            is_ours = isinstance(error, TinytensorError)
+            self.error = message if is_ours else f"{type(error).__name__}: {message}"
+            self._reports.put(error)
+        self.state = "ended"
 
     def _train(self) -> None:
         training = self.training
@@ -195,16 +204,19 @@ class Run:
         self.training = self.training.anew()
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
-        self._next_snapshot = self._next_step = 0.0
+        self._next_snapshot = self._next_tested = self._next_step = 0.0
         self._again = self._paused = False
-        self._train()
-        self.state = "ended"
+        self.error = None
+        self._train_to_the_end()
 
     def _is_due(self) -> bool:
-        """Is a snapshot to be made of the report at hand?  Of the last, whatever it costs."""
+        """Is a snapshot to be made of the report at hand?  Of the last, whatever it costs.
+
+        Those made between two tests don't count: else they could leave no time for a test's.
+        """
         training = self.training
         last = training.stop or training.step == training.steps
-        return last or self._paused or time.monotonic() >= self._next_snapshot
+        return last or self._paused or time.monotonic() >= self._next_tested
 
     def _see(self, report: StepReport) -> None:
         """Note a report, and make a snapshot of it if it has details."""
@@ -222,11 +234,15 @@ class Run:
             backend=self.backend.name,
             images_per_second=self._images_per_second(report.step, report.seconds),
         )
-        if not tested:
+        if tested:
+            self.latest_tested = snapshot
+        else:
             snapshot = replace(snapshot, test_accuracy=None, test_loss=None)
         self.history.add_snapshot(snapshot)
         self.latest = snapshot
         self._wait_for_next(began)
+        if tested:
+            self._next_tested = self._next_snapshot
 
     def _wait_for_next(self, began: float) -> None:
         now = time.monotonic()

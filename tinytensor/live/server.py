@@ -9,33 +9,106 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import secrets
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
 from bokeh.resources import Resources
+from bokeh.server.connection import ServerConnection
 from bokeh.server.server import BaseServer
+from bokeh.server.session import ServerSession
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.static_handler import StaticHandler
+from bokeh.server.views.ws import WSHandler
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import ErrorHandler
+from tornado.web import ErrorHandler, OutputTransform
+from tornado.websocket import WebSocketClosedError
 
 from tinytensor.errors import SettingError
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 5006
 PORTS = 100  # that are tried from there on
+POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 Page = Callable[[Document], None]  # fills the document of a viewer
+
+
+class Viewer:
+    """A viewer's browser: does it keep up with what it is sent?
+
+    Behind a picture it is asked by a ping, which browsers answer when they come to it: not while
+    their tab is suspended. So what waits for one is a picture or two.
+    """
+
+    def __init__(self) -> None:
+        self._socket: WSHandler | None = None
+        self._asked = 0
+
+    def connect(self, socket: WSHandler) -> None:
+        """It has come, or come again."""
+        self._socket, self._asked = socket, 0
+
+    def ask(self) -> None:
+        """Have it answer, when it has taken all that was sent before."""
+        if self._socket is not None:
+            self._asked += 1
+            with suppress(WebSocketClosedError):
+                self._socket.ping(str(self._asked).encode())
+
+    @property
+    def is_behind(self) -> bool:
+        """Is there no answer yet?"""
+        return self._socket is not None and self._socket.latest_pong < self._asked > 0
+
+
+_viewers: WeakKeyDictionary[Document, Viewer] = WeakKeyDictionary()
+
+
+def viewer_of(document: Document) -> Viewer:
+    """Who sees a document."""
+    return _viewers.setdefault(document, Viewer())
+
+
+class Protection(OutputTransform):
+    """Tells the browser with each answer what it may load and run: what comes from here, only.
+
+    Scripts that stand in the page itself are allowed by their hashes. Bokeh writes styles into the
+    page as it goes, which have none, and its icons are data.
+    """
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        self._host = request.host
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """The answer, with these headers."""
+        scripts = re.findall(b"<script>(.*?)</script>", chunk, re.DOTALL)
+        hashes = (f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in scripts)
+        headers["Content-Security-Policy"] = (
+            f"{POLICY}; connect-src 'self' ws://{self._host}; script-src 'self' {' '.join(hashes)}"
+        )
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        return status_code, headers, chunk
 
 
 class LocalOnly(BokehTornado):
@@ -52,8 +125,17 @@ class LocalOnly(BokehTornado):
             include_cookies=[],
             check_unused_sessions_milliseconds=2000,
             unused_session_lifetime_milliseconds=4000,
+            keep_alive_milliseconds=0,  # Viewer does that
             use_index=False,
         )
+        self.add_transform(Protection)
+
+    def new_connection(
+        self, protocol: Any, socket: WSHandler, application_context: Any, session: ServerSession
+    ) -> ServerConnection:
+        """The connection of a viewer who has come."""
+        viewer_of(session.document).connect(socket)
+        return super().new_connection(protocol, socket, application_context, session)
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
         """Who answers a request; 403 Forbidden to one with a foreign Host or Origin."""

@@ -1,16 +1,17 @@
-"""How the live page looks: light or dark, as the viewer's browser has it.
+"""How the live page looks: light or dark, as the viewer's browser has it, or as is chosen.
 
 Bokeh's figures take their colours from CSS variables of these names.
 """
 
 LIGHT = {
     "ground": "#ffffff", "panel": "#ffffff", "ink": "#1c1f23", "faint": "#6b7280",
-    "line": "#d5d8dd", "scheme": "light",
+    "line": "#d5d8dd", "error": "#b3261e", "scheme": "light", "edge": "0px",
 }  # fmt: skip
 DARK = {
     "ground": "#14171b", "panel": "#14171b", "ink": "#e6e8eb", "faint": "#9aa1ab",
-    "line": "#3a3f47", "scheme": "dark",
+    "line": "#3a3f47", "error": "#ff8a80", "scheme": "dark", "edge": "4px",
 }  # fmt: skip
+SCHEMES = {"auto colours": [], "light": ["light"], "dark": ["dark"]}  # and the page's classes
 
 
 def _variables(colours: dict[str, str]) -> str:
@@ -20,6 +21,8 @@ def _variables(colours: dict[str, str]) -> str:
 PAGE = f"""
 :root {{ {_variables(LIGHT)} }}
 @media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}
+:root:has(.light) {{ {_variables(LIGHT)} }}
+:root:has(.dark) {{ {_variables(DARK)} }}
 :root {{
   color-scheme: var(--scheme);
   --bk-background-fill-color: var(--panel);
@@ -36,6 +39,8 @@ PAGE = f"""
 }}
 html, body {{ height: 100%; overflow: hidden }}
 body {{ background: var(--ground); color: var(--ink); font: 13px system-ui, sans-serif; margin: 0 }}
+/* The panels are painted anew, in the colours that hold then, when their size changes: it does. */
+body {{ box-sizing: border-box; padding-right: var(--edge) }}
 """
 
 # Inside the controls, which have style sheets of their own.
@@ -44,6 +49,10 @@ CONTROLS = """
 .bk-btn, .bk-input, select.bk-input {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); font-size: 13px
 }
+.bk-btn:focus-visible, select.bk-input:focus-visible, .bk-tab:focus-visible {
+  outline: 2px solid #2b8cc4; outline-offset: 1px
+}
+.bk-btn.bk-active { background-color: var(--ink); color: var(--ground) }
 .bk-btn:hover { border-color: var(--faint) }
 .bk-btn:disabled {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); opacity: 0.4
@@ -61,9 +70,10 @@ h1 { font-size: 15px; margin: 0 }
 h2 { font-size: 14px; margin: 0 0 6px }
 p { margin: 0 0 8px; line-height: 1.4 }
 p.formula { border-left: 3px solid #d55e00; padding-left: 7px }
-pre { font-size: 10.5px; line-height: 1.35; overflow-x: auto; margin: 0 0 8px }
+pre { font-size: 10.5px; line-height: 1.35; white-space: pre-wrap; margin: 0 0 8px }
 code { font-size: 11px }
 .figures { display: flex; gap: 18px; white-space: nowrap; font-variant-numeric: tabular-nums }
 .figures b { font-weight: 600 }
+p.error { color: var(--error); font-weight: 600; margin: 0 }
 .figures span { color: var(--faint) }
 """
