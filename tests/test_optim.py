@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
+from tinytensor import buffers
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -337,3 +338,17 @@ def test_impossible_limits(name, most):
 
 def test_numpys_numbers_are_rates_too():
     assert tt.optim.SGD([tt.ones(1, requires_grad=True)], lr=np.float32(0.5)).lr == 0.5
+
+
+def test_what_lasts_begins_with_a_cache_line_and_not_all_at_the_same_place_of_a_page():
+    model = tt.nn.Linear(784, 200)
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.1)
+    arrays = [model.weight.array, *(optimizer.state_dict()[name].array for name in ("m.0", "v.0"))]
+    places = {buffers.address(array) % buffers.PAGE for array in arrays}
+    assert len(places) == 3
+    assert all(place % buffers.LINE == 0 for place in places)
+    assert model.weight.array.flags.c_contiguous
+    assert not arrays[1].any()
+    small = buffers.zeros((10,), np.dtype("float64"))
+    assert small.base is None
+    np.testing.assert_array_equal(small, np.zeros(10))

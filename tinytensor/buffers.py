@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,11 @@ import numpy as np
 from tinytensor.kernels import Array
 
 LINE = 64  # bytes of a cache line: where temporaries begin
+PAGE = 4096  # bytes
+STEP = 5 * LINE  # from where an array begins in its page to where the next one does
 FOR_EVER = 10**9  # the last call that touches what is needed after all calls
+
+_steps = itertools.count()
 
 
 @dataclass(eq=False)
@@ -61,6 +66,21 @@ def address(array: Array) -> int:
     """Where its numbers begin."""
     begin: int = array.__array_interface__["data"][0]
     return begin
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array for numbers that many steps read and write: from the start of a cache line on.
+
+    Where malloc puts an array, each vector's store may meet two lines. And where several arrays
+    begin at the same place of a page, what is loaded from one waits for what is stored to another,
+    for a CPU compares addresses by their last bits first: so each begins some lines further on.
+    """
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < PAGE:
+        return np.zeros(shape, dtype)
+    memory = np.zeros(nbytes + 2 * PAGE, np.uint8)
+    start = -address(memory) % PAGE + next(_steps) * STEP % PAGE
+    return memory[start : start + nbytes].view(dtype).reshape(shape)
 
 
 def plan(temporaries: Sequence[Buffer]) -> int:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, make, ops, recording
+from tinytensor import buffers, checkpoint, kernels, make, ops, recording
 from tinytensor.errors import NotSupported, SettingError, ShapeError
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import check_keep_prob
 from tinytensor.ops.operands import whole
-from tinytensor.tensor import Tensor
+from tinytensor.tensor import Tensor, wrap
 
 Initializer = Callable[[tuple[int, ...]], Tensor]
 
@@ -239,7 +239,9 @@ def _parameter(layer: str, name: str, initializer: Initializer, *shape: int) -> 
             "such as nn.he or nn.truncated_normal(0.1) is needed"
             + (", or None for no bias" if name == "bias" else "")
         )
-    return made.detach().requires_grad_()
+    array = buffers.zeros(shape, made.dtype)
+    array[...] = made.array
+    return wrap(array).requires_grad_()
 
 
 def _sizes(layer: str, inputs: int, outputs: int) -> Pair:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, recording
+from tinytensor import buffers, checkpoint, kernels, recording
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
@@ -125,7 +125,7 @@ class Optimizer:
 
     def _remember(self, name: str) -> list[Array]:
         """What is kept from step to step: an array like each parameter, zero at first."""
-        self._memory[name] = [np.zeros_like(param.array) for param in self.params]
+        self._memory[name] = [buffers.zeros(param.shape, param.dtype) for param in self.params]
         return self._memory[name]
 
     def state_dict(self) -> dict[str, Tensor]:
