@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import prod
 
 Sizes = tuple[int, ...]
+Pair = tuple[int, int]  # of a window, an image: down and across
 
 
 def _merge(shape: Sizes, *operands: Sizes) -> list[tuple[int, tuple[bool, ...]]]:

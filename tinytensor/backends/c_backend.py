@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor.backends.axes import Sizes, broadcast, permutation, reduction
+from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 from tinytensor.kernels import KERNELS, Array, OnNumPy
 
@@ -127,9 +127,6 @@ _bools = _of(np.bool_, _pointer_to("uint8_t"))
 _bytes = _of(np.uint8, _pointer_to("uint8_t"))
 _int64 = _of(np.int64, _pointer_to("int64_t"))
 _state = _of(np.uint64, _pointer_in_place("uint64_t"))
-
-
-Pair = tuple[int, int]
 
 
 @lru_cache(maxsize=4096)

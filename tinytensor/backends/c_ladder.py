@@ -7,7 +7,8 @@ rung, threaded, is the C backend's own kernel.
 from collections.abc import Callable
 
 from tinytensor.backends import c_backend
-from tinytensor.backends.c_backend import Pair, _convolution, _for, require
+from tinytensor.backends.axes import Pair
+from tinytensor.backends.c_backend import _convolution, _for, require
 from tinytensor.kernels import Array
 
 

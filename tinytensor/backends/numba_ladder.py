@@ -11,9 +11,8 @@ from typing import Any
 
 import numba
 
+from tinytensor.backends.axes import Pair
 from tinytensor.kernels import Array, OnNumPy
-
-Pair = tuple[int, int]
 
 # a * b + c in one instruction; nothing that would lose a NaN or an infinity
 jit = numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")

@@ -16,12 +16,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from tinytensor.backends.axes import Sizes
+from tinytensor.backends.axes import Pair, Sizes
 from tinytensor.backends.numba_kernels.matmul import full_tiles, spaced
 from tinytensor.backends.numba_tile import products
 from tinytensor.kernels import Array
 
-Pair = tuple[int, int]
 FRAMES = 1 << 18  # numbers in the frames of as many images as are computed at once
 
 

@@ -1,9 +1,8 @@
 """The largest number of each window, and sums of windows."""
 
+from tinytensor.backends.axes import Pair
 from tinytensor.backends.numba_compile import kernel
 from tinytensor.kernels import Array
-
-Pair = tuple[int, int]
 
 
 def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
