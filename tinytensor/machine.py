@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tinytensor import kernels
+from tinytensor.buffers import zeros
 from tinytensor.errors import SettingError
 
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over
 GROUP = 1024  # numbers: a thread's smallest part
 SHORT = 0.0005  # seconds of a measurement: short enough to fit between other work
 LOOK = 0.002  # seconds between two looks at what threads do
-LINE = 64  # bytes in a cache line
 
 
 def cpu_name() -> str:
@@ -70,7 +70,7 @@ def memory_bandwidth(
     c, variant = _probes()
     groups = threads * math.ceil(size / (4 * GROUP * ARRAYS[traffic] * threads))
     count = 2 if traffic == "read" else ARRAYS[traffic]  # reading leaves a number for each thread
-    pointers = [variant.at(_aligned_zeros(groups * GROUP)) for _ in range(count)]
+    pointers = [variant.at(zeros((groups * GROUP,), np.dtype(np.float32))) for _ in range(count)]
     probe = getattr(variant, f"probe_{traffic}")
     with _threads(c, threads):
         best = _best(lambda rounds: probe(*pointers, groups * GROUP, rounds), seconds)
@@ -96,13 +96,6 @@ def _probes() -> tuple[Any, Any]:
     c = kernels.load_backend("c").module
     c.require(f"probe_{what}" for what in ("fma", *ARRAYS))
     return c, c.variant("float32", c.WIDEST)
-
-
-def _aligned_zeros(n: int) -> kernels.Array:
-    """float32 from the start of a cache line on, so that no load meets two of them."""
-    memory = np.zeros(4 * n + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + 4 * n].view(np.float32)
 
 
 @contextmanager

@@ -54,9 +54,7 @@ class Details:
     labels: Array  # (N)
     predictions: Array  # (N)
     test_predictions: Array  # of all test images
-    bands: dict[
-        str, Array
-    ]  # the 8 quantiles between which 7 bands of equal count lie, of two kinds
+    bands: dict[str, Array]  # two, each as the 8 quantiles between which 7 of equal count lie
 
 
 @dataclass(frozen=True)
