@@ -16,12 +16,13 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, kernels, listing
+from tinytensor import cli, kernels
 from tinytensor.bench import cases, noise, report, run, steps, tables, train
 from tinytensor.bench import kernels as bench_kernels
 from tinytensor.bench.contest import Care, Here, Process, Unfair, processes, take_turns
 from tinytensor.bench.task import NotHere, Task
 from tinytensor.bench.worker import PEERS, Peer
+from tinytensor.capture import listing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

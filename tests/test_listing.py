@@ -10,7 +10,7 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import machine, nn
-from tinytensor.listing import Profile, bytes_moved, flops, listed
+from tinytensor.capture.listing import Profile, bytes_moved, flops, listed
 from tinytensor.roofline import SMALLEST, Roofline
 
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="only C can measure the machine")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor import buffers
+from tinytensor.capture import memory
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -344,11 +344,11 @@ def test_what_lasts_begins_with_a_cache_line_and_not_all_at_the_same_place_of_a_
     model = tt.nn.Linear(784, 200)
     optimizer = tt.optim.Adam(model.parameters(), lr=0.1)
     arrays = [model.weight.array, *(optimizer.state_dict()[name].array for name in ("m.0", "v.0"))]
-    places = {buffers.address(array) % buffers.PAGE for array in arrays}
+    places = {memory.address(array) % memory.PAGE for array in arrays}
     assert len(places) == 3
-    assert all(place % buffers.LINE == 0 for place in places)
+    assert all(place % memory.LINE == 0 for place in places)
     assert model.weight.array.flags.c_contiguous
     assert not arrays[1].any()
-    small = buffers.zeros((10,), np.dtype("float64"))
+    small = memory.zeros((10,), np.dtype("float64"))
     assert small.base is None
     np.testing.assert_array_equal(small, np.zeros(10))

@@ -12,10 +12,10 @@ from cases import KERNELS, OPS
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import datasets, kernels, nn, recording
-from tinytensor.buffers import Buffer, plan
+from tinytensor import datasets, kernels, nn, recorder
+from tinytensor.capture.memory import Buffer, plan
+from tinytensor.capture.program import roles
 from tinytensor.lessons import find, lessons
-from tinytensor.program import roles
 
 DATA = datasets.mnist()
 NUMPY = kernels.load_backend("numpy")
@@ -614,8 +614,8 @@ def test_an_error_in_the_middle_leaves_no_program():
 
     with pytest.raises(KeyError):
         step(np.ones(2, np.float32))
-    assert (step.program, step.recordings, recording.recordings) == (None, 0, 0)
-    assert recording.recorder() is None
+    assert (step.program, step.recordings, recorder.recordings) == (None, 0, 0)
+    assert recorder.recorder() is None
     assert [step(np.full(2, i, np.float32)).tolist() for i in range(3)] == [
         [i] * 2 for i in (0, 1, 2)
     ]

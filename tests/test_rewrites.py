@@ -5,7 +5,7 @@ import pytest
 
 import tinytensor as tt
 from tinytensor import nn
-from tinytensor.rewrites import REWRITES
+from tinytensor.capture.rewrites import REWRITES
 
 IMAGES = np.random.default_rng(0).standard_normal((5, 12), np.float32)
 LABELS = np.arange(5) % 3

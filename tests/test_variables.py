@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinytensor import variables
+from tinytensor.capture import variables
 
 Instruction = collections.namedtuple("Instruction", "opname argval")
 

@@ -22,7 +22,7 @@ from tinytensor.autograd import (
     is_grad_enabled,
     no_grad,
 )
-from tinytensor.captured import capture
+from tinytensor.capture.captured import capture
 from tinytensor.checkpoint import load, save
 from tinytensor.errors import (
     AnomalyError,
@@ -48,23 +48,6 @@ from tinytensor.kernels import (
     set_backend,
     set_num_threads,
     use_kernel,
-)
-from tinytensor.make import (
-    arange,
-    bernoulli,
-    eye,
-    full,
-    full_like,
-    ones,
-    ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    truncated_normal,
-    zeros,
-    zeros_like,
 )
 from tinytensor.ops import (
     abs,
@@ -167,6 +150,23 @@ from tinytensor.ops import (
     unsqueeze,
     var,
     where,
+)
+from tinytensor.ops.creation import (
+    arange,
+    bernoulli,
+    eye,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    truncated_normal,
+    zeros,
+    zeros_like,
 )
 from tinytensor.random import manual_seed
 from tinytensor.tensor import Tensor, from_dlpack, from_numpy

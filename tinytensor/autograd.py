@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import recording, tensor
+from tinytensor import recorder, tensor
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.kernels import Array
 
@@ -131,12 +131,12 @@ def record(
                 break
     if _watching and _anomalies.get():
         _check_forward(name, result, operands)
-    if recording.recordings and (notes := recording.recorder()):
+    if recorder.recordings and (notes := recorder.recorder()):
         for operand in operands:
             if operand.node is None and not notes.owns(operand.array):
                 notes.note_leaf(operand)
         if result.node is not None:
-            result.node.line = recording.users_line()
+            result.node.line = recorder.users_line()
     return result
 
 
@@ -169,7 +169,7 @@ def backward(
     )
     taken = [] if grad is None else [_memory(grad)]
     for leaf, leaf_grad in arrived:
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(leaf)
         memory = _memory(leaf_grad)
         if leaf.grad is not None:
@@ -253,7 +253,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             )
         one = np.empty_like(output.array)
         one.fill(1)
-        return tensor.wrap(recording.constant(one))
+        return tensor.wrap(recorder.constant(one))
     if given.shape != output.shape:
         raise ShapeError(f"{op}: got grad of shape {given.shape}; {output.shape} is needed")
     if given.dtype != output.dtype:
@@ -330,7 +330,7 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
     if _watching and _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
-    if recording.recordings and (notes := recording.recorder()):
+    if recorder.recordings and (notes := recorder.recorder()):
         with notes.in_part(f"backward of {node.name}", node.line or ""):
             return node.backward(*arguments)
     return node.backward(*arguments)
@@ -367,14 +367,14 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
         raise GradientError(
             "register_hook: this tensor has requires_grad=False; no gradient will come by"
         )
-    recording.structure_changed()
+    recorder.structure_changed()
     holder: Tensor | Node = x if x.node is None else x.node
     hooks = holder.hooks = {} if holder.hooks is None else holder.hooks
     own = object()  # a hook may be registered twice, and taken away once
     hooks[own] = hook
 
     def remove() -> None:
-        recording.structure_changed()
+        recorder.structure_changed()
         hooks.pop(own, None)
 
     return remove

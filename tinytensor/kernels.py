@@ -36,7 +36,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from tinytensor import recording
+from tinytensor import recorder
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -137,14 +137,14 @@ def set_backend(name: str) -> None:
     Tensors need no conversion: all backends work on the same NumPy memory.
     """
     global _everywhere
-    recording.refuse("set_backend() changes what computes", "call it outside of the step")
+    recorder.refuse("set_backend() changes what computes", "call it outside of the step")
     _everywhere = load_backend(name)
 
 
 @contextmanager
 def backend(name: str) -> Iterator[Backend]:
     """Compute with this backend inside a `with` block, in this thread or task only."""
-    recording.refuse("backend() changes what computes", "put it round the whole step")
+    recorder.refuse("backend() changes what computes", "put it round the whole step")
     with computing_with(load_backend(name)) as chosen:
         yield chosen
 
@@ -175,7 +175,7 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
     """
     from tinytensor.ladder import find_rung  # which needs this module
 
-    recording.refuse("use_kernel() changes what computes", "put it round the whole step")
+    recorder.refuse("use_kernel() changes what computes", "put it round the whole step")
     function, here = find_rung(kernel, rung).function(), current_backend()
     others = tuple(name for name in here.rungs if not name.startswith(f"{kernel} by "))
     chosen = replace(

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import buffers, checkpoint, kernels, make, ops, recording
+from tinytensor import checkpoint, kernels, ops, recorder
+from tinytensor.capture import memory
 from tinytensor.errors import NotSupported, SettingError, ShapeError
+from tinytensor.ops import creation
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import check_keep_prob
 from tinytensor.ops.operands import whole
@@ -32,7 +34,7 @@ Initializer = Callable[[tuple[int, ...]], Tensor]
 
 def constant(value: float) -> Initializer:
     """The same number everywhere."""
-    return lambda shape: make.full(shape, float(value))
+    return lambda shape: creation.full(shape, float(value))
 
 
 zeros: Initializer = constant(0)
@@ -40,7 +42,7 @@ zeros: Initializer = constant(0)
 
 def truncated_normal(std: float = 0.1) -> Initializer:
     """Normal numbers, none beyond two standard deviations: the course's."""
-    return lambda shape: make.truncated_normal(*shape, std=std)
+    return lambda shape: creation.truncated_normal(*shape, std=std)
 
 
 def he(shape: tuple[int, ...] | None = None) -> Tensor:
@@ -49,7 +51,7 @@ def he(shape: tuple[int, ...] | None = None) -> Tensor:
     Given to a layer without brackets, weight=nn.he: the layer has the shape.
     """
     shape = _given("he", shape)
-    return make.randn(*shape) * math.sqrt(2 / max(math.prod(shape[:-1]), 1))
+    return creation.randn(*shape) * math.sqrt(2 / max(math.prod(shape[:-1]), 1))
 
 
 def glorot(shape: tuple[int, ...] | None = None) -> Tensor:
@@ -64,7 +66,7 @@ def glorot(shape: tuple[int, ...] | None = None) -> Tensor:
         raise ShapeError(f"glorot: got shape {shape}; (..., inputs, outputs) is needed")
     places = math.prod(shape[:-2])
     limit = math.sqrt(6 / max(places * (shape[-2] + shape[-1]), 1))
-    return (make.rand(*shape) * 2 - 1) * limit
+    return (creation.rand(*shape) * 2 - 1) * limit
 
 
 def _given(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -88,7 +90,7 @@ class Module:
     def training(self) -> bool:
         """Whether this is training or a test: dropout and batch norm differ."""
         training: bool = vars(self).get("_training", True)
-        if notes := recording.recorder():
+        if notes := recorder.recorder():
             notes.flags[id(self)] = self, training
         return training
 
@@ -98,12 +100,12 @@ class Module:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "training" and getattr(self, name, None) is not value:
-            recording.structure_changed()
+            recorder.structure_changed()
         super().__setattr__(name, value)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See forward."""
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.modules[id(self)] = self
         return self.forward(x)
 
@@ -239,7 +241,7 @@ def _parameter(layer: str, name: str, initializer: Initializer, *shape: int) -> 
             "such as nn.he or nn.truncated_normal(0.1) is needed"
             + (", or None for no bias" if name == "bias" else "")
         )
-    array = buffers.zeros(shape, made.dtype)
+    array = memory.zeros(shape, made.dtype)
     array[...] = made.array
     return wrap(array).requires_grad_()
 
@@ -334,12 +336,14 @@ class BatchNorm(Module):
         if not epsilon >= 0:
             raise SettingError(f"BatchNorm: got epsilon={epsilon}; a number from 0 up is needed")
         channels = whole("BatchNorm", "channels", channels, 1)
-        self.scale = make.ones(channels, requires_grad=True) if scale else None
+        self.scale = creation.ones(channels, requires_grad=True) if scale else None
         self.offset = (
-            make.full(channels, float(offset_start), requires_grad=True) if offset else None
+            creation.full(channels, float(offset_start), requires_grad=True) if offset else None
         )
-        self.mean, self.var = make.zeros(channels), make.ones(channels)
-        self.steps = make.zeros(1, dtype="int64")  # a tensor, so that it is saved with the model
+        self.mean, self.var = creation.zeros(channels), creation.ones(channels)
+        self.steps = creation.zeros(
+            1, dtype="int64"
+        )  # a tensor, so that it is saved with the model
         self.decay, self.warm_up, self.epsilon = decay, warm_up, epsilon
 
     def forward(self, x: Tensor) -> Tensor:
@@ -357,7 +361,7 @@ class BatchNorm(Module):
             decay[0] = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
             steps[0] = step + 1
 
-        recording.each_step(count_step, writes=(steps, decay))
+        recorder.each_step(count_step, writes=(steps, decay))
         self.steps.changed()
         for average, moment in zip((self.mean, self.var), moments, strict=True):
             moment = ops.cast(moment, average.dtype)

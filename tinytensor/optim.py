@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from tinytensor import buffers, checkpoint, kernels, recording
+from tinytensor import checkpoint, kernels, recorder
+from tinytensor.capture import memory
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
@@ -54,7 +55,7 @@ class Optimizer:
     def __setattr__(self, name: str, value: object) -> None:
         # A step that was captured follows the rate by itself; whatever else changes, it must know.
         if name not in ("lr", "schedule", "_changes") and getattr(self, name, None) is not value:
-            recording.structure_changed()
+            recorder.structure_changed()
         super().__setattr__(name, value)
 
     @property
@@ -64,14 +65,14 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        recording.refuse_to_read("optimizer.lr")
+        recorder.refuse_to_read("optimizer.lr")
         if self._changes:
             self._lr[0] = self._checked(self.schedule(self.steps))
         return float(self._lr[0])
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
-        recording.refuse("optimizer.lr = sets a rate", "a schedule follows the steps by itself")
+        recorder.refuse("optimizer.lr = sets a rate", "a schedule follows the steps by itself")
         self.schedule = lr if callable(lr) else constant(lr)
         self._changes = callable(lr)
         self._lr[0] = self._checked(self.schedule(self.steps))
@@ -84,12 +85,12 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """How many steps were made."""
-        recording.refuse_to_read("optimizer.steps")
+        recorder.refuse_to_read("optimizer.steps")
         return int(self._step[0])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.note_update(self, self.params)
             with notes.in_part("update"):
                 self._make_step()
@@ -102,7 +103,7 @@ class Optimizer:
             ours, given = param.array, grad.array
             if given.shape != ours.shape or given.dtype is not ours.dtype:
                 self._refuse(param, grad)
-        recording.each_step(self._count_step, writes=(self._lr, self._step))
+        recorder.each_step(self._count_step, writes=(self._lr, self._step))
         for i, param, grad in pairs:
             self._update(i, grad.array, param.array)
             param.changed()
@@ -116,7 +117,7 @@ class Optimizer:
         """Forget the gradients, before the next backward adds to them."""
         for param in self.params:
             param.grad = None
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.zeroed |= {id(param): param for param in self.params}
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
@@ -125,7 +126,7 @@ class Optimizer:
 
     def _remember(self, name: str) -> list[Array]:
         """What is kept from step to step: an array like each parameter, zero at first."""
-        self._memory[name] = [buffers.zeros(param.shape, param.dtype) for param in self.params]
+        self._memory[name] = [memory.zeros(param.shape, param.dtype) for param in self.params]
         return self._memory[name]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -315,7 +316,7 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
     Raises SettingError for a limit that isn't above 0.
     """
     _check_most("clip_grad_norm", most)
-    recording.refuse_to_read("clip_grad_norm()")
+    recorder.refuse_to_read("clip_grad_norm()")
     params = _listed("clip_grad_norm", params)
     with_grad = [(param, param.grad) for param in params if param.grad is not None]
     # In float64, where the squares of float32 find room.

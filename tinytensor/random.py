@@ -6,7 +6,7 @@ the seed and a count (see kernels.dropout_mask), so that all backends draw the s
 
 import numpy as np
 
-from tinytensor import recording
+from tinytensor import recorder
 from tinytensor.errors import SettingError
 from tinytensor.kernels import Array
 
@@ -19,14 +19,14 @@ def manual_seed(seed: int) -> None:
     global _generator
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise SettingError(f"manual_seed: got {seed!r}; a whole number from 0 up is needed")
-    recording.refuse("manual_seed() starts chance anew", "call it outside of the step")
+    recorder.refuse("manual_seed() starts chance anew", "call it outside of the step")
     _generator = np.random.default_rng(seed)
     _state[:] = _generator.integers(2**63), 0
 
 
 def generator() -> np.random.Generator:
     """The generator that all random tensors come from."""
-    recording.refuse(
+    recorder.refuse(
         "it draws random numbers with NumPy",
         "draw them outside and give them to the step as an argument; dropout() may be in it",
     )

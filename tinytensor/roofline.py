@@ -7,10 +7,10 @@ import math
 from typing import TYPE_CHECKING
 
 from tinytensor import machine
-from tinytensor.listing import bytes_moved, flops
+from tinytensor.capture.listing import bytes_moved, flops
 
 if TYPE_CHECKING:
-    from tinytensor.program import Call
+    from tinytensor.capture.program import Call
 
 SMALLEST = 16 * 1024  # bytes: what is smaller moves as fast
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, kernels, notebook, numpys, ops, recording
+from tinytensor import autograd, kernels, notebook, ops, recorder
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -21,6 +21,7 @@ from tinytensor.errors import (
     ShapeError,
 )
 from tinytensor.kernels import Array
+from tinytensor.ops import numpy_protocol
 
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))
 FLOATS = DTYPES[:2]
@@ -99,7 +100,7 @@ class Tensor:
         return format(self.item() if spec else str(self), spec)
 
     def __repr__(self) -> str:
-        recording.refuse_to_read("printing")
+        recorder.refuse_to_read("printing")
         text = np.array2string(self.array, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}, dtype={self.dtype}{grad})"
@@ -124,7 +125,7 @@ class Tensor:
 
     def numpy(self) -> Array:
         """The array itself, not a copy: writing to it changes the tensor."""
-        recording.refuse_to_read(".numpy()")
+        recorder.refuse_to_read(".numpy()")
         return self.array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -133,12 +134,12 @@ class Tensor:
     # NumPy's functions of a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
-        return numpys.call_ufunc(ufunc, method, inputs, options)
+        return numpy_protocol.call_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(
         self, function: Any, types: Any, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
-        return numpys.call_function(function, arguments, options)
+        return numpy_protocol.call_function(function, arguments, options)
 
     def __dlpack__(self, **wishes: Any) -> Any:
         return self.numpy().__dlpack__(**wishes)
@@ -153,12 +154,12 @@ class Tensor:
     def _only_element(self, op: str) -> Any:
         if self.array.size != 1:
             raise ShapeError(f"{op}: got a tensor of shape {self.shape}; one element is needed")
-        recording.refuse_to_read(f".{op}()" if op == "item" else f"{op}()")
+        recorder.refuse_to_read(f".{op}()" if op == "item" else f"{op}()")
         return self.array.item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        recording.refuse_to_read(".tolist()")
+        recorder.refuse_to_read(".tolist()")
         return self.array.tolist()
 
     def __float__(self) -> float:
@@ -248,7 +249,7 @@ class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.zeroed[id(self)] = self
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
@@ -268,7 +269,7 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
-        if recording.recordings and (notes := recording.recorder()):
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.changed[id(self)] = self
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
@@ -473,8 +474,8 @@ def from_numpy(array: Array) -> Tensor:
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    if recording.recordings:
-        recording.check_is_of_the_step("from_numpy", array)
+    if recorder.recordings:
+        recorder.check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -507,7 +508,7 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
     of_tensor = isinstance(data, Tensor)
     if isinstance(data, Tensor):
         data = data.array
-    if recording.recordings and recording.recorder() and isinstance(data, np.ndarray):
+    if recorder.recordings and recorder.recorder() and isinstance(data, np.ndarray):
         return _copied_in_a_program(np.asarray(data), dtype, of_tensor)
     if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
         return data
@@ -528,12 +529,12 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
                 f"Tensor: got numbers from {array.min()} to {array.max()}; {wanted} holds those "
                 f"from {limits.min} to {limits.max}"
             )
-    return recording.constant(np.array(array, wanted, order="C", copy=copy or None))
+    return recorder.constant(np.array(array, wanted, order="C", copy=copy or None))
 
 
 def _copied_in_a_program(array: Array, dtype: DTypeLike | None, of_tensor: bool) -> Array:
     if not of_tensor:
-        recording.check_is_of_the_step("Tensor", array)
+        recorder.check_is_of_the_step("Tensor", array)
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, random, recording
+from tinytensor import checkpoint, kernels, ops, random, recorder
 from tinytensor.autograd import no_grad
-from tinytensor.captured import capture
+from tinytensor.capture.captured import capture
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
@@ -236,7 +236,7 @@ class Training:
             made = self.step + 1  # with the one at hand
             decay[0] = min(most, (1 + made) / (10 + made))
 
-        recording.each_step(find_decay, writes=(decay,))
+        recorder.each_step(find_decay, writes=(decay,))
         pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":

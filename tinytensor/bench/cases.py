@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 import tinytensor as tt
-from tinytensor import kernels, listing
+from tinytensor import kernels
 from tinytensor.bench import own_steps
 from tinytensor.bench.task import Task
+from tinytensor.capture import listing
+from tinytensor.capture.program import Call, roles
 from tinytensor.kernels import Array
-from tinytensor.program import Call, roles
 
 TOLERANCE = 1e-4  # of a result, relative to the largest number in it, or to 1
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tinytensor import listing
 from tinytensor.bench.cases import Case
 from tinytensor.bench.contest import Care, Contestant, Unfair, take_turns
 from tinytensor.bench.report import KernelResult, Spread, ratio
 from tinytensor.bench.roof import bound
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import PEERS
+from tinytensor.capture import listing
 
 MOST_CALLS = 20_000  # in a turn
 

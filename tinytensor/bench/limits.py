@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import kernels, machine, ops
-from tinytensor.captured import Captured, capture
+from tinytensor.capture.captured import Captured, capture
 from tinytensor.tensor import Tensor, from_numpy
 
 CHAIN = 50  # operations one after the other, where the cost of one more is looked for

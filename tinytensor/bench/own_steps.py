@@ -7,7 +7,7 @@ import numpy as np
 
 import tinytensor as tt
 from tinytensor.bench.task import Steps, Task
-from tinytensor.captured import Captured
+from tinytensor.capture.captured import Captured
 from tinytensor.datasets import to_float
 from tinytensor.kernels import Array
 

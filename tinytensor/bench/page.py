@@ -13,8 +13,8 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
 
-from tinytensor import listing_html
 from tinytensor.bench import scaling, start, tables
+from tinytensor.capture import listing_html
 from tinytensor.errors import BackendUnavailable
 from tinytensor.machine import ARRAYS
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytensor import kernels, machine, nn, ops, optim
-from tinytensor.captured import capture
+from tinytensor.capture.captured import capture
 from tinytensor.kernels import Array, Backend
 from tinytensor.tensor import Tensor, from_numpy
 

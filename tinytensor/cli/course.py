@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor import datasets, kernels, lessons, listing_html
-from tinytensor.captured import capture
+from tinytensor import datasets, kernels, lessons
+from tinytensor.capture import listing_html
+from tinytensor.capture.captured import capture
 from tinytensor.cli.options import Count, backend_option
 from tinytensor.cli.output import about_seconds, check_writable, plural, write
 from tinytensor.train import Training, seconds_a_step

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels, recording
+from tinytensor import kernels, recorder
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
@@ -97,7 +97,7 @@ def to_float(images: Array, chosen: Array | None = None) -> Array:
     _check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
     if chosen is None:
-        return _to_float(images, recording.constant(np.arange(len(images))))
+        return _to_float(images, recorder.constant(np.arange(len(images))))
     return _to_float(images, _checked(chosen, len(images)))
 
 
@@ -123,7 +123,7 @@ def _to_float(images: Array, chosen: Array) -> Array:
 def _checked(chosen: Array, count: int) -> Array:
     """The numbers of some of `count` images as int64, after a look whether there are such."""
     given = np.asarray(chosen)
-    recording.check_is_of_the_step("to_float", given)
+    recorder.check_is_of_the_step("to_float", given)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise SettingError(
             f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
@@ -143,7 +143,7 @@ def _checked(chosen: Array, count: int) -> Array:
                 "at 0"
             )
 
-    recording.each_step(check, reads=(given, numbers))
+    recorder.each_step(check, reads=(given, numbers))
     return numbers
 
 

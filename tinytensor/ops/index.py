@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, recording, tensor
+from tinytensor import kernels, recorder, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import CaptureError, DTypeError, IndexingError, ShapeError
 from tinytensor.kernels import Array
@@ -66,7 +66,7 @@ def places(shape: Shape, key: Key) -> Places:
 
     picked = pick()
     numbers = np.ascontiguousarray(picked).reshape(-1)
-    if recording.recordings:
+    if recorder.recordings:
         _pick_each_step(pick, picked.shape, keys, numbers)
     return Places(numbers, (N, C), (numbers.size, C), picked.shape + end)
 
@@ -77,7 +77,7 @@ def _pick_each_step(
     """Have a captured step find the numbers anew, if an array among the keys may be another."""
     arrays = [k for k in keys if isinstance(k, np.ndarray)]
     if not arrays:
-        recording.constant(numbers)
+        recorder.constant(numbers)
         return
 
     def pick_again() -> None:
@@ -89,7 +89,7 @@ def _pick_each_step(
             )
         numbers[:] = picked.reshape(-1)
 
-    recording.each_step(pick_again, reads=arrays, writes=(numbers,))
+    recorder.each_step(pick_again, reads=arrays, writes=(numbers,))
 
 
 def _as_array(key: Any) -> Any:
@@ -101,7 +101,7 @@ def _as_array(key: Any) -> Any:
             raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
         return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
     if isinstance(key, np.ndarray):
-        recording.check_is_of_the_step("index", key)
+        recorder.check_is_of_the_step("index", key)
         return np.asarray(key)
     return key.array if isinstance(key, tensor.Tensor) else key
 
@@ -207,7 +207,7 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
             {"x": (x.shape, longer), "index": (index.shape, longer)},
             f"as many axes are needed, none longer than x but axis {axis}",
         )
-    others = map(recording.constant, np.ogrid[tuple(slice(size) for size in index.shape)])
+    others = map(recorder.constant, np.ogrid[tuple(slice(size) for size in index.shape)])
     key = [index if a == axis else other for a, other in enumerate(others)]
     return tuple(key)
 
@@ -240,7 +240,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
     out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
-    kernels.broadcast_to(recording.constant(np.array(value, x.dtype)), out)
+    kernels.broadcast_to(recorder.constant(np.array(value, x.dtype)), out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))
     kernels.put(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, recording, tensor
+from tinytensor import kernels, random, recorder, tensor
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.kernels import Array
@@ -255,9 +255,9 @@ def _class_numbers(op: str, labels: Array, classes: int) -> Array:
     """Class labels (R) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    if recording.recordings and (notes := recording.recorder()):
+    if recorder.recordings and (notes := recorder.recorder()):
         labels = _kept_numbers(labels, notes)
-        recording.each_step(lambda: _check_labels(op, labels, classes), reads=(labels,))
+        recorder.each_step(lambda: _check_labels(op, labels, classes), reads=(labels,))
         return labels
     labels = np.array(labels, np.int64).reshape(-1)  # a copy: backward will read them again
     _check_labels(op, labels, classes)
@@ -273,10 +273,10 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
         )
 
 
-def _kept_numbers(labels: Array, notes: recording.Recorder) -> Array:
+def _kept_numbers(labels: Array, notes: recorder.Recorder) -> Array:
     """Labels in a row as int64, in memory of the program that backward will read again."""
     fit = labels.dtype == np.int64 and labels.flags.c_contiguous
-    if fit and id(recording.memory(labels)) in notes.inputs:
+    if fit and id(recorder.memory(labels)) in notes.inputs:
         return labels.reshape(-1)  # a program's copy of its argument
     copy = np.empty(labels.shape, np.int64)
     kernels.cast(labels, copy)
@@ -385,8 +385,8 @@ def batch_norm_and_moments(
     C = x.shape[-1]
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
-    gamma = tensor.wrap(recording.constant(np.ones(C, x.dtype))) if gamma is None else gamma
-    beta = tensor.wrap(recording.constant(np.zeros(C, x.dtype))) if beta is None else beta
+    gamma = tensor.wrap(recorder.constant(np.ones(C, x.dtype))) if gamma is None else gamma
+    beta = tensor.wrap(recorder.constant(np.zeros(C, x.dtype))) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinytensor import kernels, recording, tensor
+from tinytensor import kernels, recorder, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
@@ -51,9 +51,9 @@ def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
     if not isinstance(x, np.ndarray):
         return as_tensor(op, x).array
-    if recording.recordings:
-        recording.check_is_of_the_step(op, x)
-        return recording.plain(x)
+    if recorder.recordings:
+        recorder.check_is_of_the_step(op, x)
+        return recorder.plain(x)
     return x
 
 
@@ -97,7 +97,7 @@ def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
         return as_tensor(op, number)
     dtype = _number_beside(type(number), y.array.dtype)  # type: ignore[arg-type]
     try:
-        return tensor.wrap(recording.constant(np.array(number, dtype)))
+        return tensor.wrap(recorder.constant(np.array(number, dtype)))
     except OverflowError:
         if compared:
             return as_tensor(op, number)

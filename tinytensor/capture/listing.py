@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import listing_html, nn, optim, random, recording
+from tinytensor import nn, optim, random, recorder
+from tinytensor.capture import listing_html
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinytensor.buffers import View
-    from tinytensor.program import Call, Program
+    from tinytensor.capture.memory import View
+    from tinytensor.capture.program import Call, Program
 
 WIDTH = 100
 
@@ -102,13 +103,13 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
 def name_buffers(program: Program, function: Callable[..., Any]) -> None:
     """Give a program's buffers the names that the function and its models have for them."""
     found = dict(_named_arrays(variables(function), program.optimizers))
-    names = {id(recording.memory(array)): name for name, array in reversed(list(found.items()))}
+    names = {id(recorder.memory(array)): name for name, array in reversed(list(found.items()))}
     for own, name in zip(program.inputs, argument_names(function, 99), strict=False):
         names[id(own)] = name
     for leaf, grad in program.gradients():
-        owner = names.get(id(recording.memory(leaf.array)))
+        owner = names.get(id(recorder.memory(leaf.array)))
         if owner is not None and grad is not None:
-            names.setdefault(id(recording.memory(grad.array)), f"{owner}.grad")
+            names.setdefault(id(recorder.memory(grad.array)), f"{owner}.grad")
     counts: dict[str, int] = {}
     for buffer in program.buffers:
         if buffer.array is not None and id(buffer.array) in names:

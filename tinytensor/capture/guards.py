@@ -3,7 +3,7 @@
 Python's objects can be changed from anywhere, and a replay runs no Python that would see it. So
 what the step was made from is looked at before each replay, by identity, which is cheap: tensors,
 modules, optimisers, the variables that the function uses. What has no identity to look at (an
-attribute of a module set anew) is counted in recording.structure.
+attribute of a module set anew) is counted in recorder.structure.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from operator import is_
 from typing import Any
 
-from tinytensor import recording
+from tinytensor import recorder
+from tinytensor.capture.variables import Variables, contents, may_change
 from tinytensor.kernels import Array
 from tinytensor.nn import Module
-from tinytensor.recording import Recorder
+from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor
-from tinytensor.variables import Variables, contents, may_change
 
 
 class Guards:
@@ -28,7 +28,7 @@ class Guards:
     """
 
     def __init__(self, notes: Recorder, function: Callable[..., Any]) -> None:
-        self.structure = recording.structure
+        self.structure = recorder.structure
         hooks = [hook for x, *_ in notes.leaves.values() for hook in (x.hooks or {}).values()]
         used = Variables([function, *notes.modules.values(), *hooks])
         self._named = list(
@@ -61,7 +61,7 @@ class Guards:
     def hold(self) -> bool:
         """Is all as it was?"""
         return (
-            self.structure == recording.structure
+            self.structure == recorder.structure
             and all(namespace.get(name) is value for namespace, name, value in self._named)
             and all(cell.cell_contents is value for cell, value in self._cells)
             and all(_are_the_same(contents(x), before) for x, before in self._containers)

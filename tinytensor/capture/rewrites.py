@@ -27,11 +27,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from tinytensor.buffers import FOR_EVER, View
+from tinytensor.capture.memory import FOR_EVER, View
 from tinytensor.errors import UnknownName
 
 if TYPE_CHECKING:
-    from tinytensor.program import Call, Function
+    from tinytensor.capture.program import Call, Function
 
     Items = list[Call | Function]
     Rewrite = Callable[[Items], Items]

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import autograd, kernels, listing, recording
+from tinytensor import autograd, kernels, recorder
+from tinytensor.capture import listing
+from tinytensor.capture.guards import Guards
+from tinytensor.capture.program import Key, Program, roles
+from tinytensor.capture.results import Result
+from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, SettingError
-from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
-from tinytensor.program import Key, Program, roles
-from tinytensor.recording import Recorder
-from tinytensor.results import Result
-from tinytensor.rewrites import names_of
+from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor, wrap
 
 MOST_PROGRAMS = 8  # of one captured function; the oldest goes
@@ -49,7 +50,7 @@ class Captured:
         """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
         if named:
             arguments = self._in_order(arguments, named)
-        if recording.recorder() or autograd.is_watching():
+        if recorder.recorder() or autograd.is_watching():
             return self.function(*arguments)
         arrays = [_array_of(x) for x in arguments]
         with self._lock:
@@ -79,7 +80,7 @@ class Captured:
                 f"run: got tables of {sorted(lengths)} rows for {steps} steps; a row for each "
                 "step, and at least one step, are needed"
             )
-        if recording.recorder() or autograd.is_watching():
+        if recorder.recorder() or autograd.is_watching():
             raise CaptureError(
                 "run: here each step is run by itself, within another that is recorded or under "
                 "detect_anomaly(); call the step instead"
@@ -131,10 +132,10 @@ class Captured:
         known = [x for program in self._programs for x in program.leaves_with_grad()]
         notes = Recorder(inputs, known)
         given = [
-            wrap(own) if kind is Tensor else own.view(recording.Argument)
+            wrap(own) if kind is Tensor else own.view(recorder.Argument)
             for own, (kind, *_) in zip(inputs, key.arguments, strict=True)
         ]
-        with recording.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
+        with recorder.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
             before = _tensors_outside(self.function)
             result = Result(self.function(*given), notes)
             _check_are_the_same(before, _tensors_outside(self.function))
@@ -209,7 +210,7 @@ def _noting(backend: Backend, notes: Recorder) -> Backend:
         kernel, writes = getattr(kernels, name), roles(name).writes
 
         def call(*arguments: Any) -> None:
-            plain = tuple(recording.plain(x) if isinstance(x, np.ndarray) else x for x in arguments)
+            plain = tuple(recorder.plain(x) if isinstance(x, np.ndarray) else x for x in arguments)
             with kernels.computing_with(backend):
                 kernel(*plain)
             notes.note_call(name, plain, [plain[i] for i in writes])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinytensor.listing import Listing, Row
+    from tinytensor.capture.listing import Listing, Row
 
 STYLE = """
 .tinytensor-program table { border-collapse: collapse; font-variant-numeric: tabular-nums }

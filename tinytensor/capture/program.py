@@ -34,14 +34,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels, listing, listing_html, recording
-from tinytensor.buffers import FOR_EVER, Buffer, View, address, plan, whole_lines
+from tinytensor import kernels, recorder
+from tinytensor.capture import listing, listing_html
+from tinytensor.capture.guards import Guards
+from tinytensor.capture.memory import FOR_EVER, Buffer, View, address, plan, whole_lines
+from tinytensor.capture.results import Result
+from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, CaptureError, SettingError
-from tinytensor.guards import Guards
 from tinytensor.kernels import Array, Backend
-from tinytensor.recording import NotedCall, NotedFunction, Recorder
-from tinytensor.results import Result
-from tinytensor.rewrites import rewritten
+from tinytensor.recorder import NotedCall, NotedFunction, Recorder
 from tinytensor.tensor import Tensor
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
@@ -189,7 +190,7 @@ class Program:
         buffers, roots = self._find_buffers(notes)
 
         def view(array: Array) -> View:
-            root = recording.memory(array)
+            root = recorder.memory(array)
             offset = address(array) - address(root) if array.size else 0
             return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
 
@@ -214,20 +215,20 @@ class Program:
             if isinstance(note, NotedCall):
                 reads, writes = roles(note.kernel).reads, roles(note.kernel).writes
                 arrays = [note.arguments[k] for k in (*reads, *writes)]
-                read = {id(recording.memory(note.arguments[k])) for k in reads}
+                read = {id(recorder.memory(note.arguments[k])) for k in reads}
             else:
                 arrays = [*note.reads, *note.writes]
-                read = {id(recording.memory(array)) for array in note.reads}
+                read = {id(recorder.memory(array)) for array in note.reads}
             for array in arrays:
-                root = recording.memory(array)
+                root = recorder.memory(array)
                 if id(root) not in buffers:
                     kind = "outside" if id(root) in read else "temporary"
                     kind = "constant" if id(root) in notes.constants else kind
                     buffers[id(root)] = Buffer(kind, root.shape, root.dtype, None)
             if isinstance(note, NotedFunction):  # it has these arrays and no others
                 for array in arrays:
-                    buffer = buffers[id(recording.memory(array))]
-                    buffer.array = recording.memory(array)
+                    buffer = buffers[id(recorder.memory(array))]
+                    buffer.array = recorder.memory(array)
                     buffer.kind = "outside" if buffer.kind == "temporary" else buffer.kind
         for key in notes.constants:
             if key in buffers:
@@ -298,7 +299,7 @@ class Program:
 
     def is_of_today(self) -> bool:
         """May it hold again, if not now?"""
-        return self._guards.structure == recording.structure
+        return self._guards.structure == recorder.structure
 
     def leaves_with_grad(self) -> list[Tensor]:
         """Those of the tensors that the step gives a gradient which have one now."""
@@ -364,7 +365,7 @@ class Program:
 
     def _may_be_read_in_place(self, array: Array) -> bool:
         """Is it as C needs it, and not memory that this very replay writes?"""
-        flags, memory = array.flags, recording.memory(array)
+        flags, memory = array.flags, recorder.memory(array)
         return flags.c_contiguous and flags.aligned and id(memory) not in self._written
 
     def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:

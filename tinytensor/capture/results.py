@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.buffers import FOR_EVER, View
+from tinytensor.capture.memory import FOR_EVER, View
 from tinytensor.errors import CaptureError
 from tinytensor.kernels import Array
-from tinytensor.recording import Recorder
+from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor, wrap
 
 

@@ -33,7 +33,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", defau
 _counting = threading.Lock()
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _LESSONS = f"{_PACKAGE}lessons{os.sep}"  # are read as the user's code is
-_CAPTURING = f"{_PACKAGE}captured.py"  # whose Captured.record calls the step
+_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose Captured.record calls the step
 
 
 def recorder() -> Recorder | None:

@@ -25,7 +25,7 @@ from typing import Any
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
 
-_FOLDERS = (Path(__file__).parent, *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+_FOLDERS = (Path(__file__).parents[1], *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
 _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _CONTAINERS = (list, dict, set, tuple)
 
