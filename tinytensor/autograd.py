@@ -132,11 +132,7 @@ def record(
     if _watching and _anomalies.get():
         _check_forward(name, result, operands)
     if recorder.recordings and (notes := recorder.recorder()):
-        for operand in operands:
-            if operand.node is None and not notes.owns(operand.array):
-                notes.note_leaf(operand)
-        if result.node is not None:
-            result.node.line = recorder.users_line()
+        notes.note_operands(operands, result)
     return result
 
 
@@ -169,7 +165,7 @@ def backward(
     )
     taken = [] if grad is None else [_memory(grad)]
     for leaf, leaf_grad in arrived:
-        if recorder.recordings and (notes := recorder.recorder()):
+        if notes := recorder.recorder():
             notes.note_grad(leaf)
         memory = _memory(leaf_grad)
         if leaf.grad is not None:
@@ -253,7 +249,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             )
         one = np.empty_like(output.array)
         one.fill(1)
-        return tensor.wrap(recorder.constant(one))
+        return tensor.wrap(one)
     if given.shape != output.shape:
         raise ShapeError(f"{op}: got grad of shape {given.shape}; {output.shape} is needed")
     if given.dtype != output.dtype:
@@ -330,7 +326,7 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
     if _watching and _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
-    if recorder.recordings and (notes := recorder.recorder()):
+    if notes := recorder.recorder():
         with notes.in_part(f"backward of {node.name}", node.line or ""):
             return node.backward(*arguments)
     return node.backward(*arguments)
@@ -367,15 +363,13 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
         raise GradientError(
             "register_hook: this tensor has requires_grad=False; no gradient will come by"
         )
-    recorder.structure_changed()
     holder: Tensor | Node = x if x.node is None else x.node
-    hooks = holder.hooks = {} if holder.hooks is None else holder.hooks
     own = object()  # a hook may be registered twice, and taken away once
-    hooks[own] = hook
+    # A new dict at each change, by which a captured step sees it.
+    holder.hooks = {**(holder.hooks or {}), own: hook}
 
     def remove() -> None:
-        recorder.structure_changed()
-        hooks.pop(own, None)
+        holder.hooks = {key: h for key, h in (holder.hooks or {}).items() if key is not own}
 
     return remove
 
@@ -392,6 +386,7 @@ def detect_anomaly() -> Iterator[None]:
     so use it to search, not to train.
     """
     global _watching
+    recorder.refuse("detect_anomaly() looks at values", "put it round the whole step")
     token = _anomalies.set(True)
     _watching += 1
     try:

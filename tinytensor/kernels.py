@@ -10,8 +10,8 @@ What holds for all kernels:
 - Arrays are C-contiguous, float32 or float64, all of one call alike; labels, indices and argmax's
   result are int64. Strides don't cross the door: matmul has flags for transposition, and what is
   broadcast or summed follows from the shapes.
-- Integers and booleans are few in a network: on every backend NumPy computes on them. A kernel asks
-  for that with `raise OnNumPy`.
+- Integers and booleans are few in a network: on every backend NumPy computes on them. The door
+  decides by the dtype of one array, which the stub names (`data`; by default the first one).
 - Inputs come first, then outputs, then numbers. The caller allocates `out`; the kernel writes all
   of it and reads none of it. `put`, and the optimisers' kernels at the end, change it in place.
 - What changes from step to step, such as a learning rate, is an array. Numbers are constants.
@@ -27,6 +27,8 @@ Sizes: M K N of a matrix product, R C for rows and columns (C the number of clas
 
 import functools
 import importlib
+import inspect
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,17 +36,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
-import numpy as np
-
 from tinytensor import recorder
+from tinytensor.arrays import Array as Array
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
 
-Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
 MOST_THREADS = 64
 KERNELS: list[str] = []  # the names of all kernels, filled by the stubs below
+CONTRACTS: "dict[str, Contract]" = {}  # by the kernels' names
 
 
 # The backend in use -----------------------------------------------------------------------------
@@ -245,88 +246,158 @@ def _threads_of_environment() -> int | None:
 # The door ---------------------------------------------------------------------------------------
 
 
-class OnNumPy(Exception):  # noqa: N818 - not an error
-    """Raised by a kernel that was given integers or booleans, before it has done anything."""
+Shapes = tuple[tuple[int, ...], ...]
 
 
-def door(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
-    """Turn a kernel's stub into a function that calls the kernel of the backend in use."""
-    name = stub.__name__
-    KERNELS.append(name)
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """What a stub declares of its kernel.
 
-    # No keywords: a call by position costs less, and is what a recorded program holds.
-    @functools.wraps(stub)
-    def kernel(*arguments: Any) -> None:
-        try:
-            (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
-        except (OnNumPy, TypeError, ValueError) as error:
-            if not is_for_numpy(error, arguments):
-                raise
-            _on_numpy(name, arguments)
-
-    return kernel  # type: ignore[return-value]
-
-
-def is_for_numpy(error: Exception, arguments: tuple[Any, ...]) -> bool:
-    """Did a kernel raise this because it was given integers or booleans?
-
-    Most say so with OnNumPy; others stumble over the kind of number that they weren't made for.
+    arrays: the names of its array arguments, which come first. reads, writes: the positions of
+    those it reads and writes; what it changes in place is both. data: the position of the one whose
+    dtype decides: floats are computed by the backend, integers and booleans by NumPy.
+    operations: for each element of the largest array, or a function of all arrays' shapes.
+    gathers: of the first array only the chosen rows are read.
     """
-    return isinstance(error, OnNumPy) or arguments[0].dtype.kind != "f"
+
+    name: str
+    arrays: tuple[str, ...]
+    parameters: tuple[str, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    data: int
+    operations: int | Callable[[Shapes], int]
+    gathers: bool
+
+    def is_for_numpy(self, arguments: tuple[Any, ...]) -> bool:
+        """True if NumPy computes a call with these arguments on every backend."""
+        return bool(arguments[self.data].dtype.kind != "f")
+
+
+def door(
+    writes: str = "out",
+    changes: str = "",
+    data: str = "",
+    operations: int | Callable[[Shapes], int] = 1,
+    gathers: bool = False,
+) -> Callable[[Callable[_Arguments, None]], Callable[_Arguments, None]]:
+    """Turn a kernel's stub into a function that calls the kernel of the backend in use.
+
+    writes: the names of the arrays that the kernel writes without reading them.
+    changes: those that it reads and writes: changes in place.
+    data: the one whose dtype decides whether NumPy computes; the first by default.
+    operations, gathers: the work of a call, see Contract.
+    """
+
+    def declare(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+        name = stub.__name__
+        parameters = inspect.signature(stub).parameters.values()
+        arrays = tuple(p.name for p in parameters if p.annotation is Array)
+        written, changed = writes.split(), changes.split()
+        contract = CONTRACTS[name] = Contract(
+            name,
+            arrays,
+            tuple(p.name for p in parameters),
+            tuple(i for i, array in enumerate(arrays) if array not in written),
+            tuple(i for i, array in enumerate(arrays) if array in written + changed),
+            arrays.index(data) if data else 0,
+            operations,
+            gathers,
+        )
+        KERNELS.append(name)
+        decides = contract.data
+
+        # No keywords: a call by position costs less, and is what a recorded program holds.
+        @functools.wraps(stub)
+        def kernel(*arguments: Any) -> None:
+            if recorder.recordings and (notes := recorder.recorder()):
+                notes.note_call(contract, arguments)
+            if arguments[decides].dtype.kind == "f":
+                (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
+            else:
+                _on_numpy(name, arguments)
+
+        return kernel  # type: ignore[return-value]
+
+    return declare
 
 
 def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:
-    """Compute with NumPy on integers and booleans, or say that this kernel has no meaning there."""
+    """Compute on integers and booleans, which NumPy does for every backend."""
     try:
         load_backend("numpy").kernels[name](*arguments)
     except (TypeError, ValueError) as error:  # such as bool - bool, or 2 ** -1 in integers
-        raise DTypeError(f"{name}: of {arguments[0].dtype}: {error}") from None
+        dtype = arguments[CONTRACTS[name].data].dtype
+        raise DTypeError(f"{name}: of {dtype}: {error}") from None
+
+
+def _matmul_operations(shapes: Shapes) -> int:
+    x, _, out = shapes
+    return 2 * math.prod(x) * out[-1]
+
+
+# Each weight meets each place of a result (N, OH, OW, O).
+
+
+def _conv2d_operations(shapes: Shapes) -> int:
+    _, weight, out = shapes
+    return 2 * math.prod(weight) * math.prod(out[:3])
+
+
+def _conv2d_grad_x_operations(shapes: Shapes) -> int:
+    grad, weight, _ = shapes
+    return 2 * math.prod(weight) * math.prod(grad[:3])
+
+
+def _conv2d_grad_weight_operations(shapes: Shapes) -> int:
+    _, grad, out = shapes
+    return 2 * math.prod(out) * math.prod(grad[:3])
 
 
 # Broadcasting: out has the shape that x's and y's broadcast to together
 
 
-@door
+@door()
 def add(x: Array, y: Array, out: Array) -> None:
     """out = x + y"""
 
 
-@door
+@door()
 def sub(x: Array, y: Array, out: Array) -> None:
     """out = x - y"""
 
 
-@door
+@door()
 def mul(x: Array, y: Array, out: Array) -> None:
     """out = x * y"""
 
 
-@door
+@door()
 def div(x: Array, y: Array, out: Array) -> None:
     """out = x / y"""
 
 
-@door
+@door()
 def floor_div(x: Array, y: Array, out: Array) -> None:
     """out = x / y rounded down; exactly so, though x / y is rounded before"""
 
 
-@door
+@door()
 def mod(x: Array, y: Array, out: Array) -> None:
     """out = x - floor(x / y) * y, with the sign of y"""
 
 
-@door
+@door()
 def pow(x: Array, y: Array, out: Array) -> None:
     """out = x^y"""
 
 
-@door
+@door()
 def maximum(x: Array, y: Array, out: Array) -> None:
     """out = the larger of x and y; NaN where either is"""
 
 
-@door
+@door()
 def minimum(x: Array, y: Array, out: Array) -> None:
     """out = the smaller of x and y; NaN where either is"""
 
@@ -334,22 +405,22 @@ def minimum(x: Array, y: Array, out: Array) -> None:
 # out is bool
 
 
-@door
+@door(operations=2)
 def add_relu(x: Array, y: Array, out: Array) -> None:
     """out = relu(x + y)"""
 
 
-@door
+@door()
 def equal(x: Array, y: Array, out: Array) -> None:
     """out = x == y"""
 
 
-@door
+@door()
 def less(x: Array, y: Array, out: Array) -> None:
     """out = x < y"""
 
 
-@door
+@door()
 def less_equal(x: Array, y: Array, out: Array) -> None:
     """out = x <= y"""
 
@@ -357,97 +428,97 @@ def less_equal(x: Array, y: Array, out: Array) -> None:
 # Element by element: all arrays have the same shape, of any number of axes
 
 
-@door
+@door()
 def neg(x: Array, out: Array) -> None:
     """out = -x"""
 
 
-@door
+@door()
 def exp(x: Array, out: Array) -> None:
     """out = e^x"""
 
 
-@door
+@door()
 def log(x: Array, out: Array) -> None:
     """out = log x, the natural logarithm"""
 
 
-@door
+@door()
 def relu(x: Array, out: Array) -> None:
     """out = x where x >= 0, else 0; a NaN stays"""
 
 
-@door
+@door()
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
     """out = grad where x > 0, else 0"""
 
 
-@door
+@door(operations=3)
 def sigmoid(x: Array, out: Array) -> None:
     """out = 1 / (1 + e^-x)"""
 
 
-@door
+@door()
 def abs(x: Array, out: Array) -> None:
     """out = |x|"""
 
 
-@door
+@door()
 def sign(x: Array, out: Array) -> None:
     """out = -1, 0 or 1, as x is below, at or above zero; a NaN stays"""
 
 
-@door
+@door()
 def sqrt(x: Array, out: Array) -> None:
     """out = the square root of x"""
 
 
-@door
+@door()
 def expm1(x: Array, out: Array) -> None:
     """out = e^x - 1, exact also near 0"""
 
 
-@door
+@door()
 def log1p(x: Array, out: Array) -> None:
     """out = log(1 + x), exact also near 0"""
 
 
-@door
+@door()
 def sin(x: Array, out: Array) -> None:
     """out = sin x"""
 
 
-@door
+@door()
 def cos(x: Array, out: Array) -> None:
     """out = cos x"""
 
 
-@door
+@door(operations=5)
 def tanh(x: Array, out: Array) -> None:
     """out = (e^x - e^-x) / (e^x + e^-x)"""
 
 
-@door
+@door()
 def erf(x: Array, out: Array) -> None:
     """out = 2 / sqrt(pi) * integral of e^-t^2 from 0 to x"""
 
 
-@door
+@door()
 def floor(x: Array, out: Array) -> None:
     """out = x rounded down"""
 
 
-@door
+@door()
 def ceil(x: Array, out: Array) -> None:
     """out = x rounded up"""
 
 
-@door
+@door()
 def round(x: Array, out: Array) -> None:
     """out = x rounded to the nearest whole number, halves to the even one"""
 
 
-@door
+@door(data="x")
 def where(condition: Array, x: Array, y: Array, out: Array) -> None:
     """out = x where condition, which is bool, holds, else y"""
 
@@ -455,7 +526,7 @@ def where(condition: Array, x: Array, y: Array, out: Array) -> None:
 # Reductions and layout
 
 
-@door
+@door()
 def sum(x: Array, out: Array) -> None:
     """out = x summed over every axis that is 1 in out's shape or missing at its front.
 
@@ -463,7 +534,7 @@ def sum(x: Array, out: Array) -> None:
     """
 
 
-@door
+@door()
 def max(x: Array, out: Array) -> None:
     """out = the largest of x over the axes over which sum adds; a NaN is larger than any number.
 
@@ -471,17 +542,17 @@ def max(x: Array, out: Array) -> None:
     """
 
 
-@door
+@door()
 def min(x: Array, out: Array) -> None:
     """out = the smallest, as max; a NaN is smaller than any number"""
 
 
-@door
+@door()
 def cumsum(x: Array, out: Array) -> None:
     """out_rc = the sum of x_r0 to x_rc.  x, out (R, C)"""
 
 
-@door
+@door(operations=0)
 def broadcast_to(x: Array, out: Array) -> None:
     """out = x, repeated along every axis that is 1 in x's shape or missing at its front.
 
@@ -489,7 +560,7 @@ def broadcast_to(x: Array, out: Array) -> None:
     """
 
 
-@door
+@door()
 def argmax(x: Array, out: Array) -> None:
     """out_r = the column of row r's largest; the first of equals, a NaN before all.
 
@@ -497,7 +568,7 @@ def argmax(x: Array, out: Array) -> None:
     """
 
 
-@door
+@door()
 def argmin(x: Array, out: Array) -> None:
     """out_r = the column of row r's smallest; the first of equals, a NaN before all.
 
@@ -505,7 +576,7 @@ def argmin(x: Array, out: Array) -> None:
     """
 
 
-@door
+@door(operations=0)
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     """out = x with its axes in another order: out's axis i is x's axis axes[i].
 
@@ -513,12 +584,12 @@ def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
     """
 
 
-@door
+@door(operations=0, gathers=True)
 def take(x: Array, index: Array, out: Array) -> None:
     """out_rc = x_(index_r)c.  x (N, C), index (R) int64 from 0 to N-1, out (R, C)"""
 
 
-@door
+@door()
 def scatter_add(grad: Array, index: Array, out: Array) -> None:
     """out = 0, then out_(index_r)c += grad_rc for every r: the mirror image of take.
 
@@ -526,7 +597,7 @@ def scatter_add(grad: Array, index: Array, out: Array) -> None:
     """
 
 
-@door
+@door(writes="", changes="out", operations=0)
 def put(x: Array, index: Array, out: Array) -> None:
     """out_(index_r)c = x_rc for every r; the rows that index doesn't name are left as they are.
 
@@ -534,7 +605,7 @@ def put(x: Array, index: Array, out: Array) -> None:
     """
 
 
-@door
+@door(operations=0)
 def concat(x: Array, out: Array, start: int) -> None:
     """out_anb = x_a(n-start)b for the n from start on that x has: one of the pieces of out.
 
@@ -542,7 +613,7 @@ def concat(x: Array, out: Array, start: int) -> None:
     """
 
 
-@door
+@door(operations=0)
 def cast(x: Array, out: Array) -> None:
     """out = x in out's kind of number, any to any.  Same shape; NumPy's on every backend"""
 
@@ -550,7 +621,7 @@ def cast(x: Array, out: Array) -> None:
 # Linear algebra
 
 
-@door
+@door(operations=_matmul_operations)
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
     """out_bmn = sum over k of x_bmk * y_bkn
 
@@ -562,7 +633,7 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
 # Convolution: images (N, H, W, I) of I channels, weights (KH, KW, I, O), results (N, OH, OW, O)
 
 
-@door
+@door(operations=_conv2d_operations)
 def conv2d(
     x: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
@@ -572,7 +643,7 @@ def conv2d(
     """
 
 
-@door
+@door(operations=_conv2d_grad_x_operations)
 def conv2d_grad_x(
     grad: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
@@ -584,7 +655,7 @@ def conv2d_grad_x(
     """
 
 
-@door
+@door(operations=_conv2d_grad_weight_operations)
 def conv2d_grad_weight(
     x: Array, grad: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
@@ -598,7 +669,7 @@ def conv2d_grad_weight(
 # (h, w) begins at (h*stride0-padding0, w*stride1-padding1). What lies outside of x doesn't count.
 
 
-@door
+@door()
 def argmax_pool2d(
     x: Array,
     out: Array,
@@ -612,7 +683,7 @@ def argmax_pool2d(
     """
 
 
-@door
+@door()
 def sum_pool2d(
     x: Array,
     out: Array,
@@ -623,7 +694,7 @@ def sum_pool2d(
     """out_nhwc = the sum of the window"""
 
 
-@door
+@door()
 def sum_pool2d_grad_x(
     grad: Array,
     out: Array,
@@ -640,27 +711,27 @@ def sum_pool2d_grad_x(
 # Classification: every row is one example
 
 
-@door
+@door(operations=4)
 def softmax(x: Array, out: Array) -> None:
     """out_rc = e^(x_rc) / sum over c of e^(x_rc).  x, out (R, C)"""
 
 
-@door
+@door(operations=4)
 def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
     """out_rc = probs_rc * (grad_rc - sum over c of grad_rc * probs_rc).  All (R, C)"""
 
 
-@door
+@door(operations=4)
 def log_softmax(x: Array, out: Array) -> None:
     """out_rc = x_rc - log(sum over c of e^(x_rc)).  x, out (R, C)"""
 
 
-@door
+@door(operations=4)
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
     """out_rc = grad_rc - e^(log_probs_rc) * sum over c of grad_rc.  All (R, C)"""
 
 
-@door
+@door(data="logits", operations=4)
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     """out = mean over r of -log_softmax(logits)[r, labels_r]; NaN if R is 0
 
@@ -668,7 +739,7 @@ def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
     """
 
 
-@door
+@door(data="logits", operations=5)
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
     """out = (softmax(logits) - one_hot(labels)) * grad / R
 
@@ -676,7 +747,7 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
     """
 
 
-@door
+@door(writes="out grad_logits", data="logits", operations=6)
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
 ) -> None:
@@ -687,7 +758,7 @@ def cross_entropy_and_grad(
     """
 
 
-@door
+@door(data="out", operations=0)
 def one_hot(labels: Array, out: Array) -> None:
     """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
 
@@ -695,19 +766,19 @@ def one_hot(labels: Array, out: Array) -> None:
 # Normalisation: x (R, C), for each column; mean, var, gamma and beta (C)
 
 
-@door
+@door(writes="mean var", operations=4)
 def moments(x: Array, mean: Array, var: Array) -> None:
     """mean_c = mean over r of x_rc; var_c = mean over r of (x_rc - mean_c)^2; NaN if R is 0"""
 
 
-@door
+@door(operations=4)
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
 ) -> None:
     """out_rc = (x_rc - mean_c) / sqrt(var_c + epsilon) * gamma_c + beta_c"""
 
 
-@door
+@door(writes="grad_x grad_gamma grad_beta", operations=10)
 def batch_norm_backward(
     grad: Array,
     x: Array,
@@ -730,7 +801,7 @@ def batch_norm_backward(
 # Random numbers: state (2) uint64 is a seed and a count of numbers drawn; it is moved on in place
 
 
-@door
+@door(changes="state", data="out")
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
     """out = 1 / keep_prob with probability keep_prob, else 0.
 
@@ -741,7 +812,7 @@ def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
 # Data
 
 
-@door
+@door(data="out", gathers=True)
 def load_images(images: Array, index: Array, out: Array) -> None:
     """out_r = images[index_r] / 255, one batch from a data set.
 
@@ -753,12 +824,12 @@ def load_images(images: Array, index: Array, out: Array) -> None:
 # any one shape but lr, step and decay, which are (1) float64. weight_decay w pulls towards 0.
 
 
-@door
+@door(writes="", changes="param", operations=4)
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
     """param = param - lr * (grad + w * param)"""
 
 
-@door
+@door(writes="", changes="velocity param", operations=6)
 def sgd_momentum(
     grad: Array,
     lr: Array,
@@ -774,7 +845,7 @@ def sgd_momentum(
     """
 
 
-@door
+@door(writes="", changes="m v param", operations=16)
 def adam(
     grad: Array,
     lr: Array,
@@ -793,7 +864,7 @@ def adam(
     """
 
 
-@door
+@door(writes="", changes="square param", operations=9)
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
 ) -> None:
@@ -803,6 +874,6 @@ def rmsprop(
     """
 
 
-@door
+@door(writes="", changes="average", operations=3)
 def moving_average(x: Array, decay: Array, average: Array) -> None:
     """average = decay * average + (1 - decay) * x"""

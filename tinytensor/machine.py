@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor import kernels
-from tinytensor.capture.memory import zeros
+from tinytensor.arrays import zeros
 from tinytensor.errors import SettingError
 
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # that each kind of traffic walks over

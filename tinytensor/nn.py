@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, recorder
-from tinytensor.capture import memory
+from tinytensor import arrays, checkpoint, kernels, ops, recorder
+from tinytensor.arrays import Array
 from tinytensor.errors import NotSupported, SettingError, ShapeError
 from tinytensor.ops import creation
 from tinytensor.ops.convolution import Padding, Pair, check_window
@@ -87,6 +87,12 @@ class Module:
     """
 
     @property
+    def version(self) -> int:
+        """The number of changes of attributes, by which a captured step sees that it is stale."""
+        version: int = vars(self).get("_version", 0)
+        return version
+
+    @property
     def training(self) -> bool:
         """Whether this is training or a test: dropout and batch norm differ."""
         training: bool = vars(self).get("_training", True)
@@ -100,13 +106,13 @@ class Module:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "training" and getattr(self, name, None) is not value:
-            recorder.structure_changed()
+            vars(self)["_version"] = self.version + 1
         super().__setattr__(name, value)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See forward."""
-        if recorder.recordings and (notes := recorder.recorder()):
-            notes.modules[id(self)] = self
+        if notes := recorder.recorder():
+            notes.modules.setdefault(id(self), (self, self.version))
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,7 +247,7 @@ def _parameter(layer: str, name: str, initializer: Initializer, *shape: int) -> 
             "such as nn.he or nn.truncated_normal(0.1) is needed"
             + (", or None for no bias" if name == "bias" else "")
         )
-    array = memory.zeros(shape, made.dtype)
+    array = arrays.zeros(shape, made.dtype)
     array[...] = made.array
     return wrap(array).requires_grad_()
 
@@ -356,12 +362,13 @@ class BatchNorm(Module):
         out, *moments = ops.batch_norm_and_moments(x, self.scale, self.offset, self.epsilon)
         steps, decay = self.steps.array, np.empty(1)
 
-        def count_step() -> None:
+        def count_step(steps: Array, decay: Array) -> None:
             (step,) = steps
             decay[0] = min(self.decay, (1 + step) / (10 + step)) if self.warm_up else self.decay
             steps[0] = step + 1
 
-        recorder.each_step(count_step, writes=(steps, decay))
+        settings = self.decay, self.warm_up
+        recorder.each_step(count_step, changes=(steps,), writes=(decay,), settings=settings)
         self.steps.changed()
         for average, moment in zip((self.mean, self.var), moments, strict=True):
             moment = ops.cast(moment, average.dtype)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, recorder
-from tinytensor.capture import memory
+from tinytensor import arrays, checkpoint, kernels, ops, recorder
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
 
 Schedule = Callable[[int], float]
+_OF_STEPS: weakref.WeakSet[Schedule] = weakref.WeakSet()  # which read the count of steps only
+
+
+def by_kernels(update: Callable[..., None]) -> Callable[..., None]:
+    """Declare that an optimiser's `_update` computes with kernels only."""
+    update.by_kernels = True  # type: ignore[attr-defined]
+    return update
+
+
+def _of_steps(schedule: Schedule) -> Schedule:
+    _OF_STEPS.add(schedule)
+    return schedule
 
 
 class Optimizer:
@@ -27,6 +39,8 @@ class Optimizer:
     tensors that can be trained, ShapeError and DTypeError where a gradient isn't of its parameter's
     kind.
     """
+
+    version = 0  # the number of changes of attributes
 
     def __init__(self, params: Iterable[Tensor], lr: float | Schedule) -> None:
         self.params = _listed(self._name, params)
@@ -53,9 +67,10 @@ class Optimizer:
         self.lr = lr
 
     def __setattr__(self, name: str, value: object) -> None:
-        # A step that was captured follows the rate by itself; whatever else changes, it must know.
+        # A captured step reads the learning rate at each replay; all other attributes are its
+        # constants, and it is recorded again if the version is another.
         if name not in ("lr", "schedule", "_changes") and getattr(self, name, None) is not value:
-            recorder.structure_changed()
+            vars(self)["version"] = self.version + 1
         super().__setattr__(name, value)
 
     @property
@@ -75,6 +90,7 @@ class Optimizer:
         recorder.refuse("optimizer.lr = sets a rate", "a schedule follows the steps by itself")
         self.schedule = lr if callable(lr) else constant(lr)
         self._changes = callable(lr)
+        self._reads_steps_only = lr in _OF_STEPS if callable(lr) else True
         self._lr[0] = self._checked(self.schedule(self.steps))
 
     def _checked(self, lr: float) -> float:
@@ -90,7 +106,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        if recorder.recordings and (notes := recorder.recorder()):
+        if notes := recorder.recorder():
             notes.note_update(self, self.params)
             with notes.in_part("update"):
                 self._make_step()
@@ -103,37 +119,56 @@ class Optimizer:
             ours, given = param.array, grad.array
             if given.shape != ours.shape or given.dtype is not ours.dtype:
                 self._refuse(param, grad)
-        recorder.each_step(self._count_step, writes=(self._lr, self._step))
+        recorder.each_step(
+            self._count_step,
+            changes=(self._lr, self._step),
+            reads_anything=not self._reads_steps_only,
+        )
         for i, param, grad in pairs:
-            self._update(i, grad.array, param.array)
+            self._update_each_step(i, grad.array, param.array)
             param.changed()
 
-    def _count_step(self) -> None:
+    def _update_each_step(self, i: int, grad: Array, param: Array) -> None:
+        if getattr(type(self)._update, "by_kernels", False) or not recorder.recorder():
+            self._update(i, grad, param)
+        else:  # it may compute with NumPy, which no program would replay
+            recorder.each_step(
+                lambda grad, param: self._update(i, grad, param),
+                reads=(grad,),
+                changes=(param,),
+                reads_anything=True,
+            )
+
+    def _count_step(self, lr: Array, step: Array) -> None:
         if self._changes:
-            self._lr[0] = self._checked(self.schedule(int(self._step[0])))
-        self._step[0] += 1
+            lr[0] = self._checked(self.schedule(int(step[0])))
+        step[0] += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds to them."""
         for param in self.params:
             param.grad = None
-        if recorder.recordings and (notes := recorder.recorder()):
+        if notes := recorder.recorder():
             notes.zeroed |= {id(param): param for param in self.params}
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
-        """Change the i-th parameter in place."""
+        """Change the i-th parameter in place.
+
+        A captured step calls this in Python at every replay. If all of it is calls of kernels,
+        decorate it with @by_kernels: then the program makes these calls itself.
+        """
         raise NotImplementedError
 
     def _remember(self, name: str) -> list[Array]:
         """What is kept from step to step: an array like each parameter, zero at first."""
-        self._memory[name] = [memory.zeros(param.shape, param.dtype) for param in self.params]
+        self._memory[name] = [arrays.zeros(param.shape, param.dtype) for param in self.params]
         return self._memory[name]
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the optimiser remembers, in its own memory: the number of steps, "m.0", ..."""
         state = {"steps": wrap(self._step)}
-        for name, arrays in self._memory.items():
-            state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(arrays)}
+        for name, memory in self._memory.items():
+            state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(memory)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -148,8 +183,8 @@ class Optimizer:
         """What the optimiser reads and remembers, by the names of parameters (by id) it is of."""
         yield "lr", self._lr
         yield "step", self._step
-        for name, arrays in self._memory.items():
-            for i, (param, array) in enumerate(zip(self.params, arrays, strict=False)):
+        for name, memory in self._memory.items():
+            for i, (param, array) in enumerate(zip(self.params, memory, strict=False)):
                 yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
     def _refuse(self, param: Tensor, grad: Tensor) -> None:
@@ -195,6 +230,7 @@ class SGD(Optimizer):
             )
         self._velocity = self._remember("velocity") if momentum else []
 
+    @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
         if not self.momentum:
             kernels.sgd(grad, self._lr, param, self.weight_decay)
@@ -229,6 +265,7 @@ class AdamW(Optimizer):
         self.weight_decay = self._check("weight_decay", weight_decay)
         self._m, self._v = self._remember("m"), self._remember("v")
 
+    @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
         settings = self.beta1, self.beta2, self.epsilon, self.weight_decay
         kernels.adam(grad, self._lr, self._step, self._m[i], self._v[i], param, *settings)
@@ -266,6 +303,7 @@ class RMSprop(Optimizer):
         self.epsilon = self._check("epsilon", epsilon)
         self._square = self._remember("square")
 
+    @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
         kernels.rmsprop(grad, self._lr, self._square[i], param, self.decay, self.epsilon)
 
@@ -280,52 +318,66 @@ def _check_steps(name: str, steps: float) -> None:
 
 def constant(lr: float) -> Schedule:
     """The same rate always."""
-    return lambda step: lr
+    return _of_steps(lambda step: lr)
 
 
 def exponential(floor: float, start: float, steps: float) -> Schedule:
     """floor + start * e^(-step / steps): the course's decay, from floor + start down to floor."""
     _check_steps("exponential", steps)
-    return lambda step: floor + start * math.exp(-step / steps)
+    return _of_steps(lambda step: floor + start * math.exp(-step / steps))
 
 
 def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """lr * factor^(step // every): a drop every so many steps."""
     _check_steps("stepwise", every)
-    return lambda step: lr * factor ** (step // every)
+    return _of_steps(lambda step: lr * factor ** (step // every))
 
 
 def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
     """Half a wave down from lr to the floor in so many steps, then the floor."""
     _check_steps("cosine", steps)
-    return lambda step: floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+    def schedule(step: int) -> float:
+        return floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+    return _of_steps(schedule)
 
 
 def warm_up(schedule: Schedule, steps: float) -> Schedule:
     """Another schedule, its rate growing evenly from almost 0 in the first steps."""
     _check_steps("warm_up", steps)
-    return lambda step: schedule(step) * min((step + 1) / steps, 1)
+
+    def warmed_up(step: int) -> float:
+        return schedule(step) * min((step + 1) / steps, 1)
+
+    return _of_steps(warmed_up) if schedule in _OF_STEPS else warmed_up
 
 
 # Gradients kept short ---------------------------------------------------------------------------
 
 
-def clip_grad_norm(params: Iterable[Tensor], most: float) -> float:
-    """Shorten all gradients together, so that their common norm is at most this; returns it before.
+def clip_grad_norm(params: Iterable[Tensor], most: float) -> Tensor:
+    """Scale all gradients by one factor, so that their common norm is at most this.
+
+    params: tensors; those without a gradient are left out. most: above 0.
+
+    Returns the norm before, sqrt(sum of all squares), as a float64 tensor of shape (). A norm that
+    isn't finite leaves the gradients as they are.
 
     Raises SettingError for a limit that isn't above 0.
     """
     _check_most("clip_grad_norm", most)
-    recorder.refuse_to_read("clip_grad_norm()")
     params = _listed("clip_grad_norm", params)
-    with_grad = [(param, param.grad) for param in params if param.grad is not None]
-    # In float64, where the squares of float32 find room.
-    exact = [grad.array.astype(np.float64).reshape(-1) for _, grad in with_grad]
-    total = math.sqrt(math.fsum(float(grad @ grad) for grad in exact))
-    if total > most:
-        for param, grad in with_grad:
-            param.grad = grad * (most / total)
-    return total
+    with_grad = [(param, wrap(param.grad.array)) for param in params if param.grad is not None]
+    total = Tensor(0.0, "float64")  # where the squares of float32 neither overflow nor vanish
+    for _, grad in with_grad:
+        total = total + ops.square(ops.cast(grad, "float64")).sum()
+    norm = total.sqrt()
+    too_long = ops.logical_and(norm > most, ops.isfinite(norm))
+    factor = ops.where(too_long, most / ops.maximum(norm, most), 1.0)
+    for param, grad in with_grad:
+        param.grad = grad * ops.cast(factor, grad.dtype)
+    return norm
 
 
 def clip_grad_value(params: Iterable[Tensor], most: float) -> None:

@@ -1,8 +1,8 @@
-"""What a captured step tells while it is being recorded; program.py makes a program of it.
+"""Notes of a step while it is recorded; capture/ makes a program of them.
 
-Kernel calls are noted at the door (see Recorder). What else decides a step's numbers, or mustn't
-happen in one, is told here by those who do it: the optimisers, batch norm, the tape, the Tensor.
-When nothing is recorded, which `recordings` tells, all of it costs a look at one number.
+The door of kernels.py notes every kernel call, the tape (autograd.py) every tensor that an op
+reads, modules and optimisers that they were used. Nothing else of the user's code is looked at. If
+no step is being recorded, all of this costs a look at `recordings`.
 """
 
 from __future__ import annotations
@@ -13,98 +13,78 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
+from tinytensor.arrays import Array, root
 from tinytensor.errors import CaptureError
 
 if TYPE_CHECKING:
-    from tinytensor.kernels import Array
+    from tinytensor.kernels import Contract
     from tinytensor.tensor import Tensor
 
-recordings = 0  # how many steps are being recorded, in whatever thread: most often none
-structure = 0  # how often a model or an optimiser became another one: see structure_changed
+recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)
 _counting = threading.Lock()
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _LESSONS = f"{_PACKAGE}lessons{os.sep}"  # are read as the user's code is
-_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose Captured.record calls the step
+_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose Captured._record calls the step
 
 
 def recorder() -> Recorder | None:
-    """What notes the step that is being recorded here and now; None if none is."""
+    """Returns the notes of the step that is recorded in this thread or task, or None."""
     return _recorder.get() if recordings else None
 
 
 def refuse(what: str, instead: str) -> None:
-    """Raise CaptureError if a step is being recorded: a program can't do this."""
+    """Raise CaptureError if a step is being recorded, because a program can't do this."""
     if recordings and _recorder.get():
         raise CaptureError(f"captured step: {what}, which a program can't; {instead}")
 
 
 def refuse_to_read(how: str) -> None:
-    """Raise CaptureError where numbers leave their tensor for Python while a step is recorded."""
-    refuse(f"{how} reads numbers", "return the tensor from the step and read it outside")
+    """Raise CaptureError if a step is being recorded and this hands its values to Python."""
+    refuse(f"{how} reads values", "return the tensor from the step and read it outside")
 
 
 def each_step(
-    function: Callable[[], None], reads: Sequence[Array] = (), writes: Sequence[Array] = ()
+    function: Callable[..., None],
+    reads: Sequence[Array] = (),
+    changes: Sequence[Array] = (),
+    writes: Sequence[Array] = (),
+    settings: tuple[Any, ...] = (),
+    reads_anything: bool = False,
 ) -> None:
-    """Do now, and again at every replay of a step that is being recorded, what no kernel does.
+    """Call function(*reads, *changes, *writes) now and at every replay of a recorded step.
 
-    function: computes with Python: checks numbers, works out a rate.
-    reads, writes: all arrays whose numbers it looks at or changes.
+    function: computes with Python or NumPy, such as a check of labels or a learning rate. A replay
+        may give it other memory, so it takes its arrays as arguments.
+    reads, changes, writes: the arrays that it reads, that it reads and writes, and that it writes.
+    settings: all other values that its result depends on.
+    reads_anything: True if it may read other memory too.
     """
-    function()
-    if recordings and (notes := _recorder.get()):
-        notes.note_function(function, reads, writes)
-
-
-def constant(array: Array) -> Array:
-    """The array, made of Python's numbers: in a program it stays what it is now."""
-    if recordings and (notes := _recorder.get()):
-        notes.constants.add(notes.hold(array))
-    return array
-
-
-def check_is_of_the_step(op: str, array: Array) -> None:
-    """Raise CaptureError for an array that a step being recorded has from elsewhere.
-
-    The next step might have another.
-    """
-    if recordings and (notes := _recorder.get()) and not notes.owns(array):
-        if id(memory(array)) in notes.constants:
-            return
-        raise CaptureError(
-            f"captured step: {op} takes an array of shape {array.shape} that isn't the step's "
-            "argument, and its numbers would stay in the program for ever; give it to the step as "
-            "an argument, or make a Tensor of it outside"
-        )
-
-
-def structure_changed() -> None:
-    """Say that what was recorded may be no longer what the step would do: it is recorded anew."""
-    global structure
-    structure += 1
-
-
-def memory(array: Array) -> Array:
-    """The array in whose memory this one lies."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    notes = recorder()
+    if notes is None:
+        function(*reads, *changes, *writes)
+        return
+    notes.note_function(
+        NotedFunction(function, reads, changes, writes, settings, reads_anything, notes.line_now())
+    )
+    token = _recorder.set(None)  # a replay calls the function, not the kernels that it calls
+    try:
+        function(*reads, *changes, *writes)
+    finally:
+        _recorder.reset(token)
 
 
 @dataclass
 class NotedCall:
-    """A kernel call as it was made."""
+    """A kernel call."""
 
-    kernel: str
+    kernel: Contract
     arguments: tuple[Any, ...]
     part: str  # "forward", "backward of ..." or "update"
     line: str  # of the user's code
@@ -114,109 +94,166 @@ class NotedCall:
 class NotedFunction:
     """A function that each_step was given."""
 
-    function: Callable[[], None]
+    function: Callable[..., None]
     reads: Sequence[Array]
+    changes: Sequence[Array]
     writes: Sequence[Array]
+    settings: tuple[Any, ...]
+    reads_anything: bool
+    line: str
+
+
+class Carried(NamedTuple):
+    """A gradient from before the step: its tensor, itself, and the copy that the step reads."""
+
+    x: Tensor
+    before: Tensor
+    own: Tensor
 
 
 class Recorder:
     """The notes of one recording.
 
-    inputs: the arrays that the step is given; they lie in the program's own memory.
+    inputs: the step's arguments, in the program's own memory.
     with_grad: tensors that are known to have a gradient before the step.
+    finds_lines: whether each call is noted with its line of the user's code, which takes time.
     """
 
-    def __init__(self, inputs: Sequence[Array], with_grad: Sequence[Tensor] = ()) -> None:
-        self.with_grad = set(map(id, with_grad))
-        self.notes: list[NotedCall | NotedFunction] = []
+    def __init__(
+        self,
+        inputs: Sequence[Array],
+        with_grad: Sequence[Tensor] = (),
+        finds_lines: bool = True,
+    ) -> None:
+        self.items: list[NotedCall | NotedFunction] = []
         self.part = "forward"
         self.line = ""
-        self.held: dict[int, Array] = {}  # all memories, so that no address is used again
+        self.finds_lines = finds_lines
+        self.held: dict[int, Array] = {}  # all memory by id; held, so that no id is used twice
         self.inputs = [self.hold(array) for array in inputs]
-        self.written: set[int] = set()  # by the step's kernels
-        self.constants: set[int] = set()
-        self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad, as read
+        self.known: set[int] = set()  # outside memory of an earlier recording: needs no copy
+        self.copied: set[int] = set()  # inputs that are copies, not the caller's memory
+        self.written: set[int] = set()
+        self.read_first: dict[int, Array] = {}  # neither argument nor written before it was read
+        self.before: dict[int, Array] = {}  # copies of such memory, made before it is changed
+        self.with_grad = list(with_grad)
+        self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad
+        self.results: list[Tensor] = []
         self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
-        self.grads: dict[int, tuple[Tensor, bool]] = {}  # given one, and whether it was forgotten
+        self.grads: dict[int, tuple[Tensor, str]] = {}  # and what it was before: see note_grad
+        self.carried: list[Carried] = []
         self.changed: dict[int, Tensor] = {}  # in place
-        self.modules: dict[int, Any] = {}  # that were called
-        self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and their `training` as it was read
-        self.params: dict[int, tuple[Any, list[Tensor]]] = {}  # optimisers, and what they update
-
-    def forget(self) -> None:
-        """Let go of all that was noted."""
-        for noted in (self.notes, self.held, self.leaves, self.grads, self.zeroed, self.changed):
-            noted.clear()
-        for asked in (self.modules, self.flags, self.params):
-            asked.clear()
+        self.modules: dict[int, tuple[Any, int]] = {}  # and their versions
+        self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and `training` as it was read
+        self.optimizers: dict[int, tuple[Any, int, list[Tensor]]] = {}  # versions, parameters
 
     def hold(self, array: Array) -> int:
-        """Keep the array's memory; returns what it is known by."""
-        root = memory(array)
-        self.held[id(root)] = root
-        return id(root)
+        """Keep the array's memory; returns its id."""
+        memory = root(array)
+        self.held[id(memory)] = memory
+        return id(memory)
 
     def owns(self, array: Array) -> bool:
-        """Is this of the step: its argument, or computed in it?"""
-        key = id(memory(array))
+        """True if the array is an argument or was computed in the step."""
+        key = id(root(array))
         return key in self.inputs or key in self.written
 
-    def note_call(self, kernel: str, arguments: tuple[Any, ...], written: Sequence[Array]) -> None:
-        """A kernel has computed."""
-        for array in arguments:
-            if isinstance(array, np.ndarray):
-                self.hold(array)
-        for array in written:
-            key = id(memory(array))
-            if key in self.inputs:
-                raise CaptureError(
-                    "captured step: it changes its argument in place, and a program has a copy of "
-                    "that; change a tensor that the step finds by itself, or a clone()"
-                )
-            self.written.add(key)
-        self.notes.append(NotedCall(kernel, arguments, self.part, self.line or users_line()))
+    def is_argument(self, array: Array) -> bool:
+        """True if the array is one of the step's arguments, or a part of one."""
+        return id(root(array)) in self.inputs
 
-    def note_function(
-        self, function: Callable[[], None], reads: Sequence[Array], writes: Sequence[Array]
-    ) -> None:
-        """each_step was called."""
-        for array in (*reads, *writes):
-            self.hold(array)
-        self.notes.append(NotedFunction(function, reads, writes))
+    def _note_memory(self, reads: Sequence[Array], writes: Sequence[Array]) -> None:
+        for array in reads:
+            key = self.hold(array)
+            if key not in self.written and key not in self.inputs:
+                self.read_first[key] = self.held[key]
+        for array in writes:
+            key = self.hold(array)
+            if key in self.read_first and key not in self.written and key not in self.known:
+                self.before[key] = self.held[key].copy()
+            self.written.add(key)
+
+    def note_call(self, kernel: Contract, arguments: tuple[Any, ...]) -> None:
+        """A kernel is about to compute."""
+        self._note_memory(
+            [arguments[i] for i in kernel.reads], [arguments[i] for i in kernel.writes]
+        )
+        self.items.append(NotedCall(kernel, arguments, self.part, self.line_now()))
+
+    def note_function(self, noted: NotedFunction) -> None:
+        """each_step is about to call a function."""
+        self._note_memory([*noted.reads, *noted.changes], [*noted.changes, *noted.writes])
+        self.items.append(noted)
+
+    def line_now(self) -> str:
+        """Returns the line of the user's code, such as "train.py:12"."""
+        return self.line or users_line() if self.finds_lines else ""
+
+    def note_operands(self, operands: Sequence[Tensor], result: Tensor) -> None:
+        """An op has computed a result."""
+        for x in operands:
+            if x.node is None and not self.owns(x.array):
+                self.note_leaf(x)
+        self.results.append(result)
+        if result.node is not None and self.finds_lines:
+            result.node.line = users_line()
 
     def note_leaf(self, x: Tensor) -> None:
-        """An op has read a tensor that no op computed."""
+        """The step uses a tensor that no op computed."""
         self.leaves.setdefault(id(x), (x, x.array, x.requires_grad))
 
-    def note_grad(self, leaf: Tensor) -> None:
-        """Backward is about to leave a gradient on a leaf."""
-        if leaf.grad is not None and not self.owns(leaf.grad.array):
-            raise CaptureError(
-                "captured step: backward() adds to a gradient from before the step; forget it in "
-                "the step: optimizer.zero_grad()"
-            )
-        forgotten = id(leaf) in self.zeroed or (leaf.grad is None and id(leaf) in self.with_grad)
-        self.grads.setdefault(id(leaf), (leaf, forgotten))
+    def note_changed(self, x: Tensor) -> None:
+        """A tensor was changed in place."""
+        self.changed[id(x)] = x
+        if x.node is None and id(root(x.array)) in self.read_first:
+            self.note_leaf(x)
 
-    def tensors_with_grad(self) -> list[Tensor]:
-        """Those whose gradient the step has left or forgotten, by whatever way."""
-        leaves = [x for x, *_ in self.leaves.values()]
-        left = [x for x in leaves if x.grad is not None and self.owns(x.grad.array)]
-        return [*self.zeroed.values(), *left, *(x for x, _ in self.grads.values())]
+    def note_grad(self, x: Tensor) -> None:
+        """The step is about to leave a gradient on a tensor, or to follow the one that it has.
+
+        What the tensor had before the step decides what the step does: "none", "forgotten" (so that
+        it didn't matter), or "carried": a gradient that the step goes on from, which is then an
+        argument like the others.
+        """
+        if id(x) in self.grads:
+            return
+        before = "none"
+        known = any(x is other for other in self.with_grad)
+        if id(x) in self.zeroed or (x.grad is None and known):
+            before = "forgotten"
+        elif x.grad is not None and not self.owns(x.grad.array):
+            before = "carried"
+            if x.grad.requires_grad:
+                raise CaptureError(
+                    "captured step: it goes on from a gradient that has a graph of its own; forget "
+                    "it in the step: optimizer.zero_grad()"
+                )
+            before_step = x.grad
+            x.grad = copy(before_step)
+            x.grad.array = before_step.array.copy()
+            self.inputs.append(self.hold(x.grad.array))
+            self.carried.append(Carried(x, before_step, x.grad))
+        self.grads[id(x)] = x, before
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""
         for param in params:
-            if param.grad is not None and not self.owns(param.grad.array):
-                raise CaptureError(
-                    "captured step: the optimiser follows a gradient from before the step; "
-                    "backward() belongs into it"
-                )
-        self.params[id(optimizer)] = optimizer, list(params)
+            self.note_grad(param)
+            self.note_leaf(param)
+        self.optimizers[id(optimizer)] = optimizer, optimizer.version, list(params)
+
+    def forget(self) -> None:
+        """Release everything that was noted, so that only others hold what they still use."""
+        for noted in (self.items, self.results, self.carried, self.with_grad):
+            noted.clear()
+        for used in (self.held, self.read_first, self.before, self.leaves, self.grads):
+            used.clear()
+        for touched in (self.zeroed, self.changed, self.modules, self.flags, self.optimizers):
+            touched.clear()
 
     @contextmanager
     def in_part(self, part: str, line: str = "") -> Iterator[None]:
-        """Inside, calls are of this part of the step, and of this line of the user's code."""
+        """Inside, calls belong to this part of the step, and to this line of the user's code."""
         before = self.part, self.line
         self.part, self.line = part, line
         try:
@@ -227,7 +264,7 @@ class Recorder:
 
 @contextmanager
 def recording(notes: Recorder) -> Iterator[None]:
-    """Inside, in this thread or task, what the step tells goes into these notes."""
+    """Inside, what is computed in this thread or task is noted."""
     global recordings
     token = _recorder.set(notes)
     with _counting:
@@ -241,7 +278,7 @@ def recording(notes: Recorder) -> Iterator[None]:
 
 
 def users_line() -> str:
-    """The innermost line that isn't the engine's own, or that of the step: "train.py:12"."""
+    """Returns the innermost line outside of the engine, or the step's own: "train.py:12"."""
     frame: FrameType = sys._getframe()
     while frame.f_back is not None and not _runs_a_step(frame.f_back):
         file = frame.f_code.co_filename
@@ -252,71 +289,4 @@ def users_line() -> str:
 
 
 def _runs_a_step(frame: FrameType) -> bool:
-    return frame.f_code.co_filename == _CAPTURING and frame.f_code.co_name == "record"
-
-
-# What a step is given ---------------------------------------------------------------------------
-
-
-class Argument(np.ndarray[Any, Any]):
-    """An array argument while its step is recorded: an op takes it, NumPy and Python don't.
-
-    What they would compute from its numbers would stay in the program for ever.
-    """
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if any(hasattr(x, "requires_grad") for x in inputs):
-            return NotImplemented  # a Tensor is among them: an op, not NumPy, will compute
-        return self._refuse(f"np.{ufunc.__name__}() computes with")
-
-    def __array_function__(self, function: Any, *_: Any) -> Any:
-        return self._refuse(f"np.{function.__name__}() computes with")
-
-    def __getitem__(self, key: Any) -> Any:
-        picked = super().__getitem__(key)
-        return picked if isinstance(picked, np.ndarray) else self._refuse("array[...] reads")
-
-    def __iter__(self) -> Any:
-        return self._refuse("a loop reads")
-
-    def __bool__(self) -> bool:
-        return bool(self._refuse("bool() reads"))
-
-    def __float__(self) -> float:
-        return float(self._refuse("float() reads"))
-
-    def __int__(self) -> int:
-        return int(self._refuse("int() reads"))
-
-    def __index__(self) -> int:
-        return int(self._refuse("index() reads"))
-
-    def __complex__(self) -> complex:
-        return complex(self._refuse("complex() reads"))
-
-    def __dlpack__(self, **_: Any) -> Any:
-        return self._refuse("__dlpack__() reads")
-
-    def __repr__(self) -> str:
-        return f"<argument of shape {self.shape}, {self.dtype}>"
-
-    def _refuse(self, how: str) -> Any:
-        raise CaptureError(
-            f"captured step: {how} the numbers of an array that the step is given, which a "
-            "program can't follow; ops can, on tt.from_numpy(array)"
-        )
-
-
-# What tells of an array's shape, or is another array, which is an Argument again.
-_HARMLESS = (
-    "T", "astype", "base", "copy", "dtype", "flags", "itemsize", "mT", "nbytes", "ndim", "ravel",
-    "reshape", "shape", "size", "squeeze", "strides", "swapaxes", "transpose", "view",
-)  # fmt: skip
-for _name in dir(np.ndarray):
-    if _name not in _HARMLESS and not _name.startswith("_"):
-        setattr(Argument, _name, property(partial(Argument._refuse, how=f".{_name} reads")))
-
-
-def plain(array: Array) -> Array:
-    """The array itself, of an Argument what lies under it."""
-    return np.asarray(array) if type(array) is Argument else array
+    return frame.f_code.co_filename == _CAPTURING and frame.f_code.co_name == "_run_function"

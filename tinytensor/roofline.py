@@ -10,7 +10,7 @@ from tinytensor import machine
 from tinytensor.capture.listing import bytes_moved, flops
 
 if TYPE_CHECKING:
-    from tinytensor.capture.program import Call
+    from tinytensor.capture.calls import Call
 
 SMALLEST = 16 * 1024  # bytes: what is smaller moves as fast
 

@@ -60,7 +60,7 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        self.array = to_array(data, dtype, copy=True)
+        self.array = to_array(data, dtype)
         self.grad = self.node = self.hooks = self.version = None
         self.requires_grad = False
         if requires_grad:
@@ -249,7 +249,7 @@ class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
-        if recorder.recordings and (notes := recorder.recorder()):
+        if notes := recorder.recorder():
             notes.zeroed[id(self)] = self
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
@@ -269,8 +269,8 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
-        if recorder.recordings and (notes := recorder.recorder()):
-            notes.changed[id(self)] = self
+        if notes := recorder.recorder():
+            notes.note_changed(self)
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
         given = ops.cast(value, self.dtype)
@@ -469,13 +469,13 @@ def from_numpy(array: Array) -> Tensor:
     Raises DTypeError for a kind of number that isn't supported, ShapeError for an array that isn't
     in C order (np.ascontiguousarray makes a copy that is).
     """
+    if isinstance(array, Tensor):  # such as an array argument of a captured step
+        return array.detach()
     if not isinstance(array, np.ndarray):
         raise NotSupported(
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
     array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    if recorder.recordings:
-        recorder.check_is_of_the_step("from_numpy", array)
     if _is_fit(array):
         return wrap(array)
     if array.dtype not in DTYPES:
@@ -503,15 +503,12 @@ def from_dlpack(other: Any) -> Tensor:
     return from_numpy(np.from_dlpack(other))
 
 
-def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> Array:
-    """Data as a C-contiguous array of a supported dtype."""
-    of_tensor = isinstance(data, Tensor)
+def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
+    """Returns a C-contiguous copy of the data in a supported dtype."""
     if isinstance(data, Tensor):
         data = data.array
-    if recorder.recordings and recorder.recorder() and isinstance(data, np.ndarray):
-        return _copied_in_a_program(np.asarray(data), dtype, of_tensor)
-    if not copy and dtype is None and type(data) is np.ndarray and _is_fit(data):
-        return data
+    if type(data) is np.ndarray and _is_fit(data):
+        return _copied(data, dtype)
     from_python = not isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)
@@ -529,12 +526,11 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None, copy: bool) -> A
                 f"Tensor: got numbers from {array.min()} to {array.max()}; {wanted} holds those "
                 f"from {limits.min} to {limits.max}"
             )
-    return recorder.constant(np.array(array, wanted, order="C", copy=copy or None))
+    return np.array(array, wanted, order="C")
 
 
-def _copied_in_a_program(array: Array, dtype: DTypeLike | None, of_tensor: bool) -> Array:
-    if not of_tensor:
-        recorder.check_is_of_the_step("Tensor", array)
+def _copied(array: Array, dtype: DTypeLike | None) -> Array:
+    """A copy by a kernel, so that a captured step copies anew at each replay."""
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out

@@ -232,11 +232,11 @@ class Training:
         """Let the tested model's tensors follow the trained one's, faster at first."""
         decay = np.empty(1)
 
-        def find_decay() -> None:
+        def find_decay(decay: Array) -> None:
             made = self.step + 1  # with the one at hand
             decay[0] = min(most, (1 + made) / (10 + made))
 
-        recorder.each_step(find_decay, writes=(decay,))
+        recorder.each_step(find_decay, writes=(decay,), settings=(most,), reads_anything=True)
         pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":

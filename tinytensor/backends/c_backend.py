@@ -20,7 +20,7 @@ import numpy as np
 
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
-from tinytensor.kernels import KERNELS, Array, OnNumPy
+from tinytensor.kernels import KERNELS, Array
 
 REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:
@@ -105,8 +105,6 @@ def _for_other(*arrays: Array) -> SimpleNamespace:
         return _SINGLE  # spelled in another way, such as "<f4"
     if dtypes == {_FLOAT64}:
         return _DOUBLE
-    if not dtypes & {_FLOAT32, _FLOAT64}:
-        raise OnNumPy
     names = " and ".join(sorted(map(str, dtypes)))
     raise DTypeError(f"c backend: arrays all of float32 or all of float64 are needed, got {names}")
 

@@ -24,7 +24,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
-from tinytensor.kernels import OnNumPy
+from tinytensor.errors import DTypeError
 
 # a * b + c in one instruction; nothing that would lose a NaN or an infinity
 CONTRACT = {"contract"}
@@ -55,7 +55,7 @@ def part(function: Callable[..., Any], fastmath: set[str] = CONTRACT) -> Any:
 def kernel(signature: str, fastmath: set[str] = CONTRACT) -> Callable[..., Any]:
     """Make a kernel of loops. In its signature `real` stands for float32 and for float64.
 
-    The first argument of a call tells which; if it is neither, OnNumPy is raised.
+    The first argument of a call decides; DTypeError is raised if it is neither.
     """
     return lambda function: Kernel(function, signature, fastmath)
 
@@ -131,7 +131,7 @@ class Kernel:
     def _compile(self, key: Any, kind: np.dtype[Any], read_only: tuple[int, ...] = ()) -> Any:
         """Compile for one kind of float, or load what an earlier process compiled."""
         if kind not in (np.float32, np.float64):
-            raise OnNumPy
+            raise DTypeError(f"numba backend: float32 or float64 is needed, got {kind}")
         start = time.perf_counter()
         arguments, _ = normalize_signature(f"({self.signature.replace('real', str(kind))},)")
         own = [

@@ -19,8 +19,8 @@ from tinytensor import kernels
 from tinytensor.bench import own_steps
 from tinytensor.bench.task import Task
 from tinytensor.capture import listing
-from tinytensor.capture.program import Call, roles
-from tinytensor.kernels import Array
+from tinytensor.capture.calls import Call
+from tinytensor.kernels import CONTRACTS, Array
 
 TOLERANCE = 1e-4  # of a result, relative to the largest number in it, or to 1
 
@@ -63,7 +63,7 @@ class Case:
             transpose_x, transpose_y = self.numbers
             sizes = (*out[:-1], x[-2 if transpose_x else -1], out[-1])
             return "x".join(map(str, sizes)) + " xT" * bool(transpose_x) + " yT" * bool(transpose_y)
-        if self.kernel in listing.GATHERS:
+        if CONTRACTS[self.kernel].gathers:
             shapes = shapes[-1:]
         texts = ["x".join(map(str, shape)) for shape in shapes if math.prod(shape) > 1]
         strides = [numbers[0] for numbers in self.numbers if isinstance(numbers, tuple)][:1]
@@ -86,7 +86,7 @@ class Case:
 
     def outputs(self, arguments: Sequence[Any]) -> list[Array]:
         """Those of the arguments that it writes."""
-        return [arguments[i] for i in roles(self.kernel).writes]
+        return [arguments[i] for i in CONTRACTS[self.kernel].writes]
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from tinytensor import kernels
 from tinytensor.bench.cases import Case, step_calls
 from tinytensor.bench.limits import bandwidth
 from tinytensor.bench.report import Report
-from tinytensor.capture.program import Call
+from tinytensor.capture.calls import Call
 from tinytensor.errors import BackendUnavailable
 from tinytensor.roofline import roofline
 

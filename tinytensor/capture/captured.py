@@ -1,64 +1,119 @@
-"""`step = capture(function)`: a step that records itself when it is called, and is replayed after.
+"""`step = capture(function)`: a step that is recorded when it is called, checked, and replayed.
 
-What is recorded, and how it is replayed, stands in program.py; what makes a program another step
-than the function would now make, in guards.py. Then the step is recorded anew, which is one
-ordinary step. A program of every set of shapes, and of the last few settings, is kept.
+recorder.py notes what passes the engine's doors, program.py replays it, guards.py decides whether
+it fits, and this file decides which of these happens at a call. No program is trusted for long: at
+calls 2, 4, 8, ... the function runs again as Python, and calls.py compares what it did.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import threading
+import warnings
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tinytensor import autograd, kernels, recorder
-from tinytensor.capture import listing
+from tinytensor.arrays import Array, root
+from tinytensor.capture.calls import Difference, Key, Trace
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.program import Key, Program, roles
+from tinytensor.capture.program import Program
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
-from tinytensor.errors import CaptureError, SettingError
-from tinytensor.kernels import Array, Backend
+from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensor import DTYPES, Tensor, wrap
 
-MOST_PROGRAMS = 8  # of one captured function; the oldest goes
+Verify = Literal["doubling", "always", "never"]
+MOST_SHAPES = 64  # sets of shapes of which a captured function keeps programs
+MOST_PROGRAMS = 8  # for each of them; the oldest goes
+MOST_IN_A_ROW = 8  # recordings without a replay between them, before a warning
 
 
 class Captured:
-    """A function that is recorded as a program when it is first called, and replayed afterwards.
+    """A function that is recorded as a program when it is called, and then replayed.
 
     program: the last that was recorded or replayed; None before the first call.
-    recordings: how many times the function itself was run to record it.
+    recordings: the number of times that the function was run because no program fitted.
+    verifications: the number of times that it was run to check a program.
+    why: what caused the last recording, in words.
     """
 
-    def __init__(self, function: Callable[..., Any], rewrites: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        rewrites: Sequence[str] | None = None,
+        verify: Verify = "doubling",
+    ) -> None:
+        if verify not in ("doubling", "always", "never"):
+            raise SettingError(
+                f'capture: got verify={verify!r}; "doubling", "always" or "never" is needed'
+            )
         functools.update_wrapper(self, function)
         self.function = function
         self.rewrites = names_of(rewrites)
+        self.verify = verify
+        self.forget()
+        self._lock = threading.RLock()  # one call at a time, because a program has one memory
+
+    def forget(self) -> None:
+        """Drop all programs: the next call records."""
         self.program: Program | None = None
-        self.recordings = 0
-        self._programs: list[Program] = []
-        self._lock = threading.RLock()  # one at a time: the programs have one memory each
+        self.recordings = self.verifications = 0
+        self.why = ""
+        self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
+        self._in_a_row = 0
+        self._made: Result | Program  # what makes the results of the last call
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", "step")
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Captured:
+        """As a method: a captured step of its own for each object, kept in the object."""
+        if owner is None:
+            return self
+        name = self._name
+        if not hasattr(owner, "__dict__"):
+            raise CaptureError(
+                f"captured step: {name} is a method of a class with slots, which have no place for "
+                f"its programs; in __init__ set self.{name} = tt.capture(self._{name})"
+            )
+        bound = Captured(self.function.__get__(owner, kind), self.rewrites, self.verify)
+        owner.__dict__[name] = bound
+        return bound
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
+        memo[id(self)] = same = Captured(
+            copy.deepcopy(self.function, memo), self.rewrites, self.verify
+        )
+        return same
+
+    def __reduce__(self) -> Any:
+        raise NotSupported(
+            "pickle: a captured step can't be pickled; pickle its function, and capture that again"
+        )
 
     def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
         """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
         if named:
             arguments = self._in_order(arguments, named)
         if recorder.recorder() or autograd.is_watching():
-            return self.function(*arguments)
+            return self.function(*[x if isinstance(x, Tensor) else Tensor(x) for x in arguments])
         arrays = [_array_of(x) for x in arguments]
         with self._lock:
-            key = self._key(arguments, arrays)
+            key = self._key(arrays)
             program = self._find(key)
-            if program is None:
-                program, values = self.record(key, arrays)
-                return program.make(values)
+            if program is None or self._is_due(program) or _meets(program, arrays):
+                values = self._record(key, arrays, program)
+                return self._made.make(values)
+            self._in_a_row = 0
             self.program = program
             return program.replay(arrays)
 
@@ -66,10 +121,12 @@ class Captured:
         """Many steps, in C without coming back to Python between them.
 
         tables: for each of the step's arguments an array with one axis more, in front: row i is
-            the argument of step i. steps: how many; all rows if None.
+            the argument of step i. steps: their number; all rows if None.
 
-        What a step returns comes back as tables of that kind: row i is of step i. An error at some
-        step leaves everything as after the steps before it.
+        Returns what the step returns, as such tables: row i is of step i. They are verified as
+        calls are. An error at some step leaves everything as that step leaves it.
+
+        Raises SettingError if a table has too few rows.
         """
         arrays = [_array_of(x) for x in tables]
         lengths = {len(array) if array.ndim else 0 for array in arrays}
@@ -86,22 +143,26 @@ class Captured:
                 "detect_anomaly(); call the step instead"
             )
         with self._lock:
-            key = self._key(tables, [np.asarray(array[0]) for array in arrays])
+            key = self._key([array[0, ...] for array in arrays])
             parts: list[list[Array]] = []
             done = 0
             while done < steps:
                 program = self._find(key)
-                end = steps if program is not None and program.outlasts_a_step else done + 1
-                rows = [array[done:end] for array in arrays]
-                if program is None:
-                    program, values = self.record(key, [np.asarray(row[0]) for row in rows])
+                if program is None or self._is_due(program) or _meets(program, arrays):
+                    row = [array[done, ...] for array in arrays]
+                    values = self._record(key, row, program)
                     parts.append([value[np.newaxis] for value in values])
-                else:
-                    parts.append(program.run(rows, end - done))
+                    done += 1
+                    continue
+                end = done + 1
+                if program.guards.outlast_a_step:
+                    end = min(steps, done + 1 + self._calls_to_next(program))
+                parts.append(program.run([array[done:end] for array in arrays], end - done))
+                program.calls_made += end - done - 1
+                self._in_a_row = 0
+                self.program, self._made = program, program
                 done = end
-            assert program is not None
-            self.program = program
-            return program.make([np.concatenate(part) for part in zip(*parts, strict=True)])
+            return self._made.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
     def _in_order(
         self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
@@ -114,63 +175,249 @@ class Captured:
             )
         return bound.args
 
-    def _key(self, arguments: Sequence[Array | Tensor], arrays: Sequence[Array]) -> Key:
+    def _key(self, arrays: Sequence[Array]) -> Key:
         backend = kernels.current_backend()
-        kinds = ((type(x), a.shape, a.dtype) for x, a in zip(arguments, arrays, strict=True))
         instructions = getattr(backend.module, "SIMD", "")
-        return Key(backend, instructions, autograd.is_grad_enabled(), tuple(kinds))
+        shapes = tuple([(array.shape, array.dtype) for array in arrays])
+        return Key(backend, instructions, autograd.is_grad_enabled(), shapes)
+
+    # Which program, and whether it is to be checked
 
     def _find(self, key: Key) -> Program | None:
-        for program in reversed(self._programs):
-            if program.key == key and program.holds():
+        programs = self._programs.get(key.arguments, ())
+        for program in reversed(programs):
+            if program.key == key and not program.guards.change():
                 return program
         return None
 
-    def record(self, key: Key, arrays: Sequence[Array]) -> tuple[Program, list[Array]]:
-        """Run the function on copies of the arrays: the program of what it did, and results."""
-        inputs = [np.array(array, order="C") for array in arrays]
-        known = [x for program in self._programs for x in program.leaves_with_grad()]
-        notes = Recorder(inputs, known)
-        given = [
-            wrap(own) if kind is Tensor else own.view(recorder.Argument)
-            for own, (kind, *_) in zip(inputs, key.arguments, strict=True)
+    def _is_due(self, program: Program) -> bool:
+        """Count a call; True if it is to be made by the function, to check the program."""
+        program.calls_made += 1
+        if self.verify == "doubling":
+            return not program.is_verified or program.calls_made.bit_count() == 1
+        return self.verify == "always"
+
+    def _calls_to_next(self, program: Program) -> int:
+        """The number of calls after this one before the program is to be checked."""
+        if self.verify == "never":
+            return 2**62
+        n: int = program.calls_made
+        return (1 << n.bit_length()) - n - 1
+
+    def _cause(self, key: Key) -> str:
+        """Why no program fits, in words."""
+        programs = self._programs.get(key.arguments, [])
+        if not programs:
+            return "there is no program for arguments of these shapes and dtypes"
+        for program in reversed(programs):
+            if program.key == key:
+                return program.guards.change()
+        return "there is no program for this backend and gradient mode"
+
+    # Recording
+
+    def _record(self, key: Key, arrays: Sequence[Array], program: Program | None) -> list[Array]:
+        """Run the function on the arrays and note what it does; returns the results' values.
+
+        The notes become a program, or are compared with the one that there is.
+        """
+        copied = program.held_arguments if program is not None else ()
+        inputs = [_input(array, i in copied) for i, array in enumerate(arrays)]
+        known = [
+            x
+            for programs in self._programs.values()
+            for other in programs
+            for x in other.leaves_with_grad()
         ]
-        with recorder.recording(notes), kernels.computing_with(_noting(key.backend, notes)):
-            before = _tensors_outside(self.function)
-            result = Result(self.function(*given), notes)
-            _check_are_the_same(before, _tensors_outside(self.function))
+        notes = Recorder(inputs, known, finds_lines=program is None or not program.is_verified)
+        if program is not None:
+            notes.known = {id(array) for array in program.trace.roots}
+        notes.copied = {id(root(x)) for x, a in zip(inputs, arrays, strict=True) if x.base is None}
+        result = _run_function(self.function, inputs, notes)
+        del inputs
         values = result.values()
-        self.recordings += 1
-        guards = Guards(notes, self.function)
-        del inputs, given  # so that it is seen who else holds them
-        program = Program(key, notes, guards, result, self._lock, self.rewrites)
-        program.name = getattr(self.function, "__name__", "step")
-        listing.name_buffers(program, self.function)
-        self._programs = [p for p in self._programs if p.is_of_today()]
-        self._programs = [*self._programs, program][-MOST_PROGRAMS:]
+        shared = _shared_memory(notes, arrays)
+        if shared:  # which no replay follows: the next call runs the function too
+            self.why = shared
+            self._made = result
+            self._count_in_a_row()
+            return values
+        if program is None:
+            self._adopt(key, notes, result, Trace(notes, result), self._cause(key), None)
+        else:
+            self.verifications += 1
+            self._compare(key, notes, result, program)
+        return values
+
+    def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> None:
+        trace = Trace(notes, result)
+        difference = program.trace.difference(trace)
+        if difference is not None:
+            self._drop(program)
+            if program.is_verified and self.verify != "never" and program.replays:
+                notes.forget()
+                raise CaptureError(_stale(self._name, difference, program))
+            self._adopt(key, notes, result, trace, str(difference), None)
+            return
+        replaced = [weakref.ref(array) for array in program.trace.replaced(trace)]
+        if program.has_kept_tensors:  # the new ones are others
+            for item, line in zip(notes.items, program.trace.lines, strict=True):
+                item.line = line
+            trace.lines = program.trace.lines
+            self._drop(program)
+            self._adopt(key, notes, result, trace, "", program)
+            return
+        del trace
+        guards = Guards(notes)
+        self._made = result
+        notes.forget()
+        guards.see_who_is_alive()
+        program.guards = guards
+        program.is_verified = True
+        program.replays = 0
         self.program = program
-        return program, values
+        if any(ref() is not None for ref in replaced):
+            self._drop(program)
+            self.why = "a tensor was replaced by another one with equal values"
+
+    def _adopt(
+        self,
+        key: Key,
+        notes: Recorder,
+        result: Result,
+        trace: Trace,
+        why: str,
+        before: Program | None,
+    ) -> None:
+        """Make a program of the notes; it takes the place of another one, if that was equal."""
+        program = Program(key, notes, result, trace, self._lock, self.function, self.rewrites)
+        if before is None:
+            self.recordings += 1
+            self.why = why
+            program.is_verified = self.verify == "never"
+            self._count_in_a_row()
+        else:
+            program.is_verified = True
+            program.calls_made = before.calls_made
+        programs = self._programs.setdefault(key.arguments, [])
+        self._programs.move_to_end(key.arguments)
+        programs.append(program)
+        del programs[:-MOST_PROGRAMS]
+        while len(self._programs) > MOST_SHAPES:
+            self._programs.popitem(last=False)
+        self.program = program
+        self._made = result
+
+    def _drop(self, program: Program) -> None:
+        for programs in self._programs.values():
+            programs[:] = [other for other in programs if other is not program]
+
+    def _count_in_a_row(self) -> None:
+        first = self.why.startswith("there is no program for")
+        self._in_a_row = 0 if first else self._in_a_row + 1
+        if self._in_a_row == MOST_IN_A_ROW:
+            warnings.warn(
+                f"captured step: {self._name} was recorded "
+                f"{MOST_IN_A_ROW} times in a row, which is slower than calling the function; the "
+                f"last time because {self.why}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
 
-def capture(function: Callable[..., Any], rewrites: Sequence[str] | None = None) -> Captured:
-    """The function as a program: recorded at its first call, replayed at all others.
+def capture(
+    function: Callable[..., Any],
+    rewrites: Sequence[str] | None = None,
+    verify: Verify = "doubling",
+) -> Captured:
+    """Returns the function as a captured step: recorded as a program when called, then replayed.
 
-    function: a training step, or anything that computes with tensors. Its arguments are arrays and
-        tensors; what changes from step to step must come through them, for Python's own numbers
-        are constants of the program. It returns tensors, alone or in tuples, lists and dicts, or
-        None; they have no history, so backward() belongs into the step.
-    rewrites: names of rewrites.py that the program is made faster by; () for none, None for all.
+    A captured step takes arrays or tensors and returns tensors. Tensors that it reads or changes
+    are read and changed in place. Everything that Python computes (numbers, branches, settings,
+    side effects) is a constant of the recording; `step.forget()` drops it.
 
-    The results are the same, bit by bit. Python's own doings, such as counting or printing, happen
-    only while the step is recorded; gradients, and tensors that the function keeps somewhere,
-    are written in place by every replay. Where a program is no longer the step (another shape,
-    another backend, a parameter replaced, train() or eval() called) the step is recorded anew.
-    Under detect_anomaly() it isn't replayed but run.
+    function: a training step, or anything that computes with tensors. It receives its arguments as
+        tensors, and returns tensors, alone or in tuples, lists and dicts, or None. The results have
+        no graph, so backward() belongs into the step. Above a method, `@tt.capture` gives every
+        object its own captured step.
+    rewrites: names of capture/rewrites.py that make the program faster; () for none, None for all.
+    verify: "doubling" runs the function again at calls 2, 4, 8, ... and compares what it did with
+        the program; "always" does so at every call, so nothing is replayed; "never" trusts the
+        first recording.
 
-    Raises CaptureError, while recording, for what a program can't do, such as reading a number, and
-    UnknownName for a rewrite that doesn't exist.
+    A replay gives the same bits as the function. The step is recorded again if an argument's shape
+    or dtype, the backend or the gradient mode is another; if a tensor that an op read has another
+    array, requires_grad or hooks; if an attribute of a module or an optimiser that the step used
+    was set; after train() or eval(). `step.why` says what caused the last recording. If the second
+    call does something else than the first, its recording becomes the program: such a step made its
+    state at the first call. Steps that do something else each time are recorded each time, with a
+    RuntimeWarning after 8 times; so is a step whose argument shares memory with a tensor that it
+    changes. Tensors that the step keeps are written in place by each replay.
+    Under detect_anomaly() the function runs and nothing is replayed.
+
+    Raises CaptureError, while recording, for what a program can't do, such as handing a value to
+    Python; and at a verification, if the function now does something else than the replays since
+    the last one did. UnknownName for a rewrite that doesn't exist, SettingError for another
+    `verify`.
     """
-    return Captured(function, rewrites)
+    return Captured(function, rewrites, verify)
+
+
+def _stale(name: str, difference: Difference, program: Program) -> str:
+    n = program.calls_made
+    return (
+        f"captured step: {name} does something else than its program: {difference}. Of its calls, "
+        f"the {program.replays} before this one, which were replays, may be wrong; this one is "
+        f"right, call {n} of the program. What Python computes is a constant of a recording: pass "
+        "what changes as an argument, change a tensor in place, or call step.forget() after the "
+        "change. If an argument's values or an earlier result decide it, the same holds"
+    )
+
+
+def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: Recorder) -> Result:
+    with recorder.recording(notes):
+        try:
+            returned = function(*map(wrap, inputs))
+            for carried in notes.carried:
+                if carried.x.grad is carried.own:  # it was read, and nothing else
+                    carried.x.grad = carried.before
+            return Result(returned, notes)
+        except BaseException:
+            for carried in notes.carried:
+                if carried.x.grad is carried.own:
+                    carried.x.grad = carried.before
+            raise
+
+
+def _input(array: Array, is_held: bool) -> Array:
+    """The array as the function is given it: the same memory, known as the argument's.
+
+    A copy if C couldn't read it, or if the step holds the argument after the call.
+    """
+    flags = array.flags
+    if is_held or not (flags.c_contiguous and flags.aligned):
+        return np.array(array, order="C")
+    return np.asarray(memoryview(array))  # type: ignore[arg-type] # its base is no array: see arrays.root
+
+
+def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
+    """Says which argument shares memory with something that the step changed; "" if none does."""
+    changed = [key for key in notes.before if key not in notes.inputs]
+    for i, array in enumerate(arrays):
+        others = [notes.held[key] for key in changed]
+        others += [
+            other
+            for j, other in enumerate(arrays)
+            if j != i and {notes.inputs[i], notes.inputs[j]} & notes.written
+        ]
+        if any(np.may_share_memory(array, other) for other in others):
+            return f"argument {i} shares memory with a tensor that the step changes"
+    return ""
+
+
+def _meets(program: Program, arrays: Sequence[Array]) -> bool:
+    """True if an argument is in memory that the program writes."""
+    return any(program.shares_memory(array) for array in arrays)
 
 
 def _array_of(x: Array | Tensor) -> Array:
@@ -181,40 +428,14 @@ def _array_of(x: Array | Tensor) -> Array:
                 "the program's copy; give it as x.detach(), or let the step find it by itself"
             )
         return x.array
-    if isinstance(x, np.ndarray):
-        return x
-    raise CaptureError(
-        f"captured step: an argument is a {type(x).__name__}; arrays and tensors are needed, for "
-        "Python's own numbers would stay in the program for ever"
-    )
-
-
-def _tensors_outside(function: Callable[..., Any]) -> dict[str, Tensor]:
-    """The tensors among the variables of others that a function uses, by their names."""
-    return {name: x for name, x in listing.variables(function).items() if isinstance(x, Tensor)}
-
-
-def _check_are_the_same(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
-    for name, x in before.items():
-        if after.get(name) is not x:
-            raise CaptureError(
-                f"captured step: it gives the variable {name} another tensor, which a program "
-                f"can't; change it in place, under no_grad(): {name}[...] = ..."
-            )
-
-
-def _noting(backend: Backend, notes: Recorder) -> Backend:
-    """The backend, with kernels that are noted when they have computed."""
-
-    def noted(name: str) -> Callable[..., None]:
-        kernel, writes = getattr(kernels, name), roles(name).writes
-
-        def call(*arguments: Any) -> None:
-            plain = tuple(recorder.plain(x) if isinstance(x, np.ndarray) else x for x in arguments)
-            with kernels.computing_with(backend):
-                kernel(*plain)
-            notes.note_call(name, plain, [plain[i] for i in writes])
-
-        return call
-
-    return replace(backend, kernels={name: noted(name) for name in backend.kernels})
+    if not isinstance(x, np.ndarray):
+        raise CaptureError(
+            f"captured step: an argument is a {type(x).__name__}; arrays and tensors are needed, "
+            "because numbers of Python are constants of a program"
+        )
+    if x.dtype not in DTYPES:
+        raise CaptureError(
+            f"captured step: an argument is an array of {x.dtype}; {', '.join(map(str, DTYPES))} "
+            "are possible: array.astype() converts it"
+        )
+    return np.asarray(x)

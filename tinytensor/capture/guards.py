@@ -1,86 +1,85 @@
-"""What a recorded step hangs on: its program is replayed only while all of it is as it was.
+"""What must be unchanged for a program to be replayed: only what passed the engine's own doors.
 
-Python's objects can be changed from anywhere, and a replay runs no Python that would see it. So
-what the step was made from is looked at before each replay, by identity, which is cheap: tensors,
-modules, optimisers, the variables that the function uses. What has no identity to look at (an
-attribute of a module set anew) is counted in recorder.structure.
+Leaf tensors that ops read (the same array, the same requires_grad, the same hooks), modules that
+were called and optimisers that made a step (each has a version number, raised when an attribute is
+set), `training` flags that were read, and whether tensors have a gradient before the step. What
+Python computed is not looked at: captured.py records again from time to time and compares.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from operator import is_
 from typing import Any
 
-from tinytensor import recorder
-from tinytensor.capture.variables import Variables, contents, may_change
-from tinytensor.kernels import Array
-from tinytensor.nn import Module
+from tinytensor.arrays import Array
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor
 
 
 class Guards:
-    """All that must be as it was when a step was recorded.
+    """All that must be as it was when a step was recorded."""
 
-    notes: of the recording. function: the step.
-    """
-
-    def __init__(self, notes: Recorder, function: Callable[..., Any]) -> None:
-        self.structure = recorder.structure
-        hooks = [hook for x, *_ in notes.leaves.values() for hook in (x.hooks or {}).values()]
-        used = Variables([function, *notes.modules.values(), *hooks])
-        self._named = list(
-            {(id(space), name): (space, name, x) for space, name, x in used.named}.values()
-        )
-        self._cells = used.cells
-        called = (*notes.modules.values(), *used.values)
-        modules = {id(m): m for x in called if isinstance(x, Module) for m in _all_in(x)}
-        values = [*used.values, *(x for module in modules.values() for x in vars(module).values())]
-        containers = {id(x): x for x in values if may_change(x)}
-        self._containers = [(x, contents(x)) for x in containers.values()]
-        self._updated = [(o, list(params)) for o, params in notes.params.values()]
-        self._flags = [(weakref.ref(module), flag) for module, flag in notes.flags.values()]
-        # Held weakly, for it is to be seen which are gone after the step.
-        self._read = [(weakref.ref(x), flag) for x, _, flag in notes.leaves.values()]
-        self._leaves: list[tuple[weakref.ref[Tensor], Array, bool]] = []
-        # Had no gradient before the step, which doesn't forget what it has.
-        self._without_grad = [weakref.ref(x) for x, known in notes.grads.values() if not known]
+    def __init__(self, notes: Recorder) -> None:
+        self._modules = [(weakref.ref(m), version) for m, version in notes.modules.values()]
+        self._flags = [(weakref.ref(m), flag) for m, flag in notes.flags.values()]
+        self._optimizers = [
+            (weakref.ref(o), version, list(map(id, params)))
+            for o, version, params in notes.optimizers.values()
+        ]
+        self._read = [
+            (weakref.ref(x), weakref.ref(array), flag, x.hooks)
+            for x, array, flag in notes.leaves.values()
+        ]
+        self._leaves: list[tuple[weakref.ref[Tensor], Array, bool, Any]] = []
+        grads = notes.grads.values()
+        self._without_grad = [weakref.ref(x) for x, before in grads if before == "none"]
+        self._with_grad = [weakref.ref(x) for x, before in grads if before == "carried"]
 
     def see_who_is_alive(self) -> None:
-        """Forget the tensors that were gone with the step; one that goes later is replaced."""
-        alive = [(ref, ref(), flag) for ref, flag in self._read]
-        self._leaves = [(ref, x.array, flag) for ref, x, flag in alive if x is not None]
+        """Forget the tensors that the step made itself, which are gone."""
+        for ref, array_of, flag, hooks in self._read:
+            if ref() is not None and (array := array_of()) is not None:
+                self._leaves.append((ref, array, flag, hooks))
+        self._read = []
+
+    def leaves(self) -> list[Tensor]:
+        """The tensors that the step read and that still exist."""
+        return [x for ref, *_ in self._leaves if (x := ref()) is not None]
 
     @property
     def outlast_a_step(self) -> bool:
-        """Do they hold after a step if they do before?"""
+        """True if they hold after a step whenever they hold before it."""
         return all(ref() is None for ref in self._without_grad)
 
-    def hold(self) -> bool:
-        """Is all as it was?"""
-        return (
-            self.structure == recorder.structure
-            and all(namespace.get(name) is value for namespace, name, value in self._named)
-            and all(cell.cell_contents is value for cell, value in self._cells)
-            and all(_are_the_same(contents(x), before) for x, before in self._containers)
-            and all(
-                (x := ref()) is not None and x.array is array and x.requires_grad is flag
-                for ref, array, flag in self._leaves
-            )
-            and all((x := ref()) is None or x.grad is None for ref in self._without_grad)
-            and all((m := ref()) is None or m.training is flag for ref, flag in self._flags)
-            and all(_are_the_same(o.params, params) for o, params in self._updated)
-        )
-
-
-def _are_the_same(objects: list[Any], others: list[Any]) -> bool:
-    return len(objects) == len(others) and all(map(is_, objects, others))
-
-
-def _all_in(module: Module) -> Iterator[Module]:
-    """The module, with all that are in it."""
-    yield module
-    for _, child in module.children():
-        yield from _all_in(child)
+    def change(self) -> str:
+        """Returns in words what has changed; "" if nothing has."""
+        for ref, array, flag, hooks in self._leaves:
+            x = ref()
+            if x is None:
+                return f"a tensor of shape {array.shape} that the step read is gone"
+            if x.array is not array:
+                return f"a tensor of shape {array.shape} has another array"
+            if x.requires_grad is not flag:
+                return f"a tensor of shape {array.shape} has requires_grad={x.requires_grad}"
+            if x.hooks is not hooks:
+                return f"a tensor of shape {array.shape} has other hooks"
+        for module_of, count in self._modules:
+            if (module := module_of()) is None or module.version != count:
+                name = "a module" if module is None else f"a {type(module).__name__}"
+                return f"an attribute of {name} was set"
+        for module_of, flag in self._flags:
+            if (module := module_of()) is not None and module.training is not flag:
+                return f"a {type(module).__name__} has training={module.training}"
+        for optimizer_of, count, params in self._optimizers:
+            optimizer = optimizer_of()
+            if optimizer is None or optimizer.version != count:
+                return "an attribute of an optimiser was set"
+            if list(map(id, optimizer.params)) != params:
+                return "an optimiser has other parameters"
+        for ref in self._without_grad:
+            if (x := ref()) is not None and x.grad is not None:
+                return f"a tensor of shape {x.shape} has a gradient from before the step"
+        for ref in self._with_grad:
+            if (x := ref()) is None or x.grad is None:
+                return "a tensor has no gradient from before the step"
+        return ""

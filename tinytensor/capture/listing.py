@@ -15,59 +15,45 @@ import statistics
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import nn, optim, random, recorder
+from tinytensor import nn, random
+from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
-from tinytensor.kernels import Array
+from tinytensor.kernels import CONTRACTS
 from tinytensor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinytensor.capture.memory import View
-    from tinytensor.capture.program import Call, Program
+    from tinytensor.capture.calls import Call
+    from tinytensor.capture.memory import Buffer, View
+    from tinytensor.capture.program import Program
 
 WIDTH = 100
 
 # The work of a call -----------------------------------------------------------------------------
 
-# Operations for each number of the largest array; a root, e^x or comparison counts as one, too.
-OPERATIONS = {
-    "cast": 0, "take": 0, "put": 0, "concat": 0, "transpose": 0, "broadcast_to": 0, "one_hot": 0,
-    "sigmoid": 3, "tanh": 5, "add_relu": 2, "softmax": 4, "log_softmax": 4,
-    "cross_entropy": 4, "softmax_backward": 4, "log_softmax_backward": 4,
-    "cross_entropy_backward": 5, "cross_entropy_and_grad": 6,
-    "moments": 4, "normalize": 4, "batch_norm_backward": 10,
-    "sgd": 4, "sgd_momentum": 6, "adam": 16, "rmsprop": 9, "moving_average": 3,
-}  # fmt: skip
-GATHERS = ("take", "load_images")  # (x, index, out): of x they read the chosen rows only
-
 
 def flops(call: Call) -> int:
-    """Multiplications, additions and the like, as the formula in kernels.py has them."""
-    shapes = [view.shape for view in (*call.reads, *call.writes)]
-    if call.kernel == "matmul":
-        x, _, out = shapes
-        return 2 * math.prod(x) * out[-1]
-    if call.kernel in ("conv2d", "conv2d_grad_x", "conv2d_grad_weight"):
-        # Each weight meets each place of the result: the images come first, but in grad_x.
-        images, others, out = shapes
-        weight = out if call.kernel == "conv2d_grad_weight" else others
-        results = {"conv2d": out, "conv2d_grad_x": images, "conv2d_grad_weight": others}
-        return 2 * math.prod(weight) * math.prod(results[call.kernel][:3])
-    if call.kernel in GATHERS:
+    """Operations of a call, as its stub in kernels.py declares them: see Contract."""
+    contract = CONTRACTS[call.kernel]
+    shapes = tuple(call.views[i].shape for i in range(len(contract.arrays)))
+    if callable(contract.operations):
+        return contract.operations(shapes)
+    if contract.gathers:
         shapes = shapes[-1:]
-    return OPERATIONS.get(call.kernel, 1) * max(map(math.prod, shapes))
+    return contract.operations * max(map(math.prod, shapes))
 
 
 def bytes_moved(call: Call) -> int:
-    """What is read and written, as if each array were so once."""
+    """Bytes that a call reads and writes, if each array is read or written once."""
     views = [*call.reads, *call.writes]
     sizes = [math.prod(view.shape) for view in views]
-    if call.kernel in GATHERS:
+    if CONTRACTS[call.kernel].gathers:
         sizes[0] = sizes[-1]
     return sum(size * view.dtype.itemsize for size, view in zip(sizes, views, strict=True))
 
@@ -76,14 +62,19 @@ def bytes_moved(call: Call) -> int:
 
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """What a function uses of others: variables outside of it, attributes of its object."""
+    """The variables around a function and its object's attributes: names to be shown, no more."""
     owner = getattr(function, "__self__", None)
     function = getattr(function, "__func__", function)
-    if not inspect.isfunction(function):
+    code = getattr(function, "__code__", None)
+    if code is None:
         return {}
-    used = inspect.getclosurevars(function)
-    attributes = vars(owner) if hasattr(owner, "__dict__") else {}
-    return {**used.globals, **attributes, **used.nonlocals}
+    around = getattr(function, "__globals__", {})
+    found = {name: around[name] for name in code.co_names if name in around}
+    found |= vars(owner) if hasattr(owner, "__dict__") else {}
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that is assigned later
+            found[name] = cell.cell_contents
+    return found
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -100,18 +91,18 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     return (names + [f"argument{i}" for i in range(len(names), count)])[:count]
 
 
-def name_buffers(program: Program, function: Callable[..., Any]) -> None:
+def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable[..., Any]) -> None:
     """Give a program's buffers the names that the function and its models have for them."""
-    found = dict(_named_arrays(variables(function), program.optimizers))
-    names = {id(recorder.memory(array)): name for name, array in reversed(list(found.items()))}
+    found = dict(_named_arrays(variables(function), program))
+    names = {id(root(array)): name for name, array in reversed(list(found.items()))}
     for own, name in zip(program.inputs, argument_names(function, 99), strict=False):
         names[id(own)] = name
     for leaf, grad in program.gradients():
-        owner = names.get(id(recorder.memory(leaf.array)))
+        owner = names.get(id(root(leaf.array)))
         if owner is not None and grad is not None:
-            names.setdefault(id(recorder.memory(grad.array)), f"{owner}.grad")
+            names.setdefault(id(root(grad.array)), f"{owner}.grad")
     counts: dict[str, int] = {}
-    for buffer in program.buffers:
+    for buffer in buffers:
         if buffer.array is not None and id(buffer.array) in names:
             buffer.name = names[id(buffer.array)]
         elif buffer.kind == "constant" and buffer.size == 1:
@@ -122,9 +113,7 @@ def name_buffers(program: Program, function: Callable[..., Any]) -> None:
             buffer.name = f"{letter}{counts[letter]}"
 
 
-def _named_arrays(
-    values: Mapping[str, Any], optimizers: Iterable[optim.Optimizer]
-) -> Iterator[tuple[str, Array]]:
+def _named_arrays(values: Mapping[str, Any], program: Program) -> Iterator[tuple[str, Array]]:
     models: dict[str, nn.Module] = {}
     for name, value in values.items():
         if isinstance(value, nn.Module) and not any(value is model for model in models.values()):
@@ -138,9 +127,12 @@ def _named_arrays(
         elif isinstance(value, np.ndarray):
             yield name, value
     params = {id(x): n for model in models.values() for n, x in model.named_parameters()}
-    for optimizer in optimizers:
+    for optimizer in program.optimizers:
         for name, array in optimizer.state_arrays(params):
             yield name, array
+    for module in program.modules:  # those that no variable names, such as one in a list
+        for path, x in module.named_tensors(f"{type(module).__name__}."):
+            yield path, x.array
     yield "random", random.state()
 
 

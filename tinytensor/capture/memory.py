@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import CACHE_LINE, Array, address
 
-LINE = 64  # bytes of a cache line: where temporaries begin
-PAGE = 4096  # bytes
-STEP = 5 * LINE  # from where an array begins in its page to where the next one does
 FOR_EVER = 10**9  # the last call that touches what is needed after all calls
-
-_steps = itertools.count()
 
 
 @dataclass(eq=False)
 class Buffer:
     """A piece of memory that the calls of a program read and write."""
 
-    kind: str  # "argument", "outside", "constant", "kept" or "temporary": see program.py
+    kind: str  # "argument", "outside", "constant", "restored", "kept", "temporary": see program.py
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    array: Array | None  # where it lies; None for a temporary that has no place yet
+    array: Array | None  # None for a temporary that has no place yet
     first: int = 0  # the first call that touches it, and the last
     last: int = 0
     name: str = ""
+    first_values: Array | None = None  # from which each replay starts
+    is_held: bool = False  # of an argument: somebody holds it after the step
 
     @property
     def size(self) -> int:
@@ -58,29 +54,25 @@ class View(NamedTuple):
         assert memory is not None
         if memory.shape == self.shape and memory.dtype == self.dtype and not self.offset:
             return memory
-        flat = memory.reshape(-1, order="A", copy=False)
-        return np.ndarray(self.shape, self.dtype, flat, self.offset, self.strides)
+        if memory.flags.forc:
+            flat = memory.reshape(-1, order="A", copy=False)
+            return np.ndarray(self.shape, self.dtype, flat, self.offset, self.strides)
+        return np.asarray(_Window(memory, self))
 
 
-def address(array: Array) -> int:
-    """Where its numbers begin."""
-    begin: int = array.__array_interface__["data"][0]
-    return begin
+class _Window:
+    """A view of memory with gaps, such as a part of another library's tensor, as NumPy takes it."""
 
-
-def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array for numbers that many steps read and write: from the start of a cache line on.
-
-    Where malloc puts an array, each vector's store may meet two lines. And where several arrays
-    begin at the same place of a page, what is loaded from one waits for what is stored to another,
-    for a CPU compares addresses by their last bits first: so each begins some lines further on.
-    """
-    nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < PAGE:
-        return np.zeros(shape, dtype)
-    memory = np.zeros(nbytes + 2 * PAGE, np.uint8)
-    start = -address(memory) % PAGE + next(_steps) * STEP % PAGE
-    return memory[start : start + nbytes].view(dtype).reshape(shape)
+    def __init__(self, memory: Array, view: View) -> None:
+        own = memory.__array_interface__
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address(memory) + view.offset, own["data"][1]),
+            "shape": view.shape,
+            "strides": view.strides,
+            "typestr": view.dtype.str,
+        }
+        self.memory = memory  # kept alive
 
 
 def plan(temporaries: Sequence[Buffer]) -> int:
@@ -98,8 +90,8 @@ def plan(temporaries: Sequence[Buffer]) -> int:
                 start = begin + whole_lines(other)
         placed.append((start, buffer))
     size = max((start + whole_lines(buffer) for start, buffer in placed), default=0)
-    memory = np.empty(size + LINE, np.uint8)
-    memory = memory[-address(memory) % LINE :]
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    memory = memory[-address(memory) % CACHE_LINE :]
     for start, buffer in placed:
         piece = memory[start : start + buffer.nbytes]
         buffer.array = piece.view(buffer.dtype).reshape(buffer.shape)
@@ -108,4 +100,4 @@ def plan(temporaries: Sequence[Buffer]) -> int:
 
 def whole_lines(buffer: Buffer) -> int:
     """Its size in bytes, rounded up to whole cache lines."""
-    return -(-buffer.nbytes // LINE) * LINE
+    return -(-buffer.nbytes // CACHE_LINE) * CACHE_LINE

@@ -1,239 +1,238 @@
-"""A training step as a program: recorded once, printed for learning, replayed in one go.
+"""A recorded step, ready to be printed and replayed.
 
-`step = capture(function)`: the first call runs as ever, and what passes the door of kernels.py is
-noted: a list of kernel calls, forward, backward and update one after the other. Later calls with
-arguments of the same shapes replay the list: the same kernels on the same memory, without the
-Python between. Backpropagation is the second half of the list; print(step.program) shows it.
+The program is the list of kernel calls that went through the door of kernels.py: forward, backward
+and update, one after the other. Backpropagation is the second half of the list; print(step.program)
+shows it. A replay makes the same calls on the same memory, without the Python between them.
 
-Memory, from notes to program: an array is known by the memory it lies in.
+Memory, by what a replay does with it:
 
-    argument    what the step is given; a replay copies its own arguments there, or reads them
-                where they lie
-    outside     parameters, an optimiser's memory: read or changed where it lies
-    constant    made of Python's numbers; stays what it is
+    argument    the step's arguments; a replay copies its own there, or reads them in place. A
+                gradient that the step goes on from is one too
+    outside     parameters, an optimiser's memory: read and changed in place
+    constant    made of Python's numbers; nobody else holds it
+    restored    a constant that the step changes: each replay starts from its first values
     kept        computed in the step and still held by somebody after it, such as a gradient
-    temporary   computed in the step and gone after it; such share memory as their lives allow
+    temporary   computed in the step and gone after it; temporaries share memory
 
-Before it is replayed the list is rewritten: see rewrites.py. A replay gives the same bits as the
-step itself. What would make it another step is looked for before each: parameters with
-requires_grad, modules in training or not, what an optimiser updates, attributes of modules and
-optimisers, the variables and attributes that the function uses (see variables.py), the backend. If
-something changed the step is recorded anew, which is one ordinary step.
+Before the first replay the list is rewritten (rewrites.py), memory is planned (memory.py), and the
+backend binds the calls. A replay gives the same bits as the step itself.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tinytensor import kernels, recorder
+from tinytensor import kernels
+from tinytensor.arrays import Array, root
 from tinytensor.capture import listing, listing_html
+from tinytensor.capture.calls import Call, Function, Key, Trace, lives, offset_in, views_of
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.memory import FOR_EVER, Buffer, View, address, plan, whole_lines
+from tinytensor.capture.memory import FOR_EVER, Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
-from tinytensor.errors import BackendUnavailable, CaptureError, SettingError
-from tinytensor.kernels import Array, Backend
-from tinytensor.recorder import NotedCall, NotedFunction, Recorder
+from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.kernels import CONTRACTS
+from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor
 
 LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 
 
-# Which arguments a kernel writes ----------------------------------------------------------------
-
-# Written without being read: `out`, where nothing else is said.
-WRITTEN = {
-    "moments": ("mean", "var"),
-    "cross_entropy_and_grad": ("out", "grad_logits"),
-    "batch_norm_backward": ("grad_x", "grad_gamma", "grad_beta"),
-}
-# Changed in place: read and written.
-CHANGED = {
-    "put": ("out",),
-    "dropout_mask": ("state",),
-    "sgd": ("param",),
-    "sgd_momentum": ("velocity", "param"),
-    "adam": ("m", "v", "param"),
-    "rmsprop": ("square", "param"),
-    "moving_average": ("average",),
-}
-
-
-class Roles(NamedTuple):
-    """What a kernel does with its arrays: the places of its arguments that it reads and writes."""
-
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-
-
-@functools.cache
-def roles(kernel: str) -> Roles:
-    """What a kernel reads and what it writes; what it changes in place is both."""
-    parameters = inspect.signature(getattr(kernels, kernel)).parameters.values()
-    arrays = [p.name for p in parameters if p.annotation is Array]  # they come first
-    changed = CHANGED.get(kernel, ())
-    written = WRITTEN.get(kernel, () if "out" in changed else ("out",))
-    return Roles(
-        tuple(i for i, name in enumerate(arrays) if name not in written),
-        tuple(i for i, name in enumerate(arrays) if name in (*written, *changed)),
-    )
-
-
-# The program ------------------------------------------------------------------------------------
-
-
-class Key(NamedTuple):
-    """What a program was recorded for."""
-
-    backend: Backend
-    instructions: str
-    grad_enabled: bool
-    arguments: tuple[tuple[type, tuple[int, ...], np.dtype[Any]], ...]
-
-
-@dataclass(eq=False)
-class Call:
-    """A kernel call of a program."""
-
-    kernel: str
-    views: tuple[Any, ...]  # its arguments: a View for an array, or a number
-    part: str  # "forward", "backward of ..." or "update"
-    line: str  # of the user's code
-
-    @property
-    def reads(self) -> list[View]:
-        """What it reads; what it changes in place too."""
-        return [self.views[i] for i in roles(self.kernel).reads]
-
-    @property
-    def writes(self) -> list[View]:
-        """What it writes."""
-        return [self.views[i] for i in roles(self.kernel).writes]
-
-    def arguments(self) -> tuple[Any, ...]:
-        """The arrays and numbers that the kernel takes."""
-        return tuple(x.array() if isinstance(x, View) else x for x in self.views)
-
-
-@dataclass(eq=False)
-class Function:
-    """What Python does at each replay, such as a check of labels, or working out a rate."""
-
-    function: Callable[[], None]
-    reads: list[View]
-    writes: list[View]
-
-
 class Program:
     """A recorded step: what it does, in order, and what must hold for it to be the step.
 
-    calls: its kernel calls; calls_before: the same before they were rewritten, and rewrites: the
-    names of how. buffers: all memory that they touch. inputs: the arguments' memory.
-    peak: bytes of the temporaries' memory; unplanned: of the same if each had its own.
+    inputs: the arguments' memory. trace: the recording in the form in which it is compared.
+    calls_made: how many times the step was called since it was recorded, with that call.
+    is_verified: True if a second recording was equal.
     """
 
     def __init__(
         self,
         key: Key,
         notes: Recorder,
-        guards: Guards,
         result: Result,
+        trace: Trace,
         lock: threading.RLock,
+        function: Callable[..., Any],
         rewrites: Sequence[str] = (),
     ) -> None:
         self._lock = lock
+        self._function = function
+        self._names_of_rewrites = rewrites
         self.key = key
-        self._guards = guards
+        self.guards = Guards(notes)
+        self.trace = trace
         self._result = result
-        self.name = ""
-        self.optimizers = [optimizer for optimizer, _ in notes.params.values()]
-        # Held weakly: what nobody else holds is no parameter, and has no gradient to be seen.
+        self.name = getattr(function, "__name__", "step")
+        self.optimizers = [optimizer for optimizer, *_ in notes.optimizers.values()]
+        self.modules = [module for module, _ in notes.modules.values()]
+        # Weak references: what nobody else holds is no parameter, and its gradient is never seen.
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
-        with_grad = {id(x): weakref.ref(x) for x in notes.tensors_with_grad()}
+        self._carried = [weakref.ref(carried.x) for carried in notes.carried]
+        with_grad = [weakref.ref(x) for x in tensors_with_grad(notes)]
+        results = [weakref.ref(x) for x in notes.results]
 
-        all_buffers, items = self._take_over(notes)
-        self.calls_before = [item for item in items if isinstance(item, Call)]
-        items, self.rewrites = rewritten(items, rewrites)
-        self.calls = [item for item in items if isinstance(item, Call)]
-        touched = _find_lives(items)
-        self.buffers = [b for b in all_buffers if b in touched or b.kind != "temporary"]
-        alive = [(ref, ref()) for ref in with_grad.values()]
+        self._all_buffers, self._recorded = self._take_over(notes)
+        self._kept = [ref for ref in results if ref() is not None]
+        alive = [(ref, ref()) for ref in with_grad]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
+        self._restored = [b for b in self._all_buffers if b.first_values is not None]
+        self.calls_made = 1
+        self.replays = 0  # since it was recorded or checked
+        self.is_verified = False
 
-        temporaries = [buffer for buffer in self.buffers if buffer.kind == "temporary"]
-        self.unplanned = sum(map(whole_lines, temporaries))
-        self.peak = plan(temporaries)
-        self._before, self._body = _sorted_out(items)
-        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
-        self.by_door: set[Call] = set()  # and all that Python makes one by one on C
-        self._runs = self._bound(self._body)
-        self._places = self._find_places()
-        self._written = {id(view.buffer.array) for item in items for view in item.writes}
+    # Worked out when it is first needed: many recordings are only compared
+
+    @functools.cached_property
+    def _rewritten(self) -> tuple[list[Call | Function], tuple[str, ...]]:
+        return rewritten(self._recorded, self._names_of_rewrites)
+
+    @property
+    def items(self) -> list[Call | Function]:
+        """Its kernel calls, and the functions that Python computes at each replay, in order."""
+        return self._rewritten[0]
+
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """The names of the rewrites that changed it."""
+        return self._rewritten[1]
+
+    @property
+    def calls(self) -> list[Call]:
+        """Its kernel calls."""
+        return [item for item in self.items if isinstance(item, Call)]
+
+    @property
+    def calls_before(self) -> list[Call]:
+        """Its kernel calls before they were rewritten."""
+        return [item for item in self._recorded if isinstance(item, Call)]
+
+    @functools.cached_property
+    def order(self) -> tuple[list[Function], list[Call | Function]]:
+        """The functions that a replay calls before the first kernel, and all else in its order."""
+        return _sorted_out(self.items)
+
+    @functools.cached_property
+    def buffers(self) -> list[Buffer]:
+        """All memory that it touches, with names to be shown."""
+        before, body = self.order
+        touched = lives([*before, *body])
+        found = [b for b in self._all_buffers if b in touched or b.kind != "temporary"]
+        listing.name_buffers(self, found, self._function)
+        return found
+
+    @property
+    def _temporaries(self) -> list[Buffer]:
+        return [buffer for buffer in self.buffers if buffer.kind == "temporary"]
+
+    @property
+    def unplanned(self) -> int:
+        """Bytes of the temporaries' memory if each had its own."""
+        return sum(map(whole_lines, self._temporaries))
+
+    @functools.cached_property
+    def peak(self) -> int:
+        """Bytes of the temporaries' memory, which is planned now."""
+        return plan(self._temporaries)
+
+    @functools.cached_property
+    def _plan(self) -> _Plan:
+        """What a replay needs, made when the first one comes."""
+        assert self.peak >= 0  # the temporaries have their places
+        return _Plan(self)
+
+    @property
+    def by_numpy(self) -> set[Call]:
+        """The calls that the backend leaves to NumPy."""
+        return self._plan.by_numpy
+
+    @property
+    def has_kept_tensors(self) -> bool:
+        """True if somebody holds a tensor that the step computed, other than a gradient."""
+        grads = {id(grad) for _, grad in self._grads}
+        return any((x := ref()) is not None and id(x) not in grads for ref in self._kept) or any(
+            buffer.last == FOR_EVER and buffer.is_held for buffer in self._input_buffers
+        )
+
+    @property
+    def held_arguments(self) -> tuple[int, ...]:
+        """The positions of the arguments that somebody holds after the step."""
+        return tuple(i for i, buffer in enumerate(self._input_buffers) if buffer.is_held)
 
     # From the notes
 
     def _take_over(self, notes: Recorder) -> tuple[list[Buffer], list[Call | Function]]:
-        """The notes as items whose arrays are told by their places; the notes are empty then.
+        """The notes as items whose arrays are views of buffers; the notes are empty then.
 
-        So nothing holds the step's memory any more, and it is seen who else does.
+        So nothing here holds the step's memory any more, and it is seen what others hold.
         """
-        buffers, roots = self._find_buffers(notes)
+        buffers = self._find_buffers(notes)
+        copied = notes.copied
+        values = {key: notes.held[key].copy() for key in notes.inputs}
+        roots = {key: weakref.ref(notes.held[key]) for key in buffers}
+        before, read_first = dict(notes.before), list(notes.read_first)
+        only_read = {k: v for k, v in notes.read_first.items() if k not in notes.written}
+        grads = {id(root(x.grad.array)) for x in tensors_with_grad(notes) if x.grad is not None}
+        carried = {id(root(c.before.array)) for c in notes.carried}
 
         def view(array: Array) -> View:
-            root = recorder.memory(array)
-            offset = address(array) - address(root) if array.size else 0
-            return View(buffers[id(root)], offset, array.shape, array.strides, array.dtype)
+            memory = root(array)
+            offset = offset_in(memory, array)
+            return View(buffers[id(memory)], offset, array.shape, array.strides, array.dtype)
 
-        items = [_item(note, view) for note in notes.notes]
+        items = [views_of(note, view) for note in notes.items]
         self._result.place(view)
-        inputs = [buffers[key] for key in notes.inputs]
+        self._input_buffers = [buffers[key] for key in notes.inputs]
+        self.changed_inputs = [i for i, key in enumerate(notes.inputs) if key in notes.written]
+        self.trace.roots = []
         notes.forget()
-        _see_who_is_alive(buffers, roots)
-        self._guards.see_who_is_alive()
-        self.inputs = [buffer.array for buffer in inputs if buffer.array is not None]
+        self.guards.see_who_is_alive()
+        held = {id(root(x.array)) for x in self.guards.leaves()}
+        for key, buffer in buffers.items():
+            array = roots[key]()
+            if buffer.kind == "argument":
+                buffer.is_held = array is not None
+                buffer.array = array if key in copied else None
+                if buffer.array is None:
+                    buffer.array = values[key]
+                if buffer.is_held:
+                    buffer.last = FOR_EVER  # somebody reads it after the step
+            elif buffer.kind == "temporary":
+                buffer.array = array
+                buffer.kind = "temporary" if array is None else "kept"
+            elif key in only_read:
+                buffer.array = only_read[key]
+                buffer.kind = "outside" if key in held else "constant"
+                if key in grads - carried:
+                    buffer.first_values = only_read[key].copy()
+            elif key in before and (array is None or key in grads - carried):
+                buffer.kind, buffer.first_values = "restored", before[key]
+                buffer.array = before[key].copy() if array is None else array
+            else:
+                buffer.array = array
+        self.inputs = [b.array for b in self._input_buffers if b.array is not None]
+        self.trace.roots = [b.array for k in read_first if (b := buffers[k]).array is not None]
         return list(buffers.values()), items
 
-    def _find_buffers(
-        self, notes: Recorder
-    ) -> tuple[dict[int, Buffer], dict[int, weakref.ref[Array]]]:
+    def _find_buffers(self, notes: Recorder) -> dict[int, Buffer]:
         """A buffer for each memory, of the kind that is known so far."""
-        buffers = {
-            key: Buffer("argument", notes.held[key].shape, notes.held[key].dtype, None)
-            for key in notes.inputs
-        }
-        for note in notes.notes:
-            if isinstance(note, NotedCall):
-                reads, writes = roles(note.kernel).reads, roles(note.kernel).writes
-                arrays = [note.arguments[k] for k in (*reads, *writes)]
-                read = {id(recorder.memory(note.arguments[k])) for k in reads}
-            else:
-                arrays = [*note.reads, *note.writes]
-                read = {id(recorder.memory(array)) for array in note.reads}
-            for array in arrays:
-                root = recorder.memory(array)
-                if id(root) not in buffers:
-                    kind = "outside" if id(root) in read else "temporary"
-                    kind = "constant" if id(root) in notes.constants else kind
-                    buffers[id(root)] = Buffer(kind, root.shape, root.dtype, None)
-            if isinstance(note, NotedFunction):  # it has these arrays and no others
-                for array in arrays:
-                    buffer = buffers[id(recorder.memory(array))]
-                    buffer.array = recorder.memory(array)
-                    buffer.kind = "outside" if buffer.kind == "temporary" else buffer.kind
-        for key in notes.constants:
-            if key in buffers:
-                buffers[key].array = notes.held[key]
-        return buffers, {key: weakref.ref(notes.held[key]) for key in buffers}
+        buffers: dict[int, Buffer] = {}
+        for key, memory in notes.held.items():
+            kind = "temporary"
+            if key in notes.inputs:
+                kind = "argument"
+            elif key in notes.read_first:
+                kind = "outside"
+            buffers[key] = Buffer(kind, memory.shape, memory.dtype, None)
+        return buffers
 
     # To be read
 
@@ -250,14 +249,14 @@ class Program:
     @property
     def functions(self) -> list[Function]:
         """What Python does at each replay."""
-        return [item for item in (*self._before, *self._body) if isinstance(item, Function)]
+        return [item for item in self.items if isinstance(item, Function)]
 
     def gradients(self) -> list[tuple[Tensor, Tensor | None]]:
         """The tensors that the step leaves a gradient on, or none, with it."""
         return [(x, grad) for ref, grad in self._grads if (x := ref()) is not None]
 
     def profile(self, repeats: int = 20) -> listing.Profile:
-        """Time each call, the median of so many replays; parameters are afterwards as before.
+        """Time each call, the median of `repeats` replays; parameters are afterwards as before.
 
         Beside it stands its share: the least time that this machine can take for its arithmetic or
         its bytes, by that time. The machine is measured for it, once in a process; was it busy just
@@ -268,11 +267,13 @@ class Program:
         if repeats < 1:
             raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
         with self._lock:
-            changed = {view.buffer for call in self.calls for view in call.writes}
+            planned = self._plan
+            changed = {view.buffer for item in self.items for view in item.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
             before = [array.copy() for array in arrays]
-            runs = [(isinstance(x, Call), run) for x in self._body for run in self._bound([x])]
+            runs = [(isinstance(x, Call), run) for x in planned.body for run in planned.bound([x])]
             try:
+                planned.run()  # so that all memory has values that kernels may be given
                 microseconds = listing.measure(runs, repeats)
             finally:
                 for array, copy in zip(arrays, before, strict=True):
@@ -288,170 +289,232 @@ class Program:
 
     # Replay
 
-    def holds(self) -> bool:
-        """Would the step do now what was recorded?"""
-        return self._guards.hold()
-
-    @property
-    def outlasts_a_step(self) -> bool:
-        """Does it still hold when the step has been made?"""
-        return self._guards.outlast_a_step
-
-    def is_of_today(self) -> bool:
-        """May it hold again, if not now?"""
-        return self._guards.structure == recorder.structure
-
-    def leaves_with_grad(self) -> list[Tensor]:
-        """Those of the tensors that the step gives a gradient which have one now."""
-        leaves = [ref() for ref, _ in self._grads]
-        return [x for x in leaves if x is not None and x.grad is not None]
-
-    def _bound(self, items: Sequence[Call | Function]) -> list[Callable[[], None]]:
-        """What makes the calls, in order: where the backend can, it makes many in a row."""
-        module = self.key.backend.module
-        runs: list[Callable[[], None]] = []
-        pairs = [(item, self._bind(item)) for item in items]
-        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
-            if is_bound:
-                runs.append(module.BoundCalls([call for _, call in group]))
-            else:
-                runs += [_bound_to_door(item) for item, _ in group]
-        return runs
-
-    def _bind(self, item: Call | Function) -> Any:
-        """The call as the backend binds it to its arrays; None if it goes through the door."""
-        backend = self.key.backend
-        if isinstance(item, Function) or not hasattr(backend.module, "bind"):
-            return None
-        if backend.by_rung(item.kernel):
-            self.by_door.add(item)
-            return None
-        call = _bound_by(backend, item)
-        if call is None:
-            self.by_numpy.add(item)
-            self.by_door.add(item)
-        return call
-
     def replay(self, given: Sequence[Array]) -> Any:
         """The step on these arguments, and what it returns."""
-        for own, array, places in zip(self.inputs, given, self._places, strict=True):
-            if places and self._may_be_read_in_place(array):
-                self.key.backend.module.point(places, array)
-            else:
-                self._copy_argument(own, array, places)
-        for item in self._before:
-            item.function()
-        for run in self._runs:
-            run()
-        self._tell_the_tensors()
+        self._replay(given)
         return self._result.make(self._result.values())
 
-    def _find_places(self) -> list[list[Any]]:
-        """For each argument where the calls point to it, if none but C looks at its numbers.
-
-        Then they can be pointed to what a replay is given. A small one is copied faster.
-        """
-        seen = {view.buffer for item in self.functions for view in (*item.reads, *item.writes)}
-        seen |= {view.buffer for call in self.by_door for view in call.reads}
-        seen |= {buffer for buffer in self.buffers if buffer.last == FOR_EVER}
-        own = [b.array for b in seen]
-        at_once = [run for run in self._runs if hasattr(run, "places_of")]
-        return [
-            [place for run in at_once for place in run.places_of(array)]
-            if array.nbytes >= LARGE and not any(array is other for other in own)
-            else []
-            for array in self.inputs
-        ]
+    def _replay(self, given: Sequence[Array]) -> None:
+        planned = self._plan
+        self.replays += 1
+        for own, array, places in zip(self.inputs, given, planned.places, strict=False):
+            if places and self._may_be_read_in_place(array):
+                planned.module.point(places, array)
+            else:
+                if places:
+                    planned.module.point(places, own)
+                np.copyto(own, array)
+        for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
+            x = ref()
+            assert x is not None  # the guards hold
+            assert x.grad is not None
+            np.copyto(own, x.grad.array)
+        for buffer in self._restored:
+            np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
+        planned.run()
+        for i in self.changed_inputs:
+            if i < len(given):
+                np.copyto(given[i], self.inputs[i])
+        self._update_tensors()
 
     def _may_be_read_in_place(self, array: Array) -> bool:
-        """Is it as C needs it, and not memory that this very replay writes?"""
-        flags, memory = array.flags, recorder.memory(array)
-        return flags.c_contiguous and flags.aligned and id(memory) not in self._written
+        """True if C can read the array, and this replay doesn't write its memory."""
+        flags = array.flags
+        return flags.c_contiguous and flags.aligned and not self.shares_memory(array)
 
-    def _copy_argument(self, own: Array, array: Array, places: Sequence[Any]) -> None:
-        if places:
-            self.key.backend.module.point(places, own)
-        np.copyto(own, array)
+    def shares_memory(self, array: Array) -> bool:
+        """True if the array is in memory that the program writes."""
+        return id(root(array)) in self._plan.written
 
     def make(self, values: Sequence[Array]) -> Any:
         """What the step returns, with these values in place of what it computed."""
         return self._result.make(values)
 
-    def _tell_the_tensors(self) -> None:
-        """Leave gradients where the step does, and tell who was changed."""
+    def leaves_with_grad(self) -> list[Tensor]:
+        """The tensors that the step gives a gradient which have one now."""
+        leaves = [ref() for ref, _ in self._grads]
+        return [x for x in leaves if x is not None and x.grad is not None]
+
+    def _update_tensors(self) -> None:
+        """Leave gradients where the step does, and count the changes of what was written."""
         for ref, grad in self._grads:
             if (leaf := ref()) is not None:
                 leaf.grad = grad
                 if grad is not None:
                     grad.changed()
-        for changed in self._changed:
+        for changed in (*self._changed, *self._kept):
             if (x := changed()) is not None:
                 x.changed()
 
     # Many steps
 
-    @functools.cached_property
+    @property
     def is_one_call(self) -> bool:
-        """Does the backend make all calls at once, with no Python among them?"""
-        functions = {v.buffer for item in self._before for v in (*item.reads, *item.writes)}
-        kernels_write = {view.buffer for call in self.calls for view in call.writes}
-        at_once = len(self._runs) == 1 and hasattr(self._runs[0], "run")
-        return at_once and not functions & kernels_write
+        """True if the backend makes all calls at once, with no Python between them."""
+        alone = not (self._carried or self._restored or self.changed_inputs)
+        return alone and self._plan.is_one_call
 
     def run(self, tables: Sequence[Array], steps: int) -> list[Array]:
         """Steps on the rows of tables, one for each argument; what is computed, as tables too.
 
-        An error at some step leaves everything as after the steps before it.
+        An error at some step leaves everything as that step leaves it.
         """
+        assert self._plan is not None  # the results have their places
         tables_of_results = self._result.tables(steps)
         results = [computed.now() for computed in self._result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
         for start in range(0, steps, some):
             rows = slice(start, min(start + some, steps))
-            given = [np.ascontiguousarray(table[rows]) for table in tables]
             taken = [(t[rows], array) for t, array in zip(tables_of_results, results, strict=True)]
             if self.is_one_call:
+                given = [np.ascontiguousarray(table[rows]) for table in tables]
                 self._run_at_once(given, taken, rows.stop - start)
             else:
-                self.replay([table[0] for table in given])
+                self._replay([table[start, ...] for table in tables])
                 _note_row(0, [table for table, _ in taken], [array for _, array in taken])
         return tables_of_results
 
     def _run_at_once(
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
     ) -> None:
-        """Steps without Python between: what its functions would write is found out before."""
-        for own, places in zip(self.inputs, self._places, strict=True):
+        """Steps without Python between them: what its functions write is computed before."""
+        planned = self._plan
+        self.replays += steps
+        for own, places in zip(self.inputs, planned.places, strict=True):
             if places:
-                self.key.backend.module.point(places, own)
-        (calls,) = self._runs
-        views = [view for item in self._before for view in (*item.reads, *item.writes)]
+                planned.module.point(places, own)
+        (calls,) = planned.runs
+        views = [view for item in planned.before for view in (*item.reads, *item.writes)]
         looked_at = [
             (own, table)
             for own, table in zip(self.inputs, tables, strict=True)
             if any(view.buffer.array is own for view in views)
         ]
-        written = {id(v.buffer): v.buffer.array for item in self._before for v in item.writes}
+        written = {id(v.buffer): v.buffer.array for item in planned.before for v in item.writes}
         places = [array for array in written.values() if array is not None]
         found = [np.empty((steps + 1, *array.shape), array.dtype) for array in places]
         done = 0
+        failed = True
         try:
             _note_row(0, found, places)
             for row in range(steps):
                 for own, table in looked_at:
                     np.copyto(own, table[row])
-                for item in self._before:
-                    item.function()
+                for item in planned.before:
+                    item()
                 _note_row(row + 1, found, places)
                 done += 1
-        finally:  # after an error, too, as many steps are made as would have been
+            failed = False
+        finally:  # after an error, too, the steps before it are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
             inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
-            calls.run(done, [*inputs, *values], taken)  # type: ignore[attr-defined]
-            self._tell_the_tensors()
+            calls.run(done, [*inputs, *values], taken)
+            self._update_tensors()
+            if failed and done < steps:  # the step at which it came, up to there
+                self._replay([table[done, ...] for table in tables])
+
+
+class _Plan:
+    """A program's calls, bound to their memory by the backend.
+
+    before: functions that may be called before the first kernel. body: all else, in order.
+    runs: what a replay calls for the body. places: for each argument where C's calls point to it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.backend = program.key.backend
+        self.module = self.backend.module
+        self._items = program.items
+        self.before, self.body = program.order
+        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
+        self.by_door: set[Call] = set()  # and all that Python makes one by one
+        self.runs = self.bound(self.body)
+        self.places = self._find_places(program)
+        self.written = {id(view.buffer.array) for item in self._items for view in item.writes}
+
+    def run(self) -> None:
+        """Make all calls; an error of a function comes when the kernels before it have computed."""
+        done: list[Function] = []
+        try:
+            for item in self.before:
+                item()
+                done.append(item)
+        except BaseException:
+            failed = self.before[len(done)]
+            for other in self._items[: self._items.index(failed)]:
+                if isinstance(other, Call):
+                    getattr(kernels, other.kernel)(*other.arguments())
+                elif other not in done:
+                    other()
+            raise
+        for run in self.runs:
+            run()
+
+    def bound(self, items: Sequence[Call | Function]) -> list[Any]:
+        """What makes the calls, in order: where the backend can, it makes many in a row."""
+        runs: list[Any] = []
+        pairs = [(item, self._bind(item)) for item in items]
+        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
+            if is_bound:
+                runs.append(self.module.BoundCalls([call for _, call in group]))
+            else:
+                runs += [_through_the_door(item) for item, _ in group]
+        return runs
+
+    def _bind(self, item: Call | Function) -> Any:
+        """The call as the backend binds it to its arrays; None if it goes through the door."""
+        if isinstance(item, Function) or not hasattr(self.module, "bind"):
+            return None
+        arguments = item.arguments()
+        if self.backend.by_rung(item.kernel):
+            self.by_door.add(item)
+            return None
+        on_numpy = CONTRACTS[item.kernel].is_for_numpy(arguments)
+        if on_numpy or item.kernel in self.backend.on_numpy:
+            self.by_numpy.add(item)
+            self.by_door.add(item)
+            return None
+        return self.module.bind(item.kernel, arguments)
+
+    def _find_places(self, program: Program) -> list[list[Any]]:
+        """For each argument where the calls point to it, if only C reads it.
+
+        Then they can be pointed to what a replay is given. A small argument is copied faster.
+        """
+        functions = [item for item in self._items if isinstance(item, Function)]
+        seen = {view.buffer for item in functions for view in (*item.reads, *item.writes)}
+        seen |= {view.buffer for call in self.by_door for view in call.reads}
+        seen |= {view.buffer for item in self._items for view in item.writes}
+        seen |= {buffer for buffer in program.buffers if buffer.last == FOR_EVER}
+        own = [b.array for b in seen]
+        at_once = [run for run in self.runs if hasattr(run, "places_of")]
+        return [
+            [place for run in at_once for place in run.places_of(array)]
+            if array.nbytes >= LARGE and not any(array is other for other in own)
+            else []
+            for array in program.inputs
+        ]
+
+    @functools.cached_property
+    def is_one_call(self) -> bool:
+        """True if one call of the backend makes all kernel calls."""
+        functions = {v.buffer for item in self.before for v in (*item.reads, *item.writes)}
+        written = {v.buffer for item in self._items if isinstance(item, Call) for v in item.writes}
+        at_once = len(self.runs) == 1 and hasattr(self.runs[0], "run")
+        return at_once and not functions & written
+
+
+def tensors_with_grad(notes: Recorder) -> list[Tensor]:
+    """The tensors that the step has left a gradient on, or whose gradient it forgot."""
+    untouched = {id(c.x) for c in notes.carried if c.x.grad is c.own or c.x.grad is c.before}
+    leaves = [x for x, *_ in notes.leaves.values()]
+    left = [x for x in leaves if x.grad is not None and notes.owns(x.grad.array)]
+    forgotten = [x for x in notes.with_grad if x.grad is None]
+    found = [*notes.zeroed.values(), *left, *forgotten, *(x for x, _ in notes.grads.values())]
+    return list({id(x): x for x in found if id(x) not in untouched}.values())
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
@@ -459,67 +522,16 @@ def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> Non
         table[row] = array
 
 
-def _bound_by(backend: Backend, call: Call) -> Any:
-    """The call as the backend binds it; None if NumPy computes it."""
-    if call.kernel in backend.on_numpy:
-        return None
-    arguments = call.arguments()
-    try:
-        return backend.module.bind(call.kernel, arguments)
-    except (kernels.OnNumPy, TypeError, ValueError) as error:
-        if not kernels.is_for_numpy(error, arguments):
-            raise
-        return None
-
-
-def _bound_to_door(item: Call | Function) -> Callable[[], None]:
+def _through_the_door(item: Call | Function) -> Callable[[], None]:
     if isinstance(item, Call):
         return functools.partial(getattr(kernels, item.kernel), *item.arguments())
-    return item.function
-
-
-def _item(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
-    if isinstance(note, NotedCall):
-        views = tuple(view(x) if isinstance(x, np.ndarray) else x for x in note.arguments)
-        return Call(note.kernel, views, note.part, note.line)
-    reads, writes = ([view(x) for x in arrays] for arrays in (note.reads, note.writes))
-    return Function(note.function, reads, writes)
-
-
-def _see_who_is_alive(buffers: dict[int, Buffer], roots: dict[int, weakref.ref[Array]]) -> None:
-    for key, buffer in buffers.items():
-        if buffer.array is None:
-            buffer.array = roots[key]()
-        if buffer.array is None and buffer.kind == "outside":
-            raise CaptureError(
-                f"captured step: a tensor of shape {buffer.shape} that it reads is gone after it: "
-                "the step puts another in its place, which a program can't; change it in place, "
-                "under no_grad(): w[...] = w - rate * grad, or with an optimiser"
-            )
-        if buffer.array is not None and buffer.kind == "temporary":
-            buffer.kind = "kept"
-        if buffer.kind == "argument" and buffer.array is not None:
-            buffer.last = FOR_EVER  # somebody reads it after the step
-        elif buffer.kind == "argument":
-            buffer.array = np.empty(buffer.shape, buffer.dtype)
-
-
-def _find_lives(items: Sequence[Call | Function]) -> set[Buffer]:
-    """Note when each buffer is touched first, and last; returns all that are touched."""
-    touched: set[Buffer] = set()
-    for i, item in enumerate(items):
-        for view in (*item.reads, *item.writes):
-            if view.buffer not in touched:
-                view.buffer.first = i
-                touched.add(view.buffer)
-            view.buffer.last = max(view.buffer.last, i)
-    return touched
+    return functools.partial(item.function, *(view.array() for view in item.views))
 
 
 def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
     """The functions that may be called before the first kernel, and all else in its order.
 
-    Checks come first of all, so that one that fails leaves everything as it was.
+    Checks come first of all, because they change nothing.
     """
     checks: list[Function] = []
     updates: list[Function] = []
@@ -528,12 +540,13 @@ def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[
     written: set[Buffer] = set()
     for item in items:
         reads, writes = ({view.buffer for view in views} for views in (item.reads, item.writes))
-        if isinstance(item, Call) or (reads | writes) & written or writes & read:
+        may_move = isinstance(item, Function) and not item.reads_anything
+        if not may_move or (reads | writes) & written or writes & read:
             body.append(item)
             read |= reads
             written |= writes
         elif writes or any(reads & {v.buffer for v in update.writes} for update in updates):
-            updates.append(item)
+            updates.append(item)  # type: ignore[arg-type]
         else:
-            checks.append(item)
+            checks.append(item)  # type: ignore[arg-type]
     return checks + updates, body

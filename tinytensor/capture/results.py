@@ -19,7 +19,8 @@ class Result:
     """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
 
     def __init__(self, result: Any, notes: Recorder) -> None:
-        self.computed: list[Computed] = []  # its tensors, but those that are of outside
+        self.computed: list[Computed] = []  # its tensors, except those from outside
+        self.outside: list[Tensor] = []
         self._form = self._taken_apart(result, notes)
 
     def _taken_apart(self, value: Any, notes: Recorder) -> Any:
@@ -27,6 +28,7 @@ class Result:
             return None
         if isinstance(value, Tensor):
             if not notes.owns(value.array):
+                self.outside.append(value)
                 return value
             self.computed.append(Computed(value.array))
             return self.computed[-1]
@@ -35,9 +37,13 @@ class Result:
         if type(value) is dict:
             return {key: self._taken_apart(item, notes) for key, item in value.items()}
         raise CaptureError(
-            f"captured step: it returns a {type(value).__name__}, which would be the same for "
-            "ever; tensors are needed, alone or in tuples, lists and dicts, or None"
+            f"captured step: it returns a {type(value).__name__}, which would be a constant of the "
+            "program; tensors are needed, alone or in tuples, lists and dicts, or None"
         )
+
+    def form_of(self, place: Callable[[Array], Any]) -> str:
+        """The structure in words, with what `place` returns for each computed array."""
+        return _in_words(self._form, place)
 
     def place(self, view: Callable[[Array], View]) -> None:
         """Hold the places of what was computed rather than the arrays."""
@@ -84,3 +90,17 @@ def _put_together(form: Any, values: Mapping[Computed, Array]) -> Any:
     if isinstance(form, tuple | list):
         return type(form)(_put_together(item, values) for item in form)
     return form
+
+
+def _in_words(form: Any, place: Callable[[Array], Any]) -> str:
+    if isinstance(form, Computed):
+        assert form.array is not None
+        return f"computed {place(form.array)}"
+    if isinstance(form, Tensor):
+        return "outside"
+    if isinstance(form, dict):
+        items = [f"{key!r}: {_in_words(value, place)}" for key, value in form.items()]
+        return "{" + ", ".join(items) + "}"
+    if isinstance(form, tuple | list):
+        return f"{type(form).__name__}({', '.join(_in_words(x, place) for x in form)})"
+    return repr(form)

@@ -31,7 +31,7 @@ from tinytensor.capture.memory import FOR_EVER, View
 from tinytensor.errors import UnknownName
 
 if TYPE_CHECKING:
-    from tinytensor.capture.program import Call, Function
+    from tinytensor.capture.calls import Call, Function
 
     Items = list[Call | Function]
     Rewrite = Callable[[Items], Items]
@@ -107,7 +107,7 @@ def loss_and_grad(items: Items) -> Items:
             if _is_call(forward, "cross_entropy") and forward.views[:2] == (logits, labels):
                 start = result.index(forward)
                 between = result[start + 1 : result.index(backward)]
-                if grad.buffer.kind == "constant" and _leave_alone(
+                if _is_constant(grad, items) and _leave_alone(
                     between, read_only=(logits, labels), untouched=grad_logits
                 ):
                     views = (grad, logits, labels, forward.views[2], grad_logits)
@@ -115,6 +115,12 @@ def loss_and_grad(items: Items) -> Items:
                     result.remove(backward)
                 break
     return result
+
+
+def _is_constant(view: View, items: Items) -> bool:
+    """True if no item writes these values, so that they are known before the step."""
+    written = any(other.buffer is view.buffer for item in items for other in item.writes)
+    return view.buffer.kind != "argument" and not written
 
 
 def _leave_alone(items: Items, read_only: Sequence[View], untouched: View) -> bool:

@@ -11,6 +11,7 @@ from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
 from tinytensor.kernels import Array
+from tinytensor.tensor import Tensor
 
 CLASSES = 10
 SIDE = 28
@@ -85,7 +86,7 @@ def _find(folder: Path, name: str) -> Path:
     raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither is")
 
 
-def to_float(images: Array, chosen: Array | None = None) -> Array:
+def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Array:
     """Images as networks take them: (R, 28, 28, 1) float32, from 0 to 1.
 
     images (N, 28, 28) uint8, from 0 to 255.
@@ -94,11 +95,17 @@ def to_float(images: Array, chosen: Array | None = None) -> Array:
     Raises SettingError for numbers that aren't, DTypeError for images that aren't of bytes, and
     ShapeError for those that aren't three axes.
     """
+    images = _array_of(images)
     _check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
     if chosen is None:
-        return _to_float(images, recorder.constant(np.arange(len(images))))
+        return _to_float(images, np.arange(len(images)))
     return _to_float(images, _checked(chosen, len(images)))
+
+
+def _array_of(given: Array | Tensor) -> Array:
+    """The array of a Tensor, as which a captured step gets its arguments."""
+    return given.array if isinstance(given, Tensor) else given
 
 
 def _check_bytes(name: str, images: Array) -> None:
@@ -120,10 +127,9 @@ def _to_float(images: Array, chosen: Array) -> Array:
     return out
 
 
-def _checked(chosen: Array, count: int) -> Array:
+def _checked(chosen: Array | Tensor, count: int) -> Array:
     """The numbers of some of `count` images as int64, after a look whether there are such."""
-    given = np.asarray(chosen)
-    recorder.check_is_of_the_step("to_float", given)
+    given = np.asarray(_array_of(chosen))
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise SettingError(
             f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
@@ -134,7 +140,7 @@ def _checked(chosen: Array, count: int) -> Array:
         numbers = np.empty(given.shape, np.int64)
         kernels.cast(given, numbers)
 
-    def check() -> None:
+    def check(given: Array, numbers: Array) -> None:
         # Seen without a sign a negative number is a very large one: one look finds both mistakes.
         if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
             (wrong, *_) = given[(given < 0) | (given >= count)]
@@ -143,7 +149,7 @@ def _checked(chosen: Array, count: int) -> Array:
                 "at 0"
             )
 
-    recorder.each_step(check, reads=(given, numbers))
+    recorder.each_step(check, (given, numbers), settings=(count,))
     return numbers
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, recorder, tensor
+from tinytensor import kernels, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops.index import take_flat
@@ -206,7 +206,7 @@ def avg_pool2d(
     total = _sum_pool2d(x, shape, size, stride, before)
     if count_padding:
         return total / (size[0] * size[1])
-    inside = tensor.wrap(recorder.constant(np.ones((1, *x.shape[1:3], 1), x.dtype)))
+    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
     return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinytensor import kernels, random, recorder
+from tinytensor import kernels, random
 from tinytensor.errors import DTypeError, SettingError, ShapeError
 from tinytensor.kernels import Array
 from tinytensor.ops.operands import Operand, as_float, as_tensor
@@ -70,7 +70,7 @@ def arange(
     numbers = np.arange(begin, end, step)
     whole = numbers.dtype.kind == "i"
     kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
-    return wrap(recorder.constant(numbers.astype(kind))).requires_grad_(requires_grad)
+    return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
 
 
 def eye(
@@ -82,7 +82,7 @@ def eye(
     """The identity matrix (n, n), or (n, columns): 1 on the diagonal, else 0."""
     sizes = _sizes("eye", (n, n if columns is None else columns))
     ones = np.eye(*sizes, dtype=checked_dtype("eye", dtype))
-    return wrap(recorder.constant(ones)).requires_grad_(requires_grad)
+    return wrap(ones).requires_grad_(requires_grad)
 
 
 # By chance --------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def places(shape: Shape, key: Key) -> Places:
     front, end = shape[:touched], shape[touched:]
     N, C = math.prod(front), math.prod(end)
 
-    def pick() -> Array:
+    def pick(keys: Sequence[Any]) -> Array:
         try:
             if touched > len(shape):
                 raise IndexError(f"{touched} indices for {len(shape)} axes")
@@ -64,24 +64,27 @@ def places(shape: Shape, key: Key) -> Places:
         except (IndexError, ValueError, TypeError) as error:
             raise IndexingError(f"index: x has shape {shape}: {error}") from None
 
-    picked = pick()
+    picked = pick(keys)
     numbers = np.ascontiguousarray(picked).reshape(-1)
-    if recorder.recordings:
-        _pick_each_step(pick, picked.shape, keys, numbers)
+    arrays = [k for k in keys if isinstance(k, np.ndarray)]
+    if arrays and recorder.recorder():
+        _pick_each_step(pick, picked.shape, keys, arrays, numbers)
     return Places(numbers, (N, C), (numbers.size, C), picked.shape + end)
 
 
 def _pick_each_step(
-    pick: Callable[[], Array], shape: Shape, keys: Sequence[Any], numbers: Array
+    pick: Callable[[Sequence[Any]], Array],
+    shape: Shape,
+    keys: Sequence[Any],
+    arrays: Sequence[Array],
+    numbers: Array,
 ) -> None:
-    """Have a captured step find the numbers anew, if an array among the keys may be another."""
-    arrays = [k for k in keys if isinstance(k, np.ndarray)]
-    if not arrays:
-        recorder.constant(numbers)
-        return
+    """Have every replay of a captured step find the places, which an array's values decide."""
 
-    def pick_again() -> None:
-        picked = pick()
+    def pick_again(*given: Array) -> None:
+        *arrays, numbers = given
+        waiting = iter(arrays)
+        picked = pick([next(waiting) if isinstance(k, np.ndarray) else k for k in keys])
         if picked.shape != shape:
             raise CaptureError(
                 f"captured step: an index picks a result of shape {picked.shape}, and {shape} was "
@@ -89,7 +92,8 @@ def _pick_each_step(
             )
         numbers[:] = picked.reshape(-1)
 
-    recorder.each_step(pick_again, reads=arrays, writes=(numbers,))
+    others = tuple(repr(k) for k in keys if not isinstance(k, np.ndarray))
+    recorder.each_step(pick_again, reads=arrays, writes=(numbers,), settings=(shape, others))
 
 
 def _as_array(key: Any) -> Any:
@@ -101,7 +105,6 @@ def _as_array(key: Any) -> Any:
             raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
         return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
     if isinstance(key, np.ndarray):
-        recorder.check_is_of_the_step("index", key)
         return np.asarray(key)
     return key.array if isinstance(key, tensor.Tensor) else key
 
@@ -207,7 +210,7 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
             {"x": (x.shape, longer), "index": (index.shape, longer)},
             f"as many axes are needed, none longer than x but axis {axis}",
         )
-    others = map(recorder.constant, np.ogrid[tuple(slice(size) for size in index.shape)])
+    others = np.ogrid[tuple(slice(size) for size in index.shape)]
     key = [index if a == axis else other for a, other in enumerate(others)]
     return tuple(key)
 
@@ -240,7 +243,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
     out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
-    kernels.broadcast_to(recorder.constant(np.array(value, x.dtype)), out)
+    kernels.broadcast_to(np.array(value, x.dtype), out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))
     kernels.put(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import kernels, recorder
+from tinytensor import kernels
 from tinytensor.autograd import record
 from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape
@@ -186,7 +186,7 @@ def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
         axes = [a for a, own in enumerate(letters) if own == letter]
         if len(axes) > 1:
             rest = [a for a in range(x.ndim) if a not in axes]
-            same = recorder.constant(np.arange(x.shape[axes[0]]))
+            same = np.arange(x.shape[axes[0]])
             x = permute(x, (*axes, *rest))[(same,) * len(axes)]
             letters = letter + "".join(letters[a] for a in rest)
     return x, letters

@@ -255,13 +255,23 @@ def _class_numbers(op: str, labels: Array, classes: int) -> Array:
     """Class labels (R) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    if recorder.recordings and (notes := recorder.recorder()):
-        labels = _kept_numbers(labels, notes)
-        recorder.each_step(lambda: _check_labels(op, labels, classes), reads=(labels,))
-        return labels
-    labels = np.array(labels, np.int64).reshape(-1)  # a copy: backward will read them again
-    _check_labels(op, labels, classes)
-    return labels
+    kept = _kept(labels).reshape(-1)
+    recorder.each_step(
+        lambda labels: _check_labels(op, labels, classes), reads=(kept,), settings=(op, classes)
+    )
+    return kept
+
+
+def _kept(labels: Array) -> Array:
+    """Labels as int64 in memory that stays as it is, because backward will read them again."""
+    if notes := recorder.recorder():
+        is_fit = labels.dtype == np.int64 and labels.flags.c_contiguous
+        if is_fit and notes.is_argument(labels):
+            return labels
+        copy = np.empty(labels.shape, np.int64)
+        kernels.cast(np.ascontiguousarray(labels), copy)
+        return copy
+    return np.array(labels, np.int64)
 
 
 def _check_labels(op: str, labels: Array, classes: int) -> None:
@@ -271,16 +281,6 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
         raise LabelError(
             f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
         )
-
-
-def _kept_numbers(labels: Array, notes: recorder.Recorder) -> Array:
-    """Labels in a row as int64, in memory of the program that backward will read again."""
-    fit = labels.dtype == np.int64 and labels.flags.c_contiguous
-    if fit and id(recorder.memory(labels)) in notes.inputs:
-        return labels.reshape(-1)  # a program's copy of its argument
-    copy = np.empty(labels.shape, np.int64)
-    kernels.cast(labels, copy)
-    return copy.reshape(-1)
 
 
 def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tensor:
@@ -385,8 +385,8 @@ def batch_norm_and_moments(
     C = x.shape[-1]
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
-    gamma = tensor.wrap(recorder.constant(np.ones(C, x.dtype))) if gamma is None else gamma
-    beta = tensor.wrap(recorder.constant(np.zeros(C, x.dtype))) if beta is None else beta
+    gamma = tensor.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
+    beta = tensor.wrap(np.zeros(C, x.dtype)) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinytensor import kernels, recorder, tensor
+from tinytensor import kernels, tensor
 from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.kernels import Array
@@ -44,17 +44,12 @@ def as_tensor(op: str, x: Operand) -> Tensor:
         return x
     if x is None or isinstance(x, str):
         raise NotSupported(f"{op}: got {x!r}; a tensor, an array or numbers are needed")
-    return tensor.wrap(tensor.to_array(x, None, copy=True))
+    return tensor.wrap(tensor.to_array(x))
 
 
 def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for what is read at once, such as labels."""
-    if not isinstance(x, np.ndarray):
-        return as_tensor(op, x).array
-    if recorder.recordings:
-        recorder.check_is_of_the_step(op, x)
-        return recorder.plain(x)
-    return x
+    return x if isinstance(x, np.ndarray) else as_tensor(op, x).array
 
 
 def as_float(op: str, x: Operand) -> Tensor:
@@ -97,7 +92,7 @@ def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
         return as_tensor(op, number)
     dtype = _number_beside(type(number), y.array.dtype)  # type: ignore[arg-type]
     try:
-        return tensor.wrap(recorder.constant(np.array(number, dtype)))
+        return tensor.wrap(np.array(number, dtype))
     except OverflowError:
         if compared:
             return as_tensor(op, number)

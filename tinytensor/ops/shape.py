@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import kernels, recorder
+from tinytensor import kernels, tensor
 from tinytensor.autograd import record, view_of
 from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import (
@@ -164,8 +164,10 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     axis = one_axis("repeat", axis, x.ndim)
+    if isinstance(repeats, tensor.Tensor):
+        repeats = repeats.tolist()
     try:
-        entries = recorder.constant(np.repeat(np.arange(x.shape[axis]), repeats))
+        entries = np.repeat(np.arange(x.shape[axis]), repeats)
     except (ValueError, TypeError):
         raise ShapeError(
             f"repeat: got repeats {repeats}; one number from 0 up, or {x.shape[axis]} of them, is "

@@ -1,0 +1,228 @@
+"""What a recording consists of, and how two recordings of a step are compared.
+
+A recording is a list of kernel calls and of functions that Python computes, in order. Two are equal
+if they have the same kernels with the same settings, and if every array is of the same origin:
+
+    argument i       the step was called with it, or it is a gradient that the step goes on from
+    own k            the k-th memory that the step wrote without having read it before
+    outside j        the j-th memory that the step read first: the same memory, or equal values
+
+Equal recordings do the same for all values of the arguments, so a replay of one is the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinytensor.arrays import Array, address, root
+from tinytensor.capture.memory import View
+from tinytensor.capture.results import Result
+from tinytensor.kernels import CONTRACTS, Backend
+from tinytensor.recorder import NotedCall, NotedFunction, Recorder
+
+
+class Key(NamedTuple):
+    """What must be equal for a program to be looked at at all."""
+
+    backend: Backend
+    instructions: str
+    grad_enabled: bool
+    arguments: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+
+
+@dataclass(eq=False)
+class Call:
+    """A kernel call of a program."""
+
+    kernel: str
+    views: tuple[Any, ...]  # its arguments: a View for an array, or a setting
+    part: str  # "forward", "backward of ..." or "update"
+    line: str  # of the user's code
+
+    @property
+    def reads(self) -> list[View]:
+        """The arrays that it reads; those that it changes in place too."""
+        return [self.views[i] for i in CONTRACTS[self.kernel].reads]
+
+    @property
+    def writes(self) -> list[View]:
+        """The arrays that it writes."""
+        return [self.views[i] for i in CONTRACTS[self.kernel].writes]
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The arrays and settings that the kernel takes."""
+        return tuple(x.array() if isinstance(x, View) else x for x in self.views)
+
+
+@dataclass(eq=False)
+class Function:
+    """What Python computes at each replay, such as a check of labels or a learning rate."""
+
+    function: Callable[..., None]
+    reads: list[View]  # also what it changes in place
+    writes: list[View]
+    views: tuple[View, ...]  # its arguments
+    reads_anything: bool
+    line: str
+
+    def __call__(self) -> None:
+        """Call it with its arrays."""
+        self.function(*(view.array() for view in self.views))
+
+
+def offset_in(memory: Array, array: Array) -> int:
+    """Bytes from the start of the memory to the first element of an array in it."""
+    if array is memory or not array.size:
+        return 0
+    return address(array) - address(memory)
+
+
+class Difference(NamedTuple):
+    """The first difference between two recordings, in words, and the line of the user's code."""
+
+    what: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"{self.what}, at {self.line}" if self.line else self.what
+
+
+class Trace:
+    """A recording in a form that can be compared with another.
+
+    roots: the memory that the step read before it wrote it, in the order in which it was met.
+    before: copies of those that it then changed, as they were at first; None for the others.
+    """
+
+    def __init__(self, notes: Recorder, result: Result) -> None:
+        self._places: dict[int, tuple[str, int]] = {
+            key: ("argument", i) for i, key in enumerate(notes.inputs)
+        }
+        self._number = {"own": 0, "outside": 0}
+        self._read_first = notes.read_first
+        self.items = [self._item(note) for note in notes.items]
+        self.lines = [note.line for note in notes.items]
+        self.result = (result.form_of(self._array), result.outside)
+        self.gradients = [before for _, before in notes.grads.values()]
+        self.before = [notes.before.get(key) for key in notes.read_first]
+        self.roots = list(notes.read_first.values())
+        del self._places, self._read_first
+
+    def _item(self, note: NotedCall | NotedFunction) -> tuple[Any, ...]:
+        if isinstance(note, NotedCall):
+            arguments = [
+                self._array(x) if isinstance(x, np.ndarray) else repr(x) for x in note.arguments
+            ]
+            return note.kernel.name, *arguments
+        arrays = (*note.reads, *note.changes, *note.writes)
+        name = getattr(note.function, "__qualname__", repr(type(note.function)))
+        return f"function {name}", *map(repr, note.settings), *map(self._array, arrays)
+
+    def _array(self, array: Array) -> tuple[Any, ...]:
+        memory = root(array)
+        key = id(memory)
+        if key not in self._places:
+            origin = "outside" if key in self._read_first else "own"
+            self._places[key] = origin, self._number[origin]
+            self._number[origin] += 1
+        offset = offset_in(memory, array)
+        return (*self._places[key], array.shape, array.dtype.str, offset, array.strides)
+
+    def difference(self, other: Trace) -> Difference | None:
+        """Returns where another recording differs from this one; None if it is equal."""
+        for i, (mine, theirs) in enumerate(zip(self.items, other.items, strict=False)):
+            if mine != theirs:
+                return Difference(_difference_of_items(i, mine, theirs), self.lines[i])
+        if len(self.items) != len(other.items):
+            counts = len(self.items), len(other.items)
+            return Difference("{} calls were recorded, there are {} now".format(*counts), "")
+        for j, (was, now) in enumerate(zip(self.roots, other.roots, strict=True)):
+            if was is not now and not _are_equal(self._value(j), other._value(j)):
+                return self._difference_of_values(j, other)
+        if self.result[0] != other.result[0] or any(
+            x is not y for x, y in zip(self.result[1], other.result[1], strict=True)
+        ):
+            return Difference("it returns something else than was recorded", "")
+        return None
+
+    def replaced(self, other: Trace) -> list[Array]:
+        """Returns what another, equal recording read in place of memory that this one read."""
+        return [
+            theirs
+            for mine, theirs in zip(self.roots, other.roots, strict=True)
+            if mine is not theirs
+        ]
+
+    def _value(self, j: int) -> Array:
+        before = self.before[j]
+        return self.roots[j] if before is None else before
+
+    def _difference_of_values(self, j: int, other: Trace) -> Difference:
+        """The words for an outside memory with other values: where it was read, and both."""
+        was, now = self._value(j), other._value(j)
+        for item, line in zip(self.items, self.lines, strict=True):
+            for position, argument in enumerate(item[1:]):
+                if isinstance(argument, tuple) and argument[:2] == ("outside", j):
+                    contract = CONTRACTS.get(item[0])
+                    name = contract.parameters[position] if contract else "an array"
+                    return Difference(f"{item[0]}: {name} {_both(was, now)}", line)
+        return Difference(f"an array {_both(was, now)}", "")
+
+
+def _both(was: Array, now: Array) -> str:
+    if was.size == now.size == 1:
+        return f"was {was.item()!r} when recorded, is {now.item()!r}"
+    return f"of shape {now.shape} is another one than was recorded"
+
+
+def _are_equal(x: Array, y: Array) -> bool:
+    return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+
+
+def _difference_of_items(i: int, mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
+    if mine[0] != theirs[0] or len(mine) != len(theirs):
+        return f"call {i + 1} was {mine[0]} when recorded, is {theirs[0]}"
+    contract = CONTRACTS.get(mine[0])
+    for position, (was, now) in enumerate(zip(mine[1:], theirs[1:], strict=True)):
+        if was != now:
+            name = contract.parameters[position] if contract else f"setting {position + 1}"
+            if isinstance(was, tuple) and isinstance(now, tuple) and was[2:4] != now[2:4]:
+                was, now = (f"{np.dtype(x[3])} {x[2]}" for x in (was, now))
+            elif isinstance(was, tuple) and isinstance(now, tuple):
+                was, now = f"{was[0]} {was[1]}", f"{now[0]} {now[1]}"
+            return f"call {i + 1}, {mine[0]}: {name} was {was} when recorded, is {now}"
+    return f"call {i + 1} differs"
+
+
+def views_of(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
+    """Returns a noted item whose arrays are views of buffers."""
+    if isinstance(note, NotedCall):
+        views = tuple(view(x) if isinstance(x, np.ndarray) else x for x in note.arguments)
+        return Call(note.kernel.name, views, note.part, note.line)
+    reads, changes, writes = (
+        [view(x) for x in arrays] for arrays in (note.reads, note.changes, note.writes)
+    )
+    return Function(
+        note.function,
+        reads + changes,
+        changes + writes,
+        (*reads, *changes, *writes),
+        note.reads_anything,
+        note.line,
+    )
+
+
+def lives(items: Sequence[Call | Function]) -> set[Any]:
+    """Note when each buffer is touched first and last; returns all that are touched."""
+    touched = set()
+    for i, item in enumerate(items):
+        for view in (*item.reads, *item.writes):
+            if view.buffer not in touched:
+                view.buffer.first = i
+                touched.add(view.buffer)
+            view.buffer.last = max(view.buffer.last, i)
+    return touched
