@@ -2,12 +2,12 @@
 
 import inspect
 import itertools
+import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,7 +129,7 @@ def try_at_guard_pages(simd: str) -> None:
 def test_rungs_stay_inside_their_arrays(simd):
     ended = subprocess.run(
         [sys.executable, "-c", f"import test_ladder; test_ladder.try_at_guard_pages({simd!r})"],
-        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )

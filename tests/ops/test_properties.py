@@ -2,7 +2,7 @@
 
 Each op gets 100 examples, always the same ones. More of them, and new ones each time:
 
-    python -m pytest tests/test_properties.py --hypothesis-profile nightly
+    python -m pytest tests/ops/test_properties.py --hypothesis-profile nightly
 """
 
 from collections.abc import Callable

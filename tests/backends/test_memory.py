@@ -80,8 +80,7 @@ def process(call: str, **environment: str) -> subprocess.CompletedProcess:
     code = f"import test_memory; test_memory.{call}"
     return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=os.path.dirname(__file__),
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
         capture_output=True,
         text=True,
     )

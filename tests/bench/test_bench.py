@@ -24,7 +24,7 @@ from tinytensor.bench.task import NotHere, Task
 from tinytensor.bench.worker import PEERS, Peer
 from tinytensor.capture import listing
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOFTMAX = cases.Case("softmax", (((64, 10), "float32"), ((64, 10), "float32")))
 
