@@ -369,17 +369,17 @@ def _c_function(file: str, name: str) -> str:
 
 
 def _python_functions(function: Callable[..., None]) -> str:
-    """The text of a function of backends/, and of the compiled ones that it calls."""
+    """Returns the text of a kernel, and of the tinytensor functions that it calls."""
     written = _as_written(function)
-    file = Path(inspect.getfile(written)).name
+    file = Path(inspect.getfile(written)).relative_to(Path(kernels.__file__).parent)
     used = [step.argval for step in dis.get_instructions(written) if step.opname == "LOAD_GLOBAL"]
     called = (written.__globals__.get(name) for name in dict.fromkeys(used))
     parts = [written, *filter(_is_ours, map(_as_written, called))]
-    return "\n\n".join([f"# backends/{file}\n", *map(inspect.getsource, parts)])
+    return "\n\n".join([f"# tinytensor/{file.as_posix()}\n", *map(inspect.getsource, parts)])
 
 
 def _as_written(function: Any) -> Any:
-    """What decorators were given: Numba keeps it in py_func, numba_compile's Kernel in function."""
+    """Returns what a decorator was given: Numba's in py_func, a Kernel's in function."""
     function = inspect.unwrap(function) if callable(function) else function
     return getattr(function, "py_func", getattr(function, "function", function))
 
