@@ -8,8 +8,8 @@ float and in double. A variant's source is a few definitions, then all the kerne
     #define tt_add tt_add_float32_avx2
     #include "elementwise.c"
 
-cffi reads the prototypes of kernels.h and ladder.h in the same way, so that Python can choose a
-variant by name.
+cffi reads the prototypes of kernels.h and ladder/ladder.h in the same way, so that Python can
+choose a variant by name.
 
 If there is no compiler the installation goes on without the C backend, and a note says why; a
 module compiled earlier goes, for it may be another one than these sources make.
@@ -59,12 +59,12 @@ KERNEL_FILES = [
     "images.c",
     "normalize.c",
     "optimizers.c",
-    "ladder_matmul.c",
-    "ladder_softmax.c",
-    "ladder_conv2d.c",
+    "ladder/ladder_matmul.c",
+    "ladder/ladder_softmax.c",
+    "ladder/ladder_conv2d.c",
     "probe.c",
 ]
-HEADERS = ["kernels.h", "ladder.h"]  # what is declared there exists in every variant
+HEADERS = ["kernels.h", "ladder/ladder.h"]  # what is declared there exists in every variant
 OTHER_HEADERS = ["machine.h", "program.h"]  # what cffi reads besides, up to "Not for cffi"
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -240,9 +240,10 @@ class BuildKernels(build_ext):
         super().run()
         if not self.inplace:  # what `tinytensor explain` shows goes with the package
             shown = Path(self.build_lib) / "tinytensor" / "csrc"
-            shown.mkdir(parents=True, exist_ok=True)
-            for source in CSRC.glob("*.[ch]"):
-                shutil.copy(source, shown)
+            for source in CSRC.rglob("*.[ch]"):
+                copy = shown / source.relative_to(CSRC)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, copy)
         for extension in self.extensions:
             module = Path(self.get_ext_fullpath(extension.name))  # in the sources for pip's -e
             note = module.with_name(NOTE)

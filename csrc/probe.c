@@ -1,7 +1,7 @@
 /* probe.c: what this machine can do at most, as loops that do that one thing and nothing else.
 
    How often they run is the caller's affair, who also looks at the clock (tinytensor/machine.py). */
-#include "ladder.h"
+#include "ladder/ladder.h"
 #include "machine.h"
 #include "tile.h"
 #include <string.h>

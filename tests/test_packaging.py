@@ -13,6 +13,7 @@ import pytest
 from conftest import BACKENDS
 
 ROOT = Path(__file__).parent.parent
+C_SOURCES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob("*.[ch]")]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -62,7 +63,7 @@ def test_sdist_has_everything(sdist):
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("README.md", "LICENSE", "csrc/kernels.h", "csrc/build.py", "tests/cases.py"):
         assert name in names
-    assert {f"csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")} <= names
+    assert set(C_SOURCES) <= names
 
 
 @pytest.mark.skipif("c" not in BACKENDS, reason="no compiler here")
@@ -74,7 +75,7 @@ def test_wheel_of_the_sdist_works(sdist, tmp_path):
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
     assert not [name for name in names if name.startswith(("tests", "csrc", "benchmarks"))]
     shown = {name for name in names if name.startswith("tinytensor/csrc/")}
-    assert shown == {f"tinytensor/csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")}
+    assert shown == {f"tinytensor/{name}" for name in C_SOURCES}
     site = install(wheel, tmp_path / "site")
     code = "import tinytensor; print(tinytensor.__file__); print(tinytensor.current_backend().name)"
     result = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(site))

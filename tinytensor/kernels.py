@@ -174,7 +174,7 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
     Raises UnknownName for a kernel or rung that isn't there, and BackendUnavailable where the
     rung's backend can't work.
     """
-    from tinytensor.ladder import find_rung  # which needs this module
+    from tinytensor.ladder.ladder import find_rung  # which needs this module
 
     recorder.refuse("use_kernel() changes what computes", "put it round the whole step")
     function, here = find_rung(kernel, rung).function(), current_backend()

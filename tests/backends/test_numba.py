@@ -2,14 +2,16 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinytensor import kernels
-from tinytensor.backends import numba_compile
+from tinytensor.backends.numba import compiling
 
 NEGATE = """if True:
     import numpy as np
@@ -57,9 +59,18 @@ def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
 def test_other_sources_are_compiled_anew(tmp_path):
     said(start(NUMBA_CACHE_DIR=tmp_path))
     changed = NEGATE.replace(
-        "out =", "from tinytensor.backends import numba_compile as n; n._sources = str; out =", 1
+        "out =", "from tinytensor.backends.numba import compiling as n; n._sources = str; out =", 1
     )
     assert said(start(changed, NUMBA_CACHE_DIR=tmp_path)) == COMPILED
+
+
+def test_every_file_with_compiled_code_is_a_source():
+    """A change in any of them must have all kernels compiled again."""
+    decorated = re.compile(r"^@(kernel|part|intrinsic|overload)\b", re.MULTILINE)
+    package = Path(kernels.__file__).parent
+    compiled = {file for file in package.rglob("*.py") if decorated.search(file.read_text())}
+    assert {"tile.py", "reduce_loops.py", "places.py"} <= {file.name for file in compiled}
+    assert compiled <= set(compiling.SOURCES)
 
 
 def test_two_processes_at_once(tmp_path):
@@ -80,9 +91,9 @@ def test_a_full_disk(monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(numba_compile.FunctionCache, "save_overload", full)
+    monkeypatch.setattr(compiling.FunctionCache, "save_overload", full)
 
-    @numba_compile.kernel("real[::1], real[::1]")
+    @compiling.kernel("real[::1], real[::1]")
     def twice(x, out):
         for i in range(len(x)):
             out[i] = x[i] + x[i]

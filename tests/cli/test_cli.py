@@ -18,8 +18,9 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
-from tinytensor import cli, datasets, interrupt, kernels, ladder, lessons
+from tinytensor import cli, datasets, interrupt, kernels, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
+from tinytensor.ladder import ladder
 
 
 def test_train_tells_how_well_and_how_long(run, tmp_path):

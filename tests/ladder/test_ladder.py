@@ -17,8 +17,9 @@ from test_kernels import NUMPY, assert_agree, run, with_special
 from test_memory import PLACES, placed
 
 import tinytensor as tt
-from tinytensor import kernels, ladder
+from tinytensor import kernels
 from tinytensor.errors import BackendUnavailable, UnknownName
+from tinytensor.ladder import ladder
 
 HERE = [rung for rung in ladder.LADDER if rung.backend in BACKENDS]
 C = kernels.load_backend("c") if "c" in BACKENDS else None
@@ -150,7 +151,7 @@ def test_rungs_have_their_kernels_arguments():
 def test_no_rung_is_missing_from_the_ladder():
     listed = {(rung.kernel, rung.name) for rung in HERE}
     for backend in set(BACKENDS) - {"numpy"}:
-        module = __import__(f"tinytensor.backends.{backend}_ladder", fromlist=["*"])
+        module = __import__(f"tinytensor.ladder.{backend}_ladder", fromlist=["*"])
         for name in vars(module):
             kernel, _, step = name.partition("_")
             if kernel in ladder.SIZES:

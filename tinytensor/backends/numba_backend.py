@@ -1,9 +1,9 @@
 """The Numba backend: every kernel as plain loops, compiled at its first call.
 
-What Python loops over number by number is slow; compiled by Numba, the same text runs at the
-machine's speed. The kernels stand in numba_kernels, their shapes in tinytensor/kernels.py. How and
-when they are compiled stands in numba_compile.py. Where most of the time is spent, in matmul and
-convolutions, the loops are those of numba_tile.py.
+A Python loop over single elements is slow. Numba compiles the same text, and it runs at the
+machine's speed. This module collects the kernels of tinytensor/backends/numba/: compiling.py there
+compiles them, and tile.py is the inner loop of matmul and of convolutions, which take most of the
+time. tinytensor/kernels.py describes the kernels' arguments.
 
 A kernel whose arrays may have any number of axes gets flat views and, from axes.py, the sizes and
 strides of the few axes it has to walk. One thread computes all.
@@ -28,9 +28,9 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         "unset NUMBA_DISABLE_JIT"
     )
 
-from tinytensor.backends.numba_compile import BoundCall, noting, spent
-from tinytensor.backends.numba_kernels.conv2d import conv2d, conv2d_grad_weight, conv2d_grad_x
-from tinytensor.backends.numba_kernels.elementwise import (
+from tinytensor.backends.numba.compiling import BoundCall, noting, spent
+from tinytensor.backends.numba.conv2d_loops import conv2d, conv2d_grad_weight, conv2d_grad_x
+from tinytensor.backends.numba.elementwise_loops import (
     abs,
     add,
     add_relu,
@@ -64,8 +64,8 @@ from tinytensor.backends.numba_kernels.elementwise import (
     tanh,
     where,
 )
-from tinytensor.backends.numba_kernels.images import load_images
-from tinytensor.backends.numba_kernels.layout import (
+from tinytensor.backends.numba.images_loops import load_images
+from tinytensor.backends.numba.layout_loops import (
     broadcast_to,
     concat,
     put,
@@ -73,19 +73,19 @@ from tinytensor.backends.numba_kernels.layout import (
     take,
     transpose,
 )
-from tinytensor.backends.numba_kernels.matmul import matmul
-from tinytensor.backends.numba_kernels.normalize import batch_norm_backward, moments, normalize
-from tinytensor.backends.numba_kernels.optimizers import (
+from tinytensor.backends.numba.matmul_loops import matmul
+from tinytensor.backends.numba.normalize_loops import batch_norm_backward, moments, normalize
+from tinytensor.backends.numba.optimizers_loops import (
     adam,
     moving_average,
     rmsprop,
     sgd,
     sgd_momentum,
 )
-from tinytensor.backends.numba_kernels.pool2d import argmax_pool2d, sum_pool2d, sum_pool2d_grad_x
-from tinytensor.backends.numba_kernels.random import dropout_mask
-from tinytensor.backends.numba_kernels.reduce import argmax, argmin, cumsum, max, min, sum
-from tinytensor.backends.numba_kernels.softmax import (
+from tinytensor.backends.numba.pool2d_loops import argmax_pool2d, sum_pool2d, sum_pool2d_grad_x
+from tinytensor.backends.numba.random_loops import dropout_mask
+from tinytensor.backends.numba.reduce_loops import argmax, argmin, cumsum, max, min, sum
+from tinytensor.backends.numba.softmax_loops import (
     cross_entropy,
     cross_entropy_and_grad,
     cross_entropy_backward,

@@ -33,7 +33,8 @@ def ladder_command(
     Each rung does what the one before does, with one idea more; a backend's last is its own kernel.
     Their speed is told beside the most that this machine can do on all threads, measured as well.
     """
-    from tinytensor import ladder, machine
+    from tinytensor import machine
+    from tinytensor.ladder import ladder
 
     rungs = ladder.rungs(kernel)
     check_writable("--json", json_file)
@@ -128,7 +129,7 @@ def explain_command(kernel: str, rung: str | None) -> None:
     from rich.syntax import Syntax
     from rich.text import Text
 
-    from tinytensor import ladder
+    from tinytensor.ladder import ladder
 
     for each in [ladder.find_rung(kernel, rung)] if rung else ladder.rungs(kernel):
         click.echo(rendered(Text(f"{kernel} by {each.name}: {each.why}", "bold")), nl=False)

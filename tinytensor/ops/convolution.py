@@ -22,6 +22,8 @@ from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_chan
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
+__all__ = ["avg_pool2d", "conv2d", "max_pool2d"]
+
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = "int | Pair | tuple[Pair, Pair] | Literal['same', 'valid']"
 

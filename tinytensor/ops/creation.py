@@ -13,6 +13,24 @@ from tinytensor.kernels import Array
 from tinytensor.ops.operands import Operand, as_float, as_tensor
 from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 
+__all__ = [
+    "arange",
+    "bernoulli",
+    "eye",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "truncated_normal",
+    "zeros",
+    "zeros_like",
+]
+
 Sizes = int | tuple[int, ...]
 
 

@@ -32,6 +32,8 @@ from tinytensor.ops.operands import (
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
+__all__ = ["gather", "pad", "scatter_add", "take"]
+
 _One: TypeAlias = "int | slice | EllipsisType | Tensor | Array | Sequence[Any] | None"
 Key: TypeAlias = "_One | tuple[_One, ...]"
 

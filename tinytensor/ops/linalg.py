@@ -16,6 +16,8 @@ from tinytensor.ops.shape import broadcast_to, permute, reshape
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
+__all__ = ["einsum", "matmul", "outer"]
+
 
 def matmul(
     x: Operand, y: Operand, *, transpose_x: bool = False, transpose_y: bool = False

@@ -45,6 +45,22 @@ if TYPE_CHECKING:
 
     from tinytensor.tensor import Tensor
 
+__all__ = [
+    "batch_norm",
+    "batch_norm_and_moments",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "l1_loss",
+    "layer_norm",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "one_hot",
+    "softmax",
+]
+
 Pair: TypeAlias = tuple[int, int]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 

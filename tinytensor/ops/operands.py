@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tinytensor.tensor import Tensor
 
+__all__ = ["cast"]
+
 Operand: TypeAlias = "Tensor | ArrayLike"
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 Shape: TypeAlias = tuple[int, ...]

@@ -39,6 +39,23 @@ from tinytensor.ops.shape import broadcast_to, concat, flip, permute, reshape
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cumsum",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "norm",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
+
 
 def _kept(op: str, x: Tensor, axis: Axis) -> Shape:
     """x's shape with 1 for the axes that are reduced."""

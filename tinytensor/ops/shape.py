@@ -30,6 +30,21 @@ from tinytensor.ops.operands import (
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
+__all__ = [
+    "broadcast_to",
+    "concat",
+    "flatten",
+    "flip",
+    "permute",
+    "repeat",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "transpose",
+    "unsqueeze",
+]
+
 # The same memory in another shape ---------------------------------------------------------------
 
 

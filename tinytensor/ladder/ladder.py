@@ -48,7 +48,7 @@ class Rung:
         own = kernels.load_backend(backend).kernels[self.kernel]
         if not step:
             return own
-        module = importlib.import_module(f"tinytensor.backends.{backend}_ladder")
+        module = importlib.import_module(f"tinytensor.ladder.{backend}_ladder")
         function: Callable[..., None] = getattr(module, f"{self.kernel}_{step}")
         return function
 
@@ -87,31 +87,31 @@ LADDER = [
         "c.naive",
         "Three loops as the formula is written: a column's numbers lie far apart in memory, and "
         "each addition waits for the one before.",
-        (("ladder_matmul.c", "matmul_naive"),),
+        (("ladder/ladder_matmul.c", "matmul_naive"),),
     ),
     Rung(
         "matmul",
         "c.loop_order",
         "The innermost loop goes along rows, as they lie in memory, and no addition waits.",
-        (("ladder_matmul.c", "matmul_loop_order"),),
+        (("ladder/ladder_matmul.c", "matmul_loop_order"),),
     ),
     Rung(
         "matmul",
         "c.blocked",
         "4 x 4 sums stay in registers: a number that was loaded is used 4 times.",
-        (("ladder_matmul.c", "matmul_blocked"),),
+        (("ladder/ladder_matmul.c", "matmul_blocked"),),
     ),
     Rung(
         "matmul",
         "c.vectorised",
         "Each of the sums becomes a vector: an instruction computes 4 to 16 of them.",
-        (("ladder_matmul.c", "matmul_vectorised"), ("tile.h", "tile")),
+        (("ladder/ladder_matmul.c", "matmul_vectorised"), ("tile.h", "tile")),
     ),
     Rung(
         "matmul",
         "c.packed",
         "The lines that a block reads are copied side by side: they stay in the nearest cache.",
-        (("ladder_matmul.c", "matmul_packed"), ("matmul.c", "pack")),
+        (("ladder/ladder_matmul.c", "matmul_packed"), ("matmul.c", "pack")),
     ),
     Rung(
         "matmul",
@@ -134,26 +134,26 @@ LADDER = [
         "softmax",
         "c.naive",
         "Each step for the whole matrix, with the C library's exp: a call for every number.",
-        (("ladder_softmax.c", "softmax_naive"),),
+        (("ladder/ladder_softmax.c", "softmax_naive"),),
     ),
     Rung(
         "softmax",
         "c.vectorised",
         "An exp in plain arithmetic: the compiler takes it of 4 to 16 numbers at once.",
-        (("ladder_softmax.c", "softmax_vectorised"), ("exp.h", "exp_parts")),
+        (("ladder/ladder_softmax.c", "softmax_vectorised"), ("exp.h", "exp_parts")),
     ),
     Rung(
         "softmax",
         "c.abreast",
         "Comparisons and additions go side by side instead of waiting for one another.",
-        (("ladder_softmax.c", "softmax_abreast"), ("softmax.c", "largest")),
+        (("ladder/ladder_softmax.c", "softmax_abreast"), ("softmax.c", "largest")),
     ),
     Rung(
         "softmax",
         "c.blocked",
         "All steps for a few rows before the next: they stay in the nearest cache, which counts "
         "where the matrix doesn't fit in any.",
-        (("ladder_softmax.c", "softmax_blocked"),),
+        (("ladder/ladder_softmax.c", "softmax_blocked"),),
     ),
     Rung(
         "softmax",
@@ -177,32 +177,32 @@ LADDER = [
         "conv2d",
         "c.naive",
         "Seven loops as the formula is written; the weights of a window lie far apart in memory.",
-        (("ladder_conv2d.c", "conv2d_naive"),),
+        (("ladder/ladder_conv2d.c", "conv2d_naive"),),
     ),
     Rung(
         "conv2d",
         "c.loop_order",
         "The innermost loop goes along the channels, as weights and results lie in memory.",
-        (("ladder_conv2d.c", "conv2d_loop_order"),),
+        (("ladder/ladder_conv2d.c", "conv2d_loop_order"),),
     ),
     Rung(
         "conv2d",
         "c.im2col",
         "Each window is copied into a row of a matrix, and the packed matmul does the rest.",
-        (("ladder_conv2d.c", "conv2d_im2col"),),
+        (("ladder/ladder_conv2d.c", "conv2d_im2col"),),
     ),
     Rung(
         "conv2d",
         "c.direct",
         "The same tile of sums reads the windows where they lie: nothing is copied 25 times.",
-        (("ladder_conv2d.c", "conv2d_direct"), ("conv2d.c", "conv2d_images")),
+        (("ladder/ladder_conv2d.c", "conv2d_direct"), ("conv2d.c", "conv2d_images")),
     ),
     Rung(
         "conv2d",
         "c.planes",
         "Few channels leave lanes empty, so the lanes are pixels, a plane for each channel.",
         (
-            ("ladder_conv2d.c", "conv2d_by_planes"),
+            ("ladder/ladder_conv2d.c", "conv2d_by_planes"),
             ("conv2d.c", "conv2d_planes"),
             ("planes.h", "sums_of_planes"),
             ("planes.h", "plane_tile"),
@@ -342,12 +342,14 @@ def _timed(function: Callable[..., None], of: Work) -> float:
 
 # The texts of rungs ------------------------------------------------------------------------------
 
+OURS = ("tinytensor.backends.", "tinytensor.ladder.")  # modules whose functions are shown
+
 
 def _csrc() -> Path:
-    """The C sources: inside an installed package, beside a checkout's."""
-    package = Path(__file__).parent
+    """Returns the folder of C sources: inside an installed package, or beside a checkout's."""
+    package = Path(kernels.__file__).parent
     for folder in (package / "csrc", package.parent / "csrc"):
-        if (folder / "ladder.h").is_file():
+        if (folder / "ladder" / "ladder.h").is_file():
             return folder
     raise DataError(
         f"explain: the C sources are not in {package / 'csrc'}; install tinytensor again: "
@@ -369,20 +371,20 @@ def _c_function(file: str, name: str) -> str:
 
 
 def _python_functions(function: Callable[..., None]) -> str:
-    """The text of a function of backends/, and of the compiled ones that it calls."""
+    """Returns the text of a kernel, and of the tinytensor functions that it calls."""
     written = _as_written(function)
-    file = Path(inspect.getfile(written)).name
+    file = Path(inspect.getfile(written)).relative_to(Path(kernels.__file__).parent)
     used = [step.argval for step in dis.get_instructions(written) if step.opname == "LOAD_GLOBAL"]
     called = (written.__globals__.get(name) for name in dict.fromkeys(used))
     parts = [written, *filter(_is_ours, map(_as_written, called))]
-    return "\n\n".join([f"# backends/{file}\n", *map(inspect.getsource, parts)])
+    return "\n\n".join([f"# tinytensor/{file.as_posix()}\n", *map(inspect.getsource, parts)])
 
 
 def _as_written(function: Any) -> Any:
-    """What decorators were given: Numba keeps it in py_func, numba_compile's Kernel in function."""
+    """Returns what a decorator was given: Numba's in py_func, a Kernel's in function."""
     function = inspect.unwrap(function) if callable(function) else function
     return getattr(function, "py_func", getattr(function, "function", function))
 
 
 def _is_ours(value: Any) -> bool:
-    return inspect.isfunction(value) and value.__module__.startswith("tinytensor.backends.")
+    return inspect.isfunction(value) and value.__module__.startswith(OURS)

@@ -4,9 +4,9 @@ from builtins import max as max_of
 from collections.abc import Callable
 from typing import Any
 
-from tinytensor.backends.numba_compile import REASSOCIATE, kernel, part
-from tinytensor.backends.numba_kernels.places import offset, product_of, reduction_places
-from tinytensor.backends.numba_tile import (
+from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
+from tinytensor.backends.numba.places import offset, product_of, reduction_places
+from tinytensor.backends.numba.tile import (
     LANES,
     load_part,
     narrowed,

@@ -1,7 +1,7 @@
 """The largest number of each window, and sums of windows."""
 
 from tinytensor.backends.axes import Pair
-from tinytensor.backends.numba_compile import kernel
+from tinytensor.backends.numba.compiling import kernel
 from tinytensor.kernels import Array
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from tinytensor.backends.axes import Sizes, broadcast, reduction
-from tinytensor.backends.numba_compile import part
+from tinytensor.backends.numba.compiling import part
 from tinytensor.kernels import Array
 
 

@@ -2,8 +2,8 @@
 
 import math
 
-from tinytensor.backends.numba_compile import kernel
-from tinytensor.backends.numba_kernels.places import like
+from tinytensor.backends.numba.compiling import kernel
+from tinytensor.backends.numba.places import like
 from tinytensor.kernels import Array
 
 

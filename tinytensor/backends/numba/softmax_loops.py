@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from tinytensor.backends.numba_compile import REASSOCIATE, kernel, part
-from tinytensor.backends.numba_kernels.exponential import exponential
-from tinytensor.backends.numba_kernels.places import like
+from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
+from tinytensor.backends.numba.exponential import exponential
+from tinytensor.backends.numba.places import like
 from tinytensor.kernels import Array
 
 ABREAST = 32  # numbers of a long row that are compared side by side: none waits for another

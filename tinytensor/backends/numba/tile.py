@@ -18,7 +18,7 @@ from numba.core.datamodel.models import PrimitiveModel
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
-from tinytensor.backends.numba_compile import kernel, part
+from tinytensor.backends.numba.compiling import kernel, part
 
 ROWS = 6  # of a tile: with 2 registers for each, and 3 to work with, it fits in 16 registers
 _FEATURES = llvmlite.binding.get_host_cpu_features()

@@ -1,4 +1,4 @@
-"""The lower rungs of the ladders in C: `tt_matmul_blocked` of csrc/ is `matmul_blocked` here.
+"""The lower rungs of the ladders in C: csrc/ladder/'s `tt_matmul_blocked` is `matmul_blocked` here.
 
 Each takes the arguments of its kernel (see tinytensor/kernels.py) and computes the same. The top
 rung, threaded, is the C backend's own kernel.

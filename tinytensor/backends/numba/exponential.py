@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from tinytensor.backends.numba_compile import part
+from tinytensor.backends.numba.compiling import part
 
 
 @part

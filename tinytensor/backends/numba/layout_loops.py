@@ -1,9 +1,9 @@
 """The same numbers in another place: repeated, in another order, picked out, side by side."""
 
 from tinytensor.backends.axes import permutation
-from tinytensor.backends.numba_compile import kernel
-from tinytensor.backends.numba_kernels.places import as_array, broadcast_places, offset
-from tinytensor.backends.numba_tile import number, put_number
+from tinytensor.backends.numba.compiling import kernel
+from tinytensor.backends.numba.places import as_array, broadcast_places, offset
+from tinytensor.backends.numba.tile import number, put_number
 from tinytensor.kernels import Array
 
 

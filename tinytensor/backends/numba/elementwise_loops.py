@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.backends.numba_compile import kernel, part
-from tinytensor.backends.numba_kernels.exponential import exponential
-from tinytensor.backends.numba_kernels.places import broadcast_places, offset
-from tinytensor.backends.numba_tile import number, put_number
+from tinytensor.backends.numba.compiling import kernel, part
+from tinytensor.backends.numba.exponential import exponential
+from tinytensor.backends.numba.places import broadcast_places, offset
+from tinytensor.backends.numba.tile import number, put_number
 from tinytensor.kernels import Array
 
 

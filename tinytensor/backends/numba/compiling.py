@@ -32,6 +32,7 @@ CONTRACT = {"contract"}
 REASSOCIATE = {"contract", "reassoc"}
 # Wrappers, by which Python and C call compiled code, take long to compile: only where needed.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))  # all that kernels are compiled from
 
 
 @dataclass
@@ -203,9 +204,7 @@ class Cache(FunctionCache):
 @cache
 def _sources() -> str:
     """A digest of all the text that kernels are compiled from."""
-    folder = Path(__file__).parent
-    files = sorted([*folder.glob("numba_*.py"), *folder.glob("numba_kernels/*.py")])
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()
 
 
 @cache

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinytensor.backends.numba_compile import kernel
+from tinytensor.backends.numba.compiling import kernel
 from tinytensor.kernels import Array
 
 

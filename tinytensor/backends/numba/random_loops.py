@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinytensor.backends.numba_compile import kernel
+from tinytensor.backends.numba.compiling import kernel
 from tinytensor.kernels import Array
 
 

@@ -1,1 +1,0 @@
-"""The Numba backend's kernels, by family; the files have the names of those in csrc."""
