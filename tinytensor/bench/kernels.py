@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from tinytensor.bench.bounds import bound
 from tinytensor.bench.cases import Case
 from tinytensor.bench.contest import Care, Contestant, Unfair, take_turns
 from tinytensor.bench.report import KernelResult, Spread, ratio
-from tinytensor.bench.roof import bound
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import PEERS
 from tinytensor.capture import listing

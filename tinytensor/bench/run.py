@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinytensor.bench import kernels, limits, roof, scaling, start, steps, train
+from tinytensor import machine
+from tinytensor.bench import bounds, kernels, scaling, start, steps, train
+from tinytensor.bench.call_costs import call_costs
 from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
 from tinytensor.bench.contest import Care, processes
 from tinytensor.bench.noise import Watch
@@ -88,7 +90,7 @@ def measure(plan: Plan, report: Report, tell: Tell = lambda what: None) -> None:
                 _contest(plan, threads, report, watch, pace, tell)
         if plan.part != "train":
             tell("the machine once more")
-            roof.measure_again(report, plan.cases())
+            bounds.measure_again(report, plan.cases())
         if plan.page:
             _for_the_page(plan, report, tell)
     finally:
@@ -115,8 +117,8 @@ def _contest(
 ) -> None:
     on = f"{threads} thread{'s' * (threads > 1)}"
     tell(f"the machine on {on}")
-    if roof.can_be_measured():
-        report.machine.setdefault("threads", {})[str(threads)] = roof.limits(threads)
+    if machine.can_be_measured():
+        report.machine.setdefault("threads", {})[str(threads)] = machine.limits(threads)
     watch.compute_on(threads)
     with processes([*plan.backends, *plan.peers], threads, watch) as contestants:
         entries = steps.entries_of(contestants, plan.modes)
@@ -134,7 +136,7 @@ def _contest(
 
 def _for_the_page(plan: Plan, report: Report, tell: Tell) -> None:
     tell("what calls cost")
-    report.machine["calls"] = limits.call_costs()
+    report.machine["calls"] = call_costs()
     tell("what grows how")
     report.scaling = scaling.measure(plan.backends, plan.quick)
     tell("cold starts")

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tinytensor.bench.bounds import step_bound
 from tinytensor.bench.contest import Care, Contestant, Turn, Unfair, take_turns
 from tinytensor.bench.report import Spread, StepResult, ratio
-from tinytensor.bench.roof import step_bound
 from tinytensor.bench.task import BATCH, MOST_STEPS, NotHere, dropouts
 from tinytensor.bench.worker import PEERS
 from tinytensor.lessons import find
