@@ -19,16 +19,16 @@ from PIL import Image
 
 import tinytensor as tt
 from tinytensor.lessons import find, lessons
-from tinytensor.live.recording import load
 from tinytensor.live.run import Run
+from tinytensor.live.run_file import load
 from tinytensor.train import Training
 
 if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
-from tinytensor.live.page import MILLISECONDS, Page, page
 from tinytensor.live.picture import MISSED
 from tinytensor.live.server import Server
+from tinytensor.live.training_page import MILLISECONDS, Page, page
 
 DATA = tt.datasets.mnist()
 SECONDS = 60  # to wait for something at most, on a busy machine

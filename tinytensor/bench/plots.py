@@ -1,8 +1,8 @@
 """The plots of a benchmark's page, drawn by Bokeh.
 
-Each function takes a part of a report (see page.py) and gives figures. Who is who is told twice, by
-colour and by hatching or marker. The colours are Okabe and Ito's, which people who are colour-blind
-can tell apart; their yellow is left out, for it is hardly seen on white.
+Each function takes a part of a report (see report_page.py) and returns figures. Contestants differ
+in colour and in hatching or marker. The colours are Okabe and Ito's, which colour-blind people can
+tell apart, without their yellow, because it is hardly visible on white.
 """
 
 from __future__ import annotations

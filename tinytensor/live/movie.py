@@ -11,7 +11,7 @@ from PIL import Image
 from tinytensor.errors import DataError, SettingError
 from tinytensor.live.drawing import Picture
 from tinytensor.live.history import History
-from tinytensor.live.recording import Recording
+from tinytensor.live.run_file import Recording
 
 FRAMES_A_SECOND = 8
 COLOURS = 128  # of an image: all that it has, nearly, and a third of the bytes

@@ -18,7 +18,7 @@ from tinytensor.kernels import Array
 from tinytensor.live import drawing
 from tinytensor.live.history import History
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba
-from tinytensor.live.recording import Recording
+from tinytensor.live.run_file import Recording
 from tinytensor.live.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ from bokeh.models import (
 
 from tinytensor import kernels
 from tinytensor.live import style
-from tinytensor.live.beside import WIDTH, Confusion, Digit, Weights, lesson_text
 from tinytensor.live.history import START
 from tinytensor.live.panels import Digits, Panels
 from tinytensor.live.run import Run
 from tinytensor.live.server import viewer_of
+from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
 
 MILLISECONDS = 500  # from one look at the run to the next: to draw takes time that training needs
 ALL = "six panels"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinytensor import machine
-from tinytensor.bench import bounds, kernels, scaling, start, steps, train
+from tinytensor.bench import bounds, kernel_times, scaling, start, step_times, training_times
 from tinytensor.bench.call_costs import call_costs
 from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
 from tinytensor.bench.contest import Care, processes
@@ -47,7 +47,7 @@ class Plan:
     @property
     def modes(self) -> tuple[str, ...]:
         """How the backends' steps are made."""
-        return ("captured",) if self.quick else steps.MODES
+        return ("captured",) if self.quick else step_times.MODES
 
     @property
     def step_lessons(self) -> Sequence[str]:
@@ -121,17 +121,17 @@ def _contest(
         report.machine.setdefault("threads", {})[str(threads)] = machine.limits(threads)
     watch.compute_on(threads)
     with processes([*plan.backends, *plan.peers], threads, watch) as contestants:
-        entries = steps.entries_of(contestants, plan.modes)
+        entries = step_times.entries_of(contestants, plan.modes)
         for lesson in plan.step_lessons:
             tell(f"steps of lesson {lesson} on {on}")
             care = Care(plan.rounds, 0.03 if plan.quick else 0.05, watch, pace.next())
-            results, skipped = steps.measure(entries, lesson, threads, care)
+            results, skipped = step_times.measure(entries, lesson, threads, care)
             report.steps += results
             report.skipped += [Skipped(name, lesson, why) for name, why in skipped.items()]
         for case in plan.cases():
             tell(f"{case.kernel} {case.name} on {on}")
             care = Care(plan.rounds, 0.002 if plan.quick else 0.005, watch, pace.next())
-            report.kernels += kernels.measure(contestants, case, threads, care)
+            report.kernels += kernel_times.measure(contestants, case, threads, care)
 
 
 def _for_the_page(plan: Plan, report: Report, tell: Tell) -> None:
@@ -148,7 +148,7 @@ def _train(plan: Plan, threads: int, report: Report, watch: Watch, tell: Tell) -
     steps = QUICK_STEPS if plan.quick else None
     with watch.during([]):
         for lesson in plan.lessons:
-            for result in train.measure(
+            for result in training_times.measure(
                 lesson, plan.backends, threads, plan.rounds, steps, watch, tell
             ):
                 report.train.append(result)
