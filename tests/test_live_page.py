@@ -28,7 +28,7 @@ if "bokeh" in LACKING:
 
 from tinytensor.live.picture import MISSED
 from tinytensor.live.server import Server
-from tinytensor.live.training_page import MILLISECONDS, Page, page
+from tinytensor.live.training_page import MILLISECONDS, TrainingPage, page
 
 DATA = tt.datasets.mnist()
 SECONDS = 60  # to wait for something at most, on a busy machine
@@ -451,8 +451,8 @@ def test_what_ended_the_training_is_told_on_the_page_which_stays(browser):
 
 @needs_browser
 def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
-    updates, update = [], Page.update
-    monkeypatch.setattr(Page, "update", lambda self: (updates.append(self), update(self)))
+    updates, update = [], TrainingPage.update
+    monkeypatch.setattr(TrainingPage, "update", lambda self: (updates.append(self), update(self)))
     with served(steps=10**6) as (run, server):
         viewer = Viewer(browser, server.address)
         run.start()

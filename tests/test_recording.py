@@ -30,7 +30,7 @@ SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_
 def record(file, lesson="softmax", data=DATA, **settings):
     """A recorded training, and its reports."""
     training = Training(find(lesson), data, details=True, **settings)
-    recorder = run_file.Recorder(file, training)
+    recorder = run_file.RunWriter(file, training)
     reports = []
     for report in training:
         recorder.add(report, NUMPY)
@@ -66,7 +66,7 @@ def test_what_was_reported_is_what_is_loaded(tmp_path, lesson, data, batch):
 
 def test_what_is_watched_is_recorded_in_full(tmp_path):
     training = Training(find("softmax"), SMALL, steps=47, evaluate_every=2, details=True)
-    recorder, watched = run_file.Recorder(tmp_path / "run", training), Run(training)
+    recorder, watched = run_file.RunWriter(tmp_path / "run", training), Run(training)
     watched.start()
     for report in watched:
         recorder.add(report, watched.backend)
@@ -82,7 +82,7 @@ def test_what_is_watched_is_recorded_in_full(tmp_path):
 
 def test_a_report_without_details_is_not_dropped_in_silence(tmp_path):
     training = Training(find("softmax"), SMALL, steps=1)
-    recorder = run_file.Recorder(tmp_path / "run", training)
+    recorder = run_file.RunWriter(tmp_path / "run", training)
     (report,) = training
     recorder.add(report, NUMPY)
     with pytest.raises(tt.SettingError, match="has no details"):
@@ -109,7 +109,7 @@ def test_lesson_1_0_is_recorded_in_one_mebibyte(tmp_path):
 def test_a_recording_is_read_while_it_grows_and_when_it_is_torn(tmp_path):
     file, part = tmp_path / "run", tmp_path / "part"
     training = Training(find("softmax"), SMALL, details=True, steps=6, evaluate_every=2)
-    recorder = run_file.Recorder(file, training)
+    recorder = run_file.RunWriter(file, training)
     with pytest.raises(tt.DataError, match="no snapshot in this recording yet"):
         run_file.load(file)
     sizes = [file.stat().st_size]
@@ -195,13 +195,13 @@ def test_a_block_that_would_fill_the_memory_is_refused(tmp_path):
 
 def test_a_full_disk_is_told_at_the_end(tmp_path):
     training = Training(find("softmax"), SMALL, details=True, steps=3, evaluate_every=1)
-    recorder = run_file.Recorder("/dev/full", training)
+    recorder = run_file.RunWriter("/dev/full", training)
     for report in training:
         recorder.add(report, NUMPY)
     with pytest.raises(tt.DataError, match="/dev/full can't be written: No space left"):
         recorder.close()
     with pytest.raises(tt.DataError, match="can't be written: Is a directory"):
-        run_file.Recorder(tmp_path, training)
+        run_file.RunWriter(tmp_path, training)
 
 
 # tinytensor train --record

@@ -11,7 +11,7 @@ from functools import partial
 
 from tinytensor.bench.bounds import bound
 from tinytensor.bench.cases import Case
-from tinytensor.bench.contest import Care, Contestant, Unfair, take_turns
+from tinytensor.bench.contest import BenchContestant, Care, Unfair, take_turns
 from tinytensor.bench.report import KernelResult, Spread, ratio
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import PEERS
@@ -21,7 +21,7 @@ MOST_CALLS = 20_000  # in a turn
 
 
 def measure(
-    contestants: Sequence[Contestant], case: Case, threads: int, care: Care
+    contestants: Sequence[BenchContestant], case: Case, threads: int, care: Care
 ) -> list[KernelResult]:
     """The results of a case, of those who have it.
 

@@ -13,7 +13,7 @@ from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
 
 if TYPE_CHECKING:
-    from tinytensor.live.run_file import Recording
+    from tinytensor.live.run_file import RecordedRun
 
 
 @click.command("replay")
@@ -82,7 +82,7 @@ def report_command(
         click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
 
 
-def _write(option: str, name: str, recording: "Recording", step: int | None, dark: bool) -> None:
+def _write(option: str, name: str, recording: "RecordedRun", step: int | None, dark: bool) -> None:
     from tinytensor.live import movie, replay_page
 
     if option == "--html":
@@ -93,7 +93,7 @@ def _write(option: str, name: str, recording: "Recording", step: int | None, dar
         movie.write_movie(name, recording, dark)
 
 
-def _load(file: str) -> "Recording":
+def _load(file: str) -> "RecordedRun":
     from tinytensor.live import run_file
 
     loaded = run_file.load(file)
