@@ -5,7 +5,7 @@ from cases import at_size
 
 import tinytensor as tt
 from tinytensor.bench import cases
-from tinytensor.bench.steps import LESSONS
+from tinytensor.bench.step_times import LESSONS
 
 EVERY = at_size(100, 200)
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tinytensor.bench import train
+from tinytensor.bench import training_times
 
 SEEDS = itertools.count()
 
@@ -12,13 +12,13 @@ SEEDS = itertools.count()
 @pytest.mark.parametrize("lesson", ["1.0", "2.1"])
 def test_200_steps(benchmark, lesson, backend, threads):
     """The beginning of a run, where starting counts most; on numba the cache is warm by then."""
-    train.run(lesson, backend, threads, steps=1)
+    training_times.run(lesson, backend, threads, steps=1)
     benchmark.group = f"process start to step 200 of lesson {lesson}, {threads} thread(s)"
     runs = []
     benchmark.pedantic(
-        lambda: runs.append(train.run(lesson, backend, threads, steps=200)), rounds=5
+        lambda: runs.append(training_times.run(lesson, backend, threads, steps=200)), rounds=5
     )
-    benchmark.extra_info["seconds"] = train.middle(runs).seconds
+    benchmark.extra_info["seconds"] = training_times.middle(runs).seconds
     assert min(run.test_accuracy for run in runs) > 0.88
 
 
@@ -28,7 +28,9 @@ def test_99_percent(benchmark):
     accuracies = benchmark.extra_info["accuracies"] = []
 
     def run(seed: int) -> None:
-        accuracies.append(train.run("fast", "auto", 2, steps=None, seed=seed).test_accuracy)
+        accuracies.append(
+            training_times.run("fast", "auto", 2, steps=None, seed=seed).test_accuracy
+        )
 
     benchmark.pedantic(run, setup=lambda: ((next(SEEDS),), {}), rounds=5)
     assert min(accuracies) >= 0.99, accuracies

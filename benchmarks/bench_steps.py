@@ -8,7 +8,7 @@ import pytest
 import tinytensor as tt
 from tinytensor.bench import own_steps
 from tinytensor.bench.cases import step_calls
-from tinytensor.bench.steps import LESSONS, TOLERANCE, TOLERANCE_LATER
+from tinytensor.bench.step_times import LESSONS, TOLERANCE, TOLERANCE_LATER
 from tinytensor.bench.task import Task
 
 COMPARED = 2  # first steps, whose losses must be NumPy's

@@ -16,8 +16,8 @@ import pytest
 from pytest_benchmark.session import PerformanceRegression
 
 import tinytensor as tt
+from tinytensor.bench.bounds import bound
 from tinytensor.bench.report import cores
-from tinytensor.bench.roof import bound
 from tinytensor.capture import listing
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))  # for cases.py

@@ -9,6 +9,7 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import kernels, machine
 from tinytensor.errors import BackendUnavailable
+from tinytensor.machine import DataCache, working_sets
 
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 
@@ -65,7 +66,7 @@ def test_what_still_computes_is_waited_for(monkeypatch):
     monkeypatch.setattr(machine.time, "process_time", lambda: next(used))
     monkeypatch.setattr(machine.time, "sleep", looks.append)
     machine.settle(most=1000)
-    assert looks == [machine.LOOK] * 4
+    assert looks == [machine.POLL] * 4
 
 
 def test_what_computes_for_ever_is_not(monkeypatch):
@@ -88,3 +89,52 @@ def test_without_c_there_is_no_peak(monkeypatch):
     monkeypatch.setattr(kernels, "load_backend", missing)
     with pytest.raises(BackendUnavailable):
         machine.peak_flops(7)
+
+
+def write_cache(folder, **told):
+    folder.mkdir()
+    for name, text in told.items():
+        (folder / name).write_text(text + "\n")
+
+
+def test_caches_are_read_as_linux_reports_them(tmp_path):
+    write_cache(tmp_path / "index0", level="2", type="Unified", size="1M", shared_cpu_list="0,4")
+    write_cache(tmp_path / "index1", level="1", type="Data", size="48K", shared_cpu_list="0")
+    write_cache(tmp_path / "index2", level="1", type="Instruction", size="32K", shared_cpu_list="0")
+    write_cache(
+        tmp_path / "index3", level="3", type="Unified", size="32768K", shared_cpu_list="0-7"
+    )
+    wanted = [
+        DataCache("L1", 48 << 10, 1),
+        DataCache("L2", 1 << 20, 2),
+        DataCache("L3", 32 << 20, 8),
+    ]
+    assert machine.caches(tmp_path) == wanted
+    assert machine.caches(tmp_path / "nowhere") == []
+    (tmp_path / "index1" / "size").write_text("large")
+    assert machine.caches(tmp_path) == []
+
+
+def test_threads_have_their_own_caches_together_and_share_the_others():
+    levels = [DataCache("L1", 32, 1), DataCache("L2", 512, 2), DataCache("L3", 8192, 8)]
+    assert working_sets(1, levels) == {16: "L1", 256: "L2", 4096: "L3", 32768: "memory"}
+    assert working_sets(4, levels) == {64: "L1", 512: "L2", 4096: "L3", 32768: "memory"}
+    unknown = working_sets(2, [])
+    assert list(unknown) == sorted(unknown)
+    assert unknown[16 << 10] == ""
+
+
+@needs_c
+def test_the_bandwidth_of_each_level(monkeypatch):
+    monkeypatch.setattr(machine, "caches", lambda: [DataCache("L1", 32 << 10, 1)])
+    for threads in (1, 2):
+        own, memory = (str(threads * size) for size in (16 << 10, 128 << 10))
+        found = machine.bandwidths(threads, seconds=0.001)
+        levels = {size: speed["level"] for size, speed in found.items()}
+        assert levels == {own: "L1", memory: "memory"}
+        assert all(found[own][traffic] > 0 for traffic in ("read", "copy", "add"))
+
+
+@pytest.mark.parametrize(("text", "cores"), [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7)])
+def test_lists_of_cores(text, cores):
+    assert machine._count_cores(text) == cores

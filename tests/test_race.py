@@ -200,7 +200,7 @@ def test_the_command_tells_who_was_where_when(capsys, tmp_path):
 
 
 def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("tinytensor.cli.race.A_LINE", 0)
+    monkeypatch.setattr("tinytensor.cli.race_command.A_LINE", 0)
     code, _, err = run(capsys, "softmax", "--backends", "numpy", "--steps", 5)
     assert code == 0
     assert "numpy: 5 steps in " in err
@@ -227,7 +227,7 @@ def test_wrong_arguments_are_one_line(capsys, arguments, words):
 
 def test_ctrl_c_ends_with_the_table_so_far(tmp_path):
     file = tmp_path / "race.json"
-    script = "from tinytensor import cli; import tinytensor.cli.race as r; r.A_LINE = 0; cli.main()"
+    script = "from tinytensor import cli; cli.race_command.A_LINE = 0; cli.main()"
     command = ("race", "softmax", "--backends", "numpy", "--steps", "10000000", "--json", str(file))
     process = subprocess.Popen(
         [sys.executable, "-c", script, *command],

@@ -17,8 +17,16 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import cli, kernels
-from tinytensor.bench import cases, noise, report, run, steps, tables, train
-from tinytensor.bench import kernels as bench_kernels
+from tinytensor.bench import (
+    cases,
+    kernel_times,
+    noise,
+    plan,
+    report,
+    step_times,
+    tables,
+    training_times,
+)
 from tinytensor.bench.contest import Care, Here, Process, Unfair, processes, take_turns
 from tinytensor.bench.task import NotHere, Task
 from tinytensor.bench.worker import PEERS, Peer
@@ -133,7 +141,7 @@ def test_who_compiles_while_timed_is_found_out():
 @pytest.mark.parametrize("name", BACKENDS)
 def test_timed_steps_compile_record_and_load_nothing(name):
     worker = Here(name)
-    for mode in steps.MODES:
+    for mode in step_times.MODES:
         worker.ask("prepare", lesson="1.0", mode=mode, keep_prob=None)
         first = worker.ask("train", mode=mode, steps=2)
         assert first["made"] >= (mode != "eager")  # recorded, and on numba compiled or loaded
@@ -182,7 +190,7 @@ def test_a_planted_slow_kernel_is_seen(monkeypatch):
             kernels.load_backend("numpy").kernels["softmax"](*arguments)
 
     monkeypatch.setitem(backend, "softmax", slow)
-    results = bench_kernels.measure([Here("c"), Here("numpy")], SOFTMAX, 1, Care(5, 0.002))
+    results = kernel_times.measure([Here("c"), Here("numpy")], SOFTMAX, 1, Care(5, 0.002))
     c, numpy = results
     assert (c.contestant, numpy.contestant) == ("c", "numpy")
     assert c.to_numpy is not None
@@ -223,7 +231,7 @@ def test_a_wrong_kernel_is_not_timed(monkeypatch):
     if BACKENDS[0] == "numpy":
         pytest.skip("there is no other backend to be wrong")
     with pytest.raises(Unfair, match=r"softmax 64x10 on \w+: it is off by"):
-        bench_kernels.measure([Here(BACKENDS[0])], SOFTMAX, 1, Care(1, 0.001))
+        kernel_times.measure([Here(BACKENDS[0])], SOFTMAX, 1, Care(1, 0.001))
 
 
 class Told:
@@ -241,15 +249,17 @@ class Told:
 
 
 def test_another_network_is_found_out():
-    def entries(*others: Told) -> list[steps.Entry]:
+    def entries(*others: Told) -> list[step_times.Entry]:
         contestants = [Told("c", [2.3, 2.0, 2.0, 2.0, 2.0]), *others]
-        return [steps.Entry(contestant, None) for contestant in contestants]
+        return [step_times.Entry(contestant, None) for contestant in contestants]
 
     same = Told("same", [2.3, 2.001, 2.0, 2.0, 2.0])
     other = Told("other", [2.3, 2.01, 2.0, 2.0, 2.0])
-    assert steps.compare_losses(entries(same, Told("absent", [])), "1.0") == {"absent": "it can't"}
+    assert step_times.compare_losses(entries(same, Told("absent", [])), "1.0") == {
+        "absent": "it can't"
+    }
     with pytest.raises(Unfair, match=r"lesson 1\.0: the first losses of other are \[2\.3, 2\.01"):
-        steps.compare_losses(entries(same, other), "1.0")
+        step_times.compare_losses(entries(same, other), "1.0")
 
 
 def test_another_number_of_threads_is_found_out(monkeypatch):
@@ -284,7 +294,7 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
         "pip install 'tinytensor-engine[peers]' mends that"
     )
     told = report.Report()
-    assert "torch" not in cli.bench._peers(("all",), told)
+    assert "torch" not in cli.bench_command._peers(("all",), told)
     assert "no_such_module isn't installed" in told.skipped[0].why
 
 
@@ -294,14 +304,16 @@ def test_a_peer_trains_the_same_network(name):
         pytest.skip("it compiles for longer than all the rest takes")
     watch = noise.Watch()
     with processes(["numpy", name], 1, watch) as contestants:
-        assert steps.compare_losses(steps.entries_of(contestants, ["captured"]), "2.1") == {}
+        assert (
+            step_times.compare_losses(step_times.entries_of(contestants, ["captured"]), "2.1") == {}
+        )
 
 
 # Cases ------------------------------------------------------------------------------------------
 
 
 def test_cases_are_those_of_the_programs_and_each_has_a_name_of_its_own():
-    course = cases.course_cases(steps.LESSONS)
+    course = cases.course_cases(step_times.LESSONS)
     assert len(course) > 150
     assert len({(case.kernel, case.name) for case in course}) == len(course)
     names = {f"{case.kernel} {case.name}" for case in course}
@@ -410,7 +422,7 @@ def test_however_much_there_is_to_tell_nothing_is_cut(monkeypatch):
     some.steps = [
         replace(step, contestant=f"{name} {mode}", backend=name, mode=mode)
         for name in ("c", "numba", "numpy")
-        for mode in steps.MODES
+        for mode in step_times.MODES
     ] + [replace(step, contestant=peer, backend=None, mode=None) for peer in PEERS]
     case = "100x28x28x24 100x14x14x48 5x5x24x48 /2"
     some.kernels = [
@@ -424,7 +436,7 @@ def test_however_much_there_is_to_tell_nothing_is_cut(monkeypatch):
     assert sum(word.removeprefix("▸") == "721,051" for word in words) == each
     assert sum(word.removeprefix("▸") == "721,051,000" for word in words) == len(some.kernels)
     assert words.count("±541%") == each + len(some.kernels)
-    assert words.count("111%") == len(steps.MODES) * 3 + len(some.kernels)
+    assert words.count("111%") == len(step_times.MODES) * 3 + len(some.kernels)
     assert {"tinytensor", "tinygrad", "compile", "by-hand", "conv2d_grad_weight"} <= set(words)
 
 
@@ -475,7 +487,7 @@ def test_the_readmes_table_is_one_that_the_command_writes():
         head, rule, *rows = block.split("\n")
         assert re.fullmatch(r"\| \d+ threads? \| c \| numba \| numpy( \| [\w.-]+)* \|", head)
         assert set(rule) == {"|", "-"}
-        assert [row.split("|")[1].strip() for row in rows] == list(steps.LESSONS)
+        assert [row.split("|")[1].strip() for row in rows] == list(step_times.LESSONS)
         for row in rows:
             cells = [cell.strip() for cell in row.split("|")[2:-1]]
             assert len(cells) == head.count("|") - 2
@@ -522,7 +534,7 @@ def fails(*arguments: str, capsys) -> str:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_before_the_work(arguments, wrong, capsys, monkeypatch):
-    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("it has begun to measure"))
+    monkeypatch.setattr(plan, "measure", lambda *_: pytest.fail("it has begun to measure"))
     assert fails("bench", *arguments, capsys=capsys).startswith(f"tinytensor: {wrong}")
 
 
@@ -551,14 +563,14 @@ def test_a_short_benchmark(capsys, tmp_path):
 
 
 def test_a_whole_run():
-    result = train.run("1.0", "numpy", 1, steps=20, seed=3)
+    result = training_times.run("1.0", "numpy", 1, steps=20, seed=3)
     (*_, last) = tt.train.Training(Task.of("1.0").lesson, tt.datasets.mnist(), steps=20, seed=3)
     assert (result.steps, result.test_accuracy) == (20, last.test_accuracy)
     parts = [result.seconds[part] for part in tables.PARTS if part != "process"]
     assert 0 < sum(parts) <= result.seconds["process"]
-    assert train.middle([result, replace(result, seconds={"process": 1e9})]) is result
+    assert training_times.middle([result, replace(result, seconds={"process": 1e9})]) is result
     with pytest.raises(Unfair, match=r"lesson 1\.0 on numpy: tinytensor\.errors\.SettingError"):
-        train.run("1.0", "numpy", 1, steps=-1)
+        training_times.run("1.0", "numpy", 1, steps=-1)
 
 
 @pytest.mark.parametrize(
@@ -570,7 +582,7 @@ def test_an_early_end_shows_what_was_measured(how, code, line, tmp_path, capsys,
         told.steps += made_up().steps
         raise how
 
-    monkeypatch.setattr(run, "measure", ends_early)
+    monkeypatch.setattr(plan, "measure", ends_early)
     file = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
         cli.main(["bench", "--backends", "numpy", "--json", str(file)])

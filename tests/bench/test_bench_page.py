@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 import tinytensor as tt
-from tinytensor.bench import page as pages
 from tinytensor.bench import plots, scaling, start, tables
-from tinytensor.bench.page import page
+from tinytensor.bench import report_page as pages
+from tinytensor.bench.report_page import page
 
 # A made-up report --------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ def test_without_bokeh_the_command_that_mends_it_is_named(monkeypatch):
 
 
 def test_bokeh_is_loaded_for_a_page_only():
-    code = "import sys, tinytensor.bench.page, tinytensor.cli; print('bokeh' in sys.modules)"
+    code = "import sys, tinytensor.bench.report_page, tinytensor.cli; print('bokeh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -9,7 +9,7 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import kernels
 from tinytensor.bench import scaling
-from tinytensor.bench.scaling import Curve, Point, Sizes, fit, sentence, step_of
+from tinytensor.bench.scaling import Curve, ScalingStep, StepSizes, fit, sentence, step_of
 
 
 def test_a_line_is_found_again():
@@ -85,7 +85,7 @@ def test_a_step_has_the_sizes_it_is_said_to_have(monkeypatch):
         return made(params, lr)
 
     monkeypatch.setattr(scaling.optim, "SGD", sgd)
-    loss = step_of(Sizes(batch=7, width=5, depth=3))()
+    loss = step_of(StepSizes(batch=7, width=5, depth=3))()
     assert seen == [[(784, 5), (5,), (5, 5), (5,), (5, 5), (5,), (5, 10), (10,)]]
     assert 1 < loss.item() < 5
 
@@ -131,13 +131,13 @@ def test_contestants_take_turns(short, monkeypatch):
     turns = []
     monkeypatch.setattr(scaling, "ROUNDS_QUICK", 2)
     monkeypatch.setattr(scaling, "CURVES", (Curve("batch", "image", (), (1, 3)),))
-    monkeypatch.setattr(Point, "prepare", lambda self, turn: None)
+    monkeypatch.setattr(ScalingStep, "prepare", lambda self, turn: None)
 
     def take_turn(self):
         turns.append((self.backend.name, self.x))
         self.best = min(self.best, float(len(turns)))
 
-    monkeypatch.setattr(Point, "take_turn", take_turn)
+    monkeypatch.setattr(ScalingStep, "take_turn", take_turn)
     rows = scaling.measure(BACKENDS, quick=True, threads=1)
     round_ = [(name, x) for x in (1, 3) for name in BACKENDS]
     assert turns == 2 * round_

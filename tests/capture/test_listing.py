@@ -11,7 +11,7 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import machine, nn
 from tinytensor.capture.listing import Profile, bytes_moved, flops, listed
-from tinytensor.roofline import SMALLEST, Roofline
+from tinytensor.machine import SMALLEST, Roofline
 
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="only C can measure the machine")
 
@@ -165,7 +165,7 @@ def test_without_c_a_profile_says_why_there_are_no_shares(program, monkeypatch):
         raise tt.BackendUnavailable("c: the kernels were not compiled")
 
     monkeypatch.setattr(machine, "peak_flops", missing)
-    monkeypatch.setattr("tinytensor.roofline.roofline", Roofline)  # one that has not measured yet
+    monkeypatch.setattr("tinytensor.machine.roofline", Roofline)  # one that has not measured yet
     profile = program.profile(repeats=1)
     assert (profile.bounds, profile.share) == ((), None)
     assert str(profile).splitlines()[-1].startswith("share: unknown")

@@ -159,7 +159,7 @@ def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
 
 
 def test_a_file_that_can_not_be_written_is_refused_before_training(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.train, "Training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(cli.train_command, "Training", lambda *_, **__: pytest.fail("trained"))
     link = tmp_path / "link"
     link.symlink_to("no folder/result.json")
     words = r"link can't be written to \(No such file or directory\); choose another file"

@@ -10,7 +10,7 @@ from PIL import Image
 from test_recording import DATA, SMALL, record
 
 import tinytensor as tt
-from tinytensor.live import drawing, history, movie, picture, recording
+from tinytensor.live import drawing, history, movie, picture, run_file
 from tinytensor.live.drawing import Picture
 from tinytensor.live.history import History
 from tinytensor.live.picture import GREYS
@@ -26,7 +26,7 @@ def recorded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(recorded):
-    return recording.load(recorded)
+    return run_file.load(recorded)
 
 
 def digit_tiles(mosaic, across):
@@ -133,7 +133,7 @@ def test_the_figure_shows_the_figures(loaded):
 
 def test_a_small_data_set_and_batch_have_a_picture(tmp_path):
     record(tmp_path / "run", data=SMALL, steps=2, evaluate_every=2, batch=7)
-    loaded = recording.load(tmp_path / "run")
+    loaded = run_file.load(tmp_path / "run")
     movie.write_png(tmp_path / "image", loaded)
     with Image.open(tmp_path / "image") as image:
         assert (image.size, image.format) == ((1280, 800), "PNG")

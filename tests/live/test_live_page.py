@@ -19,16 +19,16 @@ from PIL import Image
 
 import tinytensor as tt
 from tinytensor.lessons import find, lessons
-from tinytensor.live.recording import load
 from tinytensor.live.run import Run
+from tinytensor.live.run_file import load
 from tinytensor.train import Training
 
 if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
-from tinytensor.live.page import MILLISECONDS, Page, page
 from tinytensor.live.picture import MISSED
 from tinytensor.live.server import Server
+from tinytensor.live.training_page import MILLISECONDS, TrainingPage, page
 
 DATA = tt.datasets.mnist()
 SECONDS = 60  # to wait for something at most, on a busy machine
@@ -451,8 +451,8 @@ def test_what_ended_the_training_is_told_on_the_page_which_stays(browser):
 
 @needs_browser
 def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
-    updates, update = [], Page.update
-    monkeypatch.setattr(Page, "update", lambda self: (updates.append(self), update(self)))
+    updates, update = [], TrainingPage.update
+    monkeypatch.setattr(TrainingPage, "update", lambda self: (updates.append(self), update(self)))
     with served(steps=10**6) as (run, server):
         viewer = Viewer(browser, server.address)
         run.start()

@@ -16,7 +16,7 @@ import pytest
 import tinytensor as tt
 from tinytensor import kernels
 from tinytensor.lessons import find
-from tinytensor.live import recording
+from tinytensor.live import run_file
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
@@ -30,7 +30,7 @@ SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_
 def record(file, lesson="softmax", data=DATA, **settings):
     """A recorded training, and its reports."""
     training = Training(find(lesson), data, details=True, **settings)
-    recorder = recording.Recorder(file, training)
+    recorder = run_file.RunWriter(file, training)
     reports = []
     for report in training:
         recorder.add(report, NUMPY)
@@ -53,7 +53,7 @@ def test_what_was_reported_is_what_is_loaded(tmp_path, lesson, data, batch):
     file = tmp_path / "run"
     settings = {"steps": 12, "evaluate_every": 5, "seed": 3, "batch": batch}
     _, reports = record(file, lesson, data, **settings)
-    loaded = recording.load(file)
+    loaded = run_file.load(file)
     assert (loaded.lesson, loaded.seed, loaded.backend) == (find(lesson), 3, "numpy")
     assert (loaded.steps, loaded.test_count) == (12, len(data.test_labels))
     assert [snapshot.step for snapshot in loaded.snapshots] == [5, 10, 12]
@@ -66,14 +66,14 @@ def test_what_was_reported_is_what_is_loaded(tmp_path, lesson, data, batch):
 
 def test_what_is_watched_is_recorded_in_full(tmp_path):
     training = Training(find("softmax"), SMALL, steps=47, evaluate_every=2, details=True)
-    recorder, watched = recording.Recorder(tmp_path / "run", training), Run(training)
+    recorder, watched = run_file.RunWriter(tmp_path / "run", training), Run(training)
     watched.start()
     for report in watched:
         recorder.add(report, watched.backend)
     recorder.close()
     watched.close()
     record(tmp_path / "unwatched", data=SMALL, steps=47, evaluate_every=2)
-    ones, others = (recording.load(tmp_path / name).snapshots for name in ("run", "unwatched"))
+    ones, others = (run_file.load(tmp_path / name).snapshots for name in ("run", "unwatched"))
     assert [snapshot.step for snapshot in ones] == [*range(2, 47, 2), 47]
     for one, other in zip(ones, others, strict=True):
         own = ("seconds", "images_per_second", "backend")
@@ -82,7 +82,7 @@ def test_what_is_watched_is_recorded_in_full(tmp_path):
 
 def test_a_report_without_details_is_not_dropped_in_silence(tmp_path):
     training = Training(find("softmax"), SMALL, steps=1)
-    recorder = recording.Recorder(tmp_path / "run", training)
+    recorder = run_file.RunWriter(tmp_path / "run", training)
     (report,) = training
     recorder.add(report, NUMPY)
     with pytest.raises(tt.SettingError, match="has no details"):
@@ -109,31 +109,31 @@ def test_lesson_1_0_is_recorded_in_one_mebibyte(tmp_path):
 def test_a_recording_is_read_while_it_grows_and_when_it_is_torn(tmp_path):
     file, part = tmp_path / "run", tmp_path / "part"
     training = Training(find("softmax"), SMALL, details=True, steps=6, evaluate_every=2)
-    recorder = recording.Recorder(file, training)
+    recorder = run_file.RunWriter(file, training)
     with pytest.raises(tt.DataError, match="no snapshot in this recording yet"):
-        recording.load(file)
+        run_file.load(file)
     sizes = [file.stat().st_size]
     for report in training:
         recorder.add(report, NUMPY)
         recorder._thread.submit(lambda: None).result()  # until it is written
         sizes.append(file.stat().st_size)
-        assert [s.step for s in recording.load(file).snapshots] == [2, 4, 6][: len(sizes) - 1]
+        assert [s.step for s in run_file.load(file).snapshots] == [2, 4, 6][: len(sizes) - 1]
     recorder.close()
     content = file.read_bytes()
     for size in range(0, len(content), 97):
         part.write_bytes(content[:size])
         whole = sum(end <= size for end in sizes[1:])
         if whole:
-            assert len(recording.load(part).snapshots) == whole
+            assert len(run_file.load(part).snapshots) == whole
             continue
         with pytest.raises(tt.DataError, match="part: "):
-            recording.load(part)
+            run_file.load(part)
 
 
 def test_what_is_broken_is_told_in_a_line(tmp_path):
     file = tmp_path / "run"
     record(file, data=SMALL, steps=2, evaluate_every=1, batch=5)
-    content, snapshots = file.read_bytes(), recording.load(file).snapshots
+    content, snapshots = file.read_bytes(), run_file.load(file).snapshots
     generator = np.random.default_rng(0)
     told = harmless = 0
     for place in generator.integers(len(content), size=300):
@@ -141,7 +141,7 @@ def test_what_is_broken_is_told_in_a_line(tmp_path):
         changed[place] ^= 1 << generator.integers(8)
         file.write_bytes(changed)
         try:
-            loaded = recording.load(file)
+            loaded = run_file.load(file)
         except tt.DataError as error:
             told += str(file) in str(error)
         else:  # it was a length, so the rest seems torn off; or a bit that means nothing
@@ -158,7 +158,7 @@ def test_a_recording_that_makes_no_sense_is_refused(tmp_path, change):
     file = tmp_path / "run"
     record(file, data=SMALL, steps=1)
     about, (arrays, words) = (
-        recording._opened(block) for block in recording._blocks(file.read_bytes())
+        run_file._opened(block) for block in run_file._blocks(file.read_bytes())
     )
     if change == "no labels":
         del arrays["test_predictions"]
@@ -170,10 +170,10 @@ def test_a_recording_that_makes_no_sense_is_refused(tmp_path, change):
         words["figures"] = {}
     else:
         about[1]["lesson"] = "17.3"
-    blocks = recording._block(*about) + recording._block(arrays, words)
-    file.write_bytes(recording.FIRST_LINE + blocks)
+    blocks = run_file._block(*about) + run_file._block(arrays, words)
+    file.write_bytes(run_file.FIRST_LINE + blocks)
     with pytest.raises(tt.DataError, match=r"another tinytensor|the recording is broken"):
-        recording.load(file)
+        run_file.load(file)
 
 
 def test_a_foreign_file_is_refused(tmp_path):
@@ -181,27 +181,27 @@ def test_a_foreign_file_is_refused(tmp_path):
     tt.save(foreign, {"x": tt.ones(3)})
     for file in (foreign, tmp_path, tmp_path / "none", __file__):
         with pytest.raises(tt.DataError, match=r"a recording .*is needed"):
-            recording.load(file)
+            run_file.load(file)
 
 
 def test_a_block_that_would_fill_the_memory_is_refused(tmp_path):
     file = tmp_path / "run"
-    bomb = zlib.compress(bytes(recording.LARGEST_BLOCK + 1))
+    bomb = zlib.compress(bytes(run_file.LARGEST_BLOCK + 1))
     blocks = 2 * (struct.pack("<I", len(bomb)) + bomb)
-    file.write_bytes(recording.FIRST_LINE + blocks)
+    file.write_bytes(run_file.FIRST_LINE + blocks)
     with pytest.raises(tt.DataError, match="the recording is broken"):
-        recording.load(file)
+        run_file.load(file)
 
 
 def test_a_full_disk_is_told_at_the_end(tmp_path):
     training = Training(find("softmax"), SMALL, details=True, steps=3, evaluate_every=1)
-    recorder = recording.Recorder("/dev/full", training)
+    recorder = run_file.RunWriter("/dev/full", training)
     for report in training:
         recorder.add(report, NUMPY)
     with pytest.raises(tt.DataError, match="/dev/full can't be written: No space left"):
         recorder.close()
     with pytest.raises(tt.DataError, match="can't be written: Is a directory"):
-        recording.Recorder(tmp_path, training)
+        run_file.RunWriter(tmp_path, training)
 
 
 # tinytensor train --record
@@ -217,7 +217,7 @@ def test_training_is_the_same_when_it_is_recorded(run, tmp_path):
         tensors = {name: x.numpy() for name, x in tt.load(saved).items()}
         results.append((json.loads(out)["history"], tensors))
     np.testing.assert_equal(results[0], results[1])
-    assert [s.step for s in recording.load(tmp_path / "run").snapshots] == [20, 40, 60]
+    assert [s.step for s in run_file.load(tmp_path / "run").snapshots] == [20, 40, 60]
 
 
 def test_recording_needs_a_file_of_its_own(run, tmp_path):
@@ -245,6 +245,6 @@ def test_interrupted_what_was_recorded_is_kept(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"recorded: tinytensor replay {file}" in err
-    snapshots = recording.load(file).snapshots
+    snapshots = run_file.load(file).snapshots
     assert 0 < len(snapshots) < 100
     assert snapshots[-1].step % 100 or len(snapshots) > 1, "the step at hand is seen, too"

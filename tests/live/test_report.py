@@ -14,7 +14,7 @@ from chromium import chromium, needs_browser
 from PIL import Image
 from test_recording import DATA, SMALL, record
 
-from tinytensor.live import drawing, picture, recording, report
+from tinytensor.live import drawing, picture, replay_page, run_file
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def recorded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(recorded):
-    return recording.load(recorded)
+    return run_file.load(recorded)
 
 
 @pytest.fixture(scope="module")
 def page(recorded, loaded):
     file = recorded.parent / "run.html"
-    report.write(file, loaded)
+    replay_page.write(file, loaded)
     return file
 
 
@@ -187,7 +187,7 @@ def test_the_page_is_dark_where_the_browser_is(browser, page):
 @needs_browser
 def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
     record(tmp_path / "run", data=SMALL, steps=1, batch=3)
-    report.write(tmp_path / "run.html", recording.load(tmp_path / "run"))
+    replay_page.write(tmp_path / "run.html", run_file.load(tmp_path / "run"))
     opened(browser, tmp_path / "run.html")
     assert model(browser, "slider", "disabled")
     assert "step 1 of 1" in model(browser, "line", "text")
@@ -195,13 +195,13 @@ def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
 
 
 def test_a_page_has_so_many_frames_at_most(loaded):
-    few, all_of_them = report.page(loaded, frames=2), report.page(loaded)
+    few, all_of_them = replay_page.page(loaded, frames=2), replay_page.page(loaded)
     images = [len(re.findall("data:image/webp;base64,", page)) for page in (few, all_of_them)]
     assert images == [4, 8]
 
 
 def test_few_frames_have_all_of_the_curves(loaded):
-    layout = report._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
+    layout = replay_page._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
     for name in ("train", "test", "bands"):
         source = layout.select_one({"name": f"{name}, all of it"})
         assert source.data["step"].tolist() == [100, 200, 300, 400]

@@ -33,7 +33,7 @@ class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - reads better where 
     """The contestants can't be compared."""
 
 
-class Contestant(Protocol):
+class BenchContestant(Protocol):
     """Who can be asked: a process, or a Worker here."""
 
     name: str
@@ -114,7 +114,7 @@ class Here:
         return answer
 
 
-def threads_of(contestant: Contestant, threads: int) -> int:
+def threads_of(contestant: BenchContestant, threads: int) -> int:
     """Let it have so many threads.  Raises Unfair if it then has another number of them."""
     answer = contestant.ask("set_threads", threads=threads)
     found, wanted = answer["threads"], 1 if answer["has_one"] else threads

@@ -11,10 +11,10 @@ from tinytensor.capture.captured import Captured
 from tinytensor.datasets import to_float
 from tinytensor.kernels import Array
 
-Step = Callable[[Array, Array], tt.Tensor]
+StepFunction = Callable[[Array, Array], tt.Tensor]
 
 
-def step_of(task: Task) -> Step:
+def step_of(task: Task) -> StepFunction:
     """The training step as a learner writes it."""
     model, optimizer, images = task.model, task.optimizer, task.images
 
@@ -33,7 +33,7 @@ class OneByOne:
     """A step after the other, each called from Python."""
 
     task: Task
-    step: Step | Captured
+    step: StepFunction | Captured
 
     def __call__(self, steps: range) -> Array:
         """The losses of the steps of these numbers."""

@@ -1,8 +1,8 @@
 """The plots of a benchmark's page, drawn by Bokeh.
 
-Each function takes a part of a report (see page.py) and gives figures. Who is who is told twice, by
-colour and by hatching or marker. The colours are Okabe and Ito's, which people who are colour-blind
-can tell apart; their yellow is left out, for it is hardly seen on white.
+Each function takes a part of a report (see report_page.py) and returns figures. Contestants differ
+in colour and in hatching or marker. The colours are Okabe and Ito's, which colour-blind people can
+tell apart, without their yellow, because it is hardly visible on white.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tinytensor.bench import start
 from tinytensor.bench.scaling import UNITS
 from tinytensor.machine import ARRAYS
 
-Row = Mapping[str, Any]
+ReportRow = Mapping[str, Any]
 Range = tuple[float, float]  # of an axis
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
@@ -106,13 +106,13 @@ def threads_of(number: int) -> str:
 # Training steps ---------------------------------------------------------------------------------
 
 
-def steps(rows: Sequence[Row]) -> list[Any]:
+def steps(rows: Sequence[ReportRow]) -> list[Any]:
     """For each number of threads bars: a group for each lesson, in it a bar for each contestant."""
     counts = dict.fromkeys(row["threads"] for row in rows)
     return [_steps([row for row in rows if row["threads"] == n], n) for n in counts]
 
 
-def _steps(rows: Sequence[Row], threads: int) -> Any:
+def _steps(rows: Sequence[ReportRow], threads: int) -> Any:
     lessons = list(dict.fromkeys(row["lesson"] for row in rows))
     names = list(dict.fromkeys(row["contestant"] for row in rows))
     styles = _styles(rows)
@@ -187,7 +187,7 @@ def _steps(rows: Sequence[Row], threads: int) -> Any:
     return plot
 
 
-def _styles(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+def _styles(rows: Sequence[ReportRow]) -> dict[str, tuple[str, str]]:
     """For each contestant a colour and a hatching: of a backend its own, and its mode's."""
     peers = list(dict.fromkeys(row["contestant"] for row in rows if row["backend"] is None))
     colours = _colours(peers)
@@ -202,7 +202,7 @@ def _styles(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _bars(own: Sequence[Row], offset: float) -> dict[str, list[Any]]:
+def _bars(own: Sequence[ReportRow], offset: float) -> dict[str, list[Any]]:
     ratios = [row.get("to_numpy") for row in own]
     columns: dict[str, list[Any]] = {
         part: [row["seconds"][part] * 1e3 for row in own]
@@ -218,14 +218,14 @@ def _bars(own: Sequence[Row], offset: float) -> dict[str, list[Any]]:
     }
 
 
-def _share(row: Row) -> str:
+def _share(row: ReportRow) -> str:
     return f"{row['bound'] / row['seconds']['median']:.0%}" if row["bound"] else "-"
 
 
 # The roofline -----------------------------------------------------------------------------------
 
 
-def rooflines(rows: Sequence[Row], machine: Row) -> list[Any]:
+def rooflines(rows: Sequence[ReportRow], machine: ReportRow) -> list[Any]:
     """For each number of threads that was measured: the roofs, and under them the kernels."""
     return [
         _roofline(
@@ -236,7 +236,7 @@ def rooflines(rows: Sequence[Row], machine: Row) -> list[Any]:
     ]
 
 
-def _roofline(rows: Sequence[Row], threads: int, limits: Row) -> Any:
+def _roofline(rows: Sequence[ReportRow], threads: int, limits: ReportRow) -> Any:
     intensities = [row["flops"] / row["bytes"] for row in rows]
     left, right = 0.5 * min(intensities), 2 * max(intensities)
     peak = limits["peak_flops"] / 1e9
@@ -294,18 +294,18 @@ def _roofline(rows: Sequence[Row], threads: int, limits: Row) -> Any:
     return plot
 
 
-def level(size: str, traffic: Row) -> str:
+def level(size: str, traffic: ReportRow) -> str:
     """The cache's name where it is known, and the working set: L2, 512 KiB."""
     count = int(size)
     text = f"{count >> 10} KiB" if count < 1 << 20 else f"{count >> 20} MiB"
     return f"{traffic['level']}, {text}" if traffic.get("level") else text
 
 
-def _name(row: Row) -> str:
+def _name(row: ReportRow) -> str:
     return str(row["backend"] or row["contestant"])
 
 
-def _points(rows: Sequence[Row]) -> dict[str, list[Any]]:
+def _points(rows: Sequence[ReportRow]) -> dict[str, list[Any]]:
     best = [row["seconds"]["best"] for row in rows]
     return {
         "kernel": [row["kernel"] for row in rows],
@@ -325,7 +325,7 @@ def _points(rows: Sequence[Row]) -> dict[str, list[Any]]:
 # What grows how ---------------------------------------------------------------------------------
 
 
-def curves(rows: Sequence[Row]) -> Any:
+def curves(rows: Sequence[ReportRow]) -> Any:
     """For one size that grows: what was measured on each backend, and the fits through it."""
     what = rows[0]["what"]
     seconds = [s * 1e3 for row in rows for _, s in row["points"]]
@@ -388,13 +388,13 @@ PARTS = {
 }
 
 
-def starts(rows: Sequence[Row]) -> list[Any]:
+def starts(rows: Sequence[ReportRow]) -> list[Any]:
     """Stacked bars of all starts, and for each lesson how they go on from there."""
     lessons = dict.fromkeys(row["lesson"] for row in rows)
     return [_stacked(rows)] + [_going_on([r for r in rows if r["lesson"] == n], n) for n in lessons]
 
 
-def _stacked(rows: Sequence[Row]) -> Any:
+def _stacked(rows: Sequence[ReportRow]) -> Any:
     factors = [(row["lesson"], start.named(row)) for row in rows]
     longest = max(start.until_first_step(row) for row in rows)
     plot = _figure(
@@ -439,7 +439,7 @@ def _stacked(rows: Sequence[Row]) -> Any:
     return plot
 
 
-def _says(row: Row) -> str:
+def _says(row: ReportRow) -> str:
     if row["backend"] == "numpy":
         return ""
     steps = row["break_even_numpy"]
@@ -448,7 +448,7 @@ def _says(row: Row) -> str:
     return f"overtakes NumPy after {steps:,} step{'s' if steps > 1 else ''}"
 
 
-def _going_on(rows: Sequence[Row], lesson: str) -> Any:
+def _going_on(rows: Sequence[ReportRow], lesson: str) -> Any:
     """Seconds since the start against steps; where two lines cross one overtakes the other."""
     pairs = itertools.permutations(rows, 2)
     crossings = [

@@ -32,7 +32,7 @@ from tinytensor.tensor import Tensor, from_numpy
 INPUTS, CLASSES = 784, 10
 
 
-class Sizes(NamedTuple):
+class StepSizes(NamedTuple):
     """Of the network, and how many threads compute."""
 
     batch: int = 100
@@ -106,7 +106,7 @@ def fit(points: Sequence[tuple[float, float]], what: str = "batch") -> Fit:
 # The measurement --------------------------------------------------------------------------------
 
 
-def step_of(sizes: Sizes) -> Callable[[], Tensor]:
+def step_of(sizes: StepSizes) -> Callable[[], Tensor]:
     """A captured training step of a network of these sizes, with its batch at hand."""
     widths = [INPUTS, *[sizes.width] * sizes.depth]
     layers: list[nn.Module] = []
@@ -130,12 +130,12 @@ def step_of(sizes: Sizes) -> Callable[[], Tensor]:
 
 
 @dataclass
-class Point:
+class ScalingStep:
     """A step that is timed, on a backend and so many threads."""
 
     backend: Backend
     x: int
-    sizes: Sizes
+    sizes: StepSizes
     best: float = math.inf
     count: int = 1  # steps in a turn
 
@@ -185,13 +185,13 @@ def measure(
         rows = []
         for curve in CURVES:
             points = [
-                Point(backend, x, Sizes(threads=most[name])._replace(**{curve.what: x}))
+                ScalingStep(backend, x, StepSizes(threads=most[name])._replace(**{curve.what: x}))
                 for x in (curve.few if quick else curve.points)
                 for name, backend in loaded.items()
             ]
             rows += _measure_by_turns(curve.what, points, quick)
         points = [
-            Point(backend, n, Sizes(batch=SHARED, threads=n))
+            ScalingStep(backend, n, StepSizes(batch=SHARED, threads=n))
             for name, backend in loaded.items()
             if most[name] > 1
             for n in range(1, most[name] + 1)
@@ -199,7 +199,9 @@ def measure(
         return rows + _measure_by_turns("threads", points, quick)
 
 
-def _measure_by_turns(what: str, points: Sequence[Point], quick: bool) -> list[dict[str, Any]]:
+def _measure_by_turns(
+    what: str, points: Sequence[ScalingStep], quick: bool
+) -> list[dict[str, Any]]:
     """A row for each backend."""
     rounds, turn = (ROUNDS_QUICK, TURN_QUICK) if quick else (ROUNDS, TURN)
     for point in points:
@@ -211,7 +213,7 @@ def _measure_by_turns(what: str, points: Sequence[Point], quick: bool) -> list[d
     return [_row(what, name, [p for p in points if p.backend.name == name]) for name in names]
 
 
-def _row(what: str, backend: str, points: Sequence[Point]) -> dict[str, Any]:
+def _row(what: str, backend: str, points: Sequence[ScalingStep]) -> dict[str, Any]:
     measured = [(point.x, point.best) for point in points]
     return {
         "what": what,

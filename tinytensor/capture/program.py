@@ -278,7 +278,7 @@ class Program:
             finally:
                 for array, copy in zip(arrays, before, strict=True):
                     np.copyto(array, copy)
-        from tinytensor.roofline import roofline  # who only trains needs no measuring
+        from tinytensor.machine import roofline  # who only trains needs no measuring
 
         roof = roofline(self.key.backend.num_threads)
         try:

@@ -13,14 +13,16 @@ from typing import TextIO
 import click
 
 from tinytensor import interrupt
-from tinytensor.cli.bench import bench_command
-from tinytensor.cli.course import lesson_command, lessons_command, program_command, try_command
-from tinytensor.cli.info import info_command
-from tinytensor.cli.ladder import explain_command, ladder_command
-from tinytensor.cli.predict import predict_command
-from tinytensor.cli.race import race_command
-from tinytensor.cli.recording import replay_command, report_command
-from tinytensor.cli.train import train_command
+from tinytensor.cli import (
+    bench_command,
+    course_commands,
+    info_command,
+    ladder_command,
+    predict_command,
+    race_command,
+    run_file_commands,
+    train_command,
+)
 from tinytensor.errors import TinytensorError
 
 
@@ -86,18 +88,18 @@ def program() -> None:
 
 
 for command in (
-    lessons_command,
-    lesson_command,
-    train_command,
-    race_command,
-    program_command,
-    try_command,
-    predict_command,
-    replay_command,
-    report_command,
-    ladder_command,
-    explain_command,
-    bench_command,
-    info_command,
+    course_commands.lessons_command,
+    course_commands.lesson_command,
+    train_command.train_command,
+    race_command.race_command,
+    course_commands.program_command,
+    course_commands.try_command,
+    predict_command.predict_command,
+    run_file_commands.replay_command,
+    run_file_commands.report_command,
+    ladder_command.ladder_command,
+    ladder_command.explain_command,
+    bench_command.bench_command,
+    info_command.info_command,
 ):
     program.add_command(command)

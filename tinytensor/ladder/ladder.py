@@ -261,7 +261,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Result:
+class RungResult:
     """What was measured of a rung: the seconds of its best call; None if it would take too long."""
 
     rung: Rung
@@ -299,7 +299,7 @@ def work(kernel: str, size: int) -> Work:
     return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * 6, "GFLOP/s", title)
 
 
-def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[Result], float | None]:
+def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResult], float | None]:
     """Time every rung that works here for about `seconds`; the best call counts.
 
     Returns the rungs' results, and the most that the machine can do, on as many threads as C uses;
@@ -327,7 +327,7 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[Result],
                 spent[rung] += taken
         if c:
             peaks.append(large.peak(c.num_threads, seconds / TURNS))
-    return [Result(rung, best.get(rung)) for rung in usable], max(peaks, default=None)
+    return [RungResult(rung, best.get(rung)) for rung in usable], max(peaks, default=None)
 
 
 def _works(rung: Rung) -> bool:

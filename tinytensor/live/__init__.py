@@ -1,22 +1,22 @@
 """The course's picture, live: six panels in which one sees a network learn.
 
-    run.py       trains in a thread of its own, and takes orders: pause, step, stop, another backend
-    snapshot.py  what the panels show at one moment, as small arrays
-    history.py   the curves so far, and how long their axes are
-    inside.py    looks into the network between two steps: a digit's way through it, its weights
-    picture.py   arrays to mosaics of digits, and the colours of all pictures
-    panels.py    the six figures
-    beside.py    beside them: the lesson's text, a digit's way, the weights, the confusions
-    page.py      the page: all that, and the controls
-    race_page.py the page of a race
-    style.py     its colours, light and dark
-    server.py    serves it, on this machine only
-    recording.py a run in a file
-    drawing.py   what pages in files, films and images show alike; the six panels by matplotlib
-    movie.py     a recording as a film or an image
-    report.py    a recording as a page that plays by itself
-    terminal.py  a run as it goes on, in a terminal
-    notebook.py  the same in a notebook
+    run.py             trains in its own thread and takes orders: pause, step, stop, another backend
+    snapshot.py        what the panels show at one moment, as small arrays
+    history.py         the curves so far, and how long their axes are
+    inside.py          looks into the network between two steps: a digit's activations, its weights
+    picture.py         arrays to mosaics of digits, and the colours of all pictures
+    panels.py          the six figures
+    side_tabs.py       next to them: the lesson's text, a digit's way, the weights, the confusions
+    training_page.py   the page: all that, and the controls
+    race_page.py       the page of a race
+    style.py           its colours, light and dark
+    server.py          serves it, on this machine only
+    run_file.py        a recorded run in a file
+    drawing.py         what pages in files, films and images share; the six panels by matplotlib
+    movie.py           a recorded run as a film or an image
+    replay_page.py     a recorded run as a page that plays without Python
+    terminal.py        a run as it goes on, in a terminal
+    notebook_panels.py the same in a notebook
 
 Training knows nothing of who watches, and never waits for it.
 """
@@ -39,7 +39,7 @@ def show(training: Training) -> StepReport:
 
     Raises SettingError outside of a notebook, and what the training raises.
     """
-    from tinytensor.live.notebook import show_training
+    from tinytensor.live.notebook_panels import show_training
 
     return show_training(training)
 

@@ -11,14 +11,14 @@ from PIL import Image
 from tinytensor.errors import DataError, SettingError
 from tinytensor.live.drawing import Picture
 from tinytensor.live.history import History
-from tinytensor.live.recording import Recording
+from tinytensor.live.run_file import RecordedRun
 
 FRAMES_A_SECOND = 8
 COLOURS = 128  # of an image: all that it has, nearly, and a third of the bytes
 LAST_FRAME = 2  # seconds for which it is seen
 
 
-def write_movie(file: str | Path, recording: Recording, dark: bool = False) -> None:
+def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) -> None:
     """Write the run, a frame for each snapshot, as .gif, or as .mp4 where there is ffmpeg.
 
     Raises SettingError for another kind of file, and where ffmpeg is missing; DataError where it
@@ -51,7 +51,7 @@ def write_movie(file: str | Path, recording: Recording, dark: bool = False) -> N
 
 
 def write_png(
-    file: str | Path, recording: Recording, step: int | None = None, dark: bool = False
+    file: str | Path, recording: RecordedRun, step: int | None = None, dark: bool = False
 ) -> None:
     """Write the six panels as they were after so many steps, at the end where None.
 
@@ -73,5 +73,5 @@ def write_png(
     image.save(file, "PNG", optimize=True)
 
 
-def _picture(recording: Recording, dark: bool) -> Picture:
+def _picture(recording: RecordedRun, dark: bool) -> Picture:
     return Picture(recording.lesson, recording.steps, recording.test_count, dark)

@@ -48,7 +48,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-Page = Callable[[Document], None]  # fills the document of a viewer
+FillDocument = Callable[[Document], None]  # fills the document of a viewer
 
 
 class Viewer:
@@ -114,7 +114,7 @@ class Protection(OutputTransform):
 class LocalOnly(BokehTornado):
     """Bokeh's web application, which refuses requests that were made under another address."""
 
-    def __init__(self, page: Page, port: int) -> None:
+    def __init__(self, page: FillDocument, port: int) -> None:
         self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
         super().__init__(
             {"/": Application(FunctionHandler(page))},
@@ -161,7 +161,7 @@ class Server:
     Raises SettingError where the port is in use.
     """
 
-    def __init__(self, page: Page, port: int | None = None) -> None:
+    def __init__(self, page: FillDocument, port: int | None = None) -> None:
         self._page = page
         self._sockets = _bound(port)
         self.port = self._sockets[0].getsockname()[1]

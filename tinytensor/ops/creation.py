@@ -31,10 +31,10 @@ __all__ = [
     "zeros_like",
 ]
 
-Sizes = int | tuple[int, ...]
+ShapeLike = int | tuple[int, ...]
 
 
-def _sizes(op: str, shape: tuple[Sizes, ...]) -> tuple[int, ...]:
+def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
     given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     try:
         sizes = tuple(size.__index__() for size in given)  # type: ignore[union-attr]
@@ -46,7 +46,7 @@ def _sizes(op: str, shape: tuple[Sizes, ...]) -> tuple[int, ...]:
 
 
 def full(
-    shape: Sizes, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
+    shape: ShapeLike, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor full of one value, by default of that value's kind of number."""
     number = Tensor(value, dtype)
@@ -61,12 +61,12 @@ def full(
     return wrap(array).requires_grad_(requires_grad)
 
 
-def zeros(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+def zeros(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of zeros."""
     return full(_sizes("zeros", shape), 0, dtype or "float32", requires_grad)
 
 
-def ones(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor full of ones."""
     return full(_sizes("ones", shape), 1, dtype or "float32", requires_grad)
 
@@ -113,19 +113,19 @@ def _float(op: str, dtype: DTypeLike) -> type:
     return kind.type
 
 
-def rand(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+def rand(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1); float32 or float64."""
     drawn = random.generator().random(_sizes("rand", shape), _float("rand", dtype))
     return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
-def randn(*shape: Sizes, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+def randn(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """Normally distributed random numbers, mean 0 and standard deviation 1; float32 or float64."""
     drawn = random.generator().standard_normal(_sizes("randn", shape), _float("randn", dtype))
     return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
-def randint(low: int, high: int, shape: Sizes, dtype: DTypeLike = "int64") -> Tensor:
+def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -> Tensor:
     """Whole random numbers from low to below high, each equally likely."""
     if low >= high:
         raise SettingError(f"randint: got low={low} and high={high}; low must be below high")
@@ -138,7 +138,7 @@ def randint(low: int, high: int, shape: Sizes, dtype: DTypeLike = "int64") -> Te
 
 
 def truncated_normal(
-    *shape: Sizes,
+    *shape: ShapeLike,
     std: float = 1.0,
     dtype: DTypeLike = "float32",
     requires_grad: bool = False,

@@ -28,10 +28,10 @@ def call_of(case: Case) -> Timed:
     return Timed(run, lambda: [run().numpy()])
 
 
-Call = Callable[[], torch.Tensor]
+TorchCall = Callable[[], torch.Tensor]
 
 
-def matmul(case: Case, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor) -> Call:
+def matmul(case: Case, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor) -> TorchCall:
     transpose_x, transpose_y = case.numbers
     x, y = x.mT if transpose_x else x, y.mT if transpose_y else y
     return lambda: torch.matmul(x, y, out=out)
@@ -42,18 +42,18 @@ def into_out(function: Callable) -> Callable:
     return lambda case, *arrays: lambda: function(*arrays[:-1], out=arrays[-1])
 
 
-def summed(case: Case, x: torch.Tensor, out: torch.Tensor) -> Call:
+def summed(case: Case, x: torch.Tensor, out: torch.Tensor) -> TorchCall:
     shape = (1,) * (x.ndim - out.ndim) + tuple(out.shape)
     axes = [axis for axis in range(x.ndim) if shape[axis] != x.shape[axis]]
     keepdim = out.ndim == x.ndim
     return lambda: torch.sum(x, axes, keepdim=keepdim, out=out)
 
 
-def cross_entropy(case: Case, logits: torch.Tensor, labels: torch.Tensor, _) -> Call:
+def cross_entropy(case: Case, logits: torch.Tensor, labels: torch.Tensor, _) -> TorchCall:
     return lambda: functional.cross_entropy(logits, labels)
 
 
-CALLS: dict[str, Callable[..., Call]] = {
+CALLS: dict[str, Callable[..., TorchCall]] = {
     "matmul": matmul,
     "add": into_out(torch.add),
     "sub": into_out(torch.sub),

@@ -2,7 +2,7 @@
 
 Here compiling counts, as it does for whoever waits: it is in the first step.
 
-    python -m tinytensor.bench.train LESSON BACKEND THREADS STEPS SEED START
+    python -m tinytensor.bench.training_times LESSON BACKEND THREADS STEPS SEED START
 
 is one run's process; it prints what it measured as JSON. START is perf_counter() of whoever started
 it, which is one clock for all processes.
@@ -38,7 +38,7 @@ def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 
     start = perf_counter()
     arguments = [lesson, backend, *map(str, (threads, steps, seed, start))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinytensor.bench.train", *arguments],
+        [sys.executable, "-m", "tinytensor.bench.training_times", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

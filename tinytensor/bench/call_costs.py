@@ -1,30 +1,21 @@
-"""What a step can't be faster than here: what calls cost, however little they do, and the machine.
+"""What each kind of call costs on arrays of one element: from a Python function to a replayed step.
 
-A number by itself says little. Small networks spend their time on calls, so beside their steps
-belongs what a call costs; large ones compute or move numbers, so beside theirs belong the peak of
-arithmetic and the bandwidth of each cache (machine.py).
+Small networks spend most of their time on calls, so a report shows these costs next to their steps.
 """
 
 from __future__ import annotations
 
 import timeit
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
-from tinytensor import kernels, machine, ops
+from tinytensor import kernels, ops
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.tensor import Tensor, from_numpy
 
 CHAIN = 50  # operations one after the other, where the cost of one more is looked for
 ROUNDS = 7  # of which the best counts
-SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache")
-WITHOUT_CACHES = tuple(1 << power for power in range(14, 28, 2))  # 16 KiB to 64 MiB
-
-
-# Calls ------------------------------------------------------------------------------------------
 
 
 def call_costs(seconds: float = 0.02) -> dict[str, float]:
@@ -114,75 +105,3 @@ def _count(timer: timeit.Timer, seconds: float) -> int:
     while (taken := timer.timeit(count)) < seconds / 4:
         count *= 2
     return max(1, round(count * seconds / taken))
-
-
-# The machine ------------------------------------------------------------------------------------
-
-
-class Cache(NamedTuple):
-    """A level of the memory that lies between the arithmetic and the main memory."""
-
-    name: str  # "L1"
-    size: int  # bytes
-    shared: int  # by so many cores
-
-
-def caches(system: Path = SYSTEM) -> list[Cache]:
-    """The first core's caches for data, nearest first, as Linux tells them; else none."""
-    found = []
-    try:
-        for folder in system.glob("index[0-9]*"):
-            told = {
-                name: (folder / name).read_text(encoding="ascii").strip()
-                for name in ("level", "type", "size", "shared_cpu_list")
-            }
-            if told["type"] != "Instruction":
-                size = _bytes(told["size"])
-                found.append(
-                    Cache(f"L{told['level']}", size, _count_cores(told["shared_cpu_list"]))
-                )
-    except (OSError, ValueError):
-        return []
-    return sorted(found)
-
-
-def _bytes(text: str) -> int:
-    """48K, 1M, 32768"""
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    return int(text.rstrip("KMG")) * units.get(text[-1], 1)
-
-
-def _count_cores(text: str) -> int:
-    """0-3,8 are five."""
-    ends = [[int(core) for core in part.split("-")] for part in text.split(",")]
-    return sum(end[-1] - end[0] + 1 for end in ends)
-
-
-def working_sets(threads: int, levels: Sequence[Cache]) -> dict[int, str]:
-    """Bytes that so many threads walk over, in each cache and in the main memory: size -> name.
-
-    Half of each cache that they have together, and four times the last; without caches, powers of
-    two without a name.
-    """
-    if not levels:
-        return dict.fromkeys(WITHOUT_CACHES, "")
-    totals = [
-        (level.size * -(-threads // level.shared), level.name)  # each shared is theirs but once
-        for level in levels
-    ]
-    return {size // 2: name for size, name in totals} | {4 * totals[-1][0]: "memory"}
-
-
-def bandwidth(threads: int, seconds: float = 0.05) -> dict[str, dict[str, Any]]:
-    """Bytes a second at each level: {"24576": {"level": "L1", "read": ..., "copy": ..., ...}, ...}.
-
-    seconds: how long to measure each.  Raises BackendUnavailable without the C backend.
-    """
-    return {
-        str(size): {"level": name}
-        | {
-            traffic: machine.memory_bandwidth(size, threads, traffic, seconds)
-            for traffic in machine.ARRAYS
-        }
-        for size, name in working_sets(threads, caches()).items()
-    }

@@ -13,7 +13,7 @@ from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
 
 if TYPE_CHECKING:
-    from tinytensor.live.recording import Recording
+    from tinytensor.live.run_file import RecordedRun
 
 
 @click.command("replay")
@@ -25,13 +25,13 @@ def replay_command(file: str, no_browser: bool) -> None:
     The page is a file of its own, in the folder for temporary files. It goes back and forth.
     """
     check_installed("replay", "bokeh")
-    from tinytensor.live import report
+    from tinytensor.live import replay_page
 
     recording = _load(file)
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
     ) as page:
-        page.write(report.page(recording))
+        page.write(replay_page.page(recording))
     click.echo(page.name)
     if not no_browser and not webbrowser.open(Path(page.name).as_uri()):
         click.echo("(no browser was found here; open that file in one)", err=True)
@@ -82,21 +82,21 @@ def report_command(
         click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
 
 
-def _write(option: str, name: str, recording: "Recording", step: int | None, dark: bool) -> None:
-    from tinytensor.live import movie, report
+def _write(option: str, name: str, recording: "RecordedRun", step: int | None, dark: bool) -> None:
+    from tinytensor.live import movie, replay_page
 
     if option == "--html":
-        report.write(name, recording)
+        replay_page.write(name, recording)
     elif option == "--png":
         movie.write_png(name, recording, step, dark)
     else:
         movie.write_movie(name, recording, dark)
 
 
-def _load(file: str) -> "Recording":
-    from tinytensor.live import recording
+def _load(file: str) -> "RecordedRun":
+    from tinytensor.live import run_file
 
-    loaded = recording.load(file)
+    loaded = run_file.load(file)
     last = loaded.snapshots[-1]
     click.echo(
         f"lesson {loaded.lesson.number} {loaded.lesson.name}, seed {loaded.seed}: "

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tinytensor import datasets, kernels, lessons, random
-from tinytensor.cli.live import check_page, linger, watched
+from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
     Count,
     backend_option,
@@ -93,7 +93,7 @@ def train_command(
     Ends with the accuracy on the test images and where the time went.
     """
     if record_file is not None:
-        from tinytensor.live.recording import Recorder
+        from tinytensor.live.run_file import RunWriter
     if live == "terminal":
         from tinytensor.live.terminal import terminal, view
 
@@ -152,7 +152,7 @@ def train_command(
         run = None
         if live == "browser":
             run = page.enter_context(watched(training, port, not no_browser))
-        recorder = None if record_file is None else Recorder(record_file, training)
+        recorder = None if record_file is None else RunWriter(record_file, training)
         reports: list[StepReport] = []
         progress = _progress(steps) if console is None else view(training, used.name, console)
         with progress as show, _ends_at(signal.SIGINT, training):

@@ -53,7 +53,7 @@ _FIGURES = (
 )
 
 
-class Recorder:
+class RunWriter:
     """Writes the reports of a training to a file, which it makes anew; a thread of its own does it.
 
     Made before the training begins, for it counts the images per second.
@@ -139,7 +139,7 @@ class Recorder:
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedRun:
     """A run that was recorded, as far as it went."""
 
     lesson: Lesson
@@ -150,8 +150,8 @@ class Recording:
     snapshots: Sequence[Snapshot]
 
 
-def load(file: str | Path) -> Recording:
-    """The run that a Recorder wrote to a file, or is writing.
+def load(file: str | Path) -> RecordedRun:
+    """The run that a RunWriter wrote to a file, or is writing.
 
     Raises DataError for a file that can't be read, is no recording, is broken, or has no snapshot.
     """
@@ -165,7 +165,7 @@ def load(file: str | Path) -> Recording:
         (_, about), *blocks = [_opened(block) for block in _blocks(content)] or [({}, {})]
         if not blocks:
             raise DataError(f"{file}: there is no snapshot in this recording yet")
-        return Recording(
+        return RecordedRun(
             lesson=find(about["lesson"]),
             seed=about["seed"],
             backend=blocks[0][1]["figures"]["backend"],

@@ -50,8 +50,8 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 @contextmanager
 def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
     """A run of the training, and its page, as served() does it."""
-    from tinytensor.live.page import page
     from tinytensor.live.run import Run
+    from tinytensor.live.training_page import page
 
     run = Run(training)
     with served(page(run), port, browser):

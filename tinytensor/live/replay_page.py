@@ -18,7 +18,7 @@ from tinytensor.kernels import Array
 from tinytensor.live import drawing
 from tinytensor.live.history import History
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba
-from tinytensor.live.recording import Recording
+from tinytensor.live.run_file import RecordedRun
 from tinytensor.live.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ STYLE = """
 """
 
 
-def write(file: str | Path, recording: Recording, frames: int = FRAMES) -> None:
+def write(file: str | Path, recording: RecordedRun, frames: int = FRAMES) -> None:
     """Write the page of a recording, with the digits of so many moments.  Raises OSError."""
     Path(file).write_text(page(recording, frames), encoding="utf-8")
 
 
-def page(recording: Recording, frames: int = FRAMES) -> str:
+def page(recording: RecordedRun, frames: int = FRAMES) -> str:
     """The page of a recording as HTML, with BokehJS inside."""
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
@@ -90,7 +90,7 @@ def page(recording: Recording, frames: int = FRAMES) -> str:
     return str(file_html(_layout(recording, snapshots, title), INLINE, title))
 
 
-def _layout(recording: Recording, snapshots: list[Snapshot], title: str) -> UIElement:
+def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UIElement:
     from bokeh.layouts import column, gridplot, row
     from bokeh.models import ColumnDataSource, CustomJS, Div, Slider, Toggle
     from bokeh.models.css import GlobalInlineStyleSheet

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from tinytensor.bench.bounds import bound
 from tinytensor.bench.cases import Case
-from tinytensor.bench.contest import Care, Contestant, Unfair, take_turns
+from tinytensor.bench.contest import BenchContestant, Care, Unfair, take_turns
 from tinytensor.bench.report import KernelResult, Spread, ratio
-from tinytensor.bench.roof import bound
 from tinytensor.bench.task import NotHere
 from tinytensor.bench.worker import PEERS
 from tinytensor.capture import listing
@@ -21,7 +21,7 @@ MOST_CALLS = 20_000  # in a turn
 
 
 def measure(
-    contestants: Sequence[Contestant], case: Case, threads: int, care: Care
+    contestants: Sequence[BenchContestant], case: Case, threads: int, care: Care
 ) -> list[KernelResult]:
     """The results of a case, of those who have it.
 

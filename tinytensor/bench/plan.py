@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinytensor.bench import kernels, limits, roof, scaling, start, steps, train
+from tinytensor import machine
+from tinytensor.bench import bounds, kernel_times, scaling, start, step_times, training_times
+from tinytensor.bench.call_costs import call_costs
 from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
 from tinytensor.bench.contest import Care, processes
 from tinytensor.bench.noise import Watch
@@ -45,7 +47,7 @@ class Plan:
     @property
     def modes(self) -> tuple[str, ...]:
         """How the backends' steps are made."""
-        return ("captured",) if self.quick else steps.MODES
+        return ("captured",) if self.quick else step_times.MODES
 
     @property
     def step_lessons(self) -> Sequence[str]:
@@ -88,7 +90,7 @@ def measure(plan: Plan, report: Report, tell: Tell = lambda what: None) -> None:
                 _contest(plan, threads, report, watch, pace, tell)
         if plan.part != "train":
             tell("the machine once more")
-            roof.measure_again(report, plan.cases())
+            bounds.measure_again(report, plan.cases())
         if plan.page:
             _for_the_page(plan, report, tell)
     finally:
@@ -115,26 +117,26 @@ def _contest(
 ) -> None:
     on = f"{threads} thread{'s' * (threads > 1)}"
     tell(f"the machine on {on}")
-    if roof.can_be_measured():
-        report.machine.setdefault("threads", {})[str(threads)] = roof.limits(threads)
+    if machine.can_be_measured():
+        report.machine.setdefault("threads", {})[str(threads)] = machine.limits(threads)
     watch.compute_on(threads)
     with processes([*plan.backends, *plan.peers], threads, watch) as contestants:
-        entries = steps.entries_of(contestants, plan.modes)
+        entries = step_times.entries_of(contestants, plan.modes)
         for lesson in plan.step_lessons:
             tell(f"steps of lesson {lesson} on {on}")
             care = Care(plan.rounds, 0.03 if plan.quick else 0.05, watch, pace.next())
-            results, skipped = steps.measure(entries, lesson, threads, care)
+            results, skipped = step_times.measure(entries, lesson, threads, care)
             report.steps += results
             report.skipped += [Skipped(name, lesson, why) for name, why in skipped.items()]
         for case in plan.cases():
             tell(f"{case.kernel} {case.name} on {on}")
             care = Care(plan.rounds, 0.002 if plan.quick else 0.005, watch, pace.next())
-            report.kernels += kernels.measure(contestants, case, threads, care)
+            report.kernels += kernel_times.measure(contestants, case, threads, care)
 
 
 def _for_the_page(plan: Plan, report: Report, tell: Tell) -> None:
     tell("what calls cost")
-    report.machine["calls"] = limits.call_costs()
+    report.machine["calls"] = call_costs()
     tell("what grows how")
     report.scaling = scaling.measure(plan.backends, plan.quick)
     tell("cold starts")
@@ -146,7 +148,7 @@ def _train(plan: Plan, threads: int, report: Report, watch: Watch, tell: Tell) -
     steps = QUICK_STEPS if plan.quick else None
     with watch.during([]):
         for lesson in plan.lessons:
-            for result in train.measure(
+            for result in training_times.measure(
                 lesson, plan.backends, threads, plan.rounds, steps, watch, tell
             ):
                 report.train.append(result)

@@ -1,7 +1,7 @@
-"""The live page: the six panels, the controls, and the lesson's text beside them.
+"""The live page: the six panels, the controls, and the lesson's text next to them.
 
-A Page is made for each viewer, in the server's thread. It looks at the run twice a second and
-shows what is new; the run doesn't know it.
+The server's thread makes a TrainingPage for each viewer. The page reads the run twice a second and
+shows what is new. The run holds no reference to it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from bokeh.models import (
 
 from tinytensor import kernels
 from tinytensor.live import style
-from tinytensor.live.beside import WIDTH, Confusion, Digit, Weights, lesson_text
 from tinytensor.live.history import START
 from tinytensor.live.panels import Digits, Panels
 from tinytensor.live.run import Run
 from tinytensor.live.server import viewer_of
+from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
 
 MILLISECONDS = 500  # from one look at the run to the next: to draw takes time that training needs
 ALL = "six panels"
@@ -50,12 +50,12 @@ def page(run: Run) -> Callable[[Document], None]:
     """What fills the document of each viewer of a run."""
 
     def fill(document: Document) -> None:
-        Page(run, document)
+        TrainingPage(run, document)
 
     return fill
 
 
-class Page:
+class TrainingPage:
     """One viewer's page.
 
     A viewer gets the next picture once its browser has taken the last one: one that is suspended

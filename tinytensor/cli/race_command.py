@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinytensor import datasets, kernels, lessons, machine
-from tinytensor.cli.live import check_page, linger, served
+from tinytensor.cli.live_option import check_page, linger, served
 from tinytensor.cli.options import (
     Count,
     backends_option,

@@ -68,9 +68,10 @@ def bench_command(
     compute is compared before anything is timed; compiling and starting are in no time but that of
     whole runs.
     """
-    from tinytensor.bench import run, tables
-    from tinytensor.bench.page import require_bokeh
+    from tinytensor.bench import tables
+    from tinytensor.bench.plan import Plan, measure, pieces
     from tinytensor.bench.report import Report
+    from tinytensor.bench.report_page import require_bokeh
 
     files = {"--json": json_file, "--html": html_file, "--readme": readme}
     _check_files(files)
@@ -83,7 +84,7 @@ def bench_command(
     if part == "train" and peers is not None:
         raise SettingError("--peers: whole runs are of tinytensor's backends only")
     report = Report()
-    plan = run.Plan(
+    plan = Plan(
         part=part,
         backends=_backends(backends, report),
         lessons=_lessons(lessons, part),
@@ -94,9 +95,9 @@ def bench_command(
         page=html_file is not None,
     )
     ended: BaseException | None = None
-    with _progress(run.pieces(plan)) as tell:
+    with _progress(pieces(plan)) as tell:
         try:
-            run.measure(plan, report, tell)
+            measure(plan, report, tell)
         except (KeyboardInterrupt, TinytensorError) as error:  # first, what was measured till then
             report.stopped, ended = True, error
     try:
@@ -139,7 +140,7 @@ def _backends(names: tuple[str, ...] | None, report: "Report") -> tuple[str, ...
 
 def _lessons(numbers: tuple[str, ...] | None, part: str | None) -> tuple[str, ...]:
     """Those asked for.  Raises SettingError for one that part has no times of."""
-    from tinytensor.bench.steps import LESSONS
+    from tinytensor.bench.step_times import LESSONS
 
     if numbers is None:
         return TRAIN_LESSONS if part == "train" else LESSONS
@@ -188,7 +189,7 @@ def _peers(names: tuple[str, ...], report: "Report") -> tuple[str, ...]:
 def _write_html(file: str | None, report: "Report") -> None:
     if file is None:
         return
-    from tinytensor.bench.page import page
+    from tinytensor.bench.report_page import page
 
     write("--html", file, page(report.to_json()))
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor.bench.contest import Care, Contestant, Turn, Unfair, take_turns
+from tinytensor.bench.bounds import step_bound
+from tinytensor.bench.contest import BenchContestant, Care, Turn, Unfair, take_turns
 from tinytensor.bench.report import Spread, StepResult, ratio
-from tinytensor.bench.roof import step_bound
 from tinytensor.bench.task import BATCH, MOST_STEPS, NotHere, dropouts
 from tinytensor.bench.worker import PEERS
 from tinytensor.lessons import find
@@ -34,7 +34,7 @@ TOLERANCE_LATER = {"4.2": 0.03}
 class Entry:
     """One way to make steps: a contestant, and of a backend's the mode."""
 
-    contestant: Contestant
+    contestant: BenchContestant
     mode: str | None
 
     @property
@@ -69,7 +69,7 @@ class Entry:
         return self.contestant.ask("train", mode=self.mode, steps=steps, warm=warm)
 
 
-def entries_of(contestants: Sequence[Contestant], modes: Sequence[str]) -> list[Entry]:
+def entries_of(contestants: Sequence[BenchContestant], modes: Sequence[str]) -> list[Entry]:
     """Every contestant in every mode that it has."""
     return [
         Entry(contestant, mode)
