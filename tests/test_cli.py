@@ -653,7 +653,7 @@ def test_eager_training_is_the_same(run):
 
 
 def test_claims_are_listed_and_measured(run, monkeypatch):
-    from tinytensor.lessons import claims
+    from tinytensor import claims
 
     code, out, _ = run("try")
     assert code == 0

@@ -14,9 +14,9 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.claims import CLAIMS, find_claim
 from tinytensor.cli import program
 from tinytensor.lessons import find, lessons, scaled
-from tinytensor.lessons.claims import CLAIMS, find_claim
 from tinytensor.train import Training, train
 
 FOLDER = Path(tt.lessons.__file__).parent

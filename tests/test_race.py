@@ -12,9 +12,10 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, kernels, race, random
+from tinytensor import cli, kernels, random
 from tinytensor.lessons import find
-from tinytensor.race import GOALS, Race, Standing
+from tinytensor.live import race
+from tinytensor.live.race import GOALS, Race, Standing
 from tinytensor.train import Training
 
 DATA = tt.datasets.mnist()

@@ -118,7 +118,7 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
 
     Without NAME, list the sentences.
     """
-    from tinytensor.lessons import claims
+    from tinytensor import claims
 
     if name is None:
         for claim in claims.CLAIMS:

@@ -8,6 +8,7 @@
     panels.py    the six figures
     beside.py    beside them: the lesson's text, a digit's way, the weights, the confusions
     page.py      the page: all that, and the controls
+    race.py      backends side by side, and how far each has come
     race_page.py the page of a race
     style.py     its colours, light and dark
     server.py    serves it, on this machine only
