@@ -62,11 +62,11 @@ class Contestant:
         self.most_seconds = seconds
         self.history: list[Standing] = []
         self._compiled_before = self._compiling()
-        with kernels.computing_with(self.backend):
+        with random.fork(), kernels.computing_with(self.backend):
             self.training = Training(
                 lesson, data, steps=steps, seed=seed, evaluate_every=evaluate_every
             )
-        self._masks = random.state().copy()
+            self._masks = random.state().copy()
 
     def _compiling(self) -> float:
         """Seconds that this process has compiled for the backend, or loaded what was compiled."""
@@ -125,14 +125,12 @@ class Contestant:
     @contextmanager
     def _in_use(self) -> Iterator[None]:
         """Compute with its backend, and draw its masks, inside a `with` block."""
-        before = random.state().copy()
-        random.state()[:] = self._masks
-        try:
-            with kernels.computing_with(self.backend):
+        with random.fork(), kernels.computing_with(self.backend):
+            random.state()[:] = self._masks
+            try:
                 yield
-        finally:
-            self._masks = random.state().copy()
-            random.state()[:] = before
+            finally:
+                self._masks = random.state().copy()
 
     def _make_step(self) -> Made:
         compiled, start = self._compiling(), time.perf_counter()
