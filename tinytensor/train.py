@@ -384,34 +384,15 @@ def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
-    """About how long a step takes here, by the median of a few; evaluations not counted."""
-    return float(np.median(seconds_of_steps(lesson, data, steps)))
+    """Median seconds of `steps` training steps, after three to warm up, without evaluations.
 
-
-def seconds_of_steps(
-    lesson: Lesson,
-    data: Dataset,
-    steps: int,
-    batch: int | None = None,
-    at_most: float = math.inf,
-) -> Array:
-    """(steps): how long each of a few steps takes, after three to warm up; evaluations not counted.
-
-    batch: the lesson's own where None. at_most: seconds after which one step is enough.
+    The random state is as before afterwards.
     """
-    training = Training(
-        lesson,
-        data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1]),
-        steps=steps + 3,
-        batch=batch,
-        evaluate_every=1,
-    )
-    times: list[float] = []
-    for report in training:
-        times.append(report.seconds.train)
-        if times[-1] > at_most:
-            training.stop = len(times) >= 3
-    return np.diff(times[2:])
+    one = data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1])
+    with random.fork():
+        training = Training(lesson, one, steps=steps + 3, evaluate_every=1)
+        times = [report.seconds.train for report in training]
+    return float(np.median(np.diff(times[2:])))
 
 
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
