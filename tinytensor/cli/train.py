@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,6 @@ def train_command(
         batch=batch,
         seed=seed,
         evaluate_every=eval_every,
-        details=record_file is not None,
         eager=eager,
     )
     if resume_file is not None:
@@ -152,13 +151,15 @@ def train_command(
         if live == "browser":
             run = page.enter_context(watched(training, port, not no_browser))
         recorder = None if record_file is None else Recorder(record_file, training)
+        if run is not None:
+            run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
         progress = _progress(steps) if console is None else view(training, used.name, console)
         with progress as show, _ends_at(signal.SIGINT, training):
             for report in run or training:
-                if recorder is not None:
-                    recorder.add(report, run.backend if run else used)
-                reports.append(replace(report, details=None))
+                if recorder is not None and run is None:
+                    recorder.add(report, used)
+                reports.append(report)
                 show(report)
         if run is not None:
             used = run.backend  # a viewer may have chosen another

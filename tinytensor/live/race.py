@@ -115,7 +115,6 @@ class Contestant:
     def take_turn(self) -> None:
         """Train for a moment, and look at the test images where that is due."""
         with self._in_use():
-            self.training.model.train()
             end = self.train_seconds + TURN
             while not self.is_done and self.train_seconds < end:
                 made = self._make_step()
@@ -142,7 +141,6 @@ class Contestant:
     def _look(self, made: Made) -> None:
         accuracy, test_loss, _ = self.training.test()
         self.history.append(Standing(self.steps, self.seconds, made.loss, accuracy, test_loss))
-        self.training.model.train()
 
 
 class Race:
