@@ -9,12 +9,14 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import checkpoint, nn, random
 from tinytensor.lessons import find, lessons
+from tinytensor.live.details import details_of
 from tinytensor.train import (
     EVALUATED_AT_ONCE,
     Training,
     evaluate,
     load_model,
     probabilities,
+    seconds_a_step,
     train,
 )
 
@@ -56,8 +58,16 @@ def test_captured_and_eager_training_are_the_same(lesson):
     reports = {}
     for eager in (True, False):
         lesson_ = replace(find(lesson), batch=8)
-        training = Training(lesson_, SMALL, steps=7, evaluate_every=3, details=True, eager=eager)
-        reports[eager] = [(r.train_loss, r.test_loss, r.rate, vars(r.details)) for r in training]
+        training = Training(lesson_, SMALL, steps=7, evaluate_every=3, eager=eager)
+        reports[eager] = [
+            (
+                r.train_loss,
+                r.test_loss,
+                r.rate,
+                vars(details_of(training.model, training.predictions)),
+            )
+            for r in training
+        ]
         reports[eager].append([x.numpy() for x in training._tensors().values()])
     np.testing.assert_equal(reports[False], reports[True])
 
@@ -113,12 +123,55 @@ def test_the_last_images_are_tested_too(backend):
     assert accuracy == (predictions == labels).mean()
     assert loss == pytest.approx((parts[0][1] * 700 + parts[1][1] * 1400) / 2100, rel=1e-5)
     np.testing.assert_array_equal(predictions, np.concatenate([part[2] for part in parts]))
-    assert not model.training
+
+
+def modes(model):
+    """Whether each module is in training mode, by its path."""
+    found = {"": model.training}
+    for name, child in model.children():
+        found |= {f"{name}.{path}": mode for path, mode in modes(child).items()}
+    return found
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("name", ["dropout", "batchnorm-sigmoid"])
+def test_a_look_leaves_each_module_in_the_mode_it_was_in(name, mode):
+    training = Training(find(name), SMALL, steps=1)
+    model = training.model.train(mode)
+    model.layers[3].train(not mode)
+    before = modes(model)
+    assert set(before.values()) == {True, False}
+    images, labels = SMALL.test_images[:9], SMALL.test_labels[:9]
+    assert evaluate(model, images, labels)[1] == evaluate(model, images, labels)[1], "no dropout"
+    assert modes(model) == before
+    probabilities(model, images)
+    assert modes(model) == before
+    training.test()
+    assert modes(model) == before
+    with pytest.raises(tt.ShapeError):
+        evaluate(model, images[:, :5], labels)
+    assert modes(model) == before
+
+
+def test_probabilities_are_those_of_a_test():
+    images = SMALL.test_images[:5]
+    for name in ("dropout", "batchnorm-sigmoid"):
+        model = find(name).model()
+        state = {key: x.numpy().copy() for key, x in model.state_dict().items()}
+        wanted = tt.ops.softmax(model.eval()(tt.Tensor(tt.datasets.to_float(images))))
+        np.testing.assert_array_equal(probabilities(model.train(), images), wanted.numpy())
+        np.testing.assert_equal({k: x.numpy() for k, x in model.state_dict().items()}, state)
+
+
+def test_timing_steps_leaves_the_random_state_as_it_was():
+    before = random.state().copy()
+    assert seconds_a_step(SOFTMAX, SMALL, steps=2) > 0
+    np.testing.assert_array_equal(random.state(), before)
 
 
 def test_a_look_at_the_test_images_changes_nothing(backend):
     """Nor does it matter how often: dropout and batch norm go on as without."""
-    for name in ("dropout", "batchnorm-sigmoid"):
+    for name in ("dropout", "batchnorm-sigmoid", "best"):
         often = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=1)]
         seldom = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=6)]
         assert seldom == often[-1:]
@@ -300,71 +353,22 @@ def test_many_images_are_asked_about_a_part_at_once():
 # What a picture of it needs
 
 
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        ("softmax", ["weights", "biases"]),
-        ("conv-dropout", ["weights", "biases"]),
-        ("batchnorm-sigmoid", ["activations", "logits"]),
-    ],
-)
-def test_details(name, names):
-    lesson = find(name)
-    training = Training(lesson, SMALL, steps=4, batch=10, evaluate_every=2, details=True)
+def test_predictions_are_those_of_the_last_report():
+    training = Training(find("conv-dropout"), SMALL, steps=4, batch=10, evaluate_every=2)
+    assert training.predictions is None
     for report in training:
-        details = report.details
-        assert details.images.shape == (10, 28, 28, 1)
-        assert details.labels.shape == details.predictions.shape == (10,)
-        assert (details.predictions == details.labels).mean() == report.train_accuracy
-        assert details.test_predictions.shape == (200,)
-        assert (details.test_predictions == SMALL.test_labels).mean() == report.test_accuracy
-        assert list(details.bands) == names
-        for bands in details.bands.values():
-            assert bands.shape == (8,)
-            assert (np.diff(bands) >= 0).all()
+        images, labels, predictions, test_predictions = training.predictions
+        assert images.shape == (10, 28, 28, 1)
+        assert labels.shape == predictions.shape == (10,)
+        assert (predictions == labels).mean() == report.train_accuracy
+        assert test_predictions.shape == (200,)
+        assert (test_predictions == SMALL.test_labels).mean() == report.test_accuracy
 
 
-def test_bands_are_of_equal_count():
-    training = Training(find("conv-dropout"), SMALL, steps=4, batch=10, details=True)
-    (report,) = training
-    named = dict(training.model.named_parameters())
-    for name, axes in (("weights", (2, 4)), ("biases", (1,))):
-        bands = report.details.bands[name]
-        every = np.concatenate([x.numpy().ravel() for x in named.values() if x.ndim in axes])
-        assert (bands[0], bands[-1]) == (every.min(), every.max())
-        shares = [(every <= band).mean() for band in bands[1:-1]]
-        np.testing.assert_allclose(shares, np.arange(1, 7) / 7, atol=0.01 + 2 / every.size)
-
-
-def test_activations_are_those_of_the_hidden_layers():
-    lesson = find("batchnorm-relu")
-    training = Training(lesson, SMALL, steps=1, batch=10, details=True)
-    (report,) = training
-    x, hidden = tt.Tensor(report.details.images), []
-    for layer in training.model.eval().layers:
-        x = layer(x)
-        if isinstance(layer, nn.ReLU):
-            hidden.append(x.numpy().ravel())
-    assert len(hidden) == 4
-    every, bands = np.concatenate(hidden), report.details.bands["activations"]
-    assert (bands[0], bands[-1]) == (every.min(), every.max()) == (0, bands.max())
-    places = np.array([(every < bands[1:-1, None]).mean(1), (every <= bands[1:-1, None]).mean(1)])
-    wanted = np.arange(1, 7) / 7  # between the two, for many numbers are 0
-    assert (places[0] - 0.02 < wanted).all()
-    assert (places[1] + 0.02 > wanted).all()
-
-
-def test_with_batch_norm_the_logits_are_what_the_activations_are_given():
-    training = Training(find("batchnorm-relu"), SMALL, steps=1, batch=10, details=True)
-    (report,) = training
-    activations, logits = report.details.bands.values()
-    assert logits[0] < 0 == activations[0]
-    assert logits[-1] == activations[-1] > 0
-
-
-def test_details_are_only_there_if_they_are_wanted():
-    (report,) = train(SOFTMAX, SMALL, steps=1)
-    assert report.details is None
+def test_without_a_step_there_are_no_predictions():
+    training = Training(SOFTMAX, SMALL, steps=0)
+    assert len(list(training)) == 1
+    assert training.predictions is None
 
 
 # When it goes wrong
@@ -388,20 +392,6 @@ def test_weights_spoilt_by_the_last_step_are_seen_in_the_test(backend):
     with pytest.raises(tt.AnomalyError) as caught, np.errstate(all="ignore"):
         list(training)
     assert "train: the test loss is nan at step 1, and training can't mend" in str(caught.value)
-
-
-def test_details_change_nothing_of_the_training():
-    few = DATA._replace(test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9])
-    losses = [
-        [
-            report.train_loss
-            for report in Training(
-                find("best"), few, steps=4, batch=5, evaluate_every=1, details=details
-            )
-        ]
-        for details in (False, True)
-    ]
-    assert losses[0] == losses[1]
 
 
 def test_a_run_can_be_told_to_end():

@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +21,14 @@ from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
-from tinytensor.nn import Activation, BatchNorm, Module, Sequential
+from tinytensor.nn import Module
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
 _OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" would say too little
     "steps": "is of a run of {its} steps, with a rate made for them; it can't become one of {own}",
     "data": "is of other training data (their checksum is {its}, here {own}); the same are needed",
 }
-BANDS = 7  # of equal count, between 8 quantiles
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
-SAMPLED = 20_000  # numbers, of which quantiles are taken where there are more
 EVALUATED_AT_ONCE = 250  # images; more would need more memory, and time to fetch it
 
 
@@ -40,21 +39,6 @@ class Seconds:
     first_step: float = 0.0
     train: float = 0.0
     evaluate: float = 0.0
-
-
-@dataclass(frozen=True)
-class Details:
-    """What a picture of the training shows besides the curves.
-
-    Bands are of "weights" and "biases" (with the offsets), or, where there is batch norm, of the
-    hidden layers' "activations" for the last batch and the "logits" from which they come.
-    """
-
-    images: Array  # of the last batch, (N, 28, 28, 1)
-    labels: Array  # (N)
-    predictions: Array  # (N)
-    test_predictions: Array  # of all test images
-    bands: dict[str, Array]  # two, each as the 8 quantiles between which 7 of equal count lie
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,6 @@ class StepReport:
     test_loss: float
     rate: float
     seconds: Seconds
-    details: Details | None = None
 
 
 class Made(NamedTuple):
@@ -84,15 +67,30 @@ class Made(NamedTuple):
     loss: float
     rate: float
 
+    def predictions(self) -> Array:
+        """The digits (N) that the network computed for the batch, before the update."""
+        predicted: Array = self.logits.argmax(axis=1).numpy()
+        return predicted
+
+
+class Predictions(NamedTuple):
+    """The digits that the network computed for a step's batch and for all test images."""
+
+    images: Array  # of the batch, (N, 28, 28, 1)
+    labels: Array  # (N)
+    predictions: Array  # (N), before the update
+    test_predictions: Array  # of all test images
+
 
 class Training:
     """One run of a lesson: its model, its optimiser, and how far it has come.
 
     steps, batch: the lesson's own where None. seed: of the first weights, the batches' order and
-    dropout. evaluate_every: how many steps lie between reports. details: whether reports have them,
-    or a function that is asked at each. eager: whether each step is run op by op; else it is
-    captured, with the same results. between_steps: called after each step but the last, when its
-    report is out; until it returns the model stands still, and so does the clock.
+    dropout. evaluate_every: how many steps lie between reports. eager: whether each step is run op
+    by op; else it is captured, with the same results. between_steps: called after each step but the
+    last, when its report is out; until it returns the model stands still, and so does the clock.
+
+    predictions: those of the last report; None before the first, and if no step was made.
 
     Raises SettingError for numbers that make no sense.
     """
@@ -106,11 +104,10 @@ class Training:
         batch: int | None = None,
         seed: int = 0,
         evaluate_every: int | None = None,
-        details: bool | Callable[[], bool] = False,
         eager: bool = False,
         between_steps: Callable[[Made], None] | None = None,
     ) -> None:
-        self.lesson, self.data, self.seed, self.details = lesson, data, seed, details
+        self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
         self.steps = lesson.steps if steps is None else steps
         self.batch = lesson.batch if batch is None else batch
@@ -130,6 +127,7 @@ class Training:
         # What is tested: the model, or a second one with moving averages of its weights.
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
+        self.predictions: Predictions | None = None
         self.stop = False  # set it, from wherever, to end after the step at hand, with a report
         self.report_next = False  # set it to have a report after the step at hand, out of turn
         self._clock = _Clock()
@@ -163,16 +161,14 @@ class Training:
             last = self.stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last or self.report_next:
                 self.report_next = False
-                predicted = made.logits.argmax(axis=1).numpy()
+                predicted = made.predictions()
                 clock.lap("train")
-                accuracy, test_loss, predictions = self.test()
-                report = StepReport(
+                accuracy, test_loss, tested = self.test()
+                self.predictions = Predictions(made.images, made.labels, predicted, tested)
+                yield StepReport(
                     self.step, float((predicted == made.labels).mean()), made.loss, accuracy,
                     test_loss, made.rate, clock.lap("evaluate"),
-                    self.details_of(made.images, made.labels, predicted, predictions)
-                    if self._wants_details() else None,
                 )  # fmt: skip
-                yield report
                 if last:
                     return
                 self.model.train()
@@ -193,9 +189,6 @@ class Training:
             self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
             evaluate_every=self.evaluate_every, eager=self.eager,
         )  # fmt: skip
-
-    def _wants_details(self) -> bool:
-        return self.details if isinstance(self.details, bool) else self.details()
 
     def make_step(self) -> Made:
         """Train on the next batch; the model must be in training.
@@ -243,40 +236,19 @@ class Training:
                 kernels.moving_average(x.array, decay, average.array)
 
     def test(self) -> tuple[float, float, Array]:
-        """Accuracy, mean loss and predictions (N) on all test images; the model is in testing then.
+        """Accuracy, mean loss and predictions (N) on all test images, by the model in eval mode.
+
+        Afterwards each module is in the mode it was in before.
 
         Raises AnomalyError where the last update has spoilt the weights: this is the first sign.
         """
-        self.tested.eval()
-        accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
+        with evaluation_mode(self.tested):
+            accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
 
     def _score_some(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
         return _score(self.tested, self._test_images, chosen, labels)
-
-    def details_of(
-        self, images: Array, labels: Array, predictions: Array, test_predictions: Array
-    ) -> Details:
-        """What a picture shows of the network as it is, with a batch and what was made of it.
-
-        images (N, 28, 28, 1), labels and predictions (N); test_predictions of all test images.
-        """
-        return Details(images, labels, predictions, test_predictions, self._bands(images))
-
-    def _bands(self, images: Array) -> dict[str, Array]:
-        """As in the course: where batch norm keeps the weights in place, what happens behind it."""
-        if _has_batch_norm(self.model):
-            hidden = list(_hidden(self.model, from_numpy(images)))
-            return {
-                "activations": _quantiles([after.numpy() for _, after in hidden]),
-                "logits": _quantiles([before.numpy() for before, _ in hidden]),
-            }
-        parameters = [x for _, x in self.model.named_parameters()]
-        return {
-            "weights": _quantiles([x.numpy() for x in parameters if x.ndim > 1]),
-            "biases": _quantiles([x.numpy() for x in parameters if x.ndim == 1]),
-        }
 
     # Kept in a file, and gone on with
 
@@ -359,9 +331,34 @@ class _Clock:
 
 
 def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float, Array]:
-    """Accuracy, mean loss and predictions (N) on images (N, 28, 28) of bytes with labels (N)."""
+    """Accuracy, mean loss and predictions (N) on images (N, 28, 28) of bytes with labels (N).
+
+    The model computes in eval mode; afterwards each module is in the mode it was in before.
+    """
+    with evaluation_mode(model):
+        return _scores(lambda chosen, some: _score(model, images, chosen, some), labels)
+
+
+@contextmanager
+def evaluation_mode(model: Module) -> Iterator[None]:
+    """Inside a `with` block the model is in eval mode: no dropout, and batch norm by its averages.
+
+    Afterwards the model and each module in it is in the mode it was in before.
+    """
+    before = [(module, module.training) for module in _modules(model)]
     model.eval()
-    return _scores(lambda chosen, some: _score(model, images, chosen, some), labels)
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def _modules(model: Module) -> Iterator[Module]:
+    """The model and all modules in it."""
+    yield model
+    for _, child in model.children():
+        yield from _modules(child)
 
 
 def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:
@@ -384,34 +381,15 @@ def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
-    """About how long a step takes here, by the median of a few; evaluations not counted."""
-    return float(np.median(seconds_of_steps(lesson, data, steps)))
+    """Median seconds of `steps` training steps, after three to warm up, without evaluations.
 
-
-def seconds_of_steps(
-    lesson: Lesson,
-    data: Dataset,
-    steps: int,
-    batch: int | None = None,
-    at_most: float = math.inf,
-) -> Array:
-    """(steps): how long each of a few steps takes, after three to warm up; evaluations not counted.
-
-    batch: the lesson's own where None. at_most: seconds after which one step is enough.
+    The random state is as before afterwards.
     """
-    training = Training(
-        lesson,
-        data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1]),
-        steps=steps + 3,
-        batch=batch,
-        evaluate_every=1,
-    )
-    times: list[float] = []
-    for report in training:
-        times.append(report.seconds.train)
-        if times[-1] > at_most:
-            training.stop = len(times) >= 3
-    return np.diff(times[2:])
+    one = data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1])
+    with random.fork():
+        training = Training(lesson, one, steps=steps + 3, evaluate_every=1)
+        times = [report.seconds.train for report in training]
+    return float(np.median(np.diff(times[2:])))
 
 
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
@@ -431,43 +409,13 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
 
 
 def probabilities(model: Module, images: Array) -> Array:
-    """The probabilities (N, 10) of the ten digits for images (N, 28, 28) of bytes."""
-    with no_grad():
+    """The probabilities (N, 10) of the ten digits for images (N, 28, 28) of bytes.
+
+    The model computes in eval mode; afterwards each module is in the mode it was in before.
+    """
+    with evaluation_mode(model), no_grad():
         parts = [
             ops.softmax(model(from_numpy(to_float(images[start : start + EVALUATED_AT_ONCE]))))
             for start in range(0, len(images), EVALUATED_AT_ONCE)
         ]
     return np.concatenate([part.numpy() for part in parts])
-
-
-def _has_batch_norm(model: Module) -> bool:
-    return isinstance(model, BatchNorm) or any(_has_batch_norm(m) for _, m in model.children())
-
-
-def _hidden(model: Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the activations are given for a batch and what they give, as in a test."""
-    model.eval()  # or batch norm and dropout would change what is trained
-    x = images
-    with no_grad():
-        for layer in model.layers if isinstance(model, Sequential) else []:
-            before, x = x, layer(x)
-            if isinstance(layer, Activation):
-                yield before, x
-
-
-def _quantiles(arrays: list[Array]) -> Array:
-    """8 quantiles of all numbers in the arrays, NaN if there are none.
-
-    The smallest and the largest are exact; of many numbers those between are of a sample.
-    """
-    numbers = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0)
-    if not numbers.size:
-        return np.full(BANDS + 1, np.nan)
-    some = numbers
-    if numbers.size > SAMPLED:  # by chance: every so-manyth would be of a few channels only
-        some = numbers[np.random.default_rng(0).integers(numbers.size, size=SAMPLED)]
-    # Not np.quantile, whose first call takes as long as 200 steps of ten neurons.
-    places = np.linspace(0, some.size - 1, BANDS + 1).round().astype(int)
-    quantiles = np.sort(some)[places].astype(np.float64)
-    quantiles[0], quantiles[-1] = numbers.min(), numbers.max()
-    return quantiles  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ What they reach in full takes longer than a test may, and is tested with pytest 
 import os
 import shlex
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.claims import CLAIMS, find_claim
 from tinytensor.cli import program
 from tinytensor.lessons import find, lessons, scaled
-from tinytensor.lessons.claims import CLAIMS, find_claim
 from tinytensor.train import Training, train
 
 FOLDER = Path(tt.lessons.__file__).parent
@@ -272,17 +273,21 @@ def test_a_lesson_is_one_screen(lesson):
     assert max(map(len, lines)) <= 100
 
 
-def paragraphs(number):
-    return find(number).chapter.strip().split("\n\n")
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
+def test_a_lesson_names_its_own_chapter(lesson):
+    (file,) = FOLDER.glob(f"mnist_{lesson.number.replace('.', '_')}*.py")
+    assert file.read_text().startswith(f'"""{lesson.chapter}"""')
+    changed = replace(lesson, optimizer=lambda parameters: tt.optim.SGD(parameters, lr=0.1))
+    assert changed.chapter == lesson.chapter
 
 
 @pytest.mark.parametrize("number", [*NUMBERS, "fast", "best"])
 def test_a_chapter_has_its_parts(number):
-    drawings = [text for text in paragraphs(number) if text.startswith("    ")]
+    drawings = [text for text in find(number).paragraphs if text.startswith("    ")]
     assert len(drawings) == 1
     assert "(100, 10)" in drawings[0]
     for part in ("Formula: ", "Look for: ", "Try: "):
-        assert any(text.startswith(part) for text in paragraphs(number)), part
+        assert any(text.startswith(part) for text in find(number).paragraphs), part
     assert len(tries(number)) in (2, 3)
 
 
@@ -319,7 +324,7 @@ def test_a_chapter_fits_a_terminal(lesson):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_chapter_draws_the_shapes_there_are(number):
-    (drawing,) = (text for text in paragraphs(number) if text.startswith("    "))
+    (drawing,) = (text for text in find(number).paragraphs if text.startswith("    "))
     shapes, _ = NETWORKS[number]
     for shape in shapes if "..." not in drawing else (shapes[0], shapes[-1]):
         if len(shape) == 4:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
+from tinytensor import nn
 from tinytensor.lessons import find, lessons
 from tinytensor.live import history, inside, picture
+from tinytensor.live.details import details_of
 from tinytensor.live.history import START, History
 from tinytensor.live.run import QUESTIONS, Run
 from tinytensor.live.snapshot import Snapshot
@@ -25,9 +27,10 @@ SECONDS = 60  # to wait for something at most, on a busy machine
 
 @pytest.mark.parametrize("name", ["softmax", "batchnorm-relu"])
 def test_a_snapshot_shows_missed_images_first(name):
-    training = Training(find(name), DATA, steps=20, details=True)
+    training = Training(find(name), DATA, steps=20)
     (report,) = training
-    shot = Snapshot.of(report, DATA, backend="c", images_per_second=7.0)
+    details = details_of(training.model, training.predictions)
+    shot = Snapshot.of(report, details, DATA, backend="c", images_per_second=7.0)
     assert (shot.step, shot.backend, shot.images_per_second) == (20, "c", 7)
     assert (shot.test_accuracy, shot.train_loss) == (report.test_accuracy, report.train_loss)
     for part, count in (("train", 100), ("test", 1000)):
@@ -42,17 +45,90 @@ def test_a_snapshot_shows_missed_images_first(name):
     assert (shot.train_labels == shot.train_predictions).mean() == report.train_accuracy
     missed = round((1 - report.test_accuracy) * 10_000)
     assert (shot.test_labels != shot.test_predictions).sum() == min(missed, 1000)
-    batch = report.details.images[report.details.labels == report.details.predictions]
+    batch = details.images[details.labels == details.predictions]
     np.testing.assert_array_equal(shot.train_images[-1], np.rint(batch[-1, :, :, 0] * 255))
     names = ["activations", "logits"] if name.startswith("batchnorm") else ["weights", "biases"]
     assert list(shot.bands) == names
     assert all(band.shape == (8,) for band in shot.bands.values())
 
 
-def test_a_report_without_details_makes_no_snapshot():
-    (report,) = Training(SOFTMAX, DATA, steps=1)
-    with pytest.raises(tt.SettingError, match=r"step 1 has no details; .*details=True"):
-        Snapshot.of(report, DATA, backend="c", images_per_second=0)
+# Details
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("softmax", ["weights", "biases"]),
+        ("conv-dropout", ["weights", "biases"]),
+        ("batchnorm-sigmoid", ["activations", "logits"]),
+    ],
+)
+def test_details(name, names):
+    training = Training(find(name), SMALL, steps=4, batch=10, evaluate_every=2)
+    for _ in training:
+        details = details_of(training.model, training.predictions)
+        assert details.images is training.predictions.images
+        assert details.test_predictions is training.predictions.test_predictions
+        assert list(details.bands) == names
+        for bands in details.bands.values():
+            assert bands.shape == (8,)
+            assert (np.diff(bands) >= 0).all()
+
+
+def test_bands_are_of_equal_count():
+    training = Training(find("conv-dropout"), SMALL, steps=4, batch=10)
+    list(training)
+    details = details_of(training.model, training.predictions)
+    named = dict(training.model.named_parameters())
+    for name, axes in (("weights", (2, 4)), ("biases", (1,))):
+        bands = details.bands[name]
+        every = np.concatenate([x.numpy().ravel() for x in named.values() if x.ndim in axes])
+        assert (bands[0], bands[-1]) == (every.min(), every.max())
+        shares = [(every <= band).mean() for band in bands[1:-1]]
+        np.testing.assert_allclose(shares, np.arange(1, 7) / 7, atol=0.01 + 2 / every.size)
+
+
+def test_activations_are_those_of_the_hidden_layers():
+    lesson = find("batchnorm-relu")
+    training = Training(lesson, SMALL, steps=1, batch=10)
+    list(training)
+    details = details_of(training.model, training.predictions)
+    x, hidden = tt.Tensor(details.images), []
+    for layer in training.model.eval().layers:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            hidden.append(x.numpy().ravel())
+    assert len(hidden) == 4
+    every, bands = np.concatenate(hidden), details.bands["activations"]
+    assert (bands[0], bands[-1]) == (every.min(), every.max()) == (0, bands.max())
+    places = np.array([(every < bands[1:-1, None]).mean(1), (every <= bands[1:-1, None]).mean(1)])
+    wanted = np.arange(1, 7) / 7  # between the two, for many numbers are 0
+    assert (places[0] - 0.02 < wanted).all()
+    assert (places[1] + 0.02 > wanted).all()
+
+
+def test_with_batch_norm_the_logits_are_what_the_activations_are_given():
+    training = Training(find("batchnorm-relu"), SMALL, steps=1, batch=10)
+    list(training)
+    details = details_of(training.model, training.predictions)
+    activations, logits = details.bands.values()
+    assert logits[0] < 0 == activations[0]
+    assert logits[-1] == activations[-1] > 0
+
+
+@pytest.mark.parametrize("name", ["dropout", "batchnorm-relu", "best"])
+def test_details_change_nothing_of_the_training(name):
+    few = DATA._replace(test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9])
+    losses = []
+    for look in (False, True):
+        training = Training(find(name), few, steps=4, batch=5, evaluate_every=1)
+        losses.append([])
+        for report in training:
+            losses[-1].append(report.train_loss)
+            if look:
+                details_of(training.model, training.predictions)
+                assert all(layer.training for layer in training.model.layers)
+    assert losses[0] == losses[1]
 
 
 # Runs
@@ -230,8 +306,10 @@ def test_who_looks_at_the_history_sees_each_point_once(monkeypatch):
 
 def test_a_long_history_is_thinned(monkeypatch):
     monkeypatch.setattr(history, "MOST_POINTS", 10)
-    (report,) = Training(SOFTMAX, SMALL, steps=1, details=True)
-    shot = Snapshot.of(report, SMALL, backend="c", images_per_second=0.0)
+    training = Training(SOFTMAX, SMALL, steps=1)
+    (report,) = training
+    details = details_of(training.model, training.predictions)
+    shot = Snapshot.of(report, details, SMALL, backend="c", images_per_second=0.0)
     kept, place, shown = History(), START, []
     for step in range(100):
         kept.add_snapshot(replace(shot, step=step))

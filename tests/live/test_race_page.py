@@ -15,9 +15,9 @@ from test_live_page import SECONDS, Viewer, until
 
 import tinytensor as tt
 from tinytensor.lessons import find
+from tinytensor.live.race import Race, rows
 from tinytensor.live.race_page import page
 from tinytensor.live.server import Server
-from tinytensor.race import Race, rows
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])

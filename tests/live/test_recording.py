@@ -17,6 +17,7 @@ import tinytensor as tt
 from tinytensor import kernels
 from tinytensor.lessons import find
 from tinytensor.live import run_file
+from tinytensor.live.details import details_of
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
@@ -28,13 +29,13 @@ SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_
 
 
 def record(file, lesson="softmax", data=DATA, **settings):
-    """A recorded training, and its reports."""
-    training = Training(find(lesson), data, details=True, **settings)
+    """A recorded training, and its reports with their details."""
+    training = Training(find(lesson), data, **settings)
     recorder = run_file.RunWriter(file, training)
     reports = []
     for report in training:
         recorder.add(report, NUMPY)
-        reports.append(report)
+        reports.append((report, details_of(training.model, training.predictions)))
     recorder.close()
     return training, reports
 
@@ -57,19 +58,18 @@ def test_what_was_reported_is_what_is_loaded(tmp_path, lesson, data, batch):
     assert (loaded.lesson, loaded.seed, loaded.backend) == (find(lesson), 3, "numpy")
     assert (loaded.steps, loaded.test_count) == (12, len(data.test_labels))
     assert [snapshot.step for snapshot in loaded.snapshots] == [5, 10, 12]
-    for snapshot, report in zip(loaded.snapshots, reports, strict=True):
-        speed = snapshot.images_per_second
-        assert_same(snapshot, Snapshot.of(report, data, backend="numpy", images_per_second=speed))
+    for snapshot, (report, details) in zip(loaded.snapshots, reports, strict=True):
+        own = {"backend": "numpy", "images_per_second": snapshot.images_per_second}
+        assert_same(snapshot, Snapshot.of(report, details, data, **own))
     assert_same(loaded.snapshots[-1], loaded.snapshots[2])
     assert [snapshot.step for snapshot in loaded.snapshots[:2]] == [5, 10]
 
 
 def test_what_is_watched_is_recorded_in_full(tmp_path):
-    training = Training(find("softmax"), SMALL, steps=47, evaluate_every=2, details=True)
+    training = Training(find("softmax"), SMALL, steps=47, evaluate_every=2)
     recorder, watched = run_file.RunWriter(tmp_path / "run", training), Run(training)
-    watched.start()
-    for report in watched:
-        recorder.add(report, watched.backend)
+    watched.start(recorder.add)
+    list(watched)
     recorder.close()
     watched.close()
     record(tmp_path / "unwatched", data=SMALL, steps=47, evaluate_every=2)
@@ -80,13 +80,13 @@ def test_what_is_watched_is_recorded_in_full(tmp_path):
         assert_same(one, replace(other, **{name: getattr(one, name) for name in own}))
 
 
-def test_a_report_without_details_is_not_dropped_in_silence(tmp_path):
-    training = Training(find("softmax"), SMALL, steps=1)
+def test_a_run_without_a_step_is_not_recorded_in_silence(tmp_path):
+    training = Training(find("softmax"), SMALL, steps=0)
     recorder = run_file.RunWriter(tmp_path / "run", training)
     (report,) = training
-    recorder.add(report, NUMPY)
-    with pytest.raises(tt.SettingError, match="has no details"):
-        recorder.close()
+    with pytest.raises(tt.SettingError, match="no step was made before the report of step 0"):
+        recorder.add(report, NUMPY)
+    recorder.close()
 
 
 def test_speed_counts_neither_the_first_step_nor_tests():
@@ -108,7 +108,7 @@ def test_lesson_1_0_is_recorded_in_one_mebibyte(tmp_path):
 
 def test_a_recording_is_read_while_it_grows_and_when_it_is_torn(tmp_path):
     file, part = tmp_path / "run", tmp_path / "part"
-    training = Training(find("softmax"), SMALL, details=True, steps=6, evaluate_every=2)
+    training = Training(find("softmax"), SMALL, steps=6, evaluate_every=2)
     recorder = run_file.RunWriter(file, training)
     with pytest.raises(tt.DataError, match="no snapshot in this recording yet"):
         run_file.load(file)
@@ -194,7 +194,7 @@ def test_a_block_that_would_fill_the_memory_is_refused(tmp_path):
 
 
 def test_a_full_disk_is_told_at_the_end(tmp_path):
-    training = Training(find("softmax"), SMALL, details=True, steps=3, evaluate_every=1)
+    training = Training(find("softmax"), SMALL, steps=3, evaluate_every=1)
     recorder = run_file.RunWriter("/dev/full", training)
     for report in training:
         recorder.add(report, NUMPY)

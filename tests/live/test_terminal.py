@@ -53,7 +53,7 @@ def test_a_line_goes_through_its_points():
 @pytest.mark.parametrize("data", [DATA, SMALL], ids=["whole", "small"])
 def test_the_screen_shows_curves_digits_and_figures(width, height, data):
     batch = 100 if data is DATA else 3
-    training = Training(find("relu"), data, steps=50, evaluate_every=10, batch=batch, details=True)
+    training = Training(find("relu"), data, steps=50, evaluate_every=10, batch=batch)
     screen = terminal._Screen(training, "numpy", console(width, height))
     assert "the first step" in screen.draw().plain
     for report in training:
@@ -64,11 +64,11 @@ def test_the_screen_shows_curves_digits_and_figures(width, height, data):
     text = screen.draw().plain
     assert f"step 50/50  test {report.test_accuracy:.2%}" in text
     assert "images/s on numpy" in text
-    details = report.details
-    missed = np.flatnonzero(details.labels != details.predictions)
+    made = training.predictions
+    missed = np.flatnonzero(made.labels != made.predictions)
     assert f"{len(missed)} of {batch} missed" in text
     for i in missed[:4]:
-        assert f"{details.labels[i]}    {details.predictions[i]}" in text
+        assert f"{made.labels[i]}    {made.predictions[i]}" in text
     marked = [span for span in screen.draw().spans if span.style == terminal.MISSED]
     rows = terminal.DIGIT[1] + 1
     across = (width - width * 55 // 100 - 1) // (terminal.DIGIT[0] + 1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
+from tinytensor import random
 
 
 def test_by_rule():
@@ -45,6 +46,45 @@ def test_by_chance_follow_the_seed():
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert tt.randn(dtype="float64").shape == ()
     assert tt.rand(2).dtype == np.float32
+
+
+def test_a_fork_leaves_the_random_state_as_it_was():
+    def draw():
+        return tt.rand(3).tolist(), tt.ops.dropout(tt.ones(20), 0.5).tolist()
+
+    tt.manual_seed(7)
+    wanted = [draw(), draw()]
+    tt.manual_seed(7)
+    same_generator = random.generator()
+    with random.fork():
+        assert draw() == wanted[0], "it starts from the current state"
+        tt.manual_seed(8)
+        assert draw() != wanted[1]
+    assert draw() == wanted[0]
+    with random.fork():
+        same_generator.random(5)
+        with random.fork():
+            draw()
+        assert draw() != wanted[1]
+
+    @random.fork()
+    def fail():
+        draw()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert draw() == wanted[1]
+
+
+def test_a_captured_step_has_no_fork():
+    @tt.capture
+    def step(x):
+        with random.fork():
+            return x + 1
+
+    with pytest.raises(tt.CaptureError, match=r"random\.fork\(\) .* use it outside of the step"):
+        step(tt.ones(2))
 
 
 def test_distributions():

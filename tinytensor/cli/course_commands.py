@@ -50,7 +50,7 @@ def _tell(lesson: lessons.Lesson, console: "Console") -> None:
     from rich.text import Text
 
     console.print(Panel(f"[bold]{lesson.number}  {lesson.title}[/bold]", expand=False))
-    for paragraph in lesson.chapter.strip().split("\n\n"):
+    for paragraph in lesson.paragraphs:
         head, colon, rest = paragraph.partition(": ")
         if paragraph.startswith("    "):
             console.print(Text(paragraph, "cyan"), soft_wrap=True)
@@ -118,7 +118,7 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
 
     Without NAME, list the sentences.
     """
-    from tinytensor.lessons import claims
+    from tinytensor import claims
 
     if name is None:
         for claim in claims.CLAIMS:

@@ -49,13 +49,12 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 
 @contextmanager
 def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
-    """A run of the training, and its page, as served() does it."""
+    """A run of the training, not started yet, and its page, as served() does it."""
     from tinytensor.live.run import Run
     from tinytensor.live.training_page import page
 
     run = Run(training)
     with served(page(run), port, browser):
-        run.start()
         try:
             yield run
         except Exception:

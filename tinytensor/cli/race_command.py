@@ -29,7 +29,7 @@ from tinytensor.cli.output import check_writable, plural, rendered, write_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tinytensor.race import Contestant, Race
+    from tinytensor.live.race import Contestant, Race
 
 SECONDS = 30.0  # for each, if nothing is said
 A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
@@ -70,7 +70,7 @@ def race_command(
     loading the backend, of compiling, and of training; looks at the test images aren't among them.
     Ends with who reached which accuracy when.
     """
-    from tinytensor.race import Race
+    from tinytensor.live.race import Race
 
     found = lessons.find(lesson)
     check_writable("--json", json_file)
@@ -123,7 +123,7 @@ def _is_stopped(race: "Race") -> bool:
 
 
 def _notes() -> str:
-    from tinytensor.race import NOTES
+    from tinytensor.live.race import NOTES
 
     width = max(map(len, NOTES)) + 2
     return "\n".join(
@@ -133,7 +133,7 @@ def _notes() -> str:
 
 
 def _result(race: "Race", seed: int, stopped: bool) -> dict[str, Any]:
-    from tinytensor.race import GOALS
+    from tinytensor.live.race import GOALS
 
     return {
         "lesson": race.lesson.name,
@@ -173,7 +173,7 @@ def _table(race: "Race", bars: bool) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from tinytensor.race import rows
+    from tinytensor.live.race import rows
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     found = rows(race)

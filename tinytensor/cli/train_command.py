@@ -1,18 +1,17 @@
 """`tinytensor train`: a lesson's network, trained."""
 
-import math
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinytensor import datasets, kernels, lessons, random
+from tinytensor import datasets, kernels, lessons
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
     Count,
@@ -27,7 +26,7 @@ from tinytensor.cli.options import (
 )
 from tinytensor.cli.output import check_writable, plural, same_file, write_json
 from tinytensor.errors import SettingError
-from tinytensor.train import StepReport, Training, seconds_of_steps
+from tinytensor.train import StepReport, Training
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # before click 8.2 it has none
@@ -130,7 +129,6 @@ def train_command(
         batch=batch,
         seed=seed,
         evaluate_every=eval_every,
-        details=record_file is not None,
         eager=eager,
     )
     if resume_file is not None:
@@ -153,13 +151,15 @@ def train_command(
         if live == "browser":
             run = page.enter_context(watched(training, port, not no_browser))
         recorder = None if record_file is None else RunWriter(record_file, training)
+        if run is not None:
+            run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
         progress = _progress(steps) if console is None else view(training, used.name, console)
         with progress as show, _ends_at(signal.SIGINT, training):
             for report in run or training:
-                if recorder is not None:
-                    recorder.add(report, run.backend if run else used)
-                reports.append(replace(report, details=None))
+                if recorder is not None and run is None:
+                    recorder.add(report, used)
+                reports.append(report)
                 show(report)
         if run is not None:
             used = run.backend  # a viewer may have chosen another
@@ -185,9 +185,6 @@ def train_command(
                 if save_file is not None:
                     training.save(save_file)
         finally:  # what can't be written there is at least seen
-            if used.name == "numba" and not training.stop:
-                with kernels.computing_with(used):
-                    result["compiling"] = _compiling(training, backend_seconds)
             try:
                 write_json(json_file, result)
             finally:
@@ -207,40 +204,6 @@ def _figures_of(report: StepReport) -> dict[str, float | None]:
         "test_accuracy": report.test_accuracy,
         "test_loss": report.test_loss,
     }
-
-
-def _compiling(training: Training, import_seconds: float) -> dict[str, float | None]:
-    """What a backend that compiles cost before its first result, and when it has earned that back.
-
-    Steps of both backends are timed here, after the training, on as many threads; the fastest
-    counts.
-    """
-    used = kernels.current_backend()
-    spent = used.module.compiling()
-    masks = random.state().copy()
-    step = _fastest_step(training)
-    with kernels.backend("numpy") as numpy:
-        threads = numpy.num_threads
-        numpy.module.set_num_threads(used.num_threads)
-        numpy_step = _fastest_step(training)
-        numpy.module.set_num_threads(threads)
-    random.state()[:] = masks
-    cost = import_seconds + spent["compile_seconds"] + spent["load_seconds"]
-    gain = numpy_step - step
-    return {
-        "import_seconds": import_seconds,
-        **spent,
-        "step_seconds": step,
-        "numpy_step_seconds": numpy_step,
-        "overtakes_numpy_after": math.ceil(cost / gain) if gain > 0 else None,
-    }
-
-
-def _fastest_step(training: Training) -> float:
-    times = seconds_of_steps(
-        training.lesson, training.data, steps=50, batch=training.batch, at_most=0.5
-    )
-    return float(times.min())
 
 
 @contextmanager
@@ -264,31 +227,13 @@ _CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far
 def _summary(result: dict[str, Any]) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
-    lines = [
-        f"test accuracy  {result['test_accuracy']:.4f} after {plural(result['steps'], 'step')}",
-        f"test loss      {result['test_loss']:.4f}",
-        f"seconds        {times}",
-        f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
-    ]
-    if "compiling" in result:
-        lines += _ledger(result["compiling"], result["backend"])
-    return "\n".join(lines)
-
-
-def _ledger(cost: dict[str, Any], backend: str) -> Iterator[str]:
-    """What compiling took, and whether it was worth it."""
-    yield (
-        f"before that    importing {backend} {cost['import_seconds']:.1f} s, "
-        f"compiling {plural(cost['compiled'], 'kernel')} {cost['compile_seconds']:.1f} s, "
-        f"loading {cost['loaded']} from disk {cost['load_seconds']:.1f} s"
-    )
-    steps = cost["overtakes_numpy_after"]
-    steps_say = (
-        "never overtakes it" if steps is None else f"overtakes it after {plural(steps, 'step')}"
-    )
-    yield (
-        f"a step         {1000 * cost['step_seconds']:.2f} ms, "
-        f"on numpy {1000 * cost['numpy_step_seconds']:.2f} ms: {steps_say}"
+    return "\n".join(
+        (
+            f"test accuracy  {result['test_accuracy']:.4f} after {plural(result['steps'], 'step')}",
+            f"test loss      {result['test_loss']:.4f}",
+            f"seconds        {times}",
+            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
+        )
     )
 
 

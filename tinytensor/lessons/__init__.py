@@ -1,8 +1,9 @@
 """The course: networks that learn to read digits, each one screen of code.
 
 The story is Martin Görner's, "TensorFlow and deep learning without a PhD". A lesson is a module:
-its docstring is the chapter, which `tinytensor lesson` shows, and its one constant, LESSON, says
-how the network is made and trained. To add one, write the file and name it in _FILES.
+its docstring is the chapter, which `tinytensor lesson` prints, and its one constant, LESSON, names
+the chapter and says how the network is made and trained. To add one, write the file and name it in
+_FILES.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Lesson:
     number: str
     name: str
     title: str
+    chapter: str | None  # the module's docstring; None under python -OO
     model: Callable[[], Module]  # from images (N, 28, 28, 1) to logits (N, 10)
     optimizer: Callable[[Sequence[Tensor]], Optimizer]
     expected_accuracy: float  # on the test images
@@ -45,9 +47,9 @@ class Lesson:
     evaluate_every: int = 100
 
     @property
-    def chapter(self) -> str:
-        """The story of this lesson: drawing, formulas, what to look for, what to try."""
-        return importlib.import_module(self.optimizer.__module__).__doc__ or ""
+    def paragraphs(self) -> list[str]:
+        """The chapter's paragraphs: its drawing, formulas, what to look for, what to try."""
+        return (self.chapter or "").strip().split("\n\n")
 
 
 def scaled(rate: float) -> float:

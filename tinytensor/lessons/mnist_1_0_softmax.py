@@ -48,13 +48,11 @@ class Softmax(Module):
 
 
 LESSON = Lesson(
-    number="1.0",
-    name="softmax",
-    title="ten neurons and a softmax",
+    number="1.0", name="softmax", title="ten neurons and a softmax", chapter=__doc__,
     model=Softmax,
     optimizer=lambda parameters: tt.optim.SGD(parameters, lr=scaled(0.005)),
     steps=2000,
     evaluate_every=50,
     expected_accuracy=0.92,
     expected_of="best",
-)
+)  # fmt: skip

@@ -47,6 +47,7 @@ LESSON = Lesson(
     number="2.0",
     name="sigmoid",
     title="five layers with sigmoids",
+    chapter=__doc__,
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=0.003),
     expected_accuracy=0.974,

@@ -52,6 +52,7 @@ LESSON = Lesson(
     number="2.1",
     name="relu",
     title="ReLU, and a rate that decays",
+    chapter=__doc__,
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.9805,

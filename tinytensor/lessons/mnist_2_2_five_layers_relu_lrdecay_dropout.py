@@ -32,6 +32,7 @@ LESSON = Lesson(
     number="2.2",
     name="dropout",
     title="five layers with dropout",
+    chapter=__doc__,
     model=lambda: five_layers(keep_prob=0.75),
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.9795,

@@ -49,6 +49,7 @@ LESSON = Lesson(
     number="3.1",
     name="conv-dropout",
     title="bigger convolutions, and dropout",
+    chapter=__doc__,
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.991,

@@ -47,6 +47,7 @@ LESSON = Lesson(
     number="4.0",
     name="batchnorm-sigmoid",
     title="batch norm before sigmoids",
+    chapter=__doc__,
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.98,

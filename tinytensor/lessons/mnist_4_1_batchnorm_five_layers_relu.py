@@ -45,6 +45,7 @@ LESSON = Lesson(
     number="4.1",
     name="batchnorm-relu",
     title="batch norm before ReLUs",
+    chapter=__doc__,
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.983,

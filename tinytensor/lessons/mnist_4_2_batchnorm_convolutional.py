@@ -53,6 +53,7 @@ LESSON = Lesson(
     number="4.2",
     name="batchnorm-conv",
     title="batch norm and convolutions",
+    chapter=__doc__,
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.994,

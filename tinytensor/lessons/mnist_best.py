@@ -56,5 +56,5 @@ LESSON = Lesson(
     optimizer=lambda parameters: tt.optim.Adam(parameters),
     rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.01, steps), min(200, steps / 4)),
     expected_accuracy=0.996, steps=24_000, evaluate_every=1000, average=0.999,
-    augment=distort(shift=2, rotate=10, scale=0.1, elastic=0.7),
+    chapter=__doc__, augment=distort(shift=2, rotate=10, scale=0.1, elastic=0.7),
 )  # fmt: skip

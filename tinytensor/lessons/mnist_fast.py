@@ -49,6 +49,7 @@ LESSON = Lesson(
     number="fast",
     name="fast",
     title="the fewest seconds to 99 %",
+    chapter=__doc__,
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters),
     rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.02, steps), min(100, steps / 4)),

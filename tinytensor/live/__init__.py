@@ -1,6 +1,7 @@
 """The course's picture, live: six panels in which one sees a network learn.
 
     run.py             trains in its own thread and takes orders: pause, step, stop, another backend
+    details.py         the digits of a moment, and quantiles of weights, or of activations and logits
     snapshot.py        what the panels show at one moment, as small arrays
     history.py         the curves so far, and how long their axes are
     inside.py          looks into the network between two steps: a digit's activations, its weights
@@ -8,6 +9,7 @@
     panels.py          the six figures
     side_tabs.py       next to them: the lesson's text, a digit's way, the weights, the confusions
     training_page.py   the page: all that, and the controls
+    race.py            backends side by side, and how far each has come
     race_page.py       the page of a race
     style.py           its colours, light and dark
     server.py          serves it, on this machine only

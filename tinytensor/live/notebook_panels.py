@@ -10,6 +10,7 @@ from typing import Any
 from tinytensor import kernels
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
+from tinytensor.live.details import Details, details_of
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
@@ -31,13 +32,14 @@ def show_training(training: Training) -> StepReport:
         )
     if training.step >= training.steps:
         raise SettingError(f"live.show: the training has made its {training.steps} steps already")
-    training.details = True
     drawing, output, speed = _Drawing(training), _Output(), Speed(training)
     # Another thread draws: here is only sent to the notebook what it has finished.
     with ThreadPoolExecutor(max_workers=1) as thread:
         drawn: Future[bytes] | None = None
         for report in training:
-            thread.submit(drawing.take, report, speed(report))
+            assert training.predictions is not None
+            details = details_of(training.model, training.predictions)
+            thread.submit(drawing.take, report, details, speed(report))
             if drawn is None:
                 drawn = thread.submit(drawing.png)
             elif drawn.done() and time.monotonic() > output.time + SECONDS_TO_NEXT:
@@ -57,8 +59,10 @@ class _Drawing:
         self._picture = Picture(training.lesson, training.steps, len(self._data.test_labels))
         self._history = History()
 
-    def take(self, report: StepReport, speed: float) -> None:
-        self._last = Snapshot.of(report, self._data, backend=self._backend, images_per_second=speed)
+    def take(self, report: StepReport, details: Details, speed: float) -> None:
+        self._last = Snapshot.of(
+            report, details, self._data, backend=self._backend, images_per_second=speed
+        )
         self._history.add_snapshot(self._last)
 
     def png(self) -> bytes:

@@ -18,10 +18,10 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from tinytensor.kernels import Array
+from tinytensor.live.details import BANDS
 from tinytensor.live.history import News, Point, accuracy_from, band_range, loss_to
 from tinytensor.live.picture import ALPHAS, CELL, NOTHING, PALETTE, TEST, TRAIN, mosaic
 from tinytensor.live.snapshot import TEST_SHOWN, TRAIN_SHOWN, Snapshot
-from tinytensor.train import BANDS
 
 FAINT = "#7d8590"  # to be read on both
 COLUMNS = {TRAIN_SHOWN: 10, TEST_SHOWN: 25}

@@ -24,7 +24,7 @@ from tinytensor.live import style
 from tinytensor.live.history import accuracy_from
 from tinytensor.live.panels import FAINT, plain_figure
 from tinytensor.live.picture import TEST, TRAIN
-from tinytensor.race import GOALS, NOTES, Race, rows
+from tinytensor.live.race import GOALS, NOTES, Race, rows
 
 MILLISECONDS = 500  # from one look to the next
 LINES = ((TEST, "solid"), (TRAIN, "dashed"), ("#009e73", "dotted"))  # told apart without colour

@@ -21,10 +21,18 @@ from tinytensor import kernels
 from tinytensor.autograd import no_grad
 from tinytensor.errors import TinytensorError
 from tinytensor.kernels import Array, Backend
+from tinytensor.live.details import details_of
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
-from tinytensor.train import Made, Seconds, StepReport, Training
+from tinytensor.train import (
+    Made,
+    Predictions,
+    Seconds,
+    StepReport,
+    Training,
+    evaluation_mode,
+)
 
 SECONDS_TO_NEXT = 0.2  # from one snapshot to the next, at least
 SHARE = 1 / 40  # of the time, at most, goes into snapshots
@@ -54,7 +62,7 @@ class Run:
         self.speed: float | None = None  # steps a second at most
         self.was_stopped = False  # by an order; a signal's handler only tells the training
         self.may_begin_again = False  # set once nobody needs the first run's results any more
-        self._in_full = False  # are all reports asked for with details, as for a recording?
+        self._record: Callable[[StepReport, Backend], None] | None = None
         self._steps_allowed = 0  # while paused
         self._paused = self._closed = self._again = False
         self._wanted_backend: Backend | None = None
@@ -66,14 +74,18 @@ class Run:
         self._reports: queue.SimpleQueue[StepReport | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
-    def start(self) -> None:
-        """Begin to train."""
+    def start(self, record: Callable[[StepReport, Backend], None] | None = None) -> None:
+        """Start the training.
+
+        record: called in the training's thread, while the model stands still, with each report of
+        the first run and the backend that computed it.
+        """
+        self._record = record
         self._thread.start()
 
     def __iter__(self) -> Iterator[StepReport]:
         """The reports that the training would give unwatched, as they come.
 
-        They have details where the training was made with details=True.
         Raises what the training raised.
         """
         while (report := self._reports.get()) is not None:
@@ -133,8 +145,9 @@ class Run:
         self.stop()
 
     def join(self, seconds: float) -> None:
-        """Wait so long for the thread to end, after close()."""
-        self._thread.join(seconds)
+        """After close(): wait so long for the thread to end, if it was started."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def ask(self, question: Callable[[Module], _Answer]) -> Future[_Answer]:
         """What question(model) gives, between two steps, the model being as in a test.
@@ -181,9 +194,6 @@ class Run:
 
     def _train(self) -> None:
         training = self.training
-        self._in_full = training.details is True
-        if not self._in_full:
-            training.details = self._is_due
         training.between_steps = self._between_steps
         training.report_next = True  # the first picture comes at once
         self.state = "running"
@@ -198,10 +208,12 @@ class Run:
             self._give(self._last_report)
 
     def _give(self, report: StepReport) -> None:
-        self._reports.put(report if self._in_full else replace(report, details=None))
+        if self._record is not None:
+            self._record(report, self.backend)
+        self._reports.put(report)
 
     def _begin_anew(self) -> None:
-        self.training = self.training.anew()
+        self.training, self._record = self.training.anew(), None
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
         self._next_snapshot = self._next_tested = self._next_step = 0.0
@@ -219,17 +231,19 @@ class Run:
         return last or self._paused or time.monotonic() >= self._next_tested
 
     def _see(self, report: StepReport) -> None:
-        """Note a report, and make a snapshot of it if it has details."""
+        """Note a report, and make a snapshot of it if one is due."""
         self.history.add_test(report)
         self._last_report = report
-        if report.details is not None and self._is_due():
-            self.test_predictions = report.details.test_predictions
-            self._show(report)
+        predictions = self.training.predictions
+        if predictions is not None and self._is_due():
+            self.test_predictions = predictions.test_predictions
+            self._show(report, predictions)
 
-    def _show(self, report: StepReport, tested: bool = True) -> None:
+    def _show(self, report: StepReport, predictions: Predictions, tested: bool = True) -> None:
         began = time.monotonic()
         snapshot = Snapshot.of(
             report,
+            details_of(self.training.model, predictions),
             self.training.data,
             backend=self.backend.name,
             images_per_second=self._images_per_second(report.step, report.seconds),
@@ -267,15 +281,13 @@ class Run:
         if last is None or self.test_predictions is None or last.step == training.step:
             return
         began = time.monotonic()
-        predictions = made.logits.argmax(axis=1).numpy()
-        accuracy = float((predictions == made.labels).mean())
-        details = training.details_of(made.images, made.labels, predictions, self.test_predictions)
-        training.model.train()
+        predicted = made.predictions()
         report = replace(
-            last, step=training.step, train_accuracy=accuracy, train_loss=made.loss,
-            rate=made.rate, seconds=training.seconds, details=details,
+            last, step=training.step, train_accuracy=float((predicted == made.labels).mean()),
+            train_loss=made.loss, rate=made.rate, seconds=training.seconds,
         )  # fmt: skip
-        self._show(report, tested=False)
+        predictions = Predictions(made.images, made.labels, predicted, self.test_predictions)
+        self._show(report, predictions, tested=False)
         self._wait_for_next(began)
 
     def _obey(self, made: Made) -> None:
@@ -325,14 +337,11 @@ class Run:
             if not future.set_running_or_notify_cancel():
                 continue
             model = self.training.tested
-            was_training = model.training
             try:
-                with no_grad():
-                    future.set_result(question(model.eval()))
+                with evaluation_mode(model), no_grad():
+                    future.set_result(question(model))
             except Exception as error:
                 future.set_exception(error)
-            finally:
-                model.train(was_training)
 
     def _waits_at_the_end(self) -> bool:
         """Answer questions until there is to be another run: True, or none: False."""

@@ -27,12 +27,13 @@ from typing import Any, overload
 import numpy as np
 
 from tinytensor.datasets import SIDE
-from tinytensor.errors import DataError, UnknownName
+from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.kernels import Array, Backend
 from tinytensor.lessons import Lesson, find
+from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.snapshot import TEST_SHOWN, Snapshot, missed_first
 from tinytensor.live.speed import Speed
-from tinytensor.train import BANDS, StepReport, Training
+from tinytensor.train import StepReport, Training
 
 FIRST_LINE = b"tinytensor recording 1\n"
 LARGEST_BLOCK = 2**26  # bytes, of what a block unpacks to; a snapshot takes less than 1 MiB
@@ -62,7 +63,7 @@ class RunWriter:
     """
 
     def __init__(self, file: str | Path, training: Training) -> None:
-        self._name, self._data = file, training.data
+        self._name, self._training, self._data = file, training, training.data
         self._speed = Speed(training)
         # In what order the test images were written; -1 for those that were not.
         self._numbers = np.full(len(self._data.test_labels), -1, np.int32)
@@ -83,19 +84,26 @@ class RunWriter:
         self._write(FIRST_LINE + _block({}, about))
 
     def add(self, report: StepReport, backend: Backend) -> None:
-        """Have a report written, which must have details, and what computed it.
+        """Have the training's last report written, and the name of the backend that computed it.
 
-        Returns at once, unless very many are waiting: a run is recorded in full.
+        Called before the next step, because the model is read here. Returns at once, unless WAITING
+        reports are still to be written: a run is recorded in full.
+
+        Raises SettingError if the training has made no step.
         """
+        predictions = self._training.predictions
+        if predictions is None:
+            raise SettingError(f"record: no step was made before the report of step {report.step}")
         self._waiting.acquire()
-        speed = self._speed(report)
-        self._added.append(self._thread.submit(self._add, report, backend.name, speed))
+        details, speed = details_of(self._training.model, predictions), self._speed(report)
+        self._added.append(self._thread.submit(self._add, report, details, backend.name, speed))
 
-    def _add(self, report: StepReport, backend: str, speed: float) -> None:
+    def _add(self, report: StepReport, details: Details, backend: str, speed: float) -> None:
         try:
-            snapshot = Snapshot.of(report, self._data, backend=backend, images_per_second=speed)
-            assert report.details is not None
-            self._write(self._block_of(snapshot, report.details.test_predictions))
+            snapshot = Snapshot.of(
+                report, details, self._data, backend=backend, images_per_second=speed
+            )
+            self._write(self._block_of(snapshot, details.test_predictions))
         finally:
             self._waiting.release()
 

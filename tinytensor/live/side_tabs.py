@@ -76,7 +76,7 @@ class Question(Generic[_Answer]):
 def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
     """The chapter: its drawing, its formulas, what to look for."""
     parts = [f"<h2>{html.escape(lesson.number)} {html.escape(lesson.title)}</h2>"]
-    for paragraph in lesson.chapter.strip().split("\n\n"):
+    for paragraph in lesson.paragraphs:
         text = html.escape(paragraph)
         if paragraph.startswith("    "):
             parts.append(f"<pre>{_drawing(textwrap.dedent(text))}</pre>")

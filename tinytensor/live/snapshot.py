@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinytensor.datasets import SIDE, Dataset
-from tinytensor.errors import SettingError
 from tinytensor.kernels import Array
+from tinytensor.live.details import Details
 from tinytensor.train import StepReport
 
 TRAIN_SHOWN = 100
@@ -43,15 +43,15 @@ class Snapshot:
 
     @classmethod
     def of(
-        cls, report: StepReport, data: Dataset, *, backend: str, images_per_second: float
+        cls,
+        report: StepReport,
+        details: Details,
+        data: Dataset,
+        *,
+        backend: str,
+        images_per_second: float,
     ) -> Snapshot:
-        """The snapshot of a report that has details.  Raises SettingError for one without."""
-        if report.details is None:
-            raise SettingError(
-                f"Snapshot: the report of step {report.step} has no details; "
-                "Training(..., details=True) gives them"
-            )
-        details = report.details
+        """The snapshot of a report and the details of the same moment."""
         train = missed_first(details.labels, details.predictions, TRAIN_SHOWN)
         test = missed_first(data.test_labels, details.test_predictions, TEST_SHOWN)
         pixels = details.images[train].reshape(-1, SIDE, SIDE)

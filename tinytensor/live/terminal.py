@@ -5,10 +5,8 @@ Curves and digits are of braille characters, which have 2 x 4 dots each.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ from tinytensor.live.drawing import LOSS_TITLE
 from tinytensor.live.history import accuracy_from, loss_to
 from tinytensor.live.snapshot import TRAIN_SHOWN, missed_first
 from tinytensor.live.speed import Speed
-from tinytensor.train import StepReport, Training
+from tinytensor.train import Predictions, StepReport, Training
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,13 +59,11 @@ def view(
     """Inside a `with` block: a function that takes each report of a training.
 
     It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
-    its own, a few times a second. The training is asked for details as often, if not for all.
+    its own, a few times a second.
     """
     from rich.live import Live
 
     screen = _Screen(training, backend, console)
-    if training.details is False:
-        training.details = screen.wants_details
     with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES):
         yield screen.take
 
@@ -80,36 +76,27 @@ class _Screen:
         self._measure = Speed(training)
         self._speed = 0.0
         self._curves: list[StepReport] = []
-        self._detailed: StepReport | None = None
-        self._next_details = 0.0
+        self._predictions: Predictions | None = None
 
     def take(self, report: StepReport) -> None:
         """Note a report."""
         self._speed = self._measure(report)
-        self._curves.append(replace(report, details=None))
-        if report.details is not None:
-            self._detailed = report
-            self._next_details = time.monotonic() + 1 / REFRESHES
-
-    def wants_details(self) -> bool:
-        """Is the next report to have details?  The last one is, for it stays on the screen."""
-        training = self._training
-        is_last = training.stop or training.step == training.steps
-        return is_last or time.monotonic() >= self._next_details
+        self._curves.append(report)
+        self._predictions = self._training.predictions
 
     def draw(self) -> Text:
         """All lines, as many as the terminal has but one."""
         from rich.text import Text
 
-        lesson, detailed = self._training.lesson, self._detailed
+        lesson, predictions = self._training.lesson, self._predictions
         lines = [Text(f"Lesson {lesson.number}: {lesson.title}", "bold")]
-        if detailed is None:
+        if predictions is None:
             return Text("\n").join([*lines, Text("the first step is made")])
         lines.append(Text(self._figures(self._curves[-1])))
         width, height = self._console.width, self._console.height - 1 - len(lines)
         left = width * 55 // 100
         curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
-        digits = _digits(detailed, width - left - 2, height)
+        digits = _digits(predictions, width - left - 2, height)
         for one, other in zip(curves, digits, strict=True):
             one.pad_right(left + 2 - one.cell_len)
             lines.append(one + other)
@@ -163,24 +150,22 @@ class _Screen:
         return lines
 
 
-def _digits(report: StepReport, width: int, height: int) -> list[Text]:
+def _digits(made: Predictions, width: int, height: int) -> list[Text]:
     """The training digits, missed first, as many as have room; with them right and computed one."""
     from rich.text import Text
 
-    details = report.details
-    assert details is not None
-    shown = missed_first(details.labels, details.predictions, TRAIN_SHOWN)
-    count = int((details.labels != details.predictions).sum())
-    lines = [Text(f"Training digits: {count} of {len(details.labels)} missed", "bold")]
+    shown = missed_first(made.labels, made.predictions, TRAIN_SHOWN)
+    count = int((made.labels != made.predictions).sum())
+    lines = [Text(f"Training digits: {count} of {len(made.labels)} missed", "bold")]
     columns, rows = DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:
         band: list[list[Text]] = [[] for _ in range(rows + 1)]
         for i in islice(left, (width + 1) // (columns + 1)):
-            right, computed = details.labels[i], details.predictions[i]
+            right, computed = made.labels[i], made.predictions[i]
             missed = right != computed
             names = f"{right}{computed:>{columns - 1}}" if missed else " " * columns
-            for line, text in zip(band, [*_small(details.images[i]), names], strict=True):
+            for line, text in zip(band, [*_small(made.images[i]), names], strict=True):
                 line.append(Text(text, MISSED if missed else ""))
         lines += [Text(" ").join(line) for line in band]
     return lines + [Text()] * (height - len(lines))

@@ -62,11 +62,11 @@ class Contestant:
         self.most_seconds = seconds
         self.history: list[Standing] = []
         self._compiled_before = self._compiling()
-        with kernels.computing_with(self.backend):
+        with random.fork(), kernels.computing_with(self.backend):
             self.training = Training(
                 lesson, data, steps=steps, seed=seed, evaluate_every=evaluate_every
             )
-        self._masks = random.state().copy()
+            self._masks = random.state().copy()
 
     def _compiling(self) -> float:
         """Seconds that this process has compiled for the backend, or loaded what was compiled."""
@@ -115,7 +115,6 @@ class Contestant:
     def take_turn(self) -> None:
         """Train for a moment, and look at the test images where that is due."""
         with self._in_use():
-            self.training.model.train()
             end = self.train_seconds + TURN
             while not self.is_done and self.train_seconds < end:
                 made = self._make_step()
@@ -125,14 +124,12 @@ class Contestant:
     @contextmanager
     def _in_use(self) -> Iterator[None]:
         """Compute with its backend, and draw its masks, inside a `with` block."""
-        before = random.state().copy()
-        random.state()[:] = self._masks
-        try:
-            with kernels.computing_with(self.backend):
+        with random.fork(), kernels.computing_with(self.backend):
+            random.state()[:] = self._masks
+            try:
                 yield
-        finally:
-            self._masks = random.state().copy()
-            random.state()[:] = before
+            finally:
+                self._masks = random.state().copy()
 
     def _make_step(self) -> Made:
         compiled, start = self._compiling(), time.perf_counter()
@@ -144,7 +141,6 @@ class Contestant:
     def _look(self, made: Made) -> None:
         accuracy, test_loss, _ = self.training.test()
         self.history.append(Standing(self.steps, self.seconds, made.loss, accuracy, test_loss))
-        self.training.model.train()
 
 
 class Race:
