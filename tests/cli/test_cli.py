@@ -312,8 +312,8 @@ def test_ladder_without_c_has_no_peak(run, monkeypatch):
 
 
 def test_ladder_writes_large_numbers_in_full(run, monkeypatch):
-    slow = [ladder.Result(rung, 1.2345) for rung in ladder.rungs("matmul")[:2]]
-    slow[1:] = [ladder.Result(slow[1].rung, 0.005)]
+    slow = [ladder.RungResult(rung, 1.2345) for rung in ladder.rungs("matmul")[:2]]
+    slow[1:] = [ladder.RungResult(slow[1].rung, 0.005)]
     monkeypatch.setattr(ladder, "measure", lambda *_: (slow, None))
     out = run("ladder", "matmul", "--size", 1000)[1]
     assert re.search(r"^ numpy +1,234 +1.62 +- +1$", out, re.MULTILINE)
@@ -321,8 +321,8 @@ def test_ladder_writes_large_numbers_in_full(run, monkeypatch):
 
 
 def test_ladder_leaves_out_what_takes_too_long(run, monkeypatch):
-    slow = [ladder.Result(rung, None) for rung in ladder.rungs("matmul")[1:]]
-    fast = ladder.Result(ladder.rungs("matmul")[0], 0.001)
+    slow = [ladder.RungResult(rung, None) for rung in ladder.rungs("matmul")[1:]]
+    fast = ladder.RungResult(ladder.rungs("matmul")[0], 0.001)
     monkeypatch.setattr(ladder, "measure", lambda *_: ([fast, *slow], 1e9))
     assert re.search(r"^ c\.naive +too long", run("ladder", "matmul")[1], re.MULTILINE)
 
