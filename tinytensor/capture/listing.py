@@ -283,7 +283,7 @@ class Profile:
     """How long each call of a program takes; printed, the program with that.
 
     microseconds: a call's time. bounds: the least time that it can take on this machine, see
-    roofline.py; empty where that can't be measured, and `unknown` says why.
+    machine.py; empty where that can't be measured, and `unknown` says why.
     """
 
     program: Program

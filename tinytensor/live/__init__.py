@@ -1,7 +1,7 @@
 """The course's picture, live: six panels in which one sees a network learn.
 
     run.py             trains in its own thread and takes orders: pause, step, stop, another backend
-    details.py         the digits of a moment, and quantiles of weights, or of activations and logits
+    details.py         the digits of a moment, and quantiles of weights or activations
     snapshot.py        what the panels show at one moment, as small arrays
     history.py         the curves so far, and how long their axes are
     inside.py          looks into the network between two steps: a digit's activations, its weights
