@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
-from tinytensor import cli, kernels
+from tinytensor import cli, door
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
     os.environ.pop(f"TINYTENSOR_{name}", None)
@@ -30,7 +30,7 @@ def instructions(simd: str | None) -> Iterator[None]:
     if not simd:
         yield
         return
-    c = kernels.load_backend("c").module
+    c = door.load_backend("c").module
     before = c.SIMD
     c.set_simd(simd)
     try:
@@ -42,12 +42,12 @@ def instructions(simd: str | None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _as_it_was():
     """A test may choose a backend and threads for its whole process; the next finds its own."""
-    everywhere, threads = kernels._everywhere, kernels._num_threads
+    everywhere, threads = door._everywhere, door._num_threads
     yield
-    if kernels._num_threads != threads:
-        for state in kernels._loaded.values():
+    if door._num_threads != threads:
+        for state in door._loaded.values():
             state.module.set_num_threads(threads or os.cpu_count() or 1)
-    kernels._everywhere, kernels._num_threads = everywhere, threads
+    door._everywhere, door._num_threads = everywhere, threads
 
 
 @pytest.fixture(params=BACKENDS)

@@ -7,7 +7,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels, machine
+from tinytensor import door, machine
 from tinytensor.errors import BackendUnavailable
 from tinytensor.machine import DataCache, working_sets
 
@@ -21,12 +21,12 @@ def test_the_processor_has_a_name():
 @needs_c
 @pytest.mark.parametrize("threads", [1, 2])
 def test_peak_and_bandwidth(threads):
-    before = kernels.load_backend("c").num_threads
+    before = door.load_backend("c").num_threads
     # Any computer of this century does more than a million things a second, none a quadrillion.
     assert 1e6 < machine.peak_flops(threads) < 1e15
     for traffic in machine.ARRAYS:
         assert 1e6 < machine.memory_bandwidth(1 << 16, threads, traffic) < 1e15
-    assert kernels.load_backend("c").num_threads == before
+    assert door.load_backend("c").num_threads == before
 
 
 @needs_c
@@ -52,10 +52,10 @@ def test_the_probes_do_what_they_say():
     assert (out == x).all()
     variant.probe_add(at(x), at(y), at(out), x.size, 2)
     assert (out == x + y).all()
-    with_threads = kernels.load_backend("c").num_threads
-    kernels.load_backend("c").module.set_num_threads(1)
+    with_threads = door.load_backend("c").num_threads
+    door.load_backend("c").module.set_num_threads(1)
     variant.probe_read(at(x), at(out), x.size, 1)
-    kernels.load_backend("c").module.set_num_threads(with_threads)
+    door.load_backend("c").module.set_num_threads(with_threads)
     assert 0 < out[0] < x.sum()  # one lane's part of the sum
 
 
@@ -83,10 +83,10 @@ def test_unknown_traffic():
 
 
 def test_without_c_there_is_no_peak(monkeypatch):
-    def missing(name: str) -> kernels.Backend:
+    def missing(name: str) -> door.Backend:
         raise BackendUnavailable(f"{name}: the kernels were not compiled")
 
-    monkeypatch.setattr(kernels, "load_backend", missing)
+    monkeypatch.setattr(door, "load_backend", missing)
     with pytest.raises(BackendUnavailable):
         machine.peak_flops(7)
 

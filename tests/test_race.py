@@ -12,7 +12,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, kernels, random
+from tinytensor import cli, door, random
 from tinytensor.lessons import find
 from tinytensor.live import race
 from tinytensor.live.race import GOALS, Race, Standing
@@ -118,7 +118,7 @@ def test_the_looks_at_the_test_images_are_not_counted(monkeypatch):
 def test_compiling_is_told_apart(monkeypatch):
     """A backend that compiles for half of its first step, and for a while in the test."""
     now, spent = 0.0, 0.0
-    numpy = kernels.load_backend("numpy").module
+    numpy = door.load_backend("numpy").module
     monkeypatch.setattr(race.time, "perf_counter", lambda: now)
     monkeypatch.setattr(
         numpy, "compiling", lambda: {"compile_seconds": spent, "load_seconds": 0.0}, raising=False

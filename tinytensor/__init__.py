@@ -24,9 +24,7 @@ from tinytensor.autograd import (
 )
 from tinytensor.capture.captured import capture
 from tinytensor.checkpoint import load, save
-from tinytensor.errors import *
-from tinytensor.gradcheck import gradcheck, gradgradcheck
-from tinytensor.kernels import (
+from tinytensor.door import (
     available_backends,
     backend,
     current_backend,
@@ -35,6 +33,8 @@ from tinytensor.kernels import (
     set_num_threads,
     use_kernel,
 )
+from tinytensor.errors import *
+from tinytensor.gradcheck import gradcheck, gradgradcheck
 from tinytensor.ops.convolution import *
 from tinytensor.ops.creation import *
 from tinytensor.ops.elementwise import *

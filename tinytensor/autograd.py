@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import recorder, tensor
+from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
-from tinytensor.kernels import Array
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor

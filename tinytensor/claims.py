@@ -13,8 +13,8 @@ import numpy as np
 
 import tinytensor as tt
 from tinytensor import nn, ops
+from tinytensor.arrays import Array
 from tinytensor.datasets import Dataset
-from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.tensor import Tensor
 from tinytensor.train import Training

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.autograd import grad as gradient
 from tinytensor.autograd import no_grad
 from tinytensor.errors import DTypeError, GradientError
-from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, from_numpy
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.arrays import zeros
 from tinytensor.capture.listing import bytes_moved, flops
 from tinytensor.errors import BackendUnavailable, SettingError
@@ -60,7 +60,7 @@ def cpu_name() -> str:
 def can_be_measured() -> bool:
     """True if the C backend is available, because its loops measure the machine."""
     try:
-        kernels.load_backend("c")
+        door.load_backend("c")
     except BackendUnavailable:
         return False
     return True
@@ -107,7 +107,7 @@ def memory_bandwidth(
 
 def _probes() -> tuple[Any, Any]:
     """The C backend, and its functions for the widest instruction set."""
-    c = kernels.load_backend("c").module
+    c = door.load_backend("c").module
     c.require(f"probe_{name}" for name in ("fma", *ARRAYS))
     return c, c.variant("float32", c.WIDEST)
 

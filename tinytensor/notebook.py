@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor

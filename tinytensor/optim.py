@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 
 from tinytensor import arrays, checkpoint, kernels, ops, recorder
+from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor, wrap
 
 Schedule = Callable[[int], float]

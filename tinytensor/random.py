@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinytensor import recorder
+from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
-from tinytensor.kernels import Array
 
 _generator = np.random.default_rng()
 _state = np.array([_generator.integers(2**63), 0], np.uint64)

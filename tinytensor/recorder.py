@@ -23,7 +23,7 @@ from tinytensor.arrays import Array, root
 from tinytensor.errors import CaptureError
 
 if TYPE_CHECKING:
-    from tinytensor.kernels import Contract
+    from tinytensor.door import Contract
     from tinytensor.tensor import Tensor
 
 recordings = 0  # the number of steps being recorded, in all threads

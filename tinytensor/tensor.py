@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinytensor import autograd, kernels, notebook, ops, recorder
+from tinytensor.arrays import Array
 from tinytensor.errors import (
     DTypeError,
     GradientError,
     NotSupported,
     ShapeError,
 )
-from tinytensor.kernels import Array
 from tinytensor.ops import numpy_protocol
 
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))

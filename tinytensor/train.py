@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tinytensor import checkpoint, kernels, ops, random, recorder
+from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import Dataset, batches, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
-from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
 from tinytensor.tensor import Tensor, from_numpy, wrap

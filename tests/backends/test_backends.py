@@ -10,7 +10,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -89,10 +89,10 @@ def test_without_c_auto_takes_numba_and_c_says_why():
 
 
 def test_a_lacking_kernel_is_declared(monkeypatch):
-    numba = kernels.load_backend("numba").module
+    numba = door.load_backend("numba").module
     monkeypatch.delattr(numba, "exp")
-    monkeypatch.delitem(kernels._loaded, "numba")
-    backend = kernels.load_backend("numba")
+    monkeypatch.delitem(door._loaded, "numba")
+    backend = door.load_backend("numba")
     assert backend.on_numpy == ("exp", "cast")
     assert "on NumPy: exp, cast" in repr(backend)
     with tt.backend("numba"):
@@ -113,6 +113,6 @@ def test_number_of_threads_is_kept():
         tt.set_num_threads(threads)
         for name in BACKENDS:
             expected = 1 if name == "numba" else threads
-            assert kernels.load_backend(name).num_threads == expected
+            assert door.load_backend(name).num_threads == expected
     with pytest.raises(tt.SettingError, match="got 0; at least 1"):
         tt.set_num_threads(0)

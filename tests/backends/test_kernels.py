@@ -12,10 +12,10 @@ from cases import KERNELS, Kernel, at_size
 from conftest import BACKENDS, instructions
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door, kernels
 
-NUMPY = kernels.load_backend("numpy")
-C = kernels.load_backend("c") if "c" in BACKENDS else None
+NUMPY = door.load_backend("numpy")
+C = door.load_backend("c") if "c" in BACKENDS else None
 NARROWER = [f"c {simd}" for simd in C.module.AVAILABLE[:-1]] if C else []
 OTHERS = [name for name in BACKENDS if name != "numpy"] + NARROWER
 
@@ -24,12 +24,12 @@ OTHERS = [name for name in BACKENDS if name != "numpy"] + NARROWER
 def backend(request):
     """A backend by name; "c avx2" is C with that instruction set."""
     name, _, simd = request.param.partition(" ")
-    backend = kernels.load_backend(name)
+    backend = door.load_backend(name)
     with instructions(simd):
         yield backend
 
 
-def run(backend: kernels.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:
+def run(backend: door.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:
     """What a kernel leaves in its outputs; several are laid one behind the other."""
     arrays = [array.copy() for array in arrays]
     with np.errstate(all="ignore"):
@@ -90,7 +90,7 @@ def test_agrees_with_numpy_at_random_sizes(backend, dtype, seed):
 def test_inputs_are_left_alone(name, case):
     arrays = case.make("float32")
     before = [array.copy() for array in arrays]
-    kernels.load_backend(name).kernels[case.name](*arrays, *case.numbers)
+    door.load_backend(name).kernels[case.name](*arrays, *case.numbers)
     if case.name == "dropout_mask":
         before[0][1] += arrays[1].size  # which counts what it has drawn
     for array, copy in zip(arrays[: -case.outputs], before, strict=False):
@@ -196,7 +196,7 @@ def test_exp_is_exact_to_the_last_bits():
             continue
         out = np.empty_like(x)
         with np.errstate(all="ignore"):
-            kernels.load_backend(name).kernels["exp"](x, out)
+            door.load_backend(name).kernels["exp"](x, out)
         ulp = np.spacing(np.where(np.isfinite(rounded), rounded, 1)).astype(np.float64)
         finite = np.isfinite(rounded)
         assert np.max(np.abs(out[finite] - exact[finite]) / ulp[finite]) <= limit, name
@@ -209,7 +209,7 @@ def test_sums_keep_what_float32_alone_would_lose(name):
     x = np.full(1_000_001, 0.1, np.float32)
     for shape in ((1_000_001,), (1_000_001, 1)):
         out = np.empty((1,) * len(shape), np.float32)
-        kernels.load_backend(name).kernels["sum"](x.reshape(shape), out)
+        door.load_backend(name).kernels["sum"](x.reshape(shape), out)
         assert out.item() == pytest.approx(np.sum(x, dtype=np.float64), rel=1e-7)
 
 
@@ -218,8 +218,8 @@ def test_sums_keep_what_float32_alone_would_lose(name):
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_backend_has_every_kernel_with_the_declared_arguments(name):
-    backend = kernels.load_backend(name)
-    for kernel in kernels.KERNELS:
+    backend = door.load_backend(name)
+    for kernel in door.KERNELS:
         declared = inspect.signature(getattr(kernels, kernel)).parameters
         if kernel in backend.on_numpy:
             continue
@@ -229,10 +229,10 @@ def test_backend_has_every_kernel_with_the_declared_arguments(name):
 
 
 def test_every_kernel_is_described_and_has_cases():
-    for kernel in kernels.KERNELS:
+    for kernel in door.KERNELS:
         assert "=" in (getattr(kernels, kernel).__doc__ or ""), kernel
-    assert {case.name for case in KERNELS} == set(kernels.KERNELS)
-    assert {case.name for case in at_size(3, 4)} == set(kernels.KERNELS)
+    assert {case.name for case in KERNELS} == set(door.KERNELS)
+    assert {case.name for case in at_size(3, 4)} == set(door.KERNELS)
 
 
 # C
@@ -267,11 +267,11 @@ def info(**environment: str) -> subprocess.CompletedProcess:
 
 @needs_c
 def test_c_refuses_what_would_be_a_wrong_pointer():
-    c = kernels.load_backend("c").kernels
+    c = door.load_backend("c").kernels
     x = np.ones((4, 4), np.float32)
     with pytest.raises(tt.DTypeError, match="float32 and float64"):
         c["add"](x, x.astype(np.float64), x.copy())
-    with pytest.raises(kernels.OnNumPy):
+    with pytest.raises(door.OnNumPy):
         c["neg"](x.astype(np.int64), x.astype(np.int64))
     with pytest.raises(ValueError, match="read-only"):
         c["sgd"](x, np.ones(1), np.frombuffer(bytes(64), np.float32).reshape(4, 4), 0.0)

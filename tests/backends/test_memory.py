@@ -23,10 +23,10 @@ from cases import Kernel, at_size
 from conftest import BACKENDS
 from test_kernels import CELLS, NUMPY, assert_agree, outputs, run
 
-from tinytensor import kernels
+from tinytensor import door
 
 pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
-C = kernels.load_backend("c") if "c" in BACKENDS else None
+C = door.load_backend("c") if "c" in BACKENDS else None
 PLACES = ("before a guard page", "after a guard page", "one number off 16 bytes")
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinytensor import kernels
+from tinytensor import door, kernels
 from tinytensor.backends.numba import compiling
 
 NEGATE = """if True:
     import numpy as np
-    from tinytensor import kernels
-    numba = kernels.load_backend("numba")
+    from tinytensor import door, kernels
+    numba = door.load_backend("numba")
     out = np.empty(2, np.float32)
     numba.kernels["neg"](np.float32([1, -2]), out)
     spent = numba.module.compiling()
@@ -104,7 +104,7 @@ def test_a_full_disk(monkeypatch):
 
 
 def test_read_only_arrays():
-    numba = kernels.load_backend("numba").kernels
+    numba = door.load_backend("numba").kernels
     x, out = np.ones(3, np.float32), np.empty(3, np.float32)
     x.flags.writeable = False
     for name in ("add", "matmul"):

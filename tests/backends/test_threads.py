@@ -16,10 +16,10 @@ from cases import Kernel, at_size
 from conftest import BACKENDS
 from test_kernels import outputs
 
-from tinytensor import kernels
+from tinytensor import door
 
 pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
-C = kernels.load_backend("c") if "c" in BACKENDS else None
+C = door.load_backend("c") if "c" in BACKENDS else None
 # Large enough for every kernel that shares out its rows to do so; rows long and short.
 LARGE = [
     *(

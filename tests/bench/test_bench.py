@@ -16,7 +16,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, kernels
+from tinytensor import cli, door
 from tinytensor.bench import (
     cases,
     kernel_times,
@@ -122,13 +122,13 @@ def test_when_time_is_over_there_are_a_few_rounds_yet():
 
 @pytest.mark.skipif("c" not in BACKENDS, reason="the shared work is done by C")
 def test_work_that_threads_share_is_looked_at_too():
-    before = kernels.load_backend("c").num_threads
+    before = door.load_backend("c").num_threads
     watch = noise.Watch()
     assert list(watch.look()) == ["short work"]
     watch.compute_on(2)
     look = watch.look()
     assert list(look) == ["short work", "short work on 2 threads"]
-    assert kernels.load_backend("c").num_threads == before
+    assert door.load_backend("c").num_threads == before
     assert watch.were_calm([dict.fromkeys(look, 0.0)])
     assert not watch.were_calm([{"short work on 2 threads": 2 * look["short work on 2 threads"]}])
 
@@ -168,9 +168,9 @@ def test_timed_steps_read_no_data(monkeypatch):
 def test_timed_calls_of_kernels_make_no_arrays(monkeypatch):
     worker = Here("numpy")
     given = []
-    kernel = kernels.load_backend("numpy").kernels["softmax"]
+    kernel = door.load_backend("numpy").kernels["softmax"]
     noted = lambda *arrays: given.append([id(array) for array in arrays]) or kernel(*arrays)  # noqa: E731
-    monkeypatch.setitem(kernels.load_backend("numpy").kernels, "softmax", noted)
+    monkeypatch.setitem(door.load_backend("numpy").kernels, "softmax", noted)
     worker.ask("prepare_kernel", case=SOFTMAX.to_json())
     given.clear()
     worker.ask("call", times=5, warm=2)
@@ -183,11 +183,11 @@ def test_timed_calls_of_kernels_make_no_arrays(monkeypatch):
 
 @pytest.mark.skipif("c" not in BACKENDS, reason="the slow kernel is planted in C's backend")
 def test_a_planted_slow_kernel_is_seen(monkeypatch):
-    backend = kernels.load_backend("c").kernels
+    backend = door.load_backend("c").kernels
 
     def slow(*arguments: object) -> None:
         for _ in range(20):
-            kernels.load_backend("numpy").kernels["softmax"](*arguments)
+            door.load_backend("numpy").kernels["softmax"](*arguments)
 
     monkeypatch.setitem(backend, "softmax", slow)
     results = kernel_times.measure([Here("c"), Here("numpy")], SOFTMAX, 1, Care(5, 0.002))
@@ -226,7 +226,7 @@ def test_a_wrong_kernel_is_not_timed(monkeypatch):
     def wrong(x, out):
         out[...] = 0.1
 
-    results = kernels.load_backend(BACKENDS[0]).kernels
+    results = door.load_backend(BACKENDS[0]).kernels
     monkeypatch.setitem(results, "softmax", wrong)
     if BACKENDS[0] == "numpy":
         pytest.skip("there is no other backend to be wrong")
@@ -340,7 +340,7 @@ def test_every_backend_computes_what_numpy_does_in_the_cases(lesson, backend):
 def test_a_kernel_on_numpy_is_said_to_be_so():
     case = cases.Case("cast", (((3,), "float32"), ((3,), "float64")))
     for name in BACKENDS:
-        lacks = "cast" in kernels.load_backend(name).on_numpy
+        lacks = "cast" in door.load_backend(name).on_numpy
         assert cases.own_call(name, case).on_numpy == lacks
 
 
@@ -542,7 +542,7 @@ def test_a_backend_that_cannot_be_loaded_is_told(capsys, monkeypatch):
     def broken(name: str):
         raise tt.errors.BackendUnavailable(f"{name}: it is broken; mend it")
 
-    monkeypatch.setattr(kernels, "load_backend", broken)
+    monkeypatch.setattr(door, "load_backend", broken)
     line = fails("bench", "--backends", "numba", capsys=capsys)
     assert line == "tinytensor: numba: it is broken; mend it"
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels, machine
+from tinytensor import door, machine
 from tinytensor.bench import bounds, call_costs, cases, report
 from tinytensor.errors import BackendUnavailable
 
@@ -22,10 +22,10 @@ def test_every_kind_of_call_has_a_cost(backend):
 
 
 def test_calls_of_backends_that_are_not_there_are_left_out(monkeypatch):
-    numpy = kernels.load_backend("numpy")
+    numpy = door.load_backend("numpy")
     missing = BackendUnavailable("not here")
     states = {"c": missing, "numba": missing, "numpy": numpy}
-    monkeypatch.setattr(kernels, "backend_states", lambda: states)
+    monkeypatch.setattr(door, "backend_states", lambda: states)
     with tt.backend("numpy"):
         assert sorted(call_costs.call_costs(seconds=0.001)) == sorted(ALWAYS)
 

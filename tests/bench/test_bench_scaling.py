@@ -7,7 +7,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.bench import scaling
 from tinytensor.bench.scaling import Curve, ScalingStep, StepSizes, fit, sentence, step_of
 
@@ -101,7 +101,7 @@ def short(monkeypatch):
 
 
 def test_rows_for_every_curve_and_backend(short):
-    threads = {name: kernels.load_backend(name).num_threads for name in BACKENDS}
+    threads = {name: door.load_backend(name).num_threads for name in BACKENDS}
     rows = scaling.measure(BACKENDS, quick=True)
     for what in ("batch", "width", "depth"):
         assert [row["backend"] for row in rows if row["what"] == what] == BACKENDS
@@ -115,16 +115,16 @@ def test_rows_for_every_curve_and_backend(short):
         assert sentence(row).startswith(row["backend"])
     more = [name for name in BACKENDS if threads[name] > 1]
     assert [row["backend"] for row in rows if row["what"] == "threads"] == more
-    assert {name: kernels.load_backend(name).num_threads for name in BACKENDS} == threads
+    assert {name: door.load_backend(name).num_threads for name in BACKENDS} == threads
 
 
 def test_threads_are_those_that_are_asked_for(short):
-    before = kernels.load_backend("numpy").num_threads
+    before = door.load_backend("numpy").num_threads
     rows = scaling.measure(["numpy"], quick=True, threads=1)
     assert [(row["what"], row["threads"]) for row in rows] == [
         ("batch", 1), ("width", 1), ("depth", 1)
     ]  # fmt: skip
-    assert kernels.load_backend("numpy").num_threads == before
+    assert door.load_backend("numpy").num_threads == before
 
 
 def test_contestants_take_turns(short, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.bench import start
 from tinytensor.bench.start import break_even, sentences
 from tinytensor.errors import BackendUnavailable, TinytensorError
@@ -84,7 +84,7 @@ def test_the_fastest_of_each_part_counts(monkeypatch):
         started.append((lesson, backend, threads, cache))
         return next(parts)
 
-    numpy = kernels.load_backend("numpy")
+    numpy = door.load_backend("numpy")
     monkeypatch.setattr(numpy.module, "compiling", dict, raising=False)
     monkeypatch.setattr(start, "_fresh_process", fresh_process)
     monkeypatch.setattr(start, "ROUNDS", 2)
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_said_before_anything_is_started(monkeypatch):
     def missing(name):
         raise BackendUnavailable(f"{name}: not here")
 
-    monkeypatch.setattr(kernels, "load_backend", missing)
+    monkeypatch.setattr(door, "load_backend", missing)
     with pytest.raises(BackendUnavailable, match="c: not here"):
         start.measure(("1.0",), quick=True, backends=["c"])
 

@@ -12,12 +12,12 @@ from cases import KERNELS, OPS
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import datasets, kernels, nn, recorder
+from tinytensor import datasets, door, nn, recorder
 from tinytensor.capture.memory import Buffer, plan
 from tinytensor.lessons import find, lessons
 
 DATA = datasets.mnist()
-NUMPY = kernels.load_backend("numpy")
+NUMPY = door.load_backend("numpy")
 
 
 class Run:
@@ -812,7 +812,7 @@ def test_a_gradient_forgotten_without_zero_grad():
 @pytest.mark.parametrize("case", KERNELS, ids=str)
 def test_roles_are_what_kernels_do(case):
     """Written: changed whatever was there. Read: what was there matters."""
-    reads, writes = kernels.CONTRACTS[case.name].reads, kernels.CONTRACTS[case.name].writes
+    reads, writes = door.CONTRACTS[case.name].reads, door.CONTRACTS[case.name].writes
     for dtype in case.dtypes[:1]:
         arrays = case.make(dtype)
         after = [array.copy() for array in arrays]
@@ -831,8 +831,8 @@ def test_roles_are_what_kernels_do(case):
 
 
 def test_every_kernel_has_roles():
-    for kernel in kernels.KERNELS:
-        assert kernels.CONTRACTS[kernel].writes, kernel
+    for kernel in door.KERNELS:
+        assert door.CONTRACTS[kernel].writes, kernel
 
 
 def test_temporaries_that_live_together_lie_apart():

@@ -17,7 +17,7 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
-from tinytensor import cli, datasets, interrupt, kernels, lessons
+from tinytensor import cli, datasets, door, interrupt, lessons
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
 from tinytensor.train import Training
@@ -220,7 +220,7 @@ def assert_one_line(code: int, out: str, err: str, words: str) -> None:
 
 
 def test_info(run):
-    kernels.set_num_threads(1)
+    door.set_num_threads(1)
     code, out, err = run("info")
     assert (code, err) == (0, "")
     for words in (
@@ -241,7 +241,7 @@ def test_info(run):
 
 
 def test_info_without_c_tells_which_compiler_is_there(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(kernels, "backend_states", lambda: {"c": BackendUnavailable("c: no")})
+    monkeypatch.setattr(door, "backend_states", lambda: {"c": BackendUnavailable("c: no")})
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     out = run("info")[1]
@@ -255,7 +255,7 @@ def test_info_without_c_tells_which_compiler_is_there(run, monkeypatch, tmp_path
 
 
 def test_info_of_an_unknown_backend(run, monkeypatch):
-    monkeypatch.setattr(kernels, "_everywhere", None)
+    monkeypatch.setattr(door, "_everywhere", None)
     monkeypatch.setenv("TINYTENSOR_BACKEND", "gpu")
     code, out, err = run("info")
     assert code == 2
@@ -301,8 +301,8 @@ def test_ladder(run, tmp_path, kernel):
 
 
 def test_ladder_without_c_has_no_peak(run, monkeypatch):
-    states = kernels.backend_states() | {"c": BackendUnavailable("c: not compiled")}
-    monkeypatch.setattr(kernels, "backend_states", lambda: states)
+    states = door.backend_states() | {"c": BackendUnavailable("c: not compiled")}
+    monkeypatch.setattr(door, "backend_states", lambda: states)
     code, out, err = run("ladder", "matmul", "--size", 8, "--seconds", 0.01)
     assert code == 0
     assert "left out: c: not compiled\n" in err

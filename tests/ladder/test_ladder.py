@@ -17,12 +17,12 @@ from test_kernels import NUMPY, assert_agree, run, with_special
 from test_memory import PLACES, placed
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door, kernels
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
 
 HERE = [rung for rung in ladder.LADDER if rung.backend in BACKENDS]
-C = kernels.load_backend("c") if "c" in BACKENDS else None
+C = door.load_backend("c") if "c" in BACKENDS else None
 # Every rung, and those in C also with each lesser instruction set.
 RUNGS = [(rung, None) for rung in HERE]
 RUNGS += [(r, simd) for r in HERE if r.backend == "c" for simd in C.module.AVAILABLE[:-1]]
@@ -35,9 +35,9 @@ def rung(request) -> Iterator[ladder.Rung]:
         yield rung
 
 
-def by(rung: ladder.Rung) -> kernels.Backend:
+def by(rung: ladder.Rung) -> door.Backend:
     """A backend that has nothing but this rung."""
-    return kernels.Backend(rung.name, None, {rung.kernel: rung.function()})
+    return door.Backend(rung.name, None, {rung.kernel: rung.function()})
 
 
 def cases_round_blocks(kernel: str) -> list[Kernel]:
@@ -257,10 +257,10 @@ def test_names_that_are_not_there():
 
 
 def test_a_rung_whose_backend_is_not_there(monkeypatch):
-    def missing(name: str) -> kernels.Backend:
+    def missing(name: str) -> door.Backend:
         raise BackendUnavailable(f"{name}: the kernels were not compiled")
 
-    monkeypatch.setattr(kernels, "load_backend", missing)
+    monkeypatch.setattr(door, "load_backend", missing)
     with pytest.raises(BackendUnavailable, match="c: the kernels were not compiled"):
         tt.use_kernel("matmul", "c.naive").__enter__()
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.lessons import find
 from tinytensor.live import run_file
 from tinytensor.live.details import details_of
@@ -23,7 +23,7 @@ from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
 from tinytensor.train import Training
 
-NUMPY = kernels.load_backend("numpy")
+NUMPY = door.load_backend("numpy")
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:130], test_labels=DATA.test_labels[:130])
 

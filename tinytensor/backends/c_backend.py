@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
+from tinytensor.door import KERNELS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
-from tinytensor.kernels import KERNELS, Array
 
 REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import threadpoolctl
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 
 Pair = tuple[int, int]
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, and the mixing steps, are those of SplitMix64

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinytensor import kernels, ops
+from tinytensor import door, ops
+from tinytensor.arrays import Array
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.tensor import Tensor, from_numpy
 
@@ -42,12 +43,12 @@ def call_costs(seconds: float = 0.02) -> dict[str, float]:
         "python": lambda: _nothing(x, y, out),
         "ufunc": lambda: np.add(x, y, out),
     }
-    states = kernels.backend_states()
-    if isinstance(c := states["c"], kernels.Backend):
+    states = door.backend_states()
+    if isinstance(c := states["c"], door.Backend):
         variant = c.module.variant("float32", c.module.SIMD)
         at, function = variant.at, variant.relu_backward
         calls["cffi"] = lambda: function(at(x), at(y), at(out), 1)
-    if isinstance(numba := states["numba"], kernels.Backend):
+    if isinstance(numba := states["numba"], door.Backend):
         add = numba.kernels["add"]
         calls["numba"] = lambda: add(x, y, out)
     calls |= {"op": lambda: ops.add(one, one)}
@@ -80,7 +81,7 @@ def _captured_chain(length: int) -> tuple[Captured, int]:
     """A captured step of operations, each on what the one before gives, and its kernel calls."""
 
     @capture
-    def step(given: kernels.Array) -> Tensor:
+    def step(given: Array) -> Tensor:
         x = y = from_numpy(given)
         for _ in range(length):
             y = ops.mul(y, x)

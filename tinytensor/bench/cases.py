@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door, kernels
+from tinytensor.arrays import Array
 from tinytensor.bench import own_steps
 from tinytensor.bench.task import Task
 from tinytensor.capture import listing
 from tinytensor.capture.calls import Call
-from tinytensor.kernels import CONTRACTS, Array
+from tinytensor.door import CONTRACTS
 
 TOLERANCE = 1e-4  # of a result, relative to the largest number in it, or to 1
 
@@ -187,7 +188,7 @@ class Timed:
 
 def own_call(backend: str, case: Case) -> Timed:
     """The case on a backend, or on NumPy where the backend leaves it to that."""
-    loaded = kernels.load_backend(backend)
+    loaded = door.load_backend(backend)
     arguments = case.arguments()
     function, on_numpy = loaded.kernels[case.kernel], case.kernel in loaded.on_numpy
     run = functools.partial(function, *arguments)
@@ -213,5 +214,5 @@ def differs_from_numpy(case: Case, timed: Timed) -> str:
 def _numpys(case: Case) -> list[Array]:
     """NumPy's results."""
     arguments = case.arguments()
-    kernels.load_backend("numpy").kernels[case.kernel](*arguments)
+    door.load_backend("numpy").kernels[case.kernel](*arguments)
     return case.outputs(arguments)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.bench.report import Noise, Spread
 
 WORK = bytes(256 * 1024)  # to find a checksum of it takes some tenths of a millisecond
@@ -87,8 +87,8 @@ def shared_work(threads: int) -> Callable[[], object] | None:
 
     Each thread reads the weights that the others have written, as in training.
     """
-    state = kernels.backend_states()["c"]
-    if not isinstance(state, kernels.Backend):
+    state = door.backend_states()["c"]
+    if not isinstance(state, door.Backend):
         return None
     module, multiply, update = state.module, state.kernels["matmul"], state.kernels["sgd"]
     x, weight, out = (np.zeros(s, np.float32) for s in ((100, 784), (784, 200), (100, 200)))

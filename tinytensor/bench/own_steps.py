@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import tinytensor as tt
+from tinytensor.arrays import Array
 from tinytensor.bench.task import Steps, Task
 from tinytensor.capture.captured import Captured
 from tinytensor.datasets import to_float
-from tinytensor.kernels import Array
 
 StepFunction = Callable[[Array, Array], tt.Tensor]
 

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import kernels, machine, nn, ops, optim
+from tinytensor import door, machine, nn, ops, optim
+from tinytensor.arrays import Array
 from tinytensor.capture.captured import capture
-from tinytensor.kernels import Array, Backend
+from tinytensor.door import Backend
 from tinytensor.tensor import Tensor, from_numpy
 
 INPUTS, CLASSES = 784, 10
@@ -141,7 +142,7 @@ class ScalingStep:
 
     def prepare(self, turn: float) -> None:
         """Record the step, compile what it needs, and find out how many fit into a turn."""
-        with kernels.computing_with(self.backend):
+        with door.computing_with(self.backend):
             self._step = step_of(self.sizes)
             for _ in range(3):
                 self._step()
@@ -153,7 +154,7 @@ class ScalingStep:
         """Time some steps, once the threads of whoever had the turn before sleep."""
         machine.settle()
         self.backend.module.set_num_threads(self.sizes.threads)
-        with kernels.computing_with(self.backend):
+        with door.computing_with(self.backend):
             start = time.perf_counter()
             for _ in range(self.count):
                 self._step()
@@ -174,7 +175,7 @@ def measure(
 
     Raises UnknownName and BackendUnavailable.
     """
-    loaded = {name: kernels.load_backend(name) for name in backends}
+    loaded = {name: door.load_backend(name) for name in backends}
     with ExitStack() as after:
         most = {}
         for name, backend in loaded.items():

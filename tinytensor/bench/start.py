@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-from tinytensor import datasets, kernels
+from tinytensor import datasets, door
 from tinytensor.bench.environment import environment
 from tinytensor.errors import TinytensorError
 from tinytensor.lessons import find
@@ -62,8 +62,8 @@ def measure(
 
     Raises UnknownName and BackendUnavailable.
     """
-    names = list(kernels.available_backends()) if backends is None else list(backends)
-    loaded = [kernels.load_backend(name) for name in names]
+    names = list(door.available_backends()) if backends is None else list(backends)
+    loaded = [door.load_backend(name) for name in names]
     numbers = [find(lesson).number for lesson in lessons]
     rows = []
     for number in numbers:
@@ -76,7 +76,7 @@ def measure(
 
 
 def _starts(
-    lesson: str, backends: Sequence[kernels.Backend], quick: bool, threads: int
+    lesson: str, backends: Sequence[door.Backend], quick: bool, threads: int
 ) -> Iterator[dict[str, Any]]:
     rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if quick else (ROUNDS, SECONDS)
     with tempfile.TemporaryDirectory() as cache:
@@ -121,8 +121,8 @@ def start(
     lesson: str, backend: str, seconds: float, threads: int, begin: float
 ) -> dict[str, float]:
     """The seconds of this process's start, which began at that time of perf_counter()."""
-    kernels.set_backend(backend)
-    used = kernels.current_backend().module
+    door.set_backend(backend)
+    used = door.current_backend().module
     imported = perf_counter() - begin
     if threads:
         used.set_num_threads(threads)

@@ -8,7 +8,7 @@ import numpy as np
 
 import tinytensor as tt
 from tinytensor import nn
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 from tinytensor.lessons import Lesson, find
 
 BATCH = 100

@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import tinytensor as tt
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.bench.contest import Unfair, bind
 from tinytensor.bench.environment import environment
 from tinytensor.bench.noise import Watch
@@ -100,7 +100,7 @@ def main() -> None:
     """One run, as the module's first lines have it."""
     lesson, backend, threads, steps, seed, start = sys.argv[1:]
     tt.set_num_threads(int(threads))
-    kernels.set_backend(backend)
+    door.set_backend(backend)
     loaded = perf_counter()
     data = tt.datasets.mnist()
     read = perf_counter()

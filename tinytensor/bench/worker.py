@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import tinytensor as tt
-from tinytensor import kernels, machine
+from tinytensor import door, machine
 from tinytensor.bench import own_steps
 from tinytensor.bench.cases import Case, Timed, differs_from_numpy, own_call
 from tinytensor.bench.task import NotHere, Steps, Task
@@ -69,7 +69,7 @@ class Worker:
         """Compute on so many, from now on; how many there are then."""
         if self._peer is None:
             tt.set_num_threads(threads)
-            has = kernels.load_backend(self.name).num_threads
+            has = door.load_backend(self.name).num_threads
             # Numba's kernels compute on one thread, however many there may be.
             return {"threads": has, "has_one": self.name == "numba"}
         module = self._peer.steps.partition(".")[0]
@@ -89,7 +89,7 @@ class Worker:
         run = self._runs[mode]
         first = self._done[mode] + warm
         self._done[mode] = first + steps
-        with nullcontext() if self._peer else kernels.backend(self.name):
+        with nullcontext() if self._peer else door.backend(self.name):
             if warm:
                 run(range(first - warm, first))
             made = self._made(run)
@@ -124,7 +124,7 @@ class Worker:
         """How much was compiled, loaded and recorded so far."""
         if self._peer is not None:
             return 0
-        module = kernels.load_backend(self.name).module
+        module = door.load_backend(self.name).module
         spent = module.compiling() if hasattr(module, "compiling") else {}
         recordings = getattr(getattr(run, "step", None), "recordings", 0)
         return int(spent.get("compiled", 0) + spent.get("loaded", 0) + recordings)

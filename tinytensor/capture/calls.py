@@ -21,7 +21,7 @@ import numpy as np
 from tinytensor.arrays import Array, address, root
 from tinytensor.capture.memory import View
 from tinytensor.capture.results import Result
-from tinytensor.kernels import CONTRACTS, Backend
+from tinytensor.door import CONTRACTS, Backend
 from tinytensor.recorder import NotedCall, NotedFunction, Recorder
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinytensor import autograd, kernels, recorder
+from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
 from tinytensor.capture.calls import Difference, Key, Trace
 from tinytensor.capture.guards import Guards
@@ -176,7 +176,7 @@ class Captured:
         return bound.args
 
     def _key(self, arrays: Sequence[Array]) -> Key:
-        backend = kernels.current_backend()
+        backend = door.current_backend()
         instructions = getattr(backend.module, "SIMD", "")
         shapes = tuple([(array.shape, array.dtype) for array in arrays])
         return Key(backend, instructions, autograd.is_grad_enabled(), shapes)

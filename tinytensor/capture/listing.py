@@ -25,7 +25,7 @@ import numpy as np
 from tinytensor import nn, random
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
-from tinytensor.kernels import CONTRACTS
+from tinytensor.door import CONTRACTS
 from tinytensor.tensor import Tensor
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ from tinytensor.capture.guards import Guards
 from tinytensor.capture.memory import FOR_EVER, Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
+from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, SettingError
-from tinytensor.kernels import CONTRACTS
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor
 

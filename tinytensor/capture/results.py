@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.capture.memory import FOR_EVER, View
 from tinytensor.errors import CaptureError
-from tinytensor.kernels import Array
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor, wrap
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.cli.options import Count, LessonNumber, Several, backends_option
 from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
@@ -129,12 +129,12 @@ def _backends(names: tuple[str, ...] | None, report: "Report") -> tuple[str, ...
     from tinytensor.bench.report import Skipped
 
     if names is None:
-        for name, state in kernels.backend_states().items():
+        for name, state in door.backend_states().items():
             if isinstance(state, TinytensorError):
                 report.skipped.append(Skipped(name, None, str(state).removeprefix(f"{name}: ")))
-        return tuple(kernels.available_backends())
+        return tuple(door.available_backends())
     for name in names:
-        kernels.load_backend(name)
+        door.load_backend(name)
     return names
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor import datasets, kernels, lessons
+from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.options import Count, backend_option
@@ -94,7 +94,7 @@ def program_command(
     """
     found = lessons.find(lesson)
     check_writable("--html", html_file)
-    kernels.set_backend(backend)
+    door.set_backend(backend)
     data = datasets.mnist()
     training = Training(found, data, batch=batch)
     step = capture(training.train_step, rewrites=() if as_recorded else None)
@@ -125,7 +125,7 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
             click.echo(f"{claim.name:17}{claim.sentence}")
         return
     claim = claims.find_claim(name)
-    kernels.set_backend(backend)
+    door.set_backend(backend)
     click.echo(f"{claim.sentence}\n")
     click.echo("On the test images; the loss is the cross-entropy, whatever the training's was.\n")
     click.echo(

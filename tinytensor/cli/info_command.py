@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.cli.output import plural
 from tinytensor.errors import TinytensorError
 
@@ -20,7 +20,7 @@ def info_command(measure: bool) -> None:
 
     Exit code 2 if the one that TINYTENSOR_BACKEND asks for doesn't.
     """
-    states = kernels.backend_states()
+    states = door.backend_states()
     lines = [("tinytensor", _version("tinytensor-engine"))]
     lines += [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -29,7 +29,7 @@ def info_command(measure: bool) -> None:
     lines += [("cores", str(os.cpu_count()))]
     lines += [("compiler", _compiler(states["c"])), ("cpu features", _cpu_features(states["c"]))]
     for name, state in states.items():
-        if isinstance(state, kernels.Backend):
+        if isinstance(state, door.Backend):
             text = f"ready: {state.description}; {plural(state.num_threads, 'thread')}"
             if state.on_numpy:
                 text += f"; on NumPy: {', '.join(state.on_numpy)}"
@@ -38,7 +38,7 @@ def info_command(measure: bool) -> None:
         lines.append((f"backend {name}", text))
     wrong = None
     try:
-        lines.append(("in use", kernels.current_backend().name))
+        lines.append(("in use", door.current_backend().name))
     except TinytensorError as error:
         wrong = error
         lines.append(("in use", f"none: {error}"))
@@ -54,7 +54,7 @@ def _peaks() -> list[tuple[str, str]]:
     """The most that one thread and all of them do: arithmetic, and traffic by working set."""
     from tinytensor import machine
 
-    most = kernels.load_backend("c").num_threads
+    most = door.load_backend("c").num_threads
     lines = [("processor", machine.cpu_name())]
     for threads in dict.fromkeys((1, most)):
         on = f"on {plural(threads, 'thread')}"
@@ -70,9 +70,9 @@ def _peaks() -> list[tuple[str, str]]:
     return lines
 
 
-def _compiler(c: kernels.Backend | TinytensorError) -> str:
+def _compiler(c: door.Backend | TinytensorError) -> str:
     """What compiled the C backend, or would."""
-    if isinstance(c, kernels.Backend):
+    if isinstance(c, door.Backend):
         return c.description.partition(",")[0]
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         if name and (path := shutil.which(name)):
@@ -80,10 +80,10 @@ def _compiler(c: kernels.Backend | TinytensorError) -> str:
     return "none: no cc, gcc or clang was found"
 
 
-def _cpu_features(c: kernels.Backend | TinytensorError) -> str:
+def _cpu_features(c: door.Backend | TinytensorError) -> str:
     """The instruction sets in C, with the one in use, and beyond the baseline in NumPy."""
     in_c = ""
-    if isinstance(c, kernels.Backend):
+    if isinstance(c, door.Backend):
         in_c = f"{c.module.SIMD} in C (there are {', '.join(c.module.AVAILABLE)}); "
     found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return f"{in_c}{' '.join(found) or 'baseline'} in NumPy"

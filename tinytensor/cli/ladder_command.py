@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.cli.options import Count, json_option, threads_option
 from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
 from tinytensor.errors import BackendUnavailable, TinytensorError
@@ -39,13 +39,13 @@ def ladder_command(
     rungs = ladder.rungs(kernel)
     check_writable("--json", json_file)
     if threads is not None:
-        kernels.set_num_threads(threads)
-    states = kernels.backend_states()
+        door.set_num_threads(threads)
+    states = door.backend_states()
     for state in states.values():
         if isinstance(state, TinytensorError):
             click.echo(f"left out: {state}", err=True)
     c = states["c"]
-    used = c.num_threads if isinstance(c, kernels.Backend) else threads or os.cpu_count() or 1
+    used = c.num_threads if isinstance(c, door.Backend) else threads or os.cpu_count() or 1
     click.echo(f"measuring {len(rungs)} rungs, {seconds:g} s each", err=True)
     size = size or ladder.SIZES[kernel]
     work = ladder.work(kernel, size)

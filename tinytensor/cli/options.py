@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from tinytensor import kernels, lessons
+from tinytensor import door, lessons
 from tinytensor.errors import UnknownName
 
-BACKEND_CHOICES = ["auto", *kernels.BACKENDS]
+BACKEND_CHOICES = ["auto", *door.BACKENDS]
 
 
 class Count(click.IntRange):
@@ -60,7 +60,7 @@ class LessonNumber(click.ParamType):  # type: ignore[type-arg]
 backends_option = click.option(
     "--backends",
     metavar="NAMES",
-    type=Several(click.Choice(kernels.BACKENDS)),
+    type=Several(click.Choice(door.BACKENDS)),
     help="Such as c,numba,numpy [all that work here].",
 )
 
@@ -75,7 +75,7 @@ backend_option = click.option(
 
 threads_option = click.option(
     "--threads",
-    type=Count(1, kernels.MOST_THREADS),
+    type=Count(1, door.MOST_THREADS),
     envvar="TINYTENSOR_NUM_THREADS",
     help="The most threads to use [one for each core].",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinytensor import datasets, kernels, lessons, machine
+from tinytensor import datasets, door, lessons, machine
 from tinytensor.cli.live_option import check_page, linger, served
 from tinytensor.cli.options import (
     Count,
@@ -76,14 +76,14 @@ def race_command(
     check_writable("--json", json_file)
     check_page(live, port, no_browser)
     if threads is not None:
-        kernels.set_num_threads(threads)
+        door.set_num_threads(threads)
     if seconds is None and steps is None:
         seconds = SECONDS
     data_set = datasets.mnist() if data is None else datasets.load(data)
     race = Race(
         found,
         data_set,
-        backends or tuple(kernels.available_backends()),
+        backends or tuple(door.available_backends()),
         seconds=seconds,
         steps=steps,
         seed=seed,

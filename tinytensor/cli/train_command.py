@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tinytensor import datasets, kernels, lessons
+from tinytensor import datasets, door, lessons
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
     Count,
@@ -110,13 +110,13 @@ def train_command(
     check_page(live == "browser", port, no_browser)
     console = terminal() if live == "terminal" else None
     if threads is not None:
-        kernels.set_num_threads(threads)
+        door.set_num_threads(threads)
     start = time.perf_counter()
-    kernels.set_backend(backend)
+    door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
     # The processor time until here is Python's and NumPy's start; then comes the backend's import.
     import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
-    used = kernels.current_backend()
+    used = door.current_backend()
 
     start = time.perf_counter()
     data_set = datasets.mnist() if data is None else datasets.load(data)

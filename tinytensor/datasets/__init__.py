@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinytensor import kernels, recorder
+from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.tensor import Tensor
 
 CLASSES = 10

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
-from tinytensor.kernels import Array
 
 # From images (N, H, W, C) of floats and a generator to changed ones.
 Augmentation = Callable[[Array, np.random.Generator], Array]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tinytensor.arrays import Array
 from tinytensor.datasets.images import SHAPE
 from tinytensor.errors import DataError
-from tinytensor.kernels import Array
 
 Stroke = Sequence[tuple[float, float]]  # its points (x, y), from (0, 0) at the top left to (1, 1)
 CANVAS = 560  # pixels, fine enough for what becomes 28 of them

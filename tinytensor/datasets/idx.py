@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.errors import DataError
-from tinytensor.kernels import Array
 
 UNSIGNED_BYTE = 8
 

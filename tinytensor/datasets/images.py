@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError
-from tinytensor.kernels import Array
 
 SHAPE = (28, 28)
 

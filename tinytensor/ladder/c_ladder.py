@@ -6,10 +6,10 @@ rung, threaded, is the C backend's own kernel.
 
 from collections.abc import Callable
 
+from tinytensor.arrays import Array
 from tinytensor.backends import c_backend
 from tinytensor.backends.axes import Pair
 from tinytensor.backends.c_backend import _convolution, _for, require
-from tinytensor.kernels import Array
 
 
 def _matmul(rung: str) -> Callable[[Array, Array, Array, bool, bool], None]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import kernels, machine
+from tinytensor import door, kernels, machine
+from tinytensor.arrays import Array
 from tinytensor.errors import DataError, UnknownName
 
 
@@ -45,7 +46,7 @@ class Rung:
         Raises BackendUnavailable, with the command that mends it, where its backend can't work.
         """
         backend, _, step = self.name.partition(".")
-        own = kernels.load_backend(backend).kernels[self.kernel]
+        own = door.load_backend(backend).kernels[self.kernel]
         if not step:
             return own
         module = importlib.import_module(f"tinytensor.ladder.{backend}_ladder")
@@ -283,7 +284,7 @@ def work(kernel: str, size: int) -> Work:
     rungs(kernel)
     rng = np.random.default_rng(0)
 
-    def normal(*shape: int) -> kernels.Array:
+    def normal(*shape: int) -> Array:
         return rng.standard_normal(shape, np.float32)
 
     n = size
@@ -315,7 +316,7 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResu
         function(*small.arguments)  # compiled by this, if it is Numba's
         if _timed(function, small) * large.amount / small.amount <= TOO_LONG * seconds:
             best[rung], spent[rung] = math.inf, 0.0
-    c = kernels.available_backends().get("c")
+    c = door.available_backends().get("c")
     peaks = []
     for _ in range(TURNS):
         for rung in best:
@@ -331,7 +332,7 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResu
 
 
 def _works(rung: Rung) -> bool:
-    return rung.backend in kernels.available_backends()
+    return rung.backend in door.available_backends()
 
 
 def _timed(function: Callable[..., None], of: Work) -> float:

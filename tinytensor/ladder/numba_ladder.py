@@ -11,8 +11,8 @@ from typing import Any
 
 import numba
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair
-from tinytensor.kernels import Array
 
 # a * b + c in one instruction; nothing that would lose a NaN or an infinity
 jit = numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import UnknownName
-from tinytensor.kernels import Array
 from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
 from tinytensor.optim import Optimizer, Schedule

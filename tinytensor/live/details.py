@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
-from tinytensor.kernels import Array
 from tinytensor.nn import Activation, BatchNorm, Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy
 from tinytensor.train import Predictions, evaluation_mode

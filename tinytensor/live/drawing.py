@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, SIDE
-from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson
 from tinytensor.live.history import History, Point, accuracy_from, band_range, loss_to
 from tinytensor.live.picture import (

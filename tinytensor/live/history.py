@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.train import StepReport
 

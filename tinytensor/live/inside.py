@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinytensor import ops
+from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import SIDE, to_float
-from tinytensor.kernels import Array
 from tinytensor.live.picture import tiles
 from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Sequential
 from tinytensor.tensor import from_numpy

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
 from tinytensor.live.details import Details, details_of
@@ -55,7 +55,7 @@ class _Drawing:
     def __init__(self, training: Training) -> None:
         from tinytensor.live.drawing import Picture
 
-        self._data, self._backend = training.data, kernels.current_backend().name
+        self._data, self._backend = training.data, door.current_backend().name
         self._picture = Picture(training.lesson, training.steps, len(self._data.test_labels))
         self._history = History()
 

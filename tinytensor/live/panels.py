@@ -17,7 +17,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 from tinytensor.live.details import BANDS
 from tinytensor.live.history import News, Point, accuracy_from, band_range, loss_to
 from tinytensor.live.picture import ALPHAS, CELL, NOTHING, PALETTE, TEST, TRAIN, mosaic

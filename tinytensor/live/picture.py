@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE
-from tinytensor.kernels import Array
 
 GREYS = 16  # shades of a digit: no eye sees more in one so small, and files are half as large
 MISSED = GREYS  # from here up a colour is one of a missed digit

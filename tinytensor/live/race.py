@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tinytensor import kernels, machine, random
+from tinytensor import door, machine, random
 from tinytensor.datasets import Dataset
 from tinytensor.errors import SettingError
 from tinytensor.lessons import Lesson
@@ -56,13 +56,13 @@ class Contestant:
         evaluate_every: int | None = None,
     ) -> None:
         start = time.perf_counter()
-        self.backend = kernels.load_backend(backend)
+        self.backend = door.load_backend(backend)
         self.load_seconds = time.perf_counter() - start
         self.train_seconds = 0.0
         self.most_seconds = seconds
         self.history: list[Standing] = []
         self._compiled_before = self._compiling()
-        with random.fork(), kernels.computing_with(self.backend):
+        with random.fork(), door.computing_with(self.backend):
             self.training = Training(
                 lesson, data, steps=steps, seed=seed, evaluate_every=evaluate_every
             )
@@ -124,7 +124,7 @@ class Contestant:
     @contextmanager
     def _in_use(self) -> Iterator[None]:
         """Compute with its backend, and draw its masks, inside a `with` block."""
-        with random.fork(), kernels.computing_with(self.backend):
+        with random.fork(), door.computing_with(self.backend):
             random.state()[:] = self._masks
             try:
                 yield

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinytensor.kernels import Array
+from tinytensor.arrays import Array
 from tinytensor.live import drawing
 from tinytensor.live.history import History
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba

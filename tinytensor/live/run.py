@@ -17,10 +17,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tinytensor import kernels
+from tinytensor import door
+from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
+from tinytensor.door import Backend
 from tinytensor.errors import TinytensorError
-from tinytensor.kernels import Array, Backend
 from tinytensor.live.details import details_of
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
@@ -52,7 +53,7 @@ class Run:
 
     def __init__(self, training: Training, backend: Backend | None = None) -> None:
         self.training = training
-        self.backend = backend or kernels.current_backend()
+        self.backend = backend or door.current_backend()
         self.history = History()
         self.latest: Snapshot | None = None
         self.latest_tested: Snapshot | None = None  # the last one that was made of a test
@@ -130,7 +131,7 @@ class Run:
 
         Raises BackendUnavailable for one that can't work here.
         """
-        wanted = kernels.load_backend(name)
+        wanted = door.load_backend(name)
         with self._ordering():
             self._wanted_backend = wanted
 
@@ -174,7 +175,7 @@ class Run:
 
     def _work(self) -> None:
         with ExitStack() as self._computing:
-            self._computing.enter_context(kernels.computing_with(self.backend))
+            self._computing.enter_context(door.computing_with(self.backend))
             self._train_to_the_end()
             self._reports.put(None)
             while self._waits_at_the_end():
@@ -325,7 +326,7 @@ class Run:
             wanted, self._wanted_backend = self._wanted_backend, None
         if wanted is not None:
             self._computing.close()
-            self._computing.enter_context(kernels.computing_with(wanted))
+            self._computing.enter_context(door.computing_with(wanted))
             self.backend = wanted
 
     def _answer(self) -> None:

@@ -26,9 +26,10 @@ from typing import Any, overload
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE
+from tinytensor.door import Backend
 from tinytensor.errors import DataError, SettingError, UnknownName
-from tinytensor.kernels import Array, Backend
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.snapshot import TEST_SHOWN, Snapshot, missed_first

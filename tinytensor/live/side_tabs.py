@@ -31,10 +31,10 @@ from bokeh.models import (
 )
 from bokeh.palettes import interp_palette
 
+from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES
 from tinytensor.datasets.drawn import drawn
 from tinytensor.errors import DataError
-from tinytensor.kernels import Array
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
 from tinytensor.live.panels import FAINT, plain_figure

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
-from tinytensor.kernels import Array
 from tinytensor.live.details import Details
 from tinytensor.train import StepReport
 

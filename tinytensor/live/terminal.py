@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
-from tinytensor.kernels import Array
 from tinytensor.live.drawing import LOSS_TITLE
 from tinytensor.live.history import accuracy_from, loss_to
 from tinytensor.live.snapshot import TRAIN_SHOWN, missed_first

@@ -27,7 +27,7 @@ from bokeh.models import (
     UIElement,
 )
 
-from tinytensor import kernels
+from tinytensor import door
 from tinytensor.live import style
 from tinytensor.live.history import START
 from tinytensor.live.panels import Digits, Panels
@@ -181,7 +181,7 @@ class TrainingPage:
         self.again_button = self._button("again", run.begin_again)
         self.speed = self._select("speed", list(SPEEDS))
         self.speed.on_change("value", lambda _, __, chosen: run.set_speed(SPEEDS[chosen]))
-        backends = [(name, f"backend {name}") for name in kernels.available_backends()]
+        backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = self._select("backend", backends, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
         self.scheme = self._select("colours", list(style.SCHEMES))

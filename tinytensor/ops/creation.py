@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinytensor import kernels, random
+from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, SettingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.ops.operands import Operand, as_float, as_tensor
 from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 

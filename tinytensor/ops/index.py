@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tinytensor import kernels, recorder, tensor
+from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import CaptureError, DTypeError, IndexingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.ops.operands import (
     Operand,
     Shape,

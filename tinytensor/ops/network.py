@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from tinytensor import kernels, random, recorder, tensor
+from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.ops.elementwise import abs as absolute
 from tinytensor.ops.elementwise import exp, softplus
 from tinytensor.ops.index import gather, take

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from tinytensor import kernels, tensor
+from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.kernels import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import kernels, tensor
+from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
-from tinytensor.kernels import Array
 from tinytensor.ops.operands import (
     Axis,
     Operand,

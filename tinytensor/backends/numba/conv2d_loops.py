@@ -16,10 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes
 from tinytensor.backends.numba.matmul_loops import full_tiles, spaced
 from tinytensor.backends.numba.tile import products
-from tinytensor.kernels import Array
 
 FRAMES = 1 << 18  # numbers in the frames of as many images as are computed at once
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import kernel, part
 from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.places import broadcast_places, offset
 from tinytensor.backends.numba.tile import number, put_number
-from tinytensor.kernels import Array
 
 
 def pairs(function: Callable[[Any, Any], Any], result: str = "real") -> Callable[..., None]:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.kernels import Array
 
 
 def load_images(images: Array, index: Array, out: Array) -> None:

@@ -1,10 +1,10 @@
 """The same numbers in another place: repeated, in another order, picked out, side by side."""
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import permutation
 from tinytensor.backends.numba.compiling import kernel
 from tinytensor.backends.numba.places import as_array, broadcast_places, offset
 from tinytensor.backends.numba.tile import number, put_number
-from tinytensor.kernels import Array
 
 
 def broadcast_to(x: Array, out: Array) -> None:

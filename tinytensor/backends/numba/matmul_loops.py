@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.tile import LANES, ROWS, products, products_of_few_columns
-from tinytensor.kernels import Array
 
 LONG_SUMS = 128  # terms; fewer don't repay adding up a register's numbers in the end
 

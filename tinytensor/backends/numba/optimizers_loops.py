@@ -2,9 +2,9 @@
 
 import math
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import kernel
 from tinytensor.backends.numba.places import like
-from tinytensor.kernels import Array
 
 
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:

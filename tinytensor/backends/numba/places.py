@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import Sizes, broadcast, reduction
 from tinytensor.backends.numba.compiling import part
-from tinytensor.kernels import Array
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,8 @@
 """The largest number of each window, and sums of windows."""
 
+from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.kernels import Array
 
 
 def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:

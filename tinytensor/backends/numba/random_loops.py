@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.kernels import Array
 
 
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:

@@ -4,6 +4,7 @@ from builtins import max as max_of
 from collections.abc import Callable
 from typing import Any
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
 from tinytensor.backends.numba.places import offset, product_of, reduction_places
 from tinytensor.backends.numba.tile import (
@@ -17,7 +18,6 @@ from tinytensor.backends.numba.tile import (
     widened,
     zeros,
 )
-from tinytensor.kernels import Array
 
 
 def sum(x: Array, out: Array) -> None:

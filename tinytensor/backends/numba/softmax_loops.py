@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
+from tinytensor.arrays import Array
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
 from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.places import like
-from tinytensor.kernels import Array
 
 ABREAST = 32  # numbers of a long row that are compared side by side: none waits for another
 

@@ -15,8 +15,8 @@ import numpy as np
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.arrays import Array
 from tinytensor.bench.task import ROUND, NotHere, Steps, Task
-from tinytensor.kernels import Array
 
 State = dict[str, Any]
 

@@ -13,8 +13,8 @@ import threadpoolctl
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.arrays import Array
 from tinytensor.bench.task import BATCH, NotHere, Steps, Task
-from tinytensor.kernels import Array
 
 ONES = np.ones(BATCH, np.float32)
 

@@ -13,8 +13,8 @@ from tinygrad.helpers import NUM_CPU_THREADS
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.arrays import Array
 from tinytensor.bench.task import MOST_STEPS, ROUND, Steps, Task, same_padding, stride_of
-from tinytensor.kernels import Array
 
 
 def set_threads(threads: int) -> int:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from tinytensor.arrays import Array
 from tinytensor.bench.cases import Case, Timed
 from tinytensor.bench.task import NotHere, same_padding
-from tinytensor.kernels import Array
 
 aten = torch.ops.aten
 

@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.arrays import Array
 from tinytensor.bench.task import NotHere, Steps, Task, same_padding, stride_of
-from tinytensor.kernels import Array
 
 
 def set_threads(threads: int) -> int:
