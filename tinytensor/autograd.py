@@ -326,7 +326,7 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
     if _watching and _anomalies.get():
         return _watched_step_back(node, node.backward, arguments)
-    if notes := recorder.recorder():
+    if recorder.recordings and (notes := recorder.recorder()):
         with notes.in_part(f"backward of {node.name}", node.line or ""):
             return node.backward(*arguments)
     return node.backward(*arguments)

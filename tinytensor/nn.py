@@ -111,7 +111,7 @@ class Module:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See forward."""
-        if notes := recorder.recorder():
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.modules.setdefault(id(self), (self, self.version))
         return self.forward(x)
 

@@ -129,7 +129,7 @@ class Optimizer:
             param.changed()
 
     def _update_each_step(self, i: int, grad: Array, param: Array) -> None:
-        if getattr(type(self)._update, "by_kernels", False) or not recorder.recorder():
+        if not recorder.recordings or getattr(type(self)._update, "by_kernels", False):
             self._update(i, grad, param)
         else:  # it may compute with NumPy, which no program would replay
             recorder.each_step(

@@ -269,7 +269,7 @@ class Tensor:
         """
         if self.version is not None:
             self.version[0] += 1
-        if notes := recorder.recorder():
+        if recorder.recordings and (notes := recorder.recorder()):
             notes.note_changed(self)
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:

@@ -84,6 +84,7 @@ class Program:
         self._kept = [ref for ref in results if ref() is not None]
         alive = [(ref, ref()) for ref in with_grad]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
+        self._written_tensors = [*self._changed, *self._kept]
         self._restored = [b for b in self._all_buffers if b.first_values is not None]
         self.calls_made = 1
         self.replays = 0  # since it was recorded or checked
@@ -290,7 +291,7 @@ class Program:
     # Replay
 
     def replay(self, given: Sequence[Array]) -> Any:
-        """The step on these arguments, and what it returns."""
+        """The step on these arguments, which share no memory with what it writes; its result."""
         self._replay(given)
         return self._result.make(self._result.values())
 
@@ -298,7 +299,7 @@ class Program:
         planned = self._plan
         self.replays += 1
         for own, array, places in zip(self.inputs, given, planned.places, strict=False):
-            if places and self._may_be_read_in_place(array):
+            if places and array.flags.c_contiguous and array.flags.aligned:
                 planned.module.point(places, array)
             else:
                 if places:
@@ -316,11 +317,6 @@ class Program:
             if i < len(given):
                 np.copyto(given[i], self.inputs[i])
         self._update_tensors()
-
-    def _may_be_read_in_place(self, array: Array) -> bool:
-        """True if C can read the array, and this replay doesn't write its memory."""
-        flags = array.flags
-        return flags.c_contiguous and flags.aligned and not self.shares_memory(array)
 
     def shares_memory(self, array: Array) -> bool:
         """True if the array is in memory that the program writes."""
@@ -340,11 +336,11 @@ class Program:
         for ref, grad in self._grads:
             if (leaf := ref()) is not None:
                 leaf.grad = grad
-                if grad is not None:
-                    grad.changed()
-        for changed in (*self._changed, *self._kept):
-            if (x := changed()) is not None:
-                x.changed()
+                if grad is not None and grad.version is not None:
+                    grad.version[0] += 1
+        for ref in self._written_tensors:
+            if (x := ref()) is not None and x.version is not None:
+                x.version[0] += 1
 
     # Many steps
 
@@ -429,6 +425,7 @@ class _Plan:
         self.module = self.backend.module
         self._items = program.items
         self.before, self.body = program.order
+        self._calls_before = [_through_the_door(item) for item in self.before]
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
         self.by_door: set[Call] = set()  # and all that Python makes one by one
         self.runs = self.bound(self.body)
@@ -437,17 +434,17 @@ class _Plan:
 
     def run(self) -> None:
         """Make all calls; an error of a function comes when the kernels before it have computed."""
-        done: list[Function] = []
+        done = 0
         try:
-            for item in self.before:
-                item()
-                done.append(item)
+            for call in self._calls_before:
+                call()
+                done += 1
         except BaseException:
-            failed = self.before[len(done)]
+            failed = self.before[done]
             for other in self._items[: self._items.index(failed)]:
                 if isinstance(other, Call):
                     getattr(kernels, other.kernel)(*other.arguments())
-                elif other not in done:
+                elif other not in self.before[:done]:
                     other()
             raise
         for run in self.runs:
