@@ -144,18 +144,18 @@ class Trace:
             if was is not now and not _are_equal(self._value(j), other._value(j)):
                 return self._difference_of_values(j, other)
         if self.result[0] != other.result[0] or any(
-            x is not y for x, y in zip(self.result[1], other.result[1], strict=True)
+            root(x.array) is not root(y.array) and not _are_equal(x.array, y.array)
+            for x, y in zip(self.result[1], other.result[1], strict=True)
         ):
             return Difference("it returns something else than was recorded", "")
         return None
 
     def replaced(self, other: Trace) -> list[Array]:
-        """Returns what another, equal recording read in place of memory that this one read."""
-        return [
-            theirs
-            for mine, theirs in zip(self.roots, other.roots, strict=True)
-            if mine is not theirs
-        ]
+        """Returns the memory that another, equal recording read or returned in place of ours."""
+        pairs = list(zip(self.roots, other.roots, strict=True))
+        returned = zip(self.result[1], other.result[1], strict=True)
+        pairs += [(root(x.array), root(y.array)) for x, y in returned]
+        return [theirs for mine, theirs in pairs if mine is not theirs]
 
     def _value(self, j: int) -> Array:
         before = self.before[j]

@@ -23,7 +23,7 @@ from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
 from tinytensor.capture.calls import Difference, Key, Trace
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.program import Program
+from tinytensor.capture.program import Program, tensors_with_grad
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
@@ -259,7 +259,11 @@ class Captured:
                 raise CaptureError(_stale(self._name, difference, program))
             self._adopt(key, notes, result, trace, str(difference), None)
             return
-        replaced = [weakref.ref(array) for array in program.trace.replaced(trace)]
+        # A gradient that is a constant is held by its tensor; replays restore it.
+        grads = {id(root(x.grad.array)) for x in tensors_with_grad(notes) if x.grad is not None}
+        replaced = [
+            weakref.ref(array) for array in program.trace.replaced(trace) if id(array) not in grads
+        ]
         if program.has_kept_tensors:  # the new ones are others
             for item, line in zip(notes.items, program.trace.lines, strict=True):
                 item.line = line
