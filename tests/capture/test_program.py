@@ -403,6 +403,19 @@ def test_gradients_and_kept_tensors_are_fresh_after_each_replay():
     assert w.grad.tolist() == [4] * 3
 
 
+def test_a_kept_tensor_is_written_by_the_replays_after_each_verification(backend):
+    kept = {}
+
+    @tt.capture
+    def step(x):
+        kept["y"] = x * 2
+
+    for i in range(1, 20):
+        step(tt.full((2,), float(i)))
+        assert kept["y"].tolist() == [2 * i] * 2
+    assert step.recordings == 1
+
+
 def test_an_argument_that_is_kept_is_fresh_after_each_replay(backend):
     """Large enough to be read where it lies, if nobody kept it."""
     w, kept = tt.ones(64, 2, requires_grad=True), {}

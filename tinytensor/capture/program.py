@@ -52,6 +52,7 @@ class Program:
     inputs: the arguments' memory. trace: the recording in the form in which it is compared.
     calls_made: how many times the step was called since it was recorded, with that call.
     is_verified: True if a second recording was equal.
+    has_kept_tensors: True if somebody held a tensor that the step computed, other than a gradient.
     """
 
     def __init__(
@@ -84,6 +85,11 @@ class Program:
         self._kept = [ref for ref in results if ref() is not None]
         alive = [(ref, ref()) for ref in with_grad]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
+        # Decided now: at a verification the old ones may be gone, replaced by the new ones.
+        grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
+        self.has_kept_tensors = bool(self.held_arguments) or any(
+            buffer.kind == "kept" and id(buffer.array) not in grads for buffer in self._all_buffers
+        )
         self._written_tensors = [*self._changed, *self._kept]
         self._restored = [b for b in self._all_buffers if b.first_values is not None]
         self.calls_made = 1
@@ -154,14 +160,6 @@ class Program:
     def by_numpy(self) -> set[Call]:
         """The calls that the backend leaves to NumPy."""
         return self._plan.by_numpy
-
-    @property
-    def has_kept_tensors(self) -> bool:
-        """True if somebody holds a tensor that the step computed, other than a gradient."""
-        grads = {id(grad) for _, grad in self._grads}
-        return any((x := ref()) is not None and id(x) not in grads for ref in self._kept) or any(
-            buffer.last == FOR_EVER and buffer.is_held for buffer in self._input_buffers
-        )
 
     @property
     def held_arguments(self) -> tuple[int, ...]:
