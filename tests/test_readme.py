@@ -40,6 +40,19 @@ def test_docstring_of_the_package(capsys):
     assert doctest.testmod(tt).failed == 0
 
 
+def test_paths_exist():
+    """Links are from the root; paths in code may be from the package, and be patterns."""
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^):#]+)\)", prose)
+    assert len(links) > 15
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    words = [word for code in re.findall(r"`([^`]+)`", prose) for word in code.split()]
+    paths = [word for word in words if re.fullmatch(r"\w[\w.*/]*(\.py|\.[ch]|/)|\.ci/\w+", word)]
+    assert len(paths) > 25
+    package = ROOT / "tinytensor"
+    assert [path for path in paths if not [*ROOT.glob(path), *package.glob(path)]] == []
+
+
 @pytest.mark.skipif("c" not in BACKENDS, reason="the program that is shown is C's")
 def test_the_program_of_lesson_1_0(capsys):
     (shown,) = re.findall(r"```\n(train_step: .*?)```", README, re.DOTALL)
