@@ -56,13 +56,6 @@ def test_every_room_has_a_name():
         assert file.stem not in ("utils", "helpers", "core", "common"), file
 
 
-def test_file_names_are_unique():
-    # The Numba backend has one file per group of kernels, named as the ops are.
-    files = [file for file in PACKAGE.rglob("*.py") if file.parent.name != "numba_kernels"]
-    counts = Counter(file.name for file in files if file.name != "__init__.py")
-    assert [name for name, count in counts.items() if count > 1] == []
-
-
 def test_class_names_are_unique():
     """Except where two backends, or another library's layers, have the same class."""
     files = [file for file in PACKAGE.rglob("*.py") if file.parent.name != "peers"]

@@ -24,7 +24,7 @@ _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
 MOST_THREADS = 64
-KERNELS: list[str] = []  # the names of all kernels, filled by the stubs below
+KERNELS: list[str] = []  # the names of all kernels, filled by the stubs of kernels.py
 CONTRACTS: "dict[str, Contract]" = {}  # by the kernels' names
 
 

@@ -3,7 +3,7 @@
 A kernel is a function that writes into `out`. Each one is declared here once, as a stub: its
 arguments, their shapes, one line of mathematics. `numpy_backend.py` is the definition;
 `numba_backend.py` and `c_backend.py` compute the same. A call such as `kernels.add(x, y, out)` goes
-through `door` to the backend in use, and nothing computes on tensors by any other way.
+through door.py to the backend in use, and nothing computes on tensors by any other way.
 
 What holds for all kernels:
 

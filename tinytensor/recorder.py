@@ -1,8 +1,8 @@
 """Notes of a step while it is recorded; capture/ makes a program of them.
 
-The door of kernels.py notes every kernel call, the tape (autograd.py) every tensor that an op
-reads, modules and optimisers that they were used. Nothing else of the user's code is looked at. If
-no step is being recorded, all of this costs a look at `recordings`.
+door.py notes every kernel call, autograd.py every tensor that an op reads, nn.py the modules that
+were called and optim.py the optimisers that made a step. Nothing else of the user's code is looked
+at. If no step is being recorded, all of this costs a look at `recordings`.
 """
 
 from __future__ import annotations

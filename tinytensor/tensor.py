@@ -2,7 +2,7 @@
 
 The array is NumPy's, in C order, and every backend computes on it where it lies. What a Tensor can
 do are the ops of ops/: its operators and methods are those functions, `x.exp()` is `ops.exp(x)`.
-How it remembers what it was computed from, and goes back for gradients, stands in autograd.py.
+autograd.py records the graph that a result was computed by, and computes gradients from it.
 """
 
 from __future__ import annotations
@@ -530,7 +530,7 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
 
 
 def _copied(array: Array, dtype: DTypeLike | None) -> Array:
-    """A copy by a kernel, so that a captured step copies anew at each replay."""
+    """A copy by a kernel, so that each replay of a captured step copies again."""
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out

@@ -1,6 +1,6 @@
 """The NumPy backend: what every kernel means, in the fewest words.
 
-This is the living definition: where backends disagree, this one is right. The shapes stand in
+This is the living definition: where backends disagree, this one is right. The shapes are in
 tinytensor/kernels.py.
 """
 

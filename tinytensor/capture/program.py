@@ -1,7 +1,7 @@
 """A recorded step, ready to be printed and replayed.
 
-The program is the list of kernel calls that went through the door of kernels.py: forward, backward
-and update, one after the other. Backpropagation is the second half of the list; print(step.program)
+The program is the list of kernel calls that went through door.py: forward, backward and
+update, one after the other. Backpropagation is the second half of the list; print(step.program)
 shows it. A replay makes the same calls on the same memory, without the Python between them.
 
 Memory, by what a replay does with it:

@@ -11,8 +11,9 @@
     training_page.py   the page: all that, and the controls
     race.py            backends side by side, and how far each has come
     race_page.py       the page of a race
-    style.py           its colours, light and dark
-    server.py          serves it, on this machine only
+    style.py           the pages' colours, light and dark
+    speed.py           the speed between two reports
+    server.py          serves the pages, on this machine only
     run_file.py        a recorded run in a file
     drawing.py         what pages in files, films and images share; the six panels by matplotlib
     movie.py           a recorded run as a film or an image

@@ -1,4 +1,4 @@
-"""Every op, by family; each stands in one place, forward and backward together.
+"""Every op, by family; an op is one function, with its forward and its backward pass.
 
 An op checks its operands, has a kernel fill `out`, and says in `backward` how a gradient of the
 result becomes gradients of the operands. Backward is written with ops too, so that it reads like
