@@ -8,8 +8,8 @@ float and in double. A variant's source is a few definitions, then all the kerne
     #define tt_add tt_add_float32_avx2
     #include "elementwise.c"
 
-cffi reads the prototypes of kernels.h and ladder/ladder.h in the same way, so that Python can
-choose a variant by name.
+cffi reads the prototypes of kernels.h, ladder/ladder.h and probe.h in the same way, so that Python
+can choose a variant by name.
 
 If there is no compiler the installation goes on without the C backend, and a note says why; a
 module compiled earlier goes, for it may be another one than these sources make.
@@ -64,7 +64,7 @@ KERNEL_FILES = [
     "ladder/ladder_conv2d.c",
     "probe.c",
 ]
-HEADERS = ["kernels.h", "ladder/ladder.h"]  # what is declared there exists in every variant
+HEADERS = ["kernels.h", "ladder/ladder.h", "probe.h"]  # what they declare exists in every variant
 OTHER_HEADERS = ["machine.h", "program.h"]  # what cffi reads besides, up to "Not for cffi"
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -1,8 +1,8 @@
 /* probe.c: what this machine can do at most, as loops that do that one thing and nothing else.
 
    How often they run is the caller's affair, who also looks at the clock (tinytensor/machine.py). */
-#include "ladder/ladder.h"
 #include "machine.h"
+#include "probe.h"
 #include "tile.h"
 #include <string.h>
 

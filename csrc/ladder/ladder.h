@@ -29,12 +29,4 @@ void tt_conv2d_im2col(const real *x, const real *weight, real *out, const int64_
 void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_t *sizes);
 void tt_conv2d_planes(const real *x, const real *weight, real *out, const int64_t *sizes);
 
-/* probe.c: what this machine can do at most, to measure the rungs by. */
-/* operations (1): how many additions and multiplications the threads did together; out (threads) */
-void tt_probe_fma(real *out, int64_t *operations, int64_t steps, int64_t threads);
-/* `rounds` times: read x, or copy it, or add y to it; all n, a multiple of 1024; out (n) */
-void tt_probe_read(const real *x, real *out, int64_t n, int64_t rounds);
-void tt_probe_copy(const real *x, real *out, int64_t n, int64_t rounds);
-void tt_probe_add(const real *x, const real *y, real *out, int64_t n, int64_t rounds);
-
 #endif
