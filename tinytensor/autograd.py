@@ -177,6 +177,8 @@ def backward(
         else:
             leaf.grad = leaf_grad
         taken.append(memory)
+        if notes := recorder.recorder():
+            notes.note_change_of_grad(leaf)
 
 
 def _memory(x: Tensor) -> int:

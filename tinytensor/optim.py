@@ -149,7 +149,7 @@ class Optimizer:
         for param in self.params:
             param.grad = None
         if notes := recorder.recorder():
-            notes.zeroed |= {id(param): param for param in self.params}
+            notes.note_zeroed(self.params)
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         """Change the i-th parameter in place.

@@ -142,6 +142,7 @@ class Recorder:
         self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
         self.grads: dict[int, tuple[Tensor, str]] = {}  # and what it was before: see note_grad
         self.carried: list[Carried] = []
+        self.changes_of_grad: list[tuple[int, bool, int]] = []  # see note_change_of_grad
         self.changed: dict[int, Tensor] = {}  # in place
         self.modules: dict[int, tuple[Any, int]] = {}  # and their versions
         self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and `training` as it was read
@@ -235,6 +236,24 @@ class Recorder:
             self.carried.append(Carried(x, before_step, x.grad))
         self.grads[id(x)] = x, before
 
+    def note_zeroed(self, tensors: Sequence[Tensor]) -> None:
+        """The step has forgotten the gradients of tensors."""
+        for x in tensors:
+            self.zeroed[id(x)] = x
+            self.note_change_of_grad(x, forgotten=True)
+
+    def note_change_of_grad(self, x: Tensor, forgotten: bool = False) -> None:
+        """A gradient was forgotten or left: note after how many functions of each_step.
+
+        Only they can raise in a replay, which then leaves the gradients that the step would.
+        """
+        functions = sum(isinstance(item, NotedFunction) for item in self.items)
+        self.changes_of_grad.append((id(x), forgotten, functions))
+
+    def note_constant_gradient(self, grad: Array) -> None:
+        """A gradient that no kernel wrote is memory that the step reads, so replays restore it."""
+        self._note_memory([grad], [])
+
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""
         for param in params:
@@ -246,6 +265,7 @@ class Recorder:
         """Release everything that was noted, so that only others hold what they still use."""
         for noted in (self.items, self.results, self.carried, self.with_grad):
             noted.clear()
+        self.changes_of_grad.clear()
         for used in (self.held, self.read_first, self.before, self.leaves, self.grads):
             used.clear()
         for touched in (self.zeroed, self.changed, self.modules, self.flags, self.optimizers):

@@ -250,7 +250,7 @@ class Tensor:
         """Forget the gradient, before the next backward adds to it."""
         self.grad = None
         if notes := recorder.recorder():
-            notes.zeroed[id(self)] = self
+            notes.note_zeroed([self])
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Have hook(grad) called whenever backward has this tensor's whole gradient.

@@ -925,6 +925,52 @@ def test_gradients_from_before_the_step_are_gone_on_from(backend):
     assert (add.recordings, update.recordings) == (2, 1)
 
 
+def test_a_constant_gradient_is_restored():
+    """It is the 1 with which backward() starts, and no kernel reads or writes it."""
+    w = tt.Tensor(2.0, requires_grad=True)
+
+    @tt.capture
+    def step(x):
+        w.zero_grad()
+        (w + x.sum()).backward()
+
+    for _ in range(6):
+        step(tt.ones(3))
+        assert w.grad.item() == 1
+        w.grad[...] = w.grad * 0.5
+
+
+@pytest.mark.parametrize("zero_first", [True, False])
+@pytest.mark.parametrize("wrong", ["labels", "schedule"])
+def test_an_error_in_a_replay_leaves_the_gradients_that_the_step_does(wrong, zero_first):
+    def story(capture):
+        w, rates = tt.ones(4, 3, requires_grad=True), [0.1]
+        rate = (lambda i: rates[0]) if wrong == "schedule" else 0.1
+        optimizer = tt.optim.SGD([w], lr=rate)
+
+        def function(x, labels):
+            if zero_first:
+                optimizer.zero_grad()
+            loss = tt.cross_entropy(tt.from_numpy(x) @ w, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        step, found = capture(function), []
+        for i in range(7):
+            labels = np.array([0, 3 if wrong == "labels" and i == 4 else 1])
+            rates[0] = -1.0 if i == 4 else 0.1
+            try:
+                step(np.full((2, 4), i + 1, np.float32), labels)
+            except (tt.LabelError, tt.SettingError) as error:
+                found.append(type(error))
+            found.append(None if w.grad is None else w.grad.tolist())
+            found.append(w.tolist())
+        return found
+
+    assert story(tt.capture) == story(lambda function: function)
+
+
 def test_a_gradient_that_comes_later():
     w, v = tt.ones(3, requires_grad=True), tt.ones(3, requires_grad=True)
     optimizer = tt.optim.SGD([w, v], lr=0.5)

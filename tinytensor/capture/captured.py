@@ -235,6 +235,9 @@ class Captured:
         notes.copied = {id(root(x)) for x, a in zip(inputs, arrays, strict=True) if x.base is None}
         result = _run_function(self.function, inputs, notes)
         del inputs
+        for x in tensors_with_grad(notes):
+            if x.grad is not None:
+                notes.note_constant_gradient(x.grad.array)
         values = result.values()
         shared = _shared_memory(notes, arrays)
         if shared:  # which no replay follows: the next call runs the function too

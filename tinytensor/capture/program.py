@@ -79,12 +79,19 @@ class Program:
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         self._carried = [weakref.ref(carried.x) for carried in notes.carried]
         with_grad = [weakref.ref(x) for x in tensors_with_grad(notes)]
+        notes_of_changes = list(notes.changes_of_grad)
+        grads_of = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
         results = [weakref.ref(x) for x in notes.results]
 
         self._all_buffers, self._recorded = self._take_over(notes)
         self._kept = [ref for ref in results if ref() is not None]
         alive = [(ref, ref()) for ref in with_grad]
         self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
+        self._changes_of_grad = [
+            (grads_of[key], forgotten, functions)
+            for key, forgotten, functions in notes_of_changes
+            if key in grads_of
+        ]
         # Decided now: at a verification the old ones may be gone, replaced by the new ones.
         grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
         self.has_kept_tensors = bool(self.held_arguments) or any(
@@ -310,7 +317,11 @@ class Program:
             np.copyto(own, x.grad.array)
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
-        planned.run()
+        try:
+            planned.run()
+        except BaseException:
+            self._leave_as_far_as(planned.failed)
+            raise
         for i in self.changed_inputs:
             if i < len(given):
                 np.copyto(given[i], self.inputs[i])
@@ -329,6 +340,17 @@ class Program:
         leaves = [ref() for ref, _ in self._grads]
         return [x for x in leaves if x is not None and x.grad is not None]
 
+    def _leave_as_far_as(self, failed: Function | None) -> None:
+        """After a function raised: leave the gradients as the step had left them by then."""
+        if failed is None:
+            return
+        done = self.functions.index(failed)
+        grads = {id(x): grad for x, grad in self.gradients()}
+        for ref, forgotten, functions in self._changes_of_grad:
+            if functions <= done and (x := ref()) is not None:
+                x.grad = None if forgotten else grads[id(x)]
+        self._count_changes()
+
     def _update_tensors(self) -> None:
         """Leave gradients where the step does, and count the changes of what was written."""
         for ref, grad in self._grads:
@@ -336,6 +358,9 @@ class Program:
                 leaf.grad = grad
                 if grad is not None and grad.version is not None:
                     grad.version[0] += 1
+        self._count_changes()
+
+    def _count_changes(self) -> None:
         for ref in self._written_tensors:
             if (x := ref()) is not None and x.version is not None:
                 x.version[0] += 1
@@ -423,6 +448,7 @@ class _Plan:
         self.module = self.backend.module
         self._items = program.items
         self.before, self.body = program.order
+        self._functions: dict[int, Function] = {}  # by the ids of what calls them
         self._calls_before = [_through_the_door(item) for item in self.before]
         self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
         self.by_door: set[Call] = set()  # and all that Python makes one by one
@@ -433,12 +459,13 @@ class _Plan:
     def run(self) -> None:
         """Make all calls; an error of a function comes when the kernels before it have computed."""
         done = 0
+        self.failed: Function | None = None
         try:
             for call in self._calls_before:
                 call()
                 done += 1
         except BaseException:
-            failed = self.before[done]
+            self.failed = failed = self.before[done]
             for other in self._items[: self._items.index(failed)]:
                 if isinstance(other, Call):
                     getattr(kernels, other.kernel)(*other.arguments())
@@ -446,6 +473,7 @@ class _Plan:
                     other()
             raise
         for run in self.runs:
+            self.failed = self._functions.get(id(run))
             run()
 
     def bound(self, items: Sequence[Call | Function]) -> list[Any]:
@@ -456,7 +484,10 @@ class _Plan:
             if is_bound:
                 runs.append(self.module.BoundCalls([call for _, call in group]))
             else:
-                runs += [_through_the_door(item) for item, _ in group]
+                for item, _ in group:
+                    runs.append(_through_the_door(item))
+                    if isinstance(item, Function):
+                        self._functions[id(runs[-1])] = item
         return runs
 
     def _bind(self, item: Call | Function) -> Any:
