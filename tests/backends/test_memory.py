@@ -92,6 +92,7 @@ def test_a_guard_page_ends_the_process(place):
     assert -ended.returncode in (signal.SIGSEGV, signal.SIGBUS), ended.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
 def test_kernels_stay_inside_their_arrays(simd):
     ended = process(f"try_all({simd!r})")

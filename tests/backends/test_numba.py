@@ -46,6 +46,7 @@ def test_what_was_compiled_is_kept(tmp_path):
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
@@ -56,6 +57,7 @@ def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 def test_other_sources_are_compiled_anew(tmp_path):
     said(start(NUMBA_CACHE_DIR=tmp_path))
     changed = NEGATE.replace(

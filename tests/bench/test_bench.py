@@ -201,6 +201,7 @@ def test_a_planted_slow_kernel_is_seen(monkeypatch):
     assert row.index(tables.WINNER) > len(row) / 2  # in the column of numpy
 
 
+@pytest.mark.full
 def test_what_has_become_slower_is_found_and_is_the_last_that_is_told(tmp_path):
     """Here by making the saved times of the commit before a thousandth of what they were."""
 
@@ -611,6 +612,7 @@ def children(pid: int) -> list[Path]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.skipif(
     not Path("/proc/stat").exists(), reason="nobody tells which processes there are"
 )

@@ -126,6 +126,7 @@ def try_at_guard_pages(simd: str) -> None:
             rung.function()(*arrays, *case.numbers)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
 def test_rungs_stay_inside_their_arrays(simd):
     ended = subprocess.run(

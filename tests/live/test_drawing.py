@@ -171,6 +171,7 @@ def test_a_film_as_gif(run, recorded, tmp_path):
     assert (np.abs(np.diff(frames[:3], axis=0)).max(axis=(1, 2)) > 50).all()
 
 
+@pytest.mark.full
 def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
     """What ffmpeg does is its own: here a program of that name keeps what it is given."""
     program, film = tmp_path / "ffmpeg", tmp_path / "run.mp4"
