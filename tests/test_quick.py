@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cases import OPS
+from cases import KERNELS, OPS
 from conftest import BACKENDS
-
-from tinytensor import kernels
 
 # Prints function, kernel or op, and backend of each test that is collected.
 LIST = """
@@ -42,7 +40,7 @@ def collected(*arguments: str) -> list[tuple[str, ...]]:
 @pytest.mark.full
 def test_each_kernel_and_each_op_is_tested_once_on_each_backend():
     found = collected("tests/backends/test_kernels.py", "tests/ops/test_ops.py")
-    for kernel in kernels.KERNELS:
+    for kernel in {case.name for case in KERNELS}:
         for backend in BACKENDS:
             assert found.count(("test_inputs_are_left_alone", kernel, backend)) == 1
             if backend != "numpy":  # which the others are compared with

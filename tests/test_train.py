@@ -169,6 +169,7 @@ def test_timing_steps_leaves_the_random_state_as_it_was():
     np.testing.assert_array_equal(random.state(), before)
 
 
+@pytest.mark.full
 def test_a_look_at_the_test_images_changes_nothing(backend):
     """Nor does it matter how often: dropout and batch norm go on as without."""
     for name in ("dropout", "batchnorm-sigmoid", "best"):

@@ -75,12 +75,14 @@ def test_every_file_with_compiled_code_is_a_source():
     assert compiled <= set(compiling.SOURCES)
 
 
+@pytest.mark.full
 def test_two_processes_at_once(tmp_path):
     both = [start(NUMBA_CACHE_DIR=tmp_path) for _ in range(2)]
     assert all(said(process) in (COMPILED, LOADED) for process in both)
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("home", ["/proc", "/dev/null", ""])
 def test_without_a_home_that_can_be_written_to(home):
     # Of the places that Numba tries, only the user's cache folder.

@@ -223,6 +223,7 @@ def test_numbers_that_are_in_tables_and_lists():
         assert words in text, words
 
 
+@pytest.mark.full
 def test_a_report_that_went_through_json():
     assert Reader(page(json.loads(json.dumps(FULL)))).titles == TITLES
 

@@ -157,6 +157,7 @@ def test_an_image_of_a_moment(run, recorded, tmp_path):
     assert "step: got 19; the first snapshot is of step 20" in err
 
 
+@pytest.mark.full
 def test_a_film_as_gif(run, recorded, tmp_path):
     file = tmp_path / "run.gif"
     code, _, err = run("report", recorded, "--movie", file)

@@ -277,6 +277,7 @@ def test_of_too_many_questions_the_oldest_go():
     assert run.ask(lambda model: 1).cancelled()
 
 
+@pytest.mark.full
 def test_the_test_digits_are_of_the_last_test_though_looks_come_in_between(watch):
     run = watch(steps=10**6, evaluate_every=20)
     run.set_speed(40)
