@@ -12,6 +12,7 @@ the quick tests:
 Tests of drawn examples draw 10 examples instead of 100.
 """
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -112,6 +113,11 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: pytest --slow"))
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # because each later collection would visit tens of thousands of tests
 
 
 def pytest_report_collectionfinish(config, items):

@@ -208,6 +208,7 @@ def numbers(training):
     return {n: x.numpy().tobytes() for n, x in tensors.items()} | {"r": random.state().tobytes()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu"])
 def test_20_steps_are_10_saved_and_10_resumed(backend, tmp_path, name):
     whole = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)

@@ -250,6 +250,7 @@ def test_an_instruction_set_that_is_not_there():
     assert before == C.module.SIMD
 
 
+@pytest.mark.full
 @needs_c
 def test_the_environment_chooses_an_instruction_set():
     for simd in C.module.AVAILABLE:

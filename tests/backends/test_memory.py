@@ -86,6 +86,7 @@ def process(call: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("place", PLACES[:2])
 def test_a_guard_page_ends_the_process(place):
     ended = process(f"one_byte_too_far({place!r})")
@@ -172,6 +173,7 @@ def test_no_call_allocates(tmp_path):
     assert (ended.stdout, ended.stderr) == ("another is counted: True\n", "")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux")
 def test_a_thread_that_ends_leaves_no_memory_behind():
     ended = process("run_many_threads()")

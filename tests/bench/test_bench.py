@@ -548,6 +548,7 @@ def test_a_backend_that_cannot_be_loaded_is_told(capsys, monkeypatch):
     assert line == "tinytensor: numba: it is broken; mend it"
 
 
+@pytest.mark.full
 def test_a_short_benchmark(capsys, tmp_path):
     file = tmp_path / "report.json"
     cli.main(

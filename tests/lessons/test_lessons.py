@@ -234,6 +234,7 @@ def test_first_losses_agree_across_backends(number):
         np.testing.assert_allclose(losses[name], losses["numpy"], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", NUMBERS)
 def test_losses_from_the_same_state_agree_across_backends(number, tmp_path):
     """Each of 20 steps on every backend, from where the last of them was before."""

@@ -157,6 +157,7 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
 def test_the_numbers_are_the_same_watched_or_not(watch, name, monkeypatch):
     monkeypatch.setattr("tinytensor.live.run.SECONDS_TO_NEXT", 0.0)  # look as often as can be

@@ -567,6 +567,7 @@ def answer(server, path="/", method="GET", **headers):
     return response.status
 
 
+@pytest.mark.full
 def test_only_this_machine_is_answered():
     with served(steps=1) as (_, server):
         own = f"127.0.0.1:{server.port}"

@@ -201,6 +201,7 @@ def test_a_page_has_so_many_frames_at_most(loaded):
     assert images == [4, 8]
 
 
+@pytest.mark.full
 def test_few_frames_have_all_of_the_curves(loaded):
     layout = replay_page._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
     for name in ("train", "test", "bands"):
