@@ -90,6 +90,7 @@ def test_detach_cuts(backend):
     assert x.grad.item() == 6
 
 
+@pytest.mark.full
 def test_ten_thousand_ops_in_a_row(backend):
     x = tt.Tensor(0.0, requires_grad=True)
     y = x

@@ -163,6 +163,7 @@ def count_allocations() -> None:
     print("another is counted:", allocations() > before)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not COMPILER, reason="needs glibc and cc")
 def test_no_call_allocates(tmp_path):
     (tmp_path / "counting.c").write_text(COUNTING)

@@ -41,6 +41,7 @@ def said(process: subprocess.Popen) -> str:
     return out
 
 
+@pytest.mark.full
 def test_what_was_compiled_is_kept(tmp_path):
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
@@ -107,6 +108,7 @@ def test_a_full_disk(monkeypatch):
     assert out.tolist() == [2, 4]
 
 
+@pytest.mark.full
 def test_read_only_arrays():
     numba = door.load_backend("numba").kernels
     x, out = np.ones(3, np.float32), np.empty(3, np.float32)

@@ -299,6 +299,7 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
     assert "no_such_module isn't installed" in told.skipped[0].why
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in PEERS if PEERS[name].is_installed])
 def test_a_peer_trains_the_same_network(name):
     if name == "torch.compile":

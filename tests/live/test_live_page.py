@@ -673,6 +673,7 @@ def test_no_path_reads_a_file(path):
         assert answer(server, path) in (403, 404)
 
 
+@pytest.mark.full
 def test_a_port_in_use():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

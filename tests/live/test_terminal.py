@@ -135,6 +135,7 @@ def in_a_terminal(*arguments, interrupt=None):
     return process.returncode, out, "".join(seen)
 
 
+@pytest.mark.full
 def test_training_is_the_same_when_it_is_watched():
     asked = ("train", "softmax", "--steps", 400, "--json", "-")
     code, out, screen = in_a_terminal(*asked, "--live", "terminal")
