@@ -18,9 +18,11 @@ LACKING = [
 if os.environ.get("TINYTENSOR_TEST_BROWSER") == "required":
     assert not LACKING, f"the live page can't be tested without {', '.join(LACKING)}"
 
-needs_browser = pytest.mark.skipif(
-    bool(LACKING), reason=f"a headless browser needs {', '.join(LACKING)}"
-)
+
+def needs_browser(test):
+    """Mark a test that needs a headless browser; it is not one of the quick tests."""
+    reason = f"a headless browser needs {', '.join(LACKING)}"
+    return pytest.mark.full(pytest.mark.skipif(bool(LACKING), reason=reason)(test))
 
 
 def chromium(*arguments: str):

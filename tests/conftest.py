@@ -1,11 +1,25 @@
-"""Tests run on every backend that works here; test_backends.py says which must."""
+"""Tests run on every backend that works here; test_backends.py says which must.
 
+`python -m pytest` runs the quick tests, and `python -m pytest --full` runs all. Two rules choose
+the quick tests:
+
+1. Tests marked `full` are left out: they need a browser, build packages, start many processes or
+   train networks for a long time.
+2. A test whose parameters come from cases.py runs once for each kernel or op and each value of its
+   other parameters, such as the backend. It runs in float32 if it takes a dtype, at the first case
+   with an axis of odd size above 8: vector registers are filled, and a rest remains.
+
+Tests of drawn examples draw 10 examples instead of 100.
+"""
+
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from cases import Kernel, Op
 from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
@@ -14,11 +28,11 @@ from tinytensor import cli, door
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
     os.environ.pop(f"TINYTENSOR_{name}", None)
 
-# How many examples are drawn: pytest --hypothesis-profile nightly draws more, and new ones.
+# The number of drawn examples: pytest --hypothesis-profile nightly draws more, and new ones.
 common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("quick", max_examples=10, derandomize=True, database=None, **common)
 settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **common)
 settings.register_profile("nightly", max_examples=1000, **common)
-settings.load_profile("ci")
 
 BACKENDS = list(tt.available_backends())
 KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")
@@ -72,16 +86,78 @@ def run(capsys):
     return run
 
 
+# Which tests run
+
+
 def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run all tests, not only the quick ones")
     parser.addoption("--slow", action="store_true", help="train every lesson in full, too")
     parser.addoption("--cells", action="store_true", help="print the table of ops x shapes")
 
 
+def pytest_configure(config):
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("ci" if config.getoption("--full") else "quick")
+
+
+NUMBER_OF_ALL = pytest.StashKey[int]()
+
+
 def pytest_collection_modifyitems(config, items):
+    config.stash[NUMBER_OF_ALL] = len(items)
+    if not config.getoption("--full"):
+        chosen = quick(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: pytest --slow"))
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # because each later collection would visit tens of thousands of tests
+
+
+def pytest_report_collectionfinish(config, items):
+    every = config.stash[NUMBER_OF_ALL]
+    return f"{len(items):,} of {every:,} tests run; all of them run with --full and --slow"
+
+
+def quick(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The tests to run without --full."""
+    chosen = set()
+    of_cases: dict[tuple, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("full"):
+            continue
+        parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        row = parameters.pop("case", None) or parameters.pop("op", None)
+        if isinstance(row, Kernel | Op):
+            parameters.pop("dtype", None)
+            parameters.pop("shapes", None)
+            key = (item.nodeid.partition("[")[0], row.name, *map(str, parameters.items()))
+            of_cases.setdefault(key, []).append(item)
+        else:
+            chosen.add(item)
+    return chosen | {max(group, key=_suitability) for group in of_cases.values()}
+
+
+def _suitability(item: pytest.Item) -> tuple[bool, bool, bool]:
+    """How well one case stands for all: compared with others, True is better than False."""
+    parameters = item.callspec.params
+    shapes = parameters.get("shapes")
+    if isinstance(case := parameters.get("case"), Kernel):
+        # Shapes that are made by functions are not known before an array is made.
+        shapes = [a for a in case.arrays if isinstance(a, tuple)]
+        shapes = shapes or [array.shape for array in case.make("float32")]
+    sizes = [size for shape in shapes or () for size in shape]
+    return (
+        0 not in sizes,
+        any(size > 8 and size % 2 for size in sizes),
+        parameters.get("dtype") != "float64",
+    )
 
 
 # The table of cells: pytest --cells

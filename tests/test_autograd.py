@@ -90,6 +90,7 @@ def test_detach_cuts(backend):
     assert x.grad.item() == 6
 
 
+@pytest.mark.full
 def test_ten_thousand_ops_in_a_row(backend):
     x = tt.Tensor(0.0, requires_grad=True)
     y = x
@@ -320,6 +321,7 @@ def test_graph_prints_the_tape(capsys):
     assert lines[-1].endswith("(see above)")
 
 
+@pytest.mark.full
 def test_ten_thousand_steps_without_the_collector_keep_their_memory(backend):
     rng = np.random.default_rng(0)
     x, labels = tt.Tensor(rng.random((20, 30)), "float32"), rng.integers(0, 10, 20)

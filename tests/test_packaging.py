@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import BACKENDS
 
+pytestmark = pytest.mark.full
 ROOT = Path(__file__).parent.parent
 C_SOURCES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob("*.[ch]")]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -34,6 +34,7 @@ def told(reports):
     return [(r.step, r.train_loss, r.test_accuracy, r.test_loss) for r in reports]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("lesson", ["softmax", "dropout", "batchnorm-sigmoid"])
 def test_each_trains_as_if_it_were_alone(short_turns, lesson):
     both = Race(find(lesson), SMALL, BACKENDS, steps=12, seed=3, evaluate_every=5)

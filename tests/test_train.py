@@ -169,6 +169,7 @@ def test_timing_steps_leaves_the_random_state_as_it_was():
     np.testing.assert_array_equal(random.state(), before)
 
 
+@pytest.mark.full
 def test_a_look_at_the_test_images_changes_nothing(backend):
     """Nor does it matter how often: dropout and batch norm go on as without."""
     for name in ("dropout", "batchnorm-sigmoid", "best"):
@@ -207,6 +208,7 @@ def numbers(training):
     return {n: x.numpy().tobytes() for n, x in tensors.items()} | {"r": random.state().tobytes()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu"])
 def test_20_steps_are_10_saved_and_10_resumed(backend, tmp_path, name):
     whole = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)

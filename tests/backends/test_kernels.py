@@ -72,6 +72,7 @@ def test_agrees_with_numpy(backend, case, dtype):
         np.testing.assert_array_equal(run(backend, case, arrays), got)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", OTHERS, indirect=True)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", range(10))
@@ -249,6 +250,7 @@ def test_an_instruction_set_that_is_not_there():
     assert before == C.module.SIMD
 
 
+@pytest.mark.full
 @needs_c
 def test_the_environment_chooses_an_instruction_set():
     for simd in C.module.AVAILABLE:

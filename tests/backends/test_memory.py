@@ -86,12 +86,14 @@ def process(call: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("place", PLACES[:2])
 def test_a_guard_page_ends_the_process(place):
     ended = process(f"one_byte_too_far({place!r})")
     assert -ended.returncode in (signal.SIGSEGV, signal.SIGBUS), ended.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
 def test_kernels_stay_inside_their_arrays(simd):
     ended = process(f"try_all({simd!r})")
@@ -161,6 +163,7 @@ def count_allocations() -> None:
     print("another is counted:", allocations() > before)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not COMPILER, reason="needs glibc and cc")
 def test_no_call_allocates(tmp_path):
     (tmp_path / "counting.c").write_text(COUNTING)
@@ -171,6 +174,7 @@ def test_no_call_allocates(tmp_path):
     assert (ended.stdout, ended.stderr) == ("another is counted: True\n", "")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux")
 def test_a_thread_that_ends_leaves_no_memory_behind():
     ended = process("run_many_threads()")

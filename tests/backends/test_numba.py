@@ -41,11 +41,13 @@ def said(process: subprocess.Popen) -> str:
     return out
 
 
+@pytest.mark.full
 def test_what_was_compiled_is_kept(tmp_path):
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
@@ -56,6 +58,7 @@ def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 def test_other_sources_are_compiled_anew(tmp_path):
     said(start(NUMBA_CACHE_DIR=tmp_path))
     changed = NEGATE.replace(
@@ -73,12 +76,14 @@ def test_every_file_with_compiled_code_is_a_source():
     assert compiled <= set(compiling.SOURCES)
 
 
+@pytest.mark.full
 def test_two_processes_at_once(tmp_path):
     both = [start(NUMBA_CACHE_DIR=tmp_path) for _ in range(2)]
     assert all(said(process) in (COMPILED, LOADED) for process in both)
     assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("home", ["/proc", "/dev/null", ""])
 def test_without_a_home_that_can_be_written_to(home):
     # Of the places that Numba tries, only the user's cache folder.
@@ -103,6 +108,7 @@ def test_a_full_disk(monkeypatch):
     assert out.tolist() == [2, 4]
 
 
+@pytest.mark.full
 def test_read_only_arrays():
     numba = door.load_backend("numba").kernels
     x, out = np.ones(3, np.float32), np.empty(3, np.float32)

@@ -58,6 +58,7 @@ def test_number_of_threads_changes_no_bit(case, dtype, set_threads):
         np.testing.assert_array_equal(computed(case, dtype), alone)
 
 
+@pytest.mark.full
 def test_several_python_threads_at_once(set_threads):
     """Each finds what it would have found alone, though they all want the same workers."""
     set_threads(2)
@@ -199,6 +200,7 @@ time.sleep(0.1)
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_process_ends(ending):
     code = f"tt.set_num_threads(3)\n{ENDINGS[ending]}"

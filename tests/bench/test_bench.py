@@ -201,6 +201,7 @@ def test_a_planted_slow_kernel_is_seen(monkeypatch):
     assert row.index(tables.WINNER) > len(row) / 2  # in the column of numpy
 
 
+@pytest.mark.full
 def test_what_has_become_slower_is_found_and_is_the_last_that_is_told(tmp_path):
     """Here by making the saved times of the commit before a thousandth of what they were."""
 
@@ -298,6 +299,7 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
     assert "no_such_module isn't installed" in told.skipped[0].why
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in PEERS if PEERS[name].is_installed])
 def test_a_peer_trains_the_same_network(name):
     if name == "torch.compile":
@@ -547,6 +549,7 @@ def test_a_backend_that_cannot_be_loaded_is_told(capsys, monkeypatch):
     assert line == "tinytensor: numba: it is broken; mend it"
 
 
+@pytest.mark.full
 def test_a_short_benchmark(capsys, tmp_path):
     file = tmp_path / "report.json"
     cli.main(
@@ -611,6 +614,7 @@ def children(pid: int) -> list[Path]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.skipif(
     not Path("/proc/stat").exists(), reason="nobody tells which processes there are"
 )

@@ -182,6 +182,7 @@ def test_noise_haste_and_an_early_end_are_told():
     assert "Stopped before the end" in text
 
 
+@pytest.mark.full
 def test_who_is_missing_and_who_is_alone_is_told():
     skipped = [
         {"contestant": "by hand", "lesson": lesson, "why": "it has no convolutions"}
@@ -205,6 +206,7 @@ def test_a_roof_and_bars_end_near_what_is_drawn():
         assert 0.5 / 3 < bars.y_range.start < 0.5  # the bound, in milliseconds
 
 
+@pytest.mark.full
 def test_numbers_that_are_in_tables_and_lists():
     text = "\n".join(Reader(page(FULL)).text)
     for words in (
@@ -221,10 +223,12 @@ def test_numbers_that_are_in_tables_and_lists():
         assert words in text, words
 
 
+@pytest.mark.full
 def test_a_report_that_went_through_json():
     assert Reader(page(json.loads(json.dumps(FULL)))).titles == TITLES
 
 
+@pytest.mark.full
 def test_what_is_unknown_is_left_out():
     """Without the C backend there are no bounds; and NumPy may not have been asked for."""
     steps = [row | {"bound": None} for row in FULL["steps"] if row["backend"] != "numpy"]

@@ -53,6 +53,7 @@ def test_sentences():
     ]
 
 
+@pytest.mark.full
 def test_backends_start_in_processes_of_their_own(monkeypatch):
     monkeypatch.setattr(start, "SECONDS_QUICK", 0.01)
     rows = start.measure(("softmax",), quick=True, threads=1)

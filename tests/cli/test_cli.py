@@ -389,6 +389,7 @@ OUTPUTS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", OUTPUTS)
 def test_a_reader_that_has_left_is_no_error(arguments):
     reading, writing = os.pipe()
@@ -398,6 +399,7 @@ def test_a_reader_that_has_left_is_no_error(arguments):
     assert "Error" not in err
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk is full here")
 @pytest.mark.parametrize("arguments", OUTPUTS)
 def test_a_full_disk_is_one_line(arguments):

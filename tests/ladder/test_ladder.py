@@ -85,7 +85,7 @@ def random_cases(kernel: str, seed: int) -> list[Kernel]:
     return [Kernel(kernel, arrays, numbers, first.tolerance)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.full)])
 def test_agrees_with_numpy(rung, dtype):
     cases = [case for case in KERNELS if case.name == rung.kernel]
     cases += cases_round_blocks(rung.kernel)
@@ -126,6 +126,7 @@ def try_at_guard_pages(simd: str) -> None:
             rung.function()(*arrays, *case.numbers)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
 def test_rungs_stay_inside_their_arrays(simd):
     ended = subprocess.run(

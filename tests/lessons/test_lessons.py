@@ -70,6 +70,7 @@ def test_there_are_nine_and_two_of_our_own():
     assert len({lesson.name for lesson in lessons()}) == 11
 
 
+@pytest.mark.full
 def test_our_own_learn(backend):
     few = DATA._replace(test_images=DATA.test_images[:300], test_labels=DATA.test_labels[:300])
     for name, steps in (("fast", 60), ("best", 20)):
@@ -189,6 +190,7 @@ SHORT = {
 ON_C = SHORT | {"3.0": (200, 50, 0.93), "3.1": (150, 50, 0.92), "4.2": (40, 50, 0.92)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", NUMBERS)
 def test_it_learns(backend, number):
     steps, batch, accuracy = (ON_C if backend == "c" else SHORT)[number]
@@ -232,6 +234,7 @@ def test_first_losses_agree_across_backends(number):
         np.testing.assert_allclose(losses[name], losses["numpy"], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", NUMBERS)
 def test_losses_from_the_same_state_agree_across_backends(number, tmp_path):
     """Each of 20 steps on every backend, from where the last of them was before."""

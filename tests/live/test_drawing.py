@@ -157,6 +157,7 @@ def test_an_image_of_a_moment(run, recorded, tmp_path):
     assert "step: got 19; the first snapshot is of step 20" in err
 
 
+@pytest.mark.full
 def test_a_film_as_gif(run, recorded, tmp_path):
     file = tmp_path / "run.gif"
     code, _, err = run("report", recorded, "--movie", file)
@@ -171,6 +172,7 @@ def test_a_film_as_gif(run, recorded, tmp_path):
     assert (np.abs(np.diff(frames[:3], axis=0)).max(axis=(1, 2)) > 50).all()
 
 
+@pytest.mark.full
 def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
     """What ffmpeg does is its own: here a program of that name keeps what it is given."""
     program, film = tmp_path / "ffmpeg", tmp_path / "run.mp4"

@@ -157,6 +157,7 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
 def test_the_numbers_are_the_same_watched_or_not(watch, name, monkeypatch):
     monkeypatch.setattr("tinytensor.live.run.SECONDS_TO_NEXT", 0.0)  # look as often as can be
@@ -277,6 +278,7 @@ def test_of_too_many_questions_the_oldest_go():
     assert run.ask(lambda model: 1).cancelled()
 
 
+@pytest.mark.full
 def test_the_test_digits_are_of_the_last_test_though_looks_come_in_between(watch):
     run = watch(steps=10**6, evaluate_every=20)
     run.set_speed(40)

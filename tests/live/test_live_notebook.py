@@ -26,6 +26,7 @@ print(last.step, last.test_loss, time.monotonic() - began)
 """
 
 
+@pytest.mark.full
 def test_a_notebook_shows_the_panels_in_place():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

@@ -567,6 +567,7 @@ def answer(server, path="/", method="GET", **headers):
     return response.status
 
 
+@pytest.mark.full
 def test_only_this_machine_is_answered():
     with served(steps=1) as (_, server):
         own = f"127.0.0.1:{server.port}"
@@ -609,6 +610,7 @@ def test_browsers_are_told_to_load_nothing_from_elsewhere(path):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.full
 def test_who_does_not_answer_is_sent_one_picture_and_the_next_when_he_does():
     with served(steps=10**6) as (run, server):
         run.start()
@@ -671,6 +673,7 @@ def test_no_path_reads_a_file(path):
         assert answer(server, path) in (403, 404)
 
 
+@pytest.mark.full
 def test_a_port_in_use():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -710,6 +713,7 @@ def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
         process.communicate()
 
 
+@pytest.mark.full
 def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
     model, result = tmp_path / "model.safetensors", tmp_path / "run.json"
     options = ("--steps", "1000000", "--save", str(model), "--json", str(result))
@@ -722,6 +726,7 @@ def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
     assert json.loads(result.read_text())["steps"] < 10**6
 
 
+@pytest.mark.full
 def test_ctrl_c_while_it_records_leaves_a_whole_file(tmp_path):
     file = tmp_path / "run.tt"
     with command("--steps", "1000000", "--record", str(file)) as (process, _):
@@ -735,6 +740,7 @@ def test_ctrl_c_while_it_records_leaves_a_whole_file(tmp_path):
     assert last.test_accuracy is not None
 
 
+@pytest.mark.full
 def test_after_an_error_the_page_stays_until_ctrl_c():
     fail = (
         "import sys, tinytensor.train as train\n"

@@ -93,6 +93,7 @@ def test_who_came_by_another_address_is_refused(served, header):
 # tinytensor race --live
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("steps", "code"), [(20, 0), (10**8, 130)])
 def test_ctrl_c_ends_the_page_with_the_table_and_the_results(tmp_path, steps, code):
     """After the race it is how the page is left; before its end it stops the race, too."""

@@ -207,6 +207,7 @@ def test_a_full_disk_is_told_at_the_end(tmp_path):
 # tinytensor train --record
 
 
+@pytest.mark.full
 def test_training_is_the_same_when_it_is_recorded(run, tmp_path):
     results = []
     for name, options in (("with", ["--record", tmp_path / "run"]), ("without", [])):
@@ -235,6 +236,7 @@ def test_recording_needs_a_file_of_its_own(run, tmp_path):
         assert not both.exists()
 
 
+@pytest.mark.full
 def test_interrupted_what_was_recorded_is_kept(tmp_path):
     file = tmp_path / "run"
     command = [sys.executable, "-m", "tinytensor", "train", "relu", "--record", str(file)]

@@ -194,12 +194,14 @@ def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
     assert [e for e in browser.get_log("browser") if e["level"] != "INFO"] == []
 
 
+@pytest.mark.full
 def test_a_page_has_so_many_frames_at_most(loaded):
     few, all_of_them = replay_page.page(loaded, frames=2), replay_page.page(loaded)
     images = [len(re.findall("data:image/webp;base64,", page)) for page in (few, all_of_them)]
     assert images == [4, 8]
 
 
+@pytest.mark.full
 def test_few_frames_have_all_of_the_curves(loaded):
     layout = replay_page._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
     for name in ("train", "test", "bands"):

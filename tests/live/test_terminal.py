@@ -135,6 +135,7 @@ def in_a_terminal(*arguments, interrupt=None):
     return process.returncode, out, "".join(seen)
 
 
+@pytest.mark.full
 def test_training_is_the_same_when_it_is_watched():
     asked = ("train", "softmax", "--steps", 400, "--json", "-")
     code, out, screen = in_a_terminal(*asked, "--live", "terminal")
@@ -146,6 +147,7 @@ def test_training_is_the_same_when_it_is_watched():
     assert json.loads(out)["history"] == json.loads(unwatched)["history"]
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_it(tmp_path):
     asked = ("train", "conv", "--live", "terminal", "--record", tmp_path / "run")
     code, out, screen = in_a_terminal(*asked, interrupt="of 100 missed")
