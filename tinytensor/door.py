@@ -24,8 +24,7 @@ _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
 MOST_THREADS = 64
-KERNELS: list[str] = []  # the names of all kernels, filled by the stubs of kernels.py
-CONTRACTS: "dict[str, Contract]" = {}  # by the kernels' names
+CONTRACTS: "dict[str, Contract]" = {}  # of all kernels, by name: filled by the stubs of kernels.py
 
 
 # The backend in use -----------------------------------------------------------------------------
@@ -84,9 +83,9 @@ def load_backend(name: str) -> Backend:
         raise UnknownName(f"backend: there is none named {name!r}; choose from {known}")
     if name not in _loaded:
         module = importlib.import_module(f"tinytensor.backends.{name}_backend")
-        lacking = tuple(kernel for kernel in KERNELS if not hasattr(module, kernel))
+        lacking = tuple(kernel for kernel in CONTRACTS if not hasattr(module, kernel))
         numpy = importlib.import_module("tinytensor.backends.numpy_backend")
-        kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in KERNELS}
+        kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in CONTRACTS}
         if threads := _num_threads or _threads_of_environment():
             module.set_num_threads(threads)
         _loaded[name] = Backend(name, module, kernels, lacking)
@@ -284,7 +283,6 @@ def door(
             operations,
             gathers,
         )
-        KERNELS.append(name)
         decides = contract.data
 
         # No keywords: a call by position costs less, and is what a recorded program holds.

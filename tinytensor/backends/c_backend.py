@@ -20,7 +20,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
-from tinytensor.door import KERNELS
+from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 
 REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
@@ -618,7 +618,7 @@ def require(names: Iterable[str]) -> None:
         )
 
 
-require(name for name in KERNELS if name in globals())
+require(name for name in CONTRACTS if name in globals())
 set_num_threads(
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
