@@ -347,9 +347,8 @@ class BatchNorm(Module):
             creation.full(channels, float(offset_start), requires_grad=True) if offset else None
         )
         self.mean, self.var = creation.zeros(channels), creation.ones(channels)
-        self.steps = creation.zeros(
-            1, dtype="int64"
-        )  # a tensor, so that it is saved with the model
+        # A tensor, so that it is saved with the model.
+        self.steps = creation.zeros(1, dtype="int64")
         self.decay, self.warm_up, self.epsilon = decay, warm_up, epsilon
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", defau
 _counting = threading.Lock()
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _LESSONS = f"{_PACKAGE}lessons{os.sep}"  # are read as the user's code is
-_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose Captured._record calls the step
+_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose _run_function calls the step
 
 
 def recorder() -> Recorder | None:
@@ -126,6 +126,7 @@ class Recorder:
         finds_lines: bool = True,
     ) -> None:
         self.items: list[NotedCall | NotedFunction] = []
+        self.functions = 0  # the number of NotedFunctions among them
         self.part = "forward"
         self.line = ""
         self.finds_lines = finds_lines
@@ -185,6 +186,7 @@ class Recorder:
         """each_step is about to call a function."""
         self._note_memory([*noted.reads, *noted.changes], [*noted.changes, *noted.writes])
         self.items.append(noted)
+        self.functions += 1
 
     def line_now(self) -> str:
         """Returns the line of the user's code, such as "train.py:12"."""
@@ -247,12 +249,11 @@ class Recorder:
 
         Only they can raise in a replay, which then leaves the gradients that the step would.
         """
-        functions = sum(isinstance(item, NotedFunction) for item in self.items)
-        self.changes_of_grad.append((id(x), forgotten, functions))
+        self.changes_of_grad.append((id(x), forgotten, self.functions))
 
-    def note_constant_gradient(self, grad: Array) -> None:
+    def note_constant_gradients(self, grads: Sequence[Array]) -> None:
         """A gradient that no kernel wrote is memory that the step reads, so replays restore it."""
-        self._note_memory([grad], [])
+        self._note_memory(grads, [])
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""

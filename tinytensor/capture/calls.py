@@ -67,7 +67,6 @@ class Function:
     writes: list[View]
     views: tuple[View, ...]  # its arguments
     reads_anything: bool
-    line: str
 
     def __call__(self) -> None:
         """Call it with its arrays."""
@@ -107,7 +106,6 @@ class Trace:
         self.items = [self._item(note) for note in notes.items]
         self.lines = [note.line for note in notes.items]
         self.result = (result.form_of(self._array), result.outside)
-        self.gradients = [before for _, before in notes.grads.values()]
         self.before = [notes.before.get(key) for key in notes.read_first]
         self.roots = list(notes.read_first.values())
         del self._places, self._read_first
@@ -212,7 +210,6 @@ def views_of(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> 
         changes + writes,
         (*reads, *changes, *writes),
         note.reads_anything,
-        note.line,
     )
 
 

@@ -23,7 +23,7 @@ from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
 from tinytensor.capture.calls import Difference, Key, Trace
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.program import Program, tensors_with_grad
+from tinytensor.capture.program import Program, gradients
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
@@ -232,12 +232,10 @@ class Captured:
         notes = Recorder(inputs, known, finds_lines=program is None or not program.is_verified)
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
-        notes.copied = {id(root(x)) for x, a in zip(inputs, arrays, strict=True) if x.base is None}
+        notes.copied = {id(x) for x in inputs if x.base is None}
         result = _run_function(self.function, inputs, notes)
         del inputs
-        for x in tensors_with_grad(notes):
-            if x.grad is not None:
-                notes.note_constant_gradient(x.grad.array)
+        notes.note_constant_gradients(gradients(notes))
         values = result.values()
         shared = _shared_memory(notes, arrays)
         if shared:  # which no replay follows: the next call runs the function too
@@ -246,13 +244,18 @@ class Captured:
             self._count_in_a_row()
             return values
         if program is None:
+            others = self._programs.get(key.arguments, ())
+            is_first = not any(other.key == key for other in others)
             self._adopt(key, notes, result, Trace(notes, result), self._cause(key), None)
+            self._count_in_a_row(is_first)
         else:
             self.verifications += 1
-            self._compare(key, notes, result, program)
+            if self._compare(key, notes, result, program):
+                self._count_in_a_row()
         return values
 
-    def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> None:
+    def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> bool:
+        """Compare the notes with the program; True if they became another one, being different."""
         trace = Trace(notes, result)
         difference = program.trace.difference(trace)
         if difference is not None:
@@ -261,9 +264,9 @@ class Captured:
                 notes.forget()
                 raise CaptureError(_stale(self._name, difference, program))
             self._adopt(key, notes, result, trace, str(difference), None)
-            return
+            return True
         # A gradient that is a constant is held by its tensor; replays restore it.
-        grads = {id(root(x.grad.array)) for x in tensors_with_grad(notes) if x.grad is not None}
+        grads = {id(root(grad)) for grad in gradients(notes)}
         replaced = [
             weakref.ref(array) for array in program.trace.replaced(trace) if id(array) not in grads
         ]
@@ -273,7 +276,7 @@ class Captured:
             trace.lines = program.trace.lines
             self._drop(program)
             self._adopt(key, notes, result, trace, "", program)
-            return
+            return False
         del trace
         guards = Guards(notes)
         self._made = result
@@ -286,6 +289,7 @@ class Captured:
         if any(ref() is not None for ref in replaced):
             self._drop(program)
             self.why = "a tensor was replaced by another one with equal values"
+        return False
 
     def _adopt(
         self,
@@ -302,7 +306,6 @@ class Captured:
             self.recordings += 1
             self.why = why
             program.is_verified = self.verify == "never"
-            self._count_in_a_row()
         else:
             program.is_verified = True
             program.calls_made = before.calls_made
@@ -319,16 +322,16 @@ class Captured:
         for programs in self._programs.values():
             programs[:] = [other for other in programs if other is not program]
 
-    def _count_in_a_row(self) -> None:
-        first = self.why.startswith("there is no program for")
-        self._in_a_row = 0 if first else self._in_a_row + 1
+    def _count_in_a_row(self, is_first: bool = False) -> None:
+        """Count recordings without a replay between them, and warn; the first of a key is 0."""
+        self._in_a_row = 0 if is_first else self._in_a_row + 1
         if self._in_a_row == MOST_IN_A_ROW:
             warnings.warn(
                 f"captured step: {self._name} was recorded "
                 f"{MOST_IN_A_ROW} times in a row, which is slower than calling the function; the "
                 f"last time because {self.why}",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
 
@@ -385,15 +388,11 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
     with recorder.recording(notes):
         try:
             returned = function(*map(wrap, inputs))
+        finally:
             for carried in notes.carried:
                 if carried.x.grad is carried.own:  # it was read, and nothing else
                     carried.x.grad = carried.before
-            return Result(returned, notes)
-        except BaseException:
-            for carried in notes.carried:
-                if carried.x.grad is carried.own:
-                    carried.x.grad = carried.before
-            raise
+        return Result(returned, notes)
 
 
 def _input(array: Array, is_held: bool) -> Array:
@@ -404,7 +403,8 @@ def _input(array: Array, is_held: bool) -> Array:
     flags = array.flags
     if is_held or not (flags.c_contiguous and flags.aligned):
         return np.array(array, order="C")
-    return np.asarray(memoryview(array))  # type: ignore[arg-type] # its base is no array: see arrays.root
+    # Its base is no array, so arrays.root() ends there.
+    return np.asarray(memoryview(array))  # type: ignore[arg-type]
 
 
 def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:

@@ -78,20 +78,17 @@ class Program:
         # Weak references: what nobody else holds is no parameter, and its gradient is never seen.
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         self._carried = [weakref.ref(carried.x) for carried in notes.carried]
-        with_grad = [weakref.ref(x) for x in tensors_with_grad(notes)]
-        notes_of_changes = list(notes.changes_of_grad)
-        grads_of = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
+        with_grad = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
+        self._changes_of_grad = [
+            (with_grad[x], forgotten, functions)
+            for x, forgotten, functions in notes.changes_of_grad
+            if x in with_grad
+        ]
         results = [weakref.ref(x) for x in notes.results]
 
         self._all_buffers, self._recorded = self._take_over(notes)
         self._kept = [ref for ref in results if ref() is not None]
-        alive = [(ref, ref()) for ref in with_grad]
-        self._grads = [(ref, x.grad) for ref, x in alive if x is not None]
-        self._changes_of_grad = [
-            (grads_of[key], forgotten, functions)
-            for key, forgotten, functions in notes_of_changes
-            if key in grads_of
-        ]
+        self._grads = [(ref, x.grad) for ref in with_grad.values() if (x := ref()) is not None]
         # Decided now: at a verification the old ones may be gone, replaced by the new ones.
         grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
         self.has_kept_tensors = bool(self.held_arguments) or any(
@@ -186,7 +183,7 @@ class Program:
         roots = {key: weakref.ref(notes.held[key]) for key in buffers}
         before, read_first = dict(notes.before), list(notes.read_first)
         only_read = {k: v for k, v in notes.read_first.items() if k not in notes.written}
-        grads = {id(root(x.grad.array)) for x in tensors_with_grad(notes) if x.grad is not None}
+        grads = {id(root(grad)) for grad in gradients(notes)}
         carried = {id(root(c.before.array)) for c in notes.carried}
 
         def view(array: Array) -> View:
@@ -541,6 +538,11 @@ def tensors_with_grad(notes: Recorder) -> list[Tensor]:
     forgotten = [x for x in notes.with_grad if x.grad is None]
     found = [*notes.zeroed.values(), *left, *forgotten, *(x for x, _ in notes.grads.values())]
     return list({id(x): x for x in found if id(x) not in untouched}.values())
+
+
+def gradients(notes: Recorder) -> list[Array]:
+    """The gradients that the step has left, or left as they were after it had forgotten others."""
+    return [x.grad.array for x in tensors_with_grad(notes) if x.grad is not None]
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:

@@ -11,6 +11,7 @@ from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
+from tinytensor.ops.operands import as_array
 from tinytensor.tensor import Tensor
 
 CLASSES = 10
@@ -95,17 +96,12 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
     Raises SettingError for numbers that aren't, DTypeError for images that aren't of bytes, and
     ShapeError for those that aren't three axes.
     """
-    images = _array_of(images)
+    images = as_array("to_float", images)
     _check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
     if chosen is None:
         return _to_float(images, np.arange(len(images)))
     return _to_float(images, _checked(chosen, len(images)))
-
-
-def _array_of(given: Array | Tensor) -> Array:
-    """The array of a Tensor, as which a captured step gets its arguments."""
-    return given.array if isinstance(given, Tensor) else given
 
 
 def _check_bytes(name: str, images: Array) -> None:
@@ -129,7 +125,7 @@ def _to_float(images: Array, chosen: Array) -> Array:
 
 def _checked(chosen: Array | Tensor, count: int) -> Array:
     """The numbers of some of `count` images as int64, after a look whether there are such."""
-    given = np.asarray(_array_of(chosen))
+    given = chosen.array if isinstance(chosen, Tensor) else np.asarray(chosen)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise SettingError(
             f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
