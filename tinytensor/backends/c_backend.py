@@ -1,15 +1,15 @@
 """The C backend: pointers and sizes go to the compiled kernels of csrc/.
 
-Each function checks that all its arrays have one precision, then calls `tt_<its name>` in the
-variant for that precision and the instruction set in use: the widest that this CPU has, or what
-TINYTENSOR_SIMD asks for. cffi's from_buffer refuses arrays that aren't contiguous, and C never sees
-a wrong pointer. The GIL is free while C computes.
+Each function lowers a call (lowering.py). It checks that all its arrays have one dtype, and returns
+`tt_<its name>` in the variant for that dtype and the instruction set in use, with the pointers and
+sizes that C needs. The instruction set is the widest that this CPU has, or the environment
+variable TINYTENSOR_SIMD. cffi's from_buffer refuses arrays that aren't contiguous, so C never gets
+a wrong pointer. The GIL is released while C computes.
 """
 
 import builtins
 import os
 import platform
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
+from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 
@@ -40,31 +41,34 @@ WIDEST = ffi.string(lib.tt_simd()).decode()
 AVAILABLE = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(WIDEST) + 1]
 
 
-def _pointer_to(number: str) -> Callable[[Array], Any]:
-    """A function from a contiguous array to a C pointer to numbers of that type."""
-    return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"))
+_from_buffer = ffi.from_buffer
 
 
-def _pointer_in_place(number: str) -> Callable[[Array], Any]:
-    """The same for what is changed in place, and is not fresh: refuses read-only arrays."""
-    return partial(ffi.from_buffer, ffi.typeof(f"{number}[]"), require_writable=True)
+def _pointer_to(elements: Any) -> Callable[[Array], Any]:
+    """Returns a function from a contiguous array to a C pointer of this type, such as float[]."""
+    return partial(_from_buffer, elements)
+
+
+def _pointer_in_place(elements: Any) -> Callable[[Array], Any]:
+    """The same for arrays that a kernel changes in place: it refuses read-only arrays."""
+    return partial(_from_buffer, elements, require_writable=True)
 
 
 def variant(precision: str, simd: str) -> SimpleNamespace:
     """All functions of a precision and instruction set, named as in Python, and their pointers."""
-    suffix, real = f"{precision}_{simd}", {"float32": "float", "float64": "double"}[precision]
+    suffix = f"{precision}_{simd}"
+    real = ffi.typeof({"float32": "float[]", "float64": "double[]"}[precision])
     functions = {
         name.removeprefix("tt_").removesuffix(f"_{suffix}"): getattr(lib, name)
         for name in dir(lib)
         if name.endswith(f"_{suffix}")
     }
     pointers = {"at": _pointer_to(real), "in_place": _pointer_in_place(real)}
-    return SimpleNamespace(**functions, **pointers, suffix=suffix)
+    return SimpleNamespace(**functions, **pointers, real=real)
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIMD: str  # the instruction set in use
-_choosing = threading.Lock()  # held while the next two change
 _SINGLE: SimpleNamespace
 _DOUBLE: SimpleNamespace
 
@@ -80,9 +84,8 @@ def set_simd(name: str) -> None:
         raise SettingError(
             f"instruction set: there is none named {name!r} here; choose from {known}"
         )
-    with _choosing:
-        SIMD = name
-        _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
+    SIMD = name
+    _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
 
 
 wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST
@@ -122,10 +125,10 @@ def _of(dtype: type, pointer_to: Callable[[Array], Any]) -> Callable[[Array], An
     return pointer
 
 
-_bools = _of(np.bool_, _pointer_to("uint8_t"))
-_bytes = _of(np.uint8, _pointer_to("uint8_t"))
-_int64 = _of(np.int64, _pointer_to("int64_t"))
-_state = _of(np.uint64, _pointer_in_place("uint64_t"))
+_bools = _of(np.bool_, _pointer_to(ffi.typeof("uint8_t[]")))
+_bytes = _of(np.uint8, _pointer_to(ffi.typeof("uint8_t[]")))
+_int64 = _of(np.int64, _pointer_to(ffi.typeof("int64_t[]")))
+_state = _of(np.uint64, _pointer_in_place(ffi.typeof("uint64_t[]")))
 
 
 @lru_cache(maxsize=4096)
@@ -142,14 +145,15 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
     return len(sizes[0]), *map(_sizes, sizes)
 
 
-def _pairs(name: str) -> Callable[[Array, Array, Array], None]:
-    def kernel(x: Array, y: Array, out: Array) -> None:
-        # _for, written out: half of what a small op costs is spent here
+def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
+    @lowered
+    def kernel(x: Array, y: Array, out: Array) -> Lowered:
+        # _for and c.at, written out, because half of the time of a small op is spent here
         single = x.dtype is _FLOAT32 and y.dtype is _FLOAT32 and out.dtype is _FLOAT32
         c = _SINGLE if single else _for_other(x, y, out)
-        at = c.at
-        sizes = _broadcast(x.shape, y.shape, out.shape)
-        getattr(c, name)(at(x), at(y), at(out), *sizes)
+        real = c.real
+        pointers = _from_buffer(real, x), _from_buffer(real, y), _from_buffer(real, out)
+        return getattr(c, name), (*pointers, *_broadcast(x.shape, y.shape, out.shape))
 
     return kernel
 
@@ -159,11 +163,12 @@ floor_div, mod, pow = map(_pairs, ("floor_div", "mod", "pow"))
 maximum, minimum, add_relu = map(_pairs, ("maximum", "minimum", "add_relu"))
 
 
-def _compare(name: str) -> Callable[[Array, Array, Array], None]:
-    def kernel(x: Array, y: Array, out: Array) -> None:
+def _compare(name: str) -> LoweredKernel[[Array, Array, Array]]:
+    @lowered
+    def kernel(x: Array, y: Array, out: Array) -> Lowered:
         c = _for(x, y)
         sizes = _broadcast(x.shape, y.shape, out.shape)
-        getattr(c, name)(c.at(x), c.at(y), _bools(out), *sizes)
+        return getattr(c, name), (c.at(x), c.at(y), _bools(out), *sizes)
 
     return kernel
 
@@ -174,10 +179,11 @@ equal, less, less_equal = map(_compare, ("equal", "less", "less_equal"))
 # Element by element
 
 
-def _each(name: str) -> Callable[[Array, Array], None]:
-    def kernel(x: Array, out: Array) -> None:
+def _each(name: str) -> LoweredKernel[[Array, Array]]:
+    @lowered
+    def kernel(x: Array, out: Array) -> Lowered:
         c = _for(x, out)
-        getattr(c, name)(c.at(x), c.at(out), out.size)
+        return getattr(c, name), (c.at(x), c.at(out), out.size)
 
     return kernel
 
@@ -188,14 +194,16 @@ sin, cos, tanh, erf = map(_each, ("sin", "cos", "tanh", "erf"))
 floor, ceil, round = map(_each, ("floor", "ceil", "round"))
 
 
-def relu_backward(grad: Array, x: Array, out: Array) -> None:
+@lowered
+def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
     c = _for(grad, x, out)
-    c.relu_backward(c.at(grad), c.at(x), c.at(out), out.size)
+    return c.relu_backward, (c.at(grad), c.at(x), c.at(out), out.size)
 
 
-def where(condition: Array, x: Array, y: Array, out: Array) -> None:
+@lowered
+def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
     c = _for(x, y, out)
-    c.where(_bools(condition), c.at(x), c.at(y), c.at(out), out.size)
+    return c.where, (_bools(condition), c.at(x), c.at(y), c.at(out), out.size)
 
 
 # Reductions and layout
@@ -208,98 +216,114 @@ def _reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Any, ...]:
     return *kept_sizes, len(reduced), _sizes(reduced), _sizes(reduced_strides)
 
 
-def sum(x: Array, out: Array) -> None:
+@lowered
+def sum(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.sum(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.sum, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
 
 
-def max(x: Array, out: Array) -> None:
+@lowered
+def max(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.max(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.max, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
 
 
-def min(x: Array, out: Array) -> None:
+@lowered
+def min(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.min(c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.min, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
 
 
-def cumsum(x: Array, out: Array) -> None:
+@lowered
+def cumsum(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.cumsum(c.at(x), c.at(out), *x.shape)
+    return c.cumsum, (c.at(x), c.at(out), *x.shape)
 
 
-def broadcast_to(x: Array, out: Array) -> None:
+@lowered
+def broadcast_to(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
     shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
-    c.broadcast_to(c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
+    return c.broadcast_to, (c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
 
 
-def argmax(x: Array, out: Array) -> None:
+@lowered
+def argmax(x: Array, out: Array) -> Lowered:
     c = _for(x)
-    c.argmax(c.at(x), _int64(out), *x.shape)
+    return c.argmax, (c.at(x), _int64(out), *x.shape)
 
 
-def argmin(x: Array, out: Array) -> None:
+@lowered
+def argmin(x: Array, out: Array) -> Lowered:
     c = _for(x)
-    c.argmin(c.at(x), _int64(out), *x.shape)
+    return c.argmin, (c.at(x), _int64(out), *x.shape)
 
 
-def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
+@lowered
+def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> Lowered:
     c = _for(x, out)
     shape, strides = permutation(x.shape, axes)
-    c.transpose(c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
+    return c.transpose, (c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
 
 
-def take(x: Array, index: Array, out: Array) -> None:
+@lowered
+def take(x: Array, index: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.take(c.at(x), _int64(index), c.at(out), *out.shape)
+    return c.take, (c.at(x), _int64(index), c.at(out), *out.shape)
 
 
-def scatter_add(grad: Array, index: Array, out: Array) -> None:
+@lowered
+def scatter_add(grad: Array, index: Array, out: Array) -> Lowered:
     c = _for(grad, out)
-    c.scatter_add(c.at(grad), _int64(index), c.at(out), *grad.shape, len(out))
+    return c.scatter_add, (c.at(grad), _int64(index), c.at(out), *grad.shape, len(out))
 
 
-def put(x: Array, index: Array, out: Array) -> None:
+@lowered
+def put(x: Array, index: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.put(c.at(x), _int64(index), c.in_place(out), *x.shape)
+    return c.put, (c.at(x), _int64(index), c.in_place(out), *x.shape)
 
 
-def concat(x: Array, out: Array, start: int) -> None:
+@lowered
+def concat(x: Array, out: Array, start: int) -> Lowered:
     c = _for(x, out)
     A, N, B = out.shape
-    c.concat(c.at(x), c.at(out), start, A, x.shape[1], N, B)
+    return c.concat, (c.at(x), c.at(out), start, A, x.shape[1], N, B)
 
 
 # Linear algebra
 
 
-def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
+@lowered
+def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> Lowered:
     c = _for(x, y, out)
     B, (M, N) = (1, out.shape) if out.ndim == 2 else (len(out), out.shape[1:])
     K = x.shape[-2 if transpose_x else -1]
-    c.matmul(c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
+    return c.matmul, (c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
 
 
 # Convolution
 
 
-def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+@lowered
+def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, weight, out)
     sizes = _convolution(x.shape, weight.shape, out.shape, stride, padding)
-    c.conv2d(c.at(x), c.at(weight), c.at(out), sizes)
+    return c.conv2d, (c.at(x), c.at(weight), c.at(out), sizes)
 
 
-def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
+@lowered
+def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(grad, weight, out)
     sizes = _convolution(out.shape, weight.shape, grad.shape, stride, padding)
-    c.conv2d_grad_x(c.at(grad), c.at(weight), c.at(out), sizes)
+    return c.conv2d_grad_x, (c.at(grad), c.at(weight), c.at(out), sizes)
 
 
-def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> None:
+@lowered
+def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, grad, out)
     sizes = _convolution(x.shape, out.shape, grad.shape, stride, padding)
-    c.conv2d_grad_weight(c.at(x), c.at(grad), c.at(out), sizes)
+    return c.conv2d_grad_weight, (c.at(x), c.at(grad), c.at(out), sizes)
 
 
 def _convolution(x: Sizes, weight: Sizes, out: Sizes, stride: Pair, padding: Pair) -> Any:
@@ -311,20 +335,29 @@ def _convolution(x: Sizes, weight: Sizes, out: Sizes, stride: Pair, padding: Pai
 # Pooling
 
 
-def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+@lowered
+def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x)
-    c.argmax_pool2d(c.at(x), _int64(out), _pooling(x.shape, out.shape, size, stride, padding))
+    return c.argmax_pool2d, (
+        c.at(x),
+        _int64(out),
+        _pooling(x.shape, out.shape, size, stride, padding),
+    )
 
 
-def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+@lowered
+def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, out)
-    c.sum_pool2d(c.at(x), c.at(out), _pooling(x.shape, out.shape, size, stride, padding))
+    return c.sum_pool2d, (c.at(x), c.at(out), _pooling(x.shape, out.shape, size, stride, padding))
 
 
-def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
+@lowered
+def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
     c = _for(grad, out)
-    c.sum_pool2d_grad_x(
-        c.at(grad), c.at(out), _pooling(out.shape, grad.shape, size, stride, padding)
+    return c.sum_pool2d_grad_x, (
+        c.at(grad),
+        c.at(out),
+        _pooling(out.shape, grad.shape, size, stride, padding),
     )
 
 
@@ -336,66 +369,88 @@ def _pooling(x: Sizes, out: Sizes, size: Pair, stride: Pair, padding: Pair) -> A
 # Classification
 
 
-def softmax(x: Array, out: Array) -> None:
+@lowered
+def softmax(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.softmax(c.at(x), c.at(out), *x.shape)
+    return c.softmax, (c.at(x), c.at(out), *x.shape)
 
 
-def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
+@lowered
+def softmax_backward(grad: Array, probs: Array, out: Array) -> Lowered:
     c = _for(grad, probs, out)
-    c.softmax_backward(c.at(grad), c.at(probs), c.at(out), *out.shape)
+    return c.softmax_backward, (c.at(grad), c.at(probs), c.at(out), *out.shape)
 
 
-def log_softmax(x: Array, out: Array) -> None:
+@lowered
+def log_softmax(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    c.log_softmax(c.at(x), c.at(out), *x.shape)
+    return c.log_softmax, (c.at(x), c.at(out), *x.shape)
 
 
-def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
+@lowered
+def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> Lowered:
     c = _for(grad, log_probs, out)
-    c.log_softmax_backward(c.at(grad), c.at(log_probs), c.at(out), *out.shape)
+    return c.log_softmax_backward, (c.at(grad), c.at(log_probs), c.at(out), *out.shape)
 
 
-def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
+@lowered
+def cross_entropy(logits: Array, labels: Array, out: Array) -> Lowered:
     c = _for(logits, out)
-    c.cross_entropy(c.at(logits), _int64(labels), c.at(out), *logits.shape)
+    return c.cross_entropy, (c.at(logits), _int64(labels), c.at(out), *logits.shape)
 
 
+@lowered
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
-) -> None:
+) -> Lowered:
     c = _for(grad, logits, out, grad_logits)
-    c.cross_entropy_and_grad(
-        c.at(grad), c.at(logits), _int64(labels), c.at(out), c.at(grad_logits), *logits.shape
+    return c.cross_entropy_and_grad, (
+        c.at(grad),
+        c.at(logits),
+        _int64(labels),
+        c.at(out),
+        c.at(grad_logits),
+        *logits.shape,
     )
 
 
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
+@lowered
+def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> Lowered:
     c = _for(grad, logits, out)
-    c.cross_entropy_backward(c.at(grad), c.at(logits), _int64(labels), c.at(out), *logits.shape)
+    return c.cross_entropy_backward, (
+        c.at(grad),
+        c.at(logits),
+        _int64(labels),
+        c.at(out),
+        *logits.shape,
+    )
 
 
-def one_hot(labels: Array, out: Array) -> None:
+@lowered
+def one_hot(labels: Array, out: Array) -> Lowered:
     c = _for(out)
-    c.one_hot(_int64(labels), c.at(out), *out.shape)
+    return c.one_hot, (_int64(labels), c.at(out), *out.shape)
 
 
 # Normalisation
 
 
-def moments(x: Array, mean: Array, var: Array) -> None:
+@lowered
+def moments(x: Array, mean: Array, var: Array) -> Lowered:
     c = _for(x, mean, var)
-    c.moments(c.at(x), c.at(mean), c.at(var), *x.shape)
+    return c.moments, (c.at(x), c.at(mean), c.at(var), *x.shape)
 
 
+@lowered
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
-) -> None:
+) -> Lowered:
     arrays = x, mean, var, gamma, beta, out
     c = _for(*arrays)
-    c.normalize(*map(c.at, arrays), epsilon, *x.shape)
+    return c.normalize, (*map(c.at, arrays), epsilon, *x.shape)
 
 
+@lowered
 def batch_norm_backward(
     grad: Array,
     x: Array,
@@ -406,37 +461,47 @@ def batch_norm_backward(
     grad_gamma: Array,
     grad_beta: Array,
     epsilon: float,
-) -> None:
+) -> Lowered:
     arrays = grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta
     c = _for(*arrays)
-    c.batch_norm_backward(*map(c.at, arrays), epsilon, *x.shape)
+    return c.batch_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
 
 
 # Random numbers
 
 
-def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
+@lowered
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> Lowered:
     c = _for(out)
-    c.dropout_mask(_state(state), c.at(out), keep_prob, out.size)
+    return c.dropout_mask, (_state(state), c.at(out), keep_prob, out.size)
 
 
 # Data
 
 
-def load_images(images: Array, index: Array, out: Array) -> None:
+@lowered
+def load_images(images: Array, index: Array, out: Array) -> Lowered:
     c = _for(out)
     R = len(index)
-    c.load_images(_bytes(images), _int64(index), c.at(out), R, out.size // builtins.max(R, 1))
+    return c.load_images, (
+        _bytes(images),
+        _int64(index),
+        c.at(out),
+        R,
+        out.size // builtins.max(R, 1),
+    )
 
 
 # Optimisers
 
 
-def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
+@lowered
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> Lowered:
     c = _for(grad, param)
-    c.sgd(c.at(grad), _DOUBLE.at(lr), c.in_place(param), weight_decay, param.size)
+    return c.sgd, (c.at(grad), _DOUBLE.at(lr), c.in_place(param), weight_decay, param.size)
 
 
+@lowered
 def sgd_momentum(
     grad: Array,
     lr: Array,
@@ -445,12 +510,13 @@ def sgd_momentum(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
-) -> None:
+) -> Lowered:
     c = _for(grad, velocity, param)
     arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(velocity), c.in_place(param)
-    c.sgd_momentum(*arrays, momentum, nesterov, weight_decay, param.size)
+    return c.sgd_momentum, (*arrays, momentum, nesterov, weight_decay, param.size)
 
 
+@lowered
 def adam(
     grad: Array,
     lr: Array,
@@ -462,23 +528,25 @@ def adam(
     beta2: float,
     epsilon: float,
     weight_decay: float,
-) -> None:
+) -> Lowered:
     c = _for(grad, m, v, param)
     arrays = c.at(grad), _DOUBLE.at(lr), _DOUBLE.at(step), *map(c.in_place, (m, v, param))
-    c.adam(*arrays, beta1, beta2, epsilon, weight_decay, param.size)
+    return c.adam, (*arrays, beta1, beta2, epsilon, weight_decay, param.size)
 
 
+@lowered
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
-) -> None:
+) -> Lowered:
     c = _for(grad, square, param)
     arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(square), c.in_place(param)
-    c.rmsprop(*arrays, decay, epsilon, param.size)
+    return c.rmsprop, (*arrays, decay, epsilon, param.size)
 
 
-def moving_average(x: Array, decay: Array, average: Array) -> None:
+@lowered
+def moving_average(x: Array, decay: Array, average: Array) -> Lowered:
     c = _for(x, average)
-    c.moving_average(c.at(x), _DOUBLE.at(decay), c.in_place(average), average.size)
+    return c.moving_average, (c.at(x), _DOUBLE.at(decay), c.in_place(average), average.size)
 
 
 # Programs: calls that C makes one after the other
@@ -507,41 +575,18 @@ def point(places: Sequence[Place], array: Array) -> None:
         values[number].p = start + offset
 
 
-class _Noting:
-    """A variant whose kernels, when the thread that made it calls them, are noted instead."""
-
-    def __init__(self, variant: SimpleNamespace, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
-        self._variant, self._calls, self._thread = variant, calls, threading.get_ident()
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._variant, name)
-        if name in ("at", "in_place") or threading.get_ident() != self._thread:
-            return value
-        c_name = f"tt_{name}_{self._variant.suffix}"
-        return lambda *arguments: self._calls.append((c_name, arguments))
-
-
 def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
     """The call with these arguments, to be made by C later; raises what the kernel would."""
-    global _SINGLE, _DOUBLE
-    calls: list[tuple[str, tuple[Any, ...]]] = []
-    with _choosing:
-        chosen = _SINGLE, _DOUBLE
-        _SINGLE, _DOUBLE = (_Noting(variant, calls) for variant in chosen)  # type: ignore[assignment]
-        try:
-            globals()[kernel](*arguments)
-        finally:
-            _SINGLE, _DOUBLE = chosen
-    ((name, c_arguments),) = calls
+    function, c_arguments = globals()[kernel].lower(*arguments)
     values = ffi.new("tt_value[]", len(c_arguments))
-    for i, kind in enumerate(ffi.typeof(getattr(lib, name)).args):
-        if kind.kind == "pointer":
+    for i, parameter in enumerate(ffi.typeof(function).args):
+        if parameter.kind == "pointer":
             values[i].p = ffi.cast("void *", c_arguments[i])
-        elif kind.cname == "double":
+        elif parameter.cname == "double":
             values[i].d = c_arguments[i]
         else:
             values[i].i = c_arguments[i]
-    return BoundCall(lib.tt_runner_of(name.encode()), values, c_arguments)
+    return BoundCall(lib.tt_runner_of(function.__name__.encode()), values, c_arguments)
 
 
 class BoundCalls:

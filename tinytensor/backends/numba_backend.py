@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tinytensor.backends.lowering import Lowered
 from tinytensor.errors import BackendUnavailable
 
 try:
@@ -28,7 +29,7 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         "unset NUMBA_DISABLE_JIT"
     )
 
-from tinytensor.backends.numba.compiling import BoundCall, noting, spent
+from tinytensor.backends.numba.compiling import spent
 from tinytensor.backends.numba.conv2d_loops import conv2d, conv2d_grad_weight, conv2d_grad_x
 from tinytensor.backends.numba.elementwise_loops import (
     abs,
@@ -98,24 +99,21 @@ from tinytensor.backends.numba.softmax_loops import (
 
 # Programs: calls of compiled code, bound to their arrays once
 
-# These copy images at each call; all other kernels only look at shapes before one call.
-COPYING = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight")
 
-
-def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
+def bind(kernel: str, arguments: tuple[Any, ...]) -> Lowered:
     """The call with these arguments, to be made later; raises what the kernel would."""
-    if kernel in COPYING:
-        return globals()[kernel], arguments
-    with noting() as calls:
-        globals()[kernel](*arguments)
-    (call,) = calls
-    return call
+    function = globals()[kernel]
+    if not hasattr(function, "lower"):  # a convolution: Python copies images at each call
+        return function, arguments
+    loops, lowered_arguments = function.lower(*arguments)
+    compiled: Lowered = loops.bind(lowered_arguments)
+    return compiled
 
 
 class BoundCalls:
     """Calls that are made one after the other, past the door and what looks at shapes."""
 
-    def __init__(self, calls: Sequence[BoundCall]) -> None:
+    def __init__(self, calls: Sequence[Lowered]) -> None:
         self._calls = calls
 
     def __call__(self) -> None:

@@ -7,11 +7,10 @@ that can't be read is made anew. What all this costs is counted in `spent`.
 """
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -24,6 +23,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
+from tinytensor.backends.lowering import Lowered
 from tinytensor.errors import DTypeError
 
 # a * b + c in one instruction; nothing that would lose a NaN or an infinity
@@ -61,33 +61,6 @@ def kernel(signature: str, fastmath: set[str] = CONTRACT) -> Callable[..., Any]:
     return lambda function: Kernel(function, signature, fastmath)
 
 
-BoundCall = tuple[Callable[..., Any], tuple[Any, ...]]  # what is to be called, and with what
-
-
-@dataclass
-class Notes:
-    """Calls of kernels that a thread has asked for, to be made later."""
-
-    thread: int
-    calls: list[BoundCall] = field(default_factory=list)
-
-
-_notes: Notes | None = None
-_one_at_a_time = threading.Lock()
-
-
-@contextmanager
-def noting() -> Iterator[list[BoundCall]]:
-    """Inside a `with` block kernels that this thread calls are noted in a list, and don't run."""
-    global _notes
-    with _one_at_a_time:
-        _notes = Notes(threading.get_ident())
-        try:
-            yield _notes.calls
-        finally:
-            _notes = None
-
-
 class Kernel:
     """Loops, and what has been compiled of them.
 
@@ -100,10 +73,7 @@ class Kernel:
         self.compiled: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
-        """Run the loops, compiled at the first call; or note the call, inside of `noting`."""
-        if _notes is not None and _notes.thread == threading.get_ident():
-            _notes.calls.append(self.bind(arguments))
-            return
+        """Run the loops, which are compiled at the first call."""
         kind = arguments[0].dtype
         compiled = self.compiled.get(kind) or self._compile(kind, kind)
         try:
@@ -120,7 +90,7 @@ class Kernel:
             compiled = self.compiled.get(key) or self._compile(key, kind, read_only)
             compiled(*arguments)
 
-    def bind(self, arguments: tuple[Any, ...]) -> BoundCall:
+    def bind(self, arguments: tuple[Any, ...]) -> Lowered:
         """The call with these arguments, by the shortest way that leads to the compiled code."""
         kind = arguments[0].dtype
         compiled = self.compiled.get(kind) or self._compile(kind, kind)

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.backends.numba.compiling import kernel, part
 from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.places import broadcast_places, offset
 from tinytensor.backends.numba.tile import number, put_number
 
 
-def pairs(function: Callable[[Any, Any], Any], result: str = "real") -> Callable[..., None]:
+def pairs(
+    function: Callable[[Any, Any], Any], result: str = "real"
+) -> LoweredKernel[[Array, Array, Array]]:
     """A kernel that computes one number from two, broadcast."""
     one = part(function)
 
@@ -43,19 +46,20 @@ def pairs(function: Callable[[Any, Any], Any], result: str = "real") -> Callable
     sizes = "int64[::1], int64[::1], int64[::1]"
     compiled = kernel(f"real[::1], real[::1], {result}[::1], {sizes}")(loops)
 
-    def call(x: Array, y: Array, out: Array) -> None:
+    @lowered
+    def call(x: Array, y: Array, out: Array) -> Lowered:
         places = broadcast_places(x.shape, y.shape, out.shape)
-        compiled(x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
+        return compiled, (x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
 
     return call
 
 
-def compare(function: Callable[[Any, Any], Any]) -> Callable[..., None]:
+def compare(function: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array, Array]]:
     """pairs, for results that are true or false."""
     return pairs(function, "boolean")
 
 
-def each(function: Callable[[Any], Any]) -> Callable[[Array, Array], None]:
+def each(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
     """A kernel that computes one number from one."""
     one = part(function)
 
@@ -66,8 +70,9 @@ def each(function: Callable[[Any], Any]) -> Callable[[Array, Array], None]:
     loop.__name__ = function.__name__
     compiled = kernel("real[::1], real[::1]")(loop)
 
-    def call(x: Array, out: Array) -> None:
-        compiled(x.reshape(-1), out.reshape(-1))
+    @lowered
+    def call(x: Array, out: Array) -> Lowered:
+        return compiled, (x.reshape(-1), out.reshape(-1))
 
     return call
 
@@ -241,8 +246,9 @@ def round(x):
     return np.rint(x)
 
 
-def relu_backward(grad: Array, x: Array, out: Array) -> None:
-    _relu_backward(grad.reshape(-1), x.reshape(-1), out.reshape(-1))
+@lowered
+def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
+    return _relu_backward, (grad.reshape(-1), x.reshape(-1), out.reshape(-1))
 
 
 @kernel("real[::1], real[::1], real[::1]")
@@ -251,8 +257,9 @@ def _relu_backward(grad, x, out):
         out[i] = grad[i] if x[i] > 0 else 0
 
 
-def where(condition: Array, x: Array, y: Array, out: Array) -> None:
-    _where(x.reshape(-1), y.reshape(-1), condition.reshape(-1), out.reshape(-1))
+@lowered
+def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
+    return _where, (x.reshape(-1), y.reshape(-1), condition.reshape(-1), out.reshape(-1))
 
 
 @kernel("real[::1], real[::1], boolean[::1], real[::1]")

@@ -5,12 +5,14 @@ import math
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 
 
-def load_images(images: Array, index: Array, out: Array) -> None:
+@lowered
+def load_images(images: Array, index: Array, out: Array) -> Lowered:
     D = math.prod(out.shape[1:])
-    _load_images(out.reshape(len(index), D), images.reshape(len(images), D), index)
+    return _load_images, (out.reshape(len(index), D), images.reshape(len(images), D), index)
 
 
 @kernel("real[:, ::1], Array(uint8, 2, 'C', readonly=True), int64[::1]")

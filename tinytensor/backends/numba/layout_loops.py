@@ -2,18 +2,21 @@
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import permutation
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 from tinytensor.backends.numba.places import as_array, broadcast_places, offset
 from tinytensor.backends.numba.tile import number, put_number
 
 
-def broadcast_to(x: Array, out: Array) -> None:
+@lowered
+def broadcast_to(x: Array, out: Array) -> Lowered:
     shape, strides, _ = broadcast_places(x.shape, out.shape, out.shape)
-    _gather(x.reshape(-1), out.reshape(-1), shape, strides)
+    return _gather, (x.reshape(-1), out.reshape(-1), shape, strides)
 
 
-def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
-    _gather(x.reshape(-1), out.reshape(-1), *map(as_array, permutation(x.shape, axes)))
+@lowered
+def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> Lowered:
+    return _gather, (x.reshape(-1), out.reshape(-1), *map(as_array, permutation(x.shape, axes)))
 
 
 @kernel("real[::1], real[::1], int64[::1], int64[::1]")
@@ -30,8 +33,9 @@ def _gather(x, out, shape, strides):
                 put_number(out, r * C + c, number(x, row + c * step))
 
 
-def take(x: Array, index: Array, out: Array) -> None:
-    _take(x, index, out)
+@lowered
+def take(x: Array, index: Array, out: Array) -> Lowered:
+    return _take, (x, index, out)
 
 
 @kernel("real[:, ::1], int64[::1], real[:, ::1]")
@@ -43,8 +47,9 @@ def _take(x, index, out):
             out[r, c] = row[c]
 
 
-def scatter_add(grad: Array, index: Array, out: Array) -> None:
-    _scatter_add(grad, index, out)
+@lowered
+def scatter_add(grad: Array, index: Array, out: Array) -> Lowered:
+    return _scatter_add, (grad, index, out)
 
 
 @kernel("real[:, ::1], int64[::1], real[:, ::1]")
@@ -57,8 +62,9 @@ def _scatter_add(grad, index, out):
             row[c] += grad[r, c]
 
 
-def put(x: Array, index: Array, out: Array) -> None:
-    _put(x, index, out)
+@lowered
+def put(x: Array, index: Array, out: Array) -> Lowered:
+    return _put, (x, index, out)
 
 
 @kernel("real[:, ::1], int64[::1], real[:, ::1]")
@@ -70,8 +76,9 @@ def _put(x, index, out):
             row[c] = x[r, c]
 
 
-def concat(x: Array, out: Array, start: int) -> None:
-    _concat(x, out, start)
+@lowered
+def concat(x: Array, out: Array, start: int) -> Lowered:
+    return _concat, (x, out, start)
 
 
 @kernel("real[:, :, ::1], real[:, :, ::1], int64")

@@ -5,11 +5,13 @@ import math
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 
 
-def moments(x: Array, mean: Array, var: Array) -> None:
-    _moments(x, mean, var)
+@lowered
+def moments(x: Array, mean: Array, var: Array) -> Lowered:
+    return _moments, (x, mean, var)
 
 
 @kernel("real[:, ::1], real[::1], real[::1]")
@@ -29,10 +31,11 @@ def _moments(x, mean, var):
         mean[c], var[c] = exact_mean[c], squares[c] / R
 
 
+@lowered
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
-) -> None:
-    _normalize(x, mean, var, gamma, beta, out, epsilon)
+) -> Lowered:
+    return _normalize, (x, mean, var, gamma, beta, out, epsilon)
 
 
 @kernel("real[:, ::1], real[::1], real[::1], real[::1], real[::1], real[:, ::1], float64")
@@ -46,6 +49,7 @@ def _normalize(x, mean, var, gamma, beta, out, epsilon):
             out[r, c] = (x[r, c] - mean[c]) * scale[c] + beta[c]
 
 
+@lowered
 def batch_norm_backward(
     grad: Array,
     x: Array,
@@ -56,8 +60,8 @@ def batch_norm_backward(
     grad_gamma: Array,
     grad_beta: Array,
     epsilon: float,
-) -> None:
-    _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon)
+) -> Lowered:
+    return _batch_norm_backward, (grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon)
 
 
 @kernel(

@@ -3,12 +3,14 @@
 import math
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 from tinytensor.backends.numba.places import like
 
 
-def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
-    _sgd(grad.reshape(-1), param.reshape(-1), lr, weight_decay)
+@lowered
+def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> Lowered:
+    return _sgd, (grad.reshape(-1), param.reshape(-1), lr, weight_decay)
 
 
 @kernel("real[::1], real[::1], float64[::1], float64")
@@ -18,6 +20,7 @@ def _sgd(grad, param, lr, weight_decay):
         param[i] -= rate * (grad[i] + weight_decay * param[i])
 
 
+@lowered
 def sgd_momentum(
     grad: Array,
     lr: Array,
@@ -26,9 +29,9 @@ def sgd_momentum(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
-) -> None:
+) -> Lowered:
     arrays = grad.reshape(-1), velocity.reshape(-1), param.reshape(-1)
-    _sgd_momentum(*arrays, lr, momentum, nesterov, weight_decay)
+    return _sgd_momentum, (*arrays, lr, momentum, nesterov, weight_decay)
 
 
 @kernel("real[::1], real[::1], real[::1], float64[::1], float64, boolean, float64")
@@ -42,6 +45,7 @@ def _sgd_momentum(grad, velocity, param, lr, momentum, nesterov, weight_decay):
         param[i] -= rate * (g + momentum * v if nesterov else v)
 
 
+@lowered
 def adam(
     grad: Array,
     lr: Array,
@@ -53,9 +57,9 @@ def adam(
     beta2: float,
     epsilon: float,
     weight_decay: float,
-) -> None:
+) -> Lowered:
     arrays = grad.reshape(-1), m.reshape(-1), v.reshape(-1), param.reshape(-1)
-    _adam(*arrays, lr, step, beta1, beta2, epsilon, weight_decay)
+    return _adam, (*arrays, lr, step, beta1, beta2, epsilon, weight_decay)
 
 
 @kernel(
@@ -77,11 +81,12 @@ def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
         param[i] -= rate * (change + weight_decay * param[i])
 
 
+@lowered
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
-) -> None:
+) -> Lowered:
     arrays = grad.reshape(-1), square.reshape(-1), param.reshape(-1)
-    _rmsprop(*arrays, lr, decay, epsilon)
+    return _rmsprop, (*arrays, lr, decay, epsilon)
 
 
 @kernel("real[::1], real[::1], real[::1], float64[::1], float64, float64")
@@ -94,8 +99,9 @@ def _rmsprop(grad, square, param, lr, decay, epsilon):
         param[i] -= rate * grad[i] / (math.sqrt(s) + epsilon)
 
 
-def moving_average(x: Array, decay: Array, average: Array) -> None:
-    _moving_average(x.reshape(-1), decay, average.reshape(-1))
+@lowered
+def moving_average(x: Array, decay: Array, average: Array) -> Lowered:
+    return _moving_average, (x.reshape(-1), decay, average.reshape(-1))
 
 
 @kernel("real[::1], float64[::1], real[::1]")

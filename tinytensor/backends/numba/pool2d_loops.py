@@ -2,11 +2,13 @@
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 
 
-def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
-    _argmax_pool2d(x, out, *size, *stride, *padding)
+@lowered
+def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
+    return _argmax_pool2d, (x, out, *size, *stride, *padding)
 
 
 @kernel("real[:, :, :, ::1], int64[:, :, :, ::1], int64, int64, int64, int64, int64, int64")
@@ -31,8 +33,9 @@ def _argmax_pool2d(x, out, KH, KW, down, right, top_pad, left_pad):
 POOLING = "real[:, :, :, ::1], real[:, :, :, ::1], int64, int64, int64, int64, int64, int64"
 
 
-def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
-    _sum_pool2d(x, out, *size, *stride, *padding)
+@lowered
+def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
+    return _sum_pool2d, (x, out, *size, *stride, *padding)
 
 
 @kernel(POOLING)
@@ -51,8 +54,9 @@ def _sum_pool2d(x, out, KH, KW, down, right, top_pad, left_pad):
                             out[n, h, w, c] += x[n, y, z, c]
 
 
-def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
-    _sum_pool2d_grad_x(grad, out, *size, *stride, *padding)
+@lowered
+def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
+    return _sum_pool2d_grad_x, (grad, out, *size, *stride, *padding)
 
 
 @kernel(POOLING)

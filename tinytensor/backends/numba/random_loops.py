@@ -3,11 +3,13 @@
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
 
 
-def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
-    _dropout_mask(out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
+@lowered
+def dropout_mask(state: Array, out: Array, keep_prob: float) -> Lowered:
+    return _dropout_mask, (out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
 
 
 @kernel("real[::1], uint64[::1], uint64, float64")

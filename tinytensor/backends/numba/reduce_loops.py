@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
 from tinytensor.backends.numba.places import offset, product_of, reduction_places
 from tinytensor.backends.numba.tile import (
@@ -20,8 +21,9 @@ from tinytensor.backends.numba.tile import (
 )
 
 
-def sum(x: Array, out: Array) -> None:
-    _sum(x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
+@lowered
+def sum(x: Array, out: Array) -> Lowered:
+    return _sum, (x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
 
 
 REDUCTION = "real[::1], real[::1], int64[::1], int64[::1], int64[::1], int64[::1]"
@@ -54,7 +56,7 @@ def _sum(x, out, kept, kept_strides, gone, gone_strides):
             out[i] = one_total
 
 
-def choose(better: Callable[[Any, Any], Any]) -> Callable[[Array, Array], None]:
+def choose(better: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array]]:
     """A kernel that takes one of many numbers, the better of two and two."""
     one = part(better)
 
@@ -74,8 +76,9 @@ def choose(better: Callable[[Any, Any], Any]) -> Callable[[Array, Array], None]:
     loops.__name__ = better.__name__
     compiled = kernel(REDUCTION)(loops)
 
-    def call(x: Array, out: Array) -> None:
-        compiled(x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
+    @lowered
+    def call(x: Array, out: Array) -> Lowered:
+        return compiled, (x.reshape(-1), out.reshape(-1), *reduction_places(x.shape, out.shape))
 
     return call
 
@@ -90,8 +93,9 @@ def min(x, y):
     return x if x < y or x != x else y
 
 
-def cumsum(x: Array, out: Array) -> None:
-    _cumsum(x, out)
+@lowered
+def cumsum(x: Array, out: Array) -> Lowered:
+    return _cumsum, (x, out)
 
 
 @kernel("real[:, ::1], real[:, ::1]")
@@ -104,8 +108,9 @@ def _cumsum(x, out):
             out[r, c] = total
 
 
-def argmax(x: Array, out: Array) -> None:
-    _argmax(x, out)
+@lowered
+def argmax(x: Array, out: Array) -> Lowered:
+    return _argmax, (x, out)
 
 
 @kernel("real[:, ::1], int64[::1]")
@@ -121,8 +126,9 @@ def _argmax(x, out):
         out[r] = best
 
 
-def argmin(x: Array, out: Array) -> None:
-    _argmin(x, out)
+@lowered
+def argmin(x: Array, out: Array) -> Lowered:
+    return _argmin, (x, out)
 
 
 @kernel("real[:, ::1], int64[::1]")

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
 from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.places import like
@@ -72,8 +73,9 @@ def _softmax_of(x, out):
             _over_its_sum(out, r)
 
 
-def softmax(x: Array, out: Array) -> None:
-    _softmax(x, out)
+@lowered
+def softmax(x: Array, out: Array) -> Lowered:
+    return _softmax, (x, out)
 
 
 @kernel("real[:, ::1], real[:, ::1]")
@@ -81,8 +83,9 @@ def _softmax(x, out):
     _softmax_of(x, out)
 
 
-def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
-    _softmax_backward(grad, probs, out)
+@lowered
+def softmax_backward(grad: Array, probs: Array, out: Array) -> Lowered:
+    return _softmax_backward, (grad, probs, out)
 
 
 @kernel("real[:, ::1], real[:, ::1], real[:, ::1]", REASSOCIATE)
@@ -96,8 +99,9 @@ def _softmax_backward(grad, probs, out):
             out[r, c] = probs[r, c] * (grad[r, c] - dot)
 
 
-def log_softmax(x: Array, out: Array) -> None:
-    _log_softmax(x, out)
+@lowered
+def log_softmax(x: Array, out: Array) -> Lowered:
+    return _log_softmax, (x, out)
 
 
 @kernel("real[:, ::1], real[:, ::1]", REASSOCIATE)
@@ -114,8 +118,9 @@ def _log_softmax(x, out):
             out[r, c] = x[r, c] - largest - log_total
 
 
-def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
-    _log_softmax_backward(grad, log_probs, out)
+@lowered
+def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> Lowered:
+    return _log_softmax_backward, (grad, log_probs, out)
 
 
 @kernel("real[:, ::1], real[:, ::1], real[:, ::1]")
@@ -129,8 +134,9 @@ def _log_softmax_backward(grad, log_probs, out):
             out[r, c] = grad[r, c] - exponential(log_probs[r, c]) * total
 
 
-def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
-    _cross_entropy(logits, labels, out.reshape(-1))
+@lowered
+def cross_entropy(logits: Array, labels: Array, out: Array) -> Lowered:
+    return _cross_entropy, (logits, labels, out.reshape(-1))
 
 
 @kernel("real[:, ::1], int64[::1], real[::1]")
@@ -160,8 +166,9 @@ def _mean_loss(logits, labels, out):
     out[0] = loss / R
 
 
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
-    _cross_entropy_backward(logits, labels, grad.reshape(-1), out)
+@lowered
+def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> Lowered:
+    return _cross_entropy_backward, (logits, labels, grad.reshape(-1), out)
 
 
 @kernel("real[:, ::1], int64[::1], real[::1], real[:, ::1]")
@@ -179,10 +186,11 @@ def _gradient_of_mean_loss(logits, labels, grad, out):
         flat[i] *= factor
 
 
+@lowered
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
-) -> None:
-    _cross_entropy_and_grad(logits, labels, grad.reshape(-1), out.reshape(-1), grad_logits)
+) -> Lowered:
+    return _cross_entropy_and_grad, (logits, labels, grad.reshape(-1), out.reshape(-1), grad_logits)
 
 
 @kernel("real[:, ::1], int64[::1], real[::1], real[::1], real[:, ::1]")
@@ -191,8 +199,9 @@ def _cross_entropy_and_grad(logits, labels, grad, out, grad_logits):
     _gradient_of_mean_loss(logits, labels, grad, grad_logits)
 
 
-def one_hot(labels: Array, out: Array) -> None:
-    _one_hot(out, labels)
+@lowered
+def one_hot(labels: Array, out: Array) -> Lowered:
+    return _one_hot, (out, labels)
 
 
 @kernel("real[:, ::1], int64[::1]")

@@ -1,0 +1,34 @@
+"""Kernels that are lowered: to a compiled function and the arguments that it is called with.
+
+Lowering checks the arrays and works out pointers, sizes and strides. A kernel call lowers and then
+calls. A recorded program lowers each call once, keeps the result, and calls it at every replay.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol
+
+_Arguments = ParamSpec("_Arguments")
+
+Lowered = tuple[Callable[..., None], tuple[Any, ...]]  # a compiled function and its arguments
+
+
+class LoweredKernel(Protocol[_Arguments]):
+    """A kernel whose calls can be lowered without being made."""
+
+    lower: Callable[_Arguments, Lowered]
+
+    def __call__(self, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
+        """Lower the call and make it."""
+
+
+def lowered(lower: Callable[_Arguments, Lowered]) -> LoweredKernel[_Arguments]:
+    """Returns the kernel that calls what `lower` returns, with `lower` as an attribute."""
+
+    @functools.wraps(lower)
+    def kernel(*arguments: Any) -> None:
+        function, lowered_arguments = lower(*arguments)  # type: ignore[call-arg]
+        function(*lowered_arguments)
+
+    kernel.lower = lower  # type: ignore[attr-defined]
+    return kernel  # type: ignore[return-value]
