@@ -110,7 +110,7 @@ class Captured:
         with self._lock:
             key = self._key(arrays)
             program = self._find(key)
-            if program is None or self._is_due(program) or _meets(program, arrays):
+            if program is None or self._is_due(program) or program.writes_to(arrays):
                 values = self._record(key, arrays, program)
                 return self._made.make(values)
             self._in_a_row = 0
@@ -148,7 +148,7 @@ class Captured:
             done = 0
             while done < steps:
                 program = self._find(key)
-                if program is None or self._is_due(program) or _meets(program, arrays):
+                if program is None or self._is_due(program) or program.writes_to(arrays):
                     row = [array[done, ...] for array in arrays]
                     values = self._record(key, row, program)
                     parts.append([value[np.newaxis] for value in values])
@@ -422,12 +422,9 @@ def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
     return ""
 
 
-def _meets(program: Program, arrays: Sequence[Array]) -> bool:
-    """True if an argument is in memory that the program writes."""
-    return any(program.shares_memory(array) for array in arrays)
-
-
 def _array_of(x: Array | Tensor) -> Array:
+    if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, decided fast
+        return x
     if isinstance(x, Tensor):
         if x.requires_grad:
             raise CaptureError(

@@ -324,9 +324,9 @@ class Program:
                 np.copyto(given[i], self.inputs[i])
         self._update_tensors()
 
-    def shares_memory(self, array: Array) -> bool:
-        """True if the array is in memory that the program writes."""
-        return id(root(array)) in self._plan.written
+    def writes_to(self, arrays: Sequence[Array]) -> bool:
+        """True if the program writes to the memory of one of the arrays."""
+        return not self._plan.written.isdisjoint([id(root(array)) for array in arrays])
 
     def make(self, values: Sequence[Array]) -> Any:
         """What the step returns, with these values in place of what it computed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class Result:
 
     def make(self, values: Sequence[Array]) -> Any:
         """The result, with these values in place of what was computed."""
-        return _put_together(self._form, dict(zip(self.computed, values, strict=True)))
+        return _put_together(self._form, iter(values))
 
 
 @dataclass(eq=False)
@@ -82,9 +82,9 @@ class Computed:
         return self.array
 
 
-def _put_together(form: Any, values: Mapping[Computed, Array]) -> Any:
+def _put_together(form: Any, values: Iterator[Array]) -> Any:
     if isinstance(form, Computed):
-        return wrap(values[form])
+        return wrap(next(values))
     if isinstance(form, dict):
         return {key: _put_together(item, values) for key, item in form.items()}
     if isinstance(form, tuple | list):
