@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,9 +70,7 @@ def each_step(
     if notes is None:
         function(*reads, *changes, *writes)
         return
-    notes.note_function(
-        NotedFunction(function, reads, changes, writes, settings, reads_anything, notes.line_now())
-    )
+    notes.note_function(NotedFunction(function, reads, changes, writes, settings, reads_anything))
     token = _recorder.set(None)  # a replay calls the function, not the kernels that it calls
     try:
         function(*reads, *changes, *writes)
@@ -82,17 +80,18 @@ def each_step(
 
 @dataclass
 class NotedCall:
-    """A kernel call."""
+    """A kernel call; `memories` are the ids of the memory of its arrays, in order."""
 
     kernel: Contract
     arguments: tuple[Any, ...]
+    memories: list[int]
     part: str  # "forward", "backward of ..." or "update"
     line: str  # of the user's code
 
 
 @dataclass
 class NotedFunction:
-    """A function that each_step was given."""
+    """A function that each_step was given; `memories` as in NotedCall."""
 
     function: Callable[..., None]
     reads: Sequence[Array]
@@ -100,7 +99,8 @@ class NotedFunction:
     writes: Sequence[Array]
     settings: tuple[Any, ...]
     reads_anything: bool
-    line: str
+    memories: list[int] = field(default_factory=list)
+    line: str = ""
 
 
 class Carried(NamedTuple):
@@ -152,8 +152,9 @@ class Recorder:
     def hold(self, array: Array) -> int:
         """Keep the array's memory; returns its id."""
         memory = root(array)
-        self.held[id(memory)] = memory
-        return id(memory)
+        key = id(memory)
+        self.held[key] = memory
+        return key
 
     def owns(self, array: Array) -> bool:
         """True if the array is an argument or was computed in the step."""
@@ -164,27 +165,30 @@ class Recorder:
         """True if the array is one of the step's arguments, or a part of one."""
         return id(root(array)) in self.inputs
 
-    def _note_memory(self, reads: Sequence[Array], writes: Sequence[Array]) -> None:
-        for array in reads:
-            key = self.hold(array)
-            if key not in self.written and key not in self.inputs:
+    def _note_memory(self, reads: Sequence[int], writes: Sequence[int]) -> None:
+        written = self.written
+        for key in reads:
+            if key not in written and key not in self.inputs:
                 self.read_first[key] = self.held[key]
-        for array in writes:
-            key = self.hold(array)
-            if key in self.read_first and key not in self.written and key not in self.known:
+        for key in writes:
+            if key in self.read_first and key not in written and key not in self.known:
                 self.before[key] = self.held[key].copy()
-            self.written.add(key)
+            written.add(key)
 
     def note_call(self, kernel: Contract, arguments: tuple[Any, ...]) -> None:
         """A kernel is about to compute."""
-        self._note_memory(
-            [arguments[i] for i in kernel.reads], [arguments[i] for i in kernel.writes]
-        )
-        self.items.append(NotedCall(kernel, arguments, self.part, self.line_now()))
+        memories = [self.hold(array) for array in arguments[: len(kernel.arrays)]]
+        self._note_memory([memories[i] for i in kernel.reads], [memories[i] for i in kernel.writes])
+        self.items.append(NotedCall(kernel, arguments, memories, self.part, self.line_now()))
 
     def note_function(self, noted: NotedFunction) -> None:
         """each_step is about to call a function."""
-        self._note_memory([*noted.reads, *noted.changes], [*noted.changes, *noted.writes])
+        reads, changes, writes = (
+            [self.hold(array) for array in arrays]
+            for arrays in (noted.reads, noted.changes, noted.writes)
+        )
+        self._note_memory(reads + changes, changes + writes)
+        noted.memories, noted.line = reads + changes + writes, self.line_now()
         self.items.append(noted)
         self.functions += 1
 
@@ -253,7 +257,7 @@ class Recorder:
 
     def note_constant_gradients(self, grads: Sequence[Array]) -> None:
         """A gradient that no kernel wrote is memory that the step reads, so replays restore it."""
-        self._note_memory(grads, [])
+        self._note_memory([self.hold(grad) for grad in grads], [])
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """An optimiser is about to follow the gradients."""
@@ -306,7 +310,7 @@ def users_line() -> str:
         if not file.startswith(_PACKAGE) or file.startswith(_LESSONS):
             break
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _runs_a_step(frame: FrameType) -> bool:

@@ -73,11 +73,11 @@ class Function:
         self.function(*(view.array() for view in self.views))
 
 
-def offset_in(memory: Array, array: Array) -> int:
-    """Bytes from the start of the memory to the first element of an array in it."""
-    if array is memory or not array.size:
+def offset_in(array: Array) -> int:
+    """Bytes from the start of its memory to the first element of an array."""
+    if not isinstance(array.base, np.ndarray) or not array.size:
         return 0
-    return address(array) - address(memory)
+    return address(array) - address(root(array))
 
 
 class Difference(NamedTuple):
@@ -101,34 +101,37 @@ class Trace:
         self._places: dict[int, tuple[str, int]] = {
             key: ("argument", i) for i, key in enumerate(notes.inputs)
         }
+        self._described: dict[int, tuple[Any, ...]] = {}  # by the array's id: many come again
         self._number = {"own": 0, "outside": 0}
         self._read_first = notes.read_first
         self.items = [self._item(note) for note in notes.items]
         self.lines = [note.line for note in notes.items]
-        self.result = (result.form_of(self._array), result.outside)
+        self.result = (result.form_of(lambda x: self._array(x, id(root(x)))), result.outside)
         self.before = [notes.before.get(key) for key in notes.read_first]
         self.roots = list(notes.read_first.values())
-        del self._places, self._read_first
+        del self._places, self._described, self._read_first
 
     def _item(self, note: NotedCall | NotedFunction) -> tuple[Any, ...]:
         if isinstance(note, NotedCall):
-            arguments = [
-                self._array(x) if isinstance(x, np.ndarray) else repr(x) for x in note.arguments
-            ]
-            return note.kernel.name, *arguments
-        arrays = (*note.reads, *note.changes, *note.writes)
+            n = len(note.memories)
+            arrays = map(self._array, note.arguments[:n], note.memories)
+            return note.kernel.name, *arrays, *map(repr, note.arguments[n:])
+        arrays = map(self._array, (*note.reads, *note.changes, *note.writes), note.memories)
         name = getattr(note.function, "__qualname__", repr(type(note.function)))
-        return f"function {name}", *map(repr, note.settings), *map(self._array, arrays)
+        return f"function {name}", *map(repr, note.settings), *arrays
 
-    def _array(self, array: Array) -> tuple[Any, ...]:
-        memory = root(array)
-        key = id(memory)
+    def _array(self, array: Array, key: int) -> tuple[Any, ...]:
+        """The array's origin, and its place there; key: the id of its memory."""
+        if (described := self._described.get(id(array))) is not None:
+            return described
         if key not in self._places:
             origin = "outside" if key in self._read_first else "own"
             self._places[key] = origin, self._number[origin]
             self._number[origin] += 1
-        offset = offset_in(memory, array)
-        return (*self._places[key], array.shape, array.dtype.str, offset, array.strides)
+        offset = offset_in(array)
+        place = (*self._places[key], array.shape, array.dtype, offset, array.strides)
+        self._described[id(array)] = place
+        return place
 
     def difference(self, other: Trace) -> Difference | None:
         """Returns where another recording differs from this one; None if it is equal."""
@@ -189,28 +192,25 @@ def _difference_of_items(i: int, mine: tuple[Any, ...], theirs: tuple[Any, ...])
         if was != now:
             name = contract.parameters[position] if contract else f"setting {position + 1}"
             if isinstance(was, tuple) and isinstance(now, tuple) and was[2:4] != now[2:4]:
-                was, now = (f"{np.dtype(x[3])} {x[2]}" for x in (was, now))
+                was, now = (f"{x[3]} {x[2]}" for x in (was, now))
             elif isinstance(was, tuple) and isinstance(now, tuple):
                 was, now = f"{was[0]} {was[1]}", f"{now[0]} {now[1]}"
             return f"call {i + 1}, {mine[0]}: {name} was {was} when recorded, is {now}"
     return f"call {i + 1} differs"
 
 
-def views_of(note: NotedCall | NotedFunction, view: Callable[[Array], View]) -> Call | Function:
+def views_of(
+    note: NotedCall | NotedFunction, view: Callable[[Array, int], View]
+) -> Call | Function:
     """Returns a noted item whose arrays are views of buffers."""
     if isinstance(note, NotedCall):
-        views = tuple(view(x) if isinstance(x, np.ndarray) else x for x in note.arguments)
+        n = len(note.memories)
+        views = *map(view, note.arguments[:n], note.memories), *note.arguments[n:]
         return Call(note.kernel.name, views, note.part, note.line)
-    reads, changes, writes = (
-        [view(x) for x in arrays] for arrays in (note.reads, note.changes, note.writes)
-    )
-    return Function(
-        note.function,
-        reads + changes,
-        changes + writes,
-        (*reads, *changes, *writes),
-        note.reads_anything,
-    )
+    n, m = len(note.reads), len(note.reads) + len(note.changes)
+    arrays = (*note.reads, *note.changes, *note.writes)
+    own = tuple(map(view, arrays, note.memories))
+    return Function(note.function, [*own[:m]], [*own[n:]], own, note.reads_anything)
 
 
 def lives(items: Sequence[Call | Function]) -> set[Any]:

@@ -186,13 +186,17 @@ class Program:
         grads = {id(root(grad)) for grad in gradients(notes)}
         carried = {id(root(c.before.array)) for c in notes.carried}
 
-        def view(array: Array) -> View:
-            memory = root(array)
-            offset = offset_in(memory, array)
-            return View(buffers[id(memory)], offset, array.shape, array.strides, array.dtype)
+        views: dict[int, View] = {}  # by the array's id: many come again
+
+        def view(array: Array, key: int) -> View:
+            if (seen := views.get(id(array))) is not None:
+                return seen
+            buffer, offset = buffers[key], offset_in(array)
+            views[id(array)] = View(buffer, offset, array.shape, array.strides, array.dtype)
+            return views[id(array)]
 
         items = [views_of(note, view) for note in notes.items]
-        self._result.place(view)
+        self._result.place(lambda array: view(array, id(root(array))))
         self._input_buffers = [buffers[key] for key in notes.inputs]
         self.changed_inputs = [i for i, key in enumerate(notes.inputs) if key in notes.written]
         self.trace.roots = []
