@@ -21,7 +21,6 @@ backend binds the calls. A replay gives the same bits as the step itself.
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -29,20 +28,18 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import kernels
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing, listing_html
+from tinytensor.capture.binding import Binding, sorted_out
 from tinytensor.capture.calls import Call, Function, Key, Trace, lives, offset_in, views_of
 from tinytensor.capture.guards import Guards
 from tinytensor.capture.memory import FOR_EVER, Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
-from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor
 
-LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 
 
@@ -129,7 +126,7 @@ class Program:
     @functools.cached_property
     def order(self) -> tuple[list[Function], list[Call | Function]]:
         """The functions that a replay calls before the first kernel, and all else in its order."""
-        return _sorted_out(self.items)
+        return sorted_out(self.items)
 
     @functools.cached_property
     def buffers(self) -> list[Buffer]:
@@ -155,15 +152,15 @@ class Program:
         return plan(self._temporaries)
 
     @functools.cached_property
-    def _plan(self) -> _Plan:
+    def _binding(self) -> Binding:
         """What a replay needs, made when the first one comes."""
         assert self.peak >= 0  # the temporaries have their places
-        return _Plan(self)
+        return Binding(self)
 
     @property
     def by_numpy(self) -> set[Call]:
         """The calls that the backend leaves to NumPy."""
-        return self._plan.by_numpy
+        return self._binding.by_numpy
 
     @property
     def held_arguments(self) -> tuple[int, ...]:
@@ -274,13 +271,13 @@ class Program:
         if repeats < 1:
             raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
         with self._lock:
-            planned = self._plan
+            bound = self._binding
             changed = {view.buffer for item in self.items for view in item.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
             before = [array.copy() for array in arrays]
-            runs = [(isinstance(x, Call), run) for x in planned.body for run in planned.bound([x])]
+            runs = [(isinstance(x, Call), run) for x in bound.body for run in bound.runs_of([x])]
             try:
-                planned.run()  # so that all memory has values that kernels may be given
+                bound.run()  # so that all memory has values that kernels may be given
                 microseconds = listing.measure(runs, repeats)
             finally:
                 for array, copy in zip(arrays, before, strict=True):
@@ -302,14 +299,14 @@ class Program:
         return self._result.make(self._result.values())
 
     def _replay(self, given: Sequence[Array]) -> None:
-        planned = self._plan
+        bound = self._binding
         self.replays += 1
-        for own, array, places in zip(self.inputs, given, planned.places, strict=False):
+        for own, array, places in zip(self.inputs, given, bound.places, strict=False):
             if places and array.flags.c_contiguous and array.flags.aligned:
-                planned.module.point(places, array)
+                bound.module.point(places, array)
             else:
                 if places:
-                    planned.module.point(places, own)
+                    bound.module.point(places, own)
                 np.copyto(own, array)
         for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
             x = ref()
@@ -319,9 +316,9 @@ class Program:
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
         try:
-            planned.run()
+            bound.run()
         except BaseException:
-            self._leave_as_far_as(planned.failed)
+            self._leave_as_far_as(bound.failed)
             raise
         for i in self.changed_inputs:
             if i < len(given):
@@ -330,7 +327,7 @@ class Program:
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
         """True if the program writes to the memory of one of the arrays."""
-        return not self._plan.written.isdisjoint([id(root(array)) for array in arrays])
+        return not self._binding.written.isdisjoint([id(root(array)) for array in arrays])
 
     def make(self, values: Sequence[Array]) -> Any:
         """What the step returns, with these values in place of what it computed."""
@@ -372,14 +369,14 @@ class Program:
     def is_one_call(self) -> bool:
         """True if the backend makes all calls at once, with no Python between them."""
         alone = not (self._carried or self._restored or self.changed_inputs)
-        return alone and self._plan.is_one_call
+        return alone and self._binding.is_one_call
 
     def run(self, tables: Sequence[Array], steps: int) -> list[Array]:
         """Steps on the rows of tables, one for each argument; what is computed, as tables too.
 
         An error at some step leaves everything as that step leaves it.
         """
-        assert self._plan is not None  # the results have their places
+        assert self._binding is not None  # the results have their places
         tables_of_results = self._result.tables(steps)
         results = [computed.now() for computed in self._result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
@@ -398,19 +395,19 @@ class Program:
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
     ) -> None:
         """Steps without Python between them: what its functions write is computed before."""
-        planned = self._plan
+        bound = self._binding
         self.replays += steps
-        for own, places in zip(self.inputs, planned.places, strict=True):
+        for own, places in zip(self.inputs, bound.places, strict=True):
             if places:
-                planned.module.point(places, own)
-        (calls,) = planned.runs
-        views = [view for item in planned.before for view in (*item.reads, *item.writes)]
+                bound.module.point(places, own)
+        (calls,) = bound.runs
+        views = [view for item in bound.before for view in (*item.reads, *item.writes)]
         looked_at = [
             (own, table)
             for own, table in zip(self.inputs, tables, strict=True)
             if any(view.buffer.array is own for view in views)
         ]
-        written = {id(v.buffer): v.buffer.array for item in planned.before for v in item.writes}
+        written = {id(v.buffer): v.buffer.array for item in bound.before for v in item.writes}
         places = [array for array in written.values() if array is not None]
         found = [np.empty((steps + 1, *array.shape), array.dtype) for array in places]
         done = 0
@@ -420,7 +417,7 @@ class Program:
             for row in range(steps):
                 for own, table in looked_at:
                     np.copyto(own, table[row])
-                for item in planned.before:
+                for item in bound.before:
                     item()
                 _note_row(row + 1, found, places)
                 done += 1
@@ -435,103 +432,6 @@ class Program:
             self._update_tensors()
             if failed and done < steps:  # the step at which it came, up to there
                 self._replay([table[done, ...] for table in tables])
-
-
-class _Plan:
-    """A program's calls, bound to their memory by the backend.
-
-    before: functions that may be called before the first kernel. body: all else, in order.
-    runs: what a replay calls for the body. places: for each argument where C's calls point to it.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self.backend = program.key.backend
-        self.module = self.backend.module
-        self._items = program.items
-        self.before, self.body = program.order
-        self._functions: dict[int, Function] = {}  # by the ids of what calls them
-        self._calls_before = [_through_the_door(item) for item in self.before]
-        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
-        self.by_door: set[Call] = set()  # and all that Python makes one by one
-        self.runs = self.bound(self.body)
-        self.places = self._find_places(program)
-        self.written = {id(view.buffer.array) for item in self._items for view in item.writes}
-
-    def run(self) -> None:
-        """Make all calls; an error of a function comes when the kernels before it have computed."""
-        done = 0
-        self.failed: Function | None = None
-        try:
-            for call in self._calls_before:
-                call()
-                done += 1
-        except BaseException:
-            self.failed = failed = self.before[done]
-            for other in self._items[: self._items.index(failed)]:
-                if isinstance(other, Call):
-                    getattr(kernels, other.kernel)(*other.arguments())
-                elif other not in self.before[:done]:
-                    other()
-            raise
-        for run in self.runs:
-            self.failed = self._functions.get(id(run))
-            run()
-
-    def bound(self, items: Sequence[Call | Function]) -> list[Any]:
-        """What makes the calls, in order: where the backend can, it makes many in a row."""
-        runs: list[Any] = []
-        pairs = [(item, self._bind(item)) for item in items]
-        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
-            if is_bound:
-                runs.append(self.module.BoundCalls([call for _, call in group]))
-            else:
-                for item, _ in group:
-                    runs.append(_through_the_door(item))
-                    if isinstance(item, Function):
-                        self._functions[id(runs[-1])] = item
-        return runs
-
-    def _bind(self, item: Call | Function) -> Any:
-        """The call as the backend binds it to its arrays; None if it goes through the door."""
-        if isinstance(item, Function) or not hasattr(self.module, "bind"):
-            return None
-        arguments = item.arguments()
-        if self.backend.by_rung(item.kernel):
-            self.by_door.add(item)
-            return None
-        on_numpy = CONTRACTS[item.kernel].is_for_numpy(arguments)
-        if on_numpy or item.kernel in self.backend.on_numpy:
-            self.by_numpy.add(item)
-            self.by_door.add(item)
-            return None
-        return self.module.bind(item.kernel, arguments)
-
-    def _find_places(self, program: Program) -> list[list[Any]]:
-        """For each argument where the calls point to it, if only C reads it.
-
-        Then they can be pointed to what a replay is given. A small argument is copied faster.
-        """
-        functions = [item for item in self._items if isinstance(item, Function)]
-        seen = {view.buffer for item in functions for view in (*item.reads, *item.writes)}
-        seen |= {view.buffer for call in self.by_door for view in call.reads}
-        seen |= {view.buffer for item in self._items for view in item.writes}
-        seen |= {buffer for buffer in program.buffers if buffer.last == FOR_EVER}
-        own = [b.array for b in seen]
-        at_once = [run for run in self.runs if hasattr(run, "places_of")]
-        return [
-            [place for run in at_once for place in run.places_of(array)]
-            if array.nbytes >= LARGE and not any(array is other for other in own)
-            else []
-            for array in program.inputs
-        ]
-
-    @functools.cached_property
-    def is_one_call(self) -> bool:
-        """True if one call of the backend makes all kernel calls."""
-        functions = {v.buffer for item in self.before for v in (*item.reads, *item.writes)}
-        written = {v.buffer for item in self._items if isinstance(item, Call) for v in item.writes}
-        at_once = len(self.runs) == 1 and hasattr(self.runs[0], "run")
-        return at_once and not functions & written
 
 
 def tensors_with_grad(notes: Recorder) -> list[Tensor]:
@@ -552,33 +452,3 @@ def gradients(notes: Recorder) -> list[Array]:
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
     for table, array in zip(tables, arrays, strict=True):
         table[row] = array
-
-
-def _through_the_door(item: Call | Function) -> Callable[[], None]:
-    if isinstance(item, Call):
-        return functools.partial(getattr(kernels, item.kernel), *item.arguments())
-    return functools.partial(item.function, *(view.array() for view in item.views))
-
-
-def _sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
-    """The functions that may be called before the first kernel, and all else in its order.
-
-    Checks come first of all, because they change nothing.
-    """
-    checks: list[Function] = []
-    updates: list[Function] = []
-    body: list[Call | Function] = []
-    read: set[Buffer] = set()  # by the body so far
-    written: set[Buffer] = set()
-    for item in items:
-        reads, writes = ({view.buffer for view in views} for views in (item.reads, item.writes))
-        may_move = isinstance(item, Function) and not item.reads_anything
-        if not may_move or (reads | writes) & written or writes & read:
-            body.append(item)
-            read |= reads
-            written |= writes
-        elif writes or any(reads & {v.buffer for v in update.writes} for update in updates):
-            updates.append(item)  # type: ignore[arg-type]
-        else:
-            checks.append(item)  # type: ignore[arg-type]
-    return checks + updates, body

@@ -1,0 +1,145 @@
+"""A program's calls, bound to its memory by the backend: what a replay runs."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinytensor import kernels
+from tinytensor.capture.calls import Call, Function
+from tinytensor.capture.memory import FOR_EVER, Buffer
+from tinytensor.door import CONTRACTS
+
+if TYPE_CHECKING:
+    from tinytensor.capture.program import Program
+
+LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
+
+
+class Binding:
+    """A program's calls, bound to their memory by the backend.
+
+    before: functions that may be called before the first kernel. body: all else, in order.
+    runs: what a replay calls for the body. places: for each argument where C's calls point to it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.backend = program.key.backend
+        self.module = self.backend.module
+        self._items = program.items
+        self.before, self.body = program.order
+        self._functions: dict[int, Function] = {}  # by the ids of what calls them
+        self._calls_before = [_through_the_door(item) for item in self.before]
+        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
+        self.by_door: set[Call] = set()  # and all that Python makes one by one
+        self.runs = self.runs_of(self.body)
+        self.places = self._find_places(program)
+        self.written = {id(view.buffer.array) for item in self._items for view in item.writes}
+
+    def run(self) -> None:
+        """Make all calls; an error of a function comes when the kernels before it have computed."""
+        done = 0
+        self.failed: Function | None = None
+        try:
+            for call in self._calls_before:
+                call()
+                done += 1
+        except BaseException:
+            self.failed = failed = self.before[done]
+            for other in self._items[: self._items.index(failed)]:
+                if isinstance(other, Call):
+                    getattr(kernels, other.kernel)(*other.arguments())
+                elif other not in self.before[:done]:
+                    other()
+            raise
+        for run in self.runs:
+            self.failed = self._functions.get(id(run))
+            run()
+
+    def runs_of(self, items: Sequence[Call | Function]) -> list[Any]:
+        """What makes the calls, in order: where the backend can, it makes many in a row."""
+        runs: list[Any] = []
+        pairs = [(item, self._bind(item)) for item in items]
+        for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
+            if is_bound:
+                runs.append(self.module.BoundCalls([call for _, call in group]))
+            else:
+                for item, _ in group:
+                    runs.append(_through_the_door(item))
+                    if isinstance(item, Function):
+                        self._functions[id(runs[-1])] = item
+        return runs
+
+    def _bind(self, item: Call | Function) -> Any:
+        """The call as the backend binds it to its arrays; None if it goes through the door."""
+        if isinstance(item, Function) or not hasattr(self.module, "bind"):
+            return None
+        arguments = item.arguments()
+        if self.backend.by_rung(item.kernel):
+            self.by_door.add(item)
+            return None
+        on_numpy = CONTRACTS[item.kernel].is_for_numpy(arguments)
+        if on_numpy or item.kernel in self.backend.on_numpy:
+            self.by_numpy.add(item)
+            self.by_door.add(item)
+            return None
+        return self.module.bind(item.kernel, arguments)
+
+    def _find_places(self, program: Program) -> list[list[Any]]:
+        """For each argument where the calls point to it, if only C reads it.
+
+        Then they can be pointed to what a replay is given. A small argument is copied faster.
+        """
+        functions = [item for item in self._items if isinstance(item, Function)]
+        seen = {view.buffer for item in functions for view in (*item.reads, *item.writes)}
+        seen |= {view.buffer for call in self.by_door for view in call.reads}
+        seen |= {view.buffer for item in self._items for view in item.writes}
+        seen |= {buffer for buffer in program.buffers if buffer.last == FOR_EVER}
+        own = [b.array for b in seen]
+        at_once = [run for run in self.runs if hasattr(run, "places_of")]
+        return [
+            [place for run in at_once for place in run.places_of(array)]
+            if array.nbytes >= LARGE and not any(array is other for other in own)
+            else []
+            for array in program.inputs
+        ]
+
+    @functools.cached_property
+    def is_one_call(self) -> bool:
+        """True if one call of the backend makes all kernel calls."""
+        functions = {v.buffer for item in self.before for v in (*item.reads, *item.writes)}
+        written = {v.buffer for item in self._items if isinstance(item, Call) for v in item.writes}
+        at_once = len(self.runs) == 1 and hasattr(self.runs[0], "run")
+        return at_once and not functions & written
+
+
+def _through_the_door(item: Call | Function) -> Callable[[], None]:
+    if isinstance(item, Call):
+        return functools.partial(getattr(kernels, item.kernel), *item.arguments())
+    return functools.partial(item.function, *(view.array() for view in item.views))
+
+
+def sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
+    """The functions that may be called before the first kernel, and all else in its order.
+
+    Checks come first of all, because they change nothing.
+    """
+    checks: list[Function] = []
+    updates: list[Function] = []
+    body: list[Call | Function] = []
+    read: set[Buffer] = set()  # by the body so far
+    written: set[Buffer] = set()
+    for item in items:
+        reads, writes = ({view.buffer for view in views} for views in (item.reads, item.writes))
+        may_move = isinstance(item, Function) and not item.reads_anything
+        if not may_move or (reads | writes) & written or writes & read:
+            body.append(item)
+            read |= reads
+            written |= writes
+        elif writes or any(reads & {v.buffer for v in update.writes} for update in updates):
+            updates.append(item)  # type: ignore[arg-type]
+        else:
+            checks.append(item)  # type: ignore[arg-type]
+    return checks + updates, body
