@@ -19,7 +19,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 # From the ground up. A file imports files of its own floor and of those below.
 FLOORS = [
     ["errors", "interrupt"],
-    ["arrays"],
+    ["arrays", "modes"],
     ["recorder"],
     ["door"],
     ["kernels", "random"],

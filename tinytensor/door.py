@@ -19,6 +19,7 @@ from typing import Any, ParamSpec
 from tinytensor import recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
+from tinytensor.modes import mode
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -121,9 +122,15 @@ def set_backend(name: str) -> None:
     _everywhere = load_backend(name)
 
 
-@contextmanager
+@mode
 def backend(name: str) -> Iterator[Backend]:
-    """Compute with this backend inside a `with` block, in this thread or task only."""
+    """Compute with this backend in a `with` block or a function, in this thread or task only.
+
+        with tt.backend("numpy"):
+            y = x @ w
+
+    `@tt.backend("numpy")` above a function is a `with` block around its body.
+    """
     recorder.refuse("backend() changes what computes", "put it round the whole step")
     with computing_with(load_backend(name)) as chosen:
         yield chosen
@@ -139,16 +146,16 @@ def computing_with(chosen: Backend) -> Iterator[Backend]:
         _here.reset(token)
 
 
-@contextmanager
+@mode
 def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
-    """Compute one kernel by a rung of its ladder inside a `with` block, in this thread or task.
+    """Compute one kernel by a rung of its ladder in a `with` block or a function below it.
 
         with tt.use_kernel("matmul", "c.blocked"):
             y = x @ w
 
-    All others stay those of the backend in use where the block begins; a backend chosen inside, by
-    `tt.backend`, has its own again. Blocks for several kernels may be nested. What rungs there are
-    is told by `tinytensor ladder KERNEL`.
+    It holds in this thread or task. All other kernels stay those of the backend in use where the
+    block begins; a backend chosen inside, by `tt.backend`, has its own again. Blocks for several
+    kernels may be nested. `tinytensor ladder KERNEL` lists the rungs.
 
     Raises UnknownName for a kernel or rung that isn't there, and BackendUnavailable where the
     rung's backend can't work.
@@ -164,11 +171,8 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
         on_numpy=tuple(name for name in here.on_numpy if name != kernel),
         rungs=(*others, f"{kernel} by {rung}"),
     )
-    token = _here.set(chosen)
-    try:
+    with computing_with(chosen):
         yield chosen
-    finally:
-        _here.reset(token)
 
 
 def available_backends() -> dict[str, Backend]:
