@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol, cast, runtime_checkable
 
 from tinytensor import recorder
 from tinytensor.arrays import Array
@@ -31,12 +31,34 @@ CONTRACTS: "dict[str, Contract]" = {}  # of all kernels, by name: filled by the 
 # The backend in use -----------------------------------------------------------------------------
 
 
+@runtime_checkable
+class BackendModule(Protocol):
+    """What a module of backends/ must have, besides its kernels.
+
+    Its kernels are functions with the names and arguments of the stubs in kernels.py. A kernel that
+    the module lacks is computed by NumPy's, and Backend.on_numpy lists it.
+
+    All else is optional: `bind` and `BoundCalls` (and `point`) make the calls of a captured step's
+    program with little Python between them, `compiling()` counts what was compiled, and `SIMD` is
+    the instruction set in use. A caller checks with hasattr or getattr that it is there.
+    """
+
+    def num_threads(self) -> int:
+        """Return the largest number of threads that a kernel uses."""
+
+    def set_num_threads(self, n: int) -> None:
+        """Let kernels use up to n threads; a backend of one thread ignores it."""
+
+    def description(self) -> str:
+        """Return what the kernels run on: versions, instruction set."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """A loaded backend: its name, its kernels, and which of them it borrows from NumPy."""
 
     name: str
-    module: Any
+    module: BackendModule
     kernels: dict[str, Callable[..., None]]
     on_numpy: tuple[str, ...] = ()
     rungs: tuple[str, ...] = ()  # use_kernel's choices, such as "matmul by c.blocked"
@@ -44,12 +66,12 @@ class Backend:
     @property
     def num_threads(self) -> int:
         """How many threads its kernels may use."""
-        return int(self.module.num_threads())
+        return self.module.num_threads()
 
     @property
     def description(self) -> str:
         """What it runs on: versions, instruction set."""
-        return str(self.module.description())
+        return self.module.description()
 
     def by_rung(self, kernel: str) -> bool:
         """Has use_kernel chosen how this kernel is computed?"""
@@ -83,7 +105,8 @@ def load_backend(name: str) -> Backend:
         known = ", ".join(("auto", *BACKENDS))
         raise UnknownName(f"backend: there is none named {name!r}; choose from {known}")
     if name not in _loaded:
-        module = importlib.import_module(f"tinytensor.backends.{name}_backend")
+        imported = importlib.import_module(f"tinytensor.backends.{name}_backend")
+        module = cast(BackendModule, imported)  # backends/__init__.py has mypy compare them
         lacking = tuple(kernel for kernel in CONTRACTS if not hasattr(module, kernel))
         numpy = importlib.import_module("tinytensor.backends.numpy_backend")
         kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in CONTRACTS}
