@@ -190,3 +190,9 @@ def test_every_public_op_is_described_and_has_a_row_of_cases(name):
     assert inspect.getdoc(op)
     assert getattr(tt, name) is op
     assert any(row.op == op.__name__ for row in OPS)
+
+
+def test_the_package_has_its_public_names_and_modules_only():
+    assert len(set(tt.__all__)) == len(tt.__all__)
+    others = [n for n in vars(tt) if not n.startswith("_") and n not in tt.__all__]
+    assert [n for n in others if f"{FACADE}.{n}" not in FILES] == []

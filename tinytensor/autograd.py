@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     Hook = Callable[[Tensor], Tensor | None]
     Version = list[int]  # one number, the changes in place of one memory; its views share the list
 
+__all__ = ["detect_anomaly", "enable_grad", "grad", "graph", "is_grad_enabled", "no_grad"]
+
 _recording: ContextVar[bool] = ContextVar("tinytensor_recording", default=True)
 _anomalies: ContextVar[bool] = ContextVar("tinytensor_anomalies", default=False)
 _watching = 0  # how many detect_anomaly() are open, in whatever context: most often none

@@ -21,6 +21,16 @@ from tinytensor.arrays import Array
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
 from tinytensor.modes import mode
 
+__all__ = [
+    "available_backends",
+    "backend",
+    "current_backend",
+    "num_threads",
+    "set_backend",
+    "set_num_threads",
+    "use_kernel",
+]
+
 _Arguments = ParamSpec("_Arguments")
 
 BACKENDS = ("c", "numba", "numpy")  # in the order in which "auto" tries them
