@@ -377,11 +377,3 @@ def test_a_long_tape_is_not_printed_whole(capsys):
     assert len(lines) == 201
     assert lines[-1].startswith("... and more: graph(x, most=2000)")
     del x
-
-
-def test_no_grad_decorates_functions_too():
-    @tt.no_grad()
-    def double(x):
-        return x * 2
-
-    assert not double(tt.ones(1, requires_grad=True)).requires_grad

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 # From the ground up. A file imports files of its own floor and of those below.
 FLOORS = [
     ["errors", "interrupt"],
-    ["arrays"],
+    ["arrays", "modes"],
     ["recorder"],
     ["door"],
     ["kernels", "random"],
@@ -190,3 +191,35 @@ def test_every_public_op_is_described_and_has_a_row_of_cases(name):
     assert inspect.getdoc(op)
     assert getattr(tt, name) is op
     assert any(row.op == op.__name__ for row in OPS)
+
+
+def test_the_package_has_its_public_names_and_modules_only():
+    assert len(set(tt.__all__)) == len(tt.__all__)
+    others = [n for n in vars(tt) if not n.startswith("_") and n not in tt.__all__]
+    assert [n for n in others if f"{FACADE}.{n}" not in FILES] == []
+
+
+def test_backward_of_a_product_and_its_cross_entropy_goes_through_six_files():
+    w = tt.zeros(784, 10, requires_grad=True)
+    with tt.backend("numpy"):
+        loss = tt.cross_entropy(tt.rand(5, 784) @ w, [3, 1, 4, 1, 5])
+        visited = set()
+
+        def note(frame, event, _):
+            if event == "call" and frame.f_code.co_filename.startswith(f"{PACKAGE}/"):
+                visited.add(str(Path(frame.f_code.co_filename).relative_to(PACKAGE)))
+
+        sys.setprofile(note)
+        try:
+            loss.backward()
+        finally:
+            sys.setprofile(None)
+    assert visited == {
+        "tensor.py",
+        "autograd.py",
+        "ops/network.py",
+        "ops/linalg.py",
+        "door.py",
+        "backends/numpy_backend.py",
+        "recorder.py",
+    }

@@ -16,7 +16,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import _GeneratorContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ import numpy as np
 from tinytensor import recorder, tensor
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
+from tinytensor.modes import mode
 
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     Backward = Callable[..., tuple[Tensor | None, ...]]
     Hook = Callable[[Tensor], Tensor | None]
     Version = list[int]  # one number, the changes in place of one memory; its views share the list
+
+__all__ = ["detect_anomaly", "enable_grad", "grad", "graph", "is_grad_enabled", "no_grad"]
 
 _recording: ContextVar[bool] = ContextVar("tinytensor_recording", default=True)
 _anomalies: ContextVar[bool] = ContextVar("tinytensor_anomalies", default=False)
@@ -50,14 +53,24 @@ def _recording_set(on: bool) -> Iterator[None]:
         _recording.reset(token)
 
 
-def no_grad() -> _GeneratorContextManager[None]:
-    """Inside `with no_grad():` nothing is remembered for backward: for evaluating a model."""
-    return _recording_set(False)
+@mode
+def no_grad() -> Iterator[None]:
+    """In `with no_grad():`, or a function below `@no_grad()`, no graph is recorded.
+
+    For evaluating a model: backward() is not possible there, and no memory is kept for it.
+    """
+    with _recording_set(False):
+        yield
 
 
-def enable_grad() -> _GeneratorContextManager[None]:
-    """Inside `with enable_grad():` ops are remembered again, also within no_grad()."""
-    return _recording_set(True)
+@mode
+def enable_grad() -> Iterator[None]:
+    """In `with enable_grad():`, or a function below `@enable_grad()`, the graph is recorded.
+
+    It undoes a no_grad() around it.
+    """
+    with _recording_set(True):
+        yield
 
 
 def is_grad_enabled() -> bool:
@@ -379,13 +392,13 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
 # Where was that NaN born? -----------------------------------------------------------------------
 
 
-@contextmanager
+@mode
 def detect_anomaly() -> Iterator[None]:
-    """Inside this `with` block, raise AnomalyError where a NaN or an infinity is born.
+    """In this `with` block or the function below it, raise AnomalyError where a NaN is born.
 
     The error names the op, forward or backward, and the line of your code that called it. Born
-    means: the op's result has one though none of its operands has. Every result is looked through,
-    so use it to search, not to train.
+    means: the op's result has a NaN or an infinity and its operands have none. Every result is
+    looked through, so use it to search, not to train.
     """
     global _watching
     recorder.refuse("detect_anomaly() looks at values", "put it round the whole step")

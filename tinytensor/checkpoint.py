@@ -10,6 +10,8 @@ from tinytensor import kernels
 from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensor import DTYPES, Tensor, from_numpy
 
+__all__ = ["load", "save"]
+
 
 def save(
     file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None

@@ -14,11 +14,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol, cast, runtime_checkable
 
 from tinytensor import recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError, UnknownName
+from tinytensor.modes import mode
+
+__all__ = [
+    "available_backends",
+    "backend",
+    "current_backend",
+    "num_threads",
+    "set_backend",
+    "set_num_threads",
+    "use_kernel",
+]
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -30,12 +41,34 @@ CONTRACTS: "dict[str, Contract]" = {}  # of all kernels, by name: filled by the 
 # The backend in use -----------------------------------------------------------------------------
 
 
+@runtime_checkable
+class BackendModule(Protocol):
+    """What a module of backends/ must have, besides its kernels.
+
+    Its kernels are functions with the names and arguments of the stubs in kernels.py. A kernel that
+    the module lacks is computed by NumPy's, and Backend.on_numpy lists it.
+
+    All else is optional: `bind` and `BoundCalls` (and `point`) make the calls of a captured step's
+    program with little Python between them, `compiling()` counts what was compiled, and `SIMD` is
+    the instruction set in use. A caller checks with hasattr or getattr that it is there.
+    """
+
+    def num_threads(self) -> int:
+        """Return the largest number of threads that a kernel uses."""
+
+    def set_num_threads(self, n: int) -> None:
+        """Let kernels use up to n threads; a backend of one thread ignores it."""
+
+    def description(self) -> str:
+        """Return what the kernels run on: versions, instruction set."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """A loaded backend: its name, its kernels, and which of them it borrows from NumPy."""
 
     name: str
-    module: Any
+    module: BackendModule
     kernels: dict[str, Callable[..., None]]
     on_numpy: tuple[str, ...] = ()
     rungs: tuple[str, ...] = ()  # use_kernel's choices, such as "matmul by c.blocked"
@@ -43,12 +76,12 @@ class Backend:
     @property
     def num_threads(self) -> int:
         """How many threads its kernels may use."""
-        return int(self.module.num_threads())
+        return self.module.num_threads()
 
     @property
     def description(self) -> str:
         """What it runs on: versions, instruction set."""
-        return str(self.module.description())
+        return self.module.description()
 
     def by_rung(self, kernel: str) -> bool:
         """Has use_kernel chosen how this kernel is computed?"""
@@ -82,7 +115,8 @@ def load_backend(name: str) -> Backend:
         known = ", ".join(("auto", *BACKENDS))
         raise UnknownName(f"backend: there is none named {name!r}; choose from {known}")
     if name not in _loaded:
-        module = importlib.import_module(f"tinytensor.backends.{name}_backend")
+        imported = importlib.import_module(f"tinytensor.backends.{name}_backend")
+        module = cast(BackendModule, imported)  # backends/__init__.py has mypy compare them
         lacking = tuple(kernel for kernel in CONTRACTS if not hasattr(module, kernel))
         numpy = importlib.import_module("tinytensor.backends.numpy_backend")
         kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in CONTRACTS}
@@ -121,9 +155,15 @@ def set_backend(name: str) -> None:
     _everywhere = load_backend(name)
 
 
-@contextmanager
+@mode
 def backend(name: str) -> Iterator[Backend]:
-    """Compute with this backend inside a `with` block, in this thread or task only."""
+    """Compute with this backend in a `with` block or a function, in this thread or task only.
+
+        with tt.backend("numpy"):
+            y = x @ w
+
+    `@tt.backend("numpy")` above a function is a `with` block around its body.
+    """
     recorder.refuse("backend() changes what computes", "put it round the whole step")
     with computing_with(load_backend(name)) as chosen:
         yield chosen
@@ -139,16 +179,16 @@ def computing_with(chosen: Backend) -> Iterator[Backend]:
         _here.reset(token)
 
 
-@contextmanager
+@mode
 def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
-    """Compute one kernel by a rung of its ladder inside a `with` block, in this thread or task.
+    """Compute one kernel by a rung of its ladder in a `with` block or a function below it.
 
         with tt.use_kernel("matmul", "c.blocked"):
             y = x @ w
 
-    All others stay those of the backend in use where the block begins; a backend chosen inside, by
-    `tt.backend`, has its own again. Blocks for several kernels may be nested. What rungs there are
-    is told by `tinytensor ladder KERNEL`.
+    It holds in this thread or task. All other kernels stay those of the backend in use where the
+    block begins; a backend chosen inside, by `tt.backend`, has its own again. Blocks for several
+    kernels may be nested. `tinytensor ladder KERNEL` lists the rungs.
 
     Raises UnknownName for a kernel or rung that isn't there, and BackendUnavailable where the
     rung's backend can't work.
@@ -164,11 +204,8 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
         on_numpy=tuple(name for name in here.on_numpy if name != kernel),
         rungs=(*others, f"{kernel} by {rung}"),
     )
-    token = _here.set(chosen)
-    try:
+    with computing_with(chosen):
         yield chosen
-    finally:
-        _here.reset(token)
 
 
 def available_backends() -> dict[str, Backend]:

@@ -15,6 +15,8 @@ from tinytensor.autograd import no_grad
 from tinytensor.errors import DTypeError, GradientError
 from tinytensor.tensor import Tensor, from_numpy
 
+__all__ = ["gradcheck", "gradgradcheck"]
+
 
 def gradcheck(
     function: Callable[..., Tensor],

@@ -107,9 +107,11 @@ def memory_bandwidth(
 
 def _probes() -> tuple[Any, Any]:
     """The C backend, and its functions for the widest instruction set."""
-    c = door.load_backend("c").module
-    c.require(f"probe_{name}" for name in ("fma", *ARRAYS))
-    return c, c.variant("float32", c.WIDEST)
+    door.load_backend("c")  # which sets its number of threads
+    from tinytensor.backends import c_backend  # can't be imported where C doesn't work
+
+    c_backend.require(f"probe_{name}" for name in ("fma", *ARRAYS))
+    return c_backend, c_backend.variant("float32", c_backend.WIDEST)
 
 
 @contextmanager

@@ -25,6 +25,29 @@ from tinytensor.ops.network import check_keep_prob
 from tinytensor.ops.operands import whole
 from tinytensor.tensor import Tensor, wrap
 
+__all__ = [
+    "GELU",
+    "Activation",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "MaxPool2d",
+    "Module",
+    "Pool2d",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "constant",
+    "glorot",
+    "he",
+    "truncated_normal",
+    "zeros",
+]
+
 Initializer = Callable[[tuple[int, ...]], Tensor]
 
 

@@ -13,6 +13,21 @@ from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.tensor import Tensor, wrap
 
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "constant",
+    "cosine",
+    "exponential",
+    "stepwise",
+    "warm_up",
+]
+
 Schedule = Callable[[int], float]
 _OF_STEPS: weakref.WeakSet[Schedule] = weakref.WeakSet()  # which read the count of steps only
 

@@ -13,6 +13,8 @@ from tinytensor import recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
 
+__all__ = ["manual_seed"]
+
 _generator = np.random.default_rng()
 _state = np.array([_generator.integers(2**63), 0], np.uint64)
 

@@ -23,6 +23,8 @@ from tinytensor.errors import (
 )
 from tinytensor.ops import numpy_protocol
 
+__all__ = ["Tensor", "from_dlpack", "from_numpy"]
+
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))
 FLOATS = DTYPES[:2]
 

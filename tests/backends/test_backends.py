@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import numpy
 import pytest
 from conftest import BACKENDS
 
@@ -86,6 +87,15 @@ def test_without_c_auto_takes_numba_and_c_says_why():
     assert said.startswith("numba ['numba', 'numpy']")
     assert "c: the kernels were not compiled" in said
     assert "pip install" in said
+
+
+def test_each_backend_is_a_backend_module():
+    for name in BACKENDS:
+        module = door.load_backend(name).module
+        assert isinstance(module, door.BackendModule)
+        assert module.num_threads() >= 1
+        assert module.description()
+    assert not isinstance(numpy, door.BackendModule)
 
 
 def test_a_lacking_kernel_is_declared(monkeypatch):

@@ -27,7 +27,7 @@ class Binding:
 
     def __init__(self, program: Program) -> None:
         self.backend = program.key.backend
-        self.module = self.backend.module
+        self.module: Any = self.backend.module  # with what is optional in BackendModule
         self._items = program.items
         self.before, self.body = program.order
         self._functions: dict[int, Function] = {}  # by the ids of what calls them

@@ -30,6 +30,8 @@ from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import DTYPES, Tensor, wrap
 
+__all__ = ["capture"]
+
 Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes of which a captured function keeps programs
 MOST_PROGRAMS = 8  # for each of them; the oldest goes

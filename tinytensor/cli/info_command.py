@@ -84,7 +84,9 @@ def _cpu_features(c: door.Backend | TinytensorError) -> str:
     """The instruction sets in C, with the one in use, and beyond the baseline in NumPy."""
     in_c = ""
     if isinstance(c, door.Backend):
-        in_c = f"{c.module.SIMD} in C (there are {', '.join(c.module.AVAILABLE)}); "
+        from tinytensor.backends import c_backend  # can't be imported where C doesn't work
+
+        in_c = f"{c_backend.SIMD} in C (there are {', '.join(c_backend.AVAILABLE)}); "
     found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return f"{in_c}{' '.join(found) or 'baseline'} in NumPy"
 

@@ -215,15 +215,14 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
     return record("cross_entropy", out, (logits,), backward, (logits,))
 
 
-def cross_entropy_backward(grad: Operand, logits: Operand, labels: Array) -> Tensor:
+def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tensor:
     """(softmax(logits) - one_hot(labels)) * grad / R.
 
-    grad (), logits (R, C), labels (R) int64, as cross_entropy has checked them.
+    grad (), logits (R, C) of its dtype, labels (R) int64, as cross_entropy has checked them.
 
     With its gradient g: dgrad = sum of g * (softmax(logits) - one_hot(labels)) / R, dlogits =
     softmax_backward(g, softmax(logits)) * grad / R.
     """
-    grad, logits = as_alike("cross_entropy_backward", grad, logits)
     R, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
     kernels.cross_entropy_backward(grad.array, logits.array, labels, out)
