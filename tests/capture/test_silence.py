@@ -1853,6 +1853,32 @@ def an_argument_that_shares_memory_from_some_call_on(capture):
         yield step(w.detach() if i in (2, 5, 6, 12) else full(i))
 
 
+@story(SAME)
+def two_arguments_in_one_memory(capture):
+    def step(x, y):
+        x[...] = x + 1
+        return x + y
+
+    step = capture(step)
+    for i in range(CALLS):
+        x = tt.full((3,), float(i))
+        yield step(x, x.detach() if i % 3 == 2 else tt.ones(3)), x
+
+
+@story(SAME)
+def arguments_that_overlap(capture):
+    memory = np.zeros(5, np.float32)
+
+    def step(x, y):
+        x[...] = x + 1
+        return y * 1
+
+    step = capture(step)
+    for i in range(CALLS):
+        start = 3 - i % 4
+        yield step(memory[:3], memory[start : start + 2]), memory.copy()
+
+
 class Exported:
     """Memory as another library hands it to NumPy, whose arrays then have no base in common."""
 
@@ -1862,6 +1888,33 @@ class Exported:
 
     def array(self) -> np.ndarray:
         return np.asarray(self)
+
+
+@story(SAME)
+def an_argument_in_memory_that_another_library_shares(capture):
+    memory = np.zeros(3, np.float32)
+    w = tt.from_numpy(Exported(memory).array())
+
+    def step(x):
+        w[...] = w + 1
+        return x * 1
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(memory if i % 4 == 2 else full(i)), memory.copy()
+
+
+@story(SAME)
+def an_argument_of_another_library_in_memory_of_a_tensor(capture):
+    w = tt.zeros(3)
+
+    def step(x):
+        w[...] = w + 1
+        return x * 1
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(Exported(w.numpy()).array() if i % 4 == 2 else full(i)), w
 
 
 @story(SAME)

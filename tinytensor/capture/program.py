@@ -325,8 +325,20 @@ class Program:
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
-        """True if the program writes to the memory of one of the arrays."""
-        return not self._plan.written.isdisjoint([id(root(array)) for array in arrays])
+        """True if a replay on these arguments writes to memory that one of them shares.
+
+        Such memory is what the program writes, or another argument that it changes.
+        """
+        written = self._plan.written
+        memories = [root(array) for array in arrays]
+        if not written.keys().isdisjoint(map(id, memories)):
+            return True
+        changed = [i for i in self.changed_inputs if i < len(arrays)]
+        pairs = [(arrays[i], x) for i in changed for j, x in enumerate(arrays) if i != j]
+        for memory in memories:  # of other libraries: it may be shared without a common base
+            foreign = self._plan.foreign if memory.base is None else written.values()
+            pairs += [(memory, other) for other in foreign]
+        return any(np.may_share_memory(x, y) for x, y in pairs)
 
     def make(self, values: Sequence[Array]) -> Any:
         """What the step returns, with these values in place of what it computed."""
@@ -438,6 +450,8 @@ class _Plan:
 
     before: functions that may be called before the first kernel. body: all else, in order.
     runs: what a replay calls for the body. places: for each argument where C's calls point to it.
+    written: memory that the calls write, by its id, except the temporaries. foreign: the part of
+        it that NumPy did not allocate.
     """
 
     def __init__(self, program: Program) -> None:
@@ -451,7 +465,10 @@ class _Plan:
         self.by_door: set[Call] = set()  # and all that Python makes one by one
         self.runs = self.bound(self.body)
         self.places = self._find_places(program)
-        self.written = {id(view.buffer.array) for item in self._items for view in item.writes}
+        buffers = {view.buffer for item in self._items for view in item.writes}
+        arrays = [b.array for b in buffers if b.kind != "temporary" and b.array is not None]
+        self.written = {id(array): array for array in arrays}
+        self.foreign = [array for array in arrays if array.base is not None]
 
     def run(self) -> None:
         """Make all calls; an error of a function comes when the kernels before it have computed."""
