@@ -1562,6 +1562,21 @@ def a_state_set_to_zero_and_added_to(capture):
 
 
 @story(SAME)
+def a_state_set_to_zero_next_to_a_kept_tensor(capture):
+    state = {}
+
+    def step(x):
+        state["double"] = x * 2
+        state["sum"] = tt.zeros(3)
+        state["sum"][...] = state["sum"] + x
+
+    step = capture(step)
+    for i in range(CALLS):
+        step(full(i))
+        yield state
+
+
+@story(SAME)
 def a_state_changed_in_place(capture):
     h = tt.zeros(3)
 
@@ -2811,6 +2826,31 @@ def _trained_in_a_dict(capture, replace):
         if i == CHANGED_AFTER:
             kept.append(state["w"])
             state["w"] = replace(state["w"])
+        yield step(full(1))
+
+
+@story(FOUND)
+def weights_replaced_by_the_first_ones_and_the_best_kept(capture):
+    return _trained_in_a_dict(capture, lambda w: tt.ones(3, requires_grad=True))
+
+
+@story(FOUND)
+def an_optimiser_made_again_and_the_old_one_kept(capture):
+    w = tt.ones(3, requires_grad=True)
+    state = {"optimizer": tt.optim.Adam([w], 0.1)}
+    kept = []
+
+    def step(x):
+        state["optimizer"].zero_grad()
+        (w * w * x).sum().backward()
+        state["optimizer"].step()
+        return w * 1
+
+    step = capture(step)
+    for i in range(CALLS):
+        if i == CHANGED_AFTER:
+            kept.append(state["optimizer"])
+            state["optimizer"] = tt.optim.Adam([w], 0.1)
         yield step(full(1))
 
 
