@@ -23,6 +23,8 @@ class Binding:
 
     before: functions that may be called before the first kernel. body: all else, in order.
     runs: what a replay calls for the body. places: for each argument where C's calls point to it.
+    written: memory that the calls write, by its id, except the temporaries. foreign: the part of
+        it that NumPy did not allocate.
     """
 
     def __init__(self, program: Program) -> None:
@@ -36,7 +38,10 @@ class Binding:
         self.by_door: set[Call] = set()  # and all that Python makes one by one
         self.runs = self.runs_of(self.body)
         self.places = self._find_places(program)
-        self.written = {id(view.buffer.array) for item in self._items for view in item.writes}
+        buffers = {view.buffer for item in self._items for view in item.writes}
+        arrays = [b.array for b in buffers if b.kind != "temporary" and b.array is not None]
+        self.written = {id(array): array for array in arrays}
+        self.foreign = [array for array in arrays if array.base is not None]
 
     def run(self) -> None:
         """Make all calls; an error of a function comes when the kernels before it have computed."""

@@ -151,12 +151,16 @@ class Trace:
             return Difference("it returns something else than was recorded", "")
         return None
 
-    def replaced(self, other: Trace) -> list[Array]:
-        """Returns the memory that another, equal recording read or returned in place of ours."""
-        pairs = list(zip(self.roots, other.roots, strict=True))
+    def replaced(self, other: Trace) -> list[tuple[Array, bool]]:
+        """Returns what another, equal recording read or returned in place of our memory.
+
+        Each with True if the step changes it.
+        """
+        changed = [before is not None for before in self.before]
+        pairs = list(zip(self.roots, other.roots, changed, strict=True))
         returned = zip(self.result[1], other.result[1], strict=True)
-        pairs += [(root(x.array), root(y.array)) for x, y in returned]
-        return [theirs for mine, theirs in pairs if mine is not theirs]
+        pairs += [(root(x.array), root(y.array), False) for x, y in returned]
+        return [(theirs, is_changed) for mine, theirs, is_changed in pairs if mine is not theirs]
 
     def _value(self, j: int) -> Array:
         before = self.before[j]

@@ -270,7 +270,9 @@ class Captured:
         # A gradient that is a constant is held by its tensor; replays restore it.
         grads = {id(root(grad)) for grad in gradients(notes)}
         replaced = [
-            weakref.ref(array) for array in program.trace.replaced(trace) if id(array) not in grads
+            (weakref.ref(array), is_changed)
+            for array, is_changed in program.trace.replaced(trace)
+            if id(array) not in grads
         ]
         if program.has_kept_tensors:  # the new ones are others
             for item, line in zip(notes.items, program.trace.lines, strict=True):
@@ -278,19 +280,26 @@ class Captured:
             trace.lines = program.trace.lines
             self._drop(program)
             self._adopt(key, notes, result, trace, "", program)
-            return False
-        del trace
-        guards = Guards(notes)
-        self._made = result
-        notes.forget()
-        guards.see_who_is_alive()
-        program.guards = guards
-        program.is_verified = True
-        program.replays = 0
-        self.program = program
-        if any(ref() is not None for ref in replaced):
-            self._drop(program)
+            # The program itself holds what is only read.
+            replaced = [(ref, is_changed) for ref, is_changed in replaced if is_changed]
+        else:
+            del trace
+            guards = Guards(notes)
+            self._made = result
+            notes.forget()
+            guards.see_who_is_alive()
+            program.guards = guards
+            program.is_verified = True
+            self.program = program
+        alive = [is_changed for ref, is_changed in replaced if ref() is not None]
+        if alive:
+            assert self.program is not None
+            self._drop(self.program)
             self.why = "a tensor was replaced by another one with equal values"
+        if any(alive) and program.replays:
+            difference = Difference(f"{self.why}, and the step changes it", "")
+            raise CaptureError(_stale(self._name, difference, program))
+        program.replays = 0
         return False
 
     def _adopt(

@@ -326,8 +326,16 @@ class Program:
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
-        """True if the program writes to the memory of one of the arrays."""
-        return not self._binding.written.isdisjoint([id(root(array)) for array in arrays])
+        written = self._binding.written
+        memories = [root(array) for array in arrays]
+        if not written.keys().isdisjoint(map(id, memories)):
+            return True
+        changed = [i for i in self.changed_inputs if i < len(arrays)]
+        pairs = [(arrays[i], x) for i in changed for j, x in enumerate(arrays) if i != j]
+        for memory in memories:  # of other libraries: it may be shared without a common base
+            if others := self._binding.foreign if memory.base is None else written.values():
+                pairs += [(memory, other) for other in others]
+        return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
 
     def make(self, values: Sequence[Array]) -> Any:
         """What the step returns, with these values in place of what it computed."""
