@@ -325,9 +325,9 @@ def load_model(world):
 
 def load_optimizer(world):
     state = world.optimizer.state_dict()
-    world.optimizer.load_state_dict({name: x * 0.5 for name, x in state.items()} | {
-        "steps": state["steps"] * 1
-    })
+    world.optimizer.load_state_dict(
+        {name: x * 0.5 for name, x in state.items()} | {"steps": state["steps"] * 1}
+    )
 
 
 def set_seed(world):

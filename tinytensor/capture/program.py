@@ -326,15 +326,22 @@ class Program:
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
-        written = self._binding.written
-        memories = [root(array) for array in arrays]
-        if not written.keys().isdisjoint(map(id, memories)):
-            return True
-        changed = [i for i in self.changed_inputs if i < len(arrays)]
-        pairs = [(arrays[i], x) for i in changed for j, x in enumerate(arrays) if i != j]
-        for memory in memories:  # of other libraries: it may be shared without a common base
-            if others := self._binding.foreign if memory.base is None else written.values():
+        """True if a replay on these arguments writes to memory that one of them shares.
+
+        Such memory is what the program writes, or another argument that it changes.
+        """
+        written, foreign = self._binding.written, self._binding.foreign
+        pairs: list[tuple[Array, Array]] = []
+        for array in arrays:
+            memory = root(array)
+            if id(memory) in written:
+                return True
+            if foreign or memory.base is not None:  # it may be shared without a common base
+                others = foreign if memory.base is None else written.values()
                 pairs += [(memory, other) for other in others]
+        for i in self.changed_inputs:
+            if i < len(arrays):
+                pairs += [(arrays[i], other) for j, other in enumerate(arrays) if i != j]
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
 
     def make(self, values: Sequence[Array]) -> Any:
