@@ -1,9 +1,9 @@
-"""The one door between tensors and backends: which backend computes, and each kernel call.
+"""The door between tensors and backends: the choice of the backend, and every kernel call.
 
-A kernel is declared in kernels.py as a stub under `@door()`, which makes a function of it:
-`kernels.add(x, y, out)` calls `add` of the backend in use. What every call has in common happens
-here: a step that is being recorded notes it, and integers and booleans go to NumPy. An error that a
-kernel raises is never hidden.
+kernels.py declares a kernel as a stub under `@door()`, which makes a function of it:
+`kernels.add(x, y, out)` calls `add` of the backend in use. The door does what all calls have in
+common: if a step is being recorded, it notes the call, and it passes integers and booleans to
+NumPy. It never hides an error that a kernel raises.
 """
 
 import functools
@@ -43,14 +43,14 @@ CONTRACTS: "dict[str, Contract]" = {}  # of all kernels, by name: filled by the 
 
 @runtime_checkable
 class BackendModule(Protocol):
-    """What a module of backends/ must have, besides its kernels.
+    """A module of backends/: the functions that it must have in addition to its kernels.
 
-    Its kernels are functions with the names and arguments of the stubs in kernels.py. A kernel that
-    the module lacks is computed by NumPy's, and Backend.on_numpy lists it.
+    Its kernels have the names and arguments of the stubs in kernels.py. If the module lacks a
+    kernel, NumPy's kernel computes instead, and Backend.on_numpy lists it.
 
-    All else is optional: `bind` and `BoundCalls` (and `point`) make the calls of a captured step's
-    program with little Python between them, `compiling()` counts what was compiled, and `SIMD` is
-    the instruction set in use. A caller checks with hasattr or getattr that it is there.
+    All else is optional. `bind`, `BoundCalls` and `point` make the calls of a recorded program with
+    little Python between them. `compiling()` counts the compiled kernels. `SIMD` is the instruction
+    set in use. A caller checks with hasattr or getattr whether the module has them.
     """
 
     def num_threads(self) -> int:
@@ -60,31 +60,39 @@ class BackendModule(Protocol):
         """Let kernels use up to n threads; a backend of one thread ignores it."""
 
     def description(self) -> str:
-        """Return what the kernels run on: versions, instruction set."""
+        """Return the versions and the instruction set that the kernels run on."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A loaded backend: its name, its kernels, and which of them it borrows from NumPy."""
+    """A loaded backend.
+
+    Attributes:
+        name: "c", "numba" or "numpy".
+        module: the module in backends/.
+        kernels: all kernels, by name.
+        on_numpy: the names of the kernels that it borrows from NumPy.
+        rungs: the choices of use_kernel, such as "matmul by c.blocked".
+    """
 
     name: str
     module: BackendModule
     kernels: dict[str, Callable[..., None]]
     on_numpy: tuple[str, ...] = ()
-    rungs: tuple[str, ...] = ()  # use_kernel's choices, such as "matmul by c.blocked"
+    rungs: tuple[str, ...] = ()
 
     @property
     def num_threads(self) -> int:
-        """How many threads its kernels may use."""
+        """The largest number of threads that a kernel uses."""
         return self.module.num_threads()
 
     @property
     def description(self) -> str:
-        """What it runs on: versions, instruction set."""
+        """The versions and the instruction set that the kernels run on."""
         return self.module.description()
 
     def by_rung(self, kernel: str) -> bool:
-        """Has use_kernel chosen how this kernel is computed?"""
+        """True if use_kernel has chosen a rung for this kernel."""
         return any(rung.startswith(f"{kernel} by ") for rung in self.rungs)
 
     def __repr__(self) -> str:
@@ -100,9 +108,9 @@ _num_threads: int | None = None
 
 
 def load_backend(name: str) -> Backend:
-    """The backend of that name, imported at its first use; "auto" takes the first that works.
+    """Return the backend of this name, imported at first use; "auto": the first that works.
 
-    Raises UnknownName, or BackendUnavailable with the reason and the command that mends it.
+    Raises UnknownName, or BackendUnavailable with the reason and the command that repairs it.
     """
     if name == "auto":
         for candidate in BACKENDS[:-1]:
@@ -127,7 +135,20 @@ def load_backend(name: str) -> Backend:
 
 
 def current_backend() -> Backend:
-    """The backend that computes here and now."""
+    """Return the backend in use in this thread or task.
+
+    Returns:
+        Backend, with its name, description, number of threads, and the kernels it borrows from
+        NumPy; `print` shows them.
+
+    Raises:
+        BackendUnavailable: TINYTENSOR_BACKEND names a backend that does not work here.
+        UnknownName: TINYTENSOR_BACKEND names no backend.
+
+    >>> tt.set_backend("numpy")
+    >>> tt.current_backend().name
+    'numpy'
+    """
     return _here.get() or _everywhere or _default_backend()
 
 
@@ -146,12 +167,24 @@ def _default_backend() -> Backend:
 
 
 def set_backend(name: str) -> None:
-    """Compute with this backend from now on: "c", "numba", "numpy", or "auto" for the best of them.
+    """Compute with this backend from now on, in all threads.
 
-    Tensors need no conversion: all backends work on the same NumPy memory.
+    Tensors need no conversion, because all backends work on the same NumPy memory.
+
+    Args:
+        name: "c", "numba", "numpy", or "auto" for the first of these three that works here.
+
+    Raises:
+        UnknownName: there is no backend of this name.
+        BackendUnavailable: the backend does not work here; the message gives the repair.
+        CaptureError: a captured step calls this while it is recorded.
+
+    >>> tt.set_backend("numpy")
+    >>> tt.current_backend().name
+    'numpy'
     """
     global _everywhere
-    recorder.refuse("set_backend() changes what computes", "call it outside of the step")
+    recorder.refuse("set_backend() changes the backend", "call it outside of the step")
     _everywhere = load_backend(name)
 
 
@@ -159,19 +192,31 @@ def set_backend(name: str) -> None:
 def backend(name: str) -> Iterator[Backend]:
     """Compute with this backend in a `with` block or a function, in this thread or task only.
 
-        with tt.backend("numpy"):
-            y = x @ w
-
     `@tt.backend("numpy")` above a function is a `with` block around its body.
+
+    Args:
+        name: "c", "numba", "numpy", or "auto" for the first of these three that works here.
+
+    Returns:
+        Context manager and decorator; `with ... as b` gives the Backend.
+
+    Raises:
+        UnknownName: there is no backend of this name.
+        BackendUnavailable: the backend does not work here; the message gives the repair.
+        CaptureError: a captured step enters the block while it is recorded.
+
+    >>> with tt.backend("numpy") as b:
+    ...     b.name
+    'numpy'
     """
-    recorder.refuse("backend() changes what computes", "put it round the whole step")
+    recorder.refuse("backend() changes the backend", "put it around the whole step")
     with computing_with(load_backend(name)) as chosen:
         yield chosen
 
 
 @contextmanager
 def computing_with(chosen: Backend) -> Iterator[Backend]:
-    """Inside a `with` block, in this thread or task, compute with a Backend that is at hand."""
+    """Compute with this Backend in a `with` block, in this thread or task."""
     token = _here.set(chosen)
     try:
         yield chosen
@@ -181,21 +226,32 @@ def computing_with(chosen: Backend) -> Iterator[Backend]:
 
 @mode
 def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
-    """Compute one kernel by a rung of its ladder in a `with` block or a function below it.
+    """Compute one kernel by a rung of its ladder, in a `with` block or a function below it.
 
-        with tt.use_kernel("matmul", "c.blocked"):
-            y = x @ w
+    A ladder is a list of versions of one kernel, from a plain loop to the fastest code; each
+    version is a rung. The choice is valid in this thread or task. All other kernels stay those of
+    the backend in use at the start of the block. Blocks for several kernels may be nested.
 
-    It holds in this thread or task. All other kernels stay those of the backend in use where the
-    block begins; a backend chosen inside, by `tt.backend`, has its own again. Blocks for several
-    kernels may be nested. `tinytensor ladder KERNEL` lists the rungs.
+    Args:
+        kernel: the kernel's name, such as "matmul".
+        rung: the rung's name, such as "c.blocked"; `tinytensor ladder KERNEL` lists them.
 
-    Raises UnknownName for a kernel or rung that isn't there, and BackendUnavailable where the
-    rung's backend can't work.
+    Returns:
+        Context manager and decorator; `with ... as b` gives the Backend with this rung.
+
+    Raises:
+        UnknownName: there is no kernel or rung of this name.
+        BackendUnavailable: the rung's backend does not work here.
+        CaptureError: a captured step enters the block while it is recorded.
+
+    >>> with tt.use_kernel("matmul", "numba.naive"):
+    ...     tt.ones(2, 3) @ tt.ones(3, 1)
+    Tensor([[3.],
+            [3.]], dtype=float32)
     """
     from tinytensor.ladder.ladder import find_rung  # which needs this module
 
-    recorder.refuse("use_kernel() changes what computes", "put it round the whole step")
+    recorder.refuse("use_kernel() changes a kernel", "put it around the whole step")
     function, here = find_rung(kernel, rung).function(), current_backend()
     others = tuple(name for name in here.rungs if not name.startswith(f"{kernel} by "))
     chosen = replace(
@@ -209,12 +265,19 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
 
 
 def available_backends() -> dict[str, Backend]:
-    """The backends that work here, best first; each tells what it borrows from NumPy."""
+    """Return the backends that work here, the fastest first.
+
+    Returns:
+        dict from the name to the Backend, which lists the kernels it borrows from NumPy.
+
+    >>> "numpy" in tt.available_backends()
+    True
+    """
     return {name: state for name, state in backend_states().items() if isinstance(state, Backend)}
 
 
 def backend_states() -> dict[str, Backend | BackendUnavailable]:
-    """All backends: loaded, or the error that says why not and how to mend it."""
+    """Return all backends: loaded, or the error with the reason and the repair."""
     states: dict[str, Backend | BackendUnavailable] = {}
     for name in BACKENDS:
         try:
@@ -228,10 +291,18 @@ def backend_states() -> dict[str, Backend | BackendUnavailable]:
 
 
 def set_num_threads(n: int) -> None:
-    """Let kernels use up to n threads, in every backend that has more than one.
+    """Let kernels use up to n threads.
 
-    Small work stays on one thread: waking another costs more than it saves. The numba backend
-    computes on one thread whatever is set. In C results are the same, bit by bit, for every n.
+    Small arrays are computed on one thread, because waking a second one costs more than it saves.
+    The Numba backend always uses one thread. The C backend gives the same bits for every n.
+
+    Args:
+        n: int from 1 to 64, the number of threads.
+
+    Raises:
+        SettingError: n is not from 1 to 64.
+
+    >>> tt.set_num_threads(1)
     """
     global _num_threads
     if not isinstance(n, int) or not 1 <= n <= MOST_THREADS:
@@ -244,7 +315,15 @@ def set_num_threads(n: int) -> None:
 
 
 def num_threads() -> int:
-    """How many threads the kernels of the backend in use may take."""
+    """Return the largest number of threads that the backend in use may use.
+
+    Returns:
+        int from 1 to 64.
+
+    >>> tt.set_num_threads(1)
+    >>> tt.num_threads()
+    1
+    """
     return current_backend().num_threads
 
 
@@ -267,13 +346,19 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, eq=False)
 class Contract:
-    """What a stub declares of its kernel.
+    """The declaration of a kernel by its stub.
 
-    arrays: the names of its array arguments, which come first. reads, writes: the positions of
-    those it reads and writes; what it changes in place is both. data: the position of the one whose
-    dtype decides: floats are computed by the backend, integers and booleans by NumPy.
-    operations: for each element of the largest array, or a function of all arrays' shapes.
-    gathers: of the first array only the chosen rows are read.
+    Attributes:
+        name: the kernel's name.
+        arrays: the names of its array arguments, which are the first arguments.
+        parameters: the names of all arguments.
+        reads, writes: the positions of the arrays that it reads and writes. An array that it
+            changes in place is in both.
+        data: the position of the array whose dtype decides where the kernel computes: the backend
+            computes floats, and NumPy computes integers and booleans.
+        operations: arithmetic operations for each element of the largest array, or a function from
+            the shapes of all arrays to their number.
+        gathers: True if the kernel reads only chosen rows of the first array.
     """
 
     name: str
@@ -299,10 +384,12 @@ def door(
 ) -> Callable[[Callable[_Arguments, None]], Callable[_Arguments, None]]:
     """Turn a kernel's stub into a function that calls the kernel of the backend in use.
 
-    writes: the names of the arrays that the kernel writes without reading them.
-    changes: those that it reads and writes: changes in place.
-    data: the one whose dtype decides whether NumPy computes; the first by default.
-    operations, gathers: the work of a call, see Contract.
+    Args:
+        writes: the names of the arrays that the kernel writes without reading them.
+        changes: the names of the arrays that it changes in place.
+        data: the name of the array whose dtype decides whether NumPy computes; the first array by
+            default.
+        operations, gathers: the work of a call, see Contract.
     """
 
     def declare(stub: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
@@ -322,7 +409,7 @@ def door(
         )
         decides = contract.data
 
-        # No keywords: a call by position costs less, and is what a recorded program holds.
+        # No keywords, because a call by position costs less and is what a program repeats.
         @functools.wraps(stub)
         def kernel(*arguments: Any) -> None:
             if recorder.recordings and (notes := recorder.recorder()):
@@ -338,7 +425,7 @@ def door(
 
 
 def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:
-    """Compute on integers and booleans, which NumPy does for every backend."""
+    """Compute integers or booleans with NumPy's kernel, for every backend."""
     try:
         load_backend("numpy").kernels[name](*arguments)
     except (TypeError, ValueError) as error:  # such as bool - bool, or 2 ** -1 in integers

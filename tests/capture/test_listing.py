@@ -45,7 +45,7 @@ def test_the_step_can_be_read(program, backend):
     for wanted in (
         "train_step: 15 calls (5 forward, 6 backward, 4 update)",
         "rewritten by bias_relu, loss_and_grad: 2 of the recorded calls saved",
-        f"on {backend}, {'all of it in one call' if backend == 'c' else 'call by call'}",
+        f"on {backend}, {'all calls made by one call of C' if backend == 'c' else 'call by call'}",
         "conv2d images (5,6,6,1), layers.0.weight (3,3,1,2)",
         "matmul t1 (5,72), layers.3.weight (72,3) -> t2 (5,3)",
         "cross_entropy_and_grad 1.0, t3 (5,3), labels (5) -> t4 (), t5 (5,3)",
@@ -243,7 +243,7 @@ def test_what_numpy_computes_has_a_star():
     with tt.backend("c"):
         step = tt.capture(lambda x: (x + 1).astype("int64") + 2)
         step(tt.ones(2))
-    assert "in pieces, for NumPy computes what has a star" in str(step.program)
+    assert "in groups of calls, because NumPy computes the calls with a star" in str(step.program)
     assert re.findall(r"(\d+)([* ]) (\w+)", str(step.program)) == [
         ("1", " ", "add"),
         ("2", "*", "cast"),

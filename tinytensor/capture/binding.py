@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinytensor import kernels
 from tinytensor.capture.calls import Call, Function
-from tinytensor.capture.memory import FOR_EVER, Buffer
+from tinytensor.capture.memory import AFTER_THE_STEP, Buffer
 from tinytensor.door import CONTRACTS
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Binding:
         seen = {view.buffer for item in functions for view in (*item.reads, *item.writes)}
         seen |= {view.buffer for call in self.by_door for view in call.reads}
         seen |= {view.buffer for item in self._items for view in item.writes}
-        seen |= {buffer for buffer in program.buffers if buffer.last == FOR_EVER}
+        seen |= {buffer for buffer in program.buffers if buffer.last == AFTER_THE_STEP}
         own = [b.array for b in seen]
         at_once = [run for run in self.runs if hasattr(run, "places_of")]
         return [

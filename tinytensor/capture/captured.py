@@ -287,7 +287,7 @@ class Captured:
             guards = Guards(notes)
             self._made = result
             notes.forget()
-            guards.see_who_is_alive()
+            guards.drop_the_dead()
             program.guards = guards
             program.is_verified = True
             self.program = program

@@ -1,9 +1,15 @@
-"""What must be unchanged for a program to be replayed: only what passed the engine's own doors.
+"""Guards: the conditions under which a program may be replayed.
 
-Leaf tensors that ops read (the same array, the same requires_grad, the same hooks), modules that
-were called and optimisers that made a step (each has a version number, raised when an attribute is
-set), `training` flags that were read, and whether tensors have a gradient before the step. What
-Python computed is not looked at: captured.py records again from time to time and compares.
+All of them come from objects that the engine itself met while it recorded:
+
+- leaf tensors that ops read: the same array, requires_grad and hooks;
+- modules that were called and optimisers that made a step: the same version number, which grows
+  when an attribute is set;
+- `training` flags that were read: the same value;
+- tensors that get a gradient: still with, or still without, one before the step.
+
+No guard covers what Python computes. captured.py runs the function again at calls 2, 4, 8, ... and
+compares instead.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ from tinytensor.tensor import Tensor
 
 
 class Guards:
-    """All that must be as it was when a step was recorded."""
+    """The guards of one recording."""
 
     def __init__(self, notes: Recorder) -> None:
         self._modules = [(weakref.ref(m), version) for m, version in notes.modules.values()]
@@ -35,24 +41,24 @@ class Guards:
         self._without_grad = [weakref.ref(x) for x, before in grads if before == "none"]
         self._with_grad = [weakref.ref(x) for x, before in grads if before == "carried"]
 
-    def see_who_is_alive(self) -> None:
-        """Forget the tensors that the step made itself, which are gone."""
+    def drop_the_dead(self) -> None:
+        """Drop the tensors that the step made and nobody holds any more."""
         for ref, array_of, flag, hooks in self._read:
             if ref() is not None and (array := array_of()) is not None:
                 self._leaves.append((ref, array, flag, hooks))
         self._read = []
 
     def leaves(self) -> list[Tensor]:
-        """The tensors that the step read and that still exist."""
+        """Return the tensors that the step read and that still exist."""
         return [x for ref, *_ in self._leaves if (x := ref()) is not None]
 
     @property
     def outlast_a_step(self) -> bool:
-        """True if they hold after a step whenever they hold before it."""
+        """True if the guards are fulfilled after a step whenever they are before it."""
         return all(ref() is None for ref in self._without_grad)
 
     def change(self) -> str:
-        """Returns in words what has changed; "" if nothing has."""
+        """Return the first guard that is broken, in words; "" if none is."""
         for ref, array, flag, hooks in self._leaves:
             x = ref()
             if x is None:

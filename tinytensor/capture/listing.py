@@ -1,10 +1,10 @@
-"""A program to be read: its calls as a table, with names for memory and the work of each call.
+"""A program as a table of its calls, with names for memory and the work of each call.
 
     forward  mnist_1_0_softmax.py:48
       1  matmul    images (100,784), weight (784,10) -> t0 (100,10)      1.57 M     349 k
 
-A call stands under the part of the step and the line of the user's code that it is of. What it
-reads stands left of the arrow, what it writes or changes right of it.
+The calls are grouped by the part of the step and the line of the user's code. The arrays that a
+call reads are left of the arrow; the arrays that it writes or changes are right of it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WIDTH = 100
 
 
 def flops(call: Call) -> int:
-    """Operations of a call, as its stub in kernels.py declares them: see Contract."""
+    """Return the arithmetic operations of a call, as its stub in kernels.py declares them."""
     contract = CONTRACTS[call.kernel]
     shapes = tuple(call.views[i].shape for i in range(len(contract.arrays)))
     if callable(contract.operations):
@@ -50,7 +50,7 @@ def flops(call: Call) -> int:
 
 
 def bytes_moved(call: Call) -> int:
-    """Bytes that a call reads and writes, if each array is read or written once."""
+    """Return the bytes that a call reads and writes, if it reads or writes each array once."""
     views = [*call.reads, *call.writes]
     sizes = [math.prod(view.shape) for view in views]
     if CONTRACTS[call.kernel].gathers:
@@ -62,7 +62,7 @@ def bytes_moved(call: Call) -> int:
 
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """The variables around a function and its object's attributes: names to be shown, no more."""
+    """Return the variables a function refers to and its object's attributes, only to show names."""
     owner = getattr(function, "__self__", None)
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
@@ -78,7 +78,7 @@ def variables(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    """The names of a function's first arguments."""
+    """Return the names of a function's first `count` arguments."""
     names: list[str] = []
     try:
         for parameter in inspect.signature(function).parameters.values():
@@ -92,7 +92,7 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
 
 
 def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable[..., Any]) -> None:
-    """Give a program's buffers the names that the function and its models have for them."""
+    """Name a program's buffers after the variables of the function and its models."""
     found = dict(_named_arrays(variables(function), program))
     names = {id(root(array)): name for name, array in reversed(list(found.items()))}
     for own, name in zip(program.inputs, argument_names(function, 99), strict=False):
@@ -130,7 +130,7 @@ def _named_arrays(values: Mapping[str, Any], program: Program) -> Iterator[tuple
     for optimizer in program.optimizers:
         for name, array in optimizer.state_arrays(params):
             yield name, array
-    for module in program.modules:  # those that no variable names, such as one in a list
+    for module in program.modules:  # that no variable holds, such as a module in a list
         for path, x in module.named_tensors(f"{type(module).__name__}."):
             yield path, x.array
     yield "random", random.state()
@@ -141,21 +141,21 @@ def _named_arrays(values: Mapping[str, Any], program: Program) -> Iterator[tuple
 
 @dataclass(frozen=True)
 class Row:
-    """A call as it is shown."""
+    """A call in the table."""
 
     number: int
     kernel: str
     by_numpy: bool
     part: str
     line: str
-    memory: str  # "reads -> writes"; within a name there are no spaces to break the line at
-    numbers: tuple[str, ...]  # below the listing's headings
-    share: float | None  # of what the machine can do at most, where that was measured
+    memory: str  # "reads -> writes"; a name has no spaces, so that no line breaks inside it
+    numbers: tuple[str, ...]  # one for each heading of the listing
+    share: float | None  # the least possible time, divided by the measured time; None if unknown
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is shown of a program, as text or as HTML."""
+    """The table of a program, to be shown as text or as HTML."""
 
     summary: tuple[str, ...]
     headings: tuple[str, ...]  # of the rows' numbers
@@ -163,11 +163,11 @@ class Listing:
     notes: tuple[str, ...]  # below the table
 
     def groups(self) -> Iterator[tuple[tuple[str, str], Iterator[Row]]]:
-        """Rows one after the other that are of the same part and line."""
+        """Yield each part and line with its consecutive rows."""
         return groupby(self.rows, lambda row: (row.part, row.line))
 
     def text(self) -> str:
-        """A table in plain text, of 100 columns if the names aren't too long for it."""
+        """Return plain text, 100 columns wide unless a name is longer than its column."""
         kernel_width = max((len(row.kernel) for row in self.rows), default=0)
         head = len(str(len(self.rows))) + kernel_width + 6
         numbers_width = 9 * len(self.headings)
@@ -188,7 +188,7 @@ class Listing:
 
 
 def listed(program: Program, profile: Profile | None = None) -> Listing:
-    """The program to be shown, and with measured times if there are some."""
+    """Return the table of a program, with measured times if there is a profile."""
     headings = ["FLOP", "bytes"]
     numbers = [[_short(flops(c)), _short(bytes_moved(c))] for c in program.calls]
     shares: list[float | None] = [None] * len(program.calls)
@@ -237,30 +237,31 @@ def _summary(program: Program) -> Iterator[str]:
     if before := len(program.calls_before) - len(calls):
         yield f"rewritten by {', '.join(program.rewrites)}: {before} of the recorded calls saved"
     yield (
-        f"temporaries: {_short(program.unplanned)} bytes, each by itself; {_short(program.peak)} "
-        "as they share memory"
+        f"temporaries: {_short(program.unplanned)} bytes if each had its own memory, "
+        f"{_short(program.peak)} because they share memory"
     )
 
 
 def _how(program: Program) -> str:
     if program.is_one_call:
-        how = "all of it in one call"
+        how = "all calls made by one call of C"
     elif program.by_numpy:
-        how = "in pieces, for NumPy computes what has a star"
+        how = "in groups of calls, because NumPy computes the calls with a star"
     else:
         how = "call by call"
     if functions := program.functions:
-        how += f"; checks and rates by {len(functions)} functions of Python"
+        how += f"; {len(functions)} Python functions check labels or compute learning rates"
     return how
 
 
 def _reads_and_writes(call: Call) -> str:
     changed = {view.buffer for view in call.writes}
-    reads = [_told(view) for view in call.reads if view.buffer not in changed]
-    return f"{', '.join(reads)} -> {', '.join(map(_told, call.writes))}".strip()
+    reads = [_name_and_shape(view) for view in call.reads if view.buffer not in changed]
+    writes = [_name_and_shape(view) for view in call.writes]
+    return f"{', '.join(reads)} -> {', '.join(writes)}".strip()
 
 
-def _told(view: View) -> str:
+def _name_and_shape(view: View) -> str:
     if view.buffer.kind == "constant" and view.buffer.size == 1:
         return view.buffer.name
     # no space at which the line could be broken
@@ -280,10 +281,10 @@ def _short(number: float) -> str:
 
 @dataclass(frozen=True)
 class Profile:
-    """How long each call of a program takes; printed, the program with that.
+    """The measured time of each call of a program; print shows it as a table.
 
-    microseconds: a call's time. bounds: the least time that it can take on this machine, see
-    machine.py; empty where that can't be measured, and `unknown` says why.
+    microseconds: the time of each call. bounds: the least time that it can take on this machine,
+    see machine.py; empty if that can't be measured, with the reason in `unknown`.
     """
 
     program: Program
@@ -293,7 +294,7 @@ class Profile:
 
     @property
     def share(self) -> float | None:
-        """The step's bound by its time, 1 at best; None where the bounds aren't known."""
+        """The least possible time of the step by its time; None if the bounds are unknown."""
         time_taken = sum(self.microseconds)
         return sum(self.bounds) / time_taken if self.bounds and time_taken else None
 
@@ -301,7 +302,7 @@ class Profile:
         return listed(self.program, self).text()
 
     def to_html(self) -> str:
-        """The same as a table in HTML, a bar for each share; it needs no other files."""
+        """Return a table in HTML with a bar for each share; it needs no other files."""
         return listing_html.fragment(listed(self.program, self))
 
     def _repr_html_(self) -> str:
@@ -309,18 +310,18 @@ class Profile:
 
 
 def _of_the_step(profile: Profile) -> Iterator[str]:
-    yield f"{sum(profile.microseconds):.1f} us a step, each call timed by itself"
+    yield f"{sum(profile.microseconds):.1f} us a step, each call timed separately"
     if profile.share is not None:
         yield (
-            "share: the least time that this machine could take, of the time it took; "
-            f"of the step {profile.share:.0%}"
+            "share: the least time that this machine could take, divided by the measured time; "
+            f"whole step {profile.share:.0%}"
         )
     elif profile.unknown:
-        yield f"share: unknown, for C measures what the machine can do; {profile.unknown}"
+        yield f"share: unknown, because the C backend measures the machine; {profile.unknown}"
 
 
 def measure(runs: Sequence[tuple[bool, Callable[[], None]]], repeats: int) -> tuple[float, ...]:
-    """The median time of each run that is a call, in so many replays, in microseconds."""
+    """Return the median time of each run that is a call, in `repeats` replays, in microseconds."""
     times: list[list[float]] = []
     for _ in range(repeats):
         times.append([])

@@ -1,4 +1,4 @@
-"""A program's memory: its pieces, the arrays that lie in them, and a plan for the temporaries."""
+"""A program's memory: its buffers, the arrays in them, and a plan for the temporaries."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy as np
 
 from tinytensor.arrays import CACHE_LINE, Array, address
 
-FOR_EVER = 10**9  # the last call that touches what is needed after all calls
+AFTER_THE_STEP = 10**9  # `last` of a buffer that is needed after all calls
 
 
 @dataclass(eq=False)
 class Buffer:
-    """A piece of memory that the calls of a program read and write."""
+    """Memory that the calls of a program read and write."""
 
     kind: str  # "argument", "outside", "constant", "restored", "kept", "temporary": see program.py
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    array: Array | None  # None for a temporary that has no place yet
-    first: int = 0  # the first call that touches it, and the last
+    array: Array | None  # None for a temporary whose memory is not planned yet
+    first: int = 0  # the positions of the first and the last call that touch it
     last: int = 0
     name: str = ""
-    first_values: Array | None = None  # from which each replay starts
-    is_held: bool = False  # of an argument: somebody holds it after the step
+    first_values: Array | None = None  # every replay starts from them
+    is_held: bool = False  # True if user code holds this argument after the step
 
     @property
     def size(self) -> int:
-        """The number of its elements."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """The size in bytes."""
         return self.size * self.dtype.itemsize
 
 
 class View(NamedTuple):
-    """An array argument, told by where it lies in its buffer."""
+    """An array argument of a call: a part of a buffer. `offset` is in bytes."""
 
     buffer: Buffer
     offset: int
@@ -49,7 +49,7 @@ class View(NamedTuple):
     dtype: np.dtype[Any]
 
     def array(self) -> Array:
-        """The array there."""
+        """Return it as an array."""
         memory = self.buffer.array
         assert memory is not None
         if memory.shape == self.shape and memory.dtype == self.dtype and not self.offset:
@@ -61,7 +61,7 @@ class View(NamedTuple):
 
 
 class _Window:
-    """A view of memory with gaps, such as a part of another library's tensor, as NumPy takes it."""
+    """A view of memory with gaps, such as a part of another library's tensor, for np.asarray."""
 
     def __init__(self, memory: Array, view: View) -> None:
         own = memory.__array_interface__
@@ -72,14 +72,15 @@ class _Window:
             "strides": view.strides,
             "typestr": view.dtype.str,
         }
-        self.memory = memory  # kept alive
+        self.memory = memory  # a reference keeps it alive
 
 
 def plan(temporaries: Sequence[Buffer]) -> int:
-    """Give temporaries their places in one piece of memory; returns its size in bytes.
+    """Place the temporaries in one block of memory; returns its size in bytes.
 
-    Two whose lives have a call in common don't overlap. The largest choose first, each the lowest
-    place that is free during its life.
+    Two temporaries share memory only if no call lies between the first and last calls of both. The
+    largest is placed first. Each gets the lowest offset that is free from its first to its last
+    call.
     """
     placed: list[tuple[int, Buffer]] = []
     for buffer in sorted(temporaries, key=lambda b: -b.nbytes):
@@ -99,5 +100,5 @@ def plan(temporaries: Sequence[Buffer]) -> int:
 
 
 def whole_lines(buffer: Buffer) -> int:
-    """Its size in bytes, rounded up to whole cache lines."""
+    """Return its size in bytes, rounded up to whole cache lines."""
     return -(-buffer.nbytes // CACHE_LINE) * CACHE_LINE

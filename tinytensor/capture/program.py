@@ -33,7 +33,7 @@ from tinytensor.capture import listing, listing_html
 from tinytensor.capture.binding import Binding, sorted_out
 from tinytensor.capture.calls import Call, Function, Key, Trace, lives, offset_in, views_of
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.memory import FOR_EVER, Buffer, View, plan, whole_lines
+from tinytensor.capture.memory import AFTER_THE_STEP, Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, SettingError
@@ -198,7 +198,7 @@ class Program:
         self.changed_inputs = [i for i, key in enumerate(notes.inputs) if key in notes.written]
         self.trace.roots = []
         notes.forget()
-        self.guards.see_who_is_alive()
+        self.guards.drop_the_dead()
         held = {id(root(x.array)) for x in self.guards.leaves()}
         for key, buffer in buffers.items():
             array = roots[key]()
@@ -208,7 +208,7 @@ class Program:
                 if buffer.array is None:
                     buffer.array = values[key]
                 if buffer.is_held:
-                    buffer.last = FOR_EVER  # somebody reads it after the step
+                    buffer.last = AFTER_THE_STEP  # somebody reads it after the step
             elif buffer.kind == "temporary":
                 buffer.array = array
                 buffer.kind = "temporary" if array is None else "kept"

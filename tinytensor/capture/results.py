@@ -1,4 +1,4 @@
-"""What a captured step returns: the same structure at every replay, with new tensors in it."""
+"""The result of a captured step: the same structure at every replay, with new tensors in it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.capture.memory import FOR_EVER, View
+from tinytensor.capture.memory import AFTER_THE_STEP, View
 from tinytensor.errors import CaptureError
 from tinytensor.recorder import Recorder
 from tinytensor.tensor import Tensor, wrap
 
 
 class Result:
-    """What a step returns: tensors, alone or in tuples, lists and dicts; or None."""
+    """The result of a step: tensors, alone or in tuples, lists and dicts; or None."""
 
     def __init__(self, result: Any, notes: Recorder) -> None:
-        self.computed: list[Computed] = []  # its tensors, except those from outside
+        self.computed: list[Computed] = []  # the tensors that the step computed
         self.outside: list[Tensor] = []
         self._form = self._taken_apart(result, notes)
 
@@ -42,28 +42,28 @@ class Result:
         )
 
     def form_of(self, place: Callable[[Array], Any]) -> str:
-        """The structure in words, with what `place` returns for each computed array."""
+        """Return the structure in words, with `place(array)` for each computed array."""
         return _in_words(self._form, place)
 
     def place(self, view: Callable[[Array], View]) -> None:
-        """Hold the places of what was computed rather than the arrays."""
+        """Hold views of the program's memory instead of the computed arrays."""
         for computed in self.computed:
             assert computed.array is not None
             computed.view = view(computed.array)
-            computed.view.buffer.last = FOR_EVER  # it lives until it is copied
+            computed.view.buffer.last = AFTER_THE_STEP  # it is copied after the step
             computed.array = None
 
     def values(self) -> list[Array]:
-        """Copies of what was computed, as it is now."""
+        """Return copies of the computed arrays with their present values."""
         return [computed.now().copy() for computed in self.computed]
 
     def tables(self, steps: int) -> list[Array]:
-        """For each tensor that is computed a table, with room for a row from each step."""
+        """Return a table for each computed tensor, with one row for each step."""
         arrays = [computed.now() for computed in self.computed]
         return [np.empty((steps, *array.shape), array.dtype) for array in arrays]
 
     def make(self, values: Sequence[Array]) -> Any:
-        """The result, with these values in place of what was computed."""
+        """Return the result, with these values instead of the computed ones."""
         return _put_together(self._form, iter(values))
 
 
@@ -75,7 +75,7 @@ class Computed:
     view: View | None = None
 
     def now(self) -> Array:
-        """Where it lies."""
+        """Return its array in the program's memory."""
         if self.array is None:
             assert self.view is not None
             self.array = self.view.array()

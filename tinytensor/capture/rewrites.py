@@ -1,4 +1,4 @@
-"""Rewrites of a program: several of its calls become one that does the same in fewer passes.
+"""Rewrites of a program: one call replaces several calls and makes fewer passes over memory.
 
     before    add      t0 (100,200), bias (200) -> t1 (100,200)
               relu     t1 (100,200) -> t2 (100,200)
@@ -9,15 +9,16 @@
               ...
               relu_backward  t9 (100,200), t2 (100,200) -> t10 (100,200)
 
-t1 is never written to memory, nor read from there. Every rewrite gives the same bits as what it
-takes the place of. Each has a name, by which capture(step, rewrites=...) chooses; to see what they
-do, print step.program with rewrites=() and with all of them.
+After the rewrite, t1 is neither written to memory nor read. Every rewrite gives the same bits as
+the calls that it replaces. Each has a name: capture(step, rewrites=("bias_relu",)) uses this one.
+To see the effect of the rewrites, print step.program with rewrites=() and with all of them.
 
-A rewrite is here because it pays: bias_relu saves 1 to 2 % of the steps of lessons 2.1, 3.0 and 3.1
-on one thread, loss_and_grad 3 % of lesson 1.0's. Not here is what was tried and didn't, or can't.
-sigmoid(x + bias) in one pass: 4 % slower, for its e^x has a costly rest at the end of each row. A
-bias added within matmul's tiles: the add is 1.5 % of lesson 2.1's step. All parameters' updates in
-one call: 1 %, for a call costs C some nanoseconds. Weights packed once: they change from step to
+A rewrite is in this file because it saves time: bias_relu 1 to 2 % of a step of lessons 2.1, 3.0
+and 3.1 on one thread, loss_and_grad 3 % of a step of lesson 1.0. These rewrites were tried or
+estimated and are not used: sigmoid(x + bias) in one pass is 4 % slower, because its e^x has a slow
+remainder at the end of each row. A bias added inside matmul's tiles could save at most the add,
+which is 1.5 % of a step of lesson 2.1. One call that updates all parameters saves 1 %, because a
+call in C costs only some nanoseconds. Weights can't be packed once, because they change at every
 step.
 """
 
@@ -27,7 +28,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from tinytensor.capture.memory import FOR_EVER, View
+from tinytensor.capture.memory import AFTER_THE_STEP, View
 from tinytensor.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def rewrite(function: Rewrite) -> Rewrite:
 
 
 def names_of(chosen: Sequence[str] | None) -> tuple[str, ...]:
-    """The chosen rewrites' names, of None all.  Raises UnknownName for one that doesn't exist."""
+    """Return the names of the chosen rewrites, all of them for None.
+
+    Raises UnknownName if there is no rewrite of a name.
+    """
     names = tuple(REWRITES) if chosen is None else tuple(chosen)
     for name in names:
         if name not in REWRITES:
@@ -56,7 +60,7 @@ def names_of(chosen: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def rewritten(items: Items, names: Sequence[str]) -> tuple[Items, tuple[str, ...]]:
-    """The items of a program after the rewrites of these names, and those that found something."""
+    """Return a program's items after these rewrites, and the names of those that changed them."""
     useful = []
     for name in names:
         before, items = items, REWRITES[name](items)
@@ -67,13 +71,13 @@ def rewritten(items: Items, names: Sequence[str]) -> tuple[Items, tuple[str, ...
 
 @rewrite
 def bias_relu(items: Items) -> Items:
-    """An addition and the relu that follows are one pass: relu(x + bias).
+    """Compute an addition and the relu that follows in one pass: relu(x + bias).
 
-    relu's gradient then asks the result instead of the sum whether it is above zero: both are, or
-    neither. So it doesn't matter that the sum is nowhere any more.
+    The gradient of relu needs the sign of the sum. It reads the result instead, because the result
+    is above zero exactly if the sum is. So the sum need not be stored.
     """
     result: Items = []
-    places: dict[View, View] = {}  # of sums, and of what now stands for them
+    places: dict[View, View] = {}  # from a sum to the result that replaces it
     for item in items:
         before = result[-1] if result else None
         if _is_call(before, "add") and _is_call(item, "relu") and before.views[-1] == item.views[0]:
@@ -92,11 +96,11 @@ def bias_relu(items: Items) -> Items:
 
 @rewrite
 def loss_and_grad(items: Items) -> Items:
-    """Cross-entropy and its gradient are one call, which needs e^logits once.
+    """Compute cross-entropy and its gradient in one call, which needs e^logits once.
 
-    That is possible where the gradient that comes in is known before, such as the 1 with which
-    loss.backward() begins. The gradient is then computed early: so nobody may touch its place, or
-    change the logits or labels, between the two calls.
+    The incoming gradient must be known before the step, such as the 1 with which loss.backward()
+    starts. The result is then computed earlier. So the calls in between may not touch its memory,
+    and may not change the logits or labels.
     """
     result = list(items)
     for backward in items:
@@ -124,7 +128,7 @@ def _is_constant(view: View, items: Items) -> bool:
 
 
 def _leave_alone(items: Items, read_only: Sequence[View], untouched: View) -> bool:
-    """Do the items change none of the first, and neither read nor change the last?"""
+    """True if the items write none of `read_only`, and neither read nor write `untouched`."""
     kept = [view.buffer for view in (*read_only, untouched)]
     return not any(view.buffer in kept for item in items for view in item.writes) and not any(
         view.buffer is untouched.buffer for item in items for view in item.reads
@@ -132,11 +136,11 @@ def _leave_alone(items: Items, read_only: Sequence[View], untouched: View) -> bo
 
 
 def _is_needed_for_relu_only(total: View, items: Items, relu: Call) -> bool:
-    """Is a sum gone after the step, and read by this relu and relu's gradient alone?
+    """True if only this relu and its gradient read the sum, and nobody holds it after the step.
 
-    What the gradient will read in its place must still be there: nothing else writes it.
+    The gradient will read relu's result instead, so no other call may write to the result.
     """
-    if total.buffer.kind != "temporary" or total.buffer.last == FOR_EVER:
+    if total.buffer.kind != "temporary" or total.buffer.last == AFTER_THE_STEP:
         return False
     out = relu.views[-1].buffer
     writers = [item for item in items if any(view.buffer is out for view in item.writes)]
