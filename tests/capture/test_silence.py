@@ -2229,6 +2229,49 @@ def a_kept_tensor_under_a_graph(capture):
 
 
 @story(SAME)
+def a_tensor_kept_by_programs_of_two_shapes(capture):
+    kept = {}
+
+    def step(x):
+        kept["h"] = x * 2
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        step(full(i, 2 if i % 5 == 4 else 3))
+        yield kept
+
+
+@story(SAME)
+def a_kept_tensor_that_is_dropped(capture):
+    kept = {}
+
+    def step(x):
+        kept["h"] = x * 2
+
+    step = capture(step)
+    for i in range(CALLS):
+        step(full(i))
+        yield kept
+        if i in (3, 5):
+            kept.clear()
+
+
+@story(SAME)
+def a_tensor_kept_by_a_verification_that_raises(capture):
+    kept = {}
+
+    def step(x, labels):
+        kept["h"] = x * 2
+        return tt.cross_entropy(kept["h"], labels)
+
+    step = capture(step)
+    for i in range(CALLS):
+        with contextlib.suppress(tt.LabelError):
+            step(full(i, 1, 3), np.array([9 if i == 3 else 1]))
+        yield kept
+
+
+@story(SAME)
 def all_results_are_kept(capture):
     results = []
     step = capture(lambda x: {"double": x * 2, "rows": [x.sum(), (x + 1, None)]})
