@@ -160,7 +160,7 @@ def view_of(x: Tensor, view: Tensor) -> Tensor:
     """The view, which lies in x's memory: what changes one changes the other."""
     view.version, _ = version_now(x)
     if recorder.recordings and (notes := recorder.recorder()):
-        notes.results.append(view)
+        notes.views.append(view)
     return view
 
 

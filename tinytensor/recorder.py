@@ -140,6 +140,7 @@ class Recorder:
         self.with_grad = list(with_grad)
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad
         self.results: list[Tensor] = []
+        self.views: list[Tensor] = []  # tensors in the memory of others, such as x.detach()
         self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
         self.grads: dict[int, tuple[Tensor, str]] = {}  # and what it was before: see note_grad
         self.carried: list[Carried] = []
@@ -268,7 +269,7 @@ class Recorder:
 
     def forget(self) -> None:
         """Release everything that was noted, so that only others hold what they still use."""
-        for noted in (self.items, self.results, self.carried, self.with_grad):
+        for noted in (self.items, self.results, self.views, self.carried, self.with_grad):
             noted.clear()
         self.changes_of_grad.clear()
         for used in (self.held, self.read_first, self.before, self.leaves, self.grads):
