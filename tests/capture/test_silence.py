@@ -2921,6 +2921,20 @@ def test_a_counter_in_the_step_is_not_advanced_by_replays():
     assert next(counts) == 5
 
 
+def test_a_changed_tensor_is_returned_as_a_copy():
+    w = tt.zeros(3)
+
+    @tt.capture
+    def step(x):
+        w[...] = w + x
+        return w
+
+    results = [step(full(1)) for _ in range(CALLS)]
+    assert [result.tolist()[0] for result in results] == list(range(1, CALLS + 1))
+    results[-1][...] = 0
+    assert w.tolist() == [CALLS] * 3
+
+
 @pytest.mark.parametrize("calls", [2, 3])
 def test_a_change_undone_before_a_verification_is_not_seen(calls):
     """The calls in between are those that a verification finds wrong, if the change lasts."""

@@ -359,8 +359,8 @@ def capture(
 
     function: a training step, or anything that computes with tensors. It receives its arguments as
         tensors, and returns tensors, alone or in tuples, lists and dicts, or None. The results have
-        no graph, so backward() belongs into the step. Above a method, `@tt.capture` gives every
-        object its own captured step.
+        no graph, so backward() belongs into the step; what the step computed or changed is returned
+        as a copy. Above a method, `@tt.capture` gives every object its own captured step.
     rewrites: names of capture/rewrites.py that make the program faster; () for none, None for all.
     verify: "doubling" runs the function again at calls 2, 4, 8, ... and compares what it did with
         the program; "always" does so at every call, so nothing is replayed; "never" trusts the
@@ -369,11 +369,12 @@ def capture(
     A replay gives the same bits as the function. The step is recorded again if an argument's shape
     or dtype, the backend or the gradient mode is another; if a tensor that an op read has another
     array, requires_grad or hooks; if an attribute of a module or an optimiser that the step used
-    was set; after train() or eval(). `step.why` says what caused the last recording. If the second
-    call does something else than the first, its recording becomes the program: such a step made its
-    state at the first call. Steps that do something else each time are recorded each time, with a
-    RuntimeWarning after 8 times; so is a step whose argument shares memory with a tensor that it
-    changes. Tensors that the step keeps are written in place by each replay.
+    was set; after train() or eval(); if a tensor that it computed and kept is gone. `step.why` says
+    what caused the last recording. If the second call does something else than the first, its
+    recording becomes the program: such a step made its state at the first call. Steps that do
+    something else each time are recorded each time, with a RuntimeWarning after 8 times; so is a
+    step whose argument shares memory with a tensor or another argument that it changes. Tensors
+    that the step keeps are written in place by each replay.
     Under detect_anomaly() the function runs and nothing is replayed.
 
     Raises CaptureError, while recording, for what a program can't do, such as handing a value to
