@@ -84,6 +84,8 @@ def bits(x: tt.Tensor) -> bytes:
 
 
 def bits_of_result(result: Any) -> Any:
+    if result is None:
+        return None
     if isinstance(result, tt.Tensor):
         return bits(result)
     if isinstance(result, dict):
@@ -277,7 +279,7 @@ RESULTS: list[Callable[[World, tt.Tensor, list[tt.Tensor]], Any]] = [
     lambda world, loss, pool: (loss, pool[-1].detach()),
     lambda world, loss, pool: {"loss": loss, "pool": [x.detach() for x in pool[1:]]},
     lambda world, loss, pool: [loss, world.w, world.state * 1],
-    lambda world, loss, pool: [loss, *[x for x in [world.w.grad] if x is not None]],
+    lambda world, loss, pool: [loss, world.w.grad if world.update is by_hand else None],
 ]
 
 
