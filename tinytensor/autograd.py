@@ -159,6 +159,8 @@ def version_now(x: Tensor) -> tuple[Version, int]:
 def view_of(x: Tensor, view: Tensor) -> Tensor:
     """The view, which lies in x's memory: what changes one changes the other."""
     view.version, _ = version_now(x)
+    if recorder.recordings and (notes := recorder.recorder()):
+        notes.views.append(view)
     return view
 
 

@@ -140,6 +140,7 @@ class Recorder:
         self.with_grad = list(with_grad)
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad
         self.results: list[Tensor] = []
+        self.views: list[Tensor] = []  # of another tensor's memory, such as x.detach()
         self.zeroed: dict[int, Tensor] = {}  # the step set their gradient to None
         self.grads: dict[int, tuple[Tensor, str]] = {}  # with its state before: see note_grad
         self.carried: list[Carried] = []
@@ -269,7 +270,7 @@ class Recorder:
 
     def forget(self) -> None:
         """Release all notes, so that only user code holds tensors of the step."""
-        for noted in (self.items, self.results, self.carried, self.with_grad):
+        for noted in (self.items, self.results, self.views, self.carried, self.with_grad):
             noted.clear()
         self.changes_of_grad.clear()
         for used in (self.held, self.read_first, self.before, self.leaves, self.grads):

@@ -370,20 +370,21 @@ def capture(
     A replay gives the same bits as the function. The step is re-recorded if an argument has a new
     shape or dtype; if the backend or the gradient mode changes; if a tensor that an op read gets
     another array, requires_grad or hooks; if an attribute of a module or an optimiser that the step
-    used is set; and after train() or eval(). `step.why` gives the cause of the last recording.
+    used is set; after train() or eval(); and if a tensor that it computed and stored outside is
+    gone. `step.why` gives the cause of the last recording.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     the second recording differs from the first, it becomes the program, because a step may make its
     state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. So is a step whose argument shares memory with a tensor that
-    it changes. Every replay overwrites the tensors that the step stores outside. Under
-    detect_anomaly() the function runs, and nothing is replayed.
+    RuntimeWarning after 8 recordings. So is a step whose argument shares memory with a tensor or
+    another argument that it changes. Every replay overwrites the tensors that the step stores
+    outside. Under detect_anomaly() the function runs, and nothing is replayed.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its
             arguments as tensors, and returns tensors, alone or in tuples, lists and dicts, or None.
-            The results have no graph, so backward() must be called inside the step. Above a method,
-            `@tt.capture` gives every object its own captured step.
+            The results are copies and have no graph, so backward() must be called inside the step.
+            Above a method, `@tt.capture` gives every object its own captured step.
         rewrites: names of capture/rewrites.py that make the program faster; () for none, None for
             all.
         verify: "doubling" verifies at calls 2, 4, 8, ...; "always" at every call, so that nothing

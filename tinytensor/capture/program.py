@@ -82,9 +82,11 @@ class Program:
             if x in with_grad
         ]
         results = [weakref.ref(x) for x in notes.results]
+        views = [weakref.ref(x) for x in notes.views]
 
         self._all_buffers, self._recorded = self._take_over(notes)
         self._kept = [ref for ref in results if ref() is not None]
+        self.guards.kept = [*self._kept, *(ref for ref in views if ref() is not None)]
         self._grads = [(ref, x.grad) for ref in with_grad.values() if (x := ref()) is not None]
         # Decided now, because a verification may replace these tensors by new ones.
         grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
