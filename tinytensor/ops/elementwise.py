@@ -123,7 +123,9 @@ TWO_RAISES = """\
     Raises: ShapeError if the shapes do not broadcast; DTypeError if the op is not defined for a
         dtype, such as complex; NotSupported if an operand is None or a string.
 """
-PROMOTED = "dtype np.result_type(x, y);\n        a number takes the dtype of a tensor that can hold it"
+PROMOTED = """\
+dtype np.result_type(x, y); a number takes the
+        dtype of a tensor that can hold it"""
 
 
 def _complete(declared: Callable[..., Any], args: str, raises: str) -> None:
