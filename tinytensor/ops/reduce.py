@@ -102,8 +102,8 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
     Gradient: dx = grad, repeated along the reduced axes.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -126,8 +126,8 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; float (float64 for integers).
     Gradient: dx = grad / n, repeated along the reduced axes, with n elements in each mean.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -148,10 +148,10 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
     Args:
         x: array-like, any shape; integers become floats.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         correction: number; 0 for the variance of these elements (NumPy's default), 1 to estimate
             the variance of the distribution that they are a sample of (torch's default).
-        keepdims: True keeps the reduced axes with size 1.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; float.
     Gradient: dx = grad * 2 * (x - mean) / (n - correction).
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -173,9 +173,9 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
     Args:
         x: array-like, any shape; integers become floats.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         correction: number; the divisor of the variance is n - correction, see var.
-        keepdims: True keeps the reduced axes with size 1.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; float.
     Gradient: dx = grad * (x - mean) / ((n - correction) * std), and 0 where std is 0.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -197,8 +197,8 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
     Args:
         x: array-like, any shape; integers become floats.
         ord: 1 or 2.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; float.
     Gradient: dx = grad * x / norm for ord 2, and 0 where the norm is 0; grad * sign(x) for ord 1.
     Raises: SettingError for another ord; ShapeError if an axis does not exist or occurs twice;
@@ -229,8 +229,8 @@ def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; float.
     Gradient: dx = grad * softmax(x), the softmax over the same axes.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -256,8 +256,8 @@ def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; bool.
     Gradient: none.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -278,8 +278,8 @@ def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; bool.
     Gradient: none.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -306,13 +306,14 @@ def _terms(op: str, x: Tensor, axis: Axis) -> int:
 @torch_spelling
 def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`. The product of an empty array is 1.
-     Neighbours are multiplied until one element is left, so the gradient is right also where an
+
+    Neighbours are multiplied until one element is left, so the gradient is right also where an
     element is 0.
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
     Gradient: dx[i] = grad * the product of all x[j] with j != i.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -344,7 +345,7 @@ def cumsum(x: Operand, axis: int | None = None) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int; None flattens x first. Negative axes count from the end.
+        axis (or dim): int; None flattens x first. Negative axes count from the end.
     Returns: Tensor of x's shape, or (x.size,) if axis is None; x's dtype if float, else int64.
     Gradient: dx[i] = grad[i] + grad[i + 1] + ... along the axis.
     Raises: ShapeError if the axis does not exist; DTypeError if x does not hold real numbers;
@@ -378,8 +379,8 @@ def max(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; x's dtype.
     Gradient: dx = grad at the largest element, else 0; k equal largest elements get grad / k each.
     Raises: ShapeError if there is no element to compare, or an axis does not exist or occurs twice;
@@ -398,8 +399,8 @@ def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the reduced axes; x's dtype.
     Gradient: dx = grad at the smallest element, else 0; k equal smallest elements get grad / k
         each.
@@ -432,12 +433,13 @@ def _extreme(
 
 @torch_spelling
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the largest element along an axis, or of the first NaN; the first of equal ones.
+    """The index of the largest element along an axis: the first NaN, else the first of equal ones.
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, or None for the index in the flattened tensor; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
+            the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the axis; int64.
     Gradient: none.
     Raises: ShapeError if there is no element to compare, or the axis does not exist; DTypeError if
@@ -452,12 +454,13 @@ def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
 
 @torch_spelling
 def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the smallest element along an axis, or of the first NaN; the first of equal ones.
+    """The index of the smallest element along an axis: the first NaN, else the first of equal ones.
 
     Args:
         x: array-like, any shape, numeric.
-        axis: int, or None for the index in the flattened tensor; negative axes count from the end.
-        keepdims: True keeps the reduced axes with size 1.
+        axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
+            the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
     Returns: Tensor, x's shape without the axis; int64.
     Gradient: none.
     Raises: ShapeError if there is no element to compare, or the axis does not exist; DTypeError if

@@ -111,7 +111,7 @@ def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        axis: int or tuple of ints, axes of size 1; None removes all axes of size 1.
+        axis (or dim): int or tuple of ints, axes of size 1; None removes all axes of size 1.
     Returns: Tensor of x's dtype, which shares x's memory.
     Gradient: dx = grad, reshaped to x's shape.
     Raises: ShapeError if an axis does not exist or has another size than 1; DTypeError if x does
@@ -138,7 +138,8 @@ def unsqueeze(x: Operand, axis: int) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        axis: int, the position of the new axis in the result; negative ones count from the end.
+        axis (or dim): int, the position of the new axis in the result; negative ones count from the
+            end.
     Returns: Tensor of x's dtype with one more axis, which shares x's memory.
     Gradient: dx = grad, reshaped to x's shape.
     Raises: ShapeError if the axis is not one of the result; DTypeError if x does not hold real
@@ -258,7 +259,7 @@ def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        axis: int, tuple of ints, or None for all axes; negative axes count from the end.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
     Returns: Tensor of x's shape and dtype.
     Gradient: dx = grad, flipped along the same axes.
     Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
@@ -280,7 +281,7 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     Args:
         x: array-like, any shape and dtype.
         repeats: int from 0 up, the number of copies of each entry; or a list of one int per entry.
-        axis: int; None flattens x first. Negative axes count from the end.
+        axis (or dim): int; None flattens x first. Negative axes count from the end.
     Returns: Tensor of x's dtype.
     Gradient: dx = the sum of grad over the copies of an entry.
     Raises: ShapeError if repeats does not fit the axis, or the axis does not exist; DTypeError if x
@@ -324,7 +325,7 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
     Args:
         tensors: list of one or more array-likes; their shapes differ on that axis only.
-        axis: int; negative ones count from the end.
+        axis (or dim): int; negative ones count from the end.
     Returns: Tensor of dtype np.result_type(*tensors); its size on the axis is the sum of theirs.
     Gradient: each tensor gets its own slice of grad.
     Raises: ShapeError if the list is empty, the axis does not exist or other sizes differ;
@@ -375,7 +376,8 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
     Args:
         tensors: list of one or more array-likes of the same shape.
-        axis: int, the position of the new axis in the result; negative ones count from the end.
+        axis (or dim): int, the position of the new axis in the result; negative ones count from the
+            end.
     Returns: Tensor of dtype np.result_type(*tensors); its size on the new axis is len(tensors).
     Gradient: each tensor gets its own entry of grad along the axis.
     Raises: ShapeError if the list is empty, the shapes differ or the axis does not exist;
@@ -408,7 +410,7 @@ def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]
         x: array-like, any dtype, at least 1-D.
         sizes: int, the size of each piece (the last one may be smaller); or a list of the pieces'
             sizes, whose sum is the size of the axis.
-        axis: int; negative ones count from the end.
+        axis (or dim): int; negative ones count from the end.
     Returns: list of Tensors of x's dtype, each a copy.
     Gradient: dx = the gradients of the pieces, joined.
     Raises: ShapeError if the sizes do not fit the axis, or the axis does not exist; DTypeError if x
