@@ -84,7 +84,7 @@ def _pick_each_step(
     arrays: Sequence[Array],
     numbers: Array,
 ) -> None:
-    """Make every replay of a captured step compute the rows again, because arrays in an index may change."""
+    """Make every replay of a captured step pick again, because an index's arrays may change."""
 
     def pick_again(*given: Array) -> None:
         *arrays, numbers = given
@@ -194,7 +194,7 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
 
 
 def take_flat(x: Tensor, index: Array) -> Tensor:
-    """The elements of the flattened x at these indices, int64 of any shape, which must be in range."""
+    """The elements of the flattened x at these int64 indices, which must be in range."""
     return _pick(x, Places(index.reshape(-1), (x.size, 1), (index.size, 1), index.shape))
 
 

@@ -397,7 +397,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
             raise ShapeError.drawn(
                 "stack: the shapes differ",
                 {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
-                "all alike are needed",
+                "equal shapes are needed",
             )
     return concat([unsqueeze(x, axis) for x in xs], axis)
 
