@@ -260,8 +260,8 @@ def exp(x: Operand) -> Tensor:
     Gradient: dx = grad * exp(x).
     Source: numpy.exp, torch.exp.
 
-    >>> tt.exp([0.0, 1.0])
-    Tensor([1.       , 2.7182817], dtype=float32)
+    >>> print(f"{tt.exp(1.0).item():.4f}")
+    2.7183
     """
 
 
@@ -281,8 +281,8 @@ def log(x: Operand) -> Tensor:
     Gradient: dx = grad / x.
     Source: numpy.log, torch.log.
 
-    >>> tt.log([1.0, 10.0])
-    Tensor([0.       , 2.3025851], dtype=float32)
+    >>> print(f"{tt.log(10.0).item():.4f}")
+    2.3026
     """
 
 
@@ -353,8 +353,8 @@ def sigmoid(x: Operand) -> Tensor:
     Gradient: dx = grad * s * (1 - s), with s = sigmoid(x).
     Source: torch.sigmoid; the logistic function.
 
-    >>> tt.sigmoid([-2.0, 0.0, 2.0])
-    Tensor([0.11920292, 0.5       , 0.880797  ], dtype=float32)
+    >>> tt.sigmoid([0.0, 100.0])
+    Tensor([0.5, 1. ], dtype=float32)
     """
 
 
