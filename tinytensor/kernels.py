@@ -232,7 +232,7 @@ def where(condition: Array, x: Array, y: Array, out: Array) -> None:
 def sum(x: Array, out: Array) -> None:
     """out = x summed over every axis that has size 1 in out's shape or is missing at its front.
 
-    for i: out[i, 0 where out has size 1] += x[i], with out = 0 at first
+    For x (2, 3, 4) and out (3, 1): for i, j, k: out[j, 0] += x[i, j, k], with out = 0 at first.
     x: any shape; out: any shape that broadcasts to x's
     """
 
@@ -546,9 +546,8 @@ def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
 def load_images(images: Array, index: Array, out: Array) -> None:
     """out[r] = images[index[r]] / 255: one batch from a data set.
 
-    images: (N, ...) uint8; index: (R,) int64 in 0 to N - 1; out: (R, ...) float32, of the same
-        number
-    of elements in each row
+    images: (N, ...) uint8; index: (R,) int64 in 0 to N - 1; out: (R, ...) float32, where each row
+    has the same number of elements as an image
     """
 
 
@@ -574,7 +573,7 @@ def sgd_momentum(
     """velocity[i] = momentum * velocity[i] + g; param[i] -= lr * velocity[i]
 
     with g = grad[i] + weight_decay * param[i]. With nesterov, param[i] -= lr * (g + momentum *
-    velocity[i]), with the new velocity.
+    velocity[i]), where velocity is the new one.
     """
 
 
