@@ -78,7 +78,8 @@ def _sides(op: str, padding: Padding) -> list[Pair]:
 def check_window(op: str, size: int | Pair, stride: int | Pair, padding: Padding) -> Pair:
     """The window's size as a pair.
 
-    Raises: SettingError for settings that fit no image.
+    Raises:
+        SettingError: the size, stride or padding fits no image.
     """
     window = _pair(op, "size", size, 1)
     _pair(op, "stride", stride, 1)
@@ -103,28 +104,39 @@ def conv2d(
 ) -> Tensor:
     """The 2-D convolution of images with weights, plus bias.
 
-    out[n, h, w, o] = bias[o] + the sum over a, b, i of
-        x[n, h * stride - top + a, w * stride - left + b, i] * weight[a, b, i, o]
-    where x is 0 outside the image, and top and left are the padding there.
+    Each output pixel is a weighted sum of a window of input pixels. For all indices, starting from
+    out[n, h, w, o] = bias[o]::
+
+        out[n, h, w, o] += x[n, h * stride - top + a, w * stride - left + b, i] * weight[a, b, i, o]
+
+    Pixels outside the image are 0; top and left are the widths of the padding there.
 
     Args:
         x: array-like (N, H, W, I), N images of I channels; integers become floats.
         weight: array-like (KH, KW, I, O), a window of KH x KW pixels for each output channel.
         bias: array-like (O,), or None.
         stride: int or (int, int) from 1 up, the distance between windows along H and W, in pixels.
-        padding: zeros around the image: an int, a pair for H and W, a pair of pairs ((top, bottom),
-            (left, right)), "valid" for none, or "same" for OH = ceil(H / stride), where an odd
-            row or column of zeros is at the bottom or right, as in TensorFlow.
-    Returns: Tensor (N, OH, OW, O), float; OH = (H + top + bottom - KH) // stride + 1, OW alike.
-    Gradient: with g = grad[n, h, w, o], and the same indices and sum as above,
-        dx[n, h * stride - top + a, w * stride - left + b, i] += g * weight[a, b, i, o];
-        dweight[a, b, i, o] += g * x[n, h * stride - top + a, w * stride - left + b, i];
-        dbias[o] += g.
-    Raises: ShapeError if the channels differ, bias does not fit, or no window fits into the padded
-        image; SettingError for another stride or padding; DTypeError if an operand does not hold
-        real numbers; NotSupported if x or weight is None.
-    Source: torch.nn.functional.conv2d (which has the channels first); LeCun and others,
-        "Gradient-based learning applied to document recognition", 1998.
+        padding: the zeros around the image: an int, a pair for H and W, a pair of pairs
+            ((top, bottom), (left, right)), "valid" for none, or "same" for OH = ceil(H / stride),
+            where an odd row or column of zeros is at the bottom or right, as in TensorFlow.
+
+    Returns:
+        Tensor (N, OH, OW, O), float; OH = (H + top + bottom - KH) // stride + 1, and OW likewise.
+
+    Gradient: for the same indices and g = grad[n, h, w, o]::
+
+        dx[n, h * stride - top + a, w * stride - left + b, i] += g * weight[a, b, i, o]
+        dweight[a, b, i, o] += g * x[n, h * stride - top + a, w * stride - left + b, i]
+        dbias[o] += g
+
+    Raises:
+        ShapeError: the channels differ, bias does not fit, or no window fits into the padded image.
+        SettingError: stride is not from 1 up, or padding is none of the above.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: x or weight is None.
+
+    Source: torch.nn.functional.conv2d, with channels first; LeCun, Bottou, Bengio and Haffner,
+    "Gradient-based learning applied to document recognition", 1998.
 
     >>> images, weight = tt.ones(100, 28, 28, 1), tt.ones(5, 5, 1, 8)
     >>> tt.conv2d(images, weight, stride=2, padding="same").shape
@@ -207,12 +219,20 @@ def max_pool2d(
         size: int or (int, int) from 1 up, the size of a window in pixels.
         stride: int or (int, int), the distance between windows; None means the size.
         padding: as in conv2d; padding is never the largest element.
-    Returns: Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, OW alike.
+
+    Returns:
+        Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, and OW likewise.
+
     Gradient: grad of a window goes to its largest element, the first of equal ones.
-    Raises: ShapeError if x is not 4-D, or no window fits into the padded image; SettingError for
-        another size, stride or padding, or a window that lies outside the image; DTypeError if x
-        does not hold real numbers; NotSupported if x is None or a string.
-    Source: torch.nn.functional.max_pool2d (which has the channels first).
+
+    Raises:
+        ShapeError: x is not 4-D, or no window fits into the padded image.
+        SettingError: size or stride is not from 1 up, padding is none of the above, or a window
+            would lie outside the image.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.max_pool2d with channels first.
 
     >>> x = tt.reshape(tt.arange(16), 1, 4, 4, 1)
     >>> tt.max_pool2d(x, 2).reshape(2, 2)
@@ -242,12 +262,20 @@ def avg_pool2d(
         padding: as in conv2d.
         count_padding: True counts padding as zeros, as in PyTorch; False takes the mean over the
             elements inside the image, as in TensorFlow.
-    Returns: Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, OW alike.
+
+    Returns:
+        Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, and OW likewise.
+
     Gradient: each element of a window gets grad / n, with n elements in the window's mean.
-    Raises: ShapeError if x is not 4-D, or no window fits into the padded image; SettingError for
-        another size, stride or padding, or a window that lies outside the image; DTypeError if x
-        does not hold real numbers; NotSupported if x is None or a string.
-    Source: torch.nn.functional.avg_pool2d (which has the channels first).
+
+    Raises:
+        ShapeError: x is not 4-D, or no window fits into the padded image.
+        SettingError: size or stride is not from 1 up, padding is none of the above, or a window
+            would lie outside the image.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.avg_pool2d with channels first.
 
     >>> x = tt.reshape(tt.arange(16), 1, 4, 4, 1)
     >>> tt.avg_pool2d(x, 2).reshape(2, 2)

@@ -55,10 +55,17 @@ def full(
         value: number, or a scalar tensor.
         dtype: by default that of the value: float32 for a Python float, int64 for an int.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of that shape and dtype.
+
+    Returns:
+        Tensor of that shape and dtype.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size or a value that is not a scalar; DTypeError if the dtype
-        is not supported, cannot hold the value, or requires_grad is True for integers.
+
+    Raises:
+        ShapeError: a size is negative, or the value is not a scalar.
+        DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
+            integers.
+
     Source: numpy.full, torch.full.
 
     >>> tt.full((2, 2), 7)
@@ -84,10 +91,16 @@ def zeros(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool =
         shape: ints from 0 up, one by one or as a tuple.
         dtype: float32 by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of that shape and dtype.
+
+    Returns:
+        Tensor of that shape and dtype.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size; DTypeError if the dtype is not supported, or
-        requires_grad is True for integers.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
     Source: numpy.zeros, torch.zeros.
 
     >>> tt.zeros(2, 3)
@@ -104,10 +117,16 @@ def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = 
         shape: ints from 0 up, one by one or as a tuple.
         dtype: float32 by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of that shape and dtype.
+
+    Returns:
+        Tensor of that shape and dtype.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size; DTypeError if the dtype is not supported, or
-        requires_grad is True for integers.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
     Source: numpy.ones, torch.ones.
 
     >>> tt.ones(3, requires_grad=True)
@@ -130,10 +149,16 @@ def arange(
             negative step counts down.
         dtype: by default int64 for ints, else float32.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor (n,) of n numbers.
+
+    Returns:
+        Tensor (n,) of n numbers.
+
     Gradient: none; the result is a leaf.
-    Raises: SettingError if the step is 0 or a number is not finite; DTypeError if the dtype is not
-        supported, or requires_grad is True for integers.
+
+    Raises:
+        SettingError: the step is 0 or a number is not finite.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
     Source: numpy.arange, torch.arange.
 
     >>> tt.arange(2, 10, 3)
@@ -164,10 +189,16 @@ def eye(
         columns: int from 0 up, the number of columns; n by default.
         dtype: float32 by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor (n, columns).
+
+    Returns:
+        Tensor (n, columns).
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size; DTypeError if the dtype is not supported, or
-        requires_grad is True for integers.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
     Source: numpy.eye, torch.eye.
 
     >>> tt.eye(2)
@@ -196,10 +227,17 @@ def rand(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = 
         shape: ints from 0 up, one by one or as a tuple.
         dtype: float32 (default) or float64.
         requires_grad: True to collect gradients in .grad.
-    Returns: Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size; DTypeError for a dtype that is not a float; CaptureError
-        in a captured step.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
     Source: numpy.random.Generator.random, torch.rand.
 
     >>> x = tt.rand(100, 10)
@@ -217,10 +255,17 @@ def randn(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool =
         shape: ints from 0 up, one by one or as a tuple.
         dtype: float32 (default) or float64.
         requires_grad: True to collect gradients in .grad.
-    Returns: Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a negative size; DTypeError for a dtype that is not a float; CaptureError
-        in a captured step.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
     Source: numpy.random.Generator.standard_normal, torch.randn.
 
     >>> tt.randn(2, 3, requires_grad=True).shape
@@ -237,11 +282,18 @@ def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -
         low, high: ints, low < high.
         shape: int or tuple of ints from 0 up.
         dtype: int64 (default), int32 or uint8, which must hold high - 1.
-    Returns: Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
     Gradient: none.
-    Raises: SettingError if low is not below high, or the dtype is a float or too small; ShapeError
-        for a negative size; DTypeError if the dtype is not supported; CaptureError in a captured
-        step.
+
+    Raises:
+        SettingError: low is not below high, or the dtype is a float or too small.
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported.
+        CaptureError: a captured step is being recorded.
+
     Source: numpy.random.Generator.integers, torch.randint.
 
     >>> dice = tt.randint(1, 7, (1000,))
@@ -271,10 +323,18 @@ def truncated_normal(
         std: number from 0 up, the standard deviation before the truncation.
         dtype: float32 (default) or float64.
         requires_grad: True to collect gradients in .grad.
-    Returns: Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
     Gradient: none; the result is a leaf.
-    Raises: SettingError for a negative std; ShapeError for a negative size; DTypeError for a dtype
-        that is not a float; CaptureError in a captured step.
+
+    Raises:
+        SettingError: std is negative.
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
     Source: TensorFlow's tf.random.truncated_normal, torch.nn.init.trunc_normal_.
 
     >>> bool((tt.truncated_normal(1000, std=0.1).abs() <= 0.2).all())
@@ -294,10 +354,18 @@ def bernoulli(probs: Operand) -> Tensor:
 
     Args:
         probs: array-like, any shape, from 0 to 1; integers become floats.
-    Returns: Tensor of probs' shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of probs' shape and dtype; the same numbers after the same tt.manual_seed.
+
     Gradient: none.
-    Raises: SettingError if a probability is not from 0 to 1; DTypeError if probs does not hold real
-        numbers; NotSupported if it is None; CaptureError in a captured step.
+
+    Raises:
+        SettingError: a probability is not from 0 to 1.
+        DTypeError: probs does not hold real numbers.
+        NotSupported: it is None.
+        CaptureError: a captured step is being recorded.
+
     Source: torch.bernoulli.
 
     >>> tt.bernoulli([0.0, 1.0])
@@ -324,10 +392,18 @@ def full_like(
         value: number, or a scalar tensor.
         dtype: x's dtype by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of x's shape.
+
+    Returns:
+        Tensor of x's shape.
+
     Gradient: none; the result is a leaf.
-    Raises: ShapeError for a value that is not a scalar; DTypeError if the dtype is not supported,
-        cannot hold the value, or requires_grad is True for integers; NotSupported if x is None.
+
+    Raises:
+        ShapeError: the value is not a scalar.
+        DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
+            integers.
+        NotSupported: x is None.
+
     Source: numpy.full_like, torch.full_like.
     """
     x = as_tensor("full_like", x)
@@ -341,10 +417,16 @@ def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool =
         x: array-like, any shape and dtype.
         dtype: x's dtype by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of x's shape.
+
+    Returns:
+        Tensor of x's shape.
+
     Gradient: none; the result is a leaf.
-    Raises: DTypeError if the dtype is not supported, or requires_grad is True for integers;
-        NotSupported if x is None.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
     Source: numpy.zeros_like, torch.zeros_like.
 
     >>> tt.zeros_like([1.0, 2.0])
@@ -360,10 +442,16 @@ def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
         x: array-like, any shape and dtype.
         dtype: x's dtype by default.
         requires_grad: True to collect gradients in .grad; floats only.
-    Returns: Tensor of x's shape.
+
+    Returns:
+        Tensor of x's shape.
+
     Gradient: none; the result is a leaf.
-    Raises: DTypeError if the dtype is not supported, or requires_grad is True for integers;
-        NotSupported if x is None.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
     Source: numpy.ones_like, torch.ones_like.
     """
     return full_like(x, 1, dtype, requires_grad)
@@ -376,10 +464,17 @@ def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
         x: array-like, any shape.
         dtype: float32 or float64; x's dtype by default.
         requires_grad: True to collect gradients in .grad.
-    Returns: Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
     Gradient: none; the result is a leaf.
-    Raises: DTypeError for a dtype that is not a float; NotSupported if x is None; CaptureError in a
-        captured step.
+
+    Raises:
+        DTypeError: the dtype is not float32 or float64.
+        NotSupported: x is None.
+        CaptureError: a captured step is being recorded.
+
     Source: torch.rand_like.
     """
     x = as_tensor("rand_like", x)
@@ -393,10 +488,17 @@ def randn_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool =
         x: array-like, any shape.
         dtype: float32 or float64; x's dtype by default.
         requires_grad: True to collect gradients in .grad.
-    Returns: Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
+    Returns:
+        Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
     Gradient: none; the result is a leaf.
-    Raises: DTypeError for a dtype that is not a float; NotSupported if x is None; CaptureError in a
-        captured step.
+
+    Raises:
+        DTypeError: the dtype is not float32 or float64.
+        NotSupported: x is None.
+        CaptureError: a captured step is being recorded.
+
     Source: torch.randn_like.
     """
     x = as_tensor("randn_like", x)

@@ -96,36 +96,51 @@ Derivative = Callable[..., "Tensor"]
 BOOL = np.dtype(np.bool_)
 GRAD, X, Y, OUT = range(4)
 
-# Sections of docstrings that ops share; `_complete` puts them in their places.
+# Sections of docstrings that ops share; `_complete` inserts them.
 FLOATS_OF_ONE = """\
     Args:
         x: array-like, any shape; bool and uint8 become float32, int32 and int64 become float64.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
 """
 ONE = """\
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape and dtype.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
 """
 ONE_RAISES = """\
-    Raises: DTypeError if the op is not defined for x's dtype, such as complex; NotSupported if x is
-        None or a string.
+    Raises:
+        DTypeError: the op is not defined for x's dtype, such as complex.
+        NotSupported: x is None or a string.
+
 """
 TWO = """\
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
-    Returns: Tensor of the broadcast shape, {dtype}.
+
+    Returns:
+        Tensor of the broadcast shape, {dtype}.
+
 """
 SUMMED = """\
-        The gradient of an operand that was broadcast is summed over its copies.
+    The gradient of an operand that was broadcast is summed over its copies.
+
 """
 TWO_RAISES = """\
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if the op is not defined for a
-        dtype, such as complex; NotSupported if an operand is None or a string.
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: the op is not defined for a dtype, such as complex.
+        NotSupported: an operand is None or a string.
+
 """
 PROMOTED = """\
-dtype np.result_type(x, y); a number takes the
-        dtype of a tensor that can hold it"""
+dtype np.result_type(x, y). A number next to a
+        tensor takes the tensor's dtype if that can hold it"""
 
 
 def _complete(declared: Callable[..., Any], args: str, raises: str) -> None:
@@ -186,6 +201,7 @@ def neg(x: Operand) -> Tensor:
     """-x, elementwise. Not defined for bool.
 
     Gradient: dx = -grad.
+
     Source: numpy.negative, torch.neg; the operator -x.
 
     >>> tt.neg([1.0, -2.0])
@@ -198,6 +214,7 @@ def abs(x: Operand) -> Tensor:
     """|x|, elementwise: the distance from 0.
 
     Gradient: dx = grad * sign(x), which is 0 where x is 0.
+
     Source: numpy.abs, torch.abs; Python's abs(x).
 
     >>> tt.abs([1.5, -2.0])
@@ -210,6 +227,7 @@ def sign(x: Operand) -> Tensor:
     """-1 where x < 0, 0 where x is 0, 1 where x > 0; NaN stays NaN. Not defined for bool.
 
     Gradient: dx = 0.
+
     Source: numpy.sign, torch.sign.
 
     >>> tt.sign([-2.5, 0.0, 3.0])
@@ -222,6 +240,7 @@ def floor(x: Operand) -> Tensor:
     """The largest integer that is at most x, elementwise.
 
     Gradient: dx = 0.
+
     Source: numpy.floor, torch.floor.
 
     >>> tt.floor([1.5, -1.5])
@@ -234,6 +253,7 @@ def ceil(x: Operand) -> Tensor:
     """The smallest integer that is at least x, elementwise.
 
     Gradient: dx = 0.
+
     Source: numpy.ceil, torch.ceil.
 
     >>> tt.ceil([1.5, -1.5])
@@ -246,6 +266,7 @@ def round(x: Operand) -> Tensor:
     """x rounded to the nearest integer, elementwise; halves to the even one. Not defined for bool.
 
     Gradient: dx = 0.
+
     Source: numpy.rint, torch.round; Python's round(x).
 
     >>> tt.round([0.5, 1.5, 2.6])
@@ -258,6 +279,7 @@ def exp(x: Operand) -> Tensor:
     """e^x, elementwise.
 
     Gradient: dx = grad * exp(x).
+
     Source: numpy.exp, torch.exp.
 
     >>> print(f"{tt.exp(1.0).item():.4f}")
@@ -270,6 +292,7 @@ def expm1(x: Operand) -> Tensor:
     """e^x - 1, elementwise; exact also for x near 0.
 
     Gradient: dx = grad * exp(x).
+
     Source: numpy.expm1, torch.expm1.
     """
 
@@ -279,6 +302,7 @@ def log(x: Operand) -> Tensor:
     """The natural logarithm of x, elementwise; -inf at 0, NaN below 0.
 
     Gradient: dx = grad / x.
+
     Source: numpy.log, torch.log.
 
     >>> print(f"{tt.log(10.0).item():.4f}")
@@ -291,6 +315,7 @@ def log1p(x: Operand) -> Tensor:
     """log(1 + x), elementwise; exact also for x near 0.
 
     Gradient: dx = grad / (1 + x).
+
     Source: numpy.log1p, torch.log1p.
     """
 
@@ -300,6 +325,7 @@ def sqrt(x: Operand) -> Tensor:
     """The square root of x, elementwise; NaN below 0.
 
     Gradient: dx = grad / (2 * sqrt(x)), which is infinite at 0.
+
     Source: numpy.sqrt, torch.sqrt.
 
     >>> tt.sqrt([4.0, 9.0])
@@ -312,6 +338,7 @@ def sin(x: Operand) -> Tensor:
     """The sine of x in radians, elementwise.
 
     Gradient: dx = grad * cos(x).
+
     Source: numpy.sin, torch.sin.
     """
 
@@ -321,6 +348,7 @@ def cos(x: Operand) -> Tensor:
     """The cosine of x in radians, elementwise.
 
     Gradient: dx = -grad * sin(x).
+
     Source: numpy.cos, torch.cos.
     """
 
@@ -330,6 +358,7 @@ def tanh(x: Operand) -> Tensor:
     """The hyperbolic tangent (e^x - e^-x) / (e^x + e^-x), elementwise; from -1 to 1.
 
     Gradient: dx = grad * (1 - tanh(x)^2).
+
     Source: numpy.tanh, torch.tanh.
 
     >>> tt.tanh([0.0, 100.0])
@@ -342,6 +371,7 @@ def erf(x: Operand) -> Tensor:
     """The error function 2 / sqrt(pi) * integral of e^(-t^2) for t from 0 to x, elementwise.
 
     Gradient: dx = grad * 2 / sqrt(pi) * e^(-x^2).
+
     Source: scipy.special.erf, torch.erf.
     """
 
@@ -351,6 +381,7 @@ def sigmoid(x: Operand) -> Tensor:
     """1 / (1 + e^-x), elementwise; from 0 to 1.
 
     Gradient: dx = grad * s * (1 - s), with s = sigmoid(x).
+
     Source: torch.sigmoid; the logistic function.
 
     >>> tt.sigmoid([0.0, 100.0])
@@ -363,6 +394,7 @@ def relu(x: Operand) -> Tensor:
     """x where x > 0, else 0, elementwise; NaN stays NaN.
 
     Gradient: dx = grad where x > 0, else 0.
+
     Source: torch.relu; Nair and Hinton, "Rectified linear units", 2010.
 
     >>> tt.relu([-1.0, 0.0, 2.0])
@@ -375,10 +407,17 @@ def relu_backward(grad: Operand, x: Operand) -> Tensor:
 
     Args:
         grad, x: array-like, the same shape, float.
-    Returns: Tensor of that shape and dtype.
+
+    Returns:
+        Tensor of that shape and dtype.
+
     Gradient: dgrad = upstream where x > 0, else 0; dx = 0.
-    Raises: ShapeError if the shapes differ; DTypeError if the op is not defined for a dtype;
-        NotSupported if an operand is None or a string.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the op is not defined for a dtype.
+        NotSupported: an operand is None or a string.
+
     Source: torch.ops.aten.threshold_backward.
     """
     grad, x = as_alike("relu_backward", grad, x)
@@ -465,6 +504,7 @@ def add(x: Operand, y: Operand) -> Tensor:
     """x + y, elementwise.
 
     Gradient: dx = dy = grad.
+
     Source: numpy.add, torch.add; the operator x + y.
 
     >>> tt.add([1.0, 2.0], 10)
@@ -477,6 +517,7 @@ def sub(x: Operand, y: Operand) -> Tensor:
     """x - y, elementwise. Not defined for bool.
 
     Gradient: dx = grad, dy = -grad.
+
     Source: numpy.subtract, torch.sub; the operator x - y.
 
     >>> tt.sub([1.0, 2.0], [[1.0], [2.0]])
@@ -490,6 +531,7 @@ def mul(x: Operand, y: Operand) -> Tensor:
     """x * y, elementwise. For the matrix product see matmul.
 
     Gradient: dx = grad * y, dy = grad * x.
+
     Source: numpy.multiply, torch.mul; the operator x * y.
 
     >>> tt.mul([1.0, 2.0], [3.0, 4.0])
@@ -502,6 +544,7 @@ def div(x: Operand, y: Operand) -> Tensor:
     """x / y, elementwise; integers become floats. Division by 0 gives an infinity or NaN.
 
     Gradient: dx = grad / y, dy = -grad * x / y^2.
+
     Source: numpy.divide, torch.div; the operator x / y.
 
     >>> tt.div([1.0, 3.0], 2)
@@ -514,6 +557,7 @@ def floor_div(x: Operand, y: Operand) -> Tensor:
     """x / y rounded down, elementwise. Not defined for bool.
 
     Gradient: dx = dy = 0.
+
     Source: numpy.floor_divide, torch.floor_divide; the operator x // y.
 
     >>> tt.floor_div([7.0, -7.0], 2)
@@ -526,6 +570,7 @@ def mod(x: Operand, y: Operand) -> Tensor:
     """x - floor(x / y) * y, elementwise: the remainder, with the sign of y. Not defined for bool.
 
     Gradient: dx = grad, dy = -grad * floor(x / y).
+
     Source: numpy.mod, torch.remainder; the operator x % y.
 
     >>> tt.mod([7.0, -7.0], 3)
@@ -549,7 +594,8 @@ def pow(x: Operand, y: Operand) -> Tensor:
     """x^y, elementwise. Not defined for bool, nor for integers with a negative integer y.
 
     Gradient: dx = grad * y * x^(y-1), dy = grad * x^y * log(x); dx is 0 where y is 0, and dy is 0
-        where x is 0 and y >= 0.
+    where x is 0 and y >= 0.
+
     Source: numpy.power, torch.pow; the operator x ** y.
 
     >>> tt.pow([2.0, 3.0], 2)
@@ -567,6 +613,7 @@ def maximum(x: Operand, y: Operand) -> Tensor:
     """The larger of x and y, elementwise; NaN where one of them is NaN.
 
     Gradient: the larger operand gets grad; equal operands get half of it each.
+
     Source: numpy.maximum, torch.maximum. For the largest element of one tensor see max.
 
     >>> tt.maximum([1.0, 5.0], 3)
@@ -579,6 +626,7 @@ def minimum(x: Operand, y: Operand) -> Tensor:
     """The smaller of x and y, elementwise; NaN where one of them is NaN.
 
     Gradient: the smaller operand gets grad; equal operands get half of it each.
+
     Source: numpy.minimum, torch.minimum. For the smallest element of one tensor see min.
 
     >>> tt.minimum([1.0, 5.0], 3)
@@ -591,6 +639,7 @@ def equal(x: Operand, y: Operand) -> Tensor:
     """True where x == y, elementwise.
 
     Gradient: none.
+
     Source: numpy.equal, torch.eq; the operator x == y. torch.equal is (x == y).all().
 
     >>> tt.equal([1, 2, 3], [1, 0, 3])
@@ -603,6 +652,7 @@ def less(x: Operand, y: Operand) -> Tensor:
     """True where x < y, elementwise.
 
     Gradient: none.
+
     Source: numpy.less, torch.lt; the operator x < y.
     """
 
@@ -612,6 +662,7 @@ def less_equal(x: Operand, y: Operand) -> Tensor:
     """True where x <= y, elementwise.
 
     Gradient: none.
+
     Source: numpy.less_equal, torch.le; the operator x <= y.
     """
 
@@ -621,6 +672,7 @@ def greater(x: Operand, y: Operand) -> Tensor:
     """True where x > y, elementwise.
 
     Gradient: none.
+
     Source: numpy.greater, torch.gt; the operator x > y.
 
     >>> tt.greater([1.0, 2.0, 3.0], 2)
@@ -633,6 +685,7 @@ def greater_equal(x: Operand, y: Operand) -> Tensor:
     """True where x >= y, elementwise.
 
     Gradient: none.
+
     Source: numpy.greater_equal, torch.ge; the operator x >= y.
     """
 
@@ -646,11 +699,18 @@ def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
     Args:
         condition: array-like of bool.
         x, y: array-like, numeric. All three shapes broadcast together.
-    Returns: Tensor of the broadcast shape and of dtype np.result_type(x, y).
-    Gradient: dx = grad where the condition is True, else 0; dy = 0 where it is True, else grad.
-        The gradient of an operand that was broadcast is summed over its copies.
-    Raises: DTypeError if the condition is not bool; ShapeError if the shapes do not broadcast;
-        NotSupported if an operand is None or a string.
+
+    Returns:
+        Tensor of the broadcast shape and of dtype np.result_type(x, y).
+
+    Gradient: dx = grad where the condition is True, else 0; dy = 0 where it is True, else grad. The
+    gradient of an operand that was broadcast is summed over its copies.
+
+    Raises:
+        DTypeError: the condition is not bool.
+        ShapeError: the shapes do not broadcast.
+        NotSupported: an operand is None or a string.
+
     Source: numpy.where, torch.where.
 
     >>> x = tt.Tensor([-1.0, 2.0])
@@ -684,11 +744,18 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
         x: array-like, any shape, numeric.
         min, max: array-like whose shape broadcasts with x's; None means no limit. The result is NaN
             where a limit is NaN.
-    Returns: Tensor of the broadcast shape and of dtype np.result_type(x, min, max).
+
+    Returns:
+        Tensor of the broadcast shape and of dtype np.result_type(x, min, max).
+
     Gradient: dx = grad where x is within the limits, else 0; a limit that is a tensor gets grad
-        where it replaced x.
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if a limit is not a real number;
-        NotSupported if x is None or a string.
+    where it replaced x.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a limit is not a real number.
+        NotSupported: x is None or a string.
+
     Source: numpy.clip, torch.clamp; tt.clamp is the same function.
 
     >>> tt.clip([-1.0, 0.5, 2.0], 0, 1)
@@ -709,11 +776,18 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
         x: array-like, any shape, numeric.
         mask: array-like of bool whose shape broadcasts to x's.
         value: array-like whose shape broadcasts with x's; usually a number.
-    Returns: Tensor of x's shape.
+
+    Returns:
+        Tensor of x's shape.
+
     Gradient: dx = 0 where the mask is True, else grad; a value that is a tensor gets grad where the
-        mask is True.
-    Raises: ShapeError if the mask does not broadcast to x's shape; DTypeError if the mask is not
-        bool; NotSupported if x or mask is None or a string.
+    mask is True.
+
+    Raises:
+        ShapeError: the mask does not broadcast to x's shape.
+        DTypeError: the mask is not bool.
+        NotSupported: x or mask is None or a string.
+
     Source: torch.masked_fill.
 
     >>> tt.masked_fill([1.0, 2.0, 3.0], [False, True, False], 0)
@@ -737,10 +811,17 @@ def not_equal(x: Operand, y: Operand) -> Tensor:
 
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
-    Returns: Tensor of the broadcast shape, bool.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
     Gradient: none.
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if an operand does not hold real
-        numbers; NotSupported if an operand is None or a string.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
     Source: numpy.not_equal, torch.ne; the operator x != y.
     """
     return logical_not(equal(x, y))
@@ -751,9 +832,16 @@ def logical_not(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape, bool.
+
+    Returns:
+        Tensor of x's shape, bool.
+
     Gradient: none.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.logical_not, torch.logical_not; the operator ~x for bool.
 
     >>> tt.logical_not([True, False])
@@ -767,10 +855,17 @@ def logical_and(x: Operand, y: Operand) -> Tensor:
 
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
-    Returns: Tensor of the broadcast shape, bool.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
     Gradient: none.
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if an operand does not hold real
-        numbers; NotSupported if an operand is None or a string.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
     Source: numpy.logical_and, torch.logical_and; the operator x & y for bool.
 
     >>> tt.logical_and([True, True], [True, False])
@@ -784,10 +879,17 @@ def logical_or(x: Operand, y: Operand) -> Tensor:
 
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
-    Returns: Tensor of the broadcast shape, bool.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
     Gradient: none.
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if an operand does not hold real
-        numbers; NotSupported if an operand is None or a string.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
     Source: numpy.logical_or, torch.logical_or; the operator x | y for bool.
 
     >>> tt.logical_or([True, False], [False, False])
@@ -801,10 +903,17 @@ def logical_xor(x: Operand, y: Operand) -> Tensor:
 
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
-    Returns: Tensor of the broadcast shape, bool.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
     Gradient: none.
-    Raises: ShapeError if the shapes do not broadcast; DTypeError if an operand does not hold real
-        numbers; NotSupported if an operand is None or a string.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
     Source: numpy.logical_xor, torch.logical_xor; the operator x ^ y for bool.
     """
     return not_equal(equal(x, 0), equal(y, 0))
@@ -815,9 +924,16 @@ def isnan(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape, bool.
+
+    Returns:
+        Tensor of x's shape, bool.
+
     Gradient: none.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.isnan, torch.isnan.
 
     >>> tt.isnan([1.0, float("nan")])
@@ -831,9 +947,16 @@ def isfinite(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape, bool.
+
+    Returns:
+        Tensor of x's shape, bool.
+
     Gradient: none.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.isfinite, torch.isfinite.
     """
     return less(abs(as_float("isfinite", x)), math.inf)
@@ -844,9 +967,16 @@ def square(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape and dtype.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
     Gradient: dx = grad * 2 * x.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.square, torch.square.
 
     >>> tt.square([1.0, -3.0])
@@ -860,9 +990,16 @@ def reciprocal(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = -grad / x^2.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.reciprocal, torch.reciprocal.
     """
     return div(1, as_tensor("reciprocal", x))
@@ -873,9 +1010,16 @@ def rsqrt(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = -grad / (2 * x^(3/2)).
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.rsqrt.
     """
     return reciprocal(sqrt(x))
@@ -887,11 +1031,18 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     Args:
         x: array-like, any shape; integers become floats.
         slope: number, the factor where x <= 0.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad where x > 0, else grad * slope.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.leaky_relu; Maas, Hannun and Ng, "Rectifier nonlinearities improve
-        neural network acoustic models", 2013.
+    neural network acoustic models", 2013.
 
     >>> tt.leaky_relu([-1.0, 2.0], slope=0.1)
     Tensor([-0.1,  2. ], dtype=float32)
@@ -906,11 +1057,18 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     Args:
         x: array-like, any shape; integers become floats.
         alpha: number; the result approaches -alpha for large negative x.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad where x > 0, else grad * alpha * e^x.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.elu; Clevert, Unterthiner and Hochreiter, "Exponential linear
-        units", 2015.
+    units", 2015.
     """
     x = as_float("elu", x)
     return where(greater(x, 0), x, alpha * expm1(clip(x, max=0)))
@@ -921,11 +1079,18 @@ def gelu(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad * (P(x) + x * e^(-x^2 / 2) / sqrt(2 * pi)).
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.gelu, exact and not by tanh; Hendrycks and Gimpel, "Gaussian error
-        linear units", 2016.
+    linear units", 2016.
     """
     x = as_float("gelu", x)
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
@@ -936,11 +1101,18 @@ def silu(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad * s * (1 + x * (1 - s)), with s = sigmoid(x).
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.silu; Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units",
-        2017.
+    2017.
     """
     x = as_float("silu", x)
     return x * sigmoid(x)
@@ -951,9 +1123,16 @@ def softplus(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape; integers become floats.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad * sigmoid(x).
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.softplus; numpy.logaddexp(0, x).
     """
     x = as_float("softplus", x)
@@ -971,9 +1150,16 @@ def clone(x: Operand) -> Tensor:
 
     Args:
         x: array-like, any shape, numeric.
-    Returns: Tensor of x's shape and dtype.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
     Gradient: dx = grad.
-    Raises: DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.clone, numpy.copy. Unlike x.detach(), gradients flow through it.
 
     >>> x = tt.Tensor([1.0, 2.0])

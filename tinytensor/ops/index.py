@@ -50,7 +50,8 @@ class Places(NamedTuple):
 def places(shape: Shape, key: Key) -> Places:
     """The rows that an index picks from a tensor of this shape.
 
-    Raises: IndexingError if the index does not fit the shape.
+    Raises:
+        IndexingError: the index does not fit the shape.
     """
     keys = [_as_array(k) for k in (key if isinstance(key, tuple) else (key,))]
     while keys and keys[-1] is Ellipsis:
@@ -138,10 +139,17 @@ def getitem(x: Operand, key: Key) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         key: an int, a slice, ..., None, an integer array, a bool mask, or a tuple of these.
-    Returns: Tensor of x's dtype and of the shape that NumPy gives to x[key].
+
+    Returns:
+        Tensor of x's dtype and of the shape that NumPy gives to x[key].
+
     Gradient: dx[key] += grad, with dx = 0 at first: an element that is picked twice gets both.
-    Raises: IndexingError if the key is outside x or of another type; CaptureError if a mask in a
-        captured step picks another number of elements than when it was recorded.
+
+    Raises:
+        IndexingError: the key is outside x or of another type.
+        CaptureError: a mask in a captured step picks another number of elements than when it was
+            recorded.
+
     Source: numpy.ndarray.__getitem__, torch.Tensor.__getitem__ (which allows no negative steps).
     """
     x = as_tensor("getitem", x)
@@ -178,10 +186,18 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
         x: array-like, any dtype.
         index: array-like of integers, any shape; negative ones count from the end.
         axis (or dim): int; None flattens x first. Negative axes count from the end.
-    Returns: Tensor of x's dtype; index.shape takes the place of the axis in x's shape.
+
+    Returns:
+        Tensor of x's dtype; index.shape takes the place of the axis in x's shape.
+
     Gradient: dx[index] += grad along the axis, with dx = 0 at first.
-    Raises: IndexingError if an index is outside x; DTypeError if the index is not of integers;
-        ShapeError if the axis does not exist; NotSupported if x or index is None or a string.
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: the axis does not exist.
+        NotSupported: x or index is None or a string.
+
     Source: numpy.take, torch.index_select.
 
     >>> tt.take([10, 20, 30], [2, 0, 2])
@@ -208,11 +224,18 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
         x: array-like, any dtype.
         index: array-like of integers with as many axes as x, on the other axes not longer than x.
         axis (or dim): int; negative axes count from the end.
-    Returns: Tensor of index's shape and x's dtype.
+
+    Returns:
+        Tensor of index's shape and x's dtype.
+
     Gradient: dx[index[i, j], j] += grad[i, j] for axis 0, with dx = 0 at first.
-    Raises: IndexingError if an index is outside x; DTypeError if the index is not of integers;
-        ShapeError if index does not fit x or the axis does not exist; NotSupported if x or index is
-        None or a string.
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: index does not fit x or the axis does not exist.
+        NotSupported: x or index is None or a string.
+
     Source: torch.gather, numpy.take_along_axis.
 
     >>> tt.gather([[1, 2], [3, 4]], [[0], [1]], axis=1)
@@ -234,11 +257,18 @@ def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tenso
         index: array-like of integers with as many axes as x, on the other axes not longer than x.
         source: array-like of index's shape.
         axis (or dim): int; negative axes count from the end.
-    Returns: Tensor of x's shape and of dtype np.result_type(x, source).
+
+    Returns:
+        Tensor of x's shape and of dtype np.result_type(x, source).
+
     Gradient: dx = grad; dsource = gather(grad, index, axis).
-    Raises: IndexingError if an index is outside x; DTypeError if the index is not of integers;
-        ShapeError if index or source does not fit or the axis does not exist; NotSupported if an
-        operand is None or a string.
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: index or source does not fit or the axis does not exist.
+        NotSupported: an operand is None or a string.
+
     Source: torch.scatter_add, numpy.add.at.
 
     >>> tt.scatter_add([0.0, 0.0], [1, 1, 0], [1.0, 2.0, 3.0], axis=0)
@@ -280,10 +310,17 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
         x: array-like, any shape, numeric.
         widths: int for all sides; a pair (before, after) for all axes; or one pair for each axis.
         value: number, the value of the border.
-    Returns: Tensor of x's dtype; each axis grows by before + after.
+
+    Returns:
+        Tensor of x's dtype; each axis grows by before + after.
+
     Gradient: dx = grad without the border.
-    Raises: ShapeError if widths does not fit or is negative; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: widths does not fit or is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.pad; torch.nn.functional.pad has the last axis first.
 
     >>> tt.pad([[1, 2]], 1)

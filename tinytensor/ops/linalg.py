@@ -30,11 +30,18 @@ def matmul(
         y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is a
             column, and its axis is dropped.
         transpose_x, transpose_y: True multiplies by the transposed matrix, without moving memory.
-    Returns: Tensor (M, N), or (*batch, M, N), of dtype np.result_type(x, y).
+
+    Returns:
+        Tensor (M, N), or (*batch, M, N), of dtype np.result_type(x, y).
+
     Gradient: dx = grad @ y.T, dy = x.T @ grad. The gradient of a batch that was broadcast is
-        summed.
-    Raises: ShapeError if the inner sizes K differ, batches do not broadcast, or an operand is a
-        scalar; DTypeError if an operand does not hold real numbers; NotSupported if it is None.
+    summed.
+
+    Raises:
+        ShapeError: the inner sizes K differ, batches do not broadcast, or an operand is a scalar.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None.
+
     Source: numpy.matmul, torch.matmul; the operator x @ y; tt.mm is the same function.
 
     >>> tt.matmul([[1.0, 2.0], [3.0, 4.0]], [[1.0], [10.0]])
@@ -133,10 +140,17 @@ def outer(x: Operand, y: Operand) -> Tensor:
     Args:
         x: array-like (M,), numeric.
         y: array-like (N,), numeric.
-    Returns: Tensor (M, N) of dtype np.result_type(x, y).
+
+    Returns:
+        Tensor (M, N) of dtype np.result_type(x, y).
+
     Gradient: dx = grad @ y, dy = grad.T @ x.
-    Raises: ShapeError if an operand is not a vector; DTypeError if it does not hold real numbers;
-        NotSupported if it is None or a string.
+
+    Raises:
+        ShapeError: an operand is not a vector.
+        DTypeError: it does not hold real numbers.
+        NotSupported: it is None or a string.
+
     Source: numpy.outer, torch.outer.
 
     >>> tt.outer([1, 2], [10, 20])
@@ -162,10 +176,17 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
             -> the letters of the result. Axes that are not in the result are summed. Without -> the
             result has the letters that occur once, in alphabetical order. "..." is not supported.
         operands: array-likes, numeric.
-    Returns: Tensor with one axis for each letter of the result.
+
+    Returns:
+        Tensor with one axis for each letter of the result.
+
     Gradient: that of the matrix products: for "ij,jk->ik" dx = grad @ y.T, dy = x.T @ grad.
-    Raises: ShapeError if the operands do not fit the formula; DTypeError if one does not hold real
-        numbers; NotSupported if the formula is not a str, or an operand is None.
+
+    Raises:
+        ShapeError: the operands do not fit the formula.
+        DTypeError: one does not hold real numbers.
+        NotSupported: the formula is not a str, or an operand is None.
+
     Source: numpy.einsum, torch.einsum.
 
     >>> tt.einsum("ij,j->i", [[1, 2], [3, 4]], [1, 10])

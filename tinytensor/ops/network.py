@@ -69,11 +69,18 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
         x: array-like (..., I), numeric.
         weight: array-like (I, O).
         bias: array-like (O,), or None.
-    Returns: Tensor (..., O) of dtype np.result_type(x, weight).
+
+    Returns:
+        Tensor (..., O) of dtype np.result_type(x, weight).
+
     Gradient: dx = grad @ weight.T, dweight = x.T @ grad, dbias = grad summed over all axes but the
-        last.
-    Raises: ShapeError if the inner sizes I differ, or bias is not of shape (O,); DTypeError if an
-        operand does not hold real numbers; NotSupported if x or weight is None.
+    last.
+
+    Raises:
+        ShapeError: the inner sizes I differ, or bias is not of shape (O,).
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: x or weight is None.
+
     Source: torch.nn.functional.linear, whose weight is (O, I).
 
     >>> tt.linear([[1.0, 2.0]], [[1.0], [10.0]], [0.5])
@@ -103,11 +110,19 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
         x: array-like, at least 1-D; integers become floats.
         axis (or dim): int; negative axes count from the end.
         norm: 1 divides by the sum of e^x; 2 divides by its Euclidean norm, sqrt(sum of e^(2 * x)).
-    Returns: Tensor of x's shape, float.
-    Gradient: dx = p * (grad - sum of grad * p), with p the result, for norm 1;
-        dx = p * (grad - p * sum of grad * p) for norm 2.
-    Raises: ShapeError if the axis does not exist; SettingError for another norm; DTypeError if x
-        does not hold real numbers; NotSupported if x is None or a string.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = p * (grad - sum of grad * p), with p the result, for norm 1; dx = p * (grad - p *
+    sum of grad * p) for norm 2.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        SettingError: norm is not 1 or 2.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.softmax, scipy.special.softmax.
 
     >>> tt.softmax([[0.0, 0.0], [0.0, 1000.0]])
@@ -141,10 +156,17 @@ def softmax_backward(grad: Operand, probs: Operand) -> Tensor:
 
     Args:
         grad, probs: array-like, the same shape, float.
-    Returns: Tensor of that shape and dtype.
-    Gradient: with g the gradient of the result, dgrad = softmax_backward(g, probs) and
-        dprobs = g * (grad - sum of grad * probs) - grad * sum of g * probs.
-    Raises: ShapeError if the shapes differ; NotSupported if an operand is None.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: with g the gradient of the result, dgrad = softmax_backward(g, probs) and dprobs = g *
+    (grad - sum of grad * probs) - grad * sum of g * probs.
+
+    Raises:
+        ShapeError: the shapes differ.
+        NotSupported: an operand is None.
+
     Source: torch.ops.aten._softmax_backward_data.
     """
     grad, probs = as_alike("softmax_backward", grad, probs)
@@ -167,10 +189,17 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     Args:
         x: array-like, at least 1-D; integers become floats.
         axis (or dim): int; negative axes count from the end.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad - softmax(x) * sum of grad along the axis.
-    Raises: ShapeError if the axis does not exist; DTypeError if x does not hold real numbers;
-        NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.log_softmax, scipy.special.log_softmax.
 
     >>> tt.log_softmax([0.0, 1000.0])
@@ -194,10 +223,17 @@ def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
 
     Args:
         grad, log_probs: array-like, the same shape, float.
-    Returns: Tensor of that shape and dtype.
+
+    Returns:
+        Tensor of that shape and dtype.
+
     Gradient: with g the gradient of the result and p = e^log_probs, dgrad = g - sum of g * p and
-        dlog_probs = -g * p * sum of grad.
-    Raises: ShapeError if the shapes differ; NotSupported if an operand is None.
+    dlog_probs = -g * p * sum of grad.
+
+    Raises:
+        ShapeError: the shapes differ.
+        NotSupported: an operand is None.
+
     Source: torch.ops.aten._log_softmax_backward_data.
     """
     grad, log_probs = as_alike("log_softmax_backward", grad, log_probs)
@@ -232,11 +268,19 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
         labels: array-like of integers (R,) from 0 to C - 1; or (R, C), one-hot rows or
             probabilities.
         reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
-    Returns: Tensor (), or (R,) for "none"; float.
+
+    Returns:
+        Tensor (), or (R,) for "none"; float.
+
     Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean".
-    Raises: LabelError if a label is not in 0 to C - 1; ShapeError if logits are not (R, C), or
-        labels neither (R,) nor (R, C); DTypeError if labels (R,) are not integers; SettingError for
-        another reduction; NotSupported if an operand is None.
+
+    Raises:
+        LabelError: a label is not in 0 to C - 1.
+        ShapeError: logits are not (R, C), or labels neither (R,) nor (R, C).
+        DTypeError: labels (R,) are not integers.
+        SettingError: reduction is none of the three.
+        NotSupported: an operand is None.
+
     Source: torch.nn.functional.cross_entropy.
 
     >>> logits = tt.zeros(5, 10, requires_grad=True)
@@ -277,9 +321,13 @@ def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tenso
         grad: Tensor () of logits' dtype.
         logits: Tensor (R, C).
         labels: int64 array (R,) from 0 to C - 1, checked by cross_entropy.
-    Returns: Tensor (R, C).
-    Gradient: with g the gradient of the result and p = softmax(logits),
-        dgrad = sum of g * (p - one_hot(labels)) / R, dlogits = softmax_backward(g, p) * grad / R.
+
+    Returns:
+        Tensor (R, C).
+
+    Gradient: with g the gradient of the result and p = softmax(logits), dgrad = sum of g * (p -
+    one_hot(labels)) / R, dlogits = softmax_backward(g, p) * grad / R.
+
     Source: torch.nn.functional.cross_entropy, its backward pass.
     """
     R, C = logits.shape
@@ -300,10 +348,18 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
     Args:
         x, target: array-like, the same shape; integers become floats.
         reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
-    Returns: Tensor (), or x's shape for "none"; float.
+
+    Returns:
+        Tensor (), or x's shape for "none"; float.
+
     Gradient: dx = grad * 2 * (x - target), divided by x.size for "mean"; dtarget = -dx.
-    Raises: ShapeError if the shapes differ; SettingError for another reduction; DTypeError if an
-        operand does not hold real numbers; NotSupported if it is None or a string.
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
     Source: torch.nn.functional.mse_loss.
 
     >>> tt.mse_loss([1.0, 2.0], [1.0, 4.0])
@@ -321,10 +377,18 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
     Args:
         x, target: array-like, the same shape; integers become floats.
         reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
-    Returns: Tensor (), or x's shape for "none"; float.
+
+    Returns:
+        Tensor (), or x's shape for "none"; float.
+
     Gradient: dx = grad * sign(x - target), divided by x.size for "mean"; dtarget = -dx.
-    Raises: ShapeError if the shapes differ; SettingError for another reduction; DTypeError if an
-        operand does not hold real numbers; NotSupported if it is None or a string.
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
     Source: torch.nn.functional.l1_loss.
     """
     x, target = as_alike("l1_loss", x, target, floats=True)
@@ -340,11 +404,19 @@ def binary_cross_entropy_with_logits(
     Args:
         logits, target: array-like, the same shape; target holds probabilities from 0 to 1.
         reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
-    Returns: Tensor (), or the shape of logits for "none"; float.
+
+    Returns:
+        Tensor (), or the shape of logits for "none"; float.
+
     Gradient: dlogits = grad * (s - target), dtarget = -grad * logits; divided by logits.size for
-        "mean".
-    Raises: ShapeError if the shapes differ; SettingError for another reduction; DTypeError if an
-        operand does not hold real numbers; NotSupported if it is None or a string.
+    "mean".
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
     >>> tt.binary_cross_entropy_with_logits([100.0, -100.0], [0.0, 0.0])
@@ -398,11 +470,18 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
         labels: array-like of integers, any shape, from 0 to classes - 1.
         classes: int, the number of columns.
         dtype: the dtype of the result, float32 by default.
-    Returns: Tensor (*labels.shape, classes).
+
+    Returns:
+        Tensor (*labels.shape, classes).
+
     Gradient: none.
-    Raises: LabelError if a label is not in 0 to classes - 1; DTypeError if labels are not integers
-        or the dtype is not supported; SettingError if classes is not an int from 0 up; NotSupported
-        if labels is None.
+
+    Raises:
+        LabelError: a label is not in 0 to classes - 1.
+        DTypeError: labels are not integers or the dtype is not supported.
+        SettingError: classes is not an int from 0 up.
+        NotSupported: labels is None.
+
     Source: torch.nn.functional.one_hot.
 
     >>> tt.one_hot([2, 0], 3)
@@ -422,10 +501,18 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
     Args:
         weight: array-like (N, C), one row of C features for each of N words.
         index: array-like of integers, any shape; negative ones count from the end.
-    Returns: Tensor (*index.shape, C) of weight's dtype.
+
+    Returns:
+        Tensor (*index.shape, C) of weight's dtype.
+
     Gradient: dweight[index] += grad, with dweight = 0 at first.
-    Raises: IndexingError if an index is outside weight; DTypeError if the index is not of integers;
-        ShapeError if weight is a scalar; NotSupported if an operand is None.
+
+    Raises:
+        IndexingError: an index is outside weight.
+        DTypeError: the index is not of integers.
+        ShapeError: weight is a scalar.
+        NotSupported: an operand is None.
+
     Source: torch.nn.functional.embedding.
 
     >>> tt.embedding([[1, 2], [3, 4]], [1, 0, 1])
@@ -452,12 +539,20 @@ def dropout(
         keep_prob: float above 0, at most 1; torch's p is 1 - keep_prob.
         training: False returns x unchanged.
         channels: True keeps or drops whole channels of x (N, ..., C).
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: dx = grad * mask, with the mask of the forward pass: 1 / keep_prob or 0.
-    Raises: SettingError for another keep_prob; ShapeError if channels is True and x has fewer than
-        two axes; DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        SettingError: keep_prob is not above 0 and at most 1.
+        ShapeError: channels is True and x has fewer than two axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.dropout; Srivastava, Hinton, Krizhevsky, Sutskever and
-        Salakhutdinov, "Dropout", 2014.
+    Salakhutdinov, "Dropout", 2014.
 
     >>> tt.manual_seed(0)
     >>> tt.dropout(tt.ones(8), keep_prob=0.5)
@@ -501,15 +596,21 @@ def batch_norm(
             moments over all axes but the last are used, as in training; batch_norm_and_moments
             returns them.
         epsilon: float from 0 up, keeps the square root above 0.
-    Returns: Tensor of x's shape, float.
+
+    Returns:
+        Tensor of x's shape, float.
+
     Gradient: with given moments, dx = grad * gamma / sqrt(var_ + epsilon); with x's own moments see
-        batch_norm_and_moments. With n the normalised x, dgamma = sum of grad * n, dbeta = sum of
-        grad.
-    Raises: ShapeError if x is a scalar, or an argument is not of shape (C,); SettingError if
-        epsilon is negative; DTypeError if x does not hold real numbers; NotSupported if x is None
-        or a string.
+    batch_norm_and_moments. With n the normalised x, dgamma = sum of grad * n, dbeta = sum of grad.
+
+    Raises:
+        ShapeError: x is a scalar, or an argument is not of shape (C,).
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.batch_norm (which has the channels second); Ioffe and Szegedy,
-        "Batch normalization", 2015.
+    "Batch normalization", 2015.
 
     >>> tt.batch_norm([[1.0, 10.0], [3.0, 30.0]], epsilon=0)
     Tensor([[-1., -1.],
@@ -537,13 +638,20 @@ def batch_norm_and_moments(
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
         epsilon: float from 0 up, keeps the square root above 0.
-    Returns: (result, mean, var): Tensors of shapes x.shape, (C,) and (C,), float. Mean and variance
-        are over all axes of x but the last, and carry no gradient.
+
+    Returns:
+        (result, mean, var): Tensors of shapes x.shape, (C,) and (C,), float. Mean and variance are
+        over all axes of x but the last, and carry no gradient.
+
     Gradient: with R examples of each channel and n the normalised x, dbeta = sum of grad, dgamma =
-        sum of grad * n, dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
-    Raises: ShapeError if x is a scalar, or gamma or beta is not of shape (C,); SettingError if
-        epsilon is negative; DTypeError if x does not hold real numbers; NotSupported if x is None
-        or a string.
+    sum of grad * n, dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
+
+    Raises:
+        ShapeError: x is a scalar, or gamma or beta is not of shape (C,).
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: Ioffe and Szegedy, "Batch normalization", 2015.
 
     >>> result, mean, var = tt.batch_norm_and_moments([[1.0, 10.0], [3.0, 30.0]])
@@ -600,13 +708,20 @@ def layer_norm(
         gamma, beta: array-like whose shape broadcasts with x, usually (C,); None for 1 and 0.
         axis: int or tuple of ints, the axes of mean and variance; negative axes count from the end.
         epsilon: float from 0 up, keeps the square root above 0.
-    Returns: Tensor of x's shape, float.
-    Gradient: with n the normalised x and g = grad * gamma, dgamma = sum of grad * n,
-        dbeta = sum of grad, dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), with
-        means over the axes.
-    Raises: ShapeError if an axis does not exist, or gamma or beta does not broadcast; SettingError
-        if epsilon is negative; DTypeError if x does not hold real numbers; NotSupported if x is
-        None or a string.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: with n the normalised x and g = grad * gamma, dgamma = sum of grad * n, dbeta = sum of
+    grad, dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), with means over the
+    axes.
+
+    Raises:
+        ShapeError: an axis does not exist, or gamma or beta does not broadcast.
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.nn.functional.layer_norm; Ba, Kiros and Hinton, "Layer normalization", 2016.
 
     >>> tt.layer_norm([[1.0, 3.0], [10.0, 30.0]], epsilon=0)

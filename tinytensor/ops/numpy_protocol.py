@@ -35,7 +35,8 @@ def call_ufunc(
 ) -> tensor.Tensor:
     """The result of one of NumPy's elementwise functions on Tensors, computed by the op.
 
-    Raises: NotSupported if there is no such op, or options such as out= are given.
+    Raises:
+        NotSupported: there is no such op, or options such as out= are given.
     """
     op = _op(ufunc.__name__)
     if op is None or method != "__call__" or options:
@@ -54,8 +55,9 @@ def call_function(
 ) -> Any:
     """The result of another function of NumPy: the op's, or NumPy's own if no gradient is lost.
 
-    Raises: NotSupported if there is no such op and a Tensor requires a gradient, or if the op has
-        no such argument.
+    Raises:
+        NotSupported: there is no such op and a Tensor requires a gradient, or if the op has no such
+            argument.
     """
     name = function.__name__
     op = _op(name)

@@ -113,9 +113,16 @@ def cast(x: Operand, dtype: DTypeLike) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         dtype: float32, float64, int32, int64, uint8 or bool, as a name or a NumPy dtype.
-    Returns: Tensor of x's shape; x itself if it has that dtype.
+
+    Returns:
+        Tensor of x's shape; x itself if it has that dtype.
+
     Gradient: dx = grad, cast back, if both dtypes are floats; none otherwise.
-    Raises: DTypeError if the dtype is not supported; NotSupported if x is None or a string.
+
+    Raises:
+        DTypeError: the dtype is not supported.
+        NotSupported: x is None or a string.
+
     Source: numpy.ndarray.astype, torch.Tensor.to; x.astype(dtype) is the same function.
 
     >>> tt.cast([1.7, -1.7], "int64")
@@ -147,7 +154,8 @@ def broadcast_shape(
 ) -> Shape:
     """The shape that x and y broadcast to: each is repeated along its axes of size 1.
 
-    Raises: ShapeError if the shapes do not broadcast.
+    Raises:
+        ShapeError: the shapes do not broadcast.
     """
     x_shape = x if isinstance(x, tuple) else x.array.shape
     y_shape = y if isinstance(y, tuple) else y.array.shape
@@ -193,7 +201,8 @@ def same_shape(op: str, x: Tensor, y: Tensor) -> None:
 def all_axes(op: str, axis: Axis, ndim: int) -> Shape:
     """Axes from 0 to ndim - 1, in ascending order; None means all of them.
 
-    Raises: ShapeError if an axis does not exist or occurs twice.
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
     """
     given = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     axes = sorted(one_axis(op, a, ndim) for a in given)
@@ -205,7 +214,8 @@ def all_axes(op: str, axis: Axis, ndim: int) -> Shape:
 def one_axis(op: str, axis: int, ndim: int) -> int:
     """An axis from 0 to ndim - 1; negative ones count from the end.
 
-    Raises: ShapeError if the axis does not exist.
+    Raises:
+        ShapeError: the axis does not exist.
     """
     try:
         number = axis.__index__()
@@ -220,7 +230,8 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
 def whole(op: str, name: str, given: Any, least: int = 0) -> int:
     """An int from `least` up, from Python or NumPy.
 
-    Raises: SettingError for another value.
+    Raises:
+        SettingError: the value is not such an int.
     """
     try:
         number = operator.index(given)
@@ -236,7 +247,8 @@ def per_channel(
 ) -> Tensor | None:
     """An operand of shape (channels,), such as a bias or a scale, in x's dtype.
 
-    Raises: ShapeError for another shape.
+    Raises:
+        ShapeError: the operand has another shape.
     """
     if given is None:
         return None

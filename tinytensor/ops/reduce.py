@@ -78,10 +78,17 @@ def sum_to(x: Operand, shape: Shape) -> Tensor:
     Args:
         x: array-like, numeric.
         shape: tuple of ints that broadcasts to x's shape.
-    Returns: Tensor of that shape, x's dtype if float, else int64.
+
+    Returns:
+        Tensor of that shape, x's dtype if float, else int64.
+
     Gradient: dx = grad, broadcast to x's shape.
-    Raises: ShapeError if shape does not broadcast to x's shape; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: shape does not broadcast to x's shape.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.Tensor.sum_to_size.
     """
     x = as_tensor("sum_to", x)
@@ -104,10 +111,17 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
     Gradient: dx = grad, repeated along the reduced axes.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.sum, torch.sum.
 
     >>> x = tt.Tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -128,10 +142,17 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; float (float64 for integers).
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float (float64 for integers).
+
     Gradient: dx = grad / n, repeated along the reduced axes, with n elements in each mean.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.mean, torch.mean.
 
     >>> tt.mean([[1.0, 2.0], [3.0, 4.0]], axis=1)
@@ -152,10 +173,17 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
         correction: number; 0 for the variance of these elements (NumPy's default), 1 to estimate
             the variance of the distribution that they are a sample of (torch's default).
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; float.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
     Gradient: dx = grad * 2 * (x - mean) / (n - correction).
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.var, torch.var.
 
     >>> tt.var([1.0, 2.0, 3.0, 4.0])
@@ -176,10 +204,17 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         correction: number; the divisor of the variance is n - correction, see var.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; float.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
     Gradient: dx = grad * (x - mean) / ((n - correction) * std), and 0 where std is 0.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.std, torch.std.
 
     >>> tt.std([1.0, 3.0])
@@ -199,10 +234,18 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
         ord: 1 or 2.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; float.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
     Gradient: dx = grad * x / norm for ord 2, and 0 where the norm is 0; grad * sign(x) for ord 1.
-    Raises: SettingError for another ord; ShapeError if an axis does not exist or occurs twice;
-        DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        SettingError: ord is not 1 or 2.
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.linalg.norm, torch.linalg.vector_norm.
 
     >>> tt.norm([3.0, 4.0])
@@ -231,10 +274,17 @@ def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape; integers become floats.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; float.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
     Gradient: dx = grad * softmax(x), the softmax over the same axes.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.logsumexp, scipy.special.logsumexp.
 
     >>> print(f"{tt.logsumexp([1000.0, 1000.0]).item():.3f}")
@@ -258,10 +308,17 @@ def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; bool.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; bool.
+
     Gradient: none.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.any, torch.any.
 
     >>> tt.any([[True, False], [False, False]], axis=1)
@@ -280,10 +337,17 @@ def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; bool.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; bool.
+
     Gradient: none.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.all, torch.all.
 
     >>> tt.all([[True, True], [True, False]], axis=1)
@@ -314,10 +378,17 @@ def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
     Gradient: dx[i] = grad * the product of all x[j] with j != i.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.prod, torch.prod.
 
     >>> tt.prod([2.0, 3.0, 4.0])
@@ -346,10 +417,17 @@ def cumsum(x: Operand, axis: int | None = None) -> Tensor:
     Args:
         x: array-like, any shape, numeric.
         axis (or dim): int; None flattens x first. Negative axes count from the end.
-    Returns: Tensor of x's shape, or (x.size,) if axis is None; x's dtype if float, else int64.
+
+    Returns:
+        Tensor of x's shape, or (x.size,) if axis is None; x's dtype if float, else int64.
+
     Gradient: dx[i] = grad[i] + grad[i + 1] + ... along the axis.
-    Raises: ShapeError if the axis does not exist; DTypeError if x does not hold real numbers;
-        NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.cumsum, torch.cumsum.
 
     >>> tt.cumsum([1.0, 2.0, 3.0])
@@ -381,10 +459,17 @@ def max(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; x's dtype.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype.
+
     Gradient: dx = grad at the largest element, else 0; k equal largest elements get grad / k each.
-    Raises: ShapeError if there is no element to compare, or an axis does not exist or occurs twice;
-        DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: there is no element to compare, or an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.max, torch.amax. torch.max(x, 1) returns indices too, see argmax.
 
     >>> tt.max([[1.0, 5.0], [3.0, 2.0]], axis=1)
@@ -401,11 +486,18 @@ def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         x: array-like, any shape, numeric.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the reduced axes; x's dtype.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype.
+
     Gradient: dx = grad at the smallest element, else 0; k equal smallest elements get grad / k
-        each.
-    Raises: ShapeError if there is no element to compare, or an axis does not exist or occurs twice;
-        DTypeError if x does not hold real numbers; NotSupported if x is None or a string.
+    each.
+
+    Raises:
+        ShapeError: there is no element to compare, or an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.min, torch.amin. torch.min(x, 1) returns indices too, see argmin.
 
     >>> tt.min([[1.0, 5.0], [3.0, 2.0]], axis=1)
@@ -440,10 +532,17 @@ def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
         axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
             the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the axis; int64.
+
+    Returns:
+        Tensor, x's shape without the axis; int64.
+
     Gradient: none.
-    Raises: ShapeError if there is no element to compare, or the axis does not exist; DTypeError if
-        x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: there is no element to compare, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.argmax, torch.argmax.
 
     >>> tt.argmax([[1.0, 5.0], [3.0, 2.0]], axis=1)
@@ -461,10 +560,17 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
         axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
             the end.
         keepdims (or keepdim): True keeps the reduced axes with size 1.
-    Returns: Tensor, x's shape without the axis; int64.
+
+    Returns:
+        Tensor, x's shape without the axis; int64.
+
     Gradient: none.
-    Raises: ShapeError if there is no element to compare, or the axis does not exist; DTypeError if
-        x does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: there is no element to compare, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.argmin, torch.argmin.
 
     >>> tt.argmin([[1.0, 5.0], [3.0, 2.0]], axis=1)

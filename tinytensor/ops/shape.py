@@ -55,10 +55,17 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
         x: array-like, any shape and dtype.
         shape: ints, one by one or as a tuple, whose product is x.size; one of them may be -1, and
             is computed from the others.
-    Returns: Tensor of that shape and of x's dtype, which shares x's memory.
+
+    Returns:
+        Tensor of that shape and of x's dtype, which shares x's memory.
+
     Gradient: dx = grad, reshaped to x's shape.
-    Raises: ShapeError if the sizes do not fit x.size; DTypeError if x does not hold real numbers;
-        NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: the sizes do not fit x.size.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.reshape, torch.reshape; tt.view is the same function.
 
     >>> tt.reshape(tt.arange(6), 2, -1)
@@ -86,10 +93,17 @@ def flatten(x: Operand, start: int = 0, end: int = -1) -> Tensor:
     Args:
         x: array-like, any shape and dtype; a scalar becomes shape (1,).
         start, end: ints, the first and the last of the axes; negative ones count from the end.
-    Returns: Tensor of x's dtype, which shares x's memory.
+
+    Returns:
+        Tensor of x's dtype, which shares x's memory.
+
     Gradient: dx = grad, reshaped to x's shape.
-    Raises: ShapeError if an axis does not exist, or start is after end; DTypeError if x does not
-        hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist, or start is after end.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.flatten; numpy.ndarray.ravel.
 
     >>> tt.flatten(tt.zeros(100, 28, 28), start=1).shape
@@ -112,10 +126,17 @@ def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         axis (or dim): int or tuple of ints, axes of size 1; None removes all axes of size 1.
-    Returns: Tensor of x's dtype, which shares x's memory.
+
+    Returns:
+        Tensor of x's dtype, which shares x's memory.
+
     Gradient: dx = grad, reshaped to x's shape.
-    Raises: ShapeError if an axis does not exist or has another size than 1; DTypeError if x does
-        not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or has another size than 1.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.squeeze, torch.squeeze.
 
     >>> tt.squeeze(tt.zeros(1, 3, 1)).shape
@@ -140,10 +161,17 @@ def unsqueeze(x: Operand, axis: int) -> Tensor:
         x: array-like, any shape and dtype.
         axis (or dim): int, the position of the new axis in the result; negative ones count from the
             end.
-    Returns: Tensor of x's dtype with one more axis, which shares x's memory.
+
+    Returns:
+        Tensor of x's dtype with one more axis, which shares x's memory.
+
     Gradient: dx = grad, reshaped to x's shape.
-    Raises: ShapeError if the axis is not one of the result; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: the axis is not one of the result.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.unsqueeze, numpy.expand_dims; x[None] works too.
 
     >>> tt.unsqueeze([1.0, 2.0, 3.0], 0).shape
@@ -164,10 +192,17 @@ def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
         x: array-like, any dtype, a shape that broadcasts to the new one.
         shape: ints, one by one or as a tuple.
         copy: True returns a copy also where x has that shape already; else x itself is returned.
-    Returns: Tensor of that shape and of x's dtype.
+
+    Returns:
+        Tensor of that shape and of x's dtype.
+
     Gradient: dx = grad, summed over the axes along which x was repeated.
-    Raises: ShapeError if x's shape does not broadcast; DTypeError if x does not hold real numbers;
-        NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: x's shape does not broadcast.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.broadcast_to, torch.broadcast_to.
 
     >>> tt.broadcast_to([1, 2], 3, 2)
@@ -205,10 +240,17 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         axes: ints, one by one or as a tuple: each axis of x once; negative ones count from the end.
-    Returns: Tensor of x's dtype; x itself if the order does not change.
+
+    Returns:
+        Tensor of x's dtype; x itself if the order does not change.
+
     Gradient: dx = grad with its axes in x's order again.
-    Raises: ShapeError if axes is not a permutation of x's axes; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: axes is not a permutation of x's axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.permute, numpy.transpose.
 
     >>> tt.permute(tt.zeros(10, 28, 28, 3), 0, 3, 1, 2).shape
@@ -236,10 +278,17 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         axes: ints, one by one or as a tuple: each axis of x once; none, or None, for reverse order.
-    Returns: Tensor of x's dtype; x itself if the order does not change.
+
+    Returns:
+        Tensor of x's dtype; x itself if the order does not change.
+
     Gradient: dx = grad with its axes in x's order again.
-    Raises: ShapeError if axes is not a permutation of x's axes; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: axes is not a permutation of x's axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.transpose; x.T is the same. torch.transpose(x, a, b) swaps two axes.
 
     >>> tt.transpose([[1, 2, 3], [4, 5, 6]])
@@ -260,10 +309,17 @@ def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
-    Returns: Tensor of x's shape and dtype.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
     Gradient: dx = grad, flipped along the same axes.
-    Raises: ShapeError if an axis does not exist or occurs twice; DTypeError if x does not hold real
-        numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.flip, torch.flip.
 
     >>> tt.flip([1, 2, 3])
@@ -282,10 +338,17 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
         x: array-like, any shape and dtype.
         repeats: int from 0 up, the number of copies of each entry; or a list of one int per entry.
         axis (or dim): int; None flattens x first. Negative axes count from the end.
-    Returns: Tensor of x's dtype.
+
+    Returns:
+        Tensor of x's dtype.
+
     Gradient: dx = the sum of grad over the copies of an entry.
-    Raises: ShapeError if repeats does not fit the axis, or the axis does not exist; DTypeError if x
-        does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: repeats does not fit the axis, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: numpy.repeat, torch.repeat_interleave.
 
     >>> tt.repeat([1, 2], 3)
@@ -326,11 +389,17 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     Args:
         tensors: list of one or more array-likes; their shapes differ on that axis only.
         axis (or dim): int; negative ones count from the end.
-    Returns: Tensor of dtype np.result_type(*tensors); its size on the axis is the sum of theirs.
+
+    Returns:
+        Tensor of dtype np.result_type(*tensors); its size on the axis is the sum of theirs.
+
     Gradient: each tensor gets its own slice of grad.
-    Raises: ShapeError if the list is empty, the axis does not exist or other sizes differ;
-        DTypeError if a tensor does not hold real numbers; NotSupported if tensors is not a list of
-        array-likes.
+
+    Raises:
+        ShapeError: the list is empty, the axis does not exist or other sizes differ.
+        DTypeError: a tensor does not hold real numbers.
+        NotSupported: tensors is not a list of array-likes.
+
     Source: numpy.concatenate, torch.cat; tt.cat is the same function.
 
     >>> tt.concat([[1, 2], [3]])
@@ -378,11 +447,17 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
         tensors: list of one or more array-likes of the same shape.
         axis (or dim): int, the position of the new axis in the result; negative ones count from the
             end.
-    Returns: Tensor of dtype np.result_type(*tensors); its size on the new axis is len(tensors).
+
+    Returns:
+        Tensor of dtype np.result_type(*tensors); its size on the new axis is len(tensors).
+
     Gradient: each tensor gets its own entry of grad along the axis.
-    Raises: ShapeError if the list is empty, the shapes differ or the axis does not exist;
-        DTypeError if a tensor does not hold real numbers; NotSupported if tensors is not a list of
-        array-likes.
+
+    Raises:
+        ShapeError: the list is empty, the shapes differ or the axis does not exist.
+        DTypeError: a tensor does not hold real numbers.
+        NotSupported: tensors is not a list of array-likes.
+
     Source: numpy.stack, torch.stack.
 
     >>> tt.stack([[1, 2], [3, 4]], axis=1)
@@ -411,10 +486,17 @@ def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]
         sizes: int, the size of each piece (the last one may be smaller); or a list of the pieces'
             sizes, whose sum is the size of the axis.
         axis (or dim): int; negative ones count from the end.
-    Returns: list of Tensors of x's dtype, each a copy.
+
+    Returns:
+        list of Tensors of x's dtype, each a copy.
+
     Gradient: dx = the gradients of the pieces, joined.
-    Raises: ShapeError if the sizes do not fit the axis, or the axis does not exist; DTypeError if x
-        does not hold real numbers; NotSupported if x is None or a string.
+
+    Raises:
+        ShapeError: the sizes do not fit the axis, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
     Source: torch.split. numpy.split takes the number of pieces or the indices between them.
 
     >>> tt.split([1, 2, 3, 4, 5], 2)
