@@ -522,7 +522,7 @@ def batch_norm_backward(
     grad_beta[c] = the sum of grad[:, c]
     grad_gamma[c] = the sum of grad[:, c] * n[:, c]
     grad_x[r, c] = gamma[c] * s[c] * (grad[r, c] - (grad_beta[c] + n[r, c] * grad_gamma[c]) / R)
-    grad, x, grad_x: (R, C); the others: (C,)
+    grad, x, grad_x: (R, C); all other arrays: (C,)
     """
 
 

@@ -222,7 +222,7 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
 
     Args:
         x: array-like, any dtype.
-        index: array-like of integers with as many axes as x, on the other axes not longer than x.
+        index: array-like of integers with x.ndim axes, not longer than x except on `axis`.
         axis (or dim): int; negative axes count from the end.
 
     Returns:
@@ -254,7 +254,7 @@ def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tenso
 
     Args:
         x: array-like, numeric.
-        index: array-like of integers with as many axes as x, on the other axes not longer than x.
+        index: array-like of integers with x.ndim axes, not longer than x except on `axis`.
         source: array-like of index's shape.
         axis (or dim): int; negative axes count from the end.
 

@@ -1,4 +1,4 @@
-"""The ops of neural networks: layers without parameters of their own, and losses.
+"""The ops of neural networks: layers whose parameters are arguments, and losses.
 
 The first axis is the batch and the last axis is the channels: rows (N, C), images (N, H, W, C). A
 sum, product or mean of other ops is written as that formula. Where one kernel computes a whole

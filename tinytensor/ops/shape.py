@@ -54,7 +54,7 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
     Args:
         x: array-like, any shape and dtype.
         shape: ints, one by one or as a tuple, whose product is x.size; one of them may be -1, and
-            is computed from the others.
+            is computed from the rest.
 
     Returns:
         Tensor of that shape and of x's dtype, which shares x's memory.
