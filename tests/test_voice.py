@@ -9,6 +9,7 @@ result, its gradient, its errors and its source.
 """
 
 import ast
+import functools
 import inspect
 import io
 import re
@@ -37,7 +38,8 @@ WORDS = {
     r"(so|as) many": "n, the same number of",
     r"(a|very) few|the others": "the number or the names of them",
     r"beside": "next to, compared with, and",
-    r"tells?|told|asks|is asked|are asked|knows|says of itself": "prints, returns, checks, has",
+    r"tells?(?! \w+ apart)|told(?! from| apart)": "prints, returns, raises",
+    r"asks|is asked|are asked|knows|says of itself": "checks, needs, has",
     r"holds? back": "delays, waits",
     r"anew": "re-recorded, redrawn, again",
     r"where (it|they) lies?|lies? in": "is stored in, points to, is in",
@@ -59,7 +61,7 @@ WORDS = {
 AVOIDED = [(re.compile(rf"\b({pattern})\b", re.I), use) for pattern, use in WORDS.items()]
 # "What is recorded stands in program.py." A question may start with What.
 TURNED_ROUND = re.compile(
-    r"(?:^|[.;] )What (?:is|are|was|were|has|have|it|they|can|an?)\b[^.?!:]*\."
+    r"(?:^|[.;] )What (?:is|are|was|were|has|have|it|they|can|an?)\b(?:[^.?!:]|\.(?=\S))*\.(?= |$)"
 )
 QUESTION = re.compile(r"\?(\s|$)")
 
@@ -94,9 +96,15 @@ def checked_files() -> list[Path]:
     return found
 
 
+@functools.cache
 def texts(file: Path) -> list[Text]:
     read = TEXTS.get(file.suffix, hash_texts)
     return list(read(file.read_text(encoding="utf-8")))
+
+
+@functools.cache
+def nodes(source: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(source)))
 
 
 def python_texts(source: str) -> Iterator[Text]:
@@ -107,7 +115,7 @@ def python_texts(source: str) -> Iterator[Text]:
         if token.type == tokenize.COMMENT
     )
     inside: set[ast.AST] = set()  # the constant parts of f-strings
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.JoinedStr):
             parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
             inside.update(node.values)
@@ -219,7 +227,7 @@ def word_findings(file: Path) -> list[Finding]:
 def question_findings(file: Path) -> list[Finding]:
     """Docstrings with a sentence that is a question."""
     found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes(file.read_text(encoding="utf-8")):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
             lines = (ast.get_docstring(node) or "").split("\n")
             text = "\n".join(line for line in lines if not line.lstrip().startswith((">>>", "...")))
@@ -239,7 +247,6 @@ class Public(NamedTuple):
     value: Callable
     is_op: bool = False  # needs all sections
     is_layer: bool = False  # needs a gradient and a source
-    has_source: bool = False
 
 
 def public_names() -> list[Public]:
@@ -253,12 +260,8 @@ def public_names() -> list[Public]:
         found[f"tt.{name}"] = Public(f"tt.{name}", value, is_op=name in op_names)
     for module in (tt.nn, tt.optim, random):
         for name, value in members(module):
-            layer = inspect.isclass(value) and issubclass(value, tt.nn.Module)
-            container = value in (tt.nn.Module, tt.nn.Sequential)
             full = f"{module.__name__.replace('tinytensor', 'tt')}.{name}"
-            found[full] = Public(
-                full, value, is_layer=layer and not container, has_source=module is not random
-            )
+            found[full] = Public(full, value, is_layer=is_layer(value))
     for owner in (tt.Tensor, tt.nn.Module, tt.optim.Optimizer):
         for name, value in vars(owner).items():
             function = value.fget if isinstance(value, property) else value
@@ -268,18 +271,24 @@ def public_names() -> list[Public]:
     return list(found.values())
 
 
+def is_layer(value: Callable) -> bool:
+    """True for a layer that computes something itself, unlike a base class or a Sequential."""
+    is_module = inspect.isclass(value) and issubclass(value, tt.nn.Module)
+    return is_module and not value.__subclasses__() and value is not tt.nn.Sequential
+
+
 def members(module: ModuleType) -> Iterator[tuple[str, Callable]]:
     """Yields the public functions and classes that a module defines."""
     for name, value in sorted(vars(module).items()):
         is_public = name[0] != "_" and (inspect.isfunction(value) or inspect.isclass(value))
-        if is_public and value.__module__ == module.__name__:
+        if is_public and value.__module__ == module.__name__ and value.__name__ == name:
             yield name, value
 
 
 ARGUMENT = r"^ *(?:\*{0,2}\w+, )*\*{0,2}%s(?:, \*{0,2}\w+)*(?: \([^)]*\))?:\s+\S"
-SECTION = r"^%s\b[^\n]*:"
+SECTION = r"^%s\b"
 TENSORS = ("Operand", "Tensor", "Array")
-DESCRIBED = re.compile(r"array|tensor|scalar|number|\(|shape", re.I)
+DESCRIBED = re.compile(r"array|tensor|scalar|number|\(|shape|as (for|in|of)\b", re.I)
 
 
 def docstring_problems(public: Public) -> list[str]:
@@ -309,11 +318,15 @@ def docstring_problems(public: Public) -> list[str]:
         found.append("no Args")
     if returns_something(public.value) and not (sections["Returns"] or sections["Yields"]):
         first = doc.partition("\n")[0]
-        if public.is_op or not re.match(r"(Returns?|Yields?|True if|The|An?|All)\b", first):
+        says_it = re.match(r"(True|The|An?|All)\b", first) or re.search(
+            r"\b(return|yield)s?\b", doc, re.I
+        )
+        if public.is_op or not says_it:
             found.append("no Returns")
     if not sections["Gradient"] and (public.is_op or public.is_layer):
         found.append("no Gradient")
-    if not sections["Source"] and (public.is_op or public.is_layer or public.has_source):
+    is_optimizer = inspect.isclass(public.value) and issubclass(public.value, tt.optim.Optimizer)
+    if not sections["Source"] and (public.is_op or public.is_layer or is_optimizer):
         found.append("no Source")
     if not sections["Raises"] and (raises(public.value) or public.is_op):
         found.append("no Raises")
@@ -333,7 +346,9 @@ def parameters_of(value: Callable) -> list[inspect.Parameter]:
 
 
 def returns_something(value: Callable) -> bool:
-    if inspect.isclass(value):
+    """True for a function with a result that is not a context manager."""
+    is_generator = inspect.isgeneratorfunction(inspect.unwrap(value))
+    if inspect.isclass(value) or (is_generator and not inspect.isgeneratorfunction(value)):
         return False
     return inspect.signature(value).return_annotation not in (None, "None")
 
@@ -428,13 +443,9 @@ def test_sentences_of_the_style_are_not_found(text):
 
 def test_a_docstring_without_sections_is_found():
     def op(x: "tt.Tensor", axis: int) -> "tt.Tensor":
-        """Twice x?
-
-        Args:
-            x: what is doubled.
-        """
         raise tt.ShapeError(f"{x}{axis}")
 
+    op.__doc__ = "Twice x?\n\nArgs:\n    x: what is doubled."
     problems = docstring_problems(Public("op", op, is_op=True))
     assert problems == [
         "a question", "no shape or dtype of the argument x", "no description of the argument axis",
