@@ -335,7 +335,7 @@ def truncated_normal(
         DTypeError: the dtype is not float32 or float64.
         CaptureError: a captured step is being recorded.
 
-    Source: TensorFlow's tf.random.truncated_normal, torch.nn.init.trunc_normal_.
+    Source: TensorFlow's tf.random.truncated_normal, `torch.nn.init.trunc_normal_`.
 
     >>> bool((tt.truncated_normal(1000, std=0.1).abs() <= 0.2).all())
     True

@@ -211,7 +211,7 @@ def neg(x: Operand) -> Tensor:
 
 @unary(lambda grad, x: grad * sign(x), floats=False)
 def abs(x: Operand) -> Tensor:
-    """|x|, elementwise: the distance from 0.
+    """The absolute value of x, elementwise: its distance from 0.
 
     Gradient: dx = grad * sign(x), which is 0 where x is 0.
 

@@ -32,7 +32,7 @@ def matmul(
         transpose_x, transpose_y: True multiplies by the transposed matrix, without moving memory.
 
     Returns:
-        Tensor (M, N), or (*batch, M, N), of dtype np.result_type(x, y).
+        Tensor (M, N), or (..., M, N) with the batch axes in front, of dtype np.result_type(x, y).
 
     Gradient: dx = grad @ y.T, dy = x.T @ grad. The gradient of a batch that was broadcast is
     summed.

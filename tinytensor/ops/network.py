@@ -372,7 +372,7 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
 
 
 def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
-    """The absolute error |x - target|.
+    """The absolute error `|x - target|`.
 
     Args:
         x, target: array-like, the same shape; integers become floats.
@@ -472,7 +472,7 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
         dtype: the dtype of the result, float32 by default.
 
     Returns:
-        Tensor (*labels.shape, classes).
+        Tensor of shape `(*labels.shape, classes)`.
 
     Gradient: none.
 
@@ -503,7 +503,7 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
         index: array-like of integers, any shape; negative ones count from the end.
 
     Returns:
-        Tensor (*index.shape, C) of weight's dtype.
+        Tensor of shape `(*index.shape, C)` and of weight's dtype.
 
     Gradient: dweight[index] += grad, with dweight = 0 at first.
 
@@ -592,16 +592,17 @@ def batch_norm(
     Args:
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
-        mean_, var_: array-like (C,): the moments to use, for a test. If one is None, x's own
-            moments over all axes but the last are used, as in training; batch_norm_and_moments
-            returns them.
+        mean_: array-like (C,), the means to use, for a test.
+        var_: array-like (C,), the variances to use. If one of the two is None, x's own moments over
+            all axes but the last are used, as in training; batch_norm_and_moments returns them.
         epsilon: float from 0 up, keeps the square root above 0.
 
     Returns:
         Tensor of x's shape, float.
 
-    Gradient: with given moments, dx = grad * gamma / sqrt(var_ + epsilon); with x's own moments see
-    batch_norm_and_moments. With n the normalised x, dgamma = sum of grad * n, dbeta = sum of grad.
+    Gradient: with given moments, dx = grad * gamma / sqrt(`var_` + epsilon); with x's own moments
+    see batch_norm_and_moments. With n the normalised x, dgamma = sum of grad * n and
+    dbeta = sum of grad.
 
     Raises:
         ShapeError: x is a scalar, or an argument is not of shape (C,).

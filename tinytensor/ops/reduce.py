@@ -227,7 +227,7 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
 @torch_spelling
 def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The norm over `axis`: the root of the sum of squares (ord 2), or the sum of |x| (ord 1).
+    """The norm over `axis`: the root of the sum of squares (ord 2), or the sum of `|x|` (ord 1).
 
     Args:
         x: array-like, any shape; integers become floats.

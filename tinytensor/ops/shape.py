@@ -391,7 +391,7 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
         axis (or dim): int; negative ones count from the end.
 
     Returns:
-        Tensor of dtype np.result_type(*tensors); its size on the axis is the sum of theirs.
+        Tensor of dtype `np.result_type(*tensors)`; its size on the axis is the sum of theirs.
 
     Gradient: each tensor gets its own slice of grad.
 
@@ -449,7 +449,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
             end.
 
     Returns:
-        Tensor of dtype np.result_type(*tensors); its size on the new axis is len(tensors).
+        Tensor of dtype `np.result_type(*tensors)`; its size on the new axis is len(tensors).
 
     Gradient: each tensor gets its own entry of grad along the axis.
 
