@@ -74,6 +74,8 @@ def test_wheel_of_the_sdist_works(sdist, tmp_path):
         names = archive.namelist()
     assert "tinytensor/py.typed" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
+    chapters = {file.name for file in (ROOT / "tinytensor/lessons/chapters").iterdir()}
+    assert {f"tinytensor/lessons/chapters/{name}" for name in chapters} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "csrc", "benchmarks"))]
     shown = {name for name in names if name.startswith("tinytensor/csrc/")}
     assert shown == {f"tinytensor/{name}" for name in C_SOURCES}

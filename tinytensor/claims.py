@@ -1,65 +1,264 @@
-"""Sentences of the course that anyone can check: each is a few trainings that differ in one thing.
+"""Claims of the course that anyone can check: each measures variants of a network.
 
-`tinytensor try NAME` runs a claim over some seeds and prints what was measured.
+`tinytensor try NAME` measures each variant of a claim with several seeds and prints the means.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 import tinytensor as tt
 from tinytensor import nn, ops
 from tinytensor.arrays import Array
-from tinytensor.datasets import Dataset
+from tinytensor.datasets import Dataset, batches
+from tinytensor.datasets.augment import distort
 from tinytensor.lessons import Lesson, find, known_by_name
+from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 from tinytensor.tensor import Tensor
-from tinytensor.train import Training
+from tinytensor.train import Training, evaluate
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A sentence, and the trainings that show whether it holds, by what is different."""
+class Measurement:
+    """What is measured of each variant.
 
-    name: str
-    sentence: str
-    variants: Callable[[], Mapping[str, Lesson]]
+    caption: what the columns mean
+    columns: their names
+    measure: the values of the columns for a lesson, a data set and a seed
+    decimals: how the values are printed; None for two significant digits
+    ranks: True if a larger first column is better, so that one variant is ahead
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    measure: Callable[[Lesson, Dataset, int], Sequence[float]]
+    decimals: int | None = 4
+    ranks: bool = True
+
+    def text(self, value: float) -> str:
+        """The value as it is printed."""
+        return f"{value:.1e}" if self.decimals is None else f"{value:.{self.decimals}f}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one variant reached on the test images: means over the seeds."""
+    """What was measured of one variant: for each column the values, one for each seed."""
 
     variant: str
-    accuracies: list[float]  # the final ones, a seed each
-    loss: float  # the final one
-    lowest_loss: float  # of all evaluations
-    seconds: float  # of a training, without evaluations and the first step, which may compile
+    columns: list[list[float]]
 
     @property
-    def accuracy(self) -> float:
-        """The mean over the seeds."""
-        return statistics.mean(self.accuracies)
+    def means(self) -> list[float]:
+        """The mean of each column."""
+        return [statistics.mean(column) for column in self.columns]
 
 
-def measure(claim: Claim, data: Dataset, seeds: int) -> Iterator[Measured]:
-    """Train every variant with seeds 0, 1, ...; yield each as soon as it is done."""
-    for variant, lesson in claim.variants().items():
-        every = max(lesson.steps // 10, 1)
-        runs = [list(Training(lesson, data, seed=s, evaluate_every=every)) for s in range(seeds)]
-        yield Measured(
-            variant,
-            [run[-1].test_accuracy for run in runs],
-            statistics.mean(run[-1].test_loss for run in runs),
-            statistics.mean(min(report.test_loss for report in run) for run in runs),
-            statistics.mean(run[-1].seconds.train for run in runs),
-        )
+# What can be measured ---------------------------------------------------------------------------
 
 
-# Other losses, other rates, other beginnings ----------------------------------------------------
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [layer for _, layer in model.children()]
+
+
+def _reports(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
+    every = max(lesson.steps // 10, 1)
+    run = list(Training(lesson, data, seed=seed, evaluate_every=every))
+    last = run[-1]
+    lowest = min(report.test_loss for report in run)
+    return last.test_accuracy, last.test_loss, lowest, last.seconds.train
+
+
+TRAINED = Measurement(
+    "On the 10,000 test images. The loss is the cross-entropy for every variant.",
+    ("accuracy", "loss", "lowest", "seconds"),
+    _reports,
+)
+
+
+def _last_ten(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
+    run = list(Training(lesson, data, seed=seed, evaluate_every=max(lesson.steps // 60, 1)))
+    accuracies = [report.test_accuracy for report in run[-10:]]
+    return accuracies[-1], min(accuracies), max(accuracies), max(accuracies) - min(accuracies)
+
+
+SETTLED = Measurement(
+    "Test accuracy at the end, and the range of the last ten tests, 100 steps apart.",
+    ("accuracy", "lowest", "highest", "range"),
+    _last_ten,
+)
+
+
+def _memorised(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
+    training = Training(lesson, data, seed=seed, evaluate_every=max(lesson.steps // 10, 1))
+    run = list(training)
+    chosen = slice(10_000)
+    known = evaluate(training.tested, data.train_images[chosen], data.train_labels[chosen])
+    lowest = min(report.test_loss for report in run)
+    return run[-1].test_accuracy, run[-1].test_loss, lowest, known[0], known[1]
+
+
+def _on_few_images(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
+    few = data._replace(
+        train_images=data.train_images[:2000], train_labels=data.train_labels[:2000]
+    )
+    return _reports(lesson, few, seed)[:3]
+
+
+ON_FEW_IMAGES = Measurement(
+    "On the 10,000 test images, after training on only 2,000 images.",
+    ("accuracy", "loss", "lowest"),
+    _on_few_images,
+)
+
+
+MEMORISED = Measurement(
+    "On the 10,000 test images; in the last two columns on 10,000 training images.",
+    ("accuracy", "loss", "lowest", "training", "its loss"),
+    _memorised,
+)
+
+
+def _gradients(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    tt.manual_seed(seed)
+    model = lesson.model()
+    images, labels = next(batches(data.train_images, data.train_labels, 100, seed))
+    loss = ops.cross_entropy(model(tt.from_numpy(images)), labels)
+    weights = [x for x in model.parameters() if x.ndim > 1]
+    return [float(np.abs(gradient).mean()) for gradient in _gradients_of(loss, weights)]
+
+
+def _gradients_of(loss: Tensor, weights: Sequence[Tensor]) -> list[Array]:
+    """The gradient of a loss for each of the weights that it depends on."""
+    return [gradient.numpy() for gradient in tt.grad(loss, weights) if gradient is not None]
+
+
+GRADIENTS = Measurement(
+    "Mean |gradient| of each layer's weights before the first step, on 100 images.",
+    tuple(f"layer {i + 1}" for i in range(len(SIZES) - 1)),
+    _gradients,
+    decimals=None,
+    ranks=False,
+)
+
+
+def _with_neurons_off(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    training = Training(lesson, data, seed=seed, evaluate_every=lesson.steps)
+    list(training)
+    layers = [x for x in _layers(training.model) if not isinstance(x, nn.Dropout)]
+    accuracies = []
+    for keep in (1.0, 0.75, 0.5):
+        model = nn.Sequential(*[_Thinned(x, keep) for x in layers])
+        accuracies.append(evaluate(model, data.test_images, data.test_labels)[0])
+    return accuracies
+
+
+class _Thinned(nn.Module):
+    """A layer; after an activation, each output is kept with probability keep in a test too."""
+
+    def __init__(self, layer: nn.Module, keep: float) -> None:
+        self.layer, self.keep = layer, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return ops.dropout(x, self.keep) if isinstance(self.layer, nn.Activation) else x
+
+
+WITH_NEURONS_OFF = Measurement(
+    "Accuracy on the test images, while a random part of the hidden neurons is off.",
+    ("all on", "25 % off", "50 % off"),
+    _with_neurons_off,
+)
+
+
+def _on_shifted(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    training = Training(lesson, data, seed=seed, evaluate_every=lesson.steps)
+    list(training)
+    return [
+        evaluate(training.tested, np.roll(data.test_images, shift, axis=2), data.test_labels)[0]
+        for shift in range(5)
+    ]
+
+
+ON_SHIFTED = Measurement(
+    "Accuracy on the test images, moved to the right by 0 to 4 pixels.",
+    ("in place", "1 pixel", "2 pixels", "3 pixels", "4 pixels"),
+    _on_shifted,
+)
+
+
+def _shares(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    training = Training(lesson, data, seed=seed, evaluate_every=lesson.steps)
+    list(training)
+    logits = training.model(tt.from_numpy(tt.datasets.to_float(data.test_images)))
+    above = logits - logits.min(axis=1, keepdims=True)
+    plain = (above / above.sum(axis=1, keepdims=True)).numpy()
+    shares = [np.sort(x, axis=1)[:, ::-1] for x in (plain, ops.softmax(logits).numpy())]
+    return [float(x[:, place].mean()) for x in shares for place in (0, 1)]
+
+
+SHARES = Measurement(
+    "Mean share of the largest and the second largest output for a test image.\n"
+    "Plain: each logit minus the smallest one, divided by the sum of the ten.",
+    ("plain", "second", "softmax", "2nd"),
+    _shares,
+    ranks=False,
+)
+
+
+def _direction(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    tt.manual_seed(seed)
+    model = lesson.model()
+    images, labels = tt.datasets.to_float(data.train_images[:10_000]), data.train_labels[:10_000]
+
+    def gradient(chosen: slice) -> Array:
+        loss = ops.cross_entropy(model(tt.from_numpy(images[chosen])), labels[chosen])
+        flat = _gradients_of(loss, model.parameters()[:1])[0].ravel()
+        unit: Array = flat / np.linalg.norm(flat)
+        return unit
+
+    of_all = gradient(slice(None))
+    starts = range(seed * 1000, seed * 1000 + 50 * lesson.batch, lesson.batch)
+    some = [gradient(slice(start, start + lesson.batch)) for start in starts]
+    return [float(np.mean([unit @ of_all for unit in some]))]
+
+
+DIRECTION = Measurement(
+    "Before the first step: the cosine of the angle between the gradient of a batch\n"
+    "and that of 10,000 images, mean of 50 batches. 1 is the same direction.",
+    ("cosine",),
+    _direction,
+    ranks=False,
+)
+
+
+def _spread(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
+    tt.manual_seed(seed)
+    model = lesson.model()
+    images, _ = next(batches(data.train_images, data.train_labels, 100, seed))
+    x, spreads = tt.from_numpy(images), []
+    for layer in _layers(model):
+        if isinstance(layer, nn.Activation):
+            spreads.append(float(x.numpy().std(axis=0).mean()))
+        x = layer(x)
+    return spreads
+
+
+SPREAD = Measurement(
+    "Before the first step: how much the input of each hidden activation differs from\n"
+    "image to image, as a standard deviation over 100 images, mean of all neurons.",
+    tuple(f"layer {i + 1}" for i in range(len(SIZES) - 2)),
+    _spread,
+    decimals=3,
+    ranks=False,
+)
+
+
+# Other losses, other learning rates, other initial weights ---------------------------------------
 
 
 def squared_error(logits: Tensor, labels: Array) -> Tensor:
@@ -69,7 +268,7 @@ def squared_error(logits: Tensor, labels: Array) -> Tensor:
 
 
 def cross_entropy_of_norm_2(logits: Tensor, labels: Array) -> Tensor:
-    """Minus log of what the right digit got, where e^x is divided by its Euclidean norm."""
+    """Minus the log of the right digit's share, where e^x is divided by its Euclidean norm."""
     chosen = ops.gather(ops.softmax(logits, norm=2), labels[:, np.newaxis], axis=1)
     return -ops.mean(ops.log(chosen))
 
@@ -78,72 +277,259 @@ def _short(name: str, steps: int = 2000, **changed: object) -> Lesson:
     return replace(find(name), steps=steps, **changed)  # type: ignore[arg-type]
 
 
-def _fixed_rate(name: str, rate: float, steps: int) -> Lesson:
+def _adam(name: str, rate: float, steps: int = 1000) -> Lesson:
     return _short(name, steps, optimizer=lambda params: tt.optim.Adam(params, lr=rate))
 
 
-def _all_zero() -> nn.Module:
-    model = find("sigmoid").model()
-    for x in model.parameters():
-        x.data = np.zeros(x.shape)
+def _sgd(name: str, rate: float, steps: int = 1000) -> Lesson:
+    return _short(name, steps, optimizer=lambda params: tt.optim.SGD(params, lr=rate))
+
+
+def _five_layers(
+    weight: nn.Initializer, activation: type[nn.Module] | None = nn.Sigmoid
+) -> Callable[[], nn.Module]:
+    """The network of lesson 2.0 with other initial weights, another activation, or none."""
+
+    def model() -> nn.Module:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in pairwise(SIZES):
+            layers.append(nn.Linear(inputs, outputs, weight))
+            if activation is not None and outputs != SIZES[-1]:
+                layers.append(activation())
+        return nn.Sequential(*layers)
+
     return model
 
 
-def _one_at_a_time() -> Lesson:
-    # As many images, a step after each of them: so each step is a hundredth as long.
-    optimizer = lambda params: tt.optim.SGD(params, lr=0.5 / 100)  # noqa: E731
-    return _short("softmax", 60_000, batch=1, optimizer=optimizer)
+class _Shuffled(nn.Module):
+    """A network that sees the pixels of each image in one fixed random order."""
 
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.order = np.random.default_rng(0).permutation(28 * 28)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images.reshape(-1, 28 * 28)[:, self.order].reshape(-1, 28, 28, 1))
+
+
+def _shuffled(name: str) -> Lesson:
+    return _short(name, 1000, model=lambda: _Shuffled(find(name).model()))
+
+
+def _one_at_a_time() -> Lesson:
+    # The same 60,000 images with a step after each, so each step is a hundredth as long.
+    return replace(_sgd("softmax", 0.5 / 100, 60_000), batch=1)
+
+
+def _without_dropout() -> nn.Module:
+    layers = _layers(find("conv-dropout").model())
+    return nn.Sequential(*[layer for layer in layers if not isinstance(layer, nn.Dropout)])
+
+
+def _initial(weight: nn.Initializer, activation: type[nn.Module] | None = nn.Sigmoid) -> Lesson:
+    return replace(_adam("sigmoid", 0.003), model=_five_layers(weight, activation))
+
+
+# The claims -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, the variants that show whether it holds, and what is measured of them.
+
+    minutes: about how long it takes with 3 seeds on 2 CPU cores, if that is half a minute or more
+    """
+
+    name: str
+    sentence: str
+    variants: Callable[[], Mapping[str, Lesson]]
+    measurement: Measurement = TRAINED
+    minutes: float = 0
+
+
+def measure(claim: Claim, data: Dataset, seeds: int) -> Iterator[Measured]:
+    """Measure each variant with the seeds 0, 1, ..., and yield it as soon as it is measured."""
+    for variant, lesson in claim.variants().items():
+        rows = [claim.measurement.measure(lesson, data, seed) for seed in range(seeds)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        yield Measured(variant, columns)
+
+
+SMALL = nn.truncated_normal(0.1)  # the course's initial weights
 
 CLAIMS = (
     Claim(
-        "squared-error",
-        "The squared distance works too, cross-entropy about as well.",
-        lambda: {
-            "cross-entropy": _short("softmax"),
-            "squared error": _short("softmax", loss=squared_error),
-        },
+        "winner",
+        "Softmax pulls the winner out of the ten outputs.",
+        lambda: {"lesson 1.0": _short("softmax")},
+        SHARES,
     ),
     Claim(
         "l2-norm",
         "Softmax may divide by the Euclidean norm as well as by the sum.",
         lambda: {
-            "the sum (L1)": _short("softmax"),
-            "the Euclidean norm (L2)": _short("softmax", loss=cross_entropy_of_norm_2),
+            "sum (L1)": _short("softmax"),
+            "Euclidean norm (L2)": _short("softmax", loss=cross_entropy_of_norm_2),
+        },
+    ),
+    Claim(
+        "squared-error",
+        "The squared distance works too, about as well as cross-entropy.",
+        lambda: {
+            "cross-entropy": _short("softmax"),
+            "squared distance": _short("softmax", loss=squared_error),
+        },
+    ),
+    Claim(
+        "direction",
+        "The gradient of 100 images points better than that of one.",
+        lambda: {f"batch of {n}": _short("softmax", batch=n) for n in (1, 10, 100)},
+        DIRECTION,
+    ),
+    Claim(
+        "batch-size",
+        "Batches of 100 do as well as single images, and faster.",
+        lambda: {"600 batches of 100": _short("softmax", 600), "one by one": _one_at_a_time()},
+    ),
+    Claim(
+        "no-activation",
+        "Five layers without an activation are no better than one.",
+        lambda: {
+            "one layer": _short("softmax"),
+            "five, no activation": replace(_initial(SMALL, None), steps=2000),
+            "five, sigmoid": replace(_initial(SMALL), steps=2000),
+        },
+    ),
+    Claim(
+        "initial-weights",
+        "Equal or tiny initial weights keep a deep network from learning.",
+        lambda: {
+            "random, std 0.1": _initial(SMALL),
+            "random, std 0.01": _initial(nn.truncated_normal(0.01)),
+            "all 0": _initial(nn.constant(0)),
+            "all 0.1": _initial(nn.constant(0.1)),
+        },
+    ),
+    Claim(
+        "gradients",
+        "Gradients shrink from layer to layer, most with sigmoids.",
+        lambda: {
+            "sigmoid": _short("sigmoid"),
+            "sigmoid, weights / 10": _initial(nn.truncated_normal(0.01)),
+            "sigmoid, weights x 10": _initial(nn.truncated_normal(1.0)),
+            "no activation": _initial(SMALL, None),
+            "ReLU": _short("relu"),
+            "ReLU, He's weights": _initial(nn.he, nn.ReLU),
+            "sigmoid, batch norm": _short("batchnorm-sigmoid"),
+            "ReLU, batch norm": _short("batchnorm-relu"),
+        },
+        GRADIENTS,
+    ),
+    Claim(
+        "adam",
+        "Adam learns where plain gradient descent stands still.",
+        lambda: {
+            "SGD, rate 0.5": _sgd("sigmoid", 0.5),
+            "SGD, rate 5": _sgd("sigmoid", 5.0),
+            "Adam, rate 0.003": _adam("sigmoid", 0.003),
         },
     ),
     Claim(
         "relu",
-        "ReLU learns faster than the sigmoid in a net of five layers.",
-        lambda: {
-            "sigmoid": _fixed_rate("sigmoid", 0.003, 1000),
-            "ReLU": _fixed_rate("relu", 0.003, 1000),
-        },
+        "ReLU learns faster than the sigmoid in five layers.",
+        lambda: {"sigmoid": _adam("sigmoid", 0.003), "ReLU": _adam("relu", 0.003)},
     ),
     Claim(
         "rate-decay",
-        "A rate that decays ends quieter, and better, than a fixed one.",
+        "A decaying learning rate ends calmer and better.",
         lambda: {
-            "fixed at 0.003": _fixed_rate("relu", 0.003, 6000),
-            "from 0.0031 down to 0.0001": _short("relu", 6000),
+            "fixed at 0.003": _adam("relu", 0.003, 6000),
+            "from 0.0031 to 0.0001": _short("relu", 6000),
         },
+        SETTLED,
+        minutes=1,
     ),
     Claim(
         "dropout",
-        "Dropout keeps the test loss from rising again in the long run.",
+        "Dropout slows memorising; the test loss hardly rises.",
         lambda: {"without": _short("relu", 6000), "with": _short("dropout", 6000)},
+        MEMORISED,
+        minutes=0.5,
+    ),
+    Claim(
+        "neurons-off",
+        "Dropout makes the neurons depend less on each other.",
+        lambda: {
+            "without dropout": _short("relu"),
+            "with dropout": _short("dropout"),
+        },
+        WITH_NEURONS_OFF,
     ),
     Claim(
         "convolution",
-        "Convolutions see shapes where dense layers see rows of numbers.",
+        "Convolutions beat dense layers on images.",
         lambda: {"dense": _short("relu"), "convolutional": _short("conv")},
+        minutes=0.5,
+    ),
+    Claim(
+        "pixel-order",
+        "Only convolutions use which pixels are neighbours.",
+        lambda: {
+            "dense": _short("relu", 1000),
+            "dense, shuffled": _shuffled("relu"),
+            "convolutional": _short("conv", 1000),
+            "conv., shuffled": _shuffled("conv"),
+        },
+        minutes=0.5,
+    ),
+    Claim(
+        "shift",
+        "Convolutions read moved digits better.",
+        lambda: {
+            "ten neurons": _short("softmax"),
+            "dense": _short("relu"),
+            "convolutional": _short("conv"),
+        },
+        ON_SHIFTED,
+        minutes=0.5,
+    ),
+    Claim(
+        "bigger",
+        "More channels learn more, and dropout slows memorising.",
+        lambda: {
+            "small (3.0)": _short("conv", 1500),
+            "bigger": _short("conv-dropout", 1500, model=_without_dropout),
+            "bigger, dropout (3.1)": _short("conv-dropout", 1500),
+        },
+        MEMORISED,
+        minutes=1,
+    ),
+    Claim(
+        "spread",
+        "Batch norm keeps the images apart in every layer.",
+        lambda: {
+            "sigmoid": _short("sigmoid"),
+            "ReLU": _short("relu"),
+            "sigmoid, batch norm": _short("batchnorm-sigmoid"),
+        },
+        SPREAD,
     ),
     Claim(
         "batch-norm",
-        "Batch norm, and the rate it allows, let sigmoids learn faster.",
+        "Batch norm lets sigmoids learn without a slow start.",
         lambda: {
-            "without": _short("sigmoid", 1000),
-            "with": _short("batchnorm-sigmoid", 1000),
+            "without, rate 0.003": _adam("sigmoid", 0.003, 200),
+            "with, rate 0.003": _adam("batchnorm-sigmoid", 0.003, 200),
+            "with, from rate 0.03": _short("batchnorm-sigmoid", 200),
+        },
+    ),
+    Claim(
+        "higher-rate",
+        "With batch norm, ten times the rate costs no accuracy.",
+        lambda: {
+            f"{name}, rate {rate}": _adam(lesson, rate)
+            for name, lesson in (("sigmoid", "sigmoid"), ("batch norm", "batchnorm-sigmoid"))
+            for rate in (0.003, 0.03)
         },
     ),
     Claim(
@@ -152,17 +538,30 @@ CLAIMS = (
         lambda: {"without": _short("relu", 1000), "with": _short("batchnorm-relu", 1000)},
     ),
     Claim(
-        "zero-weights",
-        "A deep net whose weights all start at zero hardly learns.",
+        "course",
+        "From the simplest network to 99 %.",
         lambda: {
-            "small random numbers": _short("sigmoid", 1000),
-            "zeros": _short("sigmoid", 1000, model=_all_zero),
+            f"{find(name).number} {name}": _short(name, 500)
+            for name in ("softmax", "relu", "conv", "batchnorm-conv")
         },
+        minutes=2,
     ),
     Claim(
-        "batch-size",
-        "Batches of 100 do as well as single images, and much faster.",
-        lambda: {"600 batches of 100": _short("softmax", 600), "one by one": _one_at_a_time()},
+        "augmentation",
+        "Distorted copies help where the training images are few.",
+        lambda: {
+            "without": _short("relu", 1000),
+            "with": _short("relu", 1000, augment=distort(shift=2, rotate=10, scale=0.1)),
+        },
+        ON_FEW_IMAGES,
+    ),
+    Claim(
+        "averaging",
+        "Averages of the weights are better than the last ones.",
+        lambda: {
+            "last weights": _adam("relu", 0.003, 2000),
+            "averaged weights": replace(_adam("relu", 0.003, 2000), average=0.99),
+        },
     ),
 )
 

@@ -508,14 +508,29 @@ def test_lessons_are_listed(run):
         assert len(line) <= 80
 
 
-@pytest.mark.parametrize("lesson", lessons.lessons(), ids=str)
-def test_chapters_are_told(run, lesson):
+@pytest.mark.parametrize("lesson", lessons.lessons(), ids=lambda lesson: lesson.number)
+def test_chapters_are_printed(run, lesson):
     code, out, _ = run("lesson", lesson.number)
     assert code == 0
-    for words in (lesson.title, "logits", "Formula: ", "Look for: ", "Try: ", "Expected: "):
-        assert words in out
-    drawing = [line for line in lesson.chapter.splitlines() if line.startswith("    ")]
-    assert set(drawing) <= set(out.splitlines()), "drawn as it stands"
+    chapter = lesson.read_chapter()
+    lines = [line.strip() for line in out.splitlines()]
+    for heading in chapter.sections:
+        assert (heading in lines) == (heading != "Answers")
+    drawing = re.search(r"```text\n(.*?)```", chapter.sections["The network"], re.DOTALL)[1]
+    assert {line.strip() for line in drawing.splitlines()} <= set(lines), "drawn as it is written"
+    assert "Expected: " in out
+    assert f"tinytensor train {lesson.name}" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("lesson", lessons.lessons(), ids=lambda lesson: lesson.number)
+def test_answers_are_printed_with_their_questions(run, lesson):
+    code, out, _ = run("lesson", lesson.number, "--answers")
+    assert code == 0
+    printed = " ".join(out.split())
+    chapter = lesson.read_chapter()
+    for item in chapter.items("Questions") + chapter.items("Answers"):
+        assert re.sub(r"[`*]", "", " ".join(item.split())) in re.sub(r"[`*]", "", printed)
 
 
 def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
@@ -651,29 +666,40 @@ def test_claims_are_listed(run):
     assert_one_line(*run("try", "relus"), "there is nothing named 'relus'; did you mean 'relu'")
 
 
-QUICK_CLAIM = "squared-error"  # the one that trains with another loss than it reports
+QUICK_CLAIMS = ("squared-error", "gradients")  # one that ranks its variants, and one that does not
 
 
 @pytest.mark.parametrize(
     "claim",
     [
-        pytest.param(claim, marks=[] if claim.name == QUICK_CLAIM else pytest.mark.full)
+        pytest.param(claim, marks=[] if claim.name in QUICK_CLAIMS else pytest.mark.full)
         for claim in claims.CLAIMS
     ],
     ids=lambda claim: claim.name,
 )
 def test_a_claim_is_measured(run, monkeypatch, claim):
+    data = datasets.mnist()
+    few = data._replace(test_images=data.test_images[:100], test_labels=data.test_labels[:100])
+    monkeypatch.setattr(datasets, "mnist", lambda: few)
     short = {name: replace(variant, steps=3) for name, variant in claim.variants().items()}
     monkeypatch.setattr(claims, "CLAIMS", (replace(claim, variants=lambda: short),))
     code, out, _ = run("try", claim.name, "--seeds", 1)
     assert code == 0
+    assert out.startswith(claim.sentence)
     for variant in short:
         (row,) = (line for line in out.splitlines() if line.startswith(f"{variant}  "))
-        assert len(row.removeprefix(variant).split()) == 7, "the last are the seconds"
-    assert " its lowest seconds\n" in out
-    assert "Measured: " in out
+        values = row.removeprefix(variant).split()
+        assert len(values) == len(claim.measurement.columns) + claim.measurement.ranks
+    assert ("Measured: " in out) == claim.measurement.ranks
     assert max(map(len, out.splitlines())) <= 80
-    assert "the loss is the cross-entropy, whatever the training's was" in out
+
+
+def test_a_claim_that_takes_long_says_so(run, monkeypatch):
+    short = replace(claims.find_claim("relu"), variants=dict, measurement=claims.GRADIENTS)
+    monkeypatch.setattr(claims, "CLAIMS", (replace(short, minutes=2), replace(short, name="r")))
+    assert [line.endswith(" (2 min)") for line in run("try")[1].splitlines()] == [True, False]
+    assert "This takes 2 min." in run("try", "relu")[1]
+    assert "This takes" not in run("try", "r")[1]
 
 
 def test_a_training_that_fails_says_why(run, monkeypatch):

@@ -1,18 +1,13 @@
 """The course: `tinytensor lessons`, `lesson NAME`, `program LESSON`, `try CLAIM`."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.options import Count, backend_option
-from tinytensor.cli.output import about_seconds, check_writable, plural, write
+from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, write
 from tinytensor.train import Training, seconds_a_step
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @click.command("lessons")
@@ -26,47 +21,37 @@ def lessons_command() -> None:
             f"{lesson.steps:>7,}{about_seconds(lesson.steps * seconds_a_step(lesson, data)):>7}"
             f"  {lesson.title}"
         )
-    click.echo("\ntinytensor lesson NAME tells the chapter, tinytensor train NAME trains it.")
+    click.echo("\ntinytensor lesson NAME prints the chapter, tinytensor train NAME trains it.")
 
 
 @click.command("lesson")
 @click.argument("name")
-def lesson_command(name: str) -> None:
-    """Tell the chapter of lesson NAME.
+@click.option("--answers", is_flag=True, help="Print the answers to the chapter's questions.")
+def lesson_command(name: str, answers: bool) -> None:
+    """Print the chapter of lesson NAME.
 
-    It has a drawing of the network, its formulas, what to look for and what to try.
+    A chapter explains the network, what to look at while it trains and what to try. It ends with
+    three questions, and --answers prints their answers.
     """
-    from rich.console import Console
+    from rich.markdown import Markdown
 
     lesson = lessons.find(name)
-    console = Console(highlight=False)
-    with console.capture() as text:  # what goes wrong with the output is main's to handle
-        _tell(lesson, console)
-    click.echo(text.get(), nl=False)
-
-
-def _tell(lesson: lessons.Lesson, console: "Console") -> None:
-    from rich.panel import Panel
-    from rich.text import Text
-
-    console.print(Panel(f"[bold]{lesson.number}  {lesson.title}[/bold]", expand=False))
-    for paragraph in lesson.paragraphs:
-        head, colon, rest = paragraph.partition(": ")
-        if paragraph.startswith("    "):
-            console.print(Text(paragraph, "cyan"), soft_wrap=True)
-        elif colon and head in ("Formula", "Look for"):
-            text = " ".join(rest.split())
-            console.print(Text.assemble((f"{head}: ", "bold yellow"), text))
-        elif head == "Try":
-            for line in paragraph.splitlines():
-                console.print(Text.assemble(("Try: ", "bold green"), line.removeprefix("Try: ")))
-        else:
-            console.print(Text(" ".join(paragraph.split())))
-        console.print()
-    when = "at its best in" if lesson.expected_of == "best" else "at the end of"
-    expected = f"{lesson.expected_accuracy:.4g} of the test images, {when} {lesson.steps:,} steps"
-    console.print(Text.assemble(("Expected: ", "bold yellow"), expected))
-    console.print(Text.assemble(("Train it: ", "bold green"), f"tinytensor train {lesson.name}"))
+    chapter = lesson.read_chapter()
+    if answers:
+        pairs = zip(chapter.items("Questions"), chapter.items("Answers"), strict=True)
+        text = "\n".join(f"1. **{question}**\n\n   {answer}" for question, answer in pairs)
+        click.echo(rendered(Markdown(text)), nl=False)
+        return
+    headings = [heading for heading in chapter.sections if heading != "Answers"]
+    when = "at its best in" if lesson.expected_of == "best" else "after"
+    end = (
+        f"Expected: {lesson.expected_accuracy:.4g} of the test images, {when} {lesson.steps:,} "
+        f"steps.  \nTrain it: `tinytensor train {lesson.name}`  \n"
+        f"The answers: `tinytensor lesson {lesson.name} --answers`"
+    )
+    head = f"# {chapter.title}\n\n{chapter.introduction}\n\n"
+    text = f"{head}{chapter.markdown(*headings)}\n---\n\n{end}\n"
+    click.echo(rendered(Markdown(text)), nl=False)
 
 
 @click.command("program")
@@ -114,34 +99,43 @@ def program_command(
 @click.option("--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each.")
 @backend_option
 def try_command(name: str | None, seeds: int, backend: str) -> None:
-    """Check a sentence of the course by measuring what it compares.
+    """Measure a claim of the course: each variant that it compares, with several seeds.
 
-    Without NAME, list the sentences.
+    Without NAME, list the claims. Claims that take half a minute or more with 3 seeds on 2
+    CPU cores say so.
     """
     from tinytensor import claims
 
     if name is None:
         for claim in claims.CLAIMS:
-            click.echo(f"{claim.name:17}{claim.sentence}")
+            click.echo(f"{claim.name:15} {claim.sentence}{_time(claim.minutes, ' ({})')}")
         return
     claim = claims.find_claim(name)
     door.set_backend(backend)
-    click.echo(f"{claim.sentence}\n")
-    click.echo("On the test images; the loss is the cross-entropy, whatever the training's was.\n")
-    click.echo(
-        f"{'':26}{'accuracy':>9}{'of the seeds':>18}{'loss':>8}{'its lowest':>11}{'seconds':>8}"
-    )
+    measurement = claim.measurement
+    click.echo(f"{claim.sentence}{_time(claim.minutes, '  This takes {}.')}\n")
+    click.echo(f"{measurement.caption}\nMeans of {plural(seeds, 'seed')}.\n")
+    first, *others = measurement.columns
+    spread = f"{'of the seeds':>14}" if measurement.ranks else ""
+    click.echo(f"{'':22}{first:>8}{spread}" + "".join(f"{name:>9}" for name in others))
     measured = []
     for result in claims.measure(claim, datasets.mnist(), seeds):
         measured.append(result)
-        spread = f"{min(result.accuracies):.4f} to {max(result.accuracies):.4f}"
-        click.echo(
-            f"{result.variant:26}{result.accuracy:>9.4f}{spread:>18}{result.loss:>8.4f}"
-            f"{result.lowest_loss:>11.4f}{result.seconds:>8.2f}"
-        )
-    best, worst = (f(measured, key=lambda m: m.accuracy) for f in (max, min))
-    points = (best.accuracy - worst.accuracy) * 100
+        mean, *means = map(measurement.text, result.means)
+        if measurement.ranks:
+            ends = min(result.columns[0]), max(result.columns[0])
+            spread = "-".join(map(measurement.text, ends)).rjust(14)
+        click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
+    if not measurement.ranks:
+        return
+    best, worst = (f(measured, key=lambda result: result.means[0]) for f in (max, min))
+    points = (best.means[0] - worst.means[0]) * 100
     click.echo(
         f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r}\n"
         f"by {points:.2f} points of accuracy, on the mean of {plural(seeds, 'seed')}."
     )
+
+
+def _time(minutes: float, words: str) -> str:
+    """The words with the time in it; empty for less than half a minute."""
+    return words.format(f"{minutes:g} min") if minutes >= 0.5 else ""

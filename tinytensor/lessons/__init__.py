@@ -1,9 +1,9 @@
 """The course: networks that learn to read digits, each one screen of code.
 
-The story is Martin Görner's, "TensorFlow and deep learning without a PhD". A lesson is a module:
-its docstring is the chapter, which `tinytensor lesson` prints, and its one constant, LESSON, names
-the chapter and says how the network is made and trained. To add one, write the file and name it in
-_FILES.
+The story is Martin Görner's, "TensorFlow and deep learning without a PhD". A lesson is a module
+with one constant, LESSON, which defines the network, its training and the file of its chapter. The
+chapter is a Markdown file in the folder `chapters`, which `tinytensor lesson` prints. To add a
+lesson, write both files and add the module to _FILES.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import UnknownName
+from tinytensor.lessons.chapter import Chapter, read
 from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
 from tinytensor.optim import Optimizer, Schedule
@@ -33,7 +34,7 @@ class Lesson:
     number: str
     name: str
     title: str
-    chapter: str | None  # the module's docstring; None under python -OO
+    chapter: str  # the Markdown file in the folder chapters that explains the lesson
     model: Callable[[], Module]  # from images (N, 28, 28, 1) to logits (N, 10)
     optimizer: Callable[[Sequence[Tensor]], Optimizer]
     expected_accuracy: float  # on the test images
@@ -46,10 +47,9 @@ class Lesson:
     average: float | None = None  # decay of the moving average of the weights that a test takes
     evaluate_every: int = 100
 
-    @property
-    def paragraphs(self) -> list[str]:
-        """The chapter's paragraphs: its drawing, formulas, what to look for, what to try."""
-        return (self.chapter or "").strip().split("\n\n")
+    def read_chapter(self) -> Chapter:
+        """The text of the chapter."""
+        return read(self.chapter)
 
 
 def scaled(rate: float) -> float:

@@ -1,31 +1,4 @@
-"""A better bend, and smaller steps towards the end.
-
-    x        (100, 784)
-       |     @ (784, 200) + (200), relu
-    hidden   (100, 200)
-       |     ... 100, 60, 30 ...
-    hidden   (100, 30)
-       |     @ (30, 10) + (10)
-    logits   (100, 10)
-
-Formula: relu(z) = z where z > 0, else 0
-
-A ReLU lets the whole gradient through wherever it is open, however many layers there are. Its
-biases start at 0.1, so that most are open at first.
-
-Formula: rate = 0.0001 + 0.003 e^(-step / 2000)
-
-With large steps the weights jump about the valley they have found; a rate that decays lets them
-settle in it.
-
-Look for: 95 % after some 400 steps, where the sigmoids needed nearly twice as many; and curves that
-get quiet as the rate falls. The training accuracy reaches 100 %, yet the test loss begins to grow:
-the network now learns its 60,000 images by heart.
-
-Try: tinytensor try relu
-Try: tinytensor try rate-decay
-Try: tinytensor train relu --batch 1 --steps 2000
-"""
+"""Lesson 2.1: ReLU, and a rate that decays. Its chapter is chapters/2.1.md."""
 
 from itertools import pairwise
 
@@ -52,7 +25,7 @@ LESSON = Lesson(
     number="2.1",
     name="relu",
     title="ReLU, and a rate that decays",
-    chapter=__doc__,
+    chapter="2.1.md",
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.9805,

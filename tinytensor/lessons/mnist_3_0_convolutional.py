@@ -1,30 +1,4 @@
-"""The same small weights for every place of the image.
-
-    images   (100, 28, 28, 1)
-       |     conv 5x5, 1 -> 4 channels, stride 1, relu
-    maps     (100, 28, 28, 4)
-       |     conv 5x5, 4 -> 8 channels, stride 2, relu
-    maps     (100, 14, 14, 8)
-       |     conv 4x4, 8 -> 12 channels, stride 2, relu
-    maps     (100, 7, 7, 12)
-       |     flatten to 588 numbers, @ (588, 200) + (200), relu
-    hidden   (100, 200)
-       |     @ (200, 10) + (10)
-    logits   (100, 10)
-
-Formula: map_hwo = bias_o + sum over a, b, i of image_(h+a)(w+b)i weight_abio
-
-A row of 784 numbers has forgotten which of them were neighbours. A convolution looks at one patch
-of the image after the other, always with the same few weights: what it learns to see, it sees
-everywhere. A stride of 2 halves the image, while the channels, kinds of things seen, become more.
-
-Look for: 98 % after about a thousand steps, with fewer weights in all three convolutions together
-(2,436) than ten plain neurons have (7,840).
-
-Try: tinytensor try convolution
-Try: tinytensor train conv --steps 1000 --save conv.safetensors
-Try: tinytensor predict --model conv.safetensors digit.png    # one of yours
-"""
+"""Lesson 3.0: convolutions. Its chapter is chapters/3.0.md."""
 
 import tinytensor as tt
 from tinytensor import nn
@@ -49,7 +23,7 @@ LESSON = Lesson(
     number="3.0",
     name="conv",
     title="convolutions",
-    chapter=__doc__,
+    chapter="3.0.md",
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.989,

@@ -1,25 +1,4 @@
-"""What batch norm is to ReLUs.
-
-    x        (100, 784)
-       |     @ (784, 200), batch norm with offset, relu
-    hidden   (100, 200)
-       |     ... 100, 60, 30 ...
-    hidden   (100, 30)
-       |     @ (30, 10) + (10)
-    logits   (100, 10)
-
-Formula: relu((z - mean) / sqrt(variance + epsilon) + offset)
-
-No scale this time: a ReLU of twice as much is twice as much, and the next layer's weights can have
-that themselves.
-
-Look for: the best of the dense networks, above 98 %, with the training loss near zero. What these
-layers can learn, they have learned; what is missing is that they know nothing of neighbours.
-
-Try: tinytensor try batch-norm-relu
-Try: tinytensor train batchnorm-relu --steps 1000
-Try: tinytensor train batchnorm-relu --batch 10 --steps 1000
-"""
+"""Lesson 4.1: batch norm before ReLUs. Its chapter is chapters/4.1.md."""
 
 from itertools import pairwise
 
@@ -45,7 +24,7 @@ LESSON = Lesson(
     number="4.1",
     name="batchnorm-relu",
     title="batch norm before ReLUs",
-    chapter=__doc__,
+    chapter="4.1.md",
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.983,

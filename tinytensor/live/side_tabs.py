@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import html
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
@@ -30,6 +29,7 @@ from bokeh.models import (
     Select,
 )
 from bokeh.palettes import interp_palette
+from markdown_it import MarkdownIt
 
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES
@@ -74,21 +74,22 @@ class Question(Generic[_Answer]):
 
 
 def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
-    """The chapter: its drawing, its formulas, what to look for."""
-    parts = [f"<h2>{html.escape(lesson.number)} {html.escape(lesson.title)}</h2>"]
-    for paragraph in lesson.paragraphs:
-        text = html.escape(paragraph)
-        if paragraph.startswith("    "):
-            parts.append(f"<pre>{_drawing(textwrap.dedent(text))}</pre>")
-        elif paragraph.startswith("Formula: "):
-            formula = text.removeprefix("Formula: ")
-            parts.append(f'<p class="formula"><code>{formula}</code></p>')
-        elif not paragraph.startswith("Try: "):
-            parts.append(f"<p>{text}</p>")
+    """The parts of the chapter that help to read the panels: the network and what to look at."""
+    markdown = MarkdownIt("commonmark").enable("table")
+    markdown.add_render_rule("fence", _fence)
+    chapter = lesson.read_chapter()
+    text = (
+        f"# {chapter.title}\n\n{chapter.markdown('The network', 'What to look at')}\n"
+        f"`tinytensor lesson {lesson.name}` prints the whole chapter.\n"
+    )
     return Div(
-        text="".join(parts), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
+        text=markdown.render(text), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
         sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
     )  # fmt: skip
+
+
+def _fence(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:
+    return f"<pre>{_drawing(html.escape(tokens[index].content))}</pre>"
 
 
 def _drawing(text: str) -> str:
