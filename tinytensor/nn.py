@@ -180,7 +180,7 @@ class Module:
         Raises DataError, with every name, for tensors that are missing, unknown or of another
         shape; nothing is changed then.
         """
-        checkpoint.take_over("load_state_dict", dict(self.named_tensors()), state)
+        checkpoint.copy_into("load_state_dict", dict(self.named_tensors()), state)
 
     def describe(self) -> str:
         """What stands in the brackets of repr."""

@@ -177,7 +177,7 @@ class Optimizer:
         Raises DataError, with every name, if it isn't of such an optimiser; nothing is changed
         then.
         """
-        checkpoint.take_over(self._name, self.state_dict(), state)
+        checkpoint.copy_into(self._name, self.state_dict(), state)
 
     def state_arrays(self, names: Mapping[int, str]) -> Iterator[tuple[str, Array]]:
         """What the optimiser reads and remembers, by the names of parameters (by id) it is of."""
