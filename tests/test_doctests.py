@@ -20,7 +20,7 @@ MODULES = [
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # examples of save() write files
-    names = {"tt": tt, "np": np}
+    names = {"tt": tt, "np": np, "nn": tt.nn}
     with tt.backend("numpy"), np.errstate(all="ignore"):
         results = doctest.testmod(
             importlib.import_module(name), extraglobs=names, optionflags=doctest.ELLIPSIS
