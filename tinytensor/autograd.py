@@ -56,7 +56,9 @@ def no_grad() -> _GeneratorContextManager[None]:
     """Context manager: ops inside `with no_grad():` record no graph.
 
     Their results can't be differentiated, and need less memory. Use it to evaluate a model or to
-    change a parameter by hand. Like torch.no_grad.
+    change a parameter by hand.
+
+    Source: torch.no_grad.
 
     >>> w = tt.ones(2, requires_grad=True)
     >>> with tt.no_grad():
@@ -70,7 +72,7 @@ def no_grad() -> _GeneratorContextManager[None]:
 def enable_grad() -> _GeneratorContextManager[None]:
     """Context manager: ops inside `with enable_grad():` record a graph, also inside no_grad().
 
-    Like torch.enable_grad.
+    Source: torch.enable_grad.
 
     >>> w = tt.ones(2, requires_grad=True)
     >>> with tt.no_grad(), tt.enable_grad():
@@ -84,7 +86,7 @@ def enable_grad() -> _GeneratorContextManager[None]:
 def is_grad_enabled() -> bool:
     """True if ops record a graph for backward at this point of the program.
 
-    Like torch.is_grad_enabled.
+    Source: torch.is_grad_enabled.
 
     >>> with tt.no_grad():
     ...     tt.is_grad_enabled()
@@ -255,7 +257,7 @@ def grad(
         DTypeError: a grad_output has another dtype than its output.
         NotSupported: an output or an input is not a Tensor.
 
-    Like torch.autograd.grad.
+    Source: torch.autograd.grad.
 
     >>> x = tt.Tensor(3.0, requires_grad=True)
     >>> (first,) = tt.grad(x**3, x, create_graph=True)  # 3 * x^2
@@ -457,7 +459,7 @@ def detect_anomaly() -> Iterator[None]:
         AnomalyError: from the op inside the block.
         CaptureError: the block is inside a captured step; put it around the call of the step.
 
-    Like torch.autograd.detect_anomaly.
+    Source: torch.autograd.detect_anomaly.
 
     >>> with tt.detect_anomaly():
     ...     tt.log(tt.zeros(2))

@@ -28,7 +28,7 @@ def save(
         DataError: the file can't be written, or the path is not a regular file.
         NotSupported: a value in `tensors` is not a Tensor.
 
-    Like safetensors.numpy.save_file; takes the place of torch.save.
+    Source: safetensors.numpy.save_file. It replaces torch.save.
 
     >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
     >>> tt.load("model.safetensors")["weight"]
@@ -66,7 +66,7 @@ def load(file: str | Path) -> dict[str, Tensor]:
         DataError: the file is missing, is not a safetensors file, or contains a dtype that Tensor
             does not have.
 
-    Like safetensors.numpy.load_file; takes the place of torch.load.
+    Source: safetensors.numpy.load_file. It replaces torch.load.
 
     >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
     >>> list(tt.load("model.safetensors"))

@@ -44,7 +44,7 @@ def gradcheck(
         GradientError: the two slopes differ (the message has both), or no input has requires_grad.
         DTypeError: an input with requires_grad is not float64.
 
-    Like torch.autograd.gradcheck.
+    Source: torch.autograd.gradcheck.
 
     >>> x = tt.Tensor([0.5, 1.5], dtype="float64", requires_grad=True)
     >>> tt.gradcheck(tt.tanh, [x])
@@ -111,7 +111,7 @@ def gradgradcheck(
         GradientError: a second derivative is wrong.
         DTypeError: an input with requires_grad is not float64.
 
-    Like torch.autograd.gradgradcheck.
+    Source: torch.autograd.gradgradcheck.
 
     >>> x = tt.Tensor([0.5, 1.5], dtype="float64", requires_grad=True)
     >>> tt.gradgradcheck(tt.tanh, [x])

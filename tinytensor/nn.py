@@ -35,7 +35,7 @@ Initializer = Callable[[tuple[int, ...]], Tensor]
 def constant(value: float) -> Initializer:
     """Return an initialiser that sets every element to `value`.
 
-    Like torch.nn.init.constant_.
+    Source: torch.nn.init.constant_.
 
     >>> nn.constant(0.5)((2,))
     Tensor([0.5, 0.5], dtype=float32)
@@ -49,11 +49,12 @@ zeros: Initializer = constant(0)
 def truncated_normal(std: float = 0.1) -> Initializer:
     """Return an initialiser that draws from a normal distribution cut off at 2 * std.
 
-    Values beyond two standard deviations are redrawn. The course uses it with std=0.1. Like
-    tensorflow.random.truncated_normal and torch.nn.init.trunc_normal_ with a=-2*std, b=2*std.
+    Values beyond two standard deviations are redrawn. The course uses it with std=0.1.
 
     Args:
         std: the standard deviation before the cut.
+
+    Source: tensorflow.random.truncated_normal; torch.nn.init.trunc_normal_ with a=-2*std, b=2*std.
 
     >>> bool((nn.truncated_normal(0.1)((3, 4)).abs() <= 0.2).all())
     True
@@ -72,7 +73,8 @@ def he(shape: tuple[int, ...] | None = None) -> Tensor:
     Returns:
         A float32 Tensor of this shape.
 
-    He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", 2015; torch.nn.init.kaiming_normal_.
+    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers", 2015;
+    torch.nn.init.kaiming_normal_.
 
     >>> nn.he((784, 10)).shape
     (784, 10)
@@ -96,8 +98,8 @@ def glorot(shape: tuple[int, ...] | None = None) -> Tensor:
     Raises:
         ShapeError: the shape has fewer than two axes.
 
-    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
-    2010; torch.nn.init.xavier_uniform_.
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", 2010; torch.nn.init.xavier_uniform_.
 
     >>> nn.glorot((784, 10)).shape
     (784, 10)
@@ -127,7 +129,7 @@ class Module:
     A subclass sets its tensors and submodules as attributes in `__init__` and defines `forward`.
     No registration and no `super().__init__()` is needed.
 
-    Like torch.nn.Module.
+    Source: torch.nn.Module.
 
     >>> class Net(nn.Module):
     ...     def __init__(self):
@@ -203,8 +205,9 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (path, tensor) for each tensor with requires_grad, of submodules too.
 
-        A tensor with two paths is yielded once, with the first path. Like
-        torch.nn.Module.named_parameters.
+        A tensor with two paths is yielded once, with the first path.
+
+        Source: torch.nn.Module.named_parameters.
         """
         seen: set[int] = set()
         for name, x in self.named_tensors():
@@ -215,7 +218,7 @@ class Module:
     def parameters(self) -> list[Tensor]:
         """Return the list of all tensors with requires_grad, for an optimiser.
 
-        Like torch.nn.Module.parameters, but a list.
+        Source: torch.nn.Module.parameters, which is an iterator.
 
         >>> [x.shape for x in nn.Linear(784, 10).parameters()]
         [(784, 10), (10,)]
@@ -246,7 +249,7 @@ class Module:
         Raises:
             SettingError: two tensors have the same path, as in {"a.b": x, "a": {"b": y}}.
 
-        Like torch.nn.Module.state_dict.
+        Source: torch.nn.Module.state_dict.
 
         >>> list(nn.Linear(784, 10).state_dict())
         ['weight', 'bias']
@@ -271,7 +274,7 @@ class Module:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such path, and no tensor has been changed.
 
-        Like torch.nn.Module.load_state_dict.
+        Source: torch.nn.Module.load_state_dict.
         """
         checkpoint.copy_into("load_state_dict", dict(self.named_tensors()), state)
 
@@ -314,7 +317,7 @@ class Sequential(Module):
         NotSupported: an argument is not callable (a list of modules, for example), or is a class
             instead of a module.
 
-    Like torch.nn.Sequential.
+    Source: torch.nn.Sequential.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
     >>> model(tt.zeros(5, 28, 28)).shape
@@ -374,14 +377,16 @@ class Linear(Module):
         weight: float32 (inputs, outputs).
         bias: float32 (outputs,), or None.
 
-    Call with x, float (..., inputs); the result is (..., outputs). Gradients, for x of shape
-    (N, inputs): dx = grad @ weight.T, dweight = x.T @ grad, dbias = grad.sum(axis=0).
+    Call with x, float (..., inputs); the result is (..., outputs).
+
+    Gradient: for x of shape (N, inputs), dx = grad @ weight.T, dweight = x.T @ grad,
+    dbias = grad.sum(axis=0).
 
     Raises:
         SettingError: a size is below 1, or an initialiser returns no tensor of the right shape.
         ShapeError: from the call, if the last axis of x is not `inputs`.
 
-    Like torch.nn.Linear, whose weight has the shape (outputs, inputs).
+    Source: torch.nn.Linear, whose weight has the shape (outputs, inputs).
 
     >>> layer = nn.Linear(3, 2, weight=nn.constant(0.5), bias=nn.constant(1.0))
     >>> layer(tt.Tensor([[1.0, 2.0, 3.0]]))
@@ -407,10 +412,9 @@ class Linear(Module):
 class Conv2d(Module):
     """A convolution layer: each output pixel is a weighted sum of a window of input pixels.
 
-    For stride (1, 1) and padding 0, with indices from 0:
-    `out[n, h, w, o] = bias[o] + sum over a, b, i of x[n, h + a, w + b, i] * weight[a, b, i, o]`.
-    With a stride (s0, s1) and padding (p0, p1) the pixel is x[n, h * s0 - p0 + a, w * s1 - p1 + b,
-    i], and pixels outside of the image are 0.
+    `out[n, h, w, o] = bias[o] + the sum over a, b, i of
+    x[n, h * s0 - p0 + a, w * s1 - p1 + b, i] * weight[a, b, i, o]`, where (s0, s1) is the stride
+    and (p0, p1) is the padding at the top and at the left. Pixels outside of the image are 0.
 
     Args:
         inputs: the number of input channels.
@@ -429,19 +433,20 @@ class Conv2d(Module):
         weight: float32 (KH, KW, inputs, outputs).
         bias: float32 (outputs,), or None.
 
-    Call with x, float (N, H, W, inputs); the result is (N, OH, OW, outputs). Gradients:
-    `dx[n, h + a, w + b, i] += grad[n, h, w, o] * weight[a, b, i, o]`,
-    `dweight[a, b, i, o] += grad[n, h, w, o] * x[n, h + a, w + b, i]`,
-    dbias = grad.sum(axis=(0, 1, 2)).
+    Call with x, float (N, H, W, inputs); the result is (N, OH, OW, outputs).
+
+    Gradient, for the same indices and g = grad[n, h, w, o]:
+    `dx[n, h * s0 - p0 + a, w * s1 - p1 + b, i] += g * weight[a, b, i, o]`,
+    `dweight[a, b, i, o] += g * x[n, h * s0 - p0 + a, w * s1 - p1 + b, i]`, `dbias[o] += g`.
 
     Raises:
         SettingError: a size or stride is below 1, the padding is invalid, or an initialiser returns
             no tensor of the right shape.
         ShapeError: from the call, if x is not (N, H, W, inputs) or is smaller than the window.
 
-    Like torch.nn.Conv2d, whose images are (N, C, H, W), whose weight is (outputs, inputs, KH, KW)
-    and whose default is padding=0. "same" places padding as TensorFlow does: if the padding is odd,
-    the bottom and the right get one row and one column more.
+    Source: torch.nn.Conv2d, which has images (N, C, H, W), a weight (outputs, inputs, KH, KW) and
+    padding=0 by default. "same" pads as TensorFlow does: if the padding is odd, the bottom and the
+    right get one row and one column more.
 
     >>> layer = nn.Conv2d(1, 4, size=5, stride=2)
     >>> layer(tt.zeros(100, 28, 28, 1)).shape
@@ -500,16 +505,17 @@ class BatchNorm(Module):
         var: float32 (channels,), the moving average of the variance; starts as 1.
         steps: int64 (1,), the number of calls in training mode.
 
-    Call with x, float (..., channels); the result has the same shape. Gradients in training mode,
-    with R = x.size / channels, n = (x - mean) / sqrt(var + epsilon), and sums over all axes but the
-    last: doffset = grad.sum(), dscale = (grad * n).sum(),
+    Call with x, float (..., channels); the result has the same shape.
+
+    Gradient, in training mode, with R = x.size / channels, n = (x - mean) / sqrt(var + epsilon) and
+    sums over all axes but the last: doffset = grad.sum(), dscale = (grad * n).sum(),
     dx = scale / sqrt(var + epsilon) * (grad - doffset / R - n * dscale / R).
 
     Raises:
         SettingError: a setting is out of its range.
         ShapeError: from the call, if the last axis of x is not `channels`.
 
-    Ioffe and Szegedy, "Batch Normalization", 2015. Like torch.nn.BatchNorm2d, whose momentum is
+    Source: Ioffe and Szegedy, "Batch Normalization", 2015; torch.nn.BatchNorm2d, whose momentum is
     1 - decay. `var` averages the biased variance (sum of squares / R); torch's running_var averages
     the unbiased one (sum of squares / (R - 1)).
 
@@ -584,13 +590,17 @@ class Dropout(Module):
         keep_prob: the probability that an element is kept, above 0, at most 1.
         channels: True keeps or drops whole channels of x (N, ..., C) instead of single elements.
 
-    Call with x, float of any shape; the result has the same shape. Gradient: dx = grad * mask.
+    Call with x, float of any shape; the result has the same shape.
+
+    Gradient: dx = grad * mask.
 
     Raises:
         SettingError: keep_prob is not above 0 and at most 1.
 
-    Srivastava et al., "Dropout", 2014. Like torch.nn.Dropout, whose p is 1 - keep_prob; with
-    channels=True like torch.nn.Dropout2d. tt.manual_seed sets the seed.
+    tt.manual_seed sets the seed of the masks.
+
+    Source: Srivastava et al., "Dropout", 2014; torch.nn.Dropout, whose p is 1 - keep_prob; with
+    channels=True torch.nn.Dropout2d.
 
     >>> layer = nn.Dropout(keep_prob=0.75)
     >>> sorted(set(layer(tt.ones(100)).tolist()))
@@ -655,14 +665,16 @@ class MaxPool2d(Pool2d):
             size by default.
         padding: as in Conv2d; 0 by default.
 
-    Call with x, float (N, H, W, C); the result is (N, OH, OW, C). Gradient: the largest element of
-    a window (the first one, if several are equal) gets the window's gradient.
+    Call with x, float (N, H, W, C); the result is (N, OH, OW, C).
+
+    Gradient: the largest element of a window (the first one, if several are equal) gets the
+    gradient of the window.
 
     Raises:
         SettingError: a size or stride is below 1, or the padding is invalid.
         ShapeError: from the call, if x does not have four axes or is smaller than the window.
 
-    Like torch.nn.MaxPool2d, whose images are (N, C, H, W).
+    Source: torch.nn.MaxPool2d, whose images are (N, C, H, W).
 
     >>> x = tt.arange(16, dtype="float32").reshape(1, 4, 4, 1)
     >>> nn.MaxPool2d(2)(x).flatten()
@@ -684,14 +696,15 @@ class AvgPool2d(Pool2d):
             size by default.
         padding: as in Conv2d; 0 by default.
 
-    Call with x, float (N, H, W, C); the result is (N, OH, OW, C). Gradient: every element of a
-    window gets grad / (KH * KW).
+    Call with x, float (N, H, W, C); the result is (N, OH, OW, C).
+
+    Gradient: every element of a window gets grad / (KH * KW).
 
     Raises:
         SettingError: a size or stride is below 1, or the padding is invalid.
         ShapeError: from the call, if x does not have four axes or is smaller than the window.
 
-    Like torch.nn.AvgPool2d, whose images are (N, C, H, W).
+    Source: torch.nn.AvgPool2d, whose images are (N, C, H, W).
 
     >>> x = tt.arange(16, dtype="float32").reshape(1, 4, 4, 1)
     >>> nn.AvgPool2d(2)(x).flatten()
@@ -704,10 +717,11 @@ class AvgPool2d(Pool2d):
 class Flatten(Module):
     """Merge all axes but the first: images (N, H, W, C) become rows (N, H * W * C).
 
-    Call with x, (N, ...), of any dtype; the result shares its memory. Gradient: dx = grad in the
-    shape of x.
+    Call with x, (N, ...), of any dtype; the result shares its memory.
 
-    Like torch.nn.Flatten.
+    Gradient: dx = grad in the shape of x.
+
+    Source: torch.nn.Flatten.
 
     >>> nn.Flatten()(tt.zeros(5, 28, 28, 1)).shape
     (5, 784)
@@ -734,9 +748,11 @@ class Activation(Module):
 class ReLU(Activation):
     """Rectified linear unit: out = max(x, 0).
 
-    Call with x, float of any shape. Gradient: dx = grad where x > 0, else 0.
+    Call with x, float of any shape.
 
-    Like torch.nn.ReLU.
+    Gradient: dx = grad where x > 0, else 0.
+
+    Source: torch.nn.ReLU.
 
     >>> nn.ReLU()(tt.Tensor([-1.0, 2.0]))
     Tensor([0., 2.], dtype=float32)
@@ -748,9 +764,11 @@ class ReLU(Activation):
 class Sigmoid(Activation):
     """Sigmoid: out = 1 / (1 + e^-x), between 0 and 1.
 
-    Call with x, float of any shape. Gradient: dx = grad * out * (1 - out).
+    Call with x, float of any shape.
 
-    Like torch.nn.Sigmoid.
+    Gradient: dx = grad * out * (1 - out).
+
+    Source: torch.nn.Sigmoid.
 
     >>> nn.Sigmoid()(tt.Tensor([0.0]))
     Tensor([0.5], dtype=float32)
@@ -762,9 +780,11 @@ class Sigmoid(Activation):
 class Tanh(Activation):
     """Hyperbolic tangent: out = (e^x - e^-x) / (e^x + e^-x), between -1 and 1.
 
-    Call with x, float of any shape. Gradient: dx = grad * (1 - out^2).
+    Call with x, float of any shape.
 
-    Like torch.nn.Tanh.
+    Gradient: dx = grad * (1 - out^2).
+
+    Source: torch.nn.Tanh.
 
     >>> nn.Tanh()(tt.Tensor([0.0]))
     Tensor([0.], dtype=float32)
@@ -776,11 +796,14 @@ class Tanh(Activation):
 class GELU(Activation):
     """Gaussian error linear unit: out = x * P with P = (1 + erf(x / sqrt(2))) / 2.
 
-    P is the probability that a standard normal value is below x. Call with x, float of any shape.
+    P is the probability that a standard normal value is below x.
+
+    Call with x, float of any shape.
+
     Gradient: dx = grad * (P + x * e^(-x^2 / 2) / sqrt(2 * pi)).
 
-    Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016. Like torch.nn.GELU: the exact form,
-    not the approximation with tanh.
+    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, the exact form, not the
+    approximation with tanh; torch.nn.GELU.
 
     >>> nn.GELU()(tt.Tensor([0.0, 1.0]))
     Tensor([0.       , 0.8413447], dtype=float32)

@@ -1,4 +1,4 @@
-"""How a notebook displays a Tensor: its values and, if its shape is that of small images, these."""
+"""A Tensor as a notebook shows it: its numbers and, where it holds small images, the images."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from tinytensor.arrays import Array
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
-SIDE = 28  # height and width of MNIST's images, in pixels
+SIDE = 28  # of MNIST's images
 MOST_IMAGES = 20
-ZOOM = 3  # screen pixels per image pixel
+ZOOM = 3  # screen pixels for a pixel
 
 
 def html(x: Tensor) -> str:
-    """Return repr(x) as HTML, after the images in x if there are any.
+    """The text of repr(x), after its images if it is (..., 28, 28), (..., 28, 28, 1) or (..., 784).
 
-    The last axes of a tensor of images are (28, 28), (28, 28, 1) or (784,). The first 20 images are
-    drawn. In each image black is the smallest value and white the largest.
+    Dark is the smallest number of each image, light the largest; at most 20 are shown.
     """
     pictures = "".join(map(_img, _images(x.array)))
     return f"<div>{pictures}<pre>{markup.escape(repr(x))}</pre></div>"
 
 
 def _images(array: Array) -> Array:
-    """Return the first images in an array, (N, 28, 28); N = 0 if its shape isn't that of images."""
+    """The first images (N, 28, 28) in an array, none if its shape isn't that of images."""
     if array.shape[-1:] == (SIDE * SIDE,) or array.shape[-2:] == (SIDE, SIDE):
         return array.reshape(-1, SIDE, SIDE)[:MOST_IMAGES]
     if array.shape[-3:] == (SIDE, SIDE, 1):
@@ -45,7 +44,7 @@ def _img(image: Array) -> str:
 
 
 def _grey(image: Array) -> Array:
-    """Return the values scaled to uint8 from 0 to 255; NaN and infinities count as 0."""
+    """The numbers as bytes, from the smallest to the largest; NaN and infinities count as 0."""
     finite = np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0)
     low, high = finite.min(), finite.max()
     grey: Array = ((finite - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
@@ -53,7 +52,7 @@ def _grey(image: Array) -> Array:
 
 
 def _png(grey: Array) -> bytes:
-    """Return a PNG file of a grey image, uint8 (H, W)."""
+    """A PNG file of a grey image (H, W) uint8."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -54,7 +54,7 @@ class Optimizer:
         ShapeError: from `step()`, if a gradient has another shape than its parameter.
         DTypeError: from `step()`, if a gradient has another dtype than its parameter.
 
-    Like torch.optim.Optimizer.
+    Source: torch.optim.Optimizer.
     """
 
     version = 0  # the number of attribute changes
@@ -196,7 +196,9 @@ class Optimizer:
         """Return the state as a dict, for tt.save: "steps", and for Adam "m.0", "v.0", "m.1", ...
 
         The tensors share the optimiser's memory. The settings, such as the learning rate, are not
-        part of it. Like torch.optim.Optimizer.state_dict.
+        part of it.
+
+        Source: torch.optim.Optimizer.state_dict.
         """
         state = {"steps": wrap(self._step)}
         for name, state_of_params in self._state.items():
@@ -210,7 +212,7 @@ class Optimizer:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such name, and nothing has been changed.
 
-        Like torch.optim.Optimizer.load_state_dict.
+        Source: torch.optim.Optimizer.load_state_dict.
         """
         checkpoint.copy_into(self._name, self.state_dict(), state)
 
@@ -265,7 +267,7 @@ class SGD(Optimizer):
         SettingError: a setting is out of its range.
         NotSupported: `params` is not a list of trainable Tensors.
 
-    Like torch.optim.SGD with dampening=0.
+    Source: torch.optim.SGD with dampening=0.
 
     >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
     >>> optimizer = tt.optim.SGD([w], lr=0.1)
@@ -326,7 +328,7 @@ class AdamW(Optimizer):
         SettingError: a setting is out of its range.
         NotSupported: `params` is not a list of trainable Tensors.
 
-    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019. Like torch.optim.AdamW.
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; torch.optim.AdamW.
 
     >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
     >>> optimizer = tt.optim.AdamW([w], lr=0.1, weight_decay=0.5)
@@ -380,7 +382,7 @@ class Adam(AdamW):
         SettingError: a setting is out of its range.
         NotSupported: `params` is not a list of trainable Tensors.
 
-    Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1. Like
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1;
     torch.optim.Adam. TensorFlow adds epsilon to sqrt(v) instead of sqrt(v_hat), so its epsilon has
     1 / sqrt(1 - beta2^t) times the effect.
 
@@ -421,7 +423,7 @@ class RMSprop(Optimizer):
         SettingError: a setting is out of its range.
         NotSupported: `params` is not a list of trainable Tensors.
 
-    Tieleman and Hinton, "Neural Networks for Machine Learning", lecture 6.5, 2012. Like
+    Source: Tieleman and Hinton, "Neural Networks for Machine Learning", lecture 6.5, 2012;
     torch.optim.RMSprop, whose alpha is the decay and has the default 0.99.
 
     >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
@@ -496,7 +498,7 @@ def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
     Raises:
         SettingError: `every` is not above 0.
 
-    Like torch.optim.lr_scheduler.StepLR.
+    Source: torch.optim.lr_scheduler.StepLR.
 
     >>> lr = tt.optim.stepwise(0.4, every=10, factor=0.5)
     >>> lr(9), lr(10), lr(20)
@@ -520,7 +522,7 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
     Raises:
         SettingError: `steps` is not above 0.
 
-    Loshchilov and Hutter, "SGDR", 2017, without restarts. Like
+    Source: Loshchilov and Hutter, "SGDR", 2017, without restarts;
     torch.optim.lr_scheduler.CosineAnnealingLR.
 
     >>> lr = tt.optim.cosine(1.0, steps=100)
@@ -580,7 +582,8 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> Tensor:
         SettingError: `most` is not above 0.
         NotSupported: `params` is not a list.
 
-    Pascanu, Mikolov and Bengio, 2013. Like torch.nn.utils.clip_grad_norm_.
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
+    2013; torch.nn.utils.clip_grad_norm_.
 
     >>> w = tt.zeros(2, requires_grad=True)
     >>> w.grad = tt.Tensor([3.0, 4.0])
@@ -614,7 +617,7 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
         SettingError: `most` is not above 0.
         NotSupported: `params` is not a list.
 
-    Like torch.nn.utils.clip_grad_value_.
+    Source: torch.nn.utils.clip_grad_value_.
 
     >>> w = tt.zeros(2, requires_grad=True)
     >>> w.grad = tt.Tensor([3.0, -0.5])

@@ -29,7 +29,7 @@ def manual_seed(seed: int) -> None:
         SettingError: the seed is not an integer, or is negative.
         CaptureError: the call is inside a captured step.
 
-    Like torch.manual_seed. The numbers themselves differ from torch's.
+    Source: torch.manual_seed. The numbers themselves differ from torch's.
 
     >>> tt.manual_seed(0)
     >>> x = tt.rand(2)
@@ -56,7 +56,7 @@ def fork() -> Iterator[None]:
         CaptureError: the call is inside a captured step, because a replay would not restore the
             state.
 
-    Like torch.random.fork_rng.
+    Source: torch.random.fork_rng.
 
     >>> tt.manual_seed(1)
     >>> with fork():

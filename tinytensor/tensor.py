@@ -51,8 +51,10 @@ class Tensor:
         DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
             `requires_grad` is True for integers or booleans.
 
-    Like torch.Tensor. `+ - *` and the other operators return new tensors; only `x[...] = value`
-    and the optimisers change a tensor in place.
+    The operators return new tensors; only `x[...] = value` and the optimisers change a tensor in
+    place.
+
+    Source: torch.Tensor and numpy.ndarray.
 
     >>> x = tt.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     >>> x.shape, x.dtype
@@ -319,7 +321,7 @@ class Tensor:
             ShapeError: `grad` has another shape than this tensor.
             DTypeError: `grad` has another dtype than this tensor.
 
-        Like torch.Tensor.backward.
+        Source: torch.Tensor.backward.
 
         >>> w = tt.Tensor([3.0, 4.0], requires_grad=True)
         >>> loss = (w * w).sum()
@@ -349,7 +351,7 @@ class Tensor:
         Raises:
             GradientError: this tensor has requires_grad=False.
 
-        Like torch.Tensor.register_hook.
+        Source: torch.Tensor.register_hook.
 
         >>> x = tt.Tensor([1.0, 2.0], requires_grad=True)
         >>> remove = x.register_hook(lambda grad: grad * 10)
@@ -580,7 +582,7 @@ def from_numpy(array: Array) -> Tensor:
         ShapeError: the array is not C-contiguous; np.ascontiguousarray(array) makes a copy that is.
         NotSupported: the argument is not an array.
 
-    Like torch.from_numpy.
+    Source: torch.from_numpy.
 
     >>> array = np.zeros(3, np.float32)
     >>> x = tt.from_numpy(array)
@@ -624,7 +626,7 @@ def from_dlpack(other: Any) -> Tensor:
         ShapeError: the tensor is not C-contiguous.
         NotSupported: `other` has no `__dlpack__` method.
 
-    Like numpy.from_dlpack and torch.from_dlpack.
+    Source: numpy.from_dlpack, torch.from_dlpack.
 
     >>> tt.from_dlpack(np.ones(2, np.float32))
     Tensor([1., 1.], dtype=float32)
