@@ -1,5 +1,5 @@
-"""The backends: flat modules of the kernels that tinytensor/kernels.py declares.
+"""The backends: each is a module with the kernels that tinytensor/kernels.py declares.
 
-A backend is a module with the kernels' names, and `num_threads()`, `set_num_threads(n)` and
-`description()`. A kernel that it lacks runs on NumPy, and `available_backends()` says so.
+A backend also has the functions `num_threads()`, `set_num_threads(n)` and `description()`. NumPy
+computes a kernel that a backend does not have; `available_backends()` lists these kernels.
 """
