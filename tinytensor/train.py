@@ -301,7 +301,7 @@ class Training:
             raise SettingError(
                 f"resume: {file} has {step} steps behind it; more than {self.steps} are needed"
             )
-        checkpoint.take_over(f"resume: {file}", self._tensors(), checkpoint.load(file))
+        checkpoint.copy_into(f"resume: {file}", self._tensors(), checkpoint.load(file))
         self.step = int(step)
         self._batches = self._batches_from(self.step)
 
@@ -404,7 +404,7 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     model = lesson.model()
     own = {f"tested.{name}": x for name, x in model.named_tensors()}
     given = {n: x for n, x in checkpoint.load(file).items() if n.startswith("tested.")}
-    checkpoint.take_over(str(file), own, given)
+    checkpoint.copy_into(str(file), own, given)
     return lesson, model.eval()
 
 

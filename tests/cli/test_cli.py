@@ -341,8 +341,8 @@ def test_explain_shows_every_rung_or_one(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("ladder", "add"), "ladder: there is none of 'add'; choose from matmul, softmax, conv2d"),
-        (("explain", "relu"), "there is none of 'relu'; choose from"),
+        (("ladder", "add"), "ladder: 'add' has no ladder; choose from matmul, softmax, conv2d"),
+        (("explain", "relu"), "'relu' has no ladder; choose from"),
         (("explain", "matmul", "c.quick"), "no rung 'c.quick'; choose from numpy, numba.naive"),
         (("ladder", "matmul", "--size", "0"), "got '0'; a whole number from 1 to 10000"),
         (("ladder", "matmul", "--seconds", "0"), "'--seconds': 0.0 is not in the range"),
