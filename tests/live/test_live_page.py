@@ -639,7 +639,7 @@ def test_next_update_is_sent_after_the_pong():
         assert ping in sent
         mask = b"mask"
         stream.sendall(bytes([0x8A, 0x80 | 1]) + mask + bytes([ord("1") ^ mask[0]]))
-        until(lambda: come() or pictures() > before)
+        until(lambda: receive() or pictures() > before)
         stream.close()
 
 

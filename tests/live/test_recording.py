@@ -149,7 +149,7 @@ def test_flipped_bits_raise_or_change_nothing(tmp_path):
             assert 1 <= len(loaded.snapshots) <= 2
             for snapshot, wanted in zip(loaded.snapshots, snapshots, strict=False):
                 assert_same(snapshot, wanted)
-assert raised + harmless == 300
+    assert raised + harmless == 300
     assert raised > 280
 
 

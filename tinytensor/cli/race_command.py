@@ -68,11 +68,11 @@ def race_command(
     port: int | None,
     no_browser: bool,
 ) -> None:
-    """Train LESSON on several backends in turns, and show the standings.
+    """Train LESSON on several backends in turns.
 
     Each backend gets the same number of seconds. They include loading the backend, compiling, and
-    training, but not evaluation on the test images. At the end, a table shows the time at which
-    each backend reached 92, 97 and 99 % accuracy.
+    training, but not evaluation on the test images. A table shows the standings, and at the end the
+    time at which each backend reached 92 %, 97 % and 99 % accuracy.
     """
     from tinytensor.live.race import Race
 

@@ -87,9 +87,9 @@ def train_command(
     port: int | None,
     no_browser: bool,
 ) -> None:
-    """Train the network of LESSON, given by name or number: softmax, 1.0.
+    """Train the network of LESSON.
 
-    At the end, print the accuracy on the test images and the time spent.
+    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test images and the time spent.
     """
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
