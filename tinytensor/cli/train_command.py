@@ -89,7 +89,8 @@ def train_command(
 ) -> None:
     """Train the network of LESSON.
 
-    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test images and the time spent.
+    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test
+    images and the time spent.
     """
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
