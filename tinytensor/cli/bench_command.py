@@ -82,7 +82,7 @@ def bench_command(
             raise SettingError(
                 f"--readme: tinytensor bench {part} has no table of steps; leave {part} out"
             )
-        tables.check_place(readme, Path(readme).read_text(encoding="utf-8"))
+        tables.check_markers(readme, Path(readme).read_text(encoding="utf-8"))
     if part == "train" and peers is not None:
         raise SettingError(
             "--peers: whole runs are timed for tinytensor's backends only; leave --peers out"

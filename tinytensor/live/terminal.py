@@ -109,7 +109,7 @@ class _Screen:
     def _status(self, last: StepReport) -> str:
         return (
             f"step {last.step:,}/{self._training.steps:,}  test {last.test_accuracy:.2%}  "
-            f"learning rate {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
+            f"lr {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
         )
 
     def _accuracy(self, width: int, height: int) -> list[Text]:
@@ -166,7 +166,7 @@ def _digits(made: Predictions, width: int, height: int) -> list[Text]:
 
     shown = misclassified_first(made.labels, made.predictions, TRAIN_SHOWN)
     count = int((made.labels != made.predictions).sum())
-    lines = [Text(f"Training digits: {count} of {len(made.labels)} misclassified", "bold")]
+    lines = [Text(f"Training: {count} of {len(made.labels)} misclassified", "bold")]
     columns, rows = DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:
