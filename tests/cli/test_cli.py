@@ -570,8 +570,8 @@ def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):
     ("array", "words"),
     [
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
-        (np.zeros((28, 28), np.int64), "got int64; bytes, or floats from 0 to 1"),
-        (np.full((28, 28), 2.0), "floats from 0 to 1 are needed for an image; some are not"),
+        (np.zeros((28, 28), np.int64), "got int64; uint8, or floats from 0 to 1"),
+        (np.full((28, 28), 2.0), "got floats outside 0 to 1; floats from 0 to 1 are needed"),
         (np.zeros((28, 28, 3), np.uint8), r"\(28, 28, 3\); .* \(N, 28, 28\) for"),
     ],
 )
@@ -592,10 +592,10 @@ def test_png_images(run, tmp_path):
     assert code == 0
     assert out.startswith(f"{png}: 7 ")
     Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(png)
-    assert_one_line(*run("predict", "--model", model, png), "in the colours of RGB; a grey one")
+    assert_one_line(*run("predict", "--model", model, png), "in mode RGB; a grey image")
     jpeg = png.with_suffix(".jpg")
     Image.fromarray(datasets.mnist().test_images[0]).save(jpeg)
-    words = r"starts with the bytes ff d8 .* 00 00 08 03; other kinds .* \.png and \.npy"
+    words = r"starts with the bytes ff d8 .* 00 00 08 03; files of other formats .* \.png or \.npy"
     assert_one_line(*run("predict", "--model", model, jpeg), words)
     png.write_bytes(b"no image")
     assert_one_line(*run("predict", "--model", model, png), "a PNG file is needed")

@@ -33,7 +33,7 @@ from bokeh.palettes import interp_palette
 
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES
-from tinytensor.datasets.drawn import drawn
+from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
@@ -171,7 +171,7 @@ class Digit:
         xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
         strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
         try:
-            self._set_image(drawn(strokes))
+            self._set_image(render_strokes(strokes))
         except DataError:  # the strokes have no ink yet
             return
 
