@@ -181,8 +181,18 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 def test_command_prints_the_standings(capsys, tmp_path):
     file = tmp_path / "race.json"
     names = ",".join(BACKENDS)
-    asked = ("softmax", "--backends", names, "--steps", 300, "--eval-every", 100, "--json", file)
-    code, out, err = run(capsys, *asked)
+    arguments = (
+        "softmax",
+        "--backends",
+        names,
+        "--steps",
+        300,
+        "--eval-every",
+        100,
+        "--json",
+        file,
+    )
+    code, out, err = run(capsys, *arguments)
     assert code == 0
     assert "lesson 1.0 softmax: ten neurons and a softmax; 300 steps\n" in err
     assert "\r" not in err

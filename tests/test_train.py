@@ -218,7 +218,7 @@ def test_10_steps_saved_and_10_resumed_equal_20(backend, tmp_path, name):
     first = Training(find(name), SMALL, steps=10, seed=5, evaluate_every=5)
     list(first)
     first.save(tmp_path / "run")
-    tt.manual_seed(99)  # another program part draws random numbers in between
+    tt.manual_seed(99)  # a seed in between must not matter
     second = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
     second.resume(tmp_path / "run")
     assert second.step == 10

@@ -38,7 +38,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOFTMAX = cases.Case("softmax", (((64, 10), "float32"), ((64, 10), "float32")))
 
 
-# Numbers ----------------------------------------------------------------------------------------
+# Statistics -------------------------------------------------------------------------------------
 
 
 def test_spread():
@@ -544,11 +544,11 @@ def test_wrong_arguments_fail_before_measuring(arguments, wrong, capsys, monkeyp
 
 def test_backend_that_can_not_be_loaded_is_an_error(capsys, monkeypatch):
     def broken(name: str):
-        raise tt.errors.BackendUnavailable(f"{name}: it is broken; mend it")
+        raise tt.errors.BackendUnavailable(f"{name}: it is broken; repair it")
 
     monkeypatch.setattr(door, "load_backend", broken)
     line = fails("bench", "--backends", "numba", capsys=capsys)
-    assert line == "tinytensor: numba: it is broken; mend it"
+    assert line == "tinytensor: numba: it is broken; repair it"
 
 
 @pytest.mark.full

@@ -15,8 +15,8 @@ ALWAYS = ["python", "ufunc", "op", "op_with_gradient", "replay", "replay_call"]
 
 def test_call_costs(backend):
     costs = call_costs.call_costs(seconds=0.001)
-    there = [name for name in ("cffi", "numba") if name.replace("cffi", "c") in BACKENDS]
-    assert sorted(costs) == sorted([*ALWAYS, *there])
+    available = [name for name in ("cffi", "numba") if name.replace("cffi", "c") in BACKENDS]
+    assert sorted(costs) == sorted([*ALWAYS, *available])
     assert all(0 <= seconds < 1 for seconds in costs.values())
     assert tt.current_backend().name == backend
 

@@ -48,8 +48,8 @@ def test_train_prints_accuracy_and_times(run, tmp_path):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_backend_and_threads_options(run, backend):
-    asked = ("--backend", backend, "--threads", 1, "--steps", 1, "--json", "-")
-    code, out, err = run("train", "softmax", *asked)
+    arguments = ("--backend", backend, "--threads", 1, "--steps", 1, "--json", "-")
+    code, out, err = run("train", "softmax", *arguments)
     assert code == 0
     result = json.loads(out)
     assert (result["backend"], result["threads"]) == (backend, 1)
@@ -163,7 +163,7 @@ def test_unwritable_file_is_refused_before_training(run, tmp_path, monkeypatch):
 
 
 def raise_permission_error(path: Path) -> bool:
-    """Raise the error of a folder without permission; root, who may run the tests, has none."""
+    """Raise the error of a folder without permission, which root never gets."""
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
@@ -554,15 +554,19 @@ def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "model")
     one_step = ("train", "softmax", "--steps", 1)
     for same in ("model", "./model", "link"):
-        asked = ("--save", tmp_path / "model", "--json", f"{tmp_path}/{same}")
-        assert_one_line(*run(*one_step, *asked), "--save: got .*model; a separate file is needed")
+        arguments = ("--save", tmp_path / "model", "--json", f"{tmp_path}/{same}")
+        assert_one_line(
+            *run(*one_step, *arguments), "--save: got .*model; a separate file is needed"
+        )
     code, out, err = run(*one_step, "--batch", 1, "--save", tmp_path / "model")
     assert code == 0
     assert "; 1 step of 1 image on " in err
     assert " after 1 step\n" in out
     before = (tmp_path / "model").read_bytes()
-    asked = ("--batch", 1, "--resume", tmp_path / "model", "--json", tmp_path / "link")
-    assert_one_line(*run(*one_step, *asked), "--json: got .*link, as --resume did; a separate file")
+    arguments = ("--batch", 1, "--resume", tmp_path / "model", "--json", tmp_path / "link")
+    assert_one_line(
+        *run(*one_step, *arguments), "--json: got .*link, as --resume did; a separate file"
+    )
     assert (tmp_path / "model").read_bytes() == before
 
 

@@ -161,7 +161,7 @@ def until(condition):
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
 def test_training_in_a_run_gives_the_same_bits(watch, name, monkeypatch):
     monkeypatch.setattr("tinytensor.live.run.MIN_INTERVAL", 0.0)  # a snapshot after every step
-    monkeypatch.setattr("tinytensor.live.run.SHARE", 1e9)
+    monkeypatch.setattr("tinytensor.live.run.MAX_SNAPSHOT_SHARE", 1e9)
     settings = {"steps": 25, "batch": 10, "evaluate_every": 10}
     plain = Training(find(name), SMALL, **settings)
     unwatched = list(plain)
@@ -173,9 +173,9 @@ def test_training_in_a_run_gives_the_same_bits(watch, name, monkeypatch):
     for one, other in zip(unwatched, watched, strict=True):
         seconds = one.seconds
         assert one == replace(other, seconds=seconds)
-    mine, theirs = plain.model.state_dict(), run.training.model.state_dict()
-    for name_, x in mine.items():
-        np.testing.assert_array_equal(x.numpy(), theirs[name_].numpy(), err_msg=name_)
+    state, watched_state = plain.model.state_dict(), run.training.model.state_dict()
+    for name_, x in state.items():
+        np.testing.assert_array_equal(x.numpy(), watched_state[name_].numpy(), err_msg=name_)
     assert len(run.history.bands) == 25, "a snapshot after every step"
     assert all(answer.result(SECONDS).probabilities.shape == (10,) for answer in answers)
 
@@ -245,13 +245,13 @@ def test_restart_after_the_results_are_saved(watch):
 
 def test_change_of_backend(watch):
     others = [name for name in tt.available_backends() if name != tt.current_backend().name]
-    mine = tt.current_backend().name
+    before = tt.current_backend().name
     run = watch(steps=10**6, evaluate_every=10)
     until(lambda: run.training.step > 3)
     run.set_backend(others[-1])
     until(lambda: run.latest.backend == others[-1])
     assert run.submit(lambda model: tt.current_backend().name).result(SECONDS) == others[-1]
-    assert tt.current_backend().name == mine
+    assert tt.current_backend().name == before
     with pytest.raises(tt.UnknownName, match="none named 'abacus'"):
         run.set_backend("abacus")
 

@@ -212,8 +212,8 @@ def test_recording_does_not_change_the_training(run, tmp_path):
     results = []
     for name, options in (("with", ["--record", tmp_path / "run"]), ("without", [])):
         saved = tmp_path / name
-        asked = ("--steps", 60, "--eval-every", 20, "--seed", 5, "--save", saved, "--json", "-")
-        code, out, _ = run("train", "dropout", *asked, *options)
+        arguments = ("--steps", 60, "--eval-every", 20, "--seed", 5, "--save", saved, "--json", "-")
+        code, out, _ = run("train", "dropout", *arguments, *options)
         assert code == 0
         tensors = {name: x.numpy() for name, x in tt.load(saved).items()}
         results.append((json.loads(out)["history"], tensors))

@@ -181,7 +181,7 @@ def test_page_is_dark_if_the_browser_prefers_dark(browser, page):
     assert (paper < 50).all()
     for name in ("accuracy", "loss"):
         assert is_like(panel_of(browser, screen, name), paper).mean() > 0.8
-    assert screen[100:410, 5:40].max() > 200, "light numbers on dark"
+    assert screen[100:410, 5:40].max() > 200, "light labels on dark"
 
 
 @needs_browser

@@ -102,20 +102,20 @@ def in_a_terminal(*arguments, interrupt=None):
 
     interrupt: text on the screen after which Ctrl-C is sent.
     """
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
+    parent_end, child_end = pty.openpty()
+    termios.tcsetwinsize(child_end, (24, 80))
     environment = {**os.environ, "TERM": "xterm-256color"}
     command = [sys.executable, "-m", "tinytensor", *map(str, arguments)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True
+        command, stdout=subprocess.PIPE, stderr=child_end, env=environment, text=True
     )
-    os.close(theirs)
+    os.close(child_end)
     seen = []
 
     def read():
         while True:
             try:
-                seen.append(os.read(ours, 2**16).decode(errors="replace"))
+                seen.append(os.read(parent_end, 2**16).decode(errors="replace"))
             except OSError:  # the process has closed the terminal
                 return
             if interrupt is not None and interrupt in "".join(seen[-3:]):
@@ -131,26 +131,26 @@ def in_a_terminal(*arguments, interrupt=None):
         reader.start()
     out, _ = process.communicate(timeout=60)
     reader.join(60)
-    os.close(ours)
+    os.close(parent_end)
     return process.returncode, out, "".join(seen)
 
 
 @pytest.mark.full
 def test_live_terminal_does_not_change_the_training():
-    asked = ("train", "softmax", "--steps", 400, "--json", "-")
-    code, out, screen = in_a_terminal(*asked, "--live", "terminal")
+    arguments = ("train", "softmax", "--steps", 400, "--json", "-")
+    code, out, screen = in_a_terminal(*arguments, "--live", "terminal")
     assert code == 0, screen
     for words in ("Accuracy", "step 400/400", "Training: ", "⠉"):
         assert words in screen
-    code, unwatched, _ = in_a_terminal(*asked)
+    code, unwatched, _ = in_a_terminal(*arguments)
     assert code == 0
     assert json.loads(out)["history"] == json.loads(unwatched)["history"]
 
 
 @pytest.mark.full
 def test_ctrl_c_ends_the_training(tmp_path):
-    asked = ("train", "conv", "--live", "terminal", "--record", tmp_path / "run")
-    code, out, screen = in_a_terminal(*asked, interrupt="of 100 misclassified")
+    arguments = ("train", "conv", "--live", "terminal", "--record", tmp_path / "run")
+    code, out, screen = in_a_terminal(*arguments, interrupt="of 100 misclassified")
     assert code == 130, screen
     assert "test accuracy" in out
     assert (tmp_path / "run").stat().st_size > 1000

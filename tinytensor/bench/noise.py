@@ -65,12 +65,12 @@ class NoiseMonitor:
     @contextmanager
     def during(self, pids: Sequence[int]) -> Iterator[None]:
         """Inside a `with` block, count the CPU time of processes other than this one and `pids`."""
-        ours = [os.getpid(), *pids]
-        start, before = time.perf_counter(), _others(ours)
+        own_pids = [os.getpid(), *pids]
+        start, before = time.perf_counter(), _others(own_pids)
         try:
             yield
         finally:
-            after = _others(ours)
+            after = _others(own_pids)
             self.elapsed += time.perf_counter() - start
             if before is None or after is None or self.others is None:
                 self.others = None
@@ -130,12 +130,12 @@ def judge(
     return Noise(bool(reasons), "; ".join(reasons))
 
 
-def _others(ours: Sequence[int]) -> float | None:
-    """CPU seconds of all processes except `ours` so far; None if the system doesn't report it."""
+def _others(own_pids: Sequence[int]) -> float | None:
+    """CPU seconds of all processes except `own_pids` so far; None if not available."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
         user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
-        own = sum(map(_ticks, ours))
+        own = sum(map(_ticks, own_pids))
         second = os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
         return None

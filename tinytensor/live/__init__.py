@@ -15,7 +15,7 @@
     speed.py           images per second between two reports
     server.py          serves the pages, on this machine only
     run_file.py        reads and writes run files, which `tinytensor train --record` makes
-    drawing.py         the six panels by matplotlib, and what pages, movies and images share
+    drawing.py         the six panels by matplotlib; functions for pages, movies and images
     movie.py           a run file as a movie or an image
     replay_page.py     a run file as an HTML page that plays without Python
     terminal.py        the curves and the training digits in a terminal
@@ -53,14 +53,14 @@ def show(training: Training) -> StepReport:
     return show_training(training)
 
 
-def check_installed(what: str, *libraries: str) -> None:
+def check_installed(feature: str, *libraries: str) -> None:
     """Raise SettingError if one of the libraries is not installed.
 
-    what: the name of the feature that needs the libraries, for the message.
+    feature: the name of the feature that needs the libraries, for the message.
     """
     for library in libraries:
         if find_spec(library) is None:
             raise SettingError(
-                f"{what}: {library} is not installed; "
+                f"{feature}: {library} is not installed; "
                 f"run: pip install 'tinytensor-engine[live]' (or pip install {library})"
             )

@@ -1,7 +1,7 @@
 """Arrays to pictures: mosaics of digits, tiles of weights and activations.
 
 A mosaic of digits has one byte per pixel, an index into PALETTE, because RGBA colours would be four
-times as many bytes to send to a browser. A correctly classified digit is dark on white. A
+times larger to send to a browser. A correctly classified digit is dark on white. A
 misclassified digit is light on red, so the two also differ without colour.
 """
 

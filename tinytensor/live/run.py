@@ -1,4 +1,4 @@
-"""A Training in a thread of its own, which other threads can watch, pause, slow and inspect.
+"""A Training in a separate thread, which other threads can watch, pause, slow and inspect.
 
 The training thread never waits for a viewer. It writes points to `history` and replaces `latest`
 with each new snapshot; viewers read both at any time. Commands and submitted functions run between

@@ -57,7 +57,7 @@ _FIELDS = (
 
 
 class RunWriter:
-    """Writes the reports of a training to a run file, in a thread of its own.
+    """Writes the reports of a training to a run file, in a separate thread.
 
     An existing file is overwritten. Make the RunWriter before the training starts, because it
     measures the images per second.

@@ -153,7 +153,7 @@ class LocalOnly(BokehTornado):
 
 
 class Server:
-    """Serves a page in a thread of its own, from start() to close().
+    """Serves a page in a separate thread, from start() to close().
 
     Args:
         page: called with the empty document of each viewer, to fill it.

@@ -59,7 +59,7 @@ class TrainingPage:
     """One viewer's page.
 
     The next update is sent after the viewer's browser has processed the last one. A suspended
-    browser gets no updates; when it resumes, it gets the current state, not the updates it missed.
+    browser gets no updates; when it resumes, it gets the current state only.
     """
 
     def __init__(self, run: Run, document: Document) -> None:

@@ -2,7 +2,7 @@
 
 Every result is written into an array that is allocated once, or over one that is no longer needed.
 OpenBLAS computes matrix products, and also sums over a batch, as products with ones. All parameters
-are stored in one array, and all gradients in another, so an update is a few passes over two arrays.
+are stored in one array and all gradients in another, so an update passes over two arrays.
 Blocking these passes for the caches is not faster.
 """
 

@@ -66,7 +66,7 @@ def compiled(task: Task) -> Steps:
 
     loss.backward() and optimizer.step() would each break the graph.
     """
-    torch._dynamo.reset()  # because torch compiles only a few versions of one function
+    torch._dynamo.reset()  # because torch compiles a limited number of versions of a function
     layout = torch.channels_last if task.is_convolutional else torch.contiguous_format
     torch.manual_seed(0)
     model = network(task.layers).to(memory_format=layout)
@@ -120,32 +120,35 @@ def data_of(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
 
 def network(layers: list[nn.Module]) -> torch.nn.Module:
     """The network in PyTorch, with the same first weights."""
-    made: list[torch.nn.Module] = []
+    modules: list[torch.nn.Module] = []
     side = 28
     for layer in layers:
         match layer:
             case nn.Conv2d():
-                made += convolution(layer, side)
+                modules += convolution(layer, side)
                 side = -(-side // stride_of(layer))
             case nn.Linear():
                 inputs, outputs = layer.weight.shape
                 dense = torch.nn.Linear(inputs, outputs, bias=layer.bias is not None)
-                made.append(with_values(dense, layer.weight.numpy().T, layer.bias))
+                modules.append(with_values(dense, layer.weight.numpy().T, layer.bias))
             case nn.BatchNorm():
-                made.append(BatchNorm(layer))
+                modules.append(BatchNorm(layer))
             case nn.Dropout():
-                made.append(torch.nn.Dropout(1 - layer.keep_prob))
+                modules.append(torch.nn.Dropout(1 - layer.keep_prob))
             case nn.ReLU():
-                made.append(torch.nn.ReLU(inplace=True))
+                modules.append(torch.nn.ReLU(inplace=True))
             case nn.Sigmoid():
-                made.append(torch.nn.Sigmoid())
+                modules.append(torch.nn.Sigmoid())
             case nn.Flatten():
-                made.append(Flatten())
-    return torch.nn.Sequential(*made)
+                modules.append(Flatten())
+    return torch.nn.Sequential(*modules)
 
 
 def convolution(layer: nn.Conv2d, side: int) -> list[torch.nn.Module]:
-    """Filters (KH, KW, I, O) as (O, I, KH, KW); padding by itself where it isn't even."""
+    """A convolution, after a padding layer if the padding differs between the two sides.
+
+    Filters (KH, KW, I, O) are transposed to (O, I, KH, KW).
+    """
     size, _, inputs, outputs = layer.weight.shape
     before, after = same_padding(side, size, stride_of(layer))
     padding = before if before == after else 0
@@ -166,14 +169,14 @@ def with_values(layer: torch.nn.Module, weight: Array, bias: tt.Tensor | None) -
 
 
 class Flatten(torch.nn.Module):
-    """Pixel by pixel, as the first dense layer's weight has it; no copy if channels are last."""
+    """Flattens NCHW images in the order H, W, C; no copy in the layout channels_last."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class BatchNorm(torch.nn.Module):
-    """torch.nn.BatchNorm has scale and offset, or neither; some lessons have the offset alone."""
+    """Batch norm with offset only, as in some lessons; torch.nn.BatchNorm has both or neither."""
 
     def __init__(self, layer: nn.BatchNorm) -> None:
         super().__init__()
