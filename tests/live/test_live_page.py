@@ -692,7 +692,7 @@ def test_port_in_use():
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
         f"tinytensor: --port: {port} is in use; "
-        "choose another, or leave it out for the next free one"
+        "choose another port, or leave --port out for a free one"
     )
     with served(steps=1) as (_, one), served(steps=1) as (_, two):
         assert one.port != two.port, "without --port, the next free port"
@@ -755,7 +755,7 @@ def test_page_stays_after_an_error_until_ctrl_c():
         "main(sys.argv[1:])"
     )
     with command(begin=[sys.executable, "-c", fail]) as (process, address):
-        until(lambda: "ended by an error: the loss is nan" in process.stderr.readline())
+        until(lambda: "stopped with an error: the loss is nan" in process.stderr.readline())
         until(lambda: "until Ctrl-C" in process.stderr.readline())
         connection = http.client.HTTPConnection(address.split("/")[2], timeout=SECONDS)
         connection.request("GET", "/")
