@@ -1,0 +1,54 @@
+"""The documentation site: `python -m sphinx -W -b html docs docs/_build/html`.
+
+Every page is Markdown. Cells marked `code-cell` run while the site is built, so a page shows what
+the code prints. An exception in a cell and a warning of Sphinx end the build.
+"""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "extensions"))
+
+project = "tinytensor"
+author = "the authors of tinytensor"
+version = release = version_of("tinytensor-engine")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "chapters",  # writes a page for each lesson
+    "docstrings",  # docstrings of the package as reStructuredText
+    "sources",  # a page for each source file, and links to its lines
+]
+exclude_patterns = ["_build", "extensions"]
+
+# Pages with code
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_merge_streams = True
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "deflist"]
+
+# The reference
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # shapes and dtypes, which say more, are in the docstrings
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+
+# HTML. Fonts, scripts and search are part of the site: it works from a folder, without a network.
+html_theme = "furo"
+html_title = f"tinytensor {version}"
+html_static_path = ["_static"]
+html_extra_path = ["_generated"]  # whole pages that cells write, such as the benchmarks
+html_css_files = ["custom.css"]
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+(DOCS / "_generated").mkdir(exist_ok=True)

@@ -1,0 +1,93 @@
+"""The package's docstrings as reStructuredText.
+
+A docstring of the package is plain text: paragraphs, sections such as `Returns: ...`, arguments as
+`name: text`, examples with `>>>`, and indented code. Here each of them becomes its markup, and
+characters that mean something in reStructuredText are escaped.
+"""
+
+import re
+from collections.abc import Iterator
+
+SECTIONS = ("Args", "Returns", "Yields", "Gradient", "Raises", "Source")
+SECTION = re.compile(rf"({'|'.join(SECTIONS)}):(?: (.*))?$")
+ARGUMENT = re.compile(r"(\*{0,2}\w+(?:(?: \([^)]*\))|(?:, \*{0,2}\w+))*): (.*)")
+
+
+def to_rst(lines: list[str]) -> list[str]:
+    """The lines of a docstring as lines of reStructuredText."""
+    return [line for block in _blocks(lines) for line in (*_block(block), "")]
+
+
+def _blocks(lines: list[str]) -> Iterator[list[str]]:
+    """Blocks of lines: what is between blank lines; a section starts a block too."""
+    block: list[str] = []
+    for line in [*lines, ""]:
+        if block and (not line.strip() or SECTION.match(line)):
+            yield block
+            block = []
+        if line.strip():
+            block.append(line.rstrip())
+
+
+def _block(block: list[str]) -> Iterator[str]:
+    first = block[0]
+    if first.lstrip().startswith(">>>"):
+        yield from (".. code-block:: pycon", "", *(f"   {line.strip()}" for line in block))
+    elif first.startswith("    "):
+        yield from (".. code-block:: text", "", *(f"   {line}" for line in block))
+    elif (section := SECTION.match(first)) and section[1] == "Args":
+        yield from _arguments([line[4:] for line in block[1:]])
+    elif section:
+        yield _field(section[1], [section[2] or "", *block[1:]])
+    elif ARGUMENT.match(first) and all(map(_is_argument, block)):
+        yield from _arguments(block)
+    else:
+        yield _escaped(" ".join(line.strip() for line in block))
+
+
+def _is_argument(line: str) -> bool:
+    return line.startswith("    ") or ARGUMENT.match(line) is not None
+
+
+def _arguments(lines: list[str]) -> Iterator[str]:
+    """Fields of arguments, each with the lines that continue it."""
+    groups: list[list[str]] = []
+    for line in lines:
+        if line.startswith(" ") and groups:
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    for group in groups:
+        if argument := ARGUMENT.match(group[0]):
+            yield _field(f"param {argument[1]}", [argument[2], *group[1:]])
+        else:
+            yield _field("param", group)
+
+
+def _field(name: str, lines: list[str]) -> str:
+    text = _escaped(" ".join(line.strip() for line in lines if line.strip()))
+    return f":{name.replace('*', chr(92) + '*')}: {text}"
+
+
+def _escaped(text: str) -> str:
+    """Text without markup; what is between backticks is code."""
+    words, *rest = re.split(r"`([^`]+)`", text)
+    result = _plain(words)
+    for code, words in zip(rest[::2], rest[1::2], strict=True):
+        result += f"``{code}``"
+        # reStructuredText wants a space or punctuation behind code: backslash-space is neither.
+        result += ("\\ " if words[:1].isalnum() else "") + _plain(words)
+    return result
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\*|_`])", r"\\\1", text)
+
+
+def process(app, what, name, obj, options, lines: list[str]) -> None:  # noqa: ANN001, D103
+    lines[:] = to_rst(lines)
+
+
+def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
+    app.connect("autodoc-process-docstring", process)
+    return {"parallel_read_safe": True}
