@@ -2,7 +2,8 @@
 
 A docstring of the package is plain text: paragraphs, sections such as `Returns: ...`, arguments as
 `name: text`, examples with `>>>`, and indented code. Here each of them becomes its markup, and
-characters that mean something in reStructuredText are escaped.
+characters that mean something in reStructuredText are escaped. Docstrings of modules speak to readers
+of the source; the pages of the reference have their own introductions.
 """
 
 import re
@@ -85,7 +86,7 @@ def _plain(text: str) -> str:
 
 
 def process(app, what, name, obj, options, lines: list[str]) -> None:  # noqa: ANN001, D103
-    lines[:] = to_rst(lines)
+    lines[:] = [] if what == "module" else to_rst(lines)
 
 
 def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103

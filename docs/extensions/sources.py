@@ -3,6 +3,7 @@
     {source}`tinytensor/autograd.py`            links to a file
     {source}`tinytensor/autograd.py:backward`   links to the line that defines `backward`
     {source}`text <csrc/matmul.c:matmul>`       the same, with another text
+    {source}`text <index>`                      links to the list of all files
 
 A file or a definition that does not exist is a warning, which ends the build.
 """
@@ -59,7 +60,7 @@ class Source(ReferenceRole):
         name, _, definition = self.target.partition(":")
         path = Path(name)
         line = None
-        if path not in files():
+        if name != "index" and path not in files():
             return self._missing(f"there is no source file {name}")
         if definition:
             line = definitions(path).get(definition)
