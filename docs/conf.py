@@ -4,6 +4,7 @@ Every page is Markdown. Cells marked `code-cell` run while the site is built, so
 the code prints. An exception in a cell and a warning of Sphinx end the build.
 """
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -29,6 +30,7 @@ exclude_patterns = ["_build", "extensions"]
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
+nb_execution_in_temp = True  # a page's files are its own
 nb_merge_streams = True
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -44,11 +46,13 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = f"tinytensor {version}"
 html_static_path = ["_static"]
-html_extra_path = ["_generated"]  # whole pages that cells write, such as the benchmarks
+html_extra_path = ["_generated"]  # whole pages that cells copy to $DOCS_PAGES
 html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
-(DOCS / "_generated").mkdir(exist_ok=True)
+PAGES = DOCS / "_generated"
+PAGES.mkdir(exist_ok=True)
+os.environ["DOCS_PAGES"] = str(PAGES)
