@@ -480,6 +480,22 @@ def test_the_table_is_put_in_its_place():
         tables.check_place("x", "no place")
 
 
+def test_a_noisy_table_is_not_written(tmp_path, capsys, monkeypatch):
+    def measure(_plan, some, _tell):
+        some.steps = made_up().steps
+        some.noise = report.Noise(True, "other programs used 1.0 cores")
+
+    monkeypatch.setattr(plan, "measure", measure)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{tables.BEGIN}\nold\n{tables.END}\n")
+    before = readme.read_text()
+    line = fails("bench", "steps", "--readme", str(readme), capsys=capsys)
+    assert "nothing was written" in line
+    assert "other programs used 1.0 cores" in line
+    assert "run the command again" in line
+    assert readme.read_text() == before
+
+
 def test_the_readmes_table_is_one_that_the_command_writes():
     found = tables.PLACE.search(README)
     assert found

@@ -348,5 +348,13 @@ def check_place(name: str, text: str) -> None:
 
 
 def with_table(text: str, report: Report) -> str:
-    """The text with the report's table between the two comments."""
+    """The text with the report's table between the two comments.
+
+    Raises: SettingError for a noisy report, because readers compare the numbers.
+    """
+    if report.noise.noisy:
+        raise SettingError(
+            f"--readme: nothing was written, because the measurement was noisy ({report.noise.why}); "
+            "close other programs and run the command again"
+        )
     return PLACE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)
