@@ -20,8 +20,8 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
-    "changes",  # changes to the package as diffs
     "chapters",  # writes a page for each lesson
+    "diffs",  # shows changes to the package
     "docstrings",  # docstrings of the package as reStructuredText
     "sources",  # a page for each source file, and links to its lines
 ]

@@ -1,19 +1,13 @@
 """Small changes to the package, shown as diffs of today's files: an op, a kernel, a backend, a lesson.
 
-    ```{change} op
-    ```
-
-Each change is a list of insertions next to a line of code. The directive inserts them into
-the files as they are now and shows the difference, so the diff applies. A line that is not there
-exactly once is an error. tests/test_docs.py applies each change to a copy of the package and runs it.
+Each change is a list of insertions next to a line of code. `diff` inserts them into the files as they
+are now and returns the difference, so the diff applies. A line that is not there exactly once is an
+error. tests/test_docs.py applies each change to a copy of the package and runs it.
 """
 
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-
-from docutils import nodes
-from docutils.parsers.rst import Directive
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,19 +226,3 @@ def diff(name: str) -> str:
             old.splitlines(), new.splitlines(), before, f"b/{file}", n=2, lineterm=""
         )
     return "\n".join(lines) + "\n"
-
-
-class Change(Directive):
-    """The directive `change`."""
-
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        """The diff as a block of code."""
-        text = diff(self.arguments[0])
-        return [nodes.literal_block(text, text, language="diff")]
-
-
-def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
-    app.add_directive("change", Change)
-    return {"parallel_read_safe": True}
