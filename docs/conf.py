@@ -6,15 +6,16 @@ the code prints. An exception in a cell and a warning of Sphinx end the build.
 
 import os
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "extensions"))
 
+import tinytensor  # noqa: E402
+
 project = "tinytensor"
 author = "the authors of tinytensor"
-version = release = version_of("tinytensor-engine")
+version = release = tinytensor.__version__
 
 extensions = [
     "myst_nb",

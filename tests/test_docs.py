@@ -31,6 +31,11 @@ def text(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
+def test_one_version():
+    assert f"version: {tt.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {tt.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 def test_every_name_in_the_table_exists():
     table = text("guides/pytorch.md")
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]

@@ -1,8 +1,8 @@
-"""Small changes to the package, shown as diffs of today's files: an op, a kernel, a backend, a lesson.
+"""Changes to the package, shown as diffs of its files: an op, a kernel, a backend, a lesson.
 
-Each change is a list of insertions next to a line of code. `diff` inserts them into the files as they
-are now and returns the difference, so the diff applies. A line that is not there exactly once is an
-error. tests/test_docs.py applies each change to a copy of the package and runs it.
+Each change is a list of insertions next to a line of code. `diff` inserts them into the files as
+they are now and returns the difference, so the diff applies. A line that is not there exactly once
+is an error. tests/test_docs.py applies each change to a copy of the package and runs it.
 """
 
 import difflib

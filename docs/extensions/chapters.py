@@ -45,8 +45,8 @@ print(sum(x.size for x in training.model.parameters()), "parameters")
 
 ## The first {steps} steps
 
-A full run has {all_steps:,} steps and 10,000 test images: `tinytensor train {name}`. The run on this
-page has {steps} steps and 1,000 test images.
+A full run has {all_steps:,} steps and 10,000 test images: `tinytensor train {name}`. The run on
+this page has {steps} steps and 1,000 test images.
 
 ```{{code-cell}} python
 report = tt.live.show(training)
@@ -117,7 +117,7 @@ def _escaped(text: str) -> str:
     return text
 
 
-def write(app, config) -> None:  # noqa: ANN001
+def write(app, config) -> None:
     """Write the pages that changed, and remove those of lessons that are gone."""
     wanted = {}
     for module, lesson in zip(_FILES, lessons(), strict=True):
@@ -130,6 +130,6 @@ def write(app, config) -> None:  # noqa: ANN001
             path.write_text(text, encoding="utf-8")
 
 
-def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
+def setup(app) -> dict[str, bool]:  # noqa: D103
     app.connect("config-inited", write)
     return {"parallel_read_safe": True}

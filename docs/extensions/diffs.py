@@ -1,8 +1,4 @@
-"""The directive `change`, which shows a change of changes.py as a diff.
-
-    ```{change} op
-    ```
-"""
+"""The directive `{change} op`, which shows a change of changes.py as a diff."""
 
 import changes
 from docutils import nodes
@@ -20,6 +16,6 @@ class Change(Directive):
         return [nodes.literal_block(text, text, language="diff")]
 
 
-def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
+def setup(app) -> dict[str, bool]:  # noqa: D103
     app.add_directive("change", Change)
     return {"parallel_read_safe": True}

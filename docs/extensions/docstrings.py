@@ -1,9 +1,9 @@
 """The package's docstrings as reStructuredText.
 
 A docstring of the package is plain text: paragraphs, sections such as `Returns: ...`, arguments as
-`name: text`, examples with `>>>`, and indented code. Here each of them becomes its markup, and
-characters that mean something in reStructuredText are escaped. Docstrings of modules speak to readers
-of the source; the pages of the reference have their own introductions.
+`name: text`, examples with `>>>`, and indented code. Here each of them becomes its markup, and the
+special characters of reStructuredText are escaped. Docstrings of modules are for readers of the
+source; the pages of the reference have their own introductions.
 """
 
 import re
@@ -85,10 +85,10 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\*|_`])", r"\\\1", text)
 
 
-def process(app, what, name, obj, options, lines: list[str]) -> None:  # noqa: ANN001, D103
+def process(app, what, name, obj, options, lines: list[str]) -> None:  # noqa: D103
     lines[:] = [] if what == "module" else to_rst(lines)
 
 
-def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
+def setup(app) -> dict[str, bool]:  # noqa: D103
     app.connect("autodoc-process-docstring", process)
     return {"parallel_read_safe": True}

@@ -76,7 +76,7 @@ class Source(ReferenceRole):
         return [], [self.inliner.reporter.warning(f"source: {message}", line=self.lineno)]
 
 
-def pages(app) -> Iterator[tuple[str, dict[str, str], str]]:  # noqa: ANN001
+def pages(app) -> Iterator[tuple[str, dict[str, str], str]]:
     """The pages of all files, and one that lists them."""
     entries: dict[str, list[str]] = {}
     for path in files():
@@ -93,7 +93,7 @@ def pages(app) -> Iterator[tuple[str, dict[str, str], str]]:  # noqa: ANN001
     yield "source/index", {"title": "Source files", "body": body}, "page.html"
 
 
-def setup(app) -> dict[str, bool]:  # noqa: ANN001, D103
+def setup(app) -> dict[str, bool]:  # noqa: D103
     app.add_role("source", Source())
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": True}

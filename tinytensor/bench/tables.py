@@ -354,7 +354,7 @@ def with_table(text: str, report: Report) -> str:
     """
     if report.noise.noisy:
         raise SettingError(
-            f"--readme: nothing was written, because the measurement was noisy ({report.noise.why}); "
-            "close other programs and run the command again"
+            f"--readme: nothing was written, because the measurement was noisy "
+            f"({report.noise.why}); close other programs and run the command again"
         )
     return PLACE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)
