@@ -52,6 +52,7 @@ html_extra_path = ["_generated"]  # whole pages that cells copy to $DOCS_PAGES
 html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 

@@ -3,6 +3,7 @@
 The chapter's text is the package's own: nothing is written twice.
 """
 
+import textwrap
 from pathlib import Path
 
 from tinytensor.lessons import _FILES, Lesson, lessons
@@ -37,8 +38,8 @@ from tinytensor.train import Training
 
 lesson = find("{name}")
 data = tt.datasets.mnist()
-data = data._replace(test_images=data.test_images[:1000], test_labels=data.test_labels[:1000])
-training = Training(lesson, data, steps={steps}, evaluate_every={every})
+some = data._replace(test_images=data.test_images[:1000], test_labels=data.test_labels[:1000])
+training = Training(lesson, some, steps={steps}, evaluate_every={every})
 print(training.model)
 print(sum(x.size for x in training.model.parameters()), "parameters")
 ```
@@ -102,7 +103,7 @@ def to_markdown(paragraphs: list[str]) -> str:
 def _paragraph(paragraph: str) -> str:
     head, colon, rest = paragraph.partition(": ")
     if paragraph.startswith("    "):
-        return f"```text\n{paragraph}\n```"
+        return f"```text\n{textwrap.dedent(paragraph)}\n```"
     if head == "Try":
         commands = [line.removeprefix("Try: ") for line in paragraph.splitlines()]
         return "**Try**\n\n```sh\n" + "\n".join(commands) + "\n```"

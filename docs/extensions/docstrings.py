@@ -11,12 +11,16 @@ from collections.abc import Iterator
 
 SECTIONS = ("Args", "Returns", "Yields", "Gradient", "Raises", "Source")
 SECTION = re.compile(rf"({'|'.join(SECTIONS)}):(?: (.*))?$")
-ARGUMENT = re.compile(r"(\*{0,2}\w+(?:(?: \([^)]*\))|(?:, \*{0,2}\w+))*): (.*)")
+ARGUMENT = re.compile(r"(\*{0,2}[a-z]\w*(?:(?: \([^)]*\))|(?:, \*{0,2}\w+))*): (.*)")
 
 
 def to_rst(lines: list[str]) -> list[str]:
     """The lines of a docstring as lines of reStructuredText."""
-    return [line for block in _blocks(lines) for line in (*_block(block), "")]
+    if not any(map(str.strip, lines)):
+        return []
+    summary, *blocks = _blocks(lines)
+    text = [_text(summary), ""]
+    return text + [line for block in blocks for line in (*_block(block), "")]
 
 
 def _blocks(lines: list[str]) -> Iterator[list[str]]:
@@ -43,7 +47,11 @@ def _block(block: list[str]) -> Iterator[str]:
     elif ARGUMENT.match(first) and all(map(_is_argument, block)):
         yield from _arguments(block)
     else:
-        yield _escaped(" ".join(line.strip() for line in block))
+        yield _text(block)
+
+
+def _text(block: list[str]) -> str:
+    return _escaped(" ".join(line.strip() for line in block))
 
 
 def _is_argument(line: str) -> bool:
