@@ -31,7 +31,7 @@ exclude_patterns = ["_build", "extensions"]
 # Pages with code
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 600  # seconds for a cell; most need less than one
 nb_execution_in_temp = True  # a page's files are its own
 nb_merge_streams = True
 myst_heading_anchors = 3
