@@ -24,6 +24,7 @@ extensions = [
     "chapters",  # writes a page for each lesson
     "diffs",  # shows changes to the package
     "docstrings",  # docstrings of the package as reStructuredText
+    "offline",  # an error for what a page loads from another host
     "sources",  # a page for each source file, and links to its lines
 ]
 exclude_patterns = ["_build", "extensions"]
