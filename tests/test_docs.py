@@ -101,6 +101,10 @@ Args:
         continued.
     y, z: more.
 Returns: a *Tensor*.
+Raises:
+    ShapeError: the shapes
+        differ.
+    DTypeError: more.
 
 >>> tt.mul(2, 3)
 6""".splitlines()
@@ -111,6 +115,9 @@ Returns: a *Tensor*.
         ":param y, z: more.",
         "",
         r":Returns: a \*Tensor\*.",
+        "",
+        ":raises ShapeError: the shapes differ.",
+        ":raises DTypeError: more.",
         "",
         ".. code-block:: pycon",
         "",

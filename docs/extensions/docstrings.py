@@ -9,9 +9,11 @@ source; the pages of the reference have their own introductions.
 import re
 from collections.abc import Iterator
 
-SECTIONS = ("Args", "Returns", "Yields", "Gradient", "Raises", "Source")
+SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Gradient", "Raises", "Source")
+LISTS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}  # sections of `name: text`
 SECTION = re.compile(rf"({'|'.join(SECTIONS)}):(?: (.*))?$")
 ARGUMENT = re.compile(r"(\*{0,2}[a-z]\w*(?:(?: \([^)]*\))|(?:, \*{0,2}\w+))*): (.*)")
+ENTRY = re.compile(r"([^:]+): (.*)")
 
 
 def to_rst(lines: list[str]) -> list[str]:
@@ -40,12 +42,12 @@ def _block(block: list[str]) -> Iterator[str]:
         yield from (".. code-block:: pycon", "", *(f"   {line.strip()}" for line in block))
     elif first.startswith("    "):
         yield from (".. code-block:: text", "", *(f"   {line}" for line in block))
-    elif (section := SECTION.match(first)) and section[1] == "Args":
-        yield from _arguments([line[4:] for line in block[1:]])
+    elif (section := SECTION.match(first)) and section[1] in LISTS and not section[2]:
+        yield from _entries(LISTS[section[1]], [line[4:] for line in block[1:]])
     elif section:
         yield _field(section[1], [section[2] or "", *block[1:]])
     elif ARGUMENT.match(first) and all(map(_is_argument, block)):
-        yield from _arguments(block)
+        yield from _entries("param", block)
     else:
         yield _text(block)
 
@@ -58,8 +60,8 @@ def _is_argument(line: str) -> bool:
     return line.startswith("    ") or ARGUMENT.match(line) is not None
 
 
-def _arguments(lines: list[str]) -> Iterator[str]:
-    """Fields of arguments, each with the lines that continue it."""
+def _entries(kind: str, lines: list[str]) -> Iterator[str]:
+    """Fields of `name: text`, each with the lines that continue it."""
     groups: list[list[str]] = []
     for line in lines:
         if line.startswith(" ") and groups:
@@ -67,10 +69,10 @@ def _arguments(lines: list[str]) -> Iterator[str]:
         else:
             groups.append([line])
     for group in groups:
-        if argument := ARGUMENT.match(group[0]):
-            yield _field(f"param {argument[1]}", [argument[2], *group[1:]])
+        if entry := ENTRY.match(group[0]):
+            yield _field(f"{kind} {entry[1]}", [entry[2], *group[1:]])
         else:
-            yield _field("param", group)
+            yield _field(kind, group)
 
 
 def _field(name: str, lines: list[str]) -> str:
