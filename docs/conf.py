@@ -60,3 +60,5 @@ pygments_dark_style = "monokai"
 PAGES = DOCS / "_generated"
 PAGES.mkdir(exist_ok=True)
 os.environ["DOCS_PAGES"] = str(PAGES)
+# Shell cells find the commands of this Python, also if its environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
