@@ -107,6 +107,8 @@ def test_a_failed_build_removes_the_older_module(tmp_path, where):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    (tmp_path / "tinytensor").mkdir()
+    shutil.copy(ROOT / "tinytensor/__init__.py", tmp_path / "tinytensor")  # has the version
     folder = Path("tinytensor/backends")
     shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("_c*"))
     module = f"_c{'.abi3.so' if LIMITED_API else sysconfig.get_config_var('EXT_SUFFIX')}"

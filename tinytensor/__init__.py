@@ -74,12 +74,15 @@ from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensor import *
 
-# torch's names for the same ops
+__version__ = "0.1.0"
+
+# torch's names for the same functions
 cat, clamp, view, mm = ops.concat, ops.clip, ops.reshape, ops.matmul
 eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
+get_num_threads = door.num_threads
 
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
-__all__ += ["cat", "clamp", "eq", "ge", "gt", "le", "lt", "mm", "ne", "view"]
+__all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
 __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensor.__all__

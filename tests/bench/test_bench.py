@@ -482,6 +482,22 @@ def test_readme_table_is_replaced():
         tables.check_markers("x", "no place")
 
 
+def test_a_noisy_table_is_not_written(tmp_path, capsys, monkeypatch):
+    def measure(_plan, some, _tell):
+        some.steps = made_up().steps
+        some.noise = report.Noise(True, "other programs used 1.0 cores")
+
+    monkeypatch.setattr(plan, "measure", measure)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{tables.BEGIN}\nold\n{tables.END}\n")
+    before = readme.read_text()
+    line = fails("bench", "steps", "--readme", str(readme), capsys=capsys)
+    assert "nothing was written" in line
+    assert "other programs used 1.0 cores" in line
+    assert "run the command again" in line
+    assert readme.read_text() == before
+
+
 def test_readme_table_has_the_format_of_the_command():
     found = tables.TABLE.search(README)
     assert found

@@ -362,5 +362,14 @@ def check_markers(name: str, text: str) -> None:
 
 
 def with_table(text: str, report: Report) -> str:
-    """The text, with the table of a report between the comments BEGIN and END."""
+    """Return the text with the table of a report between the comments BEGIN and END.
+
+    Raises:
+        SettingError: the report is noisy, and readers would compare its numbers.
+    """
+    if report.noise.noisy:
+        raise SettingError(
+            f"--readme: nothing was written, because the measurement was noisy "
+            f"({report.noise.why}); close other programs and run the command again"
+        )
     return TABLE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)

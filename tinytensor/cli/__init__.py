@@ -15,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from tinytensor import interrupt
+from tinytensor import __version__, interrupt
 from tinytensor.cli import (
     bench_command,
     course_commands,
@@ -90,7 +90,7 @@ def _fail(message: str) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tinytensor-engine", message="tinytensor %(version)s")
+@click.version_option(__version__, message="tinytensor %(version)s")
 def program() -> None:
     """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
 
