@@ -1,4 +1,4 @@
-"""Whole runs, each in a process of its own, from its start to the evaluation on the test images."""
+"""Whole runs, each in a separate process, from its start to the evaluation on the test images."""
 
 import itertools
 

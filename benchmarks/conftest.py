@@ -5,7 +5,7 @@
 Results are grouped by task and number of threads, with the backends side by side. extra_info, which
 pytest-benchmark saves with each result, has the work, the speed, and the lower bound of the time
 divided by the median. These benchmarks compare commits. To compare backends, `tinytensor bench` is
-fairer, because each backend has a process of its own and the processes take turns.
+fairer, because each backend has a separate process and the processes take turns.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Compile csrc/ into the extension module `tinytensor.backends._c`, when the package is installed.
 
 Each kernel is written once and compiled several times: for each instruction set, in float and in
-double. The source of such a variant is a few definitions and all kernel files:
+double. The source of such a variant is its definitions and all kernel files:
 
     #define real float
     #pragma GCC target("avx2,fma")

@@ -17,7 +17,7 @@ from tinytensor import ops
 PACKAGE = Path(tt.__file__).parent
 FACADE = "tinytensor"  # __init__.py: it collects the public names and may import everything
 
-# From the ground up. A file imports files of its own floor and of those below.
+# From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
     ["errors", "interrupt"],
     ["arrays", "modes"],

@@ -568,7 +568,7 @@ def graph(output: Tensor, most: int = 200) -> None:
         raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []
-    # Tensors to print, each with the prefix of its own line and the prefix of the lines below it.
+    # Tensors to print, each with the prefixes of its line and of the lines below it.
     waiting: list[tuple[Tensor, str, str]] = [(output, "", "")]
     while waiting:
         if len(lines) == most:

@@ -23,7 +23,7 @@ class Insertion:
     instead_of: str = ""
 
     def apply(self, text: str) -> str:
-        """The file's text with the lines in their place."""
+        """The file's text with the new lines."""
         if self.instead_of:
             if text.count(self.instead_of) != 1:
                 raise ValueError(f"{self.file}: {self.instead_of!r} is needed once")
@@ -142,7 +142,7 @@ BACKEND = [
     Insertion(
         "tinytensor/backends/python_backend.py",
         '''\
-"""The backend of plain Python: one loop, to see what the others save. NumPy computes the rest."""
+"""The backend of plain Python: one loop, to compare with compiled loops. NumPy does the rest."""
 
 from tinytensor.arrays import Array
 

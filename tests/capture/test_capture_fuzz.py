@@ -436,7 +436,7 @@ CHANGES: list[Callable[[World], None]] = [
 
 
 class Run:
-    """What is seen after each call of a world's step, captured if verify isn't None.
+    """Return all values after each call of a world's step, captured if verify isn't None.
 
     error: the CaptureError that ended it. stale: the number of calls before a constant was changed
     without forget(), from which on replays may be wrong until the next verification.

@@ -22,7 +22,7 @@ def captured_step(model, optimizer):
         logits = model(tt.from_numpy(images))
         loss = tt.cross_entropy(logits, labels)
         optimizer.zero_grad()
-        loss.backward()  # the way back
+        loss.backward()  # the backward pass
         optimizer.step()
         return loss
 
@@ -124,7 +124,7 @@ def test_a_profile_of_no_replays(program):
 
 
 @needs_c
-def test_a_profile_tells_the_share_of_what_the_machine_can_do(program):
+def test_a_profile_has_the_share_of_the_machines_limit(program):
     profile = program.profile(repeats=3)
     assert len(profile.bounds) == len(program.calls)
     assert min(profile.bounds) > 0

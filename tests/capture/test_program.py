@@ -23,7 +23,7 @@ NUMPY = door.load_backend("numpy")
 
 
 class Run:
-    """A few steps of a lesson, captured or not."""
+    """Steps of a lesson, captured or not."""
 
     def __init__(self, lesson="2.2", captured=True, batch=16):
         tt.manual_seed(0)
@@ -65,7 +65,7 @@ def assert_same(captured: Run, eager: Run) -> None:
 
 @pytest.mark.parametrize("lesson", [lesson.number for lesson in lessons()])
 def test_replays_of_every_lesson_are_its_steps(lesson, backend):
-    steps, batch = (20, 4) if backend == "c" else (3, 2)  # the others are slow
+    steps, batch = (20, 4) if backend == "c" else (3, 2)  # the other backends are slow
     captured, eager = Run(lesson, batch=batch), Run(lesson, captured=False, batch=batch)
     tt.manual_seed(1)
     losses = captured.losses(steps)
@@ -416,7 +416,7 @@ def test_a_kept_tensor_is_written_by_the_replays_after_each_verification(backend
 
 
 def test_an_argument_that_is_kept_is_fresh_after_each_replay(backend):
-    """Large enough to be read where it lies, if nobody kept it."""
+    """Large enough to be read in place, if the step did not keep it."""
     w, kept = tt.ones(64, 2, requires_grad=True), {}
 
     @tt.capture
@@ -902,8 +902,8 @@ def test_state_made_at_the_first_call():
     assert step.recordings == 2
 
 
-def test_gradients_from_before_the_step_are_gone_on_from(backend):
-    """Micro-batches: gradients are summed by one step, and followed by another."""
+def test_a_step_adds_to_gradients_from_before(backend):
+    """Micro-batches: gradients are summed by one step, and used by another."""
     w = tt.ones(3, requires_grad=True)
     optimizer = tt.optim.SGD([w], lr=0.5)
     add = tt.capture(lambda x: (w * x).sum().backward())
@@ -1056,7 +1056,7 @@ def test_the_plan_needs_less_memory():
     assert 0 < run.step.program.peak < run.step.program.unplanned
 
 
-def test_a_layer_is_read_in_a_step_by_itself():
+def test_a_step_of_one_layer():
     layer = nn.Dropout(0.5)
     step = tt.capture(lambda x: layer(x))
     x = tt.ones(1000)
@@ -1074,10 +1074,10 @@ def tables(run: Run, steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("lesson", ["1.0", "2.2", "4.1"])
-def test_a_run_is_so_many_steps(lesson, backend):
+def test_a_run_is_n_steps(lesson, backend):
     at_once, eager = Run(lesson), Run(lesson, captured=False)
     tt.manual_seed(1)
-    many = 70 if lesson == "1.0" else 12  # the others are slow
+    many = 70 if lesson == "1.0" else 12  # the other lessons are slow
     parts = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, many, 3)]
     tt.manual_seed(1)
     assert [loss for part in parts for loss in part] == eager.losses(many + 4)
@@ -1161,7 +1161,7 @@ def test_what_python_computes_splits_a_program():
 # Every op
 
 
-# The rows of these make arrays of their own, which a program doesn't take.
+# The rows of these ops make new arrays, which a program doesn't take.
 WITH_ARRAYS = ("masked_fill", "one_hot", "cross_entropy", "getitem by a ma")
 
 
@@ -1170,7 +1170,7 @@ CAPTURED = [op for op in OPS if not op.name.startswith(WITH_ARRAYS)]
 
 @pytest.mark.parametrize(("op", "shapes"), [(op, s) for op in CAPTURED for s in op.shapes], ids=str)
 def test_every_op_can_be_captured(op, shapes, backend):
-    """Forward, and the way back to operands that the step finds by itself."""
+    """Forward, and backward to operands that are not arguments."""
     operands = op.operands(shapes, "float32", requires_grad=op.gradient)
 
     def step():

@@ -90,8 +90,8 @@ def test_a_sum_that_is_needed_stays(backend):
     np.testing.assert_array_equal(activation.numpy(), np.maximum(IMAGES + 1, 0))
 
 
-def test_the_gradient_of_a_gradient_asks_the_right_numbers(backend):
-    """relu's mask is read twice, once from a sum that no longer is."""
+def test_the_gradient_of_a_gradient_reads_the_right_values(backend):
+    """relu's mask is read twice, once from a sum that is not stored any more."""
     w = tt.Tensor(IMAGES[0], requires_grad=True)
 
     def step(x):

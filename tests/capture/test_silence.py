@@ -65,7 +65,7 @@ def story(promise: str) -> Callable[[Story], Story]:
 def setting(promise: str = FOUND) -> Callable:
     """A row of SETTINGS: a generator that yields a step, and changes a setting when resumed.
 
-    What it yields then is alive until the end of the story.
+    The values it then yields live until the end of the story.
     """
 
     def add(function: Callable[[], Iterator[Callable]]) -> Callable:

@@ -1,6 +1,6 @@
 """The course: nine networks as the course defines them, and a short form of each.
 
-What they reach in full takes longer than a test may, and is tested with pytest --slow alone.
+Whole trainings take longer than a test may, so they run only with pytest --slow.
 """
 
 import os
@@ -219,7 +219,7 @@ def test_first_losses_agree_across_backends(number):
     """They part as soon as a ReLU's sum is so near to 0 that it is open on one backend and closed
 
     on another, for Adam makes whole steps of the smallest gradients. With seed 1 none is within
-    the first 20 steps here. Lesson 4.2, with its rate of 0.02, parts after a few: see below.
+    the first 20 steps here. Lesson 4.2, with its learning rate of 0.02, differs earlier: see below.
     """
     losses = {}
     batch = 20 if number in CONVOLUTIONAL else 100

@@ -1,4 +1,4 @@
-"""Contestants (backends and libraries), each in a process of its own, which take turns.
+"""Contestants (backends and libraries), each in a separate process, which take turns.
 
 Each process is bound to `threads` cores, and receives requests as lines of JSON (see worker.py).
 Only one process computes at a time, so a slow phase of the machine affects all of them. A round is
@@ -48,7 +48,7 @@ class BenchContestant(Protocol):
 
 
 class Process:
-    """A contestant in a process of its own."""
+    """A contestant in a separate process."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name

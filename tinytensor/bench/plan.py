@@ -27,7 +27,7 @@ ShowProgress = Callable[[str], None]  # called with the name of each piece of wo
 
 @dataclass(frozen=True)
 class Plan:
-    """What a benchmark measures.
+    """The plan of a benchmark.
 
     Args:
         part: one of PARTS; None for steps and a selection of kernels.

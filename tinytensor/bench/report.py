@@ -84,7 +84,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The times of a whole run in a process of its own.
+    """The times of a whole run in a separate process.
 
     seconds: "process" is the time from the start of the process to its end. Its parts are "import",
     "data", "first_step", "train" and "evaluate".

@@ -30,7 +30,7 @@ from tinytensor.train import Training
 
 
 def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 0) -> TrainResult:
-    """Make one run in a process of its own.
+    """Make one run in a separate process.
 
     Args:
         lesson: number or name of the lesson.

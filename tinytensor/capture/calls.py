@@ -101,7 +101,7 @@ class Trace:
         self._places: dict[int, tuple[str, int]] = {
             key: ("argument", i) for i, key in enumerate(notes.inputs)
         }
-        self._described: dict[int, tuple[Any, ...]] = {}  # by id(array), as many are reused
+        self._described: dict[int, tuple[Any, ...]] = {}  # by id(array), for reused arrays
         self._number = {"own": 0, "outside": 0}
         self._read_first = notes.read_first
         self.items = [self._item(note) for note in notes.items]

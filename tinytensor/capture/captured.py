@@ -437,7 +437,7 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
 
 
 def _input(array: Array, is_held: bool) -> Array:
-    """Return the array that the function gets: the same memory, as an array of its own.
+    """Return the array that the function gets: the same memory, as another array.
 
     It is a copy if C can't read the array, or if the step holds its argument after the call.
     """

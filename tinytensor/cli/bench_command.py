@@ -64,7 +64,7 @@ def bench_command(
 
     Without an argument: the machine's limits, training steps, and a selection of kernels.
 
-    Each backend runs in a process of its own, bound to the given number of cores, and the processes
+    Each backend runs in a separate process, bound to the given number of cores, and the processes
     take turns. Results are compared before anything is timed. Times exclude compilation and
     start-up, except for whole runs. If other programs used the CPU, the report says NOISY.
     """

@@ -40,7 +40,7 @@ class Lesson:
     expected_accuracy: float  # on the test images
     expected_of: Literal["final", "best"] = "final"  # the mean of the last, or each run's best
     steps: int = 10_000
-    rate: Callable[[int], Schedule] | None = None  # of a run of so many steps; else the optimiser's
+    rate: Callable[[int], Schedule] | None = None  # of a run of n steps; else the optimiser's
     batch: int = BATCH
     loss: Callable[[Tensor, Array], Tensor] = cross_entropy  # of logits and labels
     augment: Augmentation | None = None  # of the training images
@@ -88,7 +88,7 @@ def find(name: str | float) -> Lesson:
 
 
 def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:
-    """What has that name.  Raises UnknownName: `missing`, and the nearest names there are."""
+    """Return the value of this name.  Raises UnknownName with `missing` and the nearest names."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

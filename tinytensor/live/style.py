@@ -43,7 +43,7 @@ body {{ background: var(--ground); color: var(--ink); font: 13px system-ui, sans
 body {{ box-sizing: border-box; padding-right: var(--edge) }}
 """
 
-# For the controls, because Bokeh's controls have style sheets of their own.
+# For the controls, because Bokeh's controls have separate style sheets.
 CONTROLS = """
 :host { color: var(--ink); font: 13px system-ui, sans-serif }
 .bk-btn, .bk-input, select.bk-input {
