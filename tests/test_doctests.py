@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BACKENDS
 
 import tinytensor as tt
 
@@ -13,14 +14,19 @@ PACKAGE = Path(tt.__file__).parent
 EXAMPLES = {
     ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): n
     for file in sorted(PACKAGE.rglob("*.py"))
-    if (n := file.read_text().count(">>> "))
+    if (n := file.read_text(encoding="utf-8").count(">>> "))
 }
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_of_docstrings(backend, name):
+def test_examples_of_docstrings(name, backend, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # because examples of save() write files
+    tt.set_backend(backend)  # and not a `with` block, because examples of set_backend() change it
     module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs={"tt": tt, "np": np})
+    names = {"tt": tt, "nn": tt.nn, "np": np}
+    with np.errstate(all="ignore"):
+        result = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
     assert result.attempted == EXAMPLES[name]
 

@@ -43,7 +43,7 @@ def test_each_kernel_and_each_op_is_tested_once_on_each_backend():
     for kernel in {case.name for case in KERNELS}:
         for backend in BACKENDS:
             assert found.count(("test_inputs_are_left_alone", kernel, backend)) == 1
-            if backend != "numpy":  # the reference of the comparison
+            if backend != "numpy":  # the backend that c and numba are compared with
                 assert found.count(("test_agrees_with_numpy", kernel, backend)) == 1
     for op in OPS:
         for backend in BACKENDS:
