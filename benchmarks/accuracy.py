@@ -1,9 +1,9 @@
-"""The course's table: test accuracies over several seeds.
+"""The course's table of test accuracies over several seeds.
 
     python benchmarks/accuracy.py [LESSON ...] [--seeds 5] [--backends c]
 
-Prints Markdown: the mean and the worst of the final accuracies, and the lowest of what each run
-reached at its best evaluation, beside what the lesson expects, and the seconds of training.
+Prints a Markdown table: mean and minimum of the final accuracies, the minimum over runs of each
+run's best accuracy, the accuracy that the lesson expects, and the training time in seconds.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tinytensor.train import Training
 
 
 def run(lesson: Lesson, data: tt.datasets.Dataset, seed: int) -> tuple[float, float, float]:
-    """(final accuracy, best accuracy, seconds of training)."""
+    """Train a lesson; return (final accuracy, best accuracy, seconds of training)."""
     every = lesson.evaluate_every if lesson.expected_of == "best" else 1000
     reports = list(Training(lesson, data, seed=seed, evaluate_every=every))
     accuracies = [report.test_accuracy for report in reports]
@@ -23,10 +23,10 @@ def run(lesson: Lesson, data: tt.datasets.Dataset, seed: int) -> tuple[float, fl
 
 
 def main() -> None:
-    """Train and print, a line as soon as it is known."""
+    """Train the lessons, and print each row when it is ready."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("lessons", nargs="*", default=[lesson.name for lesson in lessons()])
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this - 1")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds: 0 to N - 1")
     parser.add_argument("--backends", nargs="+", default=["c"])
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Kernels, one by one: those of the course's steps, and every one that there is at one size."""
+"""Single kernels: the calls of the lessons' steps, and each kernel at one size."""
 
 import pytest
 from cases import at_size
@@ -12,15 +12,15 @@ EVERY = at_size(100, 200)
 
 @pytest.mark.parametrize("case", cases.course_cases(LESSONS), ids=lambda c: f"{c.kernel} {c.name}")
 @pytest.mark.benchmark(max_time=0.2)
-def test_of_the_course(benchmark, speed_of, case, backend, threads):
+def test_course_kernel(benchmark, speed_of, case, backend, threads):
     time_it(benchmark, speed_of, case, backend, threads)
 
 
 @pytest.mark.parametrize("row", EVERY, ids=str)
 @pytest.mark.benchmark(max_time=0.2)
-def test_each(benchmark, speed_of, row, backend, threads):
+def test_kernel(benchmark, speed_of, row, backend, threads):
     if threads > 1:
-        pytest.skip("too little work to be shared")
+        pytest.skip("too little work to share")
     arrays = tuple((array.shape, str(array.dtype)) for array in row.make("float32"))
     case = cases.Case(row.name, arrays, row.numbers)
     time_it(benchmark, speed_of, case, backend, threads)
@@ -29,7 +29,7 @@ def test_each(benchmark, speed_of, row, backend, threads):
 def time_it(benchmark, speed_of, case: cases.Case, backend: str, threads: int) -> None:
     tt.set_num_threads(threads)
     timed = cases.own_call(backend, case)
-    assert cases.differs_from_numpy(case, timed) == ""  # what is to be compiled is so now
+    assert cases.differs_from_numpy(case, timed) == ""  # also compiles the kernel
     benchmark.group = f"{case.kernel} {case.name}, {threads} thread(s)"
     benchmark.extra_info["on_numpy"] = timed.on_numpy
     benchmark(timed.run)

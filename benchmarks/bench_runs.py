@@ -1,4 +1,4 @@
-"""Whole runs, each in a process of its own, from its start to the look at the test images."""
+"""Whole runs, each in a process of its own, from its start to the evaluation on the test images."""
 
 import itertools
 
@@ -11,7 +11,7 @@ SEEDS = itertools.count()
 
 @pytest.mark.parametrize("lesson", ["1.0", "2.1"])
 def test_200_steps(benchmark, lesson, backend, threads):
-    """The beginning of a run, where starting counts most; on numba the cache is warm by then."""
+    """The first steps of a run, most of whose time is start-up; Numba's cache is warm."""
     training_times.run(lesson, backend, threads, steps=1)
     benchmark.group = f"process start to step 200 of lesson {lesson}, {threads} thread(s)"
     runs = []
@@ -24,7 +24,7 @@ def test_200_steps(benchmark, lesson, backend, threads):
 
 @pytest.mark.benchmark(group="process start to 99 %")
 def test_99_percent(benchmark):
-    """The lesson `fast`, on the best backend; each run has a seed of its own."""
+    """Lesson `fast` on the best backend; each run has another seed."""
     accuracies = benchmark.extra_info["accuracies"] = []
 
     def run(seed: int) -> None:

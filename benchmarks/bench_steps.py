@@ -1,4 +1,4 @@
-"""The course's training steps: op by op, captured, and many captured ones in a call."""
+"""The lessons' training steps: eager, captured, and many captured steps in one call."""
 
 import functools
 
@@ -11,8 +11,8 @@ from tinytensor.bench.cases import step_calls
 from tinytensor.bench.step_times import LESSONS, TOLERANCE, TOLERANCE_LATER
 from tinytensor.bench.task import Task
 
-COMPARED = 2  # first steps, whose losses must be NumPy's
-AT_ONCE = 20  # steps of a call of `run`
+COMPARED = 2  # number of first steps whose losses are compared with NumPy's
+STEPS_PER_CALL = 20  # of `run`
 
 
 @pytest.mark.parametrize("mode", own_steps.MODES)
@@ -20,17 +20,17 @@ AT_ONCE = 20  # steps of a call of `run`
 @pytest.mark.benchmark(max_time=0.5)
 def test_step(benchmark, speed_of, lesson, mode, backend, threads):
     tt.set_num_threads(threads)
-    many = AT_ONCE if mode == "run" and not benchmark.disabled else 1
+    steps = STEPS_PER_CALL if mode == "run" and not benchmark.disabled else 1
     with tt.backend(backend):
         losses = own_steps.MODES[mode](Task.of(lesson, keep_prob=1.0))(range(COMPARED))
         later = TOLERANCE_LATER.get(lesson, TOLERANCE)
         np.testing.assert_allclose(losses, losses_on_numpy(lesson), rtol=later)
         run = own_steps.MODES[mode](Task.of(lesson))
-        run(range(2))  # recorded, and what is to be compiled is so now
+        run(range(2))  # records and compiles
         benchmark.group = f"lesson {lesson}, {mode}, {threads} thread(s)"
-        benchmark.extra_info["steps"] = many
-        benchmark(run, range(2, 2 + many))
-    speed_of(step_calls(lesson), threads, times=many)
+        benchmark.extra_info["steps"] = steps
+        benchmark(run, range(2, 2 + steps))
+    speed_of(step_calls(lesson), threads, times=steps)
 
 
 @functools.cache

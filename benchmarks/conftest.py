@@ -1,11 +1,11 @@
-"""What all benchmarks share: backends and threads as parameters, and the machine's limits beside.
+"""Fixtures of all benchmarks: backends and threads as parameters, and the machine's limits.
 
     python -m pytest benchmarks [-k "matmul and c"] [--benchmark-autosave --benchmark-compare]
 
-Times are grouped by what is done and on how many threads, the backends side by side. To what
-pytest-benchmark saves of each, extra_info adds the work, its speed and its share of the least time
-that this machine could take. Here all backends share one process, so `tinytensor bench`, where each
-has its own and they take turns, is the fairer comparison; this is to compare commits.
+Results are grouped by task and number of threads, with the backends side by side. extra_info, which
+pytest-benchmark saves with each result, has the work, the speed, and the lower bound of the time
+divided by the median. These benchmarks compare commits. To compare backends, `tinytensor bench` is
+fairer, because each backend has a process of its own and the processes take turns.
 """
 
 import sys
@@ -25,9 +25,9 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))  # for cases.py
 THREADS = sorted({1, len(cores())})
 
 
-@pytest.hookimpl(trylast=True)  # so that what is compared is run one after the other
+@pytest.hookimpl(trylast=True)  # so that the tests of one group follow each other
 def pytest_generate_tests(metafunc):
-    """Each backend on each number of threads that it can use; untimed, on one."""
+    """Run each backend on each number of threads that it can use; on 1 if times are disabled."""
     if "backend" in metafunc.fixturenames:
         untimed = metafunc.config.getoption("benchmark_disable")
         pairs = [
@@ -38,9 +38,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("backend", "threads"), pairs, ids=[f"{b}-{t}" for b, t in pairs])
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the summary, which raises it
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the summary, which raises the error
 def pytest_sessionfinish():
-    """End with what has become slower, not with the traceback that comes below it otherwise."""
+    """Print the list of slower benchmarks last, instead of a traceback."""
     try:
         return (yield)
     except PerformanceRegression as regression:
@@ -48,16 +48,19 @@ def pytest_sessionfinish():
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was():
+def _restore_threads():
     yield
     tt.set_num_threads(THREADS[-1])
 
 
 @pytest.fixture
 def speed_of(benchmark) -> Callable[..., None]:
-    """Note the speed of calls whose time the benchmark is: speed_of(calls, threads, times=1)."""
+    """A function that stores the speed of the benchmarked calls in extra_info.
 
-    def note(calls, threads: int, times: int = 1) -> None:
+    speed_of(calls, threads, times=1): the benchmark makes `calls` `times` times.
+    """
+
+    def store(calls, threads: int, times: int = 1) -> None:
         info = benchmark.extra_info
         info["flops"] = times * sum(map(listing.flops, calls))
         info["bytes"] = times * sum(map(listing.bytes_moved, calls))
@@ -66,7 +69,7 @@ def speed_of(benchmark) -> Callable[..., None]:
         median = benchmark.stats.stats.median
         info["flops_per_second"] = info["flops"] / median
         info["bytes_per_second"] = info["bytes"] / median
-        least = bound(calls, threads)
-        info["share_of_limit"] = None if least is None else times * least / median
+        limit = bound(calls, threads)
+        info["share_of_limit"] = None if limit is None else times * limit / median
 
-    return note
+    return store

@@ -1,20 +1,21 @@
 """Compile csrc/ into the extension module `tinytensor.backends._c`, when the package is installed.
 
-Every kernel is written once and compiled several times: for each instruction set worth having, in
-float and in double. A variant's source is a few definitions, then all the kernel files:
+Each kernel is written once and compiled several times: for each instruction set, in float and in
+double. The source of such a variant is a few definitions and all kernel files:
 
     #define real float
     #pragma GCC target("avx2,fma")
     #define tt_add tt_add_float32_avx2
     #include "elementwise.c"
 
-cffi reads the prototypes of kernels.h, ladder/ladder.h and probe.h in the same way, so that Python
-can choose a variant by name.
+cffi reads the prototypes of kernels.h, ladder/ladder.h and probe.h with the same names, so that
+Python can call a variant by its name.
 
-If there is no compiler the installation goes on without the C backend, and a note says why; a
-module compiled earlier goes, for it may be another one than these sources make.
-Run as a script, this file compiles every variant for the machine that the compiler $CC is for, with
-warnings as errors, and keeps nothing.
+Without a compiler, the package is installed without the C backend, and a file has the reason. A
+module of an earlier build is deleted, because these sources may differ from it.
+
+Run as a script, this file is a check: it compiles all variants with the compiler $CC, for the
+machine that $CC compiles for, with warnings as errors, and deletes the result.
 """
 
 import os
@@ -43,9 +44,9 @@ FLAGS = [
     "-fvisibility=hidden",
     "-ffp-contract=fast",  # a * b + c in one instruction
     "-fno-math-errno",
-    "-fno-trapping-math",  # nobody reads floating-point exception flags
-    "-falign-loops=32",  # where a short loop happens to begin shouldn't decide how fast it is
-    "-fopenmp-simd",  # `omp simd`: this one sum may be reordered; no OpenMP library is linked
+    "-fno-trapping-math",  # floating-point exception flags are not read
+    "-falign-loops=32",  # the speed of a short loop should not depend on its address
+    "-fopenmp-simd",  # `omp simd` allows reordering one sum; it needs no OpenMP library
 ]
 KERNEL_FILES = [
     "elementwise.c",
@@ -64,8 +65,8 @@ KERNEL_FILES = [
     "ladder/ladder_conv2d.c",
     "probe.c",
 ]
-HEADERS = ["kernels.h", "ladder/ladder.h", "probe.h"]  # what they declare exists in every variant
-OTHER_HEADERS = ["machine.h", "program.h"]  # what cffi reads besides, up to "Not for cffi"
+HEADERS = ["kernels.h", "ladder/ladder.h", "probe.h"]  # their functions exist in each variant
+OTHER_HEADERS = ["machine.h", "program.h"]  # cffi reads them too, up to "Not for cffi"
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -73,10 +74,10 @@ LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 class Variant(NamedTuple):
     suffix: str
     real: str
-    target: str  # what the compiler may use beyond the platform's baseline
-    vector_bytes: int  # a vector register's size
-    line_bytes: int  # matmul's tile: rows x lines of sums, all in registers
-    tile_rows: int
+    target: str  # instruction sets beyond the platform's baseline
+    vector_bytes: int  # the size of a vector register
+    row_bytes: int  # the size of a row of matmul's tile, whose sums are all in registers
+    tile_rows: int  # the number of rows of the tile
 
 
 def variants(machine: str) -> list[Variant]:
@@ -85,7 +86,7 @@ def variants(machine: str) -> list[Variant]:
         simds = [("baseline", "", 16, 64, 2), ("avx2", "avx2,fma", 32, 64, 6)]
         simds += [("avx512", avx512, 64, 128, 14)]
     else:
-        simds = [("baseline", "", 16, 64, 6)]  # such as NEON: 32 registers of 16 bytes, SSE has 16
+        simds = [("baseline", "", 16, 64, 6)]  # NEON has 32 registers of 16 bytes, SSE has 16
     precisions = [("float32", "float"), ("float64", "double")]
     return [
         Variant(f"{name}_{simd}", real, *properties)
@@ -103,7 +104,7 @@ def kernel_names() -> list[str]:
 
 
 def variant_source(variant: Variant) -> str:
-    """The C text of one variant: definitions, then the kernel files."""
+    """Return the C source of a variant: definitions, then the kernel files."""
     lines = [
         "/* Written by csrc/build.py. */",
         "#include <stdint.h>",
@@ -112,7 +113,7 @@ def variant_source(variant: Variant) -> str:
         f"#define real {variant.real}",
         f"#define VECTOR_BYTES {variant.vector_bytes}",
         f"#define VECTOR {variant.vector_bytes // (4 if variant.real == 'float' else 8)}",
-        f"#define LINE_BYTES {variant.line_bytes}",
+        f"#define ROW_BYTES {variant.row_bytes}",
         f"#define TILE_ROWS {variant.tile_rows}",
         *(f"#define {name} {name}_{variant.suffix}" for name in kernel_names()),
     ]
@@ -132,7 +133,7 @@ def variant_source(variant: Variant) -> str:
 
 
 def prototypes(machine: str) -> str:
-    """What cffi reads: every kernel in every variant, and the public part of machine.h."""
+    """Return the prototypes for cffi: all variants of the kernels, and a part of machine.h."""
     text = re.sub(r"^#.*$", "", declarations(), flags=re.MULTILINE)
     declared = []
     for variant in variants(machine):
@@ -145,7 +146,7 @@ def prototypes(machine: str) -> str:
 
 
 def runners_source(machine: str) -> str:
-    """The C text of program.h's runners, one for each kernel in every variant:
+    """Return the C source of the runners of program.h, one for each kernel in each variant:
 
     static void run_tt_neg_float32_avx2(const tt_value *v)
     {
@@ -177,7 +178,7 @@ def runners_source(machine: str) -> str:
 
 
 def write_sources(folder: Path, machine: str) -> list[Path]:
-    """Write the variants and cffi's wrapper into a folder; return all files to compile."""
+    """Write the variants and cffi's wrapper into a folder; return the files to compile."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for variant in variants(machine):
@@ -195,11 +196,11 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
 
 
 class BuildKernels(build_ext):
-    """build_ext that writes the variants first, and leaves a note where they don't compile."""
+    """build_ext that first writes the variants; if they don't compile, a file has the reason."""
 
-    user_options = [  # noqa: RUF012 - setuptools' own
+    user_options = [  # noqa: RUF012 - as in setuptools
         *build_ext.user_options,
-        ("sanitize=", None, "checks to compile in: address,undefined or thread"),
+        ("sanitize=", None, "the sanitizers to compile with: address,undefined or thread"),
     ]
     failure = ""
 
@@ -217,7 +218,7 @@ class BuildKernels(build_ext):
         ext.sources = [os.path.relpath(path) for path in sources]
         ext.include_dirs = [str(CSRC)]
         checks = []
-        if self.sanitize:  # -O1: more takes minutes
+        if self.sanitize:  # -O1, because -O3 takes minutes
             checks = [f"-fsanitize={self.sanitize}", "-fno-sanitize-recover=all", "-O1", "-g1"]
         ext.extra_compile_args = [*FLAGS, *checks]
         ext.extra_link_args = ["-pthread", *checks]
@@ -233,19 +234,19 @@ class BuildKernels(build_ext):
             super().build_extension(ext)
         except Exception as error:
             self.failure = str(error) or type(error).__name__
-            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # from an earlier build
             raise  # the extension is optional: setuptools turns this into a warning
 
     def run(self) -> None:
         super().run()
-        if not self.inplace:  # what `tinytensor explain` shows goes with the package
-            shown = Path(self.build_lib) / "tinytensor" / "csrc"
+        if not self.inplace:  # the package contains the sources, for `tinytensor explain`
+            folder = Path(self.build_lib) / "tinytensor" / "csrc"
             for source in CSRC.rglob("*.[ch]"):
-                copy = shown / source.relative_to(CSRC)
+                copy = folder / source.relative_to(CSRC)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, copy)
         for extension in self.extensions:
-            module = Path(self.get_ext_fullpath(extension.name))  # in the sources for pip's -e
+            module = Path(self.get_ext_fullpath(extension.name))  # in the source tree for pip -e
             note = module.with_name(NOTE)
             note.unlink(missing_ok=True)
             if self.failure:
@@ -255,7 +256,7 @@ class BuildKernels(build_ext):
 
 
 class Wheel(bdist_wheel):
-    """One wheel for every Python from 3.11 on, where Python has a stable binary interface."""
+    """One wheel for all versions of Python from 3.11 on, if Python has a stable ABI."""
 
     def finalize_options(self) -> None:
         if LIMITED_API:
@@ -264,12 +265,12 @@ class Wheel(bdist_wheel):
 
 
 def check(compiler: str) -> int:
-    asked = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True)
+    machine = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True)
     with tempfile.TemporaryDirectory() as folder:
         status = 0
-        for source in write_sources(Path(folder), asked.stdout):
+        for source in write_sources(Path(folder), machine.stdout):
             if source.name == "wrapper.c":
-                continue  # cffi's text, not ours
+                continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
             output = ["-o", str(Path(folder) / "check.o")]
             command = [compiler, *FLAGS, *warnings, f"-I{CSRC}", "-c", str(source), *output]

@@ -1,18 +1,19 @@
-/* conv2d.c: convolution of images whose channels lie last, and both its gradients.
+/* conv2d.c: convolution of images (N, H, W, C), and its gradients with respect to images and weights.
 
-   All three are sums of products like a matrix's, so they use matmul's tile (see tile.h), straight on
-   the images: the KW * I numbers that one row of a window covers lie side by side in its image, as do
-   the KW * I lines of weights that they meet. A window is KH such segments.
+   All three are matrix products, so they use the tile of matmul (see tile.h), directly on the images:
+   the KW * I elements of one row of a window are contiguous in the image, and so are the KW * I rows of
+   weights that they are multiplied with. A window has KH such segments.
 
-       forward          rows: pixels of the result    lanes: O    K: the window's inputs
-       gradient of x    rows: pixels of x             lanes: I    K: the results that a pixel went to
-       of the weights   rows: the window's inputs     lanes: O    K: the pixels of the result
+                             rows of the tile     lanes    summed over
+       forward               pixels of out        O        elements of the window
+       gradient of x         pixels of x          I        elements of out that the pixel is used for
+       gradient of weight    elements of window   O        pixels of out
 
-   Where channels are too few to fill a line, other numbers lie in the lanes: pixels, and for the
-   weights the window's inputs. Then the rows of a tile are channels.
+   If there are too few channels to fill the lanes, the lanes are pixels (see planes.h), or elements of
+   the window for the gradient of the weights. Then the rows of the tile are channels.
 
-   An image is first copied into a frame of zeros, so that no window reaches outside; weights are
-   packed into lines of LANES, so that no line does. */
+   Each image is first copied into a frame of zeros, so that no window reaches outside of it. Weights
+   are packed into panels of LANES columns, so that a tile can read complete rows. */
 #include "kernels.h"
 #include "convolution.h"
 #include "machine.h"
@@ -25,10 +26,10 @@ typedef struct {
     conv_sizes s;
 } conv_arguments;
 
-static inline int64_t lines_of(int64_t numbers) { return (numbers + LANES - 1) / LANES; }
-static inline int64_t half_lines_of(int64_t numbers) { return (numbers + LANES / 2 - 1) / (LANES / 2); }
+static inline int64_t panels_of(int64_t columns) { return (columns + LANES - 1) / LANES; }
+static inline int64_t half_panels_of(int64_t columns) { return (columns + LANES / 2 - 1) / (LANES / 2); }
 
-/* Copy an image (H, W, C) to (top, left) of a frame (rows, columns, C); what doesn't fit is cut off. */
+/* Copies an image (H, W, C) to (top, left) of a frame (rows, columns, C); what does not fit is cut. */
 static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
 {
     const int64_t height = H < rows - top ? H : rows - top, width = W < columns - left ? W : columns - left;
@@ -40,8 +41,8 @@ typedef struct {
     int64_t first, count;
 } range;
 
-/* Those n of 0 to size - 1 for which first + n * step is from 0 to limit - 1. */
-static inline range those_inside(int64_t size, int64_t first, int64_t step, int64_t limit)
+/* The range of n with 0 <= n < size and 0 <= first + n * step < limit. */
+static inline range valid_range(int64_t size, int64_t first, int64_t step, int64_t limit)
 {
     const int64_t begin = first < 0 ? (step - 1 - first) / step : 0;
     const int64_t inside = first < limit ? (limit - first + step - 1) / step : 0, end = inside < size ? inside : size;
@@ -50,35 +51,36 @@ static inline range those_inside(int64_t size, int64_t first, int64_t step, int6
 
 /* Forward ------------------------------------------------------------------------------------- */
 
-/* panel[line][place][LANES] = weight[place][O], place counting through KH, KW and I */
+/* panel[p][e][lane] = weight[e][p * LANES + lane], for the elements e = (kh, kw, i) of a window */
 static void pack_weight(real *panel, const real *weight, conv_sizes s)
 {
-    const int64_t places = s.KH * s.KW * s.I;
+    const int64_t window_size = s.KH * s.KW * s.I;
     for (int64_t first = 0; first < s.O; first += LANES) {
         const int64_t columns = s.O - first < LANES ? s.O - first : LANES;
-        for (int64_t place = 0; place < places; place++, panel += LANES)
-            memcpy(panel, weight + place * s.O + first, columns * sizeof(real));
+        for (int64_t element = 0; element < window_size; element++, panel += LANES)
+            memcpy(panel, weight + element * s.O + first, columns * sizeof(real));
     }
 }
 
-/* Are the lanes better pixels than channels? What counts are the vectors of sums, idle lanes included.
-   A tile takes as long as one of BUSY vectors, if it has fewer: a sum waits for the one before it.
-   (A small tile is a CPU's that multiplies and adds apart: that keeps it busy with half as many.)
-   Pixels take more time to copy and to store: an eighth of the vectors must be saved. */
+/* True if lanes of pixels are faster than lanes of channels. The cost is the number of vectors of sums,
+   including unused lanes. A tile with fewer than BUSY vectors takes as long as one with BUSY vectors,
+   because each sum waits for the previous one. (A CPU with small tiles has no fused multiply-add; for
+   it BUSY is half as large.) Pixels must save an eighth of the vectors, because it takes longer to
+   copy and store them. */
 enum { BUSY = TILE_ROWS * VECTORS > 8 ? 8 : 4 };
 
 static inline int by_planes(int64_t height, int64_t width, int64_t columns, int64_t channels)
 {
     const int64_t in_tile = even_rows(width), tiles = (width + in_tile - 1) / in_tile;
-    const int64_t halves = half_lines_of(channels), half = in_tile * VECTORS / 2;
+    const int64_t halves = half_panels_of(channels), half = in_tile * VECTORS / 2;
     const int64_t tile_pair = halves / 2 * 2 * half + halves % 2 * (half < BUSY ? BUSY : half);
-    return 8 * channels * half_lines_of(height * columns) * VECTORS / 2 < 7 * height * tiles * tile_pair;
+    return 8 * channels * half_panels_of(height * columns) * VECTORS / 2 < 7 * height * tiles * tile_pair;
 }
 
 static inline plane_sizes planes_of(conv_sizes s)
 {
     return (plane_sizes){
-        .lines = s.OH + (s.KH - 1) / s.stride_h, .columns = s.OW + (s.KW - 1) / s.stride_w,
+        .rows = s.OH + (s.KH - 1) / s.stride_h, .columns = s.OW + (s.KW - 1) / s.stride_w,
         .stride_h = s.stride_h, .stride_w = s.stride_w,
     };
 }
@@ -88,19 +90,19 @@ static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
     const plane_sizes in = planes_of(s);
-    const int64_t places = s.KH * s.KW * s.I;
-    int64_t *offset = tt_scratch(places * sizeof *offset + (in_planes(in, s.I, 0, 0) + MOST_LANES) * sizeof(real));
-    real *planes = (real *)(offset + places); /* a line may be read beyond its end */
-    for (int64_t place = 0; place < places; place++)
-        offset[place] = in_planes(in, place % s.I, place / s.I / s.KW, place / s.I % s.KW);
+    const int64_t window_size = s.KH * s.KW * s.I;
+    int64_t *offset = tt_scratch(window_size * sizeof *offset + (in_planes(in, s.I, 0, 0) + MAX_LANES) * sizeof(real));
+    real *planes = (real *)(offset + window_size); /* MAX_LANES longer, because tiles read full rows */
+    for (int64_t element = 0; element < window_size; element++)
+        offset[element] = in_planes(in, element % s.I, element / s.I / s.KW, element / s.I % s.KW);
     for (int64_t n = begin; n < end; n++) {
         frame_planes(planes, in, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
         sums_of_planes(
             (plane_results){
                 .height = s.OH, .width = s.OW, .columns = in.columns, .channels = s.O,
-                .out = a->out + n * s.OH * s.OW * s.O, .out_line = s.OW * s.O, .out_pixel = s.O,
+                .out = a->out + n * s.OH * s.OW * s.O, .out_row = s.OW * s.O, .out_pixel = s.O,
             },
-            (plane_arguments){.pixels = planes, .offset = offset, .weight = a->weight, .places = places});
+            (plane_arguments){.pixels = planes, .offset = offset, .weight = a->weight, .window_size = window_size});
     }
 }
 
@@ -109,8 +111,8 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
-    const int64_t places = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
-    real *frame = tt_scratch((frame_size + lines_of(s.O) * places * LANES) * sizeof(real));
+    const int64_t window_size = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
+    real *frame = tt_scratch((frame_size + panels_of(s.O) * window_size * LANES) * sizeof(real));
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
     const int64_t in_tile = even_rows(s.OW);
@@ -118,12 +120,12 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
         frame_image(frame, rows, columns, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
         for (int64_t o = 0; o < s.O; o += LANES)
             for (int64_t h = 0; h < s.OH; h++) {
-                const range kh = those_inside(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
+                const range kh = valid_range(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
                 for (int64_t w = 0; w < s.OW; w += in_tile)
                     tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
                         .x = frame + ((h * s.stride_h + kh.first) * columns + w * s.stride_w) * s.I,
                         .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I,
-                        .y = panel + o * places + kh.first * s.KW * s.I * LANES,
+                        .y = panel + o * window_size + kh.first * s.KW * s.I * LANES,
                         .y_row = LANES, .y_segment = s.KW * s.I * LANES,
                         .K = s.KW * s.I, .segments = kh.count, .columns = s.O - o < LANES ? s.O - o : LANES,
                         .out = a->out + ((n * s.OH + h) * s.OW + w) * s.O + o,
@@ -135,29 +137,30 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
 
 /* The gradient of x ---------------------------------------------------------------------------
 
-   Pixel y of x is in the windows h with y = h * stride - padding + a. With the stride, y + padding
-   leaves a rest, its phase, and only the weights a = phase, phase + stride, ... meet it: those of one
-   phase are a convolution of their own, with stride 1, that reads the windows backwards. */
+   Pixel y of x is in the windows h with y = h * stride - padding + a. The remainder of
+   (y + padding) / stride is the phase of the pixel. Only the weights a = phase, phase + stride, ... are
+   multiplied with it. So the pixels of one phase are a convolution of grad with stride 1 and these
+   weights in reverse order. */
 
 typedef struct {
-    int64_t rest;  /* of y + padding */
-    int64_t taps;  /* weights that meet it: rest, rest + stride, ... */
-    int64_t first; /* pixel of x */
-    int64_t window; /* the last that the first pixel is in */
-    int64_t pixels;
+    int64_t remainder; /* of (y + padding) / stride */
+    int64_t taps;      /* the number of weights of this phase: remainder, remainder + stride, ... */
+    int64_t first;     /* the first pixel of x with this phase */
+    int64_t window;    /* the last window that contains this pixel */
+    int64_t pixels;    /* the number of pixels with this phase */
 } phase;
 
-static phase phase_of(int64_t rest, int64_t K, int64_t stride, int64_t padding, int64_t size)
+static phase phase_of(int64_t remainder, int64_t K, int64_t stride, int64_t padding, int64_t size)
 {
-    phase p = {.rest = rest, .taps = rest < K ? (K - rest + stride - 1) / stride : 0};
-    p.first = ((rest - padding) % stride + stride) % stride;
-    p.window = (p.first + padding - rest) / stride;
+    phase p = {.remainder = remainder, .taps = remainder < K ? (K - remainder + stride - 1) / stride : 0};
+    p.first = ((remainder - padding) % stride + stride) % stride;
+    p.window = (p.first + padding - remainder) / stride;
     p.pixels = p.first < size ? (size - p.first + stride - 1) / stride : 0;
     return p;
 }
 
-/* What a phase of an image is computed from: its frame of grad, with as many windows as there may be
-   before the first as its margin, and the phase's packed weights. */
+/* The arguments for one phase of an image: grad in a frame of zeros, and the packed weights of the
+   phase. `top` and `left` are the rows and columns of zeros before grad. */
 typedef struct {
     conv_sizes s;
     phase p, q; /* of rows and of columns */
@@ -166,14 +169,15 @@ typedef struct {
     real *out; /* the image's gradient */
 } phase_arguments;
 
-/* panel[line][tap of p][tap of q, backwards][o][LANES] = weight[...][i][o] */
+/* panel[g][j][t][o][lane] = weight[a][b][g * LANES + lane][o], with a = tap j of p and b = tap
+   q.taps - 1 - t of q */
 static void pack_phase(real *panel, const real *weight, conv_sizes s, phase p, phase q)
 {
     for (int64_t first = 0; first < s.I; first += LANES) {
         const int64_t columns = s.I - first < LANES ? s.I - first : LANES;
         for (int64_t j = 0; j < p.taps; j++)
             for (int64_t t = 1; t <= q.taps; t++) {
-                const int64_t a = p.rest + j * s.stride_h, b = q.rest + (q.taps - t) * s.stride_w;
+                const int64_t a = p.remainder + j * s.stride_h, b = q.remainder + (q.taps - t) * s.stride_w;
                 const real *from = weight + ((a * s.KW + b) * s.I + first) * s.O;
                 for (int64_t o = 0; o < s.O; o++, panel += LANES)
                     for (int64_t i = 0; i < columns; i++)
@@ -186,15 +190,15 @@ static void phase_by_channels(phase_arguments a)
 {
     const conv_sizes s = a.s;
     const phase p = a.p, q = a.q;
-    const int64_t places = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
+    const int64_t window_size = p.taps * q.taps * s.O, in_tile = even_rows(q.pixels);
     for (int64_t i = 0; i < s.I; i += LANES)
         for (int64_t y = 0; y < p.pixels; y++) {
-            const range tap = those_inside(p.taps, s.OH - 1 - p.window - y, 1, s.OH);
+            const range tap = valid_range(p.taps, s.OH - 1 - p.window - y, 1, s.OH);
             for (int64_t x = 0; x < q.pixels; x += in_tile)
                 tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
                     .x = a.frame + ((a.top + p.window + y - tap.first) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
                     .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O,
-                    .y = a.panel + i * places + tap.first * q.taps * s.O * LANES,
+                    .y = a.panel + i * window_size + tap.first * q.taps * s.O * LANES,
                     .y_row = LANES, .y_segment = q.taps * s.O * LANES,
                     .K = q.taps * s.O, .segments = tap.count, .columns = s.I - i < LANES ? s.I - i : LANES,
                     .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
@@ -203,13 +207,13 @@ static void phase_by_channels(phase_arguments a)
         }
 }
 
-/* In planes, a phase is read from every window that it may be in: offset[tap of p][tap of q][o], with
-   panel[tap of p][tap of q][o][i] = weight[...][i][o]. */
-static void place_phase(int64_t *offset, real *panel, const real *weight, conv_sizes s, plane_sizes in, phase p, phase q)
+/* The same for planes: panel[j][t][o][i] = weight[tap j of p][tap t of q][i][o], and offset[j][t][o] is
+   the offset of the element of grad that it is multiplied with. */
+static void pack_phase_for_planes(int64_t *offset, real *panel, const real *weight, conv_sizes s, plane_sizes in, phase p, phase q)
 {
     for (int64_t j = 0; j < p.taps; j++)
         for (int64_t t = 0; t < q.taps; t++) {
-            const real *from = weight + ((p.rest + j * s.stride_h) * s.KW + q.rest + t * s.stride_w) * s.I * s.O;
+            const real *from = weight + ((p.remainder + j * s.stride_h) * s.KW + q.remainder + t * s.stride_w) * s.I * s.O;
             for (int64_t o = 0; o < s.O; o++, panel += s.I) {
                 *offset++ = in_planes(in, o, 0, 0) - j * in.columns - t;
                 for (int64_t i = 0; i < s.I; i++)
@@ -218,7 +222,7 @@ static void place_phase(int64_t *offset, real *panel, const real *weight, conv_s
         }
 }
 
-/* The windows that pixels 0 to size - 1 are in: how many there may be before the first and in all. */
+/* The windows that contain pixels 0 to size - 1: the number before window 0, and the total number. */
 static inline int64_t windows_before(int64_t K, int64_t stride, int64_t padding) { return padding < K ? (K - 1 - padding) / stride : 0; }
 static inline int64_t windows_in_all(int64_t size, int64_t K, int64_t stride, int64_t padding)
 {
@@ -228,7 +232,7 @@ static inline int64_t windows_in_all(int64_t size, int64_t K, int64_t stride, in
 static inline plane_sizes planes_of_grad(conv_sizes s)
 {
     return (plane_sizes){
-        .lines = windows_in_all(s.H, s.KH, s.stride_h, s.pad_h),
+        .rows = windows_in_all(s.H, s.KH, s.stride_h, s.pad_h),
         .columns = windows_in_all(s.W, s.KW, s.stride_w, s.pad_w), .stride_h = 1, .stride_w = 1,
     };
 }
@@ -239,29 +243,29 @@ static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t e
     const conv_sizes s = a->s;
     const plane_sizes in = planes_of_grad(s);
     const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
-    const int64_t places = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MOST_LANES;
-    int64_t *offsets = tt_scratch(places * sizeof *offsets + (planes_size + places * s.I) * sizeof(real));
-    real *planes = (real *)(offsets + places), *panels = planes + planes_size;
+    const int64_t window_size = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MAX_LANES;
+    int64_t *offsets = tt_scratch(window_size * sizeof *offsets + (planes_size + window_size * s.I) * sizeof(real));
+    real *planes = (real *)(offsets + window_size), *panels = planes + planes_size;
     for (int64_t n = begin; n < end; n++) {
         frame_planes(planes, in, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
         int64_t *offset = offsets, here;
         real *panel = panels;
-        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
-            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++, offset += here, panel += here * s.I) {
-                const phase p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
-                const phase q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+        for (int64_t remainder_h = 0; remainder_h < s.stride_h; remainder_h++)
+            for (int64_t remainder_w = 0; remainder_w < s.stride_w; remainder_w++, offset += here, panel += here * s.I) {
+                const phase p = phase_of(remainder_h, s.KH, s.stride_h, s.pad_h, s.H);
+                const phase q = phase_of(remainder_w, s.KW, s.stride_w, s.pad_w, s.W);
                 here = p.taps * q.taps * s.O;
                 if (n == begin)
-                    place_phase(offset, panel, a->weight, s, in, p, q);
+                    pack_phase_for_planes(offset, panel, a->weight, s, in, p, q);
                 sums_of_planes(
                     (plane_results){
                         .height = p.pixels, .width = q.pixels, .columns = in.columns, .channels = s.I,
                         .out = a->out + ((n * s.H + p.first) * s.W + q.first) * s.I,
-                        .out_line = s.stride_h * s.W * s.I, .out_pixel = s.stride_w * s.I,
+                        .out_row = s.stride_h * s.W * s.I, .out_pixel = s.stride_w * s.I,
                     },
                     (plane_arguments){
                         .pixels = planes + (top + p.window) * in.columns + left + q.window,
-                        .offset = offset, .weight = panel, .places = here,
+                        .offset = offset, .weight = panel, .window_size = here,
                     });
             }
     }
@@ -274,73 +278,74 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     phase_arguments f = {.s = s, .top = s.KH / s.stride_h, .left = s.KW / s.stride_w};
     f.rows = f.top + (s.H - 1 + s.pad_h) / s.stride_h + 1;
     f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
-    const int64_t frame_size = f.rows * f.columns * s.O + LANES; /* a line may be read beyond its end */
-    real *frame = tt_scratch((frame_size + lines_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
+    const int64_t frame_size = f.rows * f.columns * s.O + LANES; /* LANES longer: tiles read full rows */
+    real *frame = tt_scratch((frame_size + panels_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
     f.frame = frame;
     for (int64_t n = begin; n < end; n++) {
         real *panel = frame + frame_size;
         f.out = a->out + n * s.H * s.W * s.I;
         frame_image(frame, f.rows, f.columns, f.top, f.left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
-        for (int64_t rest_h = 0; rest_h < s.stride_h; rest_h++)
-            for (int64_t rest_w = 0; rest_w < s.stride_w; rest_w++) {
-                f.p = phase_of(rest_h, s.KH, s.stride_h, s.pad_h, s.H);
-                f.q = phase_of(rest_w, s.KW, s.stride_w, s.pad_w, s.W);
+        for (int64_t remainder_h = 0; remainder_h < s.stride_h; remainder_h++)
+            for (int64_t remainder_w = 0; remainder_w < s.stride_w; remainder_w++) {
+                f.p = phase_of(remainder_h, s.KH, s.stride_h, s.pad_h, s.H);
+                f.q = phase_of(remainder_w, s.KW, s.stride_w, s.pad_w, s.W);
                 f.panel = panel;
                 if (n == begin)
                     pack_phase(panel, a->weight, s, f.p, f.q);
                 phase_by_channels(f);
-                panel += f.p.taps * f.q.taps * s.O * lines_of(s.I) * LANES;
+                panel += f.p.taps * f.q.taps * s.O * panels_of(s.I) * LANES;
             }
     }
 }
 
 /* The gradient of the weights -----------------------------------------------------------------
 
-   At each pixel of the result, a line of the window, KW * I numbers side by side, meets the O numbers
-   of grad. One of the two lies in the lanes, the other counts the rows of a tile:
+   For each pixel of out, one row of its window (KW * I contiguous elements) is multiplied with the O
+   elements of grad. One of the two is in the lanes of the tile, and the other one in its rows:
 
        lanes: the window   i0 i1 i2 i0 i1 i2       lanes: grad   o0 o1 o2 o3
                    o = 0   .  .  .  .  .  .           i0, kw=0   .  .  .  .
                    o = 1   .  .  .  .  .  .           i1, kw=0   .  .  .  .
 
-   whichever leaves fewer lanes empty. Images of one channel have lines too short for that. They can
-   be stacked: KH lines become one, so that a whole window lies side by side.
+   The version with fewer unused lanes is taken. With one channel a row of the window is too short. Then
+   the KH rows of a window are copied next to each other ("stacked"), so that the complete window is
+   contiguous.
 
-   The work is split by weights, not by images, so that every sum is added up in one order whatever
-   the number of threads. A tile's sums are whole lines until all images have been added. */
-
-typedef struct {
-    int64_t count;       /* numbers that lie side by side */
-    int64_t next, below; /* from those of a pixel to those of its neighbours */
-} numbers;
+   The work is divided by weights, not by images, so the order of each sum does not depend on the number
+   of threads. The sums of a tile have rows of LANES until all images have been added. */
 
 typedef struct {
-    numbers rows, lanes;
+    int64_t count;       /* contiguous elements for one pixel of out */
+    int64_t next, below; /* strides to the elements for the next pixel and for the pixel below */
+} extent;
+
+typedef struct {
+    extent rows, lanes;
     int lanes_are_grad, stacked;
-    int64_t KH, lines, in_tile, tiles; /* a window has KH x (lines of lanes) x (tiles of rows) */
+    int64_t KH, panels, in_tile, tiles; /* the weights are KH x panels (of LANES) x tiles (of in_tile rows) */
 } weight_tiles;
 
 typedef struct {
-    int64_t kh, row, lane; /* the first ones */
+    int64_t kh, row, lane; /* where the tile starts */
     int64_t rows, columns;
 } weight_tile;
 
-enum { COPIED = 8 }; /* a window's numbers of one column, at most, to be stacked */
+enum { COPIED = 8 }; /* the largest KH of stacked windows */
 
 static weight_tiles tiles_of_weights(conv_sizes s)
 {
     const int64_t columns = (s.OW - 1) * s.stride_w + s.KW;
-    const numbers grad = {s.O, s.O, s.OW * s.O};
-    const numbers line = {s.KW * s.I, s.stride_w * s.I, s.stride_h * columns * s.I};
-    const numbers stack = {s.KH * s.KW, s.KH * s.stride_w, s.KH * columns};
-    const int64_t with_grad = s.KH * line.count * half_lines_of(s.O);
-    const int64_t with_line = s.KH * s.O * half_lines_of(line.count), with_stack = s.O * half_lines_of(stack.count);
-    weight_tiles w = {.rows = line, .lanes = grad, .KH = s.KH, .lanes_are_grad = 1};
+    const extent grad = {s.O, s.O, s.OW * s.O};
+    const extent row = {s.KW * s.I, s.stride_w * s.I, s.stride_h * columns * s.I};
+    const extent stack = {s.KH * s.KW, s.KH * s.stride_w, s.KH * columns};
+    const int64_t with_grad = s.KH * row.count * half_panels_of(s.O);
+    const int64_t with_row = s.KH * s.O * half_panels_of(row.count), with_stack = s.O * half_panels_of(stack.count);
+    weight_tiles w = {.rows = row, .lanes = grad, .KH = s.KH, .lanes_are_grad = 1};
     if (s.I == 1 && s.KH <= COPIED && with_stack < with_grad)
         w = (weight_tiles){.rows = grad, .lanes = stack, .KH = 1, .stacked = 1};
-    else if (8 * with_line < 7 * with_grad)
-        w = (weight_tiles){.rows = grad, .lanes = line, .KH = s.KH};
-    w.lines = lines_of(w.lanes.count);
+    else if (8 * with_row < 7 * with_grad)
+        w = (weight_tiles){.rows = grad, .lanes = row, .KH = s.KH};
+    w.panels = panels_of(w.lanes.count);
     w.in_tile = even_rows(w.rows.count);
     w.tiles = (w.rows.count + w.in_tile - 1) / w.in_tile;
     return w;
@@ -348,17 +353,16 @@ static weight_tiles tiles_of_weights(conv_sizes s)
 
 static weight_tile weight_tile_of(weight_tiles w, int64_t t)
 {
-    const int64_t row = t % w.tiles * w.in_tile, lane = t / w.tiles % w.lines * LANES;
+    const int64_t row = t % w.tiles * w.in_tile, lane = t / w.tiles % w.panels * LANES;
     return (weight_tile){
-        .kh = t / w.tiles / w.lines, .row = row, .lane = lane,
+        .kh = t / w.tiles / w.panels, .row = row, .lane = lane,
         .rows = w.rows.count - row < w.in_tile ? w.rows.count - row : w.in_tile,
         .columns = w.lanes.count - lane < LANES ? w.lanes.count - lane : LANES,
     };
 }
 
-/* stack[h][column][KH] = what the windows of the result's line h cover of a column. An image of the
-   frame's columns comes first; from there COPIED numbers are copied at once, and those that are too
-   many are overwritten by the next column's. */
+/* stack[h][x][a] = frame[h * stride_h + a][x], for a < KH. The frame is first written transposed, to
+   `upright`. Then COPIED elements are copied at a time; the next column overwrites those beyond KH. */
 static void stack_image(real *stack, real *upright, const real *image, int64_t rows, int64_t columns, conv_sizes s)
 {
     const int64_t height = s.H < rows - s.pad_h ? s.H : rows - s.pad_h, width = s.W < columns - s.pad_w ? s.W : columns - s.pad_w;
@@ -377,14 +381,14 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
     const weight_tiles w = tiles_of_weights(s);
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t grad_size = s.OH * s.OW * s.O, tile_size = w.in_tile * LANES;
-    /* a line may be read beyond the end of each of these */
+    /* each is LANES longer than its contents, because tiles read full rows */
     const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
     const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
     real *sums = tt_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
     real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
     for (int64_t n = 0; n < s.N; n++) {
         const real *image = a->x + n * s.H * s.W * s.I, *grad = a->grad + n * grad_size;
-        if ((s.N - 1 - n) * grad_size < LANES) /* what follows is less than a line */
+        if ((s.N - 1 - n) * grad_size < LANES) /* a full row would end outside of grad */
             grad = memcpy(last_grad, grad, grad_size * sizeof(real));
         if (w.stacked)
             stack_image(stack, frame, image, rows, columns, s);
@@ -392,12 +396,12 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
             frame_image(frame, rows, columns, s.pad_h, s.pad_w, image, s.H, s.W, s.I);
         for (int64_t t = begin; t < end; t++) {
             const weight_tile at = weight_tile_of(w, t);
-            const range h = w.stacked ? (range){0, s.OH} : those_inside(s.OH, at.kh - s.pad_h, s.stride_h, s.H);
-            const real *line = w.stacked ? stack : frame + at.kh * columns * s.I;
+            const range h = w.stacked ? (range){0, s.OH} : valid_range(s.OH, at.kh - s.pad_h, s.stride_h, s.H);
+            const real *window = w.stacked ? stack : frame + at.kh * columns * s.I;
             tile_of(at.rows, (tile_arguments){
-                .x = (w.lanes_are_grad ? line : grad) + h.first * w.rows.below + at.row,
+                .x = (w.lanes_are_grad ? window : grad) + h.first * w.rows.below + at.row,
                 .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
-                .y = (w.lanes_are_grad ? grad : line) + h.first * w.lanes.below + at.lane,
+                .y = (w.lanes_are_grad ? grad : window) + h.first * w.lanes.below + at.lane,
                 .y_row = w.lanes.next, .y_segment = w.lanes.below,
                 .K = s.OW, .segments = h.count, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
                 .out = sums + (t - begin) * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
@@ -410,29 +414,29 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
             for (int64_t c = 0; c < at.columns; c++) {
                 const int64_t o = w.lanes_are_grad ? at.lane + c : at.row + r;
                 const int64_t input = w.lanes_are_grad ? at.row + r : at.lane + c;
-                const int64_t place = w.stacked ? input % s.KH * s.KW + input / s.KH : at.kh * s.KW * s.I + input;
-                a->out[place * s.O + o] = sums[r * LANES + c];
+                const int64_t element = w.stacked ? input % s.KH * s.KW + input / s.KH : at.kh * s.KW * s.I + input;
+                a->out[element * s.O + o] = sums[r * LANES + c];
             }
     }
 }
 
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = named(sizes)};
+    const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
     const int planes = by_planes(a.s.OH, a.s.OW, planes_of(a.s).columns, a.s.O);
     tt_parallel_rows(planes ? conv2d_planes : conv2d_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
-    const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = named(sizes)};
+    const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
     const int planes = by_planes(a.s.H / a.s.stride_h, a.s.W / a.s.stride_w, planes_of_grad(a.s).columns, a.s.I);
     tt_parallel_rows(planes ? conv2d_grad_x_planes : conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
-    const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = named(sizes)};
+    const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = unpack_sizes(sizes)};
     const weight_tiles w = tiles_of_weights(a.s);
-    tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.lines * w.tiles, 1);
+    tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.panels * w.tiles, 1);
 }

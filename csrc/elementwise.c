@@ -1,8 +1,8 @@
-/* elementwise.c: one number in, one number out, for every element.
+/* elementwise.c: out[i] = f(x[i]) and out[i] = f(x[i], y[i]), with broadcasting.
 
-   `pairs` and `each` hold the loops, once; the functions of one line say what is computed. They
-   are taken into the loop by the compiler (ALWAYS_INLINE), so every kernel is its own fast loop.
-   The numbers of large arrays are shared among the threads. */
+   `unary` and `binary` contain the loops. A function of one line computes an element. The compiler
+   inlines it into the loop (ALWAYS_INLINE), so each kernel has its own vectorised loop. The elements of
+   large arrays are divided among threads. */
 #include "kernels.h"
 #include "exp.h"
 #include "machine.h"
@@ -14,8 +14,8 @@ static inline real minus(real x, real y) { return x - y; }
 static inline real times(real x, real y) { return x * y; }
 static inline real over(real x, real y) { return x / y; }
 
-/* Dividing and rounding down may give the next whole number where the quotient is rounded up to it;
-   without the remainder the division is exact. */
+/* floor(x / y) can be 1 too large, because x / y is rounded. (x - remainder) / y is exact, so the
+   remainder is computed first. */
 static inline real remainder_of(real x, real y)
 {
     const real rest = fmod(x, y);
@@ -37,25 +37,25 @@ static inline real rounded_down(real x, real y)
 
 static inline real power(real x, real y) { return pow(x, y); }
 
-/* A NaN is neither larger nor smaller, but wins. */
+/* The result is NaN if x or y is NaN: x != x is true for a NaN, and x > NaN is false. */
 static inline real larger(real x, real y) { return x > y || x != x ? x : y; }
 static inline real smaller(real x, real y) { return x < y || x != x ? x : y; }
 
-/* Written so that a NaN, which is not below zero, stays. */
+/* A NaN stays a NaN, because NaN < 0 is false. */
 static inline real rectified(real x) { return x < 0 ? 0 : x; }
 
 static inline real sum_rectified(real x, real y) { return rectified(x + y); }
 
-/* Operands and result of a kernel of two arrays, broadcast. */
+/* The arguments of a kernel with two operands, which are broadcast. */
 typedef struct {
     const real *x, *y;
-    void *out; /* of real or, from a comparison, of uint8_t */
+    void *out; /* real *, or uint8_t * in a comparison */
     int64_t axes;
     const int64_t *shape, *x_strides, *y_strides;
-} pairs_arguments;
+} binary_arguments;
 
-/* How many of out's numbers [i, end) are left in i's row, and where x and y have those for them. */
-static inline int64_t piece_of_row(const pairs_arguments *a, int64_t i, int64_t end, const real **x, const real **y)
+/* The number of elements from i to the end of its row (or to `end`); sets x and y to their operands. */
+static inline int64_t row_segment(const binary_arguments *a, int64_t i, int64_t end, const real **x, const real **y)
 {
     const int64_t last = a->axes - 1, C = a->shape[last], r = i / C, first = i % C;
     *x = a->x + offset(r, last, a->shape, a->x_strides) + first * a->x_strides[last];
@@ -63,42 +63,42 @@ static inline int64_t piece_of_row(const pairs_arguments *a, int64_t i, int64_t 
     return C - first < end - i ? C - first : end - i;
 }
 
-/* The numbers [begin, end) of out = f(x, y). A row is the last axis; on it an operand moves along
-   (stride 1) or stays (stride 0), and only then is the loop plain enough to be vectorised. */
-static ALWAYS_INLINE void pairs(real f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
+/* out[i] = f(x[i], y[i]) for i from begin to end - 1. Along a row, the last axis, an operand has stride
+   1 or 0. There is a loop for each case, because the compiler vectorises only constant strides. */
+static ALWAYS_INLINE void binary(real f(real, real), const binary_arguments *a, int64_t begin, int64_t end)
 {
     const int64_t x_step = a->x_strides[a->axes - 1], y_step = a->y_strides[a->axes - 1];
-    for (int64_t i = begin, some; i < end; i += some) {
+    for (int64_t i = begin, count; i < end; i += count) {
         const real *x, *y;
-        some = piece_of_row(a, i, end, &x, &y);
+        count = row_segment(a, i, end, &x, &y);
         real *out = (real *)a->out + i;
         if (x_step && y_step)
-            for (int64_t c = 0; c < some; c++)
+            for (int64_t c = 0; c < count; c++)
                 out[c] = f(x[c], y[c]);
         else if (x_step)
-            for (int64_t c = 0; c < some; c++)
+            for (int64_t c = 0; c < count; c++)
                 out[c] = f(x[c], *y);
         else
-            for (int64_t c = 0; c < some; c++)
+            for (int64_t c = 0; c < count; c++)
                 out[c] = f(*x, y[c]);
     }
 }
 
 enum {
-    SHORT = 64,      /* numbers in a row, whose loop is hardly worth entering */
-    LONG = 256,      /* is */
-    MANY = 16 * LONG /* numbers in all: so many repay the making of a long row */
+    SHORT = 64,      /* elements; a loop over a shorter row takes longer to start than to run */
+    LONG = 256,      /* elements of a repeated row */
+    MANY = 16 * LONG /* elements; smaller arrays do not repay the time for the repeated row */
 };
 
 typedef struct {
-    int64_t shape[2], whole[2], repeated[2]; /* sizes and strides */
+    int64_t shape[2], whole[2], repeated[2]; /* the new shape, and the strides of the two operands */
     real row[LONG];
 } long_rows;
 
-/* A short row that every row of the other operand meets, such as the bias of a few channels, is
-   repeated until it is long, and as many rows are taken for one. The last of those may be beyond the
-   end, where nobody looks. */
-static void lengthen(pairs_arguments *a, long_rows *rows)
+/* If one operand is a short row that is broadcast to all rows of the other operand, such as a bias with
+   few channels, this function repeats it until it is LONG and merges the same number of rows of the
+   other operand into one. The last merged row may reach beyond the end, but the loop stops at `end`. */
+static void repeat_short_row(binary_arguments *a, long_rows *rows)
 {
     if (a->axes != 2 || a->shape[1] < 1 || a->shape[1] > SHORT || a->shape[0] * a->shape[1] < MANY)
         return;
@@ -118,54 +118,54 @@ static void lengthen(pairs_arguments *a, long_rows *rows)
     *(x_repeats ? &a->x : &a->y) = rows->row;
 }
 
-/* Defines the kernel tt_name, which `loop` computes: out, of `number`s, = f(x, y). */
-#define OF_TWO(loop, number, name, f) \
-    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { loop(f, arguments, begin, end); } \
-    void tt_##name(const real *x, const real *y, number *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
+/* Defines the kernel tt_name: out = f(x, y), with the given loop and type of out. */
+#define BINARY(loop, type, name, f) \
+    static void name##_elements(const void *arguments, int64_t begin, int64_t end) { loop(f, arguments, begin, end); } \
+    void tt_##name(const real *x, const real *y, type *out, int64_t axes, const int64_t *shape, const int64_t *x_strides, const int64_t *y_strides) \
     { \
-        pairs_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
+        binary_arguments a = {x, y, out, axes, shape, x_strides, y_strides}; \
         long_rows rows; \
-        lengthen(&a, &rows); \
-        tt_parallel_numbers(name##_numbers, &a, product(axes, shape), 1); \
+        repeat_short_row(&a, &rows); \
+        tt_parallel_elements(name##_elements, &a, product(axes, shape), 1); \
     }
 
-OF_TWO(pairs, real, add, plus)
-OF_TWO(pairs, real, sub, minus)
-OF_TWO(pairs, real, mul, times)
-OF_TWO(pairs, real, div, over)
-OF_TWO(pairs, real, floor_div, rounded_down)
-OF_TWO(pairs, real, mod, remainder_of)
-OF_TWO(pairs, real, pow, power)
-OF_TWO(pairs, real, maximum, larger)
-OF_TWO(pairs, real, minimum, smaller)
-OF_TWO(pairs, real, add_relu, sum_rectified)
+BINARY(binary, real, add, plus)
+BINARY(binary, real, sub, minus)
+BINARY(binary, real, mul, times)
+BINARY(binary, real, div, over)
+BINARY(binary, real, floor_div, rounded_down)
+BINARY(binary, real, mod, remainder_of)
+BINARY(binary, real, pow, power)
+BINARY(binary, real, maximum, larger)
+BINARY(binary, real, minimum, smaller)
+BINARY(binary, real, add_relu, sum_rectified)
 
 static inline uint8_t same(real x, real y) { return x == y; }
 static inline uint8_t below(real x, real y) { return x < y; }
 static inline uint8_t not_above(real x, real y) { return x <= y; }
 
-/* pairs, for results of another type */
-static ALWAYS_INLINE void compare(uint8_t f(real, real), const pairs_arguments *a, int64_t begin, int64_t end)
+/* binary, for results of another type */
+static ALWAYS_INLINE void compare(uint8_t f(real, real), const binary_arguments *a, int64_t begin, int64_t end)
 {
     const int64_t x_step = a->x_strides[a->axes - 1], y_step = a->y_strides[a->axes - 1];
-    for (int64_t i = begin, some; i < end; i += some) {
+    for (int64_t i = begin, count; i < end; i += count) {
         const real *x, *y;
-        some = piece_of_row(a, i, end, &x, &y);
+        count = row_segment(a, i, end, &x, &y);
         uint8_t *out = (uint8_t *)a->out + i;
-        for (int64_t c = 0; c < some; c++)
+        for (int64_t c = 0; c < count; c++)
             out[c] = f(x[c * x_step], y[c * y_step]);
     }
 }
 
-OF_TWO(compare, uint8_t, equal, same)
-OF_TWO(compare, uint8_t, less, below)
-OF_TWO(compare, uint8_t, less_equal, not_above)
+BINARY(compare, uint8_t, equal, same)
+BINARY(compare, uint8_t, less, below)
+BINARY(compare, uint8_t, less_equal, not_above)
 
 static inline real negative(real x) { return -x; }
 static inline real exponential(real x) { return EXP(x); }
 static inline real logarithm(real x) { return log(x); }
 
-/* 1 / (1 + e^-x), but never e of a positive number: that would overflow. */
+/* 1 / (1 + e^-x), computed from e^-|x|, because e^-x overflows for large negative x. */
 static inline real logistic(real x)
 {
     const real e = EXP(-fabs(x));
@@ -185,72 +185,72 @@ static inline real down(real x) { return floor(x); }
 static inline real up(real x) { return ceil(x); }
 static inline real nearest(real x) { return rint(x); }
 
-/* Operands and result of a kernel whose arrays have all the same shape. */
+/* The arguments of a kernel whose arrays all have the same shape. */
 typedef struct {
     const uint8_t *condition;
     const real *x, *y;
     real *out;
-} each_arguments;
+} unary_arguments;
 
-static ALWAYS_INLINE void each(real f(real), const each_arguments *a, int64_t begin, int64_t end)
+static ALWAYS_INLINE void unary(real f(real), const unary_arguments *a, int64_t begin, int64_t end)
 {
     for (int64_t i = begin; i < end; i++)
         a->out[i] = f(a->x[i]);
 }
 
 /* Defines the kernel tt_name: out = f(x). */
-#define EACH(name, f) \
-    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { each(f, arguments, begin, end); } \
+#define UNARY(name, f) \
+    static void name##_elements(const void *arguments, int64_t begin, int64_t end) { unary(f, arguments, begin, end); } \
     void tt_##name(const real *x, real *out, int64_t n) \
     { \
-        const each_arguments a = {.x = x, .out = out}; \
-        tt_parallel_numbers(name##_numbers, &a, n, 1); \
+        const unary_arguments a = {.x = x, .out = out}; \
+        tt_parallel_elements(name##_elements, &a, n, 1); \
     }
 
-EACH(neg, negative)
-EACH(exp, exponential)
-EACH(log, logarithm)
-EACH(relu, rectified)
-EACH(sigmoid, logistic)
-EACH(abs, magnitude)
-EACH(sign, sign_of)
-EACH(sqrt, square_root)
-EACH(expm1, exponential_less_1)
-EACH(log1p, logarithm_of_1_plus)
-EACH(sin, sine)
-EACH(cos, cosine)
-EACH(tanh, hyperbolic_tangent)
-EACH(erf, error_function)
-EACH(floor, down)
-EACH(ceil, up)
-EACH(round, nearest)
+UNARY(neg, negative)
+UNARY(exp, exponential)
+UNARY(log, logarithm)
+UNARY(relu, rectified)
+UNARY(sigmoid, logistic)
+UNARY(abs, magnitude)
+UNARY(sign, sign_of)
+UNARY(sqrt, square_root)
+UNARY(expm1, exponential_less_1)
+UNARY(log1p, logarithm_of_1_plus)
+UNARY(sin, sine)
+UNARY(cos, cosine)
+UNARY(tanh, hyperbolic_tangent)
+UNARY(erf, error_function)
+UNARY(floor, down)
+UNARY(ceil, up)
+UNARY(round, nearest)
 
-static void relu_backward_numbers(const void *arguments, int64_t begin, int64_t end)
+static void relu_backward_elements(const void *arguments, int64_t begin, int64_t end)
 {
-    const each_arguments a = *(const each_arguments *)arguments;
+    const unary_arguments a = *(const unary_arguments *)arguments;
     for (int64_t i = begin; i < end; i++) {
-        const real grad = a.x[i]; /* read in any case: without a branch the loop is vectorised */
+        const real grad = a.x[i]; /* always read, because a loop without a branch is vectorised */
         a.out[i] = a.y[i] > 0 ? grad : 0;
     }
 }
 
 void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n)
 {
-    const each_arguments a = {.x = grad, .y = x, .out = out};
-    tt_parallel_numbers(relu_backward_numbers, &a, n, 1);
+    const unary_arguments a = {.x = grad, .y = x, .out = out};
+    tt_parallel_elements(relu_backward_elements, &a, n, 1);
 }
 
-static void where_numbers(const void *arguments, int64_t begin, int64_t end)
+static void where_elements(const void *arguments, int64_t begin, int64_t end)
 {
-    const each_arguments a = *(const each_arguments *)arguments;
+    const unary_arguments a = *(const unary_arguments *)arguments;
     for (int64_t i = begin; i < end; i++) {
-        const real x = a.x[i], y = a.y[i]; /* as above */
+        const real x = a.x[i], y = a.y[i]; /* always read, as in relu_backward */
         a.out[i] = a.condition[i] ? x : y;
     }
 }
 
 void tt_where(const uint8_t *condition, const real *x, const real *y, real *out, int64_t n)
 {
-    const each_arguments a = {condition, x, y, out};
-    tt_parallel_numbers(where_numbers, &a, n, 1);
+    const unary_arguments a = {condition, x, y, out};
+    tt_parallel_elements(where_elements, &a, n, 1);
 }

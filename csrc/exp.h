@@ -1,7 +1,7 @@
-/* exp.h: e^x in plain arithmetic, so that a loop over it is vectorised.
+/* exp.h: e^x in plain arithmetic, so that the compiler can vectorise a loop over it.
 
-   x = n ln 2 + r with a whole n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For so small an r the
-   Taylor series up to r^7 leaves an error of 5e-9, a tenth of what float can tell. */
+   x = n ln 2 + r with an integer n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For such a small r the
+   Taylor series up to r^7 has an error of 5e-9, a tenth of a float's rounding error. */
 #ifndef TT_EXP_H
 #define TT_EXP_H
 #include <stdint.h>
@@ -16,11 +16,11 @@ static inline float power_of_two(int32_t n)
     return power;
 }
 
-/* e^x = power * 2^n: returns the power, between 0.7 and 1.5. For x so small or large that n has no
-   room in a float's exponent, n is wrong. */
+/* e^x = power * 2^n: returns the power, between 0.7 and 1.5. If |x| is so large that n does not fit
+   into a float's exponent, n is wrong. */
 static inline float exp_parts(float x, int32_t *n)
 {
-    /* Adding 1.5 * 2^23 leaves no room for a fraction: the last bits are x / ln 2, rounded. */
+    /* A float of this size has no fraction bits, so the low bits of the sum are x / ln 2, rounded. */
     const float large = 12582912;
     const float shifted = x * 1.44269504f + large;
     int32_t bits, large_bits;
@@ -28,7 +28,7 @@ static inline float exp_parts(float x, int32_t *n)
     memcpy(&large_bits, &large, sizeof large_bits);
     *n = bits - large_bits;
 
-    /* ln 2 in two parts: n times the first is exact. */
+    /* ln 2 is split into two parts, because n times the first part is exact. */
     const float whole = shifted - large;
     const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
     const float tail = 1 / 2.f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f + r * (1 / 5040.f)))));
@@ -37,16 +37,16 @@ static inline float exp_parts(float x, int32_t *n)
 
 static inline float exp_float(float x)
 {
-    /* Beyond these the result is +inf and 0 anyway. A NaN fails both comparisons, and stays. */
+    /* Beyond these limits the result is +inf and 0. A NaN fails both comparisons and stays a NaN. */
     x = x > 89 ? 89 : x;
     x = x < -104 ? -104 : x;
     int32_t n;
     const float power = exp_parts(x, &n);
-    /* 2^n may be beyond float where e^x is not: multiply in two steps. */
+    /* 2^n can overflow although e^x does not, so it is multiplied in two steps. */
     return power * power_of_two(n >> 1) * power_of_two(n - (n >> 1));
 }
 
-/* e^x for x <= 0, in fewer steps. What is below the smallest normal number, 1.2e-38, comes as 0. */
+/* e^x for x <= 0, in fewer steps. Results below the smallest normal float, 1.2e-38, become 0. */
 static inline float exp_below_0(float x)
 {
     int32_t n;
@@ -54,7 +54,7 @@ static inline float exp_below_0(float x)
     return x < -87.3f ? 0 : power * power_of_two(n);
 }
 
-/* The ones for the type at hand. */
+/* The function for the type of x. */
 #define EXP(x) _Generic((x), float: exp_float, double: (exp))(x)
 #define EXP_BELOW_0(x) _Generic((x), float: exp_below_0, double: (exp))(x)
 

@@ -1,13 +1,14 @@
-/* images.c: a batch of images, from bytes to numbers between 0 and 1.
+/* images.c: converts a batch of images from bytes to real numbers between 0 and 1.
 
-   The images lie all over a memory much larger than any cache: waiting for each would take longer
-   than converting it. So memory is asked for an image while those before it are converted. */
+   The images of a batch are scattered over an array that is larger than the caches, so the wait for
+   an image is longer than its conversion. The loop therefore prefetches the image AHEAD images later
+   while it converts one. */
 #include "kernels.h"
 
 enum {
     AHEAD = 4, /* images */
-    LINE = 64, /* bytes that memory delivers at a time */
-    LEVEL_2 = 2, /* the cache to deliver to: the first would be full at once */
+    LINE = 64, /* bytes in a cache line */
+    LEVEL_2 = 2, /* prefetch into the L2 cache, because the images would fill the L1 cache */
 };
 
 void tt_load_images(const uint8_t *images, const int64_t *index, real *out, int64_t R, int64_t D)

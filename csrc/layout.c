@@ -1,4 +1,4 @@
-/* layout.c: the same numbers in another place: repeated, in another order, picked out, side by side. */
+/* layout.c: kernels that copy elements: broadcast_to, transpose, take, scatter_add, put, concat. */
 #include "kernels.h"
 #include "machine.h"
 #include "offset.h"
@@ -11,7 +11,7 @@ typedef struct {
     const int64_t *shape, *strides;
 } gather_arguments;
 
-/* Fill rows of out, of `axes` axes of the sizes in `shape`, from wherever the strides lead. */
+/* out[i0, ..., in] = x[i0 * strides[0] + ... + in * strides[n]], for the rows [begin, end) of out */
 static void gather_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const gather_arguments a = *(const gather_arguments *)arguments;
@@ -26,7 +26,7 @@ static void gather_rows(const void *arguments, int64_t begin, int64_t end)
 static void gather(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides)
 {
     const gather_arguments a = {x, out, axes, shape, strides};
-    tt_parallel_numbers(gather_rows, &a, product(axes - 1, shape), shape[axes - 1]);
+    tt_parallel_elements(gather_rows, &a, product(axes - 1, shape), shape[axes - 1]);
 }
 
 void tt_broadcast_to(const real *x, real *out, int64_t axes, const int64_t *shape, const int64_t *strides)
@@ -57,7 +57,7 @@ static void take_rows(const void *arguments, int64_t begin, int64_t end)
 void tt_take(const real *x, const int64_t *index, real *out, int64_t R, int64_t C)
 {
     const take_arguments a = {x, index, out, C};
-    tt_parallel_numbers(take_rows, &a, R, C);
+    tt_parallel_elements(take_rows, &a, R, C);
 }
 
 void tt_scatter_add(const real *grad, const int64_t *index, real *out, int64_t R, int64_t C, int64_t N)

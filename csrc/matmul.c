@@ -1,11 +1,18 @@
-/* matmul.c: out = x . y, by tiles that stay in registers (see tile.h).
+/* matmul.c: out = x . y, by tiles of sums in registers (see tile.h).
 
-   The caches decide in which order the tiles come. A panel of y, DEPTH lines of it, is copied line by
-   line and stays in the nearest cache while rows of x pass by. If there are many rows, several panels
-   are copied at once, and so is a block of x, which stays in the second cache while all of them pass
-   by; of a transposed x a tile's numbers lie side by side anyway, and it isn't copied. A few rows
-   don't repay a copy: they are read where they lie, and so are the lines of y that they meet, if those
-   are in one piece. A transposition is a swap of two strides. */
+   The order of the tiles is chosen for the caches. A panel of y, DEPTH rows of LANES columns, is copied
+   ("packed") and stays in the L1 cache while all rows of x are multiplied with it:
+
+       for each panel of y
+           for each TILE_ROWS rows of x
+               tile
+
+   If x has many rows, PANELS panels are packed at once, and a block of x is copied too; the block stays
+   in the L2 cache while all panels are multiplied with it. A transposed x is not copied, because the
+   TILE_ROWS elements of a step are contiguous in it. For a few rows a copy takes longer than it saves:
+   x is read in place, and so is y if the panel's rows are complete rows in it.
+
+   A transposition swaps two strides. */
 #include "kernels.h"
 #include "machine.h"
 #include "tile.h"
@@ -13,13 +20,13 @@
 #include <string.h>
 
 enum {
-    DEPTH = 256,             /* lines in a panel: 32 KiB at most */
-    PANELS = 16,             /* that are copied at once */
-    MANY_ROWS = 256,         /* of x: from so many on all this pays */
-    BLOCK_TILES = 12,        /* of rows in a block of x: 168 KiB of floats at most */
-    PARALLEL_FROM = 1 << 19, /* multiplications; below, waking a thread costs more than it saves */
-    OFTEN = 16,              /* times that each number is multiplied */
-    MANY_NUMBERS = 1 << 18,  /* numbers: they fill a core's own cache */
+    DEPTH = 256,             /* rows of a panel: at most 32 KiB */
+    PANELS = 16,             /* panels that are packed at once */
+    MANY_ROWS = 256,         /* rows of x from which blocks are faster */
+    BLOCK_TILES = 12,        /* tiles in a block of x: at most 168 KiB in float32 */
+    PARALLEL_FROM = 1 << 19, /* multiplications; with fewer, one thread is faster */
+    OFTEN = 16,              /* multiplications for each element */
+    MANY_ELEMENTS = 1 << 18, /* elements: they fill the private cache of a core */
 };
 
 typedef struct {
@@ -31,8 +38,8 @@ typedef struct {
 
 static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* K lines of y, side by side. Lanes beyond `columns` may hold anything: nobody stores their sums.
-   So a whole line is taken where y's memory, up to `end`, goes on that far. */
+/* panel[k][c] = y[k][c] for K rows. The lanes beyond `columns` may hold any values, because their sums
+   are not stored. So LANES elements are copied if they are inside y's memory, which ends at `end`. */
 static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
 {
     if (y_column != 1) {
@@ -47,7 +54,7 @@ static void pack(real *panel, const real *y, const real *end, int64_t y_row, int
                 panel[c] = c < columns ? y[c] : 0;
 }
 
-/* Rows of x, `stride` apart, are copied to where they are length + APART apart. */
+/* Copies rows of x with this stride to rows with the stride length + APART. */
 static void copy_block(real *block, const real *x, int64_t rows, int64_t length, int64_t stride)
 {
     for (int64_t i = 0; i < rows; i++)
@@ -93,20 +100,20 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 
 /* Few columns ---------------------------------------------------------------------------------
 
-   With ten columns, such as the ten classes of a classifier, six of sixteen lanes would be idle
-   above. Here the lanes run along K instead: y is transposed, and each result is a sum of lanes.
-   DOT_ROWS x DOT_COLUMNS results are made side by side. */
+   With 10 columns, such as the 10 classes of a classifier, 6 of 16 lanes would be unused above. Here
+   the lanes go along K: y is transposed, and each result is the sum of the lanes of one vector.
+   DOT_ROWS x DOT_COLUMNS results are computed at the same time. */
 
 enum {
-    FEW = 64 / sizeof(real), /* columns; from so many on it is done as above */
-    LONG_SUMS = 128,         /* terms; fewer don't repay adding up the lanes in the end */
+    FEW = 64 / sizeof(real), /* columns; matrices with FEW columns or more are computed as above */
+    LONG_SUMS = 128,         /* K; in shorter sums, adding up the lanes at the end takes too long */
     DOT_ROWS = TILE_ROWS >= 12 ? 5 : 2,
     DOT_COLUMNS = 5,
     DOTS = (DOT_ROWS * DOT_COLUMNS + VECTOR - 1) / VECTOR * VECTOR,
     DOT_DEPTH = 1024,
 };
 
-/* out[rows][columns] = or += x[rows][K] . y[columns][K]; y's rows are DOT_DEPTH + APART apart */
+/* out[r][c] = (or +=) the sum over k of x[r][k] * y[c][k]; y has the row stride DOT_DEPTH + APART */
 static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x, int64_t x_row, const real *y, int64_t K, real *out, int64_t out_row, int add)
 {
     vector sum[DOTS] = {0};
@@ -128,8 +135,8 @@ static ALWAYS_INLINE void dots(const int rows, const int columns, const real *x,
     real totals[DOTS];
     UNROLL
     for (int i = 0; i < rows * columns; i += VECTOR) {
-        const vector some = sums_of_lanes(sum + i);
-        memcpy(totals + i, &some, sizeof some);
+        const vector lane_sums = sums_of_lanes(sum + i);
+        memcpy(totals + i, &lane_sums, sizeof lane_sums);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -173,9 +180,9 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
     }
 }
 
-/* x^T . y with few columns, such as the gradient of ten neurons' weights. Its transpose, y^T . x, has
-   its lanes along x's long rows; lines of its sums are transposed on their way to out. Here rows
-   are out's, and x and y as they lie in memory: (K, M) and (K, N). */
+/* x^T . y with few columns, such as the gradient of the weights of ten neurons. The transpose of the
+   result, y^T . x, has its lanes along the long rows of x. Its sums are transposed when they are stored.
+   In memory x is (K, M) and y is (K, N); `begin` and `end` are rows of out. */
 static void matmul_few_columns_of_transposed(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
@@ -201,12 +208,13 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
     }
 }
 
-/* A second thread first has to fetch what the first has written. That pays if it then uses each number
-   often, or if there are so many that all come from farther away in any case. */
+/* True if several threads are faster. A second thread first has to fetch from another core's cache what
+   the first one wrote. This pays if it then uses each element often, or if the arrays are larger than
+   the private cache of a core. */
 static int is_worth_sharing(int64_t M, int64_t K, int64_t N)
 {
     const int64_t multiplications = M * K * N, numbers = M * K + K * N + M * N;
-    return multiplications >= PARALLEL_FROM && (multiplications >= OFTEN * numbers || numbers >= MANY_NUMBERS);
+    return multiplications >= PARALLEL_FROM && (multiplications >= OFTEN * numbers || numbers >= MANY_ELEMENTS);
 }
 
 static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)

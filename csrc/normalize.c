@@ -1,8 +1,8 @@
-/* normalize.c: batch normalisation, a matrix (R, C) column by column.
+/* normalize.c: batch normalisation of each column of a matrix (R, C).
 
-   The loops over rows run along memory; what belongs to a column waits in arrays of C numbers. Sums
-   are kept in double. Rows are cut into stretches, whose sums are then added up in their order: so
-   threads share the work, and its bits don't depend on how many they are. */
+   The loops go row by row, as the matrix is stored, and the values of the columns are in arrays of C
+   elements. Sums are computed in double. The rows are divided into stretches, whose sums are added in
+   order. So threads can compute the stretches, and the bits do not depend on the number of threads. */
 #include "kernels.h"
 #include "machine.h"
 #include <tgmath.h>
@@ -22,17 +22,18 @@ static inline int64_t end_of_stretch(int64_t s, int64_t R)
     return (s + 1) * STRETCH < R ? (s + 1) * STRETCH : R;
 }
 
-/* Let `sum` fill the sums of all stretches; those numbered [first, last) of the 2 C are added up. */
+/* Calls `sum` for all stretches, then adds up: sums[0][i] += sums[s][i], for i from first to last - 1 of
+   the 2 * C sums of a stretch. */
 static void add_up(tt_rows_function sum, const normalize_arguments *a, int64_t first, int64_t last)
 {
     const int64_t stretches = (a->R + STRETCH - 1) / STRETCH;
-    tt_parallel_numbers(sum, a, stretches, STRETCH * a->C);
+    tt_parallel_elements(sum, a, stretches, STRETCH * a->C);
     for (int64_t s = 1; s < stretches; s++)
         for (int64_t i = first; i < last; i++)
             a->sums[i] += a->sums[s * 2 * a->C + i];
 }
 
-static double *no_sums(int64_t R, int64_t C)
+static double *zero_sums(int64_t R, int64_t C)
 {
     return tt_scratch((R / STRETCH + 1) * 2 * C * sizeof(double));
 }
@@ -48,7 +49,7 @@ static void sum_x(const void *arguments, int64_t begin, int64_t end)
     }
 }
 
-/* The mean stands where the sums of x stood. */
+/* squares[c] += (x[r][c] - mean[c])^2; tt_moments has replaced the sums of x by the means. */
 static void sum_squares(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
@@ -63,10 +64,10 @@ static void sum_squares(const void *arguments, int64_t begin, int64_t end)
     }
 }
 
-/* Two passes, for var's sake: squares of numbers far from zero would swallow their differences. */
+/* Two passes, because mean(x^2) - mean(x)^2 loses all digits if the mean is large. */
 void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C)
 {
-    const normalize_arguments a = {.x = x, .sums = no_sums(R, C), .R = R, .C = C};
+    const normalize_arguments a = {.x = x, .sums = zero_sums(R, C), .R = R, .C = C};
     add_up(sum_x, &a, 0, C);
     for (int64_t c = 0; c < C; c++)
         mean[c] = a.sums[c] /= R;
@@ -75,7 +76,7 @@ void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C)
         var[c] = a.sums[C + c] / R;
 }
 
-/* out = (x - mean) * factor + beta */
+/* out[r][c] = (x[r][c] - mean[c]) * factor[c] + beta[c] with factor = gamma / sqrt(var + epsilon) */
 static void normalize_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
@@ -90,10 +91,11 @@ static void normalize_rows(const void *arguments, int64_t begin, int64_t end)
 void tt_normalize(const real *x, const real *mean, const real *var, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C)
 {
     const normalize_arguments a = {.x = x, .mean = mean, .var = var, .gamma = gamma, .beta = beta, .out = out, .epsilon = epsilon, .R = R, .C = C};
-    tt_parallel_numbers(normalize_rows, &a, R, C);
+    tt_parallel_elements(normalize_rows, &a, R, C);
 }
 
-/* grad_x = gamma * scale * (grad - grad_beta / R - (x - mean) * scale * grad_gamma / R) */
+/* grad_x = gamma * scale * (grad - grad_beta / R - (x - mean) * scale * grad_gamma / R), with
+   scale = 1 / sqrt(var + epsilon) */
 static void batch_norm_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
@@ -129,12 +131,12 @@ void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, c
 {
     const normalize_arguments a = {
         .x = x, .mean = mean, .var = var, .gamma = gamma, .grad = grad, .grad_gamma = grad_gamma,
-        .grad_beta = grad_beta, .out = grad_x, .sums = no_sums(R, C), .epsilon = epsilon, .R = R, .C = C,
+        .grad_beta = grad_beta, .out = grad_x, .sums = zero_sums(R, C), .epsilon = epsilon, .R = R, .C = C,
     };
     add_up(sum_grads, &a, 0, 2 * C);
     for (int64_t c = 0; c < C; c++) {
         grad_beta[c] = a.sums[c];
         grad_gamma[c] = a.sums[C + c] / sqrt((double)var[c] + epsilon);
     }
-    tt_parallel_numbers(batch_norm_backward_rows, &a, R, C);
+    tt_parallel_elements(batch_norm_backward_rows, &a, R, C);
 }

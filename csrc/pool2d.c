@@ -1,17 +1,17 @@
-/* pool2d.c: windows of an image become one number each, channel by channel.
+/* pool2d.c: the sum or the argmax of each window of an image, channel by channel.
 
-   A window that reaches over the edge of its image is cut there. The innermost loops go along the
-   channels, which lie side by side. */
+   A window that reaches over the edge of its image is cut off there. The innermost loops go along the
+   channels, which are contiguous. */
 #include "kernels.h"
 #include "convolution.h"
 #include "machine.h"
 
-/* One window: rows [top, bottom), columns [left, right) of image n. */
+/* A window: rows [top, bottom) and columns [left, right) of image n. */
 typedef struct {
     int64_t n, top, bottom, left, right;
 } window;
 
-/* The windows are counted through as the results lie: n, then h, then w. */
+/* The window with the flat index `count` in (N, OH, OW). */
 static window window_at(int64_t count, conv_sizes s)
 {
     const int64_t w = count % s.OW, h = count / s.OW % s.OH;
@@ -30,15 +30,15 @@ static inline int64_t pixel(window at, int64_t y, int64_t x, conv_sizes s)
 
 typedef struct {
     const real *x, *grad;
-    void *out; /* of real or, from argmax, of int64_t */
+    void *out; /* real *, or int64_t * in argmax */
     conv_sizes s;
 } pool_arguments;
 
-/* The work on windows, shared among the threads. */
+/* Divides the windows among the threads. */
 static void pool(tt_rows_function windows, const real *x, void *out, const int64_t *sizes)
 {
-    const pool_arguments a = {.x = x, .out = out, .s = named(sizes)};
-    tt_parallel_numbers(windows, &a, a.s.N * a.s.OH * a.s.OW, a.s.KH * a.s.KW * a.s.I);
+    const pool_arguments a = {.x = x, .out = out, .s = unpack_sizes(sizes)};
+    tt_parallel_elements(windows, &a, a.s.N * a.s.OH * a.s.OW, a.s.KH * a.s.KW * a.s.I);
 }
 
 static void argmax_windows(const void *arguments, int64_t begin, int64_t end)
@@ -53,9 +53,9 @@ static void argmax_windows(const void *arguments, int64_t begin, int64_t end)
             out[c] = pixel(at, at.top, at.left, s) + c;
         for (int64_t h = at.top; h < at.bottom; h++)
             for (int64_t w = at.left; w < at.right; w++)
-                for (int64_t c = 0, place = pixel(at, h, w, s); c < s.I; c++, place++)
-                    if (x[out[c]] == x[out[c]] && !(x[place] <= x[out[c]])) /* a NaN stays */
-                        out[c] = place;
+                for (int64_t c = 0, index = pixel(at, h, w, s); c < s.I; c++, index++)
+                    if (x[out[c]] == x[out[c]] && !(x[index] <= x[out[c]])) /* a NaN stays */
+                        out[c] = index;
     }
 }
 
@@ -84,7 +84,7 @@ void tt_sum_pool2d(const real *x, real *out, const int64_t *sizes)
     pool(sum_windows, x, out, sizes);
 }
 
-/* Windows may overlap: so it is images that are shared among the threads. */
+/* Windows may overlap, so the images are divided among the threads. */
 static void sum_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 {
     const pool_arguments *a = arguments;
@@ -104,6 +104,6 @@ static void sum_grad_x_images(const void *arguments, int64_t begin, int64_t end)
 
 void tt_sum_pool2d_grad_x(const real *grad, real *out, const int64_t *sizes)
 {
-    const pool_arguments a = {.grad = grad, .out = out, .s = named(sizes)};
-    tt_parallel_numbers(sum_grad_x_images, &a, a.s.N, a.s.H * a.s.W * a.s.I);
+    const pool_arguments a = {.grad = grad, .out = out, .s = unpack_sizes(sizes)};
+    tt_parallel_elements(sum_grad_x_images, &a, a.s.N, a.s.H * a.s.W * a.s.I);
 }

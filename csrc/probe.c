@@ -1,13 +1,13 @@
-/* probe.c: what this machine can do at most, as loops that do that one thing and nothing else.
+/* probe.c: loops that measure the limits of this machine: peak arithmetic and memory bandwidth.
 
-   How often they run is the caller's affair, who also looks at the clock (tinytensor/machine.py). */
+   tinytensor/machine.py chooses the number of repetitions and measures the time. */
 #include "machine.h"
 #include "probe.h"
 #include "tile.h"
 #include <string.h>
 
-/* Arithmetic. A multiplication and addition takes about four cycles, but a CPU can begin two in each:
-   so twelve sums go side by side, in registers. No number is read from memory. */
+/* Arithmetic. A fused multiply-add takes about four cycles, but a CPU can start two in each cycle. So
+   twelve independent sums are kept in registers. The loop reads nothing from memory. */
 
 enum { SUMS = 12 };
 
@@ -23,7 +23,7 @@ static void fma_threads(const void *arguments, int64_t begin, int64_t end)
         vector sum[SUMS] = {0};
         UNROLL
         for (int i = 0; i < SUMS; i++)
-            sum[i] += (real)i; /* different, or one would do for all */
+            sum[i] += (real)i; /* different, so that the compiler can't merge the sums */
         for (int64_t step = 0; step < a.steps; step++) {
             UNROLL
             for (int i = 0; i < SUMS; i++)
@@ -44,9 +44,12 @@ void tt_probe_fma(real *out, int64_t *operations, int64_t steps, int64_t threads
     *operations = 2 * SUMS * VECTOR * steps * threads;
 }
 
-/* Memory. Each thread walks over its own part of the arrays, again and again. */
+/* Memory. Each thread reads and writes its own part of the arrays `rounds` times. */
 
-enum { AT_ONCE = 8, GROUP = 1024 }; /* vectors, and numbers in a thread's smallest part */
+enum {
+    AT_ONCE = 8,  /* vectors in a loop iteration */
+    GROUP = 1024, /* elements: the unit in which arrays are divided among threads */
+};
 
 typedef struct {
     const real *x, *y;
@@ -54,7 +57,7 @@ typedef struct {
     int64_t rounds;
 } memory_arguments;
 
-/* Nothing that was read may be known in the next round. */
+/* Forces the compiler to read memory again in the next round. */
 #define FORGET __asm__ volatile("" ::: "memory")
 
 static void read_groups(const void *arguments, int64_t begin, int64_t end)

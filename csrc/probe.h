@@ -1,4 +1,4 @@
-/* probe.h: what probe.c offers: loops that measure what this machine can do at most. */
+/* probe.h: loops that measure the limits of this machine (probe.c). */
 #ifndef TT_PROBE_H
 #define TT_PROBE_H
 #include <stdint.h>
@@ -6,9 +6,9 @@
 #define real float
 #endif
 
-/* operations (1): how many additions and multiplications the threads did together; out (threads) */
+/* operations (1): the number of additions and multiplications of all threads together; out (threads) */
 void tt_probe_fma(real *out, int64_t *operations, int64_t steps, int64_t threads);
-/* `rounds` times: read x, or copy it, or add y to it; all n, a multiple of 1024; out (n) */
+/* `rounds` times: read x; out = x; out = x + y. x, y, out (n), where n is a multiple of 1024 */
 void tt_probe_read(const real *x, real *out, int64_t n, int64_t rounds);
 void tt_probe_copy(const real *x, real *out, int64_t n, int64_t rounds);
 void tt_probe_add(const real *x, const real *y, real *out, int64_t n, int64_t rounds);

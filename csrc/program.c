@@ -1,4 +1,4 @@
-/* program.c: runs a list of calls, any number of times. */
+/* program.c: runs a list of kernel calls `steps` times. */
 #include "program.h"
 #include <string.h>
 

@@ -1,7 +1,7 @@
-/* random.c: random numbers that depend on a seed and a count alone, not on who draws them.
+/* random.c: random numbers that depend only on a seed and a counter.
 
-   The i-th number is a hash of seed and i (the mixing steps are SplitMix64's), so any thread can
-   make any part, and every backend makes the same. */
+   The i-th number is a hash of the seed and i, with the mixing steps of SplitMix64. So each thread can
+   compute any part, and all backends compute the same numbers. */
 #include "kernels.h"
 #include "machine.h"
 
@@ -18,7 +18,7 @@ typedef struct {
     real kept, *out;
 } mask_arguments;
 
-static void dropout_mask_numbers(const void *arguments, int64_t begin, int64_t end)
+static void dropout_mask_elements(const void *arguments, int64_t begin, int64_t end)
 {
     const mask_arguments a = *(const mask_arguments *)arguments;
     for (int64_t i = begin; i < end; i++)
@@ -29,8 +29,8 @@ void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n)
 {
     const mask_arguments a = {
         .seed = state[0], .count = state[1], .kept = 1 / keep_prob, .out = out,
-        .limit = keep_prob * (1 << 24), /* 24 bits are as many as a float can tell apart */
+        .limit = keep_prob * (1 << 24), /* 24 bits, because a float's mantissa has 24 bits */
     };
-    tt_parallel_numbers(dropout_mask_numbers, &a, n, 1);
+    tt_parallel_elements(dropout_mask_elements, &a, n, 1);
     state[1] += n;
 }

@@ -1,9 +1,10 @@
-/* reduce.c: many numbers to one: their sum, the largest and the smallest, and where those are. */
+/* reduce.c: sum, max and min over axes; argmax, argmin and cumsum along rows. */
 #include "kernels.h"
 #include "machine.h"
 #include "offset.h"
 
-/* What is kept of x's axes makes the rows of out, and the last one, if it is x's last, their columns. */
+/* The kept axes of x are the axes of out. If the last axis of x is kept, it is the columns of out and the
+   other kept axes are the rows; if not, all kept axes are rows and columns is 1. */
 typedef struct {
     const real *x;
     real *out;
@@ -11,23 +12,23 @@ typedef struct {
     const int64_t *kept_shape, *kept_strides;
     int64_t reduced_axes, terms;
     const int64_t *reduced_shape, *reduced_strides;
-    int64_t stretch, stretches; /* terms added up at a time, and how often */
+    int64_t stretch, stretches; /* a sum has `stretches` partial sums of `stretch` terms each */
     double *partial;            /* (rows, stretches, columns), if there are several stretches */
 } reduction;
 
-/* Sums are kept in double, whatever `real` is: float alone loses a digit every few hundred terms.
+/* Sums are computed in double, because a sum in float loses a decimal digit after a few hundred terms.
 
-   A long sum is cut into stretches, whose sums are then added up in their order: so threads can
-   share it, and its bits don't depend on how many they are. */
+   A long sum is divided into stretches, whose partial sums are added in order. So threads can compute
+   the stretches, and the bits of the sum do not depend on the number of threads. */
 enum {
-    COLUMNS = 256,          /* sums that run side by side */
-    FEW_COLUMNS = 32,       /* too few to be worth a loop by themselves */
-    LEAST_TERMS = 256,      /* in a stretch, */
-    LEAST_NUMBERS = 1 << 14 /* and how many numbers it goes through */
+    COLUMNS = 256,         /* sums that are computed at the same time */
+    FEW_COLUMNS = 32,      /* so short a row needs no loop of its own: several rows are added as one */
+    MIN_TERMS = 256,       /* terms in a stretch */
+    MIN_ELEMENTS = 1 << 14 /* elements in a stretch, over all columns */
 };
 
-/* The last axis is kept: its columns are summed side by side, down the reduced axes; four terms at a
-   time, for the totals are read and written anew each time. */
+/* The last axis is kept: total[c] += x[term][c]. Four terms are added at a time, because the totals are
+   read and written each time. */
 static void add_columns(const reduction *a, const real *x, double *total, int64_t columns, int64_t begin, int64_t end)
 {
     int64_t term = begin;
@@ -45,8 +46,8 @@ static void add_columns(const reduction *a, const real *x, double *total, int64_
     }
 }
 
-/* The same where rows of a few columns lie one behind the other: as many as fit into COLUMNS are
-   added as one long row, and in the end the sums that are of the same column. */
+/* The same for contiguous rows of a few columns: COLUMNS / columns rows are added as one long row. At
+   the end the sums of the same column are added. */
 static void add_few_columns(const reduction *a, const real *x, double *total, int64_t begin, int64_t end)
 {
     const int64_t rows = COLUMNS / a->columns, length = rows * a->columns;
@@ -62,17 +63,17 @@ static void add_few_columns(const reduction *a, const real *x, double *total, in
     add_columns(a, x, total, a->columns, term, end);
 }
 
-/* The last axis is reduced: one number comes of pieces of memory. */
+/* The last axis is reduced: the terms are contiguous pieces of memory. */
 static double sum_along(const reduction *a, const real *x, int64_t begin, int64_t end)
 {
     const int64_t last = a->reduced_axes - 1, C = a->reduced_shape[last];
     double total = 0;
-    for (int64_t term = begin, some; term < end; term += some) {
+    for (int64_t term = begin, count; term < end; term += count) {
         const int64_t first = term % C;
-        some = C - first < end - term ? C - first : end - term;
+        count = C - first < end - term ? C - first : end - term;
         const real *piece = x + offset(term / C, last, a->reduced_shape, a->reduced_strides) + first;
 #pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < some; c++)
+        for (int64_t c = 0; c < count; c++)
             total += piece[c];
     }
     return total;
@@ -87,15 +88,15 @@ static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
         const int64_t from = i % a->stretches * a->stretch;
         const int64_t to = from + a->stretch < a->terms ? from + a->stretch : a->terms;
         for (int64_t first = 0; first < a->columns; first += COLUMNS) {
-            const int64_t some = a->columns - first < COLUMNS ? a->columns - first : COLUMNS;
+            const int64_t count = a->columns - first < COLUMNS ? a->columns - first : COLUMNS;
             double total[COLUMNS] = {0};
             if (few)
                 add_few_columns(a, x, total, from, to);
             else if (a->columns > 1)
-                add_columns(a, x + first, total, some, from, to);
+                add_columns(a, x + first, total, count, from, to);
             else
                 total[0] = sum_along(a, x, from, to);
-            for (int64_t c = 0; c < some; c++)
+            for (int64_t c = 0; c < count; c++)
                 if (a->partial)
                     a->partial[i * a->columns + first + c] = total[c];
                 else
@@ -115,12 +116,12 @@ void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_sha
         .reduced_shape = reduced_shape, .reduced_strides = reduced_strides,
     };
     const int64_t rows = product(a.row_axes, kept_shape);
-    a.stretch = a.columns ? LEAST_NUMBERS / a.columns : 0;
-    a.stretch = a.stretch < LEAST_TERMS ? LEAST_TERMS : a.stretch;
+    a.stretch = a.columns ? MIN_ELEMENTS / a.columns : 0;
+    a.stretch = a.stretch < MIN_TERMS ? MIN_TERMS : a.stretch;
     a.stretches = a.terms > a.stretch ? (a.terms + a.stretch - 1) / a.stretch : 1;
     if (a.stretches > 1)
         a.partial = tt_scratch(rows * a.stretches * a.columns * sizeof(double));
-    tt_parallel_numbers(sum_stretches, &a, rows * a.stretches, a.stretch * a.columns);
+    tt_parallel_elements(sum_stretches, &a, rows * a.stretches, a.stretch * a.columns);
     for (int64_t r = 0; r < rows && a.partial; r++)
         for (int64_t c = 0; c < a.columns; c++) {
             double total = 0;
@@ -130,32 +131,32 @@ void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_sha
         }
 }
 
-/* A NaN is neither larger nor smaller, but wins. */
+/* The result is NaN if x or y is NaN: x != x is true for a NaN, and x > NaN is false. */
 static inline real largest_of(real x, real y) { return x > y || x != x ? x : y; }
 static inline real smallest_of(real x, real y) { return x < y || x != x ? x : y; }
 
-/* The numbers [begin, end) of out = one of x over the reduced axes, chosen two by two */
+/* out[i] = better(better(x[0][i], x[1][i]), ...) over the terms, for i from begin to end - 1 */
 static ALWAYS_INLINE void choose(real better(real, real), const reduction *a, int64_t begin, int64_t end)
 {
     const int64_t C = a->columns, step = a->kept_strides[a->row_axes];
-    for (int64_t i = begin, some; i < end; i += some) {
+    for (int64_t i = begin, count; i < end; i += count) {
         const int64_t first = i % C;
-        some = C - first < end - i ? C - first : end - i;
+        count = C - first < end - i ? C - first : end - i;
         const real *row = a->x + offset(i / C, a->row_axes, a->kept_shape, a->kept_strides) + first * step;
         real *out = a->out + i;
-        for (int64_t c = 0; c < some; c++)
+        for (int64_t c = 0; c < count; c++)
             out[c] = row[c * step];
         for (int64_t term = 1; term < a->terms; term++) {
             const real *next = row + offset(term, a->reduced_axes, a->reduced_shape, a->reduced_strides);
-            for (int64_t c = 0; c < some; c++)
+            for (int64_t c = 0; c < count; c++)
                 out[c] = better(out[c], next[c * step]);
         }
     }
 }
 
-/* Defines the kernel tt_name, which keeps the better of any two. */
+/* Defines the kernel tt_name, a reduction with the function `better` of two elements. */
 #define CHOOSE(name, better) \
-    static void name##_numbers(const void *arguments, int64_t begin, int64_t end) { choose(better, arguments, begin, end); } \
+    static void name##_elements(const void *arguments, int64_t begin, int64_t end) { choose(better, arguments, begin, end); } \
     void tt_##name(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides) \
     { \
         const reduction a = { \
@@ -164,7 +165,7 @@ static ALWAYS_INLINE void choose(real better(real, real), const reduction *a, in
             .reduced_axes = reduced_axes, .terms = product(reduced_axes, reduced_shape), \
             .reduced_shape = reduced_shape, .reduced_strides = reduced_strides, \
         }; \
-        tt_parallel_numbers(name##_numbers, &a, product(kept_axes, kept_shape), a.terms); \
+        tt_parallel_elements(name##_elements, &a, product(kept_axes, kept_shape), a.terms); \
     }
 
 CHOOSE(max, largest_of)
@@ -172,11 +173,11 @@ CHOOSE(min, smallest_of)
 
 typedef struct {
     const real *x;
-    void *out; /* of int64_t or, from cumsum, of real */
+    void *out; /* int64_t *, or real * in cumsum */
     int64_t C;
 } row_arguments;
 
-/* The first of equals, and the first NaN before all: as NumPy has it. */
+/* True if x replaces the best element so far: not if they are equal, but if x is NaN, as in NumPy. */
 static inline int after(real best, real x) { return !(x <= best); }
 static inline int before(real best, real x) { return !(x >= best); }
 
@@ -192,13 +193,13 @@ static ALWAYS_INLINE void find(int better(real, real), const row_arguments *a, i
     }
 }
 
-/* Defines the kernel tt_name, which finds the place of the best. */
+/* Defines the kernel tt_name, which finds the column of the best element of each row. */
 #define FIND(name, better) \
     static void name##_rows(const void *arguments, int64_t begin, int64_t end) { find(better, arguments, begin, end); } \
     void tt_##name(const real *x, int64_t *out, int64_t R, int64_t C) \
     { \
         const row_arguments a = {x, out, C}; \
-        tt_parallel_numbers(name##_rows, &a, R, C); \
+        tt_parallel_elements(name##_rows, &a, R, C); \
     }
 
 FIND(argmax, after)
@@ -208,7 +209,7 @@ static void cumsum_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const row_arguments a = *(const row_arguments *)arguments;
     for (int64_t r = begin; r < end; r++) {
-        double total = -0.0; /* -0 + x is x, also where x is -0 */
+        double total = -0.0; /* because -0.0 + x is x for all x, while 0.0 + -0.0 is 0.0 */
         for (int64_t i = r * a.C; i < (r + 1) * a.C; i++)
             ((real *)a.out)[i] = total += a.x[i];
     }
@@ -217,5 +218,5 @@ static void cumsum_rows(const void *arguments, int64_t begin, int64_t end)
 void tt_cumsum(const real *x, real *out, int64_t R, int64_t C)
 {
     const row_arguments a = {x, out, C};
-    tt_parallel_numbers(cumsum_rows, &a, R, C);
+    tt_parallel_elements(cumsum_rows, &a, R, C);
 }

@@ -1,7 +1,7 @@
-/* scratch.c: memory that a kernel needs while it runs, one piece for each thread.
+/* scratch.c: temporary memory for the kernels, one block for each thread.
 
-   It grows to the largest size asked for and is kept, so that a training step allocates nothing. It
-   goes with its thread. */
+   A block grows to the largest size requested so far and is kept, so a training step allocates
+   nothing. It is freed when its thread ends. */
 #include "machine.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -13,18 +13,18 @@ enum { LINE = 64 }; /* bytes in a cache line */
 static _Thread_local void *memory;
 static _Thread_local size_t size;
 
-static pthread_key_t owner; /* a thread that has something under this key lets go of it as it ends */
+static pthread_key_t key; /* the value under this key is freed when the thread ends */
 
-static void let_go(void *owned)
+static void free_block(void *block)
 {
-    free(owned);
+    free(block);
     memory = 0;
     size = 0;
 }
 
-__attribute__((constructor)) static void watch_threads(void)
+__attribute__((constructor)) static void create_key(void)
 {
-    pthread_key_create(&owner, let_go);
+    pthread_key_create(&key, free_block);
 }
 
 void *tt_scratch(size_t bytes)
@@ -34,10 +34,10 @@ void *tt_scratch(size_t bytes)
         size = (bytes + LINE - 1) / LINE * LINE;
         memory = aligned_alloc(LINE, size);
         if (!memory) {
-            fprintf(stderr, "tinytensor: no memory for %zu bytes\n", size);
+            fprintf(stderr, "tinytensor: can't allocate %zu bytes of temporary memory\n", size);
             abort();
         }
-        pthread_setspecific(owner, memory);
+        pthread_setspecific(key, memory);
     }
-    return bytes ? memset(memory, 0, bytes) : memory; /* C knows no memset of nowhere, not even by 0 */
+    return bytes ? memset(memory, 0, bytes) : memory; /* memset(NULL, 0, 0) is undefined in C */
 }

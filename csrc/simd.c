@@ -1,4 +1,4 @@
-/* simd.c: which instruction set this CPU has, of those that were compiled. */
+/* simd.c: the widest compiled instruction set that this CPU supports, and the compiler's name. */
 #include "machine.h"
 
 const char *tt_simd(void)

@@ -1,15 +1,16 @@
-/* softmax.c: from scores to probabilities, and the loss on top of them.
+/* softmax.c: softmax, log_softmax and cross_entropy of rows of scores (logits), and their gradients.
 
-   A row's largest score is subtracted before exp: the result is the same, and nothing overflows.
-   A NaN or +inf in a row makes the whole row NaN, as the formula says. Sums are kept in double. */
+   The largest score of a row is subtracted before exp. The result is the same, and exp does not
+   overflow. A NaN or +inf in a row makes the whole row NaN, as in the formula. Sums are computed in
+   double. */
 #include "kernels.h"
 #include "exp.h"
 #include "machine.h"
 #include <tgmath.h>
 
 enum {
-    ABREAST = 32, /* numbers of a long row that are compared side by side */
-    BLOCK = 512,  /* numbers in short rows whose exp is taken at once */
+    ABREAST = 32, /* independent comparisons in a long row */
+    BLOCK = 512,  /* elements of several short rows for one loop of exp */
 };
 
 typedef struct {
@@ -22,7 +23,8 @@ typedef struct {
 
 static inline real larger_of(real x, real y) { return x > y ? x : y; }
 
-/* One comparison waits for the one before it: so ABREAST of them go side by side. */
+/* The largest element of a row. Each comparison would wait for the previous one, so ABREAST independent
+   maxima are computed in vectors and compared at the end. */
 static inline real largest(const real *x, int64_t C)
 {
     real m = x[0];
@@ -41,7 +43,7 @@ static inline real largest(const real *x, int64_t C)
     return m;
 }
 
-/* e_c = e^(x_c - m), and their sum */
+/* e[c] = exp(x[c] - m); returns the sum of e[c] */
 static inline double exp_row(const real *x, real m, real *e, int64_t C)
 {
     double total = 0;
@@ -53,8 +55,8 @@ static inline double exp_row(const real *x, real m, real *e, int64_t C)
     return total;
 }
 
-/* m_r = the largest of row r, e_rc = e^(x_rc - m_r), total_r = their sum; for several short rows at
-   once, which alone would leave the vectors of exp half empty */
+/* m[r] = max over c of x[r][c], e[r][c] = exp(x[r][c] - m[r]), total[r] = the sum over c of e[r][c], for
+   several short rows in one loop, because a short row alone would not fill the vectors of exp */
 static ALWAYS_INLINE void exp_rows_of(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
 {
     for (int64_t r = 0; r < rows; r++) {
@@ -71,7 +73,7 @@ static ALWAYS_INLINE void exp_rows_of(const real *x, real *m, real *e, double *t
     }
 }
 
-/* Ten classes are so common that they are worth loops of known length. */
+/* For 10 classes, the most common number here, the compiler makes loops of constant length. */
 static inline void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
 {
     if (C == 10)
@@ -80,18 +82,18 @@ static inline void exp_rows(const real *x, real *m, real *e, double *total, int6
         exp_rows_of(x, m, e, total, rows, C);
 }
 
-/* Of short rows several are taken at once. The last may be alone, and is still computed as they are: a
-   row's bits must not depend on where a thread's share ends. */
+/* True if rows are so short that several are computed together. The last row of a share may be alone,
+   but it is computed in the same way, so that its bits do not depend on the number of threads. */
 static inline int is_short(int64_t C) { return C < BLOCK / 2; }
 
-/* How many of the rows left are taken at once. */
+/* The number of rows that are computed together; `left` rows are left. */
 static inline int64_t rows_at_once(int64_t left, int64_t C)
 {
     const int64_t rows = is_short(C) ? BLOCK / C : 1;
     return rows < left ? rows : left;
 }
 
-/* e = e / total, row by row */
+/* e[r][c] /= total[r] */
 static inline void divide_rows(real *e, const double *total, int64_t rows, int64_t C)
 {
     for (int64_t r = 0; r < rows; r++, e += C) {
@@ -101,7 +103,7 @@ static inline void divide_rows(real *e, const double *total, int64_t rows, int64
     }
 }
 
-/* out = e^(x - m) / sum */
+/* out[r][c] = exp(x[r][c] - m[r]) / total[r] */
 static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -122,10 +124,10 @@ static void softmax_rows(const void *arguments, int64_t begin, int64_t end)
 void tt_softmax(const real *x, real *out, int64_t R, int64_t C)
 {
     const softmax_arguments a = {.x = x, .out = out, .R = R, .C = C};
-    tt_parallel_numbers(softmax_rows, &a, R, C);
+    tt_parallel_elements(softmax_rows, &a, R, C);
 }
 
-/* out = probs * (grad - sum of grad * probs) */
+/* out[r][c] = probs[r][c] * (grad[r][c] - the sum over c of grad[r][c] * probs[r][c]) */
 static void softmax_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -143,10 +145,10 @@ static void softmax_backward_rows(const void *arguments, int64_t begin, int64_t 
 void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C)
 {
     const softmax_arguments a = {.grad = grad, .y = probs, .out = out, .R = R, .C = C};
-    tt_parallel_numbers(softmax_backward_rows, &a, R, C);
+    tt_parallel_elements(softmax_backward_rows, &a, R, C);
 }
 
-/* out_c = x_c - m - log(sum) */
+/* out[r][c] = x[r][c] - m[r] - log(total[r]) */
 static void log_softmax_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -162,10 +164,10 @@ static void log_softmax_rows(const void *arguments, int64_t begin, int64_t end)
 void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C)
 {
     const softmax_arguments a = {.x = x, .out = out, .R = R, .C = C};
-    tt_parallel_numbers(log_softmax_rows, &a, R, C);
+    tt_parallel_elements(log_softmax_rows, &a, R, C);
 }
 
-/* out = grad - e^log_probs * sum of grad */
+/* out[r][c] = grad[r][c] - exp(log_probs[r][c]) * the sum over c of grad[r][c] */
 static void log_softmax_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -183,15 +185,16 @@ static void log_softmax_backward_rows(const void *arguments, int64_t begin, int6
 void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C)
 {
     const softmax_arguments a = {.grad = grad, .y = log_probs, .out = out, .R = R, .C = C};
-    tt_parallel_numbers(log_softmax_backward_rows, &a, R, C);
+    tt_parallel_elements(log_softmax_backward_rows, &a, R, C);
 }
 
-/* The losses of LOGS rows at a time. A logarithm takes as long as many multiplications: the sum of
-   several is the logarithm of a product, and a product of so few sums is within double. */
+/* The rows whose losses are added with one logarithm: log(a) + log(b) + ... = log(a * b * ...). A
+   logarithm takes as long as many multiplications, and a product of 16 totals does not overflow in
+   double. */
 enum { LOGS = 16 };
 
-/* out = (probs - one_hot(labels)) * grad / R, from the probs that are in out; a few rows, which stay
-   in the nearest cache */
+/* out[r][c] = (out[r][c] - (c == labels[r])) * grad / R, where out contains the probabilities; for a few
+   rows that are still in the L1 cache */
 static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int64_t rows)
 {
     const real scale = *a->grad / a->R;
@@ -201,8 +204,8 @@ static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int6
         a->out[i] *= scale;
 }
 
-/* losses = the sum over LOGS rows of log(sum) + m - logits_label; and where there is a place for it,
-   the gradient, from the same e^x */
+/* losses[i] = the sum over LOGS rows r of log(total[r]) + m[r] - logits[r][labels[r]]. If out is not 0,
+   also the gradient, from the same exponentials. */
 static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -239,12 +242,12 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
     }
 }
 
-/* loss = mean over the rows of log(sum) + m - logits_label */
+/* loss = the mean over r of log(total[r]) + m[r] - logits[r][labels[r]] */
 static void mean_loss(softmax_arguments a, real *loss)
 {
     const int64_t count = (a.R + LOGS - 1) / LOGS;
     a.losses = tt_scratch(count * sizeof(double));
-    tt_parallel_numbers(cross_entropy_rows, &a, count, LOGS * a.C);
+    tt_parallel_elements(cross_entropy_rows, &a, count, LOGS * a.C);
     double total = 0;
     for (int64_t i = 0; i < count; i++)
         total += a.losses[i];
@@ -261,7 +264,7 @@ void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64
     mean_loss((softmax_arguments){.x = logits, .grad = grad, .labels = labels, .out = grad_logits, .R = R, .C = C}, out);
 }
 
-/* out = (softmax(logits) - one_hot(labels)) * grad / R */
+/* out[r][c] = (softmax(logits)[r][c] - (c == labels[r])) * grad / R */
 static void cross_entropy_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const softmax_arguments a = *(const softmax_arguments *)arguments;
@@ -275,7 +278,7 @@ static void cross_entropy_backward_rows(const void *arguments, int64_t begin, in
 void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
 {
     const softmax_arguments a = {.x = logits, .grad = grad, .labels = labels, .out = out, .R = R, .C = C};
-    tt_parallel_numbers(cross_entropy_backward_rows, &a, R, C);
+    tt_parallel_elements(cross_entropy_backward_rows, &a, R, C);
 }
 
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C)

@@ -1,32 +1,34 @@
-/* threads.c: a few threads that wait for rows to work on.
+/* threads.c: a pool of threads that divide the rows of a job.
 
-   A job is a function and a number of rows, in as many shares as there are threads. Each thread has a
-   share of its own, the same rows in every job of that shape: what it wrote in one step is still in
-   its core's cache in the next. Who is done with that takes what nobody has begun: a worker that the
-   system has not let run yet is not waited for. Whoever waits spins briefly (the next job usually
-   comes at once), then yields the core, and a worker at last sleeps: a busy machine must not stand
-   still for us.
+   A job is a function and a number of rows. It is divided into one share for each thread. Share t
+   belongs to thread t and has the same rows in every job of this size, so what a thread wrote in one
+   training step is still in its core's cache in the next. A thread that finishes its share steals a
+   share that has not started, so a worker that was never scheduled delays nobody else.
 
-   Who computes a share changes nothing in the numbers: every row is computed the same way. */
+   A waiting thread first spins, because the next job usually comes at once. Then it yields the core,
+   and at last a worker sleeps, because other programs may need the core.
+
+   The results do not depend on which thread computes a share, because each row is computed in the same
+   way. */
 #include "machine.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
 enum {
-    MOST_THREADS = 64, /* bits of open_shares */
+    MAX_THREADS = 64, /* bits of open_shares */
     SPINS = 2000,
-    YIELDS = 2000,   /* about a millisecond: a step's short calls, between two jobs, are over by then */
-    LIGHT = 1 << 16, /* numbers: so few are done before another thread is awake */
+    YIELDS = 2000,   /* about 1 ms: longer than the short calls between two jobs of a step */
+    LIGHT = 1 << 16, /* elements: one thread computes fewer before another one has woken up */
 };
 
-static atomic_int wanted = 1; /* threads a job may use, the caller's included */
-static int started = 0;       /* workers that exist */
+static atomic_int num_threads = 1; /* threads of a job, including the calling thread */
+static int num_workers = 0;        /* started threads */
 
-static pthread_mutex_t in_use = PTHREAD_MUTEX_INITIALIZER; /* held by the caller whose job runs */
-static pthread_mutex_t asleep = PTHREAD_MUTEX_INITIALIZER; /* guards `wake` */
+static pthread_mutex_t job_lock = PTHREAD_MUTEX_INITIALIZER;   /* held by the caller while its job runs */
+static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER; /* guards `wake` */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static atomic_int sleepers;
+static atomic_int sleepers; /* the number of sleeping workers */
 
 static struct {
     tt_rows_function function;
@@ -35,11 +37,12 @@ static struct {
     int shares;
 } job;
 
-/* The shares that nobody has taken yet, one bit each. To take one is to exchange this for a set without
-   it. By then it may be another job's; if the same shares are open there, it is one of those that was
-   taken. Who has taken one may read `job`, which holds still until the share is reported finished. */
+/* The shares that have not started, one bit each. A thread takes a share by a compare-and-exchange that
+   clears its bit. In the meantime a new job may have set the same bits; then the thread has taken a
+   share of the new job, which is correct too. A thread that has taken a share may read `job`, because
+   `job` does not change before all shares are finished. */
 static _Atomic uint64_t open_shares;
-static atomic_int unfinished; /* shares */
+static atomic_int unfinished; /* the number of shares that are not finished */
 
 static void relax(int turn)
 {
@@ -51,8 +54,8 @@ static void relax(int turn)
 #endif
 }
 
-/* Do share `share` of the job: grains are dealt out evenly. */
-static void do_share(int share)
+/* Computes the grains [grains * share / shares, grains * (share + 1) / shares). */
+static void run_share(int share)
 {
     const int64_t grains = (job.rows + job.grain - 1) / job.grain;
     const int64_t begin = grains * share / job.shares * job.grain;
@@ -61,7 +64,7 @@ static void do_share(int share)
         job.function(job.arguments, begin, end < job.rows ? end : job.rows);
 }
 
-/* Take shares until none is left, one's own before the others'. */
+/* Takes shares until all have been taken: first the thread's own share, then those of other threads. */
 static void work(int rank)
 {
     uint64_t open = atomic_load(&open_shares);
@@ -69,7 +72,7 @@ static void work(int rank)
         const uint64_t own = open & (uint64_t)1 << rank;
         const uint64_t taken = own ? own : open & -open;
         if (atomic_compare_exchange_weak(&open_shares, &open, open & ~taken)) {
-            do_share(__builtin_ctzll(taken));
+            run_share(__builtin_ctzll(taken));
             atomic_fetch_sub(&unfinished, 1);
             open = atomic_load(&open_shares);
         }
@@ -81,70 +84,70 @@ static int no_share_left(void)
     return atomic_load(&open_shares) == 0;
 }
 
-/* Fewer threads may be wanted than were started: the last of them sleep. */
-static int too_many(int rank)
+/* True if tt_set_threads has reduced the number of threads, and this worker must sleep. */
+static int is_unused(int rank)
 {
-    return rank >= atomic_load(&wanted);
+    return rank >= atomic_load(&num_threads);
 }
 
 static void wait_for_shares(int rank)
 {
-    for (int turn = 0; turn < SPINS + YIELDS && !too_many(rank); turn++) {
+    for (int turn = 0; turn < SPINS + YIELDS && !is_unused(rank); turn++) {
         if (!no_share_left())
             return;
         relax(turn);
     }
-    pthread_mutex_lock(&asleep);
+    pthread_mutex_lock(&sleep_lock);
     atomic_fetch_add(&sleepers, 1);
-    if (no_share_left() || too_many(rank)) /* once: who wakes after a short job spins for the next */
-        pthread_cond_wait(&wake, &asleep);
+    if (no_share_left() || is_unused(rank)) /* `if`, not `while`: after a short job a worker spins again */
+        pthread_cond_wait(&wake, &sleep_lock);
     atomic_fetch_sub(&sleepers, 1);
-    pthread_mutex_unlock(&asleep);
+    pthread_mutex_unlock(&sleep_lock);
 }
 
 static void *worker(void *rank)
 {
     for (;;) {
         wait_for_shares((intptr_t)rank);
-        if (!too_many((intptr_t)rank))
+        if (!is_unused((intptr_t)rank))
             work((int)(intptr_t)rank);
     }
     return 0;
 }
 
-/* Start what is missing; where the system gives no more threads, fewer do the work. */
+/* Starts workers until there are `count`. If the system can't start one, fewer threads do the work. */
 static void start_workers(int count)
 {
-    while (started < count) {
+    while (num_workers < count) {
         pthread_t thread;
-        if (pthread_create(&thread, 0, worker, (void *)(intptr_t)(started + 1)))
+        if (pthread_create(&thread, 0, worker, (void *)(intptr_t)(num_workers + 1)))
             return;
         pthread_detach(thread);
-        started++;
+        num_workers++;
     }
 }
 
-/* A forked child has none of its parent's workers, and the locks as they happened to be. */
-static void forget_workers(void)
+/* A forked child process has no workers, and its locks may be locked. */
+static void reset_after_fork(void)
 {
-    started = 0;
+    num_workers = 0;
     atomic_store(&open_shares, 0);
     atomic_store(&sleepers, 0);
-    pthread_mutex_init(&in_use, 0);
-    pthread_mutex_init(&asleep, 0);
+    pthread_mutex_init(&job_lock, 0);
+    pthread_mutex_init(&sleep_lock, 0);
     pthread_cond_init(&wake, 0);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+__attribute__((constructor)) static void register_fork_handler(void)
 {
-    pthread_atfork(0, 0, forget_workers);
+    pthread_atfork(0, 0, reset_after_fork);
 }
 
 void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t rows, int64_t grain)
 {
-    const int threads = atomic_load(&wanted);
-    /* If another thread's job runs, this one works alone rather than waiting for help. */
-    if (threads == 1 || rows <= grain || pthread_mutex_trylock(&in_use)) {
+    const int threads = atomic_load(&num_threads);
+    /* While the job of another caller runs, this thread computes its job alone instead of waiting. */
+    if (threads == 1 || rows <= grain || pthread_mutex_trylock(&job_lock)) {
         function(arguments, 0, rows);
         return;
     }
@@ -155,19 +158,19 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     job.grain = grain;
     job.shares = threads;
     atomic_store(&unfinished, threads);
-    atomic_store(&open_shares, ~(uint64_t)0 >> (MOST_THREADS - threads));
+    atomic_store(&open_shares, ~(uint64_t)0 >> (MAX_THREADS - threads));
     if (atomic_load(&sleepers)) {
-        pthread_mutex_lock(&asleep);
+        pthread_mutex_lock(&sleep_lock);
         pthread_cond_broadcast(&wake);
-        pthread_mutex_unlock(&asleep);
+        pthread_mutex_unlock(&sleep_lock);
     }
     work(0);
     for (int turn = 0; atomic_load(&unfinished) > 0; turn += turn < SPINS)
         relax(turn);
-    pthread_mutex_unlock(&in_use);
+    pthread_mutex_unlock(&job_lock);
 }
 
-void tt_parallel_numbers(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns)
+void tt_parallel_elements(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns)
 {
     if (rows * columns < LIGHT)
         function(arguments, 0, rows);
@@ -177,10 +180,10 @@ void tt_parallel_numbers(tt_rows_function function, const void *arguments, int64
 
 void tt_set_threads(int threads)
 {
-    atomic_store(&wanted, threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads);
+    atomic_store(&num_threads, threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads);
 }
 
 int tt_get_threads(void)
 {
-    return atomic_load(&wanted);
+    return atomic_load(&num_threads);
 }

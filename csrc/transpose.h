@@ -1,14 +1,15 @@
-/* transpose.h: rows become columns, by square blocks that fit in registers.
+/* transpose.h: transposes a matrix by square blocks in registers.
 
-   A number at a time, each load brings one that is used. In a block, what mirrors one another changes
-   places: at first single numbers, then squares of two by two, and so on:
+   A transposition element by element uses one element of each vector that is loaded. Here a block of n
+   vectors of n lanes is transposed in log2(n) steps. The first step exchanges single elements, the
+   second squares of 2 x 2 elements, and so on:
 
        a0 a1 a2 a3      a0 b0 a2 b2      a0 b0 c0 d0
        b0 b1 b2 b3      a1 b1 a3 b3      a1 b1 c1 d1
        c0 c1 c2 c3      c0 d0 c2 d2      a2 b2 c2 d2
        d0 d1 d2 d3      c1 d1 c3 d3      a3 b3 c3 d3
 
-   Each step takes two rows `distance` apart, and makes two new ones of their lanes. */
+   Each step takes two rows that are `distance` rows apart and shuffles their lanes into two new rows. */
 #ifndef TT_TRANSPOSE_H
 #define TT_TRANSPOSE_H
 #include "machine.h"
@@ -16,8 +17,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Which lanes of two rows of n make the new first row, and which the second; the lanes of the second
-   row are counted on from those of the first. */
+/* The lanes that form the new first row and the new second row. The n lanes of the old second row have
+   the numbers n to 2 n - 1. */
 #define FIRST(lane, n, distance) ((lane) & (distance) ? (n) + (lane) - (distance) : (lane))
 #define SECOND(lane, n, distance) ((lane) & (distance) ? (n) + (lane) : (lane) + (distance))
 
@@ -27,7 +28,7 @@
 #define LANES_16(f, n, d) LANES_8(f, n, d), f(8, n, d), f(9, n, d), f(10, n, d), f(11, n, d), \
                           f(12, n, d), f(13, n, d), f(14, n, d), f(15, n, d)
 #define LANES_OF(n, f, d) LANES_##n(f, n, d)
-#define EACH_LANE(n, f, d) LANES_OF(n, f, (d) % (n)) /* there is no step of n, but the compiler reads it */
+#define EACH_LANE(n, f, d) LANES_OF(n, f, (d) % (n)) /* for d >= n this code is compiled but never runs */
 
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -46,8 +47,8 @@ typedef __typeof__(__builtin_choose_expr(sizeof(real) == 4, (int32_t)0, (int64_t
             block[i + (distance)] = SHUFFLE(a, b, EACH_LANE(n, SECOND, distance)); \
         }
 
-/* out[c][r] = x[r][c] for at least n rows and columns; the last block of a row or of a column may
-   overlap the one before. */
+/* out[c][r] = x[r][c] for at least n rows and n columns. The last block of a row or column may overlap
+   the previous block. */
 #define TRANSPOSE_BY(name, type, n)                                               \
     static ALWAYS_INLINE void name(real *out, int64_t out_row, const real *x, int64_t x_row, int64_t rows, int64_t columns) \
     {                                                                             \
@@ -98,8 +99,8 @@ static __attribute__((noinline)) void transpose(real *out, int64_t out_row, cons
                    SHUFFLE(a, b, EACH_LANE(VECTOR, SECOND, distance)); \
     }
 
-/* Lane i of the result is the sum of the lanes of block[i]: the block's transpose, added up while it
-   is made. */
+/* Lane i of the result is the sum of the lanes of block[i]. The steps are those of a transposition, but
+   each step adds the two new rows. */
 static ALWAYS_INLINE vector sums_of_lanes(vector block[VECTOR])
 {
     ADD_PAIRS(block, 1)

@@ -1,8 +1,7 @@
-"""The one list of what is computed: kernels and ops, their shapes, and how exact they must be.
+"""The table of all kernels and ops: their shapes, and the accuracy that each must have.
 
-A row here brings every test there is: agreement of all backends with NumPy, first and second
-derivatives, awkward and empty sizes, drawn numbers with NaN and infinities, and a line in the
-benchmarks for kernels.
+A row here adds tests: agreement of all backends with NumPy, first and second derivatives, awkward
+and empty sizes, random values with NaN and infinities; and for a kernel a row in the benchmarks.
 """
 
 import math
@@ -14,7 +13,7 @@ import numpy as np
 import tinytensor as tt
 from tinytensor import ops
 
-# Sizes round the widths of vector registers and tiles, and none at all.
+# Sizes around the widths of vector registers and tiles, and zero.
 SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 33)
 
 
@@ -29,11 +28,11 @@ class Kernel:
     arrays: tuple
     numbers: tuple = ()
     tolerance: float = (
-        1e-6  # in float32, relative to the largest result; float64 is 1e6 times finer
+        1e-6  # in float32, relative to the largest result; 1e6 times smaller in float64
     )
     dtypes: tuple[str, ...] = ("float32", "float64")
     outputs: int = 1
-    ulp: int | None = None  # or: how many units in the last place float32 may be from the truth
+    ulp: int | None = None  # or the error allowed in float32, in units in the last place
 
     def __str__(self) -> str:
         shapes = (a if isinstance(a, tuple) else a.__name__ for a in self.arrays)
@@ -109,7 +108,7 @@ def pixels(*shape: int) -> Callable:
     return uint8_images
 
 
-def rate(rng, dtype):
+def learning_rate(rng, dtype):
     return np.array([0.1])
 
 
@@ -165,7 +164,7 @@ MATMULS = [
     (7, 2050, 33),
 ]
 
-# (x, weight, out), stride, padding of convolutions
+# ((x, weight, out), stride, padding) of convolutions
 CONVOLUTIONS = [
     (((2, 5, 6, 3), (3, 3, 3, 4), (2, 3, 4, 4)), (1, 1), (0, 0)),
     (((2, 5, 6, 3), (3, 2, 3, 4), (2, 3, 3, 4)), (2, 2), (1, 0)),
@@ -174,20 +173,24 @@ CONVOLUTIONS = [
     (((2, 4, 4, 2), (6, 6, 2, 3), (2, 4, 4, 3)), (1, 1), (2, 3)),
     (((3, 9, 37, 2), (5, 4, 2, 3), (3, 5, 18, 3)), (2, 2), (2, 1)),  # few channels, many pixels
     (((2, 7, 71, 1), (2, 2, 1, 5), (2, 3, 23, 5)), (3, 3), (1, 0)),
-    (((2, 12, 11, 1), (9, 3, 1, 5), (2, 6, 11, 5)), (2, 1), (4, 1)),  # one channel, high windows
+    (((2, 12, 11, 1), (9, 3, 1, 5), (2, 6, 11, 5)), (2, 1), (4, 1)),  # one channel, tall windows
     (
         ((2, 6, 5, 12), (3, 3, 12, 20), (2, 6, 5, 20)),
         (1, 1),
         (1, 1),
-    ),  # several lines, whole and half
-    (((1, 20, 21, 4), (3, 3, 4, 17), (1, 20, 21, 17)), (1, 1), (1, 1)),  # more than fit a tile
+    ),  # several register rows, full and partial
+    (((1, 20, 21, 4), (3, 3, 4, 17), (1, 20, 21, 17)), (1, 1), (1, 1)),  # more than fit into a tile
     (((2, 14, 15, 12), (4, 5, 12, 6), (2, 7, 5, 6)), (2, 3), (1, 1)),  # a stride, channels in fours
     (((0, 5, 5, 3), (3, 3, 3, 4), (0, 3, 3, 4)), (1, 1), (0, 0)),
     (((2, 5, 5, 0), (3, 3, 0, 4), (2, 3, 3, 4)), (1, 1), (0, 0)),
     (((2, 5, 5, 1), (3, 3, 1, 0), (2, 3, 3, 0)), (1, 1), (0, 0)),
-    (((3, 2, 2, 1), (2, 2, 1, 1), (3, 1, 1, 1)), (1, 1), (0, 0)),  # less than a line of results
+    (
+        ((3, 2, 2, 1), (2, 2, 1, 1), (3, 1, 1, 1)),
+        (1, 1),
+        (0, 0),
+    ),  # fewer results than a register holds
 ]
-# (x, out), size, stride, padding of poolings
+# ((x, out), size, stride, padding) of poolings
 POOLINGS = [
     (((2, 6, 6, 3), (2, 3, 3, 3)), (2, 2), (2, 2), (0, 0)),
     (((2, 5, 7, 33), (2, 3, 4, 33)), (3, 2), (2, 2), (1, 1)),
@@ -269,7 +272,7 @@ KERNELS = [
             "matmul",
             ((K, M) if tx else (M, K), (N, K) if ty else (K, N), (M, N)),
             (tx, ty),
-            tolerance=2e-6,  # sums of up to 2,050 products, in another order
+            tolerance=2e-6,  # sums of up to 2,050 products, added in another order
         )
         for M, K, N in MATMULS
         for tx in (False, True)
@@ -358,26 +361,26 @@ KERNELS = [
         kernel
         for n in SIZES
         for kernel in (
-            Kernel("sgd", ((n,), rate, (n,)), (0.1,)),
-            Kernel("sgd", ((n,), rate, (n,)), (0.0,)),
-            Kernel("sgd_momentum", ((n,), rate, (n,), (n,)), (0.9, False, 0.1), outputs=2),
-            Kernel("sgd_momentum", ((n,), rate, (n,), (n,)), (0.9, True, 0.0), outputs=2),
+            Kernel("sgd", ((n,), learning_rate, (n,)), (0.1,)),
+            Kernel("sgd", ((n,), learning_rate, (n,)), (0.0,)),
+            Kernel("sgd_momentum", ((n,), learning_rate, (n,), (n,)), (0.9, False, 0.1), outputs=2),
+            Kernel("sgd_momentum", ((n,), learning_rate, (n,), (n,)), (0.9, True, 0.0), outputs=2),
             Kernel(
                 "adam",
-                ((n,), rate, step_3, (n,), positive(n), (n,)),
+                ((n,), learning_rate, step_3, (n,), positive(n), (n,)),
                 (0.9, 0.999, 1e-8, 0.1),
                 outputs=3,
                 tolerance=2e-6,
             ),
-            Kernel("rmsprop", ((n,), rate, positive(n), (n,)), (0.9, 1e-8), outputs=2),
-            Kernel("moving_average", ((n,), rate, (n,))),
+            Kernel("rmsprop", ((n,), learning_rate, positive(n), (n,)), (0.9, 1e-8), outputs=2),
+            Kernel("moving_average", ((n,), learning_rate, (n,))),
         )
     ),
 ]
 
 
 def at_size(R: int, C: int) -> list[Kernel]:
-    """Every kernel once or more, as exact as in the rows above, at sizes that follow from R, C."""
+    """Rows for every kernel at sizes computed from R and C, with the accuracy of the rows above."""
     x, row, column = (R, C), (C,), (R, 1)
     O = C % 40 + 1  # noqa: E741 - channels
     image, weight, result = (R, 5, 6, 3), (3, 2, 3, O), (R, 3, 3, O)
@@ -431,11 +434,11 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ("moments", (x, row, row), ()),
         ("normalize", (x, row, positive(C), row, row, x), (1e-5,)),
         ("batch_norm_backward", (x, x, row, positive(C), row, x, row, row), (1e-5,)),
-        ("sgd", (x, rate, x), (0.1,)),
-        ("sgd_momentum", (x, rate, x, x), (0.9, True, 0.1)),
-        ("adam", (x, rate, step_3, x, positive(*x), x), (0.9, 0.999, 1e-8, 0.1)),
-        ("rmsprop", (x, rate, positive(*x), x), (0.9, 1e-8)),
-        ("moving_average", (x, rate, x), ()),
+        ("sgd", (x, learning_rate, x), (0.1,)),
+        ("sgd_momentum", (x, learning_rate, x, x), (0.9, True, 0.1)),
+        ("adam", (x, learning_rate, step_3, x, positive(*x), x), (0.9, 0.999, 1e-8, 0.1)),
+        ("rmsprop", (x, learning_rate, positive(*x), x), (0.9, 1e-8)),
+        ("moving_average", (x, learning_rate, x), ()),
     ]
     first = {case.name: case for case in reversed(KERNELS)}
     return [replace(first[name], arrays=arrays, numbers=numbers) for name, arrays, numbers in calls]
@@ -458,22 +461,22 @@ def above_half(numbers: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Op:
-    """One op: `function` on Tensors does what `reference` does on arrays, at all these shapes."""
+    """One op: `function` on Tensors equals `reference` on arrays, at all these shapes."""
 
     name: str
     function: Callable
     reference: Callable
     shapes: list[tuple[tuple[int, ...], ...]]
-    domain: Callable[[np.ndarray], np.ndarray] = normal  # from any numbers to those it is tried on
+    domain: Callable[[np.ndarray], np.ndarray] = normal  # maps random values to the op's domain
     gradient: bool = True
-    tolerance: float = 1e-5  # in float32; float64 is 1e6 times finer
+    tolerance: float = 1e-5  # in float32; 1e6 times smaller in float64
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def op(self) -> str:
-        """The name of the function, of which there may be several rows."""
+        """The name of the function; several rows may have the same one."""
         return self.name.split(",")[0].split(" ")[0]
 
     def operands(self, shapes: tuple, dtype: str, requires_grad: bool = False) -> list[tt.Tensor]:
@@ -483,7 +486,7 @@ class Op:
 
 
 def kind(shapes: tuple[tuple[int, ...], ...]) -> str:
-    """The column of the table of cells that these shapes belong to."""
+    """The column of the table of cells for these shapes."""
     if any(0 in shape for shape in shapes):
         return "empty"
     if len(set(shapes)) > 1:
@@ -507,7 +510,7 @@ def both(name: str, reference: Callable, **how) -> Op:
 
 
 def reducing(name: str, reference: Callable, empty: bool = True, **how) -> list[Op]:
-    """Over all axes, one, several, none; with the axes kept and dropped."""
+    """Rows that reduce all axes, one, and several, with keepdims True and False."""
     op = getattr(ops, name)
     some = [((2, 3, 4),), *([((0, 3, 4),), ((2, 0, 4),)] if empty else [])]
     return [
@@ -650,7 +653,7 @@ ELEMENTWISE = [
         [((3, 4),), ((2, 3, 4),), ((0, 3, 4),)],
     ),
     Op(
-        "masked_fill by a number's own mask",
+        "masked_fill by a mask of x",
         lambda x: x.masked_fill(x.detach() > 0, 5),
         lambda x: np.where(x > 0, 5, x),
         ONE,
@@ -670,7 +673,7 @@ REDUCE = [
     *reducing("norm", _norm),
     *reducing("logsumexp", _logsumexp, empty=False),
     Op(
-        "logsumexp of nothing",
+        "logsumexp of an empty axis",
         lambda x: ops.logsumexp(x, 0),
         lambda x: _logsumexp(x, 0),
         [((0,),), ((0, 3),), ((3, 0),)],
@@ -678,7 +681,7 @@ REDUCE = [
     ),
     *reducing("any", np.any, gradient=False, domain=np.round),
     *reducing("all", np.all, gradient=False, domain=np.round),
-    Op("mean of nothing", lambda x: ops.mean(x, 1), lambda x: np.mean(x, 1), [((0, 3),)]),
+    Op("mean of an empty axis", lambda x: ops.mean(x, 1), lambda x: np.mean(x, 1), [((0, 3),)]),
     Op(
         "var with correction",
         lambda x: ops.var(x, 0, correction=1),
@@ -783,7 +786,7 @@ SHAPE = [
     ),
 ]
 
-# Every kind of index, alone and mixed
+# Every type of index, alone and mixed
 INDICES = {
     "an integer": (np.s_[1], [((3,),), ((3, 4),), ((3, 4, 2),)]),
     "the last": (np.s_[..., -1], [((3,),), ((3, 4),), ((0, 4),)]),
@@ -800,7 +803,7 @@ INDICES = {
     "a mask": (np.array([True, False, True]), [((3,),), ((3, 4),)]),
     "a mask of two axes": (_MASK, [((3, 4),), ((3, 4, 2),)]),
     "a mask and an integer": (np.s_[np.array([True, False, True]), 1], [((3, 4),)]),
-    "nothing": ([], [((3,),), ((3, 4),)]),
+    "an empty list": ([], [((3,),), ((3, 4),)]),
 }
 INDEX = [
     *(
@@ -906,7 +909,7 @@ LINALG = [
     ),
 ]
 
-# padding as conv2d takes it, and what it is on a 5 x 6 image with a 3 x 2 window and that stride
+# (padding, stride, the sides that padding means for a 5 x 6 image with a 3 x 2 window)
 PADDINGS = [
     (0, (1, 1), ((0, 0), (0, 0))),
     (1, (2, 2), ((1, 1), (1, 1))),
@@ -1002,7 +1005,7 @@ NETWORK = [
         [((0,),), ((7,),)],
         gradient=False,
     ),
-    Op("dropout of nothing", lambda x: ops.dropout(x, 1.0), lambda x: x, ONE),
+    Op("dropout with keep_prob=1", lambda x: ops.dropout(x, 1.0), lambda x: x, ONE),
     *(
         Op(
             f"conv2d, stride={stride}, padding={padding}",

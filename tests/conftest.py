@@ -1,4 +1,4 @@
-"""Tests run on every backend that works here; test_backends.py says which must.
+"""Tests run on every available backend; test_backends.py lists those that must be available.
 
 `python -m pytest` runs the quick tests, and `python -m pytest --full` runs all. Two rules choose
 the quick tests:
@@ -7,9 +7,9 @@ the quick tests:
    train networks for a long time.
 2. A test whose parameters come from cases.py runs once for each kernel or op and each value of its
    other parameters, such as the backend. It runs in float32 if it takes a dtype, at the first case
-   with an axis of odd size above 8: vector registers are filled, and a rest remains.
+   with an axis of odd size above 8, so that vector registers are filled and a remainder is left.
 
-Tests of drawn examples draw 10 examples instead of 100.
+Property tests draw 10 random examples instead of 100.
 """
 
 import gc
@@ -25,10 +25,10 @@ from hypothesis import HealthCheck, settings
 import tinytensor as tt
 from tinytensor import cli, door
 
-for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # tests set their own
+for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # because tests set their own values
     os.environ.pop(f"TINYTENSOR_{name}", None)
 
-# The number of drawn examples: pytest --hypothesis-profile nightly draws more, and new ones.
+# The number of random examples; --hypothesis-profile nightly draws more, with new seeds.
 common = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("quick", max_examples=10, derandomize=True, database=None, **common)
 settings.register_profile("ci", max_examples=100, derandomize=True, database=None, **common)
@@ -40,7 +40,7 @@ KINDS = ("0-d", "empty", "1-D", "2-D", "n-D", "broadcast")
 
 @contextmanager
 def instructions(simd: str | None) -> Iterator[None]:
-    """C computes with this instruction set inside a `with` block; without a name, as it did."""
+    """Make C use this instruction set inside a `with` block; None changes nothing."""
     if not simd:
         yield
         return
@@ -54,8 +54,8 @@ def instructions(simd: str | None) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was():
-    """A test may choose a backend and threads for its whole process; the next finds its own."""
+def _restore_backend_and_threads():
+    """Restore the backend and the number of threads of the process after each test."""
     everywhere, threads = door._everywhere, door._num_threads
     yield
     if door._num_threads != threads:
@@ -66,14 +66,14 @@ def _as_it_was():
 
 @pytest.fixture(params=BACKENDS)
 def backend(request):
-    """Each backend in turn, in use during the test."""
+    """Each available backend in turn; it is in use during the test."""
     with tt.backend(request.param):
         yield request.param
 
 
 @pytest.fixture
 def run(capsys):
-    """Run the program here; (exit code, standard output, standard error)."""
+    """A function that runs the command here: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = 0
@@ -147,11 +147,11 @@ def quick(items: list[pytest.Item]) -> set[pytest.Item]:
 
 
 def _suitability(item: pytest.Item) -> tuple[bool, bool, bool]:
-    """How well one case stands for all: compared with others, True is better than False."""
+    """The key by which the case that represents all others is chosen; True is better."""
     parameters = item.callspec.params
     shapes = parameters.get("shapes")
     if isinstance(case := parameters.get("case"), Kernel):
-        # Shapes that are made by functions are not known before an array is made.
+        # The shapes of arrays made by functions are known only after the arrays are made.
         shapes = [a for a in case.arrays if isinstance(a, tuple)]
         shapes = shapes or [array.shape for array in case.make("float32")]
     sizes = [size for shape in shapes or () for size in shape]
@@ -167,7 +167,7 @@ def _suitability(item: pytest.Item) -> tuple[bool, bool, bool]:
 
 @pytest.fixture
 def cell(request):
-    """Say which cell of the table a test belongs to: cell(op, dtype, kind, what)."""
+    """A function that assigns the test to a cell of the table: cell(op, dtype, kind, what)."""
     return lambda *place: request.node.user_properties.append(("cell", place))
 
 

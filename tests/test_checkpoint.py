@@ -1,4 +1,4 @@
-"""Tensors in files."""
+"""Saving and loading tensors."""
 
 import os
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.checkpoint import take_over
+from tinytensor.checkpoint import copy_into
 
 
-def test_what_was_saved_is_loaded(tmp_path):
+def test_save_and_load(tmp_path):
     file = tmp_path / "model.safetensors"
     saved = {
         "weight": tt.randn(3, 4, requires_grad=True),
@@ -24,7 +24,7 @@ def test_what_was_saved_is_loaded(tmp_path):
     for name, x in saved.items():
         np.testing.assert_array_equal(loaded[name].numpy(), x.numpy())
         assert loaded[name].dtype == x.dtype
-    loaded["weight"][0] = 1  # and may be written to
+    loaded["weight"][0] = 1  # the loaded tensor is writable
 
 
 def test_errors(tmp_path):
@@ -40,22 +40,22 @@ def test_errors(tmp_path):
     assert not (tmp_path / "file").exists()
 
 
-def test_numbers_are_taken_over_all_or_none():
+def test_copy_into_copies_all_tensors_or_none():
     own = {"a": tt.zeros(2), "b": tt.zeros(3), "c": tt.zeros(1), "d": tt.zeros(1)}
     given = {"a": tt.ones(2), "b": tt.ones(2), "c": np.ones(1, np.float32), "e": tt.ones(1)}
     with pytest.raises(tt.DataError) as caught:
-        take_over("here", own, given)
+        copy_into("here", own, given)
     assert str(caught.value) == (
         "here: d is missing; e is unknown; b has shape (2,), (3,) is needed; "
         "c is a ndarray, a tensor is needed"
     )
     assert all(x.tolist() == [0] * x.size for x in own.values())
-    take_over("here", own, {name: tt.ones_like(x, dtype="int64") for name, x in own.items()})
+    copy_into("here", own, {name: tt.ones_like(x, dtype="int64") for name, x in own.items()})
     assert all(x.tolist() == [1] * x.size for x in own.values())
     assert own["a"].dtype == np.float32
 
 
-def test_what_stands_in_the_way_is_not_replaced(tmp_path):
+def test_save_follows_links_and_refuses_special_files(tmp_path):
     file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
     link.symlink_to(file)
     tt.save(link, {"x": tt.ones(1)})

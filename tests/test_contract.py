@@ -1,4 +1,4 @@
-"""Rules of the house that a machine can check."""
+"""Rules for the source code: arithmetic through kernels, docstrings, names."""
 
 import ast
 import inspect
@@ -20,7 +20,7 @@ def reads_an_array(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize("file", COMPUTING, ids=lambda file: file.name)
-def test_all_arithmetic_on_tensors_goes_through_the_door(file):
+def test_arithmetic_on_tensors_uses_kernels(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.BinOp | ast.AugAssign | ast.UnaryOp):
             assert not reads_an_array(node) or not _computes(node), ast.unparse(node)
@@ -36,12 +36,12 @@ def test_all_arithmetic_on_tensors_goes_through_the_door(file):
 
 
 def _computes(node: ast.AST) -> bool:
-    """Is an array itself an operand, rather than its shape or kind?"""
+    """True if an array itself is an operand, not its shape or dtype."""
     operands = [getattr(node, name, None) for name in ("left", "right", "operand", "value")]
     return any(isinstance(x, ast.Attribute) and x.attr == "array" for x in operands)
 
 
-def test_every_public_op_says_what_it_computes():
+def test_every_public_op_has_a_docstring_and_annotations():
     for name in tt.__all__:
         value = getattr(tt, name)
         if inspect.isfunction(value) and value.__module__.startswith(ops.__name__):
@@ -51,13 +51,13 @@ def test_every_public_op_says_what_it_computes():
             assert annotations != inspect.Signature.empty, name
 
 
-def test_every_room_has_a_name():
+def test_no_module_has_a_vague_name():
     for file in PACKAGE.rglob("*.py"):
         assert file.stem not in ("utils", "helpers", "core", "common"), file
 
 
 def test_class_names_are_unique():
-    """Except where two backends, or another library's layers, have the same class."""
+    """Except for a class of two backends, and for layers of other libraries."""
     files = [file for file in PACKAGE.rglob("*.py") if file.parent.name != "peers"]
     counts = Counter(
         node.name

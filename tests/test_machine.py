@@ -1,4 +1,4 @@
-"""What this machine can do at most: measured in sensible units, and threads left as they were."""
+"""The limits of this machine: plausible results, and an unchanged number of threads."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tinytensor.machine import DataCache, working_sets
 needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 
 
-def test_the_processor_has_a_name():
+def test_cpu_name():
     assert machine.cpu_name().strip()
 
 
@@ -22,7 +22,7 @@ def test_the_processor_has_a_name():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_peak_and_bandwidth(threads):
     before = door.load_backend("c").num_threads
-    # Any computer of this century does more than a million things a second, none a quadrillion.
+    # Every computer is between these bounds, so a result in a wrong unit fails.
     assert 1e6 < machine.peak_flops(threads) < 1e15
     for traffic in machine.ARRAYS:
         assert 1e6 < machine.memory_bandwidth(1 << 16, threads, traffic) < 1e15
@@ -30,7 +30,7 @@ def test_peak_and_bandwidth(threads):
 
 
 @needs_c
-def test_operations_are_counted():
+def test_count_of_operations():
     c, variant = machine._probes()
     out, operations = np.empty(3, "float32"), c.ffi.new("int64_t *")
     counts = []
@@ -43,7 +43,7 @@ def test_operations_are_counted():
 
 
 @needs_c
-def test_the_probes_do_what_they_say():
+def test_results_of_the_probes():
     _, variant = machine._probes()
     rng = np.random.default_rng(0)
     x, y, out = rng.random((3, 3 * machine.GROUP), "float32")
@@ -56,21 +56,21 @@ def test_the_probes_do_what_they_say():
     door.load_backend("c").module.set_num_threads(1)
     variant.probe_read(at(x), at(out), x.size, 1)
     door.load_backend("c").module.set_num_threads(with_threads)
-    assert 0 < out[0] < x.sum()  # one lane's part of the sum
+    assert 0 < out[0] < x.sum()  # the sum of one vector lane
 
 
-def test_what_still_computes_is_waited_for(monkeypatch):
-    """By a clock that tells of three looks at which threads were busy, and then of one at rest."""
-    looks = []
+def test_settle_waits_for_busy_threads(monkeypatch):
+    """The fake clock shows CPU time in the first three intervals and none in the fourth."""
+    sleeps = []
     used = iter([0.0, 0.002, 0.002, 0.003, 0.003, 0.005, 0.005, 0.005])
     monkeypatch.setattr(machine.time, "process_time", lambda: next(used))
-    monkeypatch.setattr(machine.time, "sleep", looks.append)
+    monkeypatch.setattr(machine.time, "sleep", sleeps.append)
     machine.settle(most=1000)
-    assert looks == [machine.POLL] * 4
+    assert sleeps == [machine.POLL] * 4
 
 
-def test_what_computes_for_ever_is_not(monkeypatch):
-    now = itertools.count()  # both clocks move at every look, as if all time were computing
+def test_settle_stops_waiting_after_its_limit(monkeypatch):
+    now = itertools.count()  # both clocks advance at each reading: always busy
     for clock in ("perf_counter", "process_time"):
         monkeypatch.setattr(machine.time, clock, lambda: float(next(now)))
     machine.settle(most=10)
@@ -82,7 +82,7 @@ def test_unknown_traffic():
         machine.memory_bandwidth(1 << 16, 1, "write")
 
 
-def test_without_c_there_is_no_peak(monkeypatch):
+def test_peak_without_the_c_backend_raises(monkeypatch):
     def missing(name: str) -> door.Backend:
         raise BackendUnavailable(f"{name}: the kernels were not compiled")
 
@@ -91,13 +91,13 @@ def test_without_c_there_is_no_peak(monkeypatch):
         machine.peak_flops(7)
 
 
-def write_cache(folder, **told):
+def write_cache(folder, **files):
     folder.mkdir()
-    for name, text in told.items():
+    for name, text in files.items():
         (folder / name).write_text(text + "\n")
 
 
-def test_caches_are_read_as_linux_reports_them(tmp_path):
+def test_caches_from_files_of_linux(tmp_path):
     write_cache(tmp_path / "index0", level="2", type="Unified", size="1M", shared_cpu_list="0,4")
     write_cache(tmp_path / "index1", level="1", type="Data", size="48K", shared_cpu_list="0")
     write_cache(tmp_path / "index2", level="1", type="Instruction", size="32K", shared_cpu_list="0")
@@ -115,7 +115,7 @@ def test_caches_are_read_as_linux_reports_them(tmp_path):
     assert machine.caches(tmp_path) == []
 
 
-def test_threads_have_their_own_caches_together_and_share_the_others():
+def test_working_sets_of_private_and_shared_caches():
     levels = [DataCache("L1", 32, 1), DataCache("L2", 512, 2), DataCache("L3", 8192, 8)]
     assert working_sets(1, levels) == {16: "L1", 256: "L2", 4096: "L3", 32768: "memory"}
     assert working_sets(4, levels) == {64: "L1", 512: "L2", 4096: "L3", 32768: "memory"}
@@ -125,7 +125,7 @@ def test_threads_have_their_own_caches_together_and_share_the_others():
 
 
 @needs_c
-def test_the_bandwidth_of_each_level(monkeypatch):
+def test_bandwidth_of_each_level(monkeypatch):
     monkeypatch.setattr(machine, "caches", lambda: [DataCache("L1", 32 << 10, 1)])
     for threads in (1, 2):
         own, memory = (str(threads * size) for size in (16 << 10, 128 << 10))
@@ -136,5 +136,5 @@ def test_the_bandwidth_of_each_level(monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "cores"), [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7)])
-def test_lists_of_cores(text, cores):
+def test_count_of_cores(text, cores):
     assert machine._count_cores(text) == cores

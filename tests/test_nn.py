@@ -1,4 +1,4 @@
-"""Layers: what they compute, what they keep, and how they are put together."""
+"""Layers: results, gradients, parameters, state, and modules that contain modules."""
 
 import math
 
@@ -23,7 +23,7 @@ def images(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-# First weights
+# Initialisers
 
 
 def test_constants():
@@ -32,19 +32,19 @@ def test_constants():
     assert nn.constant(1)((2,)).dtype == np.float32
 
 
-def test_truncated_normal_has_no_tails():
+def test_truncated_normal_is_cut_at_two_deviations():
     tt.manual_seed(0)
     drawn = nn.truncated_normal(0.1)((300, 200)).numpy()
     assert drawn.dtype == np.float32
     assert np.abs(drawn).max() <= 0.2
     assert np.abs(drawn).max() > 0.199
     assert abs(drawn.mean()) < 0.002
-    # A normal distribution cut at two deviations has 0.8796 of the deviation left.
+    # The cut reduces the standard deviation to 0.8796 of its value.
     assert drawn.std() == pytest.approx(0.08796, rel=0.01)
 
 
 @pytest.mark.parametrize(("shape", "inputs"), [((300, 200), 300), ((5, 5, 40, 60), 1000)])
-def test_he_has_variance_2_by_inputs(shape, inputs):
+def test_he_has_variance_2_over_inputs(shape, inputs):
     tt.manual_seed(0)
     drawn = nn.he(shape).numpy()
     assert drawn.dtype == np.float32
@@ -54,15 +54,15 @@ def test_he_has_variance_2_by_inputs(shape, inputs):
 
 
 @pytest.mark.parametrize(
-    ("shape", "both"), [((300, 200), 300 + 200), ((5, 5, 40, 60), 25 * (40 + 60))]
+    ("shape", "total"), [((300, 200), 300 + 200), ((5, 5, 40, 60), 25 * (40 + 60))]
 )
-def test_glorot_is_uniform_with_variance_2_by_both(shape, both):
+def test_glorot_is_uniform_with_variance_2_over_sum(shape, total):
     tt.manual_seed(0)
     drawn = nn.glorot(shape).numpy()
-    limit = math.sqrt(6 / both)
+    limit = math.sqrt(6 / total)
     assert np.abs(drawn).max() <= limit
     assert np.abs(drawn).max() > 0.999 * limit
-    assert drawn.std() == pytest.approx(math.sqrt(2 / both), rel=0.01)
+    assert drawn.std() == pytest.approx(math.sqrt(2 / total), rel=0.01)
     assert abs(drawn.mean()) < 0.02 * drawn.std()
 
 
@@ -82,14 +82,14 @@ def test_linear(backend):
     layer = nn.Linear(3, 2, weight=nn.constant(0.5), bias=nn.constant(1.0))
     assert layer(tt.Tensor([[1.0, 2.0, 3.0]])).tolist() == [[4, 4]]
     assert layer(tt.ones(2, 4, 3)).shape == (2, 4, 2)
-    bare = nn.Linear(3, 2, bias=None)
+    no_bias = nn.Linear(3, 2, bias=None)
     x = images(5, 3)
     np.testing.assert_allclose(
-        bare(tt.Tensor(x)).numpy(), x @ bare.weight.numpy(), rtol=1e-5, atol=1e-6
+        no_bias(tt.Tensor(x)).numpy(), x @ no_bias.weight.numpy(), rtol=1e-5, atol=1e-6
     )
-    assert bare.bias is None
+    assert no_bias.bias is None
     with pytest.raises(tt.ShapeError, match=r"\(5, 4\)"):
-        bare(tt.ones(5, 4))
+        no_bias(tt.ones(5, 4))
 
 
 def test_conv2d(backend):
@@ -140,7 +140,7 @@ def test_flatten_and_sequential(backend):
     np.testing.assert_allclose(model(tt.Tensor(x)).numpy(), wanted, rtol=1e-5)
 
 
-def test_dropout_is_for_training_only(backend):
+def test_dropout_in_training_and_evaluation(backend):
     layer, x = nn.Dropout(0.75), tt.ones(100, 100)
     tt.manual_seed(0)
     dropped = layer(x).numpy()
@@ -179,7 +179,7 @@ def test_batch_norm_normalises_each_channel(backend, shape):
 
 @pytest.mark.parametrize("warm_up", [True, False])
 @pytest.mark.parametrize("decay", [0.3, 0.999])
-def test_batch_norm_averages_by_the_decay_rule(backend, decay, warm_up):
+def test_batch_norm_updates_moving_averages(backend, decay, warm_up):
     layer = nn.BatchNorm(2, decay=decay, warm_up=warm_up)
     rng = np.random.default_rng(0)
     mean, var = np.zeros(2), np.ones(2)
@@ -197,12 +197,12 @@ def test_batch_norm_averages_by_the_decay_rule(backend, decay, warm_up):
     out = layer(tt.Tensor(x, dtype="float32")).numpy()
     np.testing.assert_allclose(out, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer.mean.numpy(), mean, rtol=1e-5)
-    assert layer.steps.item() == 12, "a test changes no averages"
+    assert layer.steps.item() == 12, "evaluation changes no averages"
     one = layer(tt.Tensor(x[:1], dtype="float32")).numpy()
     np.testing.assert_allclose(one, out[:1], rtol=1e-5)
 
 
-def test_batch_norm_has_scale_and_offset_as_wanted(backend):
+def test_batch_norm_with_and_without_scale_and_offset(backend):
     def names(**settings):
         return [name for name, _ in nn.BatchNorm(3, **settings).named_parameters()]
 
@@ -218,7 +218,7 @@ def test_batch_norm_has_scale_and_offset_as_wanted(backend):
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_refuses_other_channels(backend, channels, training):
+def test_batch_norm_with_wrong_channels_raises(backend, channels, training):
     layer = nn.BatchNorm(3, scale=False, offset=False).train(training)
     with pytest.raises(tt.ShapeError, match=rf"BatchNorm: got shape \(4, {channels}\); .* 3\)"):
         layer(tt.ones(4, channels))
@@ -226,7 +226,7 @@ def test_batch_norm_refuses_other_channels(backend, channels, training):
     assert layer.steps.item() == 0
 
 
-def test_batch_norm_takes_float64(backend):
+def test_batch_norm_of_float64(backend):
     layer, x = nn.BatchNorm(3), images(20, 3) + 1.0
     out = layer(tt.Tensor(x, dtype="float64"))
     assert out.dtype == np.float64
@@ -234,7 +234,7 @@ def test_batch_norm_takes_float64(backend):
 
 
 @pytest.mark.parametrize("decay", [1, -0.1, float("nan")])
-def test_impossible_decay(decay):
+def test_invalid_decay_raises(decay):
     with pytest.raises(tt.SettingError, match=f"BatchNorm: got decay={decay}; .* below 1"):
         nn.BatchNorm(3, decay=decay)
 
@@ -243,18 +243,18 @@ def test_impossible_decay(decay):
 
 
 class Branches(nn.Module):
-    """Modules as attributes, in a list and in a tuple, and tensors of its own."""
+    """A module with submodules as attributes, in a list and in a tuple, and with tensors."""
 
     def __init__(self):
         self.scale = tt.ones(1, requires_grad=True)
         self.fixed = tt.ones(2)
         self.dense = nn.Linear(2, 2)
         self.blocks = [nn.Sequential(nn.Dropout(0.5)), nn.BatchNorm(2, scale=False)]
-        self.pair = (nn.Linear(2, 1, bias=None), "no module")
+        self.pair = (nn.Linear(2, 1, bias=None), "not a module")
         self.count = 3
 
 
-def test_parameters_are_found_and_named():
+def test_names_of_parameters():
     model = Branches()
     assert [name for name, _ in model.named_parameters()] == [
         "scale", "dense.weight", "dense.bias", "blocks.1.offset", "pair.0.weight",
@@ -268,8 +268,8 @@ def test_parameters_are_found_and_named():
     assert "dense.bias" not in dict(model.named_parameters()), "frozen"
 
 
-def test_a_parameter_with_two_names_is_one(backend):
-    """Or an optimiser would take two steps with it."""
+def test_a_shared_parameter_is_listed_once(backend):
+    """Otherwise an optimiser would update it twice per step."""
     layer = nn.Linear(2, 2, nn.constant(1.0))
     model = nn.Sequential(layer, nn.ReLU(), layer)
     assert [name for name, _ in model.named_parameters()] == ["layers.0.weight", "layers.0.bias"]
@@ -281,7 +281,7 @@ def test_a_parameter_with_two_names_is_one(backend):
     model.load_state_dict(model.state_dict())
 
 
-def test_train_and_eval_reach_all_modules():
+def test_train_and_eval_reach_submodules():
     model = Branches()
     inside = [model, model.dense, *model.blocks, model.blocks[0].layers[0], model.pair[0]]
     assert all(module.training for module in inside)
@@ -289,15 +289,15 @@ def test_train_and_eval_reach_all_modules():
     assert not any(module.training for module in inside)
     assert model.train() is model
     assert all(module.training for module in inside)
-    assert nn.Linear(1, 1).training, "other modules stay as they are"
+    assert nn.Linear(1, 1).training, "other modules keep their mode"
 
 
-def test_a_module_without_forward():
+def test_a_module_without_forward_raises():
     with pytest.raises(NotImplementedError, match="Branches has no forward"):
         Branches()(tt.ones(2))
 
 
-def test_repr_tells_shapes_and_counts():
+def test_repr_shows_shapes_and_counts():
     assert repr(net()).splitlines() == [
         "Sequential()  # 48 parameters",
         "  layers.0: Conv2d(stride=2, padding=same, weight (3, 3, 1, 2), bias (2,))"
@@ -316,14 +316,14 @@ def test_repr_tells_shapes_and_counts():
     assert nested.splitlines()[2] == "    layers.0: Tanh()"
 
 
-# Kept and loaded
+# Saving and loading
 
 
-def test_state_goes_from_one_network_to_another(backend, tmp_path):
+def test_state_dict_copies_a_network(backend, tmp_path):
     x = tt.Tensor(images(3, 4, 4, 1))
     trained, other = net(), net()
     for _ in range(3):
-        trained(x)  # so that the averages move
+        trained(x)  # updates the moving averages
     tt.save(tmp_path / "model", trained.state_dict())
     other.load_state_dict(tt.load(tmp_path / "model"))
     np.testing.assert_array_equal(other.eval()(x).numpy(), trained.eval()(x).numpy())
@@ -331,8 +331,8 @@ def test_state_goes_from_one_network_to_another(backend, tmp_path):
     assert all(p.requires_grad for p in other.parameters())
 
 
-def test_loading_is_seen_by_backward():
-    """What backward still needs must not change under it."""
+def test_backward_after_loading_raises():
+    """load_state_dict overwrites values that the backward pass needs."""
     layer = nn.Linear(2, 2)
     hidden = layer(tt.ones(1, 2, requires_grad=True))
     layer.load_state_dict(layer.state_dict())
@@ -340,7 +340,7 @@ def test_loading_is_seen_by_backward():
         hidden.sum().backward()
 
 
-def test_every_tensor_that_does_not_fit_is_named():
+def test_the_error_lists_every_tensor_that_does_not_fit():
     model = net()
     before = {name: x.numpy().copy() for name, x in model.state_dict().items()}
     state = {name: x + 1 for name, x in model.state_dict().items()}
@@ -363,11 +363,11 @@ def test_every_tensor_that_does_not_fit_is_named():
         np.testing.assert_array_equal(x.numpy(), before[name], err_msg=name)
 
 
-# All together
+# All layers in one network
 
 
-def test_a_network_of_all_layers_has_right_gradients(backend):
-    """Each parameter's against two losses a little beside, in float64."""
+def test_gradients_of_a_network_of_all_layers(backend):
+    """Compares each parameter's gradient with a central difference of the loss, in float64."""
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.Tanh(), nn.AvgPool2d(2),
         nn.Conv2d(2, 2, 2, padding="valid"), nn.BatchNorm(2), nn.GELU(), nn.Flatten(),
@@ -405,7 +405,7 @@ class Nested(nn.Module):
         self.sizes = {"width": 3}
 
 
-def test_modules_and_tensors_are_found_however_deep_they_lie():
+def test_modules_and_tensors_in_nested_containers():
     model = Nested()
     assert [name for name, _ in model.children()] == [
         "heads.left", "heads.right", "grid.0.0", "grid.0.1", "grid.1.0.deep",
@@ -425,14 +425,14 @@ def test_modules_and_tensors_are_found_however_deep_they_lie():
         np.testing.assert_array_equal(x.numpy(), model.state_dict()[name].numpy(), err_msg=name)
 
 
-def test_two_tensors_of_one_name_are_refused():
+def test_two_tensors_with_the_same_name_raise():
     model = nn.Module()
     model.gains = {"a.b": tt.ones(1), "a": {"b": tt.zeros(1)}}
     with pytest.raises(tt.SettingError, match=r"Module: two tensors are named 'gains\.a\.b'"):
         model.state_dict()
 
 
-IMPOSSIBLE = {
+INVALID = {
     "Linear: got inputs=-1; a whole number from 1 up": lambda: nn.Linear(-1, 3),
     "Linear: got outputs=0;": lambda: nn.Linear(3, 0),
     "Linear: got inputs=3.5;": lambda: nn.Linear(3.5, 2),
@@ -455,23 +455,23 @@ IMPOSSIBLE = {
     "Dropout: got keep_prob=0;": lambda: nn.Dropout(0),
     "he: got no shape; .* weight=nn.he": lambda: nn.he(),
     "glorot: got no shape; .* weight=nn.glorot": lambda: nn.Linear(2, 3, weight=nn.glorot()),
-    r"Linear: weight is truncated_normal, which makes no tensor of shape \(2, 3\); .* nn.he": (
+    r"Linear: got truncated_normal as weight; .* a tensor of shape \(2, 3\) .* nn.he": (
         lambda: nn.Linear(2, 3, weight=nn.truncated_normal)
     ),
-    r"Conv2d: weight is a Tensor, which .* \(3, 3, 1, 2\)": (
+    r"Conv2d: got a Tensor as weight; .* \(3, 3, 1, 2\)": (
         lambda: nn.Conv2d(1, 2, 3, weight=tt.ones(3, 3, 1, 2))
     ),
-    "Linear: bias is a bool, .* or None for no bias": lambda: nn.Linear(2, 3, bias=False),
+    "Linear: got a bool as bias; .* or None for no bias": lambda: nn.Linear(2, 3, bias=False),
 }
 
 
-@pytest.mark.parametrize("words", IMPOSSIBLE)
-def test_a_layer_that_makes_no_sense_is_refused_when_it_is_made(words):
+@pytest.mark.parametrize("words", INVALID)
+def test_invalid_settings_raise(words):
     with pytest.raises(tt.SettingError, match=words):
-        IMPOSSIBLE[words]()
+        INVALID[words]()
 
 
-def test_glorot_is_for_weights():
+def test_glorot_needs_two_axes():
     with pytest.raises(
         tt.ShapeError, match=r"glorot: got shape \(3,\); \(\.\.\., inputs, outputs\)"
     ):
@@ -489,13 +489,15 @@ def test_glorot_is_for_weights():
         (None, "Sequential: got a NoneType"),
     ],
 )
-def test_sequential_takes_modules(layer, words):
+def test_sequential_refuses_other_arguments(layer, words):
     with pytest.raises(tt.NotSupported, match=words):
         nn.Sequential(nn.Flatten(), layer)
-    assert nn.Sequential(tt.relu)(tt.Tensor([-1.0, 2.0])).tolist() == [0, 2], "and functions"
+    assert nn.Sequential(tt.relu)(tt.Tensor([-1.0, 2.0])).tolist() == [0, 2], (
+        "a function works as a layer"
+    )
 
 
-def test_tensors_in_a_list_are_parameters_too():
+def test_tensors_in_a_list_are_parameters():
     class Stack(nn.Module):
         def __init__(self):
             self.weights = [tt.ones(2, requires_grad=True), tt.zeros(3, requires_grad=True)]

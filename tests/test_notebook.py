@@ -1,4 +1,4 @@
-"""What a notebook shows."""
+"""The HTML that a notebook displays for a Tensor."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ import tinytensor as tt
 
 
 def pictures(x: tt.Tensor) -> list[np.ndarray]:
-    """The images in a tensor's HTML."""
+    """Return the images in a tensor's HTML."""
     images = []
     for text in re.findall(r"data:image/png;base64,([^\"]+)", x._repr_html_()):
         image = Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"])
@@ -22,7 +22,7 @@ def pictures(x: tt.Tensor) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (784,), (28, 28, 1), (1, 784)])
-def test_an_image_is_seen(shape):
+def test_an_image_is_drawn(shape):
     array = np.zeros((28, 28), np.float32)
     array[3, 5], array[4, 6] = 1, 0.5
     (image,) = pictures(tt.Tensor(array.reshape(shape)))
@@ -31,16 +31,16 @@ def test_an_image_is_seen(shape):
     np.testing.assert_array_equal(image, wanted)
 
 
-def test_numbers_only_where_there_are_no_images():
+def test_other_shapes_print_values_only():
     assert pictures(tt.ones(3, 4)) == []
     assert pictures(tt.Tensor(1.0)) == []
     assert pictures(tt.zeros(0, 28, 28)) == []
     assert "Tensor([[1., 1.]], dtype=float32)" in tt.ones(1, 2)._repr_html_()
 
 
-def test_many_images_and_odd_numbers():
+def test_many_images_and_nan():
     assert len(pictures(tt.rand(100, 28, 28, 1))) == 20
-    odd = np.full((28, 28), np.nan, np.float32)
-    odd[0, 0] = np.inf
-    (image,) = pictures(tt.Tensor(odd))
+    image_of_nan = np.full((28, 28), np.nan, np.float32)
+    image_of_nan[0, 0] = np.inf
+    (image,) = pictures(tt.Tensor(image_of_nan))
     assert image.max() == 0

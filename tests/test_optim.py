@@ -1,4 +1,4 @@
-"""Optimisers against the formula, written out in float64."""
+"""Optimisers compared with their formulas in float64; schedules; clipping of gradients."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_sgd_follows_the_formula(backend, dtype):
     assert unused.numpy().tolist() == [1, 1, 1]
 
 
-def test_zero_grad_forgets():
+def test_zero_grad_drops_the_gradient():
     param = tt.ones(2, requires_grad=True)
     optimizer = tt.optim.SGD([param], lr=1)
     for _ in range(2):
@@ -38,12 +38,12 @@ def test_zero_grad_forgets():
 
 
 @pytest.mark.parametrize("lr", [-0.1, float("nan"), "a"])
-def test_impossible_rate(lr):
+def test_invalid_learning_rate_raises(lr):
     with pytest.raises(tt.SettingError, match=f"SGD: got lr={lr!r}; a number from 0 up"):
         tt.optim.SGD([tt.zeros(1)], lr=lr)
 
 
-def test_what_does_not_fit_is_refused(backend):
+def test_wrong_gradients_and_parameters_raise(backend):
     param = tt.zeros(5_000_000, requires_grad=True)
     optimizer = tt.optim.SGD([param], lr=1)
     param.grad = tt.ones(3)
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused(backend):
         optimizer.step()
     fixed = tt.from_numpy(np.frombuffer(bytes(12), np.float32)).requires_grad_()
     fixed.grad = tt.ones(3)
-    with pytest.raises(tt.NotSupported, match="read-only memory"):
+    with pytest.raises(tt.NotSupported, match="a parameter is read-only"):
         tt.optim.SGD([fixed], lr=1).step()
     assert fixed.tolist() == [0, 0, 0]
     with pytest.raises(tt.NotSupported, match="SGD: got a tensor; a list"):
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused(backend):
     tt.optim.SGD([small.detach().requires_grad_()], lr=1)
 
 
-# The others, ten steps of each against its formula in float64
+# Ten steps of each optimiser compared with its formula in float64
 
 
 def sgd(memory, g, w, lr, t, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -119,7 +119,7 @@ def lr_of(step):
 
 
 def slope(w, step):
-    """The gradient of something that isn't the same at every step."""
+    """Returns the gradient of a loss that differs from step to step."""
     return 2 * (w - np.cos(step + np.arange(w.size).reshape(w.shape)))
 
 
@@ -141,18 +141,18 @@ def test_optimisers_follow_their_formulas(backend, name, settings, dtype):
     for param, w, start in zip(params, expected, starts, strict=True):
         bound = 2e-6 if dtype == "float32" else 1e-13
         np.testing.assert_allclose(param.numpy(), w, rtol=0, atol=bound)
-        assert np.abs(w - start).mean() > 0.01, "ten steps lead somewhere"
+        assert np.abs(w - start).mean() > 0.01, "ten steps change the parameters"
 
 
-def test_adam_starts_with_whole_steps(backend):
-    """Its first step is the rate, whatever the gradient's size."""
+def test_first_step_of_adam_is_the_learning_rate(backend):
+    """For gradients of any size."""
     param = tt.zeros(3, requires_grad=True)
     param.grad = tt.Tensor([1e-3, -5.0, 1e4])
     tt.optim.Adam([param], lr=0.1).step()
     np.testing.assert_allclose(param.numpy(), [-0.1, 0.1, -0.1], rtol=2e-5)
 
 
-def test_weight_decay_of_adamw_is_apart_from_the_gradient(backend):
+def test_adamw_decays_weights_without_a_gradient(backend):
     param = tt.ones(2, requires_grad=True)
     param.grad = tt.zeros(2)
     tt.optim.AdamW([param], lr=0.1, weight_decay=0.5).step()
@@ -160,7 +160,7 @@ def test_weight_decay_of_adamw_is_apart_from_the_gradient(backend):
 
 
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-def test_what_has_no_gradient_stays(backend, name, settings):
+def test_a_parameter_without_gradient_is_not_changed(backend, name, settings):
     used, unused = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
     optimizer = getattr(tt.optim, name)([used, unused], lr=0.1, **settings)
     used.grad = tt.ones(2)
@@ -170,7 +170,7 @@ def test_what_has_no_gradient_stays(backend, name, settings):
     assert optimizer.steps == 1
 
 
-def test_nothing_is_changed_by_a_step_that_is_refused(backend):
+def test_a_step_that_raises_changes_nothing(backend):
     first, second = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
     optimizer = tt.optim.Adam([first, second], lr=0.1)
     first.grad, second.grad = tt.ones(2), tt.ones(3)
@@ -196,38 +196,38 @@ def test_nothing_is_changed_by_a_step_that_is_refused(backend):
         ("Adam", {"lr": lambda step: -1.0}, "Adam: got lr=-1.0"),
     ],
 )
-def test_impossible_settings(name, settings, words):
+def test_invalid_settings_raise(name, settings, words):
     with pytest.raises(tt.SettingError, match=words):
         getattr(tt.optim, name)([tt.zeros(1)], **{"lr": 0.1, **settings})
 
 
-# Going on
+# Saving and resuming
 
 
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS)
-def test_what_was_saved_goes_on_to_the_bit(backend, tmp_path, name, settings):
-    def begin(numbers):
-        param = tt.Tensor(numbers, dtype="float32", requires_grad=True)
+def test_resumed_optimiser_gives_the_same_bits(backend, tmp_path, name, settings):
+    def make(start):
+        param = tt.Tensor(start, dtype="float32", requires_grad=True)
         return param, getattr(tt.optim, name)([param], lr=lr_of, **settings)
 
-    def go(param, optimizer, steps):
+    def train(param, optimizer, steps):
         for step in steps:
             param.grad = tt.Tensor(slope(param.numpy(), step), dtype="float32")
             optimizer.step()
 
-    param, optimizer = begin(np.linspace(-1, 1, 19))
-    go(param, optimizer, range(4))
+    param, optimizer = make(np.linspace(-1, 1, 19))
+    train(param, optimizer, range(4))
     tt.save(tmp_path / "state", optimizer.state_dict())
-    other, resumed = begin(param.numpy())
+    other, resumed = make(param.numpy())
     resumed.load_state_dict(tt.load(tmp_path / "state"))
     assert resumed.steps == 4
     assert resumed.lr == optimizer.lr
     for each in ((param, optimizer), (other, resumed)):
-        go(*each, range(4, 10))
+        train(*each, range(4, 10))
     assert other.numpy().tobytes() == param.numpy().tobytes()
 
 
-def test_a_state_of_another_optimiser_is_refused():
+def test_loading_the_state_of_another_optimiser_raises():
     params = [tt.ones(2, requires_grad=True), tt.ones(3, requires_grad=True)]
     adam = tt.optim.Adam(params)
     with pytest.raises(tt.DataError, match=r"Adam: m\.0 is missing; .*; velocity\.0 is unknown"):
@@ -240,10 +240,10 @@ def test_a_state_of_another_optimiser_is_refused():
     assert not any(x.numpy().any() for x in adam.state_dict().values()), "nothing was changed"
 
 
-# Rates
+# Schedules
 
 
-def test_constant_and_the_courses_decay():
+def test_constant_and_exponential():
     assert [tt.optim.constant(0.1)(step) for step in (0, 10**6)] == [0.1, 0.1]
     rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
     assert rate(0) == pytest.approx(0.0031)
@@ -271,13 +271,13 @@ def test_warm_up():
 
 @pytest.mark.parametrize("steps", [0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["exponential", "stepwise", "cosine", "warm_up"])
-def test_rates_that_never_change(name, steps):
+def test_schedules_with_invalid_steps_raise(name, steps):
     rest = {"exponential": (0, 1), "warm_up": (tt.optim.constant(1),)}.get(name, (1,))
     with pytest.raises(tt.SettingError, match=f"{name}: got {steps} steps; .* above 0"):
         getattr(tt.optim, name)(*rest, steps)
 
 
-def test_a_schedule_is_asked_for_the_steps_made(backend):
+def test_a_schedule_gets_the_number_of_steps(backend):
     param = tt.zeros((), requires_grad=True)
     optimizer = tt.optim.SGD([param], lr=lambda step: float(10**step))
     for wanted in (-1, -11, -111):
@@ -289,7 +289,7 @@ def test_a_schedule_is_asked_for_the_steps_made(backend):
     assert optimizer.lr == 0.5
 
 
-# Gradients kept short
+# Clipping of gradients
 
 
 def with_grads(*grads, dtype="float32"):
@@ -312,8 +312,8 @@ def test_clip_grad_norm(backend, dtype):
     assert tt.optim.clip_grad_norm(params[2:], 1) == 0
 
 
-def test_clip_grad_norm_of_enormous_gradients(backend):
-    """Their squares are beyond float32: the direction must stay all the same."""
+def test_clip_grad_norm_of_large_gradients(backend):
+    """Their squares overflow float32; the direction is kept."""
     params = with_grads([3e25, -4e25])
     assert tt.optim.clip_grad_norm(params, 1).item() == pytest.approx(5e25)
     np.testing.assert_allclose(params[0].grad.numpy(), [0.6, -0.8], rtol=1e-5)
@@ -326,27 +326,27 @@ def test_clip_grad_value(backend):
     assert params[0].grad.tolist() == [1, -0.5]
     assert params[1].grad.tolist() == [-1]
     assert params[2].grad is None
-    assert kept.tolist() == [3, -0.5], "gradients are never written to in place"
+    assert kept.tolist() == [3, -0.5], "clipping makes new gradients"
 
 
 @pytest.mark.parametrize("most", [0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["clip_grad_norm", "clip_grad_value"])
-def test_impossible_limits(name, most):
+def test_invalid_limits_raise(name, most):
     with pytest.raises(tt.SettingError, match=f"{name}: got most={most}; a number above 0"):
         getattr(tt.optim, name)(with_grads([1.0]), most)
 
 
-def test_numpys_numbers_are_rates_too():
+def test_learning_rate_as_numpy_scalar():
     assert tt.optim.SGD([tt.ones(1, requires_grad=True)], lr=np.float32(0.5)).lr == 0.5
 
 
-def test_what_lasts_begins_with_a_cache_line_and_not_all_at_the_same_place_of_a_page():
+def test_parameters_start_at_a_cache_line_and_at_different_page_offsets():
     model = tt.nn.Linear(784, 200)
     optimizer = tt.optim.Adam(model.parameters(), lr=0.1)
     arrays = [model.weight.array, *(optimizer.state_dict()[name].array for name in ("m.0", "v.0"))]
-    places = {memory.address(array) % memory.PAGE for array in arrays}
-    assert len(places) == 3
-    assert all(place % memory.CACHE_LINE == 0 for place in places)
+    offsets = {memory.address(array) % memory.PAGE for array in arrays}
+    assert len(offsets) == 3
+    assert all(offset % memory.CACHE_LINE == 0 for offset in offsets)
     assert model.weight.array.flags.c_contiguous
     assert not arrays[1].any()
     small = memory.zeros((10,), np.dtype("float64"))

@@ -1,4 +1,4 @@
-"""What is built and installed, with a compiler and without, from copies of this tree."""
+"""Building and installing copies of this repository, with and without a compiler."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def run(*command: object, cwd: Path, **environment: str) -> subprocess.Completed
 
 
 def build(tree: Path, kind: str, **environment: str) -> Path:
-    """The sdist or wheel that is built from a tree, which must not hold an earlier build."""
+    """Builds an sdist or a wheel from a tree without earlier builds, and returns its path."""
     arguments = ("-m", "build", f"--{kind}", "--no-isolation", tree)
     result = run(sys.executable, *arguments, cwd=tree.parent, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -59,7 +59,7 @@ def unpack(sdist: Path, folder: Path) -> Path:
     return tree
 
 
-def test_sdist_has_everything(sdist):
+def test_sdist_has_all_sources(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("README.md", "LICENSE", "csrc/kernels.h", "csrc/build.py", "tests/cases.py"):
@@ -68,7 +68,7 @@ def test_sdist_has_everything(sdist):
 
 
 @pytest.mark.skipif("c" not in BACKENDS, reason="no compiler here")
-def test_wheel_of_the_sdist_works(sdist, tmp_path):
+def test_wheel_built_from_the_sdist(sdist, tmp_path):
     wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -85,7 +85,7 @@ def test_wheel_of_the_sdist_works(sdist, tmp_path):
     assert result.stdout.split() == [str(site / "tinytensor/__init__.py"), "c"], result.stderr
 
 
-def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist, tmp_path):
+def test_installation_without_a_compiler(sdist, tmp_path):
     wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel", CC="/no/compiler")
     site = install(wheel, tmp_path / "site")
     program = (sys.executable, "-m", "tinytensor")
@@ -103,10 +103,12 @@ def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist, tmp_path
 
 
 @pytest.mark.parametrize("where", ["build", "in place"])
-def test_what_does_not_compile_leaves_no_older_module(tmp_path, where):
+def test_a_failed_build_removes_the_older_module(tmp_path, where):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    (tmp_path / "tinytensor").mkdir()
+    shutil.copy(ROOT / "tinytensor/__init__.py", tmp_path / "tinytensor")  # has the version
     folder = Path("tinytensor/backends")
     shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("_c*"))
     module = f"_c{'.abi3.so' if LIMITED_API else sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -121,4 +123,4 @@ def test_what_does_not_compile_leaves_no_older_module(tmp_path, where):
     built = places[where == "in place"]
     assert "/no/compiler" in (built / "_c_build_error.txt").read_text()
     assert not (built / module).exists()
-    assert not (places[0] / module).exists(), "the next build would take it"
+    assert not (places[0] / module).exists(), "the next build would install it"

@@ -1,4 +1,4 @@
-"""Backends that train by turns: each as if it were alone, and told so that one can follow."""
+"""Races: each backend trains as if it were alone, and the command prints the standings."""
 
 import itertools
 import json
@@ -24,19 +24,19 @@ SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_
 
 @pytest.fixture
 def short_turns(monkeypatch):
-    """So that the contestants change places after every step, at once."""
-    monkeypatch.setattr(race, "TURN", 1e-9)
+    """Turns of one step, without waiting for threads to sleep."""
+    monkeypatch.setattr(race, "TURN_SECONDS", 1e-9)
     monkeypatch.setattr(race.machine, "settle", lambda: None)
 
 
-def told(reports):
-    """What both a Training's reports and a contestant's history tell."""
+def metrics(reports):
+    """The metrics that a Training's reports and a contestant's history both have."""
     return [(r.step, r.train_loss, r.test_accuracy, r.test_loss) for r in reports]
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("lesson", ["softmax", "dropout", "batchnorm-sigmoid"])
-def test_each_trains_as_if_it_were_alone(short_turns, lesson):
+def test_each_contestant_trains_as_if_it_were_alone(short_turns, lesson):
     both = Race(find(lesson), SMALL, BACKENDS, steps=12, seed=3, evaluate_every=5)
     turns = [contestant.backend.name for contestant in both]
     assert len(turns) == 12 * len(BACKENDS)
@@ -45,15 +45,15 @@ def test_each_trains_as_if_it_were_alone(short_turns, lesson):
     for contestant in both.contestants:
         with tt.backend(contestant.backend.name):
             alone = Training(find(lesson), SMALL, steps=12, seed=3, evaluate_every=5)
-            assert told(contestant.history) == told(alone)
+            assert metrics(contestant.history) == metrics(alone)
         for mine, its in zip(
             contestant.training._tensors().items(), alone._tensors().items(), strict=True
         ):
-            if mine[0] != "masks":  # which stay with whoever has no turn
+            if mine[0] != "masks":  # which Contestant restores in each turn
                 np.testing.assert_equal(mine[1].numpy(), its[1].numpy(), mine[0])
 
 
-def test_backends_lose_alike(short_turns):
+def test_losses_agree_across_backends(short_turns):
     both = Race(find("dropout"), SMALL, BACKENDS, steps=5, evaluate_every=1)
     list(both)
     losses = [[s.train_loss for s in each.history] for each in both.contestants]
@@ -61,14 +61,14 @@ def test_backends_lose_alike(short_turns):
         np.testing.assert_allclose(other, losses[0], rtol=1e-4)
 
 
-def test_who_is_not_in_turn_draws_nothing(short_turns):
+def test_random_state_of_waiting_contestants_is_unchanged(short_turns):
     tt.manual_seed(8)
     before = random.state().copy()
     list(Race(find("dropout"), SMALL, BACKENDS[:1], steps=3))
     np.testing.assert_array_equal(random.state(), before)
 
 
-def test_who_is_behind_has_the_next_turn(short_turns):
+def test_contestant_with_the_least_time_has_the_next_turn(short_turns):
     both = Race(find("softmax"), SMALL, BACKENDS, steps=6)
     seconds = {each.backend.name: each.seconds for each in both.contestants}
     for contestant in both:
@@ -77,25 +77,25 @@ def test_who_is_behind_has_the_next_turn(short_turns):
         seconds = {each.backend.name: each.seconds for each in both.contestants}
 
 
-def test_threads_settle_whenever_the_turn_goes_to_another(short_turns, monkeypatch):
+def test_threads_settle_between_contestants(short_turns, monkeypatch):
     settled = []
     monkeypatch.setattr(race.machine, "settle", lambda: settled.append(None))
     turns = [each.backend.name for each in Race(find("softmax"), SMALL, BACKENDS, steps=6)]
     assert len(settled) == sum(one != other for one, other in itertools.pairwise(turns))
 
 
-def test_seconds_are_a_limit_for_each():
+def test_seconds_limit_each_contestant():
     both = Race(find("softmax"), SMALL, BACKENDS, seconds=1e-9)
     list(both)
-    assert [each.steps for each in both.contestants] == [1] * len(BACKENDS), "or there is no result"
+    assert [each.steps for each in both.contestants] == [1] * len(BACKENDS), "at least one step"
     for each in both.contestants:
-        assert [standing.step for standing in each.history] == [1], "the last is looked at"
-        assert each.done == 1
+        assert [standing.step for standing in each.history] == [1], "the last step is evaluated"
+        assert each.progress == 1
         assert each.seconds == each.load_seconds + each.compile_seconds + each.train_seconds
 
 
-def test_the_looks_at_the_test_images_are_not_counted(monkeypatch):
-    """Time is told by a clock that only moves while something is done."""
+def test_evaluation_time_is_not_counted(monkeypatch):
+    """A fake clock advances only during patched methods."""
     now = 0.0
     monkeypatch.setattr(race.time, "perf_counter", lambda: now)
 
@@ -116,8 +116,8 @@ def test_the_looks_at_the_test_images_are_not_counted(monkeypatch):
     assert [standing.seconds for standing in contestant.history] == [4]
 
 
-def test_compiling_is_told_apart(monkeypatch):
-    """A backend that compiles for half of its first step, and for a while in the test."""
+def test_compile_time_is_counted_separately(monkeypatch):
+    """The fake backend compiles during its first step and during the test."""
     now, spent = 0.0, 0.0
     numpy = door.load_backend("numpy").module
     monkeypatch.setattr(race.time, "perf_counter", lambda: now)
@@ -143,7 +143,7 @@ def test_compiling_is_told_apart(monkeypatch):
     assert contestant.train_seconds == 1 + 9, "the second step didn't compile"
 
 
-def test_goals_are_reached_when_first_seen():
+def test_goals_count_from_the_first_evaluation():
     (contestant,) = Race(find("softmax"), SMALL, BACKENDS[:1], steps=1).contestants
     assert contestant.reached(0.0) is None
     for step, accuracy in ((1, 0.5), (2, 0.93), (3, 0.91), (4, 0.97)):
@@ -156,12 +156,12 @@ def test_goals_are_reached_when_first_seen():
     ("backends", "settings", "words"),
     [
         ([], {}, "got no backends"),
-        (["numpy", "numpy"], {}, "got numpy, numpy; each once"),
-        (["numpy"], {"seconds": 0}, "got 0 seconds; a number above 0"),
-        (["numpy"], {"steps": 0}, "got 0 steps; a number from 1 up"),
+        (["numpy", "numpy"], {}, "got numpy, numpy; each backend once"),
+        (["numpy"], {"seconds": 0}, "got 0 seconds; more than 0"),
+        (["numpy"], {"steps": 0}, "got 0 steps; at least 1"),
     ],
 )
-def test_impossible_settings_are_refused_at_once(backends, settings, words):
+def test_invalid_settings_raise(backends, settings, words):
     with pytest.raises(tt.SettingError, match=f"race: {words}"):
         Race(find("softmax"), SMALL, backends, **settings)
 
@@ -178,11 +178,21 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
-def test_the_command_tells_who_was_where_when(capsys, tmp_path):
+def test_command_prints_the_standings(capsys, tmp_path):
     file = tmp_path / "race.json"
     names = ",".join(BACKENDS)
-    asked = ("softmax", "--backends", names, "--steps", 300, "--eval-every", 100, "--json", file)
-    code, out, err = run(capsys, *asked)
+    arguments = (
+        "softmax",
+        "--backends",
+        names,
+        "--steps",
+        300,
+        "--eval-every",
+        100,
+        "--json",
+        file,
+    )
+    code, out, err = run(capsys, *arguments)
     assert code == 0
     assert "lesson 1.0 softmax: ten neurons and a softmax; 300 steps\n" in err
     assert "\r" not in err
@@ -199,8 +209,8 @@ def test_the_command_tells_who_was_where_when(capsys, tmp_path):
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
-def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("tinytensor.cli.race_command.A_LINE", 0)
+def test_lines_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("tinytensor.cli.race_command.SECONDS_PER_LINE", 0)
     code, _, err = run(capsys, "softmax", "--backends", "numpy", "--steps", 5)
     assert code == 0
     assert "numpy: 5 steps in " in err
@@ -212,13 +222,13 @@ def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     [
         (["sofmax"], "did you mean 'softmax'"),
         (["softmax", "--backends", "c,gpu"], "'gpu' is not one of 'c', 'numba', 'numpy'"),
-        (["softmax", "--backends", "c,c"], "got 'c,c'; each is needed once"),
+        (["softmax", "--backends", "c,c"], "got 'c,c'; give each value once"),
         (["softmax", "--seconds", 0], "0 is not in the range"),
-        (["softmax", "--steps", 0], "got '0'; a whole number from 1"),
+        (["softmax", "--steps", 0], "got '0'; an integer from 1"),
         (["softmax", "--json", "no/such/folder/file"], "there is no folder no/such/folder"),
     ],
 )
-def test_wrong_arguments_are_one_line(capsys, arguments, words):
+def test_wrong_arguments_are_one_line_errors(capsys, arguments, words):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     assert words in err
@@ -227,7 +237,7 @@ def test_wrong_arguments_are_one_line(capsys, arguments, words):
 
 def test_ctrl_c_ends_with_the_table_so_far(tmp_path):
     file = tmp_path / "race.json"
-    script = "from tinytensor import cli; cli.race_command.A_LINE = 0; cli.main()"
+    script = "from tinytensor import cli; cli.race_command.SECONDS_PER_LINE = 0; cli.main()"
     command = ("race", "softmax", "--backends", "numpy", "--steps", "10000000", "--json", str(file))
     process = subprocess.Popen(
         [sys.executable, "-c", script, *command],

@@ -1,4 +1,4 @@
-"""The training loop and the lessons, short; test_lessons.py has them in full, too."""
+"""The training loop: short runs, resuming, errors. test_lessons.py trains the lessons in full."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tinytensor import checkpoint, nn, random
 from tinytensor.lessons import find, lessons
 from tinytensor.live.details import details_of
 from tinytensor.train import (
-    EVALUATED_AT_ONCE,
+    EVALUATION_BATCH,
     Training,
     evaluate,
     load_model,
@@ -40,7 +40,7 @@ def test_first_losses_agree_across_backends():
             reports = list(train(SOFTMAX, DATA, steps=20, evaluate_every=1))
         losses[name] = [report.train_loss for report in reports]
         assert [report.step for report in reports] == list(range(1, 21))
-    assert losses["numpy"][0] == pytest.approx(np.log(10)), "ten digits, all equally likely"
+    assert losses["numpy"][0] == pytest.approx(np.log(10)), "ten digits with equal probability"
     for name in BACKENDS:
         np.testing.assert_allclose(losses[name], losses["numpy"], rtol=1e-5, err_msg=name)
 
@@ -54,7 +54,7 @@ def test_same_seed_same_bits(backend):
 
 
 @pytest.mark.parametrize("lesson", ["dropout", "batchnorm-relu", "best"])
-def test_captured_and_eager_training_are_the_same(lesson):
+def test_captured_and_eager_training_give_the_same_bits(lesson):
     reports = {}
     for eager in (True, False):
         lesson_ = replace(find(lesson), batch=8)
@@ -72,7 +72,7 @@ def test_captured_and_eager_training_are_the_same(lesson):
     np.testing.assert_equal(reports[False], reports[True])
 
 
-def test_reports_come_every_so_often_and_at_the_end():
+def test_steps_of_the_reports():
     steps = [r.step for r in train(SOFTMAX, DATA, steps=25, evaluate_every=10)]
     assert steps == [10, 20, 25]
     (only,) = train(SOFTMAX, DATA, steps=0)
@@ -80,7 +80,7 @@ def test_reports_come_every_so_often_and_at_the_end():
     assert only.test_loss == pytest.approx(np.log(10))
 
 
-def test_every_kind_of_second_is_counted():
+def test_each_phase_has_its_time():
     *_, last = train(SOFTMAX, DATA, steps=20, evaluate_every=5)
     seconds = last.seconds
     assert min(seconds.first_step, seconds.train, seconds.evaluate) > 0
@@ -95,12 +95,12 @@ def test_every_kind_of_second_is_counted():
         ({"evaluate_every": 0}, "evaluate_every: got 0"),
     ],
 )
-def test_impossible_settings_are_refused_at_once(settings, words):
+def test_invalid_settings_raise(settings, words):
     with pytest.raises(tt.SettingError, match=words):
         train(SOFTMAX, DATA, **settings)
 
 
-def test_lessons_go_by_name_and_number():
+def test_find_by_name_and_number():
     for lesson in lessons():
         assert find(lesson.name) is lesson
         assert find(lesson.number) is lesson
@@ -110,8 +110,8 @@ def test_lessons_go_by_name_and_number():
         find("transformer")
 
 
-def test_the_last_images_are_tested_too(backend):
-    """Whatever their number is: they go through the network a thousand at once."""
+def test_evaluate_includes_the_last_partial_batch(backend):
+    """The network gets 1,000 images at a time; the last batch is smaller."""
     tt.manual_seed(0)
     model = find("relu").model()
     images, labels = DATA.test_images[:2100], DATA.test_labels[:2100]
@@ -126,7 +126,7 @@ def test_the_last_images_are_tested_too(backend):
 
 
 def modes(model):
-    """Whether each module is in training mode, by its path."""
+    """Returns the training mode of each module, by its path."""
     found = {"": model.training}
     for name, child in model.children():
         found |= {f"{name}.{path}": mode for path, mode in modes(child).items()}
@@ -135,7 +135,7 @@ def modes(model):
 
 @pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize("name", ["dropout", "batchnorm-sigmoid"])
-def test_a_look_leaves_each_module_in_the_mode_it_was_in(name, mode):
+def test_evaluation_restores_the_mode_of_each_module(name, mode):
     training = Training(find(name), SMALL, steps=1)
     model = training.model.train(mode)
     model.layers[3].train(not mode)
@@ -153,7 +153,7 @@ def test_a_look_leaves_each_module_in_the_mode_it_was_in(name, mode):
     assert modes(model) == before
 
 
-def test_probabilities_are_those_of_a_test():
+def test_probabilities_use_evaluation_mode():
     images = SMALL.test_images[:5]
     for name in ("dropout", "batchnorm-sigmoid"):
         model = find(name).model()
@@ -163,22 +163,22 @@ def test_probabilities_are_those_of_a_test():
         np.testing.assert_equal({k: x.numpy() for k, x in model.state_dict().items()}, state)
 
 
-def test_timing_steps_leaves_the_random_state_as_it_was():
+def test_timing_steps_restores_the_random_state():
     before = random.state().copy()
     assert seconds_a_step(SOFTMAX, SMALL, steps=2) > 0
     np.testing.assert_array_equal(random.state(), before)
 
 
 @pytest.mark.full
-def test_a_look_at_the_test_images_changes_nothing(backend):
-    """Nor does it matter how often: dropout and batch norm go on as without."""
+def test_evaluation_does_not_change_training(backend):
+    """Dropout and batch norm give the same losses for any number of evaluations."""
     for name in ("dropout", "batchnorm-sigmoid", "best"):
-        often = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=1)]
-        seldom = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=6)]
-        assert seldom == often[-1:]
+        each_step = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=1)]
+        at_the_end = [r.train_loss for r in Training(find(name), SMALL, steps=6, evaluate_every=6)]
+        assert at_the_end == each_step[-1:]
 
 
-def test_rates_are_those_of_the_steps():
+def test_reported_learning_rates():
     rates = [r.rate for r in train(find("relu"), SMALL, steps=3, evaluate_every=1)]
     assert rates == [pytest.approx(0.0001 + 0.003 * np.exp(-t / 2000)) for t in range(3)]
     (only,) = train(SOFTMAX, SMALL, steps=0)
@@ -187,7 +187,7 @@ def test_rates_are_those_of_the_steps():
 
 @pytest.mark.parametrize(("name", "highest"), [("fast", 0.02), ("best", 0.01)])
 @pytest.mark.parametrize("steps", [20, 600, 1500])
-def test_a_rate_that_falls_to_zero_does_so_in_the_steps_there_are(name, highest, steps):
+def test_a_schedule_falls_to_zero_at_the_last_step(name, highest, steps):
     training = Training(find(name), SMALL, steps=steps)
     rates = [training.optimizer.schedule(step) for step in range(steps + 1)]
     assert 0.5 * highest < max(rates) < highest
@@ -199,36 +199,36 @@ def test_a_rate_that_falls_to_zero_does_so_in_the_steps_there_are(name, highest,
     assert report.rate >= 0
 
 
-# Kept and gone on with
+# Saving and resuming
 
 
-def numbers(training):
-    """All that a run has come to, and what its next mask will be."""
+def state_of(training):
+    """Returns the bytes of the model, of the optimiser and of the random state."""
     tensors = {**training.model.state_dict(), **training.optimizer.state_dict()}
     return {n: x.numpy().tobytes() for n, x in tensors.items()} | {"r": random.state().tobytes()}
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu"])
-def test_20_steps_are_10_saved_and_10_resumed(backend, tmp_path, name):
+def test_10_steps_saved_and_10_resumed_equal_20(backend, tmp_path, name):
     whole = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
     losses = [report.train_loss for report in whole]
-    wanted = numbers(whole)
+    wanted = state_of(whole)
 
     first = Training(find(name), SMALL, steps=10, seed=5, evaluate_every=5)
     list(first)
     first.save(tmp_path / "run")
-    tt.manual_seed(99)  # somebody else draws in between
+    tt.manual_seed(99)  # other code changes the random state
     second = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
     second.resume(tmp_path / "run")
     assert second.step == 10
     rest = list(second)
     assert [report.step for report in rest] == list(range(11, 21))
     assert [report.train_loss for report in rest] == losses[10:]
-    assert numbers(second) == wanted
+    assert state_of(second) == wanted
 
 
-def test_a_run_that_is_over_is_tested_again(tmp_path):
+def test_resuming_a_finished_run_evaluates_it(tmp_path):
     done = Training(SOFTMAX, SMALL, steps=4)
     *_, last = done
     done.save(tmp_path / "run")
@@ -238,30 +238,30 @@ def test_a_run_that_is_over_is_tested_again(tmp_path):
     assert (only.step, only.train_loss, only.test_loss) == (4, None, last.test_loss)
 
 
-def test_another_run_is_refused(tmp_path):
+def test_resuming_another_run_raises(tmp_path):
     file = tmp_path / "run"
     saved = Training(find("relu"), SMALL, steps=1)
     list(saved)
     saved.save(file)
     others = SMALL._replace(train_images=SMALL.train_images[::-1])
     relabelled = SMALL._replace(train_labels=SMALL.train_labels[::-1])
-    data_set = r"is of other training data \(their checksum is [0-9a-f]{16}, here [0-9a-f]{16}\)"
+    data_set = r"is of a run on data with checksum [0-9a-f]{16}; got .* checksum [0-9a-f]{16}, and"
     for lesson, data, settings, words in (
-        ("sigmoid", SMALL, {}, r"is of lesson 2\.1; 2\.0 is needed"),
-        ("relu", SMALL, {"seed": 1}, "is of seed 0; 1 is needed"),
-        ("relu", SMALL, {"batch": 50}, "is of batch 100; 50 is needed"),
+        ("sigmoid", SMALL, {}, r"is of lesson 2\.1; lesson 2\.0 is needed"),
+        ("relu", SMALL, {"seed": 1}, "is of seed 0; seed 1 is needed"),
+        ("relu", SMALL, {"batch": 50}, "is of batch 100; batch 50 is needed"),
         ("relu", others, {}, data_set),
         ("relu", relabelled, {}, data_set),
     ):
         training = Training(find(lesson), data, **settings)
-        before = numbers(training)
+        before = state_of(training)
         with pytest.raises(tt.DataError, match=f"resume: .*run {words}"):
             training.resume(file)
-        assert numbers(training) == before
+        assert state_of(training) == before
         assert training.step == 0
 
 
-def test_a_run_whose_rate_follows_its_steps_is_resumed_for_as_many(tmp_path):
+def test_resuming_with_another_number_of_steps_raises_if_the_schedule_needs_it(tmp_path):
     file = tmp_path / "run"
     saved = Training(find("fast"), SMALL, steps=30, batch=10, evaluate_every=1)
     losses = []
@@ -270,7 +270,7 @@ def test_a_run_whose_rate_follows_its_steps_is_resumed_for_as_many(tmp_path):
         if report.step == 3:
             saved.save(file)
         saved.stop = report.step == 5
-    words = "is of a run of 30 steps, with a rate made for them; it can't become one of 1500"
+    words = "is of a run of 30 steps, .*; got 1500 steps, and 30 are needed"
     with pytest.raises(tt.DataError, match=words):
         Training(find("fast"), SMALL, batch=10).resume(file)
     rest = Training(find("fast"), SMALL, steps=30, batch=10, evaluate_every=1)
@@ -280,41 +280,41 @@ def test_a_run_whose_rate_follows_its_steps_is_resumed_for_as_many(tmp_path):
     assert rest.step > 3
 
 
-def test_a_file_that_does_not_fit_is_refused(tmp_path):
+def test_resuming_from_a_wrong_file_raises(tmp_path):
     file = tmp_path / "run"
     training = Training(SOFTMAX, SMALL)
     with pytest.raises(tt.DataError, match="isn't a safetensors file"):
         training.resume(file)
     training.save(file)
     about, tensors = checkpoint.about(file), checkpoint.load(file)
-    before = numbers(training)
+    before = state_of(training)
 
-    def refused(words, tensors, about):
+    def resuming_raises(words, tensors, about):
         checkpoint.save(file, tensors, about)
         with pytest.raises(tt.DataError, match=words):
             training.resume(file)
-        assert numbers(training) == before
+        assert state_of(training) == before
 
-    some = {name: x + 1 for name, x in tensors.items()}
-    del some["masks"], some["model.bias"]
-    some |= {"head": tt.ones(1), "model.weight": tt.ones(10, 784), "optimizer.steps": tt.ones(2)}
-    refused(
+    changed = {name: x + 1 for name, x in tensors.items()}
+    del changed["masks"], changed["model.bias"]
+    changed |= {"head": tt.ones(1), "model.weight": tt.ones(10, 784), "optimizer.steps": tt.ones(2)}
+    resuming_raises(
         r"resume: .*run: model\.bias is missing; masks is missing; head is unknown; "
         r"model\.weight has shape \(10, 784\), \(784, 10\) is needed; "
         r"optimizer\.steps has shape \(2,\), \(1,\) is needed",
-        some,
+        changed,
         about,
     )
-    refused("is of lesson unknown", tensors, {})
-    refused(
+    resuming_raises("is of lesson unknown", tensors, {})
+    resuming_raises(
         "is of step unknown; a whole number", tensors, {n: about[n] for n in about if n != "step"}
     )
-    refused("is of step -1; a whole number", tensors, about | {"step": "-1"})
+    resuming_raises("is of step -1; a whole number", tensors, about | {"step": "-1"})
     with pytest.raises(tt.DataError, match="can't be written"):
         training.save(tmp_path / "no" / "folder")
 
 
-def test_a_model_that_does_not_fit_its_lesson_is_refused(tmp_path):
+def test_loading_a_model_that_does_not_fit_its_lesson_raises(tmp_path):
     file = tmp_path / "run"
     training = Training(SOFTMAX, SMALL)
     training.save(file)
@@ -323,7 +323,7 @@ def test_a_model_that_does_not_fit_its_lesson_is_refused(tmp_path):
     assert not model.training
     about, tensors = checkpoint.about(file), checkpoint.load(file)
     checkpoint.save(file, tensors, about | {"lesson": "9.9"})
-    with pytest.raises(tt.DataError, match=r"run is of lesson 9\.9, and there is none$"):
+    with pytest.raises(tt.DataError, match=r"run is of lesson 9\.9, which doesn't exist here"):
         load_model(file)
     del tensors["tested.bias"]
     tensors |= {"tested.head": tt.ones(1), "tested.weight": tt.ones(10, 784)}
@@ -336,26 +336,26 @@ def test_a_model_that_does_not_fit_its_lesson_is_refused(tmp_path):
         load_model(file)
 
 
-def test_many_images_are_asked_about_a_part_at_once():
-    """Or ten thousand of them would need gigabytes in a convolutional network."""
+def test_probabilities_of_many_images_are_computed_in_parts():
+    """Because 10,000 images at once would need gigabytes in a convolutional network."""
     sizes = []
 
-    class Seen(nn.Module):
+    class Recorder(nn.Module):
         def forward(self, x):
             sizes.append(len(x))
             return x.reshape(-1, 784)[:, 200:210]
 
-    images = DATA.test_images[: 2 * EVALUATED_AT_ONCE + 7]
-    probs = probabilities(Seen(), images)
-    assert sizes == [EVALUATED_AT_ONCE, EVALUATED_AT_ONCE, 7]
+    images = DATA.test_images[: 2 * EVALUATION_BATCH + 7]
+    probs = probabilities(Recorder(), images)
+    assert sizes == [EVALUATION_BATCH, EVALUATION_BATCH, 7]
     assert probs.shape == (len(images), 10)
-    np.testing.assert_array_equal(probs[-7:], probabilities(Seen(), images[-7:]))
+    np.testing.assert_array_equal(probs[-7:], probabilities(Recorder(), images[-7:]))
 
 
-# What a picture of it needs
+# Predictions
 
 
-def test_predictions_are_those_of_the_last_report():
+def test_predictions_belong_to_the_last_report():
     training = Training(find("conv-dropout"), SMALL, steps=4, batch=10, evaluate_every=2)
     assert training.predictions is None
     for report in training:
@@ -367,17 +367,17 @@ def test_predictions_are_those_of_the_last_report():
         assert (test_predictions == SMALL.test_labels).mean() == report.test_accuracy
 
 
-def test_without_a_step_there_are_no_predictions():
+def test_no_predictions_before_the_first_step():
     training = Training(SOFTMAX, SMALL, steps=0)
     assert len(list(training)) == 1
     assert training.predictions is None
 
 
-# When it goes wrong
+# Errors
 
 
 @pytest.mark.parametrize(("name", "lr"), [("softmax", 1e38), ("relu", 1e30)])
-def test_a_loss_that_is_no_number_stops_the_training(backend, name, lr):
+def test_a_loss_of_nan_or_infinity_stops_the_training(backend, name, lr):
     lesson = replace(find(name), optimizer=lambda params: tt.optim.SGD(params, lr=lr))
     training = Training(lesson, SMALL, steps=50, evaluate_every=10)
     with pytest.raises(tt.AnomalyError) as caught, np.errstate(all="ignore"):
@@ -385,18 +385,18 @@ def test_a_loss_that_is_no_number_stops_the_training(backend, name, lr):
     assert 2 <= training.step < 10
     words = f"the loss is nan at step {training.step}"
     assert words in str(caught.value) or words.replace("nan", "inf") in str(caught.value)
-    assert f"usually the rate, {lr:g} here, is too large" in str(caught.value)
+    assert f"a learning rate that is too large ({lr:g} here)" in str(caught.value)
 
 
-def test_weights_spoilt_by_the_last_step_are_seen_in_the_test(backend):
+def test_nan_after_the_last_step_is_found_by_the_evaluation(backend):
     lesson = replace(SOFTMAX, optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
     training = Training(lesson, SMALL, steps=1)
     with pytest.raises(tt.AnomalyError) as caught, np.errstate(all="ignore"):
         list(training)
-    assert "train: the test loss is nan at step 1, and training can't mend" in str(caught.value)
+    assert "train: the test loss is nan at step 1, and training can't recover" in str(caught.value)
 
 
-def test_a_run_can_be_told_to_end():
+def test_stop_ends_the_run():
     training = Training(SOFTMAX, DATA, steps=1000, evaluate_every=5)
     reports = iter(training)
     assert next(reports).step == 5
@@ -404,9 +404,11 @@ def test_a_run_can_be_told_to_end():
     assert [report.step for report in reports] == [6]
 
 
-def test_resume_needs_more_steps_than_were_made(tmp_path):
+def test_resuming_with_fewer_steps_than_made_raises(tmp_path):
     training = Training(SOFTMAX, DATA, steps=5)
     list(training)
     training.save(tmp_path / "run")
-    with pytest.raises(tt.SettingError, match="has 5 steps behind it; more than 3 are needed"):
+    with pytest.raises(
+        tt.SettingError, match="has made 5 steps; got steps=3, and 5 or more are needed"
+    ):
         Training(SOFTMAX, DATA, steps=3).resume(tmp_path / "run")

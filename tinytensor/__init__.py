@@ -1,5 +1,8 @@
 """tinytensor: a small, readable tensor engine with autograd, on NumPy, Numba or C.
 
+A Tensor is an array that records how it was computed. `backward()` computes the gradient of a
+scalar with respect to each tensor that it was computed from and that has requires_grad=True:
+
 >>> import tinytensor as tt
 >>> x = tt.Tensor([[1.0, 2.0]])
 >>> w = tt.Tensor([[0.5], [0.25]], requires_grad=True)
@@ -8,6 +11,33 @@
 >>> w.grad
 Tensor([[1.],
         [2.]], dtype=float32)
+
+A network, an optimiser and one training step:
+
+>>> model = tt.nn.Sequential(tt.nn.Linear(784, 50), tt.nn.ReLU(), tt.nn.Linear(50, 10))
+>>> optimizer = tt.optim.Adam(model.parameters(), lr=0.001)
+>>> loss = tt.cross_entropy(model(tt.rand(5, 784)), [3, 1, 4, 1, 5])
+>>> optimizer.zero_grad()
+>>> loss.backward()
+>>> optimizer.step()
+
+Names, by topic; `help(tt.conv2d)` describes one of them:
+
+    tensors      Tensor from_numpy from_dlpack zeros ones full arange eye rand randn randint ...
+    arithmetic   add sub mul div pow exp log sqrt abs maximum clip where equal less ...
+    reductions   sum mean max min argmax var std norm prod cumsum any all logsumexp
+    shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
+    products     matmul outer einsum linear conv2d
+    networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
+    training     tt.optim, capture, save, load, tt.datasets, tt.lessons, tt.live
+    gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
+    backends     set_backend backend available_backends set_num_threads use_kernel
+    errors       ShapeError DTypeError ...: all of them are TinytensorErrors
+
+Most ops are methods too: `x.sum(axis=0)` is `tt.sum(x, axis=0)`. Where an argument is *array-like*,
+it may be a Tensor, a NumPy array, nested lists or a number. dtypes are float32, float64, int32,
+int64, uint8 and bool. Arrays follow NumPy's names and networks PyTorch's, but channels come last:
+images are (N, H, W, C).
 """
 
 from tinytensor import interrupt  # isort: skip # noqa: F401 - before all that takes time
@@ -44,12 +74,15 @@ from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensor import *
 
-# torch's names for the same ops
+__version__ = "0.1.0"
+
+# torch's names for the same functions
 cat, clamp, view, mm = ops.concat, ops.clip, ops.reshape, ops.matmul
 eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
+get_num_threads = door.num_threads
 
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
-__all__ += ["cat", "clamp", "eq", "ge", "gt", "le", "lt", "mm", "ne", "view"]
+__all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
 __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensor.__all__

@@ -1,4 +1,4 @@
-"""The arrays that everything computes on: NumPy's, and where in memory they are."""
+"""NumPy arrays: their type, their address, and zeros with a good alignment for the C kernels."""
 
 from __future__ import annotations
 
@@ -12,34 +12,43 @@ Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 CACHE_LINE = 64  # bytes
 PAGE = 4096  # bytes
-STEP = 5 * CACHE_LINE  # between the offsets, within a page, of one array and the next
+OFFSET_STEP = 5 * CACHE_LINE  # bytes between the page offsets of two arrays made one after another
 
-_steps = itertools.count()
+_counter = itertools.count()
 
 
 def root(array: Array) -> Array:
-    """Returns the array that owns the memory of this one, which may be a view."""
+    """Return the array that owns the memory of `array`: itself, or the base of a view.
+
+    >>> array = np.zeros((2, 3))
+    >>> root(array[0]) is array
+    True
+    """
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
 
 
 def address(array: Array) -> int:
-    """Returns the address of the first element."""
+    """Return the memory address of the first element, in bytes."""
     begin: int = array.__array_interface__["data"][0]
     return begin
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Returns zeros for memory that many steps use, such as a parameter: it starts a cache line.
+    """Return zeros of `shape` and `dtype`, aligned to a cache line, for long-lived arrays.
 
-    Each vector stored to an array that malloc placed may touch two cache lines. And if several
-    arrays start at the same offset of a page, a load from one waits for a store to another, because
-    a CPU compares the last bits of addresses first. So the offsets differ.
+    Parameters and the state of optimisers are allocated here, because every step reads and writes
+    them:
+
+    - An unaligned vector store can touch two cache lines, so arrays of a page or more start at a
+      multiple of 64 bytes.
+    - A load from one array waits for a store to another array if both have the same offset within
+      a page, because the CPU compares the low bits of the addresses first. So the offsets differ.
     """
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < PAGE:
         return np.zeros(shape, dtype)
     memory = np.zeros(nbytes + 2 * PAGE, np.uint8)
-    start = -address(memory) % PAGE + next(_steps) * STEP % PAGE
+    start = -address(memory) % PAGE + next(_counter) * OFFSET_STEP % PAGE
     return memory[start : start + nbytes].view(dtype).reshape(shape)

@@ -1,12 +1,13 @@
-"""The tape: how results remember what they came from, and the way back along it.
+"""Autograd: the graph of a computation, and the backward pass through it.
 
-An op (ops/) that has an operand with requires_grad leaves a Node on its result: the op's name, its
-backward function, and its operands. `loss.backward()` visits those nodes, the newest first, and
-hands each one the whole gradient of its result; the node's backward returns the gradients of the
-operands. A tensor that was made, not computed, is a leaf: it keeps what arrives in `.grad`.
+An op (ops/) that has an operand with requires_grad attaches a Node to its result. The node holds
+the op's name, its backward function and its operands. `loss.backward()` visits these nodes, newest
+first. It calls each node's backward function with the complete gradient of the op's result, and
+gets the gradients of the operands. A tensor that was created, not computed, is a leaf: its gradient
+is added to `.grad`.
 
-Backward functions are written with ops. As a rule nothing is recorded while they run; with
-`create_graph=True` it is, and the gradients can be differentiated again.
+Backward functions are written with ops. By default these ops are not recorded. With
+`create_graph=True` they are, and the gradients can be differentiated again.
 """
 
 from __future__ import annotations
@@ -31,63 +32,87 @@ from tinytensor.modes import mode
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
-    # From the gradient of the result (and, if kept, the result) to those of the operands.
+    # backward(grad) or, if the node keeps the result, backward(grad, result): both Tensors of the
+    # result's shape. Returns a gradient or None for each operand.
     Backward = Callable[..., tuple[Tensor | None, ...]]
     Hook = Callable[[Tensor], Tensor | None]
-    Version = list[int]  # one number, the changes in place of one memory; its views share the list
+    Version = list[int]  # one int: changes in place of an array; views of the array share the list
 
 __all__ = ["detect_anomaly", "enable_grad", "grad", "graph", "is_grad_enabled", "no_grad"]
 
-_recording: ContextVar[bool] = ContextVar("tinytensor_recording", default=True)
-_anomalies: ContextVar[bool] = ContextVar("tinytensor_anomalies", default=False)
-_watching = 0  # how many detect_anomaly() are open, in whatever context: most often none
-_numbers = itertools.count(1)  # of nodes: a result is always newer than what it came from
+_grad_mode: ContextVar[bool] = ContextVar("tinytensor_grad_mode", default=True)
+_anomaly_mode: ContextVar[bool] = ContextVar("tinytensor_anomaly_mode", default=False)
+_open_detectors = 0  # open detect_anomaly() blocks of all threads; 0 skips reading _anomaly_mode
+_node_numbers = itertools.count(1)  # a result's number is larger than those of its inputs
 
 
 @contextmanager
-def _recording_set(on: bool) -> Iterator[None]:
-    token = _recording.set(on)
+def _set_grad_mode(enabled: bool) -> Iterator[None]:
+    token = _grad_mode.set(enabled)
     try:
         yield
     finally:
-        _recording.reset(token)
+        _grad_mode.reset(token)
 
 
 @mode
 def no_grad() -> Iterator[None]:
-    """In `with no_grad():`, or a function below `@no_grad()`, no graph is recorded.
+    """Context manager and decorator: ops inside `with no_grad():` record no graph.
 
-    For evaluating a model: backward() is not possible there, and no memory is kept for it.
+    Their results can't be differentiated, and need less memory. Use it to evaluate a model or to
+    change a parameter by hand.
+
+    Source: torch.no_grad.
+
+    >>> w = tt.ones(2, requires_grad=True)
+    >>> with tt.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
     """
-    with _recording_set(False):
+    with _set_grad_mode(False):
         yield
 
 
 @mode
 def enable_grad() -> Iterator[None]:
-    """In `with enable_grad():`, or a function below `@enable_grad()`, the graph is recorded.
+    """Context manager and decorator: ops inside record a graph, also inside no_grad().
 
-    It undoes a no_grad() around it.
+    Source: torch.enable_grad.
+
+    >>> w = tt.ones(2, requires_grad=True)
+    >>> with tt.no_grad(), tt.enable_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    True
     """
-    with _recording_set(True):
+    with _set_grad_mode(True):
         yield
 
 
 def is_grad_enabled() -> bool:
-    """Are ops remembered for backward, here and now?"""
-    return _recording.get()
+    """True if ops record a graph for backward at this point of the program.
+
+    Source: torch.is_grad_enabled.
+
+    >>> with tt.no_grad():
+    ...     tt.is_grad_enabled()
+    False
+    """
+    return _grad_mode.get()
 
 
-# Recording --------------------------------------------------------------------------------------
+# Recording the graph ----------------------------------------------------------------------------
 
 
 class Node:
-    """How a tensor was computed: one op on the tape.
+    """One op in the graph: it records how a tensor was computed.
 
-    `backward` takes the gradient of the op's result, and the result itself if it was kept, and
-    returns one gradient for each operand, or None where none is needed. A node holds its operands
-    but never its own result, only that one's memory: without cycles, everything is free as soon as
-    the last name for it is gone.
+    `backward(grad)` returns one gradient for each operand, or None for an operand that needs none.
+    With `keep_out` it is called as `backward(grad, result)`.
+
+    A node holds its operands, and at most the array of its result, never the result itself. So
+    there are no reference cycles, and Python frees a graph as soon as its last reference is gone.
     """
 
     __slots__ = ("backward", "hooks", "line", "name", "number", "operands", "out", "saved", "shape")
@@ -102,17 +127,17 @@ class Node:
         out: Array | None,
     ) -> None:
         self.name = name
-        self.number = next(_numbers)
+        self.number = next(_node_numbers)
         self.shape = shape
         self.operands = operands
         self.backward: Backward | None = backward
-        self.saved = saved  # the versions of memories that backward will read, and their count now
+        self.saved = saved  # (version, count) of each array that backward reads
         self.out = out
         self.hooks: dict[object, Hook] | None = None
-        self.line: str | None = None  # of the user's code; found under detect_anomaly() only
+        self.line: str | None = None  # "file:line" of the user's call, under detect_anomaly() only
 
     def free(self) -> None:
-        """Let go of everything that backward needs."""
+        """Release the operands, the saved arrays and the backward function."""
         self.backward, self.operands, self.saved, self.out = None, (), [], None
 
 
@@ -124,15 +149,20 @@ def record(
     saved: Sequence[Tensor] = (),
     keep_out: bool = False,
 ) -> Tensor:
-    """An op's result as a Tensor, with a Node if an operand requires a gradient.
+    """Return an op's result as a Tensor, with a Node if an operand requires a gradient.
 
-    backward: from the gradient of `out` to one gradient for each operand (None if none is needed);
-        not asked for where no operand requires a gradient.
-    saved: the operands whose values backward reads; they may not change before.
-    keep_out: backward takes the result too: backward(grad, result).
+    Args:
+        name: the name of the op.
+        out: the result, an array that the op allocated.
+        operands: the tensors that the op read.
+        backward: a function backward(grad) that returns one gradient (or None) for each operand;
+            called only if an operand requires a gradient.
+        saved: the operands whose values `backward` reads. If one of them is changed in place
+            before, the backward pass raises GradientError.
+        keep_out: True if `backward` needs the result too: backward(grad, result).
     """
     result = tensor.wrap(out)
-    if _recording.get():
+    if _grad_mode.get():
         for operand in operands:
             if operand.requires_grad:
                 versions = [version_now(x) for x in saved] if saved else []
@@ -142,7 +172,7 @@ def record(
                 result.node = Node(name, out.shape, operands, backward, versions, kept)
                 result.requires_grad = True
                 break
-    if _watching and _anomalies.get():
+    if _open_detectors and _anomaly_mode.get():
         _check_forward(name, result, operands)
     if recorder.recordings and (notes := recorder.recorder()):
         notes.note_operands(operands, result)
@@ -150,19 +180,21 @@ def record(
 
 
 def version_now(x: Tensor) -> tuple[Version, int]:
-    """The counter of changes in x's memory, made when it is first asked for, and its count."""
+    """Return the counter of changes in place of x's array, and its present count."""
     if x.version is None:
         x.version = [0]
     return x.version, x.version[0]
 
 
 def view_of(x: Tensor, view: Tensor) -> Tensor:
-    """The view, which lies in x's memory: what changes one changes the other."""
+    """Return `view`, which shares x's memory, after both tensors got the same version counter."""
     view.version, _ = version_now(x)
+    if recorder.recordings and (notes := recorder.recorder()):
+        notes.views.append(view)
     return view
 
 
-# Going back -------------------------------------------------------------------------------------
+# The backward pass ------------------------------------------------------------------------------
 
 
 def backward(
@@ -173,29 +205,29 @@ def backward(
 ) -> None:
     """Add d(output)/d(leaf) to the `.grad` of every leaf; see Tensor.backward."""
     starts = [(output, _first_grad("backward", output, grad))]
-    arrived, _ = _walk_back(
+    leaf_grads, _ = _run_backward(
         starts, (), create_graph if retain_graph is None else retain_graph, create_graph
     )
-    taken = [] if grad is None else [_memory(grad)]
-    for leaf, leaf_grad in arrived:
+    used = [] if grad is None else [_memory_id(grad)]
+    for leaf, leaf_grad in leaf_grads:
         if notes := recorder.recorder():
             notes.note_grad(leaf)
-        memory = _memory(leaf_grad)
+        memory = _memory_id(leaf_grad)
         if leaf.grad is not None:
-            with _recording_set(create_graph):
+            with _set_grad_mode(create_graph):
                 leaf.grad = leaf.grad + leaf_grad
-        elif memory in taken:  # such as that of add's x, which is that of its y
-            with _recording_set(create_graph):
+        elif memory in used:  # add, for example, returns one array as the gradients of x and of y
+            with _set_grad_mode(create_graph):
                 leaf.grad = leaf_grad.clone()
         else:
             leaf.grad = leaf_grad
-        taken.append(memory)
+        used.append(memory)
         if notes := recorder.recorder():
             notes.note_change_of_grad(leaf)
 
 
-def _memory(x: Tensor) -> int:
-    """What tells whether two tensors lie in the same array."""
+def _memory_id(x: Tensor) -> int:
+    """Return a number that is the same for all tensors on one array."""
     return id(x.array if x.array.base is None else x.array.base)
 
 
@@ -207,16 +239,40 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """d(sum of outputs)/d(input), one tensor for each input; no `.grad` is touched.
+    """Return the gradient of the sum of the outputs with respect to each input.
 
-    outputs: single numbers; or tensors of any shape, with `grad_outputs` of the same shapes to
-        multiply their gradients with.
-    inputs: any tensors that the outputs were computed from, leaves or not.
-    retain_graph: keep the tape for another way back; by default what create_graph is.
-    create_graph: record the way back too, so that the gradients can be differentiated.
-    allow_unused: give None for an input that the outputs don't depend on.
+    No `.grad` is changed.
 
-    Raises GradientError if there is no tape, or an input isn't on it.
+    Args:
+        outputs: a scalar tensor or a sequence of them; or tensors of any shape, with
+            `grad_outputs`.
+        inputs: a tensor or a sequence of tensors, leaves or not, from which the outputs were
+            computed.
+        grad_outputs: for each output the gradient to start from, a tensor of its shape and dtype;
+            None stands for 1 and is allowed for scalars.
+        retain_graph: True keeps the graph for another backward pass; by default the value of
+            `create_graph`.
+        create_graph: True records the backward pass too, so that the gradients can be
+            differentiated again.
+        allow_unused: True returns None for an input that the outputs don't depend on.
+
+    Returns:
+        A tuple with one gradient for each input, a Tensor of the input's shape and dtype.
+
+    Raises:
+        GradientError: an output has no graph, the graph was freed, or the outputs don't depend on
+            an input and `allow_unused` is False.
+        ShapeError: a grad_output has another shape than its output.
+        DTypeError: a grad_output has another dtype than its output.
+        NotSupported: an output or an input is not a Tensor.
+
+    Source: torch.autograd.grad.
+
+    >>> x = tt.Tensor(3.0, requires_grad=True)
+    >>> (first,) = tt.grad(x**3, x, create_graph=True)  # 3 * x^2
+    >>> (second,) = tt.grad(first, x)  # 6 * x
+    >>> first.item(), second.item()
+    (27.0, 18.0)
     """
     outputs = (outputs,) if isinstance(outputs, tensor.Tensor) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, tensor.Tensor) else tuple(inputs)
@@ -227,40 +283,42 @@ def grad(
         grad_outputs = (grad_outputs,) * (1 if grad_outputs is not None else len(outputs))
     if len(grad_outputs) != len(outputs):
         raise GradientError(
-            f"grad: got {len(grad_outputs)} grad_outputs for {len(outputs)} outputs; one each is "
-            "needed"
+            f"grad: got {len(grad_outputs)} grad_outputs for {len(outputs)} outputs; one for each "
+            "output is needed"
         )
     starts = [
         (output, _first_grad("grad", output, given))
         for output, given in zip(outputs, grad_outputs, strict=True)
     ]
     retain_graph = create_graph if retain_graph is None else retain_graph
-    arrived, passed = _walk_back(starts, inputs, retain_graph, create_graph)
-    at_leaves = {id(leaf): leaf_grad for leaf, leaf_grad in arrived}
-    found = [at_leaves.get(id(x)) if x.node is None else passed.get(x.node.number) for x in inputs]
-    for i, x_grad in enumerate(found):
+    leaf_grads, node_grads = _run_backward(starts, inputs, retain_graph, create_graph)
+    by_leaf = {id(leaf): leaf_grad for leaf, leaf_grad in leaf_grads}
+    grads = [
+        by_leaf.get(id(x)) if x.node is None else node_grads.get(x.node.number) for x in inputs
+    ]
+    for i, x_grad in enumerate(grads):
         if x_grad is None and not allow_unused:
             raise GradientError(
-                f"grad: input {i}, of shape {inputs[i].shape}, isn't on the tape of the outputs: "
+                f"grad: input {i}, of shape {inputs[i].shape}, isn't in the graph of the outputs: "
                 "they weren't computed from it, or it has requires_grad=False; with "
                 "allow_unused=True its gradient is None"
             )
-    return tuple(found)
+    return tuple(grads)
 
 
 def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
     if not output.requires_grad:
         raise GradientError(
-            f"{op}: this tensor has no history: nothing it was computed from has "
-            "requires_grad=True, or it was computed under no_grad()"
+            f"{op}: this tensor has no graph: none of its inputs has requires_grad=True, or it was "
+            "computed under no_grad()"
         )
     if given is not None and not isinstance(given, tensor.Tensor):
         raise DTypeError(f"{op}: got a gradient of type {type(given).__name__}; a Tensor is needed")
     if given is None:
         if output.size != 1:
             raise GradientError(
-                f"{op}: got a tensor of shape {output.shape}; a single number has a gradient: "
-                "call .sum() or .mean() first, or give a gradient of that shape"
+                f"{op}: got a tensor of shape {output.shape}; a scalar is needed: call .sum() or "
+                ".mean() first, or pass a gradient of this shape"
             )
         one = np.empty_like(output.array)
         one.fill(1)
@@ -272,65 +330,69 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
     return given
 
 
-def _walk_back(
+def _run_backward(
     starts: Sequence[tuple[Tensor, Tensor]],
     inputs: Sequence[Tensor],
     retain_graph: bool,
     create_graph: bool = False,
 ) -> tuple[list[tuple[Tensor, Tensor]], dict[int, Tensor]]:
-    """Visit the nodes, the newest first, so that each has its whole gradient at its turn.
+    """Run the backward pass: visit the nodes, newest first, and add up the gradients.
 
-    Returns the leaves with their gradients, and the gradients that passed the nodes of `inputs`, by
-    the nodes' numbers.
+    A result is newer than its inputs. So when a node is visited, all ops that used its result have
+    been visited, and the gradient of the result is complete.
+
+    Returns the leaves with their gradients, and the gradients at the nodes of `inputs` by node
+    number.
     """
     wanted = [x.node.number for x in inputs if x.node is not None]
-    passed: dict[int, Tensor] = {}
-    at_leaves: dict[int, tuple[Tensor, Tensor]] = {}
-    at_nodes: dict[int, Tensor] = {}
+    node_grads: dict[int, Tensor] = {}
+    by_leaf: dict[int, tuple[Tensor, Tensor]] = {}
+    pending: dict[int, Tensor] = {}  # sums of the gradients so far, by node number
     queue: list[tuple[int, Node]] = []
-    arrived: Iterable[tuple[Tensor, Tensor | None]] = starts
-    token = _recording.set(create_graph)
+    new_grads: Iterable[tuple[Tensor, Tensor | None]] = starts
+    token = _grad_mode.set(create_graph)
     try:
         while True:
-            for x, x_grad in arrived:
+            for x, x_grad in new_grads:
                 if x_grad is None or not x.requires_grad:
                     continue
                 node = x.node
                 if node is None:
-                    if id(x) in at_leaves:
-                        x_grad = at_leaves[id(x)][1] + x_grad
-                    at_leaves[id(x)] = x, x_grad
-                elif node.number in at_nodes:
-                    at_nodes[node.number] = at_nodes[node.number] + x_grad
+                    if id(x) in by_leaf:
+                        x_grad = by_leaf[id(x)][1] + x_grad
+                    by_leaf[id(x)] = x, x_grad
+                elif node.number in pending:
+                    pending[node.number] = pending[node.number] + x_grad
                 else:
-                    at_nodes[node.number] = x_grad
+                    pending[node.number] = x_grad
                     heapq.heappush(queue, (-node.number, node))
             if not queue:
                 break
             _, node = heapq.heappop(queue)
-            out_grad = at_nodes.pop(node.number)
+            out_grad = pending.pop(node.number)
             if node.hooks:
                 out_grad = _run_hooks(node.hooks, out_grad)
             if node.number in wanted:
-                passed[node.number] = out_grad
-            arrived = zip(node.operands, _step_back(node, out_grad, create_graph), strict=True)
+                node_grads[node.number] = out_grad
+            operand_grads = _call_backward(node, out_grad, create_graph)
+            new_grads = zip(node.operands, operand_grads, strict=True)
             if not retain_graph:
                 node.free()
-        leaves = [
+        leaf_grads = [
             (leaf, _run_hooks(leaf.hooks, leaf_grad) if leaf.hooks else leaf_grad)
-            for leaf, leaf_grad in at_leaves.values()
+            for leaf, leaf_grad in by_leaf.values()
         ]
     finally:
-        _recording.reset(token)
-    return leaves, passed
+        _grad_mode.reset(token)
+    return leaf_grads, node_grads
 
 
-def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
-    """From the gradient of a node's result to those of its operands."""
+def _call_backward(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a node's operands, computed from the gradient of its result."""
     if node.backward is None:
         raise GradientError(
-            f"backward: the history of {node.name} was freed by an earlier backward(); compute the "
-            "result again, or keep it with retain_graph=True, before going back a second time"
+            f"backward: the graph of {node.name} was freed by an earlier backward(); compute the "
+            "result again, or call the earlier backward with retain_graph=True"
         )
     for version, count in node.saved:
         if version[0] != count:
@@ -339,8 +401,8 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
                 "had read it; change it after backward(), or compute with a copy: x.clone()"
             )
     arguments = (out_grad,) if node.out is None else (out_grad, _result(node, create_graph))
-    if _watching and _anomalies.get():
-        return _watched_step_back(node, node.backward, arguments)
+    if _open_detectors and _anomaly_mode.get():
+        return _call_backward_and_check(node, node.backward, arguments)
     if recorder.recordings and (notes := recorder.recorder()):
         with notes.in_part(f"backward of {node.name}", node.line or ""):
             return node.backward(*arguments)
@@ -348,7 +410,7 @@ def _step_back(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Tensor
 
 
 def _result(node: Node, create_graph: bool) -> Tensor:
-    """A node's result, from the memory that was kept; on the tape again if that is wanted."""
+    """Return a node's result, from the array that it keeps; part of the graph if create_graph."""
     assert node.out is not None
     result = tensor.wrap(node.out)
     if create_graph:
@@ -362,58 +424,72 @@ def _run_hooks(hooks: dict[object, Hook], x_grad: Tensor) -> Tensor:
         if changed is None:
             continue
         wanted = f"None or a gradient of shape {x_grad.shape} and {x_grad.dtype} is needed"
+        got = "register_hook: the hook returned"
         if not isinstance(changed, tensor.Tensor):
-            raise NotSupported(f"register_hook: the hook gave {type(changed).__name__}; {wanted}")
+            raise NotSupported(f"{got} a {type(changed).__name__}; {wanted}")
         if changed.shape != x_grad.shape:
-            raise ShapeError(f"register_hook: the hook gave {changed.shape}; {wanted}")
+            raise ShapeError(f"{got} a gradient of shape {changed.shape}; {wanted}")
         if changed.dtype != x_grad.dtype:
-            raise DTypeError(f"register_hook: the hook gave {changed.dtype}; {wanted}")
+            raise DTypeError(f"{got} a gradient of {changed.dtype}; {wanted}")
         x_grad = changed
     return x_grad
 
 
 def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
-    """Have hook(grad) called at every backward; see Tensor.register_hook."""
+    """Call hook(grad) in every backward pass; see Tensor.register_hook."""
     if not x.requires_grad:
         raise GradientError(
-            "register_hook: this tensor has requires_grad=False; no gradient will come by"
+            "register_hook: this tensor has requires_grad=False, so it gets no gradient; a tensor "
+            "with requires_grad=True is needed"
         )
     holder: Tensor | Node = x if x.node is None else x.node
-    own = object()  # a hook may be registered twice, and taken away once
-    # A new dict at each change, by which a captured step sees it.
-    holder.hooks = {**(holder.hooks or {}), own: hook}
+    handle = object()  # the key: the same hook may be registered twice and removed once
+    # Each change makes a new dict, because a captured step detects changes by the dict's identity.
+    holder.hooks = {**(holder.hooks or {}), handle: hook}
 
     def remove() -> None:
-        holder.hooks = {key: h for key, h in (holder.hooks or {}).items() if key is not own}
+        holder.hooks = {key: h for key, h in (holder.hooks or {}).items() if key is not handle}
 
     return remove
 
 
-# Where was that NaN born? -----------------------------------------------------------------------
+# Finding the first NaN --------------------------------------------------------------------------
 
 
 @mode
 def detect_anomaly() -> Iterator[None]:
-    """In this `with` block or the function below it, raise AnomalyError where a NaN is born.
+    """Context manager and decorator: raise AnomalyError at the first NaN or infinity.
 
-    The error names the op, forward or backward, and the line of your code that called it. Born
-    means: the op's result has a NaN or an infinity and its operands have none. Every result is
-    looked through, so use it to search, not to train.
+    The error names the op, forward or backward, and the line of your code that called it. An op is
+    reported if its result has a NaN or an infinity and all its operands are finite. Every result
+    is checked, so ops are slower: use it to find a bug, not to train.
+
+    Raises:
+        AnomalyError: from the op inside the block.
+        CaptureError: the block is inside a captured step; put it around the call of the step.
+
+    Source: torch.autograd.detect_anomaly.
+
+    >>> with tt.detect_anomaly():
+    ...     tt.log(tt.zeros(2))
+    Traceback (most recent call last):
+        ...
+    tinytensor.errors.AnomalyError: log: a result of shape (2,) has 0 NaN and 2 infinite ...
     """
-    global _watching
-    recorder.refuse("detect_anomaly() looks at values", "put it round the whole step")
-    token = _anomalies.set(True)
-    _watching += 1
+    global _open_detectors
+    recorder.refuse("detect_anomaly() reads values", "put it around the call of the step")
+    token = _anomaly_mode.set(True)
+    _open_detectors += 1
     try:
         yield
     finally:
-        _watching -= 1
-        _anomalies.reset(token)
+        _open_detectors -= 1
+        _anomaly_mode.reset(token)
 
 
 def is_watching() -> bool:
-    """Are results looked through for NaN, here and now?"""
-    return _anomalies.get()
+    """True inside a detect_anomaly() block."""
+    return _anomaly_mode.get()
 
 
 def _finite(x: Tensor) -> bool:
@@ -421,41 +497,43 @@ def _finite(x: Tensor) -> bool:
 
 
 def _check_forward(name: str, result: Tensor, operands: tuple[Tensor, ...]) -> None:
-    line = _users_line()
+    line = _calling_line()
     if result.node is not None:
         result.node.line = line
     if not _finite(result) and all(map(_finite, operands)):
-        raise AnomalyError(f"{name}: {_what_is_wrong(result)}; called at {line}")
+        raise AnomalyError(f"{name}: {_anomaly_message(result)}; called at {line}")
 
 
-def _watched_step_back(
+def _call_backward_and_check(
     node: Node, backward: Backward, arguments: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
-    token = _anomalies.set(False)  # it is the op's whole backward that is to be named
+    # Ops inside `backward` are not checked, because the error should name the op that the user
+    # called.
+    token = _anomaly_mode.set(False)
     try:
         grads = backward(*arguments)
     finally:
-        _anomalies.reset(token)
+        _anomaly_mode.reset(token)
     for x_grad in grads:
         if x_grad is not None and not _finite(x_grad) and _finite(arguments[0]):
             line = node.line or "a line outside of detect_anomaly()"
             raise AnomalyError(
-                f"backward of {node.name}: {_what_is_wrong(x_grad)}; {node.name} was called at "
+                f"backward of {node.name}: {_anomaly_message(x_grad)}; {node.name} was called at "
                 f"{line}"
             )
     return grads
 
 
-def _what_is_wrong(x: Tensor) -> str:
+def _anomaly_message(x: Tensor) -> str:
     nans, infinities = int(np.isnan(x.array).sum()), int(np.isinf(x.array).sum())
     return (
         f"a result of shape {x.shape} has {nans} NaN and {infinities} infinite of {x.size} "
-        "numbers, though its operands are finite"
+        "elements, and its operands are finite"
     )
 
 
-def _users_line() -> str:
-    """The innermost line that isn't tinytensor's own."""
+def _calling_line() -> str:
+    """Return "file:line" of the innermost caller outside of tinytensor."""
     package = f"{Path(__file__).parent}{os.sep}"
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
@@ -463,20 +541,34 @@ def _users_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-# Looking at the tape ----------------------------------------------------------------------------
+# Printing the graph -----------------------------------------------------------------------------
 
 
 def graph(output: Tensor, most: int = 200) -> None:
-    """Print the tape of a tensor as a tree: each op with its number and the shape of its result.
+    """Print the graph of a tensor as a tree: each op with the shape of its result and its number.
 
-    Below an op stand its operands; one that several ops share is drawn once, and named afterwards.
-    most: how many lines to print.
+    The operands of an op are printed below it. An op that several ops use is printed once; later
+    lines refer to it by its number.
+
+    Args:
+        output: the tensor whose graph is printed.
+        most: the maximal number of lines.
+
+    Raises:
+        NotSupported: `output` is not a Tensor.
+
+    >>> w = tt.ones(3, requires_grad=True)
+    >>> tt.graph((w * 2).exp())
+    exp (3,)  #...
+    └── mul (3,)  #...
+        ├── leaf (3,) float32
+        └── constant () float32
     """
     if not isinstance(output, tensor.Tensor):
         raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []
-    # Of what is still to be drawn: the tensor, and what stands before it on its line and below.
+    # Tensors to print, each with the prefix of its own line and the prefix of the lines below it.
     waiting: list[tuple[Tensor, str, str]] = [(output, "", "")]
     while waiting:
         if len(lines) == most:

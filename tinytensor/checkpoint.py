@@ -1,4 +1,4 @@
-"""Tensors in files: the safetensors format, which holds numbers and nothing that could run."""
+"""Save and load tensors in safetensors files. The format holds arrays and strings, no code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,25 @@ __all__ = ["load", "save"]
 def save(
     file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors to a file, and words about them.
+    """Write named tensors to a safetensors file.
 
-    The file is complete or, if something fails, as it was before; a link leads to its file.
+    The file is replaced only after the new one is written completely, so an error leaves the old
+    file unchanged. A symbolic link is followed.
 
-    Raises DataError if it can't be written, or isn't a regular file.
+    Args:
+        file: the path of the file.
+        tensors: the tensors by name, such as model.state_dict(); any shape and dtype.
+        about: strings by name, stored as the file's metadata.
+
+    Raises:
+        DataError: the file can't be written, or the path is not a regular file.
+        NotSupported: a value in `tensors` is not a Tensor.
+
+    Source: safetensors.numpy.save_file. It replaces torch.save.
+
+    >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
+    >>> tt.load("model.safetensors")["weight"]
+    Tensor([1., 1.], dtype=float32)
     """
     from safetensors import SafetensorError
     from safetensors import numpy as safetensors
@@ -42,7 +56,24 @@ def save(
 
 
 def load(file: str | Path) -> dict[str, Tensor]:
-    """The named tensors in a file that save wrote.  Raises DataError if it isn't such a file."""
+    """Return the named tensors of a safetensors file. Each tensor has its own memory.
+
+    Args:
+        file: the path of the file.
+
+    Returns:
+        A dict from name to Tensor, with the shapes and dtypes of the file.
+
+    Raises:
+        DataError: the file is missing, is not a safetensors file, or contains a dtype that Tensor
+            does not have.
+
+    Source: safetensors.numpy.load_file. It replaces torch.load.
+
+    >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
+    >>> list(tt.load("model.safetensors"))
+    ['weight']
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -52,15 +83,16 @@ def load(file: str | Path) -> dict[str, Tensor]:
         raise DataError(f"load: {file} isn't a safetensors file: {error}") from None
     for name, array in arrays.items():
         if array.dtype not in DTYPES:
-            raise DataError(f"load: {file}: {name!r} is {array.dtype}; tinytensor has no such kind")
+            dtypes = ", ".join(map(str, DTYPES))
+            raise DataError(f"load: {file}: {name!r} is {array.dtype}; one of {dtypes} is needed")
     return {name: from_numpy(array.copy()) for name, array in arrays.items()}
 
 
-def take_over(who: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Copy the numbers of named tensors into one's own tensors of those names.
+def copy_into(caller: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy the values of `given` into the tensors of `own` that have the same names.
 
-    Raises DataError, with every name, for tensors that are missing, unknown or of another shape;
-    nothing is changed then.
+    Raises DataError if a tensor is missing, has no counterpart in `own` or has another shape. The
+    message starts with `caller` and lists every such name, and no tensor has been changed.
     """
     problems = [f"{name} is missing" for name in own if name not in given]
     problems += [f"{name} is unknown" for name in given if name not in own]
@@ -71,14 +103,18 @@ def take_over(who: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) 
         elif x.shape != own[name].shape:
             problems.append(f"{name} has shape {x.shape}, {own[name].shape} is needed")
     if problems:
-        raise DataError(f"{who}: {'; '.join(problems)}")
+        raise DataError(f"{caller}: {'; '.join(problems)}")
     for name, x in own.items():
         kernels.cast(given[name].array, x.array)
         x.changed()
 
 
 def about(file: str | Path) -> dict[str, str]:
-    """The words that save wrote about a file's tensors.  Raises DataError as load."""
+    """Return the metadata of a safetensors file: the strings that `save` stored as `about`.
+
+    Raises:
+        DataError: the file is missing or is not a safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

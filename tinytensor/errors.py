@@ -1,20 +1,22 @@
-"""Every error tinytensor raises on purpose, in one tree.
+"""The exceptions that tinytensor raises, in one class hierarchy.
 
 TinytensorError
-├── ShapeError            (ValueError)    sizes that don't fit together
-├── DTypeError            (TypeError)     a kind of number that the operation doesn't take
-├── IndexingError         (IndexError)    an index outside the tensor, or of the wrong kind
-├── LabelError            (ValueError)    a class label outside 0 ... classes - 1
-├── GradientError         (RuntimeError)  backward where there is nothing to go back through
-├── CaptureError          (RuntimeError)  what a captured step can't do, and what does it instead
-├── AnomalyError          (ArithmeticError)  a NaN or infinity was born, under detect_anomaly()
-├── UnknownName           (LookupError)   no lesson, backend, rung, claim or data set of that name
-├── SettingError          (ValueError)    an option or environment variable with an unusable value
-├── NotSupported          (TypeError)     what tensors can't do, and what does it instead
-├── BackendUnavailable    (RuntimeError)  a backend that can't work here; the command that mends it
-└── DataError             (ValueError)    files that aren't the data set they should be
+├── ShapeError            (ValueError)       shapes that don't fit together
+├── DTypeError            (TypeError)        a dtype that the operation is not defined for
+├── IndexingError         (IndexError)       an index out of range, or of the wrong type
+├── LabelError            (ValueError)       a class label outside 0 ... classes - 1
+├── GradientError         (RuntimeError)     no graph for the gradients, or a wrong gradient
+├── CaptureError          (RuntimeError)     something that a captured step can't do
+├── AnomalyError          (ArithmeticError)  the first NaN or infinity, under detect_anomaly()
+├── UnknownName           (LookupError)      no lesson, backend, rung, ... has this name
+├── SettingError          (ValueError)       an invalid option, argument or variable
+├── NotSupported          (TypeError)        something that tensors can't do
+├── BackendUnavailable    (RuntimeError)     a backend that can't run on this machine
+└── DataError             (ValueError)       a file that is missing or has another format
 
-A message says which operation or file it was, what came, and what was needed.
+Each class also derives from the built-in exception in brackets, so `except ValueError` works too.
+A message names the operation or the file, what it got, what is needed and, where there is one, the
+call or command that helps.
 """
 
 from collections.abc import Collection, Mapping
@@ -37,19 +39,22 @@ __all__ = [
 
 
 class TinytensorError(Exception):
-    """The root of the tree: catches everything below."""
+    """The base class of all exceptions that tinytensor raises."""
 
 
 class ShapeError(TinytensorError, ValueError):
-    """Sizes that don't fit together."""
+    """The shapes of the operands don't fit together."""
 
     @classmethod
     def drawn(
         cls, problem: str, shapes: Mapping[str, tuple[tuple[int, ...], Collection[int]]], cure: str
     ) -> "ShapeError":
-        """An error that draws the shapes under each other, with the axes that fail marked.
+        """Return an error whose message lists the shapes and marks the axes that don't fit.
 
-        shapes: for each operand's name its shape and the axes to mark.
+        Args:
+            problem: the first line of the message.
+            shapes: for the name of each operand, its shape and the axes to mark with ^.
+            cure: the last line, which says what to do; may be empty.
         """
         width = max(map(len, shapes))
         lines = [problem]
@@ -64,44 +69,44 @@ class ShapeError(TinytensorError, ValueError):
 
 
 class DTypeError(TinytensorError, TypeError):
-    """A kind of number that the operation doesn't take."""
+    """The operation is not defined for this dtype."""
 
 
 class IndexingError(TinytensorError, IndexError):
-    """An index outside the tensor, or of the wrong kind."""
+    """An index is out of range or of the wrong type."""
 
 
 class LabelError(TinytensorError, ValueError):
-    """A class label outside 0 ... classes - 1."""
+    """A class label is outside 0 ... classes - 1."""
 
 
 class GradientError(TinytensorError, RuntimeError):
-    """Backward where there is nothing to go back through, or a gradient that is wrong."""
+    """A tensor has no graph to compute gradients from, or a gradient is wrong."""
 
 
 class CaptureError(TinytensorError, RuntimeError):
-    """What a step can't do while it is recorded as a program."""
+    """A captured step does something that a recorded program can't replay."""
 
 
 class AnomalyError(TinytensorError, ArithmeticError):
-    """A NaN or an infinity was born where detect_anomaly() watches."""
+    """An op computed a NaN or an infinity from finite operands, under detect_anomaly()."""
 
 
-class UnknownName(TinytensorError, LookupError):  # noqa: N818 - reads better where it is raised
-    """No lesson, backend, rung, claim or data set of that name."""
+class UnknownName(TinytensorError, LookupError):  # noqa: N818 - a name, not ...Error
+    """No lesson, backend, rung, claim or data set has this name."""
 
 
 class SettingError(TinytensorError, ValueError):
-    """An option or environment variable with an unusable value."""
+    """An option, argument or environment variable has an invalid value."""
 
 
 class NotSupported(TinytensorError, TypeError):  # noqa: N818 - the same
-    """What tensors can't do; the message says what does it instead."""
+    """Tensors can't do this; the message names what does it instead."""
 
 
 class BackendUnavailable(TinytensorError, RuntimeError):  # noqa: N818 - the same
-    """A backend that can't work here."""
+    """The backend can't run on this machine; the message has the reason and a remedy."""
 
 
 class DataError(TinytensorError, ValueError):
-    """Files that aren't the data set they should be."""
+    """A data or model file is missing, damaged or of another format."""

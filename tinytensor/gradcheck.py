@@ -1,8 +1,8 @@
-"""Is a gradient right? Compare it with the slope that the function itself shows.
+"""Check gradients against finite differences.
 
-A function f of x grows by grad . v if x moves by a small v. That is tried along random directions
-v, in float64, stepping both ways: (f(x + h v) - f(x - h v)) / 2h differs from the true slope by
-about h^2.
+Along a direction v the slope of f is sum(grad * v). The central difference
+(f(x + h * v) - f(x - h * v)) / (2 * h) approximates it with an error of about h^2. gradcheck
+compares the two in float64 along random directions v.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +27,30 @@ def gradcheck(
     directions: int = 3,
     seed: int = 0,
 ) -> bool:
-    """True if backward's gradients of `function` are right at `inputs`.
+    """Return True if `backward` computes the right gradients of `function` at `inputs`.
 
-    inputs: the function's arguments; those with requires_grad, in float64, are checked one by one.
-    step: h, how far to move.
-    tolerance: the greatest error allowed, relative to slopes above 1.
-    directions: how many random directions to try for each input.
+    For each input and each random direction v it compares sum(grad * v) with the central difference
+    (f(x + step * v) - f(x - step * v)) / (2 * step), where f is a random weighted sum of the
+    function's result.
 
-    Raises GradientError with both numbers where they differ, DTypeError for inputs that aren't
-    float64.
+    Args:
+        function: a function of `inputs` that returns a Tensor of any shape.
+        inputs: the arguments, Tensors of any shape. The inputs with requires_grad are checked one
+            by one and must be float64.
+        step: h, the distance along v.
+        tolerance: the largest difference allowed; for slopes above 1, relative to the slope.
+        directions: the number of random directions for each input.
+        seed: the seed of the random directions and weights.
+
+    Raises:
+        GradientError: the two slopes differ (the message has both), or no input has requires_grad.
+        DTypeError: an input with requires_grad is not float64.
+
+    Source: torch.autograd.gradcheck.
+
+    >>> x = tt.Tensor([0.5, 1.5], dtype="float64", requires_grad=True)
+    >>> tt.gradcheck(tt.tanh, [x])
+    True
     """
     checked = [i for i, x in enumerate(inputs) if x.requires_grad]
     if not checked:
@@ -47,8 +62,8 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     leaves = [Tensor(x, requires_grad=x.requires_grad) for x in inputs]
     result = function(*leaves)
-    weights = rng.standard_normal(result.shape)  # the number checked is the sum of weights * result
-    if result.requires_grad:  # else it is constant, and no gradient is zero
+    weights = rng.standard_normal(result.shape)  # f is sum(weights * result)
+    if result.requires_grad:  # otherwise the result is constant; a grad of None counts as 0 below
         result.backward(from_numpy(np.asarray(weights, result.dtype)))
 
     def value(moved: int, array: Array) -> float:
@@ -63,11 +78,11 @@ def gradcheck(
             ahead = value(i, np.asarray(inputs[i].array + step * direction))
             behind = value(i, np.asarray(inputs[i].array - step * direction))
             measured = (ahead - behind) / (2 * step)
-            claimed = 0.0 if grad is None else float(np.sum(grad.numpy() * direction))
-            if not abs(measured - claimed) <= tolerance * max(1.0, abs(measured)):
+            computed = 0.0 if grad is None else float(np.sum(grad.numpy() * direction))
+            if not abs(measured - computed) <= tolerance * max(1.0, abs(measured)):
                 raise GradientError(
                     f"gradcheck: input {i}: along a random direction the slope is {measured:.9g}, "
-                    f"backward says {claimed:.9g}; they may differ by {tolerance:g}"
+                    f"backward gives {computed:.9g}; the allowed difference is {tolerance:g}"
                 )
     return True
 
@@ -81,10 +96,28 @@ def gradgradcheck(
     directions: int = 3,
     seed: int = 0,
 ) -> bool:
-    """True if the gradients of `function`'s gradients are right at `inputs`; see gradcheck.
+    """Return True if second derivatives of `function` are right at `inputs`.
 
-    The function that is checked gives all gradients that backward gives, for a random gradient of
-    the result: so the second derivatives of every input by every other are tried.
+    It calls gradcheck for the gradient function: all gradients that `backward` computes from a
+    random gradient of the result. So it checks the second derivatives for every pair of inputs.
+
+    Args:
+        function: a function of `inputs` that returns a Tensor of any shape.
+        inputs: as in gradcheck.
+        step: as in gradcheck.
+        tolerance: as in gradcheck.
+        directions: as in gradcheck.
+        seed: as in gradcheck.
+
+    Raises:
+        GradientError: a second derivative is wrong.
+        DTypeError: an input with requires_grad is not float64.
+
+    Source: torch.autograd.gradgradcheck.
+
+    >>> x = tt.Tensor([0.5, 1.5], dtype="float64", requires_grad=True)
+    >>> tt.gradgradcheck(tt.tanh, [x])
+    True
     """
     rng = np.random.default_rng(seed)
     with no_grad():

@@ -1,7 +1,7 @@
-"""Ctrl-C while the command `tinytensor` is being imported ends it at once, without a traceback.
+"""Ctrl-C during the start of the command `tinytensor` ends it at once, without a traceback.
 
-The package imports this first; to whoever imports it as a library nothing changes. As soon as the
-command runs, cli.main lets Ctrl-C be an exception again and says itself what becomes of it.
+The package imports this module first. It changes nothing if tinytensor is imported as a library.
+When the imports are done, cli.main calls raise_on_interrupt(), and handles KeyboardInterrupt.
 """
 
 import os
@@ -10,19 +10,19 @@ import sys
 from itertools import pairwise
 
 
-def is_command(arguments: list[str], of_python: list[str]) -> bool:
-    """Whether a process is ours, by its sys.argv and sys.orig_argv: our script, or python -m."""
-    name = os.path.basename(arguments[0]) if arguments else ""
-    # Python puts "-m" there for as long as it looks for a module, and imports its package.
-    return name == "tinytensor" or (name == "-m" and ("-m", "tinytensor") in pairwise(of_python))
+def is_command(argv: list[str], orig_argv: list[str]) -> bool:
+    """True if sys.argv and sys.orig_argv are those of `tinytensor` or `python -m tinytensor`."""
+    name = os.path.basename(argv[0]) if argv else ""
+    # While python -m imports the package of a module, argv[0] is "-m".
+    return name == "tinytensor" or (name == "-m" and ("-m", "tinytensor") in pairwise(orig_argv))
 
 
-def is_exception() -> None:
-    """Let Ctrl-C be KeyboardInterrupt, as everywhere in Python."""
+def raise_on_interrupt() -> None:
+    """Make Ctrl-C raise KeyboardInterrupt, as Python does by default."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-untouched = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-if untouched and is_command(sys.argv, sys.orig_argv):
+has_default_handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if has_default_handler and is_command(sys.argv, sys.orig_argv):
     signal.signal(signal.SIGINT, signal.SIG_DFL)

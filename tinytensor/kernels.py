@@ -1,28 +1,33 @@
-"""The contract: every kernel with its shapes.
+"""The contract of the backends: every kernel with its shapes, its dtypes and its formula.
 
-A kernel is a function that writes into `out`. Each one is declared here once, as a stub: its
-arguments, their shapes, one line of mathematics. `numpy_backend.py` is the definition;
-`numba_backend.py` and `c_backend.py` compute the same. A call such as `kernels.add(x, y, out)` goes
-through door.py to the backend in use, and nothing computes on tensors by any other way.
+A kernel is a function that writes into `out`. This file declares each kernel once, as a stub.
+`numpy_backend.py` is the definition; `numba_backend.py` and `c_backend.py` compute the same. A call
+such as `kernels.add(x, y, out)` goes through door.py to the backend in use. Nothing else computes
+on tensors.
 
-What holds for all kernels:
+These rules hold for all kernels:
 
-- Arrays are C-contiguous, float32 or float64, all of one call alike; labels, indices and argmax's
-  result are int64. Strides don't cross the door: matmul has flags for transposition, and what is
-  broadcast or summed follows from the shapes.
-- Integers and booleans are few in a network: on every backend NumPy computes on them. The door
-  decides by the dtype of one array, which the stub names (`data`; by default the first one).
-- Inputs come first, then outputs, then numbers. The caller allocates `out`; the kernel writes all
-  of it and reads none of it. `put`, and the optimisers' kernels at the end, change it in place.
-- What changes from step to step, such as a learning rate, is an array. Numbers are constants.
-- Callers check shapes and labels. Kernels trust them.
-- Sums over a whole array are kept in float64. NaN, infinities and empty arrays do as in NumPy.
-- The same inputs give the same bits, on one backend, machine and instruction set, and with the same
-  number of threads. In C their number changes no bit, for a row is computed alike by whoever does
-  it; in NumPy it may change the last of matmul's. Between backends and instruction sets sums are
-  added up in another order.
+- Arrays are C-contiguous. All float arrays of a call have the same dtype, float32 or float64;
+  labels, indices and the results of argmax are int64. Strides are never passed: matmul has flags
+  for transposition, and the axes that are broadcast or summed follow from the shapes.
+- The backend computes on floats. NumPy computes on integers and booleans for every backend, because
+  networks have few of them. The dtype of one array decides: the one that the stub names in `data`,
+  by default the first.
+- Arguments are in this order: inputs, outputs, numbers. The caller allocates `out`. The kernel
+  writes every element of it and reads none. `put`, and the kernels of the optimisers at the end,
+  change their last arrays in place.
+- A number that changes from step to step, such as a learning rate, is passed in an array. The other
+  numbers are constants.
+- Callers check shapes and labels. Kernels do not check them again.
+- Sums over a whole array are accumulated in float64. NaN, infinities and empty arrays give the same
+  results as in NumPy.
+- The same inputs give the same bits on one backend, machine and instruction set, with the same
+  number of threads. The C backend gives the same bits for any number of threads, because each row
+  is computed by one thread, always in the same order. In NumPy the number of threads may change the
+  last bit of matmul. Other backends and instruction sets add sums in another order.
 
-Sizes: M K N of a matrix product, R C for rows and columns (C the number of classes).
+Sizes are named M, K, N in matrix products, and R rows, C columns or classes elsewhere. `i` in a
+formula stands for the index of an element, on all axes.
 """
 
 import math
@@ -36,7 +41,7 @@ def _matmul_operations(shapes: Shapes) -> int:
     return 2 * math.prod(x) * out[-1]
 
 
-# Each weight meets each place of a result (N, OH, OW, O).
+# Each weight is multiplied once for each place (n, h, w) of a result (N, OH, OW, O).
 
 
 def _conv2d_operations(shapes: Shapes) -> int:
@@ -54,173 +59,170 @@ def _conv2d_grad_weight_operations(shapes: Shapes) -> int:
     return 2 * math.prod(out) * math.prod(grad[:3])
 
 
-# Broadcasting: out has the shape that x's and y's broadcast to together
+# Elementwise with broadcasting
 
 
 @door()
 def add(x: Array, y: Array, out: Array) -> None:
-    """out = x + y"""
+    """out[i] = x[i] + y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def sub(x: Array, y: Array, out: Array) -> None:
-    """out = x - y"""
+    """out[i] = x[i] - y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def mul(x: Array, y: Array, out: Array) -> None:
-    """out = x * y"""
+    """out[i] = x[i] * y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def div(x: Array, y: Array, out: Array) -> None:
-    """out = x / y"""
+    """out[i] = x[i] / y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def floor_div(x: Array, y: Array, out: Array) -> None:
-    """out = x / y rounded down; exactly so, though x / y is rounded before"""
+    """out[i] = floor(x[i] / y[i]), never rounded first.  x and y broadcast to out's shape"""
 
 
 @door()
 def mod(x: Array, y: Array, out: Array) -> None:
-    """out = x - floor(x / y) * y, with the sign of y"""
+    """out[i] = x[i] - floor(x[i] / y[i]) * y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def pow(x: Array, y: Array, out: Array) -> None:
-    """out = x^y"""
+    """out[i] = x[i] ** y[i].  x and y broadcast to out's shape"""
 
 
 @door()
 def maximum(x: Array, y: Array, out: Array) -> None:
-    """out = the larger of x and y; NaN where either is"""
+    """out[i] = the larger of x[i] and y[i], NaN if either is.  x and y broadcast to out's shape"""
 
 
 @door()
 def minimum(x: Array, y: Array, out: Array) -> None:
-    """out = the smaller of x and y; NaN where either is"""
-
-
-# out is bool
+    """out[i] = the smaller of x[i] and y[i], NaN if either is.  x and y broadcast to out's shape"""
 
 
 @door(operations=2)
 def add_relu(x: Array, y: Array, out: Array) -> None:
-    """out = relu(x + y)"""
+    """out[i] = relu(x[i] + y[i]).  x and y broadcast to out's shape"""
 
 
 @door()
 def equal(x: Array, y: Array, out: Array) -> None:
-    """out = x == y"""
+    """out[i] = x[i] == y[i].  x and y broadcast to out's shape; out is bool"""
 
 
 @door()
 def less(x: Array, y: Array, out: Array) -> None:
-    """out = x < y"""
+    """out[i] = x[i] < y[i].  x and y broadcast to out's shape; out is bool"""
 
 
 @door()
 def less_equal(x: Array, y: Array, out: Array) -> None:
-    """out = x <= y"""
+    """out[i] = x[i] <= y[i].  x and y broadcast to out's shape; out is bool"""
 
 
-# Element by element: all arrays have the same shape, of any number of axes
+# Elementwise: all arrays have the same shape, of any number of axes
 
 
 @door()
 def neg(x: Array, out: Array) -> None:
-    """out = -x"""
+    """out[i] = -x[i].  Same shape"""
 
 
 @door()
 def exp(x: Array, out: Array) -> None:
-    """out = e^x"""
+    """out[i] = e ** x[i].  Same shape"""
 
 
 @door()
 def log(x: Array, out: Array) -> None:
-    """out = log x, the natural logarithm"""
+    """out[i] = log(x[i]), the natural logarithm.  Same shape"""
 
 
 @door()
 def relu(x: Array, out: Array) -> None:
-    """out = x where x >= 0, else 0; a NaN stays"""
+    """out[i] = x[i] if x[i] >= 0 else 0; NaN stays NaN.  Same shape"""
 
 
 @door()
 def relu_backward(grad: Array, x: Array, out: Array) -> None:
-    """out = grad where x > 0, else 0"""
+    """out[i] = grad[i] if x[i] > 0 else 0.  Same shape"""
 
 
 @door(operations=3)
 def sigmoid(x: Array, out: Array) -> None:
-    """out = 1 / (1 + e^-x)"""
+    """out[i] = 1 / (1 + e ** -x[i]).  Same shape"""
 
 
 @door()
 def abs(x: Array, out: Array) -> None:
-    """out = |x|"""
+    """out[i] = |x[i]|.  Same shape"""
 
 
 @door()
 def sign(x: Array, out: Array) -> None:
-    """out = -1, 0 or 1, as x is below, at or above zero; a NaN stays"""
+    """out[i] = -1 if x[i] < 0, 0 if x[i] == 0, 1 if x[i] > 0; NaN stays NaN.  Same shape"""
 
 
 @door()
 def sqrt(x: Array, out: Array) -> None:
-    """out = the square root of x"""
+    """out[i] = sqrt(x[i]).  Same shape"""
 
 
 @door()
 def expm1(x: Array, out: Array) -> None:
-    """out = e^x - 1, exact also near 0"""
+    """out[i] = e ** x[i] - 1, exact also near 0.  Same shape"""
 
 
 @door()
 def log1p(x: Array, out: Array) -> None:
-    """out = log(1 + x), exact also near 0"""
+    """out[i] = log(1 + x[i]), exact also near 0.  Same shape"""
 
 
 @door()
 def sin(x: Array, out: Array) -> None:
-    """out = sin x"""
+    """out[i] = sin(x[i]).  Same shape"""
 
 
 @door()
 def cos(x: Array, out: Array) -> None:
-    """out = cos x"""
+    """out[i] = cos(x[i]).  Same shape"""
 
 
 @door(operations=5)
 def tanh(x: Array, out: Array) -> None:
-    """out = (e^x - e^-x) / (e^x + e^-x)"""
+    """out[i] = (e ** x[i] - e ** -x[i]) / (e ** x[i] + e ** -x[i]).  Same shape"""
 
 
 @door()
 def erf(x: Array, out: Array) -> None:
-    """out = 2 / sqrt(pi) * integral of e^-t^2 from 0 to x"""
+    """out[i] = 2 / sqrt(pi) * integral of e ** -(t * t) for t from 0 to x[i].  Same shape"""
 
 
 @door()
 def floor(x: Array, out: Array) -> None:
-    """out = x rounded down"""
+    """out[i] = x[i] rounded down.  Same shape"""
 
 
 @door()
 def ceil(x: Array, out: Array) -> None:
-    """out = x rounded up"""
+    """out[i] = x[i] rounded up.  Same shape"""
 
 
 @door()
 def round(x: Array, out: Array) -> None:
-    """out = x rounded to the nearest whole number, halves to the even one"""
+    """out[i] = x[i] rounded to the nearest integer, halves to the even one.  Same shape"""
 
 
 @door(data="x")
 def where(condition: Array, x: Array, y: Array, out: Array) -> None:
-    """out = x where condition, which is bool, holds, else y"""
+    """out[i] = x[i] if condition[i] else y[i].  Same shape; condition is bool"""
 
 
 # Reductions and layout
@@ -228,94 +230,102 @@ def where(condition: Array, x: Array, y: Array, out: Array) -> None:
 
 @door()
 def sum(x: Array, out: Array) -> None:
-    """out = x summed over every axis that is 1 in out's shape or missing at its front.
+    """out = x summed over every axis that has size 1 in out's shape or is missing at its front.
 
-    x any shape; out any that broadcasts to x's.
+    For x (2, 3, 4) and out (3, 1): for i, j, k: out[j, 0] += x[i, j, k], with out = 0 at first.
+    x: any shape; out: any shape that broadcasts to x's
     """
 
 
 @door()
 def max(x: Array, out: Array) -> None:
-    """out = the largest of x over the axes over which sum adds; a NaN is larger than any number.
+    """out = the largest element over the axes over which sum would add; NaN if one of them is NaN.
 
-    x any shape with no such axis of size 0; out any that broadcasts to x's.
+    x: any shape where no such axis has size 0; out: any shape that broadcasts to x's
     """
 
 
 @door()
 def min(x: Array, out: Array) -> None:
-    """out = the smallest, as max; a NaN is smaller than any number"""
+    """out = the smallest element over the axes over which sum would add; NaN if one of them is NaN.
+
+    x: any shape where no such axis has size 0; out: any shape that broadcasts to x's
+    """
 
 
 @door()
 def cumsum(x: Array, out: Array) -> None:
-    """out_rc = the sum of x_r0 to x_rc.  x, out (R, C)"""
+    """out[r, c] = x[r, 0] + ... + x[r, c].  x, out: (R, C)"""
 
 
 @door(operations=0)
 def broadcast_to(x: Array, out: Array) -> None:
-    """out = x, repeated along every axis that is 1 in x's shape or missing at its front.
+    """out = x, repeated along every axis that has size 1 in x's shape or is missing at its front.
 
-    x any shape that broadcasts to out's. The mirror image of sum.
+    x: any shape that broadcasts to out's. This is the gradient of sum.
     """
 
 
 @door()
 def argmax(x: Array, out: Array) -> None:
-    """out_r = the column of row r's largest; the first of equals, a NaN before all.
+    """out[r] = the column of row r's largest element: the first NaN, else the first of equal ones.
 
-    x (R, C) with C >= 1, out (R) int64
+    x: (R, C) with C >= 1; out: (R,) int64
     """
 
 
 @door()
 def argmin(x: Array, out: Array) -> None:
-    """out_r = the column of row r's smallest; the first of equals, a NaN before all.
+    """out[r] = the column of row r's smallest element: the first NaN, else the first of equal ones.
 
-    x (R, C) with C >= 1, out (R) int64
+    x: (R, C) with C >= 1; out: (R,) int64
     """
 
 
 @door(operations=0)
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> None:
-    """out = x with its axes in another order: out's axis i is x's axis axes[i].
+    """out = x with its axes in another order: axis i of out is axis axes[i] of x.
 
-    x any shape; axes a permutation of its axes, none negative
+    x: any shape; axes: a permutation of its axes, none negative
     """
 
 
 @door(operations=0, gathers=True)
 def take(x: Array, index: Array, out: Array) -> None:
-    """out_rc = x_(index_r)c.  x (N, C), index (R) int64 from 0 to N-1, out (R, C)"""
+    """for r, c: out[r, c] = x[index[r], c]
+
+    x: (N, C); index: (R,) int64 in 0 to N - 1; out: (R, C)
+    """
 
 
 @door()
 def scatter_add(grad: Array, index: Array, out: Array) -> None:
-    """out = 0, then out_(index_r)c += grad_rc for every r: the mirror image of take.
+    """for r, c: out[index[r], c] += grad[r, c], with out = 0 at first: the gradient of take.
 
-    grad (R, C), index (R) int64 from 0 to N-1, out (N, C)
+    grad: (R, C); index: (R,) int64 in 0 to N - 1; out: (N, C)
     """
 
 
 @door(writes="", changes="out", operations=0)
 def put(x: Array, index: Array, out: Array) -> None:
-    """out_(index_r)c = x_rc for every r; the rows that index doesn't name are left as they are.
+    """for r, c: out[index[r], c] = x[r, c]; other rows of out keep their values.
 
-    x (R, C), index (R) int64 from 0 to N-1, out (N, C); where index repeats, the last x stays
+    x: (R, C); index: (R,) int64 in 0 to N - 1; out: (N, C), changed in place. Where an index occurs
+    more than once, the last row wins.
     """
 
 
 @door(operations=0)
 def concat(x: Array, out: Array, start: int) -> None:
-    """out_anb = x_a(n-start)b for the n from start on that x has: one of the pieces of out.
+    """for a, n, b: out[a, start + n, b] = x[a, n, b]: one of the pieces of out.
 
-    x (A, n, B), out (A, N, B); a call for each piece writes all of out
+    x: (A, n, B); out: (A, N, B). One call for each piece writes all of out.
     """
 
 
 @door(operations=0)
 def cast(x: Array, out: Array) -> None:
-    """out = x in out's kind of number, any to any.  Same shape; NumPy's on every backend"""
+    """out[i] = x[i] in out's dtype, from any dtype to any.  Same shape; NumPy's on every backend"""
 
 
 # Linear algebra
@@ -323,23 +333,25 @@ def cast(x: Array, out: Array) -> None:
 
 @door(operations=_matmul_operations)
 def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
-    """out_bmn = sum over k of x_bmk * y_bkn
+    """for b, m, n, k: out[b, m, n] += x[b, m, k] * y[b, k, n], with out = 0 at first.
 
-    x (B, M, K), or (B, K, M) if transpose_x; y (B, K, N), or (B, N, K) if transpose_y; out
-    (B, M, N); or all three without B: a single product.
+    x: (B, M, K), or (B, K, M) with transpose_x; y: (B, K, N), or (B, N, K) with transpose_y;
+    out: (B, M, N). All three may lack the axis B: a single product.
     """
 
 
-# Convolution: images (N, H, W, I) of I channels, weights (KH, KW, I, O), results (N, OH, OW, O)
+# Convolution
 
 
 @door(operations=_conv2d_operations)
 def conv2d(
     x: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
-    """out_nhwo = sum over a, b, i of x_n(h*stride0-padding0+a)(w*stride1-padding1+b)i * weight_abio
+    """for all indices: out[n, h, w, o] += x[n, top + a, left + b, i] * weight[a, b, i, o]
 
-    What lies outside of x counts as 0; how far below and to the right follows from out's shape.
+    with out = 0 at first, top = h * stride[0] - padding[0] and left = w * stride[1] - padding[1].
+    x: (N, H, W, I), 0 outside the image; weight: (KH, KW, I, O); out: (N, OH, OW, O). The padding
+    at the bottom and right follows from out's shape.
     """
 
 
@@ -347,11 +359,12 @@ def conv2d(
 def conv2d_grad_x(
     grad: Array, weight: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
-    """out_nyxi = sum of grad_nhwo * weight_abio over all h, a, w, b, o with
+    """for all indices: out[n, top + a, left + b, i] += weight[a, b, i, o] * grad[n, h, w, o]
 
-    y = h*stride0-padding0+a and x = w*stride1-padding1+b; grad as conv2d's out, out as its x
-    Backends may count windows that grad doesn't have as 0: a weight that isn't finite then makes
-    pixels near an edge NaN that it doesn't meet.
+    with out = 0 at first, and top and left as in conv2d; pixels outside the image are skipped.
+    grad: (N, OH, OW, O); weight: (KH, KW, I, O); out: (N, H, W, I). Backends may count windows
+    outside of grad as 0, so a weight that is not finite may make a pixel near an edge NaN that it
+    does not touch.
     """
 
 
@@ -359,14 +372,14 @@ def conv2d_grad_x(
 def conv2d_grad_weight(
     x: Array, grad: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> None:
-    """out_abio = sum over n, h, w of x_n(h*stride0-padding0+a)(w*stride1-padding1+b)i * grad_nhwo
+    """for all indices: out[a, b, i, o] += x[n, top + a, left + b, i] * grad[n, h, w, o]
 
-    x as conv2d's, grad as its out, out as its weight
+    with out = 0 at first, and top and left as in conv2d.
+    x: (N, H, W, I), 0 outside the image; grad: (N, OH, OW, O); out: (KH, KW, I, O)
     """
 
 
-# Pooling: images (N, H, W, C), results (N, OH, OW, C); a window has the given size, and the one of
-# (h, w) begins at (h*stride0-padding0, w*stride1-padding1). What lies outside of x doesn't count.
+# Pooling
 
 
 @door()
@@ -377,9 +390,11 @@ def argmax_pool2d(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> None:
-    """out_nhwc = where in x, counted flat, the largest of the window is; out is int64
+    """out[n, h, w, c] = the index in the flattened x of the largest element of a window.
 
-    The first of equals, a NaN before all. Every window must reach into x.
+    A window is the elements x[n, top + a, left + b, c] inside the image for a < size[0] and
+    b < size[1], with top and left as in conv2d. The first NaN wins, else the first of equal ones.
+    x: (N, H, W, C); out: (N, OH, OW, C) int64. Every window touches the image.
     """
 
 
@@ -391,7 +406,11 @@ def sum_pool2d(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> None:
-    """out_nhwc = the sum of the window"""
+    """for n, h, w, c, a, b: out[n, h, w, c] += x[n, top + a, left + b, c], with out = 0 at first.
+
+    a < size[0], b < size[1], top and left as in conv2d; elements outside the image are skipped.
+    x: (N, H, W, C); out: (N, OH, OW, C)
+    """
 
 
 @door()
@@ -402,48 +421,49 @@ def sum_pool2d_grad_x(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> None:
-    """out_nyxc = the sum of grad_nhwc over the windows that hold (y, x): sum_pool2d's mirror image
+    """for n, h, w, c, a, b: out[n, top + a, left + b, c] += grad[n, h, w, c]
 
-    grad as sum_pool2d's out, out as its x
+    with out = 0 at first and the indices of sum_pool2d, whose gradient this is.
+    grad: (N, OH, OW, C); out: (N, H, W, C)
     """
 
 
-# Classification: every row is one example
+# Classification: each row is one example
 
 
 @door(operations=4)
 def softmax(x: Array, out: Array) -> None:
-    """out_rc = e^(x_rc) / sum over c of e^(x_rc).  x, out (R, C)"""
+    """out[r, c] = e ** x[r, c] / (the sum of e ** x[r, :]), without overflow.  x, out: (R, C)"""
 
 
 @door(operations=4)
 def softmax_backward(grad: Array, probs: Array, out: Array) -> None:
-    """out_rc = probs_rc * (grad_rc - sum over c of grad_rc * probs_rc).  All (R, C)"""
+    """out[r, c] = probs[r, c] * (grad[r, c] - the sum of grad[r, :] * probs[r, :]).  All: (R, C)"""
 
 
 @door(operations=4)
 def log_softmax(x: Array, out: Array) -> None:
-    """out_rc = x_rc - log(sum over c of e^(x_rc)).  x, out (R, C)"""
+    """out[r, c] = x[r, c] - log(the sum of e ** x[r, :]), without overflow.  x, out: (R, C)"""
 
 
 @door(operations=4)
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
-    """out_rc = grad_rc - e^(log_probs_rc) * sum over c of grad_rc.  All (R, C)"""
+    """out[r, c] = grad[r, c] - e ** log_probs[r, c] * (the sum of grad[r, :]).  All: (R, C)"""
 
 
 @door(data="logits", operations=4)
 def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
-    """out = mean over r of -log_softmax(logits)[r, labels_r]; NaN if R is 0
+    """out = the mean over r of -log_softmax(logits)[r, labels[r]]; NaN if R is 0.
 
-    logits (R, C), labels (R) int64 from 0 to C-1, out ()
+    logits: (R, C); labels: (R,) int64 in 0 to C - 1; out: ()
     """
 
 
 @door(data="logits", operations=5)
 def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
-    """out = (softmax(logits) - one_hot(labels)) * grad / R
+    """out[r, c] = (softmax(logits)[r, c] - (c == labels[r])) * grad / R
 
-    grad (), logits and out (R, C), labels (R) int64 from 0 to C-1
+    grad: (); logits, out: (R, C); labels: (R,) int64 in 0 to C - 1
     """
 
 
@@ -451,31 +471,37 @@ def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array
 def cross_entropy_and_grad(
     grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
 ) -> None:
-    """out = cross_entropy(logits, labels), grad_logits = its gradient from grad, in one pass
+    """out = cross_entropy(logits, labels) and grad_logits = its gradient times grad, in one pass.
 
-    With the bits of cross_entropy and cross_entropy_backward, whose place it takes in programs.
-    grad, out (), logits, grad_logits (R, C), labels (R) int64 from 0 to C-1
+    The bits are those of cross_entropy and cross_entropy_backward, which it replaces in programs.
+    grad, out: (); logits, grad_logits: (R, C); labels: (R,) int64 in 0 to C - 1
     """
 
 
 @door(data="out", operations=0)
 def one_hot(labels: Array, out: Array) -> None:
-    """out_rc = 1 where c is labels_r, else 0.  labels (R) int64, out (R, C)"""
+    """out[r, c] = 1 if c == labels[r] else 0.  labels: (R,) int64; out: (R, C)"""
 
 
-# Normalisation: x (R, C), for each column; mean, var, gamma and beta (C)
+# Normalisation of each column
 
 
 @door(writes="mean var", operations=4)
 def moments(x: Array, mean: Array, var: Array) -> None:
-    """mean_c = mean over r of x_rc; var_c = mean over r of (x_rc - mean_c)^2; NaN if R is 0"""
+    """mean[c] = the mean of x[:, c]; var[c] = the mean of (x[:, c] - mean[c]) ** 2; NaN if R is 0.
+
+    x: (R, C); mean, var: (C,)
+    """
 
 
 @door(operations=4)
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
 ) -> None:
-    """out_rc = (x_rc - mean_c) / sqrt(var_c + epsilon) * gamma_c + beta_c"""
+    """out[r, c] = (x[r, c] - mean[c]) / sqrt(var[c] + epsilon) * gamma[c] + beta[c]
+
+    x, out: (R, C); mean, var, gamma, beta: (C,)
+    """
 
 
 @door(writes="grad_x grad_gamma grad_beta", operations=10)
@@ -492,20 +518,24 @@ def batch_norm_backward(
 ) -> None:
     """The gradients of normalize, where mean and var are x's own moments.
 
-    With n_rc = (x_rc - mean_c) / sqrt(var_c + epsilon): grad_beta_c = sum over r of grad_rc,
-    grad_gamma_c = sum over r of grad_rc * n_rc, grad_x_rc = gamma_c / sqrt(var_c + epsilon) *
-    (grad_rc - grad_beta_c / R - n_rc * grad_gamma_c / R).  grad, grad_x (R, C), the others (C)
+    With s[c] = 1 / sqrt(var[c] + epsilon) and n[r, c] = (x[r, c] - mean[c]) * s[c]:
+    grad_beta[c] = the sum of grad[:, c]
+    grad_gamma[c] = the sum of grad[:, c] * n[:, c]
+    grad_x[r, c] = gamma[c] * s[c] * (grad[r, c] - (grad_beta[c] + n[r, c] * grad_gamma[c]) / R)
+    grad, x, grad_x: (R, C); all other arrays: (C,)
     """
 
 
-# Random numbers: state (2) uint64 is a seed and a count of numbers drawn; it is moved on in place
+# Random numbers
 
 
 @door(changes="state", data="out")
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
-    """out = 1 / keep_prob with probability keep_prob, else 0.
+    """out[i] = 1 / keep_prob with probability keep_prob, else 0.
 
-    The i-th number drawn is a hash of seed and i: the same on every backend, thread by thread.
+    state: (2,) uint64, a seed and the number of draws so far, which is increased in place; out: any
+    shape. Draw number i is a hash of the seed and i, the same on every backend and for any number
+    of threads.
     """
 
 
@@ -514,19 +544,20 @@ def dropout_mask(state: Array, out: Array, keep_prob: float) -> None:
 
 @door(data="out", gathers=True)
 def load_images(images: Array, index: Array, out: Array) -> None:
-    """out_r = images[index_r] / 255, one batch from a data set.
+    """out[r] = images[index[r]] / 255: one batch from a data set.
 
-    images (N, ...) uint8, index (R) int64 from 0 to N-1, out (R, ...) float32 of as many numbers
+    images: (N, ...) uint8; index: (R,) int64 in 0 to N - 1; out: (R, ...) float32, where each row
+    has the same number of elements as an image
     """
 
 
-# Optimisers: param, and what they remember of earlier steps, are updated in place. All arrays have
-# any one shape but lr, step and decay, which are (1) float64. weight_decay w pulls towards 0.
+# Optimisers: param and the averages of earlier steps are changed in place. All arrays have the same
+# shape, except lr, step and decay: (1,) float64.
 
 
 @door(writes="", changes="param", operations=4)
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> None:
-    """param = param - lr * (grad + w * param)"""
+    """param[i] -= lr * (grad[i] + weight_decay * param[i])"""
 
 
 @door(writes="", changes="velocity param", operations=6)
@@ -539,9 +570,10 @@ def sgd_momentum(
     nesterov: bool,
     weight_decay: float,
 ) -> None:
-    """velocity = momentum * velocity + g, with g = grad + w * param; param = param - lr * velocity,
+    """velocity[i] = momentum * velocity[i] + g; param[i] -= lr * velocity[i]
 
-    or, with nesterov, param - lr * (g + momentum * velocity)
+    with g = grad[i] + weight_decay * param[i]. With nesterov, param[i] -= lr * (g + momentum *
+    velocity[i]), where velocity is the new one.
     """
 
 
@@ -558,9 +590,10 @@ def adam(
     epsilon: float,
     weight_decay: float,
 ) -> None:
-    """m = beta1 * m + (1 - beta1) * grad; v = beta2 * v + (1 - beta2) * grad^2;
+    """m[i] = beta1 * m[i] + (1 - beta1) * grad[i]; v[i] = beta2 * v[i] + (1 - beta2) * grad[i] ** 2
 
-    param = param - lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + w * param)
+    param[i] -= lr * (m_hat / (sqrt(v_hat) + epsilon) + weight_decay * param[i]), where
+    m_hat = m[i] / (1 - beta1 ** step) and v_hat = v[i] / (1 - beta2 ** step)
     """
 
 
@@ -568,12 +601,12 @@ def adam(
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
 ) -> None:
-    """square = decay * square + (1 - decay) * grad^2;
+    """square[i] = decay * square[i] + (1 - decay) * grad[i] ** 2
 
-    param = param - lr * grad / (sqrt(square) + epsilon)
+    param[i] -= lr * grad[i] / (sqrt(square[i]) + epsilon)
     """
 
 
 @door(writes="", changes="average", operations=3)
 def moving_average(x: Array, decay: Array, average: Array) -> None:
-    """average = decay * average + (1 - decay) * x"""
+    """average[i] = decay * average[i] + (1 - decay) * x[i]"""

@@ -1,13 +1,14 @@
-"""The limits of this machine: its peak, the bandwidth of each cache, and the roofline of a call.
+"""The limits of this machine: peak arithmetic, bandwidth of each cache, roofline of a kernel call.
 
-A kernel's speed alone says little. Its share of what the machine can do says how much is left.
+The time of a kernel has a meaning only next to the limit of the machine: their ratio shows how much
+faster the kernel could be.
 
     peak_flops, memory_bandwidth   measured with the loops of csrc/probe.c
     caches, bandwidths             the caches of a core, and the bandwidth of each
-    Roofline                       the least seconds that a kernel call can take
+    Roofline                       the minimal time of a kernel call
 
-The best of many short measurements counts. If other programs use the CPU, the threads may never all
-run at once during a short measurement: larger `seconds` help.
+Each function makes many short measurements and returns the best. If other programs use the CPU, all
+threads may never run at the same time during a short measurement; then increase `seconds`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from tinytensor.errors import BackendUnavailable, SettingError
 if TYPE_CHECKING:
     from tinytensor.capture.calls import Call
 
-ARRAYS = {"read": 1, "copy": 2, "add": 3}  # arrays that each kind of traffic uses
-GROUP = 1024  # elements: the smallest part of a thread
-SHORT = 0.0005  # seconds of one measurement: short enough to fit between other programs' work
+ARRAYS = {"read": 1, "copy": 2, "add": 3}  # the number of arrays of each traffic
+GROUP = 1024  # elements: the unit in which a probe divides an array among threads
+SHORT = 0.0005  # seconds of one measurement, which often runs between two interruptions
 POLL = 0.002  # seconds between two checks whether threads still compute
 SMALLEST = 16 * 1024  # bytes: smaller working sets have the same bandwidth
 CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -41,7 +42,7 @@ WITHOUT_CACHES = tuple(1 << power for power in range(14, 28, 2))  # 16 KiB to 64
 
 
 def cpu_name() -> str:
-    """The processor's model name."""
+    """Return the processor's model name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -67,10 +68,19 @@ def can_be_measured() -> bool:
 
 
 def peak_flops(threads: int = 1, seconds: float = 0.03) -> float:
-    """The most float32 multiplications and additions per second on `threads` threads.
+    """Return the peak of `threads` threads: float32 additions and multiplications per second.
 
-    Measured with multiplications and additions in registers only, in the widest vectors of the CPU.
-    Raises BackendUnavailable without the C backend.
+    The measured loop works in registers only, with the CPU's widest vectors.
+
+    Args:
+        threads: the number of threads.
+        seconds: the duration of the measurement.
+
+    Returns:
+        float, operations per second (FLOP/s); a fused multiply-add counts as two.
+
+    Raises:
+        BackendUnavailable: the C backend is not available.
     """
     c, variant = _probes()
     out, operations = np.empty(threads, np.float32), c.ffi.new("int64_t *")
@@ -85,11 +95,21 @@ def peak_flops(threads: int = 1, seconds: float = 0.03) -> float:
 def memory_bandwidth(
     size: int, threads: int = 1, traffic: str = "copy", seconds: float = 0.03
 ) -> float:
-    """The most bytes per second that `threads` threads move in a working set of `size` bytes.
+    """Return the memory bandwidth of `threads` threads in a working set of `size` bytes.
 
-    traffic: "read" reads one array, "copy" reads one and writes another, "add" reads two and writes
-    a third. Together they have `size` bytes, rounded up. Raises SettingError for another traffic,
-    and BackendUnavailable without the C backend.
+    Args:
+        size: the size of all arrays together, in bytes; it is rounded up.
+        threads: the number of threads.
+        traffic: "read" reads one array, "copy" reads one and writes another, "add" reads two and
+            writes a third.
+        seconds: the duration of the measurement.
+
+    Returns:
+        float, bytes per second.
+
+    Raises:
+        SettingError: another traffic.
+        BackendUnavailable: the C backend is not available.
     """
     if traffic not in ARRAYS:
         raise SettingError(
@@ -97,7 +117,7 @@ def memory_bandwidth(
         )
     c, variant = _probes()
     groups = threads * math.ceil(size / (4 * GROUP * ARRAYS[traffic] * threads))
-    count = 2 if traffic == "read" else ARRAYS[traffic]  # "read" writes one number per thread
+    count = 2 if traffic == "read" else ARRAYS[traffic]  # "read" also writes a sum per thread
     pointers = [variant.at(zeros((groups * GROUP,), np.dtype(np.float32))) for _ in range(count)]
     probe = getattr(variant, f"probe_{traffic}")
     with _threads(c, threads):
@@ -106,9 +126,9 @@ def memory_bandwidth(
 
 
 def _probes() -> tuple[Any, Any]:
-    """The C backend, and its functions for the widest instruction set."""
-    door.load_backend("c")  # which sets its number of threads
-    from tinytensor.backends import c_backend  # can't be imported where C doesn't work
+    """Return the C backend's module and its functions for the widest instruction set."""
+    door.load_backend("c")  # sets its number of threads
+    from tinytensor.backends import c_backend  # raises if C does not work here
 
     c_backend.require(f"probe_{name}" for name in ("fma", *ARRAYS))
     return c_backend, c_backend.variant("float32", c_backend.WIDEST)
@@ -125,7 +145,10 @@ def _threads(c: Any, threads: int) -> Iterator[None]:
 
 
 def _best(repeat: Callable[[int], object], seconds: float) -> float:
-    """The least seconds per repetition of `repeat(n)`, measured for about `seconds`."""
+    """Return the minimal time of one repetition in `repeat(n)`, in seconds.
+
+    It measures for about `seconds`.
+    """
 
     def timed(times: int) -> float:
         start = time.perf_counter()
@@ -144,7 +167,7 @@ def _best(repeat: Callable[[int], object], seconds: float) -> float:
 
 
 class DataCache(NamedTuple):
-    """A level of memory between the registers and the main memory."""
+    """A data cache: a level of memory between the registers and the main memory."""
 
     name: str  # "L1"
     size: int  # bytes
@@ -152,7 +175,7 @@ class DataCache(NamedTuple):
 
 
 def caches(folder: Path = CACHE_FOLDER) -> list[DataCache]:
-    """The data caches of the first core, nearest first; an empty list if Linux reports none."""
+    """Return the data caches of the first core, L1 first; an empty list if Linux reports none."""
     found = []
     try:
         for index in folder.glob("index[0-9]*"):
@@ -168,22 +191,23 @@ def caches(folder: Path = CACHE_FOLDER) -> list[DataCache]:
 
 
 def _bytes(text: str) -> int:
-    """The bytes of a size that Linux writes: 48K, 1M, 32768."""
+    """Return a size of Linux (48K, 1M, 32768) in bytes."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     return int(text.rstrip("KMG")) * units.get(text[-1], 1)
 
 
 def _count_cores(text: str) -> int:
-    """The number of cores in a list: 5 in "0-3,8"."""
+    """Return the number of cores in a list of Linux: 5 for "0-3,8"."""
     ends = [[int(core) for core in part.split("-")] for part in text.split(",")]
     return sum(end[-1] - end[0] + 1 for end in ends)
 
 
 def working_sets(threads: int, levels: Sequence[DataCache]) -> dict[int, str]:
-    """Sizes in bytes of working sets of `threads` threads, with the name of their level.
+    """Return sizes of working sets in bytes, each with the name of the cache that it fits into.
 
-    Half of what these threads have of each cache, and four times the last cache for "memory".
-    Without caches, powers of two without a name.
+    A size is half of the cache that `threads` threads have together; for "memory" it is four times
+    the last cache. Without information about caches, the sizes are powers of two and the names are
+    empty.
     """
     if not levels:
         return dict.fromkeys(WITHOUT_CACHES, "")
@@ -195,9 +219,18 @@ def working_sets(threads: int, levels: Sequence[DataCache]) -> dict[int, str]:
 
 
 def bandwidths(threads: int, seconds: float = 0.05) -> dict[str, dict[str, Any]]:
-    """Bytes per second at each level: {"24576": {"level": "L1", "read": ..., "copy": ...}, ...}.
+    """Return the bandwidth of each cache and of the memory, in bytes per second.
 
-    seconds: how long each is measured.  Raises BackendUnavailable without the C backend.
+    Args:
+        threads: the number of threads.
+        seconds: the duration of each measurement.
+
+    Returns:
+        {"24576": {"level": "L1", "read": ..., "copy": ..., "add": ...}, ...}; a key is the size of
+        the working set in bytes.
+
+    Raises:
+        BackendUnavailable: the C backend is not available.
     """
     return {
         str(size): {"level": name}
@@ -210,9 +243,12 @@ def bandwidths(threads: int, seconds: float = 0.05) -> dict[str, dict[str, Any]]
 
 
 class Roofline:
-    """The limits of `threads` threads, each measured once, when it is first needed.
+    """The peak and the bandwidths of `threads` threads; each is measured once, at its first use.
 
-    Raises BackendUnavailable without the C backend, because its loops measure the machine.
+    Raises:
+        BackendUnavailable: the C backend is not available; its loops measure the machine.
+
+    Source: Williams, Waterman and Patterson, "Roofline", 2009.
     """
 
     def __init__(self, threads: int) -> None:
@@ -221,14 +257,14 @@ class Roofline:
 
     @functools.cached_property
     def peak(self) -> float:
-        """Multiplications and additions per second."""
+        """The peak in additions and multiplications per second."""
         return self._measured_peak()
 
     def _measured_peak(self) -> float:
         return peak_flops(self.threads, seconds=0.2)
 
     def bandwidth(self, size: int, traffic: str) -> float:
-        """Bytes per second in a working set of `size` bytes, rounded up to a power of two."""
+        """Return the bandwidth in bytes per second; `size` is rounded up to a power of two."""
         size = max(2 ** math.ceil(math.log2(max(size, 1))), SMALLEST)
         key = size, traffic
         if key not in self._speeds:
@@ -236,21 +272,22 @@ class Roofline:
         return self._speeds[key]
 
     def measure_again(self) -> None:
-        """Repeat the measurements made so far and keep the higher speeds.
+        """Repeat the measurements made so far and keep the higher results.
 
-        Other programs can only slow a measurement down, so the higher speed is the better one.
+        The higher result is closer to the limit, because other programs can only slow down a
+        measurement.
         """
         self.peak = max(self.peak, self._measured_peak())
-        for (size, kind), speed in self._speeds.items():
-            again = memory_bandwidth(size, self.threads, kind)
-            self._speeds[size, kind] = max(speed, again)
+        for (size, traffic), speed in self._speeds.items():
+            again = memory_bandwidth(size, self.threads, traffic)
+            self._speeds[size, traffic] = max(speed, again)
 
     def bound(self, call: Call) -> float:
-        """The least seconds of a call: the larger of flops / peak and bytes / bandwidth.
+        """Return the minimal time of a call in seconds: max(flops / peak, bytes / bandwidth).
 
-        The bandwidth is that of a working set as large as the call's own, as if all of it were in
-        the smallest cache that holds it. In a step larger than the caches it is not, so a call
-        there takes longer than its bound.
+        The bandwidth is that of a working set of the call's size, so all arrays of the call are
+        assumed to be in the smallest cache that holds them. In a step larger than the caches they
+        are not, and the call takes longer than this bound.
         """
         moved = bytes_moved(call)
         return max(flops(call) / self.peak, moved / self.bandwidth(moved, traffic(call)))
@@ -258,19 +295,19 @@ class Roofline:
 
 @functools.cache
 def roofline(threads: int) -> Roofline:
-    """The process's Roofline of `threads` threads, so that all profiles share its measurements."""
+    """Return the Roofline of `threads` threads; all profiles in this process share it."""
     return Roofline(threads)
 
 
 def traffic(call: Call) -> str:
-    """The kind of measured traffic whose share of writes is closest to the call's."""
+    """Return the traffic of ARRAYS whose share of written bytes is closest to the call's."""
     written = sum(math.prod(view.shape) * view.dtype.itemsize for view in call.writes)
     share = written / max(bytes_moved(call), 1)
     return "read" if share < 1 / 6 else "add" if share < 5 / 12 else "copy"
 
 
 def limits(threads: int) -> dict[str, Any]:
-    """The peak of `threads` threads and the bandwidth of each level, as JSON values."""
+    """Return the peak and the bandwidths of `threads` threads as a dict of JSON values."""
     return {"peak_flops": roofline(threads).peak, "bandwidth": bandwidths(threads)}
 
 
@@ -278,10 +315,10 @@ def limits(threads: int) -> dict[str, Any]:
 
 
 def settle(most: float = 0.2) -> None:
-    """Wait until no thread of this process computes any more, for at most about `most` seconds.
+    """Wait until no thread of this process uses the CPU, for at most about `most` seconds.
 
-    The threads of a library wait actively for more work for up to a tenth of a second (NumPy's BLAS
-    does) and would disturb what is measured next.
+    After a call the threads of some libraries, such as NumPy's BLAS, wait for the next call in a
+    busy loop of up to 0.1 s. This would disturb the next measurement.
     """
     end = time.perf_counter() + most
     while time.perf_counter() < end:

@@ -1,4 +1,4 @@
-"""A Tensor as a notebook shows it: its numbers and, where it holds small images, the images."""
+"""A Tensor as HTML for notebooks: its values and, if its shape is that of images, the images."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from tinytensor.arrays import Array
 if TYPE_CHECKING:
     from tinytensor.tensor import Tensor
 
-SIDE = 28  # of MNIST's images
-MOST_IMAGES = 20
-ZOOM = 3  # screen pixels for a pixel
+SIDE = 28  # pixels, of MNIST's images
+MAX_IMAGES = 20
+ZOOM = 3  # screen pixels per image pixel
 
 
 def html(x: Tensor) -> str:
-    """The text of repr(x), after its images if it is (..., 28, 28), (..., 28, 28, 1) or (..., 784).
+    """HTML of a tensor: repr(x), after its first 20 images if it has the shape of images.
 
-    Dark is the smallest number of each image, light the largest; at most 20 are shown.
+    Shapes of images are (..., 28, 28), (..., 28, 28, 1) and (..., 784). Black is the minimum of an
+    image, white its maximum.
     """
     pictures = "".join(map(_img, _images(x.array)))
     return f"<div>{pictures}<pre>{markup.escape(repr(x))}</pre></div>"
 
 
 def _images(array: Array) -> Array:
-    """The first images (N, 28, 28) in an array, none if its shape isn't that of images."""
+    """The first images (N, 28, 28) of an array; N = 0 if its shape is not that of images."""
     if array.shape[-1:] == (SIDE * SIDE,) or array.shape[-2:] == (SIDE, SIDE):
-        return array.reshape(-1, SIDE, SIDE)[:MOST_IMAGES]
+        return array.reshape(-1, SIDE, SIDE)[:MAX_IMAGES]
     if array.shape[-3:] == (SIDE, SIDE, 1):
-        return array.reshape(-1, SIDE, SIDE)[:MOST_IMAGES]
+        return array.reshape(-1, SIDE, SIDE)[:MAX_IMAGES]
     return np.empty((0, SIDE, SIDE))
 
 
@@ -44,7 +45,7 @@ def _img(image: Array) -> str:
 
 
 def _grey(image: Array) -> Array:
-    """The numbers as bytes, from the smallest to the largest; NaN and infinities count as 0."""
+    """Values scaled to uint8, 0 (minimum) to 255 (maximum); NaN and infinities count as 0."""
     finite = np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0)
     low, high = finite.min(), finite.max()
     grey: Array = ((finite - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)

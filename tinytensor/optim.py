@@ -1,4 +1,11 @@
-"""Optimisers: how parameters follow their gradients; rates that change; gradients kept short."""
+"""Optimisers, schedules of the learning rate, and clipping of gradients.
+
+An optimiser of your own is a subclass of Optimizer with a method `_update`:
+
+    class SignSGD(tt.optim.Optimizer):
+        def _update(self, i, grad, param):
+            param -= self.lr * np.sign(grad)
+"""
 
 from __future__ import annotations
 
@@ -29,36 +36,46 @@ __all__ = [
 ]
 
 Schedule = Callable[[int], float]
-_OF_STEPS: weakref.WeakSet[Schedule] = weakref.WeakSet()  # which read the count of steps only
+_PURE_SCHEDULES: weakref.WeakSet[Schedule] = weakref.WeakSet()  # they depend on the step only
 
 
 def by_kernels(update: Callable[..., None]) -> Callable[..., None]:
-    """Declare that an optimiser's `_update` computes with kernels only."""
+    """Decorate an optimiser's `_update` method that computes with kernels only.
+
+    A captured step replays the kernels of such a method without calling Python.
+    """
     update.by_kernels = True  # type: ignore[attr-defined]
     return update
 
 
-def _of_steps(schedule: Schedule) -> Schedule:
-    _OF_STEPS.add(schedule)
+def _mark_pure(schedule: Schedule) -> Schedule:
+    """Return the schedule, after it was added to those that depend on the step only."""
+    _PURE_SCHEDULES.add(schedule)
     return schedule
 
 
 class Optimizer:
-    """What all optimisers share: the parameters, the learning rate, and a count of steps.
+    """The base class of optimisers: it holds the parameters, the learning rate and a step count.
 
-    params: the tensors to update.
-    lr: the learning rate, at least 0; or a schedule, a function from the number of steps made so
-        far to the rate of the next. May be changed at any time.
+    Args:
+        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        lr: the learning rate, a number from 0 up; or a schedule, a function from the number of
+            steps made so far to the learning rate of the next step. `optimizer.lr = ...` sets it.
 
-    Raises SettingError for numbers that make no sense, NotSupported for what isn't a list of
-    tensors that can be trained, ShapeError and DTypeError where a gradient isn't of its parameter's
-    kind.
+    Raises:
+        SettingError: the learning rate or another setting is out of its range.
+        NotSupported: `params` is empty, is not a list of Tensors, or contains a tensor that was
+            computed from other tensors or is read-only.
+        ShapeError: from `step()`, if a gradient has another shape than its parameter.
+        DTypeError: from `step()`, if a gradient has another dtype than its parameter.
+
+    Source: torch.optim.Optimizer.
     """
 
-    version = 0  # the number of changes of attributes
+    version = 0  # the number of attribute changes
 
     def __init__(self, params: Iterable[Tensor], lr: float | Schedule) -> None:
-        self.params = _listed(self._name, params)
+        self.params = _as_list(self._name, params)
         if not self.params:
             raise NotSupported(f"{self._name}: got no parameters; model.parameters() lists them")
         for param in self.params:
@@ -68,23 +85,26 @@ class Optimizer:
                 )
             if param.node is not None:
                 raise NotSupported(
-                    f"{self._name}: a parameter was computed from other tensors, so no gradient is "
-                    "left in it; x.detach().requires_grad_() is one that starts there"
+                    f"{self._name}: a parameter was computed from other tensors, so backward "
+                    "stores no gradient in it; x.detach().requires_grad_() is a leaf with the same "
+                    "values"
                 )
             if not param.array.flags.writeable:
                 raise NotSupported(
-                    f"{self._name}: a parameter lies in read-only memory; Tensor(x) makes a copy"
+                    f"{self._name}: a parameter is read-only; Tensor(x) makes a copy to write to"
                 )
-        # Arrays, because kernels are given what changes from step to step as such.
+        # Arrays, because kernels take everything that changes from step to step as an array.
         self._lr = np.empty(1, np.float64)
         self._step = np.zeros(1, np.float64)
-        self._memory: dict[str, list[Array]] = {}
+        self._state: dict[str, list[Array]] = {}
         self.lr = lr
 
     def __setattr__(self, name: str, value: object) -> None:
-        # A captured step reads the learning rate at each replay; all other attributes are its
-        # constants, and it is recorded again if the version is another.
-        if name not in ("lr", "schedule", "_changes") and getattr(self, name, None) is not value:
+        # A captured step reads the learning rate at each replay. All other attributes are constants
+        # of the recording, so a change of them changes the version, and the step is re-recorded.
+        if name not in ("lr", "schedule", "_has_schedule") and (
+            getattr(self, name, None) is not value
+        ):
             vars(self)["version"] = self.version + 1
         super().__setattr__(name, value)
 
@@ -94,33 +114,41 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
+        """The learning rate of the next step. An assignment takes a number or a schedule."""
         recorder.refuse_to_read("optimizer.lr")
-        if self._changes:
-            self._lr[0] = self._checked(self.schedule(self.steps))
+        if self._has_schedule:
+            self._lr[0] = self._check_lr(self.schedule(self.steps))
         return float(self._lr[0])
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
-        recorder.refuse("optimizer.lr = sets a rate", "a schedule follows the steps by itself")
+        recorder.refuse(
+            "optimizer.lr = ... sets a learning rate",
+            "set it outside of the step, or pass a schedule as lr",
+        )
         self.schedule = lr if callable(lr) else constant(lr)
-        self._changes = callable(lr)
-        self._reads_steps_only = lr in _OF_STEPS if callable(lr) else True
-        self._lr[0] = self._checked(self.schedule(self.steps))
+        self._has_schedule = callable(lr)
+        self._schedule_is_pure = lr in _PURE_SCHEDULES if callable(lr) else True
+        self._lr[0] = self._check_lr(self.schedule(self.steps))
 
-    def _checked(self, lr: float) -> float:
+    def _check_lr(self, lr: float) -> float:
         if not isinstance(lr, int | float | np.floating) or not lr >= 0:
             raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
         return float(lr)
 
     @property
     def steps(self) -> int:
-        """How many steps were made."""
+        """The number of steps made."""
         recorder.refuse_to_read("optimizer.steps")
         return int(self._step[0])
 
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient, in place.
+
+        Raises:
+            ShapeError: a gradient has another shape than its parameter; no parameter is changed.
+            DTypeError: a gradient has another dtype than its parameter; no parameter is changed.
+        """
         if notes := recorder.recorder():
             notes.note_update(self, self.params)
             with notes.in_part("update"):
@@ -131,22 +159,22 @@ class Optimizer:
     def _make_step(self) -> None:
         pairs = [(i, p, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
         for _, param, grad in pairs:
-            ours, given = param.array, grad.array
-            if given.shape != ours.shape or given.dtype is not ours.dtype:
-                self._refuse(param, grad)
+            old, new = param.array, grad.array
+            if new.shape != old.shape or new.dtype is not old.dtype:
+                self._raise_for_gradient(param, grad)
         recorder.each_step(
             self._count_step,
             changes=(self._lr, self._step),
-            reads_anything=not self._reads_steps_only,
+            reads_anything=not self._schedule_is_pure,
         )
         for i, param, grad in pairs:
-            self._update_each_step(i, grad.array, param.array)
+            self._record_or_update(i, grad.array, param.array)
             param.changed()
 
-    def _update_each_step(self, i: int, grad: Array, param: Array) -> None:
+    def _record_or_update(self, i: int, grad: Array, param: Array) -> None:
         if not recorder.recordings or getattr(type(self)._update, "by_kernels", False):
             self._update(i, grad, param)
-        else:  # it may compute with NumPy, which no program would replay
+        else:  # the method may compute with NumPy, so a program calls it in Python at each replay
             recorder.each_step(
                 lambda grad, param: self._update(i, grad, param),
                 reads=(grad,),
@@ -155,55 +183,68 @@ class Optimizer:
             )
 
     def _count_step(self, lr: Array, step: Array) -> None:
-        if self._changes:
-            lr[0] = self._checked(self.schedule(int(step[0])))
+        if self._has_schedule:
+            lr[0] = self._check_lr(self.schedule(int(step[0])))
         step[0] += 1
 
     def zero_grad(self) -> None:
-        """Forget the gradients, before the next backward adds to them."""
+        """Set the gradients to None. Without this call the next backward adds to the old ones."""
         for param in self.params:
             param.grad = None
         if notes := recorder.recorder():
             notes.note_zeroed(self.params)
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
-        """Change the i-th parameter in place.
+        """Update the i-th parameter in place.
 
-        A captured step calls this in Python at every replay. If all of it is calls of kernels,
-        decorate it with @by_kernels: then the program makes these calls itself.
+        A captured step calls this method in Python at every replay. If the method calls kernels
+        only, decorate it with @by_kernels; then the program replays the kernels alone.
         """
         raise NotImplementedError
 
-    def _remember(self, name: str) -> list[Array]:
-        """What is kept from step to step: an array like each parameter, zero at first."""
-        self._memory[name] = [arrays.zeros(param.shape, param.dtype) for param in self.params]
-        return self._memory[name]
+    def _allocate(self, name: str) -> list[Array]:
+        """Return zeros in the shape of each parameter, kept and saved as the state `name`."""
+        self._state[name] = [arrays.zeros(param.shape, param.dtype) for param in self.params]
+        return self._state[name]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the optimiser remembers, in its own memory: the number of steps, "m.0", ..."""
+        """Return the state as a dict, for tt.save: "steps", and for Adam "m.0", "v.0", "m.1", ...
+
+        The tensors share the optimiser's memory. The settings, such as the learning rate, are not
+        part of it.
+
+        Source: torch.optim.Optimizer.state_dict.
+        """
         state = {"steps": wrap(self._step)}
-        for name, memory in self._memory.items():
-            state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(memory)}
+        for name, state_of_params in self._state.items():
+            state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(state_of_params)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state_dict.
+        """Copy the values of a state_dict, to resume training.
 
-        Raises DataError, with every name, if it isn't of such an optimiser; nothing is changed
-        then.
+        Raises:
+            DataError: a tensor is missing, unknown or of another shape. The message lists every
+                such name, and nothing has been changed.
+
+        Source: torch.optim.Optimizer.load_state_dict.
         """
-        checkpoint.take_over(self._name, self.state_dict(), state)
+        checkpoint.copy_into(self._name, self.state_dict(), state)
 
     def state_arrays(self, names: Mapping[int, str]) -> Iterator[tuple[str, Array]]:
-        """What the optimiser reads and remembers, by the names of parameters (by id) it is of."""
+        """Yield (name, array): the learning rate, the step count, the state of each parameter.
+
+        Args:
+            names: the names of the parameters by their id().
+        """
         yield "lr", self._lr
         yield "step", self._step
-        for name, memory in self._memory.items():
-            for i, (param, array) in enumerate(zip(self.params, memory, strict=False)):
+        for name, state_of_params in self._state.items():
+            for i, (param, array) in enumerate(zip(self.params, state_of_params, strict=False)):
                 yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
-    def _refuse(self, param: Tensor, grad: Tensor) -> None:
-        """Say why a gradient, which somebody else has put there, isn't of the parameter's kind."""
+    def _raise_for_gradient(self, param: Tensor, grad: Tensor) -> None:
+        # backward always stores a gradient that fits; a user may have assigned this one.
         if grad.shape != param.shape:
             raise ShapeError(
                 f"{self._name}: got grad of shape {grad.shape}; {param.shape} is needed"
@@ -221,10 +262,35 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: param = param - lr * g, g = grad + weight_decay * param.
+    """Stochastic gradient descent, with optional momentum and weight decay.
 
-    momentum: with it, velocity = momentum * velocity + g takes the place of g.
-    nesterov: look ahead: g + momentum * velocity takes the place of velocity.
+    Update rule of a step, with g = grad + weight_decay * param:
+
+        without momentum:  param = param - lr * g
+        with momentum:     velocity = momentum * velocity + g
+                           param = param - lr * velocity
+        with nesterov:     param = param - lr * (g + momentum * velocity)
+
+    Args:
+        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
+        momentum: the decay of the velocity, from 0 up, below 1; 0 is no momentum.
+        nesterov: True for Nesterov's momentum; needs momentum above 0.
+        weight_decay: the factor of the L2 penalty, from 0 up.
+
+    Raises:
+        SettingError: a setting is out of its range.
+        NotSupported: `params` is not a list of trainable Tensors.
+
+    Source: torch.optim.SGD with dampening=0.
+
+    >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tt.optim.SGD([w], lr=0.1)
+    >>> (w * w).sum().backward()  # the gradient is 2 * w
+    >>> optimizer.step()
+    >>> w
+    Tensor([0.8, 1.6], dtype=float32, requires_grad=True)
+    >>> optimizer.zero_grad()
     """
 
     def __init__(
@@ -243,7 +309,7 @@ class SGD(Optimizer):
             raise SettingError(
                 "SGD: got nesterov=True without momentum; momentum above 0 is needed"
             )
-        self._velocity = self._remember("velocity") if momentum else []
+        self._velocity = self._allocate("velocity") if momentum else []
 
     @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
@@ -255,13 +321,36 @@ class SGD(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019).
+    """Adam with decoupled weight decay: the decay is not part of the gradient.
 
-    m = beta1 * m + (1 - beta1) * grad, v = beta2 * v + (1 - beta2) * grad^2, and at step t
-    param -= lr * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * param).
+    Update rule of step t = 1, 2, ...:
 
-    Epsilon stands where the paper (Kingma and Ba, 2015, algorithm 1) has it. TensorFlow adds its
-    epsilon to sqrt(v) before v is corrected, which makes it larger by 1 / sqrt(1 - beta2^t).
+        m = beta1 * m + (1 - beta1) * grad
+        v = beta2 * v + (1 - beta2) * grad^2
+        m_hat = m / (1 - beta1^t)
+        v_hat = v / (1 - beta2^t)
+        param = param - lr * (m_hat / (sqrt(v_hat) + epsilon) + weight_decay * param)
+
+    Args:
+        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
+        beta1: the decay of m, the moving average of the gradient; from 0 up, below 1.
+        beta2: the decay of v, the moving average of the squared gradient; from 0 up, below 1.
+        epsilon: is added to the denominator, from 0 up.
+        weight_decay: the decay of the parameters, from 0 up.
+
+    Raises:
+        SettingError: a setting is out of its range.
+        NotSupported: `params` is not a list of trainable Tensors.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019; torch.optim.AdamW.
+
+    >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tt.optim.AdamW([w], lr=0.1, weight_decay=0.5)
+    >>> w.grad = tt.Tensor([0.0, 0.0])
+    >>> optimizer.step()  # only the decay: w - 0.1 * 0.5 * w
+    >>> w
+    Tensor([0.95, 1.9 ], dtype=float32, requires_grad=True)
     """
 
     def __init__(
@@ -278,7 +367,7 @@ class AdamW(Optimizer):
         self.beta2 = self._check("beta2", beta2, below=1)
         self.epsilon = self._check("epsilon", epsilon)
         self.weight_decay = self._check("weight_decay", weight_decay)
-        self._m, self._v = self._remember("m"), self._remember("v")
+        self._m, self._v = self._allocate("m"), self._allocate("v")
 
     @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
@@ -287,7 +376,38 @@ class AdamW(Optimizer):
 
 
 class Adam(AdamW):
-    """Adam (Kingma and Ba, 2015): AdamW without weight decay."""
+    """Adam: each step is scaled by moving averages of the gradient and of its square.
+
+    Update rule of step t = 1, 2, ...:
+
+        m = beta1 * m + (1 - beta1) * grad
+        v = beta2 * v + (1 - beta2) * grad^2
+        m_hat = m / (1 - beta1^t)
+        v_hat = v / (1 - beta2^t)
+        param = param - lr * m_hat / (sqrt(v_hat) + epsilon)
+
+    Args:
+        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
+        beta1: the decay of m, the moving average of the gradient; from 0 up, below 1.
+        beta2: the decay of v, the moving average of the squared gradient; from 0 up, below 1.
+        epsilon: is added to the denominator, from 0 up.
+
+    Raises:
+        SettingError: a setting is out of its range.
+        NotSupported: `params` is not a list of trainable Tensors.
+
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1;
+    torch.optim.Adam. TensorFlow adds epsilon to sqrt(v) instead of sqrt(v_hat), so its epsilon has
+    1 / sqrt(1 - beta2^t) times the effect.
+
+    >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tt.optim.Adam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()  # the first step of each element is about lr
+    >>> w
+    Tensor([0.9, 1.9], dtype=float32, requires_grad=True)
+    """
 
     def __init__(
         self,
@@ -301,9 +421,32 @@ class Adam(AdamW):
 
 
 class RMSprop(Optimizer):
-    """Steps measured by the gradients' recent size (Tieleman and Hinton, 2012).
+    """RMSprop: the gradient divided by the root of a moving average of its square.
 
-    square = decay * square + (1 - decay) * grad^2; param -= lr * grad / (sqrt(square) + epsilon).
+    Update rule of a step:
+
+        square = decay * square + (1 - decay) * grad^2
+        param = param - lr * grad / (sqrt(square) + epsilon)
+
+    Args:
+        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
+        decay: the decay of the moving average, from 0 up, below 1.
+        epsilon: is added to the denominator, from 0 up.
+
+    Raises:
+        SettingError: a setting is out of its range.
+        NotSupported: `params` is not a list of trainable Tensors.
+
+    Source: Tieleman and Hinton, "Neural Networks for Machine Learning", lecture 6.5, 2012;
+    torch.optim.RMSprop, whose alpha is the decay and has the default 0.99.
+
+    >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tt.optim.RMSprop([w], lr=0.1, decay=0.75)
+    >>> w.grad = tt.Tensor([3.0, 0.5])
+    >>> optimizer.step()  # square = 0.25 * grad^2, so each element moves by 2 * lr
+    >>> w
+    Tensor([0.8, 1.8], dtype=float32, requires_grad=True)
     """
 
     def __init__(
@@ -316,14 +459,14 @@ class RMSprop(Optimizer):
         super().__init__(params, lr)
         self.decay = self._check("decay", decay, below=1)
         self.epsilon = self._check("epsilon", epsilon)
-        self._square = self._remember("square")
+        self._square = self._allocate("square")
 
     @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
         kernels.rmsprop(grad, self._lr, self._square[i], param, self.decay, self.epsilon)
 
 
-# Rates that change: functions from the number of steps made to the rate of the next ---------------
+# Schedules: functions from the number of steps made to the learning rate of the next step ---------
 
 
 def _check_steps(name: str, steps: float) -> None:
@@ -332,82 +475,179 @@ def _check_steps(name: str, steps: float) -> None:
 
 
 def constant(lr: float) -> Schedule:
-    """The same rate always."""
-    return _of_steps(lambda step: lr)
+    """Return the schedule lr(step) = lr.
+
+    >>> tt.optim.constant(0.1)(1000)
+    0.1
+    """
+    return _mark_pure(lambda step: lr)
 
 
 def exponential(floor: float, start: float, steps: float) -> Schedule:
-    """floor + start * e^(-step / steps): the course's decay, from floor + start down to floor."""
+    """Return the schedule lr(step) = floor + start * e^(-step / steps), which the course uses.
+
+    Args:
+        floor: the learning rate that it approaches.
+        start: the difference between the first learning rate and `floor`.
+        steps: the number of steps in which the difference shrinks by the factor e = 2.718.
+
+    Raises:
+        SettingError: `steps` is not above 0.
+
+    >>> lr = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
+    >>> round(lr(0), 6), round(lr(2000), 6)
+    (0.0031, 0.001204)
+    """
     _check_steps("exponential", steps)
-    return _of_steps(lambda step: floor + start * math.exp(-step / steps))
+    return _mark_pure(lambda step: floor + start * math.exp(-step / steps))
 
 
 def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
-    """lr * factor^(step // every): a drop every so many steps."""
+    """Return the schedule lr(step) = lr * factor^(step // every).
+
+    Args:
+        lr: the first learning rate.
+        every: the number of steps between two changes.
+        factor: the learning rate is multiplied by it at each change.
+
+    Raises:
+        SettingError: `every` is not above 0.
+
+    Source: torch.optim.lr_scheduler.StepLR.
+
+    >>> lr = tt.optim.stepwise(0.4, every=10, factor=0.5)
+    >>> lr(9), lr(10), lr(20)
+    (0.4, 0.2, 0.1)
+    """
     _check_steps("stepwise", every)
-    return _of_steps(lambda step: lr * factor ** (step // every))
+    return _mark_pure(lambda step: lr * factor ** (step // every))
 
 
 def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
-    """Half a wave down from lr to the floor in so many steps, then the floor."""
+    """Return a schedule that falls from `lr` to `floor` along half a cosine wave.
+
+    lr(step) = floor + (lr - floor) * (1 + cos(pi * step / steps)) / 2; from step `steps` on it is
+    `floor`.
+
+    Args:
+        lr: the first learning rate.
+        steps: the number of steps of the fall.
+        floor: the last learning rate.
+
+    Raises:
+        SettingError: `steps` is not above 0.
+
+    Source: Loshchilov and Hutter, "SGDR", 2017, without restarts;
+    torch.optim.lr_scheduler.CosineAnnealingLR.
+
+    >>> lr = tt.optim.cosine(1.0, steps=100)
+    >>> lr(0), lr(50), lr(100)
+    (1.0, 0.5, 0.0)
+    """
     _check_steps("cosine", steps)
 
     def schedule(step: int) -> float:
         return floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
-    return _of_steps(schedule)
+    return _mark_pure(schedule)
 
 
 def warm_up(schedule: Schedule, steps: float) -> Schedule:
-    """Another schedule, its rate growing evenly from almost 0 in the first steps."""
+    """Return a schedule that grows linearly to the given one during the first steps.
+
+    lr(step) = schedule(step) * min((step + 1) / steps, 1).
+
+    Args:
+        schedule: a function from the number of steps to a learning rate.
+        steps: the number of steps of the warm-up.
+
+    Raises:
+        SettingError: `steps` is not above 0.
+
+    >>> lr = tt.optim.warm_up(tt.optim.constant(1.0), steps=4)
+    >>> lr(0), lr(1), lr(3), lr(10)
+    (0.25, 0.5, 1.0, 1.0)
+    """
     _check_steps("warm_up", steps)
 
     def warmed_up(step: int) -> float:
         return schedule(step) * min((step + 1) / steps, 1)
 
-    return _of_steps(warmed_up) if schedule in _OF_STEPS else warmed_up
+    return _mark_pure(warmed_up) if schedule in _PURE_SCHEDULES else warmed_up
 
 
-# Gradients kept short ---------------------------------------------------------------------------
+# Clipping of gradients --------------------------------------------------------------------------
 
 
 def clip_grad_norm(params: Iterable[Tensor], most: float) -> Tensor:
-    """Scale all gradients by one factor, so that their common norm is at most this.
+    """Scale all gradients by one factor, so that their common norm is at most `most`.
 
-    params: tensors; those without a gradient are left out. most: above 0.
+    norm = sqrt(sum over all elements of all gradients of grad^2); if norm > most, then each
+    param.grad = param.grad * most / norm. If the norm is not finite, the gradients stay as they
+    are.
 
-    Returns the norm before, sqrt(sum of all squares), as a float64 tensor of shape (). A norm that
-    isn't finite leaves the gradients as they are.
+    Args:
+        params: Tensors; those without a gradient are skipped.
+        most: the largest norm allowed, above 0.
 
-    Raises SettingError for a limit that isn't above 0.
+    Returns:
+        The norm before the scaling, a float64 Tensor of shape ().
+
+    Raises:
+        SettingError: `most` is not above 0.
+        NotSupported: `params` is not a list.
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
+    2013; torch.nn.utils.clip_grad_norm_.
+
+    >>> w = tt.zeros(2, requires_grad=True)
+    >>> w.grad = tt.Tensor([3.0, 4.0])
+    >>> tt.optim.clip_grad_norm([w], most=1.0)
+    Tensor(5., dtype=float64)
+    >>> w.grad
+    Tensor([0.6, 0.8], dtype=float32)
     """
     _check_most("clip_grad_norm", most)
-    params = _listed("clip_grad_norm", params)
+    params = _as_list("clip_grad_norm", params)
     with_grad = [(param, wrap(param.grad.array)) for param in params if param.grad is not None]
-    total = Tensor(0.0, "float64")  # where the squares of float32 neither overflow nor vanish
+    total = Tensor(0.0, "float64")  # because float32 squares could overflow or underflow
     for _, grad in with_grad:
         total = total + ops.square(ops.cast(grad, "float64")).sum()
     norm = total.sqrt()
-    too_long = ops.logical_and(norm > most, ops.isfinite(norm))
-    factor = ops.where(too_long, most / ops.maximum(norm, most), 1.0)
+    too_large = ops.logical_and(norm > most, ops.isfinite(norm))
+    factor = ops.where(too_large, most / ops.maximum(norm, most), 1.0)
     for param, grad in with_grad:
         param.grad = grad * ops.cast(factor, grad.dtype)
     return norm
 
 
 def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
-    """Cut every number of the gradients off at -most and most.
+    """Clip every element of the gradients: grad = min(max(grad, -most), most).
 
-    Raises SettingError for a limit that isn't above 0.
+    Args:
+        params: Tensors; those without a gradient are skipped.
+        most: the largest absolute value allowed, above 0.
+
+    Raises:
+        SettingError: `most` is not above 0.
+        NotSupported: `params` is not a list.
+
+    Source: torch.nn.utils.clip_grad_value_.
+
+    >>> w = tt.zeros(2, requires_grad=True)
+    >>> w.grad = tt.Tensor([3.0, -0.5])
+    >>> tt.optim.clip_grad_value([w], most=1.0)
+    >>> w.grad
+    Tensor([ 1. , -0.5], dtype=float32)
     """
     _check_most("clip_grad_value", most)
-    for param in _listed("clip_grad_value", params):
+    for param in _as_list("clip_grad_value", params):
         if param.grad is not None:
             param.grad = wrap(param.grad.array).clip(-most, most)
 
 
-def _listed(name: str, params: Iterable[Tensor]) -> list[Tensor]:
-    if isinstance(params, Tensor):  # whose rows, taken one by one, have no gradients
+def _as_list(name: str, params: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(params, Tensor):  # iterating over it would give rows, which have no gradients
         raise NotSupported(f"{name}: got a tensor; a list of tensors is needed")
     if not isinstance(params, Iterable):
         raise NotSupported(f"{name}: got a {type(params).__name__}; a list of tensors is needed")

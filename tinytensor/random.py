@@ -1,7 +1,7 @@
-"""Random numbers: one seed for all, set by manual_seed.
+"""Random numbers: manual_seed sets the one seed for random tensors and for dropout.
 
-What a network starts from is drawn by NumPy's generator. The masks of dropout come from a hash of
-the seed and a count (see kernels.dropout_mask), so that all backends draw the same.
+NumPy's generator draws the random tensors, such as initial weights. The masks of dropout are hashes
+of the seed and a counter (see kernels.dropout_mask), so all backends draw the same masks.
 """
 
 from collections.abc import Iterator
@@ -20,27 +20,51 @@ _state = np.array([_generator.integers(2**63), 0], np.uint64)
 
 
 def manual_seed(seed: int) -> None:
-    """Start the random numbers anew: the same seed gives the same numbers, on every backend."""
+    """Set the seed of all random numbers: random tensors, initial weights and dropout.
+
+    The same seed gives the same random numbers on every backend.
+
+    Args:
+        seed: int, at least 0.
+
+    Raises:
+        SettingError: the seed is not an integer, or is negative.
+        CaptureError: the call is inside a captured step.
+
+    Source: torch.manual_seed. The numbers themselves differ from torch's.
+
+    >>> tt.manual_seed(0)
+    >>> x = tt.rand(2)
+    >>> tt.manual_seed(0)
+    >>> (x == tt.rand(2)).all().item()
+    True
+    """
     global _generator
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise SettingError(f"manual_seed: got {seed!r}; a whole number from 0 up is needed")
-    recorder.refuse("manual_seed() starts chance anew", "call it outside of the step")
+        raise SettingError(f"manual_seed: got {seed!r}; an integer from 0 up is needed")
+    recorder.refuse("manual_seed() resets the random state", "call it outside of the step")
     _generator = np.random.default_rng(seed)
     _state[:] = _generator.integers(2**63), 0
 
 
 @contextmanager
 def fork() -> Iterator[None]:
-    """Inside a `with` block random numbers may be drawn; after it they continue as if none were.
+    """Context manager: restore the random state at the end of the block, also after an exception.
 
-        with random.fork():
-            tt.manual_seed(0)
-            images = tt.rand(100, 28, 28)
+    The state covers random tensors and the masks of dropout. Random numbers drawn inside the block
+    do not change the numbers drawn after it.
 
-    The block starts from the current state. On leaving it, also by an exception, the generator of
-    random tensors and the masks of dropout return to that state. torch.random.fork_rng is the same.
+    Raises:
+        CaptureError: the call is inside a captured step, because a replay would not restore the
+            state.
 
-    Raises CaptureError inside a captured step, because a replay would not restore the state.
+    Source: torch.random.fork_rng.
+
+    >>> tt.manual_seed(1)
+    >>> with fork():
+    ...     inside = tt.rand(2)
+    >>> (inside == tt.rand(2)).all().item()
+    True
     """
     global _generator
     recorder.refuse("random.fork() restores the random state", "use it outside of the step")
@@ -48,20 +72,23 @@ def fork() -> Iterator[None]:
     try:
         yield
     finally:
-        _generator = generator  # manual_seed makes another
+        _generator = generator  # a manual_seed() in the block has replaced it
         _generator.bit_generator.state = drawn
         _state[:] = masks
 
 
 def generator() -> np.random.Generator:
-    """The generator that all random tensors come from."""
+    """Return the NumPy generator of random tensors; raise CaptureError inside a captured step."""
     recorder.refuse(
         "it draws random numbers with NumPy",
-        "draw them outside and give them to the step as an argument; dropout() may be in it",
+        "draw them outside and pass them to the step as an argument; dropout() is allowed inside",
     )
     return _generator
 
 
 def state() -> Array:
-    """(2) uint64: the seed of the masks, and how many numbers were drawn; kernels move it on."""
+    """Return the state of dropout's masks: uint64 (2,), the seed and the count of numbers drawn.
+
+    The kernels increase the count in place.
+    """
     return _state

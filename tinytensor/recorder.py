@@ -1,8 +1,8 @@
-"""Notes of a step while it is recorded; capture/ makes a program of them.
+"""The notes of a step while it is recorded; capture/ turns them into a program.
 
 door.py notes every kernel call, autograd.py every tensor that an op reads, nn.py the modules that
-were called and optim.py the optimisers that made a step. Nothing else of the user's code is looked
-at. If no step is being recorded, all of this costs a look at `recordings`.
+are called, and optim.py the optimisers that make a step. The engine looks at nothing else of the
+user's code. If no step is being recorded, a note costs one comparison of `recordings`.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)
 _counting = threading.Lock()
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_LESSONS = f"{_PACKAGE}lessons{os.sep}"  # are read as the user's code is
-_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # whose _run_function calls the step
+_LESSONS = f"{_PACKAGE}lessons{os.sep}"  # count as the user's code
+_CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # its _run_function calls the step
 
 
 def recorder() -> Recorder | None:
-    """Returns the notes of the step that is recorded in this thread or task, or None."""
+    """Return the notes of the step that is being recorded in this thread or task, or None."""
     return _recorder.get() if recordings else None
 
 
 def refuse(what: str, instead: str) -> None:
-    """Raise CaptureError if a step is being recorded, because a program can't do this."""
+    """Raise CaptureError if a step is being recorded, because a program can't do `what`."""
     if recordings and _recorder.get():
         raise CaptureError(f"captured step: {what}, which a program can't; {instead}")
 
 
 def refuse_to_read(how: str) -> None:
-    """Raise CaptureError if a step is being recorded and this hands its values to Python."""
+    """Raise CaptureError if a step is being recorded, because `how` reads values in Python."""
     refuse(f"{how} reads values", "return the tensor from the step and read it outside")
 
 
@@ -60,18 +60,18 @@ def each_step(
 ) -> None:
     """Call function(*reads, *changes, *writes) now and at every replay of a recorded step.
 
-    function: computes with Python or NumPy, such as a check of labels or a learning rate. A replay
-        may give it other memory, so it takes its arrays as arguments.
-    reads, changes, writes: the arrays that it reads, that it reads and writes, and that it writes.
-    settings: all other values that its result depends on.
-    reads_anything: True if it may read other memory too.
+    function: computes with Python or NumPy, such as a check of labels or a learning rate. It takes
+        its arrays as arguments, because a replay may pass other memory.
+    reads, changes, writes: the arrays that it reads, changes in place, and writes.
+    settings: all other values on which its result depends.
+    reads_anything: True if it may read further memory.
     """
     notes = recorder()
     if notes is None:
         function(*reads, *changes, *writes)
         return
     notes.note_function(NotedFunction(function, reads, changes, writes, settings, reads_anything))
-    token = _recorder.set(None)  # a replay calls the function, not the kernels that it calls
+    token = _recorder.set(None)  # a replay calls the function, not its kernels one by one
     try:
         function(*reads, *changes, *writes)
     finally:
@@ -91,7 +91,7 @@ class NotedCall:
 
 @dataclass
 class NotedFunction:
-    """A function that each_step was given; `memories` as in NotedCall."""
+    """A function passed to each_step; `memories` as in NotedCall."""
 
     function: Callable[..., None]
     reads: Sequence[Array]
@@ -104,7 +104,7 @@ class NotedFunction:
 
 
 class Carried(NamedTuple):
-    """A gradient from before the step: its tensor, itself, and the copy that the step reads."""
+    """A gradient from before the step: its tensor, the gradient, and the copy the step reads."""
 
     x: Tensor
     before: Tensor
@@ -114,9 +114,9 @@ class Carried(NamedTuple):
 class Recorder:
     """The notes of one recording.
 
-    inputs: the step's arguments, in the program's own memory.
+    inputs: the step's arguments.
     with_grad: tensors that are known to have a gradient before the step.
-    finds_lines: whether each call is noted with its line of the user's code, which takes time.
+    finds_lines: True if the line of the user's code is noted for each call, which takes time.
     """
 
     def __init__(
@@ -126,31 +126,32 @@ class Recorder:
         finds_lines: bool = True,
     ) -> None:
         self.items: list[NotedCall | NotedFunction] = []
-        self.functions = 0  # the number of NotedFunctions among them
+        self.functions = 0  # the number of NotedFunctions in items
         self.part = "forward"
         self.line = ""
         self.finds_lines = finds_lines
-        self.held: dict[int, Array] = {}  # all memory by id; held, so that no id is used twice
+        self.held: dict[int, Array] = {}  # all memory by id, held so that no id is reused
         self.inputs = [self.hold(array) for array in inputs]
-        self.known: set[int] = set()  # outside memory of an earlier recording: needs no copy
+        self.known: set[int] = set()  # outside memory of an earlier recording, which needs no copy
         self.copied: set[int] = set()  # inputs that are copies, not the caller's memory
         self.written: set[int] = set()
-        self.read_first: dict[int, Array] = {}  # neither argument nor written before it was read
-        self.before: dict[int, Array] = {}  # copies of such memory, made before it is changed
+        self.read_first: dict[int, Array] = {}  # no argument, and not written before it was read
+        self.before: dict[int, Array] = {}  # copies of such memory from before its change
         self.with_grad = list(with_grad)
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad
         self.results: list[Tensor] = []
-        self.zeroed: dict[int, Tensor] = {}  # whose gradient the step forgot
-        self.grads: dict[int, tuple[Tensor, str]] = {}  # and what it was before: see note_grad
+        self.views: list[Tensor] = []  # of another tensor's memory, such as x.detach()
+        self.zeroed: dict[int, Tensor] = {}  # the step set their gradient to None
+        self.grads: dict[int, tuple[Tensor, str]] = {}  # with its state before: see note_grad
         self.carried: list[Carried] = []
         self.changes_of_grad: list[tuple[int, bool, int]] = []  # see note_change_of_grad
         self.changed: dict[int, Tensor] = {}  # in place
-        self.modules: dict[int, tuple[Any, int]] = {}  # and their versions
-        self.flags: dict[int, tuple[Any, bool]] = {}  # modules, and `training` as it was read
+        self.modules: dict[int, tuple[Any, int]] = {}  # with their versions
+        self.flags: dict[int, tuple[Any, bool]] = {}  # modules, with the value of `training`
         self.optimizers: dict[int, tuple[Any, int, list[Tensor]]] = {}  # versions, parameters
 
     def hold(self, array: Array) -> int:
-        """Keep the array's memory; returns its id."""
+        """Hold the array's memory; returns its id."""
         memory = root(array)
         key = id(memory)
         self.held[key] = memory
@@ -162,7 +163,7 @@ class Recorder:
         return key in self.inputs or key in self.written
 
     def is_argument(self, array: Array) -> bool:
-        """True if the array is one of the step's arguments, or a part of one."""
+        """True if the array is one of the step's arguments, or a view of one."""
         return id(root(array)) in self.inputs
 
     def _note_memory(self, reads: Sequence[int], writes: Sequence[int]) -> None:
@@ -176,13 +177,13 @@ class Recorder:
             written.add(key)
 
     def note_call(self, kernel: Contract, arguments: tuple[Any, ...]) -> None:
-        """A kernel is about to compute."""
+        """Note a kernel call, before it computes."""
         memories = [self.hold(array) for array in arguments[: len(kernel.arrays)]]
         self._note_memory([memories[i] for i in kernel.reads], [memories[i] for i in kernel.writes])
         self.items.append(NotedCall(kernel, arguments, memories, self.part, self.line_now()))
 
     def note_function(self, noted: NotedFunction) -> None:
-        """each_step is about to call a function."""
+        """Note a function of each_step, before it is called."""
         reads, changes, writes = (
             [self.hold(array) for array in arrays]
             for arrays in (noted.reads, noted.changes, noted.writes)
@@ -193,11 +194,11 @@ class Recorder:
         self.functions += 1
 
     def line_now(self) -> str:
-        """Returns the line of the user's code, such as "train.py:12"."""
+        """Return the line of the user's code, such as "train.py:12"."""
         return self.line or users_line() if self.finds_lines else ""
 
     def note_operands(self, operands: Sequence[Tensor], result: Tensor) -> None:
-        """An op has computed a result."""
+        """Note an op's operands and its result, after it has computed."""
         for x in operands:
             if x.node is None and not self.owns(x.array):
                 self.note_leaf(x)
@@ -206,21 +207,21 @@ class Recorder:
             result.node.line = users_line()
 
     def note_leaf(self, x: Tensor) -> None:
-        """The step uses a tensor that no op computed."""
+        """Note that the step uses a tensor that no op computed."""
         self.leaves.setdefault(id(x), (x, x.array, x.requires_grad))
 
     def note_changed(self, x: Tensor) -> None:
-        """A tensor was changed in place."""
+        """Note that a tensor was changed in place."""
         self.changed[id(x)] = x
         if x.node is None and id(root(x.array)) in self.read_first:
             self.note_leaf(x)
 
     def note_grad(self, x: Tensor) -> None:
-        """The step is about to leave a gradient on a tensor, or to follow the one that it has.
+        """Note that the step is about to set a tensor's gradient, or to read it for an update.
 
-        What the tensor had before the step decides what the step does: "none", "forgotten" (so that
-        it didn't matter), or "carried": a gradient that the step goes on from, which is then an
-        argument like the others.
+        The step's calls depend on the tensor's gradient before the step. It is "none"; or
+        "forgotten", if the step sets it to None first; or "carried", if the step adds to it or
+        reads it. A carried gradient is an argument of the program.
         """
         if id(x) in self.grads:
             return
@@ -232,8 +233,8 @@ class Recorder:
             before = "carried"
             if x.grad.requires_grad:
                 raise CaptureError(
-                    "captured step: it goes on from a gradient that has a graph of its own; forget "
-                    "it in the step: optimizer.zero_grad()"
+                    "captured step: it adds to a gradient that has a graph; call "
+                    "optimizer.zero_grad() in the step, before backward()"
                 )
             before_step = x.grad
             x.grad = copy(before_step)
@@ -243,32 +244,33 @@ class Recorder:
         self.grads[id(x)] = x, before
 
     def note_zeroed(self, tensors: Sequence[Tensor]) -> None:
-        """The step has forgotten the gradients of tensors."""
+        """Note that the step has set the gradients of tensors to None."""
         for x in tensors:
             self.zeroed[id(x)] = x
             self.note_change_of_grad(x, forgotten=True)
 
     def note_change_of_grad(self, x: Tensor, forgotten: bool = False) -> None:
-        """A gradient was forgotten or left: note after how many functions of each_step.
+        """Note that a gradient was set, or set to None, and after how many functions of each_step.
 
-        Only they can raise in a replay, which then leaves the gradients that the step would.
+        Only these functions can raise in a replay. The replay then sets the gradients that the step
+        had set by then.
         """
         self.changes_of_grad.append((id(x), forgotten, self.functions))
 
     def note_constant_gradients(self, grads: Sequence[Array]) -> None:
-        """A gradient that no kernel wrote is memory that the step reads, so replays restore it."""
+        """Note gradients that no kernel wrote as memory that the step reads; replays restore it."""
         self._note_memory([self.hold(grad) for grad in grads], [])
 
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
-        """An optimiser is about to follow the gradients."""
+        """Note an optimiser, before it updates its parameters."""
         for param in params:
             self.note_grad(param)
             self.note_leaf(param)
         self.optimizers[id(optimizer)] = optimizer, optimizer.version, list(params)
 
     def forget(self) -> None:
-        """Release everything that was noted, so that only others hold what they still use."""
-        for noted in (self.items, self.results, self.carried, self.with_grad):
+        """Release all notes, so that only user code holds tensors of the step."""
+        for noted in (self.items, self.results, self.views, self.carried, self.with_grad):
             noted.clear()
         self.changes_of_grad.clear()
         for used in (self.held, self.read_first, self.before, self.leaves, self.grads):
@@ -278,7 +280,7 @@ class Recorder:
 
     @contextmanager
     def in_part(self, part: str, line: str = "") -> Iterator[None]:
-        """Inside, calls belong to this part of the step, and to this line of the user's code."""
+        """In a `with` block, calls belong to this part of the step and line of the user's code."""
         before = self.part, self.line
         self.part, self.line = part, line
         try:
@@ -289,7 +291,7 @@ class Recorder:
 
 @contextmanager
 def recording(notes: Recorder) -> Iterator[None]:
-    """Inside, what is computed in this thread or task is noted."""
+    """Note all computations of this thread or task in a `with` block."""
     global recordings
     token = _recorder.set(notes)
     with _counting:
@@ -303,7 +305,7 @@ def recording(notes: Recorder) -> Iterator[None]:
 
 
 def users_line() -> str:
-    """Returns the innermost line outside of the engine, or the step's own: "train.py:12"."""
+    """Return the innermost line outside the engine, or the step's line: "train.py:12"."""
     frame: FrameType = sys._getframe()
     while frame.f_back is not None and not _runs_a_step(frame.f_back):
         file = frame.f_code.co_filename

@@ -1,8 +1,8 @@
 """Tensor: an array with gradients.
 
-The array is NumPy's, in C order, and every backend computes on it where it lies. What a Tensor can
-do are the ops of ops/: its operators and methods are those functions, `x.exp()` is `ops.exp(x)`.
-autograd.py records the graph that a result was computed by, and computes gradients from it.
+A Tensor holds a NumPy array in C order. All backends read and write this array directly, without a
+copy. The operators and methods of Tensor are the functions in ops/: `x.exp()` is `ops.exp(x)`.
+autograd.py records the graph of a computation and computes gradients from it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,44 @@ FLOATS = DTYPES[:2]
 class Tensor:
     """An n-dimensional array with gradients.
 
-    data: numbers, nested lists, an array or another Tensor; always copied (from_numpy shares).
-    dtype: float32, float64, int32, int64, uint8 or bool; by default an array keeps its own,
-        Python floats become float32 and Python integers int64.
-    requires_grad: whether backward is to leave a gradient in `.grad`; floats only.
+    Operators (`+ - * / // % ** @`, comparisons, indexing) and methods work as in NumPy, and
+    `backward()` computes gradients. Each method is the function of the same name: `x.exp()` is
+    `tt.exp(x)`.
 
-    Raises ShapeError for ragged lists, DTypeError for what isn't a supported kind of number.
+    Args:
+        data: a number, nested lists, an array or another Tensor. The values are always copied;
+            `tt.from_numpy` shares the memory instead.
+        dtype: "float32", "float64", "int32", "int64", "uint8" or "bool". By default an array keeps
+            its dtype, Python floats become float32 and Python integers become int64.
+        requires_grad: True if `backward` should store a gradient in `.grad`. The dtype must be
+            float32 or float64.
+
+    Attributes:
+        grad: the gradient, a Tensor of the same shape and dtype; None before the first backward.
+        requires_grad: True if gradients are computed for this tensor.
+
+    Raises:
+        ShapeError: the nested lists have different lengths.
+        DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
+            `requires_grad` is True for integers or booleans.
+
+    The operators return new tensors; only `x[...] = value` and the optimisers change a tensor in
+    place.
+
+    Source: torch.Tensor and numpy.ndarray.
+
+    >>> x = tt.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> x.shape, x.dtype
+    ((2, 2), dtype('float32'))
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad  # d(x * x)/dx = 2 * x
+    Tensor([[2., 4.],
+            [6., 8.]], dtype=float32)
+    >>> x[0]
+    Tensor([1., 2.], dtype=float32, requires_grad=True)
+    >>> (x @ x).mean(axis=0)
+    Tensor([11., 16.], dtype=float32, requires_grad=True)
     """
 
     __slots__ = (
@@ -49,12 +81,12 @@ class Tensor:
         "requires_grad",
         "version",
     )
-    array: Array  # its numbers; ops read it, and only changes in place may write it
+    array: Array  # the values; ops only read them, changes in place write them
     requires_grad: bool
     grad: Tensor | None
-    node: autograd.Node | None  # how it was computed; None for a leaf
-    version: autograd.Version | None  # of its memory: how often it was changed, once that counts
-    hooks: dict[object, autograd.Hook] | None  # of a leaf; others have theirs on the node
+    node: autograd.Node | None  # the op that computed this tensor; None for a leaf
+    version: autograd.Version | None  # counts changes in place; None until an op saves the tensor
+    hooks: dict[object, autograd.Hook] | None  # a leaf's hooks; a computed tensor's node has its
 
     def __init__(
         self,
@@ -68,11 +100,11 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
-    # What it is
+    # Shape and dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The size of each axis."""
+        """The size of each axis: (2, 3) for 2 rows and 3 columns."""
         return self.array.shape
 
     @property
@@ -87,12 +119,12 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The kind of number, as NumPy names it."""
+        """The dtype of the elements, a numpy.dtype."""
         return self.array.dtype
 
     def __len__(self) -> int:
         if not self.array.ndim:
-            raise ShapeError("len: got a tensor without axes; at least one is needed")
+            raise ShapeError("len: got a scalar tensor; at least one axis is needed")
         return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -110,11 +142,11 @@ class Tensor:
     def _repr_html_(self) -> str:
         return notebook.html(self)
 
-    # To NumPy, to Python, and to other libraries
+    # Conversion to NumPy, Python and other libraries
 
     @property
     def data(self) -> Array:
-        """The array itself; what is assigned is copied into it, outside of the tape."""
+        """The array itself. An assignment copies values into it and records no gradient."""
         return self.numpy()
 
     @data.setter
@@ -126,14 +158,23 @@ class Tensor:
             self[...] = given
 
     def numpy(self) -> Array:
-        """The array itself, not a copy: writing to it changes the tensor."""
+        """Return the array itself, not a copy. Writing to the array changes the tensor.
+
+        Call `changed()` after such a write, so that `backward` can detect it.
+
+        Raises:
+            CaptureError: a captured step is being recorded, and a recorded step can't read values.
+
+        >>> tt.Tensor([1.0, 2.0]).numpy()
+        array([1., 2.], dtype=float32)
+        """
         recorder.refuse_to_read(".numpy()")
         return self.array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.numpy(), dtype, copy=copy)
 
-    # NumPy's functions of a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
+    # NumPy functions called with a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
         return numpy_protocol.call_ufunc(ufunc, method, inputs, options)
@@ -150,7 +191,15 @@ class Tensor:
         return self.array.__dlpack_device__()
 
     def item(self) -> Any:
-        """The one element, as a Python number.  Raises ShapeError if there isn't just one."""
+        """Return the value of a tensor with one element as a Python number.
+
+        Raises:
+            ShapeError: the tensor does not have exactly one element.
+            CaptureError: a captured step is being recorded, and a recorded step can't read values.
+
+        >>> tt.Tensor([1.0, 2.0]).sum().item()
+        3.0
+        """
         return self._only_element("item")
 
     def _only_element(self, op: str) -> Any:
@@ -160,7 +209,11 @@ class Tensor:
         return self.array.item()
 
     def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
+        """Return the elements as nested lists of Python numbers.
+
+        >>> tt.Tensor([[1, 2], [3, 4]]).tolist()
+        [[1, 2], [3, 4]]
+        """
         recorder.refuse_to_read(".tolist()")
         return self.array.tolist()
 
@@ -178,46 +231,61 @@ class Tensor:
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise ShapeError(
-                f"bool: got a tensor of shape {self.shape}; one element is true or false: "
-                "use .any() or .all()"
+                f"bool: got a tensor of shape {self.shape}; one element is needed: "
+                "call .any() or .all()"
             )
         return bool(self._only_element("bool"))
 
-    __hash__ = object.__hash__  # by identity, though == compares the elements
+    __hash__ = object.__hash__  # by identity, because == compares elements and returns a Tensor
 
     # Copies
 
     def detach(self) -> Tensor:
-        """The same memory as a leaf without history."""
+        """Return a tensor on the same memory, without a graph: no gradient flows through it.
+
+        A change in place of one tensor changes the other one too.
+
+        >>> x = tt.Tensor([1.0], requires_grad=True)
+        >>> (x * 2).detach()
+        Tensor([2.], dtype=float32)
+        """
         return autograd.view_of(self, wrap(self.array))
 
     def __copy__(self) -> Tensor:
-        self._refuse_to_copy_history()
+        self._refuse_to_copy_graph()
         return self.detach().requires_grad_(self.requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        self._refuse_to_copy_history()
+        self._refuse_to_copy_graph()
         memo[id(self)] = copy = Tensor(self, requires_grad=self.requires_grad)
         copy.grad = None if self.grad is None else Tensor(self.grad)
         return copy
 
-    def _refuse_to_copy_history(self) -> None:
+    def _refuse_to_copy_graph(self) -> None:
         if self.node is not None:
             raise GradientError(
-                f"copy: this tensor was computed by {self.node.name}, and its history can't be "
-                "copied; copy x.detach(), or use x.clone(), through which gradients flow"
+                f"copy: this tensor was computed by {self.node.name}, and its graph can't be "
+                "copied; copy x.detach(), or call x.clone(), which passes gradients on"
             )
 
     def __reduce__(self) -> Any:
         raise NotSupported(
-            "pickle: a pickle can run any code when it is read; keep tensors with "
-            "tt.save(file, {'name': tensor}) and tt.load(file)"
+            "pickle: a pickle file can run any code when it is loaded; save tensors with "
+            "tt.save(file, {'name': tensor}) and load them with tt.load(file)"
         )
 
     # Gradients
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Say whether backward is to leave a gradient here; returns the tensor."""
+        """Set whether `backward` stores a gradient in `.grad`; returns the tensor itself.
+
+        Raises:
+            DTypeError: the dtype is not float32 or float64.
+            GradientError: the tensor was computed by an op, and `requires_grad` is False.
+
+        >>> tt.zeros(2).requires_grad_()
+        Tensor([0., 0.], dtype=float32, requires_grad=True)
+        """
         if requires_grad and self.dtype not in FLOATS:
             raise DTypeError(
                 f"requires_grad: got a tensor of {self.dtype}; gradients need float32 or float64"
@@ -225,7 +293,7 @@ class Tensor:
         if self.node is not None and not requires_grad:
             raise GradientError(
                 f"requires_grad_: this tensor was computed by {self.node.name}; "
-                "use detach() for one that needs no gradient"
+                "detach() returns a tensor that needs no gradient"
             )
         self.requires_grad = requires_grad
         return self
@@ -236,38 +304,71 @@ class Tensor:
         retain_graph: bool | None = None,
         create_graph: bool = False,
     ) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf that requires a gradient.
+        """Add the gradient d(self)/d(leaf) to `leaf.grad`, for every leaf with requires_grad.
 
-        grad: the gradient of what is wanted with respect to this tensor, of its shape; may be left
-            out where this tensor is a single number, and is then 1.
-        retain_graph: keep the tape, for another backward; else it is freed on the way.
-        create_graph: record the way back too, so that gradients can be differentiated again.
+        A leaf is a tensor that was created, not computed, such as a parameter.
 
-        Raises GradientError if there is no history (any more), or if an array that it needs was
-        changed in place; ShapeError if `grad` doesn't have this tensor's shape.
+        Args:
+            grad: the gradient of the loss with respect to this tensor, a Tensor of the same shape
+                and dtype. It may be left out for a scalar, and is 1 then.
+            retain_graph: True keeps the graph for another backward. By default the backward pass
+                frees the graph, unless `create_graph` is True.
+            create_graph: True records the backward pass too, so that the gradients can be
+                differentiated again.
+
+        Raises:
+            GradientError: the tensor has no graph, the graph was freed by an earlier backward, an
+                array that the backward pass needs was changed in place, or `grad` is missing for
+                a tensor with more than one element.
+            ShapeError: `grad` has another shape than this tensor.
+            DTypeError: `grad` has another dtype than this tensor.
+
+        Source: torch.Tensor.backward.
+
+        >>> w = tt.Tensor([3.0, 4.0], requires_grad=True)
+        >>> loss = (w * w).sum()
+        >>> loss.backward()
+        >>> w.grad
+        Tensor([6., 8.], dtype=float32)
         """
         autograd.backward(self, grad, retain_graph, create_graph)
 
     def zero_grad(self) -> None:
-        """Forget the gradient, before the next backward adds to it."""
+        """Set `.grad` to None. Without this call the next backward adds to the old gradient."""
         self.grad = None
         if notes := recorder.recorder():
             notes.note_zeroed([self])
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
-        """Have hook(grad) called whenever backward has this tensor's whole gradient.
+        """Call `hook(grad)` in every backward pass, once the tensor's gradient is complete.
 
-        What the hook returns, if not None, takes the gradient's place. Returns a function that
-        takes the hook away again.
+        Args:
+            hook: a function of the gradient, a Tensor of this tensor's shape and dtype. If it
+                returns a Tensor, that tensor replaces the gradient. If it returns None, the
+                gradient stays as it is.
+
+        Returns:
+            A function without arguments that removes the hook.
+
+        Raises:
+            GradientError: this tensor has requires_grad=False.
+
+        Source: torch.Tensor.register_hook.
+
+        >>> x = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> remove = x.register_hook(lambda grad: grad * 10)
+        >>> x.sum().backward()
+        >>> x.grad
+        Tensor([10., 10.], dtype=float32)
         """
         return autograd.register_hook(self, hook)
 
     # Changes in place
 
     def changed(self) -> None:
-        """Say that the memory was written to, so that backward won't use what is no longer there.
+        """Mark the tensor as changed in place, so that backward refuses to use overwritten values.
 
-        The optimisers and `x[i] = ...` call it; call it after writing to `x.numpy()`.
+        Call it after writing to `x.numpy()`. The optimisers and `x[i] = ...` call it themselves.
         """
         if self.version is not None:
             self.version[0] += 1
@@ -282,9 +383,10 @@ class Tensor:
                 "tensor with where() or scatter_add(), or change a leaf under no_grad()"
             )
         if not self.array.flags.writeable:
-            raise NotSupported("x[...] = value: x lies in read-only memory; Tensor(x) is a copy")
+            raise NotSupported("x[...] = value: x is read-only; Tensor(x) makes a copy to write to")
         at = ops.index.places(self.shape, key)
-        while given.ndim > len(at.shape) and given.shape[0] == 1:  # as NumPy allows it
+        # Like NumPy, drop leading axes of size 1 that x[key] does not have.
+        while given.ndim > len(at.shape) and given.shape[0] == 1:
             given = given.reshape(given.shape[1:])
         if not ops.broadcasts_to(given.shape, at.shape):
             raise ShapeError(
@@ -297,7 +399,7 @@ class Tensor:
         kernels.put(given.array.reshape(at.rows), at.numbers, self.array.reshape(at.table))
         self.changed()
 
-    # Operators: an op each
+    # Operators
 
     __add__ = ops.add
     __sub__ = ops.sub
@@ -317,7 +419,7 @@ class Tensor:
     __getitem__ = ops.getitem
 
     def __eq__(self, other: object) -> Any:
-        """A Tensor of bool, as NumPy's; beside None, which no number is, False."""
+        """Return a bool Tensor, element by element as in NumPy; False if `other` is None."""
         return False if other is None else ops.equal(self, other)  # type: ignore[arg-type]
 
     def __ne__(self, other: object) -> Any:
@@ -327,16 +429,16 @@ class Tensor:
         return self
 
     def __invert__(self) -> Tensor:
-        return ops.logical_not(_bool("~", self))
+        return ops.logical_not(_bool_operand("~", self))
 
     def __and__(self, other: ops.Operand) -> Tensor:
-        return ops.logical_and(_bool("&", self), _bool("&", other))
+        return ops.logical_and(_bool_operand("&", self), _bool_operand("&", other))
 
     def __or__(self, other: ops.Operand) -> Tensor:
-        return ops.logical_or(_bool("|", self), _bool("|", other))
+        return ops.logical_or(_bool_operand("|", self), _bool_operand("|", other))
 
     def __xor__(self, other: ops.Operand) -> Tensor:
-        return ops.logical_xor(_bool("^", self), _bool("^", other))
+        return ops.logical_xor(_bool_operand("^", self), _bool_operand("^", other))
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
@@ -364,7 +466,7 @@ class Tensor:
     def __rmatmul__(self, other: ops.Operand) -> Tensor:
         return ops.matmul(other, self)
 
-    # Methods: the op of the same name
+    # Methods: each is the op of the same name
 
     abs = ops.abs
     add = ops.add
@@ -441,23 +543,27 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        """The axes in reverse order."""
+        """The transpose: the same elements with the axes in reverse order.
+
+        >>> tt.zeros(2, 3).T.shape
+        (3, 2)
+        """
         return ops.transpose(self)
 
 
-def _bool(operator: str, x: ops.Operand) -> Tensor:
-    """What stands beside a bitwise operator, which here is for bool alone."""
+def _bool_operand(operator: str, x: ops.Operand) -> Tensor:
+    """Return an operand of `~ & | ^` as a Tensor; raise DTypeError if it is not bool."""
     given = ops.as_tensor(operator, x)
     if given.dtype != np.bool_:
         raise DTypeError(
-            f"{operator}: got {given.dtype}; bool is needed: logical_and(x, y) and the like ask "
-            "whether numbers are 0"
+            f"{operator}: got {given.dtype}; bool is needed: logical_and(x, y), logical_or and "
+            "logical_not take other dtypes and treat every value except 0 as True"
         )
     return given
 
 
 def wrap(array: Array) -> Tensor:
-    """A Tensor on an array that is known to be fit for it: a supported dtype, in C order."""
+    """Return a Tensor on an array without checks: C-contiguous, aligned, a dtype of DTYPES."""
     tensor = Tensor.__new__(Tensor)
     tensor.array = array
     tensor.grad = tensor.node = tensor.hooks = tensor.version = None
@@ -466,37 +572,66 @@ def wrap(array: Array) -> Tensor:
 
 
 def from_numpy(array: Array) -> Tensor:
-    """A Tensor on the memory of a C-contiguous array: no copy, and writes are seen by both.
+    """Return a Tensor that shares the memory of a NumPy array. Nothing is copied.
 
-    Raises DTypeError for a kind of number that isn't supported, ShapeError for an array that isn't
-    in C order (np.ascontiguousarray makes a copy that is).
+    A write to the array changes the tensor, and the other way round.
+
+    Args:
+        array: a C-contiguous array of any shape; float32, float64, int32, int64, uint8 or bool.
+
+    Raises:
+        DTypeError: the array has another dtype.
+        ShapeError: the array is not C-contiguous; np.ascontiguousarray(array) makes a copy that is.
+        NotSupported: the argument is not an array.
+
+    Source: torch.from_numpy.
+
+    >>> array = np.zeros(3, np.float32)
+    >>> x = tt.from_numpy(array)
+    >>> array[0] = 5
+    >>> x
+    Tensor([5., 0., 0.], dtype=float32)
     """
-    if isinstance(array, Tensor):  # such as an array argument of a captured step
+    if isinstance(array, Tensor):  # an array argument of a captured step arrives as a Tensor
         return array.detach()
     if not isinstance(array, np.ndarray):
         raise NotSupported(
             f"from_numpy: got a {type(array).__name__}; an array is needed: Tensor(x) makes a copy"
         )
-    array = np.asarray(array)  # of a subclass, such as np.matrix, the plain array
-    if _is_fit(array):
+    array = np.asarray(array)  # converts a subclass such as np.matrix to a plain array
+    if _can_be_shared(array):
         return wrap(array)
     if array.dtype not in DTYPES:
         raise DTypeError(f"from_numpy: got {array.dtype}; {_dtype_names()} is needed")
     raise ShapeError(
-        f"from_numpy: got an array of shape {array.shape} with strides {array.strides}; one in C "
-        "order is needed: np.ascontiguousarray(array) makes it"
+        f"from_numpy: got an array of shape {array.shape} with strides {array.strides}; a "
+        "C-contiguous array is needed: np.ascontiguousarray(array) makes a copy that is"
     )
 
 
-def _is_fit(array: Array) -> bool:
+def _can_be_shared(array: Array) -> bool:
     flags = array.flags
     return flags.c_contiguous and flags.aligned and array.dtype in DTYPES
 
 
 def from_dlpack(other: Any) -> Tensor:
-    """A Tensor on the memory of another library's tensor (torch, jax, ...), by DLPack: no copy.
+    """Return a Tensor that shares the memory of another library's CPU tensor, through DLPack.
 
-    Raises DTypeError and ShapeError as from_numpy.
+    Nothing is copied.
+
+    Args:
+        other: a tensor of PyTorch, JAX, ... with a `__dlpack__` method; any shape, C-contiguous;
+            float32, float64, int32, int64, uint8 or bool.
+
+    Raises:
+        DTypeError: the tensor has another dtype.
+        ShapeError: the tensor is not C-contiguous.
+        NotSupported: `other` has no `__dlpack__` method.
+
+    Source: numpy.from_dlpack, torch.from_dlpack.
+
+    >>> tt.from_dlpack(np.ones(2, np.float32))
+    Tensor([1., 1.], dtype=float32)
     """
     if not hasattr(other, "__dlpack__"):
         raise NotSupported(
@@ -506,11 +641,11 @@ def from_dlpack(other: Any) -> Tensor:
 
 
 def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
-    """Returns a C-contiguous copy of the data in a supported dtype."""
+    """Return a C-contiguous copy of `data` with the given dtype; see Tensor for the defaults."""
     if isinstance(data, Tensor):
         data = data.array
-    if type(data) is np.ndarray and _is_fit(data):
-        return _copied(data, dtype)
+    if type(data) is np.ndarray and _can_be_shared(data):
+        return _copy(data, dtype)
     from_python = not isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)
@@ -521,25 +656,25 @@ def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
     wanted = checked_dtype("Tensor", dtype)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
-    if from_python and wanted.kind in "iu" and array.size:  # a cast would let them wrap
+    if from_python and wanted.kind in "iu" and array.size:  # a cast would wrap them around
         limits = np.iinfo(wanted)
         if not (limits.min <= array.min() and array.max() <= limits.max):
             raise DTypeError(
-                f"Tensor: got numbers from {array.min()} to {array.max()}; {wanted} holds those "
+                f"Tensor: got values from {array.min()} to {array.max()}; {wanted} holds values "
                 f"from {limits.min} to {limits.max}"
             )
     return np.array(array, wanted, order="C")
 
 
-def _copied(array: Array, dtype: DTypeLike | None) -> Array:
-    """A copy by a kernel, so that each replay of a captured step copies again."""
+def _copy(array: Array, dtype: DTypeLike | None) -> Array:
+    """Return a copy made by a kernel, because a captured step replays kernels only."""
     out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out
 
 
 def checked_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
-    """The dtype, which must be one of those supported."""
+    """Return the dtype as a numpy.dtype; raise DTypeError if it is not in DTYPES."""
     try:
         wanted = np.dtype(dtype)
     except TypeError:

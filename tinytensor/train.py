@@ -1,4 +1,4 @@
-"""The training loop, one for all lessons. It yields reports and knows no screen."""
+"""The training loop of all lessons, which yields reports and prints nothing."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
 from tinytensor.tensor import Tensor, from_numpy, wrap
 
-_OF_ANOTHER = {  # why a saved run can't be gone on with, where "is of seed 0" would say too little
-    "steps": "is of a run of {its} steps, with a rate made for them; it can't become one of {own}",
-    "data": "is of other training data (their checksum is {its}, here {own}); the same are needed",
+_MISMATCH = {  # messages for settings of a saved run that differ, where the default says too little
+    "steps": "is of a run of {its} steps, and its learning rate depends on this number; "
+    "got {own} steps, and {its} are needed",
+    "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
+    "the same data are needed",
 }
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
-EVALUATED_AT_ONCE = 250  # images; more would need more memory, and time to fetch it
+EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Where the time went, so far. The first step stands apart: it may compile kernels."""
+    """Seconds spent so far. The first step is counted separately because it may compile kernels."""
 
     first_step: float = 0.0
     train: float = 0.0
@@ -43,56 +45,64 @@ class Seconds:
 
 @dataclass(frozen=True)
 class StepReport:
-    """How things stand after a number of steps.
+    """The accuracies and losses after `step` steps.
 
-    The training figures are of the last step's batch, before its update (None before the first
-    step); the test figures are of all test images, after it. rate is that of the last step.
+    train_accuracy and train_loss are those of the last batch before its update, None before the
+    first step. test_accuracy and test_loss are those of all test images after the update.
     """
 
-    step: int
+    step: int  # number of steps made
     train_accuracy: float | None
     train_loss: float | None
     test_accuracy: float
     test_loss: float
-    rate: float
+    rate: float  # the learning rate of the last step
     seconds: Seconds
 
 
-class Made(NamedTuple):
-    """A step that has just been made: its batch, and what was computed before the update."""
+class StepResult(NamedTuple):
+    """The batch of the last step, with its logits and its loss before the update."""
 
-    images: Array  # (N, 28, 28, 1)
-    labels: Array  # (N)
-    logits: Tensor  # (N, 10), good until the next step
+    images: Array  # (N, 28, 28, 1) float32
+    labels: Array  # (N,)
+    logits: Tensor  # (N, 10), overwritten by the next step
     loss: float
-    rate: float
+    rate: float  # the learning rate
 
     def predictions(self) -> Array:
-        """The digits (N) that the network computed for the batch, before the update."""
+        """The digits (N,) int64 predicted for the batch, before the update."""
         predicted: Array = self.logits.argmax(axis=1).numpy()
         return predicted
 
 
 class Predictions(NamedTuple):
-    """The digits that the network computed for a step's batch and for all test images."""
+    """The predicted digits for the batch of a step and for all test images."""
 
-    images: Array  # of the batch, (N, 28, 28, 1)
-    labels: Array  # (N)
-    predictions: Array  # (N), before the update
-    test_predictions: Array  # of all test images
+    images: Array  # (N, 28, 28, 1) float32, the batch
+    labels: Array  # (N,)
+    predictions: Array  # (N,), before the update
+    test_predictions: Array  # (number of test images,)
 
 
 class Training:
-    """One run of a lesson: its model, its optimiser, and how far it has come.
+    """One run of a lesson: its model, its optimizer, and the number of steps made.
 
-    steps, batch: the lesson's own where None. seed: of the first weights, the batches' order and
-    dropout. evaluate_every: how many steps lie between reports. eager: whether each step is run op
-    by op; else it is captured, with the same results. between_steps: called after each step but the
-    last, when its report is out; until it returns the model stands still, and so does the clock.
+    Iterating over a Training trains, and yields a StepReport every `evaluate_every` steps and after
+    the last step. The attribute `predictions` has the Predictions of the last report; it is None
+    before the first step.
 
-    predictions: those of the last report; None before the first, and if no step was made.
+    Args:
+        lesson: the network and its settings.
+        data: the training and test images.
+        steps: number of training steps; the lesson's own by default.
+        batch: number of images per step; the lesson's own by default.
+        seed: of the first weights, the order of the batches, and dropout.
+        evaluate_every: number of steps between reports; the lesson's own by default.
+        eager: True to run each step op by op. By default the step is captured, with the same bits.
+        between_steps: called after each step except the last, after its report. Its time is not
+            counted as training time.
 
-    Raises SettingError for numbers that make no sense.
+    Raises SettingError if `steps` is negative or `evaluate_every` is less than 1.
     """
 
     def __init__(
@@ -105,7 +115,7 @@ class Training:
         seed: int = 0,
         evaluate_every: int | None = None,
         eager: bool = False,
-        between_steps: Callable[[Made], None] | None = None,
+        between_steps: Callable[[StepResult], None] | None = None,
     ) -> None:
         self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
@@ -113,28 +123,26 @@ class Training:
         self.batch = lesson.batch if batch is None else batch
         self.evaluate_every = lesson.evaluate_every if evaluate_every is None else evaluate_every
         if self.steps < 0:
-            raise SettingError(f"steps: got {self.steps}; a number from 0 up is needed")
+            raise SettingError(f"steps: got {self.steps}; 0 or more is needed")
         if self.evaluate_every < 1:
-            raise SettingError(
-                f"evaluate_every: got {self.evaluate_every}; a number from 1 up is needed"
-            )
+            raise SettingError(f"evaluate_every: got {self.evaluate_every}; 1 or more is needed")
         random.manual_seed(seed)
         self.model = lesson.model()
         self.optimizer = lesson.optimizer(self.model.parameters())
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
-        self._rate = self.optimizer.lr  # of the last step
-        # What is tested: the model, or a second one with moving averages of its weights.
+        self._rate = self.optimizer.lr  # the learning rate of the last step
+        # The tested model: the trained one, or a second one with moving averages of its weights.
         self.tested = self.model if lesson.average is None else lesson.model()
         self.step = 0
         self.predictions: Predictions | None = None
-        self.stop = False  # set it, from wherever, to end after the step at hand, with a report
-        self.report_next = False  # set it to have a report after the step at hand, out of turn
+        self.stop = False  # set to True, from any thread, to end after the current step
+        self.report_next = False  # set to True for one extra report after the next step
         self._clock = _Clock()
         self._batches = self._batches_from(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
-        self._score: Step = self._score_some if eager else capture(self._score_some)
+        self._score: Step = self._score_batch if eager else capture(self._score_batch)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
         images, labels = self.data.train_images, self.data.train_labels
@@ -142,9 +150,9 @@ class Training:
         return batches(images, labels, self.batch, self.seed, skip=step, augment=augment)
 
     def __iter__(self) -> Iterator[StepReport]:
-        """Train, and yield a report every so many steps and after the last.
+        """Train, and yield a report every `evaluate_every` steps and after the last.
 
-        Raises AnomalyError if the loss is no longer a number.
+        Raises AnomalyError if the loss is NaN or infinite.
         """
         clock = self._clock = _Clock()
         if self.step >= self.steps:
@@ -155,19 +163,19 @@ class Training:
         first = self.step + 1
         self.model.train()
         while self.step < self.steps:
-            made = self.make_step()
+            result = self.make_step()
             if self.step == first:
                 clock.lap("first_step")
             last = self.stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last or self.report_next:
                 self.report_next = False
-                predicted = made.predictions()
+                predicted = result.predictions()
                 clock.lap("train")
                 accuracy, test_loss, tested = self.test()
-                self.predictions = Predictions(made.images, made.labels, predicted, tested)
+                self.predictions = Predictions(result.images, result.labels, predicted, tested)
                 yield StepReport(
-                    self.step, float((predicted == made.labels).mean()), made.loss, accuracy,
-                    test_loss, made.rate, clock.lap("evaluate"),
+                    self.step, float((predicted == result.labels).mean()), result.loss, accuracy,
+                    test_loss, result.rate, clock.lap("evaluate"),
                 )  # fmt: skip
                 if last:
                     return
@@ -175,35 +183,42 @@ class Training:
                 clock.restart()
             if self.between_steps is not None:
                 clock.lap("train")
-                self.between_steps(made)
+                self.between_steps(result)
                 clock.restart()
 
     @property
     def seconds(self) -> Seconds:
-        """Where the time went, so far."""
+        """Seconds spent so far."""
         return self._clock.seconds
 
-    def anew(self) -> Training:
-        """Another run with the same settings, from its first step."""
+    def restarted(self) -> Training:
+        """A new Training with the same settings, at its first step."""
         return Training(
             self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
             evaluate_every=self.evaluate_every, eager=self.eager,
         )  # fmt: skip
 
-    def make_step(self) -> Made:
-        """Train on the next batch; the model must be in training.
+    def make_step(self) -> StepResult:
+        """Train on the next batch; the model must be in training mode.
 
-        Raises AnomalyError if the loss is no longer a number.
+        Raises AnomalyError if the loss is NaN or infinite.
         """
         images, labels = next(self._batches)
         self._rate = self.optimizer.lr
         loss, logits = self._step(images, labels)
         self.step += 1
         self._check_finite("loss", value := loss.item())
-        return Made(images, labels, logits, value, self._rate)
+        return StepResult(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        """Train on a batch; the loss and the logits before the update."""
+        """Train on a batch: forward pass, backward pass, update.
+
+        Args:
+            images: (N, 28, 28, 1) float32.
+            labels: (N,) integers from 0 to 9.
+
+        Returns: the loss () and the logits (N, 10), both before the update.
+        """
         logits = self.model(from_numpy(images))
         loss = self.lesson.loss(logits, labels)
         self.optimizer.zero_grad()
@@ -216,56 +231,64 @@ class Training:
     def _check_finite(self, name: str, loss: float) -> None:
         if not math.isfinite(loss):
             raise AnomalyError(
-                f"train: the {name} is {loss} at step {self.step}, and training can't mend that; "
-                f"usually the rate, {self._rate:g} here, is too large, or a logarithm or quotient "
-                "of 0 was taken: tt.detect_anomaly() finds the line"
+                f"train: the {name} is {loss} at step {self.step}, and training can't recover; "
+                f"usual causes are a learning rate that is too large ({self._rate:g} here), log(0) "
+                "or a division by 0; tt.detect_anomaly() finds the line"
             )
 
-    def _average(self, most: float) -> None:
-        """Let the tested model's tensors follow the trained one's, faster at first."""
+    def _average(self, max_decay: float) -> None:
+        """Update the moving averages: average = decay * average + (1 - decay) * weight.
+
+        The decay grows with the number of steps to max_decay, so early averages forget faster.
+        """
         decay = np.empty(1)
 
         def find_decay(decay: Array) -> None:
-            made = self.step + 1  # with the one at hand
-            decay[0] = min(most, (1 + made) / (10 + made))
+            steps = self.step + 1  # including the current one
+            decay[0] = min(max_decay, (1 + steps) / (10 + steps))
 
-        recorder.each_step(find_decay, writes=(decay,), settings=(most,), reads_anything=True)
+        recorder.each_step(find_decay, writes=(decay,), settings=(max_decay,), reads_anything=True)
         pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
 
     def test(self) -> tuple[float, float, Array]:
-        """Accuracy, mean loss and predictions (N) on all test images, by the model in eval mode.
+        """Evaluate the model on all N test images, in eval mode.
 
-        Afterwards each module is in the mode it was in before.
+        Afterwards each module is in the same mode as before.
 
-        Raises AnomalyError where the last update has spoilt the weights: this is the first sign.
+        Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
+
+        Raises AnomalyError if the loss is NaN or infinite.
         """
         with evaluation_mode(self.tested):
             accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
 
-    def _score_some(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    def _score_batch(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
         return _score(self.tested, self._test_images, chosen, labels)
 
-    # Kept in a file, and gone on with
+    # Checkpoints
 
     def save(self, file: str | Path) -> None:
-        """Write model, optimiser and place in the run.  Raises DataError if that fails."""
-        checkpoint.save(file, self._tensors(), self._about() | {"step": str(self.step)})
+        """Write model, optimizer, random state and step number to a checkpoint file.
 
-    def _about(self) -> dict[str, str]:
-        """All that the next steps depend on, besides the tensors.
-
-        The number of all steps is among it only where the rate follows it: else a run may go on for
-        longer than was meant at first. How often it is tested, the backend and the threads are not.
+        Raises DataError if the file can't be written.
         """
-        about = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
+        checkpoint.save(file, self._tensors(), self._settings() | {"step": str(self.step)})
+
+    def _settings(self) -> dict[str, str]:
+        """The settings that the next steps depend on.
+
+        The number of steps is one of them only if the learning rate depends on it; otherwise a
+        resumed run may be longer. evaluate_every, backend and threads change no result.
+        """
+        settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
         if self.lesson.rate is not None:
-            about["steps"] = str(self.steps)
-        return about | {"data": self._training_data}
+            settings["steps"] = str(self.steps)
+        return settings | {"data": self._training_data}
 
     @cached_property
     def _training_data(self) -> str:
@@ -277,42 +300,47 @@ class Training:
         return checksum.hexdigest()[:16]
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that changes from step to step, in its own memory."""
+        """All tensors that change from step to step, not copied."""
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
         tensors |= {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
         return tensors | {"masks": wrap(random.state().view(np.int64))}
 
     def resume(self, file: str | Path) -> None:
-        """Go on where a saved run was: the next steps are those that it would have made.
+        """Continue a saved run: the next steps are the same, bit by bit, as without the break.
 
-        Raises DataError for a file of another lesson, seed, batch or data set, of another number of
-        steps where the rate follows it, or one that doesn't fit; nothing is changed then.
+        file: a checkpoint that save() wrote.
+
+        Raises DataError if the file is of another lesson, seed, batch or data set, if its tensors
+        don't fit, or if the learning rate depends on the number of steps and this number differs.
+        Raises SettingError if the saved run has made more than `steps` steps. After an error the
+        training is unchanged.
         """
         about = checkpoint.about(file)
-        for name, own in self._about().items():
+        for name, own in self._settings().items():
             if (its := about.get(name, "unknown")) != own:
-                words = _OF_ANOTHER.get(name, "is of {name} {its}; {own} is needed")
-                raise DataError(f"resume: {file} {words.format(name=name, its=its, own=own)}")
+                message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
+                raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")
         step = about.get("step", "unknown")
         if not step.isdecimal():
-            raise DataError(f"resume: {file} is of step {step}; a whole number is needed")
+            raise DataError(f"resume: {file} is of step {step}; an integer is needed")
         if int(step) > self.steps:
             raise SettingError(
-                f"resume: {file} has {step} steps behind it; more than {self.steps} are needed"
+                f"resume: {file} is of a run that has made {step} steps; got steps={self.steps}, "
+                f"and {step} or more are needed"
             )
-        checkpoint.take_over(f"resume: {file}", self._tensors(), checkpoint.load(file))
+        checkpoint.copy_into(f"resume: {file}", self._tensors(), checkpoint.load(file))
         self.step = int(step)
         self._batches = self._batches_from(self.step)
 
 
 def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[StepReport]:
-    """Train a lesson's network and yield reports: a Training, begun."""
+    """Train a lesson's network and yield reports: iter(Training(lesson, data, **settings))."""
     return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
 
 
 class _Clock:
-    """Adds the time since it was last looked at to one of the Seconds."""
+    """A stopwatch: lap(name) adds the time since the last lap to one field of Seconds."""
 
     def __init__(self) -> None:
         self.seconds = Seconds()
@@ -331,19 +359,24 @@ class _Clock:
 
 
 def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float, Array]:
-    """Accuracy, mean loss and predictions (N) on images (N, 28, 28) of bytes with labels (N).
+    """Evaluate a model in eval mode; afterwards each module is in the same mode as before.
 
-    The model computes in eval mode; afterwards each module is in the mode it was in before.
+    Args:
+        model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
+        images: (N, 28, 28) uint8.
+        labels: (N,) integers from 0 to 9.
+
+    Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
     """
     with evaluation_mode(model):
-        return _scores(lambda chosen, some: _score(model, images, chosen, some), labels)
+        return _scores(lambda chosen, labels: _score(model, images, chosen, labels), labels)
 
 
 @contextmanager
 def evaluation_mode(model: Module) -> Iterator[None]:
-    """Inside a `with` block the model is in eval mode: no dropout, and batch norm by its averages.
+    """Set the model to eval mode inside a `with` block: no dropout, batch norm by its averages.
 
-    Afterwards the model and each module in it is in the mode it was in before.
+    Afterwards the model and each module in it are in the same mode as before.
     """
     before = [(module, module.training) for module in _modules(model)]
     model.eval()
@@ -355,35 +388,39 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
 
 def _modules(model: Module) -> Iterator[Module]:
-    """The model and all modules in it."""
+    """Yield the model and all modules in it."""
     yield model
     for _, child in model.children():
         yield from _modules(child)
 
 
 def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:
-    """Accuracy, mean loss and predictions on all images, of which score takes a few at a time."""
+    """Accuracy, mean loss and predictions (N,) on all N images.
+
+    score: called with the indices and labels of at most EVALUATION_BATCH images; returns their
+    predictions and mean loss.
+    """
     predictions = np.empty(len(labels), np.int64)
     total = 0.0
     with no_grad():
-        for start in range(0, len(labels), EVALUATED_AT_ONCE):
-            some = np.arange(start, min(start + EVALUATED_AT_ONCE, len(labels)))
-            predicted, loss = score(some, labels[some])
-            predictions[some] = predicted.numpy()
-            total += loss.item() * len(some)
+        for start in range(0, len(labels), EVALUATION_BATCH):
+            chosen = np.arange(start, min(start + EVALUATION_BATCH, len(labels)))
+            predicted, loss = score(chosen, labels[chosen])
+            predictions[chosen] = predicted.numpy()
+            total += loss.item() * len(chosen)
     return float((predictions == labels).mean()), total / len(labels), predictions
 
 
 def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """Predictions and mean loss on the chosen images."""
+    """Predictions (R,) and mean loss () on images[chosen]; chosen: int64 indices (R,)."""
     logits = model(from_numpy(to_float(images, chosen)))
     return logits.argmax(axis=1), ops.cross_entropy(logits, labels)
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
-    """Median seconds of `steps` training steps, after three to warm up, without evaluations.
+    """Measure a training step: median time in seconds of `steps` steps, after three to warm up.
 
-    The random state is as before afterwards.
+    Evaluation is not included. Afterwards the random state is the same as before.
     """
     one = data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1])
     with random.fork():
@@ -393,29 +430,43 @@ def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
 
 
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
-    """The lesson and the network of a saved run.  Raises DataError if it isn't one."""
+    """The lesson and the network, in eval mode, of a checkpoint.
+
+    file: a checkpoint that `tinytensor train --save` or Training.save wrote.
+
+    Raises DataError if the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
+    """
     about = checkpoint.about(file)
     if "lesson" not in about:
-        raise DataError(f"{file}: a model that tinytensor train --save wrote is needed")
+        raise DataError(
+            f"{file} has no lesson; a checkpoint that tinytensor train --save wrote is needed"
+        )
     try:
         lesson = find(about["lesson"])
     except UnknownName:
-        raise DataError(f"{file} is of lesson {about['lesson']}, and there is none") from None
+        raise DataError(
+            f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
+            "of the lessons that tinytensor lessons lists is needed"
+        ) from None
     model = lesson.model()
     own = {f"tested.{name}": x for name, x in model.named_tensors()}
     given = {n: x for n, x in checkpoint.load(file).items() if n.startswith("tested.")}
-    checkpoint.take_over(str(file), own, given)
+    checkpoint.copy_into(str(file), own, given)
     return lesson, model.eval()
 
 
 def probabilities(model: Module, images: Array) -> Array:
-    """The probabilities (N, 10) of the ten digits for images (N, 28, 28) of bytes.
+    """Probabilities of the ten digits, computed in eval mode.
 
-    The model computes in eval mode; afterwards each module is in the mode it was in before.
+    Args:
+        model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
+        images: (N, 28, 28) uint8.
+
+    Returns: (N, 10) float32. Afterwards each module is in the same mode as before.
     """
     with evaluation_mode(model), no_grad():
         parts = [
-            ops.softmax(model(from_numpy(to_float(images[start : start + EVALUATED_AT_ONCE]))))
-            for start in range(0, len(images), EVALUATED_AT_ONCE)
+            ops.softmax(model(from_numpy(to_float(images[start : start + EVALUATION_BATCH]))))
+            for start in range(0, len(images), EVALUATION_BATCH)
         ]
     return np.concatenate([part.numpy() for part in parts])

@@ -1,7 +1,7 @@
-/* ladder.h: the lower rungs of the ladders of matmul, softmax and conv2d, from the naive version up.
+/* ladder.h: slower versions ("rungs") of matmul, softmax and conv2d, from the naive one upwards.
 
-   Each rung has the arguments of its kernel (see kernels.h) and computes the same; it differs from
-   the one before by one idea. The top rung, threaded, is the kernel itself. */
+   Each rung has the arguments and the result of its kernel (see kernels.h). It adds one idea to the
+   previous rung. The top rung, threaded, is the kernel itself. */
 #ifndef TT_LADDER_H
 #define TT_LADDER_H
 #include <stdint.h>

@@ -1,19 +1,19 @@
-/* ladder_conv2d.c: a convolution from the naive seven loops up to the tiles of conv2d.c.
+/* ladder_conv2d.c: a convolution, from the naive seven loops to the tiles of conv2d.c.
 
-       naive        seven loops, as the formula is written
-       loop order   the channels of the result innermost, as they lie in memory
-       im2col       every window copied into the row of a matrix: then it is a matrix product
-       direct       matmul's tile straight on the image: the rows of the matrix are there already
-       planes       few channels leave lanes empty, so the lanes are pixels, a plane for each channel
-       threaded     the images are shared among threads: conv2d.c
+       naive        seven loops, as in the formula
+       loop order   the output channels innermost, because they are contiguous
+       im2col       each window is copied to a row of a matrix: the convolution is a matrix product
+       direct       the tile of matmul directly on the image, whose pixels are such rows already
+       planes       few channels do not fill the lanes, so the lanes are pixels; a plane for each channel
+       threaded     the images are divided among threads: conv2d.c
 
-   build.py compiles this behind conv2d.c and ladder_matmul.c, which are used here. */
+   build.py compiles this file after conv2d.c and ladder_matmul.c, because it uses their functions. */
 #include "ladder.h"
 #include "convolution.h"
 #include "machine.h"
 #include <string.h>
 
-/* For each number of the result a sum over its window. What lies outside of x counts as 0. */
+/* Each element of out is a sum over a window of x. Pixels outside of x count as 0. */
 SCALAR static void conv2d_naive(const real *x, const real *weight, real *out, conv_sizes s)
 {
     for (int64_t n = 0; n < s.N; n++)
@@ -32,8 +32,9 @@ SCALAR static void conv2d_naive(const real *x, const real *weight, real *out, co
                 }
 }
 
-/* The loop over o has moved inside: it goes along a line of weights and a pixel of the result as they
-   lie in memory, each number of x is loaded once for all o, and it is asked once whether it is there. */
+/* The loop over o is now the innermost one. It goes along a row of weights and a pixel of out, which are
+   contiguous. Each element of x is loaded once for all o, and the test whether a pixel is inside of x is
+   made once for all i and o. */
 SCALAR static void conv2d_loop_order(const real *x, const real *weight, real *out, conv_sizes s)
 {
     for (int64_t n = 0; n < s.N; n++)
@@ -47,21 +48,21 @@ SCALAR static void conv2d_loop_order(const real *x, const real *weight, real *ou
                             continue;
                         for (int64_t i = 0; i < s.I; i++) {
                             const real factor = x[((n * s.H + y) * s.W + z) * s.I + i];
-                            const real *line = weight + ((a * s.KW + b) * s.I + i) * s.O;
+                            const real *row = weight + ((a * s.KW + b) * s.I + i) * s.O;
                             for (int64_t o = 0; o < s.O; o++)
-                                out[o] += factor * line[o];
+                                out[o] += factor * row[o];
                         }
                     }
             }
 }
 
-/* Each window becomes a row of a matrix, (OH * OW, KH * KW * I), image by image; times the weights,
-   (KH * KW * I, O), that is the convolution, by the best matrix product there is. The price is the
-   copy: each pixel is written as often as there are windows that it is in. */
+/* For each image the windows are copied to the rows of a matrix (OH * OW, KH * KW * I). The product of
+   this matrix and the weights (KH * KW * I, O) is the convolution, so the fast matrix product can be
+   used. But each pixel is copied once for each window that contains it. */
 static void conv2d_im2col(const real *x, const real *weight, real *out, conv_sizes s)
 {
-    const int64_t places = s.KH * s.KW * s.I, pixels = s.OH * s.OW;
-    real *windows = tt_scratch(pixels * places * sizeof(real)); /* zeros: what lies outside stays so */
+    const int64_t window_size = s.KH * s.KW * s.I, pixels = s.OH * s.OW;
+    real *windows = tt_scratch(pixels * window_size * sizeof(real)); /* zeroed: pixels outside of x stay 0 */
     for (int64_t n = 0; n < s.N; n++, x += s.H * s.W * s.I, out += pixels * s.O) {
         real *to = windows;
         for (int64_t h = 0; h < s.OH; h++)
@@ -73,24 +74,24 @@ static void conv2d_im2col(const real *x, const real *weight, real *out, conv_siz
                             memcpy(to, x + (y * s.W + z) * s.I, s.I * sizeof(real));
                     }
         matmul_packed((matmul_arguments){
-            .x = windows, .x_row = places, .x_column = 1,
+            .x = windows, .x_row = window_size, .x_column = 1,
             .y = weight, .y_row = s.O, .y_column = 1,
             .out = out, .out_row = s.O,
-            .M = pixels, .K = places, .N = s.O,
+            .M = pixels, .K = window_size, .N = s.O,
         });
     }
 }
 
-/* What conv2d.c does, on one thread, where channels are many. The KW * I numbers of a window's row lie side by side in the
-   image, as they would in im2col's matrix, so the tile reads them there and nothing is copied but
-   the image once, into a frame of zeros. */
+/* As conv2d.c, on one thread, for many channels. The KW * I elements of one row of a window are
+   contiguous in the image, as in the matrix of im2col. So the tile reads them from the image, which is
+   copied only once, into a frame of zeros. */
 static void conv2d_direct(const real *x, const real *weight, real *out, conv_sizes s)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = s};
     conv2d_images(&a, 0, s.N);
 }
 
-/* And what it does where they are few (see planes.h). */
+/* As conv2d.c, on one thread, for few channels (see planes.h). */
 static void conv2d_by_planes(const real *x, const real *weight, real *out, conv_sizes s)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = s};
@@ -99,25 +100,25 @@ static void conv2d_by_planes(const real *x, const real *weight, real *out, conv_
 
 void tt_conv2d_naive(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_naive(x, weight, out, named(sizes));
+    conv2d_naive(x, weight, out, unpack_sizes(sizes));
 }
 
 void tt_conv2d_loop_order(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_loop_order(x, weight, out, named(sizes));
+    conv2d_loop_order(x, weight, out, unpack_sizes(sizes));
 }
 
 void tt_conv2d_im2col(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_im2col(x, weight, out, named(sizes));
+    conv2d_im2col(x, weight, out, unpack_sizes(sizes));
 }
 
 void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_direct(x, weight, out, named(sizes));
+    conv2d_direct(x, weight, out, unpack_sizes(sizes));
 }
 
 void tt_conv2d_planes(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_by_planes(x, weight, out, named(sizes));
+    conv2d_by_planes(x, weight, out, unpack_sizes(sizes));
 }

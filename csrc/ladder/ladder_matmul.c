@@ -1,21 +1,21 @@
-/* ladder_matmul.c: out = x . y from the naive triple loop up to the tiles of matmul.c.
+/* ladder_matmul.c: out = x . y, from the naive triple loop to the tiles of matmul.c.
 
-       naive        three loops, as the formula is written
-       loop order   the same loops in an order that reads memory along its lines
-       blocked      a block of sums stays in registers: a number that was loaded is used several times
-       vectorised   each of the block's sums becomes a whole vector of sums
-       packed       the lines of y that a block reads are copied to lie one behind the other
-       threaded     the rows of x are shared among threads: matmul.c, which picks its way by the sizes
+       naive        three loops, as in the formula
+       loop order   the same loops in an order that reads memory contiguously
+       blocked      4 x 4 sums are kept in registers: each loaded element is used 4 times
+       vectorised   each column of the block becomes a vector
+       packed       the rows of y that a block reads are copied next to each other
+       threaded     the rows of x are divided among threads: matmul.c, which also adapts to the sizes
 
-   A transposed matrix is read where it lies: its two strides have changed places. build.py compiles
-   this behind matmul.c, whose matmul_arguments and pack are used here. */
+   A transposed matrix is not copied; its two strides are swapped. build.py compiles this file after
+   matmul.c, because it uses matmul_arguments and pack. */
 #include "ladder.h"
 #include "machine.h"
 #include "tile.h"
 
-/* Each result is a sum along K: a row of x meets a column of y. But a column's numbers lie a whole
-   line of memory apart: for each, the cache fetches 64 bytes and 4 or 8 are used. And every addition
-   waits for the one before it. */
+/* out[m][n] = the sum over k of x[m][k] * y[k][n]. Two things make this slow. The elements of a column
+   of y are far apart in memory: for each one the cache loads 64 bytes, of which 4 or 8 are used. And
+   each addition waits for the previous one. */
 SCALAR static void matmul_naive(matmul_arguments a)
 {
     for (int64_t m = 0; m < a.M; m++)
@@ -27,8 +27,8 @@ SCALAR static void matmul_naive(matmul_arguments a)
         }
 }
 
-/* The loops over k and n have changed places. The innermost one now goes along a row of y and a row
-   of out, number by number as they lie in memory, and its additions don't wait for each other. */
+/* The loops over k and n are swapped. The innermost loop now goes along a row of y and a row of out,
+   which are contiguous, and its additions do not wait for each other. */
 SCALAR static void matmul_loop_order(matmul_arguments a)
 {
     for (int64_t m = 0; m < a.M; m++) {
@@ -43,7 +43,7 @@ SCALAR static void matmul_loop_order(matmul_arguments a)
     }
 }
 
-/* The product of some rows of x and some columns of y, from (m, n) on. */
+/* The arguments for the block of out that starts at (m, n). */
 static matmul_arguments part(matmul_arguments a, int64_t m, int64_t n, int64_t rows, int64_t columns)
 {
     a.x += m * a.x_row;
@@ -56,15 +56,15 @@ static matmul_arguments part(matmul_arguments a, int64_t m, int64_t n, int64_t r
 
 enum { BLOCK_ROWS = 4, BLOCK_COLUMNS = 4 };
 
-/* Loading and storing out took longer than multiplying. Here 4 x 4 sums stay in registers until they
-   are done: 8 numbers are loaded for 16 multiplications, where it took 2 for one. */
+/* Loading and storing out took longer than multiplying. Here 4 x 4 sums are kept in registers until they
+   are complete. 8 elements are loaded for 16 multiplications, not 2 for each. */
 SCALAR static void matmul_blocked(matmul_arguments whole)
 {
     for (int64_t n = 0; n < whole.N; n += BLOCK_COLUMNS)
         for (int64_t m = 0; m < whole.M; m += BLOCK_ROWS) {
             const matmul_arguments a = part(whole, m, n, BLOCK_ROWS, BLOCK_COLUMNS);
             if (a.M < BLOCK_ROWS || a.N < BLOCK_COLUMNS) {
-                matmul_naive(a); /* what is left at the edges */
+                matmul_naive(a); /* incomplete blocks at the edges */
                 continue;
             }
             real sum[BLOCK_ROWS][BLOCK_COLUMNS] = {0};
@@ -86,9 +86,9 @@ SCALAR static void matmul_blocked(matmul_arguments whole)
         }
 }
 
-/* The same block, but each column is now a vector: one instruction multiplies and adds 4, 8 or 16
-   numbers, whatever the CPU's registers hold. The block is tile.h's, TILE_ROWS x LANES sums. It loads
-   whole lines of y as they lie, so a transposed y and the edges are left to the rung before. */
+/* The same block with vectors of sums: one instruction multiplies and adds 4, 8 or 16 elements, depending
+   on the CPU. The block is the tile of tile.h, TILE_ROWS x LANES sums. It loads LANES contiguous elements
+   of y, so the previous rung computes transposed matrices y and the edges. */
 static void matmul_vectorised(matmul_arguments whole)
 {
     for (int64_t n = 0; n < whole.N; n += LANES)
@@ -105,17 +105,17 @@ static void matmul_vectorised(matmul_arguments whole)
         }
 }
 
-/* The tile's lines of y are a row of y apart: each on another page, and where a row's length is a
-   power of two, all in the same few places of the cache, from which they push each other out. So they
-   are copied once into a panel, DEPTH x LANES, that stays in a near cache while all rows of x pass by.
-   A panel's lines are whole even where y's aren't. */
+/* The rows of y in a tile are a complete matrix row apart, each on another page. If the length of a row
+   is a power of two, they all compete for the same few cache sets. So they are copied ("packed") once
+   into a panel of DEPTH x LANES, which stays in the L1 cache while all rows of x are multiplied with it.
+   The rows of a panel are complete, also at the edge of y. */
 static void matmul_packed(matmul_arguments a)
 {
     real panel[DEPTH * LANES];
     for (int64_t n = 0; n < a.N; n += LANES) {
         const int64_t columns = a.N - n < LANES ? a.N - n : LANES;
         int64_t k = 0;
-        do { /* once also for K = 0: the sums are 0 then */
+        do { /* one iteration even if K = 0, to store zeros */
             const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
             const real *y = a.y + k * a.y_row + n * a.y_column;
             pack(panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
@@ -132,7 +132,7 @@ static void matmul_packed(matmul_arguments a)
     }
 }
 
-/* The rungs as kernels: B products, one behind the other. */
+/* A rung as a kernel: B products. */
 static void products(void (*product)(matmul_arguments), const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     for (int64_t b = 0; b < B; b++)

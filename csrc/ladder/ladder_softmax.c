@@ -1,19 +1,20 @@
-/* ladder_softmax.c: out = e^(x - m) / sum, m a row's largest, from the naive version up to softmax.c.
+/* ladder_softmax.c: out = e^(x - m) / sum, where m is the largest element of a row, from the naive
+   version to softmax.c.
 
-       naive        each step for the whole matrix, with the C library's exp
-       vectorised   exp in plain arithmetic (exp.h), which the compiler makes vectors of
-       abreast      comparisons and additions of a row side by side, not one after the other
-       blocked      all steps for a few rows, which stay in the nearest cache meanwhile
-       threaded     the rows are shared among threads: softmax.c
+       naive        each step for the whole matrix, with the exp of the C library
+       vectorised   exp in plain arithmetic (exp.h), which the compiler vectorises
+       abreast      several independent comparisons and additions at the same time
+       blocked      all steps for a few rows, which stay in the L1 cache
+       threaded     the rows are divided among threads: softmax.c
 
-   build.py compiles this behind softmax.c, whose functions for rows are used here. */
+   build.py compiles this file after softmax.c, because it uses functions of softmax.c. */
 #include "ladder.h"
 #include "exp.h"
 #include "machine.h"
 #include <tgmath.h>
 
-/* Three steps, each for the whole matrix, as one would write them with NumPy. Nearly all the time is
-   exp's: the C library's takes one number a call. */
+/* Three steps, each for the whole matrix, as in NumPy. exp takes nearly all of the time, because the exp
+   of the C library computes one element per call. */
 SCALAR static void softmax_naive(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++) {
@@ -34,9 +35,9 @@ SCALAR static void softmax_naive(const real *x, real *out, int64_t R, int64_t C)
     }
 }
 
-/* The same three steps with the exp of exp.h: it has no call, no table and no branch, so the compiler
-   makes vectors of the loop round it, and of those that subtract and divide. It must not change the
-   order of a sum, and leaves that one number after the other. */
+/* The same three steps with the exp of exp.h. It has no call, no table and no branch, so the compiler
+   vectorises the loop around it, and the loops that subtract and divide. It does not vectorise the sum,
+   because it must not change the order of floating-point additions. */
 static void softmax_vectorised(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++) {
@@ -57,9 +58,9 @@ static void softmax_vectorised(const real *x, real *out, int64_t R, int64_t C)
     }
 }
 
-/* What was left is waiting: each comparison for the one before, and so each addition. Side by side
-   they don't. We may change the order of a sum, which the compiler may not: for the comparisons see
-   softmax.c, for the sum we tell it that it may. And one division is made for a row instead of C. */
+/* In the previous rung each comparison and each addition waits for the one before it. Here several are
+   independent of each other ("abreast"). `largest` in softmax.c does this for the comparisons, and the
+   pragma allows the compiler to reorder the sum. A row needs one division instead of C. */
 static void softmax_abreast(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R && C; r++) {
@@ -80,9 +81,10 @@ static void softmax_abreast(const real *x, real *out, int64_t R, int64_t C)
     }
 }
 
-/* Now the caches count: a large matrix went through them for each step. Here a long row, or several
-   short ones, BLOCK numbers or so, go through all steps before the next, and the nearest cache has
-   them from the first step on. Several, because ten classes alone would leave vectors half empty. */
+/* In the previous rung each step loads a large matrix from memory again. Here a long row, or several
+   short rows of together at most BLOCK elements, go through all steps before the next rows, so they are
+   in the L1 cache after the first step. Several rows, because one row of 10 classes would not fill the
+   vectors. */
 static void softmax_blocked(const real *x, real *out, int64_t R, int64_t C)
 {
     for (int64_t r = 0, rows; r < R && C; r += rows) {

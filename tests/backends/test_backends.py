@@ -1,4 +1,4 @@
-"""Choosing a backend, threads, and what is said when one can't be had."""
+"""Choosing a backend, the number of threads, and the errors of unavailable backends."""
 
 import os
 import shutil
@@ -24,13 +24,13 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_all_three_work_here():
+def test_all_backends_are_available():
     assert {"numba", "numpy"} <= set(BACKENDS)
     if shutil.which("gcc") or shutil.which("clang"):
         assert BACKENDS == ["c", "numba", "numpy"]
 
 
-def test_set_backend_is_for_all_and_with_is_for_here():
+def test_set_backend_is_global_and_with_is_local():
     tt.set_backend("numpy")
     seen = []
     with tt.backend("numba") as chosen:
@@ -45,7 +45,7 @@ def test_set_backend_is_for_all_and_with_is_for_here():
     assert tt.current_backend().name == "numpy"
 
 
-def test_one_calculation_on_every_backend_by_turns():
+def test_one_graph_computed_by_several_backends():
     x = tt.Tensor([[1.0, 2.0]], requires_grad=True)
     total = x.sum()
     for name in BACKENDS:
@@ -56,14 +56,14 @@ def test_one_calculation_on_every_backend_by_turns():
     assert total.item() == pytest.approx(3 * 1.5 ** len(BACKENDS))
 
 
-def test_unknown_backend():
+def test_unknown_backend_raises():
     with pytest.raises(
         tt.UnknownName, match=r"none named 'cuda'; choose from auto, c, numba, numpy"
     ):
         tt.set_backend("cuda")
 
 
-def test_environment_variable_chooses():
+def test_environment_variables():
     code = "import tinytensor as tt; print(tt.current_backend().name)"
     assert python(code, TINYTENSOR_BACKEND="numpy").stdout == "numpy\n"
     wrong = python(code, TINYTENSOR_BACKEND="fortran")
@@ -72,7 +72,7 @@ def test_environment_variable_chooses():
     assert "SettingError: TINYTENSOR_NUM_THREADS=many: a number from 1 to 64" in wrong.stderr
 
 
-def test_without_c_auto_takes_numba_and_c_says_why():
+def test_without_c_auto_takes_numba():
     code = """if True:
         import sys
         sys.modules["tinytensor.backends._c"] = None
@@ -83,10 +83,10 @@ def test_without_c_auto_takes_numba_and_c_says_why():
         except tt.BackendUnavailable as error:
             print(error)
     """
-    said = python(code, TINYTENSOR_BACKEND="").stdout
-    assert said.startswith("numba ['numba', 'numpy']")
-    assert "c: the kernels were not compiled" in said
-    assert "pip install" in said
+    output = python(code, TINYTENSOR_BACKEND="").stdout
+    assert output.startswith("numba ['numba', 'numpy']")
+    assert "c: the kernels were not compiled" in output
+    assert "pip install" in output
 
 
 def test_each_backend_is_a_backend_module():
@@ -98,7 +98,7 @@ def test_each_backend_is_a_backend_module():
     assert not isinstance(numpy, door.BackendModule)
 
 
-def test_a_lacking_kernel_is_declared(monkeypatch):
+def test_a_missing_kernel_is_reported(monkeypatch):
     numba = door.load_backend("numba").module
     monkeypatch.delattr(numba, "exp")
     monkeypatch.delitem(door._loaded, "numba")
@@ -109,7 +109,7 @@ def test_a_lacking_kernel_is_declared(monkeypatch):
         assert tt.exp(tt.zeros(2)).numpy().tolist() == [1, 1]
 
 
-def test_importing_is_light():
+def test_import_loads_no_heavy_modules():
     code = """if True:
         import sys, tinytensor
         heavy = {"numba", "click", "rich", "threadpoolctl", "cffi"} & set(sys.modules)
@@ -118,7 +118,7 @@ def test_importing_is_light():
     assert python(code).stdout == "[]\n"
 
 
-def test_number_of_threads_is_kept():
+def test_set_num_threads():
     for threads in (1, 2):
         tt.set_num_threads(threads)
         for name in BACKENDS:

@@ -1,4 +1,4 @@
-"""Every kernel of every backend does what the NumPy backend does."""
+"""Every kernel of every backend has the result of the NumPy backend."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ OTHERS = [name for name in BACKENDS if name != "numpy"] + NARROWER
 
 @pytest.fixture
 def backend(request):
-    """A backend by name; "c avx2" is C with that instruction set."""
+    """Yields a backend by name; "c avx2" is C with this instruction set."""
     name, _, simd = request.param.partition(" ")
     backend = door.load_backend(name)
     with instructions(simd):
@@ -30,7 +30,7 @@ def backend(request):
 
 
 def run(backend: door.Backend, case: Kernel, arrays: list[np.ndarray]) -> np.ndarray:
-    """What a kernel leaves in its outputs; several are laid one behind the other."""
+    """Returns the outputs of a kernel, concatenated if there are several."""
     arrays = [array.copy() for array in arrays]
     with np.errstate(all="ignore"):
         backend.kernels[case.name](*arrays, *case.numbers)
@@ -55,7 +55,7 @@ def assert_agree(case: Kernel, dtype: str, got: np.ndarray, wanted: np.ndarray) 
 
 CELLS = [(case, dtype) for case in KERNELS for dtype in case.dtypes]
 IDS = [f"{case}-{dtype}" for case, dtype in CELLS]
-# These change a part of their last array, or read it; all others write every element and read none.
+# These kernels change a part of their last array, or read it; all others write each element of it.
 IN_PLACE = {"put", "concat", "sgd", "sgd_momentum", "adam", "rmsprop", "moving_average"}
 
 
@@ -88,12 +88,12 @@ def test_agrees_with_numpy_at_random_sizes(backend, dtype, seed):
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("case", KERNELS, ids=str)
-def test_inputs_are_left_alone(name, case):
+def test_inputs_are_not_changed(name, case):
     arrays = case.make("float32")
     before = [array.copy() for array in arrays]
     door.load_backend(name).kernels[case.name](*arrays, *case.numbers)
     if case.name == "dropout_mask":
-        before[0][1] += arrays[1].size  # which counts what it has drawn
+        before[0][1] += arrays[1].size  # the count of numbers drawn
     for array, copy in zip(arrays[: -case.outputs], before, strict=False):
         np.testing.assert_array_equal(array, copy)
 
@@ -102,14 +102,15 @@ SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 3e38, -3e38, 1e-45, 10
 WITH_FLOAT_INPUT = [
     case for case in KERNELS if case.name not in ("one_hot", "load_images", "dropout_mask")
 ]
-# What overflows on the way depends on the order of a sum: these get no large numbers.
+# An overflow in these kernels depends on the order of a sum, so they get no large values.
 SUMS = ("matmul", "sum", "cumsum", "scatter_add", "conv2d", "sum_pool2d", "softmax_backward")
 SUMS += ("log_softmax_backward", "cross_entropy_backward", "cross_entropy_and_grad")
 SUMS += ("conv2d_grad_x", "conv2d_grad_weight")
 SUMS += ("sum_pool2d_grad_x", "moments", "normalize", "batch_norm_backward")
 SUMS += ("sgd", "sgd_momentum", "adam", "rmsprop", "moving_average")
-# Whether a convolution's NaN weight meets the zeros outside of an image, or an infinite gamma a 0,
-# is left open: these get them in their first array only.
+# Backends may differ in whether a NaN weight of a convolution is multiplied with zeros outside of
+# the image, or an infinite gamma with a 0. So only the first array of these kernels gets special
+# values.
 IN_THE_FIRST = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight", "normalize", "batch_norm_backward")
 IN_THE_FIRST += ("sgd", "sgd_momentum", "adam", "rmsprop", "moving_average")
 
@@ -119,8 +120,8 @@ def with_special(case: Kernel, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     for array in arrays[: 1 if case.name in IN_THE_FIRST else -case.outputs]:
         if array.dtype == np.float32:
-            some = rng.random(array.shape) < (0.5 if seed else 0.05)
-            array[...] = np.where(some, rng.choice(SPECIAL, array.shape), array)
+            mask = rng.random(array.shape) < (0.5 if seed else 0.05)
+            array[...] = np.where(mask, rng.choice(SPECIAL, array.shape), array)
             if case.name in SUMS:
                 array[np.isfinite(array) & (np.abs(array) > 10)] = np.nan
     return arrays
@@ -136,21 +137,26 @@ def test_nan_and_infinity_as_in_numpy(backend, case):
         np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted), err_msg="NaN")
         if case.ulp == 0:
             np.testing.assert_array_equal(got, wanted)
-            if case.name not in ("maximum", "minimum", "max", "min"):  # -0 and 0 are equal to them
+            if case.name not in (
+                "maximum",
+                "minimum",
+                "max",
+                "min",
+            ):  # they may return either of -0 and 0
                 np.testing.assert_array_equal(np.signbit(got), np.signbit(wanted), "-0")
         else:
             absolute = 2e-4 if case.name in SUMS else 1e-5
             np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=absolute)
 
 
-# How exact
+# Accuracy
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("backend", [*BACKENDS, *NARROWER], indirect=True)
 @pytest.mark.parametrize("kernel", sorted({case.name for case in KERNELS if case.ulp}))
 def test_units_in_the_last_place(backend, kernel):
-    """float32 against the same kernel of NumPy in float64, over a wide range of numbers."""
+    """Compares float32 with the same kernel of NumPy in float64, over a wide range of values."""
     (limit,) = {case.ulp for case in KERNELS if case.name == kernel}
     numbers = np.concatenate([np.linspace(-110, 95, 50_001), np.geomspace(1e-30, 1e30, 10_001)])
     x = numbers.astype(np.float32)
@@ -206,7 +212,7 @@ def test_exp_is_exact_to_the_last_bits():
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_sums_keep_what_float32_alone_would_lose(name):
+def test_sums_are_more_accurate_than_float32(name):
     x = np.full(1_000_001, 0.1, np.float32)
     for shape in ((1_000_001,), (1_000_001, 1)):
         out = np.empty((1,) * len(shape), np.float32)
@@ -226,10 +232,10 @@ def test_backend_has_every_kernel_with_the_declared_arguments(name):
             continue
         own = inspect.signature(getattr(backend.module, kernel)).parameters
         assert list(own) == list(declared), kernel
-    assert backend.on_numpy == (("cast",) if name != "numpy" else ())  # declared
+    assert backend.on_numpy == (("cast",) if name != "numpy" else ())  # by the contract
 
 
-def test_every_kernel_is_described_and_has_cases():
+def test_every_kernel_has_a_docstring_and_cases():
     for kernel in door.CONTRACTS:
         assert "=" in (getattr(kernels, kernel).__doc__ or ""), kernel
     assert {case.name for case in KERNELS} == set(door.CONTRACTS)
@@ -243,7 +249,7 @@ needs_c = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't co
 
 
 @needs_c
-def test_an_instruction_set_that_is_not_there():
+def test_unknown_instruction_set_raises():
     before = C.module.SIMD
     with pytest.raises(tt.SettingError, match=r"none named 'mmx' here; choose from baseline"):
         C.module.set_simd("mmx")
@@ -252,14 +258,14 @@ def test_an_instruction_set_that_is_not_there():
 
 @pytest.mark.full
 @needs_c
-def test_the_environment_chooses_an_instruction_set():
+def test_instruction_set_from_the_environment():
     for simd in C.module.AVAILABLE:
-        said = info(TINYTENSOR_SIMD=simd)
-        assert f"cpu features   {simd} in C" in said.stdout
-        assert said.returncode == 0
-    said = info(TINYTENSOR_SIMD="mmx")
-    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
-    assert "TINYTENSOR_SIMD=mmx: instruction set: there is none named 'mmx' here" in said.stderr
+        result = info(TINYTENSOR_SIMD=simd)
+        assert f"cpu features   {simd} in C" in result.stdout
+        assert result.returncode == 0
+    result = info(TINYTENSOR_SIMD="mmx")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "TINYTENSOR_SIMD=mmx: instruction set: there is none named 'mmx' here" in result.stderr
 
 
 def info(**environment: str) -> subprocess.CompletedProcess:
@@ -268,7 +274,7 @@ def info(**environment: str) -> subprocess.CompletedProcess:
 
 
 @needs_c
-def test_c_refuses_what_would_be_a_wrong_pointer():
+def test_c_refuses_wrong_arrays():
     c = door.load_backend("c").kernels
     x = np.ones((4, 4), np.float32)
     with pytest.raises(tt.DTypeError, match="float32 and float64"):
@@ -284,8 +290,8 @@ def test_c_refuses_what_would_be_a_wrong_pointer():
 
 
 @needs_c
-def test_no_columns_in_a_thread_that_had_no_memory_to_work_in():
-    """A null pointer in C, which the sanitizers watch."""
+def test_no_columns_in_a_thread_without_scratch_memory():
+    """C gets a null pointer here, which the sanitizers check."""
     results = []
 
     def work() -> None:
@@ -301,8 +307,8 @@ def test_no_columns_in_a_thread_that_had_no_memory_to_work_in():
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numpy"], indirect=True)
 @pytest.mark.parametrize(("case", "dtype"), CELLS, ids=IDS)
-def test_a_bound_call_reads_its_arrays_when_it_is_made(backend, case, dtype):
-    """Numbers that change after it was bound, a learning rate or a seed, are those it takes."""
+def test_a_bound_call_reads_its_arrays_when_it_runs(backend, case, dtype):
+    """It uses the values at that time, such as a learning rate that changed after `bind`."""
     if not hasattr(backend.module, case.name):
         pytest.skip("NumPy computes it")
     bound, changed = case.make(dtype), case.make(dtype, seed=1)

@@ -1,7 +1,7 @@
-"""The C kernels touch no byte outside of their arrays, need no alignment, and allocate nothing.
+"""The C kernels access no byte outside of their arrays, need no alignment, and allocate nothing.
 
-Arrays lie against a page that may be neither read nor written: one byte too far ends the process.
-So the kernels run in a process of their own, which says beforehand what it is about to try.
+Each array is next to a page that may be neither read nor written, so an access one byte too far
+ends the process. The kernels run in a separate process, which prints each case before it runs it.
 """
 
 import ctypes
@@ -27,11 +27,11 @@ from tinytensor import door
 
 pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 C = door.load_backend("c") if "c" in BACKENDS else None
-PLACES = ("before a guard page", "after a guard page", "one number off 16 bytes")
+PLACES = ("before a guard page", "after a guard page", "one element off 16 bytes")
 
 
 def placed(array: np.ndarray, place: str) -> np.ndarray:
-    """A copy of the array in pages of its own, with a guard page on either side."""
+    """Returns a copy of the array in separate pages, with a guard page on both sides."""
     length = -(-(array.nbytes + 16) // mmap.PAGESIZE) * mmap.PAGESIZE
     pages = mmap.mmap(-1, length + 2 * mmap.PAGESIZE)
     address = np.frombuffer(pages, np.uint8).ctypes.data
@@ -42,7 +42,7 @@ def placed(array: np.ndarray, place: str) -> np.ndarray:
     offset = {
         "before a guard page": length - array.nbytes,
         "after a guard page": 0,
-        "one number off 16 bytes": array.itemsize,
+        "one element off 16 bytes": array.itemsize,
     }[place]
     copy = np.frombuffer(pages, array.dtype, array.size, mmap.PAGESIZE + offset)
     copy = copy.reshape(array.shape)
@@ -51,27 +51,27 @@ def placed(array: np.ndarray, place: str) -> np.ndarray:
 
 
 def cases() -> Iterator[tuple[Kernel, str]]:
-    """What is tried: the rows of cases.py, and every kernel at a few odd sizes."""
+    """Yields the rows of cases.py, and each kernel at four odd sizes."""
     yield from CELLS
     for R, C in ((1, 1), (3, 5), (13, 31), (65, 67)):
         yield from ((case, dtype) for case in at_size(R, C) for dtype in case.dtypes)
 
 
 def try_all(simd: str) -> None:
-    """Say what is tried, then try it: the last line said names what ended the process."""
+    """Prints each case, then runs it. So the last line names the case that ended the process."""
     C.module.set_simd(simd)
     for case, dtype in cases():
         arrays = case.make(dtype)
         wanted = run(NUMPY, case, arrays)
         for place in PLACES:
             print(case, dtype, place, flush=True)
-            at_the_edge = [placed(array, place) for array in arrays]
-            C.kernels[case.name](*at_the_edge, *case.numbers)
-            assert_agree(case, dtype, outputs(case, at_the_edge), wanted)
+            guarded = [placed(array, place) for array in arrays]
+            C.kernels[case.name](*guarded, *case.numbers)
+            assert_agree(case, dtype, outputs(case, guarded), wanted)
 
 
 def one_byte_too_far(place: str) -> None:
-    """What must end the process, if the guards are worth anything."""
+    """Writes one byte outside of an array, which must end the process."""
     x = placed(np.ones(33, np.float32), place)
     ctypes.memset(x.ctypes.data + (x.nbytes if place == PLACES[0] else -1), 0, 1)
 
@@ -88,7 +88,7 @@ def process(call: str, **environment: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.full
 @pytest.mark.parametrize("place", PLACES[:2])
-def test_a_guard_page_ends_the_process(place):
+def test_an_access_to_a_guard_page_ends_the_process(place):
     ended = process(f"one_byte_too_far({place!r})")
     assert -ended.returncode in (signal.SIGSEGV, signal.SIGBUS), ended.stderr
 
@@ -118,7 +118,7 @@ COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
 def calls_of(case: Kernel) -> list[tuple]:
-    """The C functions, with their arguments, that a kernel calls."""
+    """Returns the C functions that a kernel calls, with their arguments."""
     variant, calls = C.module._SINGLE, []
 
     class Recording:
@@ -135,10 +135,10 @@ def calls_of(case: Kernel) -> list[tuple]:
 
 
 def count_allocations() -> None:
-    """How often this thread asks for memory in 1,000 calls of every kernel, or in 3 of large ones.
+    """Prints the number of allocations in 1,000 calls of each kernel, and in 3 large calls.
 
-    Once before on one thread, for the memory that kernels work in is kept, and once on two, for
-    the second is started then.
+    Each kernel runs before on one thread, because its scratch memory is allocated at the first
+    call, and on two threads, because the second one is started then.
     """
     allocations = ctypes.CDLL(None).allocations
     calls = {
@@ -160,7 +160,7 @@ def count_allocations() -> None:
                 print(case, count)
     before = allocations()
     bytearray(100_000)
-    print("another is counted:", allocations() > before)
+    print("other allocations are counted:", allocations() > before)
 
 
 @pytest.mark.full
@@ -171,33 +171,33 @@ def test_no_call_allocates(tmp_path):
     command = [COMPILER, "-shared", "-fPIC", "-O1", "-fno-builtin", tmp_path / "counting.c"]
     subprocess.run([*command, "-o", library], check=True)
     ended = process("count_allocations()", LD_PRELOAD=str(library))
-    assert (ended.stdout, ended.stderr) == ("another is counted: True\n", "")
+    assert (ended.stdout, ended.stderr) == ("other allocations are counted: True\n", "")
 
 
 @pytest.mark.full
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux")
-def test_a_thread_that_ends_leaves_no_memory_behind():
+def test_a_thread_frees_its_memory_when_it_ends():
     ended = process("run_many_threads()")
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout) < 20 * 2**20
 
 
 def run_many_threads() -> None:
-    """Say by how many bytes the process has grown after 100 threads with a matmul of 1 MiB each."""
+    """Prints by how many bytes the process grows in 100 threads with a matmul of 1 MiB each."""
     C.module.set_num_threads(1)
     x = np.ones((600, 600), np.float32)
     out = np.empty_like(x)
 
-    def grown_to() -> int:
+    def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
-    def one_by_one(count: int) -> None:
+    def run_threads(count: int) -> None:
         for _ in range(count):
             thread = threading.Thread(target=C.kernels["matmul"], args=(x, x, out, False, False))
             thread.start()
             thread.join()
 
-    one_by_one(10)
-    before = grown_to()
-    one_by_one(100)
-    print(grown_to() - before)
+    run_threads(10)
+    before = resident_bytes()
+    run_threads(100)
+    print(resident_bytes() - before)

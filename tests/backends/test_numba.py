@@ -1,4 +1,4 @@
-"""How the Numba backend compiles: once, kept on disk where that is possible, and counted."""
+"""Compilation by the Numba backend: once, cached on disk if possible, and counted."""
 
 import errno
 import os
@@ -35,64 +35,64 @@ def start(code: str = NEGATE, **environment: object) -> subprocess.Popen:
     )
 
 
-def said(process: subprocess.Popen) -> str:
+def output(process: subprocess.Popen) -> str:
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     return out
 
 
 @pytest.mark.full
-def test_what_was_compiled_is_kept(tmp_path):
-    assert said(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
-    assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
+def test_machine_code_is_cached_on_disk(tmp_path):
+    assert output(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
+    assert output(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-def test_a_torn_file_is_made_anew(tmp_path, suffix, left):
-    said(start(NUMBA_CACHE_DIR=tmp_path))
+def test_a_damaged_file_is_compiled_again(tmp_path, suffix, left):
+    output(start(NUMBA_CACHE_DIR=tmp_path))
     (file,) = tmp_path.rglob(f"*.{suffix}")
     file.write_bytes(file.read_bytes()[:left])
-    assert said(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
-    assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
+    assert output(start(NUMBA_CACHE_DIR=tmp_path)) == COMPILED
+    assert output(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
 @pytest.mark.full
-def test_other_sources_are_compiled_anew(tmp_path):
-    said(start(NUMBA_CACHE_DIR=tmp_path))
+def test_changed_sources_are_compiled_again(tmp_path):
+    output(start(NUMBA_CACHE_DIR=tmp_path))
     changed = NEGATE.replace(
         "out =", "from tinytensor.backends.numba import compiling as n; n._sources = str; out =", 1
     )
-    assert said(start(changed, NUMBA_CACHE_DIR=tmp_path)) == COMPILED
+    assert output(start(changed, NUMBA_CACHE_DIR=tmp_path)) == COMPILED
 
 
-def test_every_file_with_compiled_code_is_a_source():
-    """A change in any of them must have all kernels compiled again."""
-    decorated = re.compile(r"^@(kernel|part|intrinsic|overload)\b", re.MULTILINE)
+def test_sources_include_every_file_with_compiled_code():
+    """A change in any of these files must recompile all kernels."""
+    decorated = re.compile(r"^@(kernel|subroutine|intrinsic|overload)\b", re.MULTILINE)
     package = Path(kernels.__file__).parent
     compiled = {file for file in package.rglob("*.py") if decorated.search(file.read_text())}
-    assert {"tile.py", "reduce_loops.py", "places.py"} <= {file.name for file in compiled}
+    assert {"tile.py", "reduce_loops.py", "strides.py"} <= {file.name for file in compiled}
     assert compiled <= set(compiling.SOURCES)
 
 
 @pytest.mark.full
-def test_two_processes_at_once(tmp_path):
+def test_two_processes_compile_at_the_same_time(tmp_path):
     both = [start(NUMBA_CACHE_DIR=tmp_path) for _ in range(2)]
-    assert all(said(process) in (COMPILED, LOADED) for process in both)
-    assert said(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
+    assert all(output(process) in (COMPILED, LOADED) for process in both)
+    assert output(start(NUMBA_CACHE_DIR=tmp_path)) == LOADED
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("home", ["/proc", "/dev/null", ""])
-def test_without_a_home_that_can_be_written_to(home):
-    # Of the places that Numba tries, only the user's cache folder.
+def test_without_a_writable_home(home):
+    # Numba tries only the user's cache folder.
     only = {"NUMBA_CACHE_DIR": "", "NUMBA_CACHE_LOCATOR_CLASSES": "UserWideCacheLocator"}
-    places = {"HOME": home, "XDG_CACHE_HOME": f"{home or '/proc'}/cache"}
-    assert said(start(**only, **places)) == COMPILED
+    folders = {"HOME": home, "XDG_CACHE_HOME": f"{home or '/proc'}/cache"}
+    assert output(start(**only, **folders)) == COMPILED
 
 
-def test_a_full_disk(monkeypatch):
+def test_full_disk(monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -114,12 +114,12 @@ def test_read_only_arrays():
     x, out = np.ones(3, np.float32), np.empty(3, np.float32)
     x.flags.writeable = False
     for name in ("add", "matmul"):
-        more = (False, False) if name == "matmul" else ()
+        flags = (False, False) if name == "matmul" else ()
         shape = (3, 1) if name == "matmul" else (3,)
         y = np.ones((1, 1) if name == "matmul" else 3, np.float32)
-        numba[name](x.reshape(shape), y, out.reshape(shape), *more)
+        numba[name](x.reshape(shape), y, out.reshape(shape), *flags)
         np.testing.assert_array_equal(out, x * (1 if name == "matmul" else 2))
-        with pytest.raises(ValueError, match="writes to is read-only"):
-            numba[name](out.reshape(shape), y, x.reshape(shape), *more)
-    with pytest.raises(ValueError, match="relu_backward: an array that it writes to is read-only"):
+        with pytest.raises(ValueError, match="got a read-only output array"):
+            numba[name](out.reshape(shape), y, x.reshape(shape), *flags)
+    with pytest.raises(ValueError, match="relu_backward: got a read-only output array"):
         numba["relu_backward"](out, out, x)

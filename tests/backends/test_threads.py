@@ -1,7 +1,4 @@
-"""Threads: as many as were asked for, the same bits from any number of them, and a clean end.
-
-What is tried in processes of their own is C's: the other backends start no threads themselves.
-"""
+"""Threads of the C backend: their number, the same bits for any number, forks, and process exit."""
 
 import itertools
 import os
@@ -20,7 +17,7 @@ from tinytensor import door
 
 pytestmark = pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
 C = door.load_backend("c") if "c" in BACKENDS else None
-# Large enough for every kernel that shares out its rows to do so; rows long and short.
+# Large enough for each threaded kernel to use several threads; with long and with short rows.
 LARGE = [
     *(
         case
@@ -41,7 +38,7 @@ def computed(case: Kernel, dtype: str = "float32") -> np.ndarray:
 
 @pytest.fixture
 def set_threads():
-    """Sets C's threads; after the test they are as many as before."""
+    """Sets the number of threads of the C backend, and restores it after the test."""
     before = C.num_threads
     yield C.module.set_num_threads
     C.module.set_num_threads(before)
@@ -50,7 +47,7 @@ def set_threads():
 @pytest.mark.parametrize(
     ("case", "dtype"), [(case, dtype) for case in LARGE for dtype in case.dtypes], ids=str
 )
-def test_number_of_threads_changes_no_bit(case, dtype, set_threads):
+def test_same_bits_for_any_number_of_threads(case, dtype, set_threads):
     set_threads(1)
     alone = computed(case, dtype)
     for threads in (2, 3, 7):
@@ -59,8 +56,8 @@ def test_number_of_threads_changes_no_bit(case, dtype, set_threads):
 
 
 @pytest.mark.full
-def test_several_python_threads_at_once(set_threads):
-    """Each finds what it would have found alone, though they all want the same workers."""
+def test_several_python_threads(set_threads):
+    """All Python threads use the same workers, and each gets the same result as alone."""
     set_threads(2)
     cases = [case for case in LARGE if case.name in ("matmul", "conv2d", "normalize", "sum", "add")]
     wanted = [computed(case) for case in cases]
@@ -79,7 +76,7 @@ def test_several_python_threads_at_once(set_threads):
     assert right == [True] * (4 * 2 * len(cases))
 
 
-def test_the_number_changes_while_threads_compute(set_threads):
+def test_set_num_threads_while_threads_compute(set_threads):
     cases = [case for case in LARGE if case.name in ("matmul", "softmax", "add")]
     wanted = [computed(case) for case in cases]
     right = []
@@ -99,7 +96,7 @@ def test_the_number_changes_while_threads_compute(set_threads):
     assert right == [True] * (2 * 2 * len(cases))
 
 
-# In a process of its own
+# In a separate process
 
 START = """
 import os, sys, threading, time
@@ -111,12 +108,12 @@ def work():
 def tasks():
     return len(os.listdir("/proc/self/task"))
 """
-# Python 3.12 and later warn of a fork among threads: just that is what works here.
+# Python 3.12 and later warn about a fork in a process with threads, which is tested here.
 NO_WARNING = "ignore:This process (pid=:DeprecationWarning"
 
 
 def process(code: str, **environment: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a process; one that hangs is an error."""
+    """Returns the exit code, the output and the errors of a process; raises if it hangs."""
     ended = subprocess.run(
         [sys.executable, "-c", START + code],
         env={**os.environ, "PYTHONWARNINGS": NO_WARNING, **environment},
@@ -131,7 +128,7 @@ needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="ne
 
 
 @needs_proc
-def test_as_many_threads_as_were_set():
+def test_number_of_started_threads():
     code = """
 before = tasks()
 for n in (1, 2, 3, 6, 4):
@@ -139,17 +136,17 @@ for n in (1, 2, 3, 6, 4):
     work()
     print(1 + tasks() - before)
 """
-    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # two sleep
+    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # after 6 and 4, two of the 6 sleep
 
 
 @needs_proc
 @pytest.mark.parametrize("threads", [1, 3])
-def test_as_many_threads_as_the_environment_says(threads):
+def test_number_of_threads_from_the_environment(threads):
     code = "before = tasks()\nwork()\nprint(1 + tasks() - before)"
     assert process(code, TINYTENSOR_NUM_THREADS=str(threads)) == (0, f"{threads}\n", "")
 
 
-def test_a_forked_child_computes_with_workers_of_its_own():
+def test_a_forked_child_starts_new_workers():
     code = """
 tt.set_num_threads(3)
 work()
@@ -163,7 +160,7 @@ for _ in range(3):
     assert process(code) == (0, "7\n7\n7\n", "")
 
 
-def test_a_fork_while_other_threads_compute():
+def test_fork_while_other_threads_compute():
     code = """
 tt.set_num_threads(2)
 done = False
@@ -202,6 +199,6 @@ time.sleep(0.1)
 
 @pytest.mark.full
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_the_process_ends(ending):
+def test_process_exit(ending):
     code = f"tt.set_num_threads(3)\n{ENDINGS[ending]}"
     assert process(code) == (3 if ending == "an error" else 0, "", "")

@@ -1,4 +1,4 @@
-"""What a report says of calls and of the machine's limits: in sensible units, for what is there."""
+"""Call costs and limits of the machine in a report."""
 
 import functools
 
@@ -13,15 +13,15 @@ from tinytensor.errors import BackendUnavailable
 ALWAYS = ["python", "ufunc", "op", "op_with_gradient", "replay", "replay_call"]
 
 
-def test_every_kind_of_call_has_a_cost(backend):
+def test_call_costs(backend):
     costs = call_costs.call_costs(seconds=0.001)
-    there = [name for name in ("cffi", "numba") if name.replace("cffi", "c") in BACKENDS]
-    assert sorted(costs) == sorted([*ALWAYS, *there])
+    available = [name for name in ("cffi", "numba") if name.replace("cffi", "c") in BACKENDS]
+    assert sorted(costs) == sorted([*ALWAYS, *available])
     assert all(0 <= seconds < 1 for seconds in costs.values())
     assert tt.current_backend().name == backend
 
 
-def test_calls_of_backends_that_are_not_there_are_left_out(monkeypatch):
+def test_call_costs_of_missing_backends_are_omitted(monkeypatch):
     numpy = door.load_backend("numpy")
     missing = BackendUnavailable("not here")
     states = {"c": missing, "numba": missing, "numpy": numpy}
@@ -30,8 +30,8 @@ def test_calls_of_backends_that_are_not_there_are_left_out(monkeypatch):
         assert sorted(call_costs.call_costs(seconds=0.001)) == sorted(ALWAYS)
 
 
-def test_compiling_is_no_part_of_a_call():
-    """A call that takes long the first time only is counted for as long as it takes later."""
+def test_compile_time_does_not_count_for_the_number_of_calls():
+    """The first call takes long, because it compiles; the count depends on later calls."""
     calls = []
 
     class Timer:
@@ -43,9 +43,9 @@ def test_compiling_is_no_part_of_a_call():
     assert calls == [1, 1, 2, 4, 8, 16]
 
 
-@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
-def test_a_limit_that_came_out_too_low_is_mended_at_the_end(monkeypatch):
-    """Both what is told of the machine and each bound; one that was right stays as it is."""
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend is not compiled here")
+def test_measure_again_keeps_the_higher_limits(monkeypatch):
+    """The machine's limits and the bounds are updated; a limit that is not higher is unchanged."""
     speeds = {"peak": 1e9, "read": 1e9, "copy": 1e9, "add": 1e9}
     monkeypatch.setattr(machine, "roofline", functools.cache(machine.Roofline))
     monkeypatch.setattr(bounds, "roofline", machine.roofline)
@@ -54,7 +54,7 @@ def test_a_limit_that_came_out_too_low_is_mended_at_the_end(monkeypatch):
     product = cases.Case("matmul", (((100, 100), "float32"),) * 3, (False, False))
     update = cases.Case("relu", (((100, 100), "float32"),) * 2)
     spread = report.Spread.of([1.0])
-    told = report.Report(
+    result = report.Report(
         machine={"threads": {"1": machine.limits(1)}},
         kernels=[
             report.KernelResult(
@@ -69,14 +69,14 @@ def test_a_limit_that_came_out_too_low_is_mended_at_the_end(monkeypatch):
             )
         ],
     )  # fmt: skip
-    before = [result.bound for result in (*told.kernels, *told.steps)]
+    before = [timed.bound for timed in (*result.kernels, *result.steps)]
     assert before[:2] == pytest.approx([2 * 100**3 / 1e9, 8 * 100**2 / 1e9])
 
     speeds |= {"peak": 4e9, "copy": 0.5e9}
-    bounds.measure_again(told, [product, update])
-    limit = told.machine["threads"]["1"]
+    bounds.measure_again(result, [product, update])
+    limit = result.machine["threads"]["1"]
     assert limit["peak_flops"] == 4e9
     assert all(speed["copy"] == 1e9 for speed in limit["bandwidth"].values())
-    after = [result.bound for result in (*told.kernels, *told.steps)]
+    after = [timed.bound for timed in (*result.kernels, *result.steps)]
     assert after[:2] == pytest.approx([before[0] / 4, before[1]])
     assert after[2] < before[2]

@@ -1,4 +1,4 @@
-"""The page of a report: everything in it, nothing from elsewhere, and only what was measured."""
+"""The HTML page of a report: complete, self-contained, with only the measured parts."""
 
 import json
 import re
@@ -106,28 +106,30 @@ def parts():
 
 
 FULL = EMPTY | parts()
-TITLES = ["Training steps", "Whole runs", "Kernels", "What grows how", "Cold start"]
-TITLES += ["What this machine can do at most"]
+TITLES = ["Training steps", "Whole runs", "Kernels", "Scaling", "Cold start"]
+TITLES += ["Limits of this machine"]
 
 
 # The page ----------------------------------------------------------------------------------------
 
 
 class Reader(HTMLParser):
-    """What a page asks for from elsewhere, its headings, its text, and the tags left open."""
+    """The external resources, headings, text and unclosed tags of a page."""
 
     VOID = ("meta", "br", "img", "link")
 
     def __init__(self, text):
         super().__init__()
-        self.asked, self.titles, self.text, self.tags, self.open = [], [], [], [], []
+        self.resources, self.titles, self.text, self.tags, self.open = [], [], [], [], []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        given = dict(attributes)
-        self.asked += [given[name] for name in ("src", "href", "srcset", "data") if given.get(name)]
+        values = dict(attributes)
+        self.resources += [
+            values[name] for name in ("src", "href", "srcset", "data") if values.get(name)
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -144,59 +146,60 @@ class Reader(HTMLParser):
                 self.titles.append(data)
 
 
-def test_a_page_needs_nothing_from_elsewhere():
+def test_page_loads_no_external_resources():
     reader = Reader(page(FULL))
     assert reader.open == []
-    assert reader.asked == []
+    assert reader.resources == []
     assert "link" not in reader.tags
     assert "iframe" not in reader.tags
     assert reader.titles == TITLES
 
 
-def test_a_section_is_there_only_if_its_part_is():
+def test_sections_of_the_parts_in_the_report():
     needed = ["steps"], ["train"], ["kernels", "machine"], ["scaling"], ["start"], ["machine"]
     for title, names in zip(TITLES, needed, strict=True):
         found = Reader(page(EMPTY | {name: FULL[name] for name in names})).titles
         assert title in found
-        assert set(found) <= {title, "What this machine can do at most"}
+        assert set(found) <= {title, "Limits of this machine"}
     empty = page(EMPTY)
     assert Reader(empty).titles == []
-    assert "bokeh" not in empty.lower(), "no library for nothing"
+    assert "bokeh" not in empty.lower(), "no BokehJS without plots"
 
 
-def test_words_of_the_report_are_no_markup():
+def test_text_of_the_report_is_escaped():
     text = page(EMPTY)
     assert "Analytical Engine &lt;1837&gt;, 2 cores; 2026-01-02 03:04 UTC; python 3.11.2" in text
     assert "<1837>" not in text
 
 
-def test_noise_haste_and_an_early_end_are_told():
+def test_notes_about_noise_quick_and_stopped():
     assert "noisy" not in "".join(Reader(page(EMPTY)).text)
     noise = {"noisy": True, "why": "the probe varied by 40 %"}
     assert "Stopped" not in "".join(Reader(page(EMPTY)).text)
     text = "".join(Reader(page(EMPTY | {"noise": noise, "quick": True, "stopped": True})).text)
     assert (
-        "The machine was noisy, so don't trust small differences: the probe varied by 40 %" in text
+        "The machine was noisy, so small differences are not reliable: the probe varied by 40 %"
+        in text
     )
     assert "A quick run" in text
     assert "Stopped before the end" in text
 
 
 @pytest.mark.full
-def test_who_is_missing_and_who_is_alone_is_told():
+def test_notes_about_skipped_contestants_and_numba():
     skipped = [
         {"contestant": "by hand", "lesson": lesson, "why": "it has no convolutions"}
         for lesson in ("3.0", "3.1")
     ]
     text = "\n".join(Reader(page(FULL | {"skipped": skipped})).text)
     assert "by hand, 3.0, 3.1: it has no convolutions" in text
-    assert tables.NUMBA_ALONE not in text
+    assert tables.NUMBA_ONE_THREAD not in text
     alone = step("numba captured", "numba", "captured", 1, threads=2)
-    assert tables.NUMBA_ALONE in "\n".join(Reader(page(FULL | {"steps": [alone]})).text)
+    assert tables.NUMBA_ONE_THREAD in "\n".join(Reader(page(FULL | {"steps": [alone]})).text)
 
 
-def test_a_roof_and_bars_end_near_what_is_drawn():
-    """Where a step or kernel is a little above a power of ten as well as a little below."""
+def test_axes_fit_the_values():
+    """For values a little below and a little above a power of ten."""
     for times in (0.9, 1.1):
         rows = [row | {"seconds": slower(times)} for row in FULL["kernels"]]
         (roof,) = plots.rooflines(rows, FULL["machine"])
@@ -207,16 +210,16 @@ def test_a_roof_and_bars_end_near_what_is_drawn():
 
 
 @pytest.mark.full
-def test_numbers_that_are_in_tables_and_lists():
+def test_values_in_tables_and_lists():
     text = "\n".join(Reader(page(FULL)).text)
     for words in (
         "0.9213",
         "100 GFLOP/s",
         "L1, 16 KiB",
         "64 MiB",
-        "each further kernel call in it\ntoo little to be measured",
-        "an operation on tensors\n2,000\nthe same, forward and backward\n6,000",
-        "c, 2 threads: 20.00 µs + 1.00 µs for each image, as much for both at 20 images",
+        "each further kernel call of a captured step\ntoo small to measure",
+        "an operation on tensors\n2,000\nan operation, forward and backward\n6,000",
+        "c, 2 threads: 20.00 µs + 1.00 µs per image, equal parts at 20 images",
         "lesson 1.0: numba (cold) overtakes numpy after 1,001 steps",
         "concat\n100x784\nc\n1\n1,000.00\n0.0\n10%",
     ):
@@ -224,13 +227,13 @@ def test_numbers_that_are_in_tables_and_lists():
 
 
 @pytest.mark.full
-def test_a_report_that_went_through_json():
+def test_page_of_a_report_from_json():
     assert Reader(page(json.loads(json.dumps(FULL)))).titles == TITLES
 
 
 @pytest.mark.full
-def test_what_is_unknown_is_left_out():
-    """Without the C backend there are no bounds; and NumPy may not have been asked for."""
+def test_page_without_bounds_and_without_numpy():
+    """Without the C backend there are no bounds; and NumPy may not have been resources for."""
     steps = [row | {"bound": None} for row in FULL["steps"] if row["backend"] != "numpy"]
     kernels = [row | {"bound": None} for row in FULL["kernels"]]
     starts = [row | {"break_even_numpy": None} for row in FULL["start"][:3]]
@@ -240,14 +243,14 @@ def test_what_is_unknown_is_left_out():
     assert Reader(page(without)).titles == [title for title in TITLES if title != "Kernels"]
 
 
-def test_without_bokeh_the_command_that_mends_it_is_named(monkeypatch):
+def test_error_without_bokeh_names_the_install_command(monkeypatch):
     monkeypatch.setattr(pages, "find_spec", lambda name: None)
     for call in (pages.require_bokeh, lambda: page(FULL)):
         with pytest.raises(tt.BackendUnavailable, match=r"pip install 'tinytensor-engine\[live\]'"):
             call()
 
 
-def test_bokeh_is_loaded_for_a_page_only():
+def test_import_does_not_load_bokeh():
     code = "import sys, tinytensor.bench.report_page, tinytensor.cli; print('bokeh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -269,7 +272,7 @@ def hover(plot):
     return tool
 
 
-def test_every_tooltip_finds_what_it_tells():
+def test_tooltips_use_existing_columns():
     count = 0
     for plot in all_plots():
         tool = hover(plot)
@@ -282,7 +285,7 @@ def test_every_tooltip_finds_what_it_tells():
     assert count > 50
 
 
-def test_steps_have_a_plot_for_each_number_of_threads():
+def test_plot_of_steps_per_number_of_threads():
     one, two = plots.steps(FULL["steps"])
     assert (one.title.text, two.title.text) == (
         "A training step on 1 thread",
@@ -292,13 +295,13 @@ def test_steps_have_a_plot_for_each_number_of_threads():
     assert names == ["c eager", "c captured", "numpy captured", "torch", "bound"]
     eager, captured, numpy, torch = hover(one).renderers
     assert captured.data_source.data["to_numpy"] == ["3.00"]
-    assert eager.data_source.data["to_numpy"] == ["-"], "nobody knows"
+    assert eager.data_source.data["to_numpy"] == ["-"], "unknown"
     assert numpy.data_source.data["median"] == [6]
     assert torch.data_source.data["share"] == ["6%"]
 
 
-def test_who_is_who_is_told_twice():
-    """By colour and hatching, so that no two contestants look alike."""
+def test_contestants_have_different_styles():
+    """Colour and hatching differ between any two contestants."""
     peers = [step(f"peer {i}", None, None, 1) for i in range(7)]
     own = [
         step(f"{name} {mode}", name, mode, 1)
@@ -309,41 +312,41 @@ def test_who_is_who_is_told_twice():
     assert len(set(styles.values())) == len(styles) == 16
 
 
-def test_kernels_lie_where_they_belong():
+def test_positions_of_kernels_in_the_roofline():
     (roof,) = plots.rooflines(FULL["kernels"], FULL["machine"])
     c, numba = hover(roof).renderers
-    assert c.data_source.data["kernel"] == ["matmul"], "what computes nothing is in a table"
+    assert c.data_source.data["kernel"] == ["matmul"], "kernels without arithmetic are in a table"
     assert c.data_source.data["intensity"] == [20]
     assert c.data_source.data["speed"] == [pytest.approx(0.08)]
     assert c.data_source.data["share"] == ["10%"]
-    assert numba.data_source.data["who"] == ["numba, computed by NumPy"]
+    assert numba.data_source.data["contestant"] == ["numba, computed by NumPy"]
     assert numba.data_source.data["filled"][0] < c.data_source.data["filled"][0]
 
 
-def test_no_roof_without_its_threads():
+def test_no_roofline_without_limits_for_the_threads():
     rows = [row | {"threads": 3} for row in FULL["kernels"]]
     assert plots.rooflines(rows, FULL["machine"]) == []
     assert plots.rooflines(FULL["kernels"], {}) == []
 
 
-def test_starts_show_where_one_overtakes_another():
-    stacked, going_on = plots.starts(FULL["start"])
-    says = hover(stacked).renderers[0].data_source.data["says"]
-    assert says == [
+def test_plots_of_starts_show_break_even_points():
+    stacked, time_lines = plots.starts(FULL["start"])
+    labels = hover(stacked).renderers[0].data_source.data["label"]
+    assert labels == [
         "overtakes NumPy after 1 step",
         "overtakes NumPy after 1,001 steps",
         "overtakes NumPy after 126 steps",
         "",
     ]
-    crossings = hover(going_on).renderers[0].data_source.data
+    crossings = hover(time_lines).renderers[0].data_source.data
     assert list(crossings["x"]) == [1001, 126]
     numpy = FULL["start"][3]
     for steps, seconds in zip(crossings["x"], crossings["y"], strict=True):
-        there = start.until_first_step(numpy) + (steps - 1) * numpy["step"]
-        assert seconds == pytest.approx(there)
+        wanted = start.until_first_step(numpy) + (steps - 1) * numpy["step"]
+        assert seconds == pytest.approx(wanted)
 
 
-def test_fits_are_drawn_through_their_points():
+def test_fitted_lines_go_through_the_points():
     plot = plots.curves([row for row in FULL["scaling"] if row["what"] == "batch"])
     lines = [r for r in plot.renderers if type(r.glyph).__name__ == "Line"]
     for line in lines:

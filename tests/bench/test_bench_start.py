@@ -1,4 +1,4 @@
-"""Cold starts: who overtakes whom on made-up numbers, and real starts in processes of their own."""
+"""Cold starts: break-even points of made-up times, and measured starts of processes."""
 
 import pytest
 from conftest import BACKENDS
@@ -11,7 +11,7 @@ from tinytensor.errors import BackendUnavailable, TinytensorError
 
 
 def row(backend, seconds, step, cache=None, lesson="1.0"):
-    """A start whose first step has ended after so many seconds."""
+    """A row of start.measure, whose first step ends after `seconds` seconds."""
     about = {"lesson": lesson, "backend": backend, "cache": cache}
     parts = {"import": seconds / 4, "compile": seconds / 2, "first_step": seconds / 4}
     return about | parts | {"step": step}
@@ -54,7 +54,7 @@ def test_sentences():
 
 
 @pytest.mark.full
-def test_backends_start_in_processes_of_their_own(monkeypatch):
+def test_measured_starts_of_all_backends(monkeypatch):
     monkeypatch.setattr(start, "SECONDS_QUICK", 0.01)
     rows = start.measure(("softmax",), quick=True, threads=1)
     caches = {"c": [None], "numba": ["cold", "warm"], "numpy": [None]}
@@ -73,8 +73,8 @@ def test_backends_start_in_processes_of_their_own(monkeypatch):
             assert row["break_even_numpy"] == break_even(row, numpy)
 
 
-def test_the_fastest_of_each_part_counts(monkeypatch):
-    """With a backend that compiles: its first start is cold, and all others are warm."""
+def test_best_time_of_each_part_counts(monkeypatch):
+    """For a backend that compiles; its first start is cold, the later ones are warm."""
     parts = iter(
         {"import": 1.0, "compile": c, "first_step": f, "step": s}
         for c, f, s in ((9.0, 3.0, 0.5), (0.3, 2.0, 0.7), (0.2, 3.0, 0.8))
@@ -93,11 +93,11 @@ def test_the_fastest_of_each_part_counts(monkeypatch):
     assert (cold["cache"], warm["cache"]) == ("cold", "warm")
     assert (cold["compile"], warm["compile"]) == (9.0, 0.2)
     assert (cold["first_step"], warm["first_step"]) == (3.0, 2.0)
-    assert cold["step"] == warm["step"] == 0.5, "the compiled code is the same"
-    assert len(set(started)) == 1, "all with the same cache"
+    assert cold["step"] == warm["step"] == 0.5, "cold and warm starts run the same code"
+    assert len(set(started)) == 1, "all starts use the same cache"
 
 
-def test_what_is_not_there_is_said_before_anything_is_started(monkeypatch):
+def test_unknown_names_raise_before_a_process_starts(monkeypatch):
     def never(*_):
         raise AssertionError("a process was started")
 
@@ -115,7 +115,7 @@ def test_what_is_not_there_is_said_before_anything_is_started(monkeypatch):
         start.measure(("1.0",), quick=True, backends=["c"])
 
 
-def test_a_start_that_fails_says_why(tmp_path):
+def test_failed_start_raises_with_the_reason(tmp_path):
     with pytest.raises(
         TinytensorError, match=r"start of lesson 9\.9 on numpy failed: .*none named"
     ):

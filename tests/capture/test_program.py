@@ -65,8 +65,7 @@ def assert_same(captured: Run, eager: Run) -> None:
 
 @pytest.mark.parametrize("lesson", [lesson.number for lesson in lessons()])
 def test_replays_of_every_lesson_are_its_steps(lesson, backend):
-    convolutional = lesson in ("3.0", "3.1", "4.2", "fast", "best")
-    steps, batch = (3, 2) if convolutional and backend != "c" else (20, 4)  # which are slow
+    steps, batch = (20, 4) if backend == "c" else (3, 2)  # the others are slow
     captured, eager = Run(lesson, batch=batch), Run(lesson, captured=False, batch=batch)
     tt.manual_seed(1)
     losses = captured.losses(steps)
@@ -179,7 +178,7 @@ def test_a_constant_that_changes_is_found_at_the_next_verification(what):
     assert (step.recordings, step.verifications) == (1, 2)
     change(settings)
     assert [step(x).tolist() for _ in range(3)] == before[:3], "constants of the recording"
-    with pytest.raises(tt.CaptureError, match=r"does something else than its program: .*mul"):
+    with pytest.raises(tt.CaptureError, match=r"differs from its program: .*mul"):
         step(x)
     for _ in range(3):
         assert step(x).tolist() == function(x).tolist()
@@ -218,7 +217,7 @@ def test_the_error_says_what_differs_and_where():
         step(tt.ones(2))
     words = str(caught.value)
     assert "mul: y was 2.0 when recorded, is 3.0, at test_program.py:" in words
-    assert "the 3 before this one, which were replays, may be wrong" in words
+    assert "The 3 calls before this one were replays and may be wrong" in words
     assert "step.forget()" in words
 
 
@@ -1078,9 +1077,10 @@ def tables(run: Run, steps: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_run_is_so_many_steps(lesson, backend):
     at_once, eager = Run(lesson), Run(lesson, captured=False)
     tt.manual_seed(1)
-    parts = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, 70, 3)]
+    many = 70 if lesson == "1.0" else 12  # the others are slow
+    parts = [at_once.step.run(*tables(at_once, steps)).tolist() for steps in (1, many, 3)]
     tt.manual_seed(1)
-    assert [loss for part in parts for loss in part] == eager.losses(74)
+    assert [loss for part in parts for loss in part] == eager.losses(many + 4)
     assert_same(at_once, eager)
     assert at_once.step.recordings == 1
     assert at_once.step.program.is_one_call == (backend == "c")
@@ -1112,7 +1112,7 @@ def test_images_may_be_chosen_in_the_step(backend):
     assert step.recordings == 1
     for kind in (np.int64, np.int32):
         step(chosen[0].astype(kind))
-        with pytest.raises(tt.SettingError, match="image 60000 is chosen"):
+        with pytest.raises(tt.SettingError, match="got index 60000 in chosen"):
             step(np.array([0, 60_000, 1], kind))
 
 

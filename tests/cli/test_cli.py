@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and one line for what the user can mend."""
+"""The command line: its output, its files, and one-line errors."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ from tinytensor.ladder import ladder
 from tinytensor.train import Training
 
 
-def test_train_tells_how_well_and_how_long(run, tmp_path):
+def test_train_prints_accuracy_and_times(run, tmp_path):
     file = tmp_path / "result.json"
     code, out, err = run("train", "1.0", "--steps", 120, "--seed", 3, "--json", file)
     assert code == 0
@@ -32,7 +32,7 @@ def test_train_tells_how_well_and_how_long(run, tmp_path):
         assert words in out
     assert "lesson 1.0 softmax" in err
     assert "step 120/120" in err
-    assert "\r" not in err, "no bar where nobody sees it move"
+    assert "\r" not in err, "no progress bar without a terminal"
     result = json.loads(file.read_text())
     names = "lesson backend threads seed steps batch test_accuracy test_loss seconds history"
     assert list(result) == names.split()
@@ -47,17 +47,17 @@ def test_train_tells_how_well_and_how_long(run, tmp_path):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_backend_and_threads_are_what_was_asked(run, backend):
-    asked = ("--backend", backend, "--threads", 1, "--steps", 1, "--json", "-")
-    code, out, err = run("train", "softmax", *asked)
+def test_backend_and_threads_options(run, backend):
+    arguments = ("--backend", backend, "--threads", 1, "--steps", 1, "--json", "-")
+    code, out, err = run("train", "softmax", *arguments)
     assert code == 0
     result = json.loads(out)
     assert (result["backend"], result["threads"]) == (backend, 1)
-    assert "test accuracy" in err, "standard output is for the JSON alone"
+    assert "test accuracy" in err, "only the JSON is on standard output"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_command_makes_only_the_steps_it_was_given(run, monkeypatch, backend):
+def test_train_makes_the_given_number_of_steps(run, monkeypatch, backend):
     made = []
     make_step = Training.make_step
     monkeypatch.setattr(Training, "make_step", lambda self: made.append(1) or make_step(self))
@@ -76,7 +76,7 @@ def test_environment_variables_are_defaults(run, monkeypatch, tmp_path):
     assert (result["backend"], result["batch"]) == ("numpy", 30)
 
 
-def test_a_lesson_may_be_a_number():
+def test_find_lesson_by_number():
     assert lessons.find(1.0) is lessons.find("1.0")
     with pytest.raises(UnknownName, match=r"none named '99\.5'"):
         lessons.find(99.5)
@@ -84,7 +84,7 @@ def test_a_lesson_may_be_a_number():
         lessons.find(None)
 
 
-def test_no_steps_is_a_network_that_knows_nothing(run):
+def test_train_with_zero_steps(run):
     code, out, _ = run("train", "softmax", "--steps", 0, "--json", "-")
     assert code == 0
     result = json.loads(out)
@@ -101,15 +101,15 @@ WRONG = {
     "unknown backend": (["train", "softmax", "--backend", "gpu"], "'--backend': 'gpu' is not"),
     "negative steps": (
         ["train", "softmax", "--steps", -1],
-        "'--steps': got '-1'; a whole number from 0 to",
+        "'--steps': got '-1'; an integer from 0 to",
     ),
     "steps no number": (
         ["train", "softmax", "--steps", "x"],
-        "'--steps': got 'x'; a whole number from 0 to",
+        "'--steps': got 'x'; an integer from 0 to",
     ),
     "no batch": (
         ["train", "softmax", "--batch", 0],
-        "'--batch': got '0'; a whole number from 1 up",
+        "'--batch': got '0'; an integer from 1 up",
     ),
     "large batch": (["train", "softmax", "--batch", 60_001], "batch: got 60001; .* 60000"),
     "negative seed": (["train", "softmax", "--seed", -1], "'--seed'"),
@@ -146,7 +146,7 @@ def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_can_not_be_written_is_refused_before_training(run, tmp_path, monkeypatch):
+def test_unwritable_file_is_refused_before_training(run, tmp_path, monkeypatch):
     monkeypatch.setattr(cli.train_command, "Training", lambda *_, **__: pytest.fail("trained"))
     link = tmp_path / "link"
     link.symlink_to("no folder/result.json")
@@ -163,11 +163,11 @@ def test_a_file_that_can_not_be_written_is_refused_before_training(run, tmp_path
 
 
 def raise_permission_error(path: Path) -> bool:
-    """What a folder that is closed to us does; it isn't to root, who may run the tests."""
+    """Raise the error of a folder without permission, which root never gets."""
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
-def test_results_go_through_links_and_pipes(run, tmp_path):
+def test_results_are_written_through_links_and_pipes(run, tmp_path):
     link, pipe = tmp_path / "link", tmp_path / "pipe"
     link.symlink_to("result.json")
     assert run("train", "softmax", "--steps", 1, "--json", link)[0] == 0
@@ -183,7 +183,7 @@ def test_results_go_through_links_and_pipes(run, tmp_path):
         reader.kill()
 
 
-def test_a_failure_leaves_an_older_result(run, tmp_path):
+def test_error_keeps_an_older_result(run, tmp_path):
     file = tmp_path / "result.json"
     file.write_text("older")
     assert run("train", "softmax", "--data", tmp_path, "--json", file)[0] == 2
@@ -207,7 +207,7 @@ def test_wrong_environment_variables(run, monkeypatch):
     assert_one_line(*run("train", "softmax", "--backend", "tpu"), "for '--backend': 'tpu' is not")
     monkeypatch.setenv("TINYTENSOR_BACKEND", "numpy")
     monkeypatch.setenv("TINYTENSOR_NUM_THREADS", "many")
-    assert_one_line(*run("train", "softmax"), "for TINYTENSOR_NUM_THREADS: got 'many'; a whole")
+    assert_one_line(*run("train", "softmax"), "for TINYTENSOR_NUM_THREADS: got 'many'; an integer")
 
 
 def assert_one_line(code: int, out: str, err: str, words: str) -> None:
@@ -240,7 +240,7 @@ def test_info(run):
         assert "instructions" in out
 
 
-def test_info_without_c_tells_which_compiler_is_there(run, monkeypatch, tmp_path):
+def test_info_without_c_names_the_compiler(run, monkeypatch, tmp_path):
     monkeypatch.setattr(door, "backend_states", lambda: {"c": BackendUnavailable("c: no")})
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -263,8 +263,8 @@ def test_info_of_an_unknown_backend(run, monkeypatch):
     assert_one_line(code, "", err, "TINYTENSOR_BACKEND=gpu: backend: there is none named 'gpu'")
 
 
-@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend isn't compiled here")
-def test_info_measures_what_the_machine_can_do(run):
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend is not compiled here")
+def test_info_measures_the_machine(run):
     out = run("info", "--measure")[1]
     assert re.search(r"\npeak           \d+ GFLOP/s in float32 on 1 thread\n", out)
     assert re.search(
@@ -320,14 +320,14 @@ def test_ladder_writes_large_numbers_in_full(run, monkeypatch):
     assert re.search(r"^ numba.naive +5 +400 +- +247$", out, re.MULTILINE)
 
 
-def test_ladder_leaves_out_what_takes_too_long(run, monkeypatch):
+def test_ladder_omits_slow_rungs(run, monkeypatch):
     slow = [ladder.RungResult(rung, None) for rung in ladder.rungs("matmul")[1:]]
     fast = ladder.RungResult(ladder.rungs("matmul")[0], 0.001)
     monkeypatch.setattr(ladder, "measure", lambda *_: ([fast, *slow], 1e9))
     assert re.search(r"^ c\.naive +too long", run("ladder", "matmul")[1], re.MULTILINE)
 
 
-def test_explain_shows_every_rung_or_one(run):
+def test_explain_prints_all_rungs_or_one(run):
     out = run("explain", "matmul")[1]
     for rung in ladder.rungs("matmul"):
         assert f"matmul by {rung.name}: {rung.why}\n" in out
@@ -341,15 +341,15 @@ def test_explain_shows_every_rung_or_one(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("ladder", "add"), "ladder: there is none of 'add'; choose from matmul, softmax, conv2d"),
-        (("explain", "relu"), "there is none of 'relu'; choose from"),
+        (("ladder", "add"), "ladder: 'add' has no ladder; choose from matmul, softmax, conv2d"),
+        (("explain", "relu"), "'relu' has no ladder; choose from"),
         (("explain", "matmul", "c.quick"), "no rung 'c.quick'; choose from numpy, numba.naive"),
-        (("ladder", "matmul", "--size", "0"), "got '0'; a whole number from 1 to 10000"),
+        (("ladder", "matmul", "--size", "0"), "got '0'; an integer from 1 to 10000"),
         (("ladder", "matmul", "--seconds", "0"), "'--seconds': 0.0 is not in the range"),
         (("ladder", "matmul", "--json", "/no/where"), "there is no folder /no"),
     ],
 )
-def test_wrong_names_of_a_ladder(run, arguments, words):
+def test_wrong_arguments_of_ladder_and_explain(run, arguments, words):
     assert_one_line(*run(*arguments), words)
 
 
@@ -360,7 +360,7 @@ def test_help_and_version(run):
     assert "Usage" in run()[1]
 
 
-# As a process of its own
+# In a separate process
 
 
 def start(*arguments: str) -> subprocess.Popen:
@@ -372,7 +372,7 @@ def start(*arguments: str) -> subprocess.Popen:
     )
 
 
-def test_module_is_the_same_program():
+def test_python_m_tinytensor():
     process = start("--version")
     assert process.communicate(timeout=60)[0].startswith("tinytensor ")
     assert process.returncode == 0
@@ -391,7 +391,7 @@ OUTPUTS = [
 
 @pytest.mark.full
 @pytest.mark.parametrize("arguments", OUTPUTS)
-def test_a_reader_that_has_left_is_no_error(arguments):
+def test_closed_pipe_prints_no_error(arguments):
     reading, writing = os.pipe()
     os.close(reading)
     code, err = run_into(writing, *arguments)
@@ -400,9 +400,9 @@ def test_a_reader_that_has_left_is_no_error(arguments):
 
 
 @pytest.mark.full
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk is full here")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", OUTPUTS)
-def test_a_full_disk_is_one_line(arguments):
+def test_full_disk_is_a_one_line_error(arguments):
     code, err = run_into(os.open("/dev/full", os.O_WRONLY), *arguments)
     assert code == 2
     assert err.endswith("tinytensor: the output can't be written: No space left on device\n")
@@ -412,7 +412,7 @@ def test_a_full_disk_is_one_line(arguments):
 
 
 def run_into(output: int, *arguments: str) -> tuple[int, str]:
-    """The program's exit code and standard error, its standard output going there."""
+    """Run the command with `output` as standard output; return exit status and standard error."""
     command = [sys.executable, "-m", "tinytensor", *arguments]
     try:
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
@@ -421,7 +421,7 @@ def run_into(output: int, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_results_are_written_before_they_are_shown(tmp_path):
+def test_json_is_written_before_the_summary_is_printed(tmp_path):
     file = tmp_path / "result.json"
     reading, writing = os.pipe()
     os.close(reading)
@@ -429,7 +429,7 @@ def test_results_are_written_before_they_are_shown(tmp_path):
     assert json.loads(file.read_text())["steps"] == 1
 
 
-def test_stopping_keeps_what_was_reached(tmp_path):
+def test_ctrl_c_writes_the_results_so_far(tmp_path):
     file = tmp_path / "result.json"
     process = start("train", "softmax", "--steps", "10000000", "--json", str(file))
     assert process.stderr is not None
@@ -447,19 +447,19 @@ def test_stopping_keeps_what_was_reached(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["numpy", "click"])
-def test_ctrl_c_while_the_command_is_being_imported(tmp_path, module):
-    done = stopped_on_the_way(tmp_path, module, "-m", "tinytensor", "info")
+def test_ctrl_c_during_the_import_of_the_command(tmp_path, module):
+    done = interrupted_import(tmp_path, module, "-m", "tinytensor", "info")
     assert done.returncode == -signal.SIGINT
     assert done.stderr == ""
 
 
-def test_ctrl_c_while_the_library_is_being_imported(tmp_path):
-    done = stopped_on_the_way(tmp_path, "numpy", "-c", "import tinytensor")
+def test_ctrl_c_during_the_import_of_the_library(tmp_path):
+    done = interrupted_import(tmp_path, "numpy", "-c", "import tinytensor")
     assert done.stderr.endswith("KeyboardInterrupt\n"), "as with any other library"
 
 
-def stopped_on_the_way(folder: Path, module: str, *command: str) -> subprocess.CompletedProcess:
-    """A run of Python that gets SIGINT while it imports that module."""
+def interrupted_import(folder: Path, module: str, *command: str) -> subprocess.CompletedProcess:
+    """Run Python, with a SIGINT while it imports `module`."""
     lines = ("import os, signal, time", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(1)")
     (folder / f"{module}.py").write_text("\n".join(lines))
     environment = os.environ | {"PYTHONPATH": str(folder)}
@@ -469,11 +469,13 @@ def stopped_on_the_way(folder: Path, module: str, *command: str) -> subprocess.C
         capture_output=True,
         text=True,
         timeout=60,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background process ignores SIGINT by default
     )
 
 
-def test_the_script_is_known_as_the_command():
+def test_is_command():
     script = "/usr/bin/tinytensor"
     assert interrupt.is_command([script, "info"], ["python", script, "info"])
     assert interrupt.is_command(["-m", "info"], ["python", "-X", "dev", "-m", "tinytensor", "info"])
@@ -482,7 +484,7 @@ def test_the_script_is_known_as_the_command():
     assert not interrupt.is_command([], [])
 
 
-def test_ctrl_c_is_an_exception_once_the_command_runs(run):
+def test_running_command_raises_keyboard_interrupt(run):
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         run("--version")
@@ -504,7 +506,7 @@ def test_lessons_are_listed(run):
         (line,) = [line for line in out.splitlines() if line.startswith(f"{lesson.number} ")]
         assert lesson.name in line
         assert lesson.title in line
-        assert re.search(r"\d s  ", line), "about how long it takes here"
+        assert re.search(r"\d s  ", line), "the estimated time"
         assert len(line) <= 80
 
 
@@ -533,7 +535,7 @@ def test_answers_are_printed_with_their_questions(run, lesson):
         assert re.sub(r"[`*]", "", " ".join(item.split())) in re.sub(r"[`*]", "", printed)
 
 
-def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
+def test_save_resume_and_predict(run, tmp_path):
     whole, half, rest = (tmp_path / name for name in ("whole", "half", "rest"))
     assert run("train", "softmax", "--steps", 60, "--save", whole)[0] == 0
     assert run("train", "softmax", "--steps", 40, "--save", half)[0] == 0
@@ -555,27 +557,31 @@ def test_a_model_is_kept_gone_on_with_and_asked(run, tmp_path):
     probs = [float(p) for p in re.findall(r"\d: (\d\.\d+)", lines[0])]
     assert sum(probs) == pytest.approx(1, abs=0.01)
 
-    words = "resume: .* is of lesson 1.0; 2.0 is needed"
+    words = "resume: .* is of lesson 1.0; lesson 2.0 is needed"
     assert_one_line(*run("train", "sigmoid", "--resume", whole), words)
     assert_one_line(*run("predict", "--model", images, images), "isn't a safetensors file")
     tt.save(tmp_path / "other", {"x": tt.ones(1)})
-    words = "a model that tinytensor train --save wrote is needed"
+    words = "a checkpoint that tinytensor train --save wrote is needed"
     assert_one_line(*run("predict", "--model", tmp_path / "other", images), words)
 
 
-def test_a_model_is_not_overwritten_by_the_results(run, tmp_path):
+def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "model")
     one_step = ("train", "softmax", "--steps", 1)
     for same in ("model", "./model", "link"):
-        asked = ("--save", tmp_path / "model", "--json", f"{tmp_path}/{same}")
-        assert_one_line(*run(*one_step, *asked), "--save: got .*model; a file of its own is needed")
+        arguments = ("--save", tmp_path / "model", "--json", f"{tmp_path}/{same}")
+        assert_one_line(
+            *run(*one_step, *arguments), "--save: got .*model; a separate file is needed"
+        )
     code, out, err = run(*one_step, "--batch", 1, "--save", tmp_path / "model")
     assert code == 0
     assert "; 1 step of 1 image on " in err
     assert " after 1 step\n" in out
     before = (tmp_path / "model").read_bytes()
-    asked = ("--batch", 1, "--resume", tmp_path / "model", "--json", tmp_path / "link")
-    assert_one_line(*run(*one_step, *asked), "--json: got .*link, which is resumed; another file")
+    arguments = ("--batch", 1, "--resume", tmp_path / "model", "--json", tmp_path / "link")
+    assert_one_line(
+        *run(*one_step, *arguments), "--json: got .*link, as --resume did; a separate file"
+    )
     assert (tmp_path / "model").read_bytes() == before
 
 
@@ -583,12 +589,12 @@ def test_a_model_is_not_overwritten_by_the_results(run, tmp_path):
     ("array", "words"),
     [
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
-        (np.zeros((28, 28), np.int64), "got int64; bytes, or floats from 0 to 1"),
-        (np.full((28, 28), 2.0), "floats from 0 to 1 are needed for an image; some are not"),
+        (np.zeros((28, 28), np.int64), "got int64; uint8, or floats from 0 to 1"),
+        (np.full((28, 28), 2.0), "got floats outside 0 to 1; floats from 0 to 1 are needed"),
         (np.zeros((28, 28, 3), np.uint8), r"\(28, 28, 3\); .* \(N, 28, 28\) for"),
     ],
 )
-def test_images_of_another_kind(run, tmp_path, array, words):
+def test_wrong_images_are_refused(run, tmp_path, array, words):
     model, image = tmp_path / "model", tmp_path / "image.npy"
     run("train", "softmax", "--steps", 1, "--save", model)
     np.save(image, array)
@@ -605,24 +611,24 @@ def test_png_images(run, tmp_path):
     assert code == 0
     assert out.startswith(f"{png}: 7 ")
     Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(png)
-    assert_one_line(*run("predict", "--model", model, png), "in the colours of RGB; a grey one")
+    assert_one_line(*run("predict", "--model", model, png), "in mode RGB; a grey image")
     jpeg = png.with_suffix(".jpg")
     Image.fromarray(datasets.mnist().test_images[0]).save(jpeg)
-    words = r"starts with the bytes ff d8 .* 00 00 08 03; other kinds .* \.png and \.npy"
+    words = r"starts with the bytes ff d8 .* 00 00 08 03; files of other formats .* \.png or \.npy"
     assert_one_line(*run("predict", "--model", model, jpeg), words)
     png.write_bytes(b"no image")
     assert_one_line(*run("predict", "--model", model, png), "a PNG file is needed")
     assert_one_line(*run("predict", "--model", model, tmp_path / "none.png"), "none.png")
 
 
-def test_the_list_of_commands_says_all_of_each_in_80_columns():
+def test_command_descriptions_fit_80_columns():
     for name, command in cli.program.commands.items():
-        said = command.get_short_help_str(limit=65)
-        assert not said.endswith("..."), f"{name}: {said}"
+        text = command.get_short_help_str(limit=65)
+        assert not text.endswith("..."), f"{name}: {text}"
 
 
 @pytest.mark.parametrize("options", [(), ("--profile",), ("--backend", "numpy", "--batch", 7)])
-def test_program_shows_a_step(run, options):
+def test_program_prints_a_step(run, options):
     code, out, err = run("program", "softmax", *options)
     assert (code, err) == (0, "")
     assert out.startswith("train_step: 7 calls (3 forward, 2 backward, 2 update)")
@@ -632,7 +638,7 @@ def test_program_shows_a_step(run, options):
 
 
 @pytest.mark.parametrize("options", [(), ("--profile",)])
-def test_program_as_a_page(run, tmp_path, options):
+def test_program_writes_a_page(run, tmp_path, options):
     file = tmp_path / "step.html"
     assert run("program", "softmax", "--html", file, *options) == (0, "", "")
     page = file.read_text(encoding="utf-8")
@@ -645,12 +651,12 @@ def test_program_as_a_page(run, tmp_path, options):
     assert out.startswith("<!doctype html>")
 
 
-def test_program_says_where_it_can_write_no_page(run, tmp_path):
+def test_program_page_in_a_missing_folder_is_an_error(run, tmp_path):
     missing = tmp_path / "missing" / "step.html"
     assert_one_line(*run("program", "softmax", "--html", missing), "--html: there is no folder")
 
 
-def test_eager_training_is_the_same(run):
+def test_eager_training_gives_the_same_bits(run):
     results = [
         run("train", "softmax", "--steps", 20, "--json", "-", *o) for o in ((), ("--eager",))
     ]
@@ -702,12 +708,14 @@ def test_a_claim_that_takes_long_says_so(run, monkeypatch):
     assert "This takes" not in run("try", "r")[1]
 
 
-def test_a_training_that_fails_says_why(run, monkeypatch):
+def test_failed_training_prints_the_cause(run, monkeypatch):
     wild = replace(
         lessons.find("softmax"), optimizer=lambda parameters: tt.optim.SGD(parameters, lr=1e38)
     )
     monkeypatch.setattr(lessons, "find", lambda name: wild)
-    words = r"the loss is (nan|inf) at step \d+, .* usually the rate, 1e\+38 here, is too large"
+    words = (
+        r"the loss is (nan|inf) at step \d+, .* a learning rate that is too large \(1e\+38 here\)"
+    )
     code, out, err = run("train", "softmax", "--steps", 20, "--eval-every", 50)
     assert (code, out) == (2, "")
     assert re.search(words, err.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The digits inside the package, folders of idx files, and what is said about broken ones."""
+"""The MNIST files in the package, folders of idx files, damaged files, and batches."""
 
 import gzip
 import hashlib
@@ -46,7 +46,7 @@ def idx(array: np.ndarray, kind: int = 8) -> bytes:
 
 
 def write_folder(folder: Path) -> Path:
-    """A small data set: 30 images to train on, 10 for the test."""
+    """Write a small data set: 30 training images, 10 test images."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 30), ("t10k", 10)):
         images = rng.integers(0, 256, (count, 28, 28))
@@ -55,7 +55,7 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def test_plain_and_packed_files_are_the_same(tmp_path):
+def test_plain_and_gzip_files_are_equal(tmp_path):
     plain = load(write_folder(tmp_path))
     path = tmp_path / "train-images-idx3-ubyte"
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -79,12 +79,12 @@ BROKEN = {
     "no images": ("train-images-idx3-ubyte", idx(np.zeros((0, 28, 28))), r"\(0, 28, 28\)"),
     "label 10": ("t10k-labels-idx1-ubyte", idx(np.arange(10) + 1), "label 10; 0 to 9"),
     "fewer labels": ("train-labels-idx1-ubyte", LABELS[:7] + b"\x1d" + LABELS[8:-1], "29 labels"),
-    "not gzip": ("train-labels-idx1-ubyte.gz", LABELS, "a whole gzip file is needed"),
-    "gzip cut off": ("train-labels-idx1-ubyte.gz", gzip.compress(LABELS)[:-9], "whole gzip"),
+    "not gzip": ("train-labels-idx1-ubyte.gz", LABELS, "a complete gzip file is needed"),
+    "gzip cut off": ("train-labels-idx1-ubyte.gz", gzip.compress(LABELS)[:-9], "complete gzip"),
     "gzip damaged": (
         "train-images-idx3-ubyte.gz",
         gzip.compress(IMAGES)[:20] + b"\xff" * 9 + gzip.compress(IMAGES)[29:],
-        "whole gzip",
+        "complete gzip",
     ),
     "missing": ("t10k-labels-idx1-ubyte", None, r"t10k-labels-idx1-ubyte or .*\.gz is needed"),
 }
@@ -97,7 +97,7 @@ def break_folder(folder: Path, name: str, content: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_files(tmp_path, kind):
+def test_damaged_files_raise(tmp_path, kind):
     name, content, words = BROKEN[kind]
     break_folder(write_folder(tmp_path), name, content)
     with pytest.raises(tt.DataError, match=words) as caught:
@@ -109,23 +109,25 @@ def test_broken_files(tmp_path, kind):
 # Batches
 
 
-def test_batches_are_chances_order_and_repeat_with_the_seed(backend):
+def test_batches_are_shuffled_and_repeat_with_the_seed(backend):
     images = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
     labels = np.arange(10)
     endless = batches(images, labels, 4, seed=1)
-    first_round = [next(endless) for _ in range(2)]
-    seen = np.concatenate([chosen for _, chosen in first_round])
-    assert len(set(seen)) == 8, "no image twice in a round; what doesn't fill a batch is dropped"
-    for pictures, chosen in first_round:
+    first_epoch = [next(endless) for _ in range(2)]
+    seen = np.concatenate([chosen for _, chosen in first_epoch])
+    assert len(set(seen)) == 8, (
+        "no image twice in an epoch; images that don't fill a batch are dropped"
+    )
+    for pictures, chosen in first_epoch:
         assert pictures.shape == (4, 28, 28, 1)
         np.testing.assert_allclose(pictures[:, 3, 3, 0], chosen / 255, rtol=1e-6)
     again = batches(images, labels, 4, seed=1)
-    assert [next(again)[1].tolist() for _ in range(2)] == [c.tolist() for _, c in first_round]
-    assert [next(endless)[1].tolist() for _ in range(2)] != [c.tolist() for _, c in first_round]
+    assert [next(again)[1].tolist() for _ in range(2)] == [c.tolist() for _, c in first_epoch]
+    assert [next(endless)[1].tolist() for _ in range(2)] != [c.tolist() for _, c in first_epoch]
 
 
-def some(count: int):
-    """So many images, each full of its own number, which is its label too."""
+def numbered_images(count: int):
+    """`count` images with their labels; all pixels of image i, and its label, are i."""
     images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
     return images, np.arange(count)
 
@@ -136,38 +138,38 @@ def take(endless, count: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 2, 3, 7])
-def test_skipped_batches_are_as_if_taken(skip, partial):
-    whole = batches(*some(10), 4, seed=2, partial=partial)
-    rest = batches(*some(10), 4, seed=2, partial=partial, skip=skip)
-    assert take(whole, skip + 6)[skip:] == take(rest, 6)
+def test_skip(skip, partial):
+    all_batches = batches(*numbered_images(10), 4, seed=2, partial=partial)
+    rest = batches(*numbered_images(10), 4, seed=2, partial=partial, skip=skip)
+    assert take(all_batches, skip + 6)[skip:] == take(rest, 6)
 
 
-def test_the_last_batch_of_a_round_is_smaller_or_dropped():
-    rounds = take(batches(*some(10), 4, seed=0, partial=True), 6)
-    assert [len(batch) for batch in rounds] == [4, 4, 2, 4, 4, 2]
-    for each in (rounds[:3], rounds[3:]):
+def test_partial_batches_at_the_end_of_an_epoch():
+    epochs = take(batches(*numbered_images(10), 4, seed=0, partial=True), 6)
+    assert [len(batch) for batch in epochs] == [4, 4, 2, 4, 4, 2]
+    for each in (epochs[:3], epochs[3:]):
         assert sorted(i for batch in each for i in batch) == list(range(10)), (
-            "every image once a round"
+            "each image once per epoch"
         )
-    dropped = take(batches(*some(10), 4, seed=0), 40)
+    dropped = take(batches(*numbered_images(10), 4, seed=0), 40)
     assert {len(batch) for batch in dropped} == {4}
     assert {i for batch in dropped for i in batch} == set(range(10)), (
-        "others are left the next time"
+        "each epoch drops different images"
     )
     for partial in (False, True):
-        even = take(batches(*some(8), 4, seed=0, partial=partial), 4)
+        even = take(batches(*numbered_images(8), 4, seed=0, partial=partial), 4)
         assert sorted(even[0] + even[1]) == list(range(8))
         assert sorted(even[2] + even[3]) == list(range(8))
 
 
-def test_augmentation_has_its_own_chance():
-    """The order stays, each batch is changed by its own seed, and skipping changes nothing."""
+def test_augmentation_has_its_own_random_numbers():
+    """The order is unchanged, each batch has its own seed, and skip doesn't change later ones."""
 
     def noisy(images, rng):
         return images + rng.random(images.shape, np.float32)
 
     def take(count, seed=5, **settings):
-        endless = batches(*some(10), 4, seed=seed, **settings)
+        endless = batches(*numbered_images(10), 4, seed=seed, **settings)
         return [next(endless) for _ in range(count)]
 
     plain, changed = take(6), take(6, augment=noisy)
@@ -183,7 +185,7 @@ def test_augmentation_has_its_own_chance():
 
 
 @pytest.mark.parametrize("size", [0, -1, 11])
-def test_impossible_batches(size):
+def test_invalid_batch_sizes_raise(size):
     with pytest.raises(tt.SettingError, match=f"batch: got {size}; from 1 to .* 10"):
         batches(np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.int64), size, seed=0)
 
@@ -194,7 +196,7 @@ def test_to_float_is_from_0_to_1(backend):
     assert images.dtype == np.float32
 
 
-def test_to_float_takes_whole_numbers_and_images_of_any_layout(backend):
+def test_to_float_of_integer_indices_and_images_of_any_layout(backend):
     images = np.random.default_rng(0).integers(0, 256, (28, 28, 5), np.uint8).transpose(2, 0, 1)
     wanted = images[[4, 0, 4], :, :, np.newaxis] / 255
     for chosen in ([4, 0, 4], np.array([4, 0, 4], np.uint8), np.array([4, 9, 0, 9, 4])[::2]):
@@ -206,35 +208,35 @@ def test_to_float_takes_whole_numbers_and_images_of_any_layout(backend):
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ([0, 3], "image 3 is chosen; there are 3, and their numbers start at 0"),
-        ([0, -1, 1], "image -1 is chosen; there are 3"),
-        ([2**40], f"image {2**40} is"),
-        (np.array([2**64 - 1], np.uint64), f"image {2**64 - 1} is"),
-        ([0.5], r"chosen is float64 of shape \(1,\); whole numbers"),
-        ([True, False, True], "chosen is bool"),
+        ([0, 3], "got index 3 in chosen; there are 3 images, and indices start at 0"),
+        ([0, -1, 1], "got index -1 in chosen; there are 3"),
+        ([2**40], f"got index {2**40} in"),
+        (np.array([2**64 - 1], np.uint64), f"got index {2**64 - 1} in"),
+        ([0.5], r"got chosen of dtype float64 and shape \(1,\); integers"),
+        ([True, False, True], "got chosen of dtype bool"),
         ([[0], [1]], r"shape \(2, 1\)"),
         (1, r"shape \(\)"),
     ],
 )
-def test_to_float_refuses_images_that_are_not_there(backend, chosen, words):
+def test_to_float_with_invalid_indices_raises(backend, chosen, words):
     with pytest.raises(tt.SettingError, match=words):
         to_float(np.zeros((3, 28, 28), np.uint8), chosen)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "int8", "bool"])
-def test_images_of_anything_but_bytes_are_refused(backend, kind):
-    """Whether floats go from 0 to 1 or to 255 nobody can tell, and the backends would differ."""
-    images = np.ones((3, 28, 28), kind)
-    with pytest.raises(tt.DTypeError, match=f"to_float: got images of {kind}; bytes from 0 to 255"):
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8", "bool"])
+def test_images_of_other_dtypes_raise(backend, dtype):
+    """Floats could be from 0 to 1 or from 0 to 255, so they are refused."""
+    images = np.ones((3, 28, 28), dtype)
+    with pytest.raises(tt.DTypeError, match=f"to_float: got images of dtype {dtype}; uint8, from"):
         to_float(images)
-    with pytest.raises(tt.DTypeError, match=f"batches: got images of {kind}; bytes"):
+    with pytest.raises(tt.DTypeError, match=f"batches: got images of dtype {dtype}; uint8"):
         batches(images, np.arange(3), 2, seed=0)
     with pytest.raises(tt.DTypeError, match="batches: got images"):
         Training(find("softmax"), Dataset(images, np.arange(3), images, np.arange(3)), batch=2)
 
 
 @pytest.mark.parametrize("shape", [(), (28,), (28, 28), (3, 28, 28, 1)])
-def test_images_of_other_axes_are_refused(backend, shape):
+def test_images_of_other_shapes_raise(backend, shape):
     with pytest.raises(tt.ShapeError, match=r"to_float: got images of shape .* \(N, height, width"):
         to_float(np.ones(shape, np.uint8))
 
@@ -242,7 +244,7 @@ def test_images_of_other_axes_are_refused(backend, shape):
 # Split
 
 
-def test_split_holds_images_back():
+def test_split():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (50, 28, 28), np.uint8)
     data = Dataset(images, np.arange(50), images[:3], np.arange(3))
@@ -250,7 +252,7 @@ def test_split_holds_images_back():
     assert parts.train_images.shape == (38, 28, 28)
     assert parts.test_images.shape == (12, 28, 28)
     together = np.concatenate([parts.train_labels, parts.test_labels])
-    assert sorted(together.tolist()) == list(range(50)), "each in one of the two"
+    assert sorted(together.tolist()) == list(range(50)), "each image in one of the two parts"
     np.testing.assert_array_equal(parts.train_images, images[parts.train_labels])
     np.testing.assert_array_equal(parts.test_images, images[parts.test_labels])
     again, other = split(data, 12, seed=1), split(data, 12, seed=2)
@@ -259,12 +261,12 @@ def test_split_holds_images_back():
 
 
 @pytest.mark.parametrize("validation", [0, -1, 50])
-def test_impossible_splits(validation):
-    images, labels = some(50)
+def test_invalid_splits_raise(validation):
+    images, labels = numbered_images(50)
     with pytest.raises(tt.SettingError, match=f"split: got {validation}; from 1 to 49"):
         split(Dataset(images, labels, images, labels), validation)
 
 
-def test_batches_need_a_label_for_every_image():
+def test_batches_need_one_label_per_image():
     with pytest.raises(tt.SettingError, match="batches: got 3 labels for 4 images"):
         tt.datasets.batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), 2, seed=0)

@@ -1,4 +1,4 @@
-"""Data sets from the net, without the net."""
+"""Downloads of data sets, with a fake download function."""
 
 import shutil
 import zipfile
@@ -13,11 +13,11 @@ import tinytensor as tt
 INSIDE = Path(tt.datasets.__file__).parent / "mnist"
 
 
-def test_a_mirror_that_fails_is_passed_over(tmp_path, monkeypatch):
-    asked = []
+def test_failed_mirror_is_skipped(tmp_path, monkeypatch):
+    urls = []
 
     def retrieve(url, known_hash, fname, path):
-        asked.append(url)
+        urls.append(url)
         assert known_hash.startswith("md5:")
         if "amazonaws" in url:
             raise ConnectionError
@@ -28,11 +28,11 @@ def test_a_mirror_that_fails_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     data = tt.datasets.fetch("fashion-mnist")
     np.testing.assert_array_equal(data.test_labels, tt.datasets.mnist().test_labels)
-    assert len(asked) == 8, "two mirrors for each of four files"
+    assert len(urls) == 8, "two mirrors for each of four files"
     assert len(list((tmp_path / "fashion-mnist").iterdir())) == 4
 
 
-def test_an_archive_that_was_unpacked_in_part_is_unpacked_again(tmp_path, monkeypatch):
+def test_interrupted_unpacking_is_repeated(tmp_path, monkeypatch):
     def retrieve(url, known_hash, fname, path):
         Path(path).mkdir(exist_ok=True, parents=True)
         with zipfile.ZipFile(Path(path) / fname, "w") as archive:
@@ -48,22 +48,24 @@ def test_an_archive_that_was_unpacked_in_part_is_unpacked_again(tmp_path, monkey
     turned = tt.datasets.mnist().test_images.swapaxes(1, 2)
     np.testing.assert_array_equal(data.test_images, turned)
     folder = tmp_path / "emnist-digits"
-    assert len(list(folder.iterdir())) == 4, "the archive is gone"
+    assert len(list(folder.iterdir())) == 4, "the archive is deleted"
     retrieve("", "", "gzip.zip", folder)
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"half of it")
     np.testing.assert_array_equal(tt.datasets.fetch("emnist-digits").test_labels, data.test_labels)
     assert len(list(folder.iterdir())) == 4
 
 
-def test_without_the_net_it_says_what_to_put_where(tmp_path, monkeypatch):
+def test_failed_download_error_names_files_and_folder(tmp_path, monkeypatch):
     def retrieve(*_, **__):
         raise ConnectionError
 
     monkeypatch.setenv("TINYTENSOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     for name in ("kmnist", "emnist-digits"):
-        with pytest.raises(tt.DataError, match=f"without the net, put .* into .*{name}$"):
+        with pytest.raises(
+            tt.DataError, match=f"without a network connection, put .* into .*{name}$"
+        ):
             tt.datasets.fetch(name)
-    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    assert list(tmp_path.iterdir()) == [], "no files are left"
     with pytest.raises(tt.UnknownName, match="no data set named 'cifar'; choose from"):
         tt.datasets.fetch("cifar")

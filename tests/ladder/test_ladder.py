@@ -1,4 +1,4 @@
-"""Every rung computes what its kernel does, can be chosen, and can be read."""
+"""Every rung has the result of its kernel, can be chosen by use_kernel, and can be printed."""
 
 import inspect
 import itertools
@@ -23,7 +23,7 @@ from tinytensor.ladder import ladder
 
 HERE = [rung for rung in ladder.LADDER if rung.backend in BACKENDS]
 C = door.load_backend("c") if "c" in BACKENDS else None
-# Every rung, and those in C also with each lesser instruction set.
+# Every rung, and for rungs in C also each smaller instruction set.
 RUNGS = [(rung, None) for rung in HERE]
 RUNGS += [(r, simd) for r in HERE if r.backend == "c" for simd in C.module.AVAILABLE[:-1]]
 
@@ -36,20 +36,20 @@ def rung(request) -> Iterator[ladder.Rung]:
 
 
 def by(rung: ladder.Rung) -> door.Backend:
-    """A backend that has nothing but this rung."""
+    """Returns a backend with this rung as its only kernel."""
     return door.Backend(rung.name, None, {rung.kernel: rung.function()})
 
 
-def cases_round_blocks(kernel: str) -> list[Kernel]:
-    """At 0, 1, and one less and more than blocks of 4, tiles of 6 and 12, lines of 16, and 512."""
+def cases_aaround_blocks(kernel: str) -> list[Kernel]:
+    """Returns cases of size 0 and 1, and around blocks of 4, tiles of 6 and 12, and rows of 16."""
     first = next(case for case in KERNELS if case.name == kernel)
 
     def at(arrays: tuple, numbers: tuple) -> Kernel:
         return Kernel(kernel, arrays, numbers, first.tolerance)
 
-    round_blocks = (0, 1, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 33)
+    around_blocks = (0, 1, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 33)
     if kernel == "matmul":
-        sizes = [(M, 5, N) for M in round_blocks for N in round_blocks]
+        sizes = [(M, 5, N) for M in around_blocks for N in around_blocks]
         sizes += [(5, K, 17) for K in (0, 1, 3, 4, 5, 1023, 1024, 1025)]  # DEPTH of a panel
         return [
             at(((K, M) if tx else (M, K), (N, K) if ty else (K, N), (M, N)), (tx, ty))
@@ -58,12 +58,12 @@ def cases_round_blocks(kernel: str) -> list[Kernel]:
             for ty in (False, True)
         ]
     if kernel == "softmax":
-        sizes = [(R, C) for R in round_blocks for C in (0, 1, 10, 31, 32, 33)]
+        sizes = [(R, C) for R in around_blocks for C in (0, 1, 10, 31, 32, 33)]
         sizes += [(3, C) for C in (255, 256, 257, 511, 512, 513, 1000)]
         return [at(((R, C), (R, C)), ()) for R, C in sizes]
     return [
         at(((2, 5, 6, channels), (3, 2, channels, O), (2, 3, 3, O)), ((2, 2), (1, 0)))
-        for O in round_blocks  # noqa: E741
+        for O in around_blocks  # noqa: E741
         for channels in (0, 1, 3)
     ]
 
@@ -94,7 +94,7 @@ def test_agrees_with_numpy(rung):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_agrees_with_numpy_at_all_sizes(rung, dtype):
     cases = [case for case in KERNELS if case.name == rung.kernel]
-    cases += cases_round_blocks(rung.kernel)
+    cases += cases_aaround_blocks(rung.kernel)
     cases += [case for seed in range(10) for case in random_cases(rung.kernel, seed)]
     assert_agrees_with_numpy(rung, cases, dtype)
 
@@ -104,7 +104,7 @@ def assert_agrees_with_numpy(rung: ladder.Rung, cases: list[Kernel], dtype: str)
     for case in cases:
         arrays = case.make(dtype)
         wanted = run(NUMPY, case, arrays)
-        arrays[-1] = np.full_like(arrays[-1], 77)  # all of it is written, and none read
+        arrays[-1] = np.full_like(arrays[-1], 77)  # the rung writes each element and reads none
         before = [array.copy() for array in arrays[:-1]]
         assert_agree(case, dtype, run(backend, case, arrays), wanted)
         for array, copy in zip(arrays, before, strict=False):
@@ -122,13 +122,13 @@ def test_nan_and_infinity_as_in_numpy(rung):
         np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-4, err_msg=str(case))
 
 
-def try_at_guard_pages(simd: str) -> None:
-    """Run every rung in C on arrays beside pages that end the process when they are touched."""
+def run_at_guard_pages(simd: str) -> None:
+    """Runs every rung in C on arrays next to guard pages, whose access ends the process."""
     C.module.set_simd(simd)
     for rung in HERE:
         if rung.backend != "c":
             continue
-        cases = cases_round_blocks(rung.kernel)[::5]  # each size and flag in some
+        cases = cases_aaround_blocks(rung.kernel)[::5]  # with each size and each flag
         cases += [case for seed in range(5) for case in random_cases(rung.kernel, seed)]
         for case, place in itertools.product(cases, PLACES):
             print(rung.name, case, place, flush=True)
@@ -140,7 +140,7 @@ def try_at_guard_pages(simd: str) -> None:
 @pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
 def test_rungs_stay_inside_their_arrays(simd):
     ended = subprocess.run(
-        [sys.executable, "-c", f"import test_ladder; test_ladder.try_at_guard_pages({simd!r})"],
+        [sys.executable, "-c", f"import test_ladder; test_ladder.run_at_guard_pages({simd!r})"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -150,16 +150,16 @@ def test_rungs_stay_inside_their_arrays(simd):
     assert len(ended.stdout.splitlines()) > 1000
 
 
-def test_rungs_have_their_kernels_arguments():
+def test_rungs_have_the_arguments_of_their_kernel():
     for rung in HERE:
         declared = inspect.signature(getattr(kernels, rung.kernel)).parameters
         own = inspect.signature(rung.function()).parameters
         if "." in rung.name and rung.backend == "numba" and rung.kernel == "matmul":
-            declared = list(declared)[:3]  # of a function of two matrices
+            declared = list(declared)[:3]  # the decorated function has two matrices
         assert list(own) == list(declared), rung.name
 
 
-def test_no_rung_is_missing_from_the_ladder():
+def test_the_ladder_lists_every_rung():
     listed = {(rung.kernel, rung.name) for rung in HERE}
     for backend in set(BACKENDS) - {"numpy"}:
         module = __import__(f"tinytensor.ladder.{backend}_ladder", fromlist=["*"])
@@ -170,7 +170,7 @@ def test_no_rung_is_missing_from_the_ladder():
 
 
 @pytest.mark.skipif(C is None, reason="the C backend isn't compiled here")
-def test_a_module_compiled_before_a_rung_was_written_says_so():
+def test_a_module_without_the_rung_raises():
     with pytest.raises(BackendUnavailable, match="older than this source: matmul_quick not among"):
         C.module.require(["matmul_naive", "matmul_quick"])
 
@@ -179,7 +179,7 @@ def test_a_module_compiled_before_a_rung_was_written_says_so():
 
 
 def counted(monkeypatch, rung: str) -> list[str]:
-    """Names the rungs that compute a product, once for each."""
+    """Returns a list to which each call of a rung appends the name of the rung."""
     calls: list[str] = []
     real = ladder.Rung.function
 
@@ -199,7 +199,7 @@ def counted(monkeypatch, rung: str) -> list[str]:
 RUNG = "c.blocked" if "c" in BACKENDS else "numba.blocked"
 
 
-def test_a_kernel_is_chosen_inside_and_only_there(monkeypatch, backend):
+def test_use_kernel_holds_inside_its_block(monkeypatch, backend):
     calls = counted(monkeypatch, RUNG)
     x = tt.rand(5, 6)
     with tt.use_kernel("matmul", RUNG) as chosen:
@@ -219,7 +219,7 @@ def test_a_kernel_is_chosen_inside_and_only_there(monkeypatch, backend):
     assert calls[4:] == []
 
 
-def test_set_backend_waits_for_the_end_of_the_block(monkeypatch):
+def test_set_backend_takes_effect_after_the_block(monkeypatch):
     calls = counted(monkeypatch, RUNG)
     tt.set_backend("numpy")
     with tt.use_kernel("matmul", RUNG):
@@ -230,7 +230,7 @@ def test_set_backend_waits_for_the_end_of_the_block(monkeypatch):
     assert tt.current_backend().name == "numba"
 
 
-def test_another_thread_computes_as_before(monkeypatch):
+def test_use_kernel_does_not_affect_other_threads(monkeypatch):
     calls = counted(monkeypatch, RUNG)
     with tt.use_kernel("matmul", RUNG):
         thread = threading.Thread(target=lambda: tt.rand(2, 2) @ tt.rand(2, 2))
@@ -239,7 +239,7 @@ def test_another_thread_computes_as_before(monkeypatch):
     assert calls == []
 
 
-def test_gradients_go_by_the_rung_too(monkeypatch, backend):
+def test_the_backward_pass_uses_the_rung(monkeypatch, backend):
     calls = counted(monkeypatch, RUNG)
     x, y = tt.rand(3, 4, requires_grad=True), tt.rand(4, 5, requires_grad=True)
     with tt.use_kernel("matmul", RUNG):
@@ -250,7 +250,7 @@ def test_gradients_go_by_the_rung_too(monkeypatch, backend):
 
 
 @pytest.mark.parametrize("name", [rung.name for rung in HERE if rung.kernel == "matmul"])
-def test_integers_are_numpys_and_mixed_floats_are_refused(name):
+def test_integers_run_on_numpy_and_mixed_floats_raise(name):
     x = tt.Tensor([[1, 2], [3, 4]])
     with tt.use_kernel("matmul", name):
         assert (x @ x).numpy().tolist() == [[7, 10], [15, 22]]
@@ -260,14 +260,16 @@ def test_integers_are_numpys_and_mixed_floats_are_refused(name):
                 kernels.matmul(a, b, a.copy(), False, False)
 
 
-def test_names_that_are_not_there():
-    with pytest.raises(UnknownName, match="none of 'add'; choose from matmul, softmax, conv2d"):
+def test_unknown_names_raise():
+    with pytest.raises(
+        UnknownName, match="'add' has no ladder; choose from matmul, softmax, conv2d"
+    ):
         tt.use_kernel("add", "c.naive").__enter__()
     with pytest.raises(UnknownName, match=r"no rung 'c.quick'; choose from numpy, numba.naive,"):
         tt.use_kernel("matmul", "c.quick").__enter__()
 
 
-def test_a_rung_whose_backend_is_not_there(monkeypatch):
+def test_a_rung_of_an_unavailable_backend_raises(monkeypatch):
     def missing(name: str) -> door.Backend:
         raise BackendUnavailable(f"{name}: the kernels were not compiled")
 
@@ -276,7 +278,7 @@ def test_a_rung_whose_backend_is_not_there(monkeypatch):
         tt.use_kernel("matmul", "c.naive").__enter__()
 
 
-# Measuring and reading
+# Measurements and sources
 
 
 @pytest.mark.parametrize("kernel", ladder.SIZES)
@@ -288,20 +290,20 @@ def test_every_rung_is_measured(kernel):
     assert all(result.seconds > 0 for result in results)
 
 
-def test_what_would_take_too_long_is_left_out(monkeypatch):
-    monkeypatch.setattr(ladder, "_timed", lambda function, of: of.amount / 1e9)
+def test_slow_rungs_are_skipped(monkeypatch):
+    monkeypatch.setattr(ladder, "_timed", lambda function, call: call.amount / 1e9)
     (time,) = {result.seconds for result in ladder.measure("matmul", 100, 0.001)[0]}
     assert time == pytest.approx(2e6 / 1e9)
     assert {result.seconds for result in ladder.measure("matmul", 1000, 0.001)[0]} == {None}
 
 
 @pytest.mark.parametrize("rung", HERE, ids=lambda rung: f"{rung.kernel}-{rung.name}")
-def test_every_rung_can_be_read(rung):
+def test_source_of_every_rung(rung):
     language, text = rung.source()
     assert language == ("c" if rung.backend == "c" else "python")
     assert text.count("{") == text.count("}")
     name = rung.name.partition(".")[2]
     if name and name != "threaded":
         assert re.search(rf"\b{rung.kernel}_{name}\(", text)
-        assert '"""' in text or text.count("/*") >= 2, "the idea is told"
+        assert '"""' in text or text.count("/*") >= 2, "the source explains the idea"
     assert len(rung.why) > 20

@@ -1,4 +1,4 @@
-"""The six panels on paper: mosaics, curves and bands, images and films."""
+"""The six panels by matplotlib: mosaics, curves, bands, images and movies."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from tinytensor.live.picture import GREYS
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """The file of a short run."""
+    """The run file of a short run."""
     file = tmp_path_factory.mktemp("run") / "run"
     record(file, data=DATA, steps=60, evaluate_every=20)
     return file
@@ -29,42 +29,42 @@ def loaded(recorded):
     return run_file.load(recorded)
 
 
-def digit_tiles(mosaic, across):
-    """(N, H, W) of a mosaic."""
+def digit_tiles(mosaic, columns):
+    """The cells (N, H, W) of a mosaic."""
     height, width = mosaic.shape
-    side = width // across
-    tiles = mosaic.reshape(height // side, side, across, side).transpose(0, 2, 1, 3)
+    side = width // columns
+    tiles = mosaic.reshape(height // side, side, columns, side).transpose(0, 2, 1, 3)
     return tiles.reshape(-1, side, side)
 
 
-@pytest.mark.parametrize(("part", "across"), [("train", 10), ("test", 40)])
-def test_a_digit_is_on_red_where_it_was_missed(loaded, part, across):
+@pytest.mark.parametrize(("part", "columns"), [("train", 10), ("test", 40)])
+def test_misclassified_digits_are_on_red(loaded, part, columns):
     snapshot = loaded.snapshots[0]
     labels = snapshot.test_labels
     computed = np.where(np.arange(1000) < 300, (labels + 1) % 10, labels).astype(np.uint8)
     snapshot = replace(snapshot, test_predictions=computed)
     draw = {"train": drawing.training_mosaic, "test": drawing.test_mosaic}[part]
-    tiles = digit_tiles(draw(snapshot), across)
+    tiles = digit_tiles(draw(snapshot), columns)
     labels = getattr(snapshot, f"{part}_labels")
-    missed = labels != getattr(snapshot, f"{part}_predictions")
-    assert 0 < missed.sum() < len(missed) == len(tiles)
+    misclassified = labels != getattr(snapshot, f"{part}_predictions")
+    assert 0 < misclassified.sum() < len(misclassified) == len(tiles)
     paper = picture.rgba(tiles[:, 0, 0])[:, :3]
-    assert (paper[missed] == picture.RED).all()
-    assert (paper[~missed] == 255).all()
+    assert (paper[misclassified] == picture.RED).all()
+    assert (paper[~misclassified] == 255).all()
     if part == "test":
         ink = snapshot.test_images.mean(axis=(1, 2)) * GREYS / 256
-        assert np.abs(tiles.mean(axis=(1, 2)) - ink - GREYS * missed).max() < 1
+        assert np.abs(tiles.mean(axis=(1, 2)) - ink - GREYS * misclassified).max() < 1
 
 
-def test_a_missed_training_digit_has_its_names(loaded):
+def test_misclassified_training_digit_has_its_labels(loaded):
     snapshot = loaded.snapshots[0]
-    missed = int((snapshot.train_labels != snapshot.train_predictions).sum())
+    misclassified = int((snapshot.train_labels != snapshot.train_predictions).sum())
     tiles = digit_tiles(drawing.training_mosaic(snapshot, 2), 10)
-    names = drawing._names(2)
+    names = drawing._digit_labels(2)
     _, height, width = names.shape
     assert len({name.tobytes() for name in names}) == 10
     for tile, label, computed in zip(
-        tiles[:missed],
+        tiles[:misclassified],
         snapshot.train_labels,
         snapshot.train_predictions,
         strict=False,
@@ -74,7 +74,7 @@ def test_a_missed_training_digit_has_its_names(loaded):
         np.testing.assert_array_equal(GREYS - 1 - right, names[computed])
 
 
-def test_curves_are_the_figures(loaded):
+def test_curves_are_those_of_the_reports(loaded):
     first, *rest = loaded.snapshots
     run = History([replace(first, test_accuracy=None, test_loss=None), *rest])
     test, train = drawing.curve(run.test), drawing.curve(run.train)
@@ -89,18 +89,18 @@ def test_curves_are_the_figures(loaded):
     assert low < bands["biases"].min() < bands["biases"].max() < high
 
 
-def test_axes_are_as_long_as_what_matters():
-    assert history.accuracy_from([0.1, 0.961, 0.962]) == 0.9
-    assert history.accuracy_from([0.1]) == history.accuracy_from([]) == 0
-    assert history.loss_to([230, 10, 8]) == 25
-    assert history.loss_to([]) == 1
+def test_axes_fit_the_typical_values():
+    assert history.accuracy_start([0.1, 0.961, 0.962]) == 0.9
+    assert history.accuracy_start([0.1]) == history.accuracy_start([]) == 0
+    assert history.loss_end([230, 10, 8]) == 25
+    assert history.loss_end([]) == 1
     assert history.band_range(np.full((2, 8), np.nan)) == (0, 1)
     assert history.band_range(np.zeros((2, 8))) == (-0.5, 0.5)
     low, high = history.band_range(np.array([[np.nan] * 8, [*range(-1, 7)]]))
     assert (low, high) == pytest.approx((-1.35, 6.35))
 
 
-def test_the_figure_shows_the_figures(loaded):
+def test_picture_shows_the_metrics(loaded):
     drawn = Picture(loaded.lesson, loaded.steps, loaded.test_count)
     run = History(loaded.snapshots)
     drawn.fit(run)
@@ -108,14 +108,14 @@ def test_the_figure_shows_the_figures(loaded):
     panels = drawn.figure.axes
     titles = [panel.get_title(loc="left") for panel in panels]
     last = loaded.snapshots[-1]
-    missed = round(10_000 * (1 - last.test_accuracy))
+    misclassified = round(10_000 * (1 - last.test_accuracy))
     assert titles == [
         "Accuracy",
         drawing.LOSS_TITLE,
-        f"Training digits: {round(100 * (1 - last.train_accuracy))} of 100 missed",
+        f"Training digits: {round(100 * (1 - last.train_accuracy))} of 100 misclassified",
         "Weights, in bands of equal count",
         "Biases, in bands of equal count",
-        f"Test digits: {missed:,} of 10,000 missed",
+        f"Test digits: {misclassified:,} of 10,000 misclassified",
     ]
     train, test = panels[0].lines
     assert list(train.get_ydata()) == [s.train_accuracy for s in loaded.snapshots]
@@ -124,14 +124,14 @@ def test_the_figure_shows_the_figures(loaded):
     marks = [label.get_text() for label in panels[5].get_yticklabels()]
     assert marks == ["100%", "98%", "96%", "94%", "92%", "90%"]
     assert f"test accuracy {last.test_accuracy:.2%}" in drawn.figure.texts[1].get_text()
-    # Drawn again with less, nothing of before is left.
+    # Redrawn with fewer snapshots, no old curve is left.
     drawn.show(History(loaded.snapshots[:1]), loaded.snapshots[0])
     assert list(test.get_xdata()) == [20]
     assert len(panels[3].collections) == 7
     assert len(panels[5].images) == 1
 
 
-def test_a_small_data_set_and_batch_have_a_picture(tmp_path):
+def test_picture_of_a_small_data_set_and_batch(tmp_path):
     record(tmp_path / "run", data=SMALL, steps=2, evaluate_every=2, batch=7)
     loaded = run_file.load(tmp_path / "run")
     movie.write_png(tmp_path / "image", loaded)
@@ -142,7 +142,7 @@ def test_a_small_data_set_and_batch_have_a_picture(tmp_path):
 # tinytensor report --png, --movie
 
 
-def test_an_image_of_a_moment(run, recorded, tmp_path):
+def test_png_of_one_step(run, recorded, tmp_path):
     images = []
     for options in ([], ["--step", 45], ["--dark"]):
         file = tmp_path / "image.png"
@@ -154,11 +154,11 @@ def test_an_image_of_a_moment(run, recorded, tmp_path):
     assert (images[0] != images[1]).any()
     code, _, err = run("report", recorded, "--png", file, "--step", 19)
     assert code == 2
-    assert "step: got 19; the first snapshot is of step 20" in err
+    assert "step: got 19; 20, the step of the first snapshot, or more is needed" in err
 
 
 @pytest.mark.full
-def test_a_film_as_gif(run, recorded, tmp_path):
+def test_movie_as_gif(run, recorded, tmp_path):
     file = tmp_path / "run.gif"
     code, _, err = run("report", recorded, "--movie", file)
     assert code == 0, err
@@ -173,35 +173,38 @@ def test_a_film_as_gif(run, recorded, tmp_path):
 
 
 @pytest.mark.full
-def test_a_film_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
-    """What ffmpeg does is its own: here a program of that name keeps what it is given."""
+def test_movie_with_ffmpeg(run, recorded, tmp_path, monkeypatch):
+    """A script replaces ffmpeg, and writes its standard input to the movie file."""
     program, film = tmp_path / "ffmpeg", tmp_path / "run.mp4"
     program.write_text('#!/bin/sh\nfor film; do true; done\ncat > "$film"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     code, _, err = run("report", recorded, "--movie", film)
     assert code == 0, err
-    frames = 3 + movie.LAST_FRAME * movie.FRAMES_A_SECOND - 1
+    frames = 3 + movie.LAST_FRAME_SECONDS * movie.FRAMES_PER_SECOND - 1
     assert film.stat().st_size == frames * 1280 * 800 * 4
     program.write_text("#!/bin/sh\ncat > /dev/null\necho nothing is known of h264 >&2\nexit 3\n")
     code, _, err = run("report", recorded, "--movie", film)
     assert code == 2
-    assert "run.mp4: ffmpeg ended with 3" in err.splitlines()[-1]
+    assert "run.mp4: ffmpeg failed with exit status 3" in err.splitlines()[-1]
 
 
-def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monkeypatch):
+def test_unwritable_outputs_are_one_line_errors(run, recorded, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     for options, words in (
-        ([], "what to write?"),
-        (["--movie", tmp_path / "run.mp4"], "needs the program ffmpeg, and there is none in PATH"),
-        (["--movie", tmp_path / "run.avi"], "a name that ends with .mp4 or .gif is needed"),
-        (["--png", "-"], "--png: got -; a file of its own is needed"),
-        (["--png", recorded], "a file of its own is needed"),
+        ([], "got no output"),
+        (["--movie", tmp_path / "run.mp4"], "needs the program ffmpeg, which is not in PATH"),
+        (["--movie", tmp_path / "run.avi"], "a file name that ends with .mp4 or .gif is needed"),
+        (["--png", "-"], "--png: got -; a separate file is needed"),
+        (["--png", recorded], "a separate file is needed"),
         (["--png", "/dev/full"], "--png: /dev/full: No space left on device"),
         (["-o", tmp_path], "--html: .* is a folder"),
-        (["-o", tmp_path / "x", "--step", 20], "--step: is of --png; add that"),
-        (["--movie", tmp_path / "x.gif", "--step", 20], "--step: is of --png; add that"),
-        (["-o", tmp_path / "x", "--dark"], "--dark: is of --png and --movie"),
+        (["-o", tmp_path / "x", "--step", 20], "--step: is an option of the image; add --png FILE"),
+        (
+            ["--movie", tmp_path / "x.gif", "--step", 20],
+            "--step: is an option of the image; add --png FILE",
+        ),
+        (["-o", tmp_path / "x", "--dark"], "--dark: is an option of images and movies"),
     ):
         code, out, err = run("report", recorded, *options)
         assert (code, out) == (2, "")
@@ -210,15 +213,15 @@ def test_what_cannot_be_written_is_told_in_a_line(run, recorded, tmp_path, monke
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_a_missing_library_is_told_with_what_installs_it(run, recorded, monkeypatch):
+def test_missing_library_error_names_the_install_command(run, recorded, monkeypatch):
     monkeypatch.setattr("tinytensor.live.find_spec", lambda name: None)
     for option, library in (("--png", "matplotlib"), ("--movie", "matplotlib"), ("-o", "bokeh")):
         code, _, err = run("report", recorded, option, recorded.parent / "x.gif")
         assert code == 2
-        assert f"needs {library}: pip install 'tinytensor-engine[live]'" in err
+        assert f"{library} is not installed; run: pip install 'tinytensor-engine[live]'" in err
 
 
-def test_importing_tinytensor_imports_no_library_of_the_picture():
+def test_import_loads_no_drawing_library():
     code = (
         "import sys, tinytensor.cli; print({'bokeh', 'matplotlib', 'IPython'} & set(sys.modules))"
     )

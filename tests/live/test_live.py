@@ -1,4 +1,4 @@
-"""The live picture, without a browser: snapshots, runs, curves, mosaics, looks inside."""
+"""The live panels without a browser: snapshots, runs, curves, mosaics, layer outputs."""
 
 import time
 from dataclasses import replace
@@ -12,21 +12,21 @@ from tinytensor.lessons import find, lessons
 from tinytensor.live import history, inside, picture
 from tinytensor.live.details import details_of
 from tinytensor.live.history import START, History
-from tinytensor.live.run import QUESTIONS, Run
+from tinytensor.live.run import MAX_CALLS, Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.train import Training, probabilities
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
 SOFTMAX = find("softmax")
-SECONDS = 60  # to wait for something at most, on a busy machine
+SECONDS = 60  # maximum wait, long enough for a busy machine
 
 
 # Snapshots
 
 
 @pytest.mark.parametrize("name", ["softmax", "batchnorm-relu"])
-def test_a_snapshot_shows_missed_images_first(name):
+def test_snapshot_shows_misclassified_images_first(name):
     training = Training(find(name), DATA, steps=20)
     (report,) = training
     details = details_of(training.model, training.predictions)
@@ -41,10 +41,10 @@ def test_a_snapshot_shows_missed_images_first(name):
         assert labels.shape == predictions.shape == (count,)
         assert {images.dtype, labels.dtype, predictions.dtype} == {np.dtype(np.uint8)}
         recognised = labels == predictions
-        assert (np.diff(recognised.astype(int)) >= 0).all(), "missed first"
+        assert (np.diff(recognised.astype(int)) >= 0).all(), "misclassified first"
     assert (shot.train_labels == shot.train_predictions).mean() == report.train_accuracy
-    missed = round((1 - report.test_accuracy) * 10_000)
-    assert (shot.test_labels != shot.test_predictions).sum() == min(missed, 1000)
+    misclassified = round((1 - report.test_accuracy) * 10_000)
+    assert (shot.test_labels != shot.test_predictions).sum() == min(misclassified, 1000)
     batch = details.images[details.labels == details.predictions]
     np.testing.assert_array_equal(shot.train_images[-1], np.rint(batch[-1, :, :, 0] * 255))
     names = ["activations", "logits"] if name.startswith("batchnorm") else ["weights", "biases"]
@@ -75,7 +75,7 @@ def test_details(name, names):
             assert (np.diff(bands) >= 0).all()
 
 
-def test_bands_are_of_equal_count():
+def test_bands_have_equal_count():
     training = Training(find("conv-dropout"), SMALL, steps=4, batch=10)
     list(training)
     details = details_of(training.model, training.predictions)
@@ -88,7 +88,7 @@ def test_bands_are_of_equal_count():
         np.testing.assert_allclose(shares, np.arange(1, 7) / 7, atol=0.01 + 2 / every.size)
 
 
-def test_activations_are_those_of_the_hidden_layers():
+def test_bands_of_hidden_activations():
     lesson = find("batchnorm-relu")
     training = Training(lesson, SMALL, steps=1, batch=10)
     list(training)
@@ -102,12 +102,12 @@ def test_activations_are_those_of_the_hidden_layers():
     every, bands = np.concatenate(hidden), details.bands["activations"]
     assert (bands[0], bands[-1]) == (every.min(), every.max()) == (0, bands.max())
     places = np.array([(every < bands[1:-1, None]).mean(1), (every <= bands[1:-1, None]).mean(1)])
-    wanted = np.arange(1, 7) / 7  # between the two, for many numbers are 0
+    wanted = np.arange(1, 7) / 7  # between the two, because many activations are 0
     assert (places[0] - 0.02 < wanted).all()
     assert (places[1] + 0.02 > wanted).all()
 
 
-def test_with_batch_norm_the_logits_are_what_the_activations_are_given():
+def test_batch_norm_logits_are_the_inputs_of_the_activations():
     training = Training(find("batchnorm-relu"), SMALL, steps=1, batch=10)
     list(training)
     details = details_of(training.model, training.predictions)
@@ -117,7 +117,7 @@ def test_with_batch_norm_the_logits_are_what_the_activations_are_given():
 
 
 @pytest.mark.parametrize("name", ["dropout", "batchnorm-relu", "best"])
-def test_details_change_nothing_of_the_training(name):
+def test_details_do_not_change_the_training(name):
     few = DATA._replace(test_images=DATA.test_images[:9], test_labels=DATA.test_labels[:9])
     losses = []
     for look in (False, True):
@@ -136,7 +136,7 @@ def test_details_change_nothing_of_the_training(name):
 
 @pytest.fixture
 def watch():
-    """Makes runs, and ends them after the test."""
+    """A function that starts runs; they are closed after the test."""
     runs = []
 
     def begin(lesson="softmax", **settings):
@@ -153,65 +153,69 @@ def watch():
 def until(condition):
     end = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < end, f"still not so after {SECONDS} s"
+        assert time.monotonic() < end, f"still false after {SECONDS} s"
         time.sleep(0.01)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
-def test_the_numbers_are_the_same_watched_or_not(watch, name, monkeypatch):
-    monkeypatch.setattr("tinytensor.live.run.SECONDS_TO_NEXT", 0.0)  # look as often as can be
-    monkeypatch.setattr("tinytensor.live.run.SHARE", 1e9)
+def test_training_in_a_run_gives_the_same_bits(watch, name, monkeypatch):
+    monkeypatch.setattr("tinytensor.live.run.MIN_INTERVAL", 0.0)  # a snapshot after every step
+    monkeypatch.setattr("tinytensor.live.run.MAX_SNAPSHOT_SHARE", 1e9)
     settings = {"steps": 25, "batch": 10, "evaluate_every": 10}
     plain = Training(find(name), SMALL, **settings)
     unwatched = list(plain)
     run = watch(name, **settings)
-    answers = [run.ask(lambda model: inside.way(model, DATA.test_images[0])) for _ in range(5)]
+    answers = [
+        run.submit(lambda model: inside.layer_outputs(model, DATA.test_images[0])) for _ in range(5)
+    ]
     watched = list(run)
     for one, other in zip(unwatched, watched, strict=True):
         seconds = one.seconds
         assert one == replace(other, seconds=seconds)
-    mine, theirs = plain.model.state_dict(), run.training.model.state_dict()
-    for name_, x in mine.items():
-        np.testing.assert_array_equal(x.numpy(), theirs[name_].numpy(), err_msg=name_)
-    assert len(run.history.bands) == 25, "it was looked at after every step"
+    state, watched_state = plain.model.state_dict(), run.training.model.state_dict()
+    for name_, x in state.items():
+        np.testing.assert_array_equal(x.numpy(), watched_state[name_].numpy(), err_msg=name_)
+    assert len(run.history.bands) == 25, "a snapshot after every step"
     assert all(answer.result(SECONDS).probabilities.shape == (10,) for answer in answers)
 
 
-def test_nobody_watches_and_nothing_waits(watch):
+def test_run_without_viewers_does_not_wait(watch):
     run = watch(steps=500)
     *_, last = run
     assert last.step == 500
-    assert run.latest.step == 500, "the newest snapshot, whoever has seen those before"
+    assert run.latest.step == 500, "the latest snapshot, though no earlier one was read"
 
 
-def test_paused_it_makes_the_steps_it_is_told(watch):
+def test_paused_run_makes_only_single_steps(watch):
     run = watch(steps=10**6, evaluate_every=10**6)
     until(lambda: run.training.step > 3)
     run.pause()
     until(lambda: run.state == "paused")
     step = run.training.step
-    assert run.latest.step == step, "what is seen is of this very step"
+    assert run.latest.step == step, "the snapshot is of the step of the pause"
     run.step()
     until(lambda: run.latest.step == step + 1)
     assert run.latest.test_accuracy is not None
     assert run.training.step == step + 1
-    assert run.ask(lambda model: 7).result(SECONDS) == 7, "it answers while it is paused"
+    assert run.submit(lambda model: 7).result(SECONDS) == 7, (
+        "submitted functions run during a pause"
+    )
     assert run.training.step == step + 1
     run.resume()
     until(lambda: run.training.step > step + 10)
 
 
-def test_slowly(watch):
+def test_speed_limit(watch):
     run = watch(steps=10**6, evaluate_every=10**6)
     run.set_speed(1 / 3600)
-    seen = [run.ask(lambda model: run.training.step).result(SECONDS) for _ in range(20)]
+    seen = [run.submit(lambda model: run.training.step).result(SECONDS) for _ in range(20)]
     assert seen[-1] <= seen[0] + 1, "one step is due at once, the next in an hour"
     run.set_speed(None)
     until(lambda: run.training.step > seen[-1] + 10)
 
 
-def test_stopped_it_reports_where_it_is(watch):
+def test_stopped_run_reports_its_last_step(watch):
     run = watch(steps=10**6, evaluate_every=10**6)
     until(lambda: run.training.step > 3)
     run.pause()
@@ -223,37 +227,39 @@ def test_stopped_it_reports_where_it_is(watch):
     until(lambda: run.state == "ended")
 
 
-def test_it_begins_again_when_nobody_needs_the_first_results(watch):
+def test_restart_after_the_results_are_saved(watch):
     run = watch(steps=30, evaluate_every=10)
     first = [report.test_loss for report in run]
     until(lambda: run.state == "ended")
-    run.begin_again()
+    run.restart()
     before = run.training
-    assert run.ask(lambda model: run.training).result(SECONDS) is before, "not yet"
-    run.may_begin_again = True
-    run.begin_again()
+    assert run.submit(lambda model: run.training).result(SECONDS) is before, (
+        "no restart before may_restart"
+    )
+    run.may_restart = True
+    run.restart()
     until(lambda: run.training is not before and run.state == "ended")
     again = {point.step: point.loss for point in run.history.test}
     assert [again[step] for step in (10, 20, 30)] == first
 
 
-def test_another_backend_for_the_next_steps(watch):
+def test_change_of_backend(watch):
     others = [name for name in tt.available_backends() if name != tt.current_backend().name]
-    mine = tt.current_backend().name
+    before = tt.current_backend().name
     run = watch(steps=10**6, evaluate_every=10)
     until(lambda: run.training.step > 3)
     run.set_backend(others[-1])
     until(lambda: run.latest.backend == others[-1])
-    assert run.ask(lambda model: tt.current_backend().name).result(SECONDS) == others[-1]
-    assert tt.current_backend().name == mine
+    assert run.submit(lambda model: tt.current_backend().name).result(SECONDS) == others[-1]
+    assert tt.current_backend().name == before
     with pytest.raises(tt.UnknownName, match="none named 'abacus'"):
         run.set_backend("abacus")
 
 
-def test_what_goes_wrong_is_told_to_whom_it_concerns(watch):
+def test_errors_reach_the_caller(watch):
     run = watch(steps=10)
     with pytest.raises(ZeroDivisionError):
-        run.ask(lambda model: 1 / 0).result(SECONDS)
+        run.submit(lambda model: 1 / 0).result(SECONDS)
     assert [report.step for report in run] == [10]
     bad = replace(SOFTMAX, optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
     run = Run(Training(bad, SMALL, steps=50))
@@ -262,24 +268,24 @@ def test_what_goes_wrong_is_told_to_whom_it_concerns(watch):
         list(run)
     assert run.error == str(caught.value)
     until(lambda: run.state == "ended")
-    run.may_begin_again = True
+    run.may_restart = True
     first = run.training
-    run.begin_again()
+    run.restart()
     until(lambda: run.training is not first and run.state == "ended" and run.error)
-    assert run.ask(lambda model: 7).result(SECONDS) == 7, "it still answers"
+    assert run.submit(lambda model: 7).result(SECONDS) == 7, "submitted functions still run"
     run.close()
 
 
-def test_of_too_many_questions_the_oldest_go():
+def test_oldest_of_too_many_calls_are_cancelled():
     run = Run(Training(SOFTMAX, SMALL, steps=1))
-    futures = [run.ask(lambda model: 1) for _ in range(QUESTIONS + 3)]
-    assert [future.cancelled() for future in futures] == [True] * 3 + [False] * QUESTIONS
+    futures = [run.submit(lambda model: 1) for _ in range(MAX_CALLS + 3)]
+    assert [future.cancelled() for future in futures] == [True] * 3 + [False] * MAX_CALLS
     run.close()
-    assert run.ask(lambda model: 1).cancelled()
+    assert run.submit(lambda model: 1).cancelled()
 
 
 @pytest.mark.full
-def test_the_test_digits_are_of_the_last_test_though_looks_come_in_between(watch):
+def test_latest_tested_is_recent_with_snapshots_between_tests(watch):
     run = watch(steps=10**6, evaluate_every=20)
     run.set_speed(40)
     tests = []
@@ -294,32 +300,37 @@ def test_the_test_digits_are_of_the_last_test_though_looks_come_in_between(watch
 # Curves
 
 
-def test_who_looks_at_the_history_sees_each_point_once(monkeypatch):
+def test_history_since_returns_each_point_once(monkeypatch):
     run = Run(Training(SOFTMAX, SMALL, steps=40, evaluate_every=10))
     run.start()
     list(run)
     run.close()
-    news = run.history.since(START)
-    assert news.anew
-    assert [point.step for point in news.test][-4:] == [10, 20, 30, 40]
-    later = run.history.since(news.place)
+    new_points = run.history.since(START)
+    assert new_points.replace_all
+    assert [point.step for point in new_points.test][-4:] == [10, 20, 30, 40]
+    later = run.history.since(new_points.position)
     assert later[:4] == (False, [], [], [])
 
 
-def test_a_long_history_is_thinned(monkeypatch):
-    monkeypatch.setattr(history, "MOST_POINTS", 10)
+def test_long_history_is_thinned(monkeypatch):
+    monkeypatch.setattr(history, "MAX_POINTS", 10)
     training = Training(SOFTMAX, SMALL, steps=1)
     (report,) = training
     details = details_of(training.model, training.predictions)
     shot = Snapshot.of(report, details, SMALL, backend="c", images_per_second=0.0)
-    kept, place, shown = History(), START, []
+    kept, position, shown = History(), START, []
     for step in range(100):
         kept.add_snapshot(replace(shot, step=step))
-        news = kept.since(place)
-        shown = [*([] if news.anew else shown), *(point.step for point in news.bands)]
-        place = news.place
+        new_points = kept.since(position)
+        shown = [
+            *([] if new_points.replace_all else shown),
+            *(point.step for point in new_points.bands),
+        ]
+        position = new_points.position
         assert len(kept.bands) <= 11
-        assert shown == [point.step for point in kept.bands], "who looks has what is there"
+        assert shown == [point.step for point in kept.bands], (
+            "a reader has the points of the history"
+        )
     assert shown[0] == 0
     assert shown[-1] == 99
 
@@ -327,38 +338,40 @@ def test_a_long_history_is_thinned(monkeypatch):
 # Pictures
 
 
-def test_a_mosaic_shows_missed_digits_light_on_red():
+def test_mosaic_shows_misclassified_digits_light_on_red():
     images = DATA.test_images[:5]
-    missed = np.array([True, False, False, True, False])
-    colours = picture.rgba(picture.mosaic(images, missed, columns=3))
+    misclassified = np.array([True, False, False, True, False])
+    colours = picture.rgba(picture.mosaic(images, misclassified, columns=3))
     assert colours.shape == (2 * 28, 3 * 28, 4)
     cells = colours.reshape(2, 28, 3, 28, 4).transpose(0, 2, 1, 3, 4).reshape(6, 28, 28, 4)
     for i in range(5):
         background = cells[i][0, 0, :3].astype(int)
         ink = cells[i][images[i] == images[i].max()][0, :3].astype(int)
-        assert tuple(background) == (picture.RED if missed[i] else picture.WHITE)
-        assert (ink.sum() > background.sum()) == missed[i], "a negative: not by colour alone"
+        assert tuple(background) == (picture.RED if misclassified[i] else picture.WHITE)
+        assert (ink.sum() > background.sum()) == misclassified[i], (
+            "inverted, so not by colour alone"
+        )
         assert (cells[i][..., 3] == 255).all()
-    assert (cells[5][..., 3] == 0).all(), "nothing is there"
+    assert (cells[5][..., 3] == 0).all(), "transparent"
 
 
 @pytest.mark.parametrize("size", [(28, 28), (14, 14), (31, 25), (8, 10), (1, 1)])
-def test_resized_images_keep_their_light(size):
+def test_resized_images_keep_their_mean(size):
     images = DATA.test_images[:20]
     small = picture.resized(images, size)
     assert small.shape == (20, *size)
     np.testing.assert_allclose(small.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.51)
 
 
-def test_lines_stand_between_missed_digits():
+def test_white_lines_separate_misclassified_digits():
     colours = picture.coloured(DATA.test_images[:2], np.array([True, False]), (56, 56))
     assert (colours[0, -2:] == 0).all()
     assert (colours[0, :, -2:] == 0).all()
-    assert (colours[0, :-2, :-2] >= picture.MISSED).all()
+    assert (colours[0, :-2, :-2] >= picture.MISCLASSIFIED).all()
     np.testing.assert_array_equal(colours[1], DATA.test_images[1].repeat(2, 0).repeat(2, 1) // 16)
 
 
-def test_tiles_stand_apart():
+def test_tiles_have_gaps():
     images = np.arange(5 * 2 * 3, dtype=np.float32).reshape(5, 2, 3)
     tiled = picture.tiles(images, columns=4)
     assert tiled.shape == (2 * 2 + 1, 4 * 3 + 3)
@@ -367,27 +380,27 @@ def test_tiles_stand_apart():
     assert np.isnan(tiled).sum() == tiled.size - images.size
 
 
-# Looks inside
+# Layer outputs, weights, confusion matrix
 
 
 @pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.name)
-def test_the_way_of_a_digit_ends_with_the_model_s_probabilities(lesson):
+def test_layer_outputs_end_with_the_probabilities(lesson):
     tt.manual_seed(0)
     model = lesson.model().eval()
-    way = inside.way(model, DATA.test_images[3])
+    outputs = inside.layer_outputs(model, DATA.test_images[3])
     np.testing.assert_allclose(
-        way.probabilities, probabilities(model, DATA.test_images[3:4])[0], rtol=1e-5
+        outputs.probabilities, probabilities(model, DATA.test_images[3:4])[0], rtol=1e-5
     )
-    assert all(image.ndim == 2 for _, image in way.layers)
-    assert way.layers[0][0] == "image 28 x 28"
-    assert way.layers[-1][1].size == 10
+    assert all(image.ndim == 2 for _, image in outputs.layers)
+    assert outputs.layers[0][0] == "image 28 x 28"
+    assert outputs.layers[-1][1].size == 10
     for name in inside.weight_names(model):
         image = inside.weights(model, name)
         assert image.ndim == 2
         assert np.isfinite(image).any()
 
 
-def test_the_ten_neurons_templates_are_images():
+def test_weights_of_the_ten_neurons_are_templates():
     training = Training(SOFTMAX, SMALL, steps=20)
     list(training)
     image = inside.weights(training.model, "weight (784, 10)")
@@ -397,7 +410,7 @@ def test_the_ten_neurons_templates_are_images():
     )
 
 
-def test_confusion():
+def test_confusion_matrix():
     counts = inside.confusion(np.array([3, 3, 5]), np.array([3, 8, 5]))
     assert counts.sum() == 3
     assert (counts[3, 3], counts[3, 8], counts[5, 5]) == (1, 1, 1)

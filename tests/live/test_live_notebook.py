@@ -1,4 +1,4 @@
-"""tt.live.show, in a real kernel."""
+"""tt.live.show in a notebook kernel."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ print(last.step, last.test_loss, time.monotonic() - began)
 
 
 @pytest.mark.full
-def test_a_notebook_shows_the_panels_in_place():
+def test_notebook_updates_the_panels_in_place():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     pytest.importorskip("matplotlib")
@@ -51,11 +51,11 @@ def test_a_notebook_shows_the_panels_in_place():
         assert image.size == (1280, 800)
         assert np.asarray(image.convert("L")).std() > 20
     *_, alone = Training(find("softmax"), tt.datasets.mnist(), steps=400, evaluate_every=20)
-    assert numbers == ["400", str(alone.test_loss)], "the same as unwatched"
+    assert numbers == ["400", str(alone.test_loss)], "the same as without live.show"
 
 
-def test_outside_of_a_notebook_it_is_a_clear_error():
+def test_show_outside_a_notebook_raises():
     training = Training(find("softmax"), SMALL, steps=1)
-    with pytest.raises(tt.SettingError, match=r"live.show: .* this is none; .*--live"):
+    with pytest.raises(tt.SettingError, match=r"live.show: this is not a notebook; .*--live"):
         tt.live.show(training)
     assert training.step == 0

@@ -1,4 +1,4 @@
-"""The live page in a real browser, headless: what is on it is what the run has."""
+"""The live page in a headless browser shows the values of the run."""
 
 import http.client
 import json
@@ -26,17 +26,17 @@ from tinytensor.train import Training
 if "bokeh" in LACKING:
     pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
 
-from tinytensor.live.picture import MISSED
+from tinytensor.live.picture import MISCLASSIFIED
 from tinytensor.live.server import Server
 from tinytensor.live.training_page import MILLISECONDS, TrainingPage, page
 
 DATA = tt.datasets.mnist()
-SECONDS = 60  # to wait for something at most, on a busy machine
+SECONDS = 60  # maximum wait, long enough for a busy machine
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium of 1280 x 800 pixels, which notes what it loads and complains about."""
+    """A headless Chromium of 1280 x 800 pixels that logs its requests and messages."""
     driver = chromium("--hide-scrollbars", "--disable-gpu")
     size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -45,16 +45,16 @@ def browser():
 
 
 def until(condition):
-    """Wait for a condition to hold; returns what it gives."""
+    """Wait until condition() is true; return its value."""
     end = time.monotonic() + SECONDS
     while not (holds := condition()):
-        assert time.monotonic() < end, f"still not so after {SECONDS} s"
+        assert time.monotonic() < end, f"still false after {SECONDS} s"
         time.sleep(0.05)
     return holds
 
 
 class Viewer:
-    """A page as its viewer's browser has it."""
+    """A page in a viewer's browser."""
 
     def __init__(self, browser, address):
         self.browser = browser
@@ -64,7 +64,7 @@ class Viewer:
         until(lambda: browser.execute_script("return !!(window.Bokeh && Bokeh.documents.length)"))
 
     def model(self, name, wanted):
-        """A property of the model of that name."""
+        """The value of a JavaScript expression of the Bokeh model with this name."""
         return self.browser.execute_script(
             f"const model = Bokeh.documents[0].get_model_by_name(arguments[0]); return {wanted}",
             name,
@@ -74,23 +74,23 @@ class Viewer:
         return self.model(source, f"Array.from(model.get('{column}'))")
 
     def picture(self, source):
-        """The one image of a data source, as it is in the browser's memory."""
+        """The image of a data source, read from the browser."""
         pixels, shape = self.model(
             source, "[Array.from(model.get('image')[0]), model.get('image')[0].shape]"
         )
         return np.array(pixels).reshape(shape)
 
     def figures(self):
-        """What the line of figures says, by name."""
+        """The values of the status line, by name."""
         text = self.model("figures", "model.text")
         return dict(re.findall(r"<span>(.*?)</span> <b>(.*?)</b>", text))
 
     def step(self):
-        """The step on the page, 0 before the first."""
+        """The step shown on the page, 0 before the first."""
         return int(self.figures().get("step", "0").split(" of ")[0].replace(",", ""))
 
     def click(self, name):
-        """Click the button of that name."""
+        """Click the button with this name."""
         element = self.browser.execute_script(
             "return Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))"
             ".button_el",
@@ -99,7 +99,7 @@ class Viewer:
         element.click()
 
     def choose(self, name, label):
-        """What choosing from a drop-down does."""
+        """Choose an option of a drop-down."""
         self.browser.execute_script(
             "const view = Bokeh.index.find_one("
             "Bokeh.documents[0].get_model_by_name(arguments[0]));"
@@ -120,7 +120,7 @@ class Viewer:
         )
 
     def keys(self, *keys):
-        """Press these keys, one after the other."""
+        """Press the keys, one after another."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         ActionChains(self.browser).send_keys(*keys).perform()
@@ -129,7 +129,7 @@ class Viewer:
         return np.asarray(Image.open(BytesIO(self.browser.get_screenshot_as_png())).convert("RGB"))
 
     def press(self, *places):
-        """Press the mouse at the first place, move it along the others, release it."""
+        """Press the mouse at the first point, move it along the points, and release it."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         chain = ActionChains(self.browser, duration=30)
@@ -145,7 +145,7 @@ class Viewer:
         return [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
     def requests(self):
-        """The addresses that were asked for."""
+        """The URLs that the browser requested."""
         for entry in self.browser.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
@@ -156,7 +156,7 @@ class Viewer:
 
 @contextmanager
 def served(lesson="softmax", **settings):
-    """A run, not begun, and the server of its page."""
+    """A run that is not started, and the server of its page."""
     run = Run(Training(find(lesson) if isinstance(lesson, str) else lesson, DATA, **settings))
     server = Server(page(run))
     server.start()
@@ -168,7 +168,7 @@ def served(lesson="softmax", **settings):
 
 
 def finish(run):
-    """Train to the end."""
+    """Train until the last step."""
     run.start()
     return list(run)
 
@@ -184,7 +184,7 @@ def finish(run):
         ("batchnorm-relu", 30, ["activations", "logits"]),
     ],
 )
-def test_the_six_panels_are_there_and_filled(browser, lesson, steps, names):
+def test_six_panels_are_filled(browser, lesson, steps, names):
     with served(lesson, steps=steps) as (run, server):
         viewer = Viewer(browser, server.address)
         reports = finish(run)
@@ -212,7 +212,7 @@ def test_the_six_panels_are_there_and_filled(browser, lesson, steps, names):
 
 
 def settled(viewer):
-    """A screenshot, once two after each other are the same."""
+    """A screenshot, after two in a row are equal."""
     shots = [viewer.screenshot()]
 
     def is_settled():
@@ -225,14 +225,14 @@ def settled(viewer):
 
 
 @needs_browser
-def test_red_is_what_was_missed(browser):
+def test_misclassified_digits_are_red(browser):
     with served(steps=60) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
         until(lambda: viewer.column("test digits data", "image") and viewer.step() == 60)
         latest = run.latest
-        missed = latest.train_labels != latest.train_predictions
-        assert 0 < missed.sum() < 50
+        misclassified = latest.train_labels != latest.train_predictions
+        assert 0 < misclassified.sum() < 50
         shot = settled(viewer)
         x, y, width, height = viewer.place("training digits")
         for i in range(100):
@@ -242,23 +242,26 @@ def test_red_is_what_was_missed(browser):
                 round(y + (row + 0.06) * height / 10), round(x + (column + 0.06) * width / 10)
             ]
             is_red = int(corner[0]) > int(corner[1]) + 60
-            assert is_red == missed[i] or latest.train_images[i][:3, :3].any(), i
+            assert is_red == misclassified[i] or latest.train_images[i][:3, :3].any(), i
         marks = viewer.column("training digits marks", "text")
-        labels, predictions = latest.train_labels[missed], latest.train_predictions[missed]
+        labels, predictions = (
+            latest.train_labels[misclassified],
+            latest.train_predictions[misclassified],
+        )
         assert marks == [str(digit) for digit in (*labels, *predictions)]
         places = np.array(viewer.column("training digits marks", "x")).reshape(2, -1)
-        assert (places[0] < places[1]).all(), "the correct digit at the left"
+        assert (places[0] < places[1]).all(), "correct digit at the left"
         cells = viewer.picture("test digits data")
         H, W = cells.shape[0] // 40, cells.shape[1] // 25
         red = (
             cells.reshape(40, H, 25, W).transpose(0, 2, 1, 3).reshape(1000, -1).min(axis=1)
-            >= MISSED
+            >= MISCLASSIFIED
         )
         np.testing.assert_array_equal(red, latest.test_labels != latest.test_predictions)
 
 
 @needs_browser
-def test_the_figures_on_the_page_are_those_of_the_json(browser, tmp_path):
+def test_status_line_matches_the_json(browser, tmp_path):
     file = tmp_path / "run.json"
     with command("--steps", "100", "--json", str(file)) as (process, address):
         viewer = Viewer(browser, address)
@@ -280,7 +283,7 @@ def test_the_figures_on_the_page_are_those_of_the_json(browser, tmp_path):
         for point in result["history"]:
             assert shown[point["step"]] == pytest.approx(100 * point["train_loss"])
         hosts = {re.match(r"\w+://([^/]*)", url)[1] for url in viewer.requests() if "://" in url}
-        assert hosts == {address.split("/")[2]}, "all comes from this machine"
+        assert hosts == {address.split("/")[2]}, "everything is loaded from this machine"
         assert viewer.complaints() == []
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
@@ -289,7 +292,7 @@ def test_the_figures_on_the_page_are_those_of_the_json(browser, tmp_path):
 
 
 @needs_browser
-def test_pause_step_resume_and_stop(browser):
+def test_pause_step_resume_stop(browser):
     with served(steps=10**6, evaluate_every=10**6) as (run, server):
         viewer = Viewer(browser, server.address)
         run.start()
@@ -300,8 +303,8 @@ def test_pause_step_resume_and_stop(browser):
         until(lambda: viewer.step() == paused_at)
         viewer.click("step")
         until(lambda: viewer.step() == paused_at + 1)
-        assert run.training.step == paused_at + 1, "one step, and no other meanwhile"
-        assert viewer.column("accuracy test", "step")[-1] == paused_at + 1, "tested, too"
+        assert run.training.step == paused_at + 1, "exactly one step"
+        assert viewer.column("accuracy test", "step")[-1] == paused_at + 1, "with a test"
         viewer.choose("speed", "10 steps/s")
         until(lambda: run.speed == 10)
         viewer.click("pause")
@@ -314,7 +317,7 @@ def test_pause_step_resume_and_stop(browser):
 
 
 @needs_browser
-def test_another_backend_in_the_middle(browser):
+def test_change_of_backend(browser):
     others = [name for name in tt.available_backends() if name != tt.current_backend().name]
     with served(steps=10**6, evaluate_every=50) as (run, server):
         viewer = Viewer(browser, server.address)
@@ -325,17 +328,17 @@ def test_another_backend_in_the_middle(browser):
         swapped_at = viewer.step()
         until(lambda: viewer.step() > swapped_at + 100)
         steps = viewer.column("loss test", "step")
-        assert steps == sorted(steps), "the curve goes on"
-        assert tt.current_backend().name != others[-1], "what others compute on isn't touched"
+        assert steps == sorted(steps), "the curve continues"
+        assert tt.current_backend().name != others[-1], "the backend of this thread is unchanged"
 
 
 @needs_browser
-def test_a_drawn_digit_lights_the_neurons_while_training_goes_on(browser):
+def test_drawn_digit_activates_the_neurons_during_training(browser):
     with served(steps=10**6) as (run, server):
         viewer = Viewer(browser, server.address)
         run.start()
         until(lambda: viewer.step() > 300)
-        viewer.model("beside", "model.active = 1")
+        viewer.model("tabs", "model.active = 1")
         x, y, width, height = until(lambda: viewer.place("pad"))
         points = [(0.25, 0.2), (0.5, 0.2), (0.75, 0.22), (0.6, 0.5), (0.45, 0.85)]
         viewer.press(*((x + a * width, y + b * height) for a, b in points))
@@ -344,12 +347,12 @@ def test_a_drawn_digit_lights_the_neurons_while_training_goes_on(browser):
         assert viewer.column("layers data", "name")[-1] == "logits 10"
         seen = viewer.picture("digit data")
         assert seen.shape == (28, 28)
-        assert (seen > 0).any(axis=1).sum() == 20, "scaled into the box, as the data set is"
-        until(lambda: _probabilities(viewer) != first)  # for the network learns
+        assert (seen > 0).any(axis=1).sum() == 20, "scaled to 20 x 20 pixels, as in MNIST"
+        until(lambda: _probabilities(viewer) != first)  # because the network learns
         assert run.state == "running"
         x, y, width, height = viewer.place("test digits")
         viewer.press((x + 0.5 * width, y + 0.5 * height))
-        until(lambda: not viewer.column("strokes", "xs"))  # what is looked at now isn't that
+        until(lambda: not viewer.column("strokes", "xs"))  # the chosen digit replaces the drawn one
         assert not np.array_equal(viewer.picture("digit data"), seen)
         viewer.click("clear")
         until(lambda: not viewer.column("digit data", "image"))
@@ -363,7 +366,7 @@ def _probabilities(viewer):
 
 
 @needs_browser
-def test_a_click_on_a_digit_tells_what_the_network_makes_of_it(browser):
+def test_click_on_a_digit_shows_the_layer_outputs(browser):
     with served("conv", steps=3) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
@@ -374,10 +377,10 @@ def test_a_click_on_a_digit_tells_what_the_network_makes_of_it(browser):
         np.testing.assert_array_equal(viewer.picture("digit data"), run.latest.train_images[12])
         kinds = [name.split()[0] for name in viewer.column("layers data", "name")]
         assert kinds == ["ReLU"] * 4 + ["Linear"]
-        viewer.model("beside", "model.active = 2")
+        viewer.model("tabs", "model.active = 2")
         until(lambda: viewer.column("weights data", "image"))
         assert viewer.picture("weights data").shape == (5, 5 * 4 + 3), "four filters, side by side"
-        viewer.model("beside", "model.active = 3")
+        viewer.model("tabs", "model.active = 3")
         until(lambda: viewer.column("confusion data", "text"))
         counts = [int(text or 0) for text in viewer.column("confusion data", "text")]
         assert sum(counts) == 10_000
@@ -386,7 +389,7 @@ def test_a_click_on_a_digit_tells_what_the_network_makes_of_it(browser):
 
 
 @needs_browser
-def test_one_panel_can_be_enlarged(browser):
+def test_double_click_enlarges_a_panel(browser):
     with served(steps=20) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
@@ -401,7 +404,7 @@ def test_one_panel_can_be_enlarged(browser):
 
 
 @needs_browser
-def test_paused_and_stepped_by_the_keyboard(browser):
+def test_pause_and_step_by_keyboard(browser):
     from selenium.webdriver.common.keys import Keys
 
     with served(steps=10**6, evaluate_every=10**6) as (run, server):
@@ -418,13 +421,13 @@ def test_paused_and_stepped_by_the_keyboard(browser):
         viewer.keys(Keys.TAB, Keys.ENTER)
         until(lambda: run.training.step == before + 1)
         outline = "getComputedStyle(Bokeh.index.find_one(model).button_el).outlineStyle"
-        assert viewer.model("step", outline) == "solid", "where the keyboard is can be seen"
+        assert viewer.model("step", outline) == "solid", "the keyboard focus is visible"
         assert viewer.model("stop", outline) == "none"
 
 
 @needs_browser
 @pytest.mark.parametrize("lesson", [lesson.name for lesson in lessons()])
-def test_the_lesson_s_text_is_not_cut(browser, lesson):
+def test_lesson_text_is_not_cut(browser, lesson):
     with served(lesson, steps=1) as (_, server):
         viewer = Viewer(browser, server.address)
         cut = viewer.model(
@@ -433,11 +436,11 @@ def test_the_lesson_s_text_is_not_cut(browser, lesson):
             ".map((element) => element.scrollWidth - element.clientWidth)",
         )
         assert len(cut) > 10, "there is text"
-        assert max(cut) <= 0, "pixels of a line"
+        assert max(cut) <= 0, "pixels cut off a line"
 
 
 @needs_browser
-def test_what_ended_the_training_is_told_on_the_page_which_stays(browser):
+def test_page_shows_the_error_that_ended_the_training(browser):
     bad = replace(find("softmax"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
     with served(bad, steps=50) as (run, server):
         viewer = Viewer(browser, server.address)
@@ -450,7 +453,7 @@ def test_what_ended_the_training_is_told_on_the_page_which_stays(browser):
 
 
 @needs_browser
-def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
+def test_suspended_tab_gets_no_updates_until_it_resumes(browser, monkeypatch):
     updates, update = [], TrainingPage.update
     monkeypatch.setattr(TrainingPage, "update", lambda self: (updates.append(self), update(self)))
     with served(steps=10**6) as (run, server):
@@ -459,7 +462,7 @@ def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
         until(lambda: viewer.step() > 1)
         browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "frozen"})
         try:
-            time.sleep(6 * MILLISECONDS / 1000)  # until what is under way has come
+            time.sleep(6 * MILLISECONDS / 1000)  # until the last messages have arrived
             before = len(updates)
             time.sleep(6 * MILLISECONDS / 1000)
             assert len(updates) <= before + 1
@@ -470,7 +473,7 @@ def test_a_suspended_tab_is_sent_nothing_until_it_is_back(browser, monkeypatch):
 
 
 @needs_browser
-def test_no_script_but_the_page_s_own_is_run(browser):
+def test_only_scripts_of_the_page_run(browser):
     with served(steps=1) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
@@ -490,7 +493,7 @@ def test_no_script_but_the_page_s_own_is_run(browser):
 
 
 @needs_browser
-def test_dark_where_the_browser_is(browser):
+def test_dark_if_the_browser_prefers_dark(browser):
     with served(steps=20) as (run, server):
         finish(run)
         brightness = {}
@@ -507,7 +510,7 @@ def test_dark_where_the_browser_is(browser):
 
 
 @needs_browser
-def test_dark_where_it_is_chosen_or_the_system_changes(browser):
+def test_dark_if_chosen_or_if_the_system_changes(browser):
     def has(figure, brightness):
         x, y, width, height = map(round, viewer.place(figure))
         inside = viewer.screenshot()[y + 5 : y + height - 5, x + 5 : x + width - 5]
@@ -522,7 +525,7 @@ def test_dark_where_it_is_chosen_or_the_system_changes(browser):
         emulate("light")
         viewer = Viewer(browser, server.address)
         until(lambda: viewer.column("test digits data", "image"))
-        viewer.model("beside", "model.active = 1")
+        viewer.model("tabs", "model.active = 1")
         for figure in ("loss", "pad", "neurons"):
             until(lambda figure=figure: has(figure, 250))
         emulate("dark")
@@ -535,7 +538,7 @@ def test_dark_where_it_is_chosen_or_the_system_changes(browser):
 
 
 @needs_browser
-def test_viewers_come_and_go(browser):
+def test_viewers_connect_and_disconnect(browser):
     with served(steps=10**6) as (run, server):
         viewer = Viewer(browser, server.address)
         run.start()
@@ -544,7 +547,9 @@ def test_viewers_come_and_go(browser):
         browser.switch_to.new_window("tab")
         second = Viewer(browser, server.address)
         until(lambda: second.step() > 1)
-        assert len(second.column("accuracy test", "step")) > 0, "also what was before it came"
+        assert len(second.column("accuracy test", "step")) > 0, (
+            "with the points before it connected"
+        )
         browser.close()
         browser.switch_to.window(first)
         step = viewer.step()
@@ -557,8 +562,8 @@ def test_viewers_come_and_go(browser):
 # Without a browser
 
 
-def answer(server, path="/", method="GET", **headers):
-    """The status of the answer to a request."""
+def status_of(server, path="/", method="GET", **headers):
+    """The status code of the response to a request."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
     connection.request(method, path, headers=headers)
     response = connection.getresponse()
@@ -568,22 +573,22 @@ def answer(server, path="/", method="GET", **headers):
 
 
 @pytest.mark.full
-def test_only_this_machine_is_answered():
+def test_foreign_hosts_and_origins_are_refused():
     with served(steps=1) as (_, server):
         own = f"127.0.0.1:{server.port}"
-        assert answer(server) == 200
-        assert answer(server, Host=f"localhost:{server.port}") == 200
-        assert answer(server, Host=own, Origin=f"http://{own}") == 200
+        assert status_of(server) == 200
+        assert status_of(server, Host=f"localhost:{server.port}") == 200
+        assert status_of(server, Host=own, Origin=f"http://{own}") == 200
         for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1:1", ""):
-            assert answer(server, Host=host) == 403, host
+            assert status_of(server, Host=host) == 403, host
         for origin in ("http://evil.example", "null", f"https://{own}", f"http://127.0.0.1:{1}"):
-            assert answer(server, Host=own, Origin=origin) == 403, origin
+            assert status_of(server, Host=own, Origin=origin) == 403, origin
         websocket = {
             "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         }  # fmt: skip
-        assert answer(server, "/ws", Host=own, Origin="http://evil.example", **websocket) == 403
-        assert answer(server, "/ws", Host="evil.example", **websocket) == 403
+        assert status_of(server, "/ws", Host=own, Origin="http://evil.example", **websocket) == 403
+        assert status_of(server, "/ws", Host="evil.example", **websocket) == 403
         addresses = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None)}
         for address in addresses - {"127.0.0.1", "127.0.1.1", "::1"}:
             with pytest.raises(OSError, match="refused"):
@@ -591,7 +596,7 @@ def test_only_this_machine_is_answered():
 
 
 @pytest.mark.parametrize("path", ["/", "/static/js/bokeh.min.js", "/nothing"])
-def test_browsers_are_told_to_load_nothing_from_elsewhere(path):
+def test_content_security_policy_allows_only_this_server(path):
     with served(steps=1) as (_, server):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
         connection.request("GET", path)
@@ -611,13 +616,13 @@ def test_browsers_are_told_to_load_nothing_from_elsewhere(path):
 
 
 @pytest.mark.full
-def test_who_does_not_answer_is_sent_one_picture_and_the_next_when_he_does():
+def test_next_update_is_sent_after_the_pong():
     with served(steps=10**6) as (run, server):
         run.start()
         until(lambda: run.latest is not None)
         stream, sent = _websocket(server), b""
 
-        def come():
+        def receive():
             nonlocal sent
             with suppress(TimeoutError):
                 while len(sent) < 10**8:
@@ -627,19 +632,19 @@ def test_who_does_not_answer_is_sent_one_picture_and_the_next_when_he_does():
             return sent.count(b"images per second")
 
         for _ in range(8):
-            come()  # for half a second and more
+            receive()  # for more than half a second
         before = pictures()
-        assert before <= 1  # none, if it fell due just before the viewer came
+        assert before <= 1  # 0 if the update was due just before the viewer connected
         ping = bytes([0x89, 1]) + b"1"
         assert ping in sent
         mask = b"mask"
         stream.sendall(bytes([0x8A, 0x80 | 1]) + mask + bytes([ord("1") ^ mask[0]]))
-        until(lambda: come() or pictures() > before)
+        until(lambda: receive() or pictures() > before)
         stream.close()
 
 
 def _websocket(server):
-    """A viewer's connection, on which nothing was read yet."""
+    """A viewer's connection, before anything was read."""
     host = f"127.0.0.1:{server.port}"
     connection = http.client.HTTPConnection(host, timeout=SECONDS)
     connection.request("GET", "/")
@@ -668,13 +673,13 @@ def _websocket(server):
         "/..%2f..%2fetc%2fpasswd",
     ],
 )
-def test_no_path_reads_a_file(path):
+def test_paths_do_not_read_files(path):
     with served(steps=1) as (_, server):
-        assert answer(server, path) in (403, 404)
+        assert status_of(server, path) in (403, 404)
 
 
 @pytest.mark.full
-def test_a_port_in_use():
+def test_port_in_use():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -687,15 +692,15 @@ def test_a_port_in_use():
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == (
         f"tinytensor: --port: {port} is in use; "
-        "choose another, or leave it out for the next free one"
+        "choose another port, or leave --port out for a free one"
     )
     with served(steps=1) as (_, one), served(steps=1) as (_, two):
-        assert one.port != two.port, "without --port, the next free one"
+        assert one.port != two.port, "without --port, the next free port"
 
 
 @contextmanager
 def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
-    """`tinytensor train softmax --live`, and the address that it tells."""
+    """A process `tinytensor train softmax --live`, and the address that it prints."""
     process = subprocess.Popen(
         [*begin, "train", "softmax", "--live", "--no-browser", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -704,7 +709,7 @@ def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
         address = None
         while address is None:
             line = process.stderr.readline()
-            assert line, "it has ended"
+            assert line, "the process has ended"
             if line.startswith("watch it at "):
                 address = line.split()[-1]
         yield process, address
@@ -714,7 +719,7 @@ def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
 
 
 @pytest.mark.full
-def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
+def test_ctrl_c_during_training_writes_the_outputs(tmp_path):
     model, result = tmp_path / "model.safetensors", tmp_path / "run.json"
     options = ("--steps", "1000000", "--save", str(model), "--json", str(result))
     with command(*options) as (process, _):
@@ -727,7 +732,7 @@ def test_ctrl_c_while_it_trains_keeps_what_was_asked_for(tmp_path):
 
 
 @pytest.mark.full
-def test_ctrl_c_while_it_records_leaves_a_whole_file(tmp_path):
+def test_ctrl_c_during_recording_leaves_a_complete_file(tmp_path):
     file = tmp_path / "run.tt"
     with command("--steps", "1000000", "--record", str(file)) as (process, _):
         until(lambda: process.stderr.readline().startswith("step"))
@@ -741,7 +746,7 @@ def test_ctrl_c_while_it_records_leaves_a_whole_file(tmp_path):
 
 
 @pytest.mark.full
-def test_after_an_error_the_page_stays_until_ctrl_c():
+def test_page_stays_after_an_error_until_ctrl_c():
     fail = (
         "import sys, tinytensor.train as train\n"
         "def fail(*_): raise train.AnomalyError('the loss is nan')\n"
@@ -750,7 +755,7 @@ def test_after_an_error_the_page_stays_until_ctrl_c():
         "main(sys.argv[1:])"
     )
     with command(begin=[sys.executable, "-c", fail]) as (process, address):
-        until(lambda: "ended by an error: the loss is nan" in process.stderr.readline())
+        until(lambda: "stopped with an error: the loss is nan" in process.stderr.readline())
         until(lambda: "until Ctrl-C" in process.stderr.readline())
         connection = http.client.HTTPConnection(address.split("/")[2], timeout=SECONDS)
         connection.request("GET", "/")
@@ -760,22 +765,25 @@ def test_after_an_error_the_page_stays_until_ctrl_c():
         assert process.stderr.read() == "tinytensor: the loss is nan\n"
 
 
-def test_ctrl_c_after_the_run_ends_the_page(tmp_path):
+def test_ctrl_c_after_the_run_closes_the_page(tmp_path):
     with command("--steps", "20") as (process, _):
         until(lambda: "until Ctrl-C" in process.stderr.readline())
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0
 
 
-def test_the_page_s_options_are_of_live():
+def test_page_options_need_live():
     done = subprocess.run(
         [sys.executable, "-m", "tinytensor", "train", "softmax", "--port", "5100"],
         capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (2, "tinytensor: --port: is of --live; add that\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "tinytensor: --port: is an option of the live page; add --live\n",
+    )
 
 
-def test_a_lesson_behind_live_is_told_where_it_belongs():
+def test_lesson_after_live_is_an_error_with_advice():
     done = subprocess.run(
         [sys.executable, "-m", "tinytensor", "train", "--live", "softmax"],
         capture_output=True, text=True, timeout=SECONDS,
@@ -785,7 +793,7 @@ def test_a_lesson_behind_live_is_told_where_it_belongs():
     assert done.stderr.count("\n") == 1
 
 
-def test_importing_tinytensor_loads_no_screen():
+def test_import_loads_no_drawing_library():
     code = "import tinytensor, tinytensor.cli, sys; print('bokeh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""The page of a race, in a real browser: what is on it is what the race has."""
+"""The page of a race in a headless browser shows the values of the race."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ browser = test_live_page.browser
 
 @pytest.fixture
 def served():
-    """A race, not begun, and the server of its page."""
+    """A race that is not started, and the server of its page."""
     race = Race(find("softmax"), SMALL, BACKENDS, steps=400, evaluate_every=20)
     server = Server(page(race))
     server.start()
@@ -40,7 +40,7 @@ def shown(viewer, name):
 
 
 def cells(viewer):
-    """What the table says, row by row."""
+    """The text of the table's cells, row by row."""
     text = viewer.model("table", "model.text")
     lines = re.findall("<tr>(.*?)</tr>", text)
     return [re.findall("<t[dh]>(.*?)</t[dh]>", line) for line in lines]
@@ -70,12 +70,12 @@ def test_curves_and_table_follow_the_race(browser, served):
     x, y, width, height = map(round, viewer.place("race"))
     inside = viewer.screenshot()[y : y + height, x : x + width]
     orange = (abs(inside.astype(int) - (0xD5, 0x5E, 0x00)) < 12).all(axis=-1)
-    assert orange.any(axis=0).sum() > 20, "the first one's curve"
+    assert orange.any(axis=0).sum() > 20, "the curve of the first contestant"
     assert viewer.complaints() == []
 
 
 @needs_browser
-def test_all_comes_from_this_machine(browser, served):
+def test_page_loads_everything_from_this_machine(browser, served):
     _, server = served
     viewer = Viewer(browser, server.address)
     hosts = {re.match(r"\w+://([^/]*)", url)[1] for url in viewer.requests() if "://" in url}
@@ -83,7 +83,7 @@ def test_all_comes_from_this_machine(browser, served):
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
-def test_who_came_by_another_address_is_refused(served, header):
+def test_foreign_host_or_origin_is_refused(served, header):
     _, server = served
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
     connection.request("GET", "/", headers=header)
@@ -95,8 +95,8 @@ def test_who_came_by_another_address_is_refused(served, header):
 
 @pytest.mark.full
 @pytest.mark.parametrize(("steps", "code"), [(20, 0), (10**8, 130)])
-def test_ctrl_c_ends_the_page_with_the_table_and_the_results(tmp_path, steps, code):
-    """After the race it is how the page is left; before its end it stops the race, too."""
+def test_ctrl_c_closes_the_page_and_prints_the_results(tmp_path, steps, code):
+    """Ctrl-C after the race closes the page; before its end it also stops the race."""
     file = tmp_path / "race.json"
     command = (
         *(sys.executable, "-m", "tinytensor", "race", "softmax", "--backends", "numpy"),
@@ -118,6 +118,6 @@ def test_ctrl_c_ends_the_page_with_the_table_and_the_results(tmp_path, steps, co
     assert json.loads(file.read_text())["stopped"] is (code == 130)
 
 
-def test_the_page_s_options_are_of_live(run):
+def test_page_options_need_live(run):
     code, _, err = run("race", "softmax", "--port", 5100)
-    assert (code, err) == (2, "tinytensor: --port: is of --live; add that\n")
+    assert (code, err) == (2, "tinytensor: --port: is an option of the live page; add --live\n")

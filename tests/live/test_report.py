@@ -1,4 +1,4 @@
-"""The page of a recorded run: in a real browser, without a network."""
+"""The HTML page of a run file, in a browser without a network connection."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from tinytensor.live import drawing, picture, replay_page, run_file
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """The file of a short run."""
+    """The run file of a short run."""
     file = tmp_path_factory.mktemp("run") / "run"
     record(file, lesson="relu", data=DATA, steps=400, evaluate_every=100)
     return file
@@ -39,7 +39,7 @@ def page(recorded, loaded):
 
 @pytest.fixture
 def browser():
-    """A headless Chromium that has no network."""
+    """A headless Chromium without a network connection."""
     browser = chromium("--disable-dev-shm-usage")
     metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -63,13 +63,13 @@ def until(what):
 
 
 def model(browser, name, what):
-    """An attribute of one of the page's models, or what an expression of it gives."""
+    """The value of a JavaScript expression of the Bokeh model with this name."""
     script = f"return Bokeh.documents[0].get_model_by_name('{name}').{what}"
     return browser.execute_script(script)
 
 
 def pixels(browser):
-    """The page (800, 1280, 3), once what was changed has been painted."""
+    """A screenshot (800, 1280, 3), after the last changes are painted."""
     browser.execute_async_script("setTimeout(arguments[0], 300)")
     screen = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
     return np.asarray(screen.convert("RGB"), np.int32)
@@ -113,15 +113,15 @@ setTimeout(() => arguments[0](seen), seconds * 1000)
 
 
 def play(browser, until, seconds=2.5):
-    """Steps and lines that are seen after a click on the button, if at a step it is clicked."""
+    """Pairs (slider value, status line) seen after a click on play, paused at value `until`."""
     script = f"const until = {until}, seconds = {seconds}\n{PLAY}"
     return browser.execute_async_script(script)
 
 
 @needs_browser
-def test_the_page_plays_without_a_network(browser, page, loaded):
+def test_page_plays_without_a_network(browser, page, loaded):
     opened(browser, page)
-    lines = [drawing.figures_line(snapshot, 400) for snapshot in loaded.snapshots]
+    lines = [drawing.status_line(snapshot, 400) for snapshot in loaded.snapshots]
     assert model(browser, "slider", "value") == 3
     assert model(browser, "line", "text") == lines[-1]
     screen = pixels(browser)
@@ -131,7 +131,7 @@ def test_the_page_plays_without_a_network(browser, page, loaded):
         assert 0.02 < (~is_like(panel, 255)).mean() < 0.98, f"{name} is empty"
 
     assert play(browser, until=-1) == [[i, line] for i, line in enumerate(lines)]
-    assert play(browser, until=1) == [[i, lines[i]] for i in (0, 1)], "it pauses"
+    assert play(browser, until=1) == [[i, lines[i]] for i in (0, 1)], "paused"
 
     logged = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
     assert logged == []
@@ -146,7 +146,7 @@ def test_the_page_plays_without_a_network(browser, page, loaded):
 
 
 @needs_browser
-def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
+def test_digits_and_curves_follow_the_slider(browser, page, loaded):
     opened(browser, page)
     for now, snapshot in enumerate(loaded.snapshots):
         model(browser, "slider", f"value = {now}")
@@ -159,20 +159,20 @@ def test_the_digits_and_curves_are_those_of_the_step(browser, page, loaded):
 
         panel = panel_of(browser, screen, "test")
         red, white = is_like(panel, picture.RED).mean(), is_like(panel, 255).mean()
-        missed = (snapshot.test_labels != snapshot.test_predictions).mean()
-        assert red / (red + white) == pytest.approx(missed, abs=0.03)
+        misclassified = (snapshot.test_labels != snapshot.test_predictions).mean()
+        assert red / (red + white) == pytest.approx(misclassified, abs=0.03)
 
         for name, colour in (("accuracy", picture.TEST), ("loss", picture.TRAIN)):
             rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
             columns = is_like(panel_of(browser, screen, name), rgb, 40).any(axis=0)
-            assert columns.any() == (now > 0), "one point makes no line"
+            assert columns.any() == (now > 0), "one point is no line"
             if now:
                 end = np.flatnonzero(columns).max() / len(columns)
                 assert end == pytest.approx(snapshot.step / 400, abs=0.03)
 
 
 @needs_browser
-def test_the_page_is_dark_where_the_browser_is(browser, page):
+def test_page_is_dark_if_the_browser_prefers_dark(browser, page):
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
     opened(browser, page)
@@ -181,11 +181,11 @@ def test_the_page_is_dark_where_the_browser_is(browser, page):
     assert (paper < 50).all()
     for name in ("accuracy", "loss"):
         assert is_like(panel_of(browser, screen, name), paper).mean() > 0.8
-    assert screen[100:410, 5:40].max() > 200, "light numbers on dark"
+    assert screen[100:410, 5:40].max() > 200, "light labels on dark"
 
 
 @needs_browser
-def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
+def test_page_of_one_snapshot(browser, tmp_path):
     record(tmp_path / "run", data=SMALL, steps=1, batch=3)
     replay_page.write(tmp_path / "run.html", run_file.load(tmp_path / "run"))
     opened(browser, tmp_path / "run.html")
@@ -195,17 +195,17 @@ def test_a_run_of_one_snapshot_has_a_page(browser, tmp_path):
 
 
 @pytest.mark.full
-def test_a_page_has_so_many_frames_at_most(loaded):
-    few, all_of_them = replay_page.page(loaded, frames=2), replay_page.page(loaded)
-    images = [len(re.findall("data:image/webp;base64,", page)) for page in (few, all_of_them)]
+def test_number_of_frames(loaded):
+    two, all_frames = replay_page.page(loaded, frames=2), replay_page.page(loaded)
+    images = [len(re.findall("data:image/webp;base64,", page)) for page in (two, all_frames)]
     assert images == [4, 8]
 
 
 @pytest.mark.full
-def test_few_frames_have_all_of_the_curves(loaded):
+def test_curves_are_complete_with_two_frames(loaded):
     layout = replay_page._layout(loaded, [loaded.snapshots[0], loaded.snapshots[-1]], "")
     for name in ("train", "test", "bands"):
-        source = layout.select_one({"name": f"{name}, all of it"})
+        source = layout.select_one({"name": f"{name}, complete"})
         assert source.data["step"].tolist() == [100, 200, 300, 400]
 
 
@@ -221,15 +221,15 @@ def test_report_writes_the_page(run, recorded, page, tmp_path):
     assert file.stat().st_size == pytest.approx(page.stat().st_size, rel=1e-3)
 
 
-@pytest.mark.parametrize("there_is_one", [True, False])
-def test_replay_opens_the_page(run, recorded, monkeypatch, there_is_one):
+@pytest.mark.parametrize("has_browser", [True, False])
+def test_replay_opens_a_browser(run, recorded, monkeypatch, has_browser):
     seen = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: seen.append(url) or there_is_one)
+    monkeypatch.setattr(webbrowser, "open", lambda url: seen.append(url) or has_browser)
     code, out, err = run("replay", recorded)
     assert code == 0
     file = Path(out.strip())
     assert seen == [file.as_uri()]
-    assert ("no browser was found" in err) is not there_is_one
+    assert ("no browser was found" in err) is not has_browser
     code, out, _ = run("replay", recorded, "--no-browser")
     assert code == 0
     assert len(seen) == 1
@@ -238,4 +238,4 @@ def test_replay_opens_the_page(run, recorded, monkeypatch, there_is_one):
     os.unlink(out.strip())
     code, _, err = run("replay", __file__)
     assert (code, err.count("\n")) == (2, 1)
-    assert "a recording that tinytensor train --record wrote is needed" in err
+    assert "one that tinytensor train --record wrote is needed" in err

@@ -1,4 +1,4 @@
-"""Tensors made from a shape, by rule and by chance."""
+"""Tensors made from a shape, by a rule or from random numbers."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tinytensor as tt
 from tinytensor import random
 
 
-def test_by_rule():
+def test_tensors_by_a_rule():
     assert tt.zeros(2, 3).shape == tt.zeros((2, 3)).shape == tt.zeros([2, 3]).shape == (2, 3)
     assert tt.ones(2, dtype="int32").tolist() == [1, 1]
     assert tt.full((2,), 2.5).dtype == np.float32
@@ -23,7 +23,7 @@ def test_by_rule():
     assert tt.zeros(2, requires_grad=True).requires_grad
 
 
-def test_like_another():
+def test_tensors_in_the_shape_of_another():
     x = tt.zeros(2, 3, dtype="float64")
     for make in (tt.zeros_like, tt.ones_like, tt.rand_like, tt.randn_like):
         assert make(x).shape == x.shape
@@ -34,7 +34,7 @@ def test_like_another():
     assert tt.zeros(2, dtype=None).dtype == np.float32
 
 
-def test_by_chance_follow_the_seed():
+def test_random_tensors_follow_the_seed():
     def draw():
         tt.manual_seed(7)
         return (
@@ -48,7 +48,7 @@ def test_by_chance_follow_the_seed():
     assert tt.rand(2).dtype == np.float32
 
 
-def test_a_fork_leaves_the_random_state_as_it_was():
+def test_a_fork_restores_the_random_state():
     def draw():
         return tt.rand(3).tolist(), tt.ops.dropout(tt.ones(20), 0.5).tolist()
 
@@ -77,7 +77,7 @@ def test_a_fork_leaves_the_random_state_as_it_was():
     assert draw() == wanted[1]
 
 
-def test_a_captured_step_has_no_fork():
+def test_a_fork_in_a_captured_step_raises():
     @tt.capture
     def step(x):
         with random.fork():
@@ -94,9 +94,11 @@ def test_distributions():
     assert uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01
     assert abs(normal.std() - 1) < 0.01
-    cut = tt.truncated_normal(100_000, std=0.1).numpy()
-    assert np.abs(cut).max() <= 0.2
-    assert abs(cut.std() - 0.088) < 0.001  # of a normal distribution cut at two deviations
+    truncated = tt.truncated_normal(100_000, std=0.1).numpy()
+    assert np.abs(truncated).max() <= 0.2
+    assert (
+        abs(truncated.std() - 0.088) < 0.001
+    )  # of a normal distribution truncated at two deviations
     whole = tt.randint(2, 5, (1000,)).numpy()
     assert set(whole) == {2, 3, 4}
     assert abs(tt.bernoulli(tt.full((100_000,), 0.3)).numpy().mean() - 0.3) < 0.01
@@ -111,14 +113,15 @@ def test_distributions():
         (lambda: tt.zeros(2, dtype="int64", requires_grad=True), tt.DTypeError, "gradients need"),
         (lambda: tt.rand(2, dtype="int64"), tt.DTypeError, "rand: got int64; float32 or float64"),
         (lambda: tt.randint(3, 3, 1), tt.SettingError, "low must be below high"),
+        (lambda: tt.randint(0, 3, -1), tt.ShapeError, r"^randint: got the sizes \(-1,\)"),
         (lambda: tt.arange(1, 2, 0), tt.SettingError, "arange: got 1, 2, 0; finite"),
         (lambda: tt.truncated_normal(2, std=-1), tt.SettingError, "got std=-1"),
         (lambda: tt.bernoulli(tt.ones(2) * 2), tt.SettingError, "from 0 to 1"),
         (lambda: tt.arange(float("nan")), tt.SettingError, "finite numbers"),
-        (lambda: tt.full((2,), [1, 2]), tt.ShapeError, "a single number is needed"),
-        (lambda: tt.full(2, 300, "uint8"), tt.DTypeError, "uint8 holds those from 0 to 255"),
-        (lambda: tt.Tensor([300, -1], "uint8"), tt.DTypeError, "numbers from -1 to 300"),
-        (lambda: tt.Tensor([float("nan")], "int64"), tt.DTypeError, "int64 holds those"),
+        (lambda: tt.full((2,), [1, 2]), tt.ShapeError, "a scalar is needed"),
+        (lambda: tt.full(2, 300, "uint8"), tt.DTypeError, "uint8 holds values from 0 to 255"),
+        (lambda: tt.Tensor([300, -1], "uint8"), tt.DTypeError, "values from -1 to 300"),
+        (lambda: tt.Tensor([float("nan")], "int64"), tt.DTypeError, "int64 holds values"),
         (lambda: tt.zeros(2**62), tt.ShapeError, "full: got the sizes"),
         (lambda: tt.randint(0, 2**40, 3, "int32"), tt.SettingError, "for int32"),
         (lambda: tt.bernoulli([2.0]), tt.SettingError, "from 0 to 1"),

@@ -6,7 +6,7 @@ import pytest
 import tinytensor as tt
 
 
-def test_functions_of_numbers_are_ops(backend):
+def test_elementwise_functions_are_ops(backend):
     x = tt.Tensor([0.5, 2.0], requires_grad=True)
     for result, wanted in (
         (np.add(x, 1), [1.5, 3]),
@@ -31,7 +31,7 @@ def test_reductions_and_shapes_are_ops():
     assert np.max(x).requires_grad
 
 
-def test_other_functions_answer_where_no_gradient_is_lost():
+def test_other_functions_return_numpys_result_if_no_gradient_is_lost():
     x = tt.Tensor([1.0, 2.0])
     assert np.allclose(x, [1, 2])
     assert np.median(x) == 1.5
@@ -39,7 +39,7 @@ def test_other_functions_answer_where_no_gradient_is_lost():
         np.median(tt.ones(2, requires_grad=True))
 
 
-def test_what_an_array_can_not_become():
+def test_unsupported_functions_raise():
     x, array = tt.ones(2), np.ones(2)
     with pytest.raises(tt.NotSupported, match=r"np.add with out: .*x.numpy\(\)"):
         array += x

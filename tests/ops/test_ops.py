@@ -1,4 +1,4 @@
-"""Every op: its numbers, its gradient, its errors."""
+"""Every op: its results, its gradients, its errors."""
 
 import warnings
 
@@ -42,7 +42,7 @@ def test_gradient(backend, op: Op, shapes, cell):
 @QUIET
 @pytest.mark.parametrize(("op", "shapes"), GRADIENTS, ids=GRADIENT_IDS)
 def test_gradient_in_float32(backend, op: Op, shapes, cell):
-    """Against the one in float64, which gradcheck has seen."""
+    """Compared with the gradient in float64, which test_gradient checks."""
     cell(op.op, "float32", kind(shapes), "gradient")
     grads = {}
     for dtype in ("float32", "float64"):
@@ -64,7 +64,7 @@ def test_gradient_in_float32(backend, op: Op, shapes, cell):
 @QUIET
 @pytest.mark.parametrize(("op", "shapes"), GRADIENTS, ids=GRADIENT_IDS)
 def test_second_derivative(op: Op, shapes):
-    with tt.backend("numpy"):  # backward is made of ops that are compared on all backends above
+    with tt.backend("numpy"):  # backward is made of ops, and all backends are compared above
         operands = op.operands(shapes, "float64", requires_grad=True)
         assert tt.gradgradcheck(op.function, operands, directions=1, tolerance=2e-6)
 
@@ -81,7 +81,7 @@ def test_cross_entropy_is_stable(backend, scale):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_no_rows_have_no_mean(backend):
+def test_the_mean_of_no_rows_is_nan(backend):
     logits = tt.zeros(0, 10, requires_grad=True)
     loss = tt.cross_entropy(logits, np.zeros(0, np.int64))
     assert np.isnan(loss.item())
@@ -99,7 +99,7 @@ def test_extreme_inputs(backend):
     assert tt.argmax(nan).item() == 0
 
 
-# Kinds of number
+# Dtypes
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_extreme_inputs(backend):
         (lambda: tt.Tensor([1, 2]).argmax(), "int64"),
     ],
 )
-def test_kinds_of_number_combine_as_in_numpy_but_a_number_never_widens(backend, make, dtype):
+def test_dtypes_combine_as_in_numpy_but_a_number_never_widens(backend, make, dtype):
     assert make().dtype == dtype
 
 
@@ -166,7 +166,7 @@ def test_integers_and_booleans_are_computed_exactly(backend):
     np.testing.assert_array_equal(tt.concat([mask, mask]).numpy(), [True, False, True] * 2)
 
 
-def test_not_a_number_is_not_lost(backend):
+def test_nan_is_not_lost(backend):
     x = tt.Tensor([1.0, np.nan, 2.0])
     for result in (x.max(), x.min(), x.sum(), x.relu()[1], x.clip(0, 1)[1], x.maximum(5)[1]):
         assert np.isnan(result.item())
@@ -177,7 +177,7 @@ def test_not_a_number_is_not_lost(backend):
     assert tt.max_pool2d(tt.full((1, 2, 2, 1), -np.inf), 2, 1, 1).numpy().max() == -np.inf
 
 
-# Chance
+# Dropout
 
 
 def test_dropout(backend):
@@ -208,10 +208,10 @@ def test_dropout_masks_are_alike_on_all_backends():
         np.testing.assert_array_equal(masks[i], masks[i % 2])
 
 
-# Names that torch's users know
+# PyTorch's names
 
 
-def test_torchs_spellings():
+def test_torch_spellings():
     x = tt.Tensor([[1.0, 2.0], [3.0, 5.0]])
     np.testing.assert_array_equal(x.sum(dim=1, keepdim=True).numpy(), [[3], [8]])
     np.testing.assert_array_equal(x.mean(dim=0).numpy(), [2, 3.5])
@@ -230,7 +230,7 @@ ERRORS = [
     (lambda: tt.ones(2, 3) @ tt.ones(2, 3), tt.ShapeError, "did you mean transpose_y=True"),
     (lambda: tt.ones(2, 3) @ tt.ones(4, 5), tt.ShapeError, r"did you mean a \(3, 5\) y"),
     (lambda: tt.ones(2, 2, 3) @ tt.ones(3, 3, 3), tt.ShapeError, "matmul, batches: the shapes"),
-    (lambda: tt.ones(()) @ tt.ones(3), tt.ShapeError, "a single number is no matrix"),
+    (lambda: tt.ones(()) @ tt.ones(3), tt.ShapeError, "a scalar is not a matrix"),
     (lambda: tt.linear(tt.ones(2, 3), tt.ones(4, 5)), tt.ShapeError, "linear: inner sizes differ"),
     (lambda: tt.Tensor([True]) - tt.Tensor([True]), tt.DTypeError, "sub: of bool"),
     (lambda: -tt.Tensor([True]), tt.DTypeError, "neg: of bool"),
@@ -241,7 +241,7 @@ ERRORS = [
     (lambda: tt.ones(2) + None, tt.NotSupported, "add: got None"),
     (lambda: tt.where([1], 2, 3), tt.DTypeError, "where: got a condition of int64"),
     (lambda: tt.ones(2, 3).sum(axis=2), tt.ShapeError, "sum: got axis 2; the tensor has axes -2"),
-    (lambda: tt.ones(2, 3).sum(axis=(0, -2)), tt.ShapeError, "each axis may come once"),
+    (lambda: tt.ones(2, 3).sum(axis=(0, -2)), tt.ShapeError, "an axis occurs twice"),
     (lambda: tt.ones(2, 3).sum(axis=1.5), tt.ShapeError, "sum: got axis 1.5; a whole number"),
     (lambda: tt.ones(()).cumsum(0), tt.ShapeError, "cumsum: got axis 0; the tensor has no axes"),
     (lambda: tt.ones(2, 3).reshape(4), tt.ShapeError, r"6 elements; they don't fit into \(4,\)"),
@@ -255,8 +255,8 @@ ERRORS = [
         tt.ShapeError,
         "broadcast_to: x doesn't broadcast",
     ),
-    (lambda: tt.argmax(tt.zeros(0)), tt.ShapeError, "argmax: .*nothing is there to compare"),
-    (lambda: tt.max(tt.zeros(0, 3), 0), tt.ShapeError, "max: .*nothing is there to compare"),
+    (lambda: tt.argmax(tt.zeros(0)), tt.ShapeError, "argmax: .*there is no element to compare"),
+    (lambda: tt.max(tt.zeros(0, 3), 0), tt.ShapeError, "max: .*there is no element to compare"),
     (lambda: tt.argmax(tt.zeros(2, 2), (0, 1)), tt.ShapeError, "a whole number is needed"),
     (lambda: tt.norm(tt.ones(2), 3), tt.SettingError, "norm: got ord=3"),
     (lambda: tt.softmax(tt.ones(())), tt.ShapeError, "softmax: got axis -1; .* no axes"),
@@ -265,6 +265,8 @@ ERRORS = [
     (lambda: tt.concat([]), tt.ShapeError, "concat: got no tensor"),
     (lambda: tt.concat([tt.ones(2, 3), tt.ones(3, 2)]), tt.ShapeError, "another axis than 0"),
     (lambda: tt.stack([tt.ones(2), tt.ones(3)]), tt.ShapeError, "stack: the shapes differ"),
+    (lambda: tt.stack([]), tt.ShapeError, "stack: got no tensor"),
+    (lambda: tt.stack(None), tt.NotSupported, "stack: got None; a list of tensors is needed"),
     (lambda: tt.split(tt.ones(5), [2, 2]), tt.ShapeError, "together they must be 5"),
     (lambda: tt.split(tt.ones(5), 0), tt.ShapeError, "split: got size 0"),
     (lambda: tt.repeat(tt.ones(3), [1, 2], 0), tt.ShapeError, "repeat: got repeats"),
@@ -310,7 +312,7 @@ ERRORS = [
     ),
     (lambda: tt.max_pool2d(tt.ones(5, 5), 2), tt.ShapeError, r"images \(N, H, W, C\)"),
     (lambda: tt.max_pool2d(tt.ones(1, 5, 5, 1), 2, 2, 2), tt.SettingError, "reach into"),
-    (lambda: tt.batch_norm(tt.ones(())), tt.ShapeError, "batch_norm: got a single number"),
+    (lambda: tt.batch_norm(tt.ones(())), tt.ShapeError, "batch_norm: got a scalar"),
     (lambda: tt.cast(tt.ones(2), "float16"), tt.DTypeError, "cast: got float16"),
     (lambda: tt.ones(2, 3) > tt.ones(4), tt.ShapeError, "greater: the shapes don't broadcast"),
     (lambda: tt.ones(3) @ tt.ones(4, 5), tt.ShapeError, r"x  \(3,\)"),
@@ -361,7 +363,7 @@ ERRORS = [
 ]
 
 
-def test_numpys_integers_are_whole_numbers():
+def test_settings_may_be_numpy_integers():
     one, x = np.int64(1), tt.ones(1, 4, 4, 1)
     assert tt.conv2d(x, tt.ones(3, 3, 1, 1), stride=one, padding=one).shape == x.shape
     assert tt.max_pool2d(x, np.int64(2)).shape == (1, 2, 2, 1)
@@ -371,7 +373,7 @@ def test_numpys_integers_are_whole_numbers():
     assert x.sum(np.int64(1)).shape == (1, 4, 1)
 
 
-def test_where_the_slope_has_an_edge_or_seems_to(backend):
+def test_gradients_where_the_formula_has_an_edge(backend):
     zeros = tt.zeros(3, requires_grad=True)
     loss = tt.binary_cross_entropy_with_logits(zeros, [0.0, 1.0, 0.3], "sum")
     loss.backward()
@@ -382,7 +384,7 @@ def test_where_the_slope_has_an_edge_or_seems_to(backend):
     assert half.tolist() == [0.5] * 3
 
 
-def test_prod_keeps_what_fits(backend):
+def test_prod_does_not_overflow_on_the_way(backend):
     x = tt.Tensor([1e30, 1e-30, 1e30, 1e-30, 3.0])
     assert x.prod().item() == pytest.approx(3)
 
@@ -400,7 +402,7 @@ def test_comparisons_with_numbers_that_do_not_fit():
     assert (x == -1).tolist() == [False, False]
 
 
-def test_a_nan_bound_wins_as_in_numpy():
+def test_a_nan_limit_gives_nan_as_in_numpy():
     assert np.isnan(tt.clip([1.0], np.nan, 2).item())
     assert tt.clip([5.0], None, 2).item() == 2
 
@@ -412,7 +414,7 @@ def test_long_rows_of_softmax_are_exact(backend):
     np.testing.assert_allclose(tt.softmax(x).numpy(), wanted, rtol=2e-6)
 
 
-def test_torchs_dim_where_it_names_an_axis():
+def test_dim_is_accepted_for_axis():
     x = tt.ones(2, 3)
     assert tt.cat([x, x], dim=1).shape == (2, 6)
     assert tt.stack([x, x], dim=0).shape == (2, 2, 3)
@@ -423,7 +425,7 @@ def test_torchs_dim_where_it_names_an_axis():
 
 
 @pytest.mark.parametrize(("call", "error", "words"), ERRORS)
-def test_errors_say_what_came_and_what_was_needed(backend, call, error, words):
+def test_errors_name_the_given_value_and_the_needed_one(backend, call, error, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert isinstance(caught.value, tt.TinytensorError)
@@ -455,9 +457,11 @@ def test_errors_draw_the_shapes():
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "sign", "tanh", "exp"])
-def test_large_tensors_bring_no_warnings(backend, name):
-    """Where Numba computes float32 in float64, NumPy warns of what lies in its buffers."""
-    getattr(tt, name)(tt.ones(3, dtype="float64"))  # which is compiled first doesn't matter
+def test_large_tensors_give_no_warnings(backend, name):
+    """Numba once computed float32 in float64, and NumPy warned about its uninitialised buffers."""
+    getattr(tt, name)(
+        tt.ones(3, dtype="float64")
+    )  # compiled first, because the order of compilation must not matter
     x = tt.Tensor(np.random.default_rng(0).standard_normal((20_000, 5)), dtype="float32")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,6 +1,6 @@
-"""Every op at drawn shapes, axes, indices and numbers, on every backend, against NumPy.
+"""Every op at random shapes, axes, indices and values, on every backend, compared with NumPy.
 
-Each op gets 100 examples, always the same ones. More of them, and new ones each time:
+Each op gets 100 examples, always the same ones. To draw more, and new ones each time:
 
     python -m pytest tests/ops/test_properties.py --hypothesis-profile nightly
 """
@@ -22,7 +22,7 @@ from tinytensor import ops
 
 @dataclass
 class Example:
-    """A call to compare: on Tensors, on arrays, the operands' shapes, and what they may hold."""
+    """A call to compare: on Tensors, on arrays, the operands' shapes, and their domain."""
 
     function: Callable
     reference: Callable
@@ -34,12 +34,12 @@ SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 FULL = arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
 
 
-# How examples are drawn, op by op ---------------------------------------------------------------
+# The examples of each op ------------------------------------------------------------------------
 
 
 @st.composite
 def from_rows(draw, name: str, gradient: bool = False):
-    """One of the rows of cases.py, at one of its shapes: what no rule below is for."""
+    """One of the rows of cases.py, at one of its shapes, for ops without a rule below."""
     rows = [row for row in OPS if row.op == name and (row.gradient or not gradient)]
     row = draw(st.sampled_from(rows))
     return Example(row.function, row.reference, draw(st.sampled_from(row.shapes)), row.domain)
@@ -226,7 +226,7 @@ DRAWN |= {
     "conv2d": convolution(),
 }
 
-# These give in NumPy's own words what NaN, infinities and -0 become.
+# NumPy gives the expected results of these ops for NaN, infinities and -0.
 SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0)
 WITH_SPECIAL = {
     "add", "sub", "mul", "div", "floor_div", "mod", "maximum", "minimum", "equal", "not_equal",
@@ -257,7 +257,7 @@ def test_agrees_with_numpy_on_every_backend(name, data):
         else:
             numbers = np.where(rng.random(shape) < 0.5, rng.choice(SPECIAL, shape), numbers)
         operands.append(np.asarray(numbers, dtype))
-    # What NaN and infinities become is asked in the same precision, what is right in the higher.
+    # Special values are compared in the same precision, all others with the result in float64.
     wanted = example.reference(*(x if special else x.astype(np.float64) for x in operands))
     size = max(1.0, *(np.abs(x[np.isfinite(x)]).max(initial=0) for x in (*operands, wanted)))
     tolerance = 1e-5 if dtype == "float32" else 1e-12
@@ -277,7 +277,7 @@ STEPS = {
     "floor",
     "ceil",
     "round",
-}  # near one, the slope measured is another: see their rows in cases.py
+}  # a difference quotient over a step measures another slope: see their rows in cases.py
 DIFFERENTIABLE = sorted({row.op for row in OPS if row.gradient} - STEPS)
 
 
@@ -286,7 +286,7 @@ DIFFERENTIABLE = sorted({row.op for row in OPS if row.gradient} - STEPS)
 @settings(phases=(Phase.explicit, Phase.generate))
 @given(data=st.data())
 def test_gradients(name, data):
-    """At drawn shapes and numbers, on one backend each."""
+    """At random shapes and values, each example on one backend."""
     example = data.draw(DRAWN.get(name, from_rows(name, gradient=True)))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     operands = [

@@ -1,7 +1,7 @@
-"""The backends: flat modules of the kernels that tinytensor/kernels.py declares.
+"""The backends: each is a module with the kernels that tinytensor/kernels.py declares.
 
-door.BackendModule is the list of what such a module must have, and of what it may have. A kernel
-that it lacks runs on NumPy, and `available_backends()` says so.
+door.BackendModule lists the functions that such a module must and may have. NumPy computes a kernel
+that a backend does not have; `available_backends()` lists these kernels.
 """
 
 from typing import TYPE_CHECKING

@@ -1,19 +1,19 @@
-"""From shapes to the few axes that a compiled loop has to walk.
+"""Merge axes, so that compiled loops have as few axes as possible.
 
-Broadcasting and its mirror image, the sum over broadcast axes, follow from the shapes. Compiled
-kernels don't read shapes of any length in their inner loop: here neighbouring axes that behave
-alike are merged, so that (100, 28, 28) + (28, 28) becomes two axes, 100 and 784.
+Broadcasting, and the sum over broadcast axes, follow from the shapes. Neighbouring axes that are
+broadcast (or summed) in the same way are merged into one: (100, 28, 28) + (28, 28) has two axes,
+100 and 784.
 """
 
 from functools import lru_cache
 from math import prod
 
 Sizes = tuple[int, ...]
-Pair = tuple[int, int]  # of a window, an image: down and across
+Pair = tuple[int, int]  # (vertical, horizontal)
 
 
 def _merge(shape: Sizes, *operands: Sizes) -> list[tuple[int, tuple[bool, ...]]]:
-    """Axes as (size, for each operand: does it have this axis?), neighbours alike merged."""
+    """Return the merged axes as (size, (True if the operand has this axis) for each operand)."""
     merged: list[tuple[int, tuple[bool, ...]]] = []
     for axis, size in enumerate(shape):
         if size == 1:
@@ -29,7 +29,7 @@ def _merge(shape: Sizes, *operands: Sizes) -> list[tuple[int, tuple[bool, ...]]]
 
 
 def _strides(sizes: list[int]) -> list[int]:
-    """How far apart neighbours are on each axis; a size of 0 stands for an absent axis."""
+    """Return the stride of each axis, in elements; a size of 0 stands for an absent axis."""
     return [
         prod(size for size in sizes[i + 1 :] if size) if sizes[i] else 0 for i in range(len(sizes))
     ]
@@ -37,7 +37,7 @@ def _strides(sizes: list[int]) -> list[int]:
 
 @lru_cache(maxsize=1024)
 def broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Sizes, Sizes, Sizes]:
-    """(sizes, x's strides, y's strides) of the merged axes; a stride of 0 repeats an operand.
+    """Return (sizes, strides of x, strides of y) of the merged axes; stride 0 repeats an operand.
 
     >>> broadcast((100, 28, 28), (28, 28), (100, 28, 28))
     ((100, 784), (784, 1), (0, 1))
@@ -53,7 +53,7 @@ def broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Sizes, Size
 
 @lru_cache(maxsize=1024)
 def reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """(kept sizes, x's strides there, reduced sizes, x's strides there) of the merged axes.
+    """Return (sizes, strides of x) of the kept axes and (sizes, strides of x) of the reduced axes.
 
     >>> reduction((100, 28, 28), (28, 28))
     ((784,), (1,), (100,), (784,))
@@ -63,17 +63,17 @@ def reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Sizes, Sizes, Sizes, Si
     axes = _merge(x_shape, out_shape)
     strides = _strides([size for size, _ in axes])
     kept = [(size, stride) for (size, (keep,)), stride in zip(axes, strides, strict=True) if keep]
-    gone = [
+    reduced = [
         (size, stride) for (size, (keep,)), stride in zip(axes, strides, strict=True) if not keep
     ]
     kept_sizes, kept_strides = zip(*kept, strict=True) if kept else ((1,), (0,))
-    gone_sizes, gone_strides = zip(*gone, strict=True) if gone else ((1,), (1,))
-    return kept_sizes, kept_strides, gone_sizes, gone_strides
+    reduced_sizes, reduced_strides = zip(*reduced, strict=True) if reduced else ((1,), (1,))
+    return kept_sizes, kept_strides, reduced_sizes, reduced_strides
 
 
 @lru_cache(maxsize=1024)
 def permutation(shape: Sizes, axes: Sizes) -> tuple[Sizes, Sizes]:
-    """(sizes, x's strides) in the order of the result of a transposition.
+    """Return (sizes, strides of x) in the order of the axes of the transposed array.
 
     >>> permutation((2, 3, 4), (2, 0, 1))
     ((4, 2, 3), (1, 12, 4))

@@ -55,7 +55,10 @@ def _pointer_in_place(elements: Any) -> Callable[[Array], Any]:
 
 
 def variant(precision: str, simd: str) -> SimpleNamespace:
-    """All functions of a precision and instruction set, named as in Python, and their pointers."""
+    """Return all C functions for a dtype and instruction set, by their names in Python.
+
+    `at` and `in_place` make their pointers, and `real` is the type of such a pointer.
+    """
     suffix = f"{precision}_{simd}"
     real = ffi.typeof({"float32": "float[]", "float64": "double[]"}[precision])
     functions = {
@@ -74,9 +77,9 @@ _DOUBLE: SimpleNamespace
 
 
 def set_simd(name: str) -> None:
-    """Compute with this instruction set, one of AVAILABLE, from now on, in all Python threads.
+    """Compute with this instruction set, one of AVAILABLE, from now on, in all threads.
 
-    Raises SettingError if this CPU, or this build, doesn't have it.
+    Raises SettingError if this CPU or this build doesn't have it.
     """
     global SIMD, _SINGLE, _DOUBLE
     if name not in AVAILABLE:
@@ -96,7 +99,7 @@ except SettingError as error:
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
-    """The variant for these arrays, which must all be float32 or all float64."""
+    """Return the variant for these arrays, which must be all float32 or all float64."""
     for array in arrays:
         if array.dtype is not _FLOAT32:
             return _for_other(*arrays)
@@ -106,7 +109,7 @@ def _for(*arrays: Array) -> SimpleNamespace:
 def _for_other(*arrays: Array) -> SimpleNamespace:
     dtypes = {array.dtype for array in arrays}
     if dtypes == {_FLOAT32}:
-        return _SINGLE  # spelled in another way, such as "<f4"
+        return _SINGLE  # an equal dtype that is another object, such as "<f4"
     if dtypes == {_FLOAT64}:
         return _DOUBLE
     names = " and ".join(sorted(map(str, dtypes)))
@@ -114,7 +117,7 @@ def _for_other(*arrays: Array) -> SimpleNamespace:
 
 
 def _of(dtype: type, pointer_to: Callable[[Array], Any]) -> Callable[[Array], Any]:
-    """A function from an array of just that kind of number to a pointer."""
+    """Return a function from an array of exactly this dtype to a pointer."""
     needed = np.dtype(dtype)
 
     def pointer(array: Array) -> Any:
@@ -553,15 +556,15 @@ def moving_average(x: Array, decay: Array, average: Array) -> Lowered:
 
 
 class BoundCall(NamedTuple):
-    """A kernel call as program.c makes it."""
+    """A kernel call for program.c."""
 
     runner: Any
     values: Any
-    arguments: tuple[Any, ...]  # as they were given to C; they keep the arrays alive
+    arguments: tuple[Any, ...]  # the arguments for C; they keep the arrays alive
 
 
 class Place(NamedTuple):
-    """An argument that points into an array, so many bytes from its beginning."""
+    """Argument `number` of a call, which points to byte `offset` of an array."""
 
     values: Any
     number: int
@@ -569,14 +572,14 @@ class Place(NamedTuple):
 
 
 def point(places: Sequence[Place], array: Array) -> None:
-    """Let arguments point into another contiguous array, which the caller keeps alive."""
+    """Let arguments point to another contiguous array, which the caller keeps alive."""
     start = ffi.from_buffer(array)
     for values, number, offset in places:
         values[number].p = start + offset
 
 
 def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
-    """The call with these arguments, to be made by C later; raises what the kernel would."""
+    """Return the call with these arguments for C to make later; raises the kernel's errors."""
     function, c_arguments = globals()[kernel].lower(*arguments)
     values = ffi.new("tt_value[]", len(c_arguments))
     for i, parameter in enumerate(ffi.typeof(function).args):
@@ -590,18 +593,18 @@ def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
 
 
 class BoundCalls:
-    """Calls that C makes one after the other, for a step or for many."""
+    """Calls that C makes one after the other, for one step or for n steps."""
 
     def __init__(self, calls: Sequence[BoundCall]) -> None:
         self._kept = calls
         self._calls = ffi.new("tt_call[]", [(call.runner, call.values) for call in calls])
 
     def __call__(self) -> None:
-        """A step."""
+        """Make the calls of one step."""
         lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL)
 
     def places_of(self, array: Array) -> list[Place]:
-        """Where the calls point into an array."""
+        """Find the arguments that point to an array."""
         start = int(ffi.cast("intptr_t", ffi.from_buffer(array)))
         places = []
         for call in self._kept:
@@ -618,10 +621,10 @@ class BoundCalls:
         before: Sequence[tuple[Array, Array]],
         after: Sequence[tuple[Array, Array]],
     ) -> None:
-        """Steps, between copies.
+        """Make the calls of `steps` steps, with copies before and after each.
 
-        before: pairs of a table and an array: row i of the table is copied there before step i.
-        after: the same; the array is copied to row i of the table after step i.
+        before: pairs (table, array); row i of the table is copied to the array before step i.
+        after: pairs (table, array); the array is copied to row i of the table after step i.
         """
         given = [_copy(table, array, array.nbytes, 0) for table, array in before]
         taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
@@ -635,31 +638,31 @@ def _copy(source: Array, target: Array, source_step: int, target_step: int) -> t
     return *places, builtins.max(source_step, target_step), source_step, target_step
 
 
-# Not kernels: what every backend tells and takes
+# Not kernels: the functions that every backend has
 
 
 def num_threads() -> int:
-    """The most threads a kernel may use."""
+    """Return the largest number of threads that a kernel may use."""
     return int(lib.tt_get_threads())
 
 
 def set_num_threads(n: int) -> None:
-    """Let kernels use up to n threads (64 at the most)."""
+    """Let kernels use up to n threads, at most 64."""
     lib.tt_set_threads(builtins.min(n, 64))
 
 
 def description() -> str:
-    """Compiler and instruction set."""
+    """Return the compiler and the instruction set."""
     simd = f"baseline {platform.machine()}" if SIMD == "baseline" else SIMD
     return f"{ffi.string(lib.tt_compiler()).decode()}, {simd} instructions"
 
 
 def require(names: Iterable[str]) -> None:
-    """Raise BackendUnavailable if a C function of these names was not compiled."""
+    """Raise BackendUnavailable if the C function of one of these kernels was not compiled."""
     if stale := [name for name in names if not hasattr(_SINGLE, name)]:
         raise BackendUnavailable(
-            f"c: the compiled kernels are older than this source: {', '.join(stale)} not among "
-            f"them; compile them again: {REINSTALL}"
+            f"c: the compiled kernels are older than this source: they lack {', '.join(stale)}; "
+            f"compile them again: {REINSTALL}"
         )
 
 

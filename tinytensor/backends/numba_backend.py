@@ -1,12 +1,12 @@
 """The Numba backend: every kernel as plain loops, compiled at its first call.
 
-A Python loop over single elements is slow. Numba compiles the same text, and it runs at the
-machine's speed. This module collects the kernels of tinytensor/backends/numba/: compiling.py there
-compiles them, and tile.py is the inner loop of matmul and of convolutions, which take most of the
-time. tinytensor/kernels.py describes the kernels' arguments.
+A Python loop over elements is slow. Numba compiles the same loop to machine code. This module
+collects the kernels of tinytensor/backends/numba/: compiling.py compiles them, and tile.py is the
+inner loop of matmul and convolution, which take most of the time. tinytensor/kernels.py describes
+the kernels' arguments.
 
-A kernel whose arrays may have any number of axes gets flat views and, from axes.py, the sizes and
-strides of the few axes it has to walk. One thread computes all.
+A kernel whose arrays may have any number of axes gets flat views, and from axes.py the sizes and
+strides of the axes over which it loops. All kernels run on one thread.
 """
 
 import os
@@ -101,7 +101,7 @@ from tinytensor.backends.numba.softmax_loops import (
 
 
 def bind(kernel: str, arguments: tuple[Any, ...]) -> Lowered:
-    """The call with these arguments, to be made later; raises what the kernel would."""
+    """Return the call with these arguments, to be made later; raises the kernel's errors."""
     function = globals()[kernel]
     if not hasattr(function, "lower"):  # a convolution: Python copies images at each call
         return function, arguments
@@ -111,34 +111,34 @@ def bind(kernel: str, arguments: tuple[Any, ...]) -> Lowered:
 
 
 class BoundCalls:
-    """Calls that are made one after the other, past the door and what looks at shapes."""
+    """Calls that are made one after the other, without the door and the checks of shapes."""
 
     def __init__(self, calls: Sequence[Lowered]) -> None:
         self._calls = calls
 
     def __call__(self) -> None:
-        """A step."""
+        """Make the calls of one step."""
         for function, arguments in self._calls:
             function(*arguments)
 
 
-# Not kernels: what every backend tells and takes
+# Not kernels: the functions that every backend has
 
 
 def num_threads() -> int:
-    """One: these kernels are plain loops."""
+    """Return 1, because these kernels use one thread."""
     return 1
 
 
 def set_num_threads(n: int) -> None:
-    """Nothing to set: these kernels are plain loops."""
+    """Do nothing, because these kernels use one thread."""
 
 
 def compiling() -> dict[str, float]:
-    """How many kernels were compiled and loaded so far, and the seconds that took."""
+    """Return the number of kernels compiled and loaded so far, and the seconds spent."""
     return asdict(spent)
 
 
 def description() -> str:
-    """Version."""
+    """Return Numba's version."""
     return f"numba {numba.__version__}"

@@ -1,7 +1,6 @@
-"""The NumPy backend: what every kernel means, in the fewest words.
+"""The NumPy backend: the definition of each kernel in a few lines of NumPy.
 
-This is the living definition: where backends disagree, this one is right. The shapes are in
-tinytensor/kernels.py.
+If two backends disagree, this one is right. The shapes are in tinytensor/kernels.py.
 """
 
 import builtins
@@ -13,7 +12,7 @@ import threadpoolctl
 from tinytensor.arrays import Array
 
 Pair = tuple[int, int]
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, and the mixing steps, are those of SplitMix64
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio; SplitMix64 uses it and the mixing steps below
 
 # Broadcasting
 
@@ -71,7 +70,7 @@ def less_equal(x: Array, y: Array, out: Array) -> None:
     np.less_equal(x, y, out)
 
 
-# Element by element
+# Elementwise
 
 
 def neg(x: Array, out: Array) -> None:
@@ -224,12 +223,12 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     np.matmul(x.mT if transpose_x else x, y.mT if transpose_y else y, out)
 
 
-# Convolution. Each of the KH x KW weights is a matrix from I to O channels that meets its own part
-# of the padded image: every stride-th pixel from (a, b) on.
+# Convolution. Each of the KH x KW weights is a matrix (I, O):
+# out[n, h, w] += padded[n, h * stride[0] + a, w * stride[1] + b] @ weight[a, b].
 
 
 def _padded(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Array:
-    """x with a border of zeros, so large that no weight reaches beyond it."""
+    """Return x with a border of zeros, so that no window reaches outside of it."""
     N, H, W, channels = x.shape
     KH, KW = weight.shape[:2]
     OH, OW = out.shape[1:3]
@@ -241,7 +240,7 @@ def _padded(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) ->
 
 
 def _part(padded: Array, a: int, b: int, out: Array, stride: Pair) -> Array:
-    """What weight (a, b) meets: (N, OH, OW, I)."""
+    """Return the pixels that are multiplied with weight[a, b]: (N, OH, OW, I)."""
     OH, OW = out.shape[1:3]
     return padded[:, a :: stride[0], b :: stride[1]][:, :OH, :OW]
 
@@ -269,11 +268,11 @@ def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding:
         )
 
 
-# Pooling: the window's place (a, b) meets every stride-th pixel from there on, as a weight does.
+# Pooling
 
 
 def _windows(x: Array, fill: float, out: Array, size: Pair, stride: Pair, padding: Pair) -> Array:
-    """(KH * KW, N, OH, OW, C): what each place of the window meets; `fill` outside of x."""
+    """Return all windows, (KH * KW, N, OH, OW, C); elements outside of x are `fill`."""
     N, H, W, C = x.shape
     OH, OW = out.shape[1:3]
     height = builtins.max(H + padding[0], (OH - 1) * stride[0] + size[0])
@@ -284,14 +283,14 @@ def _windows(x: Array, fill: float, out: Array, size: Pair, stride: Pair, paddin
 
 
 def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
-    places = np.arange(x.size).reshape(x.shape)
-    inside = _windows(places, -1, out, size, stride, padding)
-    largest = np.where(inside < 0, -math.inf, _windows(x, 0, out, size, stride, padding))
-    # -inf may be the largest inside, too: then the first place inside is meant.
-    first = np.argmax(inside >= 0, axis=0)[np.newaxis]
-    best = np.argmax(largest, axis=0)[np.newaxis]
-    only = np.take_along_axis(largest, best, axis=0) == -math.inf
-    out[...] = np.take_along_axis(inside, np.where(only, first, best), axis=0)[0]
+    flat_index = np.arange(x.size).reshape(x.shape)
+    indices = _windows(flat_index, -1, out, size, stride, padding)
+    values = np.where(indices < 0, -math.inf, _windows(x, 0, out, size, stride, padding))
+    # If all elements of a window are -inf, the result is the first element inside of x.
+    first = np.argmax(indices >= 0, axis=0)[np.newaxis]
+    best = np.argmax(values, axis=0)[np.newaxis]
+    only = np.take_along_axis(values, best, axis=0) == -math.inf
+    out[...] = np.take_along_axis(indices, np.where(only, first, best), axis=0)[0]
 
 
 def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
@@ -299,15 +298,15 @@ def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) ->
 
 
 def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> None:
-    places = np.arange(out.size).reshape(out.shape)
-    inside = _windows(places, out.size, grad, size, stride, padding)
-    total = np.zeros(out.size + 1, out.dtype)  # the last is for what falls outside
-    np.add.at(total, inside, grad)
+    flat_index = np.arange(out.size).reshape(out.shape)
+    indices = _windows(flat_index, out.size, grad, size, stride, padding)
+    total = np.zeros(out.size + 1, out.dtype)  # the last element collects the padding's gradient
+    np.add.at(total, indices, grad)
     out[...] = total[:-1].reshape(out.shape)
 
 
-# Classification. A row's largest score is subtracted first: the result is the same, and nothing
-# overflows. `initial` is for rows without columns, which have no largest.
+# Classification. The largest score of a row is subtracted first, because exp could overflow; the
+# result is the same. `initial` is the result for rows without columns.
 
 
 def _shifted(x: Array) -> Array:
@@ -467,21 +466,21 @@ def moving_average(x: Array, decay: Array, average: Array) -> None:
     average += (1 - decay.item()) * x
 
 
-# Not kernels: what every backend tells and takes
+# The functions besides kernels that each backend has
 
 
 def num_threads() -> int:
-    """The threads of NumPy's matmul: the BLAS library's."""
+    """Return the number of threads of NumPy's matmul, which are those of the BLAS library."""
     counts = [library["num_threads"] for library in threadpoolctl.threadpool_info()]
     return builtins.max(counts, default=1)
 
 
 def set_num_threads(n: int) -> None:
-    """Let NumPy's matmul use up to n threads."""
+    """Set the number of threads of NumPy's matmul."""
     threadpoolctl.threadpool_limits(n)
 
 
 def description() -> str:
-    """Versions."""
+    """Return the versions of NumPy and of its BLAS library."""
     blas = [library["internal_api"] for library in threadpoolctl.threadpool_info()]
     return f"numpy {np.__version__} with {blas[0] if blas else 'its own matmul'}"

@@ -1,5 +1,6 @@
-"""Benchmarks: backends against each other, against other libraries, against the machine.
+"""Benchmarks: times of backends, compared with other libraries and with the machine's limits.
 
-Read contest.py first: who is timed sits in a process of its own, and all take turns. What they are
-given is in task.py (training steps) and cases.py (calls of kernels); what comes out, in report.py.
+Read contest.py first: each backend or library runs in a process of its own, and the processes take
+turns. task.py defines the training steps that are timed, cases.py the kernel calls, and report.py
+the results.
 """

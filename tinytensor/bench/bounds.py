@@ -1,4 +1,4 @@
-"""The least seconds of kernel calls and steps on this machine, as a report shows them."""
+"""Lower bounds of the time of kernel calls and training steps on this machine."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from tinytensor.machine import can_be_measured, limits, roofline
 
 
 def bound(calls: Sequence[Call], threads: int) -> float | None:
-    """The least seconds of these calls, one after the other; None if it can't be measured."""
+    """The lower bound, in seconds, of `calls` in sequence; None if it can't be measured."""
     if not can_be_measured():
         return None
     return math.fsum(map(roofline(threads).bound, calls))
 
 
 def step_bound(lesson: str, threads: int) -> float | None:
-    """The least seconds of a training step of a lesson; None if it can't be measured."""
+    """The lower bound, in seconds, of a lesson's training step; None if it can't be measured."""
     return bound(step_calls(lesson), threads) if can_be_measured() else None
 
 
 def measure_again(report: Report, cases: Sequence[Case]) -> None:
-    """Measure the machine again and keep the higher limits in the report.
+    """Measure the machine's limits again, and store the higher ones in the report.
 
-    Other programs can make a limit too low; a measured speed would then be more than 100 % of it.
-    cases: those of the report's kernels.
+    If other programs run, a measured limit can be too low, and speeds would exceed 100 % of it.
+
+    Args:
+        report: its limits and bounds are updated.
+        cases: the cases of the report's kernel results.
     """
     calls = {(case.kernel, case.name): case.call for case in cases}
     for count, before in report.machine.get("threads", {}).items():
@@ -45,7 +48,7 @@ def measure_again(report: Report, cases: Sequence[Case]) -> None:
 
 
 def _higher(one: Any, other: Any) -> Any:
-    """The higher of each number in two limits of the same form; their names are equal."""
+    """The element-wise maximum of two limits with the same structure; their names are equal."""
     if isinstance(one, dict):
         return {key: _higher(value, other[key]) for key, value in one.items()}
     return max(one, other)

@@ -1,6 +1,6 @@
-"""What each kind of call costs on arrays of one element: from a Python function to a replayed step.
+"""The cost of a call, from a Python function to a replayed step, on arrays of one element.
 
-Small networks spend most of their time on calls, so a report shows these costs next to their steps.
+Small networks spend most of their time on calls, so a report lists these costs.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from tinytensor.arrays import Array
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.tensor import Tensor, from_numpy
 
-CHAIN = 50  # operations one after the other, where the cost of one more is looked for
-ROUNDS = 7  # of which the best counts
+CHAIN = 50  # operations in sequence, to measure the cost of one more operation
+ROUNDS = 7  # the best round counts
 
 
 def call_costs(seconds: float = 0.02) -> dict[str, float]:
-    """Seconds that each kind of call takes at best, on arrays of one number.
+    """Measure the best time in seconds of each kind of call, on arrays of one element.
 
-    seconds: how long to measure each, in each of several rounds.
-
-        python            a function of Python with three arguments that does nothing
+        python            an empty Python function with three arguments
         ufunc             np.add(x, y, out)
-        cffi              a function of the C library with three arrays, pointers included
+        cffi              a C function with three arrays, including their pointers
         numba             a compiled kernel of the Numba backend with three arrays
-        op                tt.add(x, y), op by op, with nothing to differentiate
-        op_with_gradient  the same with its way back: one more in a chain, forward and backward
-        replay            a captured step with one kernel call, as Python calls it
+        op                tt.add(x, y) without gradients
+        op_with_gradient  one more operation in a chain, forward and backward pass
+        replay            a captured step with one kernel call, called from Python
         replay_call       each further kernel call in a captured step
 
-    The last four are those of the backend in use. cffi and numba are missing where the backend is.
+    The last four use the current backend. cffi and numba are missing if their backend is.
+
+    seconds: time to measure each kind of call in each of ROUNDS rounds.
     """
     x, y, out = np.ones((3, 1), np.float32)
     one = from_numpy(x.copy())
-    few, few_calls = _captured_chain(1)
-    many, many_calls = _captured_chain(CHAIN)
+    short, short_calls = _captured_chain(1)
+    long, long_calls = _captured_chain(CHAIN)
     calls: dict[str, Callable[[], object]] = {
-        "python": lambda: _nothing(x, y, out),
+        "python": lambda: _empty(x, y, out),
         "ufunc": lambda: np.add(x, y, out),
     }
     states = door.backend_states()
@@ -54,33 +54,33 @@ def call_costs(seconds: float = 0.02) -> dict[str, float]:
         add = numba.kernels["add"]
         calls["numba"] = lambda: add(x, y, out)
     calls |= {"op": lambda: ops.add(one, one)}
-    calls |= {"replay": lambda: few(x), "many": lambda: many(x)}
+    calls |= {"replay": lambda: short(x), "long": lambda: long(x)}
     calls |= {"chain_1": lambda: _differentiate(1), "chain": lambda: _differentiate(CHAIN + 1)}
 
-    empty = timeit.Timer(lambda: None)
+    empty_lambda = timeit.Timer(lambda: None)
     timers = {name: timeit.Timer(call) for name, call in calls.items()}
     counts = {name: _count(timer, seconds) for name, timer in timers.items()}
     best = dict.fromkeys(calls, float("inf"))
-    nothing = float("inf")
-    for _ in range(ROUNDS):  # by turns, so that all see the same machine
-        nothing = min(nothing, empty.timeit(100_000) / 100_000)
+    overhead = float("inf")
+    for _ in range(ROUNDS):  # in turns, so that a slow phase of the machine affects all
+        overhead = min(overhead, empty_lambda.timeit(100_000) / 100_000)
         for name, timer in timers.items():
             best[name] = min(best[name], timer.timeit(counts[name]) / counts[name])
-    costs = {name: max(cost - nothing, 0.0) for name, cost in best.items()}
+    costs = {name: max(cost - overhead, 0.0) for name, cost in best.items()}
 
-    many_cost, chain_1, chain = (costs.pop(name) for name in ("many", "chain_1", "chain"))
-    more = many_cost - costs["replay"]
-    costs["replay_call"] = max(more, 0.0) / (many_calls - few_calls)
+    long_cost, chain_1, chain = (costs.pop(name) for name in ("long", "chain_1", "chain"))
+    more = long_cost - costs["replay"]
+    costs["replay_call"] = max(more, 0.0) / (long_calls - short_calls)
     costs["op_with_gradient"] = max(chain - chain_1, 0.0) / CHAIN
     return costs
 
 
-def _nothing(x: object, y: object, out: object) -> None:
+def _empty(x: object, y: object, out: object) -> None:
     pass
 
 
 def _captured_chain(length: int) -> tuple[Captured, int]:
-    """A captured step of operations, each on what the one before gives, and its kernel calls."""
+    """A captured step of `length` chained multiplications, and its number of kernel calls."""
 
     @capture
     def step(given: Array) -> Tensor:
@@ -90,7 +90,7 @@ def _captured_chain(length: int) -> tuple[Captured, int]:
         return y
 
     step(np.ones(1, np.float32))
-    assert step.program is not None  # it was recorded just now
+    assert step.program is not None  # recorded by the call above
     return step, len(step.program.calls)
 
 
@@ -102,8 +102,8 @@ def _differentiate(length: int) -> None:
 
 
 def _count(timer: timeit.Timer, seconds: float) -> int:
-    """How often to call in a round of about so many seconds."""
-    timer.timeit(1)  # which may compile
+    """The number of calls in a round of about `seconds` seconds."""
+    timer.timeit(1)  # may compile
     count = 1
     while (taken := timer.timeit(count)) < seconds / 4:
         count *= 2

@@ -1,9 +1,10 @@
-"""Contestants, each in a process of its own, that take turns: so all of them see the same machine.
+"""Contestants (backends and libraries), each in a process of its own, which take turns.
 
-A process is bound to as many cores as there are threads, and asked by lines of JSON (worker.py).
-Nobody computes but the one whose turn it is. A round is one turn of each, in alternating order; the
-first isn't counted, for what has to be compiled, allocated or read for the first time is so then. A
-turn that compiled all the same is an error, not a time.
+Each process is bound to `threads` cores, and receives requests as lines of JSON (see worker.py).
+Only one process computes at a time, so a slow phase of the machine affects all of them. A round is
+one turn of each contestant, in alternating order. The first round is not counted, because memory is
+allocated and caches are filled in it. If a contestant compiles in a counted round, Unfair is
+raised.
 """
 
 from __future__ import annotations
@@ -20,31 +21,34 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tinytensor.bench.environment import environment
-from tinytensor.bench.noise import Look, Watch
+from tinytensor.bench.noise import NoiseMonitor, Probe
 from tinytensor.bench.report import cores
-from tinytensor.bench.task import NotHere
+from tinytensor.bench.task import Unsupported
 from tinytensor.bench.worker import Worker
 from tinytensor.errors import TinytensorError
 
-LEAST_ROUNDS = 3  # however long they take
+MIN_ROUNDS = 3  # rounds, even if they take longer than the time limit
 
 
-class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - reads better where it is raised
+class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - "raise Unfair" reads better
     """The contestants can't be compared."""
 
 
 class BenchContestant(Protocol):
-    """Who can be asked: a process, or a Worker here."""
+    """A contestant: a Process, or a Worker in this process."""
 
     name: str
     threads: int
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer.  Raises NotHere, with the reason, for what the contestant can't."""
+    def request(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method of the Worker; return its answer.
+
+        Raises Unsupported, with the reason, if the contestant can't do this.
+        """
 
 
 class Process:
-    """A contestant's process, and the conversation with it."""
+    """A contestant in a process of its own."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
@@ -55,7 +59,7 @@ class Process:
             text=True,
             env=environment() | {"OMP_NUM_THREADS": str(threads)},
             preexec_fn=lambda: bind(threads),
-            process_group=0,  # Ctrl-C is for this process, which then ends the others
+            process_group=0,  # so that Ctrl-C reaches only this process, which ends the workers
         )
         try:
             self.threads = threads_of(self, threads)
@@ -65,27 +69,30 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer.  Raises NotHere for what it can't, and Unfair if the process has ended."""
+    def request(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method of the Worker in the process; return its answer.
+
+        Raises Unsupported if the contestant can't do this, and Unfair if the process has ended.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
+            print(json.dumps({"method": method, **arguments}), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise Unfair(f"bench: the process of {self.name} has ended; its last words are above")
+            raise Unfair(f"bench: the process of {self.name} has ended; its last output is above")
         answer: dict[str, Any] = json.loads(line)
         if "skipped" in answer:
-            raise NotHere(answer["skipped"])
+            raise Unsupported(answer["skipped"])
         return answer
 
     def close(self) -> None:
-        """Let it end: nobody asks any more."""
+        """End the process: close its standard input and wait."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -95,28 +102,31 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """End the process at once."""
         self._process.kill()
         self._process.wait()
 
 
 class Here:
-    """A contestant in this very process, with whatever was changed in it."""
+    """A contestant in this process, for tests."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self.name = name
         self._worker = Worker(name)
         self.threads = threads_of(self, threads)
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer, as it would come from a process."""
-        answer: dict[str, Any] = json.loads(json.dumps(getattr(self._worker, do)(**request)))
+    def request(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method of the Worker; return its answer, passed through JSON as by Process."""
+        answer: dict[str, Any] = json.loads(json.dumps(getattr(self._worker, method)(**arguments)))
         return answer
 
 
 def threads_of(contestant: BenchContestant, threads: int) -> int:
-    """Let it have so many threads.  Raises Unfair if it then has another number of them."""
-    answer = contestant.ask("set_threads", threads=threads)
+    """Set a contestant's number of threads, and return the number that it uses.
+
+    Raises Unfair if it uses another number.
+    """
+    answer = contestant.request("set_threads", threads=threads)
     found, wanted = answer["threads"], 1 if answer["has_one"] else threads
     if found != wanted:
         raise Unfair(f"bench: {contestant.name} has {found} threads; {wanted} are needed")
@@ -124,21 +134,27 @@ def threads_of(contestant: BenchContestant, threads: int) -> int:
 
 
 def bind(threads: int) -> None:
-    """Bind this process to as many cores, where that can be done."""
+    """Bind this process to `threads` cores, if the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
 
 
 @contextlib.contextmanager
-def processes(names: Sequence[str], threads: int, watch: Watch) -> Iterator[list[Process]]:
-    """A process for each, at work inside a `with` block, while others' load is watched."""
+def processes(names: Sequence[str], threads: int, monitor: NoiseMonitor) -> Iterator[list[Process]]:
+    """Start a process for each name inside a `with` block, and measure the load of other programs.
+
+    Args:
+        names: names of the contestants.
+        threads: number of threads, and of cores, of each process.
+        monitor: measures other programs while the block runs.
+    """
     started: list[Process] = []
     try:
         for name in names:
             started.append(Process(name, threads))
-        with watch.during([process.pid for process in started]):
+        with monitor.during([process.pid for process in started]):
             yield started
-    except BaseException:  # Ctrl-C too: an answer may be long in coming
+    except BaseException:  # also Ctrl-C, because an answer may take long
         for process in started:
             process.kill()
         raise
@@ -147,61 +163,59 @@ def processes(names: Sequence[str], threads: int, watch: Watch) -> Iterator[list
 
 
 @dataclass(frozen=True)
-class Care:
-    """How carefully something is timed.
+class Timing:
+    """How many rounds to time, and for how long.
 
-    rounds: turns of each. seconds: of a turn, about. until: by time.perf_counter(); later there is
-    no further round, but for LEAST_ROUNDS of them.
+    No round starts after `until`, except the first MIN_ROUNDS rounds.
     """
 
-    rounds: int
-    seconds: float
-    watch: Watch | None = None
-    until: float = math.inf
+    rounds: int  # number of counted rounds
+    seconds: float  # approximate time of a turn
+    monitor: NoiseMonitor | None = None
+    until: float = math.inf  # seconds, by time.perf_counter()
 
 
-Turn = Callable[[], dict[str, Any]]  # an answer with "seconds", and "made": what was compiled
+Turn = Callable[[], dict[str, Any]]  # the answer has "seconds", and "compiled": a count
 
 
-def take_turns(turns: Mapping[str, Turn], care: Care) -> dict[str, list[float]]:
-    """For each contestant its seconds in each of the rounds.
+def take_turns(turns: Mapping[str, Turn], timing: Timing) -> dict[str, list[float]]:
+    """Run the rounds; return the seconds of each contestant in each counted round.
 
-    A round in which the watch saw the machine disturbed is made again, if no more than as many of
-    them as there are rounds.
+    A round that other programs disturbed is repeated, at most `timing.rounds` times in all.
 
-    Raises Unfair if in a counted round a contestant compiled, or recorded, what it had to run.
+    Raises Unfair if a contestant compiled or recorded in a counted round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in turns}
-    counted, again = 0, care.rounds
+    counted, again = 0, timing.rounds
     order = list(turns)
-    _round(turns, order[::-1], care.watch)
-    while counted < care.rounds:
-        if counted >= LEAST_ROUNDS and time.perf_counter() > care.until:
+    _round(turns, order[::-1], timing.monitor)
+    while counted < timing.rounds:
+        if counted >= MIN_ROUNDS and time.perf_counter() > timing.until:
             break
-        answers, looks = _round(turns, order, care.watch)
+        answers, probes = _round(turns, order, timing.monitor)
         order = order[::-1]
         for name, answer in answers.items():
-            if answer.get("made"):
+            if answer.get("compiled"):
                 raise Unfair(f"bench: {name} was still compiling while it was timed")
-        if again and care.watch is not None and not care.watch.were_calm(looks):
+        if again and timing.monitor is not None and not timing.monitor.is_quiet(probes):
             again -= 1
-            care.watch.repeated += 1
+            timing.monitor.repeated += 1
             continue
         counted += 1
         for name, answer in answers.items():
             seconds[name].append(answer["seconds"])
-        if care.watch is not None:
-            care.watch.looks += looks
+        if timing.monitor is not None:
+            timing.monitor.probes += probes
     return seconds
 
 
 def _round(
-    turns: Mapping[str, Turn], names: Sequence[str], watch: Watch | None
-) -> tuple[dict[str, dict[str, Any]], list[Look]]:
-    """A turn of each: the answers, and what the watch saw after each turn."""
-    answers, looks = {}, []
+    turns: Mapping[str, Turn], names: Sequence[str], monitor: NoiseMonitor | None
+) -> tuple[dict[str, dict[str, Any]], list[Probe]]:
+    """One turn of each contestant: the answers, and a probe after each turn."""
+    answers, probes = {}, []
     for name in names:
         answers[name] = turns[name]()
-        if watch is not None:
-            looks.append(watch.look())
-    return answers, looks
+        if monitor is not None:
+            probes.append(monitor.probe())
+    return answers, probes

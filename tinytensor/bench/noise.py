@@ -1,9 +1,9 @@
-"""Was the machine quiet? Small pieces of work that never change tell, and the load of others.
+"""Detection of noise: other programs, or changes of the clock rate, during a measurement.
 
-Where the same work takes longer now than it did a moment ago, something else had a part of the
-machine, or its clock changed: what was timed meanwhile is no better known than that. On a virtual
-machine two cores may at times be one, or lie so far apart that what the other has written comes
-late: then work that threads share is slow, and what one does alone is not.
+Between the turns of a benchmark, a NoiseMonitor times small fixed pieces of work. If the same work
+takes longer than before, other programs used the machine or its clock rate changed, and the
+benchmark's times are equally uncertain. On a virtual machine, two cores may temporarily share one
+physical core, or communicate slowly; then only work that several threads share is slower.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ import numpy as np
 from tinytensor import door
 from tinytensor.bench.report import Noise, Spread
 
-WORK = bytes(256 * 1024)  # to find a checksum of it takes some tenths of a millisecond
-REPEATS = 4  # of work that is shared, once to wake the threads
-DISTURBED = 1.25  # times as long as at its best
-NOISY_SPREAD = 0.05  # of the work's time, from quartile to quartile
-NOISY_LOAD = 0.15  # cores that others used
+WORK = bytes(256 * 1024)  # its checksum takes some tenths of a millisecond
+REPEATS = 4  # of shared work; the first repeat wakes the threads
+DISTURBED = 1.25  # times the best time: a probe that takes longer was disturbed
+NOISY_SPREAD = 0.05  # interquartile range divided by the median: above it, the times are noisy
+NOISY_LOAD = 0.15  # cores used by other programs: above it, the times are noisy
 
-Look = Mapping[str, float]  # seconds that each piece of work took
+Probe = Mapping[str, float]  # seconds of each piece of work, by name
 
 
-class Watch:
-    """Looks at the machine while something is timed."""
+class NoiseMonitor:
+    """Measures how quiet the machine is while something is timed."""
 
     def __init__(self) -> None:
         self._best: dict[str, float] = {}
-        self.compute_on(1)
-        self.looks: list[Look] = []  # while what was timed counted
-        self.repeated = 0  # rounds that were made again
+        self.use_threads(1)
+        self.probes: list[Probe] = []  # of counted rounds
+        self.repeated = 0  # number of repeated rounds
         self.elapsed = 0.0  # seconds
-        self.others: float | None = 0.0  # seconds of processor time; None where nobody counts them
+        self.others: float | None = 0.0  # CPU seconds of other programs; None if not available
 
-    def compute_on(self, threads: int) -> None:
-        """Look at small work that so many threads share, too, from now on."""
+    def use_threads(self, threads: int) -> None:
+        """Also probe with small work shared by `threads` threads from now on."""
         self._works: dict[str, Callable[[], object]] = {
             "short work": lambda: hashlib.sha256(WORK).digest()
         }
         if threads > 1 and (work := shared_work(threads)) is not None:
             self._works[f"short work on {threads} threads"] = work
 
-    def look(self) -> Look:
-        """Time the small pieces of work once."""
+    def probe(self) -> Probe:
+        """Time each small piece of work once."""
         seconds = {}
         for name, work in self._works.items():
             start = time.perf_counter()
@@ -58,19 +58,19 @@ class Watch:
             self._best[name] = min(self._best.get(name, seconds[name]), seconds[name])
         return seconds
 
-    def were_calm(self, looks: Sequence[Look]) -> bool:
-        """Was each piece of work about as fast as at its best so far?"""
-        return all(look[name] < DISTURBED * self._best[name] for look in looks for name in look)
+    def is_quiet(self, probes: Sequence[Probe]) -> bool:
+        """True if each piece of work took less than DISTURBED times its best time so far."""
+        return all(probe[name] < DISTURBED * self._best[name] for probe in probes for name in probe)
 
     @contextmanager
     def during(self, pids: Sequence[int]) -> Iterator[None]:
-        """Inside a `with` block count what processes other than this one and `pids` compute."""
-        ours = [os.getpid(), *pids]
-        start, before = time.perf_counter(), _others(ours)
+        """Inside a `with` block, count the CPU time of processes other than this one and `pids`."""
+        own_pids = [os.getpid(), *pids]
+        start, before = time.perf_counter(), _others(own_pids)
         try:
             yield
         finally:
-            after = _others(ours)
+            after = _others(own_pids)
             self.elapsed += time.perf_counter() - start
             if before is None or after is None or self.others is None:
                 self.others = None
@@ -78,14 +78,14 @@ class Watch:
                 self.others += after - before
 
     def verdict(self) -> Noise:
-        """Noisy, or not, and why."""
-        return judge(self.looks, self.others, self.elapsed, self.repeated)
+        """The Noise of all counted probes and of other programs."""
+        return judge(self.probes, self.others, self.elapsed, self.repeated)
 
 
 def shared_work(threads: int) -> Callable[[], object] | None:
-    """A product with weights, and their update, by C's kernels on so many threads; None without C.
+    """A matrix product and a weight update by the C backend on `threads` threads; None without C.
 
-    Each thread reads the weights that the others have written, as in training.
+    Each thread reads weights that other threads have written, as in training.
     """
     state = door.backend_states()["c"]
     if not isinstance(state, door.Backend):
@@ -107,26 +107,35 @@ def shared_work(threads: int) -> Callable[[], object] | None:
     return work
 
 
-def judge(looks: Sequence[Look], others: float | None, elapsed: float, repeated: int = 0) -> Noise:
-    """What the times of the small work, and the seconds that others computed, say together."""
+def judge(
+    probes: Sequence[Probe], others: float | None, elapsed: float, repeated: int = 0
+) -> Noise:
+    """Decide whether a measurement was noisy.
+
+    Args:
+        probes: times of the small pieces of work during the measurement.
+        others: CPU seconds of other programs, None if not available.
+        elapsed: seconds of the measurement.
+        repeated: number of repeated rounds.
+    """
     reasons = []
-    for name in dict.fromkeys(name for look in looks for name in look):
-        times = [look[name] for look in looks if name in look]
+    for name in dict.fromkeys(name for probe in probes for name in probe):
+        times = [probe[name] for probe in probes if name in probe]
         if (width := Spread.of(times).width) > NOISY_SPREAD:
-            reasons.append(f"the same {name} took {width:.0%} longer at some times than at others")
+            reasons.append(f"the time of the same {name} varied by {width:.0%}")
     if others is not None and elapsed > 0 and (load := others / elapsed) > NOISY_LOAD:
-        reasons.append(f"other programs used {load:.1f} cores meanwhile")
+        reasons.append(f"other programs used {load:.1f} cores")
     if reasons and repeated:
-        reasons.append(f"{repeated} rounds that were disturbed have been made again")
+        reasons.append(f"{repeated} disturbed rounds were repeated")
     return Noise(bool(reasons), "; ".join(reasons))
 
 
-def _others(ours: Sequence[int]) -> float | None:
-    """Seconds that all processors spent on other processes so far; None where it isn't told."""
+def _others(own_pids: Sequence[int]) -> float | None:
+    """CPU seconds of all processes except `own_pids` so far; None if not available."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
         user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
-        own = sum(map(_ticks, ours))
+        own = sum(map(_ticks, own_pids))
         second = os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
         return None
@@ -134,7 +143,7 @@ def _others(ours: Sequence[int]) -> float | None:
 
 
 def _ticks(pid: int) -> int:
-    """The processor time of a process, and of its children that have ended."""
+    """CPU time, in clock ticks, of a process and of its children that have ended."""
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    fields = text.rpartition(")")[2].split()  # its name may hold anything
+    fields = text.rpartition(")")[2].split()  # the program name before ")" may have spaces
     return sum(map(int, fields[11:15]))

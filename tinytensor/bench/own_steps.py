@@ -1,4 +1,4 @@
-"""tinytensor's own ways to train: op by op, captured, and many captured steps in one call."""
+"""The training steps of tinytensor: eager, captured, and many captured steps in one call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ StepFunction = Callable[[Array, Array], tt.Tensor]
 
 
 def step_of(task: Task) -> StepFunction:
-    """The training step as a learner writes it."""
+    """The training step in plain tinytensor code."""
     model, optimizer, images = task.model, task.optimizer, task.images
 
     def step(chosen: Array, labels: Array) -> tt.Tensor:
@@ -30,43 +30,43 @@ def step_of(task: Task) -> StepFunction:
 
 @dataclass
 class OneByOne:
-    """A step after the other, each called from Python."""
+    """Steps that are called one by one from Python."""
 
     task: Task
     step: StepFunction | Captured
 
     def __call__(self, steps: range) -> Array:
-        """The losses of the steps of these numbers."""
+        """Make the steps with these numbers; return their losses."""
         chosen = self.task.batches(steps)
         return np.array([self.step(one, self.task.labels[one]).item() for one in chosen])
 
 
 @dataclass
 class AtOnce:
-    """All steps in one call."""
+    """All steps in one call of Captured.run."""
 
     task: Task
     step: Captured
 
     def __call__(self, steps: range) -> Array:
-        """The losses of the steps of these numbers."""
+        """Make the steps with these numbers; return their losses."""
         chosen = self.task.batches(steps)
         losses: Array = self.step.run(chosen, self.task.labels[chosen]).numpy()
         return losses
 
 
 def eager(task: Task) -> Steps:
-    """Op by op."""
+    """Steps run op by op."""
     return OneByOne(task, step_of(task))
 
 
 def captured(task: Task) -> Steps:
-    """Recorded once, and replayed."""
+    """Steps recorded once and replayed one by one."""
     return OneByOne(task, tt.capture(step_of(task)))
 
 
 def run(task: Task) -> Steps:
-    """Recorded once, and replayed many times in one call."""
+    """Steps recorded once and replayed many times in one call."""
     return AtOnce(task, tt.capture(step_of(task)))
 
 

@@ -1,8 +1,8 @@
 """The plots of a benchmark's page, drawn by Bokeh.
 
 Each function takes a part of a report (see report_page.py) and returns figures. Contestants differ
-in colour and in hatching or marker. The colours are Okabe and Ito's, which colour-blind people can
-tell apart, without their yellow, because it is hardly visible on white.
+in colour and in hatching or marker. The colours are those of Okabe and Ito, which are distinct for
+colour-blind readers, without yellow, because it is hardly visible on white.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tinytensor.bench.scaling import UNITS
 from tinytensor.machine import ARRAYS
 
 ReportRow = Mapping[str, Any]
-Range = tuple[float, float]  # of an axis
+Range = tuple[float, float]  # start and end of an axis
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, SKY, BLACK = "#cc79a7", "#56b4e9", "#000000"
 COLOURS = {"c": BLUE, "numba": ORANGE, "numpy": GREEN}
-OTHERS = (VERMILLION, PURPLE, SKY, BLACK)  # of who isn't a backend, one after the other
+PEER_COLOURS = (VERMILLION, PURPLE, SKY, BLACK)  # of other libraries, in order
 MARKERS = {"c": "circle", "numba": "triangle", "numpy": "square"}
-OTHER_MARKERS = ("diamond", "inverted_triangle", "star", "hex", "plus")
-HATCHES = {"eager": "right_diagonal_line", "run": "dot"}  # captured, and peers: none
+PEER_MARKERS = ("diamond", "inverted_triangle", "star", "hex", "plus")
+HATCHES = {"eager": "right_diagonal_line", "run": "dot"}  # none for captured and other libraries
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 TEXT = "14px"
@@ -46,9 +46,9 @@ TEXT = "14px"
 def _figure(
     title: str, *, x_log: Range | None = None, y_log: Range | None = None, **settings: Any
 ) -> Any:
-    """An empty figure, as wide as the page, whose background is the page's.
+    """An empty figure, as wide as the page, with a transparent background.
 
-    x_log, y_log: from where to where that axis goes, where it is logarithmic.
+    x_log, y_log: the range of an axis that is logarithmic.
     """
     for axis, range_ in (("x", x_log), ("y", y_log)):
         if range_ is not None:
@@ -59,7 +59,7 @@ def _figure(
     if y_log is not None:
         _label(plot.yaxis, *y_log)
     plot.toolbar.logo = None
-    plot.toolbar.active_scroll = None  # a wheel moves the page
+    plot.toolbar.active_scroll = None  # so that the wheel scrolls the page
     plot.title.text_font_size = "16px"
     plot.axis.axis_label_text_font_size = plot.axis.major_label_text_font_size = TEXT
     plot.axis.axis_label_text_font_style = "normal"
@@ -69,25 +69,25 @@ def _figure(
 
 
 def _legend(plot: Any, entries: Sequence[tuple[str, list[Any]]]) -> None:
-    """A legend beside the plot; a click on an entry hides what it stands for."""
+    """Add a legend at the right of the plot; a click on an entry hides its glyphs."""
     legend = Legend(items=list(entries), click_policy="hide", label_text_font_size=TEXT)
     legend.border_line_color = legend.background_fill_color = None
     plot.add_layout(legend, "right")
 
 
 def _colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each: the backends their own, all others the next that is left."""
-    others = itertools.cycle(OTHERS)
+    """A colour for each name: fixed for backends, the next PEER_COLOURS for other libraries."""
+    others = itertools.cycle(PEER_COLOURS)
     return {name: COLOURS.get(name) or next(others) for name in names}
 
 
 def _markers(names: Sequence[str]) -> dict[str, str]:
-    others = itertools.cycle(OTHER_MARKERS)
+    others = itertools.cycle(PEER_MARKERS)
     return {name: MARKERS.get(name) or next(others) for name in names}
 
 
 def _label(axis: Any, low: float, high: float) -> None:
-    """Marks from low to high on a logarithmic axis, as plain numbers: decades, or 1, 2, 5, 10."""
+    """Label a logarithmic axis from low to high with plain numbers, at decades or 1, 2, 5, 10."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1,) if last - first > 3 else (1, 2, 5)
     decades = [10.0**power for power in range(first, last + 1)]
@@ -99,7 +99,7 @@ def _label(axis: Any, low: float, high: float) -> None:
 
 
 def threads_of(number: int) -> str:
-    """1 thread, 2 threads"""
+    """The number of threads as text: 1 thread, 2 threads."""
     return f"{number} thread" if number == 1 else f"{number} threads"
 
 
@@ -107,7 +107,7 @@ def threads_of(number: int) -> str:
 
 
 def steps(rows: Sequence[ReportRow]) -> list[Any]:
-    """For each number of threads bars: a group for each lesson, in it a bar for each contestant."""
+    """Bar charts, one per number of threads: a group per lesson, a bar per contestant."""
     counts = dict.fromkeys(row["threads"] for row in rows)
     return [_steps([row for row in rows if row["threads"] == n], n) for n in counts]
 
@@ -175,7 +175,7 @@ def _steps(rows: Sequence[ReportRow], threads: int) -> Any:
         ("lesson", "@lesson"),
         ("", "@contestant"),
         ("median", "@median{0.000} ms"),
-        ("half of them", "@low{0.000} to @high{0.000} ms"),
+        ("quartiles", "@low{0.000} to @high{0.000} ms"),
         ("best", "@best{0.000} ms"),
         ("images/s", "@images{0,0}"),
         ("x NumPy", "@to_numpy"),
@@ -188,11 +188,11 @@ def _steps(rows: Sequence[ReportRow], threads: int) -> Any:
 
 
 def _styles(rows: Sequence[ReportRow]) -> dict[str, tuple[str, str]]:
-    """For each contestant a colour and a hatching: of a backend its own, and its mode's."""
+    """The colour and the hatching of each contestant, by name."""
     peers = list(dict.fromkeys(row["contestant"] for row in rows if row["backend"] is None))
     colours = _colours(peers)
     styles = {
-        name: (colours[name], " " if i < len(OTHERS) else "vertical_line")
+        name: (colours[name], " " if i < len(PEER_COLOURS) else "vertical_line")
         for i, name in enumerate(peers)
     }
     return styles | {
@@ -226,7 +226,7 @@ def _share(row: ReportRow) -> str:
 
 
 def rooflines(rows: Sequence[ReportRow], machine: ReportRow) -> list[Any]:
-    """For each number of threads that was measured: the roofs, and under them the kernels."""
+    """Roofline plots, one per number of threads."""
     return [
         _roofline(
             [row for row in rows if row["threads"] == int(n) and row["flops"]], int(n), limits
@@ -242,11 +242,11 @@ def _roofline(rows: Sequence[ReportRow], threads: int, limits: ReportRow) -> Any
     peak = limits["peak_flops"] / 1e9
     speeds = [row["flops"] / row["seconds"]["best"] / 1e9 for row in rows]
     plot = _figure(
-        f"Kernels under their roof, on {threads_of(threads)}",
+        f"Roofline of kernels on {threads_of(threads)}",
         x_log=(left, right),
         y_log=(0.5 * min(speeds), 1.5 * max(peak, *speeds)),
         height=560,
-        x_axis_label="FLOP for each byte that is read or written",
+        x_axis_label="FLOP per byte read or written",
         y_axis_label="GFLOP/s",
     )
     entries = []
@@ -284,18 +284,18 @@ def _roofline(rows: Sequence[ReportRow], threads: int, limits: ReportRow) -> Any
     _legend(plot, entries)
     tips = [
         ("", "@kernel @case"),
-        ("on", "@who"),
+        ("on", "@contestant"),
         ("speed", "@speed{0.00} GFLOP/s"),
         ("intensity", "@intensity{0.000} FLOP/byte"),
         ("best", "@best{0.00} µs"),
-        ("of what it could be", "@share"),
+        ("of the bound", "@share"),
     ]
     plot.add_tools(HoverTool(tooltips=tips, renderers=drawn))
     return plot
 
 
 def level(size: str, traffic: ReportRow) -> str:
-    """The cache's name where it is known, and the working set: L2, 512 KiB."""
+    """The working set with the name of its cache, if known: L2, 512 KiB."""
     count = int(size)
     text = f"{count >> 10} KiB" if count < 1 << 20 else f"{count >> 20} MiB"
     return f"{traffic['level']}, {text}" if traffic.get("level") else text
@@ -310,7 +310,9 @@ def _points(rows: Sequence[ReportRow]) -> dict[str, list[Any]]:
     return {
         "kernel": [row["kernel"] for row in rows],
         "case": [row["case"] for row in rows],
-        "who": [f"{_name(row)}{', computed by NumPy' if row['on_numpy'] else ''}" for row in rows],
+        "contestant": [
+            f"{_name(row)}{', computed by NumPy' if row['on_numpy'] else ''}" for row in rows
+        ],
         "intensity": [row["flops"] / row["bytes"] for row in rows],
         "speed": [row["flops"] / s / 1e9 for row, s in zip(rows, best, strict=True)],
         "best": [s * 1e6 for s in best],
@@ -322,11 +324,14 @@ def _points(rows: Sequence[ReportRow]) -> dict[str, list[Any]]:
     }
 
 
-# What grows how ---------------------------------------------------------------------------------
+# Scaling ----------------------------------------------------------------------------------------
 
 
 def curves(rows: Sequence[ReportRow]) -> Any:
-    """For one size that grows: what was measured on each backend, and the fits through it."""
+    """A plot of one curve: the measured points of each backend, and the fitted lines.
+
+    rows: rows of scaling.measure with the same "what".
+    """
     what = rows[0]["what"]
     seconds = [s * 1e3 for row in rows for _, s in row["points"]]
     sizes = sorted({x for row in rows for x, _ in row["points"]})
@@ -337,7 +342,7 @@ def curves(rows: Sequence[ReportRow]) -> Any:
         y_log=(0.5 * min(seconds), 2 * max(seconds)),
         height=400,
         x_axis_label=axis.get(what, "threads"),
-        y_axis_label="milliseconds a step",
+        y_axis_label="milliseconds per step",
     )
     plot.xaxis.ticker = sizes
     entries, drawn = [], []
@@ -345,7 +350,7 @@ def curves(rows: Sequence[ReportRow]) -> Any:
         name = row["backend"]
         colour = _colours([name])[name]
         xs, times = zip(*row["points"], strict=True)
-        source = {"x": xs, "y": [s * 1e3 for s in times], "who": [name] * len(xs)}
+        source = {"x": xs, "y": [s * 1e3 for s in times], "contestant": [name] * len(xs)}
         points = plot.scatter(
             "x",
             "y",
@@ -355,8 +360,8 @@ def curves(rows: Sequence[ReportRow]) -> Any:
             source=ColumnDataSource(source),
         )
         x = np.geomspace(min(xs), max(xs), 100)
-        grows = 1 / x if what == "threads" else x
-        y = (row["overhead"] + row["per_unit"] * grows) * 1e3
+        term = 1 / x if what == "threads" else x
+        y = (row["overhead"] + row["per_unit"] * term) * 1e3
         line = plot.line(x, y, color=colour, line_width=2)
         even = row["even_at"]
         if even is not None and min(xs) <= even <= max(xs):
@@ -374,7 +379,7 @@ def curves(rows: Sequence[ReportRow]) -> Any:
         label = name if what == "threads" else f"{name}, {threads_of(row['threads'])}"
         entries.append((label, [points, line]))
     _legend(plot, entries)
-    tips = [("", "@who"), (f"{UNITS[what]}s", "@x{0,0}"), ("a step", "@y{0.000} ms")]
+    tips = [("", "@contestant"), (f"{UNITS[what]}s", "@x{0,0}"), ("time per step", "@y{0.000} ms")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=drawn))
     return plot
 
@@ -389,9 +394,11 @@ PARTS = {
 
 
 def starts(rows: Sequence[ReportRow]) -> list[Any]:
-    """Stacked bars of all starts, and for each lesson how they go on from there."""
+    """Stacked bars of all starts, and for each lesson a plot of time against steps."""
     lessons = dict.fromkeys(row["lesson"] for row in rows)
-    return [_stacked(rows)] + [_going_on([r for r in rows if r["lesson"] == n], n) for n in lessons]
+    return [_stacked(rows)] + [
+        _time_lines([r for r in rows if r["lesson"] == n], n) for n in lessons
+    ]
 
 
 def _stacked(rows: Sequence[ReportRow]) -> Any:
@@ -409,7 +416,7 @@ def _stacked(rows: Sequence[ReportRow]) -> Any:
         "y": factors,
         "end": [start.until_first_step(row) for row in rows],
         "step": [row["step"] * 1e3 for row in rows],
-        "says": [_says(row) for row in rows],
+        "label": [_overtakes(row) for row in rows],
     }
     source = ColumnDataSource(columns)
     bars = plot.hbar_stack(
@@ -425,7 +432,7 @@ def _stacked(rows: Sequence[ReportRow]) -> Any:
     plot.text(
         x="end",
         y="y",
-        text="says",
+        text="label",
         x_offset=8,
         text_baseline="middle",
         text_font_size=TEXT,
@@ -439,7 +446,7 @@ def _stacked(rows: Sequence[ReportRow]) -> Any:
     return plot
 
 
-def _says(row: ReportRow) -> str:
+def _overtakes(row: ReportRow) -> str:
     if row["backend"] == "numpy":
         return ""
     steps = row["break_even_numpy"]
@@ -448,8 +455,8 @@ def _says(row: ReportRow) -> str:
     return f"overtakes NumPy after {steps:,} step{'s' if steps > 1 else ''}"
 
 
-def _going_on(rows: Sequence[ReportRow], lesson: str) -> Any:
-    """Seconds since the start against steps; where two lines cross one overtakes the other."""
+def _time_lines(rows: Sequence[ReportRow], lesson: str) -> Any:
+    """Time since the start against steps, with a mark where one backend overtakes another."""
     pairs = itertools.permutations(rows, 2)
     crossings = [
         (one, other, steps)
@@ -461,7 +468,7 @@ def _going_on(rows: Sequence[ReportRow], lesson: str) -> Any:
     firsts = [start.until_first_step(row) for row in rows]
     lasts = [first + last * row["step"] for first, row in zip(firsts, rows, strict=True)]
     plot = _figure(
-        f"Lesson {lesson}: how long until so many steps are made",
+        f"Lesson {lesson}: time until a number of steps is made",
         x_log=(0.8, last),
         y_log=(0.7 * min(firsts), 1.3 * max(lasts)),
         height=400,
@@ -483,13 +490,13 @@ def _going_on(rows: Sequence[ReportRow], lesson: str) -> Any:
             start.until_first_step(one) + ((steps or 1) - 1) * one["step"]
             for one, _, steps in crossings
         ],
-        "says": [f"{start.named(a)} overtakes {start.named(b)}" for a, b, _ in crossings],
+        "label": [f"{start.named(a)} overtakes {start.named(b)}" for a, b, _ in crossings],
     }
     points = plot.scatter(
         "x", "y", size=12, marker="circle", color=BLACK, fill_color="white", line_width=2,
         source=ColumnDataSource(columns),
     )  # fmt: skip
     _legend(plot, [*entries, ("one overtakes another", [points])])
-    tips = [("", "@says"), ("after", "@x{0,0} steps"), ("at", "@y{0.00} s")]
+    tips = [("", "@label"), ("after", "@x{0,0} steps"), ("at", "@y{0.00} s")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=[points]))
     return plot

@@ -1,4 +1,4 @@
-"""What was measured: numbers with their spread, and what they were measured with."""
+"""The results of a benchmark, with their spread, the machine and the versions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from tinytensor.machine import cpu_name
 
-FORMAT = 1  # of the JSON; a number more for each change that readers must know of
+FORMAT = 1  # version of the JSON; increased by incompatible changes
 PACKAGES = ("tinytensor-engine", "numpy", "numba", "cffi", "torch", "jax", "tinygrad")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Some times of the same work: the best, the median, and the quartiles around it."""
+    """Statistics of several times of the same work: best, median, and quartiles, in seconds."""
 
     best: float
     median: float
@@ -29,7 +29,7 @@ class Spread:
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Spread:
-        """The spread of one or more times."""
+        """The Spread of one or more times."""
         if len(times) == 1:
             return cls(times[0], times[0], times[0], times[0])
         low, median, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -37,48 +37,44 @@ class Spread:
 
     @property
     def width(self) -> float:
-        """How far the quartiles lie from each other, as a part of the median."""
+        """The interquartile range divided by the median."""
         return (self.high - self.low) / self.median
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """How many times as long the others took: the median over the rounds that both were in.
+    """The median of others[i] / times[i] over the rounds i of both.
 
-    A round's two times are neighbours, so a machine that drifts shifts both, and not their ratio.
+    The two times of a round are measured one after another, so a slow change of the machine's speed
+    affects both, and hardly their ratio.
     """
     return statistics.median(b / a for a, b in zip(times, others, strict=False))
 
 
 @dataclass(frozen=True)
 class KernelResult:
-    """A kernel's call by one contestant.
-
-    flops, bytes: what it has to do. bound: the least seconds that this machine needs for it, None
-    where that can't be measured. on_numpy: whether the backend leaves it to NumPy. to_numpy: how
-    many times as fast as NumPy it is.
-    """
+    """The time of a kernel call by one contestant."""
 
     kernel: str
-    case: str
+    case: str  # the name of the Case
     contestant: str
-    backend: str | None  # None for a peer
+    backend: str | None  # None for another library
     threads: int
     seconds: Spread
-    to_numpy: float | None
-    flops: int
-    bytes: int
-    bound: float | None
-    on_numpy: bool
+    to_numpy: float | None  # speed-up over the NumPy backend
+    flops: int  # floating-point operations of the call
+    bytes: int  # bytes read and written
+    bound: float | None  # lower bound in seconds on this machine; None if it can't be measured
+    on_numpy: bool  # True if the backend falls back to NumPy for this kernel
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """A lesson's training step by one contestant; the fields are as in KernelResult."""
+    """The time of a lesson's training step by one contestant; fields as in KernelResult."""
 
     lesson: str
     contestant: str
     backend: str | None
-    mode: str | None  # "eager", "captured" or "run"; None for a peer
+    mode: str | None  # "eager", "captured" or "run"; None for another library
     threads: int
     seconds: Spread
     to_numpy: float | None
@@ -88,10 +84,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A whole run, in a process of its own.
+    """The times of a whole run in a process of its own.
 
-    seconds: "process" is all of it, from the start of the process to its end; the others are what
-    the run itself tells: "import", "data", "first_step", "train", "evaluate".
+    seconds: "process" is the time from the start of the process to its end. Its parts are "import",
+    "data", "first_step", "train" and "evaluate".
     """
 
     lesson: str
@@ -104,7 +100,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Noise:
-    """Whether something else disturbed what was measured, and by what signs."""
+    """True if the machine was noisy during a measurement, and the evidence as text."""
 
     noisy: bool = False
     why: str = ""
@@ -112,7 +108,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Who isn't among the results, of one lesson or (None) of all, and why."""
+    """A contestant without results for a lesson (None: for all lessons), and the reason."""
 
     contestant: str
     lesson: str | None
@@ -121,13 +117,10 @@ class Skipped:
 
 @dataclass
 class Report:
-    """All of a benchmark's results. The lists are filled as they become known.
-
-    stopped: whether it ended before all was measured.
-    """
+    """All results of a benchmark; the lists grow while it runs."""
 
     quick: bool = False
-    stopped: bool = False
+    stopped: bool = False  # True if the benchmark ended early
     noise: Noise = field(default_factory=Noise)
     machine: dict[str, Any] = field(default_factory=dict)
     kernels: list[KernelResult] = field(default_factory=list)
@@ -144,19 +137,19 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, dicts, numbers and strings."""
+        """The report as plain lists, dicts, numbers and strings, with its format version."""
         return {"format": FORMAT} | asdict(self)
 
 
 def cores() -> list[int]:
-    """The numbers of the cores that this process may use."""
+    """The ids of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def versions() -> dict[str, str]:
-    """Of Python, and of the libraries that are installed among those that compute."""
+    """The versions of Python and of the installed libraries among PACKAGES."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

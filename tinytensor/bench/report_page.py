@@ -1,8 +1,7 @@
-"""A benchmark's report as one page of HTML, that needs no other file and no network.
+"""A benchmark's report as one HTML page that needs no other file and no network connection.
 
-The report is what `tinytensor bench --json` writes: a dict of lists of plain rows. Each section is
-there only if its part of the report is. The plots are Bokeh's, see plots.py; numbers that belong to
-no curve are tables.
+The report is the dict that `tinytensor bench --json` writes. A section is on the page only if its
+part of the report is not empty. plots.py draws the plots with Bokeh; other results are tables.
 """
 
 from __future__ import annotations
@@ -29,30 +28,35 @@ th:first-child, td:first-child { text-align: left }
   body { background: #000; color: #e8e8e8 }
   .plot { filter: invert(1) hue-rotate(180deg) brightness(1.2) }
 }
-""".strip()  # plots are drawn dark on light; turned over they keep their hues, but grow dark
+""".strip()  # plots are drawn dark on light; the filter inverts them for dark pages
 CALLS = {
-    "python": "a function of Python that does nothing",
-    "ufunc": "np.add of arrays of one number",
+    "python": "an empty Python function",
+    "ufunc": "np.add on arrays of one element",
     "cffi": "a C function with three arrays",
-    "numba": "a kernel of Numba with three arrays",
+    "numba": "a Numba kernel with three arrays",
     "op": "an operation on tensors",
-    "op_with_gradient": "the same, forward and backward",
+    "op_with_gradient": "an operation, forward and backward",
     "replay": "a captured step with one kernel call",
-    "replay_call": "each further kernel call in it",
+    "replay_call": "each further kernel call of a captured step",
 }
 
 
 def require_bokeh() -> None:
-    """Raise BackendUnavailable, with the command that mends it, where Bokeh isn't installed."""
+    """Raise BackendUnavailable if Bokeh is not installed."""
     if find_spec("bokeh") is None:
         raise BackendUnavailable(
-            "page: bokeh, which draws the plots, isn't installed; "
-            "pip install 'tinytensor-engine[live]' mends that"
+            "page: bokeh, which draws the plots, is not installed; "
+            "run: pip install 'tinytensor-engine[live]'"
         )
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """The report as a page of HTML.  Raises BackendUnavailable without Bokeh."""
+    """The report as an HTML page.
+
+    report: the dict that Report.to_json() returns.
+
+    Raises BackendUnavailable if Bokeh is not installed.
+    """
     require_bokeh()
     from bokeh.embed import components
     from bokeh.resources import Resources
@@ -60,7 +64,7 @@ def page(report: Mapping[str, Any]) -> str:
     sections = list(_sections(report))
     figures = [figure for _, parts in sections for figure in parts if not isinstance(figure, str)]
     scripts, divs = components(figures) if figures else ("", ())
-    # Only what figures need: no widgets, no tables, and no typesetting of formulas from elsewhere.
+    # Only the part of Bokeh that figures need, and not MathJax, which would be loaded from a CDN.
     library = Resources(mode="inline", components=["bokeh"]).render() if figures else ""
     plots = iter(divs)
     content = [f"<style>\n{STYLE}\n</style>", *_heading(report)]
@@ -82,24 +86,24 @@ def _heading(report: Mapping[str, Any]) -> Iterator[str]:
         + ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     )
     if report["quick"]:
-        yield _paragraph("A quick run, of few and short rounds: good for a first look.")
+        yield _paragraph("A quick run with few, short rounds: times are approximate.")
     if report["stopped"]:
         yield _paragraph(tables.STOPPED, "warning")
     if report["noise"]["noisy"]:
         why = report["noise"]["why"]
         yield _paragraph(
-            f"The machine was noisy, so don't trust small differences: {why}", "warning"
+            f"The machine was noisy, so small differences are not reliable: {why}", "warning"
         )
 
     timed = (*report["kernels"], *report["steps"])
     if any(row["backend"] == "numba" and row["threads"] > 1 for row in timed):
-        yield _paragraph(tables.NUMBA_ALONE)
+        yield _paragraph(tables.NUMBA_ONE_THREAD)
     if report["skipped"]:
-        yield _list(list(tables.left_out(report["skipped"])))
+        yield _list(list(tables.skipped_lines(report["skipped"])))
 
 
 def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Titles, and what stands below: figures of Bokeh, and strings of HTML."""
+    """Titles of the sections, and their contents: Bokeh figures, and strings of HTML."""
     from tinytensor.bench import plots
 
     machine = report.get("machine") or {}
@@ -114,31 +118,33 @@ def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
         for what in dict.fromkeys(row["what"] for row in rows):
             own = [row for row in rows if row["what"] == what]
             parts += [plots.curves(own), _list([scaling.sentence(row) for row in own])]
-        yield "What grows how", parts
+        yield "Scaling", parts
     if rows := report.get("start"):
         sentences = list(start.sentences(rows))
         yield "Cold start", [_paragraph(START), *plots.starts(rows), _list(sentences)]
     if machine.get("threads") or machine.get("calls"):
-        yield "What this machine can do at most", list(_machine_tables(machine))
+        yield "Limits of this machine", list(_machine_tables(machine))
 
 
 STEPS = (
-    "The median of all rounds; the thin line spans the middle half of them. The scale is "
-    "logarithmic: the same distance is the same ratio. Dashed lines are bounds: the least time "
-    "that the step's arithmetic and memory traffic need on this machine."
+    "The bar is the median of all rounds. The thin line is the range from the lower to the upper "
+    "quartile. The scale is logarithmic: equal distances are equal ratios. Dashed lines are lower "
+    "bounds: the time that the step's arithmetic and memory traffic need on this machine."
 )
-TRAIN = "Seconds, from the start of the process; the others are parts of them."
+TRAIN = "Seconds. The column process is the time of the whole process; the next ones are its parts."
 KERNELS = (
-    "To the left a kernel is bound by memory, and the roof that counts is that of the cache its "
-    "numbers lie in; to the right by arithmetic. Hollow marks are kernels that a backend leaves to "
-    "NumPy. A small one that lies far below the roof has spent its time on being called."
+    "At the left, a kernel is limited by memory bandwidth. The roof that applies is that of the "
+    "cache that contains its arrays. At the right, a kernel is limited by arithmetic. Hollow marks "
+    "are kernels for which a backend falls back to NumPy. A small kernel far below its roof spends "
+    "its time on the call."
 )
 SCALING = (
-    "Marks are measured, lines are fitted: overhead and a cost for each image, neuron or layer. At "
-    "the ring both are equal: to the left of it overhead counts for more, to the right arithmetic."
+    "Marks are measured. Lines are fitted: a constant overhead, and a cost per image, neuron or "
+    "layer. At the ring, both parts are equal. Left of it, overhead is the larger part; right of "
+    "it, arithmetic."
 )
 START = (
-    "Cold: Numba's kernels are compiled; warm: they are loaded from disk. Data are read in neither."
+    "Cold: Numba compiles its kernels. Warm: it loads them from disk. Neither reads the data set."
 )
 
 
@@ -156,11 +162,11 @@ def _train_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _movers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The kernels that compute nothing, for which a roofline has no place."""
+    """A table of the kernels without arithmetic, which a roofline plot can't show."""
     movers = [row for row in rows if not row["flops"]]
     if not movers:
         return
-    yield _paragraph("These kernels compute nothing; they only move numbers.")
+    yield _paragraph("These kernels do no arithmetic; they only move data.")
     cells = []
     for row in movers:
         best = row["seconds"]["best"]
@@ -179,20 +185,20 @@ def _machine_tables(machine: Mapping[str, Any]) -> Iterator[str]:
     if threads := machine.get("threads"):
         yield _table(
             ["threads", "arithmetic alone"],
-            [[n, f"{told['peak_flops'] / 1e9:,.0f} GFLOP/s"] for n, told in threads.items()],
+            [[n, f"{limits['peak_flops'] / 1e9:,.0f} GFLOP/s"] for n, limits in threads.items()],
         )
         cells = [
-            [level(size, told), n, *(f"{told[kind] / 1e9:,.0f} GB/s" for kind in ARRAYS)]
+            [level(size, traffic), n, *(f"{traffic[kind] / 1e9:,.0f} GB/s" for kind in ARRAYS)]
             for n, limits in threads.items()
-            for size, told in limits["bandwidth"].items()
+            for size, traffic in limits["bandwidth"].items()
         ]
         yield _table(["working set", "threads", *ARRAYS], cells)
     if calls := machine.get("calls"):
         yield _table(
             ["a call of", "ns"],
             [
-                # Small ones are differences of others, which a noisy machine may turn round.
-                [text, f"{calls[name] * 1e9:,.0f}" if calls[name] else "too little to be measured"]
+                # Small costs are differences of times, which can be negative on a noisy machine.
+                [text, f"{calls[name] * 1e9:,.0f}" if calls[name] else "too small to measure"]
                 for name, text in CALLS.items()
                 if name in calls
             ],

@@ -1,15 +1,15 @@
-"""What grows how: the cost of a training step against the batch, the width, the depth, the threads.
+"""Scaling: the time of a training step against batch size, width, depth and number of threads.
 
-A step costs something however small it is: calls, and, whatever the batch, the weights' update.
-To that comes what each image, neuron or layer costs. So its time is
+The time of a step is a constant overhead (calls, the update of the weights) plus a cost per image,
+neuron or layer:
 
     seconds = overhead + per_unit * x            x images, neurons or layers
-    seconds = overhead + per_unit / x            x threads: what one does alone, and what they share
+    seconds = overhead + per_unit / x            x threads: serial work, and shared work
 
-and where both parts are equal, arithmetic begins to matter more than overhead. The network is
-784 -> width -> ... -> width -> 10 with relu, on random images, updated by SGD, and captured; only
-one of its sizes changes at a time. All points of a curve are measured by turns, round by round, so
-that they see the same machine; the best round of each counts.
+Where both parts are equal, arithmetic becomes the larger part. The network is
+784 -> width -> ... -> width -> 10 with relu, on random images, with SGD, captured. One of its sizes
+changes at a time. The points of all curves are measured in turns, so that a slow phase of the
+machine affects all of them. The best round of each point counts.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ INPUTS, CLASSES = 784, 10
 
 
 class StepSizes(NamedTuple):
-    """Of the network, and how many threads compute."""
+    """The sizes of a network and of its batch, and the number of threads."""
 
-    batch: int = 100
-    width: int = 200
+    batch: int = 100  # images
+    width: int = 200  # neurons per hidden layer
     depth: int = 1  # hidden layers
     threads: int = 1
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What grows, and what one more of it is called."""
+    """A size that changes (a field of StepSizes), the name of its unit, and its values."""
 
     what: str
     unit: str
     points: tuple[int, ...]
-    few: tuple[int, ...]  # points where there is little time
+    quick_points: tuple[int, ...]  # values in a quick benchmark
 
 
 CURVES = (
@@ -60,36 +60,40 @@ CURVES = (
     Curve("depth", "layer", (1, 2, 4, 8, 16), (1, 4, 16)),
 )
 UNITS = {curve.what: curve.unit for curve in CURVES} | {"threads": "thread"}
-SHARED = 1000  # images, where threads are what changes: enough to be worth sharing
-ROUNDS, TURN = 9, 0.02  # seconds of a turn
-ROUNDS_QUICK, TURN_QUICK = 3, 0.005
+THREADS_BATCH = 1000  # images in the batch of the curve "threads", enough work to share
+ROUNDS, TURN_SECONDS = 9, 0.02
+ROUNDS_QUICK, TURN_SECONDS_QUICK = 3, 0.005
 
 
 # The fit ----------------------------------------------------------------------------------------
 
 
 class Fit(NamedTuple):
-    """seconds = overhead + per_unit * x, for threads / x."""
+    """seconds = overhead + per_unit * x; for threads, overhead + per_unit / x."""
 
-    overhead: float
-    per_unit: float
-    even_at: float | None  # the x where both parts are equal; None where one of them is 0
+    overhead: float  # seconds
+    per_unit: float  # seconds
+    even_at: float | None  # the x where both parts are equal; None if one of them is 0
     exponent: float  # seconds grow as x^exponent in the upper half of the points
 
 
 def fit(points: Sequence[tuple[float, float]], what: str = "batch") -> Fit:
-    """The line through points (x, seconds), x above 0, at least two of them.
+    """Fit a line to at least two points (x, seconds) with x > 0.
 
-    Least squares of the relative errors, so that small times count as much as large ones; neither
-    part is below 0, for no part of a step takes negative time.
+    The fit is a least-squares fit of relative errors, so small times count as much as large ones.
+    Both parts are at least 0, because no part of a step takes negative time.
+
+    Args:
+        points: pairs (x, seconds).
+        what: the size that changes; "threads" fits overhead + per_unit / x.
     """
     x, seconds = np.array(points, np.float64).T
-    grows = 1 / x if what == "threads" else x
-    # Of relative errors: both columns, and what is to be met, divided by the seconds.
-    columns = np.stack([1 / seconds, grows / seconds], axis=1)
+    term = 1 / x if what == "threads" else x
+    # Relative errors: (overhead + per_unit * term) / seconds should be 1.
+    columns = np.stack([1 / seconds, term / seconds], axis=1)
     ones = np.ones(len(x))
     overhead, per_unit = np.linalg.lstsq(columns, ones)[0]
-    if min(overhead, per_unit) < 0:  # then the best line lies on one of the two borders
+    if min(overhead, per_unit) < 0:  # then the best fit has one part equal to 0
         alone = [float(column @ ones / (column @ column)) for column in columns.T]
         errors = [
             float(np.sum((ones - a * column) ** 2))
@@ -108,7 +112,7 @@ def fit(points: Sequence[tuple[float, float]], what: str = "batch") -> Fit:
 
 
 def step_of(sizes: StepSizes) -> Callable[[], Tensor]:
-    """A captured training step of a network of these sizes, with its batch at hand."""
+    """A captured training step of a network of these sizes, as a function without arguments."""
     widths = [INPUTS, *[sizes.width] * sizes.depth]
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
@@ -132,16 +136,16 @@ def step_of(sizes: StepSizes) -> Callable[[], Tensor]:
 
 @dataclass
 class ScalingStep:
-    """A step that is timed, on a backend and so many threads."""
+    """A training step that is timed: one point of a curve on one backend."""
 
     backend: Backend
-    x: int
+    x: int  # the value of the size that changes
     sizes: StepSizes
-    best: float = math.inf
-    count: int = 1  # steps in a turn
+    best: float = math.inf  # seconds per step
+    count: int = 1  # steps per turn
 
     def prepare(self, turn: float) -> None:
-        """Record the step, compile what it needs, and find out how many fit into a turn."""
+        """Record the step, compile its kernels, and set `count` for turns of `turn` seconds."""
         with door.computing_with(self.backend):
             self._step = step_of(self.sizes)
             for _ in range(3):
@@ -151,7 +155,7 @@ class ScalingStep:
         self.best = math.inf
 
     def take_turn(self) -> None:
-        """Time some steps, once the threads of whoever had the turn before sleep."""
+        """Time `count` steps, after the threads of the last turn have gone to sleep."""
         machine.settle()
         self.backend.module.set_num_threads(self.sizes.threads)
         with door.computing_with(self.backend):
@@ -164,47 +168,52 @@ class ScalingStep:
 def measure(
     backends: Sequence[str], quick: bool = False, threads: int | None = None
 ) -> list[dict[str, Any]]:
-    """The fitted curves of all backends.
+    """Measure and fit the curves of all backends.
 
-    backends: names. quick: fewer points, and less time for each. threads: for each backend as many
-    as it has, where None.
+    Args:
+        backends: names of the backends.
+        quick: True for fewer points and shorter turns.
+        threads: number of threads; each backend's own number by default.
 
-    [{"what": "batch", "backend": "c", "threads": 2, "points": [[x, seconds], ...], "overhead": s,
-    "per_unit": s, "even_at": x or None, "exponent": e}, ...]; what is "batch", "width" or "depth",
-    and "threads" for backends that can have more than one.
+    Returns: a dict per curve and backend:
+        {"what": "batch", "backend": "c", "threads": 2, "points": [[x, seconds], ...],
+        "overhead": s, "per_unit": s, "even_at": x or None, "exponent": e}.
+        "what" is "batch", "width" or "depth", and "threads" for backends with more than one thread.
 
-    Raises UnknownName and BackendUnavailable.
+    Raises UnknownName for an unknown backend, and BackendUnavailable if one can't work here.
     """
     loaded = {name: door.load_backend(name) for name in backends}
     with ExitStack() as after:
-        most = {}
+        max_threads = {}
         for name, backend in loaded.items():
             before = backend.num_threads
             after.callback(backend.module.set_num_threads, before)
             backend.module.set_num_threads(threads or before)
-            most[name] = backend.num_threads
+            max_threads[name] = backend.num_threads
         rows = []
         for curve in CURVES:
             points = [
-                ScalingStep(backend, x, StepSizes(threads=most[name])._replace(**{curve.what: x}))
-                for x in (curve.few if quick else curve.points)
+                ScalingStep(
+                    backend, x, StepSizes(threads=max_threads[name])._replace(**{curve.what: x})
+                )
+                for x in (curve.quick_points if quick else curve.points)
                 for name, backend in loaded.items()
             ]
-            rows += _measure_by_turns(curve.what, points, quick)
+            rows += _measure_in_turns(curve.what, points, quick)
         points = [
-            ScalingStep(backend, n, StepSizes(batch=SHARED, threads=n))
+            ScalingStep(backend, n, StepSizes(batch=THREADS_BATCH, threads=n))
             for name, backend in loaded.items()
-            if most[name] > 1
-            for n in range(1, most[name] + 1)
+            if max_threads[name] > 1
+            for n in range(1, max_threads[name] + 1)
         ]
-        return rows + _measure_by_turns("threads", points, quick)
+        return rows + _measure_in_turns("threads", points, quick)
 
 
-def _measure_by_turns(
+def _measure_in_turns(
     what: str, points: Sequence[ScalingStep], quick: bool
 ) -> list[dict[str, Any]]:
-    """A row for each backend."""
-    rounds, turn = (ROUNDS_QUICK, TURN_QUICK) if quick else (ROUNDS, TURN)
+    """Time the points in turns; return a dict per backend, see measure."""
+    rounds, turn = (ROUNDS_QUICK, TURN_SECONDS_QUICK) if quick else (ROUNDS, TURN_SECONDS)
     for point in points:
         point.prepare(turn)
     for _ in range(rounds):
@@ -225,25 +234,25 @@ def _row(what: str, backend: str, points: Sequence[ScalingStep]) -> dict[str, An
     }
 
 
-# In words ---------------------------------------------------------------------------------------
+# As sentences -----------------------------------------------------------------------------------
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """What a row says: c, 2 threads: 21.0 µs + 1.4 µs for each image, as much for both at 15 ..."""
+    """A row as a sentence: c, 2 threads: 21.0 µs + 1.4 µs per image, equal parts at 15 images..."""
     unit = UNITS[row["what"]]
     overhead, each = _microseconds(row["overhead"]), _microseconds(row["per_unit"])
     if row["what"] == "threads":
         (_, alone), (last, together) = row["points"][0], row["points"][-1]
         return (
-            f"{row['backend']}: {overhead} for one thread alone + {each} shared among all; "
-            f"{alone / together:.2f} times as fast on {last}"
+            f"{row['backend']}: {overhead} serial + {each} shared by all threads; "
+            f"{alone / together:.2f} times as fast on {last} threads as on 1"
         )
     threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
     even = ""
     if row["even_at"] is not None and row["even_at"] >= row["points"][0][0]:
-        even = f", as much for both at {row['even_at']:,.3g} {unit}s"
+        even = f", equal parts at {row['even_at']:,.3g} {unit}s"
     return (
-        f"{row['backend']}, {threads}: {overhead} + {each} for each {unit}{even}; "
+        f"{row['backend']}, {threads}: {overhead} + {each} per {unit}{even}; "
         f"at the upper end it grows as {unit}s^{row['exponent']:.2f}"
     )
 

@@ -1,21 +1,22 @@
-"""The cold start: what a backend costs before its steps are as fast as they get.
+"""Cold starts: the time that a backend needs before its first training step ends.
 
-Each start is a fresh process. Its seconds are told apart, in the order in which they pass:
+Each start is a new process. Its time has these parts, in order:
 
     import      from the start of the process: Python, NumPy, tinytensor, the backend
-    compile     kernels are compiled (cold: nothing is kept on disk) or loaded from there (warm)
-    first_step  making the network, and the first step, without compiling: it is recorded, and its
-                memory is touched for the first time
-    step        each further step, at best
+    compile     kernels are compiled (cold: empty cache on disk) or loaded from the cache (warm)
+    first_step  making the network, and the first step without compiling: it is recorded, and its
+                memory is used for the first time
+    step        the best time of a later step
 
-Reading the data is left out: it takes every backend as long. A backend that starts later but makes
-shorter steps overtakes the other after some number of steps; break_even() tells which.
+Reading the data set is not counted, because it takes the same time for each backend. A backend that
+starts later but has shorter steps overtakes another backend after a number of steps, which
+break_even() computes.
 
     python -m tinytensor.bench.start LESSON BACKEND SECONDS THREADS BEGIN
 
-is such a process, and prints what it measured as JSON. BEGIN is what perf_counter() gave just
-before it was started: on Linux and macOS that clock is one for all processes. THREADS may be 0, for
-the backend's own number.
+runs such a process, and prints its times as JSON. BEGIN is the value of perf_counter() just before
+the process was started; on Linux and macOS all processes share this clock. THREADS is the number of
+threads, or 0 for the backend's own number.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from tinytensor.lessons import find
 from tinytensor.train import Training
 
 LESSONS = ("1.0", "4.2")  # the smallest network and the largest
-ROUNDS, SECONDS = 5, 1.0  # of steps in each process
+ROUNDS, SECONDS = 5, 1.0  # processes per backend, and seconds of steps in each
 ROUNDS_QUICK, SECONDS_QUICK = 1, 0.2
-FEWEST = 5  # steps that are timed, however long they take
+MIN_STEPS = 5  # timed steps, even if they take longer than SECONDS
 
 
 def measure(
@@ -48,19 +49,26 @@ def measure(
     backends: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The starts of backends, of all that work here where None, with the networks of lessons.
+    """Measure the starts of backends.
 
-    threads: for each backend as many as it has, where None.
+    A cold start is measured once, because it takes long. The other starts are measured in turns,
+    and the best time of each part counts.
 
-    [{"lesson": "1.0", "backend": "numba", "cache": "cold", "import": s, "compile": s, "first_step":
-    s, "step": s, "break_even_numpy": n}, ...]; cache is "cold" or "warm" for a backend that
-    compiles, else None. break_even_numpy is the number of steps after which it has overtaken NumPy,
-    None if it never does, or NumPy isn't among the backends.
+    Args:
+        lessons: numbers or names of lessons, whose networks are trained.
+        quick: True for fewer processes and steps.
+        backends: names of backends; all that work here by default.
+        threads: number of threads; each backend's own number by default.
 
-    A cold start is measured once, for it takes long; of the others, which take turns, the fastest
-    of each part counts.
+    Returns: a dict per start:
+        {"lesson": "1.0", "backend": "numba", "cache": "cold", "import": s, "compile": s,
+        "first_step": s, "step": s, "break_even_numpy": n}.
+        "cache" is "cold" or "warm" for a backend that compiles, otherwise None. "break_even_numpy"
+        is the number of steps after which the backend has overtaken NumPy; None if it never does,
+        or if NumPy is not one of the backends.
 
-    Raises UnknownName and BackendUnavailable.
+    Raises UnknownName for an unknown lesson or backend, and BackendUnavailable if a backend can't
+    work here.
     """
     names = list(door.available_backends()) if backends is None else list(backends)
     loaded = [door.load_backend(name) for name in names]
@@ -69,7 +77,7 @@ def measure(
     for number in numbers:
         of_lesson = list(_starts(number, loaded, quick, threads or 0))
         numpy = next((row for row in of_lesson if row["backend"] == "numpy"), None)
-        for row in of_lesson:  # NumPy doesn't overtake itself: it gains nothing
+        for row in of_lesson:  # None for NumPy itself, because its steps are not shorter
             row["break_even_numpy"] = None if numpy is None else break_even(row, numpy)
         rows += of_lesson
     return rows
@@ -84,7 +92,7 @@ def _starts(
         def started(name: str) -> dict[str, float]:
             return _fresh_process(lesson, name, seconds, threads, cache)
 
-        # First, for these fill the cache.
+        # Cold starts come first, because they fill the cache.
         cold = {b.name: started(b.name) for b in backends if hasattr(b.module, "compiling")}
         all_rounds = [{b.name: started(b.name) for b in backends} for _ in range(rounds)]
     for backend in backends:
@@ -93,7 +101,7 @@ def _starts(
         best = {
             part: min(started[name][part] for started in all_rounds) for part in all_rounds[0][name]
         }
-        if name in cold:  # the same code, wherever it came from, makes the same steps
+        if name in cold:  # a step's time doesn't depend on the source of the compiled code
             best["step"] = min(best["step"], cold[name]["step"])
             yield about | {"cache": "cold"} | cold[name] | {"step": best["step"]}
         yield about | {"cache": "warm" if name in cold else None} | best
@@ -102,7 +110,7 @@ def _starts(
 def _fresh_process(
     lesson: str, backend: str, seconds: float, threads: int, cache: str
 ) -> dict[str, float]:
-    """A start's seconds, measured by a process that was started for it."""
+    """The times of a start, measured in a new process."""
     arguments = [lesson, backend, str(seconds), str(threads), str(perf_counter())]
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, *arguments],
@@ -111,7 +119,7 @@ def _fresh_process(
         text=True,
     )
     if done.returncode:
-        (*_, reason) = done.stderr.strip().splitlines() or ["no reason is given"]
+        (*_, reason) = done.stderr.strip().splitlines() or ["no error message"]
         raise TinytensorError(f"bench: the start of lesson {lesson} on {backend} failed: {reason}")
     result: dict[str, float] = json.loads(done.stdout)
     return result
@@ -120,7 +128,10 @@ def _fresh_process(
 def start(
     lesson: str, backend: str, seconds: float, threads: int, begin: float
 ) -> dict[str, float]:
-    """The seconds of this process's start, which began at that time of perf_counter()."""
+    """The times of this process's start.
+
+    begin: the time of perf_counter() just before the process was started.
+    """
     door.set_backend(backend)
     used = door.current_backend().module
     imported = perf_counter() - begin
@@ -133,10 +144,10 @@ def start(
     training.make_step()
     first = perf_counter() - before
     spent = used.compiling() if hasattr(used, "compiling") else {}
-    compiling = math.fsum(spent.get(what, 0.0) for what in ("compile_seconds", "load_seconds"))
+    compiling = math.fsum(spent.get(part, 0.0) for part in ("compile_seconds", "load_seconds"))
     times: list[float] = []
     end = perf_counter() + seconds
-    while len(times) < FEWEST or perf_counter() < end:
+    while len(times) < MIN_STEPS or perf_counter() < end:
         before = perf_counter()
         training.make_step()
         times.append(perf_counter() - before)
@@ -148,7 +159,7 @@ def start(
     }
 
 
-# When one overtakes the other -------------------------------------------------------------------
+# Break-even points ------------------------------------------------------------------------------
 
 
 def until_first_step(row: Mapping[str, Any]) -> float:
@@ -157,9 +168,9 @@ def until_first_step(row: Mapping[str, Any]) -> float:
 
 
 def break_even(one: Mapping[str, Any], other: Mapping[str, Any]) -> int | None:
-    """After how many steps `one` has overtaken `other` for good; None if it never does.
+    """The number of steps after which `one` stays ahead of `other`; None if it never does.
 
-    Both are rows of measure(). 1 means that its first step already ended earlier.
+    one, other: rows of measure(). The result is 1 if the first step of `one` ends earlier.
     """
     gain: float = other["step"] - one["step"]
     if gain <= 0:
@@ -174,7 +185,7 @@ def named(row: Mapping[str, Any]) -> str:
 
 
 def sentences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Who overtakes whom, for each lesson: lesson 1.0: c overtakes numpy after 458 steps."""
+    """Sentences such as "lesson 1.0: c overtakes numpy after 458 steps", for all pairs."""
     for one, other in itertools.permutations(rows, 2):
         if one["lesson"] == other["lesson"] and one["backend"] != other["backend"]:
             pair = f"lesson {one['lesson']}: {named(one)} overtakes {named(other)}"

@@ -1,8 +1,9 @@
-"""The course's training steps, timed: batches of 100, float32, the same first values and batches.
+"""Times of the lessons' training steps: batches of 100 images, float32.
 
-Before anything is timed the first losses of all contestants must agree. A step contains choosing a
-batch's images, making numbers of their bytes, and, op by op, allocating what the ops compute.
-Compiling, recording, starting and reading the data set are in no time.
+All contestants start from the same weights and train on the same batches. Before anything is timed,
+their first losses are compared. A step includes selecting the images of a batch and converting them
+to float32; in eager mode it also includes allocating results. Times exclude compilation, recording,
+start-up and reading the data set.
 """
 
 from __future__ import annotations
@@ -15,62 +16,65 @@ from typing import Any
 import numpy as np
 
 from tinytensor.bench.bounds import step_bound
-from tinytensor.bench.contest import BenchContestant, Care, Turn, Unfair, take_turns
+from tinytensor.bench.contest import BenchContestant, Timing, Turn, Unfair, take_turns
 from tinytensor.bench.report import Spread, StepResult, ratio
-from tinytensor.bench.task import BATCH, MOST_STEPS, NotHere, dropouts
+from tinytensor.bench.task import BATCH, MAX_STEPS, Unsupported, dropouts
 from tinytensor.bench.worker import PEERS
 from tinytensor.lessons import find
 
 LESSONS = ("1.0", "2.0", "2.1", "2.2", "3.0", "3.1", "4.0", "4.1", "4.2")
 MODES = ("eager", "captured", "run")
-COMPARED = 5  # first steps, whose losses must agree
-TOLERANCE = 1e-3  # of them, relative
-# Of those after the first: 4.2's rate is so large that it soon makes a thousand times as much of
-# rounding, and the convolutions that PyTorch calls for channels_last round by 1e-5.
+COMPARED = 5  # number of first steps whose losses are compared
+TOLERANCE = 1e-3  # relative
+# For the steps after the first. The learning rate of lesson 4.2 is so large that it soon amplifies
+# rounding errors a thousand times, and PyTorch's channels_last convolutions have errors of 1e-5.
 TOLERANCE_LATER = {"4.2": 0.03}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to make steps: a contestant, and of a backend's the mode."""
+    """A contestant, and the mode of its steps if it is a backend."""
 
     contestant: BenchContestant
     mode: str | None
 
     @property
     def name(self) -> str:
-        """Such as "c captured"; of a peer its own."""
+        """The name, such as "c captured" or "torch"."""
         return f"{self.contestant.name} {self.mode}" if self.mode else self.contestant.name
 
     @property
     def backend(self) -> str | None:
-        """The backend; of a peer None."""
+        """The name of the backend; None for another library."""
         return self.contestant.name if self.mode else None
 
     def prepare(self, lesson: str, keep_prob: float | None = None) -> None:
-        """Make the lesson's network anew."""
-        self.contestant.ask("prepare", lesson=lesson, mode=self.mode, keep_prob=keep_prob)
+        """Make a new network of the lesson.
+
+        keep_prob: replaces that of the dropout layers, if given.
+        """
+        self.contestant.request("prepare", lesson=lesson, mode=self.mode, keep_prob=keep_prob)
 
     def losses(self, steps: int) -> list[float]:
-        """Of the next steps."""
+        """Make the next `steps` steps; return their losses."""
         losses: list[float] = self._train(steps)["losses"]
         return losses
 
     def turn(self, seconds: float) -> Turn:
-        """What makes about so many seconds of steps, after a few to warm up."""
+        """A function that trains for about `seconds` seconds, after warm-up steps."""
         one = min(self._train(COMPARED)["seconds"], self._train(1)["seconds"])
-        steps = max(1, min(MOST_STEPS, round(seconds / one)))
-        # What a step reads isn't in the caches at first, for others had their turns. A long step
-        # reads it all within a small part of its time.
+        steps = max(1, min(MAX_STEPS, round(seconds / one)))
+        # Warm-up steps load the caches, which the other contestants have overwritten. A long step
+        # needs none, because loading the caches is a small part of its time.
         warm = 0 if one > seconds else max(1, steps // 5)
         return partial(self._train, steps, warm)
 
     def _train(self, steps: int, warm: int = 0) -> dict[str, Any]:
-        return self.contestant.ask("train", mode=self.mode, steps=steps, warm=warm)
+        return self.contestant.request("train", mode=self.mode, steps=steps, warm=warm)
 
 
 def entries_of(contestants: Sequence[BenchContestant], modes: Sequence[str]) -> list[Entry]:
-    """Every contestant in every mode that it has."""
+    """An Entry for each contestant and mode; other libraries have one mode."""
     return [
         Entry(contestant, mode)
         for contestant in contestants
@@ -79,9 +83,13 @@ def entries_of(contestants: Sequence[BenchContestant], modes: Sequence[str]) -> 
 
 
 def compare_losses(entries: Sequence[Entry], lesson: str) -> dict[str, str]:
-    """Who can't train this network, and why.  Raises Unfair if the others' first losses differ.
+    """Compare the first losses of all entries.
 
-    Without dropout, for each library draws masks of its own; what is timed has it.
+    Dropout is switched off for the comparison, because each library draws different masks.
+
+    Returns: the entries that don't support this network, by name, with the reasons.
+
+    Raises Unfair if the losses differ.
     """
     losses: dict[str, list[float]] = {}
     skipped: dict[str, str] = {}
@@ -89,7 +97,7 @@ def compare_losses(entries: Sequence[Entry], lesson: str) -> dict[str, str]:
         try:
             entry.prepare(lesson, keep_prob=1.0)
             losses[entry.name] = entry.losses(COMPARED)
-        except NotHere as reason:
+        except Unsupported as reason:
             skipped[entry.name] = str(reason)
     tolerances = np.full(COMPARED, TOLERANCE_LATER.get(lesson, TOLERANCE))
     tolerances[0] = TOLERANCE
@@ -98,22 +106,27 @@ def compare_losses(entries: Sequence[Entry], lesson: str) -> dict[str, str]:
         if not np.allclose(found, losses[first], rtol=tolerances, atol=0):
             raise Unfair(
                 f"bench: lesson {lesson}: the first losses of {name} are {found}, those of {first} "
-                f"{losses[first]}; the networks aren't the same"
+                f"are {losses[first]}; they must agree"
             )
     return skipped
 
 
 def measure(
-    entries: Sequence[Entry], lesson: str, threads: int, care: Care
+    entries: Sequence[Entry], lesson: str, threads: int, timing: Timing
 ) -> tuple[list[StepResult], dict[str, str]]:
-    """A lesson's results, and who was left out with the reason."""
+    """Time the training step of a lesson on all entries.
+
+    Returns: the results, and the entries without results, by name, with the reasons.
+
+    Raises Unfair if the first losses differ, or if a contestant compiles while it is timed.
+    """
     skipped = compare_losses(entries, lesson)
     here = [entry for entry in entries if entry.name not in skipped]
     if dropouts(find(lesson).model()):
         for entry in here:
             entry.prepare(lesson)
             entry.losses(COMPARED)
-    times = take_turns({entry.name: entry.turn(care.seconds) for entry in here}, care)
+    times = take_turns({entry.name: entry.turn(timing.seconds) for entry in here}, timing)
     bound = step_bound(lesson, threads)
     results = [
         StepResult(
@@ -133,6 +146,9 @@ def measure(
 
 
 def to_numpy(name: str, mode: str | None, times: Mapping[str, Sequence[float]]) -> float | None:
-    """How many times as fast as the NumPy backend in the same mode; a peer, as its captured one."""
+    """Speed-up over the NumPy backend in the same mode; None if that was not timed.
+
+    Other libraries (mode None) are compared with the captured mode.
+    """
     numpy = times.get(f"numpy {mode or 'captured'}")
     return None if numpy is None else ratio(times[name], numpy)

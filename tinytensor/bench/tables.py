@@ -1,4 +1,4 @@
-"""A report as tables: for a terminal, and in Markdown for the README."""
+"""A report as tables for a terminal, and in Markdown for the README."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
-NUMBA_ALONE = "numba computes on one thread, however many there are."
-STOPPED = "Stopped before the end: what is here was measured in full, the rest wasn't."
-PLAIN = "not bold dim default"  # what stands below a time
+NUMBA_ONE_THREAD = "numba computes on one thread, whatever the number of threads."
+STOPPED = "Stopped before the end: the results are complete measurements, but some are missing."
+PLAIN = "not bold dim default"  # style of the text below a time
 LEGEND = (
-    f"Medians, and half the way between the quartiles around them; {WINNER} the fastest of a row. "
-    "xN: times as fast as NumPy, the median over the rounds. lim: the least time that this machine "
-    "could take, as a part of the median; a limit is measured in caches that are warm."
+    f"Median ± half the interquartile range. {WINNER}: the fastest of a row. "
+    "xN: speed-up over NumPy, the median over the rounds. lim: the lower bound of the time on this "
+    "machine as a percentage of the median; bounds assume warm caches."
 )
 
 
 def tables(report: Report) -> Iterator[Any]:
-    """What rich is to print, in order: the machine, kernels, steps, whole runs, what disturbed."""
+    """The tables and lines of a report, for rich to print: machine, kernels, steps, runs, notes."""
     yield f"{report.cpu}, {report.cores} cores"
     if report.machine.get("threads"):
         yield machine_table(report.machine["threads"])
@@ -44,26 +44,29 @@ def tables(report: Report) -> Iterator[Any]:
     if timed:
         yield LEGEND
     if any(result.on_numpy for result in report.kernels):
-        yield "numpy*: the backend has no such kernel of its own, and NumPy computes it."
+        yield "numpy*: the backend has no kernel for this, and falls back to NumPy."
     if any(result.backend == "numba" and result.threads > 1 for result in timed):
-        yield NUMBA_ALONE
-    yield from left_out([asdict(skipped) for skipped in report.skipped])
+        yield NUMBA_ONE_THREAD
+    yield from skipped_lines([asdict(skipped) for skipped in report.skipped])
     if report.stopped:
         yield STOPPED
     if timed or report.train:
         yield noise_line(report)
 
 
-def left_out(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Who is missing, in which lessons, and why: a line for each reason.  Rows as in the JSON."""
-    for who, why in dict.fromkeys((row["contestant"], row["why"]) for row in skipped):
-        same = [row for row in skipped if (row["contestant"], row["why"]) == (who, why)]
+def skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line per contestant and reason, with the lessons that were skipped.
+
+    skipped: rows as in the JSON.
+    """
+    for name, why in dict.fromkeys((row["contestant"], row["why"]) for row in skipped):
+        same = [row for row in skipped if (row["contestant"], row["why"]) == (name, why)]
         lessons = dict.fromkeys(row["lesson"] for row in same if row["lesson"])
-        yield f"{', '.join((who, *lessons))}: {why}"
+        yield f"{', '.join((name, *lessons))}: {why}"
 
 
 def noise_line(report: Report) -> str:
-    """Whether these numbers can be relied on."""
+    """A line that says whether the machine was quiet or noisy."""
     if not report.noise.noisy:
         return "The machine was quiet."
     return f"NOISY: {report.noise.why}. Measure again when the machine is idle."
@@ -77,7 +80,7 @@ def _table() -> Table:
 
 
 def _titled(title: str, table: Table) -> Group:
-    """A title may be wider than its table."""
+    """A table below a title, which may be wider than the table."""
     from rich.console import Group
     from rich.text import Text
 
@@ -85,7 +88,7 @@ def _titled(title: str, table: Table) -> Group:
 
 
 def machine_table(limits: dict[str, Any]) -> Group:
-    """The most that the machine does, for each number of threads."""
+    """The machine's limits: one row per number of threads."""
     table = _table()
     table.add_column("threads", justify="right")
     table.add_column("GFLOP/s", justify="right")
@@ -94,7 +97,7 @@ def machine_table(limits: dict[str, Any]) -> Group:
     for threads, limit in limits.items():
         speeds = [f"{speed['copy'] / 1e9:,.0f}" for speed in limit["bandwidth"].values()]
         table.add_row(threads, f"{limit['peak_flops'] / 1e9:,.0f}", *speeds)
-    return _titled("The machine at most: GFLOP/s, and GB/s of copying by working set", table)
+    return _titled("Limits of the machine: GFLOP/s, and GB/s of a copy by working set", table)
 
 
 def _size(size: int) -> str:
@@ -105,24 +108,24 @@ def _size(size: int) -> str:
 
 
 def steps_tables(results: Sequence[StepResult], threads: int) -> Iterator[Group]:
-    """Lessons by backends; and lessons by other libraries, if some were measured."""
+    """A table of lessons by backends, and a table with other libraries if some were timed."""
     own = [result for result in results if result.backend]
     yield own_steps_table(own, threads)
     if len(own) < len(results):
         rows = [(result.lesson, result) for result in results]
-        yield peers_table("lesson", rows, f"{_threads(threads)}: milliseconds a step", 1e3)
+        yield peers_table("lesson", rows, f"{_threads(threads)}: milliseconds per step", 1e3)
 
 
 def own_steps_table(results: Sequence[StepResult], threads: int) -> Group:
-    """A row for each lesson and mode, for each backend its time, its ratio and its share."""
+    """One row per lesson and mode, with time, speed-up over NumPy and lim of each backend."""
     modes = list(dict.fromkeys(result.mode for result in results))
     backends = list(dict.fromkeys(str(result.backend) for result in results))
-    title = f"Training steps, {_threads(threads)}: milliseconds a step of 100 images"
+    title = f"Training steps, {_threads(threads)}: milliseconds per step of 100 images"
     title += f", {modes[0]}" if len(modes) == 1 else ""
     table = _table()
     table.add_column("lesson")
     if len(modes) > 1:
-        table.add_column("how")
+        table.add_column("mode")
     _add_columns(table, backends)
     for lesson in dict.fromkeys(result.lesson for result in results):
         for number, mode in enumerate(modes):
@@ -145,7 +148,7 @@ def _add_columns(table: Table, names: Sequence[str]) -> None:
 
 
 def _cells(names: Sequence[str], row: dict[str, StepResult]) -> Iterator[Text | str]:
-    """For each backend its time, how many times as fast as NumPy that is, its share of lim."""
+    """The cells of a row: time, speed-up over NumPy (not for NumPy) and lim of each backend."""
     best = _best(row)
     for name in names:
         result = row.get(name)
@@ -165,11 +168,11 @@ def _time(result: KernelResult | StepResult, unit: float, best: float) -> Text:
 
 
 def _median(result: KernelResult | StepResult, unit: float, best: float) -> Text:
-    """The median, marked if it is the best."""
+    """The median, marked if it is the fastest of the row."""
     from rich.text import Text
 
     median = result.seconds.median
-    text = figures(median * unit, 3)
+    text = format_number(median * unit, 3)
     return Text(f"{WINNER}{text}", "bold green") if median == best else Text(text)
 
 
@@ -178,15 +181,15 @@ def _spread(result: KernelResult | StepResult) -> str:
 
 
 def _to_numpy(result: KernelResult | StepResult) -> str:
-    return "" if result.to_numpy is None else figures(result.to_numpy, 2)
+    return "" if result.to_numpy is None else format_number(result.to_numpy, 2)
 
 
 def _share(result: KernelResult | StepResult) -> str:
     return "" if result.bound is None else f"{result.bound / result.seconds.median:.0%}"
 
 
-def figures(number: float, count: int) -> str:
-    """To so many figures, without an exponent: 0.0556, 4.05, 1,234."""
+def format_number(number: float, count: int) -> str:
+    """A number with `count` significant figures, without an exponent: 0.0556, 4.05, 1,234."""
     if number >= 10 ** (count - 1):
         return f"{number:,.0f}"
     text = f"{number:#.{count}g}".removesuffix(".")
@@ -197,16 +200,16 @@ def figures(number: float, count: int) -> str:
 
 
 def kernels_tables(results: Sequence[KernelResult], threads: int) -> Iterator[Group]:
-    """Kernels by backends; and by other libraries, if some were measured."""
+    """A table of kernels by backends, and a table with other libraries if some were timed."""
     own = [result for result in results if result.backend]
     yield own_kernels_table(own, threads)
     if len(own) < len(results):
         rows = [(_named(result), result) for result in results]
-        yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds a call", 1e6)
+        yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds per call", 1e6)
 
 
 def own_kernels_table(results: Sequence[KernelResult], threads: int) -> Group:
-    """A row for each call, of two lines, for its name is long; below a time its ratio and share."""
+    """One row per call, of two lines: the time, and below it the speed-up over NumPy and lim."""
     backends = list(dict.fromkeys(result.contestant for result in results))
     table = _table()
     table.add_column("kernel\n", overflow="fold")
@@ -216,7 +219,7 @@ def own_kernels_table(results: Sequence[KernelResult], threads: int) -> Group:
         row = {result.contestant: result for result in results if _named(result) == name}
         best = _best(row)
         table.add_row(name, *(_kernel_cell(row.get(backend), best) for backend in backends))
-    return _titled(f"Kernels, {_threads(threads)}: microseconds a call", table)
+    return _titled(f"Kernels, {_threads(threads)}: microseconds per call", table)
 
 
 def _named(result: KernelResult) -> str:
@@ -232,17 +235,20 @@ def _kernel_cell(result: KernelResult | None, best: float) -> Text | str:
     return _time(result, 1e6, best).append(f"\n{below}", PLAIN)
 
 
-# Beside other libraries -------------------------------------------------------------------------
+# Other libraries --------------------------------------------------------------------------------
 
 
 def peers_table(
-    heading: str, rows: Sequence[tuple[str, StepResult | KernelResult]], what: str, unit: float
+    heading: str, rows: Sequence[tuple[str, StepResult | KernelResult]], title: str, unit: float
 ) -> Group:
-    """A row for each name: tinytensor's fastest way, and each other library."""
+    """One row per lesson or kernel: tinytensor's fastest time, and the time of each library.
+
+    rows: pairs of a row's name and a result. unit: results are multiplied by it.
+    """
     table = _table()
     peers = list(dict.fromkeys(r.contestant for _, r in rows if r.backend is None))
     table.add_column(heading, overflow="fold")
-    for name in ("tinytensor", *peers):  # there may be many: numpy-by-hand takes two lines
+    for name in ("tinytensor", *peers):  # long headings take two lines, to save width
         table.add_column(re.sub("[.-]", r"\g<0>\n", name, count=1), justify="right")
     for name in dict.fromkeys(name for name, _ in rows):
         row = {result.contestant: result for other, result in rows if other == name}
@@ -250,36 +256,39 @@ def peers_table(
         own = min(row.values(), key=lambda result: result.seconds.median)
         if others:
             best = min(own.seconds.median, _best(others))
-            cells = [_beside(others.get(peer), own, unit, best) for peer in peers]
-            table.add_row(name, _beside(own, own, unit, best), *cells)
-    return _titled(f"Other libraries, {what}, and as a multiple of tinytensor's best", table)
+            cells = [_peer_cell(others.get(peer), own, unit, best) for peer in peers]
+            table.add_row(name, _peer_cell(own, own, unit, best), *cells)
+    return _titled(f"Other libraries, {title}, and as a multiple of tinytensor's best", table)
 
 
-def _beside(
+def _peer_cell(
     result: StepResult | KernelResult | None,
     own: StepResult | KernelResult,
     unit: float,
     best: float,
 ) -> Text | str:
-    """A median; below it which way that is, or how many times as long as our own; its spread."""
+    """A median, and below it its spread and its multiple of tinytensor's best time.
+
+    For tinytensor itself, the contestant's name replaces the multiple.
+    """
     if result is None:
         return ""
-    times = f"{figures(result.seconds.median / own.seconds.median, 2)}x"
-    below = own.contestant if result is own else times
-    return _median(result, unit, best).append(f"\n{below}\n{_spread(result)}", PLAIN)
+    times = f"{format_number(result.seconds.median / own.seconds.median, 2)}x"
+    second = own.contestant if result is own else times
+    return _median(result, unit, best).append(f"\n{second}\n{_spread(result)}", PLAIN)
 
 
 # Whole runs -------------------------------------------------------------------------------------
 
 
-PARTS = {  # of a whole run, and their headings
+PARTS = {  # parts of a whole run, and their column headings
     "process": "all", "import": "import", "data": "data", "first_step": "first", "train": "train",
     "evaluate": "tests",
 }  # fmt: skip
 
 
 def train_table(results: Sequence[TrainResult]) -> Group:
-    """A row for each lesson and backend: from the start of the process to its end, and in parts."""
+    """One row per lesson and backend: the time of the whole process, and its parts."""
     table = _table()
     for name in ("lesson", "backend"):
         table.add_column(name)
@@ -290,10 +299,12 @@ def train_table(results: Sequence[TrainResult]) -> Group:
         best = min(r.seconds["process"] for r in same)
         mark = WINNER if result.seconds["process"] == best else ""
         first, *times = [f"{result.seconds[part]:,.2f}" for part in PARTS]
-        who = f"{result.backend}, {result.threads}"
+        backend = f"{result.backend}, {result.threads}"
         accuracy = f"{result.test_accuracy:.4f}"
-        table.add_row(result.lesson, who, f"{result.steps:,}", f"{mark}{first}", *times, accuracy)
-    title = "Whole runs: seconds of a process, and of its parts: imports, data, the first step, ..."
+        table.add_row(
+            result.lesson, backend, f"{result.steps:,}", f"{mark}{first}", *times, accuracy
+        )
+    title = "Whole runs: seconds of the process, and its parts: imports, data, first step, ..."
     return _titled(title, table)
 
 
@@ -307,10 +318,10 @@ BEGIN, END = "<!-- tinytensor bench steps -->", "<!-- end of tinytensor bench st
 
 
 def markdown(report: Report) -> str:
-    """Lessons by backends, captured, and peers, in Markdown; and what it was measured with."""
+    """A table of captured steps and other libraries in Markdown, with machine and versions."""
     lines = [
-        "Milliseconds a training step of 100 images, the backends' captured; the median of the "
-        "rounds, the fastest bold."
+        "Milliseconds per training step of 100 images, captured on tinytensor's backends. Medians "
+        "of all rounds; the fastest is bold."
     ]
     for threads in dict.fromkeys(result.threads for result in report.steps):
         rows: dict[str, dict[str, float]] = {}
@@ -332,21 +343,33 @@ def markdown(report: Report) -> str:
 def _markdown_cell(median: float | None, best: float) -> str:
     if median is None:
         return ""
-    text = figures(median * 1e3, 3)
+    text = format_number(median * 1e3, 3)
     return f"**{text}**" if median == best else text
 
 
-PLACE = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+TABLE = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
 
 
-def check_place(name: str, text: str) -> None:
-    """Raises SettingError for a text without the two comments."""
-    if not PLACE.search(text):
+def check_markers(name: str, text: str) -> None:
+    """Raise SettingError if a text doesn't have the comments BEGIN and END.
+
+    name: the name of the file, for the message.
+    """
+    if not TABLE.search(text):
         raise SettingError(
             f"--readme: {name} has no place for the table; the lines {BEGIN} and {END} are needed"
         )
 
 
 def with_table(text: str, report: Report) -> str:
-    """The text with the report's table between the two comments."""
-    return PLACE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)
+    """Return the text with the table of a report between the comments BEGIN and END.
+
+    Raises:
+        SettingError: the report is noisy, and readers would compare its numbers.
+    """
+    if report.noise.noisy:
+        raise SettingError(
+            f"--readme: nothing was written, because the measurement was noisy "
+            f"({report.noise.why}); close other programs and run the command again"
+        )
+    return TABLE.sub(lambda _: f"\n{markdown(report)}\n\n", text, count=1)

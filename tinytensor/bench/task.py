@@ -1,4 +1,4 @@
-"""What every contestant is given: a lesson's network, its first values, and the batches."""
+"""The training task of a benchmark: a lesson's network with its first weights, and the batches."""
 
 import functools
 from collections.abc import Callable
@@ -12,38 +12,37 @@ from tinytensor.arrays import Array
 from tinytensor.lessons import Lesson, find
 
 BATCH = 100
-ROUND = 600  # batches, after which the same come again
-MOST_STEPS = 1000  # in a turn
+NUM_BATCHES = 600  # in an epoch; every epoch has the same batches
+MAX_STEPS = 1000  # per turn
 
-# Makes the steps of these numbers, in order, and gives their losses. Step i trains on batch
-# i % ROUND at the rate task.rate(i); the first call begins with step 0, each other where the last
-# one ended.
+# Makes the steps with the given numbers, in order, and returns their losses. Step i trains on batch
+# i % NUM_BATCHES with the learning rate task.rate(i). The first call starts at step 0, each later
+# call where the last one ended.
 Steps = Callable[[range], Array]
 
 
-class NotHere(Exception):  # noqa: N818 - not an error
-    """A contestant can't train this network, and says why."""
+class Unsupported(Exception):  # noqa: N818 - not an error
+    """A contestant can't train this network, or has no such kernel; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One network to train.
-
-    model: with its first values, which a peer copies. optimizer: tinytensor's, for its settings.
-    images: (60000, 28, 28) bytes, labels: (60000) int64. chosen: (ROUND, BATCH) int64, the images
-    of each batch; to make float32 from 0 to 1 of their bytes is part of a step.
-    """
+    """One network to train. Converting bytes to float32 from 0 to 1 is part of a step."""
 
     lesson: Lesson
-    model: nn.Module
-    optimizer: tt.optim.Optimizer
-    images: Array
-    labels: Array
-    chosen: Array
+    model: nn.Module  # with its first weights, which other libraries copy
+    optimizer: tt.optim.Optimizer  # tinytensor's; other libraries use its settings
+    images: Array  # (60000, 28, 28) uint8
+    labels: Array  # (60000,) int64
+    chosen: Array  # (NUM_BATCHES, BATCH) int64, the indices of the images of each batch
 
     @classmethod
     def of(cls, number: str, keep_prob: float | None = None) -> "Task":
-        """The task of a lesson; keep_prob, if given, takes the place of that of its dropouts."""
+        """The task of a lesson.
+
+        number: the lesson's number or name. keep_prob: replaces that of the dropout layers, if
+        given.
+        """
         tt.manual_seed(0)
         lesson = find(number)
         model = lesson.model()
@@ -51,18 +50,20 @@ class Task:
             for layer in dropouts(model):
                 layer.keep_prob = keep_prob
         data = _data()
-        chosen = np.random.default_rng(0).permutation(ROUND * BATCH).reshape(ROUND, BATCH)
+        chosen = (
+            np.random.default_rng(0).permutation(NUM_BATCHES * BATCH).reshape(NUM_BATCHES, BATCH)
+        )
         optimizer = lesson.optimizer(model.parameters())
         return cls(lesson, model, optimizer, data.train_images, data.train_labels, chosen)
 
     @property
     def rate(self) -> Callable[[int], float]:
-        """From the number of steps made so far to the rate of the next."""
+        """The learning-rate schedule: maps a step's number to its learning rate."""
         return self.optimizer.schedule
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The layers in order, lesson 1.0's too, which is written without layers."""
+        """The layers in order; lesson 1.0, which has no layers, as Flatten and Linear."""
         if isinstance(self.model, nn.Sequential):
             return self.model.layers
         dense = nn.Linear(784, 10)
@@ -71,12 +72,12 @@ class Task:
 
     @property
     def is_convolutional(self) -> bool:
-        """Whether there are convolutions in it."""
+        """True if the network has convolutions."""
         return any(isinstance(layer, nn.Conv2d) for layer in self.layers)
 
     def batches(self, steps: range) -> Array:
-        """(steps, BATCH) int64: the images of the batches of these steps."""
-        return self.chosen[np.arange(steps.start, steps.stop) % ROUND]
+        """The indices (len(steps), BATCH) int64 of the images of the steps."""
+        return self.chosen[np.arange(steps.start, steps.stop) % NUM_BATCHES]
 
 
 @functools.cache
@@ -90,12 +91,12 @@ def dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of this size for ceil(size / stride) results."""
+    """The padding (before, after) of an axis, so that it has ceil(size / stride) results."""
     missing = max((-(-size // stride) - 1) * stride + window - size, 0)
     return missing // 2, missing - missing // 2
 
 
 def stride_of(layer: nn.Conv2d) -> int:
-    """The same in both directions, as the lessons have it."""
+    """The stride of a layer, which is the same in both directions in all lessons."""
     assert isinstance(layer.stride, int)
     return layer.stride

@@ -1,11 +1,11 @@
-"""Whole runs, timed from the start of a process to its end: Python, imports, data, training, tests.
+"""Times of whole runs: a process from start to end, with imports, data, training and tests.
 
-Here compiling counts, as it does for whoever waits: it is in the first step.
+Compilation is included; it is part of the first step.
 
     python -m tinytensor.bench.training_times LESSON BACKEND THREADS STEPS SEED START
 
-is one run's process; it prints what it measured as JSON. START is perf_counter() of whoever started
-it, which is one clock for all processes.
+runs the process of one run, and prints its times as JSON. START is the value of perf_counter() just
+before the process was started; all processes share this clock.
 """
 
 from __future__ import annotations
@@ -23,16 +23,23 @@ import tinytensor as tt
 from tinytensor import door
 from tinytensor.bench.contest import Unfair, bind
 from tinytensor.bench.environment import environment
-from tinytensor.bench.noise import Watch
+from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.bench.report import TrainResult
 from tinytensor.lessons import find
 from tinytensor.train import Training
 
 
 def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 0) -> TrainResult:
-    """One run, in a process of its own; steps: the lesson's own where None.
+    """Make one run in a process of its own.
 
-    Raises Unfair if it ends with an error.
+    Args:
+        lesson: number or name of the lesson.
+        backend: name of the backend.
+        threads: number of threads, and of cores.
+        steps: number of training steps; None for the lesson's own.
+        seed: seed of the run.
+
+    Raises Unfair if the process fails.
     """
     steps = find(lesson).steps if steps is None else steps
     start = perf_counter()
@@ -44,18 +51,18 @@ def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 
         text=True,
         env=environment() | {"OMP_NUM_THREADS": str(threads)},
         preexec_fn=lambda: bind(threads),
-        process_group=0,  # Ctrl-C is for this process, which then ends the other
+        process_group=0,  # so that Ctrl-C reaches only this process, which ends the other one
     )
     try:
-        told, errors = process.communicate()
+        output, errors = process.communicate()
     finally:
         process.kill()
         process.wait()
     seconds = perf_counter() - start
     if process.returncode:
-        (*_, reason) = errors.strip().splitlines() or ["no reason is given"]
+        (*_, reason) = errors.strip().splitlines() or ["no error message"]
         raise Unfair(f"bench: lesson {lesson} on {backend}: {reason}")
-    result: dict[str, Any] = json.loads(told)
+    result: dict[str, Any] = json.loads(output)
     return TrainResult(
         lesson=lesson,
         backend=backend,
@@ -72,32 +79,43 @@ def measure(
     threads: int,
     rounds: int,
     steps: int | None = None,
-    watch: Watch | None = None,
-    tell: Callable[[str], None] = lambda what: None,
+    monitor: NoiseMonitor | None = None,
+    show: Callable[[str], None] = lambda name: None,
 ) -> Iterator[TrainResult]:
-    """For each backend one of its runs, that with the median time, as soon as it is known.
+    """Make `rounds` runs on each backend; yield the run with the median time of each.
 
-    The backends take turns, each round with a seed of its own.
+    The backends take turns. All runs of a round have the same seed.
+
+    Args:
+        lesson: number or name of the lesson.
+        backends: names of the backends.
+        threads: number of threads.
+        rounds: number of runs per backend.
+        steps: number of training steps; None for the lesson's own.
+        monitor: probes the machine after each run.
+        show: called with the name of each run before it starts.
+
+    Raises Unfair if a process fails.
     """
     runs: dict[str, list[TrainResult]] = {backend: [] for backend in backends}
     for seed in range(rounds):
         for backend in backends:
-            tell(f"a whole run of lesson {lesson} on {backend}")
+            show(f"a whole run of lesson {lesson} on {backend}")
             runs[backend].append(run(lesson, backend, threads, steps, seed))
-            if watch is not None:
-                watch.looks.append(watch.look())
+            if monitor is not None:
+                monitor.probes.append(monitor.probe())
             if seed == rounds - 1:
                 yield middle(runs[backend])
 
 
 def middle(runs: Sequence[TrainResult]) -> TrainResult:
-    """The run whose time is the median; the faster of two."""
+    """The run with the median time; with an even number of runs, the faster of the middle two."""
     wanted = statistics.median_low(run.seconds["process"] for run in runs)
     return next(run for run in runs if run.seconds["process"] == wanted)
 
 
 def main() -> None:
-    """One run, as the module's first lines have it."""
+    """Make the run of the command line, see the module's docstring."""
     lesson, backend, threads, steps, seed, start = sys.argv[1:]
     tt.set_num_threads(int(threads))
     door.set_backend(backend)

@@ -1,4 +1,4 @@
-"""A program's calls, bound to its memory by the backend: what a replay runs."""
+"""A replay's calls: the program's calls, bound to its memory by the backend."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from tinytensor.door import CONTRACTS
 if TYPE_CHECKING:
     from tinytensor.capture.program import Program
 
-LARGE = 4096  # bytes: a smaller argument is copied, a larger one is pointed to where C can
+LARGE = 4096  # bytes; a smaller argument is copied, because that is faster than new pointers
 
 
 class Binding:
     """A program's calls, bound to their memory by the backend.
 
-    before: functions that may be called before the first kernel. body: all else, in order.
-    runs: what a replay calls for the body. places: for each argument where C's calls point to it.
-    written: memory that the calls write, by its id, except the temporaries. foreign: the part of
-        it that NumPy did not allocate.
+    before: the functions that may be called before the first kernel. body: all other items.
+    runs: callables that compute the body, in order. places: for each argument, the pointers of
+    C's calls to it. written: memory that the calls write, by its id, except the temporaries.
+    foreign: the part of it that NumPy did not allocate. by_numpy: the calls that NumPy computes
+    for the backend. by_door: all calls that go through the door one by one.
     """
 
     def __init__(self, program: Program) -> None:
@@ -34,8 +35,8 @@ class Binding:
         self.before, self.body = program.order
         self._functions: dict[int, Function] = {}  # by the ids of what calls them
         self._calls_before = [_through_the_door(item) for item in self.before]
-        self.by_numpy: set[Call] = set()  # calls that the backend leaves to it
-        self.by_door: set[Call] = set()  # and all that Python makes one by one
+        self.by_numpy: set[Call] = set()
+        self.by_door: set[Call] = set()
         self.runs = self.runs_of(self.body)
         self.places = self._find_places(program)
         buffers = {view.buffer for item in self._items for view in item.writes}
@@ -44,7 +45,7 @@ class Binding:
         self.foreign = [array for array in arrays if array.base is not None]
 
     def run(self) -> None:
-        """Make all calls; an error of a function comes when the kernels before it have computed."""
+        """Make all calls. If a function raises, the kernels before it have computed."""
         done = 0
         self.failed: Function | None = None
         try:
@@ -64,7 +65,7 @@ class Binding:
             run()
 
     def runs_of(self, items: Sequence[Call | Function]) -> list[Any]:
-        """What makes the calls, in order: where the backend can, it makes many in a row."""
+        """Return callables that make the calls, in order; one may make many calls in a row."""
         runs: list[Any] = []
         pairs = [(item, self._bind(item)) for item in items]
         for is_bound, group in itertools.groupby(pairs, lambda pair: pair[1] is not None):
@@ -78,7 +79,7 @@ class Binding:
         return runs
 
     def _bind(self, item: Call | Function) -> Any:
-        """The call as the backend binds it to its arrays; None if it goes through the door."""
+        """Return the call bound to its arrays by the backend; None if it goes through the door."""
         if isinstance(item, Function) or not hasattr(self.module, "bind"):
             return None
         arguments = item.arguments()
@@ -93,9 +94,9 @@ class Binding:
         return self.module.bind(item.kernel, arguments)
 
     def _find_places(self, program: Program) -> list[list[Any]]:
-        """For each argument where the calls point to it, if only C reads it.
+        """Find the pointers of C's calls to each argument, if only C reads it.
 
-        Then they can be pointed to what a replay is given. A small argument is copied faster.
+        A replay then changes the pointers instead of copying its argument.
         """
         functions = [item for item in self._items if isinstance(item, Function)]
         seen = {view.buffer for item in functions for view in (*item.reads, *item.writes)}
@@ -127,14 +128,14 @@ def _through_the_door(item: Call | Function) -> Callable[[], None]:
 
 
 def sorted_out(items: Sequence[Call | Function]) -> tuple[list[Function], list[Call | Function]]:
-    """The functions that may be called before the first kernel, and all else in its order.
+    """Return the functions that may be called before the first kernel, and all other items.
 
-    Checks come first of all, because they change nothing.
+    Both are in the order of the items, except that checks, which change nothing, come first.
     """
     checks: list[Function] = []
     updates: list[Function] = []
     body: list[Call | Function] = []
-    read: set[Buffer] = set()  # by the body so far
+    read: set[Buffer] = set()  # by the items in `body`
     written: set[Buffer] = set()
     for item in items:
         reads, writes = ({view.buffer for view in views} for views in (item.reads, item.writes))

@@ -1,13 +1,13 @@
-"""What a recording consists of, and how two recordings of a step are compared.
+"""The calls of a recording, and the comparison of two recordings of a step.
 
-A recording is a list of kernel calls and of functions that Python computes, in order. Two are equal
-if they have the same kernels with the same settings, and if every array is of the same origin:
+A recording is a list of kernel calls and of Python functions, in order. Two recordings are equal if
+they have the same kernels with the same settings, and if every array has the same origin:
 
-    argument i       the step was called with it, or it is a gradient that the step goes on from
+    argument i       an argument of the step, or a gradient from before, to which the step adds
     own k            the k-th memory that the step wrote without having read it before
     outside j        the j-th memory that the step read first: the same memory, or equal values
 
-Equal recordings do the same for all values of the arguments, so a replay of one is the step.
+Equal recordings compute the same for all values of the arguments, so a replay equals the step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tinytensor.recorder import NotedCall, NotedFunction, Recorder
 
 
 class Key(NamedTuple):
-    """What must be equal for a program to be looked at at all."""
+    """The properties of a call of the step by which its program is found."""
 
     backend: Backend
     instructions: str
@@ -45,26 +45,26 @@ class Call:
 
     @property
     def reads(self) -> list[View]:
-        """The arrays that it reads; those that it changes in place too."""
+        """The arrays that the kernel reads or changes in place."""
         return [self.views[i] for i in CONTRACTS[self.kernel].reads]
 
     @property
     def writes(self) -> list[View]:
-        """The arrays that it writes."""
+        """The arrays that the kernel writes or changes in place."""
         return [self.views[i] for i in CONTRACTS[self.kernel].writes]
 
     def arguments(self) -> tuple[Any, ...]:
-        """The arrays and settings that the kernel takes."""
+        """Return the kernel's arguments: arrays and settings."""
         return tuple(x.array() if isinstance(x, View) else x for x in self.views)
 
 
 @dataclass(eq=False)
 class Function:
-    """What Python computes at each replay, such as a check of labels or a learning rate."""
+    """A function that each replay calls, such as a check of labels or a learning rate."""
 
     function: Callable[..., None]
-    reads: list[View]  # also what it changes in place
-    writes: list[View]
+    reads: list[View]  # the arrays that it reads or changes in place
+    writes: list[View]  # the arrays that it writes or changes in place
     views: tuple[View, ...]  # its arguments
     reads_anything: bool
 
@@ -74,7 +74,7 @@ class Function:
 
 
 def offset_in(array: Array) -> int:
-    """Bytes from the start of its memory to the first element of an array."""
+    """Return the bytes from the start of an array's memory to its first element."""
     if not isinstance(array.base, np.ndarray) or not array.size:
         return 0
     return address(array) - address(root(array))
@@ -93,15 +93,15 @@ class Difference(NamedTuple):
 class Trace:
     """A recording in a form that can be compared with another.
 
-    roots: the memory that the step read before it wrote it, in the order in which it was met.
-    before: copies of those that it then changed, as they were at first; None for the others.
+    roots: the memory that the step read before it wrote it, in order of the first reads.
+    before: a copy of each root from before the step changed it; None if it didn't.
     """
 
     def __init__(self, notes: Recorder, result: Result) -> None:
         self._places: dict[int, tuple[str, int]] = {
             key: ("argument", i) for i, key in enumerate(notes.inputs)
         }
-        self._described: dict[int, tuple[Any, ...]] = {}  # by the array's id: many come again
+        self._described: dict[int, tuple[Any, ...]] = {}  # by id(array), as many are reused
         self._number = {"own": 0, "outside": 0}
         self._read_first = notes.read_first
         self.items = [self._item(note) for note in notes.items]
@@ -121,7 +121,7 @@ class Trace:
         return f"function {name}", *map(repr, note.settings), *arrays
 
     def _array(self, array: Array, key: int) -> tuple[Any, ...]:
-        """The array's origin, and its place there; key: the id of its memory."""
+        """Return an array's origin, shape, dtype, offset, strides; key: the id of its memory."""
         if (described := self._described.get(id(array))) is not None:
             return described
         if key not in self._places:
@@ -167,7 +167,7 @@ class Trace:
         return self.roots[j] if before is None else before
 
     def _difference_of_values(self, j: int, other: Trace) -> Difference:
-        """The words for an outside memory with other values: where it was read, and both."""
+        """Describe outside memory whose values differ: the call that read it, and both values."""
         was, now = self._value(j), other._value(j)
         for item, line in zip(self.items, self.lines, strict=True):
             for position, argument in enumerate(item[1:]):
@@ -181,7 +181,7 @@ class Trace:
 def _both(was: Array, now: Array) -> str:
     if was.size == now.size == 1:
         return f"was {was.item()!r} when recorded, is {now.item()!r}"
-    return f"of shape {now.shape} is another one than was recorded"
+    return f"of shape {now.shape} has other values than when it was recorded"
 
 
 def _are_equal(x: Array, y: Array) -> bool:
@@ -218,7 +218,7 @@ def views_of(
 
 
 def lives(items: Sequence[Call | Function]) -> set[Any]:
-    """Note when each buffer is touched first and last; returns all that are touched."""
+    """Note the first and last item that touches each buffer; returns the touched buffers."""
     touched = set()
     for i, item in enumerate(items):
         for view in (*item.reads, *item.writes):

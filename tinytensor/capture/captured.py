@@ -1,8 +1,8 @@
-"""`step = capture(function)`: a step that is recorded when it is called, checked, and replayed.
+"""`step = capture(function)`: a step that is recorded, verified and replayed.
 
-recorder.py notes what passes the engine's doors, program.py replays it, guards.py decides whether
-it fits, and this file decides which of these happens at a call. No program is trusted for long: at
-calls 2, 4, 8, ... the function runs again as Python, and calls.py compares what it did.
+recorder.py notes the kernel calls, program.py replays them, and guards.py decides whether a program
+fits a call. This file decides whether a call records, verifies or replays. At calls 2, 4, 8, ...
+the function runs again as Python, and calls.py compares its calls with the program.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tinytensor.tensor import DTYPES, Tensor, wrap
 __all__ = ["capture"]
 
 Verify = Literal["doubling", "always", "never"]
-MOST_SHAPES = 64  # sets of shapes of which a captured function keeps programs
-MOST_PROGRAMS = 8  # for each of them; the oldest goes
-MOST_IN_A_ROW = 8  # recordings without a replay between them, before a warning
+MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
+MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
+MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
 
 
 class Captured:
-    """A function that is recorded as a program when it is called, and then replayed.
+    """A function whose calls are recorded as a program and then replayed; see capture().
 
     program: the last that was recorded or replayed; None before the first call.
     recordings: the number of times that the function was run because no program fitted.
@@ -65,20 +65,20 @@ class Captured:
         self._lock = threading.RLock()  # one call at a time, because a program has one memory
 
     def forget(self) -> None:
-        """Drop all programs: the next call records."""
+        """Drop all programs, so that the next call records."""
         self.program: Program | None = None
         self.recordings = self.verifications = 0
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
         self._in_a_row = 0
-        self._made: Result | Program  # what makes the results of the last call
+        self._made: Result | Program  # makes the result of the last call
 
     @property
     def _name(self) -> str:
         return getattr(self.function, "__name__", "step")
 
     def __get__(self, owner: Any, kind: type | None = None) -> Captured:
-        """As a method: a captured step of its own for each object, kept in the object."""
+        """As a method: return this object's captured step, which is stored in the object."""
         if owner is None:
             return self
         name = self._name
@@ -103,7 +103,7 @@ class Captured:
         )
 
     def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
-        """The step on arrays or tensors, of which a program is recorded for each set of shapes."""
+        """Run the step on arrays or tensors; each set of shapes has its own program."""
         if named:
             arguments = self._in_order(arguments, named)
         if recorder.recorder() or autograd.is_watching():
@@ -120,15 +120,22 @@ class Captured:
             return program.replay(arrays)
 
     def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
-        """Many steps, in C without coming back to Python between them.
+        """Run n steps, on the C backend without Python between them.
 
-        tables: for each of the step's arguments an array with one axis more, in front: row i is
-            the argument of step i. steps: their number; all rows if None.
+        They are verified at the same counts as calls are. An error at some step leaves all tensors
+        as that step leaves them.
 
-        Returns what the step returns, as such tables: row i is of step i. They are verified as
-        calls are. An error at some step leaves everything as that step leaves it.
+        Args:
+            *tables: for each argument of the step an array or tensor with one more axis, the first:
+                row i is the argument of step i.
+            steps: int, the number of steps n; by default the number of rows.
 
-        Raises SettingError if a table has too few rows.
+        Returns:
+            The step's result with one more axis in each tensor: row i is of step i.
+
+        Raises:
+            SettingError: steps is below 1, or a table has fewer rows.
+            CaptureError: as a call of the step.
         """
         arrays = [_array_of(x) for x in tables]
         lengths = {len(array) if array.ndim else 0 for array in arrays}
@@ -141,8 +148,8 @@ class Captured:
             )
         if recorder.recorder() or autograd.is_watching():
             raise CaptureError(
-                "run: here each step is run by itself, within another that is recorded or under "
-                "detect_anomaly(); call the step instead"
+                "run: within a recorded step or under detect_anomaly() each step is run "
+                "separately; call the step instead"
             )
         with self._lock:
             key = self._key([array[0, ...] for array in arrays])
@@ -183,7 +190,7 @@ class Captured:
         shapes = tuple([(array.shape, array.dtype) for array in arrays])
         return Key(backend, instructions, autograd.is_grad_enabled(), shapes)
 
-    # Which program, and whether it is to be checked
+    # The program for a call, and whether to verify it
 
     def _find(self, key: Key) -> Program | None:
         programs = self._programs.get(key.arguments, ())
@@ -193,21 +200,21 @@ class Captured:
         return None
 
     def _is_due(self, program: Program) -> bool:
-        """Count a call; True if it is to be made by the function, to check the program."""
+        """Count a call; True if the function must run, to verify the program."""
         program.calls_made += 1
         if self.verify == "doubling":
             return not program.is_verified or program.calls_made.bit_count() == 1
         return self.verify == "always"
 
     def _calls_to_next(self, program: Program) -> int:
-        """The number of calls after this one before the program is to be checked."""
+        """Return the number of calls after this one before the next verification."""
         if self.verify == "never":
             return 2**62
         n: int = program.calls_made
         return (1 << n.bit_length()) - n - 1
 
     def _cause(self, key: Key) -> str:
-        """Why no program fits, in words."""
+        """Return in words why no program fits."""
         programs = self._programs.get(key.arguments, [])
         if not programs:
             return "there is no program for arguments of these shapes and dtypes"
@@ -219,9 +226,9 @@ class Captured:
     # Recording
 
     def _record(self, key: Key, arrays: Sequence[Array], program: Program | None) -> list[Array]:
-        """Run the function on the arrays and note what it does; returns the results' values.
+        """Run the function on the arrays and note its calls; returns the results' values.
 
-        The notes become a program, or are compared with the one that there is.
+        The notes become a program, or are compared with `program`.
         """
         copied = program.held_arguments if program is not None else ()
         inputs = [_input(array, i in copied) for i, array in enumerate(arrays)]
@@ -240,7 +247,7 @@ class Captured:
         notes.note_constant_gradients(gradients(notes))
         values = result.values()
         shared = _shared_memory(notes, arrays)
-        if shared:  # which no replay follows: the next call runs the function too
+        if shared:  # the next call runs the function, too
             self.why = shared
             self._made = result
             self._count_in_a_row()
@@ -257,7 +264,7 @@ class Captured:
         return values
 
     def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> bool:
-        """Compare the notes with the program; True if they became another one, being different."""
+        """Compare the notes with the program; True if they differ and became a new program."""
         trace = Trace(notes, result)
         difference = program.trace.difference(trace)
         if difference is not None:
@@ -267,20 +274,20 @@ class Captured:
                 raise CaptureError(_stale(self._name, difference, program))
             self._adopt(key, notes, result, trace, str(difference), None)
             return True
-        # A gradient that is a constant is held by its tensor; replays restore it.
+        # A constant gradient is held by its tensor, and replays restore it.
         grads = {id(root(grad)) for grad in gradients(notes)}
         replaced = [
             (weakref.ref(array), is_changed)
             for array, is_changed in program.trace.replaced(trace)
             if id(array) not in grads
         ]
-        if program.has_kept_tensors:  # the new ones are others
+        if program.has_kept_tensors:  # the function has just made new ones
             for item, line in zip(notes.items, program.trace.lines, strict=True):
                 item.line = line
             trace.lines = program.trace.lines
             self._drop(program)
             self._adopt(key, notes, result, trace, "", program)
-            # The program itself holds what is only read.
+            # The program holds memory that is only read.
             replaced = [(ref, is_changed) for ref, is_changed in replaced if is_changed]
         else:
             del trace
@@ -311,7 +318,7 @@ class Captured:
         why: str,
         before: Program | None,
     ) -> None:
-        """Make a program of the notes; it takes the place of another one, if that was equal."""
+        """Make a program of the notes; before: the equal program that it replaces, or None."""
         program = Program(key, notes, result, trace, self._lock, self.function, self.rewrites)
         if before is None:
             self.recordings += 1
@@ -334,7 +341,10 @@ class Captured:
             programs[:] = [other for other in programs if other is not program]
 
     def _count_in_a_row(self, is_first: bool = False) -> None:
-        """Count recordings without a replay between them, and warn; the first of a key is 0."""
+        """Count recordings in a row, without a replay between them, and warn at the 8th.
+
+        is_first: True if there was no program for these shapes; the count starts again at 0.
+        """
         self._in_a_row = 0 if is_first else self._in_a_row + 1
         if self._in_a_row == MOST_IN_A_ROW:
             warnings.warn(
@@ -351,35 +361,54 @@ def capture(
     rewrites: Sequence[str] | None = None,
     verify: Verify = "doubling",
 ) -> Captured:
-    """Returns the function as a captured step: recorded as a program when called, then replayed.
+    """Return the function as a captured step: recorded as a program when called, then replayed.
 
     A captured step takes arrays or tensors and returns tensors. Tensors that it reads or changes
     are read and changed in place. Everything that Python computes (numbers, branches, settings,
     side effects) is a constant of the recording; `step.forget()` drops it.
 
-    function: a training step, or anything that computes with tensors. It receives its arguments as
-        tensors, and returns tensors, alone or in tuples, lists and dicts, or None. The results have
-        no graph, so backward() belongs into the step. Above a method, `@tt.capture` gives every
-        object its own captured step.
-    rewrites: names of capture/rewrites.py that make the program faster; () for none, None for all.
-    verify: "doubling" runs the function again at calls 2, 4, 8, ... and compares what it did with
-        the program; "always" does so at every call, so nothing is replayed; "never" trusts the
-        first recording.
+    A replay gives the same bits as the function. The step is re-recorded if an argument has a new
+    shape or dtype; if the backend or the gradient mode changes; if a tensor that an op read gets
+    another array, requires_grad or hooks; if an attribute of a module or an optimiser that the step
+    used is set; after train() or eval(); and if a tensor that it computed and stored outside is
+    gone. `step.why` gives the cause of the last recording.
 
-    A replay gives the same bits as the function. The step is recorded again if an argument's shape
-    or dtype, the backend or the gradient mode is another; if a tensor that an op read has another
-    array, requires_grad or hooks; if an attribute of a module or an optimiser that the step used
-    was set; after train() or eval(). `step.why` says what caused the last recording. If the second
-    call does something else than the first, its recording becomes the program: such a step made its
-    state at the first call. Steps that do something else each time are recorded each time, with a
-    RuntimeWarning after 8 times; so is a step whose argument shares memory with a tensor that it
-    changes. Tensors that the step keeps are written in place by each replay.
-    Under detect_anomaly() the function runs and nothing is replayed.
+    The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
+    the second recording differs from the first, it becomes the program, because a step may make its
+    state at its first call. A step that differs at every call is recorded at every call, with a
+    RuntimeWarning after 8 recordings. So is a step whose argument shares memory with a tensor or
+    another argument that it changes. Every replay overwrites the tensors that the step stores
+    outside. Under detect_anomaly() the function runs, and nothing is replayed.
 
-    Raises CaptureError, while recording, for what a program can't do, such as handing a value to
-    Python; and at a verification, if the function now does something else than the replays since
-    the last one did. UnknownName for a rewrite that doesn't exist, SettingError for another
-    `verify`.
+    Args:
+        function: a training step, or any function that computes with tensors. It receives its
+            arguments as tensors, and returns tensors, alone or in tuples, lists and dicts, or None.
+            The results are copies and have no graph, so backward() must be called inside the step.
+            Above a method, `@tt.capture` gives every object its own captured step.
+        rewrites: names of capture/rewrites.py that make the program faster; () for none, None for
+            all.
+        verify: "doubling" verifies at calls 2, 4, 8, ...; "always" at every call, so that nothing
+            is replayed; "never" trusts the first recording.
+
+    Returns:
+        Captured, which is called as the function is.
+
+    Raises:
+        CaptureError: while recording, the step does something that a program can't do, such as
+            reading a value in Python; or at a verification, the function differs from the replays
+            since the last one.
+        UnknownName: there is no rewrite of this name.
+        SettingError: verify is none of the three.
+
+    >>> weight = tt.ones(3)
+    >>> @tt.capture
+    ... def step(x):
+    ...     weight[...] = weight - 0.5 * x
+    ...     return (weight * x).sum()
+    >>> [step(tt.ones(3)).item() for _ in range(4)]
+    [1.5, 0.0, -1.5, -3.0]
+    >>> step.recordings, step.verifications
+    (1, 2)
     """
     return Captured(function, rewrites, verify)
 
@@ -387,11 +416,12 @@ def capture(
 def _stale(name: str, difference: Difference, program: Program) -> str:
     n = program.calls_made
     return (
-        f"captured step: {name} does something else than its program: {difference}. Of its calls, "
-        f"the {program.replays} before this one, which were replays, may be wrong; this one is "
-        f"right, call {n} of the program. What Python computes is a constant of a recording: pass "
-        "what changes as an argument, change a tensor in place, or call step.forget() after the "
-        "change. If an argument's values or an earlier result decide it, the same holds"
+        f"captured step: {name} differs from its program: {difference}. The {program.replays} "
+        f"calls before this one were replays and may be wrong; this call, number {n} since the "
+        "recording, is right. Values that Python computes are constants of a recording: pass a "
+        "value that changes as an argument, change a tensor in place, or call step.forget() after "
+        "the change. The same is true if an argument's values or an earlier result decide what the "
+        "step does"
     )
 
 
@@ -401,15 +431,15 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
             returned = function(*map(wrap, inputs))
         finally:
             for carried in notes.carried:
-                if carried.x.grad is carried.own:  # it was read, and nothing else
+                if carried.x.grad is carried.own:  # the step only read it
                     carried.x.grad = carried.before
         return Result(returned, notes)
 
 
 def _input(array: Array, is_held: bool) -> Array:
-    """The array as the function is given it: the same memory, known as the argument's.
+    """Return the array that the function gets: the same memory, as an array of its own.
 
-    A copy if C couldn't read it, or if the step holds the argument after the call.
+    It is a copy if C can't read the array, or if the step holds its argument after the call.
     """
     flags = array.flags
     if is_held or not (flags.c_contiguous and flags.aligned):
@@ -419,7 +449,7 @@ def _input(array: Array, is_held: bool) -> Array:
 
 
 def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
-    """Says which argument shares memory with something that the step changed; "" if none does."""
+    """Name an argument that shares memory with a tensor that the step changed; "" if none does."""
     changed = [key for key in notes.before if key not in notes.inputs]
     for i, array in enumerate(arrays):
         others = [notes.held[key] for key in changed]
@@ -434,13 +464,13 @@ def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
 
 
 def _array_of(x: Array | Tensor) -> Array:
-    if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, decided fast
+    if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, first
         return x
     if isinstance(x, Tensor):
         if x.requires_grad:
             raise CaptureError(
-                "captured step: an argument has requires_grad, and its gradient would be left on "
-                "the program's copy; give it as x.detach(), or let the step find it by itself"
+                "captured step: an argument has requires_grad, and its gradient would be set on "
+                "the program's copy; pass x.detach(), or use x in the step without passing it"
             )
         return x.array
     if not isinstance(x, np.ndarray):

@@ -6,7 +6,9 @@ All of them come from objects that the engine itself met while it recorded:
 - modules that were called and optimisers that made a step: the same version number, which grows
   when an attribute is set;
 - `training` flags that were read: the same value;
-- tensors that get a gradient: still with, or still without, one before the step.
+- tensors that get a gradient: still with, or still without, one before the step;
+- tensors that the step computed and that user code still holds: not freed since, because user code
+  would hold a new one.
 
 No guard covers what Python computes. captured.py runs the function again at calls 2, 4, 8, ... and
 compares instead.
@@ -23,7 +25,10 @@ from tinytensor.tensor import Tensor
 
 
 class Guards:
-    """The guards of one recording."""
+    """The guards of one recording.
+
+    kept: tensors that the step computed and that user code holds after it.
+    """
 
     def __init__(self, notes: Recorder) -> None:
         self._modules = [(weakref.ref(m), version) for m, version in notes.modules.values()]
@@ -37,6 +42,7 @@ class Guards:
             for x, array, flag in notes.leaves.values()
         ]
         self._leaves: list[tuple[weakref.ref[Tensor], Array, bool, Any]] = []
+        self.kept: list[weakref.ref[Tensor]] = []
         grads = notes.grads.values()
         self._without_grad = [weakref.ref(x) for x, before in grads if before == "none"]
         self._with_grad = [weakref.ref(x) for x, before in grads if before == "carried"]
@@ -88,4 +94,6 @@ class Guards:
         for ref in self._with_grad:
             if (x := ref()) is None or x.grad is None:
                 return "a tensor has no gradient from before the step"
+        if any(ref() is None for ref in self.kept):
+            return "a tensor that the step kept is gone"
         return ""

@@ -1,18 +1,18 @@
-"""A recorded step, ready to be printed and replayed.
+"""A program: a recorded step that can be printed and replayed.
 
-The program is the list of kernel calls that went through door.py: forward, backward and
-update, one after the other. Backpropagation is the second half of the list; print(step.program)
-shows it. A replay makes the same calls on the same memory, without the Python between them.
+A program is the list of kernel calls that went through door.py: forward, backward and update, one
+after the other. Backpropagation is the second half of the list; print(step.program) shows it. A
+replay makes the same calls on the same memory, without the Python between them.
 
-Memory, by what a replay does with it:
+The kinds of memory, and what a replay does with them:
 
-    argument    the step's arguments; a replay copies its own there, or reads them in place. A
-                gradient that the step goes on from is one too
-    outside     parameters, an optimiser's memory: read and changed in place
-    constant    made of Python's numbers; nobody else holds it
+    argument    the step's arguments. A replay copies the new ones there, or reads them in place. A
+                gradient from before the step, to which the step adds, is an argument too
+    outside     parameters and an optimiser's memory: read and changed in place
+    constant    made from Python's numbers; only the program holds it
     restored    a constant that the step changes: each replay starts from its first values
-    kept        computed in the step and still held by somebody after it, such as a gradient
-    temporary   computed in the step and gone after it; temporaries share memory
+    kept        computed in the step and held by user code after it, such as a gradient
+    temporary   computed in the step and not held after it; temporaries share memory
 
 Before the first replay the list is rewritten (rewrites.py), memory is planned (memory.py), and the
 backend binds the calls. A replay gives the same bits as the step itself.
@@ -44,12 +44,12 @@ MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 
 
 class Program:
-    """A recorded step: what it does, in order, and what must hold for it to be the step.
+    """A recorded step: its calls in order, its memory, and the guards of its replays.
 
     inputs: the arguments' memory. trace: the recording in the form in which it is compared.
-    calls_made: how many times the step was called since it was recorded, with that call.
+    calls_made: the number of calls of the step since the recording, including that one.
     is_verified: True if a second recording was equal.
-    has_kept_tensors: True if somebody held a tensor that the step computed, other than a gradient.
+    has_kept_tensors: True if user code held a computed tensor, other than a gradient.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Program:
         self.name = getattr(function, "__name__", "step")
         self.optimizers = [optimizer for optimizer, *_ in notes.optimizers.values()]
         self.modules = [module for module, _ in notes.modules.values()]
-        # Weak references: what nobody else holds is no parameter, and its gradient is never seen.
+        # Weak references: a tensor that only the program holds is no parameter.
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         self._carried = [weakref.ref(carried.x) for carried in notes.carried]
         with_grad = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
@@ -82,11 +82,13 @@ class Program:
             if x in with_grad
         ]
         results = [weakref.ref(x) for x in notes.results]
+        views = [weakref.ref(x) for x in notes.views]
 
         self._all_buffers, self._recorded = self._take_over(notes)
         self._kept = [ref for ref in results if ref() is not None]
+        self.guards.kept = [*self._kept, *(ref for ref in views if ref() is not None)]
         self._grads = [(ref, x.grad) for ref in with_grad.values() if (x := ref()) is not None]
-        # Decided now: at a verification the old ones may be gone, replaced by the new ones.
+        # Decided now, because a verification may replace these tensors by new ones.
         grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
         self.has_kept_tensors = bool(self.held_arguments) or any(
             buffer.kind == "kept" and id(buffer.array) not in grads for buffer in self._all_buffers
@@ -94,10 +96,10 @@ class Program:
         self._written_tensors = [*self._changed, *self._kept]
         self._restored = [b for b in self._all_buffers if b.first_values is not None]
         self.calls_made = 1
-        self.replays = 0  # since it was recorded or checked
+        self.replays = 0  # since the last recording or verification
         self.is_verified = False
 
-    # Worked out when it is first needed: many recordings are only compared
+    # Computed at first use, because many recordings are only compared
 
     @functools.cached_property
     def _rewritten(self) -> tuple[list[Call | Function], tuple[str, ...]]:
@@ -105,22 +107,22 @@ class Program:
 
     @property
     def items(self) -> list[Call | Function]:
-        """Its kernel calls, and the functions that Python computes at each replay, in order."""
+        """The kernel calls, and the Python functions that each replay calls, in order."""
         return self._rewritten[0]
 
     @property
     def rewrites(self) -> tuple[str, ...]:
-        """The names of the rewrites that changed it."""
+        """The names of the rewrites that changed the program."""
         return self._rewritten[1]
 
     @property
     def calls(self) -> list[Call]:
-        """Its kernel calls."""
+        """The kernel calls."""
         return [item for item in self.items if isinstance(item, Call)]
 
     @property
     def calls_before(self) -> list[Call]:
-        """Its kernel calls before they were rewritten."""
+        """The kernel calls before they were rewritten."""
         return [item for item in self._recorded if isinstance(item, Call)]
 
     @functools.cached_property
@@ -130,7 +132,7 @@ class Program:
 
     @functools.cached_property
     def buffers(self) -> list[Buffer]:
-        """All memory that it touches, with names to be shown."""
+        """All memory that the calls touch, with names to be shown."""
         before, body = self.order
         touched = lives([*before, *body])
         found = [b for b in self._all_buffers if b in touched or b.kind != "temporary"]
@@ -143,36 +145,37 @@ class Program:
 
     @property
     def unplanned(self) -> int:
-        """Bytes of the temporaries' memory if each had its own."""
+        """The bytes that the temporaries would need if each had its own memory."""
         return sum(map(whole_lines, self._temporaries))
 
     @functools.cached_property
     def peak(self) -> int:
-        """Bytes of the temporaries' memory, which is planned now."""
+        """The bytes of the temporaries' memory, which is planned at first use."""
         return plan(self._temporaries)
 
     @functools.cached_property
     def _binding(self) -> Binding:
-        """What a replay needs, made when the first one comes."""
-        assert self.peak >= 0  # the temporaries have their places
+        """The bound calls, made for the first replay."""
+        assert self.peak >= 0  # plans the temporaries' memory
         return Binding(self)
 
     @property
     def by_numpy(self) -> set[Call]:
-        """The calls that the backend leaves to NumPy."""
+        """The calls that NumPy computes for the backend."""
         return self._binding.by_numpy
 
     @property
     def held_arguments(self) -> tuple[int, ...]:
-        """The positions of the arguments that somebody holds after the step."""
+        """The positions of the arguments that user code holds after the step."""
         return tuple(i for i, buffer in enumerate(self._input_buffers) if buffer.is_held)
 
     # From the notes
 
     def _take_over(self, notes: Recorder) -> tuple[list[Buffer], list[Call | Function]]:
-        """The notes as items whose arrays are views of buffers; the notes are empty then.
+        """Turn the notes into buffers, and items whose arrays are views of them; empty the notes.
 
-        So nothing here holds the step's memory any more, and it is seen what others hold.
+        After that the program holds none of the step's memory, so a weak reference shows which
+        arrays user code still holds.
         """
         buffers = self._find_buffers(notes)
         copied = notes.copied
@@ -183,7 +186,7 @@ class Program:
         grads = {id(root(grad)) for grad in gradients(notes)}
         carried = {id(root(c.before.array)) for c in notes.carried}
 
-        views: dict[int, View] = {}  # by the array's id: many come again
+        views: dict[int, View] = {}  # by the array's id, because many are used again
 
         def view(array: Array, key: int) -> View:
             if (seen := views.get(id(array))) is not None:
@@ -208,7 +211,7 @@ class Program:
                 if buffer.array is None:
                     buffer.array = values[key]
                 if buffer.is_held:
-                    buffer.last = AFTER_THE_STEP  # somebody reads it after the step
+                    buffer.last = AFTER_THE_STEP  # user code may read it after the step
             elif buffer.kind == "temporary":
                 buffer.array = array
                 buffer.kind = "temporary" if array is None else "kept"
@@ -227,7 +230,7 @@ class Program:
         return list(buffers.values()), items
 
     def _find_buffers(self, notes: Recorder) -> dict[int, Buffer]:
-        """A buffer for each memory, of the kind that is known so far."""
+        """Return a buffer for each memory, with its kind as far as it is known."""
         buffers: dict[int, Buffer] = {}
         for key, memory in notes.held.items():
             kind = "temporary"
@@ -238,13 +241,13 @@ class Program:
             buffers[key] = Buffer(kind, memory.shape, memory.dtype, None)
         return buffers
 
-    # To be read
+    # To be printed
 
     def __str__(self) -> str:
         return listing.listed(self).text()
 
     def to_html(self) -> str:
-        """What print shows as a table in HTML, a fragment of a page that needs no other files."""
+        """Return the printed table in HTML: a fragment of a page that needs no other files."""
         return listing_html.fragment(listing.listed(self))
 
     def _repr_html_(self) -> str:
@@ -252,21 +255,28 @@ class Program:
 
     @property
     def functions(self) -> list[Function]:
-        """What Python does at each replay."""
+        """The Python functions that each replay calls."""
         return [item for item in self.items if isinstance(item, Function)]
 
     def gradients(self) -> list[tuple[Tensor, Tensor | None]]:
-        """The tensors that the step leaves a gradient on, or none, with it."""
+        """Return the tensors whose gradient the step sets, each with the gradient or None."""
         return [(x, grad) for ref, grad in self._grads if (x := ref()) is not None]
 
     def profile(self, repeats: int = 20) -> listing.Profile:
-        """Time each call, the median of `repeats` replays; parameters are afterwards as before.
+        """Time each call: the median of `repeats` replays. All values are restored afterwards.
 
-        Beside it stands its share: the least time that this machine can take for its arithmetic or
-        its bytes, by that time. The machine is measured for it, once in a process; was it busy just
-        then, a share may come out above 100 %.
+        The share of a call is the least time that this machine needs for its arithmetic or its
+        bytes, divided by the measured time. The machine is measured once in a process. If other
+        programs were running at that time, a share may be above 100 %.
 
-        Raises SettingError for less than one replay.
+        Args:
+            repeats: the number of replays, 1 or more.
+
+        Returns:
+            Profile; print shows the program with the times.
+
+        Raises:
+            SettingError: repeats is below 1.
         """
         if repeats < 1:
             raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
@@ -277,12 +287,12 @@ class Program:
             before = [array.copy() for array in arrays]
             runs = [(isinstance(x, Call), run) for x in bound.body for run in bound.runs_of([x])]
             try:
-                bound.run()  # so that all memory has values that kernels may be given
+                bound.run()  # so that all memory has valid values
                 microseconds = listing.measure(runs, repeats)
             finally:
                 for array, copy in zip(arrays, before, strict=True):
                     np.copyto(array, copy)
-        from tinytensor.machine import roofline  # who only trains needs no measuring
+        from tinytensor.machine import roofline  # a training needs no measurement of the machine
 
         roof = roofline(self.key.backend.num_threads)
         try:
@@ -294,7 +304,10 @@ class Program:
     # Replay
 
     def replay(self, given: Sequence[Array]) -> Any:
-        """The step on these arguments, which share no memory with what it writes; its result."""
+        """Run the step on these arguments, which share no memory with what it writes.
+
+        Returns the step's result.
+        """
         self._replay(given)
         return self._result.make(self._result.values())
 
@@ -310,7 +323,7 @@ class Program:
                 np.copyto(own, array)
         for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
             x = ref()
-            assert x is not None  # the guards hold
+            assert x is not None  # a guard checked it
             assert x.grad is not None
             np.copyto(own, x.grad.array)
         for buffer in self._restored:
@@ -345,16 +358,16 @@ class Program:
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
 
     def make(self, values: Sequence[Array]) -> Any:
-        """What the step returns, with these values in place of what it computed."""
+        """Return the step's result, with these values instead of the computed ones."""
         return self._result.make(values)
 
     def leaves_with_grad(self) -> list[Tensor]:
-        """The tensors that the step gives a gradient which have one now."""
+        """Return the tensors that get a gradient from the step and have one now."""
         leaves = [ref() for ref, _ in self._grads]
         return [x for x in leaves if x is not None and x.grad is not None]
 
     def _leave_as_far_as(self, failed: Function | None) -> None:
-        """After a function raised: leave the gradients as the step had left them by then."""
+        """After `failed` raised an error: set the gradients that the step had set by then."""
         if failed is None:
             return
         done = self.functions.index(failed)
@@ -365,7 +378,7 @@ class Program:
         self._count_changes()
 
     def _update_tensors(self) -> None:
-        """Leave gradients where the step does, and count the changes of what was written."""
+        """Set the gradients that the step sets, and count the changes of the written tensors."""
         for ref, grad in self._grads:
             if (leaf := ref()) is not None:
                 leaf.grad = grad
@@ -387,11 +400,11 @@ class Program:
         return alone and self._binding.is_one_call
 
     def run(self, tables: Sequence[Array], steps: int) -> list[Array]:
-        """Steps on the rows of tables, one for each argument; what is computed, as tables too.
+        """Make steps on the rows of tables, one for each argument; returns tables of results.
 
-        An error at some step leaves everything as that step leaves it.
+        An error at some step leaves all tensors as that step leaves them.
         """
-        assert self._binding is not None  # the results have their places
+        assert self._binding is not None  # makes the memory of the results
         tables_of_results = self._result.tables(steps)
         results = [computed.now() for computed in self._result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
@@ -409,7 +422,7 @@ class Program:
     def _run_at_once(
         self, tables: Sequence[Array], results: Sequence[tuple[Array, Array]], steps: int
     ) -> None:
-        """Steps without Python between them: what its functions write is computed before."""
+        """Make steps without Python between them: its functions are called for all steps before."""
         bound = self._binding
         self.replays += steps
         for own, places in zip(self.inputs, bound.places, strict=True):
@@ -437,7 +450,7 @@ class Program:
                 _note_row(row + 1, found, places)
                 done += 1
             failed = False
-        finally:  # after an error, too, the steps before it are made
+        finally:  # after an error, too, the steps before the error are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
             inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
@@ -445,12 +458,12 @@ class Program:
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)
             self._update_tensors()
-            if failed and done < steps:  # the step at which it came, up to there
+            if failed and done < steps:  # the step that raised, up to the error
                 self._replay([table[done, ...] for table in tables])
 
 
 def tensors_with_grad(notes: Recorder) -> list[Tensor]:
-    """The tensors that the step has left a gradient on, or whose gradient it forgot."""
+    """Return the tensors whose gradient the step has set or set to None."""
     untouched = {id(c.x) for c in notes.carried if c.x.grad is c.own or c.x.grad is c.before}
     leaves = [x for x, *_ in notes.leaves.values()]
     left = [x for x in leaves if x.grad is not None and notes.owns(x.grad.array)]
@@ -460,7 +473,7 @@ def tensors_with_grad(notes: Recorder) -> list[Tensor]:
 
 
 def gradients(notes: Recorder) -> list[Array]:
-    """The gradients that the step has left, or left as they were after it had forgotten others."""
+    """Return the gradients of these tensors that are not None."""
     return [x.grad.array for x in tensors_with_grad(notes) if x.grad is not None]
 
 

@@ -1,8 +1,11 @@
-"""The command line: arguments in, text out.
+"""The command line `tinytensor`.
 
-The course: `tinytensor lessons`, `lesson NAME`, `train LESSON`, `race LESSON`, `program LESSON`,
-`try CLAIM`; a trained network: `predict`; a recorded run: `replay`, `report`; how kernels become
-fast: `ladder`, `explain`; how fast it all is: `bench`; what works here: `info`.
+lessons, lesson, train, race, program, try    the course
+predict                                       a trained network
+replay, report                                a run file
+ladder, explain                               versions of a kernel, from naive to fast
+bench                                         benchmarks
+info                                          backends and machine
 """
 
 import os
@@ -12,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from tinytensor import interrupt
+from tinytensor import __version__, interrupt
 from tinytensor.cli import (
     bench_command,
     course_commands,
@@ -27,12 +30,17 @@ from tinytensor.errors import TinytensorError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what the user can mend is one line on standard error, and exit code 2."""
-    interrupt.is_exception()
-    if "_TINYTENSOR_COMPLETE" in os.environ:  # a shell asks what may come next
+    """Run a command, and exit.
+
+    An error that the user can correct is printed as one line on standard error, with exit status 2.
+
+    arguments: sys.argv[1:] by default.
+    """
+    interrupt.raise_on_interrupt()
+    if "_TINYTENSOR_COMPLETE" in os.environ:  # called by a shell's completion
         program.main(prog_name="tinytensor")
     try:
-        # Not program.main(): there a broken pipe would already be exit code 1.
+        # Not program.main(), because it exits with status 1 on a broken pipe.
         given = sys.argv[1:] if arguments is None else list(arguments)
         with program.make_context("tinytensor", given or ["--help"]) as context:
             program.invoke(context)
@@ -48,18 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         click.echo("tinytensor: stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has left
+    except BrokenPipeError:  # the reader of standard output has closed it
         _discard(sys.stdout, sys.stderr)
         sys.exit(141)
     except OSError as error:
         if error.filename is not None or error.errno is None:
-            raise  # not of our output
+            raise  # not an error of standard output
         _discard(sys.stdout)
         _fail(f"the output can't be written: {error.strerror}")
 
 
 def _name_source(error: click.BadParameter, given: Sequence[str]) -> None:
-    """Let the message name the environment variable, where the value came from one."""
+    """Name the environment variable in the message, if the value came from one."""
     option = error.param
     if not isinstance(option, click.Option) or not os.environ.get(str(option.envvar)):
         return
@@ -68,21 +76,21 @@ def _name_source(error: click.BadParameter, given: Sequence[str]) -> None:
 
 
 def _discard(*streams: TextIO) -> None:
-    """Send what is still to be written, at the exit at the latest, to nowhere."""
-    for stream in filter(None, streams):  # Python has None for one that is closed
+    """Redirect streams to /dev/null, so that flushing them at exit can't fail."""
+    for stream in filter(None, streams):  # sys.stdout is None if standard output is closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str) -> None:
     try:
         click.echo(f"tinytensor: {' '.join(message.split())}", err=True)
-    except OSError:  # nobody can be told, but the exit code
+    except OSError:  # standard error is closed too; only the exit status is left
         _discard(sys.stderr)
     sys.exit(2)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tinytensor-engine", message="tinytensor %(version)s")
+@click.version_option(__version__, message="tinytensor %(version)s")
 def program() -> None:
     """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
 

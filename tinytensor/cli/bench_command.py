@@ -1,4 +1,4 @@
-"""`tinytensor bench`: backends against each other, against other libraries, against the machine."""
+"""`tinytensor bench`: times of backends, compared with other libraries and the machine's limits."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinytensor.bench.report import Report
 
 PARTS = ("kernels", "steps", "train")
-TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
+TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
 
 
 @click.command("bench")
@@ -27,13 +27,13 @@ TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
     "--lessons",
     metavar="NUMBERS",
     type=Several(LessonNumber()),
-    help="Such as 1.0,2.1 [all nine; of runs, two].",
+    help="Lessons, such as 1.0,2.1 [all nine; two for train].",
 )
 @click.option(
     "--threads",
     metavar="COUNTS",
     type=Several(Count(1)),
-    help="Such as 1,2 [1 and all cores; or all cores].",
+    help="Numbers of threads, such as 1,2 [1 and all cores; all for train, --quick].",
 )
 @click.option(
     "--peers",
@@ -41,13 +41,13 @@ TRAIN_LESSONS = ("1.0", "2.1")  # whole runs of which don't take long
     type=Several(click.STRING),
     is_flag=False,
     flag_value="all",
-    help="Other libraries beside: torch,jax, or all that are installed.",
+    help="Also time other libraries: torch,jax, or all installed.",
 )
-@click.option("--rounds", type=Count(1, 1000), help="Turns of each [15; 5 of runs, or if quick].")
-@click.option("--quick", is_flag=True, help="All of it within a minute.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the results there; - for stdout.")
-@click.option("--html", "html_file", metavar="FILE", help="Write a page with plots there.")
-@click.option("--readme", metavar="FILE", help="Write the steps' table there, in its place.")
+@click.option("--rounds", type=Count(1, 1000), help="Rounds to time [15; 5 for train or --quick].")
+@click.option("--quick", is_flag=True, help="Finish within a minute.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the results; - for stdout.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a page with plots.")
+@click.option("--readme", metavar="FILE", help="Replace the table of steps in FILE.")
 def bench_command(
     part: str | None,
     backends: tuple[str, ...] | None,
@@ -62,11 +62,11 @@ def bench_command(
 ) -> None:
     """Time kernels, training steps or whole runs on each backend.
 
-    Without a word which, the machine, the steps and a selection of kernels.
+    Without an argument: the machine's limits, training steps, and a selection of kernels.
 
-    Each contestant has a process of its own, bound to so many cores, and all take turns. What they
-    compute is compared before anything is timed; compiling and starting are in no time but that of
-    whole runs.
+    Each backend runs in a process of its own, bound to the given number of cores, and the processes
+    take turns. Results are compared before anything is timed. Times exclude compilation and
+    start-up, except for whole runs. If other programs used the CPU, the report says NOISY.
     """
     from tinytensor.bench import tables
     from tinytensor.bench.plan import Plan, measure, pieces
@@ -79,10 +79,14 @@ def bench_command(
         require_bokeh()
     if readme is not None:
         if part not in (None, "steps"):
-            raise SettingError(f"--readme: its table is of steps; tinytensor bench {part} has none")
-        tables.check_place(readme, Path(readme).read_text(encoding="utf-8"))
+            raise SettingError(
+                f"--readme: tinytensor bench {part} has no table of steps; leave {part} out"
+            )
+        tables.check_markers(readme, Path(readme).read_text(encoding="utf-8"))
     if part == "train" and peers is not None:
-        raise SettingError("--peers: whole runs are of tinytensor's backends only")
+        raise SettingError(
+            "--peers: whole runs are timed for tinytensor's backends only; leave --peers out"
+        )
     report = Report()
     plan = Plan(
         part=part,
@@ -95,15 +99,15 @@ def bench_command(
         page=html_file is not None,
     )
     ended: BaseException | None = None
-    with _progress(pieces(plan)) as tell:
+    with _progress(pieces(plan)) as show:
         try:
-            measure(plan, report, tell)
-        except (KeyboardInterrupt, TinytensorError) as error:  # first, what was measured till then
+            measure(plan, report, show)
+        except (KeyboardInterrupt, TinytensorError) as error:  # raised after the report is written
             report.stopped, ended = True, error
     try:
         write_json(json_file, report.to_json())
         _write_html(html_file, report)
-    finally:  # what can't be written there is at least seen
+    finally:  # print the results even if the files can't be written
         click.echo(rendered(*tables.tables(report)), err="-" in files.values(), nl=False)
     if ended is not None:
         raise ended
@@ -113,7 +117,7 @@ def bench_command(
 
 
 def _check_files(files: dict[str, str | None]) -> None:
-    """Say what can't be written before the work is done, not after."""
+    """Raise SettingError for a file that can't be written, before anything is measured."""
     given = [(option, file) for option, file in files.items() if file is not None]
     for option, file in given:
         check_writable(option, file)
@@ -121,11 +125,16 @@ def _check_files(files: dict[str, str | None]) -> None:
             if other != option and same_file(file, name):
                 raise SettingError(f"{option}: got {file}, as {other} did; another file is needed")
     if files["--readme"] is not None and not Path(files["--readme"]).is_file():
-        raise SettingError(f"--readme: there is no file {files['--readme']} with a place for it")
+        raise SettingError(
+            f"--readme: there is no file {files['--readme']}; a file with the table is needed"
+        )
 
 
 def _backends(names: tuple[str, ...] | None, report: "Report") -> tuple[str, ...]:
-    """Those asked for, or all that work here.  Raises BackendUnavailable for one that doesn't."""
+    """The given backends, by default all that work here.
+
+    Raises BackendUnavailable if a given backend doesn't work here.
+    """
     from tinytensor.bench.report import Skipped
 
     if names is None:
@@ -139,7 +148,10 @@ def _backends(names: tuple[str, ...] | None, report: "Report") -> tuple[str, ...
 
 
 def _lessons(numbers: tuple[str, ...] | None, part: str | None) -> tuple[str, ...]:
-    """Those asked for.  Raises SettingError for one that part has no times of."""
+    """The given lessons, or the default ones.
+
+    Raises SettingError if `part` doesn't time a given lesson.
+    """
     from tinytensor.bench.step_times import LESSONS
 
     if numbers is None:
@@ -148,7 +160,8 @@ def _lessons(numbers: tuple[str, ...] | None, part: str | None) -> tuple[str, ..
         if part != "train" and number not in LESSONS:
             known = ", ".join(LESSONS)
             raise SettingError(
-                f"--lessons: got {number}, whose runs alone are timed; choose from {known}"
+                f"--lessons: got {number}, of which only whole runs are timed (tinytensor bench "
+                f"train); choose from {known}"
             )
     return numbers
 
@@ -156,22 +169,29 @@ def _lessons(numbers: tuple[str, ...] | None, part: str | None) -> tuple[str, ..
 def _threads(
     counts: tuple[int, ...] | None, cores: int, part: str | None, quick: bool
 ) -> tuple[int, ...]:
-    """The numbers of threads asked for.  Raises SettingError for more than there are cores."""
+    """The given numbers of threads, or the default ones.
+
+    Raises SettingError for more threads than there are cores.
+    """
     if counts is None:
         return (cores,) if quick or part == "train" or cores == 1 else (1, cores)
     if max(counts) > cores:
         raise SettingError(
-            f"--threads: got {max(counts)}; a number from 1 to the {cores} cores here is needed"
+            f"--threads: got {max(counts)}; an integer from 1 to {cores}, the number of cores, "
+            "is needed"
         )
     return counts
 
 
 def _peers(names: tuple[str, ...], report: "Report") -> tuple[str, ...]:
-    """The peers asked for, or all that are installed."""
+    """The given peers; all that are installed for ("all",).
+
+    Raises UnknownName for an unknown peer, and BackendUnavailable if one is not installed.
+    """
     from tinytensor.bench.report import Skipped
     from tinytensor.bench.worker import PEERS
 
-    cure = "pip install 'tinytensor-engine[peers]' mends that"
+    cure = "run: pip install 'tinytensor-engine[peers]'"
     if names == ("all",):
         for name, peer in PEERS.items():
             if not peer.is_installed:
@@ -180,7 +200,7 @@ def _peers(names: tuple[str, ...], report: "Report") -> tuple[str, ...]:
     for name in names:
         if name not in PEERS:
             known = ", ".join(PEERS)
-            raise UnknownName(f"--peers: got {name!r}; some of {known}, or only all, are needed")
+            raise UnknownName(f"--peers: got {name!r}; choose from {known}, or give all alone")
         if not PEERS[name].is_installed:
             raise BackendUnavailable(f"--peers {name}: {PEERS[name].needs} isn't installed; {cure}")
     return names
@@ -196,9 +216,12 @@ def _write_html(file: str | None, report: "Report") -> None:
 
 @contextmanager
 def _progress(pieces: int) -> Iterator[Callable[[str], None]]:
-    """What is told each piece of work as it begins: a bar on a terminal, else a line for each."""
+    """A function to call with the name of each piece of work when it starts.
+
+    It advances a bar on a terminal, and prints a line otherwise. pieces: how many there are.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda what: click.echo(what, err=True)
+        yield lambda name: click.echo(name, err=True)
         return
 
     from rich.console import Console
@@ -213,7 +236,7 @@ def _progress(pieces: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=pieces, completed=-1)
 
-        def show(what: str) -> None:
-            bar.update(task, advance=1, description=what)
+        def show(name: str) -> None:
+            bar.update(task, advance=1, description=name)
 
         yield show

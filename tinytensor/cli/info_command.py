@@ -1,4 +1,4 @@
-"""`tinytensor info`: what works here, and what it runs on."""
+"""`tinytensor info`: versions, backends, and the machine."""
 
 import os
 import platform
@@ -14,11 +14,11 @@ from tinytensor.errors import TinytensorError
 
 
 @click.command("info")
-@click.option("--measure", is_flag=True, help="Also the most that this machine can do, measured.")
+@click.option("--measure", is_flag=True, help="Also measure the machine's limits.")
 def info_command(measure: bool) -> None:
-    """Tell the version, which backends work here, and what they run on.
+    """Print versions, the backends that work here, and the machine.
 
-    Exit code 2 if the one that TINYTENSOR_BACKEND asks for doesn't.
+    The exit status is 2 if the backend in TINYTENSOR_BACKEND doesn't work here.
     """
     states = door.backend_states()
     lines = [("tinytensor", _version("tinytensor-engine"))]
@@ -51,7 +51,7 @@ def info_command(measure: bool) -> None:
 
 
 def _peaks() -> list[tuple[str, str]]:
-    """The most that one thread and all of them do: arithmetic, and traffic by working set."""
+    """Peak FLOP/s, and bandwidth by working set, for one thread and for all threads."""
     from tinytensor import machine
 
     most = door.load_backend("c").num_threads
@@ -71,7 +71,7 @@ def _peaks() -> list[tuple[str, str]]:
 
 
 def _compiler(c: door.Backend | TinytensorError) -> str:
-    """What compiled the C backend, or would."""
+    """The compiler that compiled the C backend, or that would compile it."""
     if isinstance(c, door.Backend):
         return c.description.partition(",")[0]
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
@@ -81,12 +81,12 @@ def _compiler(c: door.Backend | TinytensorError) -> str:
 
 
 def _cpu_features(c: door.Backend | TinytensorError) -> str:
-    """The instruction sets in C, with the one in use, and beyond the baseline in NumPy."""
+    """The instruction set in use by C and those available, and those that NumPy has found."""
     in_c = ""
     if isinstance(c, door.Backend):
-        from tinytensor.backends import c_backend  # can't be imported where C doesn't work
+        from tinytensor.backends import c_backend  # raises if C does not work here
 
-        in_c = f"{c_backend.SIMD} in C (there are {', '.join(c_backend.AVAILABLE)}); "
+        in_c = f"{c_backend.SIMD} in C (available: {', '.join(c_backend.AVAILABLE)}); "
     found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return f"{in_c}{' '.join(found) or 'baseline'} in NumPy"
 

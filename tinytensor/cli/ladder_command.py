@@ -13,14 +13,18 @@ from tinytensor.errors import BackendUnavailable, TinytensorError
 
 @click.command("ladder")
 @click.argument("kernel")
-@click.option("--size", type=Count(1, 10_000), help="Of the work [512; 4000; 100 images].")
+@click.option(
+    "--size",
+    type=Count(1, 10_000),
+    help="Rows of matmul [512] or softmax [4000], images of conv2d [100].",
+)
 @threads_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 1000),
     default=1,
     show_default=True,
-    help="How long to measure each rung.",
+    help="Time to measure each rung.",
 )
 @json_option
 def ladder_command(
@@ -30,8 +34,8 @@ def ladder_command(
 
     KERNEL is matmul, softmax or conv2d.
 
-    Each rung does what the one before does, with one idea more; a backend's last is its own kernel.
-    Their speed is told beside the most that this machine can do on all threads, measured as well.
+    Each rung adds one idea to the rung before it. The last rung of a backend is the kernel that it
+    uses. Speeds are compared with the measured limit of this machine on all threads.
     """
     from tinytensor import machine
     from tinytensor.ladder import ladder
@@ -69,12 +73,12 @@ def ladder_command(
     }
     try:
         write_json(json_file, result)
-    finally:  # what can't be written there is at least seen
+    finally:  # print the results even if the file can't be written
         click.echo(_ladder(result), err=json_file == "-", nl=False)
 
 
 def _ladder(result: dict[str, Any]) -> str:
-    """A table of the rungs' speeds, and below it what makes each of them fast."""
+    """A table of the rungs' speeds, and below it the idea of each rung."""
     from rich import box
     from rich.table import Table
 
@@ -110,10 +114,14 @@ def _ladder(result: dict[str, Any]) -> str:
         f"of {result['cpu']}"
     )
     if peak:
-        what = "copying so much memory" if result["unit"] == "GB/s" else "arithmetic in registers"
-        title += f"\npeak: {rounded(peak, 3)} {result['unit']}, measured by {what} alone"
+        source = (
+            "a copy of the same number of bytes"
+            if result["unit"] == "GB/s"
+            else "arithmetic in registers alone"
+        )
+        title += f"\npeak: {rounded(peak, 3)} {result['unit']}, measured by {source}"
         if max(filter(None, speeds.values()), default=0) > peak:
-            title += " (on a busy machine: try again)"
+            title += " (too low, other programs were running: try again)"
     title += "\nspeed-up: over the rung before"
     return rendered(title, table, reasons)
 
@@ -122,9 +130,9 @@ def _ladder(result: dict[str, Any]) -> str:
 @click.argument("kernel")
 @click.argument("rung", required=False)
 def explain_command(kernel: str, rung: str | None) -> None:
-    """Show the source of KERNEL's rungs, or of one RUNG, with comments.
+    """Print the source of all rungs of KERNEL, or of one RUNG.
 
-    KERNEL is matmul, softmax or conv2d; RUNG a name such as c.blocked.
+    KERNEL is matmul, softmax or conv2d. RUNG is a name such as c.blocked.
     """
     from rich.syntax import Syntax
     from rich.text import Text

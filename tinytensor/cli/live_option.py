@@ -1,4 +1,4 @@
-"""`tinytensor train --live` and `race --live`: a page in the browser."""
+"""The option --live of `tinytensor train` and `race`: a page in the browser."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 
 
 def check_page(live: bool, port: int | None, no_browser: bool) -> None:
-    """Raise SettingError for options of a page that isn't asked for, or can't be made here."""
+    """Raise SettingError for options of the page without --live, and if Bokeh is not installed."""
     if live:
         check_installed("--live", "bokeh")
     elif port is not None or no_browser:
-        raise SettingError(f"{'--no-browser' if no_browser else '--port'}: is of --live; add that")
+        option = "--no-browser" if no_browser else "--port"
+        raise SettingError(f"{option}: is an option of the live page; add --live")
 
 
 @contextmanager
 def served(page: Callable[[Document], None], port: int | None, browser: bool) -> Iterator[None]:
-    """A page, and a browser that shows it if one is wanted, for as long as the `with` block lasts.
+    """Serve a page inside a `with` block.
 
-    Raises SettingError where the port is in use.
+    browser: True to open the page in a browser.
+
+    Raises SettingError if the port is in use.
     """
     from tinytensor.live.server import Server
 
@@ -49,7 +52,7 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 
 @contextmanager
 def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
-    """A run of the training, not started yet, and its page, as served() does it."""
+    """A Run of the training, not started, whose page is served inside a `with` block."""
     from tinytensor.live.run import Run
     from tinytensor.live.training_page import page
 
@@ -58,8 +61,8 @@ def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run
         try:
             yield run
         except Exception:
-            if run.error is not None:  # the training's: whoever looks at the page is to see it
-                click.echo(f"the training has ended by an error: {run.error}", err=True)
+            if run.error is not None:  # keep the page, because it shows the error
+                click.echo(f"the training stopped with an error: {run.error}", err=True)
                 linger()
             raise
         finally:
@@ -68,7 +71,7 @@ def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run
 
 
 def linger() -> None:
-    """Leave the page where it is until Ctrl-C."""
+    """Keep the page until Ctrl-C."""
     try:
         click.echo("the page stays until Ctrl-C", err=True)
         while True:

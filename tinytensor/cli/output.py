@@ -1,4 +1,4 @@
-"""How commands write: files checked before the work is done, JSON, tables, numbers in words."""
+"""The output of commands: checks of files, JSON, tables, and formatted numbers."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ from tinytensor.errors import SettingError
 
 
 def check_writable(option: str, name: str | None) -> None:
-    """Say that a result can't be written before the work is done, not after."""
+    """Raise SettingError if the file of an option can't be written, before any work is done."""
     if name is None or name == "-":
         return
     if not name:
@@ -26,13 +26,13 @@ def check_writable(option: str, name: str | None) -> None:
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
         if path.is_file():
             path.open("a").close()
-        elif path.exists():  # not opened: the reader of a pipe would see its end
+        elif path.exists():  # not opened, because closing a pipe would end its reader
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         else:
-            file = Path(os.path.realpath(path))  # where a link leads
+            file = Path(os.path.realpath(path))  # the target of a symbolic link
             file.open("x").close()
-            file.unlink()  # until there is a result
+            file.unlink()
     except OSError as error:
         raise SettingError(
             f"{option}: {name} can't be written to ({error.strerror}); choose another file"
@@ -40,21 +40,24 @@ def check_writable(option: str, name: str | None) -> None:
 
 
 def same_file(one: str | None, other: str | None) -> bool:
-    """Whether two names, where both are given, lead to one file."""
+    """True if both names are given and are names of the same file."""
     if one is None or other is None:
         return False
     return os.path.realpath(one) == os.path.realpath(other)
 
 
 def write_json(json_file: str | None, result: dict[str, Any]) -> None:
-    """What --json asks for: nothing where it isn't given, - is standard output."""
+    """Write the result of --json, if the option is given; - is standard output."""
     if json_file is None:
         return
     write("--json", json_file, json.dumps(_without_nan(result), indent=2) + "\n")
 
 
 def write(option: str, file: str, text: str) -> None:
-    """Write the text that an option asks for; - is standard output."""
+    """Write a text to the file of an option; - is standard output.
+
+    Raises SettingError if the file can't be written.
+    """
     if file == "-":
         click.echo(text, nl=False)
         return
@@ -65,7 +68,7 @@ def write(option: str, file: str, text: str) -> None:
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
+    """A value with None for NaN and infinities, because JSON has neither."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -74,9 +77,9 @@ def _without_nan(value: Any) -> Any:
 
 
 def rendered(*parts: Any) -> str:
-    """What rich makes of the parts, coloured on a terminal, without blanks at the ends of lines.
+    """The parts as text, rendered by rich: coloured on a terminal, without trailing blanks.
 
-    A Text, such as code, keeps its lines.
+    Lines of a rich Text, such as code, are not wrapped.
     """
     from rich.console import Console
     from rich.text import Text
@@ -94,7 +97,10 @@ def plural(count: int, thing: str) -> str:
 
 
 def rounded(number: float, figures: int) -> str:
-    """The number to so many figures, its whole part in full: 0.0026, 7.5, 1,408."""
+    """A number with the given number of significant figures, and all integer digits.
+
+    Examples for 2 figures: 0.0026, 7.5, 1,408.
+    """
     return f"{number:.{figures}g}" if number < 10**figures - 0.5 else f"{number:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""`tinytensor predict`: what a trained network makes of images."""
+"""`tinytensor predict`: classify images with a trained network."""
 
 from pathlib import Path
 
@@ -6,13 +6,15 @@ import click
 
 
 @click.command("predict")
-@click.option("--model", required=True, metavar="FILE", help="What tinytensor train --save wrote.")
+@click.option(
+    "--model", required=True, metavar="FILE", help="Checkpoint that train --save has written."
+)
 @click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
 def predict_command(model: str, files: tuple[str, ...]) -> None:
-    """Tell the digit in each IMAGE, and how likely each of the ten is.
+    """Print the digit in each IMAGE, with the probabilities of all ten.
 
-    An IMAGE is an idx, .npy or .png file; the first two may hold several. They are 28 x 28, and as
-    in MNIST: light on a dark ground.
+    An IMAGE is a .png, .npy or idx file; .npy and idx files may have several images. Images are
+    28 x 28 pixels, light digits on a dark background, as in MNIST.
     """
     from tinytensor.datasets.images import read_images
     from tinytensor.train import load_model, probabilities

@@ -1,4 +1,4 @@
-"""`tinytensor race`: backends train the same network, by turns, in front of everybody."""
+"""`tinytensor race`: backends train the same network in turns, with a table of the standings."""
 
 import sys
 import textwrap
@@ -31,23 +31,27 @@ if TYPE_CHECKING:
 
     from tinytensor.live.race import Contestant, Race
 
-SECONDS = 30.0  # for each, if nothing is said
-A_LINE = 5.0  # seconds from one line to the next, where there is no terminal
+SECONDS = 30.0  # per backend, if neither --seconds nor --steps is given
+SECONDS_PER_LINE = 5.0  # between two lines of output without a terminal
 
 
 @click.command("race")
 @click.argument("lesson")
 @backends_option
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 1e6), help="For each, and not more [30, or no limit]."
+    "--seconds",
+    type=click.FloatRange(0.1, 1e6),
+    help="Time limit of each backend [30; none with --steps].",
 )
-@click.option("--steps", type=Count(1, 10**9), help="For each, and not more [the lesson's own].")
+@click.option(
+    "--steps", type=Count(1, 10**9), help="Step limit of each backend [the lesson's own]."
+)
 @seed_option
 @threads_option
 @data_option
 @eval_every_option
 @json_option
-@click.option("--live", is_flag=True, help="Watch it on a page in the browser, until Ctrl-C.")
+@click.option("--live", is_flag=True, help="Show the race in the browser, until Ctrl-C.")
 @port_option
 @no_browser_option
 def race_command(
@@ -64,11 +68,11 @@ def race_command(
     port: int | None,
     no_browser: bool,
 ) -> None:
-    """Let backends train LESSON side by side, and show who is ahead.
+    """Train LESSON on several backends in turns.
 
-    They take turns, so that each has had as many seconds as the others. Its seconds are those of
-    loading the backend, of compiling, and of training; looks at the test images aren't among them.
-    Ends with who reached which accuracy when.
+    Each backend gets the same number of seconds. They include loading the backend, compiling, and
+    training, but not evaluation on the test images. A table shows the standings, and at the end the
+    time at which each backend reached 92 %, 97 % and 99 % accuracy.
     """
     from tinytensor.live.race import Race
 
@@ -89,7 +93,7 @@ def race_command(
         seed=seed,
         evaluate_every=eval_every,
     )
-    limit = "" if seconds is None else f", {seconds:g} s for each at the most"
+    limit = "" if seconds is None else f", at most {seconds:g} s per backend"
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; "
         f"{plural(race.contestants[0].training.steps, 'step')}{limit}",
@@ -100,10 +104,10 @@ def race_command(
             from tinytensor.live.race_page import page
 
             stack.enter_context(served(page(race), port, not no_browser))
-        stopped = _is_stopped(race)
+        stopped = _run(race)
         try:
             write_json(json_file, _result(race, seed, stopped))
-        finally:  # what can't be written there is at least seen
+        finally:  # print the table even if the file can't be written
             click.echo(rendered(_table(race, bars=False), _notes()), err=json_file == "-", nl=False)
         if stopped:
             raise KeyboardInterrupt
@@ -111,8 +115,8 @@ def race_command(
             linger()
 
 
-def _is_stopped(race: "Race") -> bool:
-    """Let it go on to its end, in front of everybody; or was it stopped before?"""
+def _run(race: "Race") -> bool:
+    """Run the race with a display of its standings; True if Ctrl-C stopped it."""
     try:
         with _shown(race) as show:
             for contestant in race:
@@ -167,7 +171,7 @@ def _when(contestant: "Contestant", goal: float) -> float | None:
 
 
 def _table(race: "Race", bars: bool) -> "Table":
-    """A row for each contestant, and with bars how much of the race is behind it."""
+    """The standings, one row per contestant. bars: True to add progress bars."""
     from rich import box
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -185,14 +189,14 @@ def _table(race: "Race", bars: bool) -> "Table":
         table.add_column(heading, justify="right")
     for each, row in zip(race.contestants, found, strict=True):
         backend, *cells = (Text(text, "bold" if first else "") for text, first in row.values())
-        bar = [ProgressBar(total=1, completed=each.done, width=6)] if bars else []
+        bar = [ProgressBar(total=1, completed=each.progress, width=6)] if bars else []
         table.add_row(backend, *bar, *cells)
     return table
 
 
 @contextmanager
 def _shown(race: "Race") -> Iterator[Callable[["Contestant"], None]]:
-    """What shows how things stand: a table that moves on a terminal, else lines now and then."""
+    """A function that shows the standings: a live table on a terminal, lines otherwise."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield _lines(race)
         return
@@ -207,12 +211,12 @@ def _shown(race: "Race") -> Iterator[Callable[["Contestant"], None]]:
 
 
 def _lines(race: "Race") -> Callable[["Contestant"], None]:
-    """What writes a line for each contestant every few seconds."""
+    """A function that prints a line per contestant every SECONDS_PER_LINE seconds."""
     then = time.monotonic()
 
     def show(_: "Contestant") -> None:
         nonlocal then
-        if time.monotonic() < then + A_LINE:
+        if time.monotonic() < then + SECONDS_PER_LINE:
             return
         then = time.monotonic()
         for each in race.contestants:

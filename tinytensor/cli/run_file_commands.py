@@ -1,4 +1,4 @@
-"""`tinytensor replay` and `report`: looking at a run that `train --record` wrote."""
+"""`tinytensor replay` and `report`: show a run file that `train --record` wrote."""
 
 import tempfile
 import webbrowser
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @click.command("replay")
 @click.argument("file")
-@click.option("--no-browser", is_flag=True, help="Only write the page, and say where it is.")
+@click.option("--no-browser", is_flag=True, help="Only write the page and print its path.")
 def replay_command(file: str, no_browser: bool) -> None:
-    """Show the recorded run FILE in the browser, as a film.
+    """Replay the run FILE in the browser.
 
-    The page is a file of its own, in the folder for temporary files. It goes back and forth.
+    The page is written to the folder for temporary files. A slider moves it back and forth.
     """
     check_installed("replay", "bokeh")
     from tinytensor.live import replay_page
@@ -34,16 +34,16 @@ def replay_command(file: str, no_browser: bool) -> None:
         page.write(replay_page.page(recording))
     click.echo(page.name)
     if not no_browser and not webbrowser.open(Path(page.name).as_uri()):
-        click.echo("(no browser was found here; open that file in one)", err=True)
+        click.echo("(no browser was found; open the file in a browser)", err=True)
 
 
 @click.command("report")
 @click.argument("file")
-@click.option("-o", "--html", "html_file", metavar="FILE", help="A page that plays by itself.")
-@click.option("--movie", "movie_file", metavar="FILE", help="A film, .gif, or .mp4 with ffmpeg.")
-@click.option("--png", "png_file", metavar="FILE", help="An image of the six panels.")
-@click.option("--step", type=Count(0, 10**9), help="The moment --png shows [the last].")
-@click.option("--dark", is_flag=True, help="Light on dark in films and images.")
+@click.option("-o", "--html", "html_file", metavar="FILE", help="Write a page that plays.")
+@click.option("--movie", "movie_file", metavar="FILE", help="Write a .gif, or .mp4 with ffmpeg.")
+@click.option("--png", "png_file", metavar="FILE", help="Write an image of the six panels.")
+@click.option("--step", type=Count(0, 10**9), help="Step that --png shows [the last].")
+@click.option("--dark", is_flag=True, help="Dark background in movies and images.")
 def report_command(
     file: str,
     html_file: str | None,
@@ -52,29 +52,34 @@ def report_command(
     step: int | None,
     dark: bool,
 ) -> None:
-    """Make a page, a film or an image of the recorded run FILE.
+    """Write a page, a movie or an image of the run FILE.
 
-    The page is one file that needs neither Python nor a network.
+    The page is one HTML file that needs neither Python nor a network connection.
     """
     options = {"--html": html_file, "--movie": movie_file, "--png": png_file}
-    asked = {option: name for option, name in options.items() if name is not None}
-    if not asked:
-        raise SettingError("report: what to write? give -o page.html, --movie run.gif, --png FILE")
+    outputs = {option: name for option, name in options.items() if name is not None}
+    if not outputs:
+        raise SettingError(
+            "report: got no output; give -o page.html, --movie run.gif or --png FILE"
+        )
     if step is not None and png_file is None:
-        raise SettingError("--step: is of --png; add that")
+        raise SettingError("--step: is an option of the image; add --png FILE")
     if dark and png_file is None and movie_file is None:
-        raise SettingError("--dark: is of --png and --movie; a page is dark where its browser is")
-    for option, name in asked.items():
+        raise SettingError(
+            "--dark: is an option of images and movies; add --png or --movie (a page follows the "
+            "browser's setting)"
+        )
+    for option, name in outputs.items():
         check_writable(option, name)
-        others = [file, *(other for key, other in asked.items() if key != option)]
+        others = [file, *(other for key, other in outputs.items() if key != option)]
         if name == "-" or any(same_file(name, other) for other in others):
-            raise SettingError(f"{option}: got {name}; a file of its own is needed")
+            raise SettingError(f"{option}: got {name}; a separate file is needed")
     if html_file is not None:
         check_installed("report --html", "bokeh")
     if movie_file is not None or png_file is not None:
         check_installed("report --movie and --png", "matplotlib")
     recording = _load(file)
-    for option, name in asked.items():
+    for option, name in outputs.items():
         try:
             _write(option, name, recording, step, dark)
         except OSError as error:

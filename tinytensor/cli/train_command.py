@@ -1,4 +1,4 @@
-"""`tinytensor train`: a lesson's network, trained."""
+"""`tinytensor train`: train a lesson's network."""
 
 import signal
 import sys
@@ -29,11 +29,11 @@ from tinytensor.errors import SettingError
 from tinytensor.train import StepReport, Training
 
 
-class Screen(click.Choice):  # type: ignore[type-arg] # before click 8.2 it has none
-    """Where a training is to be seen."""
+class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
+    """The value of --live: browser or terminal."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """One of the choices, from what was typed; that may have been meant as the lesson."""
+        """The choice of a text; the error message covers a lesson given after --live."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -47,17 +47,17 @@ class Screen(click.Choice):  # type: ignore[type-arg] # before click 8.2 it has 
 @click.command("train")
 @click.argument("lesson")
 @backend_option
-@click.option("--steps", type=Count(0, 10**9), help="Batches to train on [the lesson's own].")
-@click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
+@click.option("--steps", type=Count(0, 10**9), help="Training steps [the lesson's own].")
+@click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
 @seed_option
 @threads_option
 @data_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
-@click.option("--save", "save_file", metavar="FILE", help="Keep the trained model there.")
-@click.option("--resume", "resume_file", metavar="FILE", help="Go on with a model kept before.")
+@click.option("--save", "save_file", metavar="FILE", help="Write a checkpoint at the end.")
+@click.option("--resume", "resume_file", metavar="FILE", help="Continue from a checkpoint.")
 @click.option(
-    "--record", "record_file", metavar="FILE", help="Write all that a picture shows there."
+    "--record", "record_file", metavar="FILE", help="Write a run file, for replay and report."
 )
 @json_option
 @click.option(
@@ -65,7 +65,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # before click 8.2 it has 
     type=Screen(["browser", "terminal"]),
     is_flag=False,
     flag_value="browser",
-    help="Watch it learn: on a page in the browser, until Ctrl-C; or here.",
+    help="Show the training in the browser, until Ctrl-C, or in the terminal.",
 )
 @port_option
 @no_browser_option
@@ -87,9 +87,10 @@ def train_command(
     port: int | None,
     no_browser: bool,
 ) -> None:
-    """Train the network of LESSON, a name or a number: softmax, 1.0.
+    """Train the network of LESSON.
 
-    Ends with the accuracy on the test images and where the time went.
+    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test
+    images and the time spent.
     """
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
@@ -102,11 +103,11 @@ def train_command(
     check_writable("--record", record_file)
     others = (save_file, resume_file, json_file)
     if record_file == "-" or any(same_file(record_file, other) for other in others):
-        raise SettingError(f"--record: got {record_file}; a file of its own is needed")
+        raise SettingError(f"--record: got {record_file}; a separate file is needed")
     if save_file == "-" or same_file(save_file, json_file):
-        raise SettingError(f"--save: got {save_file}; a file of its own is needed")
+        raise SettingError(f"--save: got {save_file}; a separate file is needed")
     if same_file(resume_file, json_file):
-        raise SettingError(f"--json: got {json_file}, which is resumed; another file is needed")
+        raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
     check_page(live == "browser", port, no_browser)
     console = terminal() if live == "terminal" else None
     if threads is not None:
@@ -114,7 +115,7 @@ def train_command(
     start = time.perf_counter()
     door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
-    # The processor time until here is Python's and NumPy's start; then comes the backend's import.
+    # Processor time before this module (Python, NumPy), and the time to load the backend.
     import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
     used = door.current_backend()
 
@@ -136,7 +137,7 @@ def train_command(
     steps, batch = training.steps, training.batch
     if training.step == steps and (record_file is not None or console is not None):
         raise SettingError(
-            "--record, --live: no step is to be made, so there is nothing to be seen"
+            "--record, --live: the training has no steps to make; more --steps are needed"
         )
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
@@ -144,7 +145,10 @@ def train_command(
         err=True,
     )
     if threads is not None and used.num_threads != threads:
-        click.echo(f"({used.name} computes on {plural(used.num_threads, 'thread')})", err=True)
+        click.echo(
+            f"(--threads {threads}: {used.name} uses {plural(used.num_threads, 'thread')})",
+            err=True,
+        )
 
     with ExitStack() as page:
         run = None
@@ -155,14 +159,14 @@ def train_command(
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
         progress = _progress(steps) if console is None else view(training, used.name, console)
-        with progress as show, _ends_at(signal.SIGINT, training):
+        with progress as show, _stop_on(signal.SIGINT, training):
             for report in run or training:
                 if recorder is not None and run is None:
                     recorder.add(report, used)
                 reports.append(report)
                 show(report)
         if run is not None:
-            used = run.backend  # a viewer may have chosen another
+            used = run.backend  # a viewer may have changed the backend
         last = reports[-1]
         result = {
             "lesson": found.name,
@@ -174,17 +178,17 @@ def train_command(
             "test_accuracy": last.test_accuracy,
             "test_loss": last.test_loss,
             "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
-            "history": [_figures_of(report) for report in reports],
+            "history": [_metrics(report) for report in reports],
         }
         try:
             try:
                 if recorder is not None:
                     recorder.close()
-                    click.echo(f"recorded: tinytensor replay {record_file}", err=True)
+                    click.echo(f"recorded; to see it: tinytensor replay {record_file}", err=True)
             finally:
                 if save_file is not None:
                     training.save(save_file)
-        finally:  # what can't be written there is at least seen
+        finally:  # print the summary even if the files can't be written
             try:
                 write_json(json_file, result)
             finally:
@@ -192,11 +196,11 @@ def train_command(
         if training.stop and not (run is not None and run.was_stopped):
             raise KeyboardInterrupt
         if run is not None:
-            run.may_begin_again = True
+            run.may_restart = True
             linger()
 
 
-def _figures_of(report: StepReport) -> dict[str, float | None]:
+def _metrics(report: StepReport) -> dict[str, float | None]:
     return {
         "step": report.step,
         "train_accuracy": report.train_accuracy,
@@ -207,8 +211,11 @@ def _figures_of(report: StepReport) -> dict[str, float | None]:
 
 
 @contextmanager
-def _ends_at(number: int, training: Training) -> Iterator[None]:
-    """Let a signal end the training after the step at hand, which is kept; a second, at once."""
+def _stop_on(number: int, training: Training) -> Iterator[None]:
+    """Inside a `with` block, a signal stops the training after its current step.
+
+    A second signal has its usual effect.
+    """
 
     def stop(*_: object) -> None:
         training.stop = True
@@ -221,7 +228,7 @@ def _ends_at(number: int, training: Training) -> Iterator[None]:
         signal.signal(number, before)
 
 
-_CPU_SECONDS_AT_IMPORT = time.process_time()  # of this whole process, so far
+_CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -239,7 +246,7 @@ def _summary(result: dict[str, Any]) -> str:
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Any]:
-    """What shows a report: a bar on a terminal, else a plain line now and then."""
+    """A function that shows a report: a bar on a terminal, a line every tenth otherwise."""
     if sys.stderr is None or not sys.stderr.isatty():
         tenths = 0
 
@@ -248,7 +255,7 @@ def _progress(steps: int) -> Iterator[Any]:
             if report.step * 10 >= tenths * max(steps, 1) or report.step == steps:
                 tenths = report.step * 10 // max(steps, 1) + 1
                 click.echo(
-                    f"step {report.step:>{len(str(steps))}}/{steps}  {_figures(report)}", err=True
+                    f"step {report.step:>{len(str(steps))}}/{steps}  {_status(report)}", err=True
                 )
 
         yield show_line
@@ -273,11 +280,11 @@ def _progress(steps: int) -> Iterator[Any]:
         task = bar.add_task("starting", total=steps)
 
         def show_bar(report: StepReport) -> None:
-            bar.update(task, completed=report.step, description=_figures(report))
+            bar.update(task, completed=report.step, description=_status(report))
 
         yield show_bar
 
 
-def _figures(report: StepReport) -> str:
+def _status(report: StepReport) -> str:
     loss = "" if report.train_loss is None else f"train loss {report.train_loss:.4f}  "
     return f"{loss}test accuracy {report.test_accuracy:.4f}"

@@ -1,4 +1,4 @@
-"""Data sets of 28x28 images in ten classes: the MNIST inside, or any folder of idx files."""
+"""Data sets of 28 x 28 images in ten classes: MNIST in the package, or any idx files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ SIDE = 28
 
 
 class Dataset(NamedTuple):
-    """Images (N, 28, 28) uint8, 0 to 255, and their labels (N,) int64, 0 to 9."""
+    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) int64, 0 to 9, for training and test."""
 
     train_images: Array
     train_labels: Array
@@ -28,20 +28,27 @@ class Dataset(NamedTuple):
 
 
 def mnist() -> Dataset:
-    """The MNIST handwritten digits: 60,000 to train on, 10,000 never seen kept for the test.
+    """Load the MNIST handwritten digits: 60,000 training images and 10,000 test images.
 
-    By Y. LeCun, C. Cortes and C. Burges; CC BY-SA 3.0 (see mnist/LICENSE.md beside this file).
+    By Y. LeCun, C. Cortes and C. Burges; CC BY-SA 3.0 (see mnist/LICENSE.md in this folder).
+
+    Returns: a Dataset.
     """
     return load(Path(__file__).parent / "mnist")
 
 
 def fetch(name: str) -> Dataset:
-    """The data set "fashion-mnist", "kmnist" or "emnist-digits", from its home on the net.
+    """Download a data set, or load it from the cache.
 
-    It is fetched once, and kept in TINYTENSOR_CACHE_DIR or the system's folder for caches.
+    The files are stored in the folder TINYTENSOR_CACHE_DIR, or in the system's cache folder.
 
-    Raises UnknownName for another name, DataError where no mirror gives the right file: it says
-    what to put where by hand.
+    Args:
+        name: "fashion-mnist", "kmnist" or "emnist-digits".
+
+    Returns: a Dataset.
+
+    Raises UnknownName for another name. Raises DataError if no mirror has the right file; the
+    message says which files to put into which folder by hand.
     """
     from tinytensor.datasets import remote
 
@@ -49,9 +56,15 @@ def fetch(name: str) -> Dataset:
 
 
 def load(folder: str | Path) -> Dataset:
-    """The data set in a folder of four files, named as MNIST's, plain or with .gz at the end.
+    """Load a data set from four idx files.
 
-    Raises DataError that names the file and says what was expected.
+    Args:
+        folder: has train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+            t10k-labels-idx1-ubyte, plain or compressed with the ending .gz.
+
+    Returns: a Dataset.
+
+    Raises DataError, with the name of the file, if a file is missing, damaged, or doesn't fit.
     """
     return Dataset(*_load_part(Path(folder), "train"), *_load_part(Path(folder), "t10k"))
 
@@ -68,7 +81,7 @@ def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
     if len(labels) != len(images):
         raise DataError(
             f"{labels_path}: got {len(labels)} labels for the {len(images)} images of "
-            f"{images_path.name}; one each is needed"
+            f"{images_path.name}; one label per image is needed"
         )
     if labels.max() >= CLASSES:
         raise DataError(f"{labels_path}: got label {labels.max()}; 0 to {CLASSES - 1} is needed")
@@ -80,21 +93,24 @@ def _find(folder: Path, name: str) -> Path:
         try:
             if path.is_file():
                 return path
-        except OSError as error:  # a folder closed to us, or too long a name
+        except OSError as error:  # no permission, or a name that is too long
             raise DataError(
                 f"{folder}: a folder that can be read is needed ({error.strerror})"
             ) from None
-    raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither is")
+    raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither was found")
 
 
 def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Array:
-    """Images as networks take them: (R, 28, 28, 1) float32, from 0 to 1.
+    """Convert images from bytes to float32, for a network.
 
-    images (N, 28, 28) uint8, from 0 to 255.
-    chosen (R,): the numbers of those that are wanted, whole and from 0 up; all if left out.
+    Args:
+        images: (N, 28, 28) uint8, from 0 to 255.
+        chosen: int64 indices (R,) of the images to convert; all by default.
 
-    Raises SettingError for numbers that aren't, DTypeError for images that aren't of bytes, and
-    ShapeError for those that aren't three axes.
+    Returns: (R, 28, 28, 1) float32, from 0 to 1.
+
+    Raises SettingError if `chosen` has an index that doesn't exist or is not a vector of integers.
+    Raises DTypeError if the images are not uint8, and ShapeError if they don't have three axes.
     """
     images = as_array("to_float", images)
     _check_bytes("to_float", images)
@@ -107,13 +123,13 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
 def _check_bytes(name: str, images: Array) -> None:
     if images.dtype != np.uint8:
         raise DTypeError(
-            f"{name}: got images of {images.dtype}; bytes from 0 to 255, uint8, are needed; floats "
-            "from 0 to 1 become such by (images * 255).round().astype(np.uint8)"
+            f"{name}: got images of dtype {images.dtype}; uint8, from 0 to 255, is needed; to "
+            "convert floats from 0 to 1, use (images * 255).round().astype(np.uint8)"
         )
     if images.ndim != 3:
         raise ShapeError(
-            f"{name}: got images of shape {images.shape}; (N, height, width) is needed, and the "
-            "channel comes last by itself"
+            f"{name}: got images of shape {images.shape}; (N, height, width) is needed, without an "
+            f"axis for channels, because {name} adds it"
         )
 
 
@@ -124,29 +140,29 @@ def _to_float(images: Array, chosen: Array) -> Array:
 
 
 def _checked(chosen: Array | Tensor, count: int) -> Array:
-    """The numbers of some of `count` images as int64, after a look whether there are such."""
+    """Indices (R,) as contiguous int64, after a check that each is from 0 to count - 1."""
     given = chosen.array if isinstance(chosen, Tensor) else np.asarray(chosen)
     if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
         raise SettingError(
-            f"to_float: chosen is {given.dtype} of shape {given.shape}; whole numbers, one for "
-            "each image that is wanted, are needed"
+            f"to_float: got chosen of dtype {given.dtype} and shape {given.shape}; integers of "
+            "shape (R,), the indices of R images, are needed"
         )
-    numbers = given
-    if numbers.dtype != np.int64 or not numbers.flags.c_contiguous:
-        numbers = np.empty(given.shape, np.int64)
-        kernels.cast(given, numbers)
+    indices = given
+    if indices.dtype != np.int64 or not indices.flags.c_contiguous:
+        indices = np.empty(given.shape, np.int64)
+        kernels.cast(given, indices)
 
-    def check(given: Array, numbers: Array) -> None:
-        # Seen without a sign a negative number is a very large one: one look finds both mistakes.
-        if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
+    def check(given: Array, indices: Array) -> None:
+        # As uint64 a negative index is a very large one, so one comparison finds both errors.
+        if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
             (wrong, *_) = given[(given < 0) | (given >= count)]
             raise SettingError(
-                f"to_float: image {wrong} is chosen; there are {count}, and their numbers start "
-                "at 0"
+                f"to_float: got index {wrong} in chosen; there are {count} images, and indices "
+                "start at 0"
             )
 
-    recorder.each_step(check, (given, numbers), settings=(count,))
-    return numbers
+    recorder.each_step(check, (given, indices), settings=(count,))
+    return indices
 
 
 def batches(
@@ -159,16 +175,22 @@ def batches(
     partial: bool = False,
     augment: Augmentation | None = None,
 ) -> Iterator[tuple[Array, Array]]:
-    """Batches of (images as to_float makes them, labels) without end, shuffled anew in each round.
+    """Yield batches without end, reshuffled in each epoch. The same seed gives the same batches.
 
-    skip: how many batches to pass over at first, as if they had been taken.
-    partial: what is left at the end of a round and doesn't fill a batch: a smaller batch if True;
-        else dropped, and other images are left the next time.
-    augment: changes every batch's images, see augment.py.
-    The same seed gives the same batches.
+    Args:
+        images: (N, 28, 28) uint8.
+        labels: (N,) integers.
+        size: number of images per batch.
+        seed: of the order of the images, and of the augmentation.
+        skip: number of batches to skip at the start.
+        partial: True to yield the images that don't fill a batch at the end of an epoch as a
+            smaller batch. By default they are dropped; each epoch drops different images.
+        augment: changes the images of each batch; see augment.py.
 
-    Raises SettingError, at once, if there are fewer images than a batch has, DTypeError and
-    ShapeError for images that to_float doesn't take.
+    Returns: an iterator over pairs of images (size, 28, 28, 1) float32 and labels (size,).
+
+    Raises SettingError, in this call, if `size` is not from 1 to N, or if there are not N labels.
+    Raises DTypeError and ShapeError for images that to_float doesn't accept.
     """
     _check_bytes("batches", images)
     if not 1 <= size <= len(images):
@@ -177,7 +199,8 @@ def batches(
         )
     if len(labels) != len(images):
         raise SettingError(
-            f"batches: got {len(labels)} labels for {len(images)} images; one each is needed"
+            f"batches: got {len(labels)} labels for {len(images)} images; one label per image is "
+            "needed"
         )
     return _endless_batches(images, labels, size, seed, skip, partial, augment)
 
@@ -191,7 +214,7 @@ def _endless_batches(
     partial: bool,
     augment: Augmentation | None,
 ) -> Iterator[tuple[Array, Array]]:
-    images = np.ascontiguousarray(images)  # once, and not for each batch
+    images = np.ascontiguousarray(images)  # once, not in each batch
     rng = np.random.default_rng(seed)
     last = len(images) if partial else len(images) - size + 1
     count = 0
@@ -209,11 +232,19 @@ def _endless_batches(
 
 
 def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
-    """The training images in two: what is left to train on, and in the test's place a choice.
+    """Split the training images into training images and validation images, at random.
 
-    What is chosen by trying, such as a learning rate, is tried on those; the test stays unseen.
+    Use the validation images to choose settings such as a learning rate, so that the test images
+    stay unseen.
 
-    Raises SettingError for more images than there are.
+    Args:
+        data: the data set; its test images are not used.
+        validation: number of validation images.
+        seed: of the random choice.
+
+    Returns: a Dataset with the validation images in the place of the test images.
+
+    Raises SettingError if `validation` is not from 1 to the number of training images - 1.
     """
     count = len(data.train_images)
     if not 0 < validation < count:

@@ -1,7 +1,7 @@
-"""More images from those there are: shifted, turned, and bent a little, each time anew.
+"""Data augmentation: images that are randomly shifted, rotated, scaled and distorted.
 
-Every change is a map of places: for each pixel of the new image, where in the old one it is read,
-between four pixels as their weighted mean. So any number of changes costs one reading.
+A change is a map of coordinates: for each pixel of the new image, the point of the old image where
+it is read, by bilinear interpolation. So any number of changes needs one pass over the images.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
 
-# From images (N, H, W, C) of floats and a generator to changed ones.
+# Maps images (N, H, W, C) float and a generator to changed images.
 Augmentation = Callable[[Array, np.random.Generator], Array]
 
 
 def distort(
     shift: float = 0.0, rotate: float = 0.0, scale: float = 0.0, elastic: float = 0.0
 ) -> Augmentation:
-    """Images moved, turned, sized and bent by chance.
+    """An augmentation that shifts, rotates, scales and elastically distorts each image at random.
 
-    shift: at most so many pixels along each axis.
-    rotate: at most so many degrees.
-    scale: at most this share larger or smaller.
-    elastic: bent as rubber bends (Simard, Steinkraus and Platt, 2003), by shifts drawn at 5 x 5
-        places, with this standard deviation in pixels. Between the places stand weighted means,
-        which vary less: over the whole image by 0.68 of it.
+    Args:
+        shift: largest shift along each axis, in pixels.
+        rotate: largest rotation, in degrees.
+        scale: largest relative change of height and width, below 1.
+        elastic: standard deviation, in pixels, of random shifts at 5 x 5 points of the image
+            (Simard, Steinkraus and Platt, 2003). Between the points, the shifts are interpolated;
+            their standard deviation over the whole image is 0.68 * elastic.
 
-    Raises SettingError for numbers below 0, and for a scale of 1 or more.
+    Returns: a function of images (N, H, W, C) float and a generator, which returns changed images
+    of the same shape and dtype.
+
+    Raises SettingError for a negative argument, and if `scale` is 1 or more.
     """
     for name, number in locals().copy().items():
         if not number >= 0:
-            raise SettingError(f"distort: got {name}={number}; a number from 0 up is needed")
+            raise SettingError(f"distort: got {name}={number}; 0 or more is needed")
 
     if scale >= 1:
-        raise SettingError(f"distort: got scale={scale}; a number below 1 is needed")
+        raise SettingError(f"distort: got scale={scale}; less than 1 is needed")
 
     def augment(images: Array, rng: np.random.Generator) -> Array:
         N, H, W, _ = images.shape
@@ -57,7 +61,7 @@ def distort(
 
 
 def _smooth_noise(rng: np.random.Generator, N: int, H: int, W: int, coarse: int = 5) -> Array:
-    """(N, H, W): a few random numbers, with straight lines between them."""
+    """(N, H, W) float32: coarse x coarse random values per image, interpolated linearly."""
     grid = rng.standard_normal((N, coarse, coarse, 1), np.float32)
     y, x = np.mgrid[0 : coarse - 1 : H * 1j, 0 : coarse - 1 : W * 1j].astype(np.float32)
     shape = (N, H, W)
@@ -65,14 +69,14 @@ def _smooth_noise(rng: np.random.Generator, N: int, H: int, W: int, coarse: int 
 
 
 def _read(images: Array, y: Array, x: Array) -> Array:
-    """Images (N, H, W, C) read at places (N, h, w) between their pixels; 0 outside."""
+    """Bilinear interpolation of images (N, H, W, C) at points y, x (N, h, w); 0 outside."""
     N, H, W, C = images.shape
     pixels = np.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(-1, C)
     y, x = np.clip(y, -1, H) + 1, np.clip(x, -1, W) + 1
     top, left = y.astype(np.int64), x.astype(np.int64)
     below, right = (y - top)[..., np.newaxis], (x - left)[..., np.newaxis]
-    place = (np.arange(N)[:, np.newaxis, np.newaxis] * (H + 3) + top) * (W + 3) + left
-    upper = pixels[place] * (1 - right) + pixels[place + 1] * right
-    lower = pixels[place + W + 3] * (1 - right) + pixels[place + W + 4] * right
+    index = (np.arange(N)[:, np.newaxis, np.newaxis] * (H + 3) + top) * (W + 3) + left
+    upper = pixels[index] * (1 - right) + pixels[index + 1] * right
+    lower = pixels[index + W + 3] * (1 - right) + pixels[index + W + 4] * right
     out: Array = upper * (1 - below) + lower * below
     return np.ascontiguousarray(out, images.dtype)

@@ -1,4 +1,4 @@
-"""A drawn digit as MNIST has it: what its makers did with the scanned ones, done with strokes."""
+"""A drawn digit as an image like MNIST's, normalised as MNIST's authors did with scanned digits."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from tinytensor.arrays import Array
 from tinytensor.datasets.images import SHAPE
 from tinytensor.errors import DataError
 
-Stroke = Sequence[tuple[float, float]]  # its points (x, y), from (0, 0) at the top left to (1, 1)
-CANVAS = 560  # pixels, fine enough for what becomes 28 of them
-PEN = 0.1  # of the canvas: as wide, in the end, as the strokes in MNIST
-BOX = 20  # pixels that a digit fills
+Stroke = Sequence[tuple[float, float]]  # points (x, y), from (0, 0) at the top left to (1, 1)
+CANVAS = 560  # pixels, a multiple of 28
+PEN = 0.1  # width of the pen as a part of the canvas; strokes become as wide as MNIST's
+BOX = 20  # pixels, the larger side of a digit
 
 
-def drawn(strokes: Sequence[Stroke]) -> Array:
-    """The image (28, 28) of bytes, light on dark, that MNIST would have of a drawn digit.
+def render_strokes(strokes: Sequence[Stroke]) -> Array:
+    """The image of a drawn digit, with the size and position of MNIST's digits.
 
-    Its larger side fills 20 pixels, and its centre of mass is in the middle of the 28.
+    The larger side of the digit is 20 pixels, and its centre of mass is in the middle of the image.
 
-    Raises DataError where nothing is drawn.
+    Args:
+        strokes: each a sequence of points (x, y) from 0 to 1.
+
+    Returns: (28, 28) uint8, light on dark.
+
+    Raises DataError if the strokes have no points.
     """
-    return centred(_inked(strokes))
+    return centred(_rasterize(strokes))
 
 
-def _inked(strokes: Sequence[Stroke]) -> Array:
+def _rasterize(strokes: Sequence[Stroke]) -> Array:
+    """The strokes on a canvas (CANVAS, CANVAS) uint8, light on dark."""
     canvas = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(canvas)
     width = round(PEN * CANVAS)
@@ -36,15 +42,20 @@ def _inked(strokes: Sequence[Stroke]) -> Array:
         if not points:
             continue
         draw.line(points, fill=255, width=width, joint="curve")
-        for x, y in (points[0], points[-1]):  # a round pen
+        for x, y in (points[0], points[-1]):  # round ends
             draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
     return np.asarray(canvas)
 
 
 def centred(ink: Array) -> Array:
-    """An image (H, W) of bytes, light on dark, in MNIST's size and place: (28, 28).
+    """A digit scaled and centred as MNIST's digits.
 
-    Raises DataError for one that is all dark.
+    Args:
+        ink: (H, W) uint8, light on dark.
+
+    Returns: (28, 28) uint8.
+
+    Raises DataError if all pixels are 0.
     """
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -61,6 +72,6 @@ def centred(ink: Array) -> Array:
 
 
 def _start(weights: Array, side: int) -> int:
-    """Where to begin along an axis, so that the centre of mass comes into the middle pixel."""
+    """The first index along an axis, so that the centre of mass is in the middle pixel."""
     middle = (weights * (np.arange(len(weights)) + 0.5)).sum() / max(weights.sum(), 1)
     return int(np.clip(round(side // 2 + 0.5 - middle), 0, side - len(weights)))

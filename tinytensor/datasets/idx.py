@@ -1,12 +1,10 @@
-"""The idx file format: a few bytes that give the shape, then the numbers.
+"""The idx file format: a header with the shape, then the elements.
 
-A file is, from its first byte:
-
-    byte 0, 1   0
-    byte 2      the kind of number: 8 for unsigned bytes, the only one read here
-    byte 3      the number of axes
-    then        the size of each axis, 4 bytes, the most significant first
-    then        the numbers, last axis fastest
+byte 0, 1   0
+byte 2      the dtype: 8 for uint8, the only dtype supported here
+byte 3      the number of axes
+then        the size of each axis, 4 bytes, big-endian
+then        the elements in C order
 """
 
 import gzip
@@ -23,29 +21,36 @@ UNSIGNED_BYTE = 8
 
 
 def read_idx(path: Path, axes: int) -> Array:
-    """The array in an idx file of unsigned bytes with that many axes; .gz files are unpacked.
+    """Read an idx file of uint8.
 
-    Raises DataError if the file can't be read, isn't of that kind, or is too short or too long.
+    Args:
+        path: the file; it is decompressed if its name ends with .gz.
+        axes: the number of axes that the array must have.
+
+    Returns: the array, uint8.
+
+    Raises DataError if the file can't be read, has another dtype or number of axes, or has the
+    wrong length.
     """
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        kind = "a whole gzip file" if path.suffix == ".gz" else "a readable file"
-        raise DataError(f"{path}: {kind} is needed ({error})") from None
+        needed_file = "a complete gzip file" if path.suffix == ".gz" else "a readable file"
+        raise DataError(f"{path}: {needed_file} is needed ({error})") from None
 
     magic = bytes((0, 0, UNSIGNED_BYTE, axes))
     if content[:4] != magic:
         raise DataError(
-            f"{path}: starts with the bytes {content[:4].hex(' ') or 'none'}; an idx file of "
-            f"unsigned bytes with {axes} axes starts with {magic.hex(' ')}"
+            f"{path}: starts with the bytes {content[:4].hex(' ') or 'none'}; an idx file of uint8 "
+            f"with {axes} axes, which is needed, starts with {magic.hex(' ')}"
         )
     start = 4 + 4 * axes
     shape = tuple(int.from_bytes(content[i : i + 4]) for i in range(4, start, 4))
     needed = start + math.prod(shape)
     if len(content) != needed:
         raise DataError(
-            f"{path}: has {len(content):,} bytes; its header, shape {shape}, needs {needed:,}"
+            f"{path}: has {len(content):,} bytes; the shape {shape} in its header needs {needed:,}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

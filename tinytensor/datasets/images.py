@@ -1,4 +1,4 @@
-"""Single images from files: idx, .npy, or .png."""
+"""Reads images from idx, .npy and .png files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ SHAPE = (28, 28)
 
 
 def read_images(path: Path) -> Array:
-    """The images (N, 28, 28) in a file, as bytes from 0 (background) to 255.
+    """Read the images of a file.
 
-    A .npy array may be one image or several, of bytes, or of floats from 0 to 1. A .png is one,
-    grey. Anything else is read as idx, .gz or not.
+    Args:
+        path: a .png file with one grey image; a .npy file with an array (28, 28) or (N, 28, 28),
+            uint8 or float from 0 to 1; any other name is read as an idx file, plain or .gz.
 
-    Raises DataError for files that can't be read, and images of another size or colour depth.
+    Returns: (N, 28, 28) uint8, from 0 (background) to 255.
+
+    Raises DataError if the file can't be read, or if its images have another size or format.
     """
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)
@@ -33,7 +36,7 @@ def read_images(path: Path) -> Array:
             "(N, 28, 28) for several"
         )
     if not images.size:
-        raise DataError(f"{path}: there is no image in it")
+        raise DataError(f"{path}: has no images; at least one is needed")
     return images.reshape(-1, *SHAPE)
 
 
@@ -44,24 +47,22 @@ def _read_idx(path: Path) -> Array:
         if not path.is_file():
             raise
         raise DataError(
-            f"{error}; other kinds that are read are .png and .npy, by the end of their names"
+            f"{error}; files of other formats need a name that ends with .png or .npy"
         ) from None
 
 
 def _read_npy(path: Path) -> Array:
     try:
         array: Array = np.load(path, allow_pickle=False)
-    except Exception as error:  # of many kinds, for a file may hold anything
+    except Exception as error:  # many types of error, because the bytes can be anything
         raise DataError(f"{path}: a .npy file is needed ({error})") from None
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         if not ((array >= 0) & (array <= 1)).all():
-            raise DataError(f"{path}: floats from 0 to 1 are needed for an image; some are not")
+            raise DataError(f"{path}: got floats outside 0 to 1; floats from 0 to 1 are needed")
         array = np.rint(array * 255).astype(np.uint8)
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
-        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(
-            f"{path}: got {kind}; bytes, or floats from 0 to 1, are needed for an image"
-        )
+        dtype = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"{path}: got {dtype}; uint8, or floats from 0 to 1, are needed")
     return array
 
 
@@ -69,15 +70,17 @@ def _read_png(path: Path) -> Array:
     try:
         from PIL import Image
     except ImportError:
-        raise DataError(f"{path}: reading PNG needs Pillow: pip install pillow") from None
+        raise DataError(
+            f"{path}: Pillow, which reads PNG files, is not installed; run: pip install pillow"
+        ) from None
     try:
         with Image.open(path, formats=["PNG"]) as image:
             mode, size = image.mode, image.size
             if mode in ("L", "1") and size == SHAPE:
                 return np.asarray(image.convert("L"))
-    except Exception as error:  # of many kinds, for a file may hold anything
+    except Exception as error:  # many types of error, because the bytes can be anything
         raise DataError(f"{path}: a PNG file is needed ({error})") from None
     raise DataError(
-        f"{path}: got an image of {size[0]} x {size[1]} in the colours of {mode}; a grey one of 8 "
-        "bits, 28 x 28, is needed"
+        f"{path}: got an image of {size[0]} x {size[1]} in mode {mode}; a grey image of 28 x 28 "
+        "with 8 bits is needed"
     )

@@ -1,4 +1,4 @@
-"""Data sets like MNIST from their homes on the net, each file checked and kept."""
+"""Downloads data sets like MNIST, verifies each file, and caches it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = (
 
 
 class Source(NamedTuple):
-    """Where the four files are, and the MD5 of each; a mirror that gives others is passed over."""
+    """The mirrors of the four files, and their MD5 sums; a mirror with other files is skipped."""
 
     mirrors: tuple[str, ...]
     md5: tuple[str, str, str, str]
@@ -52,7 +52,7 @@ SOURCES = {
         ),
     ),
 }
-# EMNIST comes as one large archive of all its parts, with names and axes of its own.
+# EMNIST is one large archive of several data sets, with other file names and transposed images.
 EMNIST = (
     "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
     "58c8d27c78d21e728a6bc7b3cc06412e",
@@ -60,14 +60,14 @@ EMNIST = (
 
 
 def cache_folder() -> Path:
-    """TINYTENSOR_CACHE_DIR, or the folder that this system has for such files."""
+    """The folder TINYTENSOR_CACHE_DIR, or the system's cache folder for tinytensor."""
     import pooch
 
     return Path(os.environ.get("TINYTENSOR_CACHE_DIR") or pooch.os_cache("tinytensor"))
 
 
 def fetch(name: str) -> Dataset:
-    """See tinytensor.datasets.fetch."""
+    """Download a data set; see tinytensor.datasets.fetch."""
     if name not in (*SOURCES, "emnist-digits"):
         known = ", ".join((*SOURCES, "emnist-digits"))
         raise UnknownName(f"fetch: there is no data set named {name!r}; choose from {known}")
@@ -88,20 +88,21 @@ def _retrieve(name: str, urls: list[str], md5: str, folder: Path, file: str) -> 
         try:
             pooch.get_logger().setLevel(logging.WARNING)
             return Path(pooch.retrieve(url, f"md5:{md5}", file, folder))
-        except Exception as error:  # of the net, the server, or a wrong sum: the next may do
+        except Exception as error:  # network, server or checksum: try the next mirror
             log.info("fetch %s: %s: %s", name, url, error)
             reasons.append(type(error).__name__)
-    with suppress(OSError):  # it isn't empty, or there is none
+    with suppress(OSError):  # the folder is not empty, or does not exist
         folder.rmdir()
     raise DataError(
-        f"fetch: no mirror gave {file} of {name} ({', '.join(reasons)}); without the net, put "
-        f"{', '.join(FILES) if file in FILES else file} into {folder}"
+        f"fetch: {file} of {name} could not be downloaded ({', '.join(reasons)}); without a "
+        f"network connection, put {', '.join(FILES) if file in FILES else file} into {folder}"
     )
 
 
 def _fetch_emnist(folder: Path) -> Dataset:
-    """Unpack the digits from the archive, once."""
-    # The archive goes last: where it is, unpacking was interrupted, or somebody has put it there.
+    """The digits of EMNIST; the archive is unpacked on the first call."""
+    # The archive is deleted after unpacking. If it exists, unpacking was interrupted, or the user
+    # has put it there.
     if (folder / "gzip.zip").exists() or not all((folder / file).exists() for file in FILES):
         url, md5 = EMNIST
         archive = _retrieve("emnist-digits", [url], md5, folder, "gzip.zip")
@@ -112,7 +113,7 @@ def _fetch_emnist(folder: Path) -> Dataset:
                 (folder / file).write_bytes(unpacked.read(inside))
         archive.unlink()
     data = load(folder)
-    # Its images lie on their side: rows and columns are exchanged.
+    # EMNIST's images are transposed: rows and columns are exchanged.
     return data._replace(
         train_images=data.train_images.swapaxes(1, 2).copy(),
         test_images=data.test_images.swapaxes(1, 2).copy(),

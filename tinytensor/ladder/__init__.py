@@ -1,5 +1,6 @@
 """The ladder: versions of matmul, softmax and conv2d, from the naive loop to the fast kernel.
 
-ladder.py lists the rungs: what each one improves, its source and its speed. c_ladder.py is the
-lower rungs in C, whose loops are in csrc/ladder/; numba_ladder.py is the lower rungs in Numba.
+ladder.py lists the rungs with their ideas, finds their sources and measures their speed.
+c_ladder.py has the lower rungs in C, whose loops are in csrc/ladder/. numba_ladder.py has the lower
+rungs in Numba.
 """

@@ -1,7 +1,7 @@
-"""The lower rungs of the ladders in C: csrc/ladder/'s `tt_matmul_blocked` is `matmul_blocked` here.
+"""The lower rungs of the ladders in C: `matmul_blocked` calls `tt_matmul_blocked` of csrc/ladder/.
 
-Each takes the arguments of its kernel (see tinytensor/kernels.py) and computes the same. The top
-rung, threaded, is the C backend's own kernel.
+Each rung has the arguments and the result of its kernel (see tinytensor/kernels.py). The top rung,
+threaded, is the kernel of the C backend.
 """
 
 from collections.abc import Callable

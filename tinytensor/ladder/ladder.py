@@ -1,8 +1,8 @@
-"""The ladder: from the naive loop to the fast kernel, rung by rung, each with its one idea.
+"""The ladder: from the naive loop to the fast kernel in rungs, each with one new idea.
 
-Every rung of matmul, softmax and conv2d has its kernel's arguments and computes the same. With
-`with tt.use_kernel("matmul", "c.blocked"):` a network computes by it, `tinytensor ladder matmul`
-runs all of them side by side, and `tinytensor explain matmul` shows their text.
+Each rung of matmul, softmax and conv2d has the arguments and the result of its kernel. Inside
+`with tt.use_kernel("matmul", "c.blocked"):` networks use this rung. `tinytensor ladder matmul`
+measures all rungs, and `tinytensor explain matmul` prints their sources.
 """
 
 import dis
@@ -25,25 +25,26 @@ from tinytensor.errors import DataError, UnknownName
 
 @dataclass(frozen=True)
 class Rung:
-    """One version of a kernel: its name, such as "c.blocked", and why it is faster than the last.
+    """A version of a kernel: its name, such as "c.blocked", and its idea.
 
-    The name of a backend alone stands for that backend's own kernel.
+    A backend's name alone, such as "numba", stands for the kernel of that backend.
     """
 
     kernel: str
     name: str
     why: str
-    texts: tuple[tuple[str, str], ...] = ()  # file of csrc/ and function, for what is written in C
+    texts: tuple[tuple[str, str], ...] = ()  # for rungs in C: (file of csrc/, function)
 
     @property
     def backend(self) -> str:
-        """The backend that it is compiled and called by."""
+        """The backend that compiles and calls this rung."""
         return self.name.partition(".")[0]
 
     def function(self) -> Callable[..., None]:
-        """The kernel itself, compiled as far as it must be.
+        """Return the rung as a function with the arguments of its kernel.
 
-        Raises BackendUnavailable, with the command that mends it, where its backend can't work.
+        Raises:
+            BackendUnavailable: the backend can't run on this machine; the message has a remedy.
         """
         backend, _, step = self.name.partition(".")
         own = door.load_backend(backend).kernels[self.kernel]
@@ -54,112 +55,113 @@ class Rung:
         return function
 
     def source(self) -> tuple[str, str]:
-        """(language, text): the rung's functions, each with the comment above it."""
+        """Return (language, source): the functions of this rung, each with the comment above it."""
         if self.texts:
             return "c", "\n\n".join(_c_function(file, name) for file, name in self.texts)
         return "python", _python_functions(self.function())
 
 
-# From the naive version up, backend by backend
+# For each backend, from the naive version upwards
 LADDER = [
-    Rung("matmul", "numpy", "NumPy hands the matrices to OpenBLAS: packed, vectorised, threaded."),
+    Rung("matmul", "numpy", "NumPy calls OpenBLAS, which is packed, vectorised and threaded."),
     Rung(
         "matmul",
         "numba.naive",
-        "Three loops as the formula is written: each result waits for a column, number by number.",
+        "Three loops, as in the formula. Each element of out is a sum along a column of y.",
     ),
     Rung(
         "matmul",
         "numba.loop_order",
-        "The innermost loop goes along rows, so the compiler makes vectors of it.",
+        "The innermost loop goes along rows, so the compiler vectorises it.",
     ),
     Rung(
         "matmul",
         "numba.blocked",
-        "4 rows of x meet 4 rows of y at a time, so out is loaded and stored a quarter as often.",
+        "Blocks of 4 rows of x and 4 rows of y: out is loaded and stored a quarter as often.",
     ),
     Rung(
         "matmul",
         "numba",
-        "The Numba backend's own kernel: a tile of sums in vector registers, and packed lines.",
+        "The kernel of the Numba backend: a tile of sums in vector registers, and packed rows.",
     ),
     Rung(
         "matmul",
         "c.naive",
-        "Three loops as the formula is written: a column's numbers lie far apart in memory, and "
-        "each addition waits for the one before.",
+        "Three loops, as in the formula. The elements of a column are far apart in memory, and "
+        "each addition waits for the previous one.",
         (("ladder/ladder_matmul.c", "matmul_naive"),),
     ),
     Rung(
         "matmul",
         "c.loop_order",
-        "The innermost loop goes along rows, as they lie in memory, and no addition waits.",
+        "The innermost loop goes along rows, which are contiguous, and no addition waits.",
         (("ladder/ladder_matmul.c", "matmul_loop_order"),),
     ),
     Rung(
         "matmul",
         "c.blocked",
-        "4 x 4 sums stay in registers: a number that was loaded is used 4 times.",
+        "4 x 4 sums are kept in registers: each loaded element is used 4 times.",
         (("ladder/ladder_matmul.c", "matmul_blocked"),),
     ),
     Rung(
         "matmul",
         "c.vectorised",
-        "Each of the sums becomes a vector: an instruction computes 4 to 16 of them.",
+        "Each sum becomes a vector: one instruction computes 4 to 16 sums.",
         (("ladder/ladder_matmul.c", "matmul_vectorised"), ("tile.h", "tile")),
     ),
     Rung(
         "matmul",
         "c.packed",
-        "The lines that a block reads are copied side by side: they stay in the nearest cache.",
+        "The rows of y that a block reads are copied next to each other: they stay in the L1 "
+        "cache.",
         (("ladder/ladder_matmul.c", "matmul_packed"), ("matmul.c", "pack")),
     ),
     Rung(
         "matmul",
         "c.threaded",
-        "The C backend's own kernel: the rows are shared among threads.",
+        "The kernel of the C backend: the rows are divided among threads.",
         (("matmul.c", "matmul_rows"), ("matmul.c", "one_product"), ("matmul.c", "tt_matmul")),
     ),
-    Rung("softmax", "numpy", "A pass over memory for each step; exp is vectorised."),
+    Rung("softmax", "numpy", "Each step is a pass over memory; exp is vectorised."),
     Rung(
         "softmax",
         "numba.naive",
-        "Each step for the whole matrix, with an exp that takes one number at a time.",
+        "Each step for the whole matrix, with an exp of one element at a time.",
     ),
     Rung(
         "softmax",
         "numba",
-        "The Numba backend's own kernel: an exp in plain arithmetic, which becomes vectors.",
+        "The kernel of the Numba backend: an exp in plain arithmetic, which is vectorised.",
     ),
     Rung(
         "softmax",
         "c.naive",
-        "Each step for the whole matrix, with the C library's exp: a call for every number.",
+        "Each step for the whole matrix, with the C library's exp: a call for each element.",
         (("ladder/ladder_softmax.c", "softmax_naive"),),
     ),
     Rung(
         "softmax",
         "c.vectorised",
-        "An exp in plain arithmetic: the compiler takes it of 4 to 16 numbers at once.",
+        "An exp in plain arithmetic: the compiler vectorises it for 4 to 16 elements.",
         (("ladder/ladder_softmax.c", "softmax_vectorised"), ("exp.h", "exp_parts")),
     ),
     Rung(
         "softmax",
         "c.abreast",
-        "Comparisons and additions go side by side instead of waiting for one another.",
+        "Several independent comparisons and additions at the same time: fewer have to wait.",
         (("ladder/ladder_softmax.c", "softmax_abreast"), ("softmax.c", "largest")),
     ),
     Rung(
         "softmax",
         "c.blocked",
-        "All steps for a few rows before the next: they stay in the nearest cache, which counts "
-        "where the matrix doesn't fit in any.",
+        "All steps for a block of rows before the next block, which stays in the L1 cache. This is "
+        "faster if the matrix is larger than the caches.",
         (("ladder/ladder_softmax.c", "softmax_blocked"),),
     ),
     Rung(
         "softmax",
         "c.threaded",
-        "The C backend's own kernel: the rows are shared among threads.",
+        "The kernel of the C backend: the rows are divided among threads.",
         (
             ("softmax.c", "exp_row"),
             ("softmax.c", "exp_rows"),
@@ -168,40 +170,40 @@ LADDER = [
         ),
     ),
     Rung("conv2d", "numpy", "A matrix product for each of the KH x KW weights."),
-    Rung("conv2d", "numba.naive", "Seven loops as the formula is written."),
+    Rung("conv2d", "numba.naive", "Seven loops, as in the formula."),
     Rung(
         "conv2d",
         "numba",
-        "The Numba backend's own kernel: matmul's tile reads the windows where they lie.",
+        "The kernel of the Numba backend: matmul's tile reads the windows without a copy.",
     ),
     Rung(
         "conv2d",
         "c.naive",
-        "Seven loops as the formula is written; the weights of a window lie far apart in memory.",
+        "Seven loops, as in the formula; the weights of a window are far apart in memory.",
         (("ladder/ladder_conv2d.c", "conv2d_naive"),),
     ),
     Rung(
         "conv2d",
         "c.loop_order",
-        "The innermost loop goes along the channels, as weights and results lie in memory.",
+        "The innermost loop goes along the output channels, which are contiguous.",
         (("ladder/ladder_conv2d.c", "conv2d_loop_order"),),
     ),
     Rung(
         "conv2d",
         "c.im2col",
-        "Each window is copied into a row of a matrix, and the packed matmul does the rest.",
+        "Each window is copied to a row of a matrix, and the packed matmul multiplies it.",
         (("ladder/ladder_conv2d.c", "conv2d_im2col"),),
     ),
     Rung(
         "conv2d",
         "c.direct",
-        "The same tile of sums reads the windows where they lie: nothing is copied 25 times.",
+        "The same tile of sums reads the windows from the image, so no pixel is copied 25 times.",
         (("ladder/ladder_conv2d.c", "conv2d_direct"), ("conv2d.c", "conv2d_images")),
     ),
     Rung(
         "conv2d",
         "c.planes",
-        "Few channels leave lanes empty, so the lanes are pixels, a plane for each channel.",
+        "Few channels do not fill the vector lanes, so the lanes are pixels of planes.",
         (
             ("ladder/ladder_conv2d.c", "conv2d_by_planes"),
             ("conv2d.c", "conv2d_planes"),
@@ -212,26 +214,31 @@ LADDER = [
     Rung(
         "conv2d",
         "c.threaded",
-        "The C backend's own kernel: the images are shared among threads.",
+        "The kernel of the C backend: the images are divided among threads.",
         (("conv2d.c", "tt_conv2d"),),
     ),
 ]
 
 
 def rungs(kernel: str) -> list[Rung]:
-    """The ladder of a kernel, backend by backend, from the naive version up.
+    """Return the rungs of a kernel, for each backend from the naive version upwards.
 
-    Raises UnknownName for a kernel that has none.
+    Raises:
+        UnknownName: the kernel has no ladder.
     """
     found = [rung for rung in LADDER if rung.kernel == kernel]
     if not found:
         known = ", ".join(dict.fromkeys(rung.kernel for rung in LADDER))
-        raise UnknownName(f"ladder: there is none of {kernel!r}; choose from {known}")
+        raise UnknownName(f"ladder: {kernel!r} has no ladder; choose from {known}")
     return found
 
 
 def find_rung(kernel: str, name: str) -> Rung:
-    """The rung of that name. Raises UnknownName with the names that there are."""
+    """Return the rung of a kernel with this name.
+
+    Raises:
+        UnknownName: there is no such rung; the message lists the names.
+    """
     for rung in rungs(kernel):
         if rung.name == name:
             return rung
@@ -244,17 +251,18 @@ def find_rung(kernel: str, name: str) -> Rung:
 
 @dataclass(frozen=True)
 class Work:
-    """One call of a kernel: its arguments, and how much there is to do."""
+    """A call of a kernel: its arguments and its amount of work."""
 
     arguments: tuple[Any, ...]
-    amount: float  # multiplications and additions, or bytes that must be read and written
-    unit: str  # of a speed: "GFLOP/s" or "GB/s"
+    amount: float  # additions and multiplications, or bytes that must be read and written
+    unit: str  # of the speed: "GFLOP/s" or "GB/s"
     title: str
 
     def peak(self, threads: int, seconds: float) -> float:
-        """The amount a second that this machine can do at most, in so many seconds of trying.
+        """Return this machine's limit in operations (or bytes) per second, measured for `seconds`.
 
-        Raises BackendUnavailable without the C backend.
+        Raises:
+            BackendUnavailable: the C backend is not available.
         """
         if self.unit == "GB/s":
             return machine.memory_bandwidth(int(self.amount), threads, "copy", seconds)
@@ -263,7 +271,7 @@ class Work:
 
 @dataclass(frozen=True)
 class RungResult:
-    """What was measured of a rung: the seconds of its best call; None if it would take too long."""
+    """The result of measuring a rung: the time of its fastest call; None if it was skipped."""
 
     rung: Rung
     seconds: float | None
@@ -271,15 +279,15 @@ class RungResult:
 
 SIZES = {"matmul": 512, "softmax": 4000, "conv2d": 100}
 SMALL = {"matmul": 64, "softmax": 100, "conv2d": 1}
-TURNS = 20  # of each rung
-TOO_LONG = 20  # times the seconds that a rung may take
+TURNS = 20  # turns of each rung
+TOO_LONG = 20  # a rung is skipped if one call takes this multiple of its measuring time
 
 
 def work(kernel: str, size: int) -> Work:
-    """The work that a kernel's rungs are measured by.
+    """Return the call with which the rungs of a kernel are measured.
 
-    matmul: two matrices, size x size. softmax: a matrix, size x size; read once and written once.
-    conv2d: `size` images 28 x 28 with 6 channels, in the second layer of lesson 3.1.
+    matmul: two matrices (size, size). softmax: a matrix (size, size), read once and written once.
+    conv2d: images (size, 28, 28, 6) in the second layer of lesson 3.1.
     """
     rungs(kernel)
     rng = np.random.default_rng(0)
@@ -301,26 +309,28 @@ def work(kernel: str, size: int) -> Work:
 
 
 def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResult], float | None]:
-    """Time every rung that works here for about `seconds`; the best call counts.
+    """Measure each available rung for about `seconds` and keep the time of its fastest call.
 
-    Returns the rungs' results, and the most that the machine can do, on as many threads as C uses;
-    None without the C backend. All take turns, so that what else the machine does meets all alike.
-    A rung that, by what a small size takes, would need more than TOO_LONG times `seconds` for one
-    call, is left out.
+    The rungs take turns, so other programs disturb all of them alike. A rung is skipped if one call
+    would take more than TOO_LONG * seconds, estimated from a smaller size.
+
+    Returns:
+        The results of the rungs, and the limit of this machine for the number of threads that the C
+        backend uses; None without the C backend.
     """
     small, large = work(kernel, min(size, SMALL[kernel])), work(kernel, size)
     usable = {rung: rung.function() for rung in rungs(kernel) if _works(rung)}
     best: dict[Rung, float] = {}
     spent: dict[Rung, float] = {}
     for rung, function in usable.items():
-        function(*small.arguments)  # compiled by this, if it is Numba's
+        function(*small.arguments)  # Numba compiles at the first call
         if _timed(function, small) * large.amount / small.amount <= TOO_LONG * seconds:
             best[rung], spent[rung] = math.inf, 0.0
     c = door.available_backends().get("c")
     peaks = []
     for _ in range(TURNS):
         for rung in best:
-            # Some calls in a row: the first finds threads asleep, and other numbers in the caches.
+            # Several calls in a row, because threads sleep and caches are cold at the first call.
             end = spent[rung] + seconds / TURNS
             while spent[rung] < min(end, seconds):
                 taken = _timed(usable[rung], large)
@@ -335,31 +345,31 @@ def _works(rung: Rung) -> bool:
     return rung.backend in door.available_backends()
 
 
-def _timed(function: Callable[..., None], of: Work) -> float:
+def _timed(function: Callable[..., None], call: Work) -> float:
     start = time.perf_counter()
-    function(*of.arguments)
+    function(*call.arguments)
     return time.perf_counter() - start
 
 
-# The texts of rungs ------------------------------------------------------------------------------
+# The sources of the rungs ------------------------------------------------------------------------
 
-OURS = ("tinytensor.backends.", "tinytensor.ladder.")  # modules whose functions are shown
+SHOWN_MODULES = ("tinytensor.backends.", "tinytensor.ladder.")  # their functions are printed too
 
 
 def _csrc() -> Path:
-    """Returns the folder of C sources: inside an installed package, or beside a checkout's."""
+    """Return the folder of C sources: in an installed package, or next to the package."""
     package = Path(kernels.__file__).parent
     for folder in (package / "csrc", package.parent / "csrc"):
         if (folder / "ladder" / "ladder.h").is_file():
             return folder
     raise DataError(
-        f"explain: the C sources are not in {package / 'csrc'}; install tinytensor again: "
-        "pip install --force-reinstall --no-deps ., in its folder"
+        f"explain: the C sources are not in {package / 'csrc'}; install tinytensor again: run "
+        "`pip install --force-reinstall --no-deps .` in its folder"
     )
 
 
 def _c_function(file: str, name: str) -> str:
-    """The text of a function of csrc/, from the comment above it to its closing brace."""
+    """Return the source of a function of csrc/, from the comment above it to its closing brace."""
     lines = (_csrc() / file).read_text(encoding="utf-8").splitlines()
     head = re.compile(rf"\w.*\b{name}\(")
     (first,) = (i for i, line in enumerate(lines) if head.match(line) and lines[i + 1] == "{")
@@ -372,20 +382,21 @@ def _c_function(file: str, name: str) -> str:
 
 
 def _python_functions(function: Callable[..., None]) -> str:
-    """Returns the text of a kernel, and of the tinytensor functions that it calls."""
-    written = _as_written(function)
-    file = Path(inspect.getfile(written)).relative_to(Path(kernels.__file__).parent)
-    used = [step.argval for step in dis.get_instructions(written) if step.opname == "LOAD_GLOBAL"]
-    called = (written.__globals__.get(name) for name in dict.fromkeys(used))
-    parts = [written, *filter(_is_ours, map(_as_written, called))]
+    """Return the source of a kernel and of the tinytensor functions that it calls."""
+    undecorated = _undecorated(function)
+    file = Path(inspect.getfile(undecorated)).relative_to(Path(kernels.__file__).parent)
+    steps = dis.get_instructions(undecorated)
+    names = [step.argval for step in steps if step.opname == "LOAD_GLOBAL"]
+    called = (undecorated.__globals__.get(name) for name in dict.fromkeys(names))
+    parts = [undecorated, *filter(_is_shown, map(_undecorated, called))]
     return "\n\n".join([f"# tinytensor/{file.as_posix()}\n", *map(inspect.getsource, parts)])
 
 
-def _as_written(function: Any) -> Any:
-    """Returns what a decorator was given: Numba's in py_func, a Kernel's in function."""
+def _undecorated(function: Any) -> Any:
+    """Return the function without its decorators: py_func of Numba, function of a Kernel."""
     function = inspect.unwrap(function) if callable(function) else function
     return getattr(function, "py_func", getattr(function, "function", function))
 
 
-def _is_ours(value: Any) -> bool:
-    return inspect.isfunction(value) and value.__module__.startswith(OURS)
+def _is_shown(value: Any) -> bool:
+    return inspect.isfunction(value) and value.__module__.startswith(SHOWN_MODULES)

@@ -1,7 +1,7 @@
 """The lower rungs of the ladders in Numba: plain loops, compiled at the first call in a process.
 
-Each takes the arguments of its kernel (see tinytensor/kernels.py) and computes the same. The top
-rung is the Numba backend's own kernel.
+Each rung has the arguments and the result of its kernel (see tinytensor/kernels.py). The top rung
+is the kernel of the Numba backend.
 """
 
 import functools
@@ -14,12 +14,12 @@ import numba
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair
 
-# a * b + c in one instruction; nothing that would lose a NaN or an infinity
+# "contract" allows a * b + c in one instruction. Other fastmath flags could lose NaN and infinity.
 jit = numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")
 
 
 def _of_floats(function: Callable[..., None]) -> Callable[..., None]:
-    """Returns a kernel that calls the compiled function."""
+    """Return a kernel that calls the compiled function."""
     compiled = jit(function)
 
     @functools.wraps(function)
@@ -30,7 +30,7 @@ def _of_floats(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _product(function: Callable[[Any, Any, Any], None]) -> Callable[..., None]:
-    """A matmul kernel of a function of two matrices, which is compiled for rows and for columns."""
+    """Return a matmul kernel that calls a function of two matrices; transposed ones are views."""
     compiled = _of_floats(function)
 
     @functools.wraps(function)
@@ -47,10 +47,10 @@ def _product(function: Callable[[Any, Any, Any], None]) -> Callable[..., None]:
 
 @_product
 def matmul_naive(x: Array, y: Array, out: Array) -> None:
-    """Three loops, as the formula is written.
+    """Three loops, as in the formula.
 
-    Going down a column of y, every number is on another line of memory, and every addition waits
-    for the one before it.
+    The elements of a column of y are far apart in memory, and each addition waits for the previous
+    one.
     """
     M, K = x.shape
     N = y.shape[1]
@@ -64,10 +64,10 @@ def matmul_naive(x: Array, y: Array, out: Array) -> None:
 
 @_product
 def matmul_loop_order(x: Array, y: Array, out: Array) -> None:
-    """The loops over k and n have changed places.
+    """The loops over k and n are swapped.
 
-    The innermost one goes along rows of y and out, and its additions don't wait for each other:
-    Numba's compiler makes vectors of it.
+    The innermost loop goes along rows of y and out, and its additions don't wait for each other, so
+    Numba's compiler vectorises it.
     """
     M, K = x.shape
     N = y.shape[1]
@@ -82,10 +82,10 @@ def matmul_loop_order(x: Array, y: Array, out: Array) -> None:
 
 @_product
 def matmul_blocked(x: Array, y: Array, out: Array) -> None:
-    """Four rows of x meet four rows of y at a time.
+    """Blocks of 4 rows of x and 4 rows of y.
 
-    For 16 multiplications, 4 numbers of y are loaded, and 4 of out loaded and stored: without
-    blocks each of them would have loaded two and stored one.
+    For 16 multiplications, 4 elements of y are loaded and 4 elements of out are loaded and stored.
+    Without blocks it is 16 elements of y and 16 of out.
     """
     M, K = x.shape
     N = y.shape[1]
@@ -115,7 +115,7 @@ def matmul_blocked(x: Array, y: Array, out: Array) -> None:
 
 @_of_floats
 def softmax_naive(x: Array, out: Array) -> None:
-    """Three steps, each for the whole matrix, with an exp that takes one number at a time."""
+    """Three steps, each for the whole matrix, with an exp of one element at a time."""
     R, C = x.shape
     for r in range(R):
         largest = -math.inf
@@ -136,7 +136,7 @@ def softmax_naive(x: Array, out: Array) -> None:
 
 @_of_floats
 def conv2d_naive(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
-    """Seven loops, as the formula is written: for each number of the result, over its window."""
+    """Seven loops, as in the formula: each element of out is a sum over its window."""
     N, H, W, channels = x.shape
     KH, KW, _, O = weight.shape  # noqa: E741
     for n in range(N):

@@ -1,27 +1,27 @@
-"""The course's picture, live: six panels in which one sees a network learn.
+"""The course's six panels, drawn while a network trains.
 
-    run.py             trains in its own thread and takes orders: pause, step, stop, another backend
-    details.py         the digits of a moment, and quantiles of weights or activations
-    snapshot.py        what the panels show at one moment, as small arrays
-    history.py         the curves so far, and how long their axes are
-    inside.py          looks into the network between two steps: a digit's activations, its weights
-    picture.py         arrays to mosaics of digits, and the colours of all pictures
-    panels.py          the six figures
-    side_tabs.py       next to them: the lesson's text, a digit's way, the weights, the confusions
-    training_page.py   the page: all that, and the controls
-    race.py            backends side by side, and how far each has come
-    race_page.py       the page of a race
-    style.py           the pages' colours, light and dark
-    speed.py           the speed between two reports
+    run.py             a training thread with commands: pause, step, stop, change the backend
+    details.py         digits and predictions of one step; quantiles of weights or activations
+    snapshot.py        the data of the six panels at one step, as small arrays
+    history.py         the points of all curves, and the ranges of their axes
+    inside.py          activations for one digit, weights as images, confusion matrix
+    picture.py         arrays to mosaics of digits; the colours of all pictures
+    panels.py          the six panels as Bokeh figures
+    side_tabs.py       tabs next to the panels: lesson text, one digit, weights, confusion matrix
+    training_page.py   the live page: panels, tabs and controls
+    race.py            several backends train the same network
+    race_page.py       the live page of a race
+    style.py           the colours of the pages, light and dark
+    speed.py           images per second between two reports
     server.py          serves the pages, on this machine only
-    run_file.py        a recorded run in a file
-    drawing.py         what pages in files, films and images share; the six panels by matplotlib
-    movie.py           a recorded run as a film or an image
-    replay_page.py     a recorded run as a page that plays without Python
-    terminal.py        a run as it goes on, in a terminal
-    notebook_panels.py the same in a notebook
+    run_file.py        reads and writes run files, which `tinytensor train --record` makes
+    drawing.py         the six panels by matplotlib; functions for pages, movies and images
+    movie.py           a run file as a movie or an image
+    replay_page.py     a run file as an HTML page that plays without Python
+    terminal.py        the curves and the training digits in a terminal
+    notebook_panels.py the six panels under a notebook cell
 
-Training knows nothing of who watches, and never waits for it.
+The training never waits for a viewer, and computes the same bits with or without one.
 """
 
 from __future__ import annotations
@@ -38,19 +38,29 @@ __all__ = ["check_installed", "show"]
 
 
 def show(training: Training) -> StepReport:
-    """Train, in a notebook, with the six panels under the cell; the last report.
+    """Train in a notebook, with the six panels under the cell.
 
-    Raises SettingError outside of a notebook, and what the training raises.
+    Args:
+        training: the Training to run until its last step.
+
+    Returns: the last StepReport.
+
+    Raises SettingError outside a notebook, and if the training has made all its steps already.
+    Raises AnomalyError if the loss becomes NaN or infinite.
     """
     from tinytensor.live.notebook_panels import show_training
 
     return show_training(training)
 
 
-def check_installed(what: str, *libraries: str) -> None:
-    """Raise SettingError if one of the libraries isn't there; what: that needs it."""
+def check_installed(feature: str, *libraries: str) -> None:
+    """Raise SettingError if one of the libraries is not installed.
+
+    feature: the name of the feature that needs the libraries, for the message.
+    """
     for library in libraries:
         if find_spec(library) is None:
             raise SettingError(
-                f"{what} needs {library}: pip install 'tinytensor-engine[live]', or {library} alone"
+                f"{feature}: {library} is not installed; "
+                f"run: pip install 'tinytensor-engine[live]' (or pip install {library})"
             )

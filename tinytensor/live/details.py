@@ -1,4 +1,4 @@
-"""What a picture shows of one moment: digits, predictions, and bands of the network's numbers."""
+"""Digits, predictions, and bands of weights or activations at one training step."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from tinytensor.nn import Activation, BatchNorm, Module, Sequential
 from tinytensor.tensor import Tensor, from_numpy
 from tinytensor.train import Predictions, evaluation_mode
 
-BANDS = 7  # of equal count, between 8 quantiles
-SAMPLED = 20_000  # elements from which the quantiles of a larger number of elements are estimated
+BANDS = 7  # bands of equal count, between 8 quantiles
+MAX_SAMPLE = 20_000  # elements; quantiles of a larger array are estimated from a random sample
 
 
 @dataclass(frozen=True)
 class Details:
-    """What a picture of the training shows besides the curves.
+    """The data of the panels without the curves, at one training step.
 
-    Bands are of "weights" and "biases" (with the offsets), or, where there is batch norm, of the
-    hidden layers' "activations" for the last batch and the "logits" from which they come.
+    The two bands are named "weights" and "biases" (with the offsets of batch norm). A network with
+    batch norm has "activations" and "logits" instead: the outputs and the inputs of its hidden
+    activation layers for the last batch.
     """
 
-    images: Array  # of the last batch, (N, 28, 28, 1)
-    labels: Array  # (N)
-    predictions: Array  # (N)
-    test_predictions: Array  # of all test images
-    bands: dict[str, Array]  # two, each as the 8 quantiles between which 7 of equal count lie
+    images: Array  # (N, 28, 28, 1) float32, the last batch
+    labels: Array  # (N,)
+    predictions: Array  # (N,)
+    test_predictions: Array  # (number of test images,)
+    bands: dict[str, Array]  # two bands by name, each as 8 quantiles (8,)
 
 
 def details_of(model: Module, predictions: Predictions) -> Details:
-    """The details of a moment: `predictions`, and the bands of the model as it is now."""
+    """The Details of the current step: `predictions`, and the bands of `model`."""
     return Details(*predictions, bands(model, predictions.images))
 
 
 def bands(model: Module, images: Array) -> dict[str, Array]:
     """The 8 quantiles of weights and biases; with batch norm, of activations and logits.
 
-    images: float32 (N, 28, 28, 1), for which the activations are computed in eval mode. The course
-    shows them instead of weights because batch norm keeps the scale of the weights in place.
+    images: float32 (N, 28, 28, 1). The activations are computed for them in eval mode. With batch
+    norm the course shows activations because the weights alone no longer set their scale.
     """
     if _has_batch_norm(model):
         hidden = list(_hidden(model, from_numpy(images)))
@@ -71,19 +72,19 @@ def _hidden(model: Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def quantiles(arrays: list[Array]) -> Array:
-    """8 quantiles (8,) float64 of all elements of the arrays, NaN if there are none.
+    """8 quantiles (8,) float64 of all elements of the arrays; NaN if the arrays are empty.
 
-    The smallest and the largest are exact. Of more than SAMPLED elements the quantiles between them
-    are those of a random sample.
+    The first and the last, minimum and maximum, are exact. The quantiles between them are estimated
+    from a random sample if there are more than MAX_SAMPLE elements.
     """
-    numbers = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0)
-    if not numbers.size:
+    values = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0)
+    if not values.size:
         return np.full(BANDS + 1, np.nan)
-    some = numbers
-    if numbers.size > SAMPLED:  # random, because every n-th element would be of a few channels only
-        some = numbers[np.random.default_rng(0).integers(numbers.size, size=SAMPLED)]
-    # Not np.quantile, because its first call takes as long as 200 steps of lesson 1.0.
-    places = np.linspace(0, some.size - 1, BANDS + 1).round().astype(int)
-    found = np.sort(some)[places].astype(np.float64)
-    found[0], found[-1] = numbers.min(), numbers.max()
+    sample = values
+    if values.size > MAX_SAMPLE:  # random, because every n-th element would miss most channels
+        sample = values[np.random.default_rng(0).integers(values.size, size=MAX_SAMPLE)]
+    # Not np.quantile, because its first call takes as much time as 200 steps of lesson 1.0.
+    places = np.linspace(0, sample.size - 1, BANDS + 1).round().astype(int)
+    found = np.sort(sample)[places].astype(np.float64)
+    found[0], found[-1] = values.min(), values.max()
     return found  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""The six panels on paper: mosaics of digits, and a matplotlib figure with curves and bands.
+"""The six panels as a matplotlib figure: curves, bands, and mosaics of digits.
 
-Missed digits never go by colour alone: they come first, are white on dark instead of dark on white,
-and the larger ones have the correct digit at the left and the computed one at the right.
+Misclassified digits differ by more than colour. They come first and are light on dark, and in the
+larger mosaic the correct digit is written at the left and the computed digit at the right.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.lessons import Lesson
-from tinytensor.live.history import History, Point, accuracy_from, band_range, loss_to
+from tinytensor.live.history import History, Point, accuracy_start, band_range, loss_end
 from tinytensor.live.picture import (
     ALPHAS,
+    EMPTY,
     GREYS,
-    NOTHING,
     TEST,
     TRAIN,
     coloured,
@@ -32,39 +32,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAIN_ACROSS, TEST_ACROSS = 10, 40  # digits in a row
+TRAIN_COLUMNS, TEST_COLUMNS = 10, 40  # digits per row
 LOSS_TITLE = "Cross-entropy x 100"
-ACCURACY_TO = 1.005  # where its axis ends: a line at 100 % is seen in full
+ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
 
-# Mosaics: (height, width) numbers of colours
+# Mosaics: (height, width) indices into PALETTE
 
 
 def training_mosaic(snapshot: Snapshot, scale: int = 2) -> Array:
-    """The training digits, ten in a row, so many pixels for one of theirs.
+    """The training digits, ten per row, as indices into PALETTE.
 
-    Missed ones have the correct digit in the lower left corner, and the computed one in the right.
+    scale: screen pixels per image pixel. A misclassified digit has the correct digit in its lower
+    left corner and the computed digit in its lower right corner.
     """
     labels, computed = snapshot.train_labels, snapshot.train_predictions
-    missed = labels != computed
-    cells = coloured(snapshot.train_images, missed, (scale * SIDE, scale * SIDE))
-    names = _names(scale)
+    misclassified = labels != computed
+    cells = coloured(snapshot.train_images, misclassified, (scale * SIDE, scale * SIDE))
+    names = _digit_labels(scale)
     _, height, width = names.shape
     rows = slice(-height - scale, -scale)
-    cells[missed, rows, scale : width + scale] = names[labels[missed]]
-    cells[missed, rows, -width - 2 * scale : -2 * scale] = GREYS - 1 - names[computed[missed]]
-    return side_by_side(cells, TRAIN_ACROSS, NOTHING)
+    cells[misclassified, rows, scale : width + scale] = names[labels[misclassified]]
+    cells[misclassified, rows, -width - 2 * scale : -2 * scale] = (
+        GREYS - 1 - names[computed[misclassified]]
+    )
+    return side_by_side(cells, TRAIN_COLUMNS, EMPTY)
 
 
 def test_mosaic(snapshot: Snapshot) -> Array:
-    """The test digits, forty in a row, at half their size."""
-    missed = snapshot.test_labels != snapshot.test_predictions
-    return mosaic(snapshot.test_images, missed, TEST_ACROSS, (SIDE // 2, SIDE // 2))
+    """The test digits, forty per row, at half size, as indices into PALETTE."""
+    misclassified = snapshot.test_labels != snapshot.test_predictions
+    return mosaic(snapshot.test_images, misclassified, TEST_COLUMNS, (SIDE // 2, SIDE // 2))
 
 
 @cache
-def _names(scale: int) -> Array:
-    """The characters 0 to 9 (10, H, W), black on white, a third as high as a digit's image."""
+def _digit_labels(scale: int) -> Array:
+    """Images (10, H, W) of the characters 0 to 9, black on white, a third as high as a digit."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = 9 * scale, 7 * scale
@@ -82,44 +85,44 @@ def _names(scale: int) -> Array:
 
 
 def curve(points: list[Point]) -> dict[str, Array]:
-    """Step, accuracy and loss (N) of a curve's points; a loss is 100 times the mean."""
+    """Columns "step", "accuracy" and "loss", each (N,), of N points; loss = 100 * mean loss."""
     step, accuracy, loss = np.array(points, np.float64).reshape(-1, 3).T
     return {"step": step, "accuracy": accuracy, "loss": 100 * loss}
 
 
 def bands(history: History) -> dict[str, Array]:
-    """The quantiles (N, 8) of each of the two bands, by their names."""
+    """The quantiles (N, 8) of the two bands, by name."""
     names = history.bands[-1].bands
     return {name: np.array([point.bands[name] for point in history.bands]) for name in names}
 
 
 def limits(history: History) -> dict[str, tuple[float, float]]:
-    """From where to where the axes go: of the accuracy, the loss, and the two bands."""
+    """The y ranges (start, end) of the panels: "accuracy", "loss", and the names of the bands."""
     test = curve(history.test)
     return {
-        "accuracy": (accuracy_from(test["accuracy"]), ACCURACY_TO),
-        "loss": (0.0, loss_to(test["loss"])),
+        "accuracy": (accuracy_start(test["accuracy"]), ACCURACY_END),
+        "loss": (0.0, loss_end(test["loss"])),
         **{name: band_range(quantiles) for name, quantiles in bands(history).items()},
     }
 
 
 def band_title(name: str) -> str:
-    """What the panel of a band is headed."""
+    """The title of a band's panel."""
     return f"{name.capitalize()}, in bands of equal count"
 
 
-def missed_words(snapshot: Snapshot, test_count: int) -> tuple[str, str]:
-    """What the panels of the training and of the test digits are headed."""
-    missed = int((snapshot.train_labels != snapshot.train_predictions).sum())
-    train = f"Training digits: {missed} of {len(snapshot.train_labels)} missed"
+def mosaic_titles(snapshot: Snapshot, test_count: int) -> tuple[str, str]:
+    """The titles of the panels of training digits and of test digits."""
+    misclassified = int((snapshot.train_labels != snapshot.train_predictions).sum())
+    train = f"Training digits: {misclassified} of {len(snapshot.train_labels)} misclassified"
     if snapshot.test_accuracy is None:
         return train, "Test digits"
-    missed = round((1 - snapshot.test_accuracy) * test_count)
-    return train, f"Test digits: {missed:,} of {test_count:,} missed"
+    misclassified = round((1 - snapshot.test_accuracy) * test_count)
+    return train, f"Test digits: {misclassified:,} of {test_count:,} misclassified"
 
 
-def figures_line(snapshot: Snapshot, steps: int) -> str:
-    """Step, accuracy, rate and speed in one line."""
+def status_line(snapshot: Snapshot, steps: int) -> str:
+    """Step, test accuracy, learning rate and speed in one line."""
     parts = [f"step {snapshot.step:,} of {steps:,}"]
     if snapshot.test_accuracy is not None:
         parts.append(f"test accuracy {snapshot.test_accuracy:.2%}")
@@ -133,9 +136,13 @@ def figures_line(snapshot: Snapshot, steps: int) -> str:
 
 
 class Picture:
-    """Six panels, 1280 x 800 pixels, as a matplotlib figure that is drawn anew for each snapshot.
+    """The six panels as a matplotlib figure of 1280 x 800 pixels, redrawn for each snapshot.
 
-    steps: of the whole run. test_count: all test images. dark: light on dark.
+    Args:
+        lesson: its number and title are the heading.
+        steps: number of steps of the whole run, the end of the x axes.
+        test_count: number of test images.
+        dark: True for light colours on a dark background.
     """
 
     def __init__(self, lesson: Lesson, steps: int, test_count: int, dark: bool = False) -> None:
@@ -152,7 +159,7 @@ class Picture:
         )  # fmt: skip
         title = f"Lesson {lesson.number}: {lesson.title}"
         self.figure.text(0.05, 0.955, title, size=15, weight="bold", color=self._ink)
-        self._figures = self.figure.text(0.05, 0.922, "", size=11, color=self._ink)
+        self._status = self.figure.text(0.05, 0.922, "", size=11, color=self._ink)
         for axes in self._axes.flat:
             self._prepare(axes)
         (accuracy, loss, self._digits), (*self._bands, self._tests) = self._axes
@@ -183,15 +190,15 @@ class Picture:
         axes.spines[:].set_visible(False)
 
     def fit(self, history: History) -> None:
-        """Let the axes be as long as a run's curves need."""
+        """Set the y ranges of the panels to fit the curves of a run."""
         (accuracy, loss, _), _ = self._axes
         panels = (accuracy, loss, *self._bands)
         for axes, ends in zip(panels, limits(history).values(), strict=True):
             axes.set_ylim(*ends)
 
     def show(self, history: History, snapshot: Snapshot) -> None:
-        """Draw the curves so far, and the digits of the last snapshot."""
-        self._figures.set_text(figures_line(snapshot, self._steps))
+        """Draw the curves of `history` and the digits of `snapshot`."""
+        self._status.set_text(status_line(snapshot, self._steps))
         for part, points in (("train", history.train), ("test", history.test)):
             columns = curve(points)
             for name in ("accuracy", "loss"):
@@ -201,7 +208,7 @@ class Picture:
         steps = [point.step for point in history.bands]
         for axes, (name, quantiles) in zip(self._bands, bands(history).items(), strict=True):
             self._show_band(axes, name, steps, quantiles)
-        train, test = missed_words(snapshot, self._test_count)
+        train, test = mosaic_titles(snapshot, self._test_count)
         self._show_mosaic(self._digits, training_mosaic(snapshot), train)
         self._show_mosaic(self._tests, test_mosaic(snapshot), test)
         self._show_scale(snapshot)
@@ -225,7 +232,10 @@ class Picture:
         axes.set_yticks([])
 
     def _show_scale(self, snapshot: Snapshot) -> None:
-        """At the right of the test digits: the accuracy, if the missed ones end there."""
+        """Label the right edge of the test digits with accuracies.
+
+        The row in which the misclassified digits end is labelled with the test accuracy.
+        """
         axes, shown = self._tests, len(snapshot.test_labels)
         bottom, _ = axes.get_ylim()
         shares = np.linspace(0, shown / self._test_count, 6)

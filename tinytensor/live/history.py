@@ -1,4 +1,4 @@
-"""The curves of a run so far, thinned as they grow, and how long their axes are."""
+"""The points of a run's curves, thinned as they grow, and the ranges of their axes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tinytensor.arrays import Array
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.train import StepReport
 
-MOST_POINTS = 2000  # of a curve; then every second one goes
+MAX_POINTS = 2000  # per curve; a longer curve loses every second point
 
 
 class Point(NamedTuple):
-    """A curve's point: accuracy and loss at a step."""
+    """Accuracy and loss at one step."""
 
     step: int
     accuracy: float
@@ -24,63 +24,63 @@ class Point(NamedTuple):
 
 
 class BandPoint(NamedTuple):
-    """8 quantiles each of the two kinds of numbers that a snapshot has, by their names."""
+    """The 8 quantiles (8,) of the two bands at one step, by name."""
 
     step: int
     bands: dict[str, Array]
 
 
-class News(NamedTuple):
-    """What has come since some place: new points, or all of them where `anew`."""
+class NewPoints(NamedTuple):
+    """The points added since a position, or all points if `replace_all`."""
 
-    anew: bool
+    replace_all: bool
     train: list[Point]
     test: list[Point]
     bands: list[BandPoint]
-    place: tuple[int, int, int, int]
+    position: tuple[int, int, int, int]
 
 
 START = (-1, 0, 0, 0)
 
 
 class History:
-    """The points of all curves; one thread adds, others read what is new to them.
+    """The points of all curves. One thread adds points, other threads read the new ones.
 
-    snapshots: of a run that is over, or as far as it is to be seen.
+    snapshots: added at once, for a run that was recorded.
     """
 
     def __init__(self, snapshots: Iterable[Snapshot] = ()) -> None:
         self.train: list[Point] = []
         self.test: list[Point] = []
         self.bands: list[BandPoint] = []
-        self._version = 0  # of what was there before: thinning and clearing change that
+        self._version = 0  # increases when points are removed, by thinning or clearing
         self._lock = threading.Lock()
         for snapshot in snapshots:
             self.add_snapshot(snapshot)
 
     def clear(self) -> None:
-        """Forget all points: another run begins."""
+        """Remove all points, before the run restarts."""
         with self._lock:
             self.train, self.test, self.bands = [], [], []
             self._version += 1
 
     def add_test(self, report: StepReport) -> None:
-        """The points of a report; its training figures count too."""
+        """Add the points of a report to the training and test curves."""
         with self._lock:
-            self._add_figures(report)
+            self._add_metrics(report)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
-        """The points of a snapshot; where a report was of the same step they are there already."""
+        """Add the points of a snapshot, except those that a report of the same step added."""
         with self._lock:
             self.bands.append(BandPoint(snapshot.step, snapshot.bands))
-            self._add_figures(snapshot)
+            self._add_metrics(snapshot)
             for name in ("train", "test", "bands"):
                 points = getattr(self, name)
-                if len(points) > MOST_POINTS:
+                if len(points) > MAX_POINTS:
                     setattr(self, name, points[::2])
                     self._version += 1
 
-    def _add_figures(self, now: StepReport | Snapshot) -> None:
+    def _add_metrics(self, now: StepReport | Snapshot) -> None:
         for points, accuracy, loss in (
             (self.train, now.train_accuracy, now.train_loss),
             (self.test, now.test_accuracy, now.test_loss),
@@ -89,34 +89,34 @@ class History:
             if accuracy is not None and loss is not None and not known:
                 points.append(Point(now.step, accuracy, loss))
 
-    def since(self, place: tuple[int, int, int, int]) -> News:
-        """What came after a place that News told; START for all."""
+    def since(self, position: tuple[int, int, int, int]) -> NewPoints:
+        """The points added after `position`, which is START or an earlier NewPoints.position."""
         with self._lock:
-            version, counts = place[0], place[1:]
-            anew = version != self._version
-            after = (0, 0, 0) if anew else counts
+            version, counts = position[0], position[1:]
+            replace_all = version != self._version
+            after = (0, 0, 0) if replace_all else counts
             train, test = self.train[after[0] :], self.test[after[1] :]
             bands = self.bands[after[2] :]
             now = (self._version, len(self.train), len(self.test), len(self.bands))
-            return News(anew, train, test, bands, now)
+            return NewPoints(replace_all, train, test, bands, now)
 
 
-# Axes: what matters is in the frame. The first steps, far from all later ones, may be outside.
+# Axes fit the typical points. The first steps, far from all later ones, may be outside.
 
 
-def accuracy_from(accuracies: Array | Sequence[float]) -> float:
-    """Where the axis of accuracies, as shares, begins; the test's decide."""
+def accuracy_start(accuracies: Array | Sequence[float]) -> float:
+    """The start of the accuracy axis, from 0 to 1, computed from the test accuracies."""
     typical = np.median(accuracies) if len(accuracies) else 0.0
     return float(max(0.0, np.floor(20 * (typical - 1.5 * (1 - typical))) / 20))
 
 
-def loss_to(losses: Array | Sequence[float]) -> float:
-    """Where the axis of losses ends; the test's decide."""
+def loss_end(losses: Array | Sequence[float]) -> float:
+    """The end of the loss axis, computed from the test losses."""
     return float(2.5 * np.median(losses) if len(losses) else 0.0) or 1.0
 
 
 def band_range(quantiles: Array) -> tuple[float, float]:
-    """From where to where the axis of bands goes: quantiles (N, 8), and a little more."""
+    """The range (start, end) of a band's axis: quantiles (N, 8) and a margin of 5 %."""
     if np.isnan(quantiles).all():
         return 0.0, 1.0
     low, high = np.nanmin(quantiles), np.nanmax(quantiles)

@@ -1,6 +1,7 @@
-"""Looks into a network: a digit's way through it, its weights as images.
+"""What is inside a network: each layer's output for one digit, weights as images, confusions.
 
-They read a model that stands still, as in a test: `run.ask(lambda model: way(model, image))`.
+The functions read the model, so no step may run meanwhile. For a training that runs, use
+`run.submit(lambda model: layer_outputs(model, image))`, which calls them between two steps.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Seque
 from tinytensor.tensor import from_numpy
 
 PIXELS = SIDE * SIDE
-MOST_TILES = 100
-MOST_IN_A_ROW = 50
+MAX_TILES = 100
+MAX_ROW_LENGTH = 50
 
 
-class Way(NamedTuple):
-    """What a network makes of one digit."""
+class LayerOutputs(NamedTuple):
+    """The outputs of a network and of its layers for one digit."""
 
-    probabilities: Array  # (10)
-    layers: list[tuple[str, Array]]  # what each gives, as an image, and what it is
+    probabilities: Array  # (10,)
+    layers: list[tuple[str, Array]]  # for each layer, its name and its output as an image (H, W)
 
 
-def way(model: Module, image: Array) -> Way:
-    """How an image (28, 28) of bytes goes through the network.
+def layer_outputs(model: Module, image: Array) -> LayerOutputs:
+    """The outputs of the layers of `model` for an image (28, 28) uint8.
 
-    What only prepares for an activation, a convolution or weighted sum, isn't shown by itself.
+    A layer that an activation or batch norm follows is not listed; the activation is.
     """
     x = from_numpy(to_float(image[None]))
     layers: list[tuple[str, Array]] = [("image 28 x 28", x.numpy().reshape(SIDE, SIDE))]
@@ -41,39 +42,39 @@ def way(model: Module, image: Array) -> Way:
         if isinstance(model, Sequential):
             for layer, following in zip(model.layers, [*model.layers[1:], None], strict=True):
                 x = layer(x)
-                idle = isinstance(layer, Flatten | Dropout)  # they change nothing in a test
+                idle = isinstance(layer, Flatten | Dropout)  # no change of values in eval mode
                 if not idle and not isinstance(following, BatchNorm | Activation):
                     shape = " x ".join(map(str, x.shape[1:]))
-                    layers.append((f"{type(layer).__name__} {shape}", _shown(x.numpy()[0])))
+                    layers.append((f"{type(layer).__name__} {shape}", _as_image(x.numpy()[0])))
         else:
-            layers += _evidence(model, image)
+            layers += _weighted_pixels(model, image)
             x = model(x)
-            layers.append(("logits 10", _shown(x.numpy()[0])))
+            layers.append(("logits 10", _as_image(x.numpy()[0])))
         probabilities = ops.softmax(x).numpy()[0]
-    return Way(probabilities, layers)
+    return LayerOutputs(probabilities, layers)
 
 
 def probabilities(model: Module, image: Array) -> Array:
-    """The probabilities (10) of the digits for an image (28, 28) of bytes."""
+    """The probabilities (10,) of the ten digits for an image (28, 28) uint8."""
     with no_grad():
         probs: Array = ops.softmax(model(from_numpy(to_float(image[None])))).numpy()[0]
     return probs
 
 
-def _evidence(model: Module, image: Array) -> list[tuple[str, Array]]:
-    """Of neurons that see the image itself: each pixel times its weight, for and against."""
+def _weighted_pixels(model: Module, image: Array) -> list[tuple[str, Array]]:
+    """For the neurons of the first layer, each pixel times its weight, as one image."""
     for _, x in model.named_parameters():
         if x.ndim == 2 and x.shape[0] == PIXELS:
-            seen = x.numpy().T.reshape(-1, SIDE, SIDE) * (image / np.float32(255))
-            return [("image * weight, of each neuron", tiles(seen, columns=5))]
+            products = x.numpy().T.reshape(-1, SIDE, SIDE) * (image / np.float32(255))
+            return [("image * weight, for each neuron", tiles(products, columns=5))]
     return []
 
 
-def _shown(x: Array) -> Array:
-    """What a layer gives, as one image: channels (H, W, C) side by side, numbers (C) in rows."""
+def _as_image(x: Array) -> Array:
+    """A layer's output as one image: channels (H, W, C) side by side, a vector (C,) in rows."""
     if x.ndim == 3:
         return tiles(x.transpose(2, 0, 1), columns=_columns(x.shape[2]))
-    rows = range(math.ceil(x.size / MOST_IN_A_ROW), x.size + 1)
+    rows = range(math.ceil(x.size / MAX_ROW_LENGTH), x.size + 1)
     return x.reshape(next(count for count in rows if x.size % count == 0), -1)
 
 
@@ -82,31 +83,32 @@ def _columns(count: int) -> int:
 
 
 def weight_names(model: Module) -> list[str]:
-    """The parameters that can be shown as images, the first layer's first."""
+    """Names with shapes of the parameters that can be shown as images, first layer first."""
     return [f"{name} {x.shape}" for name, x in model.named_parameters() if x.ndim > 1]
 
 
 def weights(model: Module, name: str) -> Array:
-    """The weights of that name as an image: blanks are NaN.
+    """The weights with the given name as an image (H, W); gaps between tiles are NaN.
 
-    Of a layer that sees the image itself, a template (28, 28) for each neuron; of a convolution its
-    filters, a row for each output and a column for each input; else the matrix.
+    name: one of weight_names(model). A first dense layer is shown as one template (28, 28) per
+    neuron. A convolution is shown as its filters, one row per output channel and one column per
+    input channel. Other weights are shown as the matrix.
     """
     ((_, x),) = [(n, x) for n, x in model.named_parameters() if f"{n} {x.shape}" == name]
     weight = x.numpy().copy()
     if weight.ndim == 4:
         KH, KW, inputs, outputs = weight.shape
-        outputs = min(outputs, max(1, MOST_TILES * 2 // inputs))
+        outputs = min(outputs, max(1, MAX_TILES * 2 // inputs))
         filters = weight[..., :outputs].transpose(3, 2, 0, 1).reshape(-1, KH, KW)
         return tiles(filters, columns=_columns(outputs) if inputs == 1 else inputs)
     if weight.shape[0] == PIXELS:
-        templates = weight.T.reshape(-1, SIDE, SIDE)[:MOST_TILES]
+        templates = weight.T.reshape(-1, SIDE, SIDE)[:MAX_TILES]
         return tiles(templates, columns=5 if len(templates) <= 10 else 10)
     return weight
 
 
 def confusion(labels: Array, predictions: Array) -> Array:
-    """(10, 10): how many images of each digit, by row, were taken for which, by column."""
+    """The confusion matrix (10, 10) int64: counts[i, j] images of digit i were predicted as j."""
     counts = np.zeros((10, 10), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts

@@ -1,4 +1,4 @@
-"""A recorded run as a film, and one moment of it as an image; matplotlib draws them."""
+"""A recorded run as a movie, and one of its steps as an image, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -13,28 +13,33 @@ from tinytensor.live.drawing import Picture
 from tinytensor.live.history import History
 from tinytensor.live.run_file import RecordedRun
 
-FRAMES_A_SECOND = 8
-COLOURS = 128  # of an image: all that it has, nearly, and a third of the bytes
-LAST_FRAME = 2  # seconds for which it is seen
+FRAMES_PER_SECOND = 8
+COLOURS = 128  # in an image: nearly all that it has, in a third of the bytes
+LAST_FRAME_SECONDS = 2
 
 
 def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) -> None:
-    """Write the run, a frame for each snapshot, as .gif, or as .mp4 where there is ffmpeg.
+    """Write a run as a movie with one frame per snapshot.
 
-    Raises SettingError for another kind of file, and where ffmpeg is missing; DataError where it
-    fails; OSError.
+    Args:
+        file: a name that ends with .gif or .mp4; .mp4 needs the program ffmpeg.
+        recording: the run, from run_file.load.
+        dark: True for light colours on a dark background.
+
+    Raises SettingError for another file name ending, and if ffmpeg is not installed.
+    Raises DataError if ffmpeg fails, and OSError if the file can't be written.
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
     kind = Path(file).suffix.lower()
     if kind not in (".gif", ".mp4"):
-        raise SettingError(f"movie: got {file}; a name that ends with .mp4 or .gif is needed")
+        raise SettingError(f"movie: got {file}; a file name that ends with .mp4 or .gif is needed")
     if kind == ".mp4" and not FFMpegWriter.isAvailable():
         raise SettingError(
-            f"movie: {file} needs the program ffmpeg, and there is none in PATH; install it, or "
-            f"write {Path(file).with_suffix('.gif')}, which doesn't"
+            f"movie: {file} needs the program ffmpeg, which is not in PATH; install ffmpeg, or "
+            f"write {Path(file).with_suffix('.gif')}, which doesn't need it"
         )
-    writer = (PillowWriter if kind == ".gif" else FFMpegWriter)(fps=FRAMES_A_SECOND)
+    writer = (PillowWriter if kind == ".gif" else FFMpegWriter)(fps=FRAMES_PER_SECOND)
     picture, shown = _picture(recording, dark), History()
     picture.fit(History(recording.snapshots))
     colours = {"facecolor": picture.figure.get_facecolor()}
@@ -44,25 +49,36 @@ def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) ->
                 shown.add_snapshot(snapshot)
                 picture.show(shown, snapshot)
                 writer.grab_frame(**colours)
-            for _ in range(LAST_FRAME * FRAMES_A_SECOND - 1):
+            for _ in range(LAST_FRAME_SECONDS * FRAMES_PER_SECOND - 1):
                 writer.grab_frame(**colours)
     except CalledProcessError as error:
-        raise DataError(f"movie: {file}: ffmpeg ended with {error.returncode}") from None
+        raise DataError(
+            f"movie: {file}: ffmpeg failed with exit status {error.returncode}"
+        ) from None
 
 
 def write_png(
     file: str | Path, recording: RecordedRun, step: int | None = None, dark: bool = False
 ) -> None:
-    """Write the six panels as they were after so many steps, at the end where None.
+    """Write the six panels as a PNG image.
 
-    Raises SettingError where there is no snapshot so early; OSError.
+    Args:
+        file: the name of the file to write.
+        recording: the run, from run_file.load.
+        step: the panels show the last snapshot up to this step; by default the last of all.
+        dark: True for light colours on a dark background.
+
+    Raises SettingError if there is no snapshot up to `step`, and OSError if the file can't be
+    written.
     """
     count = len(recording.snapshots)
     if step is not None:
         count = sum(snapshot.step <= step for snapshot in recording.snapshots)
         if not count:
             first = recording.snapshots[0].step
-            raise SettingError(f"step: got {step}; the first snapshot is of step {first}")
+            raise SettingError(
+                f"step: got {step}; {first}, the step of the first snapshot, or more is needed"
+            )
     snapshots = recording.snapshots[:count]
     history, picture = History(snapshots), _picture(recording, dark)
     picture.fit(history)

@@ -1,4 +1,4 @@
-"""A training as it goes on, in a notebook: the six panels under the cell, drawn anew in place."""
+"""The six panels under a notebook cell, redrawn while a network trains."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
 from tinytensor.train import StepReport, Training
 
-SECONDS_TO_NEXT = 0.5  # from one picture to the next, at least
-WIDTH = 1024  # of the picture in the notebook, in pixels
+MIN_INTERVAL = 0.5  # seconds between two pictures, at least
+WIDTH = 1024  # pixels
 
 
 def show_training(training: Training) -> StepReport:
-    """Train with the six panels under the cell; the last report. See tinytensor.live.show."""
+    """Train with the six panels under the cell, and return the last report.
+
+    See tinytensor.live.show.
+    """
     check_installed("live.show", "IPython", "matplotlib")
     from IPython.core.getipython import get_ipython
 
     if get_ipython() is None:
         raise SettingError(
-            "live.show: it shows a training in a notebook, and this is none; in a terminal there "
-            "is tinytensor train LESSON --live"
+            "live.show: this is not a notebook; in a terminal, run: tinytensor train LESSON --live"
         )
     if training.step >= training.steps:
-        raise SettingError(f"live.show: the training has made its {training.steps} steps already")
+        raise SettingError(
+            f"live.show: the training has already made its {training.steps} steps; "
+            "make a new Training"
+        )
     drawing, output, speed = _Drawing(training), _Output(), Speed(training)
-    # Another thread draws: here is only sent to the notebook what it has finished.
+    # A second thread draws the pictures; this one trains, and sends finished pictures.
     with ThreadPoolExecutor(max_workers=1) as thread:
         drawn: Future[bytes] | None = None
         for report in training:
@@ -42,7 +47,7 @@ def show_training(training: Training) -> StepReport:
             thread.submit(drawing.take, report, details, speed(report))
             if drawn is None:
                 drawn = thread.submit(drawing.png)
-            elif drawn.done() and time.monotonic() > output.time + SECONDS_TO_NEXT:
+            elif drawn.done() and time.monotonic() > output.time + MIN_INTERVAL:
                 output.show(drawn.result())
                 drawn = thread.submit(drawing.png)
         output.show(thread.submit(drawing.png).result())
@@ -50,7 +55,7 @@ def show_training(training: Training) -> StepReport:
 
 
 class _Drawing:
-    """The picture of what was reported so far."""
+    """The picture of all reports so far."""
 
     def __init__(self, training: Training) -> None:
         from tinytensor.live.drawing import Picture
@@ -74,11 +79,11 @@ class _Drawing:
 
 
 class _Output:
-    """The place under the cell."""
+    """The picture under the cell."""
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self.time = 0.0  # of the last picture
+        self.time = 0.0  # seconds, of the last picture
 
     def show(self, png: bytes) -> None:
         from IPython.display import Image, display

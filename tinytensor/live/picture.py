@@ -1,8 +1,8 @@
-"""Arrays to pictures, without a screen: mosaics of digits, tiles of weights and activations.
+"""Arrays to pictures: mosaics of digits, tiles of weights and activations.
 
-A mosaic of digits is of bytes, each the number of a colour in PALETTE: a quarter of what its
-colours would take on their way to a browser. A digit that is recognised is dark on white. One that
-is missed is light on red: without colours, too, the two differ, as a photograph and its negative.
+A mosaic of digits has one byte per pixel, an index into PALETTE, because RGBA colours would be four
+times larger to send to a browser. A correctly classified digit is dark on white. A
+misclassified digit is light on red, so the two also differ without colour.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE
 
-GREYS = 16  # shades of a digit: no eye sees more in one so small, and files are half as large
-MISSED = GREYS  # from here up a colour is one of a missed digit
-NOTHING = 2 * GREYS  # no digit is there
+GREYS = 16  # shades of a digit; more would not be visible, and files would be twice as large
+MISCLASSIFIED = GREYS  # the palette index of the first colour of misclassified digits
+EMPTY = 2 * GREYS  # the palette index of a transparent pixel
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (178, 24, 43)
 CELL = (SIDE, SIDE)
-MARKED = 20  # pixels that a missed digit's marks need across
+MARK_WIDTH = 20  # pixels; a narrower digit has no room for marks
 GAP = 1  # pixels between tiles
-# Of curves and bands. Two colours that everybody can tell apart, on white and on black; the test's
-# line is thicker, too.
+# Colours of curves and bands, distinct for colour-blind readers, on white and on black. The test
+# curve is also thicker.
 TRAIN, TEST = "#2b8cc4", "#d55e00"
-ALPHAS = (0.15, 0.3, 0.5, 0.85, 0.5, 0.3, 0.15)  # of the seven bands, the middle one strongest
+ALPHAS = (0.15, 0.3, 0.5, 0.85, 0.5, 0.3, 0.15)  # opacity of the seven bands
 
 
 def _palette() -> Array:
-    recognised, missed = np.linspace(WHITE, BLACK, GREYS), np.linspace(RED, WHITE, GREYS)
-    colours = np.rint(np.concatenate([recognised, missed])).astype(np.uint8)
+    recognised, misclassified = np.linspace(WHITE, BLACK, GREYS), np.linspace(RED, WHITE, GREYS)
+    colours = np.rint(np.concatenate([recognised, misclassified])).astype(np.uint8)
     opaque = np.full((len(colours), 1), 255, np.uint8)
     return np.concatenate([np.concatenate([colours, opaque], axis=1), np.zeros((1, 4), np.uint8)])
 
@@ -38,27 +38,29 @@ def _palette() -> Array:
 PALETTE = _palette()  # (33, 4): red, green, blue, alpha
 
 
-def mosaic(images: Array, missed: Array, columns: int, cell: tuple[int, int] = CELL) -> Array:
-    """Digits side by side, row by row: (rows * H, columns * W) numbers of colours.
+def mosaic(
+    images: Array, misclassified: Array, columns: int, cell: tuple[int, int] = CELL
+) -> Array:
+    """Digits side by side, row by row, as indices into PALETTE (rows * H, columns * W) uint8.
 
-    images (N, 28, 28) uint8, missed (N) bool; rows = N / columns, rounded up. cell: H and W, the
-    size at which each is shown.
+    images: (N, 28, 28) uint8. misclassified: (N,) bool. rows = ceil(N / columns).
+    cell: H and W, the size of a digit in pixels.
     """
-    return side_by_side(coloured(images, missed, cell), columns, NOTHING)
+    return side_by_side(coloured(images, misclassified, cell), columns, EMPTY)
 
 
-def coloured(images: Array, missed: Array, cell: tuple[int, int] = CELL) -> Array:
-    """Digits (N, H, W) as numbers of colours; see mosaic."""
+def coloured(images: Array, misclassified: Array, cell: tuple[int, int] = CELL) -> Array:
+    """Digits (N, H, W) as indices into PALETTE; see mosaic."""
     colours = resized(images, cell) // (256 // GREYS)
-    colours[missed] += MISSED
-    if cell[1] >= MARKED:  # white lines between them: the marks on each are its own
+    colours[misclassified] += MISCLASSIFIED
+    if cell[1] >= MARK_WIDTH:  # white lines separate the marks of neighbouring digits
         line = max(1, cell[1] // SIDE)
-        colours[missed, :, -line:] = colours[missed, -line:] = 0
+        colours[misclassified, :, -line:] = colours[misclassified, -line:] = 0
     return colours
 
 
 def resized(images: Array, size: tuple[int, int]) -> Array:
-    """Images (N, H, W) uint8 in another size: each pixel is the mean of the area that it covers."""
+    """Images (N, H, W) uint8 at another size; each new pixel is the mean of the area it covers."""
     if images.shape[1:] == size:
         return images
     over_rows, over_columns = map(_areas, images.shape[1:], size)
@@ -68,7 +70,7 @@ def resized(images: Array, size: tuple[int, int]) -> Array:
 
 @functools.cache
 def _areas(pixels: int, wanted: int) -> Array:
-    """(wanted, pixels): what share each old pixel has in each new one, along one axis."""
+    """Weights (wanted, pixels) of the old pixels in each new one, along one axis; rows sum to 1."""
     edges = np.linspace(0, pixels, wanted + 1, dtype=np.float32)
     left, right = edges[:-1, None], edges[1:, None]
     old = np.arange(pixels)
@@ -78,21 +80,21 @@ def _areas(pixels: int, wanted: int) -> Array:
 
 
 def rgba(colours: Array) -> Array:
-    """The colours (..., 4) uint8 of a mosaic: red, green, blue, alpha."""
+    """The colours (..., 4) uint8 of palette indices (...): red, green, blue, alpha."""
     return PALETTE[colours]
 
 
-def side_by_side(cells: Array, columns: int, nothing: float) -> Array:
-    """(rows * H, columns * W) of cells (N, H, W); where none are left is `nothing`."""
+def side_by_side(cells: Array, columns: int, empty: float) -> Array:
+    """Cells (N, H, W) as one image (rows * H, columns * W); the rest of the last row is `empty`."""
     N, H, W = cells.shape
     rows = math.ceil(N / columns)
-    grid = np.full((rows * columns, H, W), nothing, cells.dtype)
+    grid = np.full((rows * columns, H, W), empty, cells.dtype)
     grid[:N] = cells
     return grid.reshape(rows, columns, H, W).transpose(0, 2, 1, 3).reshape(rows * H, columns * W)
 
 
 def tiles(images: Array, columns: int) -> Array:
-    """Images (N, H, W) of any numbers side by side, with NaN between and after them."""
+    """Images (N, H, W) side by side as one float32 image, with NaN between and after them."""
     N, H, W = images.shape
     cells = np.full((N, H + GAP, W + GAP), np.nan, np.float32)
     cells[:, :H, :W] = images

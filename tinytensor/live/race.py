@@ -1,12 +1,12 @@
-"""Backends train the same network at the same time: how far has each come after as many seconds?
+"""Several backends train the same network, each for the same number of seconds.
 
-In one process, by turns: whoever has used the least seconds so far trains next, for a moment, alone
-on all cores, once the threads of the one before sleep. So each gets the same share of the machine,
-whatever else it does meanwhile. All start from the same weights and see the same batches.
+The contestants take turns in one process. The contestant that has used the least time trains next,
+for TURN_SECONDS, alone on all cores, after the threads of the one before have gone to sleep. So
+each gets the same share of the machine, even if other programs run. All contestants start from the
+same weights and train on the same batches.
 
-The seconds of a contestant are what somebody who waits for it would count: loading its backend,
-compiling kernels (or loading compiled ones), and training. The looks at the test images, which are
-there for the picture only, aren't among them, and neither is reading the data.
+The time of a contestant is the time to load its backend, to compile kernels (or load compiled
+kernels), and to train. It excludes evaluation on the test images and reading the data.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from tinytensor import door, machine, random
 from tinytensor.datasets import Dataset
 from tinytensor.errors import SettingError
 from tinytensor.lessons import Lesson
-from tinytensor.train import Made, Training
+from tinytensor.train import StepResult, Training
 
-TURN = 0.2  # seconds: long beside what the caches lose at a change, short to be looked at
+TURN_SECONDS = 0.2  # long compared with refilling the caches, short enough for a live display
 GOALS = (0.92, 0.97, 0.99)  # accuracies
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a contestant had come at a look at the test images."""
+    """The state of a contestant at one evaluation on the test images."""
 
     step: int
-    seconds: float  # of its own
-    train_loss: float  # of the last batch, before its update
+    seconds: float  # the contestant's own time
+    train_loss: float  # on the last batch, before its update
     test_accuracy: float
     test_loss: float
 
 
 class Contestant:
-    """A backend and the network that it trains, with everything that chance decides.
+    """A backend, the network that it trains, and its own random state.
 
-    Between turns nothing of it is in use: neither its backend nor its place in the random numbers.
+    Its backend and its random state are in use only during its turns.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Contestant:
         self.backend = door.load_backend(backend)
         self.load_seconds = time.perf_counter() - start
         self.train_seconds = 0.0
-        self.most_seconds = seconds
+        self.max_seconds = seconds
         self.history: list[Standing] = []
         self._compiled_before = self._compiling()
         with random.fork(), door.computing_with(self.backend):
             self.training = Training(
                 lesson, data, steps=steps, seed=seed, evaluate_every=evaluate_every
             )
-            self._masks = random.state().copy()
+            self._random_state = random.state().copy()
 
     def _compiling(self) -> float:
-        """Seconds that this process has compiled for the backend, or loaded what was compiled."""
+        """Seconds that this process has spent on compiling, or loading compiled, kernels."""
         if not hasattr(self.backend.module, "compiling"):
             return 0.0
         spent = self.backend.module.compiling()
@@ -77,81 +77,86 @@ class Contestant:
 
     @property
     def compile_seconds(self) -> float:
-        """What it has spent on compiling; kernels that only a test needs are among it."""
+        """Seconds spent on compiling kernels, including those that only the evaluation uses."""
         return self._compiling() - self._compiled_before
 
     @property
     def seconds(self) -> float:
-        """All its seconds: loading the backend, compiling, training."""
+        """The contestant's time in seconds: loading the backend, compiling, training."""
         return self.load_seconds + self.compile_seconds + self.train_seconds
 
     @property
     def steps(self) -> int:
-        """How many it has made."""
+        """The number of training steps made."""
         return self.training.step
 
     @property
     def images_per_second(self) -> float | None:
-        """While it trained; None before the first step."""
+        """Training speed, without loading and compiling; None before the first step."""
         return self.steps * self.training.batch / self.train_seconds if self.steps else None
 
     @property
     def is_done(self) -> bool:
-        """Has it made all its steps, or used all its seconds?"""
-        over = self.most_seconds is not None and self.seconds >= self.most_seconds
+        """True if all steps are made or all seconds are used."""
+        over = self.max_seconds is not None and self.seconds >= self.max_seconds
         return self.steps >= self.training.steps or (over and self.steps > 0)
 
     @property
-    def done(self) -> float:
-        """What share of its steps or of its seconds is behind it, from 0 to 1."""
+    def progress(self) -> float:
+        """The fraction of the steps or of the seconds used, whichever is larger, from 0 to 1."""
         of_steps = self.steps / self.training.steps
-        of_seconds = self.seconds / self.most_seconds if self.most_seconds else 0.0
+        of_seconds = self.seconds / self.max_seconds if self.max_seconds else 0.0
         return min(max(of_steps, of_seconds), 1.0)
 
     def reached(self, accuracy: float) -> Standing | None:
-        """Where it stood when its accuracy was first seen to be so high, if it was."""
+        """The first Standing with at least this test accuracy; None if there is none."""
         return next((s for s in self.history if s.test_accuracy >= accuracy), None)
 
     def take_turn(self) -> None:
-        """Train for a moment, and look at the test images where that is due."""
-        with self._in_use():
-            end = self.train_seconds + TURN
+        """Train for TURN_SECONDS, and evaluate every `evaluate_every` steps and at the end."""
+        with self._active():
+            end = self.train_seconds + TURN_SECONDS
             while not self.is_done and self.train_seconds < end:
-                made = self._make_step()
+                result = self._make_step()
                 if self.is_done or self.steps % self.training.evaluate_every == 0:
-                    self._look(made)
+                    self._evaluate(result)
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Compute with its backend, and draw its masks, inside a `with` block."""
+    def _active(self) -> Iterator[None]:
+        """Use this contestant's backend and random state inside a `with` block."""
         with random.fork(), door.computing_with(self.backend):
-            random.state()[:] = self._masks
+            random.state()[:] = self._random_state
             try:
                 yield
             finally:
-                self._masks = random.state().copy()
+                self._random_state = random.state().copy()
 
-    def _make_step(self) -> Made:
+    def _make_step(self) -> StepResult:
         compiled, start = self._compiling(), time.perf_counter()
-        made = self.training.make_step()
+        result = self.training.make_step()
         spent = time.perf_counter() - start
         self.train_seconds += spent - (self._compiling() - compiled)
-        return made
+        return result
 
-    def _look(self, made: Made) -> None:
+    def _evaluate(self, result: StepResult) -> None:
         accuracy, test_loss, _ = self.training.test()
-        self.history.append(Standing(self.steps, self.seconds, made.loss, accuracy, test_loss))
+        self.history.append(Standing(self.steps, self.seconds, result.loss, accuracy, test_loss))
 
 
 class Race:
-    """Contestants, and their turns. It yields whoever has had a turn, and knows no screen.
+    """A race between backends. Iterating runs it, and yields the contestant after each turn.
 
-    backends: names, each once. seconds: the most that each may use; steps: the most that each may
-    make, the lesson's own where None. seed: of all chance. evaluate_every: steps from one look at
-    the test images to the next, the lesson's own where None.
+    Args:
+        lesson: the network to train.
+        data: the training and test images.
+        backends: names of the backends, each once.
+        seconds: time limit of each contestant; no limit by default.
+        steps: step limit of each contestant; the lesson's number of steps by default.
+        seed: of the first weights, the order of the batches, and dropout.
+        evaluate_every: number of steps between evaluations; the lesson's own by default.
 
-    Raises SettingError for numbers that make no sense, UnknownName and BackendUnavailable for a
-    backend that isn't there.
+    Raises SettingError if no backend is given, if one is given twice, or if a limit is not above 0.
+    Raises UnknownName for an unknown backend, and BackendUnavailable if one can't work here.
     """
 
     def __init__(
@@ -168,11 +173,11 @@ class Race:
         if not backends:
             raise SettingError("race: got no backends; at least one is needed")
         if len(set(backends)) < len(backends):
-            raise SettingError(f"race: got {', '.join(backends)}; each once is needed")
+            raise SettingError(f"race: got {', '.join(backends)}; each backend once is needed")
         if seconds is not None and not seconds > 0:
-            raise SettingError(f"race: got {seconds} seconds; a number above 0 is needed")
+            raise SettingError(f"race: got {seconds} seconds; more than 0 is needed")
         if steps is not None and steps < 1:
-            raise SettingError(f"race: got {steps} steps; a number from 1 up is needed")
+            raise SettingError(f"race: got {steps} steps; at least 1 is needed")
         self.lesson = lesson
         self.contestants = [
             Contestant(
@@ -183,12 +188,12 @@ class Race:
         ]  # fmt: skip
 
     def __iter__(self) -> Iterator[Contestant]:
-        """Let them train, by turns, until all are done."""
+        """Run the contestants' turns until all are done."""
         before = None
         while waiting := [each for each in self.contestants if not each.is_done]:
             behind = min(waiting, key=lambda each: each.seconds)
             if before not in (None, behind):
-                machine.settle()  # the next has all cores for itself
+                machine.settle()  # so that the next contestant has all cores
             behind.take_turn()
             yield (before := behind)
 
@@ -197,22 +202,22 @@ class Race:
 
 
 class Cell(NamedTuple):
-    """What a table says; was that reached before all others?"""
+    """A cell of the table of a race."""
 
     text: str
-    is_first: bool = False
+    is_first: bool = False  # True if this contestant reached the accuracy first
 
 
 NOTES = {
-    "seconds": "of its own: loading the backend and compiling (start), and training; "
-    "looks at the test images aren't among them",
-    "images/s": "while it trained",
-    "92 % ...": "after how many of its seconds that accuracy was first seen",
+    "seconds": "the backend's own time: loading and compiling (start), and training; "
+    "without evaluation on the test images",
+    "images/s": "images per second of training",
+    "92 % ...": "the backend's seconds until an evaluation first had this accuracy",
 }
 
 
 def rows(race: Race) -> list[dict[str, Cell]]:
-    """How things stand: for each contestant what is to be told under which heading."""
+    """The table of the race so far: one row per contestant, each a Cell by column heading."""
     return [_row(each, race.contestants) for each in race.contestants]
 
 

@@ -1,7 +1,7 @@
-"""The page of a race: the accuracy of each backend against its seconds, and who reached what when.
+"""The live page of a race: accuracy of each backend against its seconds, and a table of times.
 
-As with the page of a training, a viewer's page looks twice a second, and the race doesn't know it.
-What that costs falls on whoever has the turn, so on all alike.
+Each viewer's page reads the race twice a second. Drawing slows the backend whose turn it is, so on
+average all backends equally.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bokeh.models import (
 )
 
 from tinytensor.live import style
-from tinytensor.live.history import accuracy_from
+from tinytensor.live.history import accuracy_start
 from tinytensor.live.panels import FAINT, plain_figure
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.race import GOALS, NOTES, Race, rows
 
-MILLISECONDS = 500  # from one look to the next
-LINES = ((TEST, "solid"), (TRAIN, "dashed"), ("#009e73", "dotted"))  # told apart without colour
+MILLISECONDS = 500  # between two updates of the page
+LINE_STYLES = ((TEST, "solid"), (TRAIN, "dashed"), ("#009e73", "dotted"))  # differ without colour
 TABLE = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: 2px 12px; border-bottom: 1px solid var(--line) }
@@ -39,7 +39,7 @@ dd { margin: 0 }
 
 
 def page(race: Race) -> Callable[[Document], None]:
-    """What fills the document of each viewer of a race."""
+    """A function that fills the document of one viewer of the race."""
 
     def fill(document: Document) -> None:
         RacePage(race, document)
@@ -83,10 +83,10 @@ class RacePage:
         document.add_periodic_callback(self.update, MILLISECONDS)
 
     def _line(self, number: int) -> ColumnDataSource:
-        """The curve of a contestant, by its number."""
+        """The data source of the curve of contestant `number`."""
         name = self.race.contestants[number].backend.name
         source = ColumnDataSource({"seconds": [], "accuracy": []}, name=name)
-        colour, dash = LINES[number % len(LINES)]
+        colour, dash = LINE_STYLES[number % len(LINE_STYLES)]
         look = {"source": source, "color": colour, "legend_label": name}
         self.figure.line("seconds", "accuracy", line_width=2.5, line_dash=dash, **look)
         self.figure.scatter("seconds", "accuracy", size=4, **look)
@@ -100,7 +100,7 @@ class RacePage:
         legend.glyph_width = 45
 
     def update(self) -> None:
-        """Show what has happened since the last look."""
+        """Show what is new since the last update."""
         for contestant, source in zip(self.race.contestants, self.sources, strict=True):
             if new := contestant.history[len(source.data["seconds"]) :]:
                 source.stream(
@@ -110,7 +110,7 @@ class RacePage:
                     }
                 )
         seen = [each for source in self.sources for each in source.data["accuracy"]]
-        self.figure.y_range.start = 100 * accuracy_from([each / 100 for each in seen])
+        self.figure.y_range.start = 100 * accuracy_start([each / 100 for each in seen])
         self.figure.x_range.end = max([1.0, *(each.seconds for each in self.race.contestants)])
         self.table.text = self._table()
 

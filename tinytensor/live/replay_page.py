@@ -1,7 +1,7 @@
-"""A recorded run as one page, a file that plays without Python and without a network.
+"""A run file as one HTML page that plays without Python and without a network connection.
 
-All is Bokeh's own: figures, slider, button. Only Bokeh doesn't know that a slider should go on by
-itself, and what it moves: that takes a few lines of JavaScript, SHOW and PLAY.
+Figures, slider and button are Bokeh's. Two pieces of JavaScript are added: SHOW updates the panels
+when the slider moves, and PLAY moves the slider.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
     from bokeh.plotting import figure
 
-FRAMES = 100  # moments that a page has digits of, at most: each takes about 60 kB
-FRAMES_A_SECOND = 8
+FRAMES = 100  # frames on a page, at most; each takes about 60 kB
+FRAMES_PER_SECOND = 8
 
 SHOW = """
 const now = slider.value
@@ -50,14 +50,14 @@ if (slider.value == slider.end) slider.value = 0
 button.timer = setInterval(() => {
   if (slider.value == slider.end) button.active = false
   else slider.value += 1
-}, 1000 / frames_a_second)
+}, 1000 / frames_per_second)
 """
 
 HEADING = f"""
 <span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
 <b style='color: {TRAIN}'>― training batch</b> &nbsp;
 <b style='color: {TEST}'>━ test images</b> &nbsp;
-Missed digits come first, white on red, with the correct digit at the left, the computed one right.
+Misclassified digits come first, white on red: correct digit left, computed digit right.
 """
 
 STYLE = """
@@ -74,12 +74,20 @@ STYLE = """
 
 
 def write(file: str | Path, recording: RecordedRun, frames: int = FRAMES) -> None:
-    """Write the page of a recording, with the digits of so many moments.  Raises OSError."""
+    """Write the page of a run file.
+
+    Args:
+        file: the name of the HTML file.
+        recording: the run, from run_file.load.
+        frames: number of steps, at most, for which the page has digits.
+
+    Raises OSError if the file can't be written.
+    """
     Path(file).write_text(page(recording, frames), encoding="utf-8")
 
 
 def page(recording: RecordedRun, frames: int = FRAMES) -> str:
-    """The page of a recording as HTML, with BokehJS inside."""
+    """The page of a run as HTML with BokehJS inside; see write."""
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
@@ -97,12 +105,12 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
 
     history = History(recording.snapshots)
     sources = {
-        name: ColumnDataSource(columns, name=f"{name}, all of it")
+        name: ColumnDataSource(columns, name=f"{name}, complete")
         for name, columns in _columns(history).items()
     }
     shown = {name: ColumnDataSource(dict(source.data)) for name, source in sources.items()}
     x, y = (0, recording.steps), drawing.limits(history)
-    titles = [drawing.missed_words(snapshot, recording.test_count) for snapshot in snapshots]
+    titles = [drawing.mosaic_titles(snapshot, recording.test_count) for snapshot in snapshots]
     train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
     train = _train_panel(snapshots, train_titles[-1])
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
@@ -119,7 +127,7 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     ]
     last = len(snapshots) - 1
     heading = Div(text=HEADING.format(title=html.escape(title)))
-    lines = [drawing.figures_line(snapshot, recording.steps) for snapshot in snapshots]
+    lines = [drawing.status_line(snapshot, recording.steps) for snapshot in snapshots]
     line = Div(name="line", text=lines[-1], width=700)
     slider = Slider(
         name="slider", start=0, end=max(last, 1), value=last, show_value=False, width=420
@@ -138,7 +146,7 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
         "lines": lines,
     }
     slider.js_on_change("value", CustomJS(args=seen, code=SHOW))
-    play = {"slider": slider, "button": button, "frames_a_second": FRAMES_A_SECOND}
+    play = {"slider": slider, "button": button, "frames_per_second": FRAMES_PER_SECOND}
     button.js_on_change("active", CustomJS(args=play, code=PLAY))
     grid = gridplot(panels, toolbar_location=None, sizing_mode="stretch_both")
     return column(
@@ -152,7 +160,7 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
 
 
 def _columns(history: History) -> dict[str, dict[str, Array]]:
-    """What the curves and the bands are drawn from."""
+    """The columns of the data sources "train", "test" and "bands"."""
     bands = {"step": np.array([point.step for point in history.bands])}
     for name, quantiles in drawing.bands(history).items():
         bands |= {f"{name}{i}": quantile for i, quantile in enumerate(quantiles.T)}
@@ -215,11 +223,11 @@ def _band_panel(
 
 class _Mosaics(NamedTuple):
     panel: figure
-    images: list[GlyphRenderer[Any]]  # one for each snapshot, the last of them visible
+    images: list[GlyphRenderer[Any]]  # one per snapshot; only the last is visible at first
 
 
 def _train_panel(snapshots: list[Snapshot], title: str) -> _Mosaics:
-    across = drawing.TRAIN_ACROSS
+    across = drawing.TRAIN_COLUMNS
     rows = max(-(-len(snapshot.train_labels) // across) for snapshot in snapshots)
     panel = _panel("train", title, (0, across), (0, rows))
     panel.axis.visible = False
@@ -229,12 +237,12 @@ def _train_panel(snapshots: list[Snapshot], title: str) -> _Mosaics:
 
 
 def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosaics:
-    """At the right of the digits is the accuracy, if the missed ones end there."""
+    """The test digits, with accuracies at the right edge; see Picture._show_scale."""
     from bokeh.models import NumeralTickFormatter
 
-    rows = -(-len(snapshots[0].test_labels) // drawing.TEST_ACROSS)
-    share = rows * drawing.TEST_ACROSS / test_count
-    panel = _panel("test", title, (0, drawing.TEST_ACROSS), (1 - share, 1))
+    rows = -(-len(snapshots[0].test_labels) // drawing.TEST_COLUMNS)
+    share = rows * drawing.TEST_COLUMNS / test_count
+    panel = _panel("test", title, (0, drawing.TEST_COLUMNS), (1 - share, 1))
     panel.add_layout(panel.yaxis[0], "right")
     panel.xaxis.visible = False
     panel.grid.visible = False
@@ -246,7 +254,7 @@ def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosa
 def _images(
     panel: figure, mosaics: list[Array], top: float, height: float
 ) -> list[GlyphRenderer[Any]]:
-    """Each mosaic as an image that fills the panel, but only the last one visible."""
+    """Each mosaic as an image that fills the panel; only the last is visible at first."""
     images = [
         panel.image_url(
             url=[_url(mosaic)], x=0, y=top, w=panel.x_range.end, h=height, anchor="top_left"
@@ -259,7 +267,7 @@ def _images(
 
 
 def _url(mosaic: Array) -> str:
-    """A mosaic as an address that holds the whole image, as lossless WebP."""
+    """A mosaic as a data URL with the image as lossless WebP."""
     from PIL import Image
 
     file = io.BytesIO()

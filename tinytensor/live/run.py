@@ -1,8 +1,8 @@
-"""A Training in a thread of its own: it can be watched, paused, slowed, and asked.
+"""A Training in a separate thread, which other threads can watch, pause, slow and inspect.
 
-It never waits for a viewer: what is to be seen is left in `history` and `latest`, a new snapshot in
-the place of the last, and viewers look there when they like. Orders and questions are taken between
-two steps, when the model stands still. What is computed is the same, bit by bit, as without.
+The training thread never waits for a viewer. It writes points to `history` and replaces `latest`
+with each new snapshot; viewers read both at any time. Commands and submitted functions run between
+two steps, when the model doesn't change. The training computes the same bits as without a Run.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 from tinytensor.train import (
-    Made,
     Predictions,
     Seconds,
     StepReport,
+    StepResult,
     Training,
     evaluation_mode,
 )
 
-SECONDS_TO_NEXT = 0.2  # from one snapshot to the next, at least
-SHARE = 1 / 40  # of the time, at most, goes into snapshots
-QUESTIONS = 16  # that may wait; of more the oldest are dropped
-_Answer = TypeVar("_Answer")
+MIN_INTERVAL = 0.2  # seconds between two snapshots, at least
+MAX_SNAPSHOT_SHARE = 1 / 40  # fraction of the time spent on snapshots, at most
+MAX_CALLS = 16  # submitted functions that may wait; if there are more, the oldest are cancelled
+_Result = TypeVar("_Result")
 
 
 class Run:
-    """A training that can be watched; iterating over it gives its reports, as the training does.
+    """A training in its own thread; iterating over a Run yields the training's reports.
 
         run = Run(training)
         run.start()
         for report in run: ...
 
-    backend: what computes; by default what does so where the run is made.
+    Args:
+        training: the Training to run.
+        backend: the backend that computes; the current backend by default.
     """
 
     def __init__(self, training: Training, backend: Backend | None = None) -> None:
@@ -56,137 +58,141 @@ class Run:
         self.backend = backend or door.current_backend()
         self.history = History()
         self.latest: Snapshot | None = None
-        self.latest_tested: Snapshot | None = None  # the last one that was made of a test
-        self.test_predictions: Array | None = None  # of all test images, by that test
-        self.state = "ready"  # then "running" or "paused", at last "ended"
-        self.error: str | None = None  # what has ended it, in one line
-        self.speed: float | None = None  # steps a second at most
-        self.was_stopped = False  # by an order; a signal's handler only tells the training
-        self.may_begin_again = False  # set once nobody needs the first run's results any more
+        self.latest_tested: Snapshot | None = None  # the latest snapshot with test results
+        self.test_predictions: Array | None = None  # (number of test images,), from the same test
+        self.state = "ready"  # then "running" or "paused", finally "ended"
+        self.error: str | None = None  # one line: the error that ended the run
+        self.speed: float | None = None  # steps per second, at most
+        self.was_stopped = False  # True after stop(); Ctrl-C sets only training.stop
+        self.may_restart = False  # set to True when the results of the first run are saved
         self._record: Callable[[StepReport, Backend], None] | None = None
         self._steps_allowed = 0  # while paused
-        self._paused = self._closed = self._again = False
-        self._wanted_backend: Backend | None = None
-        self._questions: deque[tuple[Callable[[Module], Any], Future[Any]]] = deque()
-        self._orders = threading.Condition()
+        self._paused = self._closed = self._restart_requested = False
+        self._next_backend: Backend | None = None
+        self._calls: deque[tuple[Callable[[Module], Any], Future[Any]]] = deque()
+        self._condition = threading.Condition()
         self._last_report: StepReport | None = None
         self._next_snapshot = self._next_tested = self._next_step = 0.0
-        self._pace = (0, 0.0, 0.0)  # step and seconds at the last snapshot; images per second
+        self._pace = (0, 0.0, 0.0)  # step, seconds of training and images/s at the last snapshot
         self._reports: queue.SimpleQueue[StepReport | BaseException | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name="training", daemon=True)
 
     def start(self, record: Callable[[StepReport, Backend], None] | None = None) -> None:
-        """Start the training.
+        """Start the training thread.
 
-        record: called in the training's thread, while the model stands still, with each report of
-        the first run and the backend that computed it.
+        record: called with each report of the first run and the backend that computed it. The call
+        is in the training thread, between two steps.
         """
         self._record = record
         self._thread.start()
 
     def __iter__(self) -> Iterator[StepReport]:
-        """The reports that the training would give unwatched, as they come.
+        """Yield the reports that the training yields without a Run, when they are ready.
 
-        Raises what the training raised.
+        Raises the error that the training raised.
         """
         while (report := self._reports.get()) is not None:
             if isinstance(report, BaseException):
                 raise report
             yield report
 
-    # Orders, from any thread
+    # Commands, from any thread
 
     def pause(self) -> None:
-        """Make no further step."""
-        with self._ordering():
+        """Pause after the current step."""
+        with self._notifying():
             self._paused = True
 
     def resume(self) -> None:
-        """Go on."""
-        with self._ordering():
+        """Continue after pause()."""
+        with self._notifying():
             self._paused = False
 
     @property
     def is_paused(self) -> bool:
-        """Is it to make no further step until resume(), step() or stop()?"""
+        """True if no step is made until resume(), step() or stop()."""
         return self._paused
 
     def step(self) -> None:
-        """While paused, make one step and show what it has changed, in the test too."""
-        with self._ordering():
+        """While paused, make one step, evaluate on the test images and make a snapshot."""
+        with self._notifying():
             self._steps_allowed += 1
 
     def stop(self) -> None:
-        """End after the step at hand, with a report."""
-        with self._ordering():
+        """End after the current step, with a report."""
+        with self._notifying():
             self.training.stop = self.was_stopped = True
 
-    def set_speed(self, steps_a_second: float | None) -> None:
-        """Make so many steps a second at most; None for as many as can be made."""
-        with self._ordering():
-            self.speed, self._next_step = steps_a_second, 0.0
+    def set_speed(self, steps_per_second: float | None) -> None:
+        """Make at most `steps_per_second` steps per second; None removes the limit."""
+        with self._notifying():
+            self.speed, self._next_step = steps_per_second, 0.0
 
     def set_backend(self, name: str) -> None:
-        """Compute with this backend from the next step on.
+        """Compute with the backend `name` from the next step on.
 
-        Raises BackendUnavailable for one that can't work here.
+        Raises UnknownName for an unknown backend, and BackendUnavailable if it can't work here.
         """
         wanted = door.load_backend(name)
-        with self._ordering():
-            self._wanted_backend = wanted
+        with self._notifying():
+            self._next_backend = wanted
 
-    def begin_again(self) -> None:
-        """When the run has ended and may_begin_again: train anew, from the same first weights."""
-        with self._ordering():
-            self._again = self.may_begin_again
+    def restart(self) -> None:
+        """If may_restart, train once more when the run has ended, from the same first weights."""
+        with self._notifying():
+            self._restart_requested = self.may_restart
 
     def close(self) -> None:
-        """End, and let go of the thread; what is asked from now on is cancelled."""
+        """Stop the training and end the thread; later submitted functions are cancelled."""
         self._closed = True
         self.stop()
 
     def join(self, seconds: float) -> None:
-        """After close(): wait so long for the thread to end, if it was started."""
+        """After close(), wait at most `seconds` for the thread to end, if it was started."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
-    def ask(self, question: Callable[[Module], _Answer]) -> Future[_Answer]:
-        """What question(model) gives, between two steps, the model being as in a test.
+    def submit(self, function: Callable[[Module], _Result]) -> Future[_Result]:
+        """Call function(model) in the training thread between two steps.
 
-        The model is the tested one. Of too many questions the oldest are cancelled.
+        function: receives `training.tested` in eval mode, without gradients.
+
+        Returns: a Future of the result. If more than MAX_CALLS functions wait, the oldest are
+        cancelled.
         """
-        future: Future[_Answer] = Future()
-        with self._ordering():
+        future: Future[_Result] = Future()
+        with self._notifying():
             if self._closed:
                 future.cancel()
                 return future
-            self._questions.append((question, future))
-            if len(self._questions) > QUESTIONS:
-                self._questions.popleft()[1].cancel()
+            self._calls.append((function, future))
+            if len(self._calls) > MAX_CALLS:
+                self._calls.popleft()[1].cancel()
         return future
 
     @contextmanager
-    def _ordering(self) -> Iterator[None]:
-        with self._orders:
+    def _notifying(self) -> Iterator[None]:
+        """Inside a `with` block, hold the lock; afterwards, wake the training thread."""
+        with self._condition:
             yield
-            self._orders.notify_all()
+            self._condition.notify_all()
 
-    # In the training's thread
+    # In the training thread
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         with ExitStack() as self._computing:
             self._computing.enter_context(door.computing_with(self.backend))
-            self._train_to_the_end()
+            self._run_training()
             self._reports.put(None)
-            while self._waits_at_the_end():
-                self._begin_anew()
-        for _, future in self._questions:
+            while self._wait_for_restart():
+                self._restart()
+        for _, future in self._calls:
             future.cancel()
 
-    def _train_to_the_end(self) -> None:
+    def _run_training(self) -> None:
         try:
             self._train()
-        except BaseException as error:  # for whoever waits for the reports, or looks
+        except BaseException as error:  # raised again by __iter__, and shown on the page
             message = " ".join(str(error).split())
             is_ours = isinstance(error, TinytensorError)
             self.error = message if is_ours else f"{type(error).__name__}: {message}"
@@ -196,51 +202,53 @@ class Run:
     def _train(self) -> None:
         training = self.training
         training.between_steps = self._between_steps
-        training.report_next = True  # the first picture comes at once
+        training.report_next = True  # so that the first picture is there after one step
         self.state = "running"
-        due = 0
+        is_put = True
         for report in training:
-            self._see(report)
-            due = report.step
-            if report.step % training.evaluate_every == 0 or report.step == training.steps:
-                self._give(report)
-                due = 0
-        if due and self._last_report is not None:  # it was stopped in between
-            self._give(self._last_report)
+            self._take_report(report)
+            is_put = report.step % training.evaluate_every == 0 or report.step == training.steps
+            if is_put:
+                self._put_report(report)
+        if not is_put and self._last_report is not None:  # stopped between two regular reports
+            self._put_report(self._last_report)
 
-    def _give(self, report: StepReport) -> None:
+    def _put_report(self, report: StepReport) -> None:
         if self._record is not None:
             self._record(report, self.backend)
         self._reports.put(report)
 
-    def _begin_anew(self) -> None:
-        self.training, self._record = self.training.anew(), None
+    def _restart(self) -> None:
+        self.training, self._record = self.training.restarted(), None
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
         self._next_snapshot = self._next_tested = self._next_step = 0.0
-        self._again = self._paused = False
+        self._restart_requested = self._paused = False
         self.error = None
-        self._train_to_the_end()
+        self._run_training()
 
-    def _is_due(self) -> bool:
-        """Is a snapshot to be made of the report at hand?  Of the last, whatever it costs.
+    def _is_snapshot_due(self) -> bool:
+        """True if a snapshot of the current report is due; always for the last report.
 
-        Those made between two tests don't count: else they could leave no time for a test's.
+        Only snapshots with test results set the time, because the snapshots between two tests
+        could otherwise use all of it.
         """
         training = self.training
         last = training.stop or training.step == training.steps
         return last or self._paused or time.monotonic() >= self._next_tested
 
-    def _see(self, report: StepReport) -> None:
-        """Note a report, and make a snapshot of it if one is due."""
+    def _take_report(self, report: StepReport) -> None:
+        """Add a report to the history, and make a snapshot of it if one is due."""
         self.history.add_test(report)
         self._last_report = report
         predictions = self.training.predictions
-        if predictions is not None and self._is_due():
+        if predictions is not None and self._is_snapshot_due():
             self.test_predictions = predictions.test_predictions
-            self._show(report, predictions)
+            self._publish_snapshot(report, predictions)
 
-    def _show(self, report: StepReport, predictions: Predictions, tested: bool = True) -> None:
+    def _publish_snapshot(
+        self, report: StepReport, predictions: Predictions, tested: bool = True
+    ) -> None:
         began = time.monotonic()
         snapshot = Snapshot.of(
             report,
@@ -255,13 +263,13 @@ class Run:
             snapshot = replace(snapshot, test_accuracy=None, test_loss=None)
         self.history.add_snapshot(snapshot)
         self.latest = snapshot
-        self._wait_for_next(began)
+        self._schedule_next(began)
         if tested:
             self._next_tested = self._next_snapshot
 
-    def _wait_for_next(self, began: float) -> None:
+    def _schedule_next(self, began: float) -> None:
         now = time.monotonic()
-        self._next_snapshot = now + max(SECONDS_TO_NEXT, (now - began) / SHARE)
+        self._next_snapshot = now + max(MIN_INTERVAL, (now - began) / MAX_SNAPSHOT_SHARE)
 
     def _images_per_second(self, step: int, seconds: Seconds) -> float:
         before, then, pace = self._pace
@@ -270,37 +278,37 @@ class Run:
             self._pace = step, seconds.train, pace
         return pace
 
-    def _between_steps(self, made: Made) -> None:
+    def _between_steps(self, result: StepResult) -> None:
         if time.monotonic() >= self._next_snapshot:
-            self._look(made)
-        if self._questions or self._paused or self.speed or self._wanted_backend:
-            self._obey(made)
+            self._snapshot_between_tests(result)
+        if self._calls or self._paused or self.speed or self._next_backend:
+            self._follow_commands(result)
 
-    def _look(self, made: Made) -> None:
-        """A snapshot between two tests: the training's figures are new, the test's are not."""
+    def _snapshot_between_tests(self, result: StepResult) -> None:
+        """Make a snapshot without new test results, between two tests."""
         training, last = self.training, self._last_report
         if last is None or self.test_predictions is None or last.step == training.step:
             return
         began = time.monotonic()
-        predicted = made.predictions()
+        predicted = result.predictions()
         report = replace(
-            last, step=training.step, train_accuracy=float((predicted == made.labels).mean()),
-            train_loss=made.loss, rate=made.rate, seconds=training.seconds,
+            last, step=training.step, train_accuracy=float((predicted == result.labels).mean()),
+            train_loss=result.loss, rate=result.rate, seconds=training.seconds,
         )  # fmt: skip
-        predictions = Predictions(made.images, made.labels, predicted, self.test_predictions)
-        self._show(report, predictions, tested=False)
-        self._wait_for_next(began)
+        predictions = Predictions(result.images, result.labels, predicted, self.test_predictions)
+        self._publish_snapshot(report, predictions, tested=False)
+        self._schedule_next(began)
 
-    def _obey(self, made: Made) -> None:
-        """Answer questions, follow orders; returns when the next step is to be made."""
+    def _follow_commands(self, result: StepResult) -> None:
+        """Run submitted functions and follow commands; return when the next step may be made."""
         shown = False
         while True:
-            self._answer()
+            self._run_calls()
             self._swap_backend()
-            with self._orders:
+            with self._condition:
                 if self.training.stop:
                     return
-                if self._questions or self._wanted_backend:
+                if self._calls or self._next_backend:
                     continue
                 if not self._paused:
                     self.state = "running"
@@ -314,43 +322,43 @@ class Run:
                     self.training.report_next = True
                     return
                 else:
-                    wait = 0.1  # a signal's handler can set stop, but wake nobody
+                    wait = 0.1  # a signal handler can set training.stop, but can't notify
                 if not self._paused or shown:
-                    self._orders.wait(min(wait, 0.1))
+                    self._condition.wait(min(wait, 0.1))
                     continue
-            self._look(made)  # what is seen while it is paused is of this very step
+            self._snapshot_between_tests(result)  # so that the page shows the step of the pause
             self.state, shown = "paused", True
 
     def _swap_backend(self) -> None:
-        with self._orders:
-            wanted, self._wanted_backend = self._wanted_backend, None
+        with self._condition:
+            wanted, self._next_backend = self._next_backend, None
         if wanted is not None:
             self._computing.close()
             self._computing.enter_context(door.computing_with(wanted))
             self.backend = wanted
 
-    def _answer(self) -> None:
+    def _run_calls(self) -> None:
         while True:
-            with self._orders:
-                if not self._questions:
+            with self._condition:
+                if not self._calls:
                     return
-                question, future = self._questions.popleft()
+                function, future = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
             model = self.training.tested
             try:
                 with evaluation_mode(model), no_grad():
-                    future.set_result(question(model))
+                    future.set_result(function(model))
             except Exception as error:
                 future.set_exception(error)
 
-    def _waits_at_the_end(self) -> bool:
-        """Answer questions until there is to be another run: True, or none: False."""
+    def _wait_for_restart(self) -> bool:
+        """Run submitted functions until restart() or close(); True after restart()."""
         while True:
-            self._answer()
+            self._run_calls()
             self._swap_backend()
-            with self._orders:
-                if self._closed or self._again:
-                    return self._again and not self._closed
-                if not self._questions and self._wanted_backend is None:
-                    self._orders.wait()
+            with self._condition:
+                if self._closed or self._restart_requested:
+                    return self._restart_requested and not self._closed
+                if not self._calls and self._next_backend is None:
+                    self._condition.wait()

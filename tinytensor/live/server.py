@@ -1,8 +1,8 @@
-"""The server of the live page: on this machine only, for this page only.
+"""The server of the live pages, for browsers on this machine only.
 
-It listens on 127.0.0.1, and answers only who has asked for that address: a page from elsewhere can
-have its visitor's browser ask here too (by a name of its own that leads to 127.0.0.1, or from its
-own origin), and is refused. All that the page loads comes from here.
+The server listens on 127.0.0.1 and refuses requests with another Host or Origin. Otherwise a web
+page from elsewhere could read it through its visitor's browser: from its own origin, or by a host
+name that resolves to 127.0.0.1. The page loads everything from this server.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tinytensor.errors import SettingError
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 5006
-PORTS = 100  # that are tried from there on
+PORTS = 100  # number of ports to try, starting at FIRST_PORT
 POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -52,46 +52,46 @@ FillDocument = Callable[[Document], None]  # fills the document of a viewer
 
 
 class Viewer:
-    """A viewer's browser: does it keep up with what it is sent?
+    """A viewer's browser, with the state of its last ping.
 
-    Behind a picture it is asked by a ping, which browsers answer when they come to it: not while
-    their tab is suspended. So what waits for one is a picture or two.
+    The server sends a ping after each picture. A browser answers the ping after it has processed
+    the picture, and doesn't answer while its tab is suspended. So at most two pictures wait.
     """
 
     def __init__(self) -> None:
         self._socket: WSHandler | None = None
-        self._asked = 0
+        self._pings = 0
 
     def connect(self, socket: WSHandler) -> None:
-        """It has come, or come again."""
-        self._socket, self._asked = socket, 0
+        """Store the connection of a browser that has connected or reconnected."""
+        self._socket, self._pings = socket, 0
 
-    def ask(self) -> None:
-        """Have it answer, when it has taken all that was sent before."""
+    def ping(self) -> None:
+        """Send a ping, which the browser answers after it has processed all earlier messages."""
         if self._socket is not None:
-            self._asked += 1
+            self._pings += 1
             with suppress(WebSocketClosedError):
-                self._socket.ping(str(self._asked).encode())
+                self._socket.ping(str(self._pings).encode())
 
     @property
     def is_behind(self) -> bool:
-        """Is there no answer yet?"""
-        return self._socket is not None and self._socket.latest_pong < self._asked > 0
+        """True if the browser has not answered the last ping."""
+        return self._socket is not None and self._socket.latest_pong < self._pings > 0
 
 
 _viewers: WeakKeyDictionary[Document, Viewer] = WeakKeyDictionary()
 
 
 def viewer_of(document: Document) -> Viewer:
-    """Who sees a document."""
+    """The viewer of a document."""
     return _viewers.setdefault(document, Viewer())
 
 
 class Protection(OutputTransform):
-    """Tells the browser with each answer what it may load and run: what comes from here, only.
+    """Adds headers to each response so that the browser loads and runs only what this server sends.
 
-    Scripts that stand in the page itself are allowed by their hashes. Bokeh writes styles into the
-    page as it goes, which have none, and its icons are data.
+    Inline scripts are allowed by their hashes. Inline styles and data: images are allowed because
+    Bokeh inserts styles while the page runs, and its icons are data: images.
     """
 
     def __init__(self, request: HTTPServerRequest) -> None:
@@ -100,7 +100,7 @@ class Protection(OutputTransform):
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        """The answer, with these headers."""
+        """The response with the protection headers added."""
         scripts = re.findall(b"<script>(.*?)</script>", chunk, re.DOTALL)
         hashes = (f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in scripts)
         headers["Content-Security-Policy"] = (
@@ -112,7 +112,7 @@ class Protection(OutputTransform):
 
 
 class LocalOnly(BokehTornado):
-    """Bokeh's web application, which refuses requests that were made under another address."""
+    """Bokeh's web application, restricted to requests with this server's Host and Origin."""
 
     def __init__(self, page: FillDocument, port: int) -> None:
         self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
@@ -125,7 +125,7 @@ class LocalOnly(BokehTornado):
             include_cookies=[],
             check_unused_sessions_milliseconds=2000,
             unused_session_lifetime_milliseconds=4000,
-            keep_alive_milliseconds=0,  # Viewer does that
+            keep_alive_milliseconds=0,  # Viewer sends the pings
             use_index=False,
         )
         self.add_transform(Protection)
@@ -133,12 +133,12 @@ class LocalOnly(BokehTornado):
     def new_connection(
         self, protocol: Any, socket: WSHandler, application_context: Any, session: ServerSession
     ) -> ServerConnection:
-        """The connection of a viewer who has come."""
+        """The connection of a new viewer."""
         viewer_of(session.document).connect(socket)
         return super().new_connection(protocol, socket, application_context, session)
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
-        """Who answers a request; 403 Forbidden to one with a foreign Host or Origin."""
+        """The handler of a request; it returns 403 Forbidden for a foreign Host or Origin."""
         origin = request.headers.get("Origin")
         is_foreign = origin is not None and (
             urlsplit(origin).scheme != "http" or urlsplit(origin).netloc not in self.hosts
@@ -148,29 +148,30 @@ class LocalOnly(BokehTornado):
         return super().find_handler(request, **arguments)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
-        """Where the page's scripts come from: this server, whatever the environment says."""
+        """The source of the page's scripts: this server, whatever Bokeh's environment variables."""
         return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
 
 
 class Server:
-    """Serves a page from a thread of its own, from start() to close().
+    """Serves a page in a separate thread, from start() to close().
 
-    page: makes a document for each viewer. port: where to listen; by default the first that is free
-    from 5006 on.
+    Args:
+        page: called with the empty document of each viewer, to fill it.
+        port: the port to listen on; the first free port from 5006 on by default.
 
-    Raises SettingError where the port is in use.
+    Raises SettingError if the port is in use.
     """
 
     def __init__(self, page: FillDocument, port: int | None = None) -> None:
         self._page = page
-        self._sockets = _bound(port)
+        self._sockets = _bind(port)
         self.port = self._sockets[0].getsockname()[1]
         self.address = f"http://{ADDRESS}:{self.port}/"
         self._thread = threading.Thread(target=self._serve, name="live page", daemon=True)
         self._ready = threading.Event()
 
     def start(self) -> None:
-        """Begin to serve; returns when a browser may come."""
+        """Start the server; return when it accepts connections."""
         self._thread.start()
         self._ready.wait()
 
@@ -188,23 +189,23 @@ class Server:
 
     async def _stop(self) -> None:
         self._server.stop(wait=False)
-        await self._http.close_all_connections()  # or a browser would wait for answers on them
+        await self._http.close_all_connections()  # otherwise browsers would wait for responses
         self._loop.stop()
 
     def close(self, seconds: float = 1.0) -> None:
-        """End, at the latest after so many seconds."""
+        """Stop the server; wait at most `seconds` for its thread to end."""
         self._loop.add_callback(self._stop)
         self._thread.join(seconds)
 
 
-def _bound(port: int | None) -> list[socket.socket]:
+def _bind(port: int | None) -> list[socket.socket]:
     if port is not None:
         try:
             return bind_sockets(port, ADDRESS)
         except OSError as error:
             why = "is in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
             raise SettingError(
-                f"--port: {port} {why}; choose another, or leave it out for the next free one"
+                f"--port: {port} {why}; choose another port, or leave --port out for a free one"
             ) from None
     for candidate in range(FIRST_PORT, FIRST_PORT + PORTS):
         try:
@@ -214,5 +215,5 @@ def _bound(port: int | None) -> list[socket.socket]:
                 raise
     raise SettingError(
         f"--live: ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all in use; "
-        "--port chooses another"
+        "choose another with --port"
     )

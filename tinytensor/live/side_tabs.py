@@ -1,7 +1,7 @@
-"""What stands beside the panels: the lesson's text, a digit's way, the weights, the confusions.
+"""The tabs next to the panels: lesson text, layer outputs for one digit, weights, confusion matrix.
 
-Each is a tab. They ask the run, which answers between two steps, and show the answer at the page's
-next look.
+A tab submits a function to the run, which calls it between two training steps. The tab shows the
+result at the next update of the page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from markdown_it import MarkdownIt
 
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES
-from tinytensor.datasets.drawn import drawn
+from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
@@ -48,25 +48,25 @@ HINT = "or click one in a panel"
 WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
 GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
-MOST_ZOOM = 14  # screen pixels for one of a layer's numbers
+MAX_ZOOM = 14  # screen pixels per element of a layer's output
 TEXT = 16  # pixels above each layer, for its name
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-class Question(Generic[_Answer]):
-    """Something asked of a run again and again: never twice at a time, so a slow run has one."""
+class PendingCall(Generic[_Result]):
+    """A function submitted to a run, at most one at a time, so a slow run is not flooded."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._future: Future[_Answer] | None = None
+        self._future: Future[_Result] | None = None
 
-    def ask(self, question: Callable[[Module], _Answer]) -> None:
-        """Ask, unless an answer is still to come."""
+    def submit(self, function: Callable[[Module], _Result]) -> None:
+        """Submit function(model), unless an earlier result is still awaited."""
         if self._future is None:
-            self._future = self.run.ask(question)
+            self._future = self.run.submit(function)
 
-    def answer(self) -> _Answer | None:
-        """The answer, once, as soon as it is there."""
+    def result(self) -> _Result | None:
+        """The result, returned once when it is ready; otherwise None."""
         if self._future is None or not self._future.done():
             return None
         future, self._future = self._future, None
@@ -93,21 +93,21 @@ def _fence(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:
 
 
 def _drawing(text: str) -> str:
-    """A drawing whose lines have two columns: what is too long goes on in the second one."""
+    """A drawing of two columns as HTML; long rows wrap inside the second column."""
     lines = []
     for line in text.splitlines():
-        first = re.match(r"(\w+|\s+\|)\s+|", line)[0]  # type: ignore[index] # "" matches at least
+        first = re.match(r"(\w+|\s+\|)\s+|", line)[0]  # type: ignore[index] # "" always matches
         style = f"padding-left: {len(first)}ch; text-indent: -{len(first)}ch"
         lines.append(f'<div style="{style}">{line}</div>')
     return "".join(lines)
 
 
 class Digit:
-    """One digit, drawn here or clicked in a panel: its probabilities, and each layer's work."""
+    """One digit, drawn here or clicked in a panel: its probabilities and all layer outputs."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         self.image: Array | None = None
-        self._question: Question[inside.Way] = Question(run)
+        self._call: PendingCall[inside.LayerOutputs] = PendingCall(run)
         self._seen: Snapshot | None = None
         pad = plain_figure(
             name="pad", title="draw a digit here", width=158, height=175, sizing_mode="fixed",
@@ -172,34 +172,34 @@ class Digit:
         xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
         strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
         try:
-            self._follow(drawn(strokes))
-        except DataError:  # nothing is drawn yet
+            self._set_image(render_strokes(strokes))
+        except DataError:  # the strokes have no ink yet
             return
 
     def choose(self, image: Array) -> None:
-        """Follow this digit (28, 28) from now on, instead of one that was drawn."""
+        """Show this digit (28, 28) uint8 instead of the drawn one."""
         self.strokes.data = {"xs": [], "ys": []}
-        self._follow(image)
+        self._set_image(image)
 
-    def _follow(self, image: Array) -> None:
+    def _set_image(self, image: Array) -> None:
         self.image, self._seen = image, None
         self.source.data = {"image": [image]}
 
     def update(self, shot: Snapshot | None) -> None:
-        """Show the answer, and ask again where the network has changed."""
-        way = self._question.answer()
-        if way is not None and self.image is not None:
-            best = int(way.probabilities.argmax())
-            self._show_neurons([float(p) for p in way.probabilities])
-            self.hint.text = f"it is a <b>{best}</b>: {way.probabilities[best]:.1%}"
-            self.layers.show(way.layers)
+        """Show the outputs if they are ready; compute new ones if the network has changed."""
+        outputs = self._call.result()
+        if outputs is not None and self.image is not None:
+            best = int(outputs.probabilities.argmax())
+            self._show_neurons([float(p) for p in outputs.probabilities])
+            self.hint.text = f"predicted <b>{best}</b>: {outputs.probabilities[best]:.1%}"
+            self.layers.show(outputs.layers)
         if self.image is not None and shot is not self._seen:
             self._seen = shot
-            self._question.ask(functools.partial(inside.way, image=self.image))
+            self._call.submit(functools.partial(inside.layer_outputs, image=self.image))
 
 
 class _Layers:
-    """What each layer gives for the digit, one below the other."""
+    """The outputs of all layers for the digit, one below the other."""
 
     def __init__(self) -> None:
         self.figure = plain_figure(
@@ -221,22 +221,22 @@ class _Layers:
         )  # fmt: skip
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove all images."""
         self.source.data = {name: [] for name in self.source.data}
 
     def show(self, layers: list[tuple[str, Array]]) -> None:
-        """Show images (H, W) with their names; each from its smallest number to its largest."""
-        _, *layers = layers  # the image itself stands above
+        """Show images (H, W) with their names; grey from the minimum to the maximum of each."""
+        _, *layers = layers  # the input image is shown by Digit
         try:
             across, down = self.figure.inner_width, self.figure.inner_height
-        except UnsetValueError:  # the browser hasn't told yet
+        except UnsetValueError:  # the browser has not sent its size yet
             across, down = WIDTH - 30, 300
         self.figure.x_range.end, self.figure.y_range.end = across, down
         room = down // len(layers)
         columns: dict[str, list[Any]] = {name: [] for name in self.source.data}
         for i, (name, image) in enumerate(layers):
             H, W = image.shape
-            zoom = min(MOST_ZOOM, across / W, (room - TEXT) / H)
+            zoom = min(MAX_ZOOM, across / W, (room - TEXT) / H)
             top = down - i * room
             columns["image"].append(_grey(image))
             columns["x"].append(0)
@@ -249,7 +249,7 @@ class _Layers:
 
 
 def _grey(image: Array) -> Array:
-    """Numbers as bytes, from the smallest to the largest; NaN stays."""
+    """Values scaled to 0 (minimum) to 255 (maximum), float32; NaN stays NaN."""
     low, high = np.nanmin(image), np.nanmax(image)
     scale = 255 / (high - low) if high > low else 0
     grey: Array = ((image - low) * scale).astype(np.float32)
@@ -257,11 +257,11 @@ def _grey(image: Array) -> Array:
 
 
 class Weights:
-    """The weights of one layer as images: blue speaks against, orange for."""
+    """The weights of one layer as images: blue is negative, orange is positive."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         names = inside.weight_names(run.training.tested)
-        self._question: Question[Array] = Question(run)
+        self._call: PendingCall[Array] = PendingCall(run)
         self._seen: tuple[Snapshot | None, str] | None = None
         self.choice = Select(
             name="weights of", options=names, value=names[0], width=WIDTH - 20, stylesheets=[sheet]
@@ -280,14 +280,14 @@ class Weights:
             "image", "x", 1, "width", "height", source=self.source, color_mapper=self.colours,
             anchor="top_left", origin="top_left",
         )  # fmt: skip
-        words = "blue speaks against, orange for, white is 0"
+        legend = "blue is negative, orange is positive, white is 0"
         self.content = Column(
-            self.choice, Div(text=words, width=WIDTH - 20, stylesheets=[sheet]), self.figure
+            self.choice, Div(text=legend, width=WIDTH - 20, stylesheets=[sheet]), self.figure
         )
 
     def update(self, shot: Snapshot | None) -> None:
-        """Show the answer, and ask again where the weights have changed."""
-        if (image := self._question.answer()) is not None:
+        """Show the image if it is ready; make a new one if the weights have changed."""
+        if (image := self._call.result()) is not None:
             H, W = image.shape
             most = float(np.nanmax(np.abs(image))) or 1.0
             self.colours.update(low=-most, high=most)
@@ -296,11 +296,11 @@ class Weights:
             }  # fmt: skip
         if self._seen != (shot, name := self.choice.value):
             self._seen = (shot, name)
-            self._question.ask(functools.partial(inside.weights, name=name))
+            self._call.submit(functools.partial(inside.weights, name=name))
 
 
 class Confusion:
-    """Which digits were taken for which, in the last test."""
+    """The confusion matrix of the last test."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         self.run = run
@@ -324,19 +324,19 @@ class Confusion:
             "computed", "correct", "text", source=self.source, text_align="center",
             text_baseline="middle", text_font_size="10px", text_color="ink",
         )  # fmt: skip
-        words = "of the test images, how many of each digit were taken for which"
-        self.content = Column(Div(text=words, width=WIDTH - 20, stylesheets=[sheet]), self.figure)
+        legend = "number of test images, by correct digit (row) and computed digit (column)"
+        self.content = Column(Div(text=legend, width=WIDTH - 20, stylesheets=[sheet]), self.figure)
 
     def update(self, shot: Snapshot | None) -> None:
-        """Show the last test's."""
+        """Show the confusion matrix of the last test, if it is new."""
         predictions = self.run.test_predictions
         if predictions is None or predictions is self._seen:
             return
         self._seen = predictions
         counts = inside.confusion(self.run.training.data.test_labels, predictions)
-        right = np.eye(CLASSES, dtype=bool)
-        most_wrong = max(1, int(counts[~right].max()))
-        shares = np.where(right, counts / np.maximum(counts.sum(axis=1), 1), counts / most_wrong)
+        diagonal = np.eye(CLASSES, dtype=bool)
+        max_wrong = max(1, int(counts[~diagonal].max()))
+        shares = np.where(diagonal, counts / np.maximum(counts.sum(axis=1), 1), counts / max_wrong)
         correct, computed = np.divmod(np.arange(CLASSES**2), CLASSES)
         self.source.data = {
             "correct": [str(digit) for digit in correct],
@@ -344,5 +344,5 @@ class Confusion:
             "text": [f"{count}" if count else "" for count in counts.ravel()],
             "ink": ["black" if share > 0.4 else FAINT for share in shares.ravel()],
             "alpha": list(0.8 * shares.ravel()),
-            "color": [TRAIN if one else TEST for one in right.ravel()],
+            "color": [TRAIN if correct else TEST for correct in diagonal.ravel()],
         }

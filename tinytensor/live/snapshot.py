@@ -1,4 +1,4 @@
-"""What the six panels show at one moment, as plain small arrays."""
+"""The data of the six panels at one training step, as small arrays."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from tinytensor.datasets import SIDE, Dataset
 from tinytensor.live.details import Details
 from tinytensor.train import StepReport
 
-TRAIN_SHOWN = 100
-TEST_SHOWN = 1000
+TRAIN_SHOWN = 100  # images
+TEST_SHOWN = 1000  # images
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of a training; images come in the order in which they are shown, missed first.
+    """The data of the six panels at one training step.
 
-    The test figures are None where no test was made since the snapshot before; the images are then
-    as that test saw them. There are fewer images than said here where the batch or data set is
-    smaller.
+    Images are in the order in which they are shown, misclassified images first. There are fewer
+    images than the shapes say if the batch or the data set is smaller. test_accuracy and test_loss
+    are None if there was no test since the last snapshot; the test predictions are then those of
+    the last test.
     """
 
     step: int
@@ -29,7 +30,7 @@ class Snapshot:
     train_loss: float | None
     test_accuracy: float | None
     test_loss: float | None
-    rate: float
+    rate: float  # the learning rate
     seconds: float  # of training and evaluation so far
     images_per_second: float
     backend: str
@@ -39,7 +40,7 @@ class Snapshot:
     test_images: Array  # (1000, 28, 28) uint8
     test_labels: Array  # (1000) uint8
     test_predictions: Array  # (1000) uint8
-    bands: dict[str, Array]  # 8 quantiles each: weights and biases; or activations and logits
+    bands: dict[str, Array]  # 8 quantiles (8,) each: weights and biases, or activations and logits
 
     @classmethod
     def of(
@@ -51,9 +52,12 @@ class Snapshot:
         backend: str,
         images_per_second: float,
     ) -> Snapshot:
-        """The snapshot of a report and the details of the same moment."""
-        train = missed_first(details.labels, details.predictions, TRAIN_SHOWN)
-        test = missed_first(data.test_labels, details.test_predictions, TEST_SHOWN)
+        """The snapshot of a report and the details of the same step.
+
+        backend: name of the backend that computed the step. images_per_second: training speed.
+        """
+        train = misclassified_first(details.labels, details.predictions, TRAIN_SHOWN)
+        test = misclassified_first(data.test_labels, details.test_predictions, TEST_SHOWN)
         pixels = details.images[train].reshape(-1, SIDE, SIDE)
         seconds = report.seconds
         return cls(
@@ -76,6 +80,6 @@ class Snapshot:
         )
 
 
-def missed_first(labels: Array, predictions: Array, count: int) -> Array:
-    """The numbers (count or fewer) of the images that are shown, in order: first those missed."""
+def misclassified_first(labels: Array, predictions: Array, count: int) -> Array:
+    """Indices of the first `count` images to show: misclassified images first."""
     return np.argsort(labels == predictions, kind="stable")[:count]

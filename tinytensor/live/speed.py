@@ -1,21 +1,22 @@
-"""How fast a training is, between one report and the next."""
+"""The training speed between two reports."""
 
 from tinytensor.train import StepReport, Training
 
 
 class Speed:
-    """Images per second of training alone; the first step, which may compile, and tests left out.
+    """Measures images per second of training, without tests and without the first step.
 
-    Made before the training begins, and then called with each report.
+    The first step is left out because it may compile kernels. Make a Speed before the training
+    starts, and call it with each report.
     """
 
     def __init__(self, training: Training) -> None:
         self._batch = training.batch
-        self._step = training.step + 1  # whose time is kept apart
+        self._step = training.step + 1  # the first step is not counted
         self._seconds = 0.0
 
     def __call__(self, report: StepReport) -> float:
-        """Images per second since the report before; 0 if only the first step was made."""
+        """Images per second since the last report; 0 after the first step alone."""
         steps, seconds = report.step - self._step, report.seconds.train - self._seconds
         self._step, self._seconds = report.step, report.seconds.train
         return self._batch * steps / seconds if steps > 0 and seconds > 0 else 0.0

@@ -1,6 +1,6 @@
-"""How the live page looks: light or dark, as the viewer's browser has it, or as is chosen.
+"""The style sheets of the live pages: light or dark, from the browser's setting or chosen.
 
-Bokeh's figures take their colours from CSS variables of these names.
+Bokeh's figures take their colours from the CSS variables defined here.
 """
 
 LIGHT = {
@@ -11,7 +11,7 @@ DARK = {
     "ground": "#14171b", "panel": "#14171b", "ink": "#e6e8eb", "faint": "#9aa1ab",
     "line": "#3a3f47", "error": "#ff8a80", "scheme": "dark", "edge": "4px",
 }  # fmt: skip
-SCHEMES = {"auto colours": [], "light": ["light"], "dark": ["dark"]}  # and the page's classes
+SCHEMES = {"auto colours": [], "light": ["light"], "dark": ["dark"]}  # CSS classes of the page
 
 
 def _variables(colours: dict[str, str]) -> str:
@@ -39,11 +39,11 @@ PAGE = f"""
 }}
 html, body {{ height: 100%; overflow: hidden }}
 body {{ background: var(--ground); color: var(--ink); font: 13px system-ui, sans-serif; margin: 0 }}
-/* The panels are painted anew, in the colours that hold then, when their size changes: it does. */
+/* Bokeh repaints the panels with new colours only if their size changes, so the edge changes it. */
 body {{ box-sizing: border-box; padding-right: var(--edge) }}
 """
 
-# Inside the controls, which have style sheets of their own.
+# For the controls, because Bokeh's controls have style sheets of their own.
 CONTROLS = """
 :host { color: var(--ink); font: 13px system-ui, sans-serif }
 .bk-btn, .bk-input, select.bk-input {

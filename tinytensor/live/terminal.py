@@ -1,6 +1,6 @@
-"""A training as it goes on, in a terminal: two curves, the training digits, the figures.
+"""A training shown in a terminal while it runs: two curves, training digits, and a status line.
 
-Curves and digits are of braille characters, which have 2 x 4 dots each.
+Curves and digits are drawn with braille characters, each of 2 x 4 dots.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
 from tinytensor.live.drawing import LOSS_TITLE
-from tinytensor.live.history import accuracy_from, loss_to
-from tinytensor.live.snapshot import TRAIN_SHOWN, missed_first
+from tinytensor.live.history import accuracy_start, loss_end
+from tinytensor.live.snapshot import TRAIN_SHOWN, misclassified_first
 from tinytensor.live.speed import Speed
 from tinytensor.train import Predictions, StepReport, Training
 
@@ -24,30 +24,34 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-WIDTH, HEIGHT = 80, 24  # of the smallest terminal
-REFRESHES = 4  # a second
+WIDTH, HEIGHT = 80, 24  # characters; a smaller terminal is refused
+REFRESHES_PER_SECOND = 4
 BLANK = 0x2800  # the braille character without dots
-DOTS = 2 ** np.array([[0, 3], [1, 4], [2, 5], [6, 7]])  # what each dot adds to it
-AXIS = 6  # columns left of a curve
-DIGIT = 6, 3  # columns and rows
+DOTS = 2 ** np.array([[0, 3], [1, 4], [2, 5], [6, 7]])  # the bit of each dot, added to BLANK
+AXIS = 6  # characters left of a curve
+DIGIT = 6, 3  # characters: columns and rows of a digit
 STYLES = {"train": "bright_blue", "test": "bold dark_orange"}
-MISSED = "bold white on dark_red"
+MISCLASSIFIED = "bold white on dark_red"
 
 
 def terminal() -> Console:
-    """Where it is drawn: standard error.  Raises SettingError if that is no terminal, or small."""
+    """The console on standard error.
+
+    Raises SettingError if standard error is not a terminal, or if the terminal is smaller than
+    80 x 24 characters.
+    """
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         raise SettingError(
-            "--live terminal: standard error is no terminal that can be drawn on; run it in one, "
-            "or leave --live out"
+            "--live terminal: standard error is not a terminal that can be drawn on; run the "
+            "command in a terminal, or leave --live out"
         )
     if console.width < WIDTH or console.height < HEIGHT:
         raise SettingError(
             f"--live terminal: the terminal has {console.width} x {console.height} characters; "
-            f"{WIDTH} x {HEIGHT} are needed"
+            f"{WIDTH} x {HEIGHT} are needed: enlarge the window"
         )
     return console
 
@@ -56,20 +60,20 @@ def terminal() -> Console:
 def view(
     training: Training, backend: str, console: Console
 ) -> Iterator[Callable[[StepReport], None]]:
-    """Inside a `with` block: a function that takes each report of a training.
+    """Show a training at the bottom of the terminal inside a `with` block.
 
-    It only notes the report; what is seen, at the bottom of the terminal, is drawn by a thread of
-    its own, a few times a second.
+    The block receives a function, to be called with each report. The function stores the report,
+    and a separate thread redraws REFRESHES_PER_SECOND times per second.
     """
     from rich.live import Live
 
     screen = _Screen(training, backend, console)
-    with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES):
+    with Live(get_renderable=screen.draw, console=console, refresh_per_second=REFRESHES_PER_SECOND):
         yield screen.take
 
 
 class _Screen:
-    """What has been reported so far, and how it is drawn."""
+    """The reports so far, and the functions that draw them."""
 
     def __init__(self, training: Training, backend: str, console: Console) -> None:
         self._training, self._backend, self._console = training, backend, console
@@ -79,20 +83,20 @@ class _Screen:
         self._predictions: Predictions | None = None
 
     def take(self, report: StepReport) -> None:
-        """Note a report."""
+        """Store a report."""
         self._speed = self._measure(report)
         self._curves.append(report)
         self._predictions = self._training.predictions
 
     def draw(self) -> Text:
-        """All lines, as many as the terminal has but one."""
+        """The text to show, one line shorter than the terminal."""
         from rich.text import Text
 
         lesson, predictions = self._training.lesson, self._predictions
         lines = [Text(f"Lesson {lesson.number}: {lesson.title}", "bold")]
         if predictions is None:
-            return Text("\n").join([*lines, Text("the first step is made")])
-        lines.append(Text(self._figures(self._curves[-1])))
+            return Text("\n").join([*lines, Text("waiting for the first step")])
+        lines.append(Text(self._status(self._curves[-1])))
         width, height = self._console.width, self._console.height - 1 - len(lines)
         left = width * 55 // 100
         curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
@@ -102,25 +106,28 @@ class _Screen:
             lines.append(one + other)
         return Text("\n", no_wrap=True, overflow="crop").join(lines)
 
-    def _figures(self, last: StepReport) -> str:
+    def _status(self, last: StepReport) -> str:
         return (
             f"step {last.step:,}/{self._training.steps:,}  test {last.test_accuracy:.2%}  "
-            f"rate {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
+            f"lr {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
         )
 
     def _accuracy(self, width: int, height: int) -> list[Text]:
-        bottom = accuracy_from([report.test_accuracy for report in self._curves])
+        bottom = accuracy_start([report.test_accuracy for report in self._curves])
         ticks = {1.0: "100%", bottom: f"{bottom:.0%}"}
         return self._panel("Accuracy", "accuracy", ticks, 1.0, width, height)
 
     def _loss(self, width: int, height: int) -> list[Text]:
-        top = loss_to([100 * report.test_loss for report in self._curves])
+        top = loss_end([100 * report.test_loss for report in self._curves])
         return self._panel(LOSS_TITLE, "loss", {top: f"{top:.0f}", 0.0: "0"}, 100, width, height)
 
     def _panel(
         self, title: str, name: str, ticks: dict[float, str], scale: float, width: int, height: int
     ) -> list[Text]:
-        """A title, and curves between the ticks of the highest and the lowest value."""
+        """A title, and the training and test curves.
+
+        ticks: the labels of the largest and of the smallest value on the y axis, in this order.
+        """
         from rich.text import Text
 
         top, bottom = ticks
@@ -151,34 +158,40 @@ class _Screen:
 
 
 def _digits(made: Predictions, width: int, height: int) -> list[Text]:
-    """The training digits, missed first, as many as have room; with them right and computed one."""
+    """The training digits that fit into width x height characters, misclassified digits first.
+
+    Below each misclassified digit are the correct digit (left) and the computed digit (right).
+    """
     from rich.text import Text
 
-    shown = missed_first(made.labels, made.predictions, TRAIN_SHOWN)
+    shown = misclassified_first(made.labels, made.predictions, TRAIN_SHOWN)
     count = int((made.labels != made.predictions).sum())
-    lines = [Text(f"Training digits: {count} of {len(made.labels)} missed", "bold")]
+    lines = [Text(f"Training: {count} of {len(made.labels)} misclassified", "bold")]
     columns, rows = DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:
         band: list[list[Text]] = [[] for _ in range(rows + 1)]
         for i in islice(left, (width + 1) // (columns + 1)):
             right, computed = made.labels[i], made.predictions[i]
-            missed = right != computed
-            names = f"{right}{computed:>{columns - 1}}" if missed else " " * columns
-            for line, text in zip(band, [*_small(made.images[i]), names], strict=True):
-                line.append(Text(text, MISSED if missed else ""))
+            misclassified = right != computed
+            names = f"{right}{computed:>{columns - 1}}" if misclassified else " " * columns
+            for line, text in zip(band, [*_half_size(made.images[i]), names], strict=True):
+                line.append(Text(text, MISCLASSIFIED if misclassified else ""))
         lines += [Text(" ").join(line) for line in band]
     return lines + [Text()] * (height - len(lines))
 
 
-def _small(image: Array) -> list[str]:
-    """An image (28, 28, 1) from 0 to 1 without its margin, at half its size."""
+def _half_size(image: Array) -> list[str]:
+    """An image (28, 28, 1) with values from 0 to 1, without its margin, at half its size."""
     half = image[2:26, 2:26].reshape(12, 2, 12, 2).mean(axis=(1, 3))
     return _braille(half > 0.3)
 
 
 def _line(xs: Sequence[float], ys: Sequence[float], width: int, height: int) -> Array:
-    """The dots (height, width) of a line through points from (0, 0), lower left, to (1, 1)."""
+    """The dots (height, width) bool of a line through the points (x, y).
+
+    (0, 0) is the lower left corner and (1, 1) the upper right corner.
+    """
     dots = np.zeros((height, width), bool)
     first, last = (round(x * (width - 1)) for x in (xs[0], xs[-1]))
     columns = np.arange(first, last + 1)
@@ -190,12 +203,12 @@ def _line(xs: Sequence[float], ys: Sequence[float], width: int, height: int) -> 
 
 
 def _cells(dots: Array) -> Array:
-    """(rows, columns, 4, 2): the dots (4 rows, 2 columns) of each character."""
+    """Dots (4 * rows, 2 * columns) by character: (rows, columns, 4, 2)."""
     height, width = dots.shape
     return dots.reshape(height // 4, 4, width // 2, 2).transpose(0, 2, 1, 3)
 
 
 def _braille(dots: Array) -> list[str]:
-    """Lines of braille characters for dots (4 rows, 2 columns)."""
+    """Lines of braille characters for dots (4 * rows, 2 * columns) bool."""
     codes = BLANK + (_cells(dots) * DOTS).sum(axis=(2, 3))
     return ["".join(map(chr, line)) for line in codes]

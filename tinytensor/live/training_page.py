@@ -1,7 +1,7 @@
-"""The live page: the six panels, the controls, and the lesson's text next to them.
+"""The live page: the six panels, the controls, and the tabs next to the panels.
 
 The server's thread makes a TrainingPage for each viewer. The page reads the run twice a second and
-shows what is new. The run holds no reference to it.
+shows what is new. The run has no reference to the page.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tinytensor.live.run import Run
 from tinytensor.live.server import viewer_of
 from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
 
-MILLISECONDS = 500  # from one look at the run to the next: to draw takes time that training needs
+MILLISECONDS = 500  # between two updates; more updates would slow the training
 ALL = "six panels"
 SPEEDS = {
     "full speed": None,
@@ -47,7 +47,7 @@ SPEEDS = {
 
 
 def page(run: Run) -> Callable[[Document], None]:
-    """What fills the document of each viewer of a run."""
+    """A function that fills the document of one viewer of the run."""
 
     def fill(document: Document) -> None:
         TrainingPage(run, document)
@@ -58,15 +58,15 @@ def page(run: Run) -> Callable[[Document], None]:
 class TrainingPage:
     """One viewer's page.
 
-    A viewer gets the next picture once its browser has taken the last one: one that is suspended
-    gets none, and then that of the moment, not all in between.
+    The next update is sent after the viewer's browser has processed the last one. A suspended
+    browser gets no updates; when it resumes, it gets the current state only.
     """
 
     def __init__(self, run: Run, document: Document) -> None:
         self.run = run
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         self.panels = Panels(len(run.training.data.test_labels))
-        self._place = START
+        self._position = START
         for panel in self.panels:
             panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.figure.name))
         for digits in (self.panels.training, self.panels.test):
@@ -81,7 +81,7 @@ class TrainingPage:
         self.digit = Digit(run, self.sheet)
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
         self.tabs = Tabs(
-            name="beside",
+            name="tabs",
             tabs=[
                 TabPanel(title="lesson", child=lesson_text(run.training.lesson, self.sheet)),
                 TabPanel(title="a digit", child=self.digit.content),
@@ -110,25 +110,25 @@ class TrainingPage:
         self.viewer, self.document = viewer_of(document), document
         document.add_periodic_callback(self._update_if_it_keeps_up, MILLISECONDS)
 
-    # What is new
+    # Updates
 
     def _update_if_it_keeps_up(self) -> None:
         if not self.viewer.is_behind:
             self.update()
-            self.document.add_next_tick_callback(self.viewer.ask)  # when this has been sent
+            self.document.add_next_tick_callback(self.viewer.ping)  # after the update is sent
 
     def update(self) -> None:
-        """Show what has happened since the last look."""
-        news = self.run.history.since(self._place)
-        self._place = news.place
-        self.panels.update(news, self.run.latest, self.run.latest_tested)
-        for beside in self._seen_beside():
-            beside.update(self.run.latest)
+        """Show what is new since the last update."""
+        new_points = self.run.history.since(self._position)
+        self._position = new_points.position
+        self.panels.update(new_points, self.run.latest, self.run.latest_tested)
+        for tab in self._open_tabs():
+            tab.update(self.run.latest)
         self._update_figures()
         self._update_controls()
 
-    def _seen_beside(self) -> list[Digit | Weights | Confusion]:
-        """The tab that is open, for what isn't seen needn't be computed."""
+    def _open_tabs(self) -> list[Digit | Weights | Confusion]:
+        """The open tab, if it needs updates; hidden tabs are not computed."""
         tabs: dict[int, Digit | Weights | Confusion]
         tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
         return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
@@ -160,11 +160,11 @@ class TrainingPage:
         self._set(self.pause_button, active=paused, disabled=ended)
         self._set(self.step_button, disabled=ended or not paused)
         self._set(self.stop_button, disabled=ended)
-        self._set(self.again_button, disabled=not (ended and self.run.may_begin_again))
+        self._set(self.restart_button, disabled=not (ended and self.run.may_restart))
 
     @staticmethod
     def _set(model: UIElement, **values: Any) -> None:
-        """Change what is different: each change is sent to the browser."""
+        """Set only the values that differ, because each change is sent to the browser."""
         for name, value in values.items():
             if getattr(model, name) != value:
                 setattr(model, name, value)
@@ -173,12 +173,12 @@ class TrainingPage:
 
     def _controls(self) -> Row:
         run, lesson = self.run, self.run.training.lesson
-        # Its label stays: with another one it would be a new button, and lose the keyboard's focus.
+        # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.pause_button = Toggle(label="pause", name="pause", width=64, stylesheets=[self.sheet])
         self.pause_button.on_change("active", lambda _, __, active: self._pause_or_resume(active))
         self.step_button = self._button("step", run.step)
         self.stop_button = self._button("stop", run.stop)
-        self.again_button = self._button("again", run.begin_again)
+        self.restart_button = self._button("restart", run.restart)
         self.speed = self._select("speed", list(SPEEDS))
         self.speed.on_change("value", lambda _, __, chosen: run.set_speed(SPEEDS[chosen]))
         backends = [(name, f"backend {name}") for name in door.available_backends()]
@@ -189,7 +189,7 @@ class TrainingPage:
         title = f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>"
         return Row(
             self._div(title, sizing_mode="stretch_width", margin=(4, 5, 0, 5)),
-            self.pause_button, self.step_button, self.stop_button, self.again_button,
+            self.pause_button, self.step_button, self.stop_button, self.restart_button,
             self.speed, self.backend, self.show, self.scheme,
             sizing_mode="stretch_width",
         )  # fmt: skip
@@ -216,7 +216,7 @@ class TrainingPage:
         self._update_controls()
 
     def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
-        """What shows a digit that is clicked, beside the panels."""
+        """A function that shows the clicked digit in the tab "a digit"."""
 
         def choose(tap: Any) -> None:
             if (image := digits.at(tap.x, tap.y)) is not None:
@@ -228,7 +228,7 @@ class TrainingPage:
     def _colour(self, scheme: str) -> None:
         self.root.css_classes = style.SCHEMES[scheme]
 
-    # Which panels are seen
+    # Which panels are shown
 
     def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
         def choose(_: Any) -> None:
@@ -237,8 +237,8 @@ class TrainingPage:
         return choose
 
     def _arrange(self, chosen: str) -> None:
-        """All panels, three in a row; or the chosen one, in their place."""
-        seen = [panel for panel in self.panels if chosen in (ALL, panel.figure.name)]
-        self.grid.children = [(panel.figure, *divmod(place, 3)) for place, panel in enumerate(seen)]
+        """Show all panels, three per row, or only the chosen one."""
+        shown = [panel for panel in self.panels if chosen in (ALL, panel.figure.name)]
+        self.grid.children = [(panel.figure, *divmod(i, 3)) for i, panel in enumerate(shown)]
         for digits in (self.panels.training, self.panels.test):
-            digits.enlarge(len(seen) == 1)
+            digits.enlarge(len(shown) == 1)

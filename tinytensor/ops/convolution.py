@@ -1,10 +1,8 @@
-"""Convolution and pooling of images (N, H, W, channels): windows that slide over them.
+"""Convolution and pooling of images (N, H, W, channels): windows that slide over the images.
 
-A convolution is linear in its images and in its weights, so both its gradients are products of the
-same kind, and the three are each other's gradients. So are a sum over windows and its spreading.
-
-Raises, all of them: ShapeError for shapes that don't fit, SettingError for numbers that make no
-sense.
+A convolution is linear in its images and in its weights. So both of its gradients are sums of
+products of the same form, and the three ops are each other's gradients. The same holds for the sum
+over windows and its gradient.
 """
 
 from __future__ import annotations
@@ -27,21 +25,21 @@ __all__ = ["avg_pool2d", "conv2d", "max_pool2d"]
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = "int | Pair | tuple[Pair, Pair] | Literal['same', 'valid']"
 
-# Where the windows lie --------------------------------------------------------------------------
+# The places of the windows ----------------------------------------------------------------------
 
 
 def _pair(op: str, name: str, given: int | Pair, least: int) -> Pair:
     pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
     if len(pair) != 2:
-        raise SettingError(f"{op}: got {name}={given}; a number from {least} up, or two, is needed")
+        raise SettingError(f"{op}: got {name}={given}; an int or a pair is needed")
     return whole(op, name, pair[0], least), whole(op, name, pair[1], least)
 
 
 def _window_places(
     op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
 ) -> tuple[Pair, Pair]:
-    """How many windows there are along H and W, and how far the first begins outside."""
-    if padding == "same":  # as TensorFlow's: ceil(size / stride) windows, an odd rest at the end
+    """The number of windows along H and W, and the padding above and to the left."""
+    if padding == "same":  # as TensorFlow: ceil(size / stride) windows, an odd zero at the end
         counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
         missing = [
             max((count - 1) * step + window - length, 0)
@@ -64,7 +62,7 @@ def _window_places(
 
 
 def _sides(op: str, padding: Padding) -> list[Pair]:
-    """The padding before and after, along H and along W, where no image's size matters to it."""
+    """The padding (before, after) along H and along W, for every padding but "same"."""
     if padding == "valid":
         return [(0, 0), (0, 0)]
     if not isinstance(padding, str):
@@ -72,13 +70,17 @@ def _sides(op: str, padding: Padding) -> list[Pair]:
         if len(each) == 2:
             return [_pair(op, "padding", side, 0) for side in each]
     raise SettingError(
-        f"{op}: got padding={padding!r}; a number, a pair, a pair for each of two sides, 'same' or "
-        "'valid' is needed"
+        f"{op}: got padding={padding!r}; an int, a pair, a pair of pairs, 'same' or 'valid' is "
+        "needed"
     )
 
 
 def check_window(op: str, size: int | Pair, stride: int | Pair, padding: Padding) -> Pair:
-    """The window's size as a pair.  Raises SettingError for what fits no image at all."""
+    """The window's size as a pair.
+
+    Raises:
+        SettingError: the size, stride or padding fits no image.
+    """
     window = _pair(op, "size", size, 1)
     _pair(op, "stride", stride, 1)
     if padding != "same":
@@ -100,14 +102,47 @@ def conv2d(
     stride: int | Pair = 1,
     padding: Padding = 0,
 ) -> Tensor:
-    """Convolution: every window of the images times the weights, plus bias.
+    """The 2-D convolution of images with weights, plus bias.
 
-    x (N, H, W, I), weight (KH, KW, I, O), bias (O); the result (N, OH, OW, O).
-    stride: how far from one window to the next. padding: zeros round the images; a number, a pair
-        for H and W, a pair of pairs (top, bottom), (left, right), "valid" for none, or "same" for
-        OH = ceil(H / stride), the odd one below and to the right, as TensorFlow has it.
-    out_nhwo = sum over a, b, i of x_n(h*stride+a)(w*stride+b)i * weight_abio; dx and dweight as in
-    conv2d_grad_x and conv2d_grad_weight, dbias = grad, summed.
+    Each output pixel is a weighted sum of a window of input pixels. For all indices, starting from
+    out[n, h, w, o] = bias[o]::
+
+        out[n, h, w, o] += x[n, h * stride - top + a, w * stride - left + b, i] * weight[a, b, i, o]
+
+    Pixels outside the image are 0; top and left are the widths of the padding there.
+
+    Args:
+        x: array-like (N, H, W, I), N images of I channels; integers become floats.
+        weight: array-like (KH, KW, I, O), a window of KH x KW pixels for each output channel.
+        bias: array-like (O,), or None.
+        stride: int or (int, int) from 1 up, the distance between windows along H and W, in pixels.
+        padding: the zeros around the image: an int, a pair for H and W, a pair of pairs
+            ((top, bottom), (left, right)), "valid" for none, or "same" for OH = ceil(H / stride),
+            where an odd row or column of zeros is at the bottom or right, as in TensorFlow.
+
+    Returns:
+        Tensor (N, OH, OW, O), float; OH = (H + top + bottom - KH) // stride + 1, and OW likewise.
+
+    Gradient: for the same indices and g = grad[n, h, w, o]::
+
+        dx[n, h * stride - top + a, w * stride - left + b, i] += g * weight[a, b, i, o]
+        dweight[a, b, i, o] += g * x[n, h * stride - top + a, w * stride - left + b, i]
+        dbias[o] += g
+
+    Raises:
+        ShapeError: the channels differ, bias does not fit, or no window fits into the padded image.
+        SettingError: stride is not from 1 up, or padding is none of the above.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: x or weight is None.
+
+    Source: torch.nn.functional.conv2d, with channels first; LeCun, Bottou, Bengio and Haffner,
+    "Gradient-based learning applied to document recognition", 1998.
+
+    >>> images, weight = tt.ones(100, 28, 28, 1), tt.ones(5, 5, 1, 8)
+    >>> tt.conv2d(images, weight, stride=2, padding="same").shape
+    (100, 14, 14, 8)
+    >>> tt.conv2d(images, weight)[0, 0, 0, 0]
+    Tensor(25., dtype=float32)
     """
     x, weight = as_alike("conv2d", x, weight, floats=True)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[3] != weight.shape[2]:
@@ -125,7 +160,7 @@ def conv2d(
 
 
 def _conv2d(x: Tensor, weight: Tensor, shape: Shape, stride: Pair, before: Pair) -> Tensor:
-    """A product of x and weight: linear in each, so its gradients are such products too."""
+    """The convolution without bias. It is linear in x and in weight, and so are its gradients."""
     out = np.empty(shape, x.dtype)
     kernels.conv2d(x.array, weight.array, out, stride, before)
 
@@ -177,10 +212,32 @@ def _conv2d_grad_weight(
 def max_pool2d(
     x: Operand, size: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
 ) -> Tensor:
-    """The largest of every window, channel by channel; NaN where there is one.
+    """The largest element of each window of the images, for each channel; NaN if one is NaN.
 
-    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None. Padding never
-    wins. The largest of a window, the first of equals, gets its grad.
+    Args:
+        x: array-like (N, H, W, C), N images of C channels; integers become floats.
+        size: int or (int, int) from 1 up, the size of a window in pixels.
+        stride: int or (int, int), the distance between windows; None means the size.
+        padding: as in conv2d; padding is never the largest element.
+
+    Returns:
+        Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, and OW likewise.
+
+    Gradient: grad of a window goes to its largest element, the first of equal ones.
+
+    Raises:
+        ShapeError: x is not 4-D, or no window fits into the padded image.
+        SettingError: size or stride is not from 1 up, padding is none of the above, or a window
+            would lie outside the image.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.max_pool2d with channels first.
+
+    >>> x = tt.reshape(tt.arange(16), 1, 4, 4, 1)
+    >>> tt.max_pool2d(x, 2).reshape(2, 2)
+    Tensor([[ 5.,  7.],
+            [13., 15.]], dtype=float64)
     """
     x = as_float("max_pool2d", x)
     shape, size, stride, before = _pooled("max_pool2d", x, size, stride, padding)
@@ -196,12 +253,34 @@ def avg_pool2d(
     padding: Padding = 0,
     count_padding: bool = True,
 ) -> Tensor:
-    """The mean of every window, channel by channel.
+    """The mean of each window of the images, for each channel.
 
-    x (N, H, W, C); the result (N, OH, OW, C). stride: the window's size if None.
-    count_padding: padding counts as zeros (torch's default); if not, the mean is over what of the
-        window lies inside (TensorFlow's way).
-    Every number of a window gets its grad / the window's count.
+    Args:
+        x: array-like (N, H, W, C), N images of C channels; integers become floats.
+        size: int or (int, int) from 1 up, the size of a window in pixels.
+        stride: int or (int, int), the distance between windows; None means the size.
+        padding: as in conv2d.
+        count_padding: True counts padding as zeros, as in PyTorch; False takes the mean over the
+            elements inside the image, as in TensorFlow.
+
+    Returns:
+        Tensor (N, OH, OW, C), float; OH = (H + top + bottom - size) // stride + 1, and OW likewise.
+
+    Gradient: each element of a window gets grad / n, with n elements in the window's mean.
+
+    Raises:
+        ShapeError: x is not 4-D, or no window fits into the padded image.
+        SettingError: size or stride is not from 1 up, padding is none of the above, or a window
+            would lie outside the image.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.avg_pool2d with channels first.
+
+    >>> x = tt.reshape(tt.arange(16), 1, 4, 4, 1)
+    >>> tt.avg_pool2d(x, 2).reshape(2, 2)
+    Tensor([[ 2.5,  4.5],
+            [10.5, 12.5]], dtype=float64)
     """
     x = as_float("avg_pool2d", x)
     shape, size, stride, before = _pooled("avg_pool2d", x, size, stride, padding)

@@ -1,4 +1,4 @@
-"""Tensors made from nothing but a shape. The sizes may come one by one or as a tuple."""
+"""Ops that make tensors from a shape, by a rule or from random numbers."""
 
 from __future__ import annotations
 
@@ -48,10 +48,33 @@ def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
 def full(
     shape: ShapeLike, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor full of one value, by default of that value's kind of number."""
+    """A tensor filled with one value.
+
+    Args:
+        shape: int or tuple of ints from 0 up.
+        value: number, or a scalar tensor.
+        dtype: by default that of the value: float32 for a Python float, int64 for an int.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative, or the value is not a scalar.
+        DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
+            integers.
+
+    Source: numpy.full, torch.full.
+
+    >>> tt.full((2, 2), 7)
+    Tensor([[7, 7],
+            [7, 7]], dtype=int64)
+    """
     number = Tensor(value, dtype)
     if number.ndim:
-        raise ShapeError(f"full: got a value of shape {number.shape}; a single number is needed")
+        raise ShapeError(f"full: got a value of shape {number.shape}; a scalar is needed")
     sizes = _sizes("full", (shape,))
     try:
         array = np.empty(sizes, number.dtype)
@@ -62,12 +85,53 @@ def full(
 
 
 def zeros(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-    """A tensor full of zeros."""
+    """A tensor filled with zeros.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.zeros, torch.zeros.
+
+    >>> tt.zeros(2, 3)
+    Tensor([[0., 0., 0.],
+            [0., 0., 0.]], dtype=float32)
+    """
     return full(_sizes("zeros", shape), 0, dtype or "float32", requires_grad)
 
 
 def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-    """A tensor full of ones."""
+    """A tensor filled with ones.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.ones, torch.ones.
+
+    >>> tt.ones(3, requires_grad=True)
+    Tensor([1., 1., 1.], dtype=float32, requires_grad=True)
+    """
     return full(_sizes("ones", shape), 1, dtype or "float32", requires_grad)
 
 
@@ -78,7 +142,28 @@ def arange(
     dtype: DTypeLike | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below stop; from 0 to below start if it is alone."""
+    """The numbers start, start + step, ... below stop; arange(n) is 0, 1, ... n - 1.
+
+    Args:
+        start, stop, step: finite numbers. With start alone, the range is from 0 to below start. A
+            negative step counts down.
+        dtype: by default int64 for ints, else float32.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor (n,) of n numbers.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        SettingError: the step is 0 or a number is not finite.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.arange, torch.arange.
+
+    >>> tt.arange(2, 10, 3)
+    Tensor([2, 5, 8], dtype=int64)
+    """
     begin, end = (0, start) if stop is None else (start, stop)
     if step == 0 or not all(map(math.isfinite, (begin, end, step))):
         raise SettingError(
@@ -97,13 +182,35 @@ def eye(
     dtype: DTypeLike = "float32",
     requires_grad: bool = False,
 ) -> Tensor:
-    """The identity matrix (n, n), or (n, columns): 1 on the diagonal, else 0."""
+    """The identity matrix: 1 on the diagonal, else 0.
+
+    Args:
+        n: int from 0 up, the number of rows.
+        columns: int from 0 up, the number of columns; n by default.
+        dtype: float32 by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor (n, columns).
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.eye, torch.eye.
+
+    >>> tt.eye(2)
+    Tensor([[1., 0.],
+            [0., 1.]], dtype=float32)
+    """
     sizes = _sizes("eye", (n, n if columns is None else columns))
     ones = np.eye(*sizes, dtype=checked_dtype("eye", dtype))
     return wrap(ones).requires_grad_(requires_grad)
 
 
-# By chance --------------------------------------------------------------------------------------
+# Random numbers ---------------------------------------------------------------------------------
 
 
 def _float(op: str, dtype: DTypeLike) -> type:
@@ -114,24 +221,90 @@ def _float(op: str, dtype: DTypeLike) -> type:
 
 
 def rand(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-    """Uniform random numbers in [0, 1); float32 or float64."""
+    """Random numbers, uniformly distributed in [0, 1).
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 (default) or float64.
+        requires_grad: True to collect gradients in .grad.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
+    Source: numpy.random.Generator.random, torch.rand.
+
+    >>> x = tt.rand(100, 10)
+    >>> x.shape, bool((x >= 0).all()), bool((x < 1).all())
+    ((100, 10), True, True)
+    """
     drawn = random.generator().random(_sizes("rand", shape), _float("rand", dtype))
     return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
 def randn(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
-    """Normally distributed random numbers, mean 0 and standard deviation 1; float32 or float64."""
+    """Random numbers, normally distributed with mean 0 and standard deviation 1.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 (default) or float64.
+        requires_grad: True to collect gradients in .grad.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
+    Source: numpy.random.Generator.standard_normal, torch.randn.
+
+    >>> tt.randn(2, 3, requires_grad=True).shape
+    (2, 3)
+    """
     drawn = random.generator().standard_normal(_sizes("randn", shape), _float("randn", dtype))
     return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
 def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -> Tensor:
-    """Whole random numbers from low to below high, each equally likely."""
+    """Random integers from low to below high, each equally likely.
+
+    Args:
+        low, high: ints, low < high.
+        shape: int or tuple of ints from 0 up.
+        dtype: int64 (default), int32 or uint8, which must hold high - 1.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Gradient: none.
+
+    Raises:
+        SettingError: low is not below high, or the dtype is a float or too small.
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported.
+        CaptureError: a captured step is being recorded.
+
+    Source: numpy.random.Generator.integers, torch.randint.
+
+    >>> dice = tt.randint(1, 7, (1000,))
+    >>> dice.min(), dice.max()
+    (Tensor(1, dtype=int64), Tensor(6, dtype=int64))
+    """
     if low >= high:
         raise SettingError(f"randint: got low={low} and high={high}; low must be below high")
-    kind = checked_dtype("randint", dtype)
+    sizes, kind = _sizes("randint", (shape,)), checked_dtype("randint", dtype)
     try:
-        drawn = random.generator().integers(low, high, _sizes("randint", (shape,)), kind)
+        drawn = random.generator().integers(low, high, sizes, kind)
     except (ValueError, TypeError) as error:
         raise SettingError(f"randint: got low={low}, high={high} for {kind}: {error}") from None
     return wrap(np.asarray(drawn))
@@ -143,7 +316,30 @@ def truncated_normal(
     dtype: DTypeLike = "float32",
     requires_grad: bool = False,
 ) -> Tensor:
-    """Normal random numbers, mean 0, drawn again where they are beyond two standard deviations."""
+    """Normal random numbers with mean 0, redrawn until they are within two standard deviations.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        std: number from 0 up, the standard deviation before the truncation.
+        dtype: float32 (default) or float64.
+        requires_grad: True to collect gradients in .grad.
+
+    Returns:
+        Tensor of that shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        SettingError: std is negative.
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not float32 or float64.
+        CaptureError: a captured step is being recorded.
+
+    Source: TensorFlow's tf.random.truncated_normal, `torch.nn.init.trunc_normal_`.
+
+    >>> bool((tt.truncated_normal(1000, std=0.1).abs() <= 0.2).all())
+    True
+    """
     if not std >= 0:
         raise SettingError(f"truncated_normal: got std={std}; a number from 0 up is needed")
     sizes, kind = _sizes("truncated_normal", shape), _float("truncated_normal", dtype)
@@ -154,7 +350,27 @@ def truncated_normal(
 
 
 def bernoulli(probs: Operand) -> Tensor:
-    """1 with the probability that stands in its place, else 0, in the same kind of float."""
+    """1 with the given probability, else 0, independently for each element.
+
+    Args:
+        probs: array-like, any shape, from 0 to 1; integers become floats.
+
+    Returns:
+        Tensor of probs' shape and dtype; the same numbers after the same tt.manual_seed.
+
+    Gradient: none.
+
+    Raises:
+        SettingError: a probability is not from 0 to 1.
+        DTypeError: probs does not hold real numbers.
+        NotSupported: it is None.
+        CaptureError: a captured step is being recorded.
+
+    Source: torch.bernoulli.
+
+    >>> tt.bernoulli([0.0, 1.0])
+    Tensor([0., 1.], dtype=float32)
+    """
     probs = as_float("bernoulli", probs)
     if not ((probs.array >= 0) & (probs.array <= 1)).all():
         raise SettingError("bernoulli: probabilities from 0 to 1 are needed")
@@ -163,34 +379,127 @@ def bernoulli(probs: Operand) -> Tensor:
     return wrap(np.asarray(drawn, kind))
 
 
-# Like another: in x's shape, and in its kind of number if none is given
+# In the shape of another tensor -----------------------------------------------------------------
 
 
 def full_like(
     x: Operand, value: float, dtype: DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value in x's shape."""
+    """A tensor of x's shape filled with one value.
+
+    Args:
+        x: array-like, any shape and dtype.
+        value: number, or a scalar tensor.
+        dtype: x's dtype by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: the value is not a scalar.
+        DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
+            integers.
+        NotSupported: x is None.
+
+    Source: numpy.full_like, torch.full_like.
+    """
     x = as_tensor("full_like", x)
     return full(x.shape, value, dtype or x.dtype, requires_grad)
 
 
 def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in x's shape."""
+    """A tensor of x's shape filled with zeros.
+
+    Args:
+        x: array-like, any shape and dtype.
+        dtype: x's dtype by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
+    Source: numpy.zeros_like, torch.zeros_like.
+
+    >>> tt.zeros_like([1.0, 2.0])
+    Tensor([0., 0.], dtype=float32)
+    """
     return full_like(x, 0, dtype, requires_grad)
 
 
 def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones in x's shape."""
+    """A tensor of x's shape filled with ones.
+
+    Args:
+        x: array-like, any shape and dtype.
+        dtype: x's dtype by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
+    Source: numpy.ones_like, torch.ones_like.
+    """
     return full_like(x, 1, dtype, requires_grad)
 
 
 def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Uniform random numbers in [0, 1) in x's shape."""
+    """Random numbers in x's shape, uniformly distributed in [0, 1).
+
+    Args:
+        x: array-like, any shape.
+        dtype: float32 or float64; x's dtype by default.
+        requires_grad: True to collect gradients in .grad.
+
+    Returns:
+        Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not float32 or float64.
+        NotSupported: x is None.
+        CaptureError: a captured step is being recorded.
+
+    Source: torch.rand_like.
+    """
     x = as_tensor("rand_like", x)
     return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
 
 
 def randn_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """Normal random numbers in x's shape."""
+    """Random numbers in x's shape, normally distributed with mean 0 and standard deviation 1.
+
+    Args:
+        x: array-like, any shape.
+        dtype: float32 or float64; x's dtype by default.
+        requires_grad: True to collect gradients in .grad.
+
+    Returns:
+        Tensor of x's shape; the same numbers after the same tt.manual_seed.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not float32 or float64.
+        NotSupported: x is None.
+        CaptureError: a captured step is being recorded.
+
+    Source: torch.randn_like.
+    """
     x = as_tensor("randn_like", x)
     return randn(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)

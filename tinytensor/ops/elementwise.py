@@ -1,13 +1,13 @@
-"""Ops that compute each number of the result from one number of each operand.
+"""Ops that compute each element of the result from the same element of each operand.
 
-An op is declared in three lines: the derivatives, the name with its operands, the formula. The
-kernel is the one of the same name in kernels.py. A derivative is a function of what it needs, by
-name: `grad`, the operands `x` and `y`, or the op's own result, `out`. It is written with ops, so it
-can be differentiated again. An operand that was broadcast gets the sum of what arrives at its
+An op is declared in three lines: its derivatives, its name with its operands, its formula. It calls
+the kernel of the same name in kernels.py. A derivative is a function of the values that it reads,
+by name: `grad`, the operands `x` and `y`, or the op's own result, `out`. It is written with ops, so
+it can be differentiated again. The gradient of an operand that was broadcast is summed over its
 copies.
 
-Ops on pairs take single numbers, lists and arrays beside a tensor. Those that are sums and products
-of others stand at the end, as that formula.
+Ops of two operands accept numbers, lists and arrays next to a tensor. Ops that are sums and
+products of other ops stand at the end, as that formula.
 """
 
 from __future__ import annotations
@@ -94,25 +94,64 @@ __all__ = [
 
 Derivative = Callable[..., "Tensor"]
 BOOL = np.dtype(np.bool_)
-
-
 GRAD, X, Y, OUT = range(4)
-OF_ONE = """
 
-    x: any shape, which is the result's.
+# Sections of docstrings that ops share; `_complete` inserts them.
+FLOATS_OF_ONE = """\
+    Args:
+        x: array-like, any shape; bool and uint8 become float32, int32 and int64 become float64.
 
-    Raises DTypeError for kinds of number that the op has no meaning for."""
-OF_TWO = """
+    Returns:
+        Tensor of x's shape, float.
 
-    x, y: any shapes that broadcast; the result has the shape that they broadcast to. The gradient
-    of an operand that was repeated is summed over its copies.
+"""
+ONE = """\
+    Args:
+        x: array-like, any shape, numeric.
 
-    Raises ShapeError for shapes that don't broadcast, DTypeError for kinds of number that the op
-    has no meaning for."""
+    Returns:
+        Tensor of x's shape and dtype.
+
+"""
+ONE_RAISES = """\
+    Raises:
+        DTypeError: the op is not defined for x's dtype, such as complex.
+        NotSupported: x is None or a string.
+
+"""
+TWO = """\
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+
+    Returns:
+        Tensor of the broadcast shape, {dtype}.
+
+"""
+SUMMED = """\
+    The gradient of an operand that was broadcast is summed over its copies.
+
+"""
+TWO_RAISES = """\
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: the op is not defined for a dtype, such as complex.
+        NotSupported: an operand is None or a string.
+
+"""
+PROMOTED = """\
+dtype np.result_type(x, y). A number next to a
+        tensor takes the tensor's dtype if that can hold it"""
+
+
+def _complete(declared: Callable[..., Any], args: str, raises: str) -> None:
+    """The docstring of a declared op, with the sections that all such ops share in their places."""
+    text = declared.__doc__ or ""
+    text = text.replace("    Gradient:", f"{args}    Gradient:")
+    declared.__doc__ = text.replace("    Source:", f"{raises}    Source:")
 
 
 def _needs(derivative: Derivative | None) -> list[int]:
-    """Which of (grad, x, y, out) a derivative is a function of."""
+    """The positions in (grad, x, y, out) of a derivative's parameters."""
     names = inspect.signature(derivative).parameters if derivative else ()
     return [("grad", "x", "y", "out").index(name) for name in names]
 
@@ -121,14 +160,17 @@ def _needs(derivative: Derivative | None) -> list[int]:
 
 
 def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operand], Tensor]]:
-    """Make an op of a declaration `def name(x)`; floats: integers become floats first."""
+    """Make an op from a declaration `def name(x)`.
+
+    dx: the derivative. floats: True converts integers and bool to floats first.
+    """
     needs = _needs(dx)
     keep_out = OUT in needs
 
     def declare(declared: Callable[[Operand], Tensor]) -> Callable[[Operand], Tensor]:
         name = declared.__name__
         kernel = getattr(kernels, name)
-        declared.__doc__ = f"{declared.__doc__}{OF_ONE}"
+        _complete(declared, FLOATS_OF_ONE if floats else ONE, ONE_RAISES)
 
         @functools.wraps(declared)
         def op(x: Operand) -> Tensor:
@@ -150,97 +192,234 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
 
 
 def _flat(grad: Tensor) -> Tensor:
-    """Of a function of steps: no slope anywhere."""
+    """The gradient of a step function: 0 everywhere."""
     return tensor.wrap(np.zeros_like(grad.array))
 
 
 @unary(lambda grad: -grad, floats=False)
 def neg(x: Operand) -> Tensor:
-    """-x.  dx = -grad."""
+    """-x, elementwise. Not defined for bool.
+
+    Gradient: dx = -grad.
+
+    Source: numpy.negative, torch.neg; the operator -x.
+
+    >>> tt.neg([1.0, -2.0])
+    Tensor([-1.,  2.], dtype=float32)
+    """
 
 
 @unary(lambda grad, x: grad * sign(x), floats=False)
 def abs(x: Operand) -> Tensor:
-    """|x|.  dx = grad * sign(x), 0 at 0."""
+    """The absolute value of x, elementwise: its distance from 0.
+
+    Gradient: dx = grad * sign(x), which is 0 where x is 0.
+
+    Source: numpy.abs, torch.abs; Python's abs(x).
+
+    >>> tt.abs([1.5, -2.0])
+    Tensor([1.5, 2. ], dtype=float32)
+    """
 
 
 @unary(_flat, floats=False)
 def sign(x: Operand) -> Tensor:
-    """-1, 0 or 1, as x is below, at or above zero.  dx = 0."""
+    """-1 where x < 0, 0 where x is 0, 1 where x > 0; NaN stays NaN. Not defined for bool.
+
+    Gradient: dx = 0.
+
+    Source: numpy.sign, torch.sign.
+
+    >>> tt.sign([-2.5, 0.0, 3.0])
+    Tensor([-1.,  0.,  1.], dtype=float32)
+    """
 
 
 @unary(_flat, floats=False)
 def floor(x: Operand) -> Tensor:
-    """x rounded down.  dx = 0."""
+    """The largest integer that is at most x, elementwise.
+
+    Gradient: dx = 0.
+
+    Source: numpy.floor, torch.floor.
+
+    >>> tt.floor([1.5, -1.5])
+    Tensor([ 1., -2.], dtype=float32)
+    """
 
 
 @unary(_flat, floats=False)
 def ceil(x: Operand) -> Tensor:
-    """x rounded up.  dx = 0."""
+    """The smallest integer that is at least x, elementwise.
+
+    Gradient: dx = 0.
+
+    Source: numpy.ceil, torch.ceil.
+
+    >>> tt.ceil([1.5, -1.5])
+    Tensor([ 2., -1.], dtype=float32)
+    """
 
 
 @unary(_flat, floats=False)
 def round(x: Operand) -> Tensor:
-    """x rounded to the nearest whole number, halves to the even one.  dx = 0."""
+    """x rounded to the nearest integer, elementwise; halves to the even one. Not defined for bool.
+
+    Gradient: dx = 0.
+
+    Source: numpy.rint, torch.round; Python's round(x).
+
+    >>> tt.round([0.5, 1.5, 2.6])
+    Tensor([0., 2., 3.], dtype=float32)
+    """
 
 
 @unary(lambda grad, out: grad * out)
 def exp(x: Operand) -> Tensor:
-    """e^x.  dx = grad * e^x."""
+    """e^x, elementwise.
+
+    Gradient: dx = grad * exp(x).
+
+    Source: numpy.exp, torch.exp.
+
+    >>> print(f"{tt.exp(1.0).item():.4f}")
+    2.7183
+    """
 
 
 @unary(lambda grad, out: grad * (out + 1))
 def expm1(x: Operand) -> Tensor:
-    """e^x - 1, exact also near 0.  dx = grad * e^x."""
+    """e^x - 1, elementwise; exact also for x near 0.
+
+    Gradient: dx = grad * exp(x).
+
+    Source: numpy.expm1, torch.expm1.
+    """
 
 
 @unary(lambda grad, x: grad / x)
 def log(x: Operand) -> Tensor:
-    """The natural logarithm of x.  dx = grad / x."""
+    """The natural logarithm of x, elementwise; -inf at 0, NaN below 0.
+
+    Gradient: dx = grad / x.
+
+    Source: numpy.log, torch.log.
+
+    >>> print(f"{tt.log(10.0).item():.4f}")
+    2.3026
+    """
 
 
 @unary(lambda grad, x: grad / (x + 1))
 def log1p(x: Operand) -> Tensor:
-    """log(1 + x), exact also near 0.  dx = grad / (1 + x)."""
+    """log(1 + x), elementwise; exact also for x near 0.
+
+    Gradient: dx = grad / (1 + x).
+
+    Source: numpy.log1p, torch.log1p.
+    """
 
 
 @unary(lambda grad, out: grad / (2 * out))
 def sqrt(x: Operand) -> Tensor:
-    """The square root of x.  dx = grad / (2 sqrt(x))."""
+    """The square root of x, elementwise; NaN below 0.
+
+    Gradient: dx = grad / (2 * sqrt(x)), which is infinite at 0.
+
+    Source: numpy.sqrt, torch.sqrt.
+
+    >>> tt.sqrt([4.0, 9.0])
+    Tensor([2., 3.], dtype=float32)
+    """
 
 
 @unary(lambda grad, x: grad * cos(x))
 def sin(x: Operand) -> Tensor:
-    """sin x.  dx = grad * cos x."""
+    """The sine of x in radians, elementwise.
+
+    Gradient: dx = grad * cos(x).
+
+    Source: numpy.sin, torch.sin.
+    """
 
 
 @unary(lambda grad, x: -grad * sin(x))
 def cos(x: Operand) -> Tensor:
-    """cos x.  dx = -grad * sin x."""
+    """The cosine of x in radians, elementwise.
+
+    Gradient: dx = -grad * sin(x).
+
+    Source: numpy.cos, torch.cos.
+    """
 
 
 @unary(lambda grad, out: grad * (1 - out * out))
 def tanh(x: Operand) -> Tensor:
-    """(e^x - e^-x) / (e^x + e^-x).  dx = grad * (1 - tanh(x)^2)."""
+    """The hyperbolic tangent (e^x - e^-x) / (e^x + e^-x), elementwise; from -1 to 1.
+
+    Gradient: dx = grad * (1 - tanh(x)^2).
+
+    Source: numpy.tanh, torch.tanh.
+
+    >>> tt.tanh([0.0, 100.0])
+    Tensor([0., 1.], dtype=float32)
+    """
 
 
 @unary(lambda grad, x: grad * (2 / math.sqrt(math.pi)) * exp(-x * x))
 def erf(x: Operand) -> Tensor:
-    """2 / sqrt(pi) * integral of e^-t^2 from 0 to x.  dx = grad * 2 / sqrt(pi) * e^-x^2."""
+    """The error function 2 / sqrt(pi) * integral of e^(-t^2) for t from 0 to x, elementwise.
+
+    Gradient: dx = grad * 2 / sqrt(pi) * e^(-x^2).
+
+    Source: scipy.special.erf, torch.erf.
+    """
 
 
 @unary(lambda grad, out: grad * out * (1 - out))
 def sigmoid(x: Operand) -> Tensor:
-    """s = 1 / (1 + e^-x).  dx = grad * s * (1 - s)."""
+    """1 / (1 + e^-x), elementwise; from 0 to 1.
+
+    Gradient: dx = grad * s * (1 - s), with s = sigmoid(x).
+
+    Source: torch.sigmoid; the logistic function.
+
+    >>> tt.sigmoid([0.0, 100.0])
+    Tensor([0.5, 1. ], dtype=float32)
+    """
 
 
 @unary(lambda grad, x: relu_backward(grad, x), floats=False)
 def relu(x: Operand) -> Tensor:
-    """x where it is positive, else 0; a NaN stays.  dx = grad where x > 0, else 0."""
+    """x where x > 0, else 0, elementwise; NaN stays NaN.
+
+    Gradient: dx = grad where x > 0, else 0.
+
+    Source: torch.relu; Nair and Hinton, "Rectified linear units", 2010.
+
+    >>> tt.relu([-1.0, 0.0, 2.0])
+    Tensor([0., 0., 2.], dtype=float32)
+    """
 
 
 def relu_backward(grad: Operand, x: Operand) -> Tensor:
-    """grad where x > 0, else 0; both of one shape.  dgrad = the same of its gradient, dx = 0."""
+    """grad where x > 0, else 0: the gradient of relu.
+
+    Args:
+        grad, x: array-like, the same shape, float.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: dgrad = upstream where x > 0, else 0; dx = 0.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the op is not defined for a dtype.
+        NotSupported: an operand is None or a string.
+
+    Source: torch.ops.aten.threshold_backward.
+    """
     grad, x = as_alike("relu_backward", grad, x)
     same_shape("relu_backward", grad, x)
     out = np.empty(x.shape, x.dtype)
@@ -263,14 +442,15 @@ def binary(
     out_dtype: np.dtype[Any] | None = None,
     kernel: Callable[..., None] | None = None,
 ) -> Callable[..., Callable[[Operand, Operand], Tensor]]:
-    """Make an op of a declaration `def name(x, y)`; without derivatives it has no gradient.
+    """Make an op from a declaration `def name(x, y)`; without derivatives the op has no gradient.
 
-    floats: integers become floats first; out_dtype: the result's, if not the operands'; kernel: if
-    it isn't the one of the same name.
+    dx, dy: the derivatives. floats: True converts integers and bool to floats first. out_dtype: the
+    dtype of the result, if it is not that of the operands. kernel: the kernel, if it is not the
+    one of the same name.
     """
     x_needs, y_needs = _needs(dx), _needs(dy)
     keep_out = OUT in x_needs + y_needs
-    # Which of (x, y) backward reads, by which of them requires a gradient.
+    # The part of (x, y) that backward reads, by which of them requires a gradient.
     reads = {
         (for_x, for_y): slice(*_first_and_last(x_needs * for_x + y_needs * for_y))
         for for_x in (False, True)
@@ -280,7 +460,8 @@ def binary(
     def declare(declared: Callable[[Operand, Operand], Tensor]) -> Callable[..., Tensor]:
         name = declared.__name__
         compute = kernel or getattr(kernels, name)
-        declared.__doc__ = f"{declared.__doc__}{OF_TWO}"
+        dtype = "bool" if out_dtype is BOOL else "float" if floats else PROMOTED
+        _complete(declared, TWO.format(dtype=dtype), SUMMED * (dx is not None) + TWO_RAISES)
 
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
@@ -309,43 +490,92 @@ def binary(
 
 
 def _first_and_last(needs: list[int]) -> tuple[int, int]:
-    """The part of (x, y) that is needed, as a slice has it."""
+    """The slice of (x, y) that holds the needed operands."""
     return (0 if X in needs else 1), (2 if Y in needs else 1)
 
 
 def _unbroadcast(grad: Tensor, x: Tensor) -> Tensor:
-    """The gradient of an operand that was repeated: what arrives at its copies is summed."""
+    """The gradient of an operand that was broadcast: the sum over its copies."""
     return grad if grad.array.shape == x.array.shape else sum_to(grad, x.array.shape)
 
 
 @binary(lambda grad: grad, lambda grad: grad)
 def add(x: Operand, y: Operand) -> Tensor:
-    """x + y.  dx = dy = grad."""
+    """x + y, elementwise.
+
+    Gradient: dx = dy = grad.
+
+    Source: numpy.add, torch.add; the operator x + y.
+
+    >>> tt.add([1.0, 2.0], 10)
+    Tensor([11., 12.], dtype=float32)
+    """
 
 
 @binary(lambda grad: grad, lambda grad: -grad)
 def sub(x: Operand, y: Operand) -> Tensor:
-    """x - y.  dx = grad, dy = -grad."""
+    """x - y, elementwise. Not defined for bool.
+
+    Gradient: dx = grad, dy = -grad.
+
+    Source: numpy.subtract, torch.sub; the operator x - y.
+
+    >>> tt.sub([1.0, 2.0], [[1.0], [2.0]])
+    Tensor([[ 0.,  1.],
+            [-1.,  0.]], dtype=float32)
+    """
 
 
 @binary(lambda grad, y: grad * y, lambda grad, x: grad * x)
 def mul(x: Operand, y: Operand) -> Tensor:
-    """x * y by elements.  dx = grad * y, dy = grad * x."""
+    """x * y, elementwise. For the matrix product see matmul.
+
+    Gradient: dx = grad * y, dy = grad * x.
+
+    Source: numpy.multiply, torch.mul; the operator x * y.
+
+    >>> tt.mul([1.0, 2.0], [3.0, 4.0])
+    Tensor([3., 8.], dtype=float32)
+    """
 
 
 @binary(lambda grad, y: grad / y, lambda grad, x, y: -grad * x / (y * y), floats=True)
 def div(x: Operand, y: Operand) -> Tensor:
-    """x / y; integers become floats.  dx = grad / y, dy = -grad * x / y^2."""
+    """x / y, elementwise; integers become floats. Division by 0 gives an infinity or NaN.
+
+    Gradient: dx = grad / y, dy = -grad * x / y^2.
+
+    Source: numpy.divide, torch.div; the operator x / y.
+
+    >>> tt.div([1.0, 3.0], 2)
+    Tensor([0.5, 1.5], dtype=float32)
+    """
 
 
 @binary(_flat, _flat)
 def floor_div(x: Operand, y: Operand) -> Tensor:
-    """x / y rounded down.  dx = dy = 0."""
+    """x / y rounded down, elementwise. Not defined for bool.
+
+    Gradient: dx = dy = 0.
+
+    Source: numpy.floor_divide, torch.floor_divide; the operator x // y.
+
+    >>> tt.floor_div([7.0, -7.0], 2)
+    Tensor([ 3., -4.], dtype=float32)
+    """
 
 
 @binary(lambda grad: grad, lambda grad, x, y: -grad * floor_div(x, y))
 def mod(x: Operand, y: Operand) -> Tensor:
-    """x - floor(x / y) * y, with the sign of y.  dx = grad, dy = -grad * floor(x / y)."""
+    """x - floor(x / y) * y, elementwise: the remainder, with the sign of y. Not defined for bool.
+
+    Gradient: dx = grad, dy = -grad * floor(x / y).
+
+    Source: numpy.mod, torch.remainder; the operator x % y.
+
+    >>> tt.mod([7.0, -7.0], 3)
+    Tensor([1., 2.], dtype=float32)
+    """
 
 
 def _pow_dx(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -361,58 +591,131 @@ def _pow_dy(grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
 
 @binary(_pow_dx, _pow_dy)
 def pow(x: Operand, y: Operand) -> Tensor:
-    """x^y.  dx = grad * y * x^(y-1), dy = grad * x^y * log x; both 0 where x^y is constant."""
+    """x^y, elementwise. Not defined for bool, nor for integers with a negative integer y.
+
+    Gradient: dx = grad * y * x^(y-1), dy = grad * x^y * log(x); dx is 0 where y is 0, and dy is 0
+    where x is 0 and y >= 0.
+
+    Source: numpy.power, torch.pow; the operator x ** y.
+
+    >>> tt.pow([2.0, 3.0], 2)
+    Tensor([4., 9.], dtype=float32)
+    """
 
 
 def _share(x: Tensor, y: Tensor) -> Tensor:
-    """1 where x > y, a half where they are equal, else 0."""
+    """1 where x > y, 0.5 where they are equal, else 0."""
     return cast(less(y, x), x.dtype) + 0.5 * cast(equal(x, y), x.dtype)
 
 
 @binary(lambda grad, x, y: grad * _share(x, y), lambda grad, x, y: grad * _share(y, x))
 def maximum(x: Operand, y: Operand) -> Tensor:
-    """The larger of x and y; NaN where either is.  It gets grad, equals get half of it each."""
+    """The larger of x and y, elementwise; NaN where one of them is NaN.
+
+    Gradient: the larger operand gets grad; equal operands get half of it each.
+
+    Source: numpy.maximum, torch.maximum. For the largest element of one tensor see max.
+
+    >>> tt.maximum([1.0, 5.0], 3)
+    Tensor([3., 5.], dtype=float32)
+    """
 
 
 @binary(lambda grad, x, y: grad * _share(y, x), lambda grad, x, y: grad * _share(x, y))
 def minimum(x: Operand, y: Operand) -> Tensor:
-    """The smaller of x and y; NaN where either is.  It gets grad, equals get half of it each."""
+    """The smaller of x and y, elementwise; NaN where one of them is NaN.
+
+    Gradient: the smaller operand gets grad; equal operands get half of it each.
+
+    Source: numpy.minimum, torch.minimum. For the smallest element of one tensor see min.
+
+    >>> tt.minimum([1.0, 5.0], 3)
+    Tensor([1., 3.], dtype=float32)
+    """
 
 
 @binary(out_dtype=BOOL)
 def equal(x: Operand, y: Operand) -> Tensor:
-    """x == y by elements; no gradient."""
+    """True where x == y, elementwise.
+
+    Gradient: none.
+
+    Source: numpy.equal, torch.eq; the operator x == y. torch.equal is (x == y).all().
+
+    >>> tt.equal([1, 2, 3], [1, 0, 3])
+    Tensor([ True, False,  True], dtype=bool)
+    """
 
 
 @binary(out_dtype=BOOL)
 def less(x: Operand, y: Operand) -> Tensor:
-    """x < y; no gradient."""
+    """True where x < y, elementwise.
+
+    Gradient: none.
+
+    Source: numpy.less, torch.lt; the operator x < y.
+    """
 
 
 @binary(out_dtype=BOOL)
 def less_equal(x: Operand, y: Operand) -> Tensor:
-    """x <= y; no gradient."""
+    """True where x <= y, elementwise.
+
+    Gradient: none.
+
+    Source: numpy.less_equal, torch.le; the operator x <= y.
+    """
 
 
 @binary(out_dtype=BOOL, kernel=lambda x, y, out: kernels.less(y, x, out))
 def greater(x: Operand, y: Operand) -> Tensor:
-    """x > y; no gradient."""
+    """True where x > y, elementwise.
+
+    Gradient: none.
+
+    Source: numpy.greater, torch.gt; the operator x > y.
+
+    >>> tt.greater([1.0, 2.0, 3.0], 2)
+    Tensor([False, False,  True], dtype=bool)
+    """
 
 
 @binary(out_dtype=BOOL, kernel=lambda x, y, out: kernels.less_equal(y, x, out))
 def greater_equal(x: Operand, y: Operand) -> Tensor:
-    """x >= y; no gradient."""
+    """True where x >= y, elementwise.
+
+    Gradient: none.
+
+    Source: numpy.greater_equal, torch.ge; the operator x >= y.
+    """
 
 
 # Choosing ---------------------------------------------------------------------------------------
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
-    """x where the condition, of bool, holds, else y; all broadcast.
+    """x where the condition is True, else y, elementwise.
 
-    dx = grad where the condition holds, else 0; dy the other way round.
+    Args:
+        condition: array-like of bool.
+        x, y: array-like, numeric. All three shapes broadcast together.
 
-    Raises DTypeError for a condition that isn't bool, ShapeError for shapes that don't broadcast.
+    Returns:
+        Tensor of the broadcast shape and of dtype np.result_type(x, y).
+
+    Gradient: dx = grad where the condition is True, else 0; dy = 0 where it is True, else grad. The
+    gradient of an operand that was broadcast is summed over its copies.
+
+    Raises:
+        DTypeError: the condition is not bool.
+        ShapeError: the shapes do not broadcast.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.where, torch.where.
+
+    >>> x = tt.Tensor([-1.0, 2.0])
+    >>> tt.where(x > 0, x, 0)
+    Tensor([0., 2.], dtype=float32)
     """
     condition = as_tensor("where", condition)
     if condition.dtype != BOOL:
@@ -435,11 +738,28 @@ def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
 
 
 def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x, but not below min and not above max; a NaN stays, and a NaN bound wins.
+    """x limited to the range from min to max, elementwise; NaN stays NaN.
 
-    dx = grad where x is within the bounds, else 0; a bound that is a tensor gets the rest.
+    Args:
+        x: array-like, any shape, numeric.
+        min, max: array-like whose shape broadcasts with x's; None means no limit. The result is NaN
+            where a limit is NaN.
 
-    Raises ShapeError for bounds that don't broadcast with x.
+    Returns:
+        Tensor of the broadcast shape and of dtype np.result_type(x, min, max).
+
+    Gradient: dx = grad where x is within the limits, else 0; a limit that is a tensor gets grad
+    where it replaced x.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: a limit is not a real number.
+        NotSupported: x is None or a string.
+
+    Source: numpy.clip, torch.clamp; tt.clamp is the same function.
+
+    >>> tt.clip([-1.0, 0.5, 2.0], 0, 1)
+    Tensor([0. , 0.5, 1. ], dtype=float32)
     """
     x = as_tensor("clip", x)
     if min is not None:
@@ -450,11 +770,28 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
 
 
 def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
-    """The value where the mask, of bool, holds, else x.  dx = grad where it doesn't, else 0.
+    """The value where the mask is True, else x, elementwise.
 
-    mask: broadcasts to x's shape.
+    Args:
+        x: array-like, any shape, numeric.
+        mask: array-like of bool whose shape broadcasts to x's.
+        value: array-like whose shape broadcasts with x's; usually a number.
 
-    Raises ShapeError if it doesn't, DTypeError for a mask that isn't bool.
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: dx = 0 where the mask is True, else grad; a value that is a tensor gets grad where the
+    mask is True.
+
+    Raises:
+        ShapeError: the mask does not broadcast to x's shape.
+        DTypeError: the mask is not bool.
+        NotSupported: x or mask is None or a string.
+
+    Source: torch.masked_fill.
+
+    >>> tt.masked_fill([1.0, 2.0, 3.0], [False, True, False], 0)
+    Tensor([1., 0., 3.], dtype=float32)
     """
     x, mask = as_tensor("masked_fill", x), as_tensor("masked_fill", mask)
     if not broadcasts_to(mask.shape, x.shape):
@@ -470,93 +807,334 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
 
 
 def not_equal(x: Operand, y: Operand) -> Tensor:
-    """x != y by elements; no gradient."""
+    """True where x != y, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.not_equal, torch.ne; the operator x != y.
+    """
     return logical_not(equal(x, y))
 
 
 def logical_not(x: Operand) -> Tensor:
-    """True where x is zero or False; no gradient."""
+    """True where x is 0 or False, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.logical_not, torch.logical_not; the operator ~x for bool.
+
+    >>> tt.logical_not([True, False])
+    Tensor([False,  True], dtype=bool)
+    """
     return equal(x, 0)
 
 
 def logical_and(x: Operand, y: Operand) -> Tensor:
-    """True where both are not zero; no gradient."""
+    """True where neither x nor y is 0, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.logical_and, torch.logical_and; the operator x & y for bool.
+
+    >>> tt.logical_and([True, True], [True, False])
+    Tensor([ True, False], dtype=bool)
+    """
     return mul(not_equal(x, 0), not_equal(y, 0))
 
 
 def logical_or(x: Operand, y: Operand) -> Tensor:
-    """True where x or y, or both, are not zero; no gradient."""
+    """True where x or y, or both, are not 0, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.logical_or, torch.logical_or; the operator x | y for bool.
+
+    >>> tt.logical_or([True, False], [False, False])
+    Tensor([ True, False], dtype=bool)
+    """
     return maximum(not_equal(x, 0), not_equal(y, 0))
 
 
 def logical_xor(x: Operand, y: Operand) -> Tensor:
-    """True where one of x and y is zero and the other is not; no gradient."""
+    """True where exactly one of x and y is not 0, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.logical_xor, torch.logical_xor; the operator x ^ y for bool.
+    """
     return not_equal(equal(x, 0), equal(y, 0))
 
 
 def isnan(x: Operand) -> Tensor:
-    """True where x is no number; no gradient."""
+    """True where x is NaN, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.isnan, torch.isnan.
+
+    >>> tt.isnan([1.0, float("nan")])
+    Tensor([False,  True], dtype=bool)
+    """
     return not_equal(x, x)
 
 
 def isfinite(x: Operand) -> Tensor:
-    """True where x is neither NaN nor infinite; no gradient."""
+    """True where x is neither NaN nor infinite, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.isfinite, torch.isfinite.
+    """
     return less(abs(as_float("isfinite", x)), math.inf)
 
 
 def square(x: Operand) -> Tensor:
-    """x * x.  dx = grad * 2x."""
+    """x * x, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = grad * 2 * x.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.square, torch.square.
+
+    >>> tt.square([1.0, -3.0])
+    Tensor([1., 9.], dtype=float32)
+    """
     return mul(x, x)
 
 
 def reciprocal(x: Operand) -> Tensor:
-    """1 / x.  dx = -grad / x^2."""
+    """1 / x, elementwise; integers become floats.
+
+    Args:
+        x: array-like, any shape; integers become floats.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = -grad / x^2.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.reciprocal, torch.reciprocal.
+    """
     return div(1, as_tensor("reciprocal", x))
 
 
 def rsqrt(x: Operand) -> Tensor:
-    """1 / sqrt(x).  dx = -grad / (2 x^(3/2))."""
+    """1 / sqrt(x), elementwise; infinite at 0, NaN below 0.
+
+    Args:
+        x: array-like, any shape; integers become floats.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = -grad / (2 * x^(3/2)).
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.rsqrt.
+    """
     return reciprocal(sqrt(x))
 
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
-    """x where it is positive, else slope * x.  dx = grad, times the slope where x <= 0.
+    """x where x > 0, else slope * x, elementwise.
 
-    Maas, Hannun and Ng, 2013.
+    Args:
+        x: array-like, any shape; integers become floats.
+        slope: number, the factor where x <= 0.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad where x > 0, else grad * slope.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.leaky_relu; Maas, Hannun and Ng, "Rectifier nonlinearities improve
+    neural network acoustic models", 2013.
+
+    >>> tt.leaky_relu([-1.0, 2.0], slope=0.1)
+    Tensor([-0.1,  2. ], dtype=float32)
     """
     x = as_float("leaky_relu", x)
     return where(greater(x, 0), x, slope * x)
 
 
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha * (e^x - 1).  dx = grad, or grad * alpha * e^x.
+    """x where x > 0, else alpha * (e^x - 1), elementwise.
 
-    Clevert, Unterthiner and Hochreiter, 2015.
+    Args:
+        x: array-like, any shape; integers become floats.
+        alpha: number; the result approaches -alpha for large negative x.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad where x > 0, else grad * alpha * e^x.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.elu; Clevert, Unterthiner and Hochreiter, "Exponential linear
+    units", 2015.
     """
     x = as_float("elu", x)
     return where(greater(x, 0), x, alpha * expm1(clip(x, max=0)))
 
 
 def gelu(x: Operand) -> Tensor:
-    """x * P, P = (1 + erf(x / sqrt(2))) / 2.  dx = grad * (P + x * e^(-x^2/2) / sqrt(2 pi)).
+    """x * P(x), elementwise; P(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution.
 
-    Hendrycks and Gimpel, 2016; exact, not their approximation by tanh.
+    Args:
+        x: array-like, any shape; integers become floats.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad * (P(x) + x * e^(-x^2 / 2) / sqrt(2 * pi)).
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.gelu, exact and not by tanh; Hendrycks and Gimpel, "Gaussian error
+    linear units", 2016.
     """
     x = as_float("gelu", x)
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
 def silu(x: Operand) -> Tensor:
-    """x * s, s = sigmoid(x).  dx = grad * s * (1 + x * (1 - s)).
+    """x * sigmoid(x), elementwise; also called swish.
 
-    Elfwing, Uchibe and Doya, 2017; also known as swish.
+    Args:
+        x: array-like, any shape; integers become floats.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad * s * (1 + x * (1 - s)), with s = sigmoid(x).
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.silu; Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units",
+    2017.
     """
     x = as_float("silu", x)
     return x * sigmoid(x)
 
 
 def softplus(x: Operand) -> Tensor:
-    """log(1 + e^x), without overflow.  dx = grad * sigmoid(x)."""
+    """log(1 + e^x), elementwise, without overflow: a smooth relu.
+
+    Args:
+        x: array-like, any shape; integers become floats.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad * sigmoid(x).
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.softplus; numpy.logaddexp(0, x).
+    """
     x = as_float("softplus", x)
     with no_grad():  # the formula's own slope has an edge at 0, where softplus has none
         result = maximum(x, 0) + log1p(exp(-abs(x)))
@@ -568,5 +1146,26 @@ def softplus(x: Operand) -> Tensor:
 
 
 def clone(x: Operand) -> Tensor:
-    """A copy in memory of its own.  dx = grad."""
+    """A copy of x that shares no memory with it.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = grad.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.clone, numpy.copy. Unlike x.detach(), gradients flow through it.
+
+    >>> x = tt.Tensor([1.0, 2.0])
+    >>> y = tt.clone(x)
+    >>> y[0] = 5.0
+    >>> x
+    Tensor([1., 2.], dtype=float32)
+    """
     return broadcast_to(x, as_tensor("clone", x).shape, copy=True)

@@ -1,9 +1,9 @@
-"""Ops that pick: x[...] with all that NumPy's indexing can do, and what is built on it.
+"""Ops that pick elements: x[...] with all of NumPy's indexing, and the ops that are built on it.
 
-NumPy itself is asked which places an index means: it indexes an array of place numbers in x's
-shape. Two kernels do the rest, and are each other's gradient: `take` fetches rows from there,
-`scatter_add` adds rows up there; so an index that comes twice gets both gradients. The axes at the
-end that an index doesn't touch stay together as rows.
+NumPy decides which elements an index means: it indexes an array of row numbers in x's shape. Two
+kernels do the rest, and each is the other's gradient: `take` copies rows from x, `scatter_add` adds
+rows to x. So a row that is picked twice gets both gradients. The axes at the end that an index does
+not touch stay together as rows.
 """
 
 from __future__ import annotations
@@ -39,16 +39,20 @@ Key: TypeAlias = "_One | tuple[_One, ...]"
 
 
 class Places(NamedTuple):
-    """What an index means in a tensor: which of its rows, in the result's order."""
+    """What an index means in a tensor: the rows that it picks, in the order of the result."""
 
-    numbers: Array  # (R) int64, from 0 to N-1
-    table: Shape  # (N, C): the tensor as rows; C counts the axes at the end that stay together
+    numbers: Array  # (R,) int64, row numbers from 0 to N - 1
+    table: Shape  # (N, C): the tensor as rows; C is the size of the axes that stay together
     rows: Shape  # (R, C): the result as rows
     shape: Shape  # the result's
 
 
 def places(shape: Shape, key: Key) -> Places:
-    """What an index means in a tensor of this shape.  Raises IndexingError for what it can't."""
+    """The rows that an index picks from a tensor of this shape.
+
+    Raises:
+        IndexingError: the index does not fit the shape.
+    """
     keys = [_as_array(k) for k in (key if isinstance(key, tuple) else (key,))]
     while keys and keys[-1] is Ellipsis:
         keys.pop()
@@ -81,7 +85,7 @@ def _pick_each_step(
     arrays: Sequence[Array],
     numbers: Array,
 ) -> None:
-    """Have every replay of a captured step find the places, which an array's values decide."""
+    """Make every replay of a captured step pick again, because an index's arrays may change."""
 
     def pick_again(*given: Array) -> None:
         *arrays, numbers = given
@@ -99,20 +103,20 @@ def _pick_each_step(
 
 
 def _as_array(key: Any) -> Any:
-    """Tensors and lists as arrays; other parts of an index as they are."""
+    """A part of an index; tensors and lists become arrays."""
     if isinstance(key, list):
         try:
             array = np.asarray(key)
         except ValueError:
             raise IndexingError(f"index: got {key!r}; its rows have different lengths") from None
-        return array if array.size else array.astype(np.int64)  # NumPy, too, takes [] so
+        return array if array.size else array.astype(np.int64)  # NumPy does the same with []
     if isinstance(key, np.ndarray):
         return np.asarray(key)
     return key.array if isinstance(key, tensor.Tensor) else key
 
 
 def _axes_of(key: Any) -> int:
-    """How many axes one part of an index takes up."""
+    """The number of axes that one part of an index covers."""
     if key is None or key is Ellipsis:
         return 0
     if isinstance(key, np.ndarray | np.generic):
@@ -130,11 +134,23 @@ def _axes_of(key: Any) -> int:
 
 
 def getitem(x: Operand, key: Key) -> Tensor:
-    """x[key], a copy, as NumPy: integers, slices, ..., None, integer arrays, boolean masks, mixed.
+    """x[key], a copy, with NumPy's indexing.
 
-    dx = grad at the places that were picked, summed where one was picked more than once, else 0.
+    Args:
+        x: array-like, any shape and dtype.
+        key: an int, a slice, ..., None, an integer array, a bool mask, or a tuple of these.
 
-    Raises IndexingError for an index outside x, or of another kind.
+    Returns:
+        Tensor of x's dtype and of the shape that NumPy gives to x[key].
+
+    Gradient: dx[key] += grad, with dx = 0 at first: an element that is picked twice gets both.
+
+    Raises:
+        IndexingError: the key is outside x or of another type.
+        CaptureError: a mask in a captured step picks another number of elements than when it was
+            recorded.
+
+    Source: numpy.ndarray.__getitem__, torch.Tensor.__getitem__ (which allows no negative steps).
     """
     x = as_tensor("getitem", x)
     return _pick(x, places(x.shape, key))
@@ -152,7 +168,7 @@ def _pick(x: Tensor, at: Places) -> Tensor:
 
 
 def _spread(x: Tensor, at: Places, shape: Shape) -> Tensor:
-    """Zeros of that shape, with x's rows added at these places: _pick's mirror image."""
+    """Zeros of the given shape, with x's rows added at these places: the gradient of _pick."""
     out = np.empty(shape, x.dtype)
     kernels.scatter_add(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 
@@ -164,9 +180,28 @@ def _spread(x: Tensor, at: Places, shape: Shape) -> Tensor:
 
 @torch_spelling
 def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
-    """The entries of x at these integers along an axis (None: of the flattened tensor), as NumPy's.
+    """The entries of x at the given indices along an axis: x[index] for axis 0.
 
-    index: any shape; the result has it in the axis' place. dx as x[index].
+    Args:
+        x: array-like, any dtype.
+        index: array-like of integers, any shape; negative ones count from the end.
+        axis (or dim): int; None flattens x first. Negative axes count from the end.
+
+    Returns:
+        Tensor of x's dtype; index.shape takes the place of the axis in x's shape.
+
+    Gradient: dx[index] += grad along the axis, with dx = 0 at first.
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: the axis does not exist.
+        NotSupported: x or index is None or a string.
+
+    Source: numpy.take, torch.index_select.
+
+    >>> tt.take([10, 20, 30], [2, 0, 2])
+    Tensor([30, 10, 30], dtype=int64)
     """
     x = as_tensor("take", x)
     if axis is None:
@@ -175,15 +210,37 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
 
 
 def take_flat(x: Tensor, index: Array) -> Tensor:
-    """The entries of the flattened x at these places, (...) int64, which are known to be in it."""
+    """The elements of the flattened x at these int64 indices, which must be in range."""
     return _pick(x, Places(index.reshape(-1), (x.size, 1), (index.size, 1), index.shape))
 
 
 @torch_spelling
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
-    """out[i, j] = x[index[i, j], j] for axis 0, x[i, index[i, j]] for axis 1, and so on.
+    """The elements of x at the given indices along an axis, for each entry of the other axes.
 
-    index: integers, as many axes as x, not longer than x on the others. dx as x[index].
+    Axis 0: out[i, j] = x[index[i, j], j]. Axis 1: out[i, j] = x[i, index[i, j]].
+
+    Args:
+        x: array-like, any dtype.
+        index: array-like of integers with x.ndim axes, not longer than x except on `axis`.
+        axis (or dim): int; negative axes count from the end.
+
+    Returns:
+        Tensor of index's shape and x's dtype.
+
+    Gradient: dx[index[i, j], j] += grad[i, j] for axis 0, with dx = 0 at first.
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: index does not fit x or the axis does not exist.
+        NotSupported: x or index is None or a string.
+
+    Source: torch.gather, numpy.take_along_axis.
+
+    >>> tt.gather([[1, 2], [3, 4]], [[0], [1]], axis=1)
+    Tensor([[1],
+            [4]], dtype=int64)
     """
     x = as_tensor("gather", x)
     return x[_along("gather", x, index, axis)]
@@ -191,9 +248,31 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
 
 @torch_spelling
 def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tensor:
-    """x with source[i, j] added at [index[i, j], j] for axis 0, and so on: gather backwards.
+    """A copy of x with the elements of source added at the given indices along an axis.
 
-    index as in gather; source of its shape. dx = grad, dsource = gather(grad, index, axis).
+    Axis 0: out[index[i, j], j] += source[i, j]. Axis 1: out[i, index[i, j]] += source[i, j].
+
+    Args:
+        x: array-like, numeric.
+        index: array-like of integers with x.ndim axes, not longer than x except on `axis`.
+        source: array-like of index's shape.
+        axis (or dim): int; negative axes count from the end.
+
+    Returns:
+        Tensor of x's shape and of dtype np.result_type(x, source).
+
+    Gradient: dx = grad; dsource = gather(grad, index, axis).
+
+    Raises:
+        IndexingError: an index is outside x.
+        DTypeError: the index is not of integers.
+        ShapeError: index or source does not fit or the axis does not exist.
+        NotSupported: an operand is None or a string.
+
+    Source: torch.scatter_add, numpy.add.at.
+
+    >>> tt.scatter_add([0.0, 0.0], [1, 1, 0], [1.0, 2.0, 3.0], axis=0)
+    Tensor([3., 3.], dtype=float32)
     """
     x, source = as_alike("scatter_add", x, source)
     at = places(x.shape, _along("scatter_add", x, index, axis))
@@ -210,7 +289,7 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
         raise ShapeError.drawn(
             f"{op}: index doesn't fit",
             {"x": (x.shape, longer), "index": (index.shape, longer)},
-            f"as many axes are needed, none longer than x but axis {axis}",
+            f"the same number of axes is needed, none longer than x's but axis {axis}",
         )
     others = np.ogrid[tuple(slice(size) for size in index.shape)]
     key = [index if a == axis else other for a, other in enumerate(others)]
@@ -225,12 +304,29 @@ def _integers(op: str, index: Operand) -> Array:
 
 
 def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
-    """x with a border of `value`.  dx = grad without the border.
+    """x with a border of one value around it.
 
-    widths: as NumPy's pad: one number for all sides, a pair (before, after) for all axes, or such a
-        pair for each axis.
+    Args:
+        x: array-like, any shape, numeric.
+        widths: int for all sides; a pair (before, after) for all axes; or one pair for each axis.
+        value: number, the value of the border.
 
-    Raises ShapeError for other widths.
+    Returns:
+        Tensor of x's dtype; each axis grows by before + after.
+
+    Gradient: dx = grad without the border.
+
+    Raises:
+        ShapeError: widths does not fit or is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.pad; torch.nn.functional.pad has the last axis first.
+
+    >>> tt.pad([[1, 2]], 1)
+    Tensor([[0, 0, 0, 0],
+            [0, 1, 2, 0],
+            [0, 0, 0, 0]], dtype=int64)
     """
     x = as_tensor("pad", x)
     try:

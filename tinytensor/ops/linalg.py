@@ -1,4 +1,4 @@
-"""Matrix products, and what can be written as one."""
+"""Matrix products, and the ops that can be written as one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,31 @@ __all__ = ["einsum", "matmul", "outer"]
 def matmul(
     x: Operand, y: Operand, *, transpose_x: bool = False, transpose_y: bool = False
 ) -> Tensor:
-    """The matrix product x . y, as NumPy's.  dx = grad . y^T, dy = x^T . grad.
+    """The matrix product of x and y.
 
-    x (M, K), or (K, M) with transpose_x; y (K, N), or (N, K) with transpose_y; the result (M, N).
-    The flags only say how to read the memory: nothing is moved. Axes before these two are a batch
-    of matrices, and broadcast. A vector is a row on the left, a column on the right, and that axis
-    is missing in the result.
+    Args:
+        x: array-like (M, K), or (K, M) with transpose_x; numeric. Axes before these two are a batch
+            of matrices, and batches broadcast. A vector (K,) is a row, and its axis is dropped.
+        y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is a
+            column, and its axis is dropped.
+        transpose_x, transpose_y: True multiplies by the transposed matrix, without moving memory.
 
-    Raises ShapeError for inner sizes that differ, and for single numbers.
+    Returns:
+        Tensor (M, N), or (..., M, N) with the batch axes in front, of dtype np.result_type(x, y).
+
+    Gradient: dx = grad @ y.T, dy = x.T @ grad. The gradient of a batch that was broadcast is
+    summed.
+
+    Raises:
+        ShapeError: the inner sizes K differ, batches do not broadcast, or an operand is a scalar.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None.
+
+    Source: numpy.matmul, torch.matmul; the operator x @ y; tt.mm is the same function.
+
+    >>> tt.matmul([[1.0, 2.0], [3.0, 4.0]], [[1.0], [10.0]])
+    Tensor([[21.],
+            [43.]], dtype=float32)
     """
     x, y = as_alike("matmul", x, y)
     if x.array.ndim != 2 or y.array.ndim != 2:
@@ -44,7 +61,7 @@ def matmul(
 def _product(
     x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool, shape: tuple[int, ...]
 ) -> Tensor:
-    """x . y for two matrices, or for two batches of as many matrices."""
+    """x @ y for two matrices, or for two batches of the same number of matrices."""
     out = np.empty(shape, x.array.dtype)
     kernels.matmul(x.array, y.array, out, transpose_x, transpose_y)
 
@@ -65,10 +82,10 @@ def _product(
 
 
 def _matmul_of_other_axes(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> Tensor:
-    """Vectors become matrices, batches of matrices get one batch axis, and back."""
+    """The product of vectors and of batches, by way of matrices and of one batch axis."""
     if not x.ndim or not y.ndim:
         raise ShapeError.drawn(
-            "matmul: a single number is no matrix",
+            "matmul: a scalar is not a matrix",
             {"x": (x.shape, ()), "y": (y.shape, ())},
             "vectors or matrices are needed; x * y multiplies by a number",
         )
@@ -82,7 +99,7 @@ def _matmul_of_other_axes(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: 
         row = matmul(reshape(x, (1, -1)), y, transpose_y=transpose_y)
         return reshape(row, row.shape[:-2] + row.shape[-1:])
     M, N = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
-    if y.ndim == 2 and not transpose_x:  # one y for all rows of all x: a single, taller product
+    if y.ndim == 2 and not transpose_x:  # all rows of all x times one y: a single, taller product
         rows = math.prod(x.shape[:-1])
         tall = _product(reshape(x, (rows, x.shape[-1])), y, False, transpose_y, (rows, N))
         return reshape(tall, (*x.shape[:-1], N))
@@ -118,7 +135,28 @@ def _inner_sizes_differ(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bo
 
 
 def outer(x: Operand, y: Operand) -> Tensor:
-    """out_ij = x_i * y_j for two vectors.  dx = grad . y, dy = grad^T . x."""
+    """The outer product of two vectors: out[i, j] = x[i] * y[j].
+
+    Args:
+        x: array-like (M,), numeric.
+        y: array-like (N,), numeric.
+
+    Returns:
+        Tensor (M, N) of dtype np.result_type(x, y).
+
+    Gradient: dx = grad @ y, dy = grad.T @ x.
+
+    Raises:
+        ShapeError: an operand is not a vector.
+        DTypeError: it does not hold real numbers.
+        NotSupported: it is None or a string.
+
+    Source: numpy.outer, torch.outer.
+
+    >>> tt.outer([1, 2], [10, 20])
+    Tensor([[10, 20],
+            [20, 40]], dtype=int64)
+    """
     x, y = as_alike("outer", x, y)
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError(f"outer: got shapes {x.shape} and {y.shape}; two vectors are needed")
@@ -129,12 +167,30 @@ def outer(x: Operand, y: Operand) -> Tensor:
 
 
 def einsum(formula: str, *operands: Operand) -> Tensor:
-    """Sums of products named by letters, as NumPy's: "ij,jk->ik" is a matrix product.
+    """A sum of products with named axes: "ij,jk->ik" is the matrix product.
 
-    A letter is an axis; what doesn't stand behind the arrow is summed. Operands are taken in one
-    after the other, each as a transposition and a matmul, so gradients are theirs.
+    Operands are combined one after the other, each by a transposition and a matrix product.
 
-    Raises ShapeError for a formula that the operands don't fit. An ellipsis isn't supported.
+    Args:
+        formula: str, one letter for each axis of each operand, commas between operands, and after
+            -> the letters of the result. Axes that are not in the result are summed. Without -> the
+            result has the letters that occur once, in alphabetical order. "..." is not supported.
+        operands: array-likes, numeric.
+
+    Returns:
+        Tensor with one axis for each letter of the result.
+
+    Gradient: that of the matrix products: for "ij,jk->ik" dx = grad @ y.T, dy = x.T @ grad.
+
+    Raises:
+        ShapeError: the operands do not fit the formula.
+        DTypeError: one does not hold real numbers.
+        NotSupported: the formula is not a str, or an operand is None.
+
+    Source: numpy.einsum, torch.einsum.
+
+    >>> tt.einsum("ij,j->i", [[1, 2], [3, 4]], [1, 10])
+    Tensor([21, 43], dtype=int64)
     """
     if not isinstance(formula, str):
         raise NotSupported(
@@ -167,7 +223,7 @@ def _parse(formula: str, count: int) -> tuple[list[str], str]:
     left, arrow, result = formula.replace(" ", "").partition("->")
     letters = left.split(",")
     everything = "".join(letters)
-    if not arrow:  # as NumPy: the letters that come once, in alphabetical order
+    if not arrow:  # as NumPy: the letters that occur once, in alphabetical order
         result = "".join(sorted(c for c in set(everything) if everything.count(c) == 1))
     if (
         len(letters) != count
@@ -177,13 +233,13 @@ def _parse(formula: str, count: int) -> tuple[list[str], str]:
     ):
         raise ShapeError(
             f"einsum: got {formula!r} for {count} operands; letters for each, commas between, and "
-            "behind -> some of them, each once, are needed: 'ij,jk->ik'"
+            "after -> some of them, each once, are needed: 'ij,jk->ik'"
         )
     return letters, result
 
 
 def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
-    """x without repeated letters: of "ii" only what has equal places stays."""
+    """x with each letter once: of "ii" the diagonal stays."""
     for letter in sorted(set(letters)):
         axes = [a for a, own in enumerate(letters) if own == letter]
         if len(axes) > 1:
@@ -195,7 +251,7 @@ def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
 
 
 def _contract(x: Tensor, x_own: str, y: Tensor, y_own: str, later: set[str]) -> tuple[Tensor, str]:
-    """Two operands as one: letters of both that nobody needs later are the inner ones."""
+    """The product of two operands, summed over the letters that nothing later needs."""
     for mine, others in ((x_own, y_own), (y_own, x_own)):
         alone = tuple(a for a, c in enumerate(mine) if c not in others and c not in later)
         if mine is x_own:

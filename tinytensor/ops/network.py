@@ -1,11 +1,8 @@
-"""What networks are made of: layers without memory, and losses.
+"""The ops of neural networks: layers whose parameters are arguments, and losses.
 
-Batches come first and channels last: rows (N, C), images (N, H, W, C). What is a sum, product or
-mean of other ops is written as that formula; where one kernel does a whole backward (softmax,
-cross-entropy, convolution), that kernel is an op of its own, so that it too can be differentiated.
-
-Raises, all of them: ShapeError for shapes that don't fit, DTypeError for labels that aren't
-integers, LabelError for labels outside the classes, SettingError for numbers that make no sense.
+The first axis is the batch and the last axis is the channels: rows (N, C), images (N, H, W, C). A
+sum, product or mean of other ops is written as that formula. Where one kernel computes a whole
+backward pass (softmax, cross-entropy), that kernel is an op too, so it can be differentiated.
 """
 
 from __future__ import annotations
@@ -66,9 +63,28 @@ Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
-    """x . weight + bias.  dx = grad . weight^T, dweight = x^T . grad, dbias = grad, summed.
+    """x @ weight + bias: a fully connected layer.
 
-    x (..., I), weight (I, O), bias (O); the result (..., O).
+    Args:
+        x: array-like (..., I), numeric.
+        weight: array-like (I, O).
+        bias: array-like (O,), or None.
+
+    Returns:
+        Tensor (..., O) of dtype np.result_type(x, weight).
+
+    Gradient: dx = grad @ weight.T, dweight = x.T @ grad, dbias = grad summed over all axes but the
+    last.
+
+    Raises:
+        ShapeError: the inner sizes I differ, or bias is not of shape (O,).
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: x or weight is None.
+
+    Source: torch.nn.functional.linear, whose weight is (O, I).
+
+    >>> tt.linear([[1.0, 2.0]], [[1.0], [10.0]], [0.5])
+    Tensor([[21.5]], dtype=float32)
     """
     x, weight = as_alike("linear", x, weight)
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[0]:
@@ -83,15 +99,35 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
     return product if bias is None else product + bias
 
 
-# From scores to probabilities -------------------------------------------------------------------
+# Probabilities ----------------------------------------------------------------------------------
 
 
 @torch_spelling
 def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
-    """Probabilities p = e^x / sum of e^x along an axis.  dx = p * (grad - sum of grad * p).
+    """Probabilities along an axis: e^x / sum of e^x, without overflow.
 
-    norm: 2 divides by the Euclidean norm of e^x instead, the root of the sum of its squares; with
-        p so made, dx = p * (grad - p * sum of grad * p).
+    Args:
+        x: array-like, at least 1-D; integers become floats.
+        axis (or dim): int; negative axes count from the end.
+        norm: 1 divides by the sum of e^x; 2 divides by its Euclidean norm, sqrt(sum of e^(2 * x)).
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = p * (grad - sum of grad * p), with p the result, for norm 1; dx = p * (grad - p *
+    sum of grad * p) for norm 2.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        SettingError: norm is not 1 or 2.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.softmax, scipy.special.softmax.
+
+    >>> tt.softmax([[0.0, 0.0], [0.0, 1000.0]])
+    Tensor([[0.5, 0.5],
+            [0. , 1. ]], dtype=float32)
     """
     x = as_float("softmax", x)
     axis = one_axis("softmax", axis, x.ndim)
@@ -116,10 +152,22 @@ def _softmax_of_norm(x: Tensor, axis: int, ord: int) -> Tensor:
 
 
 def softmax_backward(grad: Operand, probs: Operand) -> Tensor:
-    """probs * (grad - sum of grad * probs), along the last axis; both of one shape.
+    """probs * (grad - sum of grad * probs) along the last axis: the gradient of softmax.
 
-    With its gradient g: dgrad = the same of g, dprobs = g * (grad - sum of grad * probs) -
-    grad * sum of g * probs.
+    Args:
+        grad, probs: array-like, the same shape, float.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: with g the gradient of the result, dgrad = softmax_backward(g, probs) and dprobs = g *
+    (grad - sum of grad * probs) - grad * sum of g * probs.
+
+    Raises:
+        ShapeError: the shapes differ.
+        NotSupported: an operand is None.
+
+    Source: torch.ops.aten._softmax_backward_data.
     """
     grad, probs = as_alike("softmax_backward", grad, probs)
     same_shape("softmax_backward", grad, probs)
@@ -136,7 +184,27 @@ def softmax_backward(grad: Operand, probs: Operand) -> Tensor:
 
 @torch_spelling
 def log_softmax(x: Operand, axis: int = -1) -> Tensor:
-    """x - log(sum of e^x) along an axis.  dx = grad - softmax(x) * sum of grad."""
+    """log(softmax(x)) along an axis: x - log(sum of e^x), without overflow.
+
+    Args:
+        x: array-like, at least 1-D; integers become floats.
+        axis (or dim): int; negative axes count from the end.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad - softmax(x) * sum of grad along the axis.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.log_softmax, scipy.special.log_softmax.
+
+    >>> tt.log_softmax([0.0, 1000.0])
+    Tensor([-1000.,     0.], dtype=float32)
+    """
     x = as_float("log_softmax", x)
     axis = one_axis("log_softmax", axis, x.ndim)
     if axis != x.ndim - 1:
@@ -151,10 +219,22 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
 
 
 def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
-    """grad - e^log_probs * sum of grad, along the last axis; both of one shape.
+    """grad - e^log_probs * sum of grad along the last axis: the gradient of log_softmax.
 
-    With its gradient g and p = e^log_probs: dgrad = g - sum of g * p,
+    Args:
+        grad, log_probs: array-like, the same shape, float.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: with g the gradient of the result and p = e^log_probs, dgrad = g - sum of g * p and
     dlog_probs = -g * p * sum of grad.
+
+    Raises:
+        ShapeError: the shapes differ.
+        NotSupported: an operand is None.
+
+    Source: torch.ops.aten._log_softmax_backward_data.
     """
     grad, log_probs = as_alike("log_softmax_backward", grad, log_probs)
     same_shape("log_softmax_backward", grad, log_probs)
@@ -181,13 +261,32 @@ def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
 
 
 def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
-    """How far softmax(logits) is from the right answers: -log p(right class), mean over the R rows.
+    """The cross-entropy of softmax(logits) and labels: -log(probability of the right class).
 
-    logits (R, C); labels (R), integers from 0 to C-1, or (R, C), one-hot rows or probabilities.
-    reduction: "mean", "sum", or "none" for one loss each, (R).
-    dlogits = (softmax(logits) - one_hot(labels)) * grad / R.
+    Args:
+        logits: array-like (R, C), R examples and C classes; scores, not probabilities.
+        labels: array-like of integers (R,) from 0 to C - 1; or (R, C), one-hot rows or
+            probabilities.
+        reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
 
-    Raises LabelError for an integer outside 0 ... C-1.
+    Returns:
+        Tensor (), or (R,) for "none"; float.
+
+    Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean".
+
+    Raises:
+        LabelError: a label is not in 0 to C - 1.
+        ShapeError: logits are not (R, C), or labels neither (R,) nor (R, C).
+        DTypeError: labels (R,) are not integers.
+        SettingError: reduction is none of the three.
+        NotSupported: an operand is None.
+
+    Source: torch.nn.functional.cross_entropy.
+
+    >>> logits = tt.zeros(5, 10, requires_grad=True)
+    >>> loss = tt.cross_entropy(logits, [3, 1, 4, 1, 5])
+    >>> print(f"{loss.item():.4f}")
+    2.3026
     """
     logits = as_float("cross_entropy", logits)
     if logits.ndim != 2 or not logits.shape[1]:
@@ -200,7 +299,7 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
     if given.shape != (R,):
         raise ShapeError(
             f"cross_entropy: got labels of shape {given.shape} for logits of shape {(R, C)}; "
-            f"({R},) class numbers or {(R, C)} probabilities are needed"
+            f"({R},) classes or {(R, C)} probabilities are needed"
         )
     right = _class_numbers("cross_entropy", given, C)
     if reduction != "mean":
@@ -216,12 +315,20 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
 
 
 def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tensor:
-    """(softmax(logits) - one_hot(labels)) * grad / R.
+    """(softmax(logits) - one_hot(labels)) * grad / R: the gradient of cross_entropy.
 
-    grad (), logits (R, C) of its dtype, labels (R) int64, as cross_entropy has checked them.
+    Args:
+        grad: Tensor () of logits' dtype.
+        logits: Tensor (R, C).
+        labels: int64 array (R,) from 0 to C - 1, checked by cross_entropy.
 
-    With its gradient g: dgrad = sum of g * (softmax(logits) - one_hot(labels)) / R, dlogits =
-    softmax_backward(g, softmax(logits)) * grad / R.
+    Returns:
+        Tensor (R, C).
+
+    Gradient: with g the gradient of the result and p = softmax(logits), dgrad = sum of g * (p -
+    one_hot(labels)) / R, dlogits = softmax_backward(g, p) * grad / R.
+
+    Source: torch.nn.functional.cross_entropy, its backward pass.
     """
     R, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
@@ -236,7 +343,28 @@ def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tenso
 
 
 def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
-    """The squared distance (x - target)^2.  dx = grad * 2 (x - target), divided if it is a mean."""
+    """The squared error (x - target)^2.
+
+    Args:
+        x, target: array-like, the same shape; integers become floats.
+        reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
+
+    Returns:
+        Tensor (), or x's shape for "none"; float.
+
+    Gradient: dx = grad * 2 * (x - target), divided by x.size for "mean"; dtarget = -dx.
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
+    Source: torch.nn.functional.mse_loss.
+
+    >>> tt.mse_loss([1.0, 2.0], [1.0, 4.0])
+    Tensor(2., dtype=float32)
+    """
     x, target = as_alike("mse_loss", x, target, floats=True)
     same_shape("mse_loss", x, target)
     distance = x - target
@@ -244,7 +372,25 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
 
 
 def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
-    """The distance |x - target|.  dx = grad * sign(x - target), divided if it is a mean."""
+    """The absolute error `|x - target|`.
+
+    Args:
+        x, target: array-like, the same shape; integers become floats.
+        reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
+
+    Returns:
+        Tensor (), or x's shape for "none"; float.
+
+    Gradient: dx = grad * sign(x - target), divided by x.size for "mean"; dtarget = -dx.
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
+    Source: torch.nn.functional.l1_loss.
+    """
     x, target = as_alike("l1_loss", x, target, floats=True)
     same_shape("l1_loss", x, target)
     return _reduced("l1_loss", absolute(x - target), reduction)
@@ -253,9 +399,28 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
 def binary_cross_entropy_with_logits(
     logits: Operand, target: Operand, reduction: Reduction = "mean"
 ) -> Tensor:
-    """-target * log(s) - (1 - target) * log(1 - s), s = sigmoid(logits), without overflow.
+    """-target * log(s) - (1 - target) * log(1 - s), with s = sigmoid(logits), without overflow.
 
-    target: 0, 1 or a probability for every logit. dlogits = grad * (s - target).
+    Args:
+        logits, target: array-like, the same shape; target holds probabilities from 0 to 1.
+        reduction: "mean" or "sum" over all elements, or "none" for one loss per element.
+
+    Returns:
+        Tensor (), or the shape of logits for "none"; float.
+
+    Gradient: dlogits = grad * (s - target), dtarget = -grad * logits; divided by logits.size for
+    "mean".
+
+    Raises:
+        ShapeError: the shapes differ.
+        SettingError: reduction is none of the three.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
+    Source: torch.nn.functional.binary_cross_entropy_with_logits.
+
+    >>> tt.binary_cross_entropy_with_logits([100.0, -100.0], [0.0, 0.0])
+    Tensor(50., dtype=float32)
     """
     logits, target = as_alike("binary_cross_entropy_with_logits", logits, target, floats=True)
     same_shape("binary_cross_entropy_with_logits", logits, target)
@@ -267,7 +432,7 @@ def binary_cross_entropy_with_logits(
 
 
 def _class_numbers(op: str, labels: Array, classes: int) -> Array:
-    """Class labels (R) as int64, each from 0 to classes - 1."""
+    """Class labels (R,) as int64, each from 0 to classes - 1."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
     kept = _kept(labels).reshape(-1)
@@ -278,7 +443,7 @@ def _class_numbers(op: str, labels: Array, classes: int) -> Array:
 
 
 def _kept(labels: Array) -> Array:
-    """Labels as int64 in memory that stays as it is, because backward will read them again."""
+    """Labels as int64 in memory that does not change, because backward reads them again."""
     if notes := recorder.recorder():
         is_fit = labels.dtype == np.int64 and labels.flags.c_contiguous
         if is_fit and notes.is_argument(labels):
@@ -290,7 +455,7 @@ def _kept(labels: Array) -> Array:
 
 
 def _check_labels(op: str, labels: Array, classes: int) -> None:
-    # Seen as unsigned, a negative label is a huge one: one comparison finds both mistakes.
+    # As an unsigned number a negative label is huge, so one comparison finds both mistakes.
     if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise LabelError(
@@ -299,11 +464,29 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
 
 
 def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tensor:
-    """A row for each label: 1 in its column, else 0; no gradient.
+    """A row for each label, with 1 in the label's column and 0 elsewhere.
 
-    labels (...) integers; the result (..., classes).
+    Args:
+        labels: array-like of integers, any shape, from 0 to classes - 1.
+        classes: int, the number of columns.
+        dtype: the dtype of the result, float32 by default.
 
-    Raises LabelError for a label outside 0 ... classes - 1.
+    Returns:
+        Tensor of shape `(*labels.shape, classes)`.
+
+    Gradient: none.
+
+    Raises:
+        LabelError: a label is not in 0 to classes - 1.
+        DTypeError: labels are not integers or the dtype is not supported.
+        SettingError: classes is not an int from 0 up.
+        NotSupported: labels is None.
+
+    Source: torch.nn.functional.one_hot.
+
+    >>> tt.one_hot([2, 0], 3)
+    Tensor([[0., 0., 1.],
+            [1., 0., 0.]], dtype=float32)
     """
     classes = whole("one_hot", "classes", classes)
     given = as_array("one_hot", labels)
@@ -313,24 +496,67 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
 
 
 def embedding(weight: Operand, index: Operand) -> Tensor:
-    """The rows of weight (N, C) at these integers (...): (..., C).  dweight as weight[index]."""
+    """The rows of weight at the given indices: weight[index].
+
+    Args:
+        weight: array-like (N, C), one row of C features for each of N words.
+        index: array-like of integers, any shape; negative ones count from the end.
+
+    Returns:
+        Tensor of shape `(*index.shape, C)` and of weight's dtype.
+
+    Gradient: dweight[index] += grad, with dweight = 0 at first.
+
+    Raises:
+        IndexingError: an index is outside weight.
+        DTypeError: the index is not of integers.
+        ShapeError: weight is a scalar.
+        NotSupported: an operand is None.
+
+    Source: torch.nn.functional.embedding.
+
+    >>> tt.embedding([[1, 2], [3, 4]], [1, 0, 1])
+    Tensor([[3, 4],
+            [1, 2],
+            [3, 4]], dtype=int64)
+    """
     return take(weight, index, axis=0)
 
 
-# Chance -----------------------------------------------------------------------------------------
+# Dropout ----------------------------------------------------------------------------------------
 
 
 def dropout(
     x: Operand, keep_prob: float = 0.5, training: bool = True, channels: bool = False
 ) -> Tensor:
-    """Each number is kept with probability keep_prob and divided by it, else 0: the mean stays.
+    """x with each element kept with probability keep_prob and divided by it, else 0.
 
-    keep_prob: above 0, at most 1. torch's p is 1 - keep_prob.
-    training: x itself if False.
-    channels: keep or drop whole channels of x (N, ..., C) rather than single numbers.
-    dx = grad * the same mask. The masks follow manual_seed, bit by bit alike on every backend.
+    The expected value of each element stays the same. The masks follow tt.manual_seed, with the
+    same bits on every backend.
 
-    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014.
+    Args:
+        x: array-like, any shape; integers become floats.
+        keep_prob: float above 0, at most 1; torch's p is 1 - keep_prob.
+        training: False returns x unchanged.
+        channels: True keeps or drops whole channels of x (N, ..., C).
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: dx = grad * mask, with the mask of the forward pass: 1 / keep_prob or 0.
+
+    Raises:
+        SettingError: keep_prob is not above 0 and at most 1.
+        ShapeError: channels is True and x has fewer than two axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.dropout; Srivastava, Hinton, Krizhevsky, Sutskever and
+    Salakhutdinov, "Dropout", 2014.
+
+    >>> tt.manual_seed(0)
+    >>> tt.dropout(tt.ones(8), keep_prob=0.5)
+    Tensor([0., 2., 0., 2., 2., 2., 2., 2.], dtype=float32)
     """
     x = as_float("dropout", x)
     check_keep_prob("dropout", keep_prob)
@@ -345,7 +571,7 @@ def dropout(
 
 
 def check_keep_prob(op: str, keep_prob: float) -> None:
-    """Raises SettingError for what is no probability, and for 0, which would keep nothing."""
+    """Raise SettingError unless keep_prob is above 0 and at most 1."""
     if not 0 < keep_prob <= 1:
         raise SettingError(f"{op}: got keep_prob={keep_prob}; above 0, at most 1, is needed")
 
@@ -363,12 +589,33 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each channel.
 
-    x (..., C); gamma and beta (C), or None for 1 and 0.
-    mean_, var_ (C): given for a test; where None, x's own over all axes but the last, as in
-        training (see batch_norm_and_moments).
-    dx = grad * gamma / sqrt(var + epsilon) if mean and var are given.
+    Args:
+        x: array-like (..., C), integers become floats.
+        gamma, beta: array-like (C,), or None for 1 and 0.
+        mean_: array-like (C,), the means to use, for a test.
+        var_: array-like (C,), the variances to use. If one of the two is None, x's own moments over
+            all axes but the last are used, as in training; batch_norm_and_moments returns them.
+        epsilon: float from 0 up, keeps the square root above 0.
 
-    Raises ShapeError for what isn't one number for each channel.
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: with given moments, dx = grad * gamma / sqrt(`var_` + epsilon); with x's own moments
+    see batch_norm_and_moments. With n the normalised x, dgamma = sum of grad * n and
+    dbeta = sum of grad.
+
+    Raises:
+        ShapeError: x is a scalar, or an argument is not of shape (C,).
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.batch_norm (which has the channels second); Ioffe and Szegedy,
+    "Batch normalization", 2015.
+
+    >>> tt.batch_norm([[1.0, 10.0], [3.0, 30.0]], epsilon=0)
+    Tensor([[-1., -1.],
+            [ 1.,  1.]], dtype=float32)
     """
     if mean_ is None or var_ is None:
         return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
@@ -386,13 +633,31 @@ def batch_norm_and_moments(
     beta: Operand | None = None,
     epsilon: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm by x's own moments, and these: (result, mean (C), var (C)).
+    """The batch norm of x by its own moments, and these moments.
 
-    The moments carry no gradient of their own. With R examples of each channel and n the normalised
-    x: dbeta = sum of grad, dgamma = sum of grad * n,
-    dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
+    Args:
+        x: array-like (..., C), integers become floats.
+        gamma, beta: array-like (C,), or None for 1 and 0.
+        epsilon: float from 0 up, keeps the square root above 0.
 
-    Ioffe and Szegedy, 2015.
+    Returns:
+        (result, mean, var): Tensors of shapes x.shape, (C,) and (C,), float. Mean and variance are
+        over all axes of x but the last, and carry no gradient.
+
+    Gradient: with R examples of each channel and n the normalised x, dbeta = sum of grad, dgamma =
+    sum of grad * n, dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
+
+    Raises:
+        ShapeError: x is a scalar, or gamma or beta is not of shape (C,).
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: Ioffe and Szegedy, "Batch normalization", 2015.
+
+    >>> result, mean, var = tt.batch_norm_and_moments([[1.0, 10.0], [3.0, 30.0]])
+    >>> mean, var
+    (Tensor([ 2., 20.], dtype=float32), Tensor([  1., 100.], dtype=float32))
     """
     x = _with_channels(x)
     if epsilon < 0:
@@ -408,7 +673,7 @@ def batch_norm_and_moments(
     kernels.normalize(as_rows(x.array), mean_, var_, gamma.array, beta.array, as_rows(out), epsilon)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
-        if is_grad_enabled():  # a second derivative is wanted: the same, made of ops
+        if is_grad_enabled():  # for a second derivative: the same formula, made of ops
             axes = tuple(range(x.ndim - 1))
             scale = (var(x, axes) + epsilon).rsqrt()
             n = (x - mean(x, axes)) * scale
@@ -426,7 +691,7 @@ def batch_norm_and_moments(
 def _with_channels(x: Operand) -> Tensor:
     x = as_float("batch_norm", x)
     if not x.ndim:
-        raise ShapeError("batch_norm: got a single number; (..., C) is needed")
+        raise ShapeError("batch_norm: got a scalar; (..., C) is needed")
     return x
 
 
@@ -437,12 +702,32 @@ def layer_norm(
     axis: Axis = -1,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each example over its last axis (axes).
+    """(x - mean) / sqrt(var + epsilon) * gamma + beta, for each example over the last axis or axes.
 
-    Ba, Kiros and Hinton, 2016. x (..., C); gamma and beta of the shape of the axes, or None for 1
-    and 0.
-    With n the normalised x and g = grad * gamma: dgamma = sum of grad * n, dbeta = sum of grad,
-    dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), means over the axes.
+    Args:
+        x: array-like (..., C); integers become floats.
+        gamma, beta: array-like whose shape broadcasts with x, usually (C,); None for 1 and 0.
+        axis: int or tuple of ints, the axes of mean and variance; negative axes count from the end.
+        epsilon: float from 0 up, keeps the square root above 0.
+
+    Returns:
+        Tensor of x's shape, float.
+
+    Gradient: with n the normalised x and g = grad * gamma, dgamma = sum of grad * n, dbeta = sum of
+    grad, dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), with means over the
+    axes.
+
+    Raises:
+        ShapeError: an axis does not exist, or gamma or beta does not broadcast.
+        SettingError: epsilon is negative.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.nn.functional.layer_norm; Ba, Kiros and Hinton, "Layer normalization", 2016.
+
+    >>> tt.layer_norm([[1.0, 3.0], [10.0, 30.0]], epsilon=0)
+    Tensor([[-1.,  1.],
+            [-1.,  1.]], dtype=float32)
     """
     x = as_float("layer_norm", x)
     all_axes("layer_norm", axis, x.ndim)

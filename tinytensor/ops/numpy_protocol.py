@@ -1,7 +1,8 @@
-"""NumPy's own functions, called on a Tensor: the op of the same meaning, or a word what to do.
+"""NumPy's own functions, called on a Tensor: the op of the same meaning, or an error with a remedy.
 
-NumPy asks its arguments first: `np.add(t, 1)`, and so `array + t`, comes to call_ufunc, `np.sum(t)`
-to call_function.
+NumPy calls these two functions if an argument is a Tensor: `np.add(t, 1)` and `array + t` call
+call_ufunc, `np.sum(t)` calls call_function. The options of a function are those of the op, so
+help(tt.sum) describes np.sum of a Tensor.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def _op(name: str) -> Callable[..., Any] | None:
 def call_ufunc(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> tensor.Tensor:
-    """What NumPy's function of numbers is on Tensors: that op.  Raises NotSupported for others."""
+    """The result of one of NumPy's elementwise functions on Tensors, computed by the op.
+
+    Raises:
+        NotSupported: there is no such op, or options such as out= are given.
+    """
     op = _op(ufunc.__name__)
     if op is None or method != "__call__" or options:
         how = "" if method == "__call__" else f".{method}"
@@ -48,7 +53,12 @@ def call_ufunc(
 def call_function(
     function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    """What another of NumPy's functions is: that op; or NumPy's answer, if no gradient is lost."""
+    """The result of another function of NumPy: the op's, or NumPy's own if no gradient is lost.
+
+    Raises:
+        NotSupported: there is no such op and a Tensor requires a gradient, or if the op has no such
+            argument.
+    """
     name = function.__name__
     op = _op(name)
     if op is not None:
@@ -72,7 +82,7 @@ def call_function(
 
 
 def _as_array(value: Any, lost: list[tensor.Tensor]) -> Any:
-    """Tensors as arrays, in lists and tuples too; those with a gradient are noted in `lost`."""
+    """Tensors as arrays, in lists and tuples too; those with a gradient are appended to `lost`."""
     if isinstance(value, tensor.Tensor):
         lost += [value] if value.requires_grad else []
         return value.numpy()

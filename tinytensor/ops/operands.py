@@ -1,7 +1,7 @@
-"""What every op begins with: its operands as Tensors of one kind of number, and their shapes.
+"""What every op starts with: its operands as Tensors of one dtype, and their shapes.
 
-Kinds of number are combined as NumPy does it, np.result_type, but a single number never widens a
-tensor: float32 stays float32 beside 2.5 or np.float64(2.5).
+Dtypes are combined as NumPy does, by np.result_type, with one exception: a number never widens a
+tensor. A float32 tensor plus 2.5 or np.float64(2.5) stays float32.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Shape: TypeAlias = tuple[int, ...]
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
-# Kinds of number --------------------------------------------------------------------------------
+# Dtypes -----------------------------------------------------------------------------------------
 
 
 def as_tensor(op: str, x: Operand) -> Tensor:
-    """x as a Tensor: itself, or a copy of numbers, lists or an array.
+    """x as a Tensor: x itself, or a copy of numbers, lists or an array.
 
-    A copy, for backward may read it again when the array's owner has long changed it.
+    It is a copy because backward may read it again after the owner of the array has changed it.
     """
     if isinstance(x, tensor.Tensor):
         return x
@@ -50,12 +50,12 @@ def as_tensor(op: str, x: Operand) -> Tensor:
 
 
 def as_array(op: str, x: Operand) -> Array:
-    """x as an array, not copied if it is one: for what is read at once, such as labels."""
+    """x as an array, not copied if it is one: for arrays that are read at once, such as labels."""
     return x if isinstance(x, np.ndarray) else as_tensor(op, x).array
 
 
 def as_float(op: str, x: Operand) -> Tensor:
-    """x as a Tensor of floats: integers and booleans become floats wide enough for them."""
+    """x as a Tensor of floats: bool and uint8 become float32, int32 and int64 become float64."""
     x = as_tensor(op, x)
     if x.array.dtype.kind == "f":
         return x
@@ -65,15 +65,16 @@ def as_float(op: str, x: Operand) -> Tensor:
 def as_alike(
     op: str, x: Operand, y: Operand, floats: bool = False, compared: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """x and y as Tensors of one kind of number.
+    """x and y as Tensors of one dtype.
 
-    floats: never integers or booleans. compared: a number that is too large for the other's kind
-    is no error, for a comparison has an answer.
+    floats: True converts integers and bool to floats. compared: True allows a number that is too
+        large
+    for the other operand's dtype, because the comparison has a result.
     """
     if not isinstance(x, tensor.Tensor):
-        x = _beside(op, x, y, compared)
+        x = _next_to(op, x, y, compared)
     if not isinstance(y, tensor.Tensor):
-        y = _beside(op, y, x, compared)
+        y = _next_to(op, y, x, compared)
     x_dtype, y_dtype = x.array.dtype, y.array.dtype
     if x_dtype is not y_dtype or (floats and x_dtype.kind != "f"):
         dtype = np.result_type(x_dtype, y_dtype, *((np.float64,) if floats else ()))
@@ -83,8 +84,8 @@ def as_alike(
     return x, y
 
 
-def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
-    """x, which is no Tensor, as one; a single number takes y's dtype where that can hold it."""
+def _next_to(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
+    """x, which is not a Tensor, as one; a number takes y's dtype if that can hold it."""
     if not isinstance(x, numbers.Number | np.generic):
         return as_tensor(op, x)
     number = x.item() if isinstance(x, np.generic) else x
@@ -92,7 +93,7 @@ def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
         raise DTypeError(f"{op}: got {x!r}; a real number is needed")
     if not isinstance(y, tensor.Tensor):
         return as_tensor(op, number)
-    dtype = _number_beside(type(number), y.array.dtype)  # type: ignore[arg-type]
+    dtype = _dtype_of_number(type(number), y.array.dtype)  # type: ignore[arg-type]
     try:
         return tensor.wrap(np.array(number, dtype))
     except OverflowError:
@@ -102,12 +103,31 @@ def _beside(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
 
 
 @lru_cache
-def _number_beside(kind: type[float], dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _dtype_of_number(kind: type[float], dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(kind(1), dtype)
 
 
 def cast(x: Operand, dtype: DTypeLike) -> Tensor:
-    """x in another kind of number, as NumPy's astype.  dx = grad, cast back."""
+    """x converted to another dtype.
+
+    Args:
+        x: array-like, any shape and dtype.
+        dtype: float32, float64, int32, int64, uint8 or bool, as a name or a NumPy dtype.
+
+    Returns:
+        Tensor of x's shape; x itself if it has that dtype.
+
+    Gradient: dx = grad, cast back, if both dtypes are floats; none otherwise.
+
+    Raises:
+        DTypeError: the dtype is not supported.
+        NotSupported: x is None or a string.
+
+    Source: numpy.ndarray.astype, torch.Tensor.to; x.astype(dtype) is the same function.
+
+    >>> tt.cast([1.7, -1.7], "int64")
+    Tensor([ 1, -1], dtype=int64)
+    """
     x = as_tensor("cast", x)
     dtype = tensor.checked_dtype("cast", dtype)
     if dtype == x.dtype:
@@ -132,7 +152,11 @@ _broadcast_shapes = lru_cache(np.broadcast_shapes)
 def broadcast_shape(
     op: str, x: Tensor | Shape, y: Tensor | Shape, names: tuple[str, str] = ("x", "y")
 ) -> Shape:
-    """The shape of an op on x and y, which are repeated along axes of size 1."""
+    """The shape that x and y broadcast to: each is repeated along its axes of size 1.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+    """
     x_shape = x if isinstance(x, tuple) else x.array.shape
     y_shape = y if isinstance(y, tuple) else y.array.shape
     if x_shape == y_shape:
@@ -156,7 +180,7 @@ def _dont_broadcast(op: str, x: Shape, y: Shape, names: tuple[str, str]) -> Shap
 
 
 def broadcasts_to(shape: Shape, larger: Shape) -> bool:
-    """Can an array of this shape be repeated to fill the larger one?"""
+    """True if an array of this shape can be repeated to fill the larger one."""
     try:
         return _broadcast_shapes(shape, larger) == larger
     except ValueError:
@@ -164,27 +188,35 @@ def broadcasts_to(shape: Shape, larger: Shape) -> bool:
 
 
 def same_shape(op: str, x: Tensor, y: Tensor) -> None:
-    """Raise ShapeError unless x and y have one shape."""
+    """Raise ShapeError unless x and y have the same shape."""
     if x.array.shape != y.array.shape:
         wrong = [a for a in range(x.ndim) if x.shape[a] != y.shape[a]] if x.ndim == y.ndim else []
         raise ShapeError.drawn(
             f"{op}: the shapes differ",
             {"x": (x.shape, wrong), "y": (y.shape, wrong)},
-            "both alike are needed",
+            "equal shapes are needed",
         )
 
 
 def all_axes(op: str, axis: Axis, ndim: int) -> Shape:
-    """Axes from 0 to ndim - 1, in order; None means all of them."""
+    """Axes from 0 to ndim - 1, in ascending order; None means all of them.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+    """
     given = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     axes = sorted(one_axis(op, a, ndim) for a in given)
     if len(set(axes)) < len(axes):
-        raise ShapeError(f"{op}: got axis {axis}; each axis may come once")
+        raise ShapeError(f"{op}: got axis {axis}; an axis occurs twice")
     return tuple(axes)
 
 
 def one_axis(op: str, axis: int, ndim: int) -> int:
-    """An axis from 0 to ndim - 1; negative ones count from the end."""
+    """An axis from 0 to ndim - 1; negative ones count from the end.
+
+    Raises:
+        ShapeError: the axis does not exist.
+    """
     try:
         number = axis.__index__()
     except (AttributeError, TypeError):
@@ -196,7 +228,11 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
 
 
 def whole(op: str, name: str, given: Any, least: int = 0) -> int:
-    """A whole number from `least` up, Python's or NumPy's."""
+    """An int from `least` up, from Python or NumPy.
+
+    Raises:
+        SettingError: the value is not such an int.
+    """
     try:
         number = operator.index(given)
     except TypeError:
@@ -209,7 +245,11 @@ def whole(op: str, name: str, given: Any, least: int = 0) -> int:
 def per_channel(
     op: str, name: str, given: Operand | None, x: Tensor, channels: int
 ) -> Tensor | None:
-    """One number for each channel, as a bias or a scale is."""
+    """An operand of shape (channels,), such as a bias or a scale, in x's dtype.
+
+    Raises:
+        ShapeError: the operand has another shape.
+    """
     if given is None:
         return None
     numbers = cast(as_tensor(op, given), x.dtype)
@@ -217,7 +257,7 @@ def per_channel(
         raise ShapeError.drawn(
             f"{op}: {name} doesn't fit",
             {"x": (x.shape, ()), name: (numbers.shape, range(numbers.ndim))},
-            f"one number for each channel, ({channels},), is needed",
+            f"one value for each channel, ({channels},), is needed",
         )
     return numbers
 
@@ -226,7 +266,7 @@ _Op = TypeVar("_Op", bound="Callable[..., Any]")
 
 
 def torch_spelling(op: _Op) -> _Op:
-    """Let an op take `dim` and `keepdim` for `axis` and `keepdims`."""
+    """Let an op accept `dim` and `keepdim` for `axis` and `keepdims`."""
 
     @functools.wraps(op)
     def spelled(*arguments: Any, **named: Any) -> Any:
@@ -239,12 +279,12 @@ def torch_spelling(op: _Op) -> _Op:
 
 
 def as_rows(array: Array) -> Array:
-    """The array as a matrix (R, C): its last axis, and all others in one."""
+    """The array as a matrix (R, C): C is its last axis, R all others together."""
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 def as_sizes(given: tuple[int | tuple[int, ...], ...]) -> Shape:
-    """Sizes that came one by one, or as one tuple or list."""
+    """Sizes that were given one by one, or as one tuple or list."""
     if len(given) == 1 and isinstance(given[0], tuple | list):
         return tuple(given[0])
     return given  # type: ignore[return-value]

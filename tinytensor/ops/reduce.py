@@ -1,11 +1,9 @@
-"""Ops that make many numbers one: along one axis, several (a tuple), or all (None).
+"""Ops that reduce one axis, several axes (a tuple) or all axes (None) of a tensor.
 
-One rule of shapes for all: the axes that are reduced get size 1, which is the shape a kernel
-writes; with `keepdims` they stay in the result's shape, else they are dropped. What is made of sums
-is written as that formula, and its gradient comes from there. torch's spellings `dim` and `keepdim`
-are taken as well.
-
-Raises, all of them: ShapeError for an axis that isn't there or comes twice.
+All follow one rule of shapes: a reduced axis gets size 1, which is the shape that a kernel writes.
+With `keepdims=True` it stays in the result's shape, else it is dropped. Ops that are made of sums
+are written as that formula, and their gradients follow from it. PyTorch's spellings `dim` and
+`keepdim` work too.
 """
 
 from __future__ import annotations
@@ -58,13 +56,13 @@ __all__ = [
 
 
 def _kept(op: str, x: Tensor, axis: Axis) -> Shape:
-    """x's shape with 1 for the axes that are reduced."""
+    """x's shape with size 1 for the reduced axes."""
     axes = all_axes(op, axis, x.ndim)
     return tuple(1 if a in axes else size for a, size in enumerate(x.shape))
 
 
 def _dropped(op: str, kept: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    """The result without the axes that were reduced, unless they are to stay."""
+    """The result without the reduced axes, unless keepdims is True."""
     if keepdims:
         return kept
     axes = all_axes(op, axis, kept.ndim)
@@ -75,9 +73,23 @@ def _dropped(op: str, kept: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 
 def sum_to(x: Operand, shape: Shape) -> Tensor:
-    """Sum x down to `shape`, which broadcasts to x's.  dx = grad, broadcast to x's shape.
+    """The sum of x over the axes along which `shape` is repeated to fill x's shape.
 
-    Integers are summed as int64, a bool counts as 0 or 1.
+    Args:
+        x: array-like, numeric.
+        shape: tuple of ints that broadcasts to x's shape.
+
+    Returns:
+        Tensor of that shape, x's dtype if float, else int64.
+
+    Gradient: dx = grad, broadcast to x's shape.
+
+    Raises:
+        ShapeError: shape does not broadcast to x's shape.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.Tensor.sum_to_size.
     """
     x = as_tensor("sum_to", x)
     if not broadcasts_to(shape, x.shape):
@@ -93,14 +105,59 @@ def sum_to(x: Operand, shape: Shape) -> Tensor:
 
 @torch_spelling
 def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum; 0 of nothing; integers and booleans are summed as int64.  dx = grad, repeated."""
+    """The sum over `axis`. The sum of an empty array is 0.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
+    Gradient: dx = grad, repeated along the reduced axes.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.sum, torch.sum.
+
+    >>> x = tt.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> tt.sum(x)
+    Tensor(10., dtype=float32)
+    >>> tt.sum(x, axis=0)
+    Tensor([4., 6.], dtype=float32)
+    """
     x = as_tensor("sum", x)
     return _dropped("sum", sum_to(x, _kept("sum", x, axis)), axis, keepdims)
 
 
 @torch_spelling
 def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum divided by the number of its terms; NaN of nothing.  dx = grad / terms, repeated."""
+    """The mean over `axis`. The mean of an empty array is NaN.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float (float64 for integers).
+
+    Gradient: dx = grad / n, repeated along the reduced axes, with n elements in each mean.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.mean, torch.mean.
+
+    >>> tt.mean([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    Tensor([1.5, 3.5], dtype=float32)
+    """
     x = as_tensor("mean", x)
     terms = _terms("mean", x, axis)
     return sum(x, axis, keepdims) / terms
@@ -108,11 +165,29 @@ def mean(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @torch_spelling
 def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
-    """The mean squared distance from the mean: sum of (x - mean)^2 / (terms - correction).
+    """The variance over `axis`: the sum of (x - mean)^2, divided by n - correction, for n elements.
 
-    correction: 0 for the variance of these numbers (NumPy's default), 1 to estimate that of what
-        they are a sample of (torch's default).
-    dx = grad * 2 (x - mean) / (terms - correction).
+    Args:
+        x: array-like, any shape; integers become floats.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        correction: number; 0 for the variance of these elements (NumPy's default), 1 to estimate
+            the variance of the distribution that they are a sample of (torch's default).
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
+    Gradient: dx = grad * 2 * (x - mean) / (n - correction).
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.var, torch.var.
+
+    >>> tt.var([1.0, 2.0, 3.0, 4.0])
+    Tensor(1.25, dtype=float32)
     """
     x = as_float("var", x)
     terms = builtins.max(_terms("var", x, axis) - correction, 0)
@@ -122,9 +197,28 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
 @torch_spelling
 def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance (see var).
+    """The standard deviation over `axis`: the square root of the variance.
 
-    dx = grad * (x - mean) / ((terms - correction) * std), 0 where the deviation is 0.
+    Args:
+        x: array-like, any shape; integers become floats.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        correction: number; the divisor of the variance is n - correction, see var.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
+    Gradient: dx = grad * (x - mean) / ((n - correction) * std), and 0 where std is 0.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.std, torch.std.
+
+    >>> tt.std([1.0, 3.0])
+    Tensor(1., dtype=float32)
     """
     x = as_float("std", x)
     all_axes("std", axis, x.ndim)
@@ -133,11 +227,29 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
 @torch_spelling
 def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The length: ord 1, sum of |x|; ord 2, the square root of the sum of x^2.
+    """The norm over `axis`: the root of the sum of squares (ord 2), or the sum of `|x|` (ord 1).
 
-    dx = grad * sign(x); dx = grad * x / norm; 0 where the norm is 0.
+    Args:
+        x: array-like, any shape; integers become floats.
+        ord: 1 or 2.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
 
-    Raises SettingError for another ord.
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
+    Gradient: dx = grad * x / norm for ord 2, and 0 where the norm is 0; grad * sign(x) for ord 1.
+
+    Raises:
+        SettingError: ord is not 1 or 2.
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.linalg.norm, torch.linalg.vector_norm.
+
+    >>> tt.norm([3.0, 4.0])
+    Tensor(5., dtype=float32)
     """
     x = as_float("norm", x)
     all_axes("norm", axis, x.ndim)
@@ -149,14 +261,35 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
 
 
 def _root(squares: Tensor) -> Tensor:
-    """The square root of a sum of squares; where that is 0 the root has an edge, and slope 0."""
-    nothing: Tensor = squares == 0
-    return squares.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0)
+    """The square root of a sum of squares, with gradient 0 where the sum is 0."""
+    zeros: Tensor = squares == 0
+    return squares.masked_fill(zeros, 1).sqrt().masked_fill(zeros, 0)
 
 
 @torch_spelling
 def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log of the sum of e^x, without overflow; -inf of nothing.  dx = grad * softmax(x)."""
+    """log(sum of e^x) over `axis`, without overflow. For an empty array it is -inf.
+
+    Args:
+        x: array-like, any shape; integers become floats.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; float.
+
+    Gradient: dx = grad * softmax(x), the softmax over the same axes.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.logsumexp, scipy.special.logsumexp.
+
+    >>> print(f"{tt.logsumexp([1000.0, 1000.0]).item():.3f}")
+    1000.693
+    """
     x = as_float("logsumexp", x)
     all_axes("logsumexp", axis, x.ndim)
     if not x.size:
@@ -169,7 +302,28 @@ def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @torch_spelling
 def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Is one of them not zero?  False of nothing; no gradient."""
+    """True if at least one element over `axis` is not 0. For an empty array it is False.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.any, torch.any.
+
+    >>> tt.any([[True, False], [False, False]], axis=1)
+    Tensor([ True, False], dtype=bool)
+    """
     x = as_tensor("any", x)
     all_axes("any", axis, x.ndim)
     return sum(x != 0, axis, keepdims) > 0
@@ -177,7 +331,28 @@ def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @torch_spelling
 def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Is none of them zero?  True of nothing; no gradient."""
+    """True if no element over `axis` is 0. For an empty array it is True.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.all, torch.all.
+
+    >>> tt.all([[True, True], [True, False]], axis=1)
+    Tensor([ True, False], dtype=bool)
+    """
     x = as_tensor("all", x)
     all_axes("all", axis, x.ndim)
     none_is_zero: Tensor = sum(x == 0, axis, keepdims) == 0
@@ -185,7 +360,7 @@ def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def _terms(op: str, x: Tensor, axis: Axis) -> int:
-    """How many numbers become one."""
+    """The number of elements that are reduced to one."""
     return math.prod(x.shape[a] for a in all_axes(op, axis, x.ndim))
 
 
@@ -194,10 +369,30 @@ def _terms(op: str, x: Tensor, axis: Axis) -> int:
 
 @torch_spelling
 def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product; 1 of nothing; integers and booleans are multiplied as int64.
+    """The product over `axis`. The product of an empty array is 1.
 
-    Neighbours are multiplied until one number is left, so that the gradient, grad times the product
-    of the others, is right also where a number is 0.
+    Neighbours are multiplied until one element is left, so the gradient is right also where an
+    element is 0.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype if float, else int64.
+
+    Gradient: dx[i] = grad * the product of all x[j] with j != i.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.prod, torch.prod.
+
+    >>> tt.prod([2.0, 3.0, 4.0])
+    Tensor(24., dtype=float32)
     """
     x = as_tensor("prod", x)
     x = x if x.dtype.kind == "f" else cast(x, np.int64)
@@ -217,9 +412,26 @@ def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @torch_spelling
 def cumsum(x: Operand, axis: int | None = None) -> Tensor:
-    """The sums of the first, the first two, ... along an axis (None: flattened).
+    """The cumulative sum along an axis: out[i] = x[0] + ... + x[i].
 
-    dx_i = the sum of grad_i and all that come after it.
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int; None flattens x first. Negative axes count from the end.
+
+    Returns:
+        Tensor of x's shape, or (x.size,) if axis is None; x's dtype if float, else int64.
+
+    Gradient: dx[i] = grad[i] + grad[i + 1] + ... along the axis.
+
+    Raises:
+        ShapeError: the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.cumsum, torch.cumsum.
+
+    >>> tt.cumsum([1.0, 2.0, 3.0])
+    Tensor([1., 3., 6.], dtype=float32)
     """
     x = as_tensor("cumsum", x)
     if axis is None:
@@ -236,23 +448,60 @@ def cumsum(x: Operand, axis: int | None = None) -> Tensor:
     return record("cumsum", out, (x,), backward)
 
 
-# The largest and the smallest -------------------------------------------------------------------
+# Largest and smallest elements ------------------------------------------------------------------
 
 
 @torch_spelling
 def max(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest; NaN where there is one.  It gets grad; several that are equal share it evenly.
+    """The largest element over `axis`; NaN if one of them is NaN.
 
-    Raises ShapeError if there is nothing to compare.
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype.
+
+    Gradient: dx = grad at the largest element, else 0; k equal largest elements get grad / k each.
+
+    Raises:
+        ShapeError: there is no element to compare, or an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.max, torch.amax. torch.max(x, 1) returns indices too, see argmax.
+
+    >>> tt.max([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([5., 3.], dtype=float32)
     """
     return _extreme("max", kernels.max, x, axis, keepdims)
 
 
 @torch_spelling
 def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest; NaN where there is one.  It gets grad; several that are equal share it evenly.
+    """The smallest element over `axis`; NaN if one of them is NaN.
 
-    Raises ShapeError if there is nothing to compare.
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the reduced axes; x's dtype.
+
+    Gradient: dx = grad at the smallest element, else 0; k equal smallest elements get grad / k
+    each.
+
+    Raises:
+        ShapeError: there is no element to compare, or an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.min, torch.amin. torch.min(x, 1) returns indices too, see argmin.
+
+    >>> tt.min([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([1., 2.], dtype=float32)
     """
     return _extreme("min", kernels.min, x, axis, keepdims)
 
@@ -263,7 +512,7 @@ def _extreme(
     x = as_tensor(op, x)
     kept = _kept(op, x, axis)
     if not _terms(op, x, axis):
-        raise _nothing_to_compare(op, x, axis)
+        raise _no_elements(op, x, axis)
     out = np.empty(kept, x.dtype)
     kernel(x.array, out)
 
@@ -276,18 +525,57 @@ def _extreme(
 
 @torch_spelling
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the largest is along an axis (None: in the flattened tensor), as int64; no gradient.
+    """The index of the largest element along an axis: the first NaN, else the first of equal ones.
 
-    The first of equals; a NaN counts as larger than any number.
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
+            the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
 
-    Raises ShapeError if there is nothing to compare.
+    Returns:
+        Tensor, x's shape without the axis; int64.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: there is no element to compare, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.argmax, torch.argmax.
+
+    >>> tt.argmax([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([1, 0], dtype=int64)
     """
     return _where_is("argmax", kernels.argmax, x, axis, keepdims)
 
 
 @torch_spelling
 def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest is along an axis, as argmax; a NaN counts as smaller than any number."""
+    """The index of the smallest element along an axis: the first NaN, else the first of equal ones.
+
+    Args:
+        x: array-like, any shape, numeric.
+        axis (or dim): int, or None for the index in the flattened tensor; negative axes count from
+            the end.
+        keepdims (or keepdim): True keeps the reduced axes with size 1.
+
+    Returns:
+        Tensor, x's shape without the axis; int64.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: there is no element to compare, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.argmin, torch.argmin.
+
+    >>> tt.argmin([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([0, 1], dtype=int64)
+    """
     return _where_is("argmin", kernels.argmin, x, axis, keepdims)
 
 
@@ -301,18 +589,18 @@ def _where_is(
     else:
         rows = move_axis(x, one_axis(op, axis, x.ndim), x.ndim - 1)
     if not rows.shape[-1]:
-        raise _nothing_to_compare(op, x, axis)
+        raise _no_elements(op, x, axis)
     out = np.empty(math.prod(rows.shape[:-1]), np.int64)
     kernel(as_rows(rows.array), out)
     return _dropped(op, tensor.wrap(out.reshape(kept)), axis, keepdims)
 
 
-def _nothing_to_compare(op: str, x: Tensor, axis: Axis) -> ShapeError:
-    return ShapeError(f"{op}: got shape {x.shape}, axis {axis}; nothing is there to compare")
+def _no_elements(op: str, x: Tensor, axis: Axis) -> ShapeError:
+    return ShapeError(f"{op}: got shape {x.shape}, axis {axis}; there is no element to compare")
 
 
 def move_axis(x: Tensor, source: int, target: int) -> Tensor:
-    """x with one axis in another place, the others in their order."""
+    """x with the axis `source` moved to position `target`; the other axes keep their order."""
     order = [a for a in range(x.ndim) if a != source]
     order.insert(target, source)
     return x if source == target else permute(x, tuple(order))

@@ -1,7 +1,7 @@
-"""Ops that leave the numbers as they are and change where they stand.
+"""Ops that change the shape of a tensor or the order of its elements, but not their values.
 
-Tensors are always in C order, so most of these copy; reshape and its kin don't: their result lies
-in the same memory. Raises, all of them: ShapeError for what doesn't fit.
+Tensors are always C-contiguous, so most of these ops copy. reshape, flatten, squeeze, unsqueeze and
+view do not: their result shares x's memory.
 """
 
 from __future__ import annotations
@@ -45,13 +45,32 @@ __all__ = [
     "unsqueeze",
 ]
 
-# The same memory in another shape ---------------------------------------------------------------
+# Another shape of the same memory ---------------------------------------------------------------
 
 
 def reshape(x: Operand, *shape: int | Shape) -> Tensor:
-    """The same memory in another shape; -1 stands for what is left.  dx = grad in x's shape.
+    """x in another shape, in the same memory.
 
-    The sizes may come one by one or as a tuple.
+    Args:
+        x: array-like, any shape and dtype.
+        shape: ints, one by one or as a tuple, whose product is x.size; one of them may be -1, and
+            is computed from the rest.
+
+    Returns:
+        Tensor of that shape and of x's dtype, which shares x's memory.
+
+    Gradient: dx = grad, reshaped to x's shape.
+
+    Raises:
+        ShapeError: the sizes do not fit x.size.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.reshape, torch.reshape; tt.view is the same function.
+
+    >>> tt.reshape(tt.arange(6), 2, -1)
+    Tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
     """
     x = as_tensor("reshape", x)
     wanted = as_sizes(shape)
@@ -69,7 +88,27 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
 
 
 def flatten(x: Operand, start: int = 0, end: int = -1) -> Tensor:
-    """The axes from start to end as one, in the same memory.  dx = grad in x's shape."""
+    """x with the axes from start to end joined into one, in the same memory.
+
+    Args:
+        x: array-like, any shape and dtype; a scalar becomes shape (1,).
+        start, end: ints, the first and the last of the axes; negative ones count from the end.
+
+    Returns:
+        Tensor of x's dtype, which shares x's memory.
+
+    Gradient: dx = grad, reshaped to x's shape.
+
+    Raises:
+        ShapeError: an axis does not exist, or start is after end.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.flatten; numpy.ndarray.ravel.
+
+    >>> tt.flatten(tt.zeros(100, 28, 28), start=1).shape
+    (100, 784)
+    """
     x = as_tensor("flatten", x)
     if not x.ndim:
         return reshape(x, 1)
@@ -82,7 +121,27 @@ def flatten(x: Operand, start: int = 0, end: int = -1) -> Tensor:
 
 @torch_spelling
 def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Without axes of size 1: those given, or all; the same memory.  dx = grad in x's shape."""
+    """x without axes of size 1, in the same memory.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axis (or dim): int or tuple of ints, axes of size 1; None removes all axes of size 1.
+
+    Returns:
+        Tensor of x's dtype, which shares x's memory.
+
+    Gradient: dx = grad, reshaped to x's shape.
+
+    Raises:
+        ShapeError: an axis does not exist or has another size than 1.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.squeeze, torch.squeeze.
+
+    >>> tt.squeeze(tt.zeros(1, 3, 1)).shape
+    (3,)
+    """
     x = as_tensor("squeeze", x)
     ones = tuple(a for a, size in enumerate(x.shape) if size == 1)
     axes = ones if axis is None else all_axes("squeeze", axis, x.ndim)
@@ -96,19 +155,60 @@ def squeeze(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 @torch_spelling
 def unsqueeze(x: Operand, axis: int) -> Tensor:
-    """With a new axis of size 1 in that place, in the same memory.  dx = grad in x's shape."""
+    """x with a new axis of size 1, in the same memory.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axis (or dim): int, the position of the new axis in the result; negative ones count from the
+            end.
+
+    Returns:
+        Tensor of x's dtype with one more axis, which shares x's memory.
+
+    Gradient: dx = grad, reshaped to x's shape.
+
+    Raises:
+        ShapeError: the axis is not one of the result.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.unsqueeze, numpy.expand_dims; x[None] works too.
+
+    >>> tt.unsqueeze([1.0, 2.0, 3.0], 0).shape
+    (1, 3)
+    """
     x = as_tensor("unsqueeze", x)
     place = one_axis("unsqueeze", axis, x.ndim + 1)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
 
-# Repeated, and in another order -----------------------------------------------------------------
+# Repeating and reordering -----------------------------------------------------------------------
 
 
 def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
-    """x repeated along axes of size 1, or new ones at the front.  dx = grad, summed over them.
+    """x repeated along its axes of size 1, and along new axes at the front, to fill a shape.
 
-    copy: where nothing is to be repeated, give a copy rather than x itself.
+    Args:
+        x: array-like, any dtype, a shape that broadcasts to the new one.
+        shape: ints, one by one or as a tuple.
+        copy: True returns a copy also where x has that shape already; else x itself is returned.
+
+    Returns:
+        Tensor of that shape and of x's dtype.
+
+    Gradient: dx = grad, summed over the axes along which x was repeated.
+
+    Raises:
+        ShapeError: x's shape does not broadcast.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.broadcast_to, torch.broadcast_to.
+
+    >>> tt.broadcast_to([1, 2], 3, 2)
+    Tensor([[1, 2],
+            [1, 2],
+            [1, 2]], dtype=int64)
     """
     x = as_tensor("broadcast_to", x)
     wanted = as_sizes(shape)
@@ -135,7 +235,27 @@ def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
 
 
 def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
-    """A copy with the axes in another order.  dx = grad with the axes put back."""
+    """A copy of x with its axes in another order: axis i of the result is axis axes[i] of x.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axes: ints, one by one or as a tuple: each axis of x once; negative ones count from the end.
+
+    Returns:
+        Tensor of x's dtype; x itself if the order does not change.
+
+    Gradient: dx = grad with its axes in x's order again.
+
+    Raises:
+        ShapeError: axes is not a permutation of x's axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.permute, numpy.transpose.
+
+    >>> tt.permute(tt.zeros(10, 28, 28, 3), 0, 3, 1, 2).shape
+    (10, 3, 28, 28)
+    """
     x = as_tensor("permute", x)
     given = as_sizes(axes)
     order = tuple(one_axis("permute", a, x.ndim) for a in given)
@@ -153,7 +273,29 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
 
 
 def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
-    """permute with NumPy's default: without axes (or None) they come in reverse order."""
+    """A copy of x with its axes in reverse order, or in a given order, see permute.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axes: ints, one by one or as a tuple: each axis of x once; none, or None, for reverse order.
+
+    Returns:
+        Tensor of x's dtype; x itself if the order does not change.
+
+    Gradient: dx = grad with its axes in x's order again.
+
+    Raises:
+        ShapeError: axes is not a permutation of x's axes.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.transpose; x.T is the same. torch.transpose(x, a, b) swaps two axes.
+
+    >>> tt.transpose([[1, 2, 3], [4, 5, 6]])
+    Tensor([[1, 4],
+            [2, 5],
+            [3, 6]], dtype=int64)
+    """
     x = as_tensor("transpose", x)
     if axes and axes[0] is not None:
         return permute(x, *axes)  # type: ignore[arg-type]
@@ -162,7 +304,27 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
 
 @torch_spelling
 def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Backwards along an axis, several, or all.  dx = grad, flipped in the same way."""
+    """A copy of x with the order of its elements reversed along an axis.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axis (or dim): int, tuple of ints, or None for all axes; negative axes count from the end.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = grad, flipped along the same axes.
+
+    Raises:
+        ShapeError: an axis does not exist or occurs twice.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.flip, torch.flip.
+
+    >>> tt.flip([1, 2, 3])
+    Tensor([3, 2, 1], dtype=int64)
+    """
     x = as_tensor("flip", x)
     axes = all_axes("flip", axis, x.ndim)
     return x[tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim))]
@@ -170,10 +332,27 @@ def flip(x: Operand, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 @torch_spelling
 def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Every entry along an axis (None: of the flattened tensor) several times, as NumPy's repeat.
+    """x with each entry along an axis repeated.
 
-    repeats: how often; one number for all, or one for each entry.
-    dx = the sum of grad over an entry's copies.
+    Args:
+        x: array-like, any shape and dtype.
+        repeats: int from 0 up, the number of copies of each entry; or a list of one int per entry.
+        axis (or dim): int; None flattens x first. Negative axes count from the end.
+
+    Returns:
+        Tensor of x's dtype.
+
+    Gradient: dx = the sum of grad over the copies of an entry.
+
+    Raises:
+        ShapeError: repeats does not fit the axis, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.repeat, torch.repeat_interleave.
+
+    >>> tt.repeat([1, 2], 3)
+    Tensor([1, 1, 1, 2, 2, 2], dtype=int64)
     """
     x = as_tensor("repeat", x)
     if axis is None:
@@ -191,20 +370,42 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     return x[(slice(None),) * axis + (entries,)]
 
 
-# Together and apart -----------------------------------------------------------------------------
+# Joining and splitting --------------------------------------------------------------------------
+
+
+def _operands(op: str, tensors: Sequence[Operand]) -> list[Tensor]:
+    """The tensors of an op that takes a list of them."""
+    if isinstance(tensors, int | float | None):
+        raise NotSupported(f"{op}: got {tensors!r}; a list of tensors is needed")
+    if not len(tensors):
+        raise ShapeError(f"{op}: got no tensor; at least one is needed")
+    return [as_tensor(op, x) for x in tensors]
 
 
 @torch_spelling
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """The tensors one after the other along an axis; the other sizes must be equal.
+    """The tensors joined along an axis.
 
-    Each gets its own part of grad.
+    Args:
+        tensors: list of one or more array-likes; their shapes differ on that axis only.
+        axis (or dim): int; negative ones count from the end.
+
+    Returns:
+        Tensor of dtype `np.result_type(*tensors)`; its size on the axis is the sum of theirs.
+
+    Gradient: each tensor gets its own slice of grad.
+
+    Raises:
+        ShapeError: the list is empty, the axis does not exist or other sizes differ.
+        DTypeError: a tensor does not hold real numbers.
+        NotSupported: tensors is not a list of array-likes.
+
+    Source: numpy.concatenate, torch.cat; tt.cat is the same function.
+
+    >>> tt.concat([[1, 2], [3]])
+    Tensor([1, 2, 3], dtype=int64)
     """
-    if isinstance(tensors, int | float | None):
-        raise NotSupported(f"concat: got {tensors!r}; a list of tensors is needed")
-    xs = [as_tensor("concat", x) for x in tensors]
-    if not xs:
-        raise ShapeError("concat: got no tensor; at least one is needed")
+    xs = _operands("concat", tensors)
     axis = one_axis("concat", axis, xs[0].ndim)
     for x in xs:
         if x.ndim != xs[0].ndim or any(
@@ -240,8 +441,30 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
 @torch_spelling
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """Tensors of one shape side by side along a new axis.  Each gets its own part of grad."""
-    xs = [as_tensor("stack", x) for x in tensors]
+    """Tensors of one shape joined along a new axis.
+
+    Args:
+        tensors: list of one or more array-likes of the same shape.
+        axis (or dim): int, the position of the new axis in the result; negative ones count from the
+            end.
+
+    Returns:
+        Tensor of dtype `np.result_type(*tensors)`; its size on the new axis is len(tensors).
+
+    Gradient: each tensor gets its own entry of grad along the axis.
+
+    Raises:
+        ShapeError: the list is empty, the shapes differ or the axis does not exist.
+        DTypeError: a tensor does not hold real numbers.
+        NotSupported: tensors is not a list of array-likes.
+
+    Source: numpy.stack, torch.stack.
+
+    >>> tt.stack([[1, 2], [3, 4]], axis=1)
+    Tensor([[1, 3],
+            [2, 4]], dtype=int64)
+    """
+    xs = _operands("stack", tensors)
     for x in xs:
         if x.shape != xs[0].shape:
             same = x.ndim == xs[0].ndim
@@ -249,14 +472,36 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
             raise ShapeError.drawn(
                 "stack: the shapes differ",
                 {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
-                "all alike are needed",
+                "equal shapes are needed",
             )
-    return concat([unsqueeze(x, axis) for x in xs], axis) if xs else concat(xs)
+    return concat([unsqueeze(x, axis) for x in xs], axis)
 
 
 @torch_spelling
 def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Pieces along an axis, as torch's split: of one size (the last may be smaller), or of each."""
+    """A list of pieces of x along an axis.
+
+    Args:
+        x: array-like, any dtype, at least 1-D.
+        sizes: int, the size of each piece (the last one may be smaller); or a list of the pieces'
+            sizes, whose sum is the size of the axis.
+        axis (or dim): int; negative ones count from the end.
+
+    Returns:
+        list of Tensors of x's dtype, each a copy.
+
+    Gradient: dx = the gradients of the pieces, joined.
+
+    Raises:
+        ShapeError: the sizes do not fit the axis, or the axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: torch.split. numpy.split takes the number of pieces or the indices between them.
+
+    >>> tt.split([1, 2, 3, 4, 5], 2)
+    [Tensor([1, 2], dtype=int64), Tensor([3, 4], dtype=int64), Tensor([5], dtype=int64)]
+    """
     x = as_tensor("split", x)
     axis = one_axis("split", axis, x.ndim)
     whole = x.shape[axis]

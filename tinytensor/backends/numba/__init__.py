@@ -1,8 +1,8 @@
-"""The Numba backend's kernels, by family: matmul_loops.py is what matmul.c is in csrc/.
+"""The kernels of the Numba backend: matmul_loops.py corresponds to csrc/matmul.c, and so on.
 
-compiling.py     compiles a kernel at its first call and keeps the machine code on disk
+compiling.py     compiles a kernel at its first call and caches the machine code on disk
 tile.py          sums of products in vector registers: the inner loop of matmul and conv2d
 exponential.py   e^x in plain arithmetic
-places.py        sizes and strides, as compiled loops walk them
+strides.py       sizes and strides of merged axes as arrays
 *_loops.py       the kernels
 """

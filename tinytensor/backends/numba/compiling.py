@@ -1,9 +1,9 @@
-"""How the Numba backend's kernels become machine code: once, at their first call, kept on disk.
+"""Compile the kernels of the Numba backend at their first call, and cache the machine code on disk.
 
-A kernel has one signature for each kind of float, and nothing else is ever compiled. What has been
-compiled is kept where Numba finds a folder that it can write to: NUMBA_CACHE_DIR, this package's
-__pycache__, the user's cache folder. Where there is none every process compiles anew, and a file
-that can't be read is made anew. What all this costs is counted in `spent`.
+A kernel is compiled for float32 and for float64, each with one signature. Numba writes the cache to
+the first folder that is writable: NUMBA_CACHE_DIR, the __pycache__ of this package, the user's
+cache folder. If none is writable, each process compiles again. If a file can't be read, it is
+written again. `spent` counts the compiled and loaded kernels and the time.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ from numba.core.sigutils import normalize_signature
 from tinytensor.backends.lowering import Lowered
 from tinytensor.errors import DTypeError
 
-# a * b + c in one instruction; nothing that would lose a NaN or an infinity
+# a * b + c in one instruction. Other fastmath flags could lose NaN and infinity.
 CONTRACT = {"contract"}
-# and the terms of a sum in any order, so that several can be added up at once
+# Also any order of the terms of a sum, so that the compiler can vectorise it.
 REASSOCIATE = {"contract", "reassoc"}
-# Wrappers, by which Python and C call compiled code, take long to compile: only where needed.
+# No wrapper for calls from C, because it takes long to compile.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-SOURCES = sorted(Path(__file__).parent.glob("*.py"))  # all that kernels are compiled from
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))  # the sources of all kernels
 
 
 @dataclass
 class Spent:
-    """How many kernels this process has compiled and loaded so far, and the seconds it took."""
+    """The number of kernels that this process has compiled and loaded, and the time in seconds."""
 
     compiled: int = 0
     compile_seconds: float = 0.0
@@ -48,24 +48,25 @@ class Spent:
 spent = Spent()
 
 
-def part(function: Callable[..., Any], fastmath: set[str] = CONTRACT) -> Any:
-    """A function that kernels call: compiled with, and as a part of, each of them."""
+def subroutine(function: Callable[..., Any], fastmath: set[str] = CONTRACT) -> Any:
+    """Return a function for use in kernels; it is compiled together with each kernel."""
     return numba.njit(fastmath=fastmath, no_cpython_wrapper=True, **OPTIONS)(function)
 
 
 def kernel(signature: str, fastmath: set[str] = CONTRACT) -> Callable[..., Any]:
-    """Make a kernel of loops. In its signature `real` stands for float32 and for float64.
+    """Decorate a function with loops as a kernel; `real` in its signature is float32 or float64.
 
-    The first argument of a call decides; DTypeError is raised if it is neither.
+    The dtype of the first argument decides. A call with another dtype raises DTypeError.
     """
     return lambda function: Kernel(function, signature, fastmath)
 
 
 class Kernel:
-    """Loops, and what has been compiled of them.
+    """A function with loops, and its compiled versions.
 
-    A call computes in the kind of float of its first argument. Read-only arrays are another type to
-    Numba: for them, which are rare, there is code of its own.
+    The dtype of the first argument of a call decides between float32 and float64. Read-only arrays
+    have another type in Numba, so they need versions of their own, which are compiled when a call
+    has a read-only array.
     """
 
     def __init__(self, function: Any, signature: str, fastmath: set[str]) -> None:
@@ -73,9 +74,9 @@ class Kernel:
         self.compiled: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
-        """Run the loops, which are compiled at the first call."""
-        kind = arguments[0].dtype
-        compiled = self.compiled.get(kind) or self._compile(kind, kind)
+        """Run the loops, and compile them first if needed."""
+        dtype = arguments[0].dtype
+        compiled = self.compiled.get(dtype) or self._compile(dtype, dtype)
         try:
             compiled(*arguments)
         except TypeError:
@@ -86,40 +87,42 @@ class Kernel:
             )
             if not read_only:
                 raise
-            key = kind, read_only
-            compiled = self.compiled.get(key) or self._compile(key, kind, read_only)
+            key = dtype, read_only
+            compiled = self.compiled.get(key) or self._compile(key, dtype, read_only)
             compiled(*arguments)
 
     def bind(self, arguments: tuple[Any, ...]) -> Lowered:
-        """The call with these arguments, by the shortest way that leads to the compiled code."""
-        kind = arguments[0].dtype
-        compiled = self.compiled.get(kind) or self._compile(kind, kind)
+        """Return the function and the arguments of the fastest call with these arguments."""
+        dtype = arguments[0].dtype
+        compiled = self.compiled.get(dtype) or self._compile(dtype, dtype)
         if all(x.flags.writeable for x in arguments if isinstance(x, np.ndarray)):
             (overload,) = compiled.overloads.values()
-            return overload.entry_point, arguments  # no more asking which types the arguments have
+            return overload.entry_point, arguments  # without Numba's check of the types
         return self, arguments
 
-    def _compile(self, key: Any, kind: np.dtype[Any], read_only: tuple[int, ...] = ()) -> Any:
-        """Compile for one kind of float, or load what an earlier process compiled."""
-        if kind not in (np.float32, np.float64):
-            raise DTypeError(f"numba backend: float32 or float64 is needed, got {kind}")
+    def _compile(self, key: Any, dtype: np.dtype[Any], read_only: tuple[int, ...] = ()) -> Any:
+        """Compile a version for this dtype, or load it from the cache on disk."""
+        if dtype not in (np.float32, np.float64):
+            raise DTypeError(f"numba backend: got {dtype}; float32 or float64 is needed")
         start = time.perf_counter()
-        arguments, _ = normalize_signature(f"({self.signature.replace('real', str(kind))},)")
-        own = [
+        arguments, _ = normalize_signature(f"({self.signature.replace('real', str(dtype))},)")
+        types = tuple(
             argument.copy(readonly=True) if i in read_only else argument
             for i, argument in enumerate(arguments)
-        ]
-        named = self._named(*map(str, (kind, *read_only)))
+        )
+        named = self._named(*map(str, (dtype, *read_only)))
         compiled: Any = numba.njit(fastmath=self.fastmath, **OPTIONS)(named)
-        with suppress(RuntimeError):  # Numba finds no folder that can be written to
+        with suppress(RuntimeError):  # Numba finds no writable folder
             compiled._cache = Cache(named)
         try:
-            compiled.compile(tuple(own))
+            compiled.compile(types)
         except TypingError:
             if not read_only:
                 raise
             name = self.function.__name__.strip("_")
-            raise ValueError(f"{name}: an array that it writes to is read-only") from None
+            raise ValueError(
+                f"{name}: an output array is read-only; a writable one is needed"
+            ) from None
         compiled.disable_compile()
         seconds = time.perf_counter() - start
         if compiled.stats.cache_hits:
@@ -131,49 +134,49 @@ class Kernel:
         self.compiled[key] = compiled
         return compiled
 
-    def _named(self, *what: str) -> FunctionType:
-        """The function under a name of its own for each signature and kind of processor.
+    def _named(self, *suffixes: str) -> FunctionType:
+        """Return the function with a name that contains the dtype and the type of the processor.
 
-        Files in the cache are named so. Each then has one content only, and two processes that
-        write the same file at once do no harm.
+        The name is the name of the file in the cache. So all processes write the same contents to a
+        file, and it does no harm if two write it at the same time.
         """
         f = self.function
         named = FunctionType(f.__code__, f.__globals__, f.__name__, closure=f.__closure__)
-        named.__qualname__ = "_".join((f.__name__, *what, _processor()))
+        named.__qualname__ = "_".join((f.__name__, *suffixes, _processor()))
         return named
 
 
 class Cache(FunctionCache):
-    """Numba's cache on disk, where trouble with a file only costs the time to compile again."""
+    """Numba's cache on disk; if a file can't be read or written, the kernel is compiled again."""
 
     def __init__(self, function: FunctionType) -> None:
         super().__init__(function)
-        # What is compiled into a kernel may stand in another file than the kernel.
+        # A kernel contains code from other files, so the stamp covers all files.
         self._cache_file._source_stamp = _sources()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What is kept, or None."""
+        """Return the cached machine code, or None."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # of a torn file, the unpickler raises anything
+        except Exception:  # unpickling a damaged file can raise any exception
             with suppress(OSError):
                 self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep it, if it can be kept: a disk may be full."""
+        """Write the machine code to the cache, unless the disk is full or read-only."""
         with suppress(OSError):
             super().save_overload(sig, data)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        # Numba would add the values that a function closes over: functions, that have another
-        # identity in every process. They come from the sources, and those are in the stamp.
+        # Numba's key would contain the functions in the closure, whose identity differs between
+        # processes. The stamp of the sources already covers them.
         return sig, codegen.magic_tuple()
 
 
 @cache
 def _sources() -> str:
-    """A digest of all the text that kernels are compiled from."""
+    """Return a hash of the sources of all kernels."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""Broadcasting, and element by element.
+"""Elementwise kernels: out[i] = f(x[i]) and out[i] = f(x[i], y[i]), with broadcasting.
 
-`pairs` and `each` hold the loops, once; the functions of numbers say what is computed, and are
-compiled into them. Whole numbers in them are made x's kind: Numba computes in float64 what joins
-float32 with int64.
+`unary` and `binary` contain the loops. The decorated functions compute one element and are compiled
+into the loops. Integer constants in them are converted to the dtype of x, because Numba computes
+float32 with int64 in float64.
 """
 
 import math
@@ -13,17 +13,17 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
-from tinytensor.backends.numba.compiling import kernel, part
+from tinytensor.backends.numba.compiling import kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
-from tinytensor.backends.numba.places import broadcast_places, offset
-from tinytensor.backends.numba.tile import number, put_number
+from tinytensor.backends.numba.strides import broadcast_strides, offset
+from tinytensor.backends.numba.tile import item, set_item
 
 
-def pairs(
+def binary(
     function: Callable[[Any, Any], Any], result: str = "real"
 ) -> LoweredKernel[[Array, Array, Array]]:
-    """A kernel that computes one number from two, broadcast."""
-    one = part(function)
+    """Return a kernel that computes function(x[i], y[i]) with broadcasting."""
+    one = subroutine(function)
 
     def loops(x, y, out, shape, x_strides, y_strides):
         last = len(shape) - 1
@@ -31,16 +31,17 @@ def pairs(
         for r in range(len(out) // max(C, 1)):
             i = offset(r, last, shape, x_strides)
             j = offset(r, last, shape, y_strides)
-            # Along a row x and y move on or stay; only a loop that knows which is vectorised.
+            # Along a row an operand has stride 1 or 0. There is a loop for each case, because the
+            # compiler vectorises only constant strides.
             if x_step == 1 and y_step == 1:
                 for c in range(C):
-                    put_number(out, r * C + c, one(number(x, i + c), number(y, j + c)))
+                    set_item(out, r * C + c, one(item(x, i + c), item(y, j + c)))
             elif x_step == 1:
                 for c in range(C):
-                    put_number(out, r * C + c, one(number(x, i + c), number(y, j)))
+                    set_item(out, r * C + c, one(item(x, i + c), item(y, j)))
             else:
                 for c in range(C):
-                    put_number(out, r * C + c, one(number(x, i), number(y, j + c)))
+                    set_item(out, r * C + c, one(item(x, i), item(y, j + c)))
 
     loops.__name__ = function.__name__
     sizes = "int64[::1], int64[::1], int64[::1]"
@@ -48,20 +49,20 @@ def pairs(
 
     @lowered
     def call(x: Array, y: Array, out: Array) -> Lowered:
-        places = broadcast_places(x.shape, y.shape, out.shape)
+        places = broadcast_strides(x.shape, y.shape, out.shape)
         return compiled, (x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
 
     return call
 
 
 def compare(function: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array, Array]]:
-    """pairs, for results that are true or false."""
-    return pairs(function, "boolean")
+    """Return a kernel that computes function(x[i], y[i]) as bool."""
+    return binary(function, "boolean")
 
 
-def each(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
-    """A kernel that computes one number from one."""
-    one = part(function)
+def unary(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
+    """Return a kernel that computes function(x[i])."""
+    one = subroutine(function)
 
     def loop(x, out):
         for i in range(len(x)):
@@ -77,30 +78,29 @@ def each(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
     return call
 
 
-@pairs
+@binary
 def add(x, y):
     return x + y
 
 
-@pairs
+@binary
 def sub(x, y):
     return x - y
 
 
-@pairs
+@binary
 def mul(x, y):
     return x * y
 
 
-@pairs
+@binary
 def div(x, y):
     return x / y
 
 
-@pairs
+@binary
 def floor_div(x, y):
-    # Dividing and rounding down may give the next whole number where the quotient is rounded up to
-    # it; without the remainder the division is exact.
+    # floor(x / y) can be 1 too large, because x / y is rounded. (x - remainder) / y is exact.
     if y == 0:
         return x / y
     rest = np.fmod(x, y)
@@ -110,7 +110,7 @@ def floor_div(x, y):
     return math.copysign(type(x)(0), x / y) if quotient == 0 else np.rint(quotient)
 
 
-@pairs
+@binary
 def mod(x, y):
     rest = np.fmod(x, y)
     if rest == 0:
@@ -118,17 +118,17 @@ def mod(x, y):
     return rest + y if (rest < 0) != (y < 0) else rest
 
 
-@pairs
+@binary
 def pow(x, y):
     return x**y
 
 
-@pairs
+@binary
 def maximum(x, y):
-    return x if x > y or x != x else y  # a NaN is neither larger nor smaller, but wins
+    return x if x > y or x != x else y  # NaN if x or y is NaN: x > NaN is false
 
 
-@pairs
+@binary
 def minimum(x, y):
     return x if x < y or x != x else y
 
@@ -148,100 +148,100 @@ def less_equal(x, y):
     return x <= y
 
 
-@each
+@unary
 def neg(x):
     return -x
 
 
-@each
+@unary
 def exp(x):
     return exponential(x)
 
 
-@each
+@unary
 def log(x):
     return np.log(x)
 
 
-@part
+@subroutine
 def rectified(x):
     return type(x)(0) if x < 0 else x
 
 
-@each
+@unary
 def relu(x):
     return rectified(x)
 
 
-@each
+@unary
 def sigmoid(x):
-    e = exponential(-np.abs(x))  # never e of a positive number: that would overflow
+    e = exponential(-np.abs(x))  # e^-x would overflow for large negative x
     one = type(x)(1)
     return (e if x < 0 else one) / (one + e)
 
 
-@pairs
+@binary
 def add_relu(x, y):
     return rectified(x + y)
 
 
-@each
+@unary
 def abs(x):
     return np.abs(x)
 
 
-@each
+@unary
 def sign(x):
     one = type(x)(1)
     return one if x > 0 else -one if x < 0 else type(x)(0) if x == 0 else x
 
 
-@each
+@unary
 def sqrt(x):
     return np.sqrt(x)
 
 
-@each
+@unary
 def expm1(x):
     return math.expm1(x)
 
 
-@each
+@unary
 def log1p(x):
     return np.log1p(x)
 
 
-@each
+@unary
 def sin(x):
     return math.sin(x)
 
 
-@each
+@unary
 def cos(x):
     return math.cos(x)
 
 
-@each
+@unary
 def tanh(x):
     return math.tanh(x)
 
 
-@each
+@unary
 def erf(x):
     return math.erf(x)
 
 
-@each
+@unary
 def floor(x):
     return np.floor(x)
 
 
-@each
+@unary
 def ceil(x):
     return np.ceil(x)
 
 
-@each
+@unary
 def round(x):
     return np.rint(x)
 
@@ -265,5 +265,5 @@ def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
 @kernel("real[::1], real[::1], boolean[::1], real[::1]")
 def _where(x, y, condition, out):
     for i in range(len(out)):
-        from_x, from_y = x[i], y[i]  # both are read, so that there is no branch
+        from_x, from_y = x[i], y[i]  # both are read, because a loop without a branch is vectorised
         out[i] = from_x if condition[i] else from_y

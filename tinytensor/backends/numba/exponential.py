@@ -1,4 +1,4 @@
-"""e^x in plain arithmetic, for loops that are to be vectorised."""
+"""e^x in plain arithmetic, so that the compiler can vectorise a loop over it."""
 
 import math
 
@@ -6,10 +6,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from tinytensor.backends.numba.compiling import part
+from tinytensor.backends.numba.compiling import subroutine
 
 
-@part
+@subroutine
 def _power_of_two(n):
     return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)  # a float's exponent
 
@@ -18,21 +18,21 @@ LARGE = np.float32(1.5 * 2**23)
 LARGE_BITS = LARGE.view(np.int32)
 
 
-@part
+@subroutine
 def _exp_of_float(x):
-    """e^x in plain arithmetic, so that a loop over it is vectorised.
+    """Return e^x of a float32.
 
-    x = n ln 2 + r with a whole n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For so small an r the
-    Taylor series up to r^7 leaves an error of 5e-9, a tenth of what float can tell.
+    x = n ln 2 + r with an integer n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For such a small r the
+    Taylor series up to r^7 has an error of 5e-9, a tenth of a float's rounding error.
     """
-    # Beyond these the result is infinity and 0 anyway. A NaN fails both comparisons, and stays.
+    # Beyond these limits the result is infinity and 0. A NaN fails both comparisons.
     x = np.float32(89) if x > np.float32(89) else x
     x = np.float32(-104) if x < np.float32(-104) else x
-    # Adding LARGE leaves no room for a fraction: the last bits are x / ln 2, rounded.
+    # A float as large as LARGE has no fraction, so the low bits of the sum are x / ln 2, rounded.
     shifted = np.float32(x * np.float32(1 / math.log(2)) + LARGE)
     n = np.int32(shifted.view(np.int32) - LARGE_BITS)
     whole = shifted - LARGE
-    # ln 2 in two parts: n times the first is exact.
+    # ln 2 is split into two parts, because n times the first part is exact.
     r = (x - whole * np.float32(0.693145752)) - whole * np.float32(1.42860677e-6)
     tail = np.float32(1 / 5040)
     tail = tail * r + np.float32(1 / 720)
@@ -41,13 +41,13 @@ def _exp_of_float(x):
     tail = tail * r + np.float32(1 / 6)
     tail = tail * r + np.float32(1 / 2)
     power = np.float32(1) + (r + r * r * tail)
-    # 2^n may be beyond float where e^x is not: multiply in two steps.
+    # 2^n can overflow although e^x does not, so it is multiplied in two steps.
     half = n >> np.int32(1)
     return power * _power_of_two(half) * _power_of_two(n - half)
 
 
 def exponential(x):
-    """e^x, of a number in a kernel"""
+    """Return e^x; in a kernel, the version for the dtype of x."""
     return math.exp(x)
 
 

@@ -1,4 +1,4 @@
-"""A batch of images, from bytes to numbers between 0 and 1."""
+"""Convert a batch of images from bytes to real numbers between 0 and 1."""
 
 import math
 

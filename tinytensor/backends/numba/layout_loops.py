@@ -1,16 +1,16 @@
-"""The same numbers in another place: repeated, in another order, picked out, side by side."""
+"""Kernels that copy elements: broadcast_to, transpose, take, scatter_add, put, concat."""
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import permutation
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.backends.numba.places import as_array, broadcast_places, offset
-from tinytensor.backends.numba.tile import number, put_number
+from tinytensor.backends.numba.strides import as_array, broadcast_strides, offset
+from tinytensor.backends.numba.tile import item, set_item
 
 
 @lowered
 def broadcast_to(x: Array, out: Array) -> Lowered:
-    shape, strides, _ = broadcast_places(x.shape, out.shape, out.shape)
+    shape, strides, _ = broadcast_strides(x.shape, out.shape, out.shape)
     return _gather, (x.reshape(-1), out.reshape(-1), shape, strides)
 
 
@@ -27,10 +27,10 @@ def _gather(x, out, shape, strides):
         row = offset(r, last, shape, strides)
         if step == 1:
             for c in range(C):
-                put_number(out, r * C + c, number(x, row + c))
+                set_item(out, r * C + c, item(x, row + c))
         else:
             for c in range(C):
-                put_number(out, r * C + c, number(x, row + c * step))
+                set_item(out, r * C + c, item(x, row + c * step))
 
 
 @lowered

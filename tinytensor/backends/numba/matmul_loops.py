@@ -1,4 +1,4 @@
-"""Matrix products: which lines go through the tile's registers, and where their numbers stand."""
+"""Matrix products by the tile of tile.py: tables with the indices of the rows of x, y and out."""
 
 import math
 from functools import lru_cache
@@ -9,7 +9,7 @@ from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.tile import LANES, ROWS, products, products_of_few_columns
 
-LONG_SUMS = 128  # terms; fewer don't repay adding up a register's numbers in the end
+LONG_SUMS = 128  # K; in shorter sums, adding up the lanes at the end takes too long
 
 
 @lowered
@@ -22,32 +22,32 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     if N < LANES and K >= LONG_SUMS and not transpose_x:
         return products_of_few_columns, (flat_x, flat_y, y_row, y_column, flat_out, B, M, K, N)
     elif transpose_x and N < LANES < M:
-        # Lines of N numbers would leave a part of each register idle. The transpose of the result,
-        # y^T . x, has long lines.
+        # Rows of N elements would not fill a register. The transpose of the result, y^T . x, has
+        # long rows.
         return products, (
-            flat_y, K * N, _rows(N, y_column), spaced(K, y_row),
-            flat_x, M * K, spaced(K, x_column), x_row,
-            flat_out, M * N, spaced(N, 1), N, M, B, False,
+            flat_y, K * N, _rows(N, y_column), strided(K, y_row),
+            flat_x, M * K, strided(K, x_column), x_row,
+            flat_out, M * N, strided(N, 1), N, M, B, False,
         )  # fmt: skip
     else:
         return products, (
-            flat_x, M * K, _rows(M, x_row), spaced(K, x_column),
-            flat_y, K * N, spaced(K, y_row), y_column,
-            flat_out, M * N, spaced(M, N), 1, N, B, False,
+            flat_x, M * K, _rows(M, x_row), strided(K, x_column),
+            flat_y, K * N, strided(K, y_row), y_column,
+            flat_out, M * N, strided(M, N), 1, N, B, False,
         )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
-def spaced(count: int, apart: int) -> Array:
-    """So many places, each so many numbers after the last."""
-    return np.arange(count) * apart
+def strided(count: int, stride: int) -> Array:
+    """Return the indices 0, stride, ..., (count - 1) * stride."""
+    return np.arange(count) * stride
 
 
 @lru_cache(maxsize=1024)
-def _rows(count: int, apart: int) -> Array:
-    return full_tiles(spaced(count, apart))
+def _rows(count: int, stride: int) -> Array:
+    return full_tiles(strided(count, stride))
 
 
-def full_tiles(places: Array) -> Array:
-    """The last place is repeated until there are full tiles of them."""
-    return np.pad(places, (0, -len(places) % ROWS), "edge") if len(places) else places
+def full_tiles(indices: Array) -> Array:
+    """Return the indices with the last one repeated, so that their number is a multiple of ROWS."""
+    return np.pad(indices, (0, -len(indices) % ROWS), "edge") if len(indices) else indices

@@ -1,11 +1,11 @@
-"""How parameters follow their gradients, in one pass over memory each."""
+"""The update rules of the optimisers, each in one pass over the parameters."""
 
 import math
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.backends.numba.places import like
+from tinytensor.backends.numba.strides import like
 
 
 @lowered
@@ -69,13 +69,13 @@ def adam(
 def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
     m_scale = like(param, 1 / (1 - beta1 ** step[0]))
     v_scale = like(param, 1 / (1 - beta2 ** step[0]))
-    new1, new2 = like(param, 1 - beta1), like(param, 1 - beta2)
+    one_minus_beta1, one_minus_beta2 = like(param, 1 - beta1), like(param, 1 - beta2)
     beta1, beta2 = like(param, beta1), like(param, beta2)
     rate, epsilon = like(param, lr[0]), like(param, epsilon)
     weight_decay = like(param, weight_decay)
     for i in range(len(param)):
-        m_i = beta1 * m[i] + new1 * grad[i]
-        v_i = beta2 * v[i] + new2 * grad[i] * grad[i]
+        m_i = beta1 * m[i] + one_minus_beta1 * grad[i]
+        v_i = beta2 * v[i] + one_minus_beta2 * grad[i] * grad[i]
         m[i], v[i] = m_i, v_i
         change = m_i * m_scale / (math.sqrt(v_i * v_scale) + epsilon)
         param[i] -= rate * (change + weight_decay * param[i])

@@ -1,4 +1,4 @@
-"""The largest number of each window, and sums of windows."""
+"""The argmax of each window of an image, and sums of windows."""
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair

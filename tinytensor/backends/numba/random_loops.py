@@ -1,4 +1,4 @@
-"""Random numbers: the i-th is a hash of seed and i; the mixing steps are SplitMix64's."""
+"""Random numbers: the i-th number is a hash of the seed and i, with the steps of SplitMix64."""
 
 import numpy as np
 

@@ -1,7 +1,8 @@
-"""Classification: softmax, cross-entropy, and what belongs to them.
+"""softmax, log_softmax and cross_entropy of rows of scores, and their gradients.
 
-A row's largest score is subtracted first: the result is the same, and nothing overflows. exp is
-taken of all short rows at once: one alone doesn't fill a register. Sums are kept in float64.
+The largest score of a row is subtracted first. The result is the same, and exp does not overflow.
+One loop computes exp for all short rows together, because a short row does not fill a register.
+Sums are computed in float64.
 """
 
 import math
@@ -11,14 +12,14 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
-from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, part
+from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
-from tinytensor.backends.numba.places import like
+from tinytensor.backends.numba.strides import like
 
-ABREAST = 32  # numbers of a long row that are compared side by side: none waits for another
+ABREAST = 32  # independent comparisons in a long row
 
 
-@part
+@subroutine
 def _largest(x, r, side):
     C, largest = x.shape[1], x[r, 0]
     whole = C - C % ABREAST
@@ -35,7 +36,7 @@ def _largest(x, r, side):
     return largest
 
 
-@partial(part, fastmath=REASSOCIATE)
+@partial(subroutine, fastmath=REASSOCIATE)
 def _row_sum(x, r):
     total = 0.0
     for c in range(x.shape[1]):
@@ -43,21 +44,21 @@ def _row_sum(x, r):
     return total
 
 
-@part
+@subroutine
 def _exp(flat):
     for i in range(len(flat)):
         flat[i] = exponential(flat[i])
 
 
-@part
-def _over_its_sum(out, r):
+@subroutine
+def _divide_by_sum(out, r):
     factor = out.dtype.type(1 / _row_sum(out, r))
     for c in range(out.shape[1]):
         out[r, c] *= factor
 
 
-@part
-def _softmax_of(x, out):
+@subroutine
+def _softmax_rows(x, out):
     R, C = x.shape
     side = np.empty(ABREAST, x.dtype)
     for r in range(R if C else 0):
@@ -66,11 +67,11 @@ def _softmax_of(x, out):
             out[r, c] = x[r, c] - largest
         if C >= ABREAST:
             _exp(out[r])
-            _over_its_sum(out, r)
+            _divide_by_sum(out, r)
     if 0 < C < ABREAST:
         _exp(out.reshape(-1))
         for r in range(R):
-            _over_its_sum(out, r)
+            _divide_by_sum(out, r)
 
 
 @lowered
@@ -80,7 +81,7 @@ def softmax(x: Array, out: Array) -> Lowered:
 
 @kernel("real[:, ::1], real[:, ::1]")
 def _softmax(x, out):
-    _softmax_of(x, out)
+    _softmax_rows(x, out)
 
 
 @lowered
@@ -144,7 +145,7 @@ def _cross_entropy(logits, labels, out):
     _mean_loss(logits, labels, out)
 
 
-@part
+@subroutine
 def _mean_loss(logits, labels, out):
     R, C = logits.shape
     short = C < ABREAST
@@ -176,9 +177,9 @@ def _cross_entropy_backward(logits, labels, grad, out):
     _gradient_of_mean_loss(logits, labels, grad, out)
 
 
-@part
+@subroutine
 def _gradient_of_mean_loss(logits, labels, grad, out):
-    _softmax_of(logits, out)
+    _softmax_rows(logits, out)
     for r in range(len(labels)):
         out[r, labels[r]] -= 1
     flat, factor = out.reshape(-1), like(out, np.float64(grad[0]) / max(len(labels), 1))

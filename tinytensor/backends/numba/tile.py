@@ -1,12 +1,14 @@
-"""Sums of products, the work of matmul and of convolution: one kernel for both.
+"""Sums of products in vector registers: the inner loop of matmul and of convolution.
 
-The naive triple loop of a product x . y reads two numbers from memory for every multiplication.
-Here a tile of sums is kept in the processor's registers, and each step along k multiplies
+The naive triple loop of a product x . y reads two elements from memory for each multiplication.
+Here a tile of sums is kept in registers:
 
-    6 numbers of x  with  a line of y, two registers full of neighbours.
+    for k in range(K):
+        for r in range(ROWS):
+            sums[r] += x[r, k] * y[k, :2 * LANES]  # two registers
 
-Numba has no word for a register, so the first part of this file makes one: `Line`, with what the
-tile needs to do with it. The processor does each of these in one instruction.
+Numba has no type for a vector register. The first part of this file defines one, `Vector`, with the
+operations that the tile needs. Each operation is one instruction of the CPU.
 """
 
 import llvmlite.binding
@@ -18,28 +20,28 @@ from numba.core.datamodel.models import PrimitiveModel
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
-from tinytensor.backends.numba.compiling import kernel, part
+from tinytensor.backends.numba.compiling import kernel, subroutine
 
-ROWS = 6  # of a tile: with 2 registers for each, and 3 to work with, it fits in 16 registers
+ROWS = 6  # rows of the tile: 2 registers for each row and 3 for operands fit into 16 registers
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4  # floats in a register
 
 
-class Line(types.Type):
-    """The type of LANES numbers side by side in a register."""
+class Vector(types.Type):
+    """The type of a register with LANES elements."""
 
     def __init__(self, dtype: types.Type) -> None:
         self.dtype = dtype
-        super().__init__(f"Line({dtype})")
+        super().__init__(f"Vector({dtype})")
 
 
-@register_model(Line)
-class LineModel(PrimitiveModel):
-    """What LLVM calls a Line: a vector."""
+@register_model(Vector)
+class VectorModel(PrimitiveModel):
+    """What LLVM calls a Vector: a vector."""
 
-    def __init__(self, manager, line):
-        number = manager.lookup(line.dtype).get_value_type()
-        super().__init__(manager, line, ir.VectorType(number, LANES))
+    def __init__(self, manager, vector):
+        element = manager.lookup(vector.dtype).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(element, LANES))
 
 
 def _check_writable(array):
@@ -53,8 +55,8 @@ def _pointer(context, builder, array_type, array, place):
 
 
 @intrinsic
-def number(typing, array, place):
-    """array[place], without Python's question whether place is negative"""
+def item(typing, array, place):
+    """Return array[place] without the check for a negative index."""
 
     def code(context, builder, signature, arguments):
         pointer = _pointer(context, builder, array, *arguments)
@@ -64,8 +66,8 @@ def number(typing, array, place):
 
 
 @intrinsic
-def put_number(typing, array, place, value):
-    """array[place] = value, without that question"""
+def set_item(typing, array, place, value):
+    """array[place] = value, without the check for a negative index"""
     _check_writable(array)
 
     def code(context, builder, signature, arguments):
@@ -78,78 +80,78 @@ def put_number(typing, array, place, value):
 
 @intrinsic
 def zeros(typing, array):
-    """A Line of zeros, of array's kind."""
-    line = Line(array.dtype)
+    """Return a Vector of zeros with the dtype of the array."""
+    vector = Vector(array.dtype)
 
     def code(context, builder, signature, arguments):
-        return ir.Constant(context.get_value_type(line), None)
+        return ir.Constant(context.get_value_type(vector), None)
 
-    return line(array), code
+    return vector(array), code
 
 
 @intrinsic
 def load(typing, array, place):
-    """The Line array[place : place + LANES]."""
-    line = Line(array.dtype)
+    """Return array[place : place + LANES] as a Vector."""
+    vector = Vector(array.dtype)
 
     def code(context, builder, signature, arguments):
-        pointer = _line_pointer(context, builder, array, *arguments)
+        pointer = _vector_pointer(context, builder, array, *arguments)
         return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
-    return line(array, types.intp), code
+    return vector(array, types.intp), code
 
 
 @intrinsic
-def store(typing, line, array, place):
-    """array[place : place + LANES] = line"""
+def store(typing, vector, array, place):
+    """array[place : place + LANES] = vector"""
     _check_writable(array)
 
     def code(context, builder, signature, arguments):
-        pointer = _line_pointer(context, builder, array, *arguments[1:])
+        pointer = _vector_pointer(context, builder, array, *arguments[1:])
         builder.store(arguments[0], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(line, array, types.intp), code
+    return types.void(vector, array, types.intp), code
 
 
-def _line_pointer(context, builder, array_type, array, place):
+def _vector_pointer(context, builder, array_type, array, place):
     pointer = _pointer(context, builder, array_type, array, place)
-    return builder.bitcast(pointer, context.get_value_type(Line(array_type.dtype)).as_pointer())
+    return builder.bitcast(pointer, context.get_value_type(Vector(array_type.dtype)).as_pointer())
 
 
 @intrinsic
 def load_part(typing, array, place, count):
-    """The Line array[place : place + count], with zeros behind; all of it if count is larger."""
-    line = Line(array.dtype)
+    """Return array[place : place + count], filled up with zeros; count may exceed LANES."""
+    vector = Vector(array.dtype)
 
     def code(context, builder, signature, arguments):
-        pointer = _line_pointer(context, builder, array, *arguments[:2])
+        pointer = _vector_pointer(context, builder, array, *arguments[:2])
         align, mask = _ALIGN(array.dtype.bitwidth // 8), _first_lanes(builder, arguments[2])
-        behind = ir.Constant(context.get_value_type(line), None)
+        behind = ir.Constant(context.get_value_type(vector), None)
         return _masked(builder, "load", behind.type, (pointer, align, mask, behind))
 
-    return line(array, types.intp, types.intp), code
+    return vector(array, types.intp, types.intp), code
 
 
 @intrinsic
-def store_part(typing, line, array, place, count):
-    """array[place : place + count] = line's first numbers; all of them if count is larger"""
+def store_part(typing, vector, array, place, count):
+    """array[place : place + count] = the first elements of vector; count may exceed LANES"""
     _check_writable(array)
 
     def code(context, builder, signature, arguments):
-        pointer = _line_pointer(context, builder, array, *arguments[1:3])
+        pointer = _vector_pointer(context, builder, array, *arguments[1:3])
         align, mask = _ALIGN(array.dtype.bitwidth // 8), _first_lanes(builder, arguments[3])
         _masked(builder, "store", ir.VoidType(), (arguments[0], pointer, align, mask))
         return context.get_dummy_value()
 
-    return types.void(line, array, types.intp, types.intp), code
+    return types.void(vector, array, types.intp, types.intp), code
 
 
 _ALIGN = ir.IntType(32)
 
 
 def _masked(builder, name, result, arguments):
-    """Call LLVM's masked load or store, which leaves alone the memory of lanes that are off."""
+    """Call LLVM's masked load or store, which does not access the memory of masked lanes."""
     vector = result if name == "load" else arguments[0].type
     kind = "f32" if vector.element == ir.FloatType() else "f64"
     function = cgutils.get_or_insert_function(
@@ -161,7 +163,7 @@ def _masked(builder, name, result, arguments):
 
 
 def _first_lanes(builder, count):
-    """True for the first `count` lanes, false for the others."""
+    """Return a mask: True for the first `count` lanes, False for the rest."""
     lanes = ir.VectorType(count.type, LANES)
     return builder.icmp_signed(
         "<", ir.Constant(lanes, list(range(LANES))), _all_lanes(builder, count)
@@ -169,7 +171,7 @@ def _first_lanes(builder, count):
 
 
 def _all_lanes(builder, value):
-    """A vector with the same value in every lane."""
+    """Return a vector with the same value in all lanes."""
     vector = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
@@ -177,20 +179,20 @@ def _all_lanes(builder, value):
 
 
 @intrinsic
-def widened(typing, line):
-    """The same numbers as float64."""
-    wide = Line(types.float64)
+def widened(typing, vector):
+    """Return the Vector converted to float64."""
+    wide = Vector(types.float64)
 
     def code(context, builder, signature, arguments):
         (narrow,) = arguments
-        return narrow if line == wide else builder.fpext(narrow, context.get_value_type(wide))
+        return narrow if vector == wide else builder.fpext(narrow, context.get_value_type(wide))
 
-    return wide(line), code
+    return wide(vector), code
 
 
 @intrinsic
 def plus(typing, x, y):
-    """The Line x + y."""
+    """Return the Vector x + y."""
 
     def code(context, builder, signature, arguments):
         return builder.fadd(*arguments)
@@ -199,32 +201,32 @@ def plus(typing, x, y):
 
 
 @intrinsic
-def plus_product(typing, total, factor, line):
-    """The Line total + factor * line, factor a number."""
+def plus_product(typing, total, factor, vector):
+    """Return the Vector total + factor * vector, where factor is a scalar."""
 
     def code(context, builder, signature, arguments):
-        total, factor, line = arguments
-        product = builder.fmul(_all_lanes(builder, factor), line, flags=["contract"])
+        total, factor, vector = arguments
+        product = builder.fmul(_all_lanes(builder, factor), vector, flags=["contract"])
         return builder.fadd(total, product, flags=["contract"])
 
-    return total(total, total.dtype, line), code
+    return total(total, total.dtype, vector), code
 
 
 @intrinsic
-def narrowed(typing, line, array):
-    """The same numbers as array's kind."""
-    narrow = Line(array.dtype)
+def narrowed(typing, vector, array):
+    """Return the Vector converted to the dtype of the array."""
+    narrow = Vector(array.dtype)
 
     def code(context, builder, signature, arguments):
         wide = arguments[0]
-        return wide if line == narrow else builder.fptrunc(wide, context.get_value_type(narrow))
+        return wide if vector == narrow else builder.fptrunc(wide, context.get_value_type(narrow))
 
-    return narrow(line, array), code
+    return narrow(vector, array), code
 
 
 @intrinsic
 def plus_products(typing, total, x, y):
-    """The Line total + x * y."""
+    """Return the Vector total + x * y."""
 
     def code(context, builder, signature, arguments):
         total, x, y = arguments
@@ -235,15 +237,15 @@ def plus_products(typing, total, x, y):
 
 @intrinsic
 def put_sums(typing, x, y, array, place):
-    """array[place], array[place + 1] = the sums of two Lines' numbers
+    """array[place], array[place + 1] = the sum of the lanes of x, the sum of the lanes of y
 
-    Quarters are added to quarters, then eighths, and so on, of both Lines in one register.
+    Each step adds one half of the lanes to the other half, for x and y in one register.
     """
     _check_writable(array)
 
     def code(context, builder, signature, arguments):
         x, y, array, place = arguments
-        half = LANES // 2  # numbers of each Line that are left after the next addition
+        half = LANES // 2  # lanes of x, and of y, after the next addition
         lanes = range(2 * LANES)  # of x, then of y
         first = (*lanes[:half], *lanes[LANES : LANES + half])
         second = (*lanes[half:LANES], *lanes[LANES + half :])
@@ -262,38 +264,38 @@ def put_sums(typing, x, y, array, place):
 
 
 def _folded(builder, x, y, first, second):
-    """Two choices from the lanes of x and y, added."""
+    """Return the sum of two selections from the lanes of x and y."""
     lanes = ir.VectorType(ir.IntType(32), len(first))
     parts = [builder.shuffle_vector(x, y, ir.Constant(lanes, list(c))) for c in (first, second)]
     return builder.fadd(*parts)
 
 
-# The tile: sums[r] = the sum over k of x[start + rows[m + r] + steps[k]] * y[first + lines[k]]
+# The tile: sums[r] = the sum over k of x[start + rows[m + r] + steps[k]] * y[first + y_rows[k]]
 
 
-@part
-def _wide_tile(x, start, rows, m, steps, y, first, lines, sums):
-    """The lines of y are 2 * LANES long, as are those of sums."""
+@subroutine
+def _wide_tile(x, start, rows, m, steps, y, first, y_rows, sums):
+    """Rows of y and of sums have 2 * LANES elements."""
     a0 = a1 = a2 = a3 = a4 = a5 = zeros(x)
     b0 = b1 = b2 = b3 = b4 = b5 = zeros(x)
-    row0, row1 = start + number(rows, m), start + number(rows, m + 1)
-    row2, row3 = start + number(rows, m + 2), start + number(rows, m + 3)
-    row4, row5 = start + number(rows, m + 4), start + number(rows, m + 5)
+    row0, row1 = start + item(rows, m), start + item(rows, m + 1)
+    row2, row3 = start + item(rows, m + 2), start + item(rows, m + 3)
+    row4, row5 = start + item(rows, m + 4), start + item(rows, m + 5)
     for k in range(len(steps)):
-        step = number(steps, k)
-        line = first + number(lines, k)
-        a, b = load(y, line), load(y, line + LANES)
-        factor = number(x, row0 + step)
+        step = item(steps, k)
+        i = first + item(y_rows, k)
+        a, b = load(y, i), load(y, i + LANES)
+        factor = item(x, row0 + step)
         a0, b0 = plus_product(a0, factor, a), plus_product(b0, factor, b)
-        factor = number(x, row1 + step)
+        factor = item(x, row1 + step)
         a1, b1 = plus_product(a1, factor, a), plus_product(b1, factor, b)
-        factor = number(x, row2 + step)
+        factor = item(x, row2 + step)
         a2, b2 = plus_product(a2, factor, a), plus_product(b2, factor, b)
-        factor = number(x, row3 + step)
+        factor = item(x, row3 + step)
         a3, b3 = plus_product(a3, factor, a), plus_product(b3, factor, b)
-        factor = number(x, row4 + step)
+        factor = item(x, row4 + step)
         a4, b4 = plus_product(a4, factor, a), plus_product(b4, factor, b)
-        factor = number(x, row5 + step)
+        factor = item(x, row5 + step)
         a5, b5 = plus_product(a5, factor, a), plus_product(b5, factor, b)
     store(a0, sums, 0), store(b0, sums, LANES)
     store(a1, sums, 2 * LANES), store(b1, sums, 3 * LANES)
@@ -303,69 +305,70 @@ def _wide_tile(x, start, rows, m, steps, y, first, lines, sums):
     store(a5, sums, 10 * LANES), store(b5, sums, 11 * LANES)
 
 
-@part
+@subroutine
 def _narrow_tile(x, start, rows, m, steps, panel, sums):
-    """The same with lines of LANES numbers, which lie side by side in panel.
+    """The same with rows of LANES elements, which are contiguous in panel.
 
-    Six sums alone would wait for one another; so every second step has six of its own.
+    With only six sums each addition would wait for the previous one, so even and odd steps have
+    separate sums.
     """
     a0 = a1 = a2 = a3 = a4 = a5 = zeros(x)
     b0 = b1 = b2 = b3 = b4 = b5 = zeros(x)
-    row0, row1 = start + number(rows, m), start + number(rows, m + 1)
-    row2, row3 = start + number(rows, m + 2), start + number(rows, m + 3)
-    row4, row5 = start + number(rows, m + 4), start + number(rows, m + 5)
+    row0, row1 = start + item(rows, m), start + item(rows, m + 1)
+    row2, row3 = start + item(rows, m + 2), start + item(rows, m + 3)
+    row4, row5 = start + item(rows, m + 4), start + item(rows, m + 5)
     for k in range(0, len(steps) - 1, 2):
-        i, j = number(steps, k), number(steps, k + 1)
+        i, j = item(steps, k), item(steps, k + 1)
         a, b = load(panel, k * LANES), load(panel, k * LANES + LANES)
-        a0, b0 = plus_product(a0, number(x, row0 + i), a), plus_product(b0, number(x, row0 + j), b)
-        a1, b1 = plus_product(a1, number(x, row1 + i), a), plus_product(b1, number(x, row1 + j), b)
-        a2, b2 = plus_product(a2, number(x, row2 + i), a), plus_product(b2, number(x, row2 + j), b)
-        a3, b3 = plus_product(a3, number(x, row3 + i), a), plus_product(b3, number(x, row3 + j), b)
-        a4, b4 = plus_product(a4, number(x, row4 + i), a), plus_product(b4, number(x, row4 + j), b)
-        a5, b5 = plus_product(a5, number(x, row5 + i), a), plus_product(b5, number(x, row5 + j), b)
+        a0, b0 = plus_product(a0, item(x, row0 + i), a), plus_product(b0, item(x, row0 + j), b)
+        a1, b1 = plus_product(a1, item(x, row1 + i), a), plus_product(b1, item(x, row1 + j), b)
+        a2, b2 = plus_product(a2, item(x, row2 + i), a), plus_product(b2, item(x, row2 + j), b)
+        a3, b3 = plus_product(a3, item(x, row3 + i), a), plus_product(b3, item(x, row3 + j), b)
+        a4, b4 = plus_product(a4, item(x, row4 + i), a), plus_product(b4, item(x, row4 + j), b)
+        a5, b5 = plus_product(a5, item(x, row5 + i), a), plus_product(b5, item(x, row5 + j), b)
     if len(steps) % 2:
         k = len(steps) - 1
-        i, a = number(steps, k), load(panel, k * LANES)
-        a0, a1 = plus_product(a0, number(x, row0 + i), a), plus_product(a1, number(x, row1 + i), a)
-        a2, a3 = plus_product(a2, number(x, row2 + i), a), plus_product(a3, number(x, row3 + i), a)
-        a4, a5 = plus_product(a4, number(x, row4 + i), a), plus_product(a5, number(x, row5 + i), a)
+        i, a = item(steps, k), load(panel, k * LANES)
+        a0, a1 = plus_product(a0, item(x, row0 + i), a), plus_product(a1, item(x, row1 + i), a)
+        a2, a3 = plus_product(a2, item(x, row2 + i), a), plus_product(a3, item(x, row3 + i), a)
+        a4, a5 = plus_product(a4, item(x, row4 + i), a), plus_product(a5, item(x, row5 + i), a)
     store(plus(a0, b0), sums, 0), store(plus(a1, b1), sums, LANES)
     store(plus(a2, b2), sums, 2 * LANES), store(plus(a3, b3), sums, 3 * LANES)
     store(plus(a4, b4), sums, 4 * LANES), store(plus(a5, b5), sums, 5 * LANES)
 
 
-PACK_FROM = 5 * ROWS  # rows of x; fewer don't repay the copy
+PACK_FROM = 5 * ROWS  # rows of x; with fewer, packing y takes longer than it saves
 
-# The kernel. What it multiplies is found through tables of places in flat arrays, which are what
-# tells a matrix from its transpose, and either from the windows of an image.
+# The kernel. Tables of indices in flat arrays describe its operands, so the same code multiplies a
+# matrix, a transposed matrix and the windows of an image.
 
 
-@part
-def _pack(y, first, lines, y_column, columns, panel, width):
-    """panel[k, c] = y[first + lines[k] + c * y_column], for a panel (K, width)"""
-    for k in range(len(lines)):
-        start = first + number(lines, k)
+@subroutine
+def _pack(y, first, y_rows, y_column, columns, panel, width):
+    """panel[k, c] = y[first + y_rows[k] + c * y_column], for a panel (K, width)"""
+    for k in range(len(y_rows)):
+        start = first + item(y_rows, k)
         if y_column == 1:
             for c in range(0, width, LANES):
                 store(load_part(y, start + c, columns - c), panel, k * width + c)
         else:
             for c in range(columns):
-                put_number(panel, k * width + c, number(y, start + c * y_column))
+                set_item(panel, k * width + c, item(y, start + c * y_column))
 
 
-@part
+@subroutine
 def _unpack(sums, first, out, start, out_column, columns, add):
     """out[start + c * out_column] = or += sums[first + c]"""
     if out_column == 1:
         for c in range(0, columns, LANES):
-            line = load(sums, first + c)
+            total = load(sums, first + c)
             if add:
-                line = plus(line, load_part(out, start + c, columns - c))
-            store_part(line, out, start + c, columns - c)
+                total = plus(total, load_part(out, start + c, columns - c))
+            store_part(total, out, start + c, columns - c)
     else:
         for c in range(columns):
-            place, sum_c = start + c * out_column, number(sums, first + c)
-            put_number(out, place, number(out, place) + sum_c if add else sum_c)
+            place, sum_c = start + c * out_column, item(sums, first + c)
+            set_item(out, place, item(out, place) + sum_c if add else sum_c)
 
 
 @kernel(
@@ -373,62 +376,62 @@ def _unpack(sums, first, out, start, out_column, columns, add):
     "real[::1], int64, int64[::1], int64, int64, int64, boolean"
 )
 def products(
-    x, x_next, rows, steps, y, y_next, lines, y_column,
+    x, x_next, rows, steps, y, y_next, y_rows, y_column,
     out, out_next, out_rows, out_column, columns, images, add,
 ):  # fmt: skip
-    """out[out_rows[m] + n * out_column] = or += the sum over k of
+    """out[out_rows[m] + n * out_column] = (or +=) the sum over k of
 
-        x[rows[m] + steps[k]] * y[lines[k] + n * y_column]
+        x[rows[m] + steps[k]] * y[y_rows[k] + n * y_column]
 
-    for every n below columns, and so for as many images (or matrices) as there are: from one to the
-    next it is x_next, y_next and out_next numbers. Where out_next is 0, their sums are added up.
-    rows is longer than out_rows, to a multiple of ROWS.
+    for n < columns, and for each of `images` images or matrices. x_next, y_next and out_next are
+    the distances from one image to the next; if out_next is 0, the results of all are added up.
+    rows is out_rows with its last element repeated, so that its length is a multiple of ROWS.
     """
-    panel, panel_lines = np.empty(len(steps) * 2 * LANES, x.dtype), np.empty_like(lines)
+    panel, panel_rows = np.empty(len(steps) * 2 * LANES, x.dtype), np.empty_like(y_rows)
     sums = np.empty(ROWS * 2 * LANES, x.dtype)
     for n in range(0, columns, 2 * LANES):
-        some = min(columns - n, 2 * LANES)
-        width = LANES if some <= LANES else 2 * LANES
-        # Wide lines are read where they are, if they are there in full, and only a few times.
-        packed = y_column != 1 or some < 2 * LANES or len(rows) > PACK_FROM
-        own_y, own_lines = (panel, panel_lines) if packed else (y, lines)
+        count = min(columns - n, 2 * LANES)
+        width = LANES if count <= LANES else 2 * LANES
+        # Complete rows of y are read in place if they are read only a few times.
+        packed = y_column != 1 or count < 2 * LANES or len(rows) > PACK_FROM
+        tile_y, tile_rows = (panel, panel_rows) if packed else (y, y_rows)
         for k in range(len(steps)):
-            panel_lines[k] = k * width
+            panel_rows[k] = k * width
         for image in range(images):
             first = image * y_next + n * y_column
             if packed:
                 if image == 0 or y_next != 0:
-                    _pack(y, first, lines, y_column, some, panel, width)
+                    _pack(y, first, y_rows, y_column, count, panel, width)
                 first = 0
             for m in range(0, len(out_rows), ROWS):
                 start = image * x_next
                 if width == LANES:
                     _narrow_tile(x, start, rows, m, steps, panel, sums)
                 else:
-                    _wide_tile(x, start, rows, m, steps, own_y, first, own_lines, sums)
+                    _wide_tile(x, start, rows, m, steps, tile_y, first, tile_rows, sums)
                 more = add or (image > 0 and out_next == 0)
                 for r in range(min(ROWS, len(out_rows) - m)):
                     start = image * out_next + out_rows[m + r] + n * out_column
-                    _unpack(sums, r * width, out, start, out_column, some, more)
+                    _unpack(sums, r * width, out, start, out_column, count, more)
 
 
-# A product with few columns. Lines of ten numbers would leave a part of each register idle, so here
-# lines go along k: those of x as they are, those of y, which is transposed before, side by side in
-# a panel. Each result is the sum of a Line's numbers.
+# A product with few columns. Rows of ten elements would not fill a register, so the lanes go along
+# k: along the rows of x, and along the columns of y, which are first copied to rows of a panel.
+# Each result is the sum of the lanes of a Vector.
 
 
 @kernel("real[::1], real[::1], int64, int64, real[::1], int64, int64, int64, int64")
 def products_of_few_columns(x, y, y_row, y_column, out, B, M, K, N):
-    """out (B, M, N) = x (B, M, K) . y (B, K, N); y's numbers lie y_row and y_column apart."""
-    width = K + -K % LANES  # of a row of the panel, which ends with zeros
+    """out (B, M, N) = x (B, M, K) . y (B, K, N), where y_row and y_column are the strides of y."""
+    width = K + -K % LANES  # of a row of the panel, which is filled up with zeros
     panel, sums = np.zeros((N + -N % 5) * width, x.dtype), np.empty(10, x.dtype)
     for b in range(B):
         for n in range(N):
             first = b * K * N + n * y_column
             for k in range(K):
-                put_number(panel, n * width + k, number(y, first + k * y_row))
+                set_item(panel, n * width + k, item(y, first + k * y_row))
         for m in range(0, M, 2):
-            second = min(m + 1, M - 1)  # of an odd number of rows the last is computed twice
+            second = min(m + 1, M - 1)  # if M is odd, the last row is computed twice
             row, next_row = (b * M + m) * K, (b * M + second) * K
             for n in range(0, N, 5):  # 2 x 5 sums
                 a0 = a1 = a2 = a3 = a4 = zeros(x)
@@ -436,18 +439,18 @@ def products_of_few_columns(x, y, y_row, y_column, out, B, M, K, N):
                 for k in range(0, K, LANES):
                     p, q = load_part(x, row + k, K - k), load_part(x, next_row + k, K - k)
                     place = n * width + k
-                    line = load(panel, place)
-                    a0, b0 = plus_products(a0, p, line), plus_products(b0, q, line)
-                    line = load(panel, place + width)
-                    a1, b1 = plus_products(a1, p, line), plus_products(b1, q, line)
-                    line = load(panel, place + 2 * width)
-                    a2, b2 = plus_products(a2, p, line), plus_products(b2, q, line)
-                    line = load(panel, place + 3 * width)
-                    a3, b3 = plus_products(a3, p, line), plus_products(b3, q, line)
-                    line = load(panel, place + 4 * width)
-                    a4, b4 = plus_products(a4, p, line), plus_products(b4, q, line)
+                    y_part = load(panel, place)
+                    a0, b0 = plus_products(a0, p, y_part), plus_products(b0, q, y_part)
+                    y_part = load(panel, place + width)
+                    a1, b1 = plus_products(a1, p, y_part), plus_products(b1, q, y_part)
+                    y_part = load(panel, place + 2 * width)
+                    a2, b2 = plus_products(a2, p, y_part), plus_products(b2, q, y_part)
+                    y_part = load(panel, place + 3 * width)
+                    a3, b3 = plus_products(a3, p, y_part), plus_products(b3, q, y_part)
+                    y_part = load(panel, place + 4 * width)
+                    a4, b4 = plus_products(a4, p, y_part), plus_products(b4, q, y_part)
                 put_sums(a0, b0, sums, 0), put_sums(a1, b1, sums, 2), put_sums(a2, b2, sums, 4)
                 put_sums(a3, b3, sums, 6), put_sums(a4, b4, sums, 8)
                 for c in range(min(5, N - n)):
-                    put_number(out, (b * M + m) * N + n + c, number(sums, 2 * c))
-                    put_number(out, (b * M + second) * N + n + c, number(sums, 2 * c + 1))
+                    set_item(out, (b * M + m) * N + n + c, item(sums, 2 * c))
+                    set_item(out, (b * M + second) * N + n + c, item(sums, 2 * c + 1))

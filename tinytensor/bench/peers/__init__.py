@@ -1,4 +1,4 @@
-"""The course's training steps in several libraries, each as an expert in that library writes them.
+"""The lessons' training steps in other libraries, each written as experts in the library do.
 
-task.py is what all of them are given, worker.py the process that one of them runs in.
+task.py defines the task of all of them. worker.py is the process in which each of them runs.
 """

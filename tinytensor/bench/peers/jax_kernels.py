@@ -1,4 +1,4 @@
-"""JAX's functions that do what a kernel does, each under jit, on arrays that are on the device."""
+"""JAX's functions for tinytensor's kernels, under jit, on arrays that are on the device."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tinytensor.bench.cases import Case, Timed
-from tinytensor.bench.task import NotHere
+from tinytensor.bench.cases import Case, TimedCall
+from tinytensor.bench.task import Unsupported
 
 
-def call_of(case: Case) -> Timed:
-    """The case in JAX.  Raises NotHere for a kernel that isn't one function there."""
+def call_of(case: Case) -> TimedCall:
+    """The case in JAX.  Raises Unsupported if JAX has no function for the kernel."""
     make = CALLS.get(case.kernel)
     if make is None:
-        raise NotHere("JAX has no function that does the same")
+        raise Unsupported("JAX has no such function")
     *arrays, out = [x for x in case.arguments() if isinstance(x, np.ndarray)]
     function = jax.jit(make(case, out.shape))
     given = [jnp.asarray(x) for x in arrays]
@@ -22,14 +22,14 @@ def call_of(case: Case) -> Timed:
     def run() -> jax.Array:
         return jax.block_until_ready(function(*given))
 
-    return Timed(run, lambda: [np.asarray(run())])
+    return TimedCall(run, lambda: [np.asarray(run())])
 
 
 Shape = tuple[int, ...]
 
 
 def matmul(case: Case, shape: Shape) -> Callable:
-    transpose_x, transpose_y = case.numbers
+    transpose_x, transpose_y = case.scalars
 
     def product(x, y):
         return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
@@ -47,24 +47,24 @@ def summed(case: Case, shape: Shape) -> Callable:
 
 
 def convolved(case: Case, x, weight):
-    (stride, _), _ = case.numbers
+    (stride, _), _ = case.scalars
     return jax.lax.conv_general_dilated(
         x, weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 def grad_x(case: Case, shape: Shape) -> Callable:
-    def pulled_back(grad, weight):
+    def vjp(grad, weight):
         return jax.vjp(lambda x: convolved(case, x, weight), jnp.zeros(shape))[1](grad)[0]
 
-    return pulled_back
+    return vjp
 
 
 def grad_weight(case: Case, shape: Shape) -> Callable:
-    def pulled_back(x, grad):
+    def vjp(x, grad):
         return jax.vjp(lambda weight: convolved(case, x, weight), jnp.zeros(shape))[1](grad)[0]
 
-    return pulled_back
+    return vjp
 
 
 def mean_loss(logits, labels):

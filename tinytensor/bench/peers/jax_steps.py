@@ -1,8 +1,8 @@
-"""JAX: a step under jit that is given its own memory back, and the whole loop under one jit.
+"""JAX: a step under jit with donated buffers, and a whole loop under one jit.
 
-Everything lies on the device: the data set, the order of the batches, the rates, and a state of
-parameters, moments, averages, the step's number and a random key, which a step makes anew in the
-memory of the last.
+Everything is stored on the device: the data set, the order of the batches, the learning rates, and
+the state (parameters, moments, averages, step number, random key). A step writes the new state into
+the donated memory of the old one.
 """
 
 import functools
@@ -16,13 +16,13 @@ import numpy as np
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import ROUND, NotHere, Steps, Task
+from tinytensor.bench.task import NUM_BATCHES, Steps, Task, Unsupported
 
 State = dict[str, Any]
 
 
 def set_threads(threads: int) -> int:
-    """XLA makes a thread for each core that the process is bound to: they are counted."""
+    """Count XLA's threads; XLA starts one for each core that the process is bound to."""
     jax.block_until_ready(jnp.ones(1) + 1)
     names = []
     for task in os.listdir("/proc/self/task"):
@@ -48,7 +48,7 @@ def one_by_one(task: Task) -> Steps:
 
 def at_once(task: Task) -> Steps:
     if task.is_convolutional:
-        raise NotHere("in a loop XLA's convolutions on a CPU take many times as long as outside")
+        raise Unsupported("XLA's convolutions on a CPU are many times slower in a loop")
     step, state, data = step_of(task)
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
@@ -64,7 +64,7 @@ def at_once(task: Task) -> Steps:
 
 
 def step_of(task: Task) -> tuple[Any, State, dict[str, jax.Array]]:
-    """The step, a function of state and data; the first state; the data."""
+    """The step (a function of state and data), the first state, and the data."""
     copied = functools.partial(jax.tree.map, lambda x: jnp.array(x.numpy()))
     params = [copied(tensors(layer, "weight", "bias", "scale", "offset")) for layer in task.layers]
     averages = [copied(tensors(layer, "mean", "var")) for layer in task.layers]
@@ -72,7 +72,7 @@ def step_of(task: Task) -> tuple[Any, State, dict[str, jax.Array]]:
         "params": params,
         "averages": averages,
         "step": jnp.zeros((), jnp.int32),
-        "key": jax.random.key(0, impl="unsafe_rbg"),  # the fastest there is
+        "key": jax.random.key(0, impl="unsafe_rbg"),  # JAX's fastest generator
     }
     is_sgd = isinstance(task.optimizer, tt.optim.SGD)
     if not is_sgd:
@@ -90,7 +90,7 @@ def step_of(task: Task) -> tuple[Any, State, dict[str, jax.Array]]:
         number = state["step"]
         state["step"] = number + 1
         state["key"], key = jax.random.split(state["key"])
-        chosen = data["chosen"][number % ROUND]
+        chosen = data["chosen"][number % NUM_BATCHES]
         images = data["images"][chosen].astype(jnp.float32) * (1 / 255)
         loss_of = functools.partial(
             loss_and_averages, task.layers, averages=state["averages"], key=key
@@ -109,7 +109,7 @@ def tensors(layer: nn.Module, *names: str) -> dict[str, tt.Tensor]:
 
 
 def loss_and_averages(layers, params, images, labels, averages, key):
-    """The mean cross-entropy, and batch norm's new averages."""
+    """The mean cross-entropy, and the new moving averages of batch norm."""
     x, new_averages = images, list(averages)
     for number, (layer, own) in enumerate(zip(layers, params, strict=True)):
         match layer:
@@ -152,7 +152,7 @@ def sgd(state: State, grads, rate, step) -> State:
 
 
 def adam(state: State, grads, rate, step) -> State:
-    """Kingma and Ba, 2015; the corrections of m and v are drawn into the rate and epsilon."""
+    """Kingma and Ba, 2015; bias corrections are folded into the learning rate and epsilon."""
     m = jax.tree.map(lambda m, grad: 0.9 * m + 0.1 * grad, state["m"], grads)
     v = jax.tree.map(lambda v, grad: 0.999 * v + 0.001 * grad * grad, state["v"], grads)
     root = jnp.sqrt(1 - jnp.float32(0.999) ** step)

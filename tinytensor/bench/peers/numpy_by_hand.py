@@ -1,9 +1,9 @@
-"""NumPy by hand: dense networks, forward and backward written out, in arrays that are made once.
+"""NumPy by hand: dense networks with forward and backward passes written out.
 
-Every result is written into an array that is there already, or over one that is needed no more;
-products go to OpenBLAS; sums over a batch do too, as products with ones. All parameters lie in one
-array, and so do their gradients, so that an update is a few passes over it; to make them piece by
-piece, for the caches, gains nothing.
+Every result is written into an array that is allocated once, or over one that is no longer needed.
+OpenBLAS computes matrix products, and also sums over a batch, as products with ones. All parameters
+are stored in one array and all gradients in another, so an update passes over two arrays.
+Blocking these passes for the caches is not faster.
 """
 
 import math
@@ -14,7 +14,7 @@ import threadpoolctl
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import BATCH, NotHere, Steps, Task
+from tinytensor.bench.task import BATCH, Steps, Task, Unsupported
 
 ONES = np.ones(BATCH, np.float32)
 
@@ -26,7 +26,7 @@ def set_threads(threads: int) -> int:
 
 def steps_of(task: Task) -> Steps:
     if task.is_convolutional:
-        raise NotHere("convolutions aren't written by hand")
+        raise Unsupported("has no convolutions")
     params, grads, layers = layers_of(task)
     is_sgd = isinstance(task.optimizer, tt.optim.SGD)
     update = SGD(params, grads) if is_sgd else Adam(params, grads)
@@ -35,7 +35,7 @@ def steps_of(task: Task) -> Steps:
     images = np.empty((BATCH, 784), np.float32)
 
     def step(chosen: Array, number: int) -> np.float32:
-        np.take(pixels, chosen, axis=0, out=chosen_bytes, mode="clip")  # which needs no buffer
+        np.take(pixels, chosen, axis=0, out=chosen_bytes, mode="clip")  # "clip" needs no buffer
         np.multiply(chosen_bytes, np.float32(1 / 255), out=images)
         x = images
         for layer in layers:
@@ -56,7 +56,7 @@ ROWS = np.arange(BATCH)
 
 
 def cross_entropy(logits: Array, labels: Array) -> tuple[np.float32, Array]:
-    """The mean loss, and its gradient in the place of the logits."""
+    """The mean loss, and its gradient (N, 10), which overwrites the logits."""
     logits -= logits.max(axis=1, keepdims=True)
     wanted = logits[ROWS, labels]
     probs = np.exp(logits, out=logits)
@@ -67,24 +67,24 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[np.float32, Array]:
     return loss, probs
 
 
-# Layers: forward and backward may write over what they are given ----------------------------------
+# Layers: forward and backward may overwrite their argument ----------------------------------------
 
 
 def layers_of(task: Task) -> tuple[Array, Array, list]:
-    """All parameters, all gradients, and layers that see their own parts of both."""
-    ours = task.model.parameters()
-    params = np.concatenate([x.numpy().reshape(-1) for x in ours])
+    """An array of all parameters, one of all gradients, and layers with views into both."""
+    parameters = task.model.parameters()
+    params = np.concatenate([x.numpy().reshape(-1) for x in parameters])
     grads = np.zeros_like(params)
-    ends = np.cumsum([x.size for x in ours])
-    places = {
+    ends = np.cumsum([x.size for x in parameters])
+    parts = {
         id(x.array): (params[end - x.size : end], grads[end - x.size : end])
-        for x, end in zip(ours, ends, strict=True)
+        for x, end in zip(parameters, ends, strict=True)
     }
 
     def views(x: tt.Tensor | None) -> tuple[Array, Array] | None:
         if x is None:
             return None
-        param, grad = places[id(x.array)]
+        param, grad = parts[id(x.array)]
         return param.reshape(x.shape), grad.reshape(x.shape)
 
     layers: list = []
@@ -104,7 +104,7 @@ def layers_of(task: Task) -> tuple[Array, Array, list]:
 
 
 class Dense:
-    """x . weight + bias; the first layer has no use for a gradient of x."""
+    """x @ weight + bias; the first layer doesn't compute the gradient of x."""
 
     def __init__(self, weight, bias, is_first: bool) -> None:
         self.weight, self.grad_weight = weight
@@ -130,7 +130,7 @@ class Dense:
 
 
 class ReLU:
-    """max(x, 0); the gradient where the result is above 0."""
+    """y = max(x, 0); dx = grad where y > 0, else 0."""
 
     def forward(self, x: Array) -> Array:
         self.y = np.maximum(x, 0, out=x)
@@ -158,7 +158,7 @@ class Sigmoid:
 
 
 class Dropout:
-    """x times a mask of 0 and 1 / keep_prob, of 16 random bits for each number."""
+    """x times a mask of 0 and 1 / keep_prob, from 16 random bits per element."""
 
     def __init__(self, keep_prob: float) -> None:
         self.limit, self.scale = round(keep_prob * 2**16), np.float32(1 / keep_prob)
@@ -178,7 +178,7 @@ class Dropout:
 
 
 class BatchNorm:
-    """(x - mean) / sqrt(var + epsilon) * scale + offset, and averages of mean and var."""
+    """(x - mean) / sqrt(var + epsilon) * scale + offset, with moving averages of mean and var."""
 
     def __init__(self, layer: nn.BatchNorm, scale, offset) -> None:
         self.decay, self.epsilon = layer.decay, layer.epsilon
@@ -218,7 +218,7 @@ class BatchNorm:
         return grad
 
 
-# Updates: of all parameters, which lie in one array ---------------------------------------------
+# Optimizers: update all parameters, which are one array -----------------------------------------
 
 
 class SGD:
@@ -233,7 +233,7 @@ class SGD:
 
 
 class Adam:
-    """Kingma and Ba, 2015; the corrections of m and v are drawn into the rate and epsilon."""
+    """Kingma and Ba, 2015; bias corrections are folded into the learning rate and epsilon."""
 
     def __init__(self, params: Array, grads: Array) -> None:
         self.params, self.grads = params, grads

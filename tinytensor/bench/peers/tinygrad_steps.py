@@ -1,9 +1,9 @@
-"""tinygrad: the whole step under TinyJit, with its own Adam and SGD.
+"""tinygrad: the whole step under TinyJit, with tinygrad's Adam and SGD.
 
-Everything lies on the device: the data set, the order of the batches, the rates, the number of the
-step, which the step itself moves on, and the losses, which are fetched after many steps. TinyJit
-records the kernels of the second call and replays them from the third on. To search for faster
-kernels takes minutes for each network; whoever wants it sets tinygrad's own variable BEAM.
+Everything is stored on the device: the data set, the order of the batches, the learning rates, the
+step number, which the step increments, and the losses, which are copied to the host after many
+steps. TinyJit records the kernels of the second call and replays them from the third on. tinygrad's
+search for faster kernels takes minutes per network; the environment variable BEAM enables it.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ from tinygrad.helpers import NUM_CPU_THREADS
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import MOST_STEPS, ROUND, Steps, Task, same_padding, stride_of
+from tinytensor.bench.task import MAX_STEPS, NUM_BATCHES, Steps, Task, same_padding, stride_of
 
 
 def set_threads(threads: int) -> int:
-    """Kernels are compiled for so many threads; how many there are is what they are asked for."""
+    """Set the number of threads for which kernels are compiled, and return it."""
     NUM_CPU_THREADS.value = threads
     return NUM_CPU_THREADS.value
 
@@ -36,13 +36,13 @@ def one_by_one(task: Task) -> Steps:
     chosen = constant(task.chosen.astype(np.int32))
     rates = constant(np.array([task.rate(i) for i in range(10_000)], np.float32))
     number = constant(np.zeros(1, np.int32))
-    losses = constant(np.zeros(MOST_STEPS, np.float32))
-    places = constant(np.arange(MOST_STEPS, dtype=np.int32))
+    losses = constant(np.zeros(MAX_STEPS, np.float32))
+    places = constant(np.arange(MAX_STEPS, dtype=np.int32))
 
     @TinyJit
     def step() -> None:
-        # Contiguous: or the choice of rows would be made anew for every sum that reads them.
-        batch = chosen[number % ROUND][0].contiguous()
+        # Contiguous, because otherwise each sum that reads the rows would select them again.
+        batch = chosen[number % NUM_BATCHES][0].contiguous()
         x = (images[batch].unsqueeze(1).cast("float32") * (1 / 255)).contiguous()
         for layer in layers:
             x = layer(x)
@@ -51,16 +51,16 @@ def one_by_one(task: Task) -> Steps:
         loss.backward()
         optimizer.lr.assign(rates[number.clip(0, 9_999)])
         updates = optimizer.schedule_step()
-        losses.assign((places == number % MOST_STEPS).where(loss.detach(), losses))
+        losses.assign((places == number % MAX_STEPS).where(loss.detach(), losses))
         number.assign(number + 1)
         Tensor.realize(losses, number, *averages, *updates)
 
     def run(steps: range) -> Array:
-        # A sum over the data set that chooses one image becomes a plain look-up, if it isn't split.
+        # Without SPLIT_REDUCEOP, selecting an image (a sum over the data set) becomes a look-up.
         with Context(TRAINING=1, SPLIT_REDUCEOP=0):
             for _ in steps:
                 step()
-        return losses.numpy()[np.arange(steps.start, steps.stop) % MOST_STEPS]
+        return losses.numpy()[np.arange(steps.start, steps.stop) % MAX_STEPS]
 
     return run
 
@@ -93,7 +93,7 @@ def layer_of(layer: nn.Module, task: Task):
 
 
 class Flatten:
-    """Pixel by pixel, as the first dense layer's weight has it."""
+    """Flattens NCHW images in the order H, W, C, which the weights of the dense layer need."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
@@ -110,7 +110,7 @@ class Dense:
 
 
 class Convolution:
-    """Filters (KH, KW, I, O) as (O, I, KH, KW)."""
+    """A convolution; filters (KH, KW, I, O) are transposed to (O, I, KH, KW)."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
         filters = tt.from_numpy(np.ascontiguousarray(layer.weight.numpy().transpose(3, 2, 0, 1)))
@@ -125,7 +125,7 @@ class Convolution:
 
 
 class BatchNorm:
-    """tinygrad's layer has scale and offset, or neither; some lessons have the offset alone."""
+    """Batch norm with offset only, as in some lessons; tinygrad's layer has both or neither."""
 
     def __init__(self, layer: nn.BatchNorm) -> None:
         self.scale, self.offset = (

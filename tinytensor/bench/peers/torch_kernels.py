@@ -1,4 +1,4 @@
-"""PyTorch's functions that do what a kernel does; results are written to arrays that are there."""
+"""PyTorch's functions for tinytensor's kernels; results are written to existing arrays."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,14 @@ import torch
 from torch.nn import functional
 
 from tinytensor.arrays import Array
-from tinytensor.bench.cases import Case, Timed
-from tinytensor.bench.task import NotHere, same_padding
+from tinytensor.bench.cases import Case, TimedCall
+from tinytensor.bench.task import Unsupported, same_padding
 
 aten = torch.ops.aten
 
 
-def call_of(case: Case) -> Timed:
-    """The case in PyTorch.  Raises NotHere for a kernel that isn't one function there."""
+def call_of(case: Case) -> TimedCall:
+    """The case in PyTorch.  Raises Unsupported if PyTorch has no function for the kernel."""
     torch.set_grad_enabled(False)
     *arrays, out = [torch.from_numpy(x) for x in case.arguments() if isinstance(x, np.ndarray)]
     if case.kernel in CONVOLUTIONS:
@@ -23,22 +23,22 @@ def call_of(case: Case) -> Timed:
     if case.kernel == "adam":
         return adam(case)
     if case.kernel not in CALLS:
-        raise NotHere("PyTorch has no function that does the same")
+        raise Unsupported("PyTorch has no such function")
     run = CALLS[case.kernel](case, *arrays, out)
-    return Timed(run, lambda: [run().numpy()])
+    return TimedCall(run, lambda: [run().numpy()])
 
 
 TorchCall = Callable[[], torch.Tensor]
 
 
 def matmul(case: Case, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor) -> TorchCall:
-    transpose_x, transpose_y = case.numbers
+    transpose_x, transpose_y = case.scalars
     x, y = x.mT if transpose_x else x, y.mT if transpose_y else y
     return lambda: torch.matmul(x, y, out=out)
 
 
 def into_out(function: Callable) -> Callable:
-    """Of a function that takes the same arrays, and where to write."""
+    """A call of a function with the same input arrays and an argument `out`."""
     return lambda case, *arrays: lambda: function(*arrays[:-1], out=arrays[-1])
 
 
@@ -68,14 +68,14 @@ CALLS: dict[str, Callable[..., TorchCall]] = {
 CONVOLUTIONS = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight")
 
 
-def convolution(case: Case, *arrays: torch.Tensor) -> Timed:
-    """In the layout that takes the least time; what it is given is laid out so beforehand."""
+def convolution(case: Case, *arrays: torch.Tensor) -> TimedCall:
+    """A convolution in the fastest memory layout; its inputs are converted before timing."""
     layouts = torch.contiguous_format, torch.channels_last
     return min((in_layout(case, layout, *arrays) for layout in layouts), key=seconds)
 
 
-def in_layout(case: Case, layout: torch.memory_format, *arrays: torch.Tensor) -> Timed:
-    (stride, _), _ = case.numbers
+def in_layout(case: Case, layout: torch.memory_format, *arrays: torch.Tensor) -> TimedCall:
+    (stride, _), _ = case.scalars
 
     def images(x: torch.Tensor) -> torch.Tensor:  # NHWC -> NCHW
         return x.permute(0, 3, 1, 2).contiguous(memory_format=layout)
@@ -92,7 +92,7 @@ def in_layout(case: Case, layout: torch.memory_format, *arrays: torch.Tensor) ->
         x, grad, weight = arrays
     before, after = same_padding(x.shape[1], weight.shape[0], stride)
     x, weight, grad = images(x), filters(weight), images(grad)
-    if before != after:  # torch pads both sides alike: pad the images beforehand, untimed
+    if before != after:  # torch pads both sides equally: pad the images before timing
         x = functional.pad(x, (before, after, before, after)).contiguous(memory_format=layout)
     sides = (before,) * 2 if before == after else (0, 0)
     common = (stride,) * 2, sides, (1, 1), False, (0, 0), 1
@@ -113,11 +113,11 @@ def in_layout(case: Case, layout: torch.memory_format, *arrays: torch.Tensor) ->
             result = result[:, before : result.shape[1] - after, before : result.shape[2] - after]
         return [result.numpy()]
 
-    return Timed(run, outputs)
+    return TimedCall(run, outputs)
 
 
-def seconds(timed: Timed) -> float:
-    """Of the fastest of a few calls."""
+def seconds(timed: TimedCall) -> float:
+    """The best time of 5 calls, in seconds."""
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -126,11 +126,11 @@ def seconds(timed: Timed) -> float:
     return min(times)
 
 
-def adam(case: Case) -> Timed:
-    """torch's fused Adam, which counts its steps itself: it is told which is the next."""
+def adam(case: Case) -> TimedCall:
+    """PyTorch's fused Adam, with its step counter set to the case's step."""
     grad, lr, step, m, v, param, beta1, beta2, epsilon, weight_decay = case.arguments()
     if weight_decay:
-        raise NotHere("PyTorch's Adam has another weight decay")
+        raise Unsupported("PyTorch's Adam defines weight decay differently")
     x = torch.nn.Parameter(torch.from_numpy(param))
     x.grad = torch.from_numpy(grad)
     optimizer = torch.optim.Adam(
@@ -138,4 +138,4 @@ def adam(case: Case) -> Timed:
     )
     state = {"step": torch.tensor(float(step[0]) - 1)}
     optimizer.state[x] = state | {"exp_avg": torch.from_numpy(m), "exp_avg_sq": torch.from_numpy(v)}
-    return Timed(optimizer.step, lambda: [m, v, param])
+    return TimedCall(optimizer.step, lambda: [m, v, param])

@@ -1,4 +1,4 @@
-"""PyTorch: eager with its fused optimisers, and the whole step through torch.compile."""
+"""PyTorch: eager steps with a fused optimizer, and the whole step under torch.compile."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import NotHere, Steps, Task, same_padding, stride_of
+from tinytensor.bench.task import Steps, Task, Unsupported, same_padding, stride_of
 
 
 def set_threads(threads: int) -> int:
@@ -19,7 +19,7 @@ def set_threads(threads: int) -> int:
 
 
 def eager(task: Task) -> Steps:
-    """Autograd and a fused optimiser, in the layout that takes the least time."""
+    """Steps with autograd and a fused optimizer, in the fastest memory layout."""
     layouts = [torch.contiguous_format]
     if task.is_convolutional:
         layouts.append(torch.channels_last)
@@ -28,7 +28,7 @@ def eager(task: Task) -> Steps:
 
 
 def seconds(run: Steps) -> float:
-    """Of the fastest of a few steps."""
+    """The best time of 6 steps, in seconds."""
     times = []
     for number in range(6):
         start = time.perf_counter()
@@ -62,11 +62,11 @@ def eager_in(task: Task, layout: torch.memory_format) -> Steps:
 
 
 def compiled(task: Task) -> Steps:
-    """The whole step as one graph: gradients as a function, the update written out.
+    """The whole step as one graph, with functional gradients and the update written out.
 
-    loss.backward() and optimizer.step() would each end a graph, and leave the rest to Python.
+    loss.backward() and optimizer.step() would each break the graph.
     """
-    torch._dynamo.reset()  # of one function no more than a few versions are compiled
+    torch._dynamo.reset()  # because torch compiles a limited number of versions of a function
     layout = torch.channels_last if task.is_convolutional else torch.contiguous_format
     torch.manual_seed(0)
     model = network(task.layers).to(memory_format=layout)
@@ -88,13 +88,13 @@ def compiled(task: Task) -> Steps:
         for name, param in params.items():
             if is_sgd:
                 param.sub_(rate * grads[name])
-            else:  # Kingma and Ba, 2015; the corrections are drawn into the rate and epsilon
+            else:  # Kingma and Ba, 2015; bias corrections are folded into rate and epsilon
                 m[name].lerp_(grads[name], 0.1)
                 v[name].lerp_(grads[name].square(), 0.001)
                 param.sub_(rate * m[name] / (v[name].sqrt() + epsilon))
         return loss
 
-    # In tensors numbers can change without compiling anew.
+    # Tensors, because a change of a Python number would compile the step again.
     rate, epsilon = torch.zeros(()), torch.zeros(())
 
     def run(steps: range) -> Array:
@@ -106,46 +106,49 @@ def compiled(task: Task) -> Steps:
             try:
                 losses.append(step(chosen, rate, epsilon))
             except torch._dynamo.exc.TorchDynamoException as error:
-                (reason, *_) = str(error).strip().splitlines() or ["no reason is given"]
-                raise NotHere(f"torch.compile fails: {reason}") from error
+                (reason, *_) = str(error).strip().splitlines() or ["no error message"]
+                raise Unsupported(f"torch.compile fails: {reason}") from error
         return torch.stack(losses).numpy()
 
     return run
 
 
 def data_of(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (N, 1, 28, 28) of bytes, and labels (N)."""
+    """Images (N, 1, 28, 28) uint8 and labels (N,) int64."""
     return torch.tensor(task.images).unsqueeze(1), torch.tensor(task.labels)
 
 
 def network(layers: list[nn.Module]) -> torch.nn.Module:
-    """The layers as PyTorch's, with the same first values."""
-    made: list[torch.nn.Module] = []
+    """The network in PyTorch, with the same first weights."""
+    modules: list[torch.nn.Module] = []
     side = 28
     for layer in layers:
         match layer:
             case nn.Conv2d():
-                made += convolution(layer, side)
+                modules += convolution(layer, side)
                 side = -(-side // stride_of(layer))
             case nn.Linear():
                 inputs, outputs = layer.weight.shape
                 dense = torch.nn.Linear(inputs, outputs, bias=layer.bias is not None)
-                made.append(with_values(dense, layer.weight.numpy().T, layer.bias))
+                modules.append(with_values(dense, layer.weight.numpy().T, layer.bias))
             case nn.BatchNorm():
-                made.append(BatchNorm(layer))
+                modules.append(BatchNorm(layer))
             case nn.Dropout():
-                made.append(torch.nn.Dropout(1 - layer.keep_prob))
+                modules.append(torch.nn.Dropout(1 - layer.keep_prob))
             case nn.ReLU():
-                made.append(torch.nn.ReLU(inplace=True))
+                modules.append(torch.nn.ReLU(inplace=True))
             case nn.Sigmoid():
-                made.append(torch.nn.Sigmoid())
+                modules.append(torch.nn.Sigmoid())
             case nn.Flatten():
-                made.append(Flatten())
-    return torch.nn.Sequential(*made)
+                modules.append(Flatten())
+    return torch.nn.Sequential(*modules)
 
 
 def convolution(layer: nn.Conv2d, side: int) -> list[torch.nn.Module]:
-    """Filters (KH, KW, I, O) as (O, I, KH, KW); padding by itself where it isn't even."""
+    """A convolution, after a padding layer if the padding differs between the two sides.
+
+    Filters (KH, KW, I, O) are transposed to (O, I, KH, KW).
+    """
     size, _, inputs, outputs = layer.weight.shape
     before, after = same_padding(side, size, stride_of(layer))
     padding = before if before == after else 0
@@ -166,14 +169,14 @@ def with_values(layer: torch.nn.Module, weight: Array, bias: tt.Tensor | None) -
 
 
 class Flatten(torch.nn.Module):
-    """Pixel by pixel, as the first dense layer's weight has it; no copy if channels are last."""
+    """Flattens NCHW images in the order H, W, C; no copy in the layout channels_last."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class BatchNorm(torch.nn.Module):
-    """torch.nn.BatchNorm has scale and offset, or neither; some lessons have the offset alone."""
+    """Batch norm with offset only, as in some lessons; torch.nn.BatchNorm has both or neither."""
 
     def __init__(self, layer: nn.BatchNorm) -> None:
         super().__init__()

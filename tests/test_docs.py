@@ -1,0 +1,127 @@
+"""The documentation: its names and paths exist, and the changes that it shows work.
+
+Building the site runs all other code of its pages; .ci/run builds it.
+"""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BACKENDS
+
+import tinytensor as tt
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+TEST = "-m pytest -q -p no:cacheprovider"
+RUNS = {  # what runs after each change
+    "op": f"{TEST} tests/ops/test_ops.py -k softsign",
+    "kernel": f"{TEST} tests/backends/test_kernels.py -k cube",
+    "backend": "-m tinytensor train relu --backend python --steps 2 --eager",
+    "lesson": "-m tinytensor train two-layers --steps 2",
+}
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_one_version():
+    assert f"version: {tt.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {tt.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_name_in_the_table_exists():
+    table = text("guides/pytorch.md")
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) > 15
+    for cell in rows:
+        for code in re.findall(r"`([^`]+)`", cell):
+            for owner, name in re.findall(r"\b(x|tt)\.(\w+)", code):
+                assert hasattr({"x": tt.Tensor, "tt": tt}[owner], name), code
+            if re.fullmatch(r"\w+", code):
+                assert hasattr(tt, code), code
+
+
+def test_paths_in_code_exist():
+    """Paths are from the root or from the package, and may be patterns."""
+    codes = re.findall(r"`([^`\n]+)`", text("contributing/index.md"))
+    words = [word for code in codes for word in code.split()]
+    paths = [word for word in words if re.fullmatch(r"\w[\w.*/]*(\.py|\.[ch]|/)|\.ci/\w+", word)]
+    assert len(paths) > 25
+    package = ROOT / "tinytensor"
+    assert [path for path in paths if not [*ROOT.glob(path), *package.glob(path)]] == []
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    """Imports a file of docs/extensions."""
+    monkeypatch.syspath_prepend(str(DOCS / "extensions"))
+    return importlib.import_module
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", RUNS)
+def test_a_change_that_is_shown_works(name, extension, tmp_path):
+    if name == "kernel" and "c" not in BACKENDS:
+        pytest.skip("no compiler here")
+    changes = extension("changes")
+    assert changes.CHANGES.keys() == RUNS.keys()
+    for folder in ("tinytensor", "tests", "csrc"):  # with what Numba has compiled
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tmp_path)
+    patch = tmp_path / "change.diff"
+    patch.write_text(changes.diff(name))
+    commands = [["git", "apply", "--unsafe-paths", patch.name]]
+    if name == "kernel":
+        code = "from setuptools import setup; setup()"
+        commands.append([sys.executable, "-c", code, "build_ext", "--inplace"])
+    commands.append([sys.executable, *RUNS[name].split()])
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for command in commands:
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_docstrings_become_fields_and_code(extension):
+    docstrings = extension("docstrings")
+    lines = """\
+x * y, elementwise; `x_` is code.
+
+Args:
+    x: array-like, any shape,
+        continued.
+    y, z: more.
+Returns: a *Tensor*.
+Raises:
+    ShapeError: the shapes
+        differ.
+    DTypeError: more.
+
+>>> tt.mul(2, 3)
+6""".splitlines()
+    assert docstrings.to_rst(lines) == [
+        r"x \* y, elementwise; ``x_`` is code.",
+        "",
+        ":param x: array-like, any shape, continued.",
+        ":param y, z: more.",
+        "",
+        r":Returns: a \*Tensor\*.",
+        "",
+        ":raises ShapeError: the shapes differ.",
+        ":raises DTypeError: more.",
+        "",
+        ".. code-block:: pycon",
+        "",
+        "   >>> tt.mul(2, 3)",
+        "   6",
+        "",
+    ]
