@@ -495,7 +495,7 @@ CLAIMS = (
     ),
     Claim(
         "bigger",
-        "More channels learn more, and dropout slows memorising.",
+        "More channels learn more.",
         lambda: {
             "small (3.0)": _short("conv", 1500),
             "bigger": _short("conv-dropout", 1500, model=_without_dropout),
