@@ -1,7 +1,7 @@
 """Compile csrc/ into the extension module `tinytensor.backends._c`, when the package is installed.
 
 Each kernel is written once and compiled several times: for each instruction set, in float and in
-double. The source of such a variant is a few definitions and all kernel files:
+double. The source of such a variant is its definitions and all kernel files:
 
     #define real float
     #pragma GCC target("avx2,fma")
@@ -133,7 +133,7 @@ def variant_source(variant: Variant) -> str:
 
 
 def prototypes(machine: str) -> str:
-    """Return the prototypes for cffi: all variants of the kernels, and a part of machine.h."""
+    """Return the prototypes for cffi: all kernels in all variants, and parts of OTHER_HEADERS."""
     text = re.sub(r"^#.*$", "", declarations(), flags=re.MULTILINE)
     declared = []
     for variant in variants(machine):

@@ -189,11 +189,11 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
 }
 
 /* The rows whose losses are added with one logarithm: log(a) + log(b) + ... = log(a * b * ...). A
-   logarithm takes as long as many multiplications, and a product of 16 totals does not overflow in
+   logarithm takes longer than 16 multiplications, and a product of 16 totals does not overflow in
    double. */
 enum { LOGS = 16 };
 
-/* out[r][c] = (out[r][c] - (c == labels[r])) * grad / R, where out contains the probabilities; for a few
+/* out[r][c] = (out[r][c] - (c == labels[r])) * grad / R, where out contains the probabilities; for
    rows that are still in the L1 cache */
 static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int64_t rows)
 {

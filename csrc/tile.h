@@ -60,7 +60,7 @@ typedef struct {
     int add; /* 1 for +=, 0 for = */
 } tile_arguments;
 
-/* Stores (or adds) one row of sums to out. A function of its own, because a loop of unknown length
+/* Stores (or adds) one row of sums to out. A separate function, because a loop of unknown length
    inside the tile would move the sums from registers to memory. */
 static __attribute__((noinline)) void store(const real *sums, real *out, int64_t out_column, int64_t columns, int add)
 {
