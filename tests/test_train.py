@@ -11,6 +11,7 @@ from tinytensor import checkpoint, nn, random
 from tinytensor.lessons import find, lessons
 from tinytensor.live.details import details_of
 from tinytensor.train import (
+    EVALUATION_BATCH,
     Training,
     evaluate,
     load_model,
@@ -110,7 +111,7 @@ def test_find_by_name_and_number():
 
 
 def test_evaluate_includes_the_last_partial_batch(backend):
-    """The network gets 1,000 images at a time; the last batch is smaller."""
+    """The network gets EVALUATION_BATCH images at a time; the last batch is smaller."""
     tt.manual_seed(0)
     model = find("relu").model()
     images, labels = DATA.test_images[:2100], DATA.test_labels[:2100]
@@ -344,9 +345,9 @@ def test_probabilities_of_many_images_are_computed_in_parts():
             sizes.append(len(x))
             return x.reshape(-1, 784)[:, 200:210]
 
-    images = DATA.test_images[: 2 * EVALUATED_AT_ONCE + 7]
+    images = DATA.test_images[: 2 * EVALUATION_BATCH + 7]
     probs = probabilities(Recorder(), images)
-    assert sizes == [EVALUATED_AT_ONCE, EVALUATED_AT_ONCE, 7]
+    assert sizes == [EVALUATION_BATCH, EVALUATION_BATCH, 7]
     assert probs.shape == (len(images), 10)
     np.testing.assert_array_equal(probs[-7:], probabilities(Recorder(), images[-7:]))
 
