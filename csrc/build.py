@@ -133,7 +133,7 @@ def variant_source(variant: Variant) -> str:
 
 
 def prototypes(machine: str) -> str:
-    """Return the prototypes for cffi: all variants of the kernels, and a part of machine.h."""
+    """Return the prototypes for cffi: all kernels in all variants, and parts of OTHER_HEADERS."""
     text = re.sub(r"^#.*$", "", declarations(), flags=re.MULTILINE)
     declared = []
     for variant in variants(machine):

@@ -9,8 +9,9 @@
 
    If x has many rows, PANELS panels are packed at once, and a block of x is copied too; the block stays
    in the L2 cache while all panels are multiplied with it. A transposed x is not copied, because the
-   TILE_ROWS elements of a step are contiguous in it. If x has only some rows, a copy takes longer than
-   it saves: x is read in place, and so is y if the panel's rows are complete rows in it.
+   TILE_ROWS elements of a step are contiguous in it. With less than MANY_ROWS rows a copy of x takes
+   longer than it saves:
+   x is read in place, and so is y if the panel's rows are complete rows in it.
 
    A transposition swaps two strides. */
 #include "kernels.h"

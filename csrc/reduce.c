@@ -16,13 +16,13 @@ typedef struct {
     double *partial;            /* (rows, stretches, columns), if there are several stretches */
 } reduction;
 
-/* Sums are computed in double, because a sum in float loses a decimal digit after some hundred terms.
+/* Sums are computed in double, because a sum in float loses a decimal digit after about 300 terms.
 
    A long sum is divided into stretches, whose partial sums are added in order. So threads can compute
    the stretches, and the bits of the sum do not depend on the number of threads. */
 enum {
     COLUMNS = 256,         /* sums that are computed at the same time */
-    FEW_COLUMNS = 32,      /* shorter rows are added several at a time, as one row */
+    FEW_COLUMNS = 32,      /* columns; rows this short are added several at a time */
     MIN_TERMS = 256,       /* terms in a stretch */
     MIN_ELEMENTS = 1 << 14 /* elements in a stretch, over all columns */
 };
@@ -46,7 +46,7 @@ static void add_columns(const reduction *a, const real *x, double *total, int64_
     }
 }
 
-/* The same for contiguous rows of FEW_COLUMNS or less: COLUMNS / columns rows are added as one long row. At
+/* The same for contiguous rows of at most FEW_COLUMNS columns: COLUMNS / columns rows are added as one long row. At
    the end the sums of the same column are added. */
 static void add_few_columns(const reduction *a, const real *x, double *total, int64_t begin, int64_t end)
 {

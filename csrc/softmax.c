@@ -189,12 +189,12 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
 }
 
 /* The rows whose losses are added with one logarithm: log(a) + log(b) + ... = log(a * b * ...). A
-   logarithm takes the time of dozens of multiplications, and a product of 16 totals does not overflow in
+   logarithm takes longer than 16 multiplications, and a product of 16 totals does not overflow in
    double. */
 enum { LOGS = 16 };
 
 /* out[r][c] = (out[r][c] - (c == labels[r])) * grad / R, where out contains the probabilities; for
-   `rows` rows that are still in the L1 cache */
+   rows that are still in the L1 cache */
 static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int64_t rows)
 {
     const real scale = *a->grad / a->R;

@@ -111,7 +111,7 @@ def test_find_by_name_and_number():
 
 
 def test_evaluate_includes_the_last_partial_batch(backend):
-    """The network gets 1,000 images at a time; the last batch is smaller."""
+    """The network gets EVALUATION_BATCH images at a time; the last batch is smaller."""
     tt.manual_seed(0)
     model = find("relu").model()
     images, labels = DATA.test_images[:2100], DATA.test_labels[:2100]

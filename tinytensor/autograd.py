@@ -62,6 +62,9 @@ def no_grad() -> Iterator[None]:
     Their results can't be differentiated, and need less memory. Use it to evaluate a model or to
     change a parameter by hand.
 
+    Returns:
+        A context manager, which also works as a decorator of functions.
+
     Source: torch.no_grad.
 
     >>> w = tt.ones(2, requires_grad=True)
@@ -77,6 +80,9 @@ def no_grad() -> Iterator[None]:
 @mode
 def enable_grad() -> Iterator[None]:
     """Context manager and decorator: ops inside record a graph, also inside no_grad().
+
+    Returns:
+        A context manager, which also works as a decorator of functions.
 
     Source: torch.enable_grad.
 
@@ -568,7 +574,7 @@ def graph(output: Tensor, most: int = 200) -> None:
         raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []
-    # Tensors to print, each with the prefixes of its line and of the lines below it.
+    # Tensors to print, each with the prefix of its line and the prefix of the lines below it.
     waiting: list[tuple[Tensor, str, str]] = [(output, "", "")]
     while waiting:
         if len(lines) == most:

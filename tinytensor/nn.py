@@ -58,6 +58,9 @@ Initializer = Callable[[tuple[int, ...]], Tensor]
 def constant(value: float) -> Initializer:
     """Return an initialiser that sets every element to `value`.
 
+    Args:
+        value: a number.
+
     Source: torch.nn.init.constant_.
 
     >>> nn.constant(0.5)((2,))
@@ -198,7 +201,14 @@ class Module:
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the module's result; every subclass defines it."""
+        """Return the result of the module; every subclass defines this method.
+
+        Args:
+            x: the input Tensor; its shape and dtype depend on the module.
+
+        Returns:
+            A Tensor.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def children(self) -> Iterator[tuple[str, Module]]:
@@ -604,7 +614,7 @@ class BatchNorm(Module):
 
 
 class Dropout(Module):
-    """Dropout: in training mode, set random elements to 0 and divide the others by keep_prob.
+    """Dropout: in training mode, set random elements to 0 and divide the rest by keep_prob.
 
     out = x * mask, where each element of mask is 1 / keep_prob with probability keep_prob and 0
     otherwise, so the mean stays the same. Each call draws a new mask. In evaluation mode out = x.

@@ -43,6 +43,12 @@ def by_kernels(update: Callable[..., None]) -> Callable[..., None]:
     """Decorate an optimiser's `_update` method that computes with kernels only.
 
     A captured step replays the kernels of such a method without calling Python.
+
+    Args:
+        update: the method.
+
+    Returns:
+        The same method, marked.
     """
     update.by_kernels = True  # type: ignore[attr-defined]
     return update
@@ -222,6 +228,9 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy the values of a state_dict, to resume training.
+
+        Args:
+            state: a Tensor for each name of `state_dict()`, of the same shape.
 
         Raises:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
@@ -476,6 +485,9 @@ def _check_steps(name: str, steps: float) -> None:
 
 def constant(lr: float) -> Schedule:
     """Return the schedule lr(step) = lr.
+
+    Args:
+        lr: the learning rate.
 
     >>> tt.optim.constant(0.1)(1000)
     0.1

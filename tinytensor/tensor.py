@@ -279,6 +279,9 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set whether `backward` stores a gradient in `.grad`; returns the tensor itself.
 
+        Args:
+            requires_grad: True to compute gradients for this tensor.
+
         Raises:
             DTypeError: the dtype is not float32 or float64.
             GradientError: the tensor was computed by an op, and `requires_grad` is False.

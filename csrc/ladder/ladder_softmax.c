@@ -4,7 +4,7 @@
        naive        each step for the whole matrix, with the exp of the C library
        vectorised   exp in plain arithmetic (exp.h), which the compiler vectorises
        abreast      several independent comparisons and additions at the same time
-       blocked      all steps for one block of rows, which stays in the L1 cache
+       blocked      all steps for a block of rows, which stays in the L1 cache
        threaded     the rows are divided among threads: softmax.c
 
    build.py compiles this file after softmax.c, because it uses functions of softmax.c. */

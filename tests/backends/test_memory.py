@@ -137,8 +137,8 @@ def calls_of(case: Kernel) -> list[tuple]:
 def count_allocations() -> None:
     """Prints the number of allocations in 1,000 calls of each kernel, and in 3 large calls.
 
-    Each kernel runs before on one thread, because its scratch memory is allocated at the first
-    call, and on two threads, because the second one is started then.
+    Each kernel first runs on one thread, because the first call allocates scratch memory, and then
+    on two threads, because the second thread is started then.
     """
     allocations = ctypes.CDLL(None).allocations
     calls = {

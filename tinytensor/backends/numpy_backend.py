@@ -1,4 +1,4 @@
-"""The NumPy backend: the definition of each kernel in some lines of NumPy.
+"""The NumPy backend: it defines the result of each kernel.
 
 If two backends disagree, this one is right. The shapes are in tinytensor/kernels.py.
 """

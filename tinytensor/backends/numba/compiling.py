@@ -65,8 +65,7 @@ class Kernel:
     """A function with loops, and its compiled versions.
 
     The dtype of the first argument of a call decides between float32 and float64. Read-only arrays
-    have another type in Numba, so they need separate versions, which are compiled when a call has a
-    read-only array.
+    have another type in Numba, so a call with a read-only array needs another version.
     """
 
     def __init__(self, function: Any, signature: str, fastmath: set[str]) -> None:

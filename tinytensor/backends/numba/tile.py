@@ -392,7 +392,7 @@ def products(
     for n in range(0, columns, 2 * LANES):
         count = min(columns - n, 2 * LANES)
         width = LANES if count <= LANES else 2 * LANES
-        # Complete rows of y are read in place if they are read by one or two tiles only.
+        # Complete rows of y are read in place if x has at most PACK_FROM rows.
         packed = y_column != 1 or count < 2 * LANES or len(rows) > PACK_FROM
         tile_y, tile_rows = (panel, panel_rows) if packed else (y, y_rows)
         for k in range(len(steps)):
