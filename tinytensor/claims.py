@@ -539,7 +539,7 @@ CLAIMS = (
     ),
     Claim(
         "course",
-        "From the simplest network to 99 %.",
+        "Within 500 steps each next network reaches more.",
         lambda: {
             f"{find(name).number} {name}": _short(name, 500)
             for name in ("softmax", "relu", "conv", "batchnorm-conv")
