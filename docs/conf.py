@@ -58,10 +58,10 @@ html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
-# Kernels run shell_cells.py when they start.
+# Kernels run kernel_startup.py when they start.
 STARTUP = DOCS / "_build" / "ipython" / "profile_default" / "startup"
 STARTUP.mkdir(exist_ok=True, parents=True)
-shutil.copy(DOCS / "extensions" / "shell_cells.py", STARTUP)
+shutil.copy(DOCS / "extensions" / "kernel_startup.py", STARTUP)
 os.environ["IPYTHONDIR"] = str(STARTUP.parents[1])
 
 PAGES = DOCS / "_generated"

@@ -1,11 +1,15 @@
-"""Runs in the kernel of each page: `%%sh` prints the whole output of its commands at once.
+"""Runs in the kernel of each page when it starts.
 
-IPython's own `%%sh` passes the output on in pieces, and the pages would break lines between them.
+`%%sh` prints the whole output of its commands at once, because IPython's own `%%sh` passes it on in
+pieces, and the pages would break lines between them. An error is shown without its traceback.
 """
 
 import subprocess
 
+from IPython.core.getipython import get_ipython
 from IPython.core.magic import register_cell_magic
+
+get_ipython().run_line_magic("xmode", "Minimal")
 
 
 @register_cell_magic
