@@ -5,6 +5,7 @@ the code prints. An exception in a cell and a warning of Sphinx end the build.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -56,6 +57,12 @@ html_show_sphinx = False
 html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
+
+# Kernels run kernel_startup.py when they start.
+STARTUP = DOCS / "_build" / "ipython" / "profile_default" / "startup"
+STARTUP.mkdir(exist_ok=True, parents=True)
+shutil.copy(DOCS / "extensions" / "kernel_startup.py", STARTUP)
+os.environ["IPYTHONDIR"] = str(STARTUP.parents[1])
 
 PAGES = DOCS / "_generated"
 PAGES.mkdir(exist_ok=True)
