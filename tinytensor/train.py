@@ -102,7 +102,8 @@ class Training:
         between_steps: called after each step except the last, after its report. Its time is not
             counted as training time.
 
-    Raises SettingError if `steps` is negative or `evaluate_every` is less than 1.
+    Raises:
+        SettingError: `steps` is negative or `evaluate_every` is less than 1.
     """
 
     def __init__(
@@ -217,7 +218,8 @@ class Training:
             images: (N, 28, 28, 1) float32.
             labels: (N,) integers from 0 to 9.
 
-        Returns: the loss () and the logits (N, 10), both before the update.
+        Returns:
+            the loss () and the logits (N, 10), both before the update.
         """
         logits = self.model(from_numpy(images))
         loss = self.lesson.loss(logits, labels)
@@ -258,9 +260,11 @@ class Training:
 
         Afterwards each module is in the same mode as before.
 
-        Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
+        Returns:
+            accuracy (0 to 1), mean loss, and predictions (N,) int64.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         with evaluation_mode(self.tested):
             accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
@@ -366,7 +370,8 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
         images: (N, 28, 28) uint8.
         labels: (N,) integers from 0 to 9.
 
-    Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
+    Returns:
+        accuracy (0 to 1), mean loss, and predictions (N,) int64.
     """
     with evaluation_mode(model):
         return _scores(lambda chosen, labels: _score(model, images, chosen, labels), labels)
@@ -462,7 +467,8 @@ def probabilities(model: Module, images: Array) -> Array:
         model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
         images: (N, 28, 28) uint8.
 
-    Returns: (N, 10) float32. Afterwards each module is in the same mode as before.
+    Returns:
+        (N, 10) float32. Afterwards each module is in the same mode as before.
     """
     with evaluation_mode(model), no_grad():
         parts = [
