@@ -103,7 +103,8 @@ class Training:
             counted as training time.
 
     Raises:
-        SettingError: `steps` is negative or `evaluate_every` is less than 1.
+        SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
+            to the number of training images.
     """
 
     def __init__(
@@ -153,7 +154,8 @@ class Training:
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every `evaluate_every` steps and after the last.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         clock = self._clock = _Clock()
         if self.step >= self.steps:
@@ -202,7 +204,11 @@ class Training:
     def make_step(self) -> StepResult:
         """Train on the next batch; the model must be in training mode.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Returns:
+            the StepResult.
+
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         images, labels = next(self._batches)
         self._rate = self.optimizer.lr
@@ -279,7 +285,11 @@ class Training:
     def save(self, file: str | Path) -> None:
         """Write model, optimizer, random state and step number to a checkpoint file.
 
-        Raises DataError if the file can't be written.
+        Args:
+            file: the name of the file.
+
+        Raises:
+            DataError: the file can't be written.
         """
         checkpoint.save(file, self._tensors(), self._settings() | {"step": str(self.step)})
 
@@ -313,12 +323,15 @@ class Training:
     def resume(self, file: str | Path) -> None:
         """Continue a saved run: the next steps are the same, bit by bit, as without the break.
 
-        file: a checkpoint that save() wrote.
+        After an error the training is unchanged.
 
-        Raises DataError if the file is of another lesson, seed, batch or data set, if its tensors
-        don't fit, or if the learning rate depends on the number of steps and this number differs.
-        Raises SettingError if the saved run has made more than `steps` steps. After an error the
-        training is unchanged.
+        Args:
+            file: a checkpoint that save() wrote.
+
+        Raises:
+            DataError: the file is of another lesson, seed, batch or data set, its tensors don't
+                fit, or the learning rate depends on the number of steps and this number differs.
+            SettingError: the saved run has made more than `steps` steps.
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
@@ -423,9 +436,17 @@ def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
-    """Measure a training step: median time in seconds of `steps` steps, after three to warm up.
+    """Measure a training step, without evaluation, after three steps to warm up.
 
-    Evaluation is not included. Afterwards the random state is the same as before.
+    Afterwards the random state is the same as before.
+
+    Args:
+        lesson: the network.
+        data: the training and test images.
+        steps: number of timed steps.
+
+    Returns:
+        the median time of a step in seconds.
     """
     one = data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1])
     with random.fork():
@@ -437,9 +458,11 @@ def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
     """The lesson and the network, in eval mode, of a checkpoint.
 
-    file: a checkpoint that `tinytensor train --save` or Training.save wrote.
+    Args:
+        file: a checkpoint that `tinytensor train --save` or Training.save wrote.
 
-    Raises DataError if the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
+    Raises:
+        DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
     """
     about = checkpoint.about(file)
     if "lesson" not in about:
