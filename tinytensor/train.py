@@ -102,7 +102,9 @@ class Training:
         between_steps: called after each step except the last, after its report. Its time is not
             counted as training time.
 
-    Raises SettingError if `steps` is negative or `evaluate_every` is less than 1.
+    Raises:
+        SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
+            to the number of training images.
     """
 
     def __init__(
@@ -152,7 +154,8 @@ class Training:
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every `evaluate_every` steps and after the last.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         clock = self._clock = _Clock()
         if self.step >= self.steps:
@@ -201,7 +204,11 @@ class Training:
     def make_step(self) -> StepResult:
         """Train on the next batch; the model must be in training mode.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Returns:
+            the StepResult.
+
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         images, labels = next(self._batches)
         self._rate = self.optimizer.lr
@@ -217,7 +224,8 @@ class Training:
             images: (N, 28, 28, 1) float32.
             labels: (N,) integers from 0 to 9.
 
-        Returns: the loss () and the logits (N, 10), both before the update.
+        Returns:
+            the loss () and the logits (N, 10), both before the update.
         """
         logits = self.model(from_numpy(images))
         loss = self.lesson.loss(logits, labels)
@@ -258,9 +266,11 @@ class Training:
 
         Afterwards each module is in the same mode as before.
 
-        Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
+        Returns:
+            accuracy (0 to 1), mean loss, and predictions (N,) int64.
 
-        Raises AnomalyError if the loss is NaN or infinite.
+        Raises:
+            AnomalyError: the loss is NaN or infinite.
         """
         with evaluation_mode(self.tested):
             accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
@@ -275,7 +285,11 @@ class Training:
     def save(self, file: str | Path) -> None:
         """Write model, optimizer, random state and step number to a checkpoint file.
 
-        Raises DataError if the file can't be written.
+        Args:
+            file: the name of the file.
+
+        Raises:
+            DataError: the file can't be written.
         """
         checkpoint.save(file, self._tensors(), self._settings() | {"step": str(self.step)})
 
@@ -309,12 +323,15 @@ class Training:
     def resume(self, file: str | Path) -> None:
         """Continue a saved run: the next steps are the same, bit by bit, as without the break.
 
-        file: a checkpoint that save() wrote.
+        After an error the training is unchanged.
 
-        Raises DataError if the file is of another lesson, seed, batch or data set, if its tensors
-        don't fit, or if the learning rate depends on the number of steps and this number differs.
-        Raises SettingError if the saved run has made more than `steps` steps. After an error the
-        training is unchanged.
+        Args:
+            file: a checkpoint that save() wrote.
+
+        Raises:
+            DataError: the file is of another lesson, seed, batch or data set, its tensors don't
+                fit, or the learning rate depends on the number of steps and this number differs.
+            SettingError: the saved run has made more than `steps` steps.
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
@@ -366,7 +383,8 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
         images: (N, 28, 28) uint8.
         labels: (N,) integers from 0 to 9.
 
-    Returns: accuracy (0 to 1), mean loss, and predictions (N,) int64.
+    Returns:
+        accuracy (0 to 1), mean loss, and predictions (N,) int64.
     """
     with evaluation_mode(model):
         return _scores(lambda chosen, labels: _score(model, images, chosen, labels), labels)
@@ -418,9 +436,17 @@ def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[
 
 
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
-    """Measure a training step: median time in seconds of `steps` steps, after three to warm up.
+    """Measure a training step, without evaluation, after three steps to warm up.
 
-    Evaluation is not included. Afterwards the random state is the same as before.
+    Afterwards the random state is the same as before.
+
+    Args:
+        lesson: the network.
+        data: the training and test images.
+        steps: number of timed steps.
+
+    Returns:
+        the median time of a step in seconds.
     """
     one = data._replace(test_images=data.test_images[:1], test_labels=data.test_labels[:1])
     with random.fork():
@@ -432,9 +458,11 @@ def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
     """The lesson and the network, in eval mode, of a checkpoint.
 
-    file: a checkpoint that `tinytensor train --save` or Training.save wrote.
+    Args:
+        file: a checkpoint that `tinytensor train --save` or Training.save wrote.
 
-    Raises DataError if the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
+    Raises:
+        DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
     """
     about = checkpoint.about(file)
     if "lesson" not in about:
@@ -462,7 +490,8 @@ def probabilities(model: Module, images: Array) -> Array:
         model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
         images: (N, 28, 28) uint8.
 
-    Returns: (N, 10) float32. Afterwards each module is in the same mode as before.
+    Returns:
+        (N, 10) float32. Afterwards each module is in the same mode as before.
     """
     with evaluation_mode(model), no_grad():
         parts = [

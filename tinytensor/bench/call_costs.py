@@ -45,7 +45,7 @@ def call_costs(seconds: float = 0.02) -> dict[str, float]:
     }
     states = door.backend_states()
     if isinstance(states["c"], door.Backend):
-        from tinytensor.backends import c_backend  # can't be imported where C doesn't work
+        from tinytensor.backends import c_backend  # the import fails without the C backend
 
         variant = c_backend.variant("float32", c_backend.SIMD)
         at, function = variant.at, variant.relu_backward

@@ -31,9 +31,11 @@ def measure(
         threads: number of threads of each contestant, for the result.
         timing: number of rounds and time of a turn.
 
-    Returns: one KernelResult per contestant that supports the case.
+    Returns:
+        one KernelResult per contestant that supports the case.
 
-    Raises Unfair if a contestant's results differ from NumPy's.
+    Raises:
+        Unfair: the results of a contestant differ from NumPy's.
     """
     on_numpy: dict[str, bool] = {}
     turns = {}

@@ -66,11 +66,11 @@ class NoiseMonitor:
     def during(self, pids: Sequence[int]) -> Iterator[None]:
         """Inside a `with` block, count the CPU time of processes other than this one and `pids`."""
         own_pids = [os.getpid(), *pids]
-        start, before = time.perf_counter(), _others(own_pids)
+        start, before = time.perf_counter(), _other_cpu_seconds(own_pids)
         try:
             yield
         finally:
-            after = _others(own_pids)
+            after = _other_cpu_seconds(own_pids)
             self.elapsed += time.perf_counter() - start
             if before is None or after is None or self.others is None:
                 self.others = None
@@ -130,7 +130,7 @@ def judge(
     return Noise(bool(reasons), "; ".join(reasons))
 
 
-def _others(own_pids: Sequence[int]) -> float | None:
+def _other_cpu_seconds(own_pids: Sequence[int]) -> float | None:
     """CPU seconds of all processes except `own_pids` so far; None if not available."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]

@@ -175,12 +175,15 @@ def measure(
         quick: True for fewer points and shorter turns.
         threads: number of threads; each backend's own number by default.
 
-    Returns: a dict per curve and backend:
+    Returns:
+        a dict per curve and backend:
         {"what": "batch", "backend": "c", "threads": 2, "points": [[x, seconds], ...],
         "overhead": s, "per_unit": s, "even_at": x or None, "exponent": e}.
         "what" is "batch", "width" or "depth", and "threads" for backends with more than one thread.
 
-    Raises UnknownName for an unknown backend, and BackendUnavailable if one can't work here.
+    Raises:
+        UnknownName: there is no backend of this name.
+        BackendUnavailable: a backend does not work here.
     """
     loaded = {name: door.load_backend(name) for name in backends}
     with ExitStack() as after:

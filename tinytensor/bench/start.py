@@ -60,15 +60,17 @@ def measure(
         backends: names of backends; all that work here by default.
         threads: number of threads; each backend's own number by default.
 
-    Returns: a dict per start:
+    Returns:
+        a dict per start:
         {"lesson": "1.0", "backend": "numba", "cache": "cold", "import": s, "compile": s,
         "first_step": s, "step": s, "break_even_numpy": n}.
         "cache" is "cold" or "warm" for a backend that compiles, otherwise None. "break_even_numpy"
         is the number of steps after which the backend has overtaken NumPy; None if it never does,
         or if NumPy is not one of the backends.
 
-    Raises UnknownName for an unknown lesson or backend, and BackendUnavailable if a backend can't
-    work here.
+    Raises:
+        UnknownName: there is no lesson or backend of this name.
+        BackendUnavailable: a backend does not work here.
     """
     names = list(door.available_backends()) if backends is None else list(backends)
     loaded = [door.load_backend(name) for name in names]

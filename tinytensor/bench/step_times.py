@@ -87,9 +87,11 @@ def compare_losses(entries: Sequence[Entry], lesson: str) -> dict[str, str]:
 
     Dropout is switched off for the comparison, because each library draws different masks.
 
-    Returns: the entries that don't support this network, by name, with the reasons.
+    Returns:
+        the entries that don't support this network, by name, with the reasons.
 
-    Raises Unfair if the losses differ.
+    Raises:
+        Unfair: the losses differ.
     """
     losses: dict[str, list[float]] = {}
     skipped: dict[str, str] = {}
@@ -116,9 +118,11 @@ def measure(
 ) -> tuple[list[StepResult], dict[str, str]]:
     """Time the training step of a lesson on all entries.
 
-    Returns: the results, and the entries without results, by name, with the reasons.
+    Returns:
+        the results, and the entries without results, by name, with the reasons.
 
-    Raises Unfair if the first losses differ, or if a contestant compiles while it is timed.
+    Raises:
+        Unfair: the first losses differ, or a contestant compiles while it is timed.
     """
     skipped = compare_losses(entries, lesson)
     here = [entry for entry in entries if entry.name not in skipped]

@@ -39,7 +39,8 @@ def run(lesson: str, backend: str, threads: int, steps: int | None, seed: int = 
         steps: number of training steps; None for the lesson's own.
         seed: seed of the run.
 
-    Raises Unfair if the process fails.
+    Raises:
+        Unfair: the process fails.
     """
     steps = find(lesson).steps if steps is None else steps
     start = perf_counter()
@@ -95,7 +96,8 @@ def measure(
         monitor: probes the machine after each run.
         show: called with the name of each run before it starts.
 
-    Raises Unfair if a process fails.
+    Raises:
+        Unfair: a process fails.
     """
     runs: dict[str, list[TrainResult]] = {backend: [] for backend in backends}
     for seed in range(rounds):

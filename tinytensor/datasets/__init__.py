@@ -32,7 +32,8 @@ def mnist() -> Dataset:
 
     By Y. LeCun, C. Cortes and C. Burges; CC BY-SA 3.0 (see mnist/LICENSE.md in this folder).
 
-    Returns: a Dataset.
+    Returns:
+        a Dataset.
     """
     return load(Path(__file__).parent / "mnist")
 
@@ -45,10 +46,13 @@ def fetch(name: str) -> Dataset:
     Args:
         name: "fashion-mnist", "kmnist" or "emnist-digits".
 
-    Returns: a Dataset.
+    Returns:
+        a Dataset.
 
-    Raises UnknownName for another name. Raises DataError if no mirror has the right file; the
-    message says which files to put into which folder by hand.
+    Raises:
+        UnknownName: there is no data set of this name.
+        DataError: no mirror has the right file; the message says which files to put into which
+            folder by hand.
     """
     from tinytensor.datasets import remote
 
@@ -62,9 +66,11 @@ def load(folder: str | Path) -> Dataset:
         folder: has train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
             t10k-labels-idx1-ubyte, plain or compressed with the ending .gz.
 
-    Returns: a Dataset.
+    Returns:
+        a Dataset.
 
-    Raises DataError, with the name of the file, if a file is missing, damaged, or doesn't fit.
+    Raises:
+        DataError: a file is missing, damaged, or doesn't fit; the message has its name.
     """
     return Dataset(*_load_part(Path(folder), "train"), *_load_part(Path(folder), "t10k"))
 
@@ -107,10 +113,13 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
         images: (N, 28, 28) uint8, from 0 to 255.
         chosen: int64 indices (R,) of the images to convert; all by default.
 
-    Returns: (R, 28, 28, 1) float32, from 0 to 1.
+    Returns:
+        (R, 28, 28, 1) float32, from 0 to 1.
 
-    Raises SettingError if `chosen` has an index that doesn't exist or is not a vector of integers.
-    Raises DTypeError if the images are not uint8, and ShapeError if they don't have three axes.
+    Raises:
+        SettingError: `chosen` is not a vector of integers, or has an index that doesn't exist.
+        DTypeError: the images are not uint8.
+        ShapeError: the images don't have three axes.
     """
     images = as_array("to_float", images)
     _check_bytes("to_float", images)
@@ -187,10 +196,14 @@ def batches(
             smaller batch. By default they are dropped; each epoch drops different images.
         augment: changes the images of each batch; see augment.py.
 
-    Returns: an iterator over pairs of images (size, 28, 28, 1) float32 and labels (size,).
+    Returns:
+        an iterator over pairs of images (size, 28, 28, 1) float32 and labels (size,).
 
-    Raises SettingError, in this call, if `size` is not from 1 to N, or if there are not N labels.
-    Raises DTypeError and ShapeError for images that to_float doesn't accept.
+    Raises:
+        SettingError: `size` is not from 1 to N, or there are not N labels. It is raised by this
+            call, before the first batch.
+        DTypeError: the images are not uint8.
+        ShapeError: the images don't have three axes.
     """
     _check_bytes("batches", images)
     if not 1 <= size <= len(images):
@@ -242,9 +255,11 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
         validation: number of validation images.
         seed: of the random choice.
 
-    Returns: a Dataset with the validation images in the place of the test images.
+    Returns:
+        a Dataset with the validation images in the place of the test images.
 
-    Raises SettingError if `validation` is not from 1 to the number of training images - 1.
+    Raises:
+        SettingError: `validation` is not from 1 to the number of training images - 1.
     """
     count = len(data.train_images)
     if not 0 < validation < count:

@@ -30,10 +30,12 @@ def distort(
             (Simard, Steinkraus and Platt, 2003). Between the points, the shifts are interpolated;
             their standard deviation over the whole image is 0.68 * elastic.
 
-    Returns: a function of images (N, H, W, C) float and a generator, which returns changed images
-    of the same shape and dtype.
+    Returns:
+        a function of images (N, H, W, C) float and a generator, which returns changed images of the
+        same shape and dtype.
 
-    Raises SettingError for a negative argument, and if `scale` is 1 or more.
+    Raises:
+        SettingError: an argument is negative, or `scale` is 1 or more.
     """
     for name, number in locals().copy().items():
         if not number >= 0:

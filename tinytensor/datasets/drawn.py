@@ -25,9 +25,11 @@ def render_strokes(strokes: Sequence[Stroke]) -> Array:
     Args:
         strokes: each a sequence of points (x, y) from 0 to 1.
 
-    Returns: (28, 28) uint8, light on dark.
+    Returns:
+        (28, 28) uint8, light on dark.
 
-    Raises DataError if the strokes have no points.
+    Raises:
+        DataError: the strokes have no points.
     """
     return centred(_rasterize(strokes))
 
@@ -53,9 +55,11 @@ def centred(ink: Array) -> Array:
     Args:
         ink: (H, W) uint8, light on dark.
 
-    Returns: (28, 28) uint8.
+    Returns:
+        (28, 28) uint8.
 
-    Raises DataError if all pixels are 0.
+    Raises:
+        DataError: all pixels are 0.
     """
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     if not len(rows):

@@ -27,10 +27,12 @@ def read_idx(path: Path, axes: int) -> Array:
         path: the file; it is decompressed if its name ends with .gz.
         axes: the number of axes that the array must have.
 
-    Returns: the array, uint8.
+    Returns:
+        the array, uint8.
 
-    Raises DataError if the file can't be read, has another dtype or number of axes, or has the
-    wrong length.
+    Raises:
+        DataError: the file can't be read, has another dtype or number of axes, or has the wrong
+            length.
     """
     try:
         content = path.read_bytes()

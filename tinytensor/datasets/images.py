@@ -20,9 +20,11 @@ def read_images(path: Path) -> Array:
         path: a .png file with one grey image; a .npy file with an array (28, 28) or (N, 28, 28),
             uint8 or float from 0 to 1; any other name is read as an idx file, plain or .gz.
 
-    Returns: (N, 28, 28) uint8, from 0 (background) to 255.
+    Returns:
+        (N, 28, 28) uint8, from 0 (background) to 255.
 
-    Raises DataError if the file can't be read, or if its images have another size or format.
+    Raises:
+        DataError: the file can't be read, or its images have another size or format.
     """
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)

@@ -43,10 +43,12 @@ def show(training: Training) -> StepReport:
     Args:
         training: the Training to run until its last step.
 
-    Returns: the last StepReport.
+    Returns:
+        the last StepReport.
 
-    Raises SettingError outside a notebook, and if the training has made all its steps already.
-    Raises AnomalyError if the loss becomes NaN or infinite.
+    Raises:
+        SettingError: this is not a notebook, or the training has already made all its steps.
+        AnomalyError: the loss becomes NaN or infinite.
     """
     from tinytensor.live.notebook_panels import show_training
 

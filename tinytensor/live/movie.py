@@ -26,8 +26,10 @@ def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) ->
         recording: the run, from run_file.load.
         dark: True for light colours on a dark background.
 
-    Raises SettingError for another file name ending, and if ffmpeg is not installed.
-    Raises DataError if ffmpeg fails, and OSError if the file can't be written.
+    Raises:
+        SettingError: the name ends differently, or ffmpeg is not installed.
+        DataError: ffmpeg fails.
+        OSError: the file can't be written.
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
@@ -68,8 +70,9 @@ def write_png(
         step: the panels show the last snapshot up to this step; by default the last of all.
         dark: True for light colours on a dark background.
 
-    Raises SettingError if there is no snapshot up to `step`, and OSError if the file can't be
-    written.
+    Raises:
+        SettingError: there is no snapshot up to `step`.
+        OSError: the file can't be written.
     """
     count = len(recording.snapshots)
     if step is not None:

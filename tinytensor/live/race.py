@@ -155,8 +155,10 @@ class Race:
         seed: of the first weights, the order of the batches, and dropout.
         evaluate_every: number of steps between evaluations; the lesson's own by default.
 
-    Raises SettingError if no backend is given, if one is given twice, or if a limit is not above 0.
-    Raises UnknownName for an unknown backend, and BackendUnavailable if one can't work here.
+    Raises:
+        SettingError: no backend is given, one is given twice, or a limit is not above 0.
+        UnknownName: there is no backend of this name.
+        BackendUnavailable: a backend does not work here.
     """
 
     def __init__(

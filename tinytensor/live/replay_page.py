@@ -81,7 +81,8 @@ def write(file: str | Path, recording: RecordedRun, frames: int = FRAMES) -> Non
         recording: the run, from run_file.load.
         frames: number of steps, at most, for which the page has digits.
 
-    Raises OSError if the file can't be written.
+    Raises:
+        OSError: the file can't be written.
     """
     Path(file).write_text(page(recording, frames), encoding="utf-8")
 

@@ -157,8 +157,8 @@ class Run:
 
         function: receives `training.tested` in eval mode, without gradients.
 
-        Returns: a Future of the result. If more than MAX_CALLS functions wait, the oldest are
-        cancelled.
+        Returns:
+            a Future of the result. If more than MAX_CALLS functions wait, the oldest are cancelled.
         """
         future: Future[_Result] = Future()
         with self._notifying():

@@ -66,7 +66,8 @@ class RunWriter:
         file: the name of the run file.
         training: the Training that is recorded.
 
-    Raises DataError if the file can't be opened. Later write errors are raised by close().
+    Raises:
+        DataError: the file can't be opened. Later write errors are raised by close().
     """
 
     def __init__(self, file: str | Path, training: Training) -> None:
@@ -102,7 +103,8 @@ class RunWriter:
             report: the training's last report.
             backend: the backend that computed it.
 
-        Raises SettingError if the training has made no step.
+        Raises:
+            SettingError: the training has made no step.
         """
         predictions = self._training.predictions
         if predictions is None:
@@ -177,9 +179,11 @@ class RecordedRun:
 def load(file: str | Path) -> RecordedRun:
     """Read a run file, which may still be written to.
 
-    Returns: the RecordedRun.
+    Returns:
+        the RecordedRun.
 
-    Raises DataError if the file can't be read, is not a run file, is damaged, or has no snapshot.
+    Raises:
+        DataError: the file can't be read, is not a run file, is damaged, or has no snapshot.
     """
     try:
         content = Path(file).read_bytes()

@@ -159,7 +159,8 @@ class Server:
         page: called with the empty document of each viewer, to fill it.
         port: the port to listen on; the first free port from 5006 on by default.
 
-    Raises SettingError if the port is in use.
+    Raises:
+        SettingError: the port is in use.
     """
 
     def __init__(self, page: FillDocument, port: int | None = None) -> None:
