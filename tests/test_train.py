@@ -307,9 +307,9 @@ def test_resuming_from_a_wrong_file_raises(tmp_path):
     )
     resuming_raises("is of lesson unknown", tensors, {})
     resuming_raises(
-        "is of step unknown; a whole number", tensors, {n: about[n] for n in about if n != "step"}
+        "is of step unknown; an integer", tensors, {n: about[n] for n in about if n != "step"}
     )
-    resuming_raises("is of step -1; a whole number", tensors, about | {"step": "-1"})
+    resuming_raises("is of step -1; an integer", tensors, about | {"step": "-1"})
     with pytest.raises(tt.DataError, match="can't be written"):
         training.save(tmp_path / "no" / "folder")
 
