@@ -439,7 +439,7 @@ INVALID = {
     "Conv2d: got inputs=0;": lambda: nn.Conv2d(0, 2, 3),
     "Conv2d: got outputs=-2;": lambda: nn.Conv2d(1, -2, 3),
     "Conv2d: got size=0;": lambda: nn.Conv2d(1, 2, 0),
-    r"Conv2d: got size=\(3, 3, 3\); a number from 1 up, or two,": lambda: nn.Conv2d(
+    r"Conv2d: got size=\(3, 3, 3\); an int or a pair": lambda: nn.Conv2d(
         1, 2, (3, 3, 3)
     ),
     "Conv2d: got stride=0;": lambda: nn.Conv2d(1, 2, 3, stride=0),

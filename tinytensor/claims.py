@@ -25,7 +25,7 @@ from tinytensor.train import Training, evaluate
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured of each variant.
+    """The measurement of each variant.
 
     caption: what the columns mean
     columns: their names

@@ -136,7 +136,7 @@ def test_a_profile_has_the_share_of_the_machines_limit(program):
         assert row.share == pytest.approx(bound / time_taken)
         assert row.numbers[-1] == f"{bound / time_taken:.0%}"
         assert re.search(rf" {row.number}  {row.kernel} .*{re.escape(row.numbers[-1])}\n", text)
-    assert text.endswith(f"of the step {profile.share:.0%}")
+    assert text.endswith(f"whole step {profile.share:.0%}")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def program_command(
 @click.option("--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each.")
 @backend_option
 def try_command(name: str | None, seeds: int, backend: str) -> None:
-    """Measure a claim of the course: each variant that it compares, with several seeds.
+    """Measure a claim of the course with several seeds.
 
     Without NAME, list the claims. Claims that take half a minute or more with 3 seeds on 2
     CPU cores say so.
