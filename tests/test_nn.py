@@ -439,9 +439,7 @@ INVALID = {
     "Conv2d: got inputs=0;": lambda: nn.Conv2d(0, 2, 3),
     "Conv2d: got outputs=-2;": lambda: nn.Conv2d(1, -2, 3),
     "Conv2d: got size=0;": lambda: nn.Conv2d(1, 2, 0),
-    r"Conv2d: got size=\(3, 3, 3\); an int or a pair": lambda: nn.Conv2d(
-        1, 2, (3, 3, 3)
-    ),
+    r"Conv2d: got size=\(3, 3, 3\); an int or a pair": lambda: nn.Conv2d(1, 2, (3, 3, 3)),
     "Conv2d: got stride=0;": lambda: nn.Conv2d(1, 2, 3, stride=0),
     "Conv2d: got padding='sme'; .* 'same' or 'valid' is": lambda: nn.Conv2d(1, 2, 3, padding="sme"),
     "Conv2d: got padding=-1; a whole": lambda: nn.Conv2d(1, 2, 3, padding=-1),

@@ -60,7 +60,7 @@ class StepReport:
     seconds: Seconds
 
 
-class StepResult(NamedTuple):
+class TrainedStep(NamedTuple):
     """The batch of the last step, with its logits and its loss before the update."""
 
     images: Array  # (N, 28, 28, 1) float32
@@ -117,7 +117,7 @@ class Training:
         seed: int = 0,
         evaluate_every: int | None = None,
         eager: bool = False,
-        between_steps: Callable[[StepResult], None] | None = None,
+        between_steps: Callable[[TrainedStep], None] | None = None,
     ) -> None:
         self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
@@ -201,11 +201,11 @@ class Training:
             evaluate_every=self.evaluate_every, eager=self.eager,
         )  # fmt: skip
 
-    def make_step(self) -> StepResult:
+    def make_step(self) -> TrainedStep:
         """Train on the next batch; the model must be in training mode.
 
         Returns:
-            the StepResult.
+            the TrainedStep.
 
         Raises:
             AnomalyError: the loss is NaN or infinite.
@@ -215,7 +215,7 @@ class Training:
         loss, logits = self._step(images, labels)
         self.step += 1
         self._check_finite("loss", value := loss.item())
-        return StepResult(images, labels, logits, value, self._rate)
+        return TrainedStep(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
         """Train on a batch: forward pass, backward pass, update.

@@ -68,7 +68,7 @@ class KernelResult:
 
 
 @dataclass(frozen=True)
-class StepTiming:
+class StepResult:
     """The time of a lesson's training step by one contestant; fields as in KernelResult."""
 
     lesson: str
@@ -124,7 +124,7 @@ class Report:
     noise: Noise = field(default_factory=Noise)
     machine: dict[str, Any] = field(default_factory=dict)
     kernels: list[KernelResult] = field(default_factory=list)
-    steps: list[StepTiming] = field(default_factory=list)
+    steps: list[StepResult] = field(default_factory=list)
     train: list[TrainResult] = field(default_factory=list)
     scaling: list[dict[str, Any]] = field(default_factory=list)
     start: list[dict[str, Any]] = field(default_factory=list)

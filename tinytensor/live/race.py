@@ -21,7 +21,7 @@ from tinytensor import door, machine, random
 from tinytensor.datasets import Dataset
 from tinytensor.errors import SettingError
 from tinytensor.lessons import Lesson
-from tinytensor.train import StepResult, Training
+from tinytensor.train import TrainedStep, Training
 
 TURN_SECONDS = 0.2  # long compared with refilling the caches, short enough for a live display
 GOALS = (0.92, 0.97, 0.99)  # accuracies
@@ -131,14 +131,14 @@ class Contestant:
             finally:
                 self._random_state = random.state().copy()
 
-    def _make_step(self) -> StepResult:
+    def _make_step(self) -> TrainedStep:
         compiled, start = self._compiling(), time.perf_counter()
         result = self.training.make_step()
         spent = time.perf_counter() - start
         self.train_seconds += spent - (self._compiling() - compiled)
         return result
 
-    def _evaluate(self, result: StepResult) -> None:
+    def _evaluate(self, result: TrainedStep) -> None:
         accuracy, test_loss, _ = self.training.test()
         self.history.append(Standing(self.steps, self.seconds, result.loss, accuracy, test_loss))
 

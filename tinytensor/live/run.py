@@ -30,7 +30,7 @@ from tinytensor.train import (
     Predictions,
     Seconds,
     StepReport,
-    StepResult,
+    TrainedStep,
     Training,
     evaluation_mode,
 )
@@ -278,13 +278,13 @@ class Run:
             self._pace = step, seconds.train, pace
         return pace
 
-    def _between_steps(self, result: StepResult) -> None:
+    def _between_steps(self, result: TrainedStep) -> None:
         if time.monotonic() >= self._next_snapshot:
             self._snapshot_between_tests(result)
         if self._calls or self._paused or self.speed or self._next_backend:
             self._follow_commands(result)
 
-    def _snapshot_between_tests(self, result: StepResult) -> None:
+    def _snapshot_between_tests(self, result: TrainedStep) -> None:
         """Make a snapshot without new test results, between two tests."""
         training, last = self.training, self._last_report
         if last is None or self.test_predictions is None or last.step == training.step:
@@ -299,7 +299,7 @@ class Run:
         self._publish_snapshot(report, predictions, tested=False)
         self._schedule_next(began)
 
-    def _follow_commands(self, result: StepResult) -> None:
+    def _follow_commands(self, result: TrainedStep) -> None:
         """Run submitted functions and follow commands; return when the next step may be made."""
         shown = False
         while True:
