@@ -99,22 +99,22 @@ def cube(x: Array, out: Array) -> None:
     Insertion(
         "tinytensor/backends/numba/elementwise_loops.py",
         """\
-@each
+@unary
 def cube(x):
     return x * x * x
 
 
 """,
-        before="@each\ndef relu(x):",
+        before="@unary\ndef relu(x):",
     ),
     Insertion("tinytensor/backends/numba_backend.py", "    cube,\n", after="    cos,"),
     Insertion(
         "csrc/elementwise.c",
         """\
 static inline real cube_of(real x) { return x * x * x; }
-EACH(cube, cube_of)
+UNARY(cube, cube_of)
 """,
-        before="EACH(neg, negative)",
+        before="UNARY(neg, negative)",
     ),
     Insertion(
         "csrc/kernels.h",
