@@ -42,7 +42,9 @@ from tinytensor.train import Training
 
 lesson = find("{name}")
 data = tt.datasets.mnist()
-some = data._replace(test_images=data.test_images[:1000], test_labels=data.test_labels[:1000])
+some = data._replace(
+    test_images=data.test_images[:1000], test_labels=data.test_labels[:1000]
+)
 training = Training(lesson, some, steps={steps}, evaluate_every={every})
 print(training.model)
 print(sum(x.size for x in training.model.parameters()), "parameters")
