@@ -36,6 +36,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds for a cell; most need less than one
 nb_execution_in_temp = True  # a page's files are its own
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # with tables and links to pages
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 

@@ -65,6 +65,20 @@ def extension(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.parametrize("name", RUNS)
+def test_a_change_finds_its_places(name, extension):
+    assert "\n+" in extension("changes").diff(name)
+
+
+def test_sources_that_pages_link_to_exist():
+    for page in DOCS.rglob("*.md"):
+        for target in re.findall(r"\{source\}`(?:[^`<]*<)?([^`>]+)>?`", page.read_text()):
+            file, _, definition = target.partition(":")
+            assert file == "index" or (ROOT / file).exists(), f"{page.name}: {target}"
+            name = definition.rpartition(".")[2]
+            assert not name or re.search(rf"\b{name}\(|class {name}\b", (ROOT / file).read_text())
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", RUNS)
 def test_a_change_that_is_shown_works(name, extension, tmp_path):

@@ -99,22 +99,22 @@ def cube(x: Array, out: Array) -> None:
     Insertion(
         "tinytensor/backends/numba/elementwise_loops.py",
         """\
-@each
+@unary
 def cube(x):
     return x * x * x
 
 
 """,
-        before="@each\ndef relu(x):",
+        before="@unary\ndef relu(x):",
     ),
     Insertion("tinytensor/backends/numba_backend.py", "    cube,\n", after="    cos,"),
     Insertion(
         "csrc/elementwise.c",
         """\
 static inline real cube_of(real x) { return x * x * x; }
-EACH(cube, cube_of)
+UNARY(cube, cube_of)
 """,
-        before="EACH(neg, negative)",
+        before="UNARY(neg, negative)",
     ),
     Insertion(
         "csrc/kernels.h",
@@ -171,6 +171,36 @@ def description() -> str:
 
 LESSON = [
     Insertion(
+        "tinytensor/lessons/chapters/1.1.md",
+        """\
+# 1.1: a hidden layer
+
+Thirty neurons stand between the pixels and the ten neurons of lesson 1.0.
+
+## The network
+
+- `logits = relu(x @ weight0 + bias0) @ weight1 + bias1`
+
+## What to look at
+
+The accuracy of the training batch rises above that of lesson 1.0.
+
+## Try it
+
+```sh
+tinytensor train two-layers --live
+```
+
+## Questions
+
+1. How many weights does the hidden layer have?
+
+## Answers
+
+1. `784 * 30 = 23520`.
+""",
+    ),
+    Insertion(
         "tinytensor/lessons/mnist_1_1_two_layers.py",
         '''\
 """Lesson 1.1: a hidden layer of 30 neurons."""
@@ -189,7 +219,7 @@ LESSON = Lesson(
     number="1.1",
     name="two-layers",
     title="a hidden layer",
-    chapter=__doc__,
+    chapter="1.1.md",
     model=two_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=0.003),
     steps=2000,

@@ -3,16 +3,20 @@
 The chapter's text is the package's own: nothing is written twice.
 """
 
-import textwrap
+import doctest
+import re
 from pathlib import Path
 
 from tinytensor.lessons import _FILES, Lesson, lessons
+from tinytensor.lessons.chapter import Chapter
 
 COURSE = Path(__file__).parents[1] / "course"
 # Steps of the run on the page, so that the site is built in minutes: a convolution takes longer.
 STEPS = {"conv": 100, "conv-dropout": 100, "batchnorm-conv": 20, "fast": 100, "best": 20}
 DENSE_STEPS = 500
 TESTS = 10  # the number of tests during the run
+
+EXAMPLES = re.compile(r"```python\n(>>>.*?)```", re.DOTALL)
 
 PAGE = """\
 ---
@@ -29,7 +33,7 @@ kernelspec:
 
 {chapter}
 
-## The network
+## The network in Python
 
 ```{{code-cell}} python
 import tinytensor as tt
@@ -38,7 +42,9 @@ from tinytensor.train import Training
 
 lesson = find("{name}")
 data = tt.datasets.mnist()
-some = data._replace(test_images=data.test_images[:1000], test_labels=data.test_labels[:1000])
+some = data._replace(
+    test_images=data.test_images[:1000], test_labels=data.test_labels[:1000]
+)
 training = Training(lesson, some, steps={steps}, evaluate_every={every})
 print(training.model)
 print(sum(x.size for x in training.model.parameters()), "parameters")
@@ -87,7 +93,7 @@ def page(lesson: Lesson, file: str) -> str:
         name=lesson.name,
         number=lesson.number,
         title=lesson.title,
-        chapter=to_markdown(lesson.paragraphs),
+        chapter=to_markdown(lesson.read_chapter()),
         steps=steps,
         every=steps // TESTS,
         all_steps=lesson.steps,
@@ -95,27 +101,26 @@ def page(lesson: Lesson, file: str) -> str:
     )
 
 
-def to_markdown(paragraphs: list[str]) -> str:
-    """A chapter's paragraphs as Markdown: drawings and commands as code, headings in bold."""
-    return "\n\n".join(map(_paragraph, paragraphs))
+def to_markdown(chapter: Chapter) -> str:
+    """A chapter as Markdown for this site: its examples run, and its answers can be opened."""
+    *headings, last = chapter.sections
+    assert last == "Answers", f"the chapter {chapter.title} must end with its answers"
+    text = f"{chapter.introduction}\n\n{chapter.markdown(*headings)}"
+    answers = f"<details>\n<summary>Answers</summary>\n\n{chapter.sections[last]}\n\n</details>"
+    return f"{EXAMPLES.sub(_cells, text)}\n{answers}"
 
 
-def _paragraph(paragraph: str) -> str:
-    head, colon, rest = paragraph.partition(": ")
-    if paragraph.startswith("    "):
-        return f"```text\n{textwrap.dedent(paragraph)}\n```"
-    if head == "Try":
-        commands = [line.removeprefix("Try: ") for line in paragraph.splitlines()]
-        return "**Try**\n\n```sh\n" + "\n".join(commands) + "\n```"
-    if colon and head in ("Formula", "Look for"):
-        return f"**{head}:** {_escaped(rest)}"
-    return _escaped(paragraph)
-
-
-def _escaped(text: str) -> str:
-    for character in "\\*_<[":
-        text = text.replace(character, f"\\{character}")
-    return text
+def _cells(block: re.Match[str]) -> str:
+    """A block of examples as cells, one for each output. The output is what the cell prints now."""
+    cells, lines = [], ""
+    for example in doctest.DocTestParser().get_examples(block[1]):
+        lines += example.source
+        if example.want:
+            cells.append(lines)
+            lines = ""
+    if lines:
+        cells.append(lines)
+    return "\n\n".join(f"```{{code-cell}} python\n{cell}```" for cell in cells)
 
 
 def write(app, config) -> None:

@@ -92,7 +92,7 @@ def _escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"([\\*|_`])", r"\\\1", text)
+    return re.sub(r"([\\*|_`]|:(?=:))", r"\\\1", text)
 
 
 def process(app, what, name, obj, options, lines: list[str]) -> None:  # noqa: D103
