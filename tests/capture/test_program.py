@@ -217,7 +217,7 @@ def test_the_error_says_what_differs_and_where():
         step(tt.ones(2))
     words = str(caught.value)
     assert "mul: y was 2.0 when recorded, is 3.0, at test_program.py:" in words
-    assert "The 3 calls before this one were replays and may be wrong" in words
+    assert "Replays before this call that may be wrong: 3." in words
     assert "step.forget()" in words
 
 

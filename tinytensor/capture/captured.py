@@ -416,8 +416,8 @@ def capture(
 def _stale(name: str, difference: Difference, program: Program) -> str:
     n = program.calls_made
     return (
-        f"captured step: {name} differs from its program: {difference}. The {program.replays} "
-        f"calls before this one were replays and may be wrong; this call, number {n} since the "
+        f"captured step: {name} differs from its program: {difference}. Replays before "
+        f"this call that may be wrong: {program.replays}. This call, number {n} since the "
         "recording, is right. Values that Python computes are constants of a recording: pass a "
         "value that changes as an argument, change a tensor in place, or call step.forget() after "
         "the change. The same is true if an argument's values or an earlier result decide what the "
