@@ -102,15 +102,31 @@ def pytest_configure(config):
         settings.load_profile("ci" if config.getoption("--full") else "quick")
 
 
-NUMBER_OF_ALL = pytest.StashKey[int]()
+MOST_PROCESSES = 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run the whole suite in a process for each CPU, file by file; -n 0 runs it in this one."""
+    is_whole = config.args_source is config.ArgsSource.TESTPATHS
+    is_worker = hasattr(config, "workerinput")
+    if is_whole and not is_worker and config.option.numprocesses is None:
+        config.option.numprocesses = min(MOST_PROCESSES, os.cpu_count() or 1)
+        config.option.dist = "loadfile"
+
+
+NUMBERS = pytest.StashKey[tuple[int, int]]()  # of the tests to run, and of all tests
 
 
 def pytest_collection_modifyitems(config, items):
-    config.stash[NUMBER_OF_ALL] = len(items)
+    every = len(items)
     if not config.getoption("--full"):
         chosen = quick(items)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = [item for item in items if item in chosen]
+    config.stash[NUMBERS] = len(items), every
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["numbers"] = config.stash[NUMBERS]
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
@@ -122,9 +138,17 @@ def pytest_collection_finish():
     gc.freeze()  # because each later collection would visit tens of thousands of tests
 
 
-def pytest_report_collectionfinish(config, items):
-    every = config.stash[NUMBER_OF_ALL]
-    return f"{len(items):,} of {every:,} tests run; all of them run with --full and --slow"
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take the numbers from a process that has ended: all processes collect the same tests."""
+    if "numbers" in node.workeroutput:
+        node.config.stash[NUMBERS] = node.workeroutput["numbers"]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if NUMBERS in config.stash:
+        chosen, every = config.stash[NUMBERS]
+        terminalreporter.write_line(f"{chosen:,} of {every:,} tests; --full --slow runs all of them")
 
 
 def quick(items: list[pytest.Item]) -> set[pytest.Item]:
