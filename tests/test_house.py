@@ -86,7 +86,8 @@ def imported(node: ast.AST) -> Iterator[str]:
 def statements(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.AST, bool]]:
     """Yields (node, lazy) of everything below `node` that runs; type-only imports don't."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+        is_if = isinstance(child, ast.If) and isinstance(child.test, ast.Name)
+        if is_if and child.test.id == "TYPE_CHECKING":
             for other in child.orelse:
                 yield other, lazy
                 yield from statements(other, lazy)
