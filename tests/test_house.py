@@ -222,5 +222,4 @@ def test_backward_of_a_product_and_its_cross_entropy_goes_through_six_files():
         "ops/linalg.py",
         "door.py",
         "backends/numpy_backend.py",
-        "recorder.py",
     }

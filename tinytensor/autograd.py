@@ -216,8 +216,6 @@ def backward(
     )
     used = [] if grad is None else [_memory_id(grad)]
     for leaf, leaf_grad in leaf_grads:
-        if notes := recorder.recorder():
-            notes.note_grad(leaf)
         memory = _memory_id(leaf_grad)
         if leaf.grad is not None:
             with _set_grad_mode(create_graph):
@@ -228,8 +226,6 @@ def backward(
         else:
             leaf.grad = leaf_grad
         used.append(memory)
-        if notes := recorder.recorder():
-            notes.note_change_of_grad(leaf)
 
 
 def _memory_id(x: Tensor) -> int:

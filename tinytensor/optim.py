@@ -197,8 +197,6 @@ class Optimizer:
         """Set the gradients to None. Without this call the next backward adds to the old ones."""
         for param in self.params:
             param.grad = None
-        if notes := recorder.recorder():
-            notes.note_zeroed(self.params)
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         """Update the i-th parameter in place.

@@ -115,14 +115,12 @@ class Recorder:
     """The notes of one recording.
 
     inputs: the step's arguments.
-    with_grad: tensors that are known to have a gradient before the step.
     finds_lines: True if the line of the user's code is noted for each call, which takes time.
     """
 
     def __init__(
         self,
         inputs: Sequence[Array],
-        with_grad: Sequence[Tensor] = (),
         finds_lines: bool = True,
     ) -> None:
         self.items: list[NotedCall | NotedFunction] = []
@@ -137,14 +135,13 @@ class Recorder:
         self.written: set[int] = set()
         self.read_first: dict[int, Array] = {}  # no argument, and not written before it was read
         self.before: dict[int, Array] = {}  # copies of such memory from before its change
-        self.with_grad = list(with_grad)
         self.leaves: dict[int, tuple[Tensor, Array, bool]] = {}  # array and requires_grad
         self.results: list[Tensor] = []
         self.views: list[Tensor] = []  # of another tensor's memory, such as x.detach()
-        self.zeroed: dict[int, Tensor] = {}  # the step set their gradient to None
+        self.set_grads: dict[int, Tensor] = {}  # the step set their gradient
         self.grads: dict[int, tuple[Tensor, str]] = {}  # with its state before: see note_grad
         self.carried: list[Carried] = []
-        self.changes_of_grad: list[tuple[int, bool, int]] = []  # see note_change_of_grad
+        self.changes_of_grad: list[tuple[int, bool, int]] = []  # see note_grad_set
         self.changed: dict[int, Tensor] = {}  # in place
         self.modules: dict[int, tuple[Any, int]] = {}  # with their versions
         self.flags: dict[int, tuple[Any, bool]] = {}  # modules, with the value of `training`
@@ -217,45 +214,39 @@ class Recorder:
             self.note_leaf(x)
 
     def note_grad(self, x: Tensor) -> None:
-        """Note that the step is about to set a tensor's gradient, or to read it for an update.
+        """Note that the step is about to read a tensor's gradient.
 
         The step's calls depend on the tensor's gradient before the step. It is "none"; or
-        "forgotten", if the step sets it to None first; or "carried", if the step adds to it or
-        reads it. A carried gradient is an argument of the program.
+        "replaced", if the step has set it first; or "carried", if the step reads or adds to it. A
+        carried gradient is an argument of the program.
         """
         if id(x) in self.grads:
             return
         before = "none"
-        known = any(x is other for other in self.with_grad)
-        if id(x) in self.zeroed or (x.grad is None and known):
-            before = "forgotten"
-        elif x.grad is not None and not self.owns(x.grad.array):
+        if id(x) in self.set_grads:
+            before = "replaced"
+        elif x._grad is not None and not self.owns(x._grad.array):
             before = "carried"
-            if x.grad.requires_grad:
+            if x._grad.requires_grad:
                 raise CaptureError(
                     "captured step: it adds to a gradient that has a graph; call "
                     "optimizer.zero_grad() in the step, before backward()"
                 )
-            before_step = x.grad
-            x.grad = copy(before_step)
-            x.grad.array = before_step.array.copy()
-            self.inputs.append(self.hold(x.grad.array))
-            self.carried.append(Carried(x, before_step, x.grad))
+            before_step = x._grad
+            x._grad = copy(before_step)
+            x._grad.array = before_step.array.copy()
+            self.inputs.append(self.hold(x._grad.array))
+            self.carried.append(Carried(x, before_step, x._grad))
         self.grads[id(x)] = x, before
 
-    def note_zeroed(self, tensors: Sequence[Tensor]) -> None:
-        """Note that the step has set the gradients of tensors to None."""
-        for x in tensors:
-            self.zeroed[id(x)] = x
-            self.note_change_of_grad(x, forgotten=True)
-
-    def note_change_of_grad(self, x: Tensor, forgotten: bool = False) -> None:
-        """Note that a gradient was set, or set to None, and after how many functions of each_step.
+    def note_grad_set(self, x: Tensor, to_none: bool) -> None:
+        """Note that the step sets a tensor's gradient, and after how many functions of each_step.
 
         Only these functions can raise in a replay. The replay then sets the gradients that the step
         had set by then.
         """
-        self.changes_of_grad.append((id(x), forgotten, self.functions))
+        self.set_grads[id(x)] = x
+        self.changes_of_grad.append((id(x), to_none, self.functions))
 
     def note_constant_gradients(self, grads: Sequence[Array]) -> None:
         """Note gradients that no kernel wrote as memory that the step reads; replays restore it."""
@@ -270,12 +261,12 @@ class Recorder:
 
     def forget(self) -> None:
         """Release all notes, so that only user code holds tensors of the step."""
-        for noted in (self.items, self.results, self.views, self.carried, self.with_grad):
+        for noted in (self.items, self.results, self.views, self.carried):
             noted.clear()
         self.changes_of_grad.clear()
         for used in (self.held, self.read_first, self.before, self.leaves, self.grads):
             used.clear()
-        for touched in (self.zeroed, self.changed, self.modules, self.flags, self.optimizers):
+        for touched in (self.set_grads, self.changed, self.modules, self.flags, self.optimizers):
             touched.clear()
 
     @contextmanager

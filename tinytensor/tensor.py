@@ -74,8 +74,8 @@ class Tensor:
 
     __slots__ = (
         "__weakref__",
+        "_grad",
         "array",
-        "grad",
         "hooks",
         "node",
         "requires_grad",
@@ -83,7 +83,6 @@ class Tensor:
     )
     array: Array  # the values; ops only read them, changes in place write them
     requires_grad: bool
-    grad: Tensor | None
     node: autograd.Node | None  # the op that computed this tensor; None for a leaf
     version: autograd.Version | None  # counts changes in place; None until an op saves the tensor
     hooks: dict[object, autograd.Hook] | None  # a leaf's hooks; a computed tensor's node has its
@@ -95,10 +94,24 @@ class Tensor:
         requires_grad: bool = False,
     ) -> None:
         self.array = to_array(data, dtype)
-        self.grad = self.node = self.hooks = self.version = None
+        self._grad: Tensor | None = None
+        self.node = self.hooks = self.version = None
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient, a Tensor of the same shape and dtype; None before the first backward."""
+        if recorder.recordings and (notes := recorder.recorder()):
+            notes.note_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if recorder.recordings and (notes := recorder.recorder()):
+            notes.note_grad_set(self, value is None)
+        self._grad = value
 
     # Shape and dtype
 
@@ -339,8 +352,6 @@ class Tensor:
     def zero_grad(self) -> None:
         """Set `.grad` to None. Without this call the next backward adds to the old gradient."""
         self.grad = None
-        if notes := recorder.recorder():
-            notes.note_zeroed([self])
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Call `hook(grad)` in every backward pass, once the tensor's gradient is complete.
@@ -569,7 +580,7 @@ def wrap(array: Array) -> Tensor:
     """Return a Tensor on an array without checks: C-contiguous, aligned, a dtype of DTYPES."""
     tensor = Tensor.__new__(Tensor)
     tensor.array = array
-    tensor.grad = tensor.node = tensor.hooks = tensor.version = None
+    tensor._grad = tensor.node = tensor.hooks = tensor.version = None
     tensor.requires_grad = False
     return tensor
 

@@ -23,6 +23,7 @@ from tinytensor.capture.memory import View
 from tinytensor.capture.results import Result
 from tinytensor.door import CONTRACTS, Backend
 from tinytensor.recorder import NotedCall, NotedFunction, Recorder
+from tinytensor.tensor import Tensor
 
 
 class Key(NamedTuple):
@@ -107,6 +108,10 @@ class Trace:
         self.items = [self._item(note) for note in notes.items]
         self.lines = [note.line for note in notes.items]
         self.result = (result.form_of(lambda x: self._array(x, id(root(x)))), result.outside)
+        self.gradients = [
+            None if x._grad is None else self._array(x._grad.array, id(root(x._grad.array)))
+            for x in tensors_with_grad(notes)
+        ]
         self.before = [notes.before.get(key) for key in notes.read_first]
         self.roots = list(notes.read_first.values())
         del self._places, self._described, self._read_first
@@ -141,6 +146,16 @@ class Trace:
         if len(self.items) != len(other.items):
             counts = len(self.items), len(other.items)
             return Difference("{} calls were recorded, there are {} now".format(*counts), "")
+        if len(self.gradients) != len(other.gradients):
+            counts = len(self.gradients), len(other.gradients)
+            return Difference("{} gradients were set, there are {} now".format(*counts), "")
+        for wanted, found in zip(self.gradients, other.gradients, strict=True):
+            if wanted != found:
+                both = _origin(wanted), _origin(found)
+                return Difference("a gradient was {} when recorded, is {}".format(*both), "")
+        if len(self.roots) != len(other.roots):
+            counts = len(self.roots), len(other.roots)
+            return Difference("{} outside arrays were read, there are {} now".format(*counts), "")
         for j, (was, now) in enumerate(zip(self.roots, other.roots, strict=True)):
             if was is not now and not _are_equal(self._value(j), other._value(j)):
                 return self._difference_of_values(j, other)
@@ -176,6 +191,10 @@ class Trace:
                     name = contract.parameters[position] if contract else "an array"
                     return Difference(f"{item[0]}: {name} {_both(was, now)}", line)
         return Difference(f"an array {_both(was, now)}", "")
+
+
+def _origin(described: tuple[Any, ...] | None) -> str:
+    return "None" if described is None else f"{described[0]} {described[1]}"
 
 
 def _both(was: Array, now: Array) -> str:
@@ -215,6 +234,20 @@ def views_of(
     arrays = (*note.reads, *note.changes, *note.writes)
     own = tuple(map(view, arrays, note.memories))
     return Function(note.function, [*own[:m]], [*own[n:]], own, note.reads_anything)
+
+
+def tensors_with_grad(notes: Recorder) -> list[Tensor]:
+    """Return the tensors whose gradient the step has set."""
+    untouched = {id(c.x) for c in notes.carried if c.x._grad is c.own or c.x._grad is c.before}
+    leaves = [x for x, *_ in notes.leaves.values()]
+    left = [x for x in leaves if x._grad is not None and notes.owns(x._grad.array)]
+    found = [*notes.set_grads.values(), *left, *(x for x, _ in notes.grads.values())]
+    return list({id(x): x for x in found if id(x) not in untouched}.values())
+
+
+def gradients(notes: Recorder) -> list[Array]:
+    """Return the gradients of these tensors that are not None."""
+    return [x._grad.array for x in tensors_with_grad(notes) if x._grad is not None]
 
 
 def lives(items: Sequence[Call | Function]) -> set[Any]:

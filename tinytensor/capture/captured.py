@@ -21,9 +21,9 @@ import numpy as np
 
 from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
-from tinytensor.capture.calls import Difference, Key, Trace
+from tinytensor.capture.calls import Difference, Key, Trace, gradients
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.program import Program, gradients
+from tinytensor.capture.program import Program
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
@@ -232,13 +232,7 @@ class Captured:
         """
         copied = program.held_arguments if program is not None else ()
         inputs = [_input(array, i in copied) for i, array in enumerate(arrays)]
-        known = [
-            x
-            for programs in self._programs.values()
-            for other in programs
-            for x in other.leaves_with_grad()
-        ]
-        notes = Recorder(inputs, known, finds_lines=program is None or not program.is_verified)
+        notes = Recorder(inputs, finds_lines=program is None or not program.is_verified)
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
         notes.copied = {id(x) for x in inputs if x.base is None}
@@ -431,8 +425,9 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
             returned = function(*map(wrap, inputs))
         finally:
             for carried in notes.carried:
-                if carried.x.grad is carried.own:  # the step only read it
-                    carried.x.grad = carried.before
+                if carried.x._grad is carried.own:  # the step read it, or changed it in place
+                    carried.x._grad = carried.before
+                    np.copyto(carried.before.array, carried.own.array)
         return Result(returned, notes)
 
 

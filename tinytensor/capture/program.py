@@ -31,7 +31,17 @@ import numpy as np
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing, listing_html
 from tinytensor.capture.binding import Binding, sorted_out
-from tinytensor.capture.calls import Call, Function, Key, Trace, lives, offset_in, views_of
+from tinytensor.capture.calls import (
+    Call,
+    Function,
+    Key,
+    Trace,
+    gradients,
+    lives,
+    offset_in,
+    tensors_with_grad,
+    views_of,
+)
 from tinytensor.capture.guards import Guards
 from tinytensor.capture.memory import AFTER_THE_STEP, Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
@@ -76,6 +86,8 @@ class Program:
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
         self._carried = [weakref.ref(carried.x) for carried in notes.carried]
         with_grad = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
+        # True if the step sets another gradient in place of the carried one
+        self._is_set = [id(carried.x) in with_grad for carried in notes.carried]
         self._changes_of_grad = [
             (with_grad[x], forgotten, functions)
             for x, forgotten, functions in notes.changes_of_grad
@@ -321,10 +333,12 @@ class Program:
                 if places:
                     bound.module.point(places, own)
                 np.copyto(own, array)
+        carried = []
         for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
             x = ref()
             assert x is not None  # a guard checked it
             assert x.grad is not None
+            carried.append(x.grad.array)
             np.copyto(own, x.grad.array)
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
@@ -336,6 +350,8 @@ class Program:
         for i in self.changed_inputs:
             if i < len(given):
                 np.copyto(given[i], self.inputs[i])
+            elif not self._is_set[i - len(given)]:
+                np.copyto(carried[i - len(given)], self.inputs[i])
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
@@ -360,11 +376,6 @@ class Program:
     def make(self, values: Sequence[Array]) -> Any:
         """Return the step's result, with these values instead of the computed ones."""
         return self._result.make(values)
-
-    def leaves_with_grad(self) -> list[Tensor]:
-        """Return the tensors that get a gradient from the step and have one now."""
-        leaves = [ref() for ref, _ in self._grads]
-        return [x for x in leaves if x is not None and x.grad is not None]
 
     def _leave_as_far_as(self, failed: Function | None) -> None:
         """After `failed` raised an error: set the gradients that the step had set by then."""
@@ -460,21 +471,6 @@ class Program:
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
                 self._replay([table[done, ...] for table in tables])
-
-
-def tensors_with_grad(notes: Recorder) -> list[Tensor]:
-    """Return the tensors whose gradient the step has set or set to None."""
-    untouched = {id(c.x) for c in notes.carried if c.x.grad is c.own or c.x.grad is c.before}
-    leaves = [x for x, *_ in notes.leaves.values()]
-    left = [x for x in leaves if x.grad is not None and notes.owns(x.grad.array)]
-    forgotten = [x for x in notes.with_grad if x.grad is None]
-    found = [*notes.zeroed.values(), *left, *forgotten, *(x for x, _ in notes.grads.values())]
-    return list({id(x): x for x in found if id(x) not in untouched}.values())
-
-
-def gradients(notes: Recorder) -> list[Array]:
-    """Return the gradients of these tensors that are not None."""
-    return [x.grad.array for x in tensors_with_grad(notes) if x.grad is not None]
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:
