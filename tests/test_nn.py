@@ -254,7 +254,9 @@ def test_gradients_of_batch_norm_of_an_empty_batch_are_zero(backend):
 @pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3), (3,)])
 def test_batch_norm_of_one_example_raises_in_training(backend, shape):
     layer, x = nn.BatchNorm(3), tt.ones(*shape)
-    with pytest.raises(tt.ShapeError, match=r"one value per channel; .* at least two .*model\.eval\(\)"):
+    with pytest.raises(
+        tt.ShapeError, match=r"one value per channel; .* at least two .*model\.eval\(\)"
+    ):
         layer(x)
     assert layer.steps.item() == 0
     assert layer.eval()(x).shape == shape
