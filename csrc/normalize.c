@@ -136,7 +136,7 @@ void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, c
     add_up(sum_grads, &a, 0, 2 * C);
     for (int64_t c = 0; c < C; c++) {
         grad_beta[c] = a.sums[c];
-        grad_gamma[c] = a.sums[C + c] / sqrt((double)var[c] + epsilon);
+        grad_gamma[c] = R ? a.sums[C + c] / sqrt((double)var[c] + epsilon) : 0; /* var is NaN if R is 0 */
     }
     tt_parallel_elements(batch_norm_backward_rows, &a, R, C);
 }

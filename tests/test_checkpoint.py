@@ -1,6 +1,8 @@
 """Saving and loading tensors."""
 
+import json
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -38,6 +40,66 @@ def test_errors(tmp_path):
     with pytest.raises(tt.NotSupported, match="'x' is a ndarray; tensors are needed"):
         tt.save(tmp_path / "file", {"x": np.ones(1)})
     assert not (tmp_path / "file").exists()
+
+
+def write_file(path, **tensors):
+    """Write a safetensors file; each tensor is (dtype, shape, bytes)."""
+    header, data = {}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_16_bit_floats_are_read_as_float32(tmp_path):
+    bits = np.array([0x3FC0, 0xC000, 0x7F80, 0x0001], "<u2")  # 1.5, -2, infinity, the smallest
+    halves = np.array([[0.1, -65504.0]], "<f2")
+    write_file(
+        tmp_path / "file",
+        brain=("BF16", [2, 2], bits.tobytes()),
+        half=("F16", [1, 2], halves.tobytes()),
+        empty=("BF16", [0, 3], b""),
+    )
+    loaded = tt.load(tmp_path / "file")
+    assert {x.dtype for x in loaded.values()} == {np.dtype(np.float32)}
+    assert loaded["brain"].tolist() == [[1.5, -2.0], [np.inf, 2.0**-133]]
+    np.testing.assert_array_equal(loaded["half"].numpy(), halves.astype(np.float32))
+    assert loaded["empty"].shape == (0, 3)
+    loaded["brain"][0] = 1  # the loaded tensor is writable
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("F8_E4M3", 1), ("F8_E5M2", 1), ("I8", 1), ("U16", 2), ("U64", 8)]
+)
+def test_other_dtypes_raise(tmp_path, dtype, size):
+    write_file(tmp_path / "file", w=(dtype, [2], bytes(2 * size)))
+    with pytest.raises(tt.DataError, match=f"'w' is {dtype}; one of F32, .*BF16.* is needed"):
+        tt.load(tmp_path / "file")
+
+
+def test_damaged_files_raise(tmp_path):
+    file = tmp_path / "file"
+    write_file(file, w=("F32", [2**63, 0], b""))
+    with pytest.raises(tt.DataError, match="'w' has shape"):
+        tt.load(file)
+    tt.save(file, {"a": tt.ones(2, 3), "b": tt.arange(3)}, {"note": "x"})
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [whole[:n] for n in range(len(whole))]
+    for _ in range(500):
+        changed = bytearray(whole)
+        changed[rng.integers(len(whole))] = rng.integers(256)
+        damaged.append(bytes(changed))
+    refused = 0
+    for content in damaged:
+        file.write_bytes(content)
+        try:
+            tt.load(file)
+        except tt.DataError:
+            refused += 1
+    assert refused > len(whole)
 
 
 def test_copy_into_copies_all_tensors_or_none():

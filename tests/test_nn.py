@@ -233,6 +233,36 @@ def test_batch_norm_of_float64(backend):
     np.testing.assert_allclose(layer.mean.numpy(), 0.9 * x.mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(0, 2), (0, 4, 4, 2), (3, 0, 2)])
+def test_batch_norm_of_an_empty_batch_changes_nothing(backend, shape):
+    layer = nn.BatchNorm(2)
+    out = layer(tt.zeros(*shape))
+    assert out.shape == shape
+    out.sum().backward()
+    assert (layer.mean.tolist(), layer.var.tolist(), layer.steps.item()) == ([0, 0], [1, 1], 0)
+    assert (layer.scale.grad.tolist(), layer.offset.grad.tolist()) == ([0, 0], [0, 0])
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_gradients_of_batch_norm_of_an_empty_batch_are_zero(backend):
+    x, gamma, beta = (tt.zeros(*shape, requires_grad=True) for shape in ((0, 2), (2,), (2,)))
+    tt.batch_norm(x, gamma, beta).sum().backward()
+    assert x.grad.shape == (0, 2)
+    assert (gamma.grad.tolist(), beta.grad.tolist()) == ([0, 0], [0, 0])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3), (3,)])
+def test_batch_norm_of_one_example_raises_in_training(backend, shape):
+    layer, x = nn.BatchNorm(3), tt.ones(*shape)
+    with pytest.raises(
+        tt.ShapeError, match=r"one value per channel; .* at least two .*model\.eval\(\)"
+    ):
+        layer(x)
+    assert layer.steps.item() == 0
+    assert layer.eval()(x).shape == shape
+    assert layer.train()(tt.ones(1, 2, 1, 3)).shape == (1, 2, 1, 3)
+
+
 @pytest.mark.parametrize("decay", [1, -0.1, float("nan")])
 def test_invalid_decay_raises(decay):
     with pytest.raises(tt.SettingError, match=f"BatchNorm: got decay={decay}; .* below 1"):

@@ -178,7 +178,8 @@ def test_a_step_that_raises_changes_nothing(backend):
         optimizer.step()
     assert first.tolist() == [1, 1]
     assert optimizer.steps == 0
-    assert not any(x.numpy().any() for x in optimizer.state_dict().values())
+    state = optimizer.state_dict()
+    assert not any(x.numpy().any() for name, x in state.items() if name != "lr")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,47 @@ def test_loading_the_state_of_another_optimiser_raises():
     state = {name: x + 1 for name, x in adam.state_dict().items()} | {"v.1": tt.ones(2)}
     with pytest.raises(tt.DataError, match=r"Adam: v\.1 has shape \(2,\), \(3,\) is needed"):
         adam.load_state_dict(state)
-    assert not any(x.numpy().any() for x in adam.state_dict().values()), "nothing was changed"
+    own = adam.state_dict()
+    assert own.pop("lr").item() == 0.001
+    assert not any(x.numpy().any() for x in own.values()), "nothing was changed"
+
+
+def test_the_state_has_the_learning_rate_that_was_set_by_hand(tmp_path):
+    def adam(lr):
+        return tt.optim.Adam([tt.ones(2, requires_grad=True)], lr=lr)
+
+    saved = adam(0.1)
+    saved.lr = 0.001
+    tt.save(tmp_path / "state", saved.state_dict())
+    resumed = adam(0.1)
+    resumed.load_state_dict(tt.load(tmp_path / "state"))
+    assert (resumed.lr, resumed.schedule(5)) == (0.001, 0.001)
+    resumed.params[0].grad = tt.ones(2)
+    resumed.step()
+    np.testing.assert_allclose(resumed.params[0].numpy(), 0.999, rtol=1e-6)
+    scheduled = adam(tt.optim.stepwise(0.5, 10))
+    scheduled.load_state_dict(saved.state_dict())
+    assert scheduled.lr == 0.5, "a schedule stays"
+
+
+def test_a_parameter_listed_twice_is_used_once():
+    def shared():
+        layer = tt.nn.Linear(2, 2, weight=tt.nn.constant(1.0))
+        layer(tt.ones(1, 2)).sum().backward()
+        return layer, layer.parameters() + layer.parameters()
+
+    layer, params = shared()
+    with pytest.warns(UserWarning, match="SGD: got 4 parameters, and only 2") as caught:
+        optimizer = tt.optim.SGD(params, lr=0.5)
+    assert caught[0].filename == __file__
+    optimizer.step()
+    assert layer.weight.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert len(optimizer.params) == 2
+    layer, params = shared()
+    with pytest.warns(UserWarning, match="clip_grad_norm: got 4") as caught:
+        norm = tt.optim.clip_grad_norm(params, most=1.0)
+    assert norm.item() == pytest.approx(6**0.5)
+    assert np.linalg.norm([*layer.weight.grad.tolist()[0], *layer.bias.grad.tolist()]) < 1
 
 
 # Schedules

@@ -125,6 +125,13 @@ def test_evaluate_includes_the_last_partial_batch(backend):
     np.testing.assert_array_equal(predictions, np.concatenate([part[2] for part in parts]))
 
 
+@pytest.mark.parametrize("count", [0, 20, 31])
+def test_evaluate_needs_one_label_per_image(count):
+    labels = np.zeros(count, np.int64)
+    with pytest.raises(tt.ShapeError, match=f"evaluate: got {count} test labels for 30 images"):
+        evaluate(find("softmax").model(), DATA.test_images[:30], labels)
+
+
 def modes(model):
     """Returns the training mode of each module, by its path."""
     found = {"": model.training}

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tinytensor import kernels
+from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
-from tinytensor.tensor import DTYPES, Tensor, from_numpy
+from tinytensor.tensor import Tensor, from_numpy
 
 __all__ = ["load", "save"]
+
+# The dtypes of safetensors that can be read, with the NumPy dtype of their bytes.
+FORMATS = {
+    "F32": "<f4",
+    "F64": "<f8",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 def save(
@@ -62,11 +77,12 @@ def load(file: str | Path) -> dict[str, Tensor]:
         file: the path of the file.
 
     Returns:
-        A dict from name to Tensor, with the shapes and dtypes of the file.
+        A dict from name to Tensor, with the shapes and dtypes of the file. bfloat16 and float16
+        become float32, which has all their values.
 
     Raises:
-        DataError: the file is missing, is not a safetensors file, or contains a dtype that Tensor
-            does not have.
+        DataError: the file is missing, is not a safetensors file, or contains another dtype that
+            Tensor does not have, such as float8.
 
     Source: safetensors.numpy.load_file. It replaces torch.load.
 
@@ -74,18 +90,28 @@ def load(file: str | Path) -> dict[str, Tensor]:
     >>> list(tt.load("model.safetensors"))
     ['weight']
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, deserialize
 
     try:
-        arrays = load_file(file)
+        tensors = deserialize(Path(file).read_bytes())  # type: ignore[no-untyped-call]
     except (OSError, SafetensorError) as error:
         raise DataError(f"load: {file} isn't a safetensors file: {error}") from None
-    for name, array in arrays.items():
-        if array.dtype not in DTYPES:
-            dtypes = ", ".join(map(str, DTYPES))
-            raise DataError(f"load: {file}: {name!r} is {array.dtype}; one of {dtypes} is needed")
-    return {name: from_numpy(array.copy()) for name, array in arrays.items()}
+    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in tensors}
+
+
+def _array(name: str, dtype: str, shape: Sequence[int], data: bytes) -> Array:
+    """The array of a tensor in a file; dtype and data are in the format of safetensors."""
+    if dtype not in FORMATS:
+        raise DataError(f"{name} is {dtype}; one of {', '.join(FORMATS)} is needed")
+    flat = np.frombuffer(data, FORMATS[dtype])
+    if dtype == "BF16":  # the first 16 bits of a float32
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    elif dtype == "F16":
+        flat = flat.astype(np.float32)
+    try:
+        return flat.reshape(shape).copy()
+    except ValueError as error:  # a shape that is too large for NumPy, with a size of 0 in it
+        raise DataError(f"{name} has shape {tuple(shape)}: {error}") from None
 
 
 def copy_into(caller: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -430,4 +430,4 @@ def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:
         load_backend("numpy").kernels[name](*arguments)
     except (TypeError, ValueError) as error:  # such as bool - bool, or 2 ** -1 in integers
         dtype = arguments[CONTRACTS[name].data].dtype
-        raise DTypeError(f"{name}: of {dtype}: {error}") from None
+        raise DTypeError(f"{name}: of {dtype}: {error}; astype converts") from None

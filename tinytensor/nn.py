@@ -536,9 +536,10 @@ class BatchNorm(Module):
         offset: float32 (channels,), or None; starts as `offset_start`.
         mean: float32 (channels,), the moving average of the mean; starts as 0.
         var: float32 (channels,), the moving average of the variance; starts as 1.
-        steps: int64 (1,), the number of calls in training mode.
+        steps: int64 (1,), the number of updates of the averages.
 
-    Call with x, float (..., channels); the result has the same shape.
+    Call with x, float (..., channels); the result has the same shape. The result of an empty batch
+    is empty, and an empty batch changes no average.
 
     Gradient, in training mode, with R = x.size / channels, n = (x - mean) / sqrt(var + epsilon) and
     sums over all axes but the last: doffset = grad.sum(), dscale = (grad * n).sum(),
@@ -546,7 +547,8 @@ class BatchNorm(Module):
 
     Raises:
         SettingError: a setting is out of its range.
-        ShapeError: from the call, if the last axis of x is not `channels`.
+        ShapeError: from the call, if the last axis of x is not `channels`, or if x has one value
+            per channel in training mode.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015; torch.nn.BatchNorm2d, whose momentum is
     1 - decay. `var` averages the biased variance (sum of squares / R); torch's running_var averages
@@ -588,7 +590,13 @@ class BatchNorm(Module):
         """Return tt.batch_norm of x; in training mode also update the moving averages."""
         if x.shape[-1:] != self.mean.shape:
             raise ShapeError(f"BatchNorm: got shape {x.shape}; (..., {self.mean.size}) is needed")
-        if not self.training:
+        if x.size == self.mean.size and self.training:
+            raise ShapeError(
+                f"BatchNorm: got shape {x.shape}, one value per channel; in training mode at least "
+                "two are needed, because one value minus its own mean is 0: use a larger batch, or "
+                "model.eval() for a prediction"
+            )
+        if not self.training or not x.size:  # an empty batch has no mean
             averages = self.mean, self.var
             return ops.batch_norm(x, self.scale, self.offset, *averages, self.epsilon)
         out, *moments = ops.batch_norm_and_moments(x, self.scale, self.offset, self.epsilon)

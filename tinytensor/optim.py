@@ -10,6 +10,7 @@ An optimiser of your own is a subclass of Optimizer with a method `_update`:
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -64,7 +65,8 @@ class Optimizer:
     """The base class of optimisers: it holds the parameters, the learning rate and a step count.
 
     Args:
-        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        params: a list of leaf Tensors with requires_grad, such as model.parameters(). A tensor that
+            is listed twice is updated once, and a warning says so.
         lr: the learning rate, a number from 0 up; or a schedule, a function from the number of
             steps made so far to the learning rate of the next step. `optimizer.lr = ...` sets it.
 
@@ -108,9 +110,7 @@ class Optimizer:
     def __setattr__(self, name: str, value: object) -> None:
         # A captured step reads the learning rate at each replay. All other attributes are constants
         # of the recording, so a change of them changes the version, and the step is re-recorded.
-        if name not in ("lr", "schedule", "_has_schedule") and (
-            getattr(self, name, None) is not value
-        ):
+        if name not in ("lr", "_schedule") and (getattr(self, name, None) is not value):
             vars(self)["version"] = self.version + 1
         super().__setattr__(name, value)
 
@@ -122,8 +122,8 @@ class Optimizer:
     def lr(self) -> float:
         """The learning rate of the next step. An assignment takes a number or a schedule."""
         recorder.refuse_to_read("optimizer.lr")
-        if self._has_schedule:
-            self._lr[0] = self._check_lr(self.schedule(self.steps))
+        if self._schedule:
+            self._lr[0] = self._check_lr(self._schedule(self.steps))
         return float(self._lr[0])
 
     @lr.setter
@@ -132,10 +132,14 @@ class Optimizer:
             "optimizer.lr = ... sets a learning rate",
             "set it outside of the step, or pass a schedule as lr",
         )
-        self.schedule = lr if callable(lr) else constant(lr)
-        self._has_schedule = callable(lr)
+        self._schedule = lr if callable(lr) else None
         self._schedule_is_pure = lr in _PURE_SCHEDULES if callable(lr) else True
-        self._lr[0] = self._check_lr(self.schedule(self.steps))
+        self._lr[0] = self._check_lr(lr(self.steps) if callable(lr) else lr)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as a function of the number of steps made so far."""
+        return self._schedule or constant(float(self._lr[0]))
 
     def _check_lr(self, lr: float) -> float:
         if not isinstance(lr, int | float | np.floating) or not lr >= 0:
@@ -189,8 +193,8 @@ class Optimizer:
             )
 
     def _count_step(self, lr: Array, step: Array) -> None:
-        if self._has_schedule:
-            lr[0] = self._check_lr(self.schedule(int(step[0])))
+        if self._schedule:
+            lr[0] = self._check_lr(self._schedule(int(step[0])))
         step[0] += 1
 
     def zero_grad(self) -> None:
@@ -212,20 +216,24 @@ class Optimizer:
         return self._state[name]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the state as a dict, for tt.save: "steps", and for Adam "m.0", "v.0", "m.1", ...
+        """Return the state for tt.save: "lr", "steps", and for Adam "m.0", "v.0", "m.1", ...
 
-        The tensors share the optimiser's memory. The settings, such as the learning rate, are not
-        part of it.
+        The tensors share the optimiser's memory. The other settings, such as the momentum and a
+        schedule, are not part of the state. With a schedule "lr" is the learning rate of the last
+        step.
 
         Source: torch.optim.Optimizer.state_dict.
         """
-        state = {"steps": wrap(self._step)}
+        state = {"lr": wrap(self._lr), "steps": wrap(self._step)}
         for name, state_of_params in self._state.items():
             state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(state_of_params)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy the values of a state_dict, to resume training.
+
+        The saved learning rate replaces the one of this optimiser, unless it has a schedule: the
+        schedule continues from the saved number of steps.
 
         Args:
             state: a Tensor for each name of `state_dict()`, of the same shape.
@@ -661,7 +669,15 @@ def _as_list(name: str, params: Iterable[Tensor]) -> list[Tensor]:
         raise NotSupported(f"{name}: got a tensor; a list of tensors is needed")
     if not isinstance(params, Iterable):
         raise NotSupported(f"{name}: got a {type(params).__name__}; a list of tensors is needed")
-    return list(params)
+    given = list(params)
+    different = list({id(param): param for param in given}.values())
+    if len(different) < len(given):
+        warnings.warn(
+            f"{name}: got {len(given)} parameters, and only {len(different)} of them are different "
+            "tensors; each is used once, as in model.parameters()",
+            stacklevel=4,
+        )
+    return different
 
 
 def _check_most(name: str, most: float) -> None:

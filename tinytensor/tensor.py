@@ -189,7 +189,7 @@ class Tensor:
 
     # NumPy functions called with a Tensor: `np.add(t, 1)`, `array + t`, `np.sum(t)`
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         return numpy_protocol.call_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(

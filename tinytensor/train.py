@@ -18,7 +18,7 @@ from tinytensor import checkpoint, kernels, ops, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
-from tinytensor.datasets import Dataset, batches, to_float
+from tinytensor.datasets import Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
@@ -385,7 +385,11 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
 
     Returns:
         accuracy (0 to 1), mean loss, and predictions (N,) int64.
+
+    Raises:
+        ShapeError: the number of labels is not the number of images.
     """
+    one_label_each("evaluate", "test", images, labels)
     with evaluation_mode(model):
         return _scores(lambda chosen, labels: _score(model, images, chosen, labels), labels)
 

@@ -241,6 +241,20 @@ def test_images_of_other_shapes_raise(backend, shape):
         to_float(np.ones(shape, np.uint8))
 
 
+@pytest.mark.parametrize(("train", "test"), [(29, 30), (30, 20), (30, 31)])
+def test_a_dataset_needs_one_label_per_image(train, test):
+    images, labels = np.zeros((30, 28, 28), np.uint8), np.zeros(40, np.int64)
+    part = f"{train} training" if train != 30 else f"{test} test"
+    with pytest.raises(tt.ShapeError, match=f"Dataset: got {part} labels for 30 images; one label"):
+        Dataset(images, labels[:train], images, labels[:test])
+    right = Dataset(images, labels[:30], images, labels[:30])
+    with pytest.raises(tt.ShapeError, match="Dataset: got 29 test labels"):
+        right._replace(test_labels=labels[:29])
+    shorter = right._replace(test_images=images[:29], test_labels=labels[:29])
+    assert isinstance(shorter, Dataset)
+    assert len(shorter.test_labels) == 29
+
+
 # Split
 
 

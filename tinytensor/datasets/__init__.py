@@ -1,6 +1,8 @@
 """Data sets of 28 x 28 images in ten classes: MNIST in the package, or any idx files."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,13 +20,44 @@ CLASSES = 10
 SIDE = 28
 
 
-class Dataset(NamedTuple):
-    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) int64, 0 to 9, for training and test."""
-
+class _Arrays(NamedTuple):
     train_images: Array
     train_labels: Array
     test_images: Array
     test_labels: Array
+
+
+class Dataset(_Arrays):
+    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) int64, 0 to 9, for training and test.
+
+    A named tuple of train_images, train_labels, test_images and test_labels.
+
+    Raises:
+        ShapeError: the number of labels is not the number of images.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, train_images: Array, train_labels: Array, test_images: Array, test_labels: Array
+    ) -> Dataset:
+        """Return the Dataset, after a check of the number of labels."""
+        one_label_each("Dataset", "training", train_images, train_labels)
+        one_label_each("Dataset", "test", test_images, test_labels)
+        return super().__new__(cls, train_images, train_labels, test_images, test_labels)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Array]) -> Dataset:  # type: ignore[override]
+        return cls(*iterable)  # _replace calls this method too
+
+
+def one_label_each(caller: str, part: str, images: Array, labels: Array) -> None:
+    """Raise ShapeError unless there is one label per image."""
+    if len(labels) != len(images):
+        raise ShapeError(
+            f"{caller}: got {len(labels)} {part} labels for {len(images)} images; one label per "
+            "image is needed"
+        )
 
 
 def mnist() -> Dataset:

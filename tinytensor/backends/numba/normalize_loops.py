@@ -70,6 +70,9 @@ def batch_norm_backward(
 )
 def _batch_norm_backward(grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta, epsilon):
     R, C = x.shape
+    if not R:  # mean and var are NaN, and an empty sum is 0
+        grad_gamma[:], grad_beta[:] = 0, 0
+        return
     by_gamma, by_beta = np.zeros(C), np.zeros(C)
     for r in range(R):
         for c in range(C):
