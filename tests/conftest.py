@@ -145,12 +145,6 @@ def pytest_testnodedown(node):
         node.config.stash[NUMBERS] = node.workeroutput["numbers"]
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if NUMBERS in config.stash:
-        chosen, every = config.stash[NUMBERS]
-        terminalreporter.write_line(f"{chosen:,} of {every:,} tests; --full --slow runs all of them")
-
-
 def quick(items: list[pytest.Item]) -> set[pytest.Item]:
     """The tests to run without --full."""
     chosen = set()
@@ -196,6 +190,9 @@ def cell(request):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    if NUMBERS in config.stash:
+        chosen, every = config.stash[NUMBERS]
+        terminalreporter.write_line(f"{chosen:,} of {every:,} tests; --full --slow runs all")
     if not config.getoption("--cells"):
         return
     cells: dict[tuple[str, str], Counter] = {}

@@ -41,8 +41,9 @@ def recorder() -> Recorder | None:
 
 def refuse(what: str, instead: str) -> None:
     """Raise CaptureError if a step is being recorded, because a program can't do `what`."""
-    if recordings and _recorder.get():
-        raise CaptureError(f"captured step: {what}, which a program can't; {instead}")
+    if recordings and (notes := _recorder.get()):
+        notes.refusal = CaptureError(f"captured step: {what}, which a program can't; {instead}")
+        raise notes.refusal
 
 
 def refuse_to_read(how: str) -> None:
@@ -74,6 +75,9 @@ def each_step(
     token = _recorder.set(None)  # a replay calls the function, not its kernels one by one
     try:
         function(*reads, *changes, *writes)
+    except BaseException:
+        notes.function_raised = True
+        raise
     finally:
         _recorder.reset(token)
 
@@ -124,6 +128,8 @@ class Recorder:
         finds_lines: bool = True,
     ) -> None:
         self.items: list[NotedCall | NotedFunction] = []
+        self.function_raised = False  # True if one of these raised
+        self.refusal: CaptureError | None = None  # raised by refuse()
         self.functions = 0  # the number of NotedFunctions in items
         self.part = "forward"
         self.line = ""

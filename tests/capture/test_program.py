@@ -320,7 +320,7 @@ def test_a_method_of_a_class_with_slots():
         def step(self, x):
             return x
 
-    with pytest.raises(tt.CaptureError, match=r"self\.step = tt\.capture"):
+    with pytest.raises(tt.CaptureError, match="its class has slots"):
         Trainer().step(tt.ones(1))
 
 
@@ -440,7 +440,7 @@ def test_an_argument_that_shares_memory_with_what_the_step_changes(backend):
         return x.sum()
 
     assert [step(w.detach()).item() for _ in range(3)] == [64 * 64 * 2 * 2**i for i in range(3)]
-    assert step.why == "argument 0 shares memory with a tensor that the step changes"
+    assert step.why == "argument 0 shares memory with another one or a tensor, and is changed"
     for _ in range(3):
         step(tt.ones(64, 64))
     assert step(w.detach()).item() == 64 * 64 * 2**7
@@ -1123,7 +1123,7 @@ def test_results_of_a_run_are_tables():
     for _ in range(2):
         got = step.run(tt.from_numpy(x))
         np.testing.assert_array_equal(got["twice"].numpy(), 2 * x)
-        assert got["all"][0] is outside
+        assert got["all"][0].tolist() == [[1, 1]] * 3
         assert got["all"][1][0].tolist() == x.sum(axis=1).tolist()
     assert step.run(tt.from_numpy(x), steps=2)["twice"].shape == (2, 2)
 

@@ -24,8 +24,9 @@ class Binding:
     before: the functions that may be called before the first kernel. body: all other items.
     runs: callables that compute the body, in order. places: for each argument, the pointers of
     C's calls to it. written: memory that the calls write, by its id, except the temporaries.
-    foreign: the part of it that NumPy did not allocate. by_numpy: the calls that NumPy computes
-    for the backend. by_door: all calls that go through the door one by one.
+    foreign: the part of it that NumPy did not allocate. outside: memory of tensors from outside.
+    by_numpy: the calls that NumPy computes for the backend. by_door: all calls that go through the
+    door one by one.
     """
 
     def __init__(self, program: Program) -> None:
@@ -42,6 +43,8 @@ class Binding:
         buffers = {view.buffer for item in self._items for view in item.writes}
         arrays = [b.array for b in buffers if b.kind != "temporary" and b.array is not None]
         self.written = {id(array): array for array in arrays}
+        touched = {view.buffer for item in self._items for view in (*item.reads, *item.writes)}
+        self.outside = [b.array for b in touched if b.kind == "outside" and b.array is not None]
         self.foreign = [array for array in arrays if array.base is not None]
 
     def run(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import threading
 import warnings
 import weakref
@@ -35,6 +36,7 @@ __all__ = ["capture"]
 Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
 MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
+_numbers = itertools.count()  # of captured functions
 MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
 
 
@@ -57,7 +59,10 @@ class Captured:
             raise SettingError(
                 f'capture: got verify={verify!r}; "doubling", "always" or "never" is needed'
             )
+        if not callable(function):
+            raise SettingError(f"capture: got {function!r}; a function is needed")
         functools.update_wrapper(self, function)
+        self._number = next(_numbers)
         self.function = function
         self.rewrites = names_of(rewrites)
         self.verify = verify
@@ -81,15 +86,18 @@ class Captured:
         """As a method: return this object's captured step, which is stored in the object."""
         if owner is None:
             return self
-        name = self._name
-        if not hasattr(owner, "__dict__"):
+        if not hasattr(owner, "__dict__") or isinstance(owner, type):
             raise CaptureError(
-                f"captured step: {name} is a method of a class with slots, which have no place for "
-                f"its programs; in __init__ set self.{name} = tt.capture(self._{name})"
+                f"captured step: {self._name} is a method of {owner!r}, which has no place for its "
+                "programs: it is a class, or its class has slots; capture a function instead"
             )
-        bound = Captured(self.function.__get__(owner, kind), self.rewrites, self.verify)
-        owner.__dict__[name] = bound
-        return bound
+        place = f"_captured_{self._name}_{self._number}"  # no other method is stored there
+        bound = owner.__dict__.get(place)
+        if bound is None or bound.function.__self__ is not owner:  # copy.copy() copies it, too
+            bound = Captured(self.function.__get__(owner, kind), self.rewrites, self.verify)
+            owner.__dict__[place] = bound
+        captured: Captured = bound
+        return captured
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
         memo[id(self)] = same = Captured(
@@ -171,7 +179,8 @@ class Captured:
                 self._in_a_row = 0
                 self.program, self._made = program, program
                 done = end
-            return self._made.make([np.concatenate(part) for part in zip(*parts, strict=True)])
+            found = [np.concatenate(part) for part in zip(*parts, strict=True)]
+            return self._made.make_tables(found, steps)
 
     def _in_order(
         self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
@@ -236,7 +245,18 @@ class Captured:
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
         notes.copied = {id(x) for x in inputs if x.base is None}
-        result = _run_function(self.function, inputs, notes)
+        try:
+            result = _run_function(self.function, inputs, notes)
+        except BaseException as error:
+            # A replay raises the errors of each_step, too. Any other error is a difference.
+            if program is not None and not notes.function_raised:
+                self._drop(program)
+                if program.replays:
+                    error.add_note(
+                        f"captured step: replays before this call that may be wrong: "
+                        f"{program.replays}"
+                    )
+            raise
         del inputs
         notes.note_constant_gradients(gradients(notes))
         values = result.values()
@@ -428,6 +448,8 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
                 if carried.x._grad is carried.own:  # the step read it, or changed it in place
                     carried.x._grad = carried.before
                     np.copyto(carried.before.array, carried.own.array)
+        if notes.refusal is not None:  # the step has caught the error
+            raise notes.refusal
         return Result(returned, notes)
 
 
@@ -447,14 +469,15 @@ def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
     """Name an argument that shares memory with a tensor that the step changed; "" if none does."""
     changed = [key for key in notes.before if key not in notes.inputs]
     for i, array in enumerate(arrays):
-        others = [notes.held[key] for key in changed]
+        is_changed = notes.inputs[i] in notes.written
+        others = [notes.held[key] for key in (notes.read_first if is_changed else changed)]
         others += [
             other
             for j, other in enumerate(arrays)
             if j != i and {notes.inputs[i], notes.inputs[j]} & notes.written
         ]
         if any(np.may_share_memory(array, other) for other in others):
-            return f"argument {i} shares memory with a tensor that the step changes"
+            return f"argument {i} shares memory with another one or a tensor, and is changed"
     return ""
 
 

@@ -357,7 +357,7 @@ class Program:
     def writes_to(self, arrays: Sequence[Array]) -> bool:
         """True if a replay on these arguments writes to memory that one of them shares.
 
-        Such memory is what the program writes, or another argument that it changes.
+        Such memory is what the program writes, or an argument that it changes.
         """
         written, foreign = self._binding.written, self._binding.foreign
         pairs: list[tuple[Array, Array]] = []
@@ -371,11 +371,16 @@ class Program:
         for i in self.changed_inputs:
             if i < len(arrays):
                 pairs += [(arrays[i], other) for j, other in enumerate(arrays) if i != j]
+                pairs += [(arrays[i], other) for other in self._binding.outside]
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
 
     def make(self, values: Sequence[Array]) -> Any:
         """Return the step's result, with these values instead of the computed ones."""
         return self._result.make(values)
+
+    def make_tables(self, tables: Sequence[Array], steps: int) -> Any:
+        """Return the result of `steps` steps, with these tables of the computed values."""
+        return self._result.make_tables(tables, steps)
 
     def _leave_as_far_as(self, failed: Function | None) -> None:
         """After `failed` raised an error: set the gradients that the step had set by then."""

@@ -66,6 +66,10 @@ class Result:
         """Return the result, with these values instead of the computed ones."""
         return _put_together(self._form, iter(values))
 
+    def make_tables(self, tables: Sequence[Array], steps: int) -> Any:
+        """Return the result of `steps` steps; a tensor from outside is repeated."""
+        return _put_together(self._form, iter(tables), steps)
+
 
 @dataclass(eq=False)
 class Computed:
@@ -82,13 +86,15 @@ class Computed:
         return self.array
 
 
-def _put_together(form: Any, values: Iterator[Array]) -> Any:
+def _put_together(form: Any, values: Iterator[Array], steps: int | None = None) -> Any:
     if isinstance(form, Computed):
         return wrap(next(values))
+    if isinstance(form, Tensor) and steps is not None:
+        return wrap(np.repeat(form.array[np.newaxis], steps, axis=0))
     if isinstance(form, dict):
-        return {key: _put_together(item, values) for key, item in form.items()}
+        return {key: _put_together(item, values, steps) for key, item in form.items()}
     if isinstance(form, tuple | list):
-        return type(form)(_put_together(item, values) for item in form)
+        return type(form)(_put_together(item, values, steps) for item in form)
     return form
 
 
