@@ -53,8 +53,9 @@ class Tensor:
         DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
             `requires_grad` is True for integers or booleans.
 
-    The operators return new tensors; only `x[...] = value` and the optimisers change a tensor in
-    place.
+    The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @=` and
+    `&= |= ^=`, and the optimisers change a tensor in place. No gradient can flow through such a
+    change: change a parameter under `no_grad()`.
 
     Source: torch.Tensor and numpy.ndarray.
 
@@ -158,17 +159,28 @@ class Tensor:
     # Conversion to NumPy, Python and other libraries
 
     @property
-    def data(self) -> Array:
-        """The array itself. An assignment copies values into it and records no gradient."""
-        return self.numpy()
+    def data(self) -> Tensor:
+        """The values without a graph, in the same memory: `detach()`.
+
+        A change in place of `x.data` changes `x`, and an assignment copies values into `x`. Both
+        record no gradient: `w.data -= 0.1 * w.grad` is a step of gradient descent.
+
+        Source: torch.Tensor.data.
+
+        >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> w.data *= 10
+        >>> w
+        Tensor([10., 20.], dtype=float32, requires_grad=True)
+        """
+        return self.detach()
 
     @data.setter
     def data(self, value: ops.Operand) -> None:
-        given = ops.cast(value, self.dtype)
+        given = ops.as_tensor("data", value)
         if given.shape != self.shape:
             raise ShapeError(f"data: got shape {given.shape}; {self.shape} is needed")
         with autograd.no_grad():
-            self[...] = given
+            self[...] = value
 
     def numpy(self) -> Array:
         """Return the array itself, not a copy. Writing to the array changes the tensor.
@@ -391,11 +403,9 @@ class Tensor:
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
         given = ops.cast(value, self.dtype)
-        if autograd.is_grad_enabled() and (self.requires_grad or given.requires_grad):
-            raise GradientError(
-                "x[...] = value: gradients can't flow through a change in place; make a new "
-                "tensor with where() or scatter_add(), or change a leaf under no_grad()"
-            )
+        self._refuse_to_lose_gradients(
+            "x[...] = value", given, "make a new tensor with where() or scatter_add()"
+        )
         if not self.array.flags.writeable:
             raise NotSupported("x[...] = value: x is read-only; Tensor(x) makes a copy to write to")
         at = ops.index.places(self.shape, key)
@@ -412,6 +422,34 @@ class Tensor:
             given = given.clone()
         kernels.put(given.array.reshape(at.rows), at.numbers, self.array.reshape(at.table))
         self.changed()
+
+    def _refuse_to_lose_gradients(self, change: str, value: Tensor, instead: str) -> None:
+        if autograd.is_grad_enabled() and (self.requires_grad or value.requires_grad):
+            raise GradientError(
+                f"{change}: gradients can't flow through a change in place; {instead}, or change a "
+                "leaf under no_grad()"
+            )
+
+    def _replace_values(self, operator: str, result: Tensor) -> Tensor:
+        """Copy the result of `self operator other` into this tensor's memory; return the tensor.
+
+        As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
+        as a float result for an integer tensor.
+        """
+        change = f"x {operator}= y"
+        self._refuse_to_lose_gradients(change, result, f"write x = x {operator} y")
+        if result.shape != self.shape:
+            raise ShapeError(
+                f"{change}: the result has shape {result.shape}, and x has shape {self.shape}; "
+                f"write x = x {operator} y"
+            )
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise DTypeError(
+                f"{change}: the result has dtype {result.dtype}, which x of {self.dtype} can't "
+                f"hold; write x = x {operator} y"
+            )
+        self[...] = result
+        return self
 
     # Operators
 
@@ -479,6 +517,39 @@ class Tensor:
 
     def __rmatmul__(self, other: ops.Operand) -> Tensor:
         return ops.matmul(other, self)
+
+    def __iadd__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("+", self + other)
+
+    def __isub__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("-", self - other)
+
+    def __imul__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("*", self * other)
+
+    def __itruediv__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("/", self / other)
+
+    def __ifloordiv__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("//", self // other)
+
+    def __imod__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("%", self % other)
+
+    def __ipow__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("**", self**other)
+
+    def __imatmul__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("@", self @ other)
+
+    def __iand__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("&", self & other)
+
+    def __ior__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("|", self | other)
+
+    def __ixor__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("^", self ^ other)
 
     # Methods: each is the op of the same name
 

@@ -252,6 +252,18 @@ def by_hand(world, loss):
                 param[...] = param - 0.05 * param.grad
 
 
+def by_operators(world, loss):
+    world.optimizer.zero_grad()
+    loss.backward()
+    with tt.no_grad():
+        for param in world.params[::2]:
+            if param.grad is not None:
+                param -= 0.05 * param.grad
+    for param in world.params[1::2]:
+        if param.grad is not None:
+            param.data -= 0.05 * param.grad
+
+
 def of_one_only(world, loss):
     (grad,) = tt.grad(loss, world.w, allow_unused=True)
     if grad is not None:
@@ -270,6 +282,7 @@ UPDATES: list[Callable[[World, tt.Tensor], None]] = [
     gradients_halved,
     clipped,
     by_hand,
+    by_operators,
     of_one_only,
     evaluated,
 ]

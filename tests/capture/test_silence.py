@@ -1274,6 +1274,47 @@ def other_constants_changed(capture):
 
 
 @story(SAME)
+def tensors_changed_by_operators(capture):
+    w, v = tt.Tensor([1.0, 2.0, 3.0], requires_grad=True), tt.Tensor([4.0, 5.0, 6.0])
+    mask, total = tt.Tensor([True, False, True]), tt.zeros(3)
+
+    def step(x):
+        nonlocal v, mask, total
+        w.zero_grad()
+        (w * w * x).sum().backward()
+        w.data -= 0.25 * w.grad
+        v += x
+        v *= 0.5
+        v /= 3
+        mask ^= x > 1
+        total += v
+        return w.detach() * v, total, mask
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(full(i)), w, v, mask, total
+
+
+@story(SAME)
+def parameters_changed_by_operators(capture):
+    params = [tt.Tensor([1.0, 2.0, 3.0], requires_grad=True), tt.ones(3, requires_grad=True)]
+
+    def step(x):
+        for p in params:
+            p.grad = None
+        loss = ((params[0] * x + params[1]) ** 2).sum()
+        loss.backward()
+        with tt.no_grad():
+            for p in params:
+                p -= 0.01 * p.grad
+        return loss
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(full(i)), *params
+
+
+@story(SAME)
 def an_inner_optimisation_from_a_constant(capture):
     w = tt.Tensor([1.0, 2.0, 3.0])
 
