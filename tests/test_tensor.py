@@ -124,6 +124,35 @@ def test_assignment(backend):
         x[3] = 1
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", 300), ("uint8", -1), ("uint8", [0, 256, 1]), ("uint8", np.int64(300)),
+        ("int32", 2**40), ("int64", float("nan")), ("int64", 1e30), ("int64", 2.0**63),
+    ],
+)  # fmt: skip
+def test_assignment_of_numbers_that_do_not_fit_raises(backend, dtype, value):
+    x = tt.zeros(3, dtype=dtype)
+    with pytest.raises(tt.DTypeError, match=rf"x\[...\] = value: .*{dtype} holds values from"):
+        x[:] = value
+    with pytest.raises(tt.DTypeError, match=rf"data: .*{dtype} holds values from"):
+        x.data = np.resize(value, 3).tolist()
+    assert x.tolist() == [0, 0, 0]
+    with pytest.raises(tt.DTypeError, match=f"{dtype} holds values from"):
+        tt.Tensor(value, dtype)
+
+
+def test_assignment_converts_as_the_constructor_does(backend):
+    x = tt.zeros(2, dtype="uint8")
+    x[:] = [255.0, 1.7]
+    assert x.tolist() == [255, 1]
+    x[:] = np.array([257, 2])  # the conversion of an array wraps around, as in NumPy
+    assert x.tolist() == [1, 2]
+    wide = tt.zeros(2)
+    wide[:] = tt.arange(2)
+    assert wide.tolist() == [0, 1]
+
+
 def test_assignment_to_a_tensor_with_gradient_raises():
     leaf = tt.ones(3, requires_grad=True)
     with pytest.raises(tt.GradientError, match="under no_grad"):
@@ -133,7 +162,6 @@ def test_assignment_to_a_tensor_with_gradient_raises():
     assert leaf.tolist() == [2, 1, 1]
     with pytest.raises(tt.GradientError, match="where"):
         (leaf * 2)[0] = 1
-
 
 
 IN_PLACE = {
@@ -319,8 +347,10 @@ def test_assignment_from_overlapping_memory(backend):
 
 def test_assignment_of_a_tensor_with_gradient_raises():
     w, buffer = tt.ones(2, requires_grad=True), tt.zeros(3)
-    with pytest.raises(tt.GradientError, match="can't flow through a change in place"):
-        buffer[:2] = w * 2
+    for value in (w * 2, [w[0], 1], [1.0, (w * 2)[1]]):
+        with pytest.raises(tt.GradientError, match="can't flow through a change in place"):
+            buffer[:2] = value
+    assert buffer.tolist() == [0, 0, 0]
     buffer[:2] = (w * 2).detach()
     assert buffer.tolist() == [2, 2, 0]
 

@@ -37,8 +37,9 @@ class Tensor:
     `tt.exp(x)`.
 
     Args:
-        data: a number, nested lists, an array or another Tensor. The values are always copied;
-            `tt.from_numpy` shares the memory instead.
+        data: a number, nested lists, an array or another Tensor. The values are always copied, and
+            no gradient flows back to them; `tt.from_numpy` shares the memory, and `x.clone()` and
+            `tt.stack` pass gradients on.
         dtype: "float32", "float64", "int32", "int64", "uint8" or "bool". By default an array keeps
             its dtype, Python floats become float32 and Python integers become int64.
         requires_grad: True if `backward` should store a gradient in `.grad`. The dtype must be
@@ -53,9 +54,9 @@ class Tensor:
         DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
             `requires_grad` is True for integers or booleans.
 
-    The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @=` and
-    `&= |= ^=`, and the optimisers change a tensor in place. No gradient can flow through such a
-    change: change a parameter under `no_grad()`.
+    The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @= &=
+    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change:
+    change a parameter under `no_grad()`.
 
     Source: torch.Tensor and numpy.ndarray.
 
@@ -94,7 +95,7 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        self.array = to_array(data, dtype)
+        self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
         self.requires_grad = False
@@ -176,11 +177,11 @@ class Tensor:
 
     @data.setter
     def data(self, value: ops.Operand) -> None:
-        given = ops.as_tensor("data", value)
+        given = ops.as_tensor("data", value, self.dtype)
         if given.shape != self.shape:
             raise ShapeError(f"data: got shape {given.shape}; {self.shape} is needed")
         with autograd.no_grad():
-            self[...] = value
+            self[...] = given
 
     def numpy(self) -> Array:
         """Return the array itself, not a copy. Writing to the array changes the tensor.
@@ -402,7 +403,7 @@ class Tensor:
             notes.note_changed(self)
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
-        given = ops.cast(value, self.dtype)
+        given = ops.as_tensor("x[...] = value", value, self.dtype)
         self._refuse_to_lose_gradients(
             "x[...] = value", given, "make a new tensor with where() or scatter_add()"
         )
@@ -725,35 +726,39 @@ def from_dlpack(other: Any) -> Tensor:
     return from_numpy(np.from_dlpack(other))
 
 
-def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
-    """Return a C-contiguous copy of `data` with the given dtype; see Tensor for the defaults."""
+def to_array(op: str, data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
+    """Return a C-contiguous copy of `data` with the given dtype; see Tensor for the defaults.
+
+    Errors name the op.
+    """
     if isinstance(data, Tensor):
         data = data.array
     if type(data) is np.ndarray and _can_be_shared(data):
-        return _copy(data, dtype)
+        return _copy(op, data, dtype)
     from_python = not isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise ShapeError(f"Tensor: the rows have different lengths: {error}") from None
+        raise ShapeError(f"{op}: the rows have different lengths: {error}") from None
     if dtype is None:
         dtype = np.float32 if from_python and array.dtype == np.float64 else array.dtype
-    wanted = checked_dtype("Tensor", dtype)
+    wanted = checked_dtype(op, dtype)
     if array.dtype.kind not in "fiub":
-        raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
-    if from_python and wanted.kind in "iu" and array.size:  # a cast would wrap them around
+        raise DTypeError(f"{op}: got {array.dtype} data; numbers are needed")
+    # As in NumPy, the conversion of an array may wrap values around, and that of numbers may not.
+    if not isinstance(data, np.ndarray) and wanted.kind in "iu" and array.size:
         limits = np.iinfo(wanted)
-        if not (limits.min <= array.min() and array.max() <= limits.max):
+        if not (limits.min <= array.min() and array.max() < limits.max + 1):
             raise DTypeError(
-                f"Tensor: got values from {array.min()} to {array.max()}; {wanted} holds values "
+                f"{op}: got values from {array.min()} to {array.max()}; {wanted} holds values "
                 f"from {limits.min} to {limits.max}"
             )
     return np.array(array, wanted, order="C")
 
 
-def _copy(array: Array, dtype: DTypeLike | None) -> Array:
+def _copy(op: str, array: Array, dtype: DTypeLike | None) -> Array:
     """Return a copy made by a kernel, because a captured step replays kernels only."""
-    out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
+    out = np.empty(array.shape, checked_dtype(op, array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out
 

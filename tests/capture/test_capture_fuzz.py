@@ -173,7 +173,7 @@ OPS: list[Callable[[World, tt.Tensor, tt.Tensor], tt.Tensor]] = [
     lambda world, a, b: tt.gelu(a),
     lambda world, a, b: tt.softmax(a, axis=1),
     lambda world, a, b: tt.log_softmax(a),
-    lambda world, a, b: tt.layer_norm(a, SIZE),
+    lambda world, a, b: tt.layer_norm(a) * SIZE,
     lambda world, a, b: tt.exp(tt.clip(a, -2, 2)),
     lambda world, a, b: tt.sqrt(tt.abs(a) + 0.5),
     lambda world, a, b: tt.floor(a) + a,
