@@ -540,7 +540,7 @@ class Tensor:
     def __ipow__(self, other: ops.Operand) -> Tensor:
         return self._replace_values("**", self**other)
 
-    def __imatmul__(self, other: ops.Operand) -> Tensor:
+    def __imatmul__(self, other: ops.Operand) -> Tensor:  # type: ignore[misc]
         return self._replace_values("@", self @ other)
 
     def __iand__(self, other: ops.Operand) -> Tensor:

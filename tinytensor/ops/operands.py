@@ -276,7 +276,7 @@ def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
     return number
 
 
-def real(op: str, name: str, given: Any) -> Any:
+def real(op: str, name: str, given: Any) -> float:
     """A setting that is a real number, from Python, NumPy or a tensor of one element.
 
     Raises:
@@ -288,7 +288,7 @@ def real(op: str, name: str, given: Any) -> Any:
         given = given.item()
     if not isinstance(given, numbers.Real):
         raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
-    return given
+    return given  # type: ignore[return-value]
 
 
 def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:
