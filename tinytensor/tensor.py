@@ -51,7 +51,7 @@ class Tensor:
 
     Raises:
         ShapeError: the nested lists have different lengths.
-        DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
+        DTypeError: the dtype is not one of the six, a number does not fit into it, or
             `requires_grad` is True for integers or booleans.
 
     The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @= &=
@@ -403,6 +403,21 @@ class Tensor:
             notes.note_changed(self)
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
+        """Copy a value into the elements that x[key] picks, in place; no gradient flows through it.
+
+        Args:
+            key: as in x[key].
+            value: array-like whose shape broadcasts to that of x[key]; it is converted to x's dtype.
+
+        Raises:
+            GradientError: a gradient would be lost, because x or the value requires one.
+            DTypeError: a number does not fit into x's dtype.
+            ShapeError: the value does not broadcast to the shape of x[key].
+            IndexingError: the key is outside x or of another type.
+            NotSupported: x is read-only, or the value is None or a string.
+
+        Source: numpy.ndarray.__setitem__.
+        """
         given = ops.as_tensor("x[...] = value", value, self.dtype)
         self._refuse_to_lose_gradients(
             "x[...] = value", given, "make a new tensor with where() or scatter_add()"
@@ -436,6 +451,11 @@ class Tensor:
 
         As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
         as a float result for an integer tensor.
+
+        Raises:
+            GradientError: a gradient would be lost, because this tensor or the result requires one.
+            ShapeError: the result has another shape.
+            DTypeError: the result's dtype is of a wider kind.
         """
         change = f"x {operator}= y"
         self._refuse_to_lose_gradients(change, result, f"write x = x {operator} y")

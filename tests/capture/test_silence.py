@@ -984,7 +984,7 @@ def a_tensor_swapped_and_read_without_a_graph():
 
 @setting()
 def an_index_tensor_swapped():
-    state, table = {"index": tt.Tensor([0, 1])}, tt.Tensor([1.0, 2.0, 3.0])
+    state, table = {"index": tt.Tensor([0, 1])}, tt.Tensor([[1.0], [2.0], [3.0]])
     kept = dict(state)
     yield lambda x: tt.embedding(table, state["index"]) * x[:2]
     state["index"] = tt.Tensor([2, 2])
@@ -1819,7 +1819,7 @@ def parts_of_an_argument_in_a_list(capture):
         yield step(full(i))
 
 
-@story(REFUSED)
+@story(SAME)
 def a_list_of_an_argument_next_to_a_tensor(capture):
     w = tt.ones(2, 3)
     step = capture(lambda x: w * [x, x])
@@ -1827,7 +1827,7 @@ def a_list_of_an_argument_next_to_a_tensor(capture):
         yield step(full(i))
 
 
-@story(REFUSED)
+@story(SAME)
 def labels_in_a_list(capture):
     step = capture(lambda labels: tt.one_hot([labels], 3))
     for i in range(CALLS):
@@ -2765,7 +2765,7 @@ def memory_of_another_library_with_gaps(capture):
 
 @story(SAME)
 def an_index_tensor(capture):
-    w, index = tt.Tensor([1.0, 2.0, 3.0]), tt.Tensor([0, 2])
+    w, index = tt.Tensor([[1.0], [2.0], [3.0]]), tt.Tensor([0, 2])
     step = capture(lambda x: (tt.embedding(w, index) * x, tt.take(w, index), w[index]))
     for i in range(CALLS):
         if i == 6:
