@@ -407,7 +407,7 @@ class Tensor:
 
         Args:
             key: as in x[key].
-            value: array-like whose shape broadcasts to that of x[key]; it is converted to x's dtype.
+            value: array-like whose shape broadcasts to that of x[key]; converted to the dtype of x.
 
         Raises:
             GradientError: a gradient would be lost, because x or the value requires one.
