@@ -46,10 +46,10 @@ def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
     sizes = as_sizes(op, shape)
     if min(sizes, default=0) < 0:
         raise ShapeError(f"{op}: got the sizes {sizes}; whole numbers from 0 up are needed")
-    try:
-        np.broadcast_to(0.0, sizes)  # needs no memory
-    except (ValueError, OverflowError) as error:
-        raise ShapeError(f"{op}: got the sizes {sizes}: {error}") from None
+    if len(sizes) > 64 or math.prod(filter(None, sizes)) >= 2**60:  # NumPy's limit is 2**63 bytes
+        raise ShapeError(
+            f"{op}: got the sizes {sizes}; at most 64 axes and fewer than 2**60 elements are needed"
+        )
     return sizes
 
 
