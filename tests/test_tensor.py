@@ -1,7 +1,9 @@
 """Tensor: construction, shared memory, conversion, assignment and printing."""
 
 import copy
+import operator
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -122,6 +124,35 @@ def test_assignment(backend):
         x[3] = 1
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", 300), ("uint8", -1), ("uint8", [0, 256, 1]), ("uint8", np.int64(300)),
+        ("int32", 2**40), ("int64", float("nan")), ("int64", 1e30), ("int64", 2.0**63),
+    ],
+)  # fmt: skip
+def test_assignment_of_numbers_that_do_not_fit_raises(backend, dtype, value):
+    x = tt.zeros(3, dtype=dtype)
+    with pytest.raises(tt.DTypeError, match=rf"x\[...\] = value: .*{dtype} holds values from"):
+        x[:] = value
+    with pytest.raises(tt.DTypeError, match=rf"data: .*{dtype} holds values from"):
+        x.data = np.resize(value, 3).tolist()
+    assert x.tolist() == [0, 0, 0]
+    with pytest.raises(tt.DTypeError, match=f"{dtype} holds values from"):
+        tt.Tensor(value, dtype)
+
+
+def test_assignment_converts_as_the_constructor_does(backend):
+    x = tt.zeros(2, dtype="uint8")
+    x[:] = [255.0, 1.7]
+    assert x.tolist() == [255, 1]
+    x[:] = np.array([257, 2])  # the conversion of an array wraps around, as in NumPy
+    assert x.tolist() == [1, 2]
+    wide = tt.zeros(2)
+    wide[:] = tt.arange(2)
+    assert wide.tolist() == [0, 1]
+
+
 def test_assignment_to_a_tensor_with_gradient_raises():
     leaf = tt.ones(3, requires_grad=True)
     with pytest.raises(tt.GradientError, match="under no_grad"):
@@ -131,6 +162,105 @@ def test_assignment_to_a_tensor_with_gradient_raises():
     assert leaf.tolist() == [2, 1, 1]
     with pytest.raises(tt.GradientError, match="where"):
         (leaf * 2)[0] = 1
+
+
+IN_PLACE = {
+    "+=": (operator.iadd, [[1.0, 2.0], [3.0, 4.0]], [10, 20]),
+    "-=": (operator.isub, [[1.0, 2.0], [3.0, 4.0]], tt.Tensor([0.5, 1.5])),
+    "*=": (operator.imul, [[1.0, 2.0], [3.0, 4.0]], 2.5),
+    "/=": (operator.itruediv, [[1.0, 2.0], [3.0, 4.0]], np.float64(4)),
+    "//=": (operator.ifloordiv, [[1, -2], [3, 4]], [[2, 3], [2, 3]]),
+    "%=": (operator.imod, [[1, -2], [3, 4]], 3),
+    "**=": (operator.ipow, [[1.0, 2.0], [3.0, 4.0]], 2),
+    "@=": (operator.imatmul, [[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [1.0, 1.0]]),
+    "&=": (operator.iand, [[True, False], [True, True]], [True, False]),
+    "|=": (operator.ior, [[True, False], [False, True]], [False, True]),
+    "^=": (operator.ixor, [[True, False], [True, True]], True),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_operators_in_place(backend, name):
+    change, x, y = IN_PLACE[name]
+    x = tt.Tensor(x)
+    wanted = change(x.numpy().copy(), np.asarray(y))
+    alias, memory = x, x.numpy()
+    x = change(x, y)
+    assert x is alias
+    assert x.numpy() is memory
+    assert x.dtype == wanted.dtype
+    np.testing.assert_array_equal(memory, wanted)
+
+
+def test_operators_in_place_change_a_leaf_under_no_grad(backend):
+    params = [tt.ones(3, requires_grad=True), tt.Tensor(2.0, requires_grad=True)]
+    (params[0] * params[0] * params[1]).sum().backward()
+    with tt.no_grad():
+        for p in params:
+            p -= 0.25 * p.grad
+    assert params[0].tolist() == [0, 0, 0]
+    assert params[1].item() == 1.25
+    params[0].data += 0.5
+    params[0].data -= 0.25 * params[0].grad
+    assert params[0].tolist() == [-0.5, -0.5, -0.5]
+    assert params[0].requires_grad
+    assert params[0].data.requires_grad is False
+
+
+def test_operators_in_place_leave_a_parameter_a_parameter():
+    model = tt.nn.Linear(2, 3)
+    weight, version = model.weight, model.version
+    wanted = weight.numpy() * 0.5
+    with tt.no_grad():
+        model.weight *= 0.5
+    assert model.weight is weight
+    assert any(x is weight for x in model.parameters())
+    assert model.version == version
+    np.testing.assert_array_equal(weight.numpy(), wanted)
+
+
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if name[0] not in "&|^"])
+def test_operators_in_place_raise_where_a_gradient_would_be_lost(name):
+    change, x, y = IN_PLACE[name]
+    words = rf"x {re.escape(name)} y: gradients can't flow.*write x = x {re.escape(name[:-1])} y"
+    leaf = tt.Tensor(x, "float64", requires_grad=True)
+    for changed, value in ((leaf, y), (leaf * 1, y), (leaf.detach(), leaf)):
+        with pytest.raises(tt.GradientError, match=words):
+            change(changed, value)
+    assert leaf.tolist() == x
+
+
+def test_operators_in_place_keep_shape_and_dtype():
+    for change, words in (
+        (lambda x: operator.iadd(x, tt.ones(2, 3)), r"x \+= y: the result has shape \(2, 3\)"),
+        (lambda x: operator.iadd(x, tt.ones(1, 3)), r"the result has shape \(1, 3\)"),
+        (lambda x: operator.imatmul(x, x), r"x @= y: the result has shape \(\)"),
+    ):
+        with pytest.raises(tt.ShapeError, match=words):
+            change(tt.ones(3))
+    for x, change, y in (
+        (tt.arange(3), operator.itruediv, 2),
+        (tt.arange(3), operator.iadd, 0.5),
+        (tt.Tensor([True]), operator.iadd, 1),
+        (tt.zeros(1, dtype="uint8"), operator.iadd, tt.arange(1)),
+    ):
+        before = x.tolist()
+        with pytest.raises(tt.DTypeError, match=r"y: the result has dtype .*write x = x"):
+            change(x, y)
+        assert x.tolist() == before
+        with pytest.raises(TypeError):
+            change(x.numpy(), y if isinstance(y, int | float) else y.numpy())
+    narrow = tt.ones(2)
+    narrow += tt.ones(2, dtype="float64")
+    assert narrow.dtype == np.float32
+
+
+def test_backward_after_an_operator_in_place_raises():
+    x, w = tt.ones(2), tt.ones(2, requires_grad=True)
+    loss = (w * x).sum()
+    x *= 2
+    with pytest.raises(tt.GradientError, match="changed in place"):
+        loss.backward()
 
 
 def test_copy_and_deepcopy():
@@ -196,7 +326,8 @@ def test_methods_are_the_ops():
 def test_setting_data_copies_into_the_same_memory():
     w = tt.ones(2, 2, requires_grad=True)
     loss = (w * w).sum()
-    memory = w.data
+    memory = w.numpy()
+    assert w.data.numpy() is memory
     w.data = np.array([[5, 6], [7, 8]])
     assert w.numpy() is memory
     assert w.tolist() == [[5, 6], [7, 8]]
@@ -216,8 +347,10 @@ def test_assignment_from_overlapping_memory(backend):
 
 def test_assignment_of_a_tensor_with_gradient_raises():
     w, buffer = tt.ones(2, requires_grad=True), tt.zeros(3)
-    with pytest.raises(tt.GradientError, match="can't flow through a change in place"):
-        buffer[:2] = w * 2
+    for value in (w * 2, [w[0], 1], [1.0, (w * 2)[1]]):
+        with pytest.raises(tt.GradientError, match="can't flow through a change in place"):
+            buffer[:2] = value
+    assert buffer.tolist() == [0, 0, 0]
     buffer[:2] = (w * 2).detach()
     assert buffer.tolist() == [2, 2, 0]
 

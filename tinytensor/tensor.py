@@ -37,8 +37,9 @@ class Tensor:
     `tt.exp(x)`.
 
     Args:
-        data: a number, nested lists, an array or another Tensor. The values are always copied;
-            `tt.from_numpy` shares the memory instead.
+        data: a number, nested lists, an array or another Tensor. The values are always copied, and
+            no gradient flows back to them; `tt.from_numpy` shares the memory, and `x.clone()` and
+            `tt.stack` pass gradients on.
         dtype: "float32", "float64", "int32", "int64", "uint8" or "bool". By default an array keeps
             its dtype, Python floats become float32 and Python integers become int64.
         requires_grad: True if `backward` should store a gradient in `.grad`. The dtype must be
@@ -50,11 +51,12 @@ class Tensor:
 
     Raises:
         ShapeError: the nested lists have different lengths.
-        DTypeError: the dtype is not one of the six, a Python integer is out of its range, or
+        DTypeError: the dtype is not one of the six, a number does not fit into it, or
             `requires_grad` is True for integers or booleans.
 
-    The operators return new tensors; only `x[...] = value` and the optimisers change a tensor in
-    place.
+    The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @= &=
+    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change:
+    change a parameter under `no_grad()`.
 
     Source: torch.Tensor and numpy.ndarray.
 
@@ -93,7 +95,7 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        self.array = to_array(data, dtype)
+        self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
         self.requires_grad = False
@@ -158,13 +160,24 @@ class Tensor:
     # Conversion to NumPy, Python and other libraries
 
     @property
-    def data(self) -> Array:
-        """The array itself. An assignment copies values into it and records no gradient."""
-        return self.numpy()
+    def data(self) -> Tensor:
+        """The values without a graph, in the same memory: `detach()`.
+
+        A change in place of `x.data` changes `x`, and an assignment copies values into `x`. Both
+        record no gradient: `w.data -= 0.1 * w.grad` is a step of gradient descent.
+
+        Source: torch.Tensor.data.
+
+        >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> w.data *= 10
+        >>> w
+        Tensor([10., 20.], dtype=float32, requires_grad=True)
+        """
+        return self.detach()
 
     @data.setter
     def data(self, value: ops.Operand) -> None:
-        given = ops.cast(value, self.dtype)
+        given = ops.as_tensor("data", value, self.dtype)
         if given.shape != self.shape:
             raise ShapeError(f"data: got shape {given.shape}; {self.shape} is needed")
         with autograd.no_grad():
@@ -390,12 +403,25 @@ class Tensor:
             notes.note_changed(self)
 
     def __setitem__(self, key: ops.Key, value: ops.Operand) -> None:
-        given = ops.cast(value, self.dtype)
-        if autograd.is_grad_enabled() and (self.requires_grad or given.requires_grad):
-            raise GradientError(
-                "x[...] = value: gradients can't flow through a change in place; make a new "
-                "tensor with where() or scatter_add(), or change a leaf under no_grad()"
-            )
+        """Copy a value into the elements that x[key] picks, in place; no gradient flows through it.
+
+        Args:
+            key: as in x[key].
+            value: array-like whose shape broadcasts to that of x[key]; converted to the dtype of x.
+
+        Raises:
+            GradientError: a gradient would be lost, because x or the value requires one.
+            DTypeError: a number does not fit into x's dtype.
+            ShapeError: the value does not broadcast to the shape of x[key].
+            IndexingError: the key is outside x or of another type.
+            NotSupported: x is read-only, or the value is None or a string.
+
+        Source: numpy.ndarray.__setitem__.
+        """
+        given = ops.as_tensor("x[...] = value", value, self.dtype)
+        self._refuse_to_lose_gradients(
+            "x[...] = value", given, "make a new tensor with where() or scatter_add()"
+        )
         if not self.array.flags.writeable:
             raise NotSupported("x[...] = value: x is read-only; Tensor(x) makes a copy to write to")
         at = ops.index.places(self.shape, key)
@@ -412,6 +438,39 @@ class Tensor:
             given = given.clone()
         kernels.put(given.array.reshape(at.rows), at.numbers, self.array.reshape(at.table))
         self.changed()
+
+    def _refuse_to_lose_gradients(self, change: str, value: Tensor, instead: str) -> None:
+        if autograd.is_grad_enabled() and (self.requires_grad or value.requires_grad):
+            raise GradientError(
+                f"{change}: gradients can't flow through a change in place; {instead}, or change a "
+                "leaf under no_grad()"
+            )
+
+    def _replace_values(self, operator: str, result: Tensor) -> Tensor:
+        """Copy the result of `self operator other` into this tensor's memory; return the tensor.
+
+        As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
+        as a float result for an integer tensor.
+
+        Raises:
+            GradientError: a gradient would be lost, because this tensor or the result requires one.
+            ShapeError: the result has another shape.
+            DTypeError: the result's dtype is of a wider kind.
+        """
+        change = f"x {operator}= y"
+        self._refuse_to_lose_gradients(change, result, f"write x = x {operator} y")
+        if result.shape != self.shape:
+            raise ShapeError(
+                f"{change}: the result has shape {result.shape}, and x has shape {self.shape}; "
+                f"write x = x {operator} y"
+            )
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise DTypeError(
+                f"{change}: the result has dtype {result.dtype}, which x of {self.dtype} can't "
+                f"hold; write x = x {operator} y"
+            )
+        self[...] = result
+        return self
 
     # Operators
 
@@ -479,6 +538,39 @@ class Tensor:
 
     def __rmatmul__(self, other: ops.Operand) -> Tensor:
         return ops.matmul(other, self)
+
+    def __iadd__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("+", self + other)
+
+    def __isub__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("-", self - other)
+
+    def __imul__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("*", self * other)
+
+    def __itruediv__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("/", self / other)
+
+    def __ifloordiv__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("//", self // other)
+
+    def __imod__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("%", self % other)
+
+    def __ipow__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("**", self**other)
+
+    def __imatmul__(self, other: ops.Operand) -> Tensor:  # type: ignore[misc]
+        return self._replace_values("@", self @ other)
+
+    def __iand__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("&", self & other)
+
+    def __ior__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("|", self | other)
+
+    def __ixor__(self, other: ops.Operand) -> Tensor:
+        return self._replace_values("^", self ^ other)
 
     # Methods: each is the op of the same name
 
@@ -654,35 +746,39 @@ def from_dlpack(other: Any) -> Tensor:
     return from_numpy(np.from_dlpack(other))
 
 
-def to_array(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
-    """Return a C-contiguous copy of `data` with the given dtype; see Tensor for the defaults."""
+def to_array(op: str, data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:
+    """Return a C-contiguous copy of `data` with the given dtype; see Tensor for the defaults.
+
+    Errors name the op.
+    """
     if isinstance(data, Tensor):
         data = data.array
     if type(data) is np.ndarray and _can_be_shared(data):
-        return _copy(data, dtype)
+        return _copy(op, data, dtype)
     from_python = not isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise ShapeError(f"Tensor: the rows have different lengths: {error}") from None
+        raise ShapeError(f"{op}: the rows have different lengths: {error}") from None
     if dtype is None:
         dtype = np.float32 if from_python and array.dtype == np.float64 else array.dtype
-    wanted = checked_dtype("Tensor", dtype)
+    wanted = checked_dtype(op, dtype)
     if array.dtype.kind not in "fiub":
-        raise DTypeError(f"Tensor: got {array.dtype} data; numbers are needed")
-    if from_python and wanted.kind in "iu" and array.size:  # a cast would wrap them around
+        raise DTypeError(f"{op}: got {array.dtype} data; numbers are needed")
+    # As in NumPy, the conversion of an array may wrap values around, and that of numbers may not.
+    if not isinstance(data, np.ndarray) and wanted.kind in "iu" and array.size:
         limits = np.iinfo(wanted)
-        if not (limits.min <= array.min() and array.max() <= limits.max):
+        if not (limits.min <= array.min() and array.max() < limits.max + 1):
             raise DTypeError(
-                f"Tensor: got values from {array.min()} to {array.max()}; {wanted} holds values "
+                f"{op}: got values from {array.min()} to {array.max()}; {wanted} holds values "
                 f"from {limits.min} to {limits.max}"
             )
     return np.array(array, wanted, order="C")
 
 
-def _copy(array: Array, dtype: DTypeLike | None) -> Array:
+def _copy(op: str, array: Array, dtype: DTypeLike | None) -> Array:
     """Return a copy made by a kernel, because a captured step replays kernels only."""
-    out = np.empty(array.shape, checked_dtype("Tensor", array.dtype if dtype is None else dtype))
+    out = np.empty(array.shape, checked_dtype(op, array.dtype if dtype is None else dtype))
     kernels.cast(array, out)
     return out
 

@@ -173,7 +173,7 @@ OPS: list[Callable[[World, tt.Tensor, tt.Tensor], tt.Tensor]] = [
     lambda world, a, b: tt.gelu(a),
     lambda world, a, b: tt.softmax(a, axis=1),
     lambda world, a, b: tt.log_softmax(a),
-    lambda world, a, b: tt.layer_norm(a, SIZE),
+    lambda world, a, b: tt.layer_norm(a) * SIZE,
     lambda world, a, b: tt.exp(tt.clip(a, -2, 2)),
     lambda world, a, b: tt.sqrt(tt.abs(a) + 0.5),
     lambda world, a, b: tt.floor(a) + a,
@@ -252,6 +252,18 @@ def by_hand(world, loss):
                 param[...] = param - 0.05 * param.grad
 
 
+def by_operators(world, loss):
+    world.optimizer.zero_grad()
+    loss.backward()
+    with tt.no_grad():
+        for param in world.params[::2]:
+            if param.grad is not None:
+                param -= 0.05 * param.grad
+    for param in world.params[1::2]:
+        if param.grad is not None:
+            param.data -= 0.05 * param.grad
+
+
 def of_one_only(world, loss):
     (grad,) = tt.grad(loss, world.w, allow_unused=True)
     if grad is not None:
@@ -270,6 +282,7 @@ UPDATES: list[Callable[[World, tt.Tensor], None]] = [
     gradients_halved,
     clipped,
     by_hand,
+    by_operators,
     of_one_only,
     evaluated,
 ]

@@ -984,7 +984,7 @@ def a_tensor_swapped_and_read_without_a_graph():
 
 @setting()
 def an_index_tensor_swapped():
-    state, table = {"index": tt.Tensor([0, 1])}, tt.Tensor([1.0, 2.0, 3.0])
+    state, table = {"index": tt.Tensor([0, 1])}, tt.Tensor([[1.0], [2.0], [3.0]])
     kept = dict(state)
     yield lambda x: tt.embedding(table, state["index"]) * x[:2]
     state["index"] = tt.Tensor([2, 2])
@@ -1271,6 +1271,47 @@ def other_constants_changed(capture):
     step = capture(step)
     for i in range(CALLS):
         yield step(full(i))
+
+
+@story(SAME)
+def tensors_changed_by_operators(capture):
+    w, v = tt.Tensor([1.0, 2.0, 3.0], requires_grad=True), tt.Tensor([4.0, 5.0, 6.0])
+    mask, total = tt.Tensor([True, False, True]), tt.zeros(3)
+
+    def step(x):
+        nonlocal v, mask, total
+        w.zero_grad()
+        (w * w * x).sum().backward()
+        w.data -= 0.25 * w.grad
+        v += x
+        v *= 0.5
+        v /= 3
+        mask ^= x > 1
+        total += v
+        return w.detach() * v, total, mask
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(full(i)), w, v, mask, total
+
+
+@story(SAME)
+def parameters_changed_by_operators(capture):
+    params = [tt.Tensor([1.0, 2.0, 3.0], requires_grad=True), tt.ones(3, requires_grad=True)]
+
+    def step(x):
+        for p in params:
+            p.grad = None
+        loss = ((params[0] * x + params[1]) ** 2).sum()
+        loss.backward()
+        with tt.no_grad():
+            for p in params:
+                p -= 0.01 * p.grad
+        return loss
+
+    step = capture(step)
+    for i in range(CALLS):
+        yield step(full(i)), *params
 
 
 @story(SAME)
@@ -1778,7 +1819,7 @@ def parts_of_an_argument_in_a_list(capture):
         yield step(full(i))
 
 
-@story(REFUSED)
+@story(SAME)
 def a_list_of_an_argument_next_to_a_tensor(capture):
     w = tt.ones(2, 3)
     step = capture(lambda x: w * [x, x])
@@ -1786,7 +1827,7 @@ def a_list_of_an_argument_next_to_a_tensor(capture):
         yield step(full(i))
 
 
-@story(REFUSED)
+@story(SAME)
 def labels_in_a_list(capture):
     step = capture(lambda labels: tt.one_hot([labels], 3))
     for i in range(CALLS):
@@ -2724,7 +2765,7 @@ def memory_of_another_library_with_gaps(capture):
 
 @story(SAME)
 def an_index_tensor(capture):
-    w, index = tt.Tensor([1.0, 2.0, 3.0]), tt.Tensor([0, 2])
+    w, index = tt.Tensor([[1.0], [2.0], [3.0]]), tt.Tensor([0, 2])
     step = capture(lambda x: (tt.embedding(w, index) * x, tt.take(w, index), w[index]))
     for i in range(CALLS):
         if i == 6:

@@ -6,6 +6,8 @@ import pytest
 import tinytensor as tt
 from tinytensor import random
 
+LEAF = tt.Tensor(0.5, requires_grad=True)
+
 
 def test_tensors_by_a_rule():
     assert tt.zeros(2, 3).shape == tt.zeros((2, 3)).shape == tt.zeros([2, 3]).shape == (2, 3)
@@ -122,9 +124,21 @@ def test_distributions():
         (lambda: tt.full(2, 300, "uint8"), tt.DTypeError, "uint8 holds values from 0 to 255"),
         (lambda: tt.Tensor([300, -1], "uint8"), tt.DTypeError, "values from -1 to 300"),
         (lambda: tt.Tensor([float("nan")], "int64"), tt.DTypeError, "int64 holds values"),
-        (lambda: tt.zeros(2**62), tt.ShapeError, "full: got the sizes"),
+        (lambda: tt.zeros(2**62), tt.ShapeError, "zeros: got the sizes"),
         (lambda: tt.randint(0, 2**40, 3, "int32"), tt.SettingError, "for int32"),
         (lambda: tt.bernoulli([2.0]), tt.SettingError, "from 0 to 1"),
+        (lambda: tt.eye(2**70), tt.ShapeError, "eye: got the sizes"),
+        (lambda: tt.rand(2**70), tt.ShapeError, "rand: got the sizes"),
+        (lambda: tt.zeros(*[1] * 70), tt.ShapeError, "zeros: got the sizes"),
+        (lambda: tt.arange("a"), tt.SettingError, "arange: got start='a'"),
+        (lambda: tt.arange(0, 5, 1j), tt.SettingError, "arange: got step=1j"),
+        (lambda: tt.arange(2**70), tt.SettingError, r"arange: got 0, 1\d*, 1: Maximum"),
+        (lambda: tt.randint(0.5, 3, 1), tt.SettingError, "randint: got low=0.5"),
+        (lambda: tt.randint(0, "a", 1), tt.SettingError, "randint: got high='a'"),
+        (lambda: tt.truncated_normal(2, std="a"), tt.SettingError, "got std='a'"),
+        (lambda: tt.full(2, "a"), tt.NotSupported, "full: got 'a'"),
+        (lambda: tt.full(2, LEAF), tt.GradientError, r"broadcast_to\(value, shape\) passes"),
+        (lambda: tt.full_like([1.0], LEAF), tt.GradientError, r"or pass value.detach\(\)"),
         (lambda: tt.manual_seed(-1), tt.SettingError, "got -1"),
         (lambda: tt.manual_seed("a"), tt.SettingError, "got 'a'"),
     ],
@@ -132,3 +146,12 @@ def test_distributions():
 def test_errors(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_value_may_be_a_tensor_where_no_gradient_is_lost():
+    assert tt.full(2, LEAF.detach()).tolist() == [0.5, 0.5]
+    assert tt.randint(np.int32(2), tt.Tensor(3), 2).tolist() == [2, 2]
+    assert tt.randint(-2, -1, 1).item() == -2
+    assert tt.arange(np.float32(0), tt.Tensor(1.0), 0.5).tolist() == [0, 0.5]
+    with tt.no_grad():
+        assert tt.full_like([1.0], LEAF).tolist() == [0.5]

@@ -222,9 +222,108 @@ def test_torch_spellings():
     np.testing.assert_array_equal(x.masked_fill(x > 2, 0).numpy(), [[1, 2], [0, 0]])
 
 
+# Tensors in lists
+
+
+IN_LISTS = {
+    "x * [a, b]": lambda x, a, b: x * [a, b],
+    "(a, b) - x": lambda x, a, b: (a, b) - x,
+    "x @ [a, b]": lambda x, a, b: x @ [a, b],
+    "mean": lambda x, a, b: tt.mean([a, b]) * x,
+    "std": lambda x, a, b: tt.std([a, b, 3]) * x,
+    "norm": lambda x, a, b: tt.norm([a, b]) * x,
+    "where": lambda x, a, b: tt.where([True, False], [a, b], x) * b,
+    "clip": lambda x, a, b: tt.clip(x, [a, b], [9 * a, b + 1]),
+    "masked_fill": lambda x, a, b: tt.masked_fill(x, [True, False], [a, b]) * b,
+    "concat": lambda x, a, b: tt.concat([[a, b], x]),
+    "stack": lambda x, a, b: tt.stack([x, [a, 2 * b]]),
+    "linear": lambda x, a, b: tt.linear([x], [[1.0, 2.0], [a, 4.0]], [a, b]),
+    "layer_norm": lambda x, a, b: tt.layer_norm([x, x * x], [a, b], (b, 3.0)),
+    "batch_norm": lambda x, a, b: tt.batch_norm([x, x * x], [a, b], [2, b]),
+    "cross_entropy": lambda x, a, b: tt.cross_entropy([x], [[a, b]]),
+    "nested": lambda x, a, b: tt.sum([[[a, 1], (2, b)], [[3, 4], x]], axis=0),
+    "einsum": lambda x, a, b: tt.einsum("i,ij->j", x, [[a, 1], [2, b]]),
+    "power": lambda x, a, b: [a, b] ** x,
+}
+
+
+@pytest.mark.parametrize("name", IN_LISTS)
+def test_gradients_flow_to_tensors_in_lists(backend, name):
+    x, a, b = (
+        tt.Tensor(values, "float64", requires_grad=True) for values in ([3.0, 0.7], 1.3, 0.9)
+    )
+    assert IN_LISTS[name](x, a, b).dtype == np.float64
+    tt.gradcheck(IN_LISTS[name], (x, a, b))
+    for leaf in (x, a, b):
+        leaf.grad = None
+    IN_LISTS[name](x, a, b).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+
+
+def test_numbers_next_to_tensors_in_a_list_take_their_dtype():
+    a = tt.Tensor(1.5, requires_grad=True)
+    assert tt.sum([a, 1]).dtype == np.float32
+    assert tt.sum([[2, 3], [a, True]]).dtype == np.float32
+    assert tt.sum([a, 2.5]).item() == 4
+    assert tt.sum([a.astype("float64"), 1, a]).dtype == np.float64
+    assert tt.sum([tt.Tensor(1), 0.5]).item() == 1.5
+    assert (tt.ones(2) * [tt.Tensor(1), 2]).dtype == (tt.ones(2) * tt.Tensor([1, 2])).dtype
+    with tt.no_grad():
+        assert not tt.mean([a, a]).requires_grad
+
+
+def test_a_captured_step_follows_tensors_in_lists():
+    w = tt.Tensor([1.0, 2.0], requires_grad=True)
+
+    @tt.capture
+    def step(x):
+        w.zero_grad()
+        loss = (x * [w[0], w[1] * x[0]]).sum()
+        loss.backward()
+        return loss
+
+    for i in range(1, 6):
+        x = tt.Tensor([float(i), 2.0])
+        assert step(x).item() == i + 2 * 2 * i
+        assert w.grad.tolist() == [i, 2 * i]
+
+
+def test_tuples_are_indices_as_in_numpy(backend):
+    array = np.arange(27.0).reshape(3, 3, 3)
+    for key in (
+        ((0, 1), (1, 2)),
+        ((0, 1), slice(None)),
+        (((0, 1),),),
+        ([0, 1], (1, 2)),
+        (..., (2, 0)),
+        (((0, 1), (2, 0)),),
+        ((),),
+        ((True, False, True),),
+        (0, (1, 2)),
+    ):
+        np.testing.assert_array_equal(tt.Tensor(array)[key].numpy(), array[key])
+        x, changed = tt.Tensor(array), array.copy()
+        x[key] = -1
+        changed[key] = -1
+        np.testing.assert_array_equal(x.numpy(), changed)
+
+
+def test_layer_norm_over_other_axes(backend):
+    x = tt.randn(2, 3, 4)
+    for axis, shape in (((1, 2), (3, 4)), (0, (2,)), ((0, -1), (2, 4))):
+        gamma, beta = tt.randn(*shape), tt.randn(*shape)
+        plain = tt.layer_norm(x, axis=axis)
+        over = np.expand_dims(gamma.numpy(), [a for a in range(3) if a not in np.r_[axis] % 3])
+        wanted = plain.numpy() * over + beta.numpy().reshape(over.shape)
+        got = tt.layer_norm(x, gamma, beta, axis)
+        np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
 # Errors
 
 
+SCALAR = tt.Tensor(0.5, requires_grad=True)
 ERRORS = [
     (lambda: tt.ones(2, 3) + tt.ones(2, 4), tt.ShapeError, r"add: the shapes don't broadcast"),
     (lambda: tt.ones(2, 3) @ tt.ones(2, 3), tt.ShapeError, "did you mean transpose_y=True"),
@@ -339,6 +438,52 @@ ERRORS = [
     (lambda: tt.Tensor([1, 2]) & 2, tt.DTypeError, "&: got int64; bool is needed"),
     (lambda: ~tt.Tensor([1, 2]), tt.DTypeError, "~: got int64"),
     (lambda: tt.pad(tt.ones(2), 1.5), tt.ShapeError, "pad: got widths 1.5"),
+    (lambda: tt.pad(tt.ones(2), 1, "a"), tt.SettingError, "pad: got value='a'"),
+    (lambda: np.pad(tt.ones(2), 1, "constant"), tt.SettingError, "pad: got value='constant'"),
+    (lambda: tt.pad(tt.zeros(1, dtype="uint8"), 1, 300), tt.DTypeError, "pad: .*uint8 holds"),
+    (lambda: tt.pad(tt.arange(2), 1, np.nan), tt.DTypeError, "pad: .*int64 holds values"),
+    (lambda: tt.pad(tt.ones(2), 1, SCALAR), tt.GradientError, r"got value .*value.detach\(\)"),
+    (lambda: tt.dropout(tt.ones(2), "a"), tt.SettingError, "dropout: got keep_prob='a'"),
+    (lambda: tt.dropout(tt.ones(2), None), tt.SettingError, "dropout: got keep_prob=None"),
+    (lambda: tt.dropout(tt.ones(2), SCALAR), tt.GradientError, "dropout: got keep_prob with"),
+    (lambda: tt.nn.Dropout("a"), tt.SettingError, "Dropout: got keep_prob='a'"),
+    (lambda: tt.var(tt.ones(2), correction="a"), tt.SettingError, "var: got correction='a'"),
+    (lambda: tt.std(tt.ones(2), correction=None), tt.SettingError, "std: got correction=None"),
+    (
+        lambda: tt.layer_norm(tt.ones(2), epsilon="a"),
+        tt.SettingError,
+        "layer_norm: got epsilon='a'",
+    ),
+    (lambda: tt.layer_norm(tt.ones(2), epsilon=np.nan), tt.SettingError, "got epsilon=nan"),
+    (
+        lambda: tt.batch_norm(tt.ones(2), epsilon="a"),
+        tt.SettingError,
+        "batch_norm: got epsilon='a'",
+    ),
+    (lambda: tt.batch_norm(tt.ones(2), mean_=[0, 0]), tt.SettingError, "got mean_ alone"),
+    (lambda: tt.batch_norm(tt.ones(2), var_=[1, 1]), tt.SettingError, "got var_ alone"),
+    (lambda: tt.layer_norm(tt.ones(2, 3), 3), tt.ShapeError, r"gamma doesn't fit[^$]*\(3,\), is"),
+    (lambda: tt.layer_norm(tt.ones(2, 3), tt.ones(1)), tt.ShapeError, "gamma doesn't fit"),
+    (lambda: tt.layer_norm(tt.ones(2, 3), None, tt.ones(2, 1)), tt.ShapeError, "beta doesn't fit"),
+    (lambda: tt.layer_norm(tt.ones(2, 3), tt.ones(4, 2, 3)), tt.ShapeError, "gamma doesn't fit"),
+    (lambda: tt.embedding(tt.ones(4), [0]), tt.ShapeError, r"weight of shape \(4,\); \(N, C\)"),
+    (lambda: tt.embedding(tt.ones(4, 3, 2), [0]), tt.ShapeError, "embedding: got weight of shape"),
+    (lambda: tt.broadcast_to(tt.ones(2), "a"), tt.ShapeError, "broadcast_to: got the sizes"),
+    (lambda: tt.broadcast_to(tt.ones(2), 2.0, 2), tt.ShapeError, "broadcast_to: got the sizes"),
+    (lambda: tt.reshape(tt.ones(2), None), tt.ShapeError, "reshape: got the sizes"),
+    (lambda: tt.permute(tt.ones(2), "a"), tt.ShapeError, "permute: got the axes"),
+    (lambda: tt.repeat(tt.ones(2), 1.5), tt.ShapeError, "repeat: got repeats 1.5"),
+    (lambda: tt.repeat(tt.ones(2), [1.5, 2]), tt.ShapeError, r"repeat: got repeats \[1.5, 2\]"),
+    (lambda: tt.repeat(tt.ones(2), 2**70), tt.ShapeError, "repeat: got repeats"),
+    (lambda: tt.split(tt.ones(2), ["a"]), tt.ShapeError, r"split: got the sizes \['a'\]"),
+    (lambda: tt.split(tt.ones(2), [1.0, 1.0]), tt.ShapeError, "split: got the sizes"),
+    (lambda: tt.stack(None), tt.NotSupported, "stack: got None"),
+    (lambda: tt.concat(object()), tt.NotSupported, "concat: got <object"),
+    (lambda: tt.ones(3)[((0, 1), (1,)),], tt.IndexingError, "its rows have different lengths"),
+    (lambda: tt.ones(3)[((0.5,),)], tt.IndexingError, "got float64; integers or bool"),
+    (lambda: tt.ones(3)[((slice(None),),)], tt.IndexingError, "got object; integers or bool"),
+    (lambda: tt.mean([SCALAR, "a"]), tt.NotSupported, "mean: got 'a'"),
+    (lambda: tt.ones(2) * [SCALAR, [SCALAR]], tt.ShapeError, "stack: the shapes differ"),
     (lambda: tt.split(tt.ones(2), None), tt.ShapeError, "split: got sizes None"),
     (lambda: tt.concat(5), tt.NotSupported, "concat: got 5"),
     (lambda: tt.einsum(tt.ones(2), tt.ones(2)), tt.NotSupported, "a formula 'ij,jk->ik' comes"),

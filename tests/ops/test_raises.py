@@ -13,6 +13,7 @@ Calls = dict[str, Callable[[], object]]
 
 ONE, TWO, TABLE, IMAGES = tt.ones(1), tt.ones(2), tt.ones(2, 3), tt.ones(1, 5, 5, 2)
 WEIGHT = tt.ones(3, 3, 2, 4)
+LEAF = tt.Tensor(0.5, requires_grad=True)
 COMPLEX = [1j]
 
 
@@ -57,6 +58,7 @@ def loss(op: Callable) -> Calls:
 def normalization(op: Callable) -> Calls:
     return {
         **operand(op),
+        "GradientError": lambda: op(TABLE, epsilon=LEAF),
         "SettingError": lambda: op(TABLE, epsilon=-1),
         "ShapeError": lambda: op(TABLE, tt.ones(2)),
     }
@@ -104,6 +106,14 @@ CALLS: dict[str, Calls] = {
     **{name: operand(getattr(tt, name)) for name in UNARY},
     **{name: pair(getattr(tt, name)) for name in PAIRS},
     **{name: axis(getattr(tt, name)) for name in reduce.__all__},
+    **{
+        name: {
+            **axis(getattr(tt, name)),
+            "GradientError": lambda name=name: getattr(tt, name)(TWO, correction=LEAF),
+            "SettingError": lambda name=name: getattr(tt, name)(TWO, correction="a"),
+        }
+        for name in ("std", "var")
+    },
     "norm": {**axis(tt.norm), "SettingError": lambda: tt.norm(TWO, 3)},
     "where": {
         "NotSupported": lambda: tt.where(None, 1, 2),
@@ -152,7 +162,12 @@ CALLS: dict[str, Calls] = {
         "IndexingError": lambda: tt.scatter_add(TABLE, [[2]], [[1.0]], 0),
         "ShapeError": lambda: tt.scatter_add(TABLE, [[0]], [1.0], 0),
     },
-    "pad": {**operand(tt.pad, 1), "ShapeError": lambda: tt.pad(TWO, -1)},
+    "pad": {
+        **operand(tt.pad, 1),
+        "GradientError": lambda: tt.pad(TWO, 1, LEAF),
+        "SettingError": lambda: tt.pad(TWO, 1, "a"),
+        "ShapeError": lambda: tt.pad(TWO, -1),
+    },
     "matmul": {**operand(tt.matmul, ONE), "ShapeError": lambda: tt.matmul(TABLE, TABLE)},
     "outer": {**operand(tt.outer, TWO), "ShapeError": lambda: tt.outer(TABLE, TWO)},
     "einsum": {
@@ -188,6 +203,7 @@ CALLS: dict[str, Calls] = {
     },
     "dropout": {
         **operand(tt.dropout),
+        "GradientError": lambda: tt.dropout(TWO, LEAF),
         "SettingError": lambda: tt.dropout(TWO, 0),
         "ShapeError": lambda: tt.dropout(TWO, channels=True),
     },
@@ -203,11 +219,14 @@ CALLS: dict[str, Calls] = {
     **{name: pooling(getattr(tt, name)) for name in ("max_pool2d", "avg_pool2d")},
     "full": {
         "DTypeError": lambda: tt.full(2, 300, "uint8"),
+        "GradientError": lambda: tt.full(2, LEAF),
+        "NotSupported": lambda: tt.full(2, None),
         "ShapeError": lambda: tt.full(2, [1, 2]),
     },
     **{name: filled(getattr(tt, name)) for name in ("zeros", "ones", "eye")},
     "arange": {
         "DTypeError": lambda: tt.arange(3, requires_grad=True),
+        "GradientError": lambda: tt.arange(LEAF),
         "SettingError": lambda: tt.arange(0, 3, 0),
     },
     **{name: drawn(getattr(tt, name)) for name in ("rand", "randn", "truncated_normal")},
@@ -222,12 +241,19 @@ CALLS: dict[str, Calls] = {
         "CaptureError": captured(tt.bernoulli, [0.5]),
         "SettingError": lambda: tt.bernoulli([2.0]),
     },
-    "full_like": {**operand(tt.full_like, 1), "ShapeError": lambda: tt.full_like(TWO, [1, 2])},
+    "full_like": {
+        **operand(tt.full_like, 1),
+        "GradientError": lambda: tt.full_like(TWO, LEAF),
+        "ShapeError": lambda: tt.full_like(TWO, [1, 2]),
+    },
     "zeros_like": operand(tt.zeros_like),
     "ones_like": operand(tt.ones_like),
     **{name: drawn_like(getattr(tt, name)) for name in ("rand_like", "randn_like")},
 }
-CALLS["truncated_normal"]["SettingError"] = lambda: tt.truncated_normal(2, std=-1)
+CALLS["truncated_normal"] |= {
+    "GradientError": lambda: tt.truncated_normal(2, std=LEAF),
+    "SettingError": lambda: tt.truncated_normal(2, std=-1),
+}
 
 
 def documented(name: str) -> set[str]:

@@ -10,7 +10,15 @@ from numpy.typing import DTypeLike
 from tinytensor import kernels, random
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, SettingError, ShapeError
-from tinytensor.ops.operands import Operand, as_float, as_tensor
+from tinytensor.ops.operands import (
+    Operand,
+    as_float,
+    as_sizes,
+    as_tensor,
+    real,
+    refuse_to_lose_gradient,
+    whole,
+)
 from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 
 __all__ = [
@@ -35,13 +43,13 @@ ShapeLike = int | tuple[int, ...]
 
 
 def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
-    given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    try:
-        sizes = tuple(size.__index__() for size in given)  # type: ignore[union-attr]
-    except (AttributeError, TypeError):
-        sizes = (-1,)
+    sizes = as_sizes(op, shape)
     if min(sizes, default=0) < 0:
-        raise ShapeError(f"{op}: got the sizes {given}; whole numbers from 0 up are needed")
+        raise ShapeError(f"{op}: got the sizes {sizes}; whole numbers from 0 up are needed")
+    if len(sizes) > 64 or math.prod(filter(None, sizes)) >= 2**60:  # NumPy's limit is 2**63 bytes
+        raise ShapeError(
+            f"{op}: got the sizes {sizes}; at most 64 axes and fewer than 2**60 elements are needed"
+        )
     return sizes
 
 
@@ -65,6 +73,8 @@ def full(
         ShapeError: a size is negative, or the value is not a scalar.
         DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
             integers.
+        GradientError: the value is a tensor that requires a gradient.
+        NotSupported: the value is None or a string.
 
     Source: numpy.full, torch.full.
 
@@ -72,14 +82,12 @@ def full(
     Tensor([[7, 7],
             [7, 7]], dtype=int64)
     """
-    number = Tensor(value, dtype)
+    instead = "broadcast_to(value, shape) passes gradients on: call it, or "
+    refuse_to_lose_gradient("full", "value", value, instead)
+    number = as_tensor("full", value, dtype)
     if number.ndim:
         raise ShapeError(f"full: got a value of shape {number.shape}; a scalar is needed")
-    sizes = _sizes("full", (shape,))
-    try:
-        array = np.empty(sizes, number.dtype)
-    except ValueError as error:
-        raise ShapeError(f"full: got the sizes {sizes}: {error}") from None
+    array = np.empty(_sizes("full", (shape,)), number.dtype)
     kernels.broadcast_to(number.array, array)
     return wrap(array).requires_grad_(requires_grad)
 
@@ -156,21 +164,26 @@ def arange(
     Gradient: none; the result is a leaf.
 
     Raises:
-        SettingError: the step is 0 or a number is not finite.
+        SettingError: the step is 0, an argument is not a finite number, or the range is too long.
         DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        GradientError: an argument is a tensor that requires a gradient.
 
     Source: numpy.arange, torch.arange.
 
     >>> tt.arange(2, 10, 3)
     Tensor([2, 5, 8], dtype=int64)
     """
-    begin, end = (0, start) if stop is None else (start, stop)
+    start, step = real("arange", "start", start), real("arange", "step", step)
+    begin, end = (0, start) if stop is None else (start, real("arange", "stop", stop))
     if step == 0 or not all(map(math.isfinite, (begin, end, step))):
         raise SettingError(
             f"arange: got {begin}, {end}, {step}; finite numbers, and a step above or below 0, "
             "are needed"
         )
-    numbers = np.arange(begin, end, step)
+    try:
+        numbers = np.arange(begin, end, step)
+    except (ValueError, OverflowError) as error:
+        raise SettingError(f"arange: got {begin}, {end}, {step}: {error}") from None
     whole = numbers.dtype.kind == "i"
     kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
     return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
@@ -289,7 +302,8 @@ def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -
     Gradient: none.
 
     Raises:
-        SettingError: low is not below high, or the dtype is a float or too small.
+        SettingError: low and high are not ints, low is not below high, or the dtype is a float or
+            too small.
         ShapeError: a size is negative.
         DTypeError: the dtype is not supported.
         CaptureError: a captured step is being recorded.
@@ -300,6 +314,7 @@ def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -
     >>> dice.min(), dice.max()
     (Tensor(1, dtype=int64), Tensor(6, dtype=int64))
     """
+    low, high = whole("randint", "low", low, None), whole("randint", "high", high, None)
     if low >= high:
         raise SettingError(f"randint: got low={low} and high={high}; low must be below high")
     sizes, kind = _sizes("randint", (shape,)), checked_dtype("randint", dtype)
@@ -330,9 +345,10 @@ def truncated_normal(
     Gradient: none; the result is a leaf.
 
     Raises:
-        SettingError: std is negative.
+        SettingError: std is negative or not a number.
         ShapeError: a size is negative.
         DTypeError: the dtype is not float32 or float64.
+        GradientError: std is a tensor that requires a gradient.
         CaptureError: a captured step is being recorded.
 
     Source: TensorFlow's tf.random.truncated_normal, `torch.nn.init.trunc_normal_`.
@@ -340,6 +356,7 @@ def truncated_normal(
     >>> bool((tt.truncated_normal(1000, std=0.1).abs() <= 0.2).all())
     True
     """
+    std = real("truncated_normal", "std", std)
     if not std >= 0:
         raise SettingError(f"truncated_normal: got std={std}; a number from 0 up is needed")
     sizes, kind = _sizes("truncated_normal", shape), _float("truncated_normal", dtype)
@@ -402,7 +419,8 @@ def full_like(
         ShapeError: the value is not a scalar.
         DTypeError: the dtype is not supported, cannot hold the value, or requires_grad is True for
             integers.
-        NotSupported: x is None.
+        GradientError: the value is a tensor that requires a gradient.
+        NotSupported: x or the value is None or a string.
 
     Source: numpy.full_like, torch.full_like.
     """

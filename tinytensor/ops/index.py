@@ -26,6 +26,7 @@ from tinytensor.ops.operands import (
     as_array,
     as_tensor,
     one_axis,
+    real,
     torch_spelling,
 )
 
@@ -103,8 +104,8 @@ def _pick_each_step(
 
 
 def _as_array(key: Any) -> Any:
-    """A part of an index; tensors and lists become arrays."""
-    if isinstance(key, list):
+    """A part of an index; tensors, lists and tuples become arrays."""
+    if isinstance(key, list | tuple):
         try:
             array = np.asarray(key)
         except ValueError:
@@ -138,7 +139,8 @@ def getitem(x: Operand, key: Key) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        key: an int, a slice, ..., None, an integer array, a bool mask, or a tuple of these.
+        key: an int, a slice, ..., None, an integer array, a bool mask, or a tuple of these. A list
+            stands for an array, and so does a tuple in a tuple: x[(0, 1), (1, 2)].
 
     Returns:
         Tensor of x's dtype and of the shape that NumPy gives to x[key].
@@ -318,7 +320,9 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
 
     Raises:
         ShapeError: widths does not fit or is negative.
-        DTypeError: x does not hold real numbers.
+        SettingError: the value is not a number.
+        GradientError: the value is a tensor that requires a gradient.
+        DTypeError: x does not hold real numbers, or its dtype cannot hold the value.
         NotSupported: x is None or a string.
 
     Source: numpy.pad; torch.nn.functional.pad has the last axis first.
@@ -341,7 +345,8 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
     out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
-    kernels.broadcast_to(np.array(value, x.dtype), out)
+    border = as_tensor("pad", real("pad", "value", value), x.dtype)
+    kernels.broadcast_to(border.array, out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))
     kernels.put(x.array.reshape(at.rows), at.numbers, out.reshape(at.table))
 

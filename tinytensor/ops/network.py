@@ -22,14 +22,17 @@ from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
     Operand,
+    Shape,
     all_axes,
     as_alike,
     as_array,
     as_float,
     as_rows,
+    as_tensor,
     cast,
     one_axis,
     per_channel,
+    real,
     same_shape,
     torch_spelling,
     whole,
@@ -510,7 +513,7 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
     Raises:
         IndexingError: an index is outside weight.
         DTypeError: the index is not of integers.
-        ShapeError: weight is a scalar.
+        ShapeError: weight is not a matrix.
         NotSupported: an operand is None.
 
     Source: torch.nn.functional.embedding.
@@ -520,6 +523,9 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
             [1, 2],
             [3, 4]], dtype=int64)
     """
+    weight = as_tensor("embedding", weight)
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: got weight of shape {weight.shape}; (N, C) is needed")
     return take(weight, index, axis=0)
 
 
@@ -546,7 +552,8 @@ def dropout(
     Gradient: dx = grad * mask, with the mask of the forward pass: 1 / keep_prob or 0.
 
     Raises:
-        SettingError: keep_prob is not above 0 and at most 1.
+        SettingError: keep_prob is not a number above 0 and at most 1.
+        GradientError: keep_prob is a tensor that requires a gradient.
         ShapeError: channels is True and x has fewer than two axes.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
@@ -559,7 +566,7 @@ def dropout(
     Tensor([0., 2., 0., 2., 2., 2., 2., 2.], dtype=float32)
     """
     x = as_float("dropout", x)
-    check_keep_prob("dropout", keep_prob)
+    keep_prob = check_keep_prob("dropout", keep_prob)
     if channels and x.ndim < 2:
         raise ShapeError(f"dropout: got shape {x.shape}; channels are the last of 2 axes or more")
     if not training or keep_prob == 1:
@@ -570,10 +577,12 @@ def dropout(
     return x * tensor.wrap(mask)
 
 
-def check_keep_prob(op: str, keep_prob: float) -> None:
-    """Raise SettingError unless keep_prob is above 0 and at most 1."""
+def check_keep_prob(op: str, keep_prob: float) -> float:
+    """Return keep_prob; raise SettingError unless it is a number above 0 and at most 1."""
+    keep_prob = real(op, "keep_prob", keep_prob)
     if not 0 < keep_prob <= 1:
         raise SettingError(f"{op}: got keep_prob={keep_prob}; above 0, at most 1, is needed")
+    return keep_prob
 
 
 # Normalisation ----------------------------------------------------------------------------------
@@ -592,9 +601,9 @@ def batch_norm(
     Args:
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
-        mean_: array-like (C,), the means to use, for a test.
-        var_: array-like (C,), the variances to use. If one of the two is None, x's own moments over
-            all axes but the last are used, as in training; batch_norm_and_moments returns them.
+        mean_, var_: array-like (C,), the means and variances to use, for a test. If both are None,
+            x's own moments over all axes but the last are used, as in training;
+            batch_norm_and_moments returns them.
         epsilon: float from 0 up, keeps the square root above 0.
 
     Returns:
@@ -606,7 +615,8 @@ def batch_norm(
 
     Raises:
         ShapeError: x is a scalar, or an argument is not of shape (C,).
-        SettingError: epsilon is negative.
+        SettingError: only one of mean_ and var_ is given, or epsilon is not a number from 0 up.
+        GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -617,7 +627,10 @@ def batch_norm(
     Tensor([[-1., -1.],
             [ 1.,  1.]], dtype=float32)
     """
-    if mean_ is None or var_ is None:
+    if (mean_ is None) != (var_ is None):
+        given = "mean_" if var_ is None else "var_"
+        raise SettingError(f"batch_norm: got {given} alone; mean_ and var_, or neither, are needed")
+    if mean_ is None:
         return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
     x = _with_channels(x)
     each = (("gamma", gamma), ("beta", beta), ("mean_", mean_), ("var_", var_))
@@ -649,7 +662,8 @@ def batch_norm_and_moments(
 
     Raises:
         ShapeError: x is a scalar, or gamma or beta is not of shape (C,).
-        SettingError: epsilon is negative.
+        SettingError: epsilon is not a number from 0 up.
+        GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -660,8 +674,7 @@ def batch_norm_and_moments(
     (Tensor([ 2., 20.], dtype=float32), Tensor([  1., 100.], dtype=float32))
     """
     x = _with_channels(x)
-    if epsilon < 0:
-        raise SettingError(f"batch_norm: got epsilon={epsilon}; a number from 0 up is needed")
+    epsilon = _check_epsilon("batch_norm", epsilon)
     C = x.shape[-1]
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
@@ -688,6 +701,13 @@ def batch_norm_and_moments(
     return result, tensor.wrap(mean_), tensor.wrap(var_)
 
 
+def _check_epsilon(op: str, epsilon: float) -> float:
+    epsilon = real(op, "epsilon", epsilon)
+    if not epsilon >= 0:
+        raise SettingError(f"{op}: got epsilon={epsilon}; a number from 0 up is needed")
+    return epsilon
+
+
 def _with_channels(x: Operand) -> Tensor:
     x = as_float("batch_norm", x)
     if not x.ndim:
@@ -706,7 +726,7 @@ def layer_norm(
 
     Args:
         x: array-like (..., C); integers become floats.
-        gamma, beta: array-like whose shape broadcasts with x, usually (C,); None for 1 and 0.
+        gamma, beta: array-like of the shape of the axes, (C,) for the last axis; None for 1 and 0.
         axis: int or tuple of ints, the axes of mean and variance; negative axes count from the end.
         epsilon: float from 0 up, keeps the square root above 0.
 
@@ -718,8 +738,9 @@ def layer_norm(
     axes.
 
     Raises:
-        ShapeError: an axis does not exist, or gamma or beta does not broadcast.
-        SettingError: epsilon is negative.
+        ShapeError: an axis does not exist, or gamma or beta has another shape than the axes.
+        SettingError: epsilon is not a number from 0 up.
+        GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -730,9 +751,25 @@ def layer_norm(
             [-1.,  1.]], dtype=float32)
     """
     x = as_float("layer_norm", x)
-    all_axes("layer_norm", axis, x.ndim)
+    axes = all_axes("layer_norm", axis, x.ndim)
+    gamma = _over_axes("layer_norm", "gamma", gamma, x, axes)
+    beta = _over_axes("layer_norm", "beta", beta, x, axes)
     averages = mean(x, axis, keepdims=True), var(x, axis, keepdims=True)
     return _normalize("layer_norm", x, *averages, gamma, beta, epsilon)
+
+
+def _over_axes(op: str, name: str, given: Operand | None, x: Tensor, axes: Shape) -> Tensor | None:
+    """An operand of the shape of these axes of x, in x's dtype, with size 1 for all other axes."""
+    if given is None:
+        return None
+    values, sizes = as_tensor(op, given, x.dtype), tuple(x.shape[a] for a in axes)
+    if values.shape != sizes:
+        raise ShapeError.drawn(
+            f"{op}: {name} doesn't fit",
+            {"x": (x.shape, axes), name: (values.shape, range(values.ndim))},
+            f"one value for each element of the normalised axes, {sizes}, is needed",
+        )
+    return values.reshape(tuple(n if a in axes else 1 for a, n in enumerate(x.shape)))
 
 
 def _normalize(
@@ -744,8 +781,7 @@ def _normalize(
     beta: Operand | None,
     epsilon: float,
 ) -> Tensor:
-    if epsilon < 0:
-        raise SettingError(f"{op}: got epsilon={epsilon}; a number from 0 up is needed")
+    epsilon = _check_epsilon(op, epsilon)
     scale = (as_float(op, var_) + epsilon).rsqrt()
     if gamma is not None:
         scale = scale * gamma

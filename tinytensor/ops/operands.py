@@ -10,7 +10,7 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -18,8 +18,14 @@ import numpy as np
 
 from tinytensor import kernels, tensor
 from tinytensor.arrays import Array
-from tinytensor.autograd import record
-from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
+from tinytensor.autograd import is_grad_enabled, record
+from tinytensor.errors import (
+    DTypeError,
+    GradientError,
+    NotSupported,
+    SettingError,
+    ShapeError,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -37,16 +43,42 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # Dtypes -----------------------------------------------------------------------------------------
 
 
-def as_tensor(op: str, x: Operand) -> Tensor:
+def as_tensor(op: str, x: Operand, dtype: DTypeLike | None = None) -> Tensor:
     """x as a Tensor: x itself, or a copy of numbers, lists or an array.
 
-    It is a copy because backward may read it again after the owner of the array has changed it.
+    It is a copy because backward may read it again after the owner of the array has changed it. A
+    list that holds tensors is stacked, so that gradients flow to them.
+
+    dtype: the dtype of the result, into which Python numbers must fit; by default that of x.
     """
     if isinstance(x, tensor.Tensor):
-        return x
+        return x if dtype is None else cast(x, dtype)
     if x is None or isinstance(x, str):
         raise NotSupported(f"{op}: got {x!r}; a tensor, an array or numbers are needed")
-    return tensor.wrap(tensor.to_array(x))
+    first = _first_tensor(x)
+    if first is not None:
+        return as_tensor(op, _stacked(op, x, first), dtype)
+    return tensor.wrap(tensor.to_array(op, x, dtype))
+
+
+def _first_tensor(x: object) -> Tensor | None:
+    """The first tensor in a list or tuple, at any depth; x itself if it is a tensor."""
+    if isinstance(x, tensor.Tensor):
+        return x
+    if not isinstance(x, list | tuple):
+        return None
+    types = set(map(type, x))  # a list of numbers may be long, and map needs no Python loop
+    if not any(issubclass(each, tensor.Tensor | list | tuple) for each in types):
+        return None
+    found = map(_first_tensor, x)
+    return next((each for each in found if each is not None), None)
+
+
+def _stacked(op: str, x: Operand, first: Tensor) -> Tensor:
+    """A list as one Tensor; numbers in it take the dtype of its first tensor if that holds them."""
+    if isinstance(x, list | tuple):
+        return shape.stack([_stacked(op, part, first) for part in x])
+    return x if isinstance(x, tensor.Tensor) else _next_to(op, x, first, compared=False)
 
 
 def as_array(op: str, x: Operand) -> Array:
@@ -227,8 +259,8 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
     return number % ndim
 
 
-def whole(op: str, name: str, given: Any, least: int = 0) -> int:
-    """An int from `least` up, from Python or NumPy.
+def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
+    """An int from `least` up, from Python or NumPy; any int if `least` is None.
 
     Raises:
         SettingError: the value is not such an int.
@@ -236,10 +268,36 @@ def whole(op: str, name: str, given: Any, least: int = 0) -> int:
     try:
         number = operator.index(given)
     except TypeError:
-        number = least - 1
-    if not least <= number < 2**62:
-        raise SettingError(f"{op}: got {name}={given!r}; a whole number from {least} up is needed")
+        number = 2**62
+    lowest = -(2**62) if least is None else least
+    if not lowest <= number < 2**62:
+        needed = "" if least is None else f" from {least} up"
+        raise SettingError(f"{op}: got {name}={given!r}; a whole number{needed} is needed")
     return number
+
+
+def real(op: str, name: str, given: Any) -> float:
+    """A setting that is a real number, from Python, NumPy or a tensor of one element.
+
+    Raises:
+        SettingError: the value is not a real number.
+        GradientError: it is a tensor whose gradient would be lost.
+    """
+    refuse_to_lose_gradient(op, name, given, "")
+    if isinstance(given, tensor.Tensor | np.ndarray) and given.size == 1:
+        given = given.item()
+    if not isinstance(given, numbers.Real):
+        raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
+    return given  # type: ignore[return-value]
+
+
+def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:
+    """Raise GradientError if an argument without a gradient is a tensor that requires one."""
+    if isinstance(given, tensor.Tensor) and given.requires_grad and is_grad_enabled():
+        raise GradientError(
+            f"{op}: got {name} with requires_grad=True, and no gradient flows to it; {instead}"
+            f"pass {name}.detach()"
+        )
 
 
 def per_channel(
@@ -283,8 +341,17 @@ def as_rows(array: Array) -> Array:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def as_sizes(given: tuple[int | tuple[int, ...], ...]) -> Shape:
-    """Sizes that were given one by one, or as one tuple or list."""
-    if len(given) == 1 and isinstance(given[0], tuple | list):
-        return tuple(given[0])
-    return given  # type: ignore[return-value]
+def as_sizes(op: str, given: Sequence[Any], name: str = "sizes") -> Shape:
+    """Ints, such as sizes or axes, that were given one by one, or as one tuple or list.
+
+    Raises:
+        ShapeError: one of them is not an int.
+    """
+    sizes = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
+    try:
+        return tuple(map(operator.index, sizes))
+    except TypeError:
+        raise ShapeError(f"{op}: got the {name} {sizes!r}; whole numbers are needed") from None
+
+
+from tinytensor.ops import shape  # noqa: E402 - shape imports this module; as_tensor needs its stack

@@ -30,6 +30,7 @@ from tinytensor.ops.operands import (
     broadcasts_to,
     cast,
     one_axis,
+    real,
     torch_spelling,
 )
 from tinytensor.ops.shape import broadcast_to, concat, flip, permute, reshape
@@ -181,6 +182,8 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
     Raises:
         ShapeError: an axis does not exist or occurs twice.
+        SettingError: correction is not a number.
+        GradientError: correction is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -190,7 +193,7 @@ def var(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
     Tensor(1.25, dtype=float32)
     """
     x = as_float("var", x)
-    terms = builtins.max(_terms("var", x, axis) - correction, 0)
+    terms = builtins.max(_terms("var", x, axis) - real("var", "correction", correction), 0)
     distance = x - mean(x, axis, keepdims=True)
     return sum(distance * distance, axis, keepdims) / terms
 
@@ -212,6 +215,8 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
 
     Raises:
         ShapeError: an axis does not exist or occurs twice.
+        SettingError: correction is not a number.
+        GradientError: correction is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -222,6 +227,7 @@ def std(x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = F
     """
     x = as_float("std", x)
     all_axes("std", axis, x.ndim)
+    correction = real("std", "correction", correction)
     return _root(var(x, axis, correction, keepdims))
 
 

@@ -73,10 +73,10 @@ def reshape(x: Operand, *shape: int | Shape) -> Tensor:
             [3, 4, 5]], dtype=int64)
     """
     x = as_tensor("reshape", x)
-    wanted = as_sizes(shape)
+    wanted = as_sizes("reshape", shape)
     try:
         out = x.array.reshape(wanted)
-    except (ValueError, TypeError):
+    except ValueError:
         raise ShapeError(
             f"reshape: got x of shape {x.shape}, {x.size} elements; they don't fit into {wanted}"
         ) from None
@@ -199,7 +199,7 @@ def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
     Gradient: dx = grad, summed over the axes along which x was repeated.
 
     Raises:
-        ShapeError: x's shape does not broadcast.
+        ShapeError: x's shape does not broadcast, or a size is not an int.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -211,7 +211,7 @@ def broadcast_to(x: Operand, *shape: int | Shape, copy: bool = False) -> Tensor:
             [1, 2]], dtype=int64)
     """
     x = as_tensor("broadcast_to", x)
-    wanted = as_sizes(shape)
+    wanted = as_sizes("broadcast_to", shape)
     if x.array.shape == wanted and not copy:
         return x
     if not broadcasts_to(x.shape, wanted):
@@ -257,7 +257,7 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
     (10, 3, 28, 28)
     """
     x = as_tensor("permute", x)
-    given = as_sizes(axes)
+    given = as_sizes("permute", axes, "axes")
     order = tuple(one_axis("permute", a, x.ndim) for a in given)
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"permute: got axes {given}; each of x's {x.ndim} axes once is needed")
@@ -345,7 +345,7 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     Gradient: dx = the sum of grad over the copies of an entry.
 
     Raises:
-        ShapeError: repeats does not fit the axis, or the axis does not exist.
+        ShapeError: repeats does not fit the axis or is not of ints, or the axis does not exist.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -361,8 +361,11 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     if isinstance(repeats, tensor.Tensor):
         repeats = repeats.tolist()
     try:
-        entries = np.repeat(np.arange(x.shape[axis]), repeats)
-    except (ValueError, TypeError):
+        counts = np.asarray(repeats)
+        if counts.dtype.kind not in "iub" and counts.size:
+            raise ValueError("NumPy would round the repeats down")
+        entries = np.repeat(np.arange(x.shape[axis]), counts.astype(np.int64))
+    except ValueError:
         raise ShapeError(
             f"repeat: got repeats {repeats}; one number from 0 up, or {x.shape[axis]} of them, is "
             "needed"
@@ -375,7 +378,7 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
 
 def _operands(op: str, tensors: Sequence[Operand]) -> list[Tensor]:
     """The tensors of an op that takes a list of them."""
-    if isinstance(tensors, int | float | None):
+    if not isinstance(tensors, list | tuple | np.ndarray | tensor.Tensor):
         raise NotSupported(f"{op}: got {tensors!r}; a list of tensors is needed")
     if not len(tensors):
         raise ShapeError(f"{op}: got no tensor; at least one is needed")
@@ -493,7 +496,7 @@ def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]
     Gradient: dx = the gradients of the pieces, joined.
 
     Raises:
-        ShapeError: the sizes do not fit the axis, or the axis does not exist.
+        ShapeError: the sizes do not fit the axis or are not ints, or the axis does not exist.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
@@ -512,6 +515,7 @@ def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]
         sizes = [min(sizes, whole - start) for start in range(0, whole, sizes)] or [0]
     if not isinstance(sizes, list | tuple):
         raise ShapeError(f"split: got sizes {sizes!r}; a number, or a list of them, is needed")
+    sizes = as_sizes("split", sizes)
     if sum(sizes) != whole or min(sizes, default=0) < 0:
         raise ShapeError(f"split: got sizes {list(sizes)}; together they must be {whole}")
     ends = np.cumsum(sizes).tolist()
