@@ -67,8 +67,8 @@ training step, as `tinytensor program {name}` prints them: first the forward pas
 pass, then the update of the weights. An arrow separates what a call reads from what it writes. FLOP are
 floating-point operations. The lines above the table are a summary: *rewritten by* names changes to the
 list that make it faster, and *temporaries* are arrays for results between two calls. A heading such as
-`forward  train.py:230` names the line of Python that makes the calls below it. You do not need the list for the course. [A training
-step is a program](../how/program.md) explains more.
+`forward  train.py:230` names the line of Python that makes the calls below it. You do not need the list
+for the course. [A training step is a program](../how/program.md) explains more.
 
 ```{{code-cell}} python
 :tags: [hide-output]
