@@ -26,6 +26,7 @@ extensions = [
     "diffs",  # shows changes to the package
     "docstrings",  # docstrings of the package as reStructuredText
     "offline",  # an error for what a page loads from another host
+    "shell",  # shell cells show their commands only
     "sources",  # a page for each source file, and links to its lines
 ]
 exclude_patterns = ["_build", "extensions"]

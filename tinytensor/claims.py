@@ -360,7 +360,7 @@ SMALL = nn.truncated_normal(0.1)  # the course's initial weights
 CLAIMS = (
     Claim(
         "winner",
-        "Softmax pulls the winner out of the ten outputs.",
+        "Softmax gives most of the sum to the largest output.",
         lambda: {"lesson 1.0": _short("softmax")},
         SHARES,
     ),

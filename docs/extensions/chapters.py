@@ -62,8 +62,14 @@ print(f"after {{report.step}} steps: {{report.test_accuracy:.2%}} of the test di
 
 ## One training step as a program
 
-The kernel calls of one step, as `tinytensor program {name}` prints them: [what the columns
-mean](../how/program.md).
+A *kernel* is a function that computes one array operation. The list shows the kernel calls of one
+training step, as `tinytensor program {name}` prints them: first the forward pass, then the
+backward pass, then the update of the weights. An arrow separates what a call reads from what it
+writes. FLOP are floating-point operations. The lines above the table are a summary: *rewritten
+by* names changes to the list that make it faster, and *temporaries* are arrays for results
+between two calls. A heading such as `forward  train.py:230` names the line of Python that makes
+the calls below it. You do not need the list for the course. [A training step is a
+program](../how/program.md) explains more.
 
 ```{{code-cell}} python
 :tags: [hide-output]
@@ -77,11 +83,10 @@ print(step.program)
 
 ## The file
 
-{{source}}`{file}` is the whole lesson.
+{{source}}`{file}` is the whole lesson:
 
 ```{{literalinclude}} ../../{file}
 :language: python
-:start-at: import tinytensor as tt
 ```
 """
 

@@ -197,7 +197,10 @@ def reports(name, steps=None):
 
 
 def of_training(name, what):
-    """A number of a training. Single batches are noisy: training values are means of ten."""
+    """A number of a training. Single batches are noisy: training values are means of ten.
+
+    The first, best, lowest and last are of the steps at which `tinytensor train` tests.
+    """
     run = reports(name)
     if match := re.fullmatch(r"(test|training) (accuracy|loss) at (\d+)", what):
         where, value, step = match.groups()
@@ -207,11 +210,12 @@ def of_training(name, what):
         return statistics.mean(
             getattr(x, f"train_{value}") for x in run[max(0, last - 9) : last + 1]
         )
+    tested = [report for report in run if report.step % find(name).evaluate_every == 0]
     if match := re.fullmatch(r"first step with test accuracy ([\d.]+)", what):
-        return next(report.step for report in run if report.test_accuracy >= float(match[1]))
+        return next(report.step for report in tested if report.test_accuracy >= float(match[1]))
     if what == "best test accuracy":
-        return max(report.test_accuracy for report in run)
-    losses = [100 * report.test_loss for report in run]
+        return max(report.test_accuracy for report in tested)
+    losses = [100 * report.test_loss for report in tested]
     return min(losses) if what.startswith("lowest") else losses[-1]
 
 
