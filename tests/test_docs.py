@@ -136,28 +136,44 @@ Args:
     x: array-like, any shape,
         continued.
     y, z: more.
+    axis (or dim): one argument, two names.
+    *sizes: ints.
 Returns: a *Tensor*.
 Raises:
     ShapeError: the shapes
         differ.
     DTypeError: more.
 
+x, out: (R, C); index: (R,) int64, below C; the
+last row wins.
+
 >>> tt.mul(2, 3)
-6""".splitlines()
+6
+  7""".splitlines()
     assert docstrings.to_rst(lines) == [
         r"x \* y, elementwise; ``x_`` is code.",
         "",
-        ":param x: array-like, any shape, continued.",
-        ":param y, z: more.",
+        ":Parameters:",
+        "",
+        "   - **x** -- array-like, any shape, continued.",
+        "   - **y**, **z** -- more.",
+        "   - **axis** (or **dim**) -- one argument, two names.",
+        r"   - **\*sizes** -- ints.",
         "",
         r":Returns: a \*Tensor\*.",
         "",
         ":raises ShapeError: the shapes differ.",
         ":raises DTypeError: more.",
         "",
+        ":Parameters:",
+        "",
+        "   - **x**, **out** -- (R, C)",
+        "   - **index** -- (R,) int64, below C; the last row wins.",
+        "",
         ".. code-block:: pycon",
         "",
         "   >>> tt.mul(2, 3)",
         "   6",
+        "     7",
         "",
     ]
