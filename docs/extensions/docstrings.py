@@ -58,7 +58,7 @@ def _block(block: list[str]) -> Iterator[str]:
     elif ARGUMENT.match(first):
         # A line is an argument or continues one. Docstrings of kernels have several in a line.
         lines = (line if ARGUMENT.match(line) else f"    {line}" for line in block)
-        joined = [" ".join([entry[0], *entry[1:]]) for entry in _entries(lines)]
+        joined = [" ".join(map(str.strip, entry)) for entry in _entries(lines)]
         separate = [[part] for entry in joined for part in NEXT_ARGUMENT.split(entry)]
         yield from _arguments("Parameters", separate)
     else:
