@@ -31,15 +31,16 @@ def main() -> None:
     options = parser.parse_args()
 
     data = tt.datasets.mnist()
-    print("| lesson | backend | seeds | mean | worst | lowest best | expected | seconds |")
+    print("| lesson | backend | seeds | mean | worst | worst peak | expected | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     for lesson in map(find, options.lessons):
+        label = lesson.name if lesson.name == lesson.number else f"{lesson.number} {lesson.name}"
         for backend in options.backends:
             with tt.backend(backend):
                 runs = [run(lesson, data, seed) for seed in range(options.seeds)]
             final, best, seconds = zip(*runs, strict=True)
             print(
-                f"| {lesson.number} {lesson.name} | {backend} | {len(runs)} "
+                f"| {label} | {backend} | {len(runs)} "
                 f"| {statistics.mean(final):.4f} | {min(final):.4f} | {min(best):.4f} "
                 f"| {lesson.expected_accuracy:.4g} ({lesson.expected_of}) "
                 f"| {statistics.median(seconds):.1f} |",

@@ -36,16 +36,38 @@ def test_one_version():
     assert f"## {tt.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+OWNERS = {"x": tt.Tensor, "tt": tt, "nn": tt.nn, "optimizer": tt.optim.Optimizer}
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of each row of the table below a heading."""
+    section = text(page).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+
+
+def names_of(cell: str) -> list[tuple[str, str]]:
+    """Owner and name: ("x", "sum") for `x.sum()`."""
+    return re.findall(rf"\b({'|'.join(OWNERS)})\.(\w+)", cell)
+
+
 def test_every_name_in_the_table_exists():
-    table = text("guides/pytorch.md")
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert len(rows) > 15
-    for cell in rows:
-        for code in re.findall(r"`([^`]+)`", cell):
-            for owner, name in re.findall(r"\b(x|tt)\.(\w+)", code):
-                assert hasattr({"x": tt.Tensor, "tt": tt}[owner], name), code
-            if re.fullmatch(r"\w+", code):
-                assert hasattr(tt, code), code
+    table = rows("guides/pytorch.md", "Names")
+    assert len(table) > 15
+    for cell, *_ in table:
+        for owner, name in names_of(cell):
+            assert hasattr(OWNERS[owner], name), cell
+        for code in re.findall(r"`(\w+)`", cell):
+            assert hasattr(tt, code), cell
+
+
+def test_names_that_are_not_there_are_missing_and_what_replaces_them_exists():
+    table = rows("guides/pytorch.md", "What is not there")
+    assert len(table) > 10
+    for missing, here in table:
+        for owner, name in names_of(missing):
+            assert not hasattr(OWNERS[owner], name), missing
+        for owner, name in names_of(here):
+            assert hasattr(OWNERS[owner], name), here
 
 
 def test_paths_in_code_exist():
@@ -114,28 +136,44 @@ Args:
     x: array-like, any shape,
         continued.
     y, z: more.
+    axis (or dim): one argument, two names.
+    *sizes: ints.
 Returns: a *Tensor*.
 Raises:
     ShapeError: the shapes
         differ.
     DTypeError: more.
 
+x, out: (R, C); index: (R,) int64, below C; the
+last row wins.
+
 >>> tt.mul(2, 3)
-6""".splitlines()
+6
+  7""".splitlines()
     assert docstrings.to_rst(lines) == [
         r"x \* y, elementwise; ``x_`` is code.",
         "",
-        ":param x: array-like, any shape, continued.",
-        ":param y, z: more.",
+        ":Parameters:",
+        "",
+        "   - **x** -- array-like, any shape, continued.",
+        "   - **y**, **z** -- more.",
+        "   - **axis** (or **dim**) -- one argument, two names.",
+        r"   - **\*sizes** -- ints.",
         "",
         r":Returns: a \*Tensor\*.",
         "",
         ":raises ShapeError: the shapes differ.",
         ":raises DTypeError: more.",
         "",
+        ":Parameters:",
+        "",
+        "   - **x**, **out** -- (R, C)",
+        "   - **index** -- (R,) int64, below C; the last row wins.",
+        "",
         ".. code-block:: pycon",
         "",
         "   >>> tt.mul(2, 3)",
         "   6",
+        "     7",
         "",
     ]

@@ -45,7 +45,7 @@ def save(
         DataError: the file can't be written, or the path is not a regular file.
         NotSupported: a value in `tensors` is not a Tensor.
 
-    Source: safetensors.numpy.save_file. It replaces torch.save.
+    Source: safetensors.numpy.save_file. It replaces torch.save, whose second argument is the file.
 
     >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
     >>> tt.load("model.safetensors")["weight"]

@@ -366,7 +366,7 @@ CLAIMS = (
     ),
     Claim(
         "l2-norm",
-        "Softmax may divide by the Euclidean norm as well as by the sum.",
+        "Softmax may divide by the Euclidean norm instead of the sum.",
         lambda: {
             "sum (L1)": _short("softmax"),
             "Euclidean norm (L2)": _short("softmax", loss=cross_entropy_of_norm_2),
@@ -374,7 +374,7 @@ CLAIMS = (
     ),
     Claim(
         "squared-error",
-        "The squared distance works too, about as well as cross-entropy.",
+        "The squared distance trains ten neurons too.",
         lambda: {
             "cross-entropy": _short("softmax"),
             "squared distance": _short("softmax", loss=squared_error),

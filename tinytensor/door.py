@@ -265,7 +265,7 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
 
 
 def available_backends() -> dict[str, Backend]:
-    """Return the backends that work here, the fastest first.
+    """Return the backends that work here; the first one is the default.
 
     Returns:
         dict from the name to the Backend, which lists the kernels it borrows from NumPy.

@@ -519,9 +519,11 @@ def batch_norm_backward(
     """The gradients of normalize, where mean and var are x's own moments.
 
     With s[c] = 1 / sqrt(var[c] + epsilon) and n[r, c] = (x[r, c] - mean[c]) * s[c]:
-    grad_beta[c] = the sum of grad[:, c]
-    grad_gamma[c] = the sum of grad[:, c] * n[:, c]
-    grad_x[r, c] = gamma[c] * s[c] * (grad[r, c] - (grad_beta[c] + n[r, c] * grad_gamma[c]) / R)
+
+        grad_beta[c] = grad[:, c].sum()
+        grad_gamma[c] = (grad[:, c] * n[:, c]).sum()
+        grad_x[r, c] = gamma[c] * s[c] * (grad[r, c] - (grad_beta[c] + n[r, c] * grad_gamma[c]) / R)
+
     grad, x, grad_x: (R, C); all other arrays: (C,)
     """
 

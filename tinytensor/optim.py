@@ -506,8 +506,8 @@ def exponential(floor: float, start: float, steps: float) -> Schedule:
 
     Args:
         floor: the learning rate that it approaches.
-        start: the difference between the first learning rate and `floor`.
-        steps: the number of steps in which the difference shrinks by the factor e = 2.718.
+        start: the part that decays: the first learning rate is floor + start.
+        steps: the number of steps in which this part shrinks by the factor e = 2.718.
 
     Raises:
         SettingError: `steps` is not above 0.

@@ -449,14 +449,17 @@ class Tensor:
     def _replace_values(self, operator: str, result: Tensor) -> Tensor:
         """Copy the result of `self operator other` into this tensor's memory; return the tensor.
 
-        As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
+        If gradients flow through the result, as in `loss += term`, return the result itself: the
+        graph needs the old values, so `x += y` is `x = x + y`. As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
         as a float result for an integer tensor.
 
         Raises:
-            GradientError: a gradient would be lost, because this tensor or the result requires one.
+            GradientError: this tensor is a leaf that requires a gradient, outside of no_grad().
             ShapeError: the result has another shape.
             DTypeError: the result's dtype is of a wider kind.
         """
+        if result.node is not None and not (self.requires_grad and self.node is None):
+            return result
         change = f"x {operator}= y"
         self._refuse_to_lose_gradients(change, result, f"write x = x {operator} y")
         if result.shape != self.shape:

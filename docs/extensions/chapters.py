@@ -29,7 +29,7 @@ kernelspec:
 
 (lesson-{name})=
 
-# {number} {title}
+# {number}: {title}
 
 {chapter}
 

@@ -4,16 +4,22 @@ A docstring of the package is plain text: paragraphs, sections such as `Returns:
 `name: text`, examples with `>>>`, and indented code. Here each of them becomes its markup, and the
 special characters of reStructuredText are escaped. Docstrings of modules are for readers of the
 source; the pages of the reference have their own introductions.
+
+Several arguments may share a text: `x, y: text`. `axis (or dim): text` has both spellings of one
+argument. Sphinx's fields `:param name:` have one name each, so arguments become a list here.
 """
 
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Gradient", "Raises", "Source")
-LISTS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}  # sections of `name: text`
+LISTS = {"Args": "Parameters", "Attributes": "Attributes"}  # sections of `name: text`, as headings
 SECTION = re.compile(rf"({'|'.join(SECTIONS)}):(?: (.*))?$")
 ARGUMENT = re.compile(r"(\*{0,2}[a-z]\w*(?:(?: \([^)]*\))|(?:, \*{0,2}\w+))*): (.*)")
 ENTRY = re.compile(r"([^:]+): (.*)")
+NAME = re.compile(r"\*{0,2}\b(?!or\b)\w+")
+NEXT_ARGUMENT = re.compile(r"; (?=[a-z]\w*(?:, \w+)*: )")  # of several in one line
 
 
 def to_rst(lines: list[str]) -> list[str]:
@@ -39,45 +45,58 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
 def _block(block: list[str]) -> Iterator[str]:
     first = block[0]
     if first.lstrip().startswith(">>>"):
-        yield from (".. code-block:: pycon", "", *(f"   {line.strip()}" for line in block))
+        lines = textwrap.dedent("\n".join(block)).splitlines()
+        yield from (".. code-block:: pycon", "", *(f"   {line}" for line in lines))
     elif first.startswith("    "):
         yield from (".. code-block:: text", "", *(f"   {line}" for line in block))
     elif (section := SECTION.match(first)) and section[1] in LISTS and not section[2]:
-        yield from _entries(LISTS[section[1]], [line[4:] for line in block[1:]])
+        yield from _arguments(LISTS[section[1]], _entries(line[4:] for line in block[1:]))
+    elif section and section[1] == "Raises" and not section[2]:
+        yield from _errors(_entries(line[4:] for line in block[1:]))
     elif section:
-        yield _field(section[1], [section[2] or "", *block[1:]])
-    elif ARGUMENT.match(first) and all(map(_is_argument, block)):
-        yield from _entries("param", block)
+        yield f":{section[1]}: {_text([section[2] or '', *block[1:]])}"
+    elif ARGUMENT.match(first):
+        # A line is an argument or continues one. Docstrings of kernels have several in a line.
+        lines = (line if ARGUMENT.match(line) else f"    {line}" for line in block)
+        joined = [" ".join(map(str.strip, entry)) for entry in _entries(lines)]
+        separate = [[part] for entry in joined for part in NEXT_ARGUMENT.split(entry)]
+        yield from _arguments("Parameters", separate)
     else:
         yield _text(block)
 
 
 def _text(block: list[str]) -> str:
-    return _escaped(" ".join(line.strip() for line in block))
+    return _escaped(" ".join(line.strip() for line in block if line.strip()))
 
 
-def _is_argument(line: str) -> bool:
-    return line.startswith("    ") or ARGUMENT.match(line) is not None
-
-
-def _entries(kind: str, lines: list[str]) -> Iterator[str]:
-    """Fields of `name: text`, each with the lines that continue it."""
-    groups: list[list[str]] = []
+def _entries(lines: Iterable[str]) -> list[list[str]]:
+    """Entries `name: text`, each with the indented lines that continue it."""
+    entries: list[list[str]] = []
     for line in lines:
-        if line.startswith(" ") and groups:
-            groups[-1].append(line)
+        if line.startswith(" ") and entries:
+            entries[-1].append(line)
         else:
-            groups.append([line])
-    for group in groups:
-        if entry := ENTRY.match(group[0]):
-            yield _field(f"{kind} {entry[1]}", [entry[2], *group[1:]])
-        else:
-            yield _field(kind, group)
+            entries.append([line])
+    return entries
 
 
-def _field(name: str, lines: list[str]) -> str:
-    text = _escaped(" ".join(line.strip() for line in lines if line.strip()))
-    return f":{name.replace('*', chr(92) + '*')}: {text}"
+def _arguments(heading: str, entries: list[list[str]]) -> Iterator[str]:
+    """A list with the names in bold."""
+    yield from (f":{heading}:", "")
+    for first, *more in entries:
+        if entry := ENTRY.match(first):
+            names = NAME.sub(lambda name: f"**{_plain(name[0])}**", entry[1])
+            yield f"   - {names} -- {_text([entry[2], *more])}"
+        else:
+            yield f"   - {_text([first, *more])}"
+
+
+def _errors(entries: list[list[str]]) -> Iterator[str]:
+    for first, *more in entries:
+        if entry := ENTRY.match(first):
+            yield f":raises {entry[1]}: {_text([entry[2], *more])}"
+        else:
+            yield f":raises: {_text([first, *more])}"
 
 
 def _escaped(text: str) -> str:

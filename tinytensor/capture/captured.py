@@ -377,22 +377,26 @@ def capture(
 ) -> Captured:
     """Return the function as a captured step: recorded as a program when called, then replayed.
 
-    A captured step takes arrays or tensors and returns tensors. Tensors that it reads or changes
-    are read and changed in place. Everything that Python computes (numbers, branches, settings,
-    side effects) is a constant of the recording; `step.forget()` drops it.
+    A captured step takes arrays or tensors and returns tensors. If the function uses a tensor that
+    is not an argument, such as a weight, each replay reads its values at that time, and writes
+    changes into its memory. A replay repeats the kernel calls and runs no Python: numbers, branches
+    and settings keep the values of the recording, and side effects such as print() do not happen.
+    `step.forget()` drops the recording.
 
-    A replay gives the same bits as the function. The step is re-recorded if an argument has a new
-    shape or dtype; if the backend or the gradient mode changes; if a tensor that an op read gets
-    another array, requires_grad or hooks; if an attribute of a module or an optimiser that the step
-    used is set; after train() or eval(); and if a tensor that it computed and stored outside is
-    gone. `step.why` gives the cause of the last recording.
+    A replay gives the same bits as the function, if the function would make the same kernel calls.
+    The step is re-recorded if an argument has a new shape or dtype; if the backend or the gradient
+    mode changes; if a tensor that an op read gets another array, requires_grad or hooks; if an
+    attribute of a module or an optimiser that the step used is set; after train() or eval(); and if
+    a tensor that the step stored outside of the function, such as a gradient, no longer exists.
+    `step.why` gives the cause of the last recording.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     the second recording differs from the first, it becomes the program, because a step may make its
     state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. So is a step whose argument shares memory with a tensor or
-    another argument that it changes. Every replay overwrites the tensors that the step stores
-    outside. Under detect_anomaly() the function runs, and nothing is replayed.
+    RuntimeWarning after 8 recordings. A step that changes a tensor or an argument which shares
+    memory with another argument is recorded at every call too. Every replay overwrites the tensors
+    that the step stored outside of the function. Under detect_anomaly() the function runs, and
+    nothing is replayed.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its

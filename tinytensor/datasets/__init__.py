@@ -143,11 +143,11 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
     """Convert images from bytes to float32, for a network.
 
     Args:
-        images: (N, 28, 28) uint8, from 0 to 255.
+        images: (N, height, width) uint8, from 0 to 255.
         chosen: int64 indices (R,) of the images to convert; all by default.
 
     Returns:
-        (R, 28, 28, 1) float32, from 0 to 1.
+        (R, height, width, 1) float32, from 0 to 1.
 
     Raises:
         SettingError: `chosen` is not a vector of integers, or has an index that doesn't exist.
@@ -220,17 +220,17 @@ def batches(
     """Yield batches without end, reshuffled in each epoch. The same seed gives the same batches.
 
     Args:
-        images: (N, 28, 28) uint8.
+        images: (N, height, width) uint8, grey images of any size.
         labels: (N,) integers.
         size: number of images per batch.
         seed: of the order of the images, and of the augmentation.
         skip: number of batches to skip at the start.
         partial: True to yield the images that don't fill a batch at the end of an epoch as a
             smaller batch. By default they are dropped; each epoch drops different images.
-        augment: changes the images of each batch; see augment.py.
+        augment: changes the images of each batch, such as tt.datasets.augment.distort().
 
     Returns:
-        an iterator over pairs of images (size, 28, 28, 1) float32 and labels (size,).
+        an iterator over pairs of images (size, height, width, 1) float32 and labels (size,).
 
     Raises:
         SettingError: `size` is not from 1 to N, or there are not N labels. It is raised by this

@@ -29,7 +29,34 @@ _Known = TypeVar("_Known")
 
 @dataclass(frozen=True)
 class Lesson:
-    """One network of the course and how it is trained."""
+    """One network of the course and how it is trained.
+
+    `dataclasses.replace(find("relu"), steps=300)` is a lesson that differs in one setting.
+
+    Args:
+        number: such as "2.1".
+        name: such as "relu"; `find` and the commands accept both.
+        title: the idea of the lesson, in words.
+        chapter: the name of the Markdown file that explains the lesson, in the folder
+            lessons/chapters of the package.
+        model: a function without arguments that returns a new Module. The module maps images
+            (N, 28, 28, 1) float32 to logits (N, 10).
+        optimizer: a function from the list of parameters to an Optimizer.
+        expected_accuracy: the accuracy on the test images that the lesson must reach, 0 to 1.
+        expected_of: "final": the mean of several runs after the last step must reach it. "best":
+            the best test of each run must reach it.
+        steps: the number of training steps.
+        rate: a function from the number of steps of the whole run to a schedule of the learning
+            rate, such as `lambda steps: tt.optim.cosine(0.01, steps)`. None uses the optimiser's
+            learning rate.
+        batch: the number of images per step.
+        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
+        augment: a function that changes the images of each batch, such as
+            tt.datasets.augment.distort(); None for unchanged images.
+        average: the decay of the moving average of the weights, from 0 up, below 1. The tests then
+            use the averaged weights. None tests the weights themselves.
+        evaluate_every: the number of steps between tests.
+    """
 
     number: str
     name: str
@@ -53,7 +80,17 @@ class Lesson:
 
 
 def scaled(rate: float) -> float:
-    """The course's rate for a loss that is the sum over a batch, as one for the mean."""
+    """Return the learning rate for the mean loss of a batch: rate * 100.
+
+    The original course gives learning rates for the sum of the losses of 100 images. Here the loss
+    is their mean, and so the gradient is a hundredth: scaled(0.005) is 0.5.
+
+    Args:
+        rate: the learning rate for the sum.
+
+    Returns:
+        The learning rate for the mean.
+    """
     return rate * BATCH
 
 

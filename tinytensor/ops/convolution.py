@@ -105,7 +105,7 @@ def conv2d(
     """The 2-D convolution of images with weights, plus bias.
 
     Each output pixel is a weighted sum of a window of input pixels. For all indices, starting from
-    out[n, h, w, o] = bias[o]::
+    out[n, h, w, o] = bias[o]:
 
         out[n, h, w, o] += x[n, h * stride - top + a, w * stride - left + b, i] * weight[a, b, i, o]
 
@@ -123,7 +123,7 @@ def conv2d(
     Returns:
         Tensor (N, OH, OW, O), float; OH = (H + top + bottom - KH) // stride + 1, and OW likewise.
 
-    Gradient: for the same indices and g = grad[n, h, w, o]::
+    Gradient: for the same indices and g = grad[n, h, w, o]:
 
         dx[n, h * stride - top + a, w * stride - left + b, i] += g * weight[a, b, i, o]
         dweight[a, b, i, o] += g * x[n, h * stride - top + a, w * stride - left + b, i]

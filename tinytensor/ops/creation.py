@@ -423,6 +423,9 @@ def full_like(
         NotSupported: x or the value is None or a string.
 
     Source: numpy.full_like, torch.full_like.
+
+    >>> tt.full_like([1, 2, 3], 7)
+    Tensor([7, 7, 7], dtype=int64)
     """
     x = as_tensor("full_like", x)
     return full(x.shape, value, dtype or x.dtype, requires_grad)
@@ -471,6 +474,9 @@ def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
         NotSupported: x is None.
 
     Source: numpy.ones_like, torch.ones_like.
+
+    >>> tt.ones_like([[1.5, 2.5]])
+    Tensor([[1., 1.]], dtype=float32)
     """
     return full_like(x, 1, dtype, requires_grad)
 
@@ -494,6 +500,9 @@ def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
         CaptureError: a captured step is being recorded.
 
     Source: torch.rand_like.
+
+    >>> tt.rand_like(tt.zeros(2, 3)).shape
+    (2, 3)
     """
     x = as_tensor("rand_like", x)
     return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)

@@ -393,6 +393,9 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
         NotSupported: it is None or a string.
 
     Source: torch.nn.functional.l1_loss.
+
+    >>> tt.l1_loss([1.0, 5.0], [2.0, 2.0])  # (1 + 3) / 2
+    Tensor(2., dtype=float32)
     """
     x, target = as_alike("l1_loss", x, target, floats=True)
     same_shape("l1_loss", x, target)
