@@ -220,14 +220,28 @@ def test_operators_in_place_leave_a_parameter_a_parameter():
 
 
 @pytest.mark.parametrize("name", [name for name in IN_PLACE if name[0] not in "&|^"])
-def test_operators_in_place_raise_where_a_gradient_would_be_lost(name):
+def test_a_leaf_that_requires_a_gradient_is_not_changed(name):
     change, x, y = IN_PLACE[name]
     words = rf"x {re.escape(name)} y: gradients can't flow.*write x = x {re.escape(name[:-1])} y"
     leaf = tt.Tensor(x, "float64", requires_grad=True)
-    for changed, value in ((leaf, y), (leaf * 1, y), (leaf.detach(), leaf)):
-        with pytest.raises(tt.GradientError, match=words):
-            change(changed, value)
+    with pytest.raises(tt.GradientError, match=words):
+        change(leaf, y)
     assert leaf.tolist() == x
+
+
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if name[0] not in "&|^"])
+def test_operators_in_place_with_a_graph_give_a_new_tensor(name):
+    """`loss += term` is `loss = loss + term`."""
+    change, x, y = IN_PLACE[name]
+    operate = getattr(operator, change.__name__.removeprefix("i"))
+    leaf = tt.Tensor(x, "float64", requires_grad=True)
+    for make in (lambda: (leaf * 1, y), lambda: (leaf.detach(), leaf)):
+        changed, value = make()
+        before = changed.tolist()
+        result, wanted = change(changed, value), operate(*make())
+        assert result.tolist() == wanted.tolist()
+        assert result.requires_grad == wanted.requires_grad
+        assert changed.tolist() == before or not wanted.requires_grad
 
 
 def test_operators_in_place_keep_shape_and_dtype():

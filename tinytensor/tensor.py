@@ -450,8 +450,9 @@ class Tensor:
         """Copy the result of `self operator other` into this tensor's memory; return the tensor.
 
         If gradients flow through the result, as in `loss += term`, return the result itself: the
-        graph needs the old values, so `x += y` is `x = x + y`. As in NumPy, the result must have this tensor's shape, and may not be of a wider kind, such
-        as a float result for an integer tensor.
+        graph needs the old values, so `x += y` is `x = x + y`. Otherwise, as in NumPy, the result
+        must have this tensor's shape, and may not be of a wider kind, such as a float result for an
+        integer tensor.
 
         Raises:
             GradientError: this tensor is a leaf that requires a gradient, outside of no_grad().

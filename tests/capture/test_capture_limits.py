@@ -173,7 +173,7 @@ def test_an_inherited_method_does_not_hide_its_override():
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_has_a_captured_step_of_its_own(copied):
+def test_a_copy_has_another_captured_step(copied):
     x = Base(1.0)
     x.step(tt.ones(1))
     y = copied(x)
