@@ -89,11 +89,12 @@ class Guards:
             if list(map(id, optimizer.params)) != params:
                 return "an optimiser has other parameters"
         for ref in self._without_grad:
-            if (x := ref()) is not None and x.grad is not None:
+            if (x := ref()) is not None and x._grad is not None:
                 return f"a tensor of shape {x.shape} has a gradient from before the step"
         for ref in self._with_grad:
-            if (x := ref()) is None or x.grad is None:
+            if (x := ref()) is None or x._grad is None:
                 return "a tensor has no gradient from before the step"
-        if any(ref() is None for ref in self.kept):
-            return "a tensor that the step kept is gone"
+        for ref in self.kept:
+            if ref() is None:
+                return "a tensor that the step kept is gone"
         return ""

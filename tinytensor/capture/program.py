@@ -99,7 +99,7 @@ class Program:
         self._all_buffers, self._recorded = self._take_over(notes)
         self._kept = [ref for ref in results if ref() is not None]
         self.guards.kept = [*self._kept, *(ref for ref in views if ref() is not None)]
-        self._grads = [(ref, x.grad) for ref in with_grad.values() if (x := ref()) is not None]
+        self._grads = [(ref, x._grad) for ref in with_grad.values() if (x := ref()) is not None]
         # Decided now, because a verification may replace these tensors by new ones.
         grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
         self.has_kept_tensors = bool(self.held_arguments) or any(
@@ -337,9 +337,9 @@ class Program:
         for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
             x = ref()
             assert x is not None  # a guard checked it
-            assert x.grad is not None
-            carried.append(x.grad.array)
-            np.copyto(own, x.grad.array)
+            assert x._grad is not None
+            carried.append(x._grad.array)
+            np.copyto(own, x._grad.array)
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
         try:
@@ -390,14 +390,14 @@ class Program:
         grads = {id(x): grad for x, grad in self.gradients()}
         for ref, forgotten, functions in self._changes_of_grad:
             if functions <= done and (x := ref()) is not None:
-                x.grad = None if forgotten else grads[id(x)]
+                x._grad = None if forgotten else grads[id(x)]
         self._count_changes()
 
     def _update_tensors(self) -> None:
         """Set the gradients that the step sets, and count the changes of the written tensors."""
         for ref, grad in self._grads:
             if (leaf := ref()) is not None:
-                leaf.grad = grad
+                leaf._grad = grad
                 if grad is not None and grad.version is not None:
                     grad.version[0] += 1
         self._count_changes()
