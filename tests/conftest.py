@@ -107,8 +107,11 @@ MOST_PROCESSES = 4
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Run the whole suite in a process for each CPU, file by file; -n 0 runs it in this one."""
-    is_whole = config.args_source is config.ArgsSource.TESTPATHS
+    """Run the quick tests in a process for each CPU, file by file; -n 0 runs them in this one.
+
+    All tests (--full) run in one process, because those in the browser need the whole machine.
+    """
+    is_whole = config.args_source is config.ArgsSource.TESTPATHS and not config.getoption("--full")
     is_worker = hasattr(config, "workerinput")
     if is_whole and not is_worker and config.option.numprocesses is None:
         config.option.numprocesses = min(MOST_PROCESSES, os.cpu_count() or 1)
