@@ -167,7 +167,7 @@ class Optimizer:
             self._make_step()
 
     def _make_step(self) -> None:
-        pairs = [(i, p, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
+        pairs = [(i, p, grad) for i, p in enumerate(self.params) if (grad := p.grad) is not None]
         for _, param, grad in pairs:
             old, new = param.array, grad.array
             if new.shape != old.shape or new.dtype is not old.dtype:

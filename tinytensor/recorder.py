@@ -261,7 +261,6 @@ class Recorder:
     def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
         """Note an optimiser, before it updates its parameters."""
         for param in params:
-            self.note_grad(param)
             self.note_leaf(param)
         self.optimizers[id(optimizer)] = optimizer, optimizer.version, list(params)
 

@@ -10,6 +10,7 @@ a wrong pointer. The GIL is released while C computes.
 import builtins
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -72,6 +73,7 @@ def variant(precision: str, simd: str) -> SimpleNamespace:
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIMD: str  # the instruction set in use
+_choosing = threading.Lock()  # held while set_simd changes it and the next two
 _SINGLE: SimpleNamespace
 _DOUBLE: SimpleNamespace
 
@@ -87,8 +89,9 @@ def set_simd(name: str) -> None:
         raise SettingError(
             f"instruction set: there is none named {name!r} here; choose from {known}"
         )
-    SIMD = name
-    _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
+    with _choosing:
+        SIMD = name
+        _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
 
 
 wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST

@@ -239,10 +239,7 @@ def views_of(
 def tensors_with_grad(notes: Recorder) -> list[Tensor]:
     """Return the tensors whose gradient the step has set."""
     untouched = {id(c.x) for c in notes.carried if c.x._grad is c.own or c.x._grad is c.before}
-    leaves = [x for x, *_ in notes.leaves.values()]
-    left = [x for x in leaves if x._grad is not None and notes.owns(x._grad.array)]
-    found = [*notes.set_grads.values(), *left, *(x for x, _ in notes.grads.values())]
-    return list({id(x): x for x in found if id(x) not in untouched}.values())
+    return [x for key, x in notes.set_grads.items() if key not in untouched]
 
 
 def gradients(notes: Recorder) -> list[Array]:

@@ -36,8 +36,8 @@ __all__ = ["capture"]
 Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
 MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
-_numbers = itertools.count()  # of captured functions
 MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
+_numbers = itertools.count()  # of captured functions
 
 
 class Captured:
@@ -76,7 +76,7 @@ class Captured:
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
         self._in_a_row = 0
-        self._made: Result | Program  # makes the result of the last call
+        self._result: Result  # the form of the last call's result
 
     @property
     def _name(self) -> str:
@@ -122,7 +122,7 @@ class Captured:
             program = self._find(key)
             if program is None or self._is_due(program) or program.writes_to(arrays):
                 values = self._record(key, arrays, program)
-                return self._made.make(values)
+                return self._result.make(values)
             self._in_a_row = 0
             self.program = program
             return program.replay(arrays)
@@ -177,10 +177,10 @@ class Captured:
                 parts.append(program.run([array[done:end] for array in arrays], end - done))
                 program.calls_made += end - done - 1
                 self._in_a_row = 0
-                self.program, self._made = program, program
+                self.program, self._result = program, program.result
                 done = end
             found = [np.concatenate(part) for part in zip(*parts, strict=True)]
-            return self._made.make_tables(found, steps)
+            return self._result.make_tables(found, steps)
 
     def _in_order(
         self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
@@ -263,7 +263,7 @@ class Captured:
         shared = _shared_memory(notes, arrays)
         if shared:  # the next call runs the function, too
             self.why = shared
-            self._made = result
+            self._result = result
             self._count_in_a_row()
             return values
         if program is None:
@@ -306,7 +306,7 @@ class Captured:
         else:
             del trace
             guards = Guards(notes)
-            self._made = result
+            self._result = result
             notes.forget()
             guards.drop_the_dead()
             program.guards = guards
@@ -348,7 +348,7 @@ class Captured:
         while len(self._programs) > MOST_SHAPES:
             self._programs.popitem(last=False)
         self.program = program
-        self._made = result
+        self._result = result
 
     def _drop(self, program: Program) -> None:
         for programs in self._programs.values():

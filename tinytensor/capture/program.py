@@ -78,16 +78,15 @@ class Program:
         self.key = key
         self.guards = Guards(notes)
         self.trace = trace
-        self._result = result
+        self.result = result
         self.name = getattr(function, "__name__", "step")
         self.optimizers = [optimizer for optimizer, *_ in notes.optimizers.values()]
         self.modules = [module for module, _ in notes.modules.values()]
         # Weak references: a tensor that only the program holds is no parameter.
         self._changed = [weakref.ref(x) for x in notes.changed.values()]
-        self._carried = [weakref.ref(carried.x) for carried in notes.carried]
         with_grad = {id(x): weakref.ref(x) for x in tensors_with_grad(notes)}
-        # True if the step sets another gradient in place of the carried one
-        self._is_set = [id(carried.x) in with_grad for carried in notes.carried]
+        # Tensors with a gradient from before; True if the step replaces that gradient.
+        self._carried = [(weakref.ref(c.x), id(c.x) in with_grad) for c in notes.carried]
         self._changes_of_grad = [
             (with_grad[x], forgotten, functions)
             for x, forgotten, functions in notes.changes_of_grad
@@ -208,7 +207,7 @@ class Program:
             return views[id(array)]
 
         items = [views_of(note, view) for note in notes.items]
-        self._result.place(lambda array: view(array, id(root(array))))
+        self.result.place(lambda array: view(array, id(root(array))))
         self._input_buffers = [buffers[key] for key in notes.inputs]
         self.changed_inputs = [i for i, key in enumerate(notes.inputs) if key in notes.written]
         self.trace.roots = []
@@ -321,7 +320,7 @@ class Program:
         Returns the step's result.
         """
         self._replay(given)
-        return self._result.make(self._result.values())
+        return self.result.make(self.result.values())
 
     def _replay(self, given: Sequence[Array]) -> None:
         bound = self._binding
@@ -334,11 +333,11 @@ class Program:
                     bound.module.point(places, own)
                 np.copyto(own, array)
         carried = []
-        for ref, own in zip(self._carried, self.inputs[len(given) :], strict=True):
+        for (ref, is_replaced), own in zip(self._carried, self.inputs[len(given) :], strict=True):
             x = ref()
             assert x is not None  # a guard checked it
             assert x._grad is not None
-            carried.append(x._grad.array)
+            carried.append(None if is_replaced else x._grad.array)
             np.copyto(own, x._grad.array)
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
@@ -350,8 +349,8 @@ class Program:
         for i in self.changed_inputs:
             if i < len(given):
                 np.copyto(given[i], self.inputs[i])
-            elif not self._is_set[i - len(given)]:
-                np.copyto(carried[i - len(given)], self.inputs[i])
+            elif (grad := carried[i - len(given)]) is not None:
+                np.copyto(grad, self.inputs[i])
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
@@ -373,14 +372,6 @@ class Program:
                 pairs += [(arrays[i], other) for j, other in enumerate(arrays) if i != j]
                 pairs += [(arrays[i], other) for other in self._binding.outside]
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
-
-    def make(self, values: Sequence[Array]) -> Any:
-        """Return the step's result, with these values instead of the computed ones."""
-        return self._result.make(values)
-
-    def make_tables(self, tables: Sequence[Array], steps: int) -> Any:
-        """Return the result of `steps` steps, with these tables of the computed values."""
-        return self._result.make_tables(tables, steps)
 
     def _leave_as_far_as(self, failed: Function | None) -> None:
         """After `failed` raised an error: set the gradients that the step had set by then."""
@@ -421,8 +412,8 @@ class Program:
         An error at some step leaves all tensors as that step leaves them.
         """
         assert self._binding is not None  # makes the memory of the results
-        tables_of_results = self._result.tables(steps)
-        results = [computed.now() for computed in self._result.computed]
+        tables_of_results = self.result.tables(steps)
+        results = [computed.now() for computed in self.result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
         for start in range(0, steps, some):
             rows = slice(start, min(start + some, steps))

@@ -12,6 +12,7 @@ call the first, `np.sum(t)` calls the second. There are three cases:
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -261,7 +262,7 @@ def call_function(function: Function, arguments: tuple[Any, ...], options: dict[
             arguments = (arguments[0].detach(), *arguments[1:])
         return _on_arrays(name, function, arguments, options)
     given = {key: value for key, value in options.items() if value is not None or key == "axis"}
-    signature = inspect.signature(op)
+    signature = _signature(op)
     try:
         signature.bind(*arguments, **given)
     except TypeError as error:
@@ -270,6 +271,9 @@ def call_function(function: Function, arguments: tuple[Any, ...], options: dict[
             "x.detach().numpy() gives the array"
         ) from None
     return op(*arguments, **given)
+
+
+_signature = functools.cache(inspect.signature)  # one for each value of FUNCTIONS
 
 
 def _on_arrays(

@@ -100,8 +100,7 @@ def as_alike(
     """x and y as Tensors of one dtype.
 
     floats: True converts integers and bool to floats. compared: True allows a number that is too
-        large
-    for the other operand's dtype, because the comparison has a result.
+    large for the other operand's dtype, because a comparison with it has a result.
     """
     if not isinstance(x, tensor.Tensor):
         x = _next_to(op, x, y, compared)
