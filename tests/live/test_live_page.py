@@ -432,7 +432,7 @@ def test_lesson_text_is_not_cut(browser, lesson):
         viewer = Viewer(browser, server.address)
         cut = viewer.model(
             "lesson",
-            "[...Bokeh.index.find_one(model).shadow_el.querySelectorAll('div, pre, p')]"
+            "[...Bokeh.index.find_one(model).shadow_el.querySelectorAll('div, pre, p, li')]"
             ".map((element) => element.scrollWidth - element.clientWidth)",
         )
         assert len(cut) > 10, "there is text"
