@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,7 +48,7 @@ Capture = Callable[[Callable], Callable]
 Story = Callable[[Capture], Iterator[Any]]
 
 STORIES: dict[str, tuple[Story, str]] = {}
-SETTINGS: dict[str, tuple[Callable[[], Iterator[Callable]], str]] = {}
+SETTINGS: dict[str, tuple[Callable[[], Generator[Callable, None, None]], str]] = {}
 
 
 def story(promise: str) -> Callable[[Story], Story]:
@@ -68,7 +68,7 @@ def setting(promise: str = FOUND) -> Callable:
     The values it then yields live until the end of the story.
     """
 
-    def add(function: Callable[[], Iterator[Callable]]) -> Callable:
+    def add(function: Callable[[], Generator[Callable, None, None]]) -> Callable:
         assert function.__name__ not in SETTINGS
         SETTINGS[function.__name__] = function, promise
         return function
@@ -76,16 +76,17 @@ def setting(promise: str = FOUND) -> Callable:
     return add
 
 
-def of_setting(make: Callable[[], Iterator[Callable]], after: int) -> Story:
+def of_setting(make: Callable[[], Generator[Callable, None, None]], after: int) -> Story:
     """The story of a setting that is changed after this number of calls."""
 
     def told(capture: Capture) -> Iterator[Any]:
-        making = make()
-        step = capture(next(making))
-        for i in range(CALLS):
-            if i == after:
-                next(making, None)
-            yield step(full(1))
+        # Close it also after an error: what it undoes must not be undone during another test.
+        with contextlib.closing(make()) as making:
+            step = capture(next(making))
+            for i in range(CALLS):
+                if i == after:
+                    next(making, None)
+                yield step(full(1))
 
     return told
 
