@@ -258,8 +258,8 @@ class Recorder:
         """Note gradients that no kernel wrote as memory that the step reads; replays restore it."""
         self._note_memory([self.hold(grad) for grad in grads], [])
 
-    def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
-        """Note an optimiser, before it updates its parameters."""
+    def note_optimizer(self, optimizer: Any, params: list[Tensor]) -> None:
+        """Note an optimiser whose list of parameters the step uses."""
         for param in params:
             self.note_leaf(param)
         self.optimizers[id(optimizer)] = optimizer, optimizer.version, list(params)
