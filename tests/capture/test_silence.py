@@ -1332,6 +1332,24 @@ def an_inner_optimisation_from_a_constant(capture):
         yield step(full(i))
 
 
+@story(SAME)
+def a_parameter_out_of_an_optimiser_that_only_sets_gradients_to_none(capture):
+    w, b = (tt.ones(3, requires_grad=True) for _ in range(2))
+    optimizer = tt.optim.SGD([w, b], 0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (x * w + b).sum()
+        loss.backward()
+        return loss
+
+    step = capture(step)
+    for i in range(CALLS):
+        if i == 3:
+            optimizer.params.pop()  # from now on its gradients add up
+        yield step(full(i)), b.grad
+
+
 @story(REFUSED)
 def an_optimiser_made_in_the_step(capture):
     def step(x):
