@@ -7,10 +7,10 @@ are saved with the model too. A layer raises SettingError when it is created wit
 
     module.py          Module
     sequential.py      Sequential: a chain of layers
-    layers.py          Linear Conv2d MaxPool2d AvgPool2d Dropout Flatten
-    normalisation.py   BatchNorm
-    activations.py     ReLU Sigmoid Tanh GELU
-    initialisers.py    he glorot truncated_normal constant zeros
+    layers.py          Linear Conv2d Embedding MaxPool2d AvgPool2d Dropout Flatten Identity
+    normalisation.py   BatchNorm LayerNorm
+    activations.py     ReLU LeakyReLU SiLU GELU Sigmoid Tanh Softmax
+    initialisers.py    he glorot normal truncated_normal constant zeros
 
 Images have the shape (N, H, W, C): N images, H rows, W columns, C channels.
 """

@@ -1,4 +1,4 @@
-"""Activation layers: one function, applied to each element."""
+"""Activation layers, which apply one function to each element, and Softmax."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from tinytensor import ops
 from tinytensor.nn.module import Module
+from tinytensor.ops.operands import real, torch_spelling
 from tinytensor.tensor import Tensor
 
-__all__ = ["GELU", "Activation", "ReLU", "Sigmoid", "Tanh"]
+__all__ = ["GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh"]
 
 
 class Activation(Module):
@@ -90,3 +91,86 @@ class GELU(Activation):
     """
 
     op = staticmethod(ops.gelu)
+
+
+class SiLU(Activation):
+    """Sigmoid-weighted linear unit, also called swish: out = x * sigmoid(x).
+
+    Call with x, float of any shape.
+
+    Gradient: dx = grad * s * (1 + x * (1 - s)), with s = sigmoid(x).
+
+    Source: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017; torch.nn.SiLU.
+
+    >>> nn.SiLU()(tt.Tensor([0.0, 2.0]))
+    Tensor([0.       , 1.7615942], dtype=float32)
+    """
+
+    op = staticmethod(ops.silu)
+
+
+class LeakyReLU(Activation):
+    """A ReLU with a small slope below 0: out = x where x > 0, else slope * x.
+
+    Args:
+        slope: the factor where x <= 0.
+
+    Call with x, float of any shape.
+
+    Gradient: dx = grad where x > 0, else grad * slope.
+
+    Raises:
+        SettingError: slope is not a number.
+
+    Source: Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models",
+    2013; torch.nn.LeakyReLU, whose negative_slope is the slope.
+
+    >>> nn.LeakyReLU(0.5)(tt.Tensor([-1.0, 2.0]))
+    Tensor([-0.5,  2. ], dtype=float32)
+    """
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = real("LeakyReLU", "slope", slope)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tt.leaky_relu(x, slope)."""
+        return ops.leaky_relu(x, self.slope)
+
+    def describe(self) -> str:
+        """Return the slope."""
+        return f"slope={self.slope}"
+
+
+class Softmax(Module):
+    """Probabilities along an axis: out = e^x / sum of e^x.
+
+    A network that is trained with tt.cross_entropy needs no Softmax at its end, because
+    cross_entropy takes logits.
+
+    Args:
+        axis (or dim): the axis of the sum; the last one by default.
+
+    Call with x, float, at least 1-D.
+
+    Gradient: dx = out * (grad - sum of grad * out along the axis).
+
+    Raises:
+        ShapeError: from the call, if the axis does not exist.
+
+    Source: torch.nn.Softmax.
+
+    >>> nn.Softmax()(tt.zeros(1, 4))
+    Tensor([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
+    """
+
+    @torch_spelling
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tt.softmax(x, axis)."""
+        return ops.softmax(x, self.axis)
+
+    def describe(self) -> str:
+        """Return the axis."""
+        return f"axis={self.axis}"

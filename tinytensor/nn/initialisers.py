@@ -12,7 +12,7 @@ from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops import creation
 from tinytensor.tensor import Tensor
 
-__all__ = ["constant", "glorot", "he", "truncated_normal", "zeros"]
+__all__ = ["constant", "glorot", "he", "normal", "truncated_normal", "zeros"]
 
 Initializer = Callable[[tuple[int, ...]], Tensor]
 
@@ -32,6 +32,20 @@ def constant(value: float) -> Initializer:
 
 
 zeros: Initializer = constant(0)
+
+
+def normal(std: float = 1.0) -> Initializer:
+    """Return an initialiser that draws from a normal distribution with mean 0.
+
+    Args:
+        std: the standard deviation.
+
+    Source: torch.nn.init.normal_.
+
+    >>> nn.normal(0.02)((784, 10)).shape
+    (784, 10)
+    """
+    return lambda shape: creation.randn(*shape) * std
 
 
 def truncated_normal(std: float = 0.1) -> Initializer:

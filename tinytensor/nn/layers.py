@@ -1,19 +1,29 @@
-"""Linear, Conv2d, pooling, Dropout and Flatten."""
+"""Linear, Conv2d, Embedding, pooling, Dropout, Flatten and Identity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from tinytensor import arrays, ops
-from tinytensor.errors import SettingError
-from tinytensor.nn.initialisers import Initializer, he, zeros
-from tinytensor.nn.module import Module
+from tinytensor.errors import SettingError, ShapeError
+from tinytensor.nn.initialisers import Initializer, he, normal, zeros
+from tinytensor.nn.module import Module, as_input
 from tinytensor.ops.convolution import Padding, Pair, check_window
-from tinytensor.ops.network import check_keep_prob
+from tinytensor.ops.network import probability_to_keep
 from tinytensor.ops.operands import whole
 from tinytensor.tensor import Tensor, wrap
 
-__all__ = ["AvgPool2d", "Conv2d", "Dropout", "Flatten", "Linear", "MaxPool2d", "Pool2d"]
+__all__ = [
+    "AvgPool2d",
+    "Conv2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "MaxPool2d",
+    "Pool2d",
+]
 
 
 def _parameter(layer: str, name: str, initializer: Initializer, *shape: int) -> Tensor:
@@ -48,7 +58,8 @@ class Linear(Module):
         weight: float32 (inputs, outputs).
         bias: float32 (outputs,), or None.
 
-    Call with x, float (..., inputs); the result is (..., outputs).
+    Call with x, (..., inputs); the result is (..., outputs). x is converted to the dtype of the
+    weight, so float64 data leave a float32 model float32.
 
     Gradient: for x of shape (N, inputs), dx = grad @ weight.T, dweight = x.T @ grad,
     dbias = grad.sum(axis=0).
@@ -56,6 +67,7 @@ class Linear(Module):
     Raises:
         SettingError: a size is below 1, or an initialiser returns no tensor of the right shape.
         ShapeError: from the call, if the last axis of x is not `inputs`.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     Source: torch.nn.Linear, whose weight has the shape (outputs, inputs).
 
@@ -77,7 +89,23 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.linear(x, weight, bias)."""
+        x = as_input("Linear", x, self.weight)
+        if x.ndim and x.shape[-1] != self.weight.shape[0]:
+            raise self._does_not_fit(x)
         return ops.linear(x, self.weight, self.bias)
+
+    def _does_not_fit(self, x: Tensor) -> ShapeError:
+        cure = f"nn.Linear({x.shape[-1]}, {self.weight.shape[1]}) fits this x"
+        if x.ndim == 2:
+            cure += (
+                ". Behind a convolution the number depends on its padding:\n    nn.Conv2d has "
+                'padding="same" by default, torch.nn.Conv2d has padding=0'
+            )
+        return ShapeError.drawn(
+            "Linear: inner sizes differ",
+            {"x": (x.shape, [x.ndim - 1]), "weight": (self.weight.shape, [0])},
+            cure,
+        )
 
 
 class Conv2d(Module):
@@ -104,7 +132,8 @@ class Conv2d(Module):
         weight: float32 (KH, KW, inputs, outputs).
         bias: float32 (outputs,), or None.
 
-    Call with x, float (N, H, W, inputs); the result is (N, OH, OW, outputs).
+    Call with x, (N, H, W, inputs); the result is (N, OH, OW, outputs). x is converted to the dtype
+    of the weight.
 
     Gradient, for the same indices and g = grad[n, h, w, o]:
     `dx[n, h * s0 - p0 + a, w * s1 - p1 + b, i] += g * weight[a, b, i, o]`,
@@ -114,6 +143,7 @@ class Conv2d(Module):
         SettingError: a size or stride is below 1, the padding is invalid, or an initialiser returns
             no tensor of the right shape.
         ShapeError: from the call, if x is not (N, H, W, inputs) or is smaller than the window.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     Source: torch.nn.Conv2d, which has images (N, C, H, W), a weight (outputs, inputs, KH, KW) and
     padding=0 by default. "same" pads as TensorFlow does: if the padding is odd, the bottom and the
@@ -144,11 +174,52 @@ class Conv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.conv2d(x, weight, bias, stride, padding)."""
+        x = as_input("Conv2d", x, self.weight)
         return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
     def describe(self) -> str:
         """Return the stride and the padding."""
         return f"stride={self.stride}, padding={self.padding}"
+
+
+class Embedding(Module):
+    """A trained vector for each word: out = weight[index].
+
+    Args:
+        words: the number of words, N.
+        channels: the number of features of each word.
+        weight: the initialiser of the weights, a function from a shape to a Tensor; nn.normal(1.0)
+            by default.
+
+    Attributes:
+        weight: float32 (words, channels).
+
+    Call with index, integers of any shape; the result is (*index.shape, channels). Negative
+    indices count from the end.
+
+    Gradient: dweight[index] += grad, with dweight = 0 at first.
+
+    Raises:
+        SettingError: a size is below 1, or the initialiser returns no tensor of the right shape.
+        IndexingError: from the call, if an index is outside of the words.
+        DTypeError: from the call, if the index is not of integers.
+
+    Source: torch.nn.Embedding.
+
+    >>> layer = nn.Embedding(100, 8)
+    >>> layer(tt.Tensor([[3, 1, 4], [1, 5, 9]])).shape
+    (2, 3, 8)
+    """
+
+    def __init__(self, words: int, channels: int, weight: Initializer | None = None) -> None:
+        words = whole("Embedding", "words", words, 1)
+        channels = whole("Embedding", "channels", channels, 1)
+        start = normal(1.0) if weight is None else weight
+        self.weight = _parameter("Embedding", "weight", start, words, channels)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Return weight[index]."""
+        return ops.embedding(self.weight, index)
 
 
 class Dropout(Module):
@@ -158,7 +229,10 @@ class Dropout(Module):
     otherwise, so the mean stays the same. Each call draws a new mask. In evaluation mode out = x.
 
     Args:
-        keep_prob: the probability that an element is kept, above 0, at most 1.
+        unnamed: nothing; a number without a name raises an error, because nn.Dropout(0.25) of
+            PyTorch keeps 75 % of the elements.
+        keep_prob: the probability that an element is kept, above 0, at most 1; 0.5 by default.
+        p: 1 - keep_prob, the probability that an element is set to 0, in place of keep_prob.
         channels: True keeps or drops whole channels of x (N, ..., C) instead of single elements.
 
     Call with x, float of any shape; the result has the same shape.
@@ -166,12 +240,13 @@ class Dropout(Module):
     Gradient: dx = grad * mask.
 
     Raises:
-        SettingError: keep_prob is not above 0 and at most 1.
+        SettingError: keep_prob is not above 0 and at most 1, keep_prob and p are both given, or a
+            number has no name.
 
     tt.manual_seed sets the seed of the masks.
 
-    Source: Srivastava et al., "Dropout", 2014; torch.nn.Dropout, whose p is 1 - keep_prob; with
-    channels=True torch.nn.Dropout2d.
+    Source: Srivastava et al., "Dropout", 2014; torch.nn.Dropout(p=1 - keep_prob), or
+    torch.nn.Dropout2d for channels=True.
 
     >>> layer = nn.Dropout(keep_prob=0.75)
     >>> sorted(set(layer(tt.ones(100)).tolist()))
@@ -180,17 +255,33 @@ class Dropout(Module):
     Tensor([1., 1., 1.], dtype=float32)
     """
 
-    def __init__(self, keep_prob: float, channels: bool = False) -> None:
-        check_keep_prob("Dropout", keep_prob)
-        self.keep_prob, self.channels = keep_prob, channels
+    def __init__(
+        self,
+        *unnamed: float,
+        keep_prob: float | None = None,
+        p: float | None = None,
+        channels: bool = False,
+    ) -> None:
+        self.keep_prob = probability_to_keep("Dropout", unnamed, keep_prob, p)
+        self.channels = channels
+
+    @property
+    def p(self) -> float:
+        """The probability that an element is set to 0: 1 - keep_prob."""
+        return 1 - self.keep_prob
+
+    @p.setter
+    def p(self, p: float) -> None:
+        self.keep_prob = probability_to_keep("Dropout", (), None, p)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return tt.dropout(x, keep_prob, training, channels)."""
-        return ops.dropout(x, self.keep_prob, self.training, self.channels)
+        """Return tt.dropout of x."""
+        settings = {"keep_prob": self.keep_prob, "channels": self.channels}
+        return ops.dropout(x, training=self.training, **settings)  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Return the probability."""
-        return f"keep_prob={self.keep_prob}"
+        """Return the probability, and channels=True if whole channels are dropped."""
+        return f"keep_prob={self.keep_prob:g}" + (", channels=True" if self.channels else "")
 
 
 class Pool2d(Module):
@@ -301,3 +392,19 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.flatten(x, 1)."""
         return ops.flatten(x, 1)
+
+
+class Identity(Module):
+    """The identity: out = x. It takes the place of a layer that is left out.
+
+    Call with x, any value.
+
+    Source: torch.nn.Identity.
+
+    >>> nn.Identity()(tt.Tensor([1.0]))
+    Tensor([1.], dtype=float32)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x."""
+        return x

@@ -1,4 +1,4 @@
-"""Layers that normalise: BatchNorm."""
+"""Layers that normalise: BatchNorm and LayerNorm."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 from tinytensor import kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError, ShapeError
-from tinytensor.nn.module import Module
+from tinytensor.nn.module import Module, as_input
 from tinytensor.ops import creation
 from tinytensor.ops.operands import whole
 from tinytensor.tensor import Tensor
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "LayerNorm"]
 
 
 class BatchNorm(Module):
@@ -40,8 +40,8 @@ class BatchNorm(Module):
         var: float32 (channels,), the moving average of the variance; starts as 1.
         steps: int64 (1,), the number of updates of the averages.
 
-    Call with x, float (..., channels); the result has the same shape. The result of an empty batch
-    is empty, and an empty batch changes no average.
+    Call with x, (..., channels); the result has the same shape. x is converted to the dtype of the
+    layer's tensors. The result of an empty batch is empty, and an empty batch changes no average.
 
     Gradient, in training mode, with R = x.size / channels, n = (x - mean) / sqrt(var + epsilon) and
     sums over all axes but the last: doffset = grad.sum(), dscale = (grad * n).sum(),
@@ -51,6 +51,7 @@ class BatchNorm(Module):
         SettingError: a setting is out of its range.
         ShapeError: from the call, if the last axis of x is not `channels`, or if x has one value
             per channel in training mode.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015; torch.nn.BatchNorm2d, whose momentum is
     1 - decay. `var` averages the biased variance (sum of squares / R); torch's running_var averages
@@ -90,6 +91,7 @@ class BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.batch_norm of x; in training mode also update the moving averages."""
+        x = as_input("BatchNorm", x, self.scale, self.offset, self.mean, self.var)
         if x.shape[-1:] != self.mean.shape:
             raise ShapeError(f"BatchNorm: got shape {x.shape}; (..., {self.mean.size}) is needed")
         if x.size == self.mean.size and self.training:
@@ -119,5 +121,70 @@ class BatchNorm(Module):
         return out
 
     def describe(self) -> str:
-        """Return the decay."""
-        return f"decay={self.decay}"
+        """Return the decay, warm_up and epsilon."""
+        return f"decay={self.decay}, warm_up={self.warm_up}, epsilon={self.epsilon:g}"
+
+
+class LayerNorm(Module):
+    """Layer normalisation: out = (x - mean) / sqrt(var + epsilon) * scale + offset, per example.
+
+    mean and var are the mean and the variance of each example over its last axis, or over its last
+    axes if `channels` is a tuple. Training and evaluation mode are alike.
+
+    Args:
+        channels: the size of the last axis of x, or a tuple with the sizes of its last axes.
+        scale: True for a trained parameter `scale`.
+        offset: True for a trained parameter `offset`.
+        epsilon: is added to the variance, so that a constant example is not divided by 0.
+
+    Attributes:
+        scale: float32 of the shape of these axes, or None; starts as 1.
+        offset: float32 of the shape of these axes, or None; starts as 0.
+
+    Call with x, (..., channels); the result has the same shape. x is converted to the dtype of the
+    parameters.
+
+    Gradient: with n = (x - mean) / sqrt(var + epsilon) and g = grad * scale, dscale is the sum of
+    grad * n and doffset the sum of grad over all other axes, and
+    dx = (g - mean of g - n * mean of (g * n)) / sqrt(var + epsilon), with means over these axes.
+
+    Raises:
+        SettingError: a size is below 1, or epsilon is below 0.
+        ShapeError: from the call, if the last axes of x are not `channels`.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
+
+    Source: Ba, Kiros and Hinton, "Layer Normalization", 2016; torch.nn.LayerNorm.
+
+    >>> nn.LayerNorm(2, epsilon=0)(tt.Tensor([[1.0, 3.0], [10.0, 30.0]])).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        channels: int | tuple[int, ...],
+        scale: bool = True,
+        offset: bool = True,
+        epsilon: float = 1e-5,
+    ) -> None:
+        if not epsilon >= 0:
+            raise SettingError(f"LayerNorm: got epsilon={epsilon}; a number from 0 up is needed")
+        given = channels if isinstance(channels, tuple | list) else (channels,)
+        self.channels = tuple(whole("LayerNorm", "channels", size, 1) for size in given)
+        self.scale = creation.ones(*self.channels, requires_grad=True) if scale else None
+        self.offset = creation.zeros(*self.channels, requires_grad=True) if offset else None
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tt.layer_norm of x over its last axes."""
+        own = self.scale, self.offset
+        x = as_input("LayerNorm", x, *own) if any(s is not None for s in own) else x
+        axes = tuple(range(-len(self.channels), 0))
+        if x.shape[-len(axes) :] != self.channels:
+            wanted = ", ".join(map(str, self.channels))
+            raise ShapeError(f"LayerNorm: got shape {x.shape}; (..., {wanted}) is needed")
+        return ops.layer_norm(x, self.scale, self.offset, axes, self.epsilon)
+
+    def describe(self) -> str:
+        """Return the sizes of the normalised axes, and epsilon."""
+        sizes = self.channels[0] if len(self.channels) == 1 else self.channels
+        return f"channels={sizes}, epsilon={self.epsilon:g}"
