@@ -102,8 +102,8 @@ class SiLU(Activation):
 
     Source: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017; torch.nn.SiLU.
 
-    >>> nn.SiLU()(tt.Tensor([0.0, 2.0]))
-    Tensor([0.       , 1.7615942], dtype=float32)
+    >>> nn.SiLU()(tt.Tensor([-100.0, 0.0, 100.0])).round()
+    Tensor([ -0.,   0., 100.], dtype=float32)
     """
 
     op = staticmethod(ops.silu)
