@@ -1005,7 +1005,7 @@ NETWORK = [
         [((0,),), ((7,),)],
         gradient=False,
     ),
-    Op("dropout with keep_prob=1", lambda x: ops.dropout(x, 1.0), lambda x: x, ONE),
+    Op("dropout with keep_prob=1", lambda x: ops.dropout(x, keep_prob=1.0), lambda x: x, ONE),
     *(
         Op(
             f"conv2d, stride={stride}, padding={padding}",

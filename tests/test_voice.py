@@ -1,7 +1,7 @@
 """The mechanical part of the project's style: its words, and the sections of its docstrings.
 
 `python tests/test_voice.py` prints the findings file by file, and what was checked.
-`python tests/test_voice.py tinytensor/nn.py docs` prints those of these files and folders.
+`python tests/test_voice.py tinytensor/nn docs` prints those of these files and folders.
 
 The style: plain English with the terms of NumPy's and PyTorch's documentation. Sentences are short,
 code is not a person, and no docstring is a question. A public function describes its arguments, its

@@ -400,20 +400,13 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
     Afterwards the model and each module in it are in the same mode as before.
     """
-    before = [(module, module.training) for module in _modules(model)]
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
         for module, training in before:
             module.training = training
-
-
-def _modules(model: Module) -> Iterator[Module]:
-    """Yield the model and all modules in it."""
-    yield model
-    for _, child in model.children():
-        yield from _modules(child)
 
 
 def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:

@@ -103,7 +103,7 @@ def test_only_the_chosen_rows_of_a_data_set_count():
 
 
 def test_a_profile_times_each_call_and_changes_nothing(backend):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Dropout(0.5))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Dropout(keep_prob=0.5))
     optimizer = tt.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     step = captured_step(model, optimizer)
     tensors = {**model.state_dict(), **optimizer.state_dict(), "seed": tt.Tensor(0)}

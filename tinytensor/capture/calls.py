@@ -33,6 +33,7 @@ class Key(NamedTuple):
     instructions: str
     grad_enabled: bool
     arguments: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    form: tuple[Any, ...]  # of the arguments: their structure, numbers, strings and None
 
 
 @dataclass(eq=False)

@@ -25,6 +25,7 @@ import numpy as np
 from tinytensor import nn, random
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
+from tinytensor.capture.arguments import names_of
 from tinytensor.door import CONTRACTS
 from tinytensor.tensor import Tensor
 
@@ -95,7 +96,8 @@ def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable
     """Name a program's buffers after the variables of the function and its models."""
     found = dict(_named_arrays(variables(function), program))
     names = {id(root(array)): name for name, array in reversed(list(found.items()))}
-    for own, name in zip(program.inputs, argument_names(function, 99), strict=False):
+    arguments = names_of(program.key.form, argument_names(function, len(program.key.form)))
+    for own, name in zip(program.inputs, arguments, strict=False):
         names[id(own)] = name
     for leaf, grad in program.gradients():
         owner = names.get(id(root(leaf.array)))

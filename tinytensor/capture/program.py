@@ -254,6 +254,12 @@ class Program:
 
     # To be printed
 
+    def __repr__(self) -> str:
+        return (
+            f"<program of {self.name}: kernel calls {len(self.calls)}, "
+            f"backend {self.key.backend.name}; print() shows its table>"
+        )
+
     def __str__(self) -> str:
         return listing.listed(self).text()
 

@@ -58,7 +58,7 @@ def bands(model: Module, images: Array) -> dict[str, Array]:
 
 
 def _has_batch_norm(model: Module) -> bool:
-    return isinstance(model, BatchNorm) or any(_has_batch_norm(m) for _, m in model.children())
+    return isinstance(model, BatchNorm) or any(map(_has_batch_norm, model.children()))
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

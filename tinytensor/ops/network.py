@@ -41,6 +41,8 @@ from tinytensor.ops.reduce import max as largest
 from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import DTypeLike
 
     from tinytensor.tensor import Tensor
@@ -536,7 +538,12 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
 
 
 def dropout(
-    x: Operand, keep_prob: float = 0.5, training: bool = True, channels: bool = False
+    x: Operand,
+    *unnamed: float,
+    keep_prob: float | None = None,
+    p: float | None = None,
+    training: bool = True,
+    channels: bool = False,
 ) -> Tensor:
     """x with each element kept with probability keep_prob and divided by it, else 0.
 
@@ -545,7 +552,11 @@ def dropout(
 
     Args:
         x: array-like, any shape; integers become floats.
-        keep_prob: float above 0, at most 1; torch's p is 1 - keep_prob.
+        unnamed: nothing; a number without a name raises an error, because the same number means
+            the opposite in PyTorch.
+        keep_prob: float above 0, at most 1, the probability that an element is kept; 0.5 by
+            default.
+        p: 1 - keep_prob, the probability that an element is set to 0, in place of keep_prob.
         training: False returns x unchanged.
         channels: True keeps or drops whole channels of x (N, ..., C).
 
@@ -555,8 +566,9 @@ def dropout(
     Gradient: dx = grad * mask, with the mask of the forward pass: 1 / keep_prob or 0.
 
     Raises:
-        SettingError: keep_prob is not a number above 0 and at most 1.
-        GradientError: keep_prob is a tensor that requires a gradient.
+        SettingError: keep_prob is not a number above 0 and at most 1, keep_prob and p are both
+            given, or a number has no name.
+        GradientError: keep_prob or p is a tensor that requires a gradient.
         ShapeError: channels is True and x has fewer than two axes.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
@@ -569,7 +581,7 @@ def dropout(
     Tensor([0., 2., 0., 2., 2., 2., 2., 2.], dtype=float32)
     """
     x = as_float("dropout", x)
-    keep_prob = check_keep_prob("dropout", keep_prob)
+    keep_prob = probability_to_keep("dropout", unnamed, keep_prob, p)
     if channels and x.ndim < 2:
         raise ShapeError(f"dropout: got shape {x.shape}; channels are the last of 2 axes or more")
     if not training or keep_prob == 1:
@@ -580,9 +592,23 @@ def dropout(
     return x * tensor.wrap(mask)
 
 
-def check_keep_prob(op: str, keep_prob: float) -> float:
-    """Return keep_prob; raise SettingError unless it is a number above 0 and at most 1."""
-    keep_prob = real(op, "keep_prob", keep_prob)
+def probability_to_keep(
+    op: str, unnamed: Sequence[float], keep_prob: float | None, p: float | None
+) -> float:
+    """Return keep_prob, or 1 - p, or 0.5; raise SettingError unless it is above 0 and at most 1."""
+    if unnamed or (keep_prob is not None and p is not None):
+        both = f"keep_prob={keep_prob!r} and p={p!r}"
+        got = f"{unnamed[0]!r} without a name" if unnamed else both
+        raise SettingError(
+            f"{op}: got {got}; keep_prob=..., the probability that an element is kept, or p=..., "
+            "the probability that it is set to 0, is needed"
+        )
+    if p is not None:
+        p = real(op, "p", p)
+        if not 0 <= p < 1:
+            raise SettingError(f"{op}: got p={p}; a number from 0 up, below 1, is needed")
+        return 1 - p
+    keep_prob = 0.5 if keep_prob is None else real(op, "keep_prob", keep_prob)
     if not 0 < keep_prob <= 1:
         raise SettingError(f"{op}: got keep_prob={keep_prob}; above 0, at most 1, is needed")
     return keep_prob
@@ -617,7 +643,8 @@ def batch_norm(
     dbeta = sum of grad.
 
     Raises:
-        ShapeError: x is a scalar, or an argument is not of shape (C,).
+        ShapeError: x is a scalar, an argument is not of shape (C,), or x has one value per channel
+            and its own moments are used.
         SettingError: only one of mean_ and var_ is given, or epsilon is not a number from 0 up.
         GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
@@ -664,7 +691,8 @@ def batch_norm_and_moments(
     sum of grad * n, dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
 
     Raises:
-        ShapeError: x is a scalar, or gamma or beta is not of shape (C,).
+        ShapeError: x is a scalar or has one value per channel, or gamma or beta is not of shape
+            (C,).
         SettingError: epsilon is not a number from 0 up.
         GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
@@ -679,6 +707,11 @@ def batch_norm_and_moments(
     x = _with_channels(x)
     epsilon = _check_epsilon("batch_norm", epsilon)
     C = x.shape[-1]
+    if x.size == C > 0:
+        raise ShapeError(
+            f"batch_norm: got shape {x.shape}, one value per channel; at least two are needed, "
+            "because one value minus its own mean is 0: use a larger batch, or pass mean_ and var_"
+        )
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
     gamma = tensor.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
