@@ -41,7 +41,7 @@ images are (N, H, W, C).
 """
 
 from tinytensor import interrupt  # isort: skip # noqa: F401 - before all that takes time
-from tinytensor import tensor  # isort: skip - first: Tensor and its ops need each other
+from tinytensor import tensors  # isort: skip - first: Tensor and its ops need each other
 
 from tinytensor import (
     autograd,
@@ -72,7 +72,7 @@ from tinytensor.ops.operands import *
 from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
-from tinytensor.tensor import *
+from tinytensor.tensors import *
 
 __version__ = "0.1.0"
 
@@ -85,4 +85,4 @@ get_num_threads = door.num_threads
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
-__all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensor.__all__
+__all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__

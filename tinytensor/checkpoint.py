@@ -11,7 +11,7 @@ import numpy as np
 from tinytensor import kernels
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["load", "save"]
 

@@ -23,7 +23,7 @@ from tinytensor.ops import creation
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import check_keep_prob
 from tinytensor.ops.operands import whole
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
     "GELU",

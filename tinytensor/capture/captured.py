@@ -29,7 +29,7 @@ from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import DTYPES, Tensor, wrap
+from tinytensor.tensors import DTYPES, Tensor, wrap
 
 __all__ = ["capture"]
 

@@ -26,7 +26,7 @@ from tinytensor import nn, random
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
 from tinytensor.door import CONTRACTS
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
     from tinytensor.capture.calls import Call

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, recorder, tensor
+from tinytensor import kernels, random, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
@@ -43,7 +43,7 @@ from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "batch_norm",
@@ -496,9 +496,9 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
     """
     classes = whole("one_hot", "classes", classes)
     given = as_array("one_hot", labels)
-    out = np.empty((*given.shape, classes), tensor.checked_dtype("one_hot", dtype))
+    out = np.empty((*given.shape, classes), tensors.checked_dtype("one_hot", dtype))
     kernels.one_hot(_class_numbers("one_hot", given, classes), as_rows(out))
-    return tensor.wrap(out)
+    return tensors.wrap(out)
 
 
 def embedding(weight: Operand, index: Operand) -> Tensor:
@@ -577,7 +577,7 @@ def dropout(
     shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]) if channels else x.shape
     mask = np.empty(shape, x.dtype)
     kernels.dropout_mask(random.state(), mask, keep_prob)
-    return x * tensor.wrap(mask)
+    return x * tensors.wrap(mask)
 
 
 def check_keep_prob(op: str, keep_prob: float) -> float:
@@ -681,8 +681,8 @@ def batch_norm_and_moments(
     C = x.shape[-1]
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
-    gamma = tensor.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
-    beta = tensor.wrap(np.zeros(C, x.dtype)) if beta is None else beta
+    gamma = tensors.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
+    beta = tensors.wrap(np.zeros(C, x.dtype)) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)
@@ -698,10 +698,10 @@ def batch_norm_and_moments(
         dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
         arrays = as_rows(grad.array), as_rows(x.array), mean_, var_, gamma.array
         kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
-        return tensor.wrap(dx), tensor.wrap(dgamma), tensor.wrap(dbeta)
+        return tensors.wrap(dx), tensors.wrap(dgamma), tensors.wrap(dbeta)
 
     result = record("batch_norm", out, (x, gamma, beta), backward, (x, gamma))
-    return result, tensor.wrap(mean_), tensor.wrap(var_)
+    return result, tensors.wrap(mean_), tensors.wrap(var_)
 
 
 def _check_epsilon(op: str, epsilon: float) -> float:
