@@ -16,6 +16,8 @@ from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
 from tinytensor.ops.operands import as_array
 from tinytensor.tensors import Tensor
 
+__all__ = ["Dataset", "batches", "fetch", "load", "mnist", "split", "to_float"]
+
 CLASSES = 10
 SIDE = 28
 
