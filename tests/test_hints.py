@@ -202,3 +202,19 @@ def test_view_as():
     assert x.view_as(tt.zeros(2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(tt.ShapeError):
         x.view_as(tt.zeros(2, 2))
+
+
+def test_embedding_takes_both_orders():
+    table = tt.randn(5, 3, requires_grad=True)
+    index = tt.tensor([[4, 0], [4, 1]])
+    ours = tt.embedding(table, index)
+    assert ours.shape == (2, 2, 3)
+    for torchs in (tt.embedding(index, table), tt.embedding(index.numpy(), table)):
+        np.testing.assert_array_equal(torchs.numpy(), ours.numpy())
+    (gradient,) = tt.grad(tt.embedding(index, table).sum(), [table])
+    assert gradient[:, 0].tolist() == [1, 1, 0, 0, 2]
+    integers = tt.tensor([[1, 2], [3, 4]])  # our order, because the dtypes are the same
+    assert tt.embedding(integers, [1]).tolist() == [[3, 4]]
+    assert tt.embedding(integers, []).shape == (0, 2)
+    with pytest.raises(tt.DTypeError, match="index of float32"):
+        tt.embedding(table, tt.ones(2))

@@ -302,4 +302,4 @@ class _Finder:
             raise ImportError(f"{owner} has no {name!r}: {advice}", name=fullname)
 
 
-sys.meta_path.append(_Finder)  # type: ignore[arg-type]
+sys.meta_path.append(_Finder)

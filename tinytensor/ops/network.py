@@ -506,7 +506,8 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
 
     Args:
         weight: array-like (N, C), one row of C features for each of N words.
-        index: array-like of integers, any shape; negative ones count from the end.
+        index: array-like of integers, any shape; negative ones count from the end. PyTorch's order,
+            embedding(index, weight), is the same if weight holds floats.
 
     Returns:
         Tensor of shape `(*index.shape, C)` and of weight's dtype.
@@ -519,13 +520,16 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
         ShapeError: weight is not a matrix.
         NotSupported: an operand is None.
 
-    Source: torch.nn.functional.embedding.
+    Source: torch.nn.functional.embedding, whose first argument is the index.
 
     >>> tt.embedding([[1, 2], [3, 4]], [1, 0, 1])
     Tensor([[3, 4],
             [1, 2],
             [3, 4]], dtype=int64)
     """
+    first, second = as_array("embedding", weight), as_array("embedding", index)
+    if first.dtype.kind in "iu" and second.dtype.kind == "f" and second.size:  # PyTorch's order
+        weight, index = index, weight
     weight = as_tensor("embedding", weight)
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got weight of shape {weight.shape}; (N, C) is needed")
