@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import recorder, tensor
+from tinytensor import recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.modes import mode
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
     # backward(grad) or, if the node keeps the result, backward(grad, result): both Tensors of the
     # result's shape. Returns a gradient or None for each operand.
@@ -167,7 +167,7 @@ def record(
             before, the backward pass raises GradientError.
         keep_out: True if `backward` needs the result too: backward(grad, result).
     """
-    result = tensor.wrap(out)
+    result = tensors.wrap(out)
     if _grad_mode.get():
         for operand in operands:
             if operand.requires_grad:
@@ -276,12 +276,12 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
-    outputs = (outputs,) if isinstance(outputs, tensor.Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, tensor.Tensor) else tuple(inputs)
+    outputs = (outputs,) if isinstance(outputs, tensors.Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, tensors.Tensor) else tuple(inputs)
     for x in (*outputs, *inputs):
-        if not isinstance(x, tensor.Tensor):
+        if not isinstance(x, tensors.Tensor):
             raise NotSupported(f"grad: got a {type(x).__name__}; tensors are needed")
-    if grad_outputs is None or isinstance(grad_outputs, tensor.Tensor):
+    if grad_outputs is None or isinstance(grad_outputs, tensors.Tensor):
         grad_outputs = (grad_outputs,) * (1 if grad_outputs is not None else len(outputs))
     if len(grad_outputs) != len(outputs):
         raise GradientError(
@@ -314,7 +314,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             f"{op}: this tensor has no graph: none of its inputs has requires_grad=True, or it was "
             "computed under no_grad()"
         )
-    if given is not None and not isinstance(given, tensor.Tensor):
+    if given is not None and not isinstance(given, tensors.Tensor):
         raise DTypeError(f"{op}: got a gradient of type {type(given).__name__}; a Tensor is needed")
     if given is None:
         if output.size != 1:
@@ -324,7 +324,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             )
         one = np.empty_like(output.array)
         one.fill(1)
-        return tensor.wrap(one)
+        return tensors.wrap(one)
     if given.shape != output.shape:
         raise ShapeError(f"{op}: got grad of shape {given.shape}; {output.shape} is needed")
     if given.dtype != output.dtype:
@@ -414,7 +414,7 @@ def _call_backward(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Te
 def _result(node: Node, create_graph: bool) -> Tensor:
     """Return a node's result, from the array that it keeps; part of the graph if create_graph."""
     assert node.out is not None
-    result = tensor.wrap(node.out)
+    result = tensors.wrap(node.out)
     if create_graph:
         result.node, result.requires_grad = node, True
     return result
@@ -427,7 +427,7 @@ def _run_hooks(hooks: dict[object, Hook], x_grad: Tensor) -> Tensor:
             continue
         wanted = f"None or a gradient of shape {x_grad.shape} and {x_grad.dtype} is needed"
         got = "register_hook: the hook returned"
-        if not isinstance(changed, tensor.Tensor):
+        if not isinstance(changed, tensors.Tensor):
             raise NotSupported(f"{got} a {type(changed).__name__}; {wanted}")
         if changed.shape != x_grad.shape:
             raise ShapeError(f"{got} a gradient of shape {changed.shape}; {wanted}")
@@ -566,7 +566,7 @@ def graph(output: Tensor, most: int = 200) -> None:
         ├── leaf (3,) float32
         └── constant () float32
     """
-    if not isinstance(output, tensor.Tensor):
+    if not isinstance(output, tensors.Tensor):
         raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []

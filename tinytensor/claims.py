@@ -19,7 +19,7 @@ from tinytensor.datasets import Dataset, batches
 from tinytensor.datasets.augment import distort
 from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 from tinytensor.train import Training, evaluate
 
 

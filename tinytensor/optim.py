@@ -19,7 +19,7 @@ import numpy as np
 from tinytensor import arrays, checkpoint, kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
     "SGD",

@@ -24,7 +24,7 @@ from tinytensor.errors import CaptureError
 
 if TYPE_CHECKING:
     from tinytensor.door import Contract
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)

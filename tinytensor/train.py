@@ -22,7 +22,7 @@ from tinytensor.datasets import Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
-from tinytensor.tensor import Tensor, from_numpy, wrap
+from tinytensor.tensors import Tensor, from_numpy, wrap
 
 _MISMATCH = {  # messages for settings of a saved run that differ, where the default says too little
     "steps": "is of a run of {its} steps, and its learning rate depends on this number; "

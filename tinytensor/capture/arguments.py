@@ -14,7 +14,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.errors import CaptureError
-from tinytensor.tensor import DTYPES, Tensor
+from tinytensor.tensors import DTYPES, Tensor
 
 # A form is an argument without its arrays, as a value that can be hashed and compared.
 ARRAY = ("array",)

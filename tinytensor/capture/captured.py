@@ -30,7 +30,7 @@ from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import wrap
+from tinytensor.tensors import wrap
 
 __all__ = ["capture"]
 

@@ -27,7 +27,7 @@ from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
 from tinytensor.capture.arguments import names_of
 from tinytensor.door import CONTRACTS
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
     from tinytensor.capture.calls import Call

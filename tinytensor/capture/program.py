@@ -48,7 +48,7 @@ from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 

@@ -21,7 +21,7 @@ from tinytensor.lessons.chapter import Chapter, read
 from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
 from tinytensor.optim import Optimizer, Schedule
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 BATCH = 100
 _Known = TypeVar("_Known")

@@ -10,7 +10,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.nn import Activation, BatchNorm, Module, Sequential
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Predictions, evaluation_mode
 
 BANDS = 7  # bands of equal count, between 8 quantiles

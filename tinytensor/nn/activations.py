@@ -8,7 +8,7 @@ from typing import Any
 from tinytensor import ops
 from tinytensor.nn.module import Module
 from tinytensor.ops.operands import real, torch_spelling
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 __all__ = ["GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops import creation
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 __all__ = ["constant", "glorot", "he", "normal", "truncated_normal", "zeros"]
 

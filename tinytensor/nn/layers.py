@@ -11,7 +11,7 @@ from tinytensor.nn.module import Module, as_input
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import probability_to_keep
 from tinytensor.ops.operands import whole
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
     "AvgPool2d",

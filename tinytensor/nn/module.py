@@ -9,7 +9,7 @@ import numpy as np
 
 from tinytensor import checkpoint, ops, recorder
 from tinytensor.errors import DTypeError, SettingError
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
     from typing import Self

@@ -10,7 +10,7 @@ from tinytensor.errors import SettingError, ShapeError
 from tinytensor.nn.module import Module, as_input
 from tinytensor.ops import creation
 from tinytensor.ops.operands import whole
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 __all__ = ["BatchNorm", "LayerNorm"]
 

@@ -14,7 +14,7 @@ from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shap
 from tinytensor.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["einsum", "matmul", "outer"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, recorder, tensor
+from tinytensor import kernels, random, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "batch_norm",
@@ -498,9 +498,9 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
     """
     classes = whole("one_hot", "classes", classes)
     given = as_array("one_hot", labels)
-    out = np.empty((*given.shape, classes), tensor.checked_dtype("one_hot", dtype))
+    out = np.empty((*given.shape, classes), tensors.checked_dtype("one_hot", dtype))
     kernels.one_hot(_class_numbers("one_hot", given, classes), as_rows(out))
-    return tensor.wrap(out)
+    return tensors.wrap(out)
 
 
 def embedding(weight: Operand, index: Operand) -> Tensor:
@@ -508,7 +508,8 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
 
     Args:
         weight: array-like (N, C), one row of C features for each of N words.
-        index: array-like of integers, any shape; negative ones count from the end.
+        index: array-like of integers, any shape; negative ones count from the end. PyTorch's order,
+            embedding(index, weight), is the same if weight holds floats.
 
     Returns:
         Tensor of shape `(*index.shape, C)` and of weight's dtype.
@@ -521,13 +522,16 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
         ShapeError: weight is not a matrix.
         NotSupported: an operand is None.
 
-    Source: torch.nn.functional.embedding.
+    Source: torch.nn.functional.embedding, whose first argument is the index.
 
     >>> tt.embedding([[1, 2], [3, 4]], [1, 0, 1])
     Tensor([[3, 4],
             [1, 2],
             [3, 4]], dtype=int64)
     """
+    first, second = as_array("embedding", weight), as_array("embedding", index)
+    if first.dtype.kind in "iu" and second.dtype.kind == "f" and second.size:  # PyTorch's order
+        weight, index = index, weight
     weight = as_tensor("embedding", weight)
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got weight of shape {weight.shape}; (N, C) is needed")
@@ -589,7 +593,7 @@ def dropout(
     shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]) if channels else x.shape
     mask = np.empty(shape, x.dtype)
     kernels.dropout_mask(random.state(), mask, keep_prob)
-    return x * tensor.wrap(mask)
+    return x * tensors.wrap(mask)
 
 
 def probability_to_keep(
@@ -714,8 +718,8 @@ def batch_norm_and_moments(
         )
     gamma = per_channel("batch_norm", "gamma", gamma, x, C)
     beta = per_channel("batch_norm", "beta", beta, x, C)
-    gamma = tensor.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
-    beta = tensor.wrap(np.zeros(C, x.dtype)) if beta is None else beta
+    gamma = tensors.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
+    beta = tensors.wrap(np.zeros(C, x.dtype)) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)
@@ -731,10 +735,10 @@ def batch_norm_and_moments(
         dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
         arrays = as_rows(grad.array), as_rows(x.array), mean_, var_, gamma.array
         kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
-        return tensor.wrap(dx), tensor.wrap(dgamma), tensor.wrap(dbeta)
+        return tensors.wrap(dx), tensors.wrap(dgamma), tensors.wrap(dbeta)
 
     result = record("batch_norm", out, (x, gamma, beta), backward, (x, gamma))
-    return result, tensor.wrap(mean_), tensor.wrap(var_)
+    return result, tensors.wrap(mean_), tensors.wrap(var_)
 
 
 def _check_epsilon(op: str, epsilon: float) -> float:
