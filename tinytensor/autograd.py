@@ -16,6 +16,7 @@ import heapq
 import itertools
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -448,11 +449,43 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
     handle = object()  # the key: the same hook may be registered twice and removed once
     # Each change makes a new dict, because a captured step detects changes by the dict's identity.
     holder.hooks = {**(holder.hooks or {}), handle: hook}
+    if _RETAIN in holder.hooks:
+        holder.hooks[_RETAIN] = holder.hooks.pop(_RETAIN)
 
     def remove() -> None:
         holder.hooks = {key: h for key, h in (holder.hooks or {}).items() if key is not handle}
 
     return remove
+
+
+_RETAIN = "retain_grad"  # the key of its hook, which is called after all others
+
+
+def retain_grad(x: Tensor) -> None:
+    """Store the gradient of a computed tensor in `.grad`; see Tensor.retain_grad."""
+    recorder.refuse("retain_grad() stores a gradient", _GRAD_INSTEAD)
+    if not x.requires_grad:
+        raise GradientError(
+            "retain_grad: this tensor has requires_grad=False, so it gets no gradient"
+        )
+    if x.node is None or is_retained(x):
+        return
+    reference = weakref.ref(x)  # the node holds no reference to its result
+
+    def keep(x_grad: Tensor) -> None:
+        recorder.refuse("a backward pass stores a gradient for retain_grad()", _GRAD_INSTEAD)
+        if (x := reference()) is not None:
+            x._grad = x_grad.clone() if x._grad is None else x._grad + x_grad
+
+    x.node.hooks = {**(x.node.hooks or {}), _RETAIN: keep}
+
+
+_GRAD_INSTEAD = "in the step call tt.grad(loss, x), which returns the gradient"
+
+
+def is_retained(x: Tensor) -> bool:
+    """True if retain_grad was called for a computed tensor."""
+    return x.node is not None and x.node.hooks is not None and _RETAIN in x.node.hooks
 
 
 # Finding the first NaN --------------------------------------------------------------------------

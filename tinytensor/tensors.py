@@ -7,6 +7,7 @@ autograd.py records the graph of a computation and computes gradients from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,6 +48,7 @@ class Tensor:
 
     Attributes:
         grad: the gradient, a Tensor of the same shape and dtype; None before the first backward.
+            A computed tensor has one only after `retain_grad()`.
         requires_grad: True if gradients are computed for this tensor.
 
     Raises:
@@ -109,9 +111,18 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient, a Tensor of the same shape and dtype; None before the first backward."""
+        """The gradient, a Tensor of the same shape and dtype; None before the first backward.
+
+        `backward` stores gradients of leaves only. Call `retain_grad()` for a computed tensor.
+        """
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(self)
+        if self._grad is None and self.node is not None and not autograd.is_retained(self):
+            warnings.warn(
+                f"grad: this tensor was computed by {self.node.name}, and backward() stores "
+                "gradients of leaves only; call x.retain_grad() before backward()",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -403,6 +414,29 @@ class Tensor:
     def zero_grad(self) -> None:
         """Set `.grad` to None. Without this call the next backward adds to the old gradient."""
         self.grad = None
+
+    def retain_grad(self) -> None:
+        """Store this computed tensor's gradient in `.grad` in every backward pass.
+
+        By default `backward` stores the gradients of leaves only. Call this method before
+        `backward`; it has no effect on a leaf. Gradients of several backward passes are added. A
+        hook that replaces the gradient is called first.
+
+        Raises:
+            GradientError: this tensor has requires_grad=False.
+            CaptureError: a captured step is being recorded; `tt.grad(loss, x)` returns the gradient
+                there.
+
+        Source: torch.Tensor.retain_grad.
+
+        >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> hidden = w * 3
+        >>> hidden.retain_grad()
+        >>> (hidden * hidden).sum().backward()
+        >>> hidden.grad
+        Tensor([ 6., 12.], dtype=float32)
+        """
+        autograd.retain_grad(self)
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Call `hook(grad)` in every backward pass, once the tensor's gradient is complete.

@@ -48,7 +48,7 @@ def test_the_step_can_be_read(program, backend):
         f"on {backend}, {'all calls made by one call of C' if backend == 'c' else 'call by call'}",
         "conv2d images (5,6,6,1), layers.0.weight (3,3,1,2)",
         "matmul t1 (5,72), layers.3.weight (72,3) -> t2 (5,3)",
-        "cross_entropy_and_grad 1.0, t3 (5,3), labels (5) -> t4 (), t5 (5,3)",
+        "cross_entropy_and_grad 1.0, t3 (5,3), labels (5), 0.2 -> t4 (), t5 (5,3)",
         "-> layers.3.bias.grad (3)",
         "adam layers.0.weight.grad (3,3,1,2), lr (1), step (1)",
         "layers.0.weight.m (3,3,1,2)",

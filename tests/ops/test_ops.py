@@ -385,7 +385,15 @@ ERRORS = [
     (lambda: tt.einsum("ij,jk", tt.ones(2)), tt.ShapeError, "einsum: got 'ij,jk' for 1 operands"),
     (lambda: tt.einsum("ij", tt.ones(2)), tt.ShapeError, "a letter for each axis"),
     (lambda: tt.einsum("i,i", tt.ones(2), tt.ones(3)), tt.ShapeError, "'i' is 2 in one place"),
-    (lambda: tt.einsum("...i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("..i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("...i...", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("i->...i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("...ij", tt.ones(2)), tt.ShapeError, "a letter for each axis is needed"),
+    (
+        lambda: tt.einsum("...i,...i", tt.ones(2, 3), tt.ones(4, 3)),
+        tt.ShapeError,
+        "axes of ...: the shapes don't broadcast",
+    ),
     (lambda: tt.outer(tt.ones(2, 2), tt.ones(2)), tt.ShapeError, "two vectors are needed"),
     (lambda: tt.cross_entropy(tt.ones(3), [0]), tt.ShapeError, r"\(R, C\) is needed"),
     (lambda: tt.cross_entropy(tt.ones(2, 3), [0]), tt.ShapeError, r"labels of shape \(1,\)"),
@@ -637,3 +645,9 @@ def test_large_tensors_give_no_warnings(backend, name):
         warnings.simplefilter("error")
         getattr(tt, name)(x)
         tt.floor_div(x, x + 10)
+
+
+def test_einsum_sums_the_axes_of_dots_that_the_result_does_not_have(backend):
+    """As torch does; NumPy refuses such a formula."""
+    x = tt.Tensor(np.arange(24.0).reshape(2, 3, 4))
+    assert tt.einsum("b...a->ab", x).tolist() == x.numpy().sum(axis=1).T.tolist()

@@ -108,7 +108,7 @@ def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable
         if buffer.array is not None and id(buffer.array) in names:
             buffer.name = names[id(buffer.array)]
         elif buffer.kind == "constant" and buffer.size == 1:
-            buffer.name = f"{buffer.array}".strip("[]")
+            buffer.name = str(buffer.array).strip("[]")
         else:
             letter = "t" if buffer.kind == "kept" else buffer.kind[0]
             counts[letter] = counts.get(letter, -1) + 1

@@ -16,8 +16,8 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.ops.elementwise import abs as absolute
-from tinytensor.ops.elementwise import exp, softplus
-from tinytensor.ops.index import gather, take
+from tinytensor.ops.elementwise import exp, greater_equal, softplus
+from tinytensor.ops.index import take
 from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
@@ -33,12 +33,14 @@ from tinytensor.ops.operands import (
     one_axis,
     per_channel,
     real,
+    refuse_to_lose_gradient,
     same_shape,
     torch_spelling,
     whole,
 )
 from tinytensor.ops.reduce import max as largest
 from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
+from tinytensor.ops.shape import reshape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,15 +259,25 @@ def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
 # Losses -----------------------------------------------------------------------------------------
 
 
-def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
-    if reduction == "none":
-        return loss
-    if reduction not in ("mean", "sum"):
+def _check_reduction(op: str, reduction: Reduction) -> None:
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise SettingError(f"{op}: got reduction={reduction!r}; 'mean', 'sum' or 'none' is needed")
-    return mean(loss) if reduction == "mean" else sum(loss)
 
 
-def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
+def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
+    _check_reduction(op, reduction)
+    return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
+
+
+def cross_entropy(
+    logits: Operand,
+    labels: Operand,
+    reduction: Reduction = "mean",
+    *,
+    weight: Operand | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+) -> Tensor:
     """The cross-entropy of softmax(logits) and labels: -log(probability of the right class).
 
     Args:
@@ -273,78 +285,155 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
         labels: array-like of integers (R,) from 0 to C - 1; or (R, C), one-hot rows or
             probabilities.
         reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
+        weight: array-like (C,), a factor for each class; None for 1.
+        label_smoothing: number s from 0 to 1. The right class counts with 1 - s + s / C, and each
+            other class with s / C.
+        ignore_index: int, the label of examples that do not count; None if all of them count.
+            PyTorch's default is -100.
 
     Returns:
-        Tensor (), or (R,) for "none"; float.
+        Tensor (), or (R,) for "none"; float. With labels (R,), the mean is the sum divided by the
+        sum of weight[label] over the examples that count. It is NaN if no example counts. With
+        probabilities (R, C), the mean is the sum divided by R.
 
-    Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean".
+    Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean". In
+    general each loss is the sum over c of `target[c] * -log_softmax(logits)[c]` with `target =
+    weight * ((1 - s) * one_hot(label, C) + s / C)`, and dlogits = grad * (softmax(logits) * sum of
+    target - target). It is 0 for an example that does not count. No gradient flows to the weight.
 
     Raises:
         LabelError: a label is not in 0 to C - 1.
-        ShapeError: logits are not (R, C), or labels neither (R,) nor (R, C).
+        ShapeError: logits are not (R, C), labels neither (R,) nor (R, C), or weight is not (C,).
         DTypeError: labels (R,) are not integers.
-        SettingError: reduction is none of the three.
+        SettingError: the reduction is none of the three, label_smoothing is not from 0 to 1,
+            ignore_index is not an int, or it is given for probabilities.
+        GradientError: weight or label_smoothing is a tensor that requires a gradient.
         NotSupported: an operand is None.
 
-    Source: torch.nn.functional.cross_entropy.
+    Source: torch.nn.functional.cross_entropy; label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens
+    and Wojna, "Rethinking the Inception architecture", 2016.
 
     >>> logits = tt.zeros(5, 10, requires_grad=True)
     >>> loss = tt.cross_entropy(logits, [3, 1, 4, 1, 5])
     >>> print(f"{loss.item():.4f}")
     2.3026
+    >>> tt.cross_entropy([[0.0, 0.0], [9.0, 0.0]], [1, -100], ignore_index=-100)
+    Tensor(0.6931472, dtype=float32)
     """
     logits = as_float("cross_entropy", logits)
     if logits.ndim != 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
+    _check_reduction("cross_entropy", reduction)
+    smoothing = real("cross_entropy", "label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise SettingError(
+            f"cross_entropy: got label_smoothing={smoothing}; a number from 0 to 1 is needed"
+        )
     R, C = logits.shape
+    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
+    weight = per_channel("cross_entropy", "weight", weight, logits, C)
     given = as_array("cross_entropy", labels)
     if given.shape == (R, C):
-        weights = cast(labels, logits.dtype)
-        return _reduced("cross_entropy", -sum(weights * log_softmax(logits), axis=1), reduction)
+        if ignore_index is not None:
+            raise SettingError(
+                f"cross_entropy: got ignore_index={ignore_index} and probabilities {(R, C)}; "
+                f"labels ({R},) are needed"
+            )
+        target = cast(labels, logits.dtype)
+        target = target * (1 - smoothing) + smoothing / C if smoothing else target
+        target = target if weight is None else target * weight
+        return _reduced("cross_entropy", -sum(target * log_softmax(logits), axis=1), reduction)
     if given.shape != (R,):
         raise ShapeError(
             f"cross_entropy: got labels of shape {given.shape} for logits of shape {(R, C)}; "
             f"({R},) classes or {(R, C)} probabilities are needed"
         )
-    right = _class_numbers("cross_entropy", given, C)
-    if reduction != "mean":
-        picked = gather(log_softmax(logits), right[:, np.newaxis], axis=1)
-        return _reduced("cross_entropy", -picked.reshape(R), reduction)
-    out = np.empty((), logits.dtype)
-    kernels.cross_entropy(logits.array, right, out)
+    right = _class_numbers("cross_entropy", given, C, ignore_index)
+    if reduction == "mean" and R and weight is None and ignore_index is None:
+        return _cross_entropy(logits, right, _scalar(1 / R, logits), smoothing, ())
+    weight = _scalar(1, logits) if weight is None else weight
+    loss = _cross_entropy(logits, right, weight, smoothing, (R,) if reduction == "none" else ())
+    return loss / _total_weight(right, weight, C) if reduction == "mean" else loss
+
+
+def _scalar(number: float, x: Tensor) -> Tensor:
+    return tensor.wrap(np.array(number, x.dtype))
+
+
+def _total_weight(labels: Array, weight: Tensor, classes: int) -> Tensor:
+    """The sum of weight[label] over the labels that are not -1."""
+    total = np.empty((), weight.dtype)
+
+    def add_up(labels: Array, weight: Array, total: Array) -> None:
+        counted = np.broadcast_to(weight, classes)[labels[labels >= 0]]
+        total[...] = np.sum(counted, dtype=np.float64)
+
+    recorder.each_step(
+        add_up, reads=(labels, weight.array), writes=(total,), settings=("total weight", classes)
+    )
+    return tensor.wrap(total)
+
+
+def _cross_entropy(
+    logits: Tensor, labels: Array, weight: Tensor, smoothing: float, shape: Shape
+) -> Tensor:
+    """The losses of all rows for shape (R,), or their sum for shape ()."""
+    out = np.empty(shape, logits.dtype)
+    kernels.cross_entropy(logits.array, labels, weight.array, out, smoothing)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (cross_entropy_backward(grad, logits, right),)
+        return cross_entropy_backward(grad, logits, labels, weight, smoothing), None
 
-    return record("cross_entropy", out, (logits,), backward, (logits,))
+    return record("cross_entropy", out, (logits, weight), backward, (logits, weight))
 
 
-def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tensor:
-    """(softmax(logits) - one_hot(labels)) * grad / R: the gradient of cross_entropy.
+def cross_entropy_backward(
+    grad: Tensor, logits: Tensor, labels: Array, weight: Tensor, smoothing: float
+) -> Tensor:
+    """(softmax(logits) * sum of target - target) * grad: the gradient of cross_entropy.
 
     Args:
-        grad: Tensor () of logits' dtype.
+        grad: Tensor () or (R,) of logits' dtype.
         logits: Tensor (R, C).
-        labels: int64 array (R,) from 0 to C - 1, checked by cross_entropy.
+        labels: int64 array (R,) from -1 to C - 1, checked by cross_entropy; -1 counts nothing.
+        weight: Tensor () or (C,) of logits' dtype.
+        smoothing: float from 0 to 1.
 
     Returns:
         Tensor (R, C).
 
-    Gradient: with g the gradient of the result and p = softmax(logits), dgrad = sum of g * (p -
-    one_hot(labels)) / R, dlogits = softmax_backward(g, p) * grad / R.
+    Gradient: with g the gradient of the result, p = softmax(logits) and t the sum of target over
+    the classes, dgrad = sum of g * (p * t - target), dlogits = softmax_backward(g * grad * t, p).
 
     Source: torch.nn.functional.cross_entropy, its backward pass.
     """
     R, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
-    kernels.cross_entropy_backward(grad.array, logits.array, labels, out)
+    kernels.cross_entropy_backward(grad.array, logits.array, labels, weight.array, out, smoothing)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         probs = softmax(logits)
-        error = probs - one_hot(labels, C, probs.dtype)
-        return sum(upstream * error) / R, softmax_backward(upstream, probs) * (grad / R)
+        target = _target(labels, weight, smoothing, C)
+        total = sum(target, axis=1, keepdims=True)
+        each_grad = reshape(grad, (-1, 1))
+        grads = sum(upstream * (probs * total - target), axis=1)
+        return (
+            grads if grad.ndim else sum(grads),
+            softmax_backward(upstream * (each_grad * total), probs),
+            None,
+        )
 
-    return record("cross_entropy_backward", out, (grad, logits), backward, (grad, logits))
+    operands = grad, logits, weight
+    return record("cross_entropy_backward", out, operands, backward, operands)
+
+
+def _target(labels: Array, weight: Tensor, smoothing: float, classes: int) -> Tensor:
+    """weight * ((1 - smoothing) * one_hot(labels) + smoothing / classes); 0 for labels of -1."""
+    hits = np.empty((len(labels), classes), weight.dtype)
+    kernels.one_hot(labels, hits)
+    counted = cast(greater_equal(tensor.wrap(labels), 0), weight.dtype)
+    spread = reshape(counted, (-1, 1)) * (smoothing / classes)
+    return weight * ((1 - smoothing) * tensor.wrap(hits) + spread)
 
 
 def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
@@ -439,11 +528,25 @@ def binary_cross_entropy_with_logits(
 # Classes and words ------------------------------------------------------------------------------
 
 
-def _class_numbers(op: str, labels: Array, classes: int) -> Array:
-    """Class labels (R,) as int64, each from 0 to classes - 1."""
+def _class_numbers(
+    op: str, labels: Array, classes: int, ignore_index: int | None = None
+) -> Array:
+    """Class labels (R,) as int64, each from 0 to classes - 1, or -1 for ignore_index."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
     kept = _kept(labels).reshape(-1)
+    if ignore_index is not None:
+        given, kept = kept, np.empty_like(kept)
+        ignored = whole(op, "ignore_index", ignore_index, None)
+
+        def replace(given: Array, kept: Array) -> None:
+            np.copyto(kept, np.where(given == ignored, 0, given))
+            _check_labels(op, kept, classes)
+            kept[given == ignored] = -1
+
+        settings = op, classes, ignored
+        recorder.each_step(replace, reads=(given,), writes=(kept,), settings=settings)
+        return kept
     recorder.each_step(
         lambda labels: _check_labels(op, labels, classes), reads=(kept,), settings=(op, classes)
     )
