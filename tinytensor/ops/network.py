@@ -357,7 +357,7 @@ def cross_entropy(
 
 
 def _scalar(number: float, x: Tensor) -> Tensor:
-    return tensor.wrap(np.array(number, x.dtype))
+    return tensors.wrap(np.array(number, x.dtype))
 
 
 def _total_weight(labels: Array, weight: Tensor, classes: int) -> Tensor:
@@ -371,7 +371,7 @@ def _total_weight(labels: Array, weight: Tensor, classes: int) -> Tensor:
     recorder.each_step(
         add_up, reads=(labels, weight.array), writes=(total,), settings=("total weight", classes)
     )
-    return tensor.wrap(total)
+    return tensors.wrap(total)
 
 
 def _cross_entropy(
@@ -431,9 +431,9 @@ def _target(labels: Array, weight: Tensor, smoothing: float, classes: int) -> Te
     """weight * ((1 - smoothing) * one_hot(labels) + smoothing / classes); 0 for labels of -1."""
     hits = np.empty((len(labels), classes), weight.dtype)
     kernels.one_hot(labels, hits)
-    counted = cast(greater_equal(tensor.wrap(labels), 0), weight.dtype)
+    counted = cast(greater_equal(tensors.wrap(labels), 0), weight.dtype)
     spread = reshape(counted, (-1, 1)) * (smoothing / classes)
-    return weight * ((1 - smoothing) * tensor.wrap(hits) + spread)
+    return weight * ((1 - smoothing) * tensors.wrap(hits) + spread)
 
 
 def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
