@@ -24,9 +24,9 @@ from tinytensor.cli.options import (
     seed_option,
     threads_option,
 )
-from tinytensor.cli.output import check_writable, plural, same_file, write_json
-from tinytensor.errors import SettingError
-from tinytensor.train import StepReport, Training
+from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
+from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.train import StepReport, Training, seconds_a_step
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
@@ -113,15 +113,19 @@ def train_command(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_seconds = time.perf_counter() - start
+
+    if backend == "auto":
+        backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
+        if reason:
+            click.echo(reason, err=True)
+    start = time.perf_counter()
     door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
     # Processor time before this module (Python, NumPy), and the time to load the backend.
     import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
     used = door.current_backend()
-
-    start = time.perf_counter()
-    data_set = datasets.mnist() if data is None else datasets.load(data)
-    data_seconds = time.perf_counter() - start
 
     training = Training(
         found,
@@ -198,6 +202,29 @@ def train_command(
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _backend_for(lesson: lessons.Lesson, data: datasets.Dataset, steps: int) -> tuple[str, str]:
+    """The backend that finishes first: C if it works here; otherwise NumPy for a short training.
+
+    Numba is faster than NumPy, but first it compiles its kernels. Returns the name, and a sentence
+    with the reason if it is not C.
+    """
+    try:
+        return door.load_backend("c").name, ""
+    except BackendUnavailable:
+        pass
+    with door.backend("numpy"):
+        seconds = steps * seconds_a_step(lesson, data, steps=3)
+    name = "numpy" if seconds < 2 * _NUMBA_COMPILES else door.load_backend("auto").name
+    return name, (
+        f"backend {name}: C is not compiled here (tinytensor info prints why); NumPy needs about "
+        f"{about_seconds(seconds)} for these steps, and Numba is faster, but first it may compile "
+        f"its kernels for {_NUMBA_COMPILES} s"
+    )
+
+
+_NUMBA_COMPILES = 10  # seconds on one core, for the kernels of a lesson
 
 
 def _metrics(report: StepReport) -> dict[str, float | None]:
