@@ -14,6 +14,8 @@ import click
 from tinytensor import datasets, door, lessons
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
+    FILE,
+    LESSON_OR_FILE,
     Count,
     backend_option,
     data_option,
@@ -45,19 +47,28 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 
 
 @click.command("train")
-@click.argument("lesson")
+@click.argument("lesson", type=LESSON_OR_FILE)
 @backend_option
 @click.option("--steps", type=Count(0, 10**9), help="Training steps [the lesson's own].")
 @click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
+@click.option("--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own].")
+@click.option(
+    "--optimizer", type=click.Choice(list(lessons.OPTIMIZERS)), help="Optimiser [the lesson's own]."
+)
+@click.option(
+    "--keep-prob",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Probability of dropout to keep an element [the lesson's own].",
+)
 @seed_option
 @threads_option
 @data_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
-@click.option("--save", "save_file", metavar="FILE", help="Write a checkpoint at the end.")
-@click.option("--resume", "resume_file", metavar="FILE", help="Continue from a checkpoint.")
+@click.option("--save", "save_file", metavar="FILE", type=FILE, help="Write a checkpoint at the end.")
+@click.option("--resume", "resume_file", metavar="FILE", type=FILE, help="Continue from a checkpoint.")
 @click.option(
-    "--record", "record_file", metavar="FILE", help="Write a run file, for replay and report."
+    "--record", "record_file", metavar="FILE", type=FILE, help="Write a run file, for replay and report."
 )
 @json_option
 @click.option(
@@ -74,6 +85,9 @@ def train_command(
     backend: str,
     steps: int | None,
     batch: int | None,
+    lr: float | None,
+    optimizer: str | None,
+    keep_prob: float | None,
     seed: int,
     threads: int | None,
     data: Path | None,
@@ -89,7 +103,8 @@ def train_command(
 ) -> None:
     """Train the network of LESSON.
 
-    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test
+    LESSON is a name or a number, such as softmax or 1.0, or a Python file with a lesson of your
+    own: a changed copy of a file of tinytensor/lessons. At the end, print the accuracy on the test
     images and the time spent.
     """
     if record_file is not None:
@@ -97,7 +112,8 @@ def train_command(
     if live == "terminal":
         from tinytensor.live.terminal import terminal, view
 
-    found = lessons.find(lesson)
+    found = lessons.find_or_read(lesson)
+    found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
     check_writable("--json", json_file)
     check_writable("--save", save_file)
     check_writable("--record", record_file)
