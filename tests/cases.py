@@ -131,9 +131,7 @@ def cross_entropies(R: int, C: int, weight: tuple, losses: tuple, smoothing: flo
     return [
         Kernel("cross_entropy", (*given, losses), (smoothing,)),
         Kernel("cross_entropy_backward", (losses, *given, (R, C)), (smoothing,)),
-        Kernel(
-            "cross_entropy_and_grad", (losses, *given, losses, (R, C)), (smoothing,), outputs=2
-        ),
+        Kernel("cross_entropy_and_grad", (losses, *given, losses, (R, C)), (smoothing,), outputs=2),
     ]
 
 
@@ -1098,10 +1096,12 @@ NETWORK = [
                 s,
             ),
             lambda grad, x, s=smoothing, w=weights: (
-                _softmax(x) * _targets(x, w(x.shape[1]), s).sum(1, keepdims=True)
-                - _targets(x, w(x.shape[1]), s)
-            )
-            * grad.reshape(-1, 1),
+                (
+                    _softmax(x) * _targets(x, w(x.shape[1]), s).sum(1, keepdims=True)
+                    - _targets(x, w(x.shape[1]), s)
+                )
+                * grad.reshape(-1, 1)
+            ),
             [((), (9, 7)), ((9,), (9, 7)), ((1,), (1, 1))],
         )
         for smoothing in (0.0, 0.1)

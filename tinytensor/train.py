@@ -30,6 +30,7 @@ _MISMATCH = {  # messages for settings of a saved run that differ, where the def
     "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
     "the same data are needed",
 }
+_SETTINGS = ("lr", "optimizer", "keep_prob")  # of a lesson; "own" is the lesson's own value
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
@@ -300,6 +301,7 @@ class Training:
         resumed run may be longer. evaluate_every, backend and threads change no result.
         """
         settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
+        settings |= {name: self.lesson.settings.get(name, "own") for name in _SETTINGS}
         if self.lesson.rate is not None:
             settings["steps"] = str(self.steps)
         return settings | {"data": self._training_data}
@@ -335,7 +337,8 @@ class Training:
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
-            if (its := about.get(name, "unknown")) != own:
+            its = about.get(name, "own" if name in _SETTINGS else "unknown")
+            if its != own:
                 message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
                 raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")
         step = about.get("step", "unknown")

@@ -29,12 +29,14 @@ REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:
     from tinytensor.backends._c import ffi, lib
 except ImportError as error:
-    note = Path(__file__).with_name("_c_build_error.txt")
-    reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
+    note = Path(__file__).with_name("_c_build_error.txt")  # a sentence, then the compiler's output
+    text = note.read_text(encoding="utf-8") if note.exists() else str(error)
+    reason, _, output = text.partition("\n")
     raise BackendUnavailable(
-        f"c: the kernels were not compiled when tinytensor was installed ({reason}); mend it by "
-        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then tinytensor "
-        f"again: {REINSTALL}"
+        f"c: the kernels were not compiled when tinytensor was installed: {reason}; install gcc or "
+        "clang (on Debian: apt-get install gcc python3-dev), then tinytensor again: "
+        f"{REINSTALL}",
+        output,
     ) from None
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # each holds those before it

@@ -528,9 +528,7 @@ def binary_cross_entropy_with_logits(
 # Classes and words ------------------------------------------------------------------------------
 
 
-def _class_numbers(
-    op: str, labels: Array, classes: int, ignore_index: int | None = None
-) -> Array:
+def _class_numbers(op: str, labels: Array, classes: int, ignore_index: int | None = None) -> Array:
     """Class labels (R,) as int64, each from 0 to classes - 1, or -1 for ignore_index."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
