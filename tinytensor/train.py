@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ _MISMATCH = {  # messages for settings of a saved run that differ, where the def
 }
 _SETTINGS = ("lr", "optimizer", "keep_prob")  # of a lesson; "own" is the lesson's own value
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
+AVERAGES_FROM = 50  # steps after which averaged weights are tested
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
 
@@ -135,8 +136,8 @@ class Training:
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
         self._rate = self.optimizer.lr  # the learning rate of the last step
-        # The tested model: the trained one, or a second one with moving averages of its weights.
-        self.tested = self.model if lesson.average is None else lesson.model()
+        # A second model with moving averages of the weights, or the trained model.
+        self._averaged = self.model if lesson.average is None else lesson.model()
         self.step = 0
         self.predictions: Predictions | None = None
         self.stop = False  # set to True, from any thread, to end after the current step
@@ -145,7 +146,10 @@ class Training:
         self._batches = self._batches_from(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
-        self._score: Step = self._score_batch if eager else capture(self._score_batch)
+        self._scores: dict[Module, Step] = {}
+        for model in (self.model, self._averaged):
+            score = partial(_score, model, self._test_images)
+            self._scores[model] = score if eager else capture(score)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
         images, labels = self.data.train_images, self.data.train_labels
@@ -245,6 +249,14 @@ class Training:
                 "or a division by 0; tt.detect_anomaly() finds the line"
             )
 
+    @property
+    def tested(self) -> Module:
+        """The model that is tested: the trained one, or later the one with averaged weights.
+
+        The first averages are not tested, because they consist of almost untrained weights.
+        """
+        return self._averaged if self.step >= AVERAGES_FROM else self.model
+
     def _average(self, max_decay: float) -> None:
         """Update the moving averages: average = decay * average + (1 - decay) * weight.
 
@@ -257,7 +269,7 @@ class Training:
             decay[0] = min(max_decay, (1 + steps) / (10 + steps))
 
         recorder.each_step(find_decay, writes=(decay,), settings=(max_decay,), reads_anything=True)
-        pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
+        pairs = zip(self._averaged.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
@@ -274,12 +286,9 @@ class Training:
             AnomalyError: the loss is NaN or infinite.
         """
         with evaluation_mode(self.tested):
-            accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
+            accuracy, loss, predictions = _scores(self._scores[self.tested], self.data.test_labels)
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
-
-    def _score_batch(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        return _score(self.tested, self._test_images, chosen, labels)
 
     # Checkpoints
 
@@ -318,7 +327,7 @@ class Training:
     def _tensors(self) -> dict[str, Tensor]:
         """All tensors that change from step to step, not copied."""
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        tensors |= {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
+        tensors |= {f"tested.{name}": x for name, x in self._averaged.state_dict().items()}
         tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
         return tensors | {"masks": wrap(random.state().view(np.int64))}
 

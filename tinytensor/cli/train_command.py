@@ -28,7 +28,7 @@ from tinytensor.cli.options import (
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.errors import BackendUnavailable, SettingError
-from tinytensor.train import StepReport, Training, seconds_a_step
+from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
@@ -188,7 +188,10 @@ def train_command(
         if run is not None:
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
-        progress = _progress(steps) if console is None else view(training, used.name, console)
+        if console is None:
+            progress = _progress(training, by_steps=run is None)
+        else:
+            progress = view(training, used.name, console)
         with progress as show, _stop_on(signal.SIGINT, training):
             for report in run or training:
                 if recorder is not None and run is None:
@@ -297,9 +300,17 @@ def _summary(result: dict[str, Any]) -> str:
     )
 
 
+_FIRST_TESTS = (1, 10, 50, 100, 200, 500)  # steps with a test, if the lesson tests rarely
+
+
 @contextmanager
-def _progress(steps: int) -> Iterator[Any]:
-    """A function that shows a report: a bar on a terminal, a line every tenth otherwise."""
+def _progress(training: Training, by_steps: bool) -> Iterator[Any]:
+    """A function that shows a report: a bar on a terminal, a line every tenth otherwise.
+
+    by_steps: True moves the bar between the reports too, and tests early if the lesson tests
+    rarely. A page in the browser does both itself.
+    """
+    steps = training.steps
     if sys.stderr is None or not sys.stderr.isatty():
         tenths = 0
 
@@ -320,6 +331,7 @@ def _progress(steps: int) -> Iterator[Any]:
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -327,15 +339,32 @@ def _progress(steps: int) -> Iterator[Any]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("starting", total=steps)
+        task = bar.add_task("first step", total=steps, completed=training.step)
+        accuracy, next_time = "", 0.0
 
-        def show_bar(report: StepReport) -> None:
+        def show_report(report: StepReport) -> None:
+            nonlocal accuracy
+            accuracy = f"test accuracy {report.test_accuracy:.4f}"
             bar.update(task, completed=report.step, description=_status(report))
 
-        yield show_bar
+        def show_step(result: TrainedStep) -> None:
+            nonlocal next_time
+            if tests_rarely and training.step + 1 in _FIRST_TESTS:
+                training.report_next = True
+            if time.monotonic() >= next_time:
+                next_time = time.monotonic() + 0.2
+                text = f"train loss {result.loss:.4f}  {accuracy}"
+                bar.update(task, completed=training.step, description=text)
+
+        tests_rarely = training.evaluate_every > 100
+        if by_steps:
+            training.report_next = tests_rarely
+            training.between_steps = show_step
+        yield show_report
 
 
 def _status(report: StepReport) -> str:

@@ -192,10 +192,22 @@ def changed(
     """
     settings = {"lr": lr, "optimizer": optimizer, "keep_prob": keep_prob}
     given = {name: str(value) for name, value in settings.items() if value is not None}
-    model, make = lesson.model, lesson.optimizer
+    if keep_prob is not None:
+        lesson = replace(lesson, model=_with_keep_prob(lesson, keep_prob))
+    if lr is not None:
+        lesson = replace(lesson, rate=None)
+    if lr is not None or optimizer is not None:
+        lesson = replace(lesson, optimizer=_with_optimizer(lesson, optimizer, lr))
+    return replace(lesson, settings={**lesson.settings, **given})
 
-    def new_model() -> Module:
-        network = model()
+
+def _with_keep_prob(lesson: Lesson, keep_prob: float) -> Callable[[], Module]:
+    if not 0 < keep_prob <= 1:
+        raise SettingError(f"keep_prob: got {keep_prob}; above 0 and up to 1 is needed")
+    make = lesson.model
+
+    def model() -> Module:
+        network = make()
         layers = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         if not layers:
             raise SettingError(
@@ -206,23 +218,23 @@ def changed(
             layer.keep_prob = keep_prob
         return network
 
-    def new_optimizer(parameters: Sequence[Tensor]) -> Optimizer:
+    return model
+
+
+def _with_optimizer(
+    lesson: Lesson, name: str | None, lr: float | None
+) -> Callable[[Sequence[Tensor]], Optimizer]:
+    make = lesson.optimizer
+
+    def optimizer(parameters: Sequence[Tensor]) -> Optimizer:
         made = make(parameters)
-        if optimizer is not None:
-            made = OPTIMIZERS[optimizer](parameters, lr=made.lr)
+        if name is not None:
+            made = OPTIMIZERS[name](parameters, lr=made.lr)
         if lr is not None:
             made.lr = lr
         return made
 
-    if keep_prob is not None:
-        if not 0 < keep_prob <= 1:
-            raise SettingError(f"keep_prob: got {keep_prob}; above 0 and up to 1 is needed")
-        lesson = replace(lesson, model=new_model)
-    if lr is not None:
-        lesson = replace(lesson, rate=None)
-    if lr is not None or optimizer is not None:
-        lesson = replace(lesson, optimizer=new_optimizer)
-    return replace(lesson, settings={**lesson.settings, **given})
+    return optimizer
 
 
 def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:

@@ -407,7 +407,7 @@ def cross_entropy_backward(
 
     Source: torch.nn.functional.cross_entropy, its backward pass.
     """
-    R, C = logits.shape
+    _, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
     kernels.cross_entropy_backward(grad.array, logits.array, labels, weight.array, out, smoothing)
 
