@@ -4,6 +4,7 @@ Whole trainings take longer than a test may, so they run only with pytest --slow
 """
 
 import os
+import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -283,3 +284,59 @@ def test_a_lesson_names_its_own_chapter(lesson):
     assert file.read_text().startswith(head)
     changed = replace(lesson, optimizer=lambda parameters: tt.optim.SGD(parameters, lr=0.1))
     assert changed.read_chapter() == lesson.read_chapter()
+
+
+# Lessons of one's own, and other settings ----------------------------------------------------------
+
+
+def test_a_copied_lesson_file_trains_unchanged(tmp_path):
+    copied = tmp_path / "mine.py"
+    shutil.copy(FOLDER / "mnist_2_2_five_layers_relu_lrdecay_dropout.py", copied)
+    lesson = tt.lessons.find_or_read(str(copied))
+    assert (lesson.number, lesson.name) == ("mine.py", "mine")
+    own, course = (Training(x, DATA, steps=2, batch=10) for x in (lesson, find("2.2")))
+    losses = [[report.train_loss for report in training] for training in (own, course)]
+    assert losses[0] == losses[1]
+    own.save(tmp_path / "own.safetensors")
+    with pytest.raises(tt.DataError, match=r"lesson mine\.py"):  # not another network's weights
+        course.resume(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (\n", r"line 1: SyntaxError: '\(' was never closed$"),
+        ("\nimport nothing_of_this_name\n", r"line 2: ModuleNotFoundError"),
+        ("raise SystemExit(3)", r"line 1: SystemExit: 3"),
+        ("LESSON = 1", r"there is no LESSON; LESSON = tinytensor\.lessons\.Lesson\(\.\.\.\)"),
+        (None, "can't be read: No such file or directory"),
+    ],
+)
+def test_a_file_without_a_lesson(tmp_path, text, message):
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(tt.DataError, match=f"mine.py.*{message}"):
+        tt.lessons.read_file(file)
+
+
+def test_other_settings_of_a_lesson(tmp_path):
+    lesson = tt.lessons.changed(find("2.2"), lr=0.25, optimizer="rmsprop", keep_prob=0.5)
+    training = Training(lesson, DATA, steps=2, batch=10)
+    assert isinstance(training.optimizer, tt.optim.RMSprop)
+    assert training.optimizer.lr == 0.25
+    kept = [m.keep_prob for m in training.model.modules() if isinstance(m, tt.nn.Dropout)]
+    assert kept
+    assert set(kept) == {0.5}
+    assert [report.rate for report in training] == [0.25]
+    training.save(tmp_path / "changed.safetensors")
+    with pytest.raises(tt.DataError, match=r"is of lr 0\.25; lr own is needed"):
+        Training(find("2.2"), DATA, steps=4, batch=10).resume(tmp_path / "changed.safetensors")
+    with pytest.raises(tt.SettingError, match=r"lesson 1\.0 has no Dropout layer"):
+        Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)
+
+
+def test_a_lesson_by_a_whole_number_and_the_list_for_an_unknown_one():
+    assert find("1") is find(1) is find("1.0")
+    with pytest.raises(tt.UnknownName, match=r"none named '5'; choose from softmax, 1\.0"):
+        find("5")

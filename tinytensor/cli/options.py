@@ -92,9 +92,8 @@ class Name(click.ParamType):  # type: ignore[type-arg]
 
 
 def _lesson_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    for lesson in lessons.lessons():
-        yield lesson.name, lesson.title
-        yield lesson.number, lesson.title
+    titles = {key: each.title for each in lessons.lessons() for key in (each.name, each.number)}
+    return titles.items()
 
 
 def _claim_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -221,11 +221,18 @@ def train_command(
             finally:
                 if save_file is not None:
                     training.save(save_file)
+                    click.echo(
+                        f"saved after step {last.step:,}; to continue: tinytensor train {lesson} "
+                        f"--resume {save_file}",
+                        err=True,
+                    )
         finally:  # print the summary even if the files can't be written
             try:
                 write_json(json_file, result)
             finally:
                 click.echo(_summary(result), err=json_file == "-")
+                if sys.stderr is not None and sys.stderr.isatty():
+                    click.echo(_what_next(found), err=True)
         if training.stop and not (run is not None and run.was_stopped):
             raise KeyboardInterrupt
         if run is not None:
@@ -285,6 +292,20 @@ def _stop_on(number: int, training: Training) -> Iterator[None]:
 
 
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
+
+
+def _what_next(lesson: lessons.Lesson) -> str:
+    """Commands to try after a training, one on each line."""
+    course = lessons.lessons()
+    numbers = [each.number for each in course]
+    commands = {}
+    if lesson.number in numbers:
+        commands["watch it learn"] = f"tinytensor train {lesson.name} --live"
+        commands["why it works"] = f"tinytensor lesson {lesson.number}"
+        if after := course[numbers.index(lesson.number) + 1 :]:
+            commands["the next network"] = f"tinytensor train {after[0].name}"
+    commands["your own digit"] = "tinytensor predict photo.png"
+    return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def find(name: str | float) -> Lesson:
     """
     text = f"{name}.0" if str(name).isdecimal() else str(name)
     known = {key: lesson for lesson in lessons() for key in (lesson.name, lesson.number)}
-    return known_by_name(known, text, "lesson: there is none")
+    return known_by_name(known, text if text in known else str(name), "lesson: there is none")
 
 
 def find_or_read(name: str) -> Lesson:
@@ -158,7 +158,8 @@ def read_file(file: str | Path) -> Lesson:
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
         ]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-        raise DataError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise DataError(f"{path}, line {line}: {type(error).__name__}: {what}") from error
     found = names.get("LESSON")
     if not isinstance(found, Lesson):
         raise DataError(
