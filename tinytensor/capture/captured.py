@@ -384,23 +384,27 @@ def capture(
     `step.forget()` drops the recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
-    The step is re-recorded if an argument has a new shape or dtype; if the backend or the gradient
-    mode changes; if a tensor that an op read gets another array, requires_grad or hooks; if an
-    attribute of a module that was called, or of an optimiser that made a step, is set; after
-    train() or eval(); if a tensor gains or loses a gradient from before the step; and if a tensor
-    that the step computed and stored outside of the function no longer exists. `step.why` gives the
-    cause of the last recording.
+    `step.why` gives the cause of the last recording. The step is re-recorded
+
+    - if an argument has a new shape or dtype,
+    - if the backend or the gradient mode changes,
+    - if a tensor that an op read gets another array, requires_grad or hooks,
+    - if an attribute is set of a module that was called or of an optimiser that made a step, and
+      after train() or eval(),
+    - if a tensor has a gradient at the start of the call and had none when recorded, or the other
+      way round,
+    - if a tensor that the step computed and stored outside of the function no longer exists.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
-    the second recording differs from the first, it becomes the program, because a step may make its
+    they differ at call 2, the second recording becomes the program, because a step may create its
     state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. A step that changes a tensor or an argument which shares
-    memory with another argument is recorded at every call too. A verification compares one call: a
-    value of Python that changes after it, and is back at the next one, is not found.
+    RuntimeWarning after 8 recordings. So is a step that changes a tensor or an argument which
+    shares memory with another argument. A verification does not find a value of Python that changes
+    after one verification and has its old value again at the next one.
 
-    Every replay overwrites the tensors that the step computed and stored outside of the function,
-    except gradients: store `w.grad.clone()`, or read `w.grad` after the call. Threads that the step
-    starts are not recorded. Under detect_anomaly() the function runs, and nothing is replayed.
+    Every replay overwrites the tensors that the step computed and stored outside of the function.
+    Gradients are an exception: store `w.grad.clone()`, or read `w.grad` after the call. Threads
+    that the step starts are not recorded. Under detect_anomaly() the function runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its

@@ -538,10 +538,10 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
 def dropout(
     x: Operand, keep_prob: float = 0.5, training: bool = True, channels: bool = False
 ) -> Tensor:
-    """x with each element kept with probability keep_prob and divided by it, else 0.
+    """x with random elements set to 0; each is kept with probability keep_prob.
 
-    The expected value of each element stays the same. The masks follow tt.manual_seed, with the
-    same bits on every backend.
+    The elements that are kept are divided by keep_prob, so the expected value of each element stays
+    the same. tt.manual_seed sets the seed of the masks, which have the same bits on every backend.
 
     Args:
         x: array-like, any shape; integers become floats.
@@ -604,9 +604,9 @@ def batch_norm(
     Args:
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
-        mean_, var_: array-like (C,), the means and variances to use, for a test. If both are None,
-            x's own moments over all axes but the last are used, as in training;
-            batch_norm_and_moments returns them.
+        mean_, var_: array-like (C,), the moving averages to use in a test. If both are None, as in
+            training, the mean and the variance of x over all axes but the last are used;
+            batch_norm_and_moments returns these too.
         epsilon: float from 0 up, keeps the square root above 0.
 
     Returns:
