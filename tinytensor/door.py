@@ -138,8 +138,8 @@ def current_backend() -> Backend:
     """Return the backend in use in this thread or task.
 
     Returns:
-        Backend, with its name, description, number of threads, and the kernels it borrows from
-        NumPy; `print` shows them.
+        Backend, with its name, description and number of threads, and the names of the kernels that
+        NumPy computes for it; `print` shows them.
 
     Raises:
         BackendUnavailable: TINYTENSOR_BACKEND names a backend that does not work here.

@@ -128,10 +128,10 @@ class Captured:
             return program.replay(arrays)
 
     def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
-        """Run n steps, on the C backend without Python between them.
+        """Run n steps. On the C backend no Python runs between them.
 
-        They are verified at the same counts as calls are. An error at some step leaves all tensors
-        as that step leaves them.
+        Steps count as calls, so they are verified at steps 2, 4, 8, ... If a step raises an error,
+        all changes made until then remain.
 
         Args:
             *tables: for each argument of the step an array or tensor with one more axis, the first:
@@ -139,7 +139,7 @@ class Captured:
             steps: int, the number of steps n; by default the number of rows.
 
         Returns:
-            The step's result with one more axis in each tensor: row i is of step i.
+            The step's result with one more axis in each tensor: row i is the result of step i.
 
         Raises:
             SettingError: steps is below 1, or a table has fewer rows.

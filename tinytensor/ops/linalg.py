@@ -150,7 +150,7 @@ def outer(x: Operand, y: Operand) -> Tensor:
     Raises:
         ShapeError: an operand is not a vector.
         DTypeError: it does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: numpy.outer, torch.outer.
 

@@ -361,7 +361,7 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.mse_loss.
 
@@ -390,7 +390,7 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.l1_loss.
 
@@ -421,7 +421,7 @@ def binary_cross_entropy_with_logits(
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
@@ -649,7 +649,7 @@ def batch_norm_and_moments(
     beta: Operand | None = None,
     epsilon: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch norm of x by its own moments, and these moments.
+    """The batch norm of x in training, and the mean and variance that it used.
 
     Args:
         x: array-like (..., C), integers become floats.
