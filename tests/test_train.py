@@ -134,10 +134,7 @@ def test_evaluate_needs_one_label_per_image(count):
 
 def modes(model):
     """Returns the training mode of each module, by its path."""
-    found = {"": model.training}
-    for name, child in model.children():
-        found |= {f"{name}.{path}": mode for path, mode in modes(child).items()}
-    return found
+    return {path: module.training for path, module in model.named_modules()}
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -41,7 +41,9 @@ images are (N, H, W, C).
 """
 
 from tinytensor import interrupt  # isort: skip # noqa: F401 - before all that takes time
-from tinytensor import tensor  # isort: skip - first: Tensor and its ops need each other
+from tinytensor import tensors  # isort: skip - first: Tensor and its ops need each other
+
+import sys as _sys
 
 from tinytensor import (
     autograd,
@@ -49,6 +51,8 @@ from tinytensor import (
     datasets,
     door,
     errors,
+    hints,
+    interop,  # noqa: F401 - it is public as tt.interop
     lessons,
     live,
     nn,
@@ -72,17 +76,30 @@ from tinytensor.ops.operands import *
 from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
-from tinytensor.tensor import *
+from tinytensor.tensors import *
 
 __version__ = "0.1.0"
+
+# The dtypes, under the names that NumPy and PyTorch have for them
+float32, float64, int32, int64, uint8, bool = tensors.DTYPES
 
 # torch's names for the same functions
 cat, clamp, view, mm = ops.concat, ops.clip, ops.reshape, ops.matmul
 eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
+nn.functional = ops  # type: ignore[attr-defined]
+_sys.modules["tinytensor.nn.functional"] = ops
 
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
+__all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
 __all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
-__all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensor.__all__
+__all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
+
+_modules = ["errors", "interop", "random"]
+hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
+hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
+hints.add_to(optim, "tt.optim", optim.__all__)
+hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
+hints.add_to(ops, "tt.nn.functional", ops.__all__)

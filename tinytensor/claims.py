@@ -19,7 +19,7 @@ from tinytensor.datasets import Dataset, batches
 from tinytensor.datasets.augment import distort
 from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 from tinytensor.train import Training, evaluate
 
 
@@ -62,7 +62,7 @@ class Measured:
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
-    return [layer for _, layer in model.children()]
+    return list(model.children())
 
 
 def _reports(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
@@ -309,7 +309,9 @@ class _Shuffled(nn.Module):
         self.order = np.random.default_rng(0).permutation(28 * 28)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images.reshape(-1, 28 * 28)[:, self.order].reshape(-1, 28, 28, 1))
+        pixels = images.reshape(-1, 28 * 28)[:, self.order]
+        logits: Tensor = self.model(pixels.reshape(-1, 28, 28, 1))
+        return logits
 
 
 def _shuffled(name: str) -> Lesson:

@@ -13,7 +13,7 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import grad as gradient
 from tinytensor.autograd import no_grad
 from tinytensor.errors import DTypeError, GradientError
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["gradcheck", "gradgradcheck"]
 

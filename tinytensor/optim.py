@@ -19,7 +19,7 @@ import numpy as np
 from tinytensor import arrays, checkpoint, kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
     "SGD",
@@ -160,7 +160,7 @@ class Optimizer:
             DTypeError: a gradient has another dtype than its parameter; no parameter is changed.
         """
         if notes := recorder.recorder():
-            notes.note_update(self, self.params)
+            notes.note_optimizer(self, self.params)
             with notes.in_part("update"):
                 self._make_step()
         else:
@@ -199,6 +199,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set the gradients to None. Without this call the next backward adds to the old ones."""
+        if notes := recorder.recorder():
+            notes.note_optimizer(self, self.params)
         for param in self.params:
             param.grad = None
 

@@ -22,7 +22,7 @@ from tinytensor.datasets import Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
-from tinytensor.tensor import Tensor, from_numpy, wrap
+from tinytensor.tensors import Tensor, from_numpy, wrap
 
 _MISMATCH = {  # messages for settings of a saved run that differ, where the default says too little
     "steps": "is of a run of {its} steps, and its learning rate depends on this number; "
@@ -30,6 +30,7 @@ _MISMATCH = {  # messages for settings of a saved run that differ, where the def
     "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
     "the same data are needed",
 }
+_SETTINGS = ("lr", "optimizer", "keep_prob")  # of a lesson; "own" is the lesson's own value
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
@@ -300,6 +301,7 @@ class Training:
         resumed run may be longer. evaluate_every, backend and threads change no result.
         """
         settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
+        settings |= {name: self.lesson.settings.get(name, "own") for name in _SETTINGS}
         if self.lesson.rate is not None:
             settings["steps"] = str(self.steps)
         return settings | {"data": self._training_data}
@@ -335,7 +337,8 @@ class Training:
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
-            if (its := about.get(name, "unknown")) != own:
+            its = about.get(name, "own" if name in _SETTINGS else "unknown")
+            if its != own:
                 message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
                 raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")
         step = about.get("step", "unknown")
@@ -400,20 +403,13 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
     Afterwards the model and each module in it are in the same mode as before.
     """
-    before = [(module, module.training) for module in _modules(model)]
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
         for module, training in before:
             module.training = training
-
-
-def _modules(model: Module) -> Iterator[Module]:
-    """Yield the model and all modules in it."""
-    yield model
-    for _, child in model.children():
-        yield from _modules(child)
 
 
 def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:

@@ -41,6 +41,7 @@ class World:
         self.stale = False  # True if a change was one of such constants
         self.rows = choice.randint(1, 4)
         self.model = nn.Sequential(*[choice.choice(LAYERS)() for _ in range(choice.randint(1, 2))])
+        self.model.layers = list(self.model.layers)  # so that replace_layer_in_the_list() can
         self.w = tt.from_numpy(self.array(SIZE)).requires_grad_()
         self.matrix = tt.from_numpy(self.array(SIZE, SIZE)).requires_grad_()
         self.state = tt.zeros(2, SIZE)
@@ -99,11 +100,11 @@ LAYERS: list[Callable[[], nn.Module]] = [
     lambda: nn.Linear(SIZE, SIZE),
     lambda: nn.Linear(SIZE, SIZE, bias=None),
     lambda: nn.BatchNorm(SIZE),
-    lambda: nn.Dropout(0.5),
+    lambda: nn.Dropout(keep_prob=0.5),
     nn.ReLU,
     nn.Tanh,
     nn.GELU,
-    lambda: nn.Sequential(nn.Linear(SIZE, SIZE), nn.Sigmoid(), nn.Dropout(0.75)),
+    lambda: nn.Sequential(nn.Linear(SIZE, SIZE), nn.Sigmoid(), nn.Dropout(keep_prob=0.75)),
 ]
 
 
@@ -190,7 +191,7 @@ OPS: list[Callable[[World, tt.Tensor, tt.Tensor], tt.Tensor]] = [
     lambda world, a, b: a @ world.matrix,
     lambda world, a, b: tt.einsum("ij,jk->ik", a, world.matrix) + world.w,
     lambda world, a, b: tt.linear(a, world.matrix, world.w),
-    lambda world, a, b: tt.dropout(a, 0.5),
+    lambda world, a, b: tt.dropout(a, keep_prob=0.5),
     lambda world, a, b: a * world.scale,
     lambda world, a, b: tt.cast(tt.cast(a, "float64") * 0.5, "float32"),
     lambda world, a, b: a.detach() + b,

@@ -203,8 +203,8 @@ CALLS: dict[str, Calls] = {
     },
     "dropout": {
         **operand(tt.dropout),
-        "GradientError": lambda: tt.dropout(TWO, LEAF),
-        "SettingError": lambda: tt.dropout(TWO, 0),
+        "GradientError": lambda: tt.dropout(TWO, keep_prob=LEAF),
+        "SettingError": lambda: tt.dropout(TWO, keep_prob=0),
         "ShapeError": lambda: tt.dropout(TWO, channels=True),
     },
     **{

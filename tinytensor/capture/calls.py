@@ -23,7 +23,7 @@ from tinytensor.capture.memory import View
 from tinytensor.capture.results import Result
 from tinytensor.door import CONTRACTS, Backend
 from tinytensor.recorder import NotedCall, NotedFunction, Recorder
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 
 class Key(NamedTuple):
@@ -33,6 +33,7 @@ class Key(NamedTuple):
     instructions: str
     grad_enabled: bool
     arguments: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    form: tuple[Any, ...]  # of the arguments: their structure, numbers, strings and None
 
 
 @dataclass(eq=False)

@@ -15,13 +15,14 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
+from tinytensor.capture.arguments import Arguments, call_with_tensors
 from tinytensor.capture.calls import Difference, Key, Trace, gradients
 from tinytensor.capture.guards import Guards
 from tinytensor.capture.program import Program
@@ -29,7 +30,7 @@ from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import DTYPES, Tensor, wrap
+from tinytensor.tensors import wrap
 
 __all__ = ["capture"]
 
@@ -110,32 +111,41 @@ class Captured:
             "pickle: a captured step can't be pickled; pickle its function, and capture that again"
         )
 
-    def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
+    def __repr__(self) -> str:
+        backend = f", backend {self.program.key.backend.name}" if self.program else ""
+        return (
+            f"<captured step {self._name}: recordings {self.recordings}, "
+            f"verifications {self.verifications}{backend}>"
+        )
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Run the step on arrays or tensors; each set of shapes has its own program."""
         if named:
-            arguments = self._in_order(arguments, named)
+            arguments, named = self._in_order(arguments, named)
         if recorder.recorder() or autograd.is_watching():
-            return self.function(*[x if isinstance(x, Tensor) else Tensor(x) for x in arguments])
-        arrays = [_array_of(x) for x in arguments]
+            return call_with_tensors(self.function, arguments, named)
+        given = Arguments(arguments, named)
+        arrays = given.arrays
         with self._lock:
-            key = self._key(arrays)
+            key = self._key(arrays, given)
             program = self._find(key)
             if program is None or self._is_due(program) or program.writes_to(arrays):
-                values = self._record(key, arrays, program)
+                values = self._record(key, given, arrays, program)
                 return self._result.make(values)
             self._in_a_row = 0
             self.program = program
             return program.replay(arrays)
 
-    def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
+    def run(self, *tables: Any, steps: int | None = None, **named: Any) -> Any:
         """Run n steps. On the C backend no Python runs between them.
 
         Steps count as calls, so they are verified at steps 2, 4, 8, ... If a step raises an error,
         all changes made until then remain.
 
         Args:
-            *tables: for each argument of the step an array or tensor with one more axis, the first:
-                row i is the argument of step i.
+            *tables: the arguments of the step, where each array or tensor has one more axis, the
+                first: row i belongs to step i. All other values are the same for all steps.
+            **named: the arguments that are given by name.
             steps: int, the number of steps n; by default the number of rows.
 
         Returns:
@@ -145,7 +155,10 @@ class Captured:
             SettingError: steps is below 1, or a table has fewer rows.
             CaptureError: as a call of the step.
         """
-        arrays = [_array_of(x) for x in tables]
+        if named:
+            tables, named = self._in_order(tables, named)
+        given = Arguments(tables, named)
+        arrays = given.arrays
         lengths = {len(array) if array.ndim else 0 for array in arrays}
         if steps is None and len(lengths) == 1:
             (steps,) = lengths
@@ -160,14 +173,14 @@ class Captured:
                 "separately; call the step instead"
             )
         with self._lock:
-            key = self._key([array[0, ...] for array in arrays])
+            key = self._key([array[0, ...] for array in arrays], given)
             parts: list[list[Array]] = []
             done = 0
             while done < steps:
                 program = self._find(key)
                 if program is None or self._is_due(program) or program.writes_to(arrays):
                     row = [array[done, ...] for array in arrays]
-                    values = self._record(key, row, program)
+                    values = self._record(key, given, row, program)
                     parts.append([value[np.newaxis] for value in values])
                     done += 1
                     continue
@@ -183,21 +196,21 @@ class Captured:
             return self._result.make_tables(found, steps)
 
     def _in_order(
-        self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
-    ) -> tuple[Array | Tensor, ...]:
-        bound = inspect.signature(self.function).bind(*arguments, **named)
-        if bound.kwargs:
-            raise CaptureError(
-                f"captured step: got {', '.join(bound.kwargs)} by name; arguments that have a "
-                "place among the function's, with all those before them, are needed"
-            )
-        return bound.args
+        self, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments by position as far as possible, and the rest by name."""
+        try:
+            signature = inspect.signature(self.function)
+        except ValueError:  # a function written in C
+            return arguments, named
+        bound = signature.bind(*arguments, **named)
+        return bound.args, bound.kwargs
 
-    def _key(self, arrays: Sequence[Array]) -> Key:
+    def _key(self, arrays: Sequence[Array], given: Arguments) -> Key:
         backend = door.current_backend()
         instructions = getattr(backend.module, "SIMD", "")
         shapes = tuple([(array.shape, array.dtype) for array in arrays])
-        return Key(backend, instructions, autograd.is_grad_enabled(), shapes)
+        return Key(backend, instructions, autograd.is_grad_enabled(), shapes, given.form)
 
     # The program for a call, and whether to verify it
 
@@ -230,11 +243,18 @@ class Captured:
         for program in reversed(programs):
             if program.key == key:
                 return program.guards.change()
+        if any(_differs_in_form_only(program.key, key) for program in programs):
+            return (
+                "there is no program for these numbers, strings and structure of the arguments, "
+                "which are constants of a program; a value that changes is needed as an array"
+            )
         return "there is no program for this backend and gradient mode"
 
     # Recording
 
-    def _record(self, key: Key, arrays: Sequence[Array], program: Program | None) -> list[Array]:
+    def _record(
+        self, key: Key, given: Arguments, arrays: Sequence[Array], program: Program | None
+    ) -> list[Array]:
         """Run the function on the arrays and note its calls; returns the results' values.
 
         The notes become a program, or are compared with `program`.
@@ -246,7 +266,7 @@ class Captured:
             notes.known = {id(array) for array in program.trace.roots}
         notes.copied = {id(x) for x in inputs if x.base is None}
         try:
-            result = _run_function(self.function, inputs, notes)
+            result = _run_function(self.function, given, inputs, notes)
         except BaseException as error:
             # A replay raises the errors of each_step, too. Any other error is a difference.
             if program is not None and not notes.function_raised:
@@ -268,7 +288,9 @@ class Captured:
             return values
         if program is None:
             others = self._programs.get(key.arguments, ())
-            is_first = not any(other.key == key for other in others)
+            is_first = not any(
+                other.key == key or _differs_in_form_only(other.key, key) for other in others
+            )
             self._adopt(key, notes, result, Trace(notes, result), self._cause(key), None)
             self._count_in_a_row(is_first)
         else:
@@ -377,11 +399,13 @@ def capture(
 ) -> Captured:
     """Return the function as a captured step: recorded as a program when called, then replayed.
 
-    A captured step takes arrays or tensors and returns tensors. If the function uses a tensor that
-    is not an argument, such as a weight, each replay reads its values at that time, and writes
-    changes into its memory. A replay repeats the kernel calls and runs no Python: numbers, branches
-    and settings keep the values of the recording, and side effects such as print() do not happen.
-    `step.forget()` drops the recording.
+    A captured step takes arrays or tensors, by position or by name, alone or in tuples, lists and
+    dicts, and returns tensors. A number, a string or None among the arguments is a constant: each
+    value has its own recording. If the function uses a tensor that is not an argument, such as a
+    weight, each replay reads its values at that time, and writes changes into its memory. A replay
+    repeats the kernel calls and runs no Python: numbers, branches and settings keep the values of
+    the recording, and side effects such as print() do not happen. `step.forget()` drops the
+    recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
     `step.why` gives the cause of the last recording. The step is re-recorded
@@ -451,10 +475,17 @@ def _stale(name: str, difference: Difference, program: Program) -> str:
     )
 
 
-def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: Recorder) -> Result:
+def _differs_in_form_only(one: Key, other: Key) -> bool:
+    return one.form != other.form and one._replace(form=other.form) == other
+
+
+def _run_function(
+    function: Callable[..., Any], given: Arguments, inputs: Sequence[Array], notes: Recorder
+) -> Result:
     with recorder.recording(notes):
         try:
-            returned = function(*map(wrap, inputs))
+            positional, named = given.with_tensors([wrap(array) for array in inputs])
+            returned = function(*positional, **named)
         finally:
             for carried in notes.carried:
                 if carried.x._grad is carried.own:  # the step read it, or changed it in place
@@ -491,26 +522,3 @@ def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
         if any(np.may_share_memory(array, other) for other in others):
             return f"argument {i} shares memory with another one or a tensor, and is changed"
     return ""
-
-
-def _array_of(x: Array | Tensor) -> Array:
-    if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, first
-        return x
-    if isinstance(x, Tensor):
-        if x.requires_grad:
-            raise CaptureError(
-                "captured step: an argument has requires_grad, and its gradient would be set on "
-                "the program's copy; pass x.detach(), or use x in the step without passing it"
-            )
-        return x.array
-    if not isinstance(x, np.ndarray):
-        raise CaptureError(
-            f"captured step: an argument is a {type(x).__name__}; arrays and tensors are needed, "
-            "because numbers of Python are constants of a program"
-        )
-    if x.dtype not in DTYPES:
-        raise CaptureError(
-            f"captured step: an argument is an array of {x.dtype}; {', '.join(map(str, DTYPES))} "
-            "are possible: array.astype() converts it"
-        )
-    return np.asarray(x)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tinytensor.arrays import Array
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 
 class Guards:

@@ -48,7 +48,7 @@ from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 
@@ -253,6 +253,12 @@ class Program:
         return buffers
 
     # To be printed
+
+    def __repr__(self) -> str:
+        return (
+            f"<program of {self.name}: kernel calls {len(self.calls)}, "
+            f"backend {self.key.backend.name}; print() shows its table>"
+        )
 
     def __str__(self) -> str:
         return listing.listed(self).text()

@@ -12,7 +12,7 @@ from tinytensor.arrays import Array
 from tinytensor.capture.memory import AFTER_THE_STEP, View
 from tinytensor.errors import CaptureError
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 
 class Result:

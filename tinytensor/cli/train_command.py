@@ -14,6 +14,8 @@ import click
 from tinytensor import datasets, door, lessons
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
+    FILE,
+    LESSON_OR_FILE,
     Count,
     backend_option,
     data_option,
@@ -24,9 +26,9 @@ from tinytensor.cli.options import (
     seed_option,
     threads_option,
 )
-from tinytensor.cli.output import check_writable, plural, same_file, write_json
-from tinytensor.errors import SettingError
-from tinytensor.train import StepReport, Training
+from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
+from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.train import StepReport, Training, seconds_a_step
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
@@ -45,19 +47,38 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 
 
 @click.command("train")
-@click.argument("lesson")
+@click.argument("lesson", type=LESSON_OR_FILE)
 @backend_option
 @click.option("--steps", type=Count(0, 10**9), help="Training steps [the lesson's own].")
 @click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
+@click.option(
+    "--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own]."
+)
+@click.option(
+    "--optimizer", type=click.Choice(list(lessons.OPTIMIZERS)), help="Optimiser [the lesson's own]."
+)
+@click.option(
+    "--keep-prob",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Probability of dropout to keep an element [the lesson's own].",
+)
 @seed_option
 @threads_option
 @data_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
-@click.option("--save", "save_file", metavar="FILE", help="Write a checkpoint at the end.")
-@click.option("--resume", "resume_file", metavar="FILE", help="Continue from a checkpoint.")
 @click.option(
-    "--record", "record_file", metavar="FILE", help="Write a run file, for replay and report."
+    "--save", "save_file", metavar="FILE", type=FILE, help="Write a checkpoint at the end."
+)
+@click.option(
+    "--resume", "resume_file", metavar="FILE", type=FILE, help="Continue from a checkpoint."
+)
+@click.option(
+    "--record",
+    "record_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write a run file, for replay and report.",
 )
 @json_option
 @click.option(
@@ -74,6 +95,9 @@ def train_command(
     backend: str,
     steps: int | None,
     batch: int | None,
+    lr: float | None,
+    optimizer: str | None,
+    keep_prob: float | None,
     seed: int,
     threads: int | None,
     data: Path | None,
@@ -89,7 +113,8 @@ def train_command(
 ) -> None:
     """Train the network of LESSON.
 
-    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test
+    LESSON is a name or a number, such as softmax or 1.0, or a Python file with a lesson of your
+    own: a changed copy of a file of tinytensor/lessons. At the end, print the accuracy on the test
     images and the time spent.
     """
     if record_file is not None:
@@ -97,7 +122,8 @@ def train_command(
     if live == "terminal":
         from tinytensor.live.terminal import terminal, view
 
-    found = lessons.find(lesson)
+    found = lessons.find_or_read(lesson)
+    found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
     check_writable("--json", json_file)
     check_writable("--save", save_file)
     check_writable("--record", record_file)
@@ -113,15 +139,19 @@ def train_command(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_seconds = time.perf_counter() - start
+
+    if backend == "auto":
+        backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
+        if reason:
+            click.echo(reason, err=True)
+    start = time.perf_counter()
     door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
     # Processor time before this module (Python, NumPy), and the time to load the backend.
     import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
     used = door.current_backend()
-
-    start = time.perf_counter()
-    data_set = datasets.mnist() if data is None else datasets.load(data)
-    data_seconds = time.perf_counter() - start
 
     training = Training(
         found,
@@ -198,6 +228,29 @@ def train_command(
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _backend_for(lesson: lessons.Lesson, data: datasets.Dataset, steps: int) -> tuple[str, str]:
+    """The backend that finishes first: C if it works here; otherwise NumPy for a short training.
+
+    Numba is faster than NumPy, but first it compiles its kernels. Returns the name, and a sentence
+    with the reason if it is not C.
+    """
+    try:
+        return door.load_backend("c").name, ""
+    except BackendUnavailable:
+        pass
+    with door.backend("numpy"):
+        seconds = steps * seconds_a_step(lesson, data, steps=3)
+    name = "numpy" if seconds < 2 * _NUMBA_COMPILES else door.load_backend("auto").name
+    return name, (
+        f"backend {name}: C is not compiled here (tinytensor info prints why); NumPy needs about "
+        f"{about_seconds(seconds)} for these steps, and Numba is faster, but first it may compile "
+        f"its kernels for {_NUMBA_COMPILES} s"
+    )
+
+
+_NUMBA_COMPILES = 10  # seconds on one core, for the kernels of a lesson
 
 
 def _metrics(report: StepReport) -> dict[str, float | None]:

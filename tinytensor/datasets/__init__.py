@@ -14,7 +14,9 @@ from tinytensor.datasets.augment import Augmentation
 from tinytensor.datasets.idx import read_idx
 from tinytensor.errors import DataError, DTypeError, SettingError, ShapeError
 from tinytensor.ops.operands import as_array
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
+
+__all__ = ["Dataset", "batches", "fetch", "load", "mnist", "split", "to_float"]
 
 CLASSES = 10
 SIDE = 28

@@ -17,7 +17,8 @@ def five_layers(keep_prob: float = 1.0) -> nn.Module:
         bias = nn.constant(0.0 if outputs == 10 else 0.1)
         layers.append(nn.Linear(inputs, outputs, nn.truncated_normal(0.1), bias))
         if outputs != 10:
-            layers += [nn.ReLU(), *([nn.Dropout(keep_prob)] if keep_prob < 1 else [])]
+            dropout = [nn.Dropout(keep_prob=keep_prob)] if keep_prob < 1 else []
+            layers += [nn.ReLU(), *dropout]
     return nn.Sequential(*layers)
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops.index import take_flat
 from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, whole
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["avg_pool2d", "conv2d", "max_pool2d"]
 
@@ -287,7 +287,7 @@ def avg_pool2d(
     total = _sum_pool2d(x, shape, size, stride, before)
     if count_padding:
         return total / (size[0] * size[1])
-    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
+    inside = tensors.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
     return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
 
 

@@ -19,7 +19,7 @@ from tinytensor.ops.operands import (
     refuse_to_lose_gradient,
     whole,
 )
-from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
+from tinytensor.tensors import FLOATS, Tensor, checked_dtype, wrap
 
 __all__ = [
     "arange",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.autograd import no_grad, record
 from tinytensor.errors import DTypeError, ShapeError
 from tinytensor.ops.operands import (
@@ -37,7 +37,7 @@ from tinytensor.ops.reduce import sum_to
 from tinytensor.ops.shape import broadcast_to
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "abs",
@@ -193,7 +193,7 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
 
 def _flat(grad: Tensor) -> Tensor:
     """The gradient of a step function: 0 everywhere."""
-    return tensor.wrap(np.zeros_like(grad.array))
+    return tensors.wrap(np.zeros_like(grad.array))
 
 
 @unary(lambda grad: -grad, floats=False)

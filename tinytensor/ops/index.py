@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, recorder, tensor
+from tinytensor import kernels, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import CaptureError, DTypeError, IndexingError, ShapeError
@@ -31,7 +31,7 @@ from tinytensor.ops.operands import (
 )
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["gather", "pad", "scatter_add", "take"]
 
@@ -113,7 +113,7 @@ def _as_array(key: Any) -> Any:
         return array if array.size else array.astype(np.int64)  # NumPy does the same with []
     if isinstance(key, np.ndarray):
         return np.asarray(key)
-    return key.array if isinstance(key, tensor.Tensor) else key
+    return key.array if isinstance(key, tensors.Tensor) else key
 
 
 def _axes_of(key: Any) -> int:

@@ -14,7 +14,7 @@ from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shap
 from tinytensor.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["einsum", "matmul", "outer"]
 
@@ -175,7 +175,8 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
     Args:
         formula: str, one letter for each axis of each operand, commas between operands, and after
             -> the letters of the result. Axes that are not in the result are summed. Without -> the
-            result has the letters that occur once, in alphabetical order. "..." is not supported.
+            result has the letters that occur once, in alphabetical order. "..." stands for any
+            number of axes; these broadcast, and come first in the result if there is no ->.
         operands: array-likes, numeric.
 
     Returns:
@@ -188,23 +189,29 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
         DTypeError: one does not hold real numbers.
         NotSupported: the formula is not a str, or an operand is None.
 
-    Source: numpy.einsum, torch.einsum.
+    Source: numpy.einsum, torch.einsum. NumPy refuses a result without the "..." of an operand; as
+    in torch, these axes are summed.
 
     >>> tt.einsum("ij,j->i", [[1, 2], [3, 4]], [1, 10])
     Tensor([21, 43], dtype=int64)
+    >>> tt.einsum("...ij,...jk->...ik", tt.ones(5, 2, 3), tt.ones(3, 4)).shape
+    (5, 2, 4)
     """
     if not isinstance(formula, str):
         raise NotSupported(
             f"einsum: got {type(formula).__name__}; a formula 'ij,jk->ik' comes first"
         )
-    letters, result = _parse(formula, len(operands))
+    terms, result = _parse(formula, len(operands))
     xs = [as_tensor("einsum", x) for x in operands]
+    for x, term in zip(xs, terms, strict=True):
+        named = term.replace("...", "")
+        if len(named) > x.ndim or (named == term and len(named) < x.ndim):
+            raise ShapeError(
+                f"einsum: got x of shape {x.shape} for {term!r}; a letter for each axis is needed"
+            )
+    xs, letters, result = _with_letters_for_dots(xs, terms, result)
     sizes: dict[str, int] = {}
     for x, own in zip(xs, letters, strict=True):
-        if len(own) != x.ndim:
-            raise ShapeError(
-                f"einsum: got x of shape {x.shape} for {own!r}; a letter for each axis"
-            )
         for letter, size in zip(own, x.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise ShapeError(
@@ -221,22 +228,57 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
 
 
 def _parse(formula: str, count: int) -> tuple[list[str], str]:
+    """The parts of a formula: one for each operand, and one for the result."""
     left, arrow, result = formula.replace(" ", "").partition("->")
-    letters = left.split(",")
-    everything = "".join(letters)
+    terms = left.split(",")
+    letters = "".join(terms).replace("...", "")
     if not arrow:  # as NumPy: the letters that occur once, in alphabetical order
-        result = "".join(sorted(c for c in set(everything) if everything.count(c) == 1))
+        result = "..." if "..." in left else ""
+        result += "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    named = result.replace("...", "")
     if (
-        len(letters) != count
-        or not all(map(str.isalpha, filter(None, (everything, result))))
-        or len(set(result)) < len(result)
-        or not set(result) <= set(everything)
+        len(terms) != count
+        or any(term.count("...") > 1 for term in (*terms, result))
+        or ("..." in result and "..." not in left)
+        or not all(map(str.isalpha, filter(None, (letters, named))))
+        or len(set(named)) < len(named)
+        or not set(named) <= set(letters)
     ):
         raise ShapeError(
             f"einsum: got {formula!r} for {count} operands; letters for each, commas between, and "
-            "after -> some of them, each once, are needed: 'ij,jk->ik'"
+            "after -> some of them, each once, are needed: 'ij,jk->ik'; ... stands for more axes"
         )
-    return letters, result
+    return terms, result
+
+
+def _with_letters_for_dots(
+    xs: list[Tensor], terms: list[str], result: str
+) -> tuple[list[Tensor], list[str], str]:
+    """The formula with a digit for each axis of "...": 0 for the last one, then 1, ...
+
+    An operand that has size 1 where another one has more loses that axis, because a product repeats
+    an operand along the axes that it does not have.
+    """
+    starts = [term.find("...") for term in terms]
+    shapes = [  # of the axes of "..."
+        x.shape[start : start + x.ndim - len(term) + 3] if start >= 0 else ()
+        for x, term, start in zip(xs, terms, starts, strict=True)
+    ]
+    shape: tuple[int, ...] = ()
+    for other in shapes:
+        shape = broadcast_shape("einsum, axes of ...", shape, other, ("first", "next"))
+    digits = "".join(chr(0xFF10 + a) for a in reversed(range(len(shape))))
+    letters, kept = [], []
+    for x, term, start, own in zip(xs, terms, starts, shapes, strict=True):
+        pairs = list(zip(own[::-1], shape[::-1], strict=False))[::-1]
+        stay = [a for a, (size, full) in enumerate(pairs) if size == full]
+        if len(stay) < len(own):
+            front, end = x.shape[:start], x.shape[start + len(own) :]
+            x = reshape(x, (*front, *(own[a] for a in stay), *end))
+        names = digits[len(shape) - len(own) :]
+        letters.append(term.replace("...", "".join(names[a] for a in stay)))
+        kept.append(x)
+    return kept, letters, result.replace("...", digits)
 
 
 def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:

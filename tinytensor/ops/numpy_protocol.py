@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import ops, tensor
+from tinytensor import ops, tensors
 from tinytensor.errors import DTypeError, NotSupported, ShapeError
 
 Function = Callable[..., Any]
@@ -74,7 +74,7 @@ ELEMENTWISE: dict[Function, Function] = {
 }
 
 
-def _reciprocal(x: tensor.Tensor) -> tensor.Tensor:
+def _reciprocal(x: tensors.Tensor) -> tensors.Tensor:
     if x.dtype.kind != "f":
         raise DTypeError(
             f"np.reciprocal: got {x.dtype}; floats are needed: 1 / x converts integers"
@@ -93,11 +93,11 @@ def _spread(op: Function) -> Function:
 
 def _clip(
     a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
-) -> tensor.Tensor:
+) -> tensors.Tensor:
     return ops.clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
-def _dot(a: Any, b: Any) -> tensor.Tensor:
+def _dot(a: Any, b: Any) -> tensors.Tensor:
     a, b = ops.as_tensor("dot", a), ops.as_tensor("dot", b)
     if not a.ndim or not b.ndim:
         return ops.mul(a, b)
@@ -109,7 +109,7 @@ def _dot(a: Any, b: Any) -> tensor.Tensor:
     return ops.matmul(a, b)
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> tensor.Tensor:
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> tensors.Tensor:
     """np.linalg.norm: the norm of vectors, or the Frobenius norm of a matrix or of all elements."""
     x = ops.as_tensor("norm", x)
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
@@ -125,7 +125,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 def _pad(
     array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0
-) -> tensor.Tensor:
+) -> tensors.Tensor:
     if mode != "constant" or not isinstance(constant_values, Real):
         raise NotSupported(
             f"np.pad: got mode {mode!r} and values {constant_values!r}; tt.pad pads with one "
@@ -137,7 +137,7 @@ def _pad(
 def _pieces(divide: Function) -> Function:
     """np.split or np.array_split: NumPy divides the indices of the axis, and take reads them."""
 
-    def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[tensor.Tensor]:
+    def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[tensors.Tensor]:
         x = ops.as_tensor("split", ary)
         size = x.shape[ops.operands.one_axis("split", axis, x.ndim)]
         try:
@@ -233,7 +233,7 @@ def call_ufunc(
             Tensor would be changed.
     """
     op = ELEMENTWISE.get(ufunc)
-    if method == "at" and isinstance(inputs[0], tensor.Tensor):  # at writes to read-only arrays too
+    if method == "at" and isinstance(inputs[0], tensors.Tensor):  # at writes to read-only arrays
         raise _writes(f"np.{ufunc.__name__}.at", "tt.scatter_add returns a new tensor")
     if method != "__call__":
         name, function = f"np.{ufunc.__name__}.{method}", getattr(ufunc, method)
@@ -258,7 +258,7 @@ def call_function(function: Function, arguments: tuple[Any, ...], options: dict[
     name = f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1)
     op = FUNCTIONS.get(function)
     if op is None:
-        if function in LIKE and arguments and isinstance(arguments[0], tensor.Tensor):
+        if function in LIKE and arguments and isinstance(arguments[0], tensors.Tensor):
             arguments = (arguments[0].detach(), *arguments[1:])
         return _on_arrays(name, function, arguments, options)
     given = {key: value for key, value in options.items() if value is not None or key == "axis"}
@@ -280,7 +280,7 @@ def _on_arrays(
     name: str, function: Function, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """The result of NumPy's function on the arrays of the Tensors, if no gradient is lost."""
-    lost: list[tensor.Tensor] = []
+    lost: list[tensors.Tensor] = []
     plain = [_as_array(argument, lost) for argument in arguments]
     named = {key: _as_array(value, lost) for key, value in options.items()}
     if lost and function not in LOSES_NOTHING:
@@ -303,12 +303,12 @@ def _writes(name: str, remark: str) -> NotSupported:
     )
 
 
-def _as_array(value: Any, lost: list[tensor.Tensor]) -> Any:
+def _as_array(value: Any, lost: list[tensors.Tensor]) -> Any:
     """Tensors as arrays, in lists and tuples too; those with a gradient are appended to `lost`.
 
     The arrays are read-only, because backward can't detect that NumPy changed one.
     """
-    if isinstance(value, tensor.Tensor):
+    if isinstance(value, tensors.Tensor):
         lost += [value] if value.requires_grad else []
         array = value.numpy().view()
         array.flags.writeable = False

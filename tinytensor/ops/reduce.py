@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
@@ -36,7 +36,7 @@ from tinytensor.ops.operands import (
 from tinytensor.ops.shape import broadcast_to, concat, flip, permute, reshape
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "all",
@@ -598,7 +598,7 @@ def _where_is(
         raise _no_elements(op, x, axis)
     out = np.empty(math.prod(rows.shape[:-1]), np.int64)
     kernel(as_rows(rows.array), out)
-    return _dropped(op, tensor.wrap(out.reshape(kept)), axis, keepdims)
+    return _dropped(op, tensors.wrap(out.reshape(kept)), axis, keepdims)
 
 
 def _no_elements(op: str, x: Tensor, axis: Axis) -> ShapeError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.autograd import record, view_of
 from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.operands import (
@@ -28,7 +28,7 @@ from tinytensor.ops.operands import (
 )
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "broadcast_to",
@@ -359,7 +359,7 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     axis = one_axis("repeat", axis, x.ndim)
-    if isinstance(repeats, tensor.Tensor):
+    if isinstance(repeats, tensors.Tensor):
         repeats = repeats.tolist()
     try:
         counts = np.asarray(repeats)
@@ -377,13 +377,13 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
 # Joining and splitting --------------------------------------------------------------------------
 
 
-def _operands(op: str, tensors: Sequence[Operand]) -> list[Tensor]:
+def _operands(op: str, xs: Sequence[Operand]) -> list[Tensor]:
     """The tensors of an op that takes a list of them."""
-    if not isinstance(tensors, list | tuple | np.ndarray | tensor.Tensor):
-        raise NotSupported(f"{op}: got {tensors!r}; a list of tensors is needed")
-    if not len(tensors):
+    if not isinstance(xs, list | tuple | np.ndarray | tensors.Tensor):
+        raise NotSupported(f"{op}: got {xs!r}; a list of tensors is needed")
+    if not len(xs):
         raise ShapeError(f"{op}: got no tensor; at least one is needed")
-    return [as_tensor(op, x) for x in tensors]
+    return [as_tensor(op, x) for x in xs]
 
 
 @torch_spelling

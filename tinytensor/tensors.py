@@ -7,13 +7,14 @@ autograd.py records the graph of a computation and computes gradients from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, kernels, notebook, ops, recorder
+from tinytensor import autograd, hints, kernels, notebook, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import (
     DTypeError,
@@ -23,7 +24,7 @@ from tinytensor.errors import (
 )
 from tinytensor.ops import numpy_protocol
 
-__all__ = ["Tensor", "from_dlpack", "from_numpy"]
+__all__ = ["Tensor", "from_dlpack", "from_numpy", "tensor"]
 
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))
 FLOATS = DTYPES[:2]
@@ -47,6 +48,7 @@ class Tensor:
 
     Attributes:
         grad: the gradient, a Tensor of the same shape and dtype; None before the first backward.
+            A computed tensor has one only after `retain_grad()`.
         requires_grad: True if gradients are computed for this tensor.
 
     Raises:
@@ -103,11 +105,25 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
+    if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise hints.missing("Tensor", name, dir(type(self)))
+
     @property
     def grad(self) -> Tensor | None:
-        """The gradient, a Tensor of the same shape and dtype; None before the first backward."""
+        """The gradient, a Tensor of the same shape and dtype; None before the first backward.
+
+        `backward` stores gradients of leaves only. Call `retain_grad()` for a computed tensor.
+        """
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(self)
+        if self._grad is None and self.node is not None and not autograd.is_retained(self):
+            warnings.warn(
+                f"grad: this tensor was computed by {self.node.name}, and backward() stores "
+                "gradients of leaves only; call x.retain_grad() before backward()",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -265,6 +281,39 @@ class Tensor:
 
     __hash__ = object.__hash__  # by identity, because == compares elements and returns a Tensor
 
+    # Devices
+
+    def to(self, target: DTypeLike) -> Tensor:
+        """Return the tensor with another dtype; `x.to("cpu")` returns x itself.
+
+        Args:
+            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`.
+
+        Gradient: dx = grad.
+
+        Raises:
+            NotSupported: the target is another device.
+            DTypeError: the target is a dtype that Tensor does not have.
+
+        Source: torch.Tensor.to.
+
+        >>> tt.tensor([1, 2]).to(tt.float32)
+        Tensor([1., 2.], dtype=float32)
+        """
+        if isinstance(target, str):
+            if target == "cpu":
+                return self
+            if target.partition(":")[0] in ("cuda", "mps", "xpu"):
+                raise NotSupported(f'to: got {target!r}; "cpu" is the only device')
+        return ops.cast(self, target)
+
+    def cpu(self) -> Tensor:
+        """Return the tensor itself, because all tensors are in the memory of the CPU.
+
+        Source: torch.Tensor.cpu.
+        """
+        return self
+
     # Copies
 
     def detach(self) -> Tensor:
@@ -366,6 +415,29 @@ class Tensor:
     def zero_grad(self) -> None:
         """Set `.grad` to None. Without this call the next backward adds to the old gradient."""
         self.grad = None
+
+    def retain_grad(self) -> None:
+        """Store this computed tensor's gradient in `.grad` in every backward pass.
+
+        By default `backward` stores the gradients of leaves only. Call this method before
+        `backward`; it has no effect on a leaf. Gradients of several backward passes are added. A
+        hook that replaces the gradient is called first.
+
+        Raises:
+            GradientError: this tensor has requires_grad=False.
+            CaptureError: a captured step is being recorded; `tt.grad(loss, x)` returns the gradient
+                there.
+
+        Source: torch.Tensor.retain_grad.
+
+        >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> hidden = w * 3
+        >>> hidden.retain_grad()
+        >>> (hidden * hidden).sum().backward()
+        >>> hidden.grad
+        Tensor([ 6., 12.], dtype=float32)
+        """
+        autograd.retain_grad(self)
 
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Call `hook(grad)` in every backward pass, once the tensor's gradient is complete.
@@ -595,6 +667,7 @@ class Tensor:
     cumsum = ops.cumsum
     div = ops.div
     elu = ops.elu
+    eq = ops.equal
     erf = ops.erf
     exp = ops.exp
     expm1 = ops.expm1
@@ -602,14 +675,18 @@ class Tensor:
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
+    ge = ops.greater_equal
     gelu = ops.gelu
+    gt = ops.greater
     isfinite = ops.isfinite
     isnan = ops.isnan
+    le = ops.less_equal
     leaky_relu = ops.leaky_relu
     log = ops.log
     log1p = ops.log1p
     log_softmax = ops.log_softmax
     logsumexp = ops.logsumexp
+    lt = ops.less
     masked_fill = ops.masked_fill
     matmul = ops.matmul
     max = ops.max
@@ -619,6 +696,7 @@ class Tensor:
     minimum = ops.minimum
     mm = ops.matmul
     mul = ops.mul
+    ne = ops.not_equal
     neg = ops.neg
     norm = ops.norm
     outer = ops.outer
@@ -652,6 +730,19 @@ class Tensor:
     transpose = ops.transpose
     view = ops.reshape
 
+    def view_as(self, other: Tensor) -> Tensor:
+        """Return `x.reshape(other.shape)`, which shares the memory.
+
+        Args:
+            other: a Tensor with the same number of elements, of any dtype.
+
+        Raises:
+            ShapeError: the number of elements differs.
+
+        Source: torch.Tensor.view_as.
+        """
+        return ops.reshape(self, other.shape)
+
     @property
     def T(self) -> Tensor:
         """The transpose: the same elements with the axes in reverse order.
@@ -675,11 +766,36 @@ def _bool_operand(operator: str, x: ops.Operand) -> Tensor:
 
 def wrap(array: Array) -> Tensor:
     """Return a Tensor on an array without checks: C-contiguous, aligned, a dtype of DTYPES."""
-    tensor = Tensor.__new__(Tensor)
-    tensor.array = array
-    tensor._grad = tensor.node = tensor.hooks = tensor.version = None
-    tensor.requires_grad = False
-    return tensor
+    x = Tensor.__new__(Tensor)
+    x.array = array
+    x._grad = x.node = x.hooks = x.version = None
+    x.requires_grad = False
+    return x
+
+
+def tensor(
+    data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a new Tensor with a copy of the values: `Tensor(data, dtype, requires_grad)`.
+
+    Args:
+        data: a number, nested lists, an array or another Tensor; any shape.
+        dtype: float32, float64, int32, int64, uint8 or bool. By default an array keeps its dtype,
+            Python floats become float32 and Python integers become int64.
+        requires_grad: True if `backward` should store a gradient in `.grad`; floats only.
+
+    Raises:
+        ShapeError: the nested lists have different lengths.
+        DTypeError: the dtype is not one of the six, a number does not fit into it, or
+            `requires_grad` is True for integers or booleans.
+
+    Source: torch.tensor, numpy.array.
+
+    >>> tt.tensor([[1, 2], [3, 4]], dtype=tt.float32, requires_grad=True)
+    Tensor([[1., 2.],
+            [3., 4.]], dtype=float32, requires_grad=True)
+    """
+    return Tensor(data, dtype, requires_grad)
 
 
 def from_numpy(array: Array) -> Tensor:
