@@ -1,7 +1,7 @@
 """tinytensor: a small, readable tensor engine with autograd, on NumPy, Numba or C.
 
-A Tensor is an array that records how it was computed. `backward()` computes the gradient of a
-scalar with respect to each tensor that it was computed from and that has requires_grad=True:
+A Tensor is an array that records how it was computed. `loss.backward()` computes the gradient of
+the scalar `loss` with respect to each parameter, a tensor that was created with requires_grad=True:
 
 >>> import tinytensor as tt
 >>> x = tt.Tensor([[1.0, 2.0]])

@@ -527,7 +527,7 @@ CLAIMS = (
     ),
     Claim(
         "higher-rate",
-        "With batch norm, ten times the rate costs no accuracy.",
+        "With batch norm, ten times the learning rate costs no accuracy.",
         lambda: {
             f"{name}, rate {rate}": _adam(lesson, rate)
             for name, lesson in (("sigmoid", "sigmoid"), ("batch norm", "batchnorm-sigmoid"))

@@ -37,7 +37,7 @@ def gradcheck(
         function: a function of `inputs` that returns a Tensor of any shape.
         inputs: the arguments, Tensors of any shape. The inputs with requires_grad are checked one
             by one and must be float64.
-        step: h, the distance along v.
+        step: the distance along v.
         tolerance: the largest difference allowed; for slopes above 1, relative to the slope.
         directions: the number of random directions for each input.
         seed: the seed of the random directions and weights.

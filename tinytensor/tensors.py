@@ -57,8 +57,9 @@ class Tensor:
             `requires_grad` is True for integers or booleans.
 
     The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @= &=
-    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change:
-    change a parameter under `no_grad()`.
+    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change,
+    so a parameter can only be changed under `no_grad()`. If gradients flow through the result, as
+    in `loss += term`, then `x += y` is the same as `x = x + y` and gives a new tensor.
 
     Source: torch.Tensor and numpy.ndarray.
 
@@ -465,7 +466,7 @@ class Tensor:
     # Changes in place
 
     def changed(self) -> None:
-        """Mark the tensor as changed in place, so that backward refuses to use overwritten values.
+        """Mark the tensor as changed, so that backward raises an error if it needs the old values.
 
         Call it after writing to `x.numpy()`. The optimisers and `x[i] = ...` call it themselves.
         """

@@ -98,7 +98,7 @@ class Training:
         data: the training and test images.
         steps: number of training steps; the lesson's own by default.
         batch: number of images per step; the lesson's own by default.
-        seed: of the first weights, the order of the batches, and dropout.
+        seed: seed of the initial weights, the order of the batches, and dropout.
         evaluate_every: number of steps between reports; the lesson's own by default.
         eager: True to run each step op by op. By default the step is captured, with the same bits.
         between_steps: called after each step except the last, after its report. Its time is not

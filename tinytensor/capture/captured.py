@@ -137,10 +137,10 @@ class Captured:
             return program.replay(arrays)
 
     def run(self, *tables: Any, steps: int | None = None, **named: Any) -> Any:
-        """Run n steps, on the C backend without Python between them.
+        """Run n steps. On the C backend no Python runs between them.
 
-        They are verified at the same counts as calls are. An error at some step leaves all tensors
-        as that step leaves them.
+        Steps count as calls, so they are verified at steps 2, 4, 8, ... If a step raises an error,
+        all changes made until then remain.
 
         Args:
             *tables: the arguments of the step, where each array or tensor has one more axis, the
@@ -149,7 +149,7 @@ class Captured:
             steps: int, the number of steps n; by default the number of rows.
 
         Returns:
-            The step's result with one more axis in each tensor: row i is of step i.
+            The step's result with one more axis in each tensor: row i is the result of step i.
 
         Raises:
             SettingError: steps is below 1, or a table has fewer rows.
@@ -408,23 +408,27 @@ def capture(
     recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
-    The step is re-recorded if an argument has a new shape or dtype; if the backend or the gradient
-    mode changes; if a tensor that an op read gets another array, requires_grad or hooks; if an
-    attribute of a module that was called, or of an optimiser that made a step, is set; after
-    train() or eval(); if a tensor gains or loses a gradient from before the step; and if a tensor
-    that the step computed and stored outside of the function no longer exists. `step.why` gives the
-    cause of the last recording.
+    `step.why` gives the cause of the last recording. The step is re-recorded
+
+    - if an argument has a new shape or dtype,
+    - if the backend or the gradient mode changes,
+    - if a tensor that an op read gets another array, requires_grad or hooks,
+    - if an attribute is set of a module that was called or of an optimiser that made a step, and
+      after train() or eval(),
+    - if a tensor has a gradient at the start of the call and had none when recorded, or the other
+      way round,
+    - if a tensor that the step computed and stored outside of the function no longer exists.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
-    the second recording differs from the first, it becomes the program, because a step may make its
+    they differ at call 2, the second recording becomes the program, because a step may create its
     state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. A step that changes a tensor or an argument which shares
-    memory with another argument is recorded at every call too. A verification compares one call: a
-    value of Python that changes after it, and is back at the next one, is not found.
+    RuntimeWarning after 8 recordings. So is a step that changes a tensor or an argument which
+    shares memory with another argument. A verification does not find a value of Python that changes
+    after one verification and has its old value again at the next one.
 
-    Every replay overwrites the tensors that the step computed and stored outside of the function,
-    except gradients: store `w.grad.clone()`, or read `w.grad` after the call. Threads that the step
-    starts are not recorded. Under detect_anomaly() the function runs, and nothing is replayed.
+    Every replay overwrites the tensors that the step computed and stored outside of the function.
+    Gradients are an exception: store `w.grad.clone()`, or read `w.grad` after the call. Threads
+    that the step starts are not recorded. Under detect_anomaly() the function runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its

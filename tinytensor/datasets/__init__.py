@@ -225,7 +225,7 @@ def batches(
         images: (N, height, width) uint8, grey images of any size.
         labels: (N,) integers.
         size: number of images per batch.
-        seed: of the order of the images, and of the augmentation.
+        seed: seed of the order of the images and of the augmentation.
         skip: number of batches to skip at the start.
         partial: True to yield the images that don't fill a batch at the end of an epoch as a
             smaller batch. By default they are dropped; each epoch drops different images.
@@ -288,7 +288,7 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
     Args:
         data: the data set; its test images are not used.
         validation: number of validation images.
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Returns:
         a Dataset with the validation images in the place of the test images.

@@ -87,8 +87,8 @@ class Lesson:
 def scaled(rate: float) -> float:
     """Return the learning rate for the mean loss of a batch: rate * 100.
 
-    The original course gives learning rates for the sum of the losses of 100 images. Here the loss
-    is their mean, and so the gradient is a hundredth: scaled(0.005) is 0.5.
+    The talk that the course follows gives learning rates for the sum of the losses of 100 images.
+    Here the loss is their mean, so the gradient is 100 times smaller: scaled(0.005) is 0.5.
 
     Args:
         rate: the learning rate for the sum.

@@ -1,4 +1,4 @@
-"""Lesson 2.1: ReLU, and a rate that decays. Its chapter is chapters/2.1.md."""
+"""Lesson 2.1: ReLU, and a falling learning rate. Its chapter is chapters/2.1.md."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ def five_layers(keep_prob: float = 1.0) -> nn.Module:
 LESSON = Lesson(
     number="2.1",
     name="relu",
-    title="ReLU, and a rate that decays",
+    title="ReLU, and a falling learning rate",
     chapter="2.1.md",
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),

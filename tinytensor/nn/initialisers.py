@@ -92,7 +92,8 @@ def glorot(shape: tuple[int, ...] | None = None) -> Tensor:
     function itself to a layer, `weight=nn.glorot`; the layer calls it with the shape.
 
     Args:
-        shape: (..., inputs, outputs); each of the leading axes multiplies both.
+        shape: (..., inputs, outputs). For a convolution (KH, KW, I, O), inputs is KH * KW * I and
+            outputs is KH * KW * O.
 
     Returns:
         A float32 Tensor of this shape.

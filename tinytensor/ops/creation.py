@@ -380,7 +380,7 @@ def bernoulli(probs: Operand) -> Tensor:
     Raises:
         SettingError: a probability is not from 0 to 1.
         DTypeError: probs does not hold real numbers.
-        NotSupported: it is None.
+        NotSupported: probs is None.
         CaptureError: a captured step is being recorded.
 
     Source: torch.bernoulli.

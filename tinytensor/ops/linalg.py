@@ -26,9 +26,10 @@ def matmul(
 
     Args:
         x: array-like (M, K), or (K, M) with transpose_x; numeric. Axes before these two are a batch
-            of matrices, and batches broadcast. A vector (K,) is a row, and its axis is dropped.
-        y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is a
-            column, and its axis is dropped.
+            of matrices, and batches broadcast. A vector (K,) is used as a row (1, K); the result
+            then has no axis M.
+        y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is used as
+            a column (K, 1); the result then has no axis N.
         transpose_x, transpose_y: True multiplies by the transposed matrix, without moving memory.
 
     Returns:
@@ -40,7 +41,7 @@ def matmul(
     Raises:
         ShapeError: the inner sizes K differ, batches do not broadcast, or an operand is a scalar.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None.
+        NotSupported: an operand is None.
 
     Source: numpy.matmul, torch.matmul; the operator x @ y; tt.mm is the same function.
 
@@ -149,7 +150,7 @@ def outer(x: Operand, y: Operand) -> Tensor:
     Raises:
         ShapeError: an operand is not a vector.
         DTypeError: it does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: numpy.outer, torch.outer.
 

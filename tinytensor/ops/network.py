@@ -452,7 +452,7 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.mse_loss.
 
@@ -481,7 +481,7 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.l1_loss.
 
@@ -512,7 +512,7 @@ def binary_cross_entropy_with_logits(
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
@@ -650,10 +650,10 @@ def dropout(
     training: bool = True,
     channels: bool = False,
 ) -> Tensor:
-    """x with each element kept with probability keep_prob and divided by it, else 0.
+    """x with random elements set to 0; each is kept with probability keep_prob.
 
-    The expected value of each element stays the same. The masks follow tt.manual_seed, with the
-    same bits on every backend.
+    The elements that are kept are divided by keep_prob, so the expected value of each element stays
+    the same. tt.manual_seed sets the seed of the masks, which have the same bits on every backend.
 
     Args:
         x: array-like, any shape; integers become floats.
@@ -735,9 +735,9 @@ def batch_norm(
     Args:
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
-        mean_, var_: array-like (C,), the means and variances to use, for a test. If both are None,
-            x's own moments over all axes but the last are used, as in training;
-            batch_norm_and_moments returns them.
+        mean_, var_: array-like (C,), the moving averages to use in a test. If both are None, as in
+            training, the mean and the variance of x over all axes but the last are used;
+            batch_norm_and_moments returns these too.
         epsilon: float from 0 up, keeps the square root above 0.
 
     Returns:
@@ -781,7 +781,7 @@ def batch_norm_and_moments(
     beta: Operand | None = None,
     epsilon: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch norm of x by its own moments, and these moments.
+    """The batch norm of x in training, and the mean and variance that it used.
 
     Args:
         x: array-like (..., C), integers become floats.

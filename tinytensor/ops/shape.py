@@ -277,7 +277,8 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        axes: ints, one by one or as a tuple: each axis of x once; none, or None, for reverse order.
+        axes: ints, one by one or as a tuple: each axis of x once. Without axes, or with None, the
+            order is reversed.
 
     Returns:
         Tensor of x's dtype; x itself if the order does not change.
