@@ -294,12 +294,14 @@ def test_a_copied_lesson_file_trains_unchanged(tmp_path):
     shutil.copy(FOLDER / "mnist_2_2_five_layers_relu_lrdecay_dropout.py", copied)
     lesson = tt.lessons.find_or_read(str(copied))
     assert (lesson.number, lesson.name) == ("mine.py", "mine")
-    own, course = (Training(x, DATA, steps=2, batch=10) for x in (lesson, find("2.2")))
-    losses = [[report.train_loss for report in training] for training in (own, course)]
+    losses = []
+    for each in (find("2.2"), lesson):
+        training = Training(each, DATA, steps=2, batch=10)
+        losses.append([report.train_loss for report in training])
     assert losses[0] == losses[1]
-    own.save(tmp_path / "own.safetensors")
+    training.save(tmp_path / "own.safetensors")
     with pytest.raises(tt.DataError, match=r"lesson mine\.py"):  # not another network's weights
-        course.resume(tmp_path / "own.safetensors")
+        Training(find("2.2"), DATA, batch=10).resume(tmp_path / "own.safetensors")
 
 
 @pytest.mark.parametrize(
