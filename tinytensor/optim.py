@@ -354,6 +354,12 @@ class Optimizer:
 
     def _make_step(self) -> None:
         pairs = [(i, p, grad) for i, p in enumerate(self.params) if (grad := p.grad) is not None]
+        if not pairs:
+            warnings.warn(
+                f"{self._name}: step() changes nothing, because none of the parameters has a "
+                "gradient; call backward() before, on a loss that was computed from them",
+                stacklevel=3,
+            )
         for _, param, grad in pairs:
             old, new = param.array, grad.array
             if new.shape != old.shape or new.dtype is not old.dtype:
