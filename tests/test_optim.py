@@ -330,7 +330,7 @@ def grouped(name, settings, captured=False):
 
 @pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize(("name", "settings"), GROUPED)
-def test_a_group_is_trained_as_by_an_optimiser_of_its_own(backend, name, settings, captured):
+def test_a_group_is_trained_as_by_a_separate_optimiser(backend, name, settings, captured):
     together, apart, _ = grouped(name, settings, captured)
     for mine, own in zip(together, apart, strict=True):
         assert mine.numpy().tobytes() == own.numpy().tobytes()
@@ -362,7 +362,7 @@ def test_a_captured_step_reads_the_learning_rate_of_each_group(backend):
 
 
 @pytest.mark.parametrize("captured", [False, True])
-def test_an_optimiser_of_ones_own_reads_the_rate_of_the_group(backend, captured):
+def test_a_users_optimiser_reads_the_rate_of_the_group(backend, captured):
     class Signs(tt.optim.Optimizer):
         def __init__(self, params, lr):
             self.factor = 2.0

@@ -69,7 +69,16 @@ class ParamGroup:
     """Parameters of an optimiser with their own learning rate, read and set as in a dict.
 
     `group["lr"] = 0.01` sets the learning rate, a number or a schedule. `group["weight_decay"]` is
-    there for optimisers that have one, and `group["params"]` is the list of the parameters.
+    there for optimisers that have one, and `group["params"]` is the list of the parameters. An
+    optimiser makes its groups; `optimizer.param_groups` has them.
+
+    Args:
+        owner: the name of the optimiser, for error messages.
+        params: the parameters, Tensors of any shape.
+        lr: the learning rate, a number or a schedule.
+        settings: the other settings of the group, by name.
+        steps: float64 (1,), the optimiser's number of steps.
+        changes: one int, the optimiser's version, which a captured step compares.
 
     Source: torch.optim.Optimizer.param_groups.
     """
@@ -87,8 +96,7 @@ class ParamGroup:
         self.rate = np.empty(1, np.float64)
         self.schedule: Schedule | None = None
         self._owner, self._params, self._settings = owner, params, settings
-        self._steps = steps  # the optimiser's array of one element
-        self._changes = changes  # the optimiser's version; a captured step compares it
+        self._steps, self._changes = steps, changes
         self["lr"] = lr
 
     @property
@@ -170,7 +178,8 @@ def _of_all_groups(name: str, doc: str) -> Any:
         for group in self.param_groups:
             group[name] = value
 
-    return property(get, set_in_all, doc=doc)
+    get.__doc__ = doc
+    return property(get, set_in_all)
 
 
 class Optimizer:

@@ -387,7 +387,13 @@ def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) 
 
 
 def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
-    """Return a layer's input in the dtype of the layer's own tensors.
+    """Return a layer's input in the dtype of the layer's own tensors; bytes raise DTypeError."""
+    x = refuse_bytes(layer, x)
+    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+
+
+def refuse_bytes(layer: str, x: Tensor) -> Tensor:
+    """Return a layer's input as a Tensor.
 
     Raises DTypeError for bytes, because a network that computes with values up to 255 learns badly.
     """
@@ -397,7 +403,7 @@ def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
             f"{layer}: got x of uint8, such as pixels from 0 to 255; floats are needed: "
             'tt.datasets.to_float(images) or x / 255 for pixels, x.astype("float32") for counts'
         )
-    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+    return x
 
 
 def _as_tensor(value: Any) -> Any:
