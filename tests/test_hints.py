@@ -11,6 +11,7 @@ from tinytensor import hints, nn, optim
 
 X = tt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 OWNERS = {"tt": tt, "tt.nn": nn, "tt.optim": optim, "tt.datasets": tt.datasets, "Tensor": X}
+OWNERS["Module"] = nn.Module()
 WORDS = [(owner, word) for owner, table in hints.HINTS.items() for word in table]
 # What the code in a hint stands for
 NAMES = {
@@ -24,6 +25,8 @@ NAMES = {
     "np": np,
     "optimizer": optim.Adam([X], lr=0.1),
     "loss": X,
+    "model": nn.Sequential(),
+    "layer": nn.BatchNorm(3),
 }
 CODE = re.compile(rf"(?<![\w.])({'|'.join(NAMES)})((?:\.[A-Za-z]\w*)+)")
 

@@ -1,6 +1,8 @@
 """Module and Sequential: any inputs and results, the tree of submodules, buffers and parameters."""
 
 import copy
+import warnings
+from collections import deque
 
 import numpy as np
 import pytest
@@ -237,3 +239,114 @@ def test_a_copy_of_a_model_has_its_own_parameters():
     with tt.no_grad():
         other.shared.weight += 1
     assert not np.array_equal(other.shared.weight.numpy(), model.shared.weight.numpy())
+
+
+# Surprises
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.fc = nn.Linear(2, 2)
+
+    @property
+    def head(self):
+        return self.fcc
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+def test_a_value_that_is_not_trained_does_not_replace_a_parameter():
+    layer = nn.Linear(2, 2)
+    with tt.no_grad():
+        scaled = layer.weight * 0.5
+    for value in (scaled, tt.ones(2, 2), np.ones((2, 2))):
+        with pytest.raises(
+            tt.SettingError, match=r"Linear: got a \w+ without requires_grad as weight, .* trained"
+        ):
+            layer.weight = value
+    assert len(layer.parameters()) == 2
+    with tt.no_grad():
+        layer.weight *= 0.5
+    np.testing.assert_array_equal(layer.weight.numpy(), scaled.numpy())
+    layer.weight.data = np.ones((2, 2))
+    layer.bias = tt.ones(2).requires_grad_()
+    assert [x.tolist() for x in layer.parameters()] == [[[1, 1], [1, 1]], [1, 1]]
+    layer.bias = None
+    layer.bias = tt.ones(2)
+    assert layer.parameters() == [layer.weight]
+
+
+def test_modules_and_parameters_of_the_class_raise():
+    for value in (nn.Linear(1, 1), [nn.ReLU()], {"w": tt.ones(1, requires_grad=True)}):
+        with pytest.raises(tt.SettingError, match=r"Shared: blocks.* set self\.blocks in __init__"):
+            type("Shared", (nn.Module,), {"blocks": value})
+    assert type("Fine", (nn.Module,), {"scale": tt.ones(1), "sizes": [1, 2]})().parameters() == []
+
+
+def test_modules_in_a_deque_are_found_and_in_a_set_raise():
+    model = nn.Module()
+    model.blocks = deque([nn.Linear(1, 1)])
+    assert [name for name, _ in model.named_parameters()] == ["blocks.0.weight", "blocks.0.bias"]
+    model.blocks = {nn.Linear(1, 1)}
+    with pytest.raises(tt.SettingError, match=r"blocks: got a set .* a list, with an order"):
+        model.parameters()
+    model.blocks = {1, 2}
+    assert model.parameters() == []
+
+
+def test_freezing_a_part_of_a_network():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    assert model[0].requires_grad_(False) is model[0]
+    assert [name for name, _ in model.named_parameters()] == ["layers.1.weight", "layers.1.bias"]
+    before = model[0].weight.numpy().copy()
+    optimizer = tt.optim.SGD(model.parameters(), lr=1.0)
+    model(tt.ones(4, 2)).sum().backward()
+    optimizer.step()
+    assert model[0].weight.grad is None
+    np.testing.assert_array_equal(model[0].weight.numpy(), before)
+    assert len(model.state_dict()) == 4, "frozen tensors are saved"
+
+
+def test_a_step_without_any_gradient_warns():
+    model = Net()
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+    model.fc = nn.Linear(2, 2)  # the optimiser has the parameters of the old layer
+    model(tt.ones(1, 2)).sum().backward()
+    with pytest.warns(UserWarning, match=r"SGD: step\(\) changes nothing, because none") as caught:
+        optimizer.step()
+    assert caught[0].filename == __file__
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()
+
+
+def test_names_that_a_module_does_not_have():
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'fd'"):
+        Net().fd  # noqa: B018
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'fcc'"):
+        Net().head  # noqa: B018
+    with pytest.raises(AttributeError, match="Module has no 'cuda': all tensors are on the CPU"):
+        Net().cuda()
+    assert not hasattr(Net(), "fd")
+    model = Net()
+    assert model.to("cpu") is model
+    for target in ("cuda", "cuda:0", "float64", np.float64):
+        with pytest.raises(tt.NotSupported, match=r'to: got .*; "cpu" is the only device'):
+            model.to(target)
+
+
+def test_a_replaced_submodule_is_seen_by_a_captured_step(backend):
+    model = Net()
+    step = tt.capture(lambda x: model(x))
+    x = tt.ones(1, 2)
+    for _ in range(3):
+        step(x)
+    model.fc = nn.Linear(2, 2, nn.constant(1.0))
+    assert step(x).tolist() == [[2, 2]]
+    model.fc.bias.requires_grad_(False)
+    model.fc.bias[...] = 5
+    assert step(x).tolist() == [[7, 7]]
+    model.fc = nn.Identity()
+    assert step(x).tolist() == [[1, 1]]

@@ -129,7 +129,6 @@ LAYERS = {
     "ModuleList": "write a list: self.blocks = [nn.Linear(3, 3), nn.Linear(3, 3)]",
     "ModuleDict": 'write a dict: self.heads = {"left": nn.Linear(3, 1)}',
     "ParameterList": "write a list of tensors: self.w = [tt.randn(3, requires_grad=True)]",
-    "Identity": "leave the layer out, or write lambda x: x in nn.Sequential",
     "Dropout2d": "write nn.Dropout(keep_prob=0.75, channels=True)",
     "Conv1d": "nn.Conv2d(inputs, outputs, size=(1, K)) takes (N, 1, W, C)",
     "AdaptiveAvgPool2d": "write x.mean(axis=(1, 2)) in forward",
@@ -225,12 +224,46 @@ METHODS = {
     "clamp_": f"{IN_PLACE}.clamp(0, 1)",
 }
 
+SHAPE = "the weight has the sizes: model[0].weight.shape"
+
+MODULES = {
+    "cuda": CPU,
+    "cpu": 'all tensors are on the CPU; model.to("cpu") returns the model',
+    "float": "layers are made of float32 tensors; leave the call out",
+    "half": "layers are made of float32 tensors; leave the call out",
+    "double": "a layer has the dtype of the tensors that its initialisers return",
+    "compile": "tt.capture(step) records a whole training step and replays it",
+    "fit": LOOP,
+    "predict": "call the model: model.eval()(x) under tt.no_grad()",
+    "summary": "print(model) shows its layers, shapes and numbers of parameters",
+    "add": "model.append(layer) adds a layer to nn.Sequential",
+    "add_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
+    "register_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
+    "register_parameter": "an attribute is a parameter: self.w = tt.randn(3, requires_grad=True)",
+    "register_forward_hook": "write a Module whose forward calls the layer and keeps its result",
+    "register_full_backward_hook": "x.register_hook(function) gets the gradient of a tensor",
+    "buffers": "model.named_tensors() yields them and the parameters",
+    "named_buffers": "model.named_tensors() yields them and the parameters",
+    "get_submodule": "write dict(model.named_modules())[path]",
+    "get_parameter": "write dict(model.named_parameters())[path]",
+    "in_features": SHAPE,
+    "out_features": SHAPE,
+    "in_channels": SHAPE,
+    "out_channels": SHAPE,
+    "kernel_size": SHAPE,
+    "running_mean": "the moving averages of nn.BatchNorm are layer.mean and layer.var",
+    "running_var": "the moving averages of nn.BatchNorm are layer.mean and layer.var",
+    "eps": "write layer.epsilon",
+    "momentum": "layer.decay of nn.BatchNorm is 1 - momentum",
+}
+
 HINTS = {
     "tt": TENSORS,
     "tt.nn": LAYERS,
     "tt.optim": OPTIMISERS,
     "tt.datasets": DATA,
     "Tensor": METHODS,
+    "Module": MODULES,
 }
 PUBLIC: dict[str, Sequence[str]] = {}  # the public names of each module that add_to has changed
 

@@ -1225,7 +1225,9 @@ CHANGES_OF_TRAINING: dict[str, Callable[[nn.Sequential, tt.optim.Optimizer], Any
     "a_layer_replaced": lambda model, optimizer: setattr(
         model, "layers", [*model.layers[:2], nn.Linear(4, 2, bias=None)]
     ),
-    "a_bias_replaced": lambda model, optimizer: setattr(model.layers[0], "bias", tt.ones(4)),
+    "a_bias_replaced": lambda model, optimizer: setattr(
+        model[0], "bias", tt.ones(4).requires_grad_()
+    ),
     "the_state_saved": lambda model, optimizer: copy.deepcopy(model.state_dict()),
     "the_model_copied": lambda model, optimizer: copy.deepcopy(model),
     "a_steps_count_read": lambda model, optimizer: (optimizer.steps, optimizer.lr),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tinytensor import arrays, ops
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.nn.initialisers import Initializer, he, normal, zeros
-from tinytensor.nn.module import Module, as_input
+from tinytensor.nn.module import Module, as_input, refuse_bytes
 from tinytensor.ops.convolution import Padding, Pair, check_window
 from tinytensor.ops.network import probability_to_keep
 from tinytensor.ops.operands import whole
@@ -242,6 +242,7 @@ class Dropout(Module):
     Raises:
         SettingError: keep_prob is not above 0 and at most 1, keep_prob and p are both given, or a
             number has no name.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     tt.manual_seed sets the seed of the masks.
 
@@ -276,6 +277,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.dropout of x."""
+        x = refuse_bytes("Dropout", x)
         settings = {"keep_prob": self.keep_prob, "channels": self.channels}
         return ops.dropout(x, training=self.training, **settings)  # type: ignore[arg-type]
 
@@ -307,7 +309,7 @@ class Pool2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return op(x, size, stride, padding)."""
-        return type(self).op(x, *self.settings)
+        return type(self).op(refuse_bytes(type(self).__name__, x), *self.settings)
 
     def describe(self) -> str:
         """Return the size, the stride and the padding."""
@@ -335,6 +337,7 @@ class MaxPool2d(Pool2d):
     Raises:
         SettingError: a size or stride is below 1, or the padding is invalid.
         ShapeError: from the call, if x does not have four axes or is smaller than the window.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     Source: torch.nn.MaxPool2d, whose images are (N, C, H, W).
 
@@ -365,6 +368,7 @@ class AvgPool2d(Pool2d):
     Raises:
         SettingError: a size or stride is below 1, or the padding is invalid.
         ShapeError: from the call, if x does not have four axes or is smaller than the window.
+        DTypeError: from the call, if x is uint8, as the bytes of an image.
 
     Source: torch.nn.AvgPool2d, whose images are (N, C, H, W).
 

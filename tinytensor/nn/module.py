@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tinytensor import checkpoint, ops, recorder
-from tinytensor.errors import DTypeError, SettingError
+from tinytensor import checkpoint, hints, ops, recorder
+from tinytensor.errors import DTypeError, NotSupported, SettingError
 from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -62,10 +63,32 @@ class Module:
     def training(self, training: bool) -> None:
         vars(self)["_training"] = training
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for name, value in vars(cls).items():
+            for path, x in _tensors_and_modules(name, value):
+                if isinstance(x, Module) or x.requires_grad:
+                    raise SettingError(
+                        f"{cls.__name__}: {path} is an attribute of the class, so it is no part of "
+                        f"its modules; set self.{name} in __init__"
+                    )
+
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "training" and getattr(self, name, None) is not value:
-            vars(self)["_version"] = self.version + 1
+        own = vars(self)
+        if name != "training" and (name not in own or own[name] is not value):
+            _refuse_to_lose_parameter(type(self).__name__, name, own.get(name), value)
+            own["_version"] = self.version + 1
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
+                return object.__getattribute__(self, name)
+            if name in hints.MODULES:
+                raise hints.missing("Module", name, ())
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)  # Python adds a similar name
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Return self.forward(*arguments, **named)."""
@@ -228,6 +251,40 @@ class Module:
         is_tensor = value is None or isinstance(value, Tensor)
         setattr(self, name, value if is_tensor else Tensor(value))  # type: ignore[arg-type]
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set requires_grad of all float tensors that are parameters now; returns the module.
+
+        `model.body.requires_grad_(False)` freezes a part of a network: its tensors get no gradient
+        and are no parameters. They are buffers then, so `requires_grad_()` does not bring them
+        back; set `x.requires_grad = True` for each tensor.
+
+        Args:
+            requires_grad: False freezes the parameters.
+
+        Source: torch.nn.Module.requires_grad_.
+        """
+        for x in self.parameters():
+            x.requires_grad_(requires_grad)
+        return self
+
+    def to(self, target: str) -> Self:
+        """Return the module itself for "cpu", which is the only device.
+
+        Args:
+            target: "cpu".
+
+        Raises:
+            NotSupported: the target is another device, or a dtype.
+
+        Source: torch.nn.Module.to.
+        """
+        if target != "cpu":
+            raise NotSupported(
+                f'to: got {target!r}; "cpu" is the only device, and the dtype of a layer is that '
+                "of the tensors that its initialisers return"
+            )
+        return self
+
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None.
 
@@ -317,8 +374,26 @@ class Module:
         return "\n".join([head, *lines])
 
 
+def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) -> None:
+    """Raise SettingError if a value that is not trained takes the place of a parameter."""
+    was_trained = isinstance(old, Tensor) and old.requires_grad and old.node is None
+    is_trained = isinstance(new, Tensor) and new.requires_grad
+    if was_trained and not is_trained and isinstance(new, Tensor | np.ndarray):
+        raise SettingError(
+            f"{module}: got a {type(new).__name__} without requires_grad as {name}, which is a "
+            f"parameter and would not be trained any more; {name}.data = x copies the values, "
+            f"x.requires_grad_() makes a parameter of a tensor, and {name} = None removes it"
+        )
+
+
 def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
-    """Return a layer's input in the dtype of the layer's own tensors.
+    """Return a layer's input in the dtype of the layer's own tensors; bytes raise DTypeError."""
+    x = refuse_bytes(layer, x)
+    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+
+
+def refuse_bytes(layer: str, x: Tensor) -> Tensor:
+    """Return a layer's input as a Tensor.
 
     Raises DTypeError for bytes, because a network that computes with values up to 255 learns badly.
     """
@@ -328,7 +403,7 @@ def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
             f"{layer}: got x of uint8, such as pixels from 0 to 255; floats are needed: "
             'tt.datasets.to_float(images) or x / 255 for pixels, x.astype("float32") for counts'
         )
-    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+    return x
 
 
 def _as_tensor(value: Any) -> Any:
@@ -337,12 +412,21 @@ def _as_tensor(value: Any) -> Any:
 
 
 def _tensors_and_modules(path: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
-    """Yield (path, x) for each Tensor or Module x in `value`, also in lists, tuples and dicts."""
+    """Yield (path, x) for each Tensor or Module x in `value`, also in lists, tuples and dicts.
+
+    Raises SettingError for a set of them, because a set has no order.
+    """
     if isinstance(value, Tensor | Module):
         yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _tensors_and_modules(f"{path}.{key}", item)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | deque):
         for i, item in enumerate(value):
             yield from _tensors_and_modules(f"{path}.{i}", item)
+    elif isinstance(value, set | frozenset) and any(
+        isinstance(item, Tensor | Module) for item in value
+    ):
+        raise SettingError(
+            f"{path}: got a set of tensors or modules; a list, with an order, is needed"
+        )
