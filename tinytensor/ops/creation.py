@@ -24,9 +24,12 @@ from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
 __all__ = [
     "arange",
     "bernoulli",
+    "empty",
+    "empty_like",
     "eye",
     "full",
     "full_like",
+    "linspace",
     "ones",
     "ones_like",
     "rand",
@@ -143,6 +146,34 @@ def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = 
     return full(_sizes("ones", shape), 1, dtype or "float32", requires_grad)
 
 
+def empty(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor for values that are written later. They are 0 at first.
+
+    In NumPy and PyTorch they are whatever the memory contains. Zeros cost little time, and a program
+    that reads them by mistake has the same result in every run.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.empty, torch.empty.
+
+    >>> tt.empty(2)
+    Tensor([0., 0.], dtype=float32)
+    """
+    return full(_sizes("empty", shape), 0, dtype or "float32", requires_grad)
+
+
 def arange(
     start: float,
     stop: float | None = None,
@@ -186,6 +217,52 @@ def arange(
         raise SettingError(f"arange: got {begin}, {end}, {step}: {error}") from None
     whole = numbers.dtype.kind == "i"
     kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
+    return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """num numbers from start to stop, at equal distances.
+
+    Args:
+        start, stop: finite numbers.
+        num: int from 0 up.
+        endpoint: False leaves out stop, so that the distance is (stop - start) / num.
+        dtype: float32 by default. For integers the numbers are rounded down.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor (num,).
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        SettingError: start or stop is not a finite number, or num is not an int from 0 up.
+        DTypeError: the dtype is not supported or can't hold the numbers, or requires_grad is True
+            for integers.
+        GradientError: start or stop is a tensor that requires a gradient.
+
+    Source: numpy.linspace, torch.linspace (without the default of num).
+
+    >>> tt.linspace(0, 1, 5)
+    Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    first, last = real("linspace", "start", start), real("linspace", "stop", stop)
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise SettingError(f"linspace: got {first}, {last}; finite numbers are needed")
+    kind = checked_dtype("linspace", dtype or np.float32)
+    numbers = np.linspace(first, last, whole("linspace", "num", num), endpoint)
+    if kind.kind in "iu":
+        numbers = np.floor(numbers)
+        limits = np.iinfo(kind)
+        if numbers.size and not limits.min <= numbers.min() <= numbers.max() < limits.max + 1:
+            raise DTypeError(f"linspace: got {first}, {last}; {kind} can't hold them")
     return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
 
 
@@ -429,6 +506,28 @@ def full_like(
     """
     x = as_tensor("full_like", x)
     return full(x.shape, value, dtype or x.dtype, requires_grad)
+
+
+def empty_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of x's shape for values that are written later. They are 0 at first, see empty.
+
+    Args:
+        x: array-like, any shape and dtype.
+        dtype: x's dtype by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
+    Source: numpy.empty_like, torch.empty_like.
+    """
+    return full_like(x, 0, dtype, requires_grad)
 
 
 def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:

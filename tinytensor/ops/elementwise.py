@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, recorder, tensor
 from tinytensor.autograd import no_grad, record
 from tinytensor.errors import DTypeError, ShapeError
 from tinytensor.ops.operands import (
@@ -31,6 +31,7 @@ from tinytensor.ops.operands import (
     broadcast_shape,
     broadcasts_to,
     cast,
+    real,
     same_shape,
 )
 from tinytensor.ops.reduce import sum_to
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "abs",
     "add",
+    "allclose",
     "ceil",
     "clip",
     "clone",
@@ -57,7 +59,9 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "isclose",
     "isfinite",
+    "isinf",
     "isnan",
     "leaky_relu",
     "less",
@@ -762,10 +766,16 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
     Tensor([0. , 0.5, 1. ], dtype=float32)
     """
     x = as_tensor("clip", x)
+    if min is None and max is None:
+        return clone(x)
     if min is not None:
-        x = where(logical_or(greater_equal(x, min), isnan(x)), x, min)
+        x, low = as_alike("clip", x, min)
+        broadcast_shape("clip", x, low, names=("x", "min"))
+        x = where(logical_or(greater_equal(x, low), isnan(x)), x, low)
     if max is not None:
-        x = where(logical_or(less_equal(x, max), isnan(x)), x, max)
+        x, high = as_alike("clip", x, max)
+        broadcast_shape("clip", x, high, names=("x", "max"))
+        x = where(logical_or(less_equal(x, high), isnan(x)), x, high)
     return x
 
 
@@ -960,6 +970,102 @@ def isfinite(x: Operand) -> Tensor:
     Source: numpy.isfinite, torch.isfinite.
     """
     return less(abs(as_float("isfinite", x)), math.inf)
+
+
+def isinf(x: Operand) -> Tensor:
+    """True where x is inf or -inf, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.isinf, torch.isinf.
+    """
+    return equal(abs(as_float("isinf", x)), math.inf)
+
+
+def isclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """True where x and y are almost equal: `|x - y| <= atol + rtol * |y|`, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric. An infinity is close to itself
+            only.
+        rtol, atol: numbers, the tolerance relative to y and the absolute one.
+        equal_nan: True if NaN is close to NaN.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        SettingError: a tolerance is not a number.
+        GradientError: a tolerance is a tensor that requires a gradient.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.isclose, torch.isclose.
+
+    >>> tt.isclose([1.0, 2.0], [1.0000001, 2.1])
+    Tensor([ True, False], dtype=bool)
+    """
+    return _isclose("isclose", x, y, rtol, atol, equal_nan)
+
+
+def allclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """True if all elements of x and y are almost equal, see isclose.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+        rtol, atol: numbers, the tolerance relative to y and the absolute one.
+        equal_nan: True if NaN is close to NaN.
+
+    Returns:
+        bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        SettingError: a tolerance is not a number.
+        GradientError: a tolerance is a tensor that requires a gradient.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+        CaptureError: a captured step is being recorded, and a recorded step can't read values.
+
+    Source: numpy.allclose, torch.allclose.
+
+    >>> tt.allclose([1.0, 2.0], [1.0000001, 2.0])
+    True
+    """
+    recorder.refuse_to_read("allclose()")
+    return bool(_isclose("allclose", x, y, rtol, atol, equal_nan).array.all())
+
+
+def _isclose(
+    op: str, x: Operand, y: Operand, rtol: float, atol: float, equal_nan: bool
+) -> Tensor:
+    x, y = as_alike(op, x, y, floats=True)
+    broadcast_shape(op, x, y)
+    x, y = x.detach(), y.detach()
+    most = real(op, "atol", atol) + real(op, "rtol", rtol) * abs(y)
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and not close
+        near = logical_and(less_equal(abs(x - y), most), isfinite(y))
+    close = logical_or(near, equal(x, y))
+    return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
 
 
 def square(x: Operand) -> Tensor:

@@ -216,6 +216,12 @@ def take_flat(x: Tensor, index: Array) -> Tensor:
     return _pick(x, Places(index.reshape(-1), (x.size, 1), (index.size, 1), index.shape))
 
 
+def put_flat(x: Tensor, index: Array, shape: Shape) -> Tensor:
+    """Zeros of this shape with x's elements at these int64 indices of the flattened result."""
+    table = math.prod(shape), 1
+    return _spread(x, Places(index.reshape(-1), table, (index.size, 1), x.shape), shape)
+
+
 @torch_spelling
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of x at the given indices along an axis, for each entry of the other axes.
