@@ -810,7 +810,11 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
             {"x": (x.shape, ()), "mask": (mask.shape, ())},
             "a mask that broadcasts to x's shape is needed",
         )
-    return where(mask, value, x)
+    if mask.dtype != BOOL:
+        raise DTypeError(f"masked_fill: got a mask of {mask.dtype}; bool is needed: x != 0")
+    fill, x = as_alike("masked_fill", value, x)
+    broadcast_shape("masked_fill", x, fill, names=("x", "value"))
+    return where(mask, fill, x)
 
 
 # By the formula: gradients come from the ops they are made of -----------------------------------
@@ -834,6 +838,8 @@ def not_equal(x: Operand, y: Operand) -> Tensor:
 
     Source: numpy.not_equal, torch.ne; the operator x != y.
     """
+    x, y = as_alike("not_equal", x, y, compared=True)
+    broadcast_shape("not_equal", x, y)
     return logical_not(equal(x, y))
 
 
@@ -857,7 +863,7 @@ def logical_not(x: Operand) -> Tensor:
     >>> tt.logical_not([True, False])
     Tensor([False,  True], dtype=bool)
     """
-    return equal(x, 0)
+    return equal(as_tensor("logical_not", x), 0)
 
 
 def logical_and(x: Operand, y: Operand) -> Tensor:
@@ -881,7 +887,7 @@ def logical_and(x: Operand, y: Operand) -> Tensor:
     >>> tt.logical_and([True, True], [True, False])
     Tensor([ True, False], dtype=bool)
     """
-    return mul(not_equal(x, 0), not_equal(y, 0))
+    return mul(*_truths("logical_and", x, y))
 
 
 def logical_or(x: Operand, y: Operand) -> Tensor:
@@ -905,7 +911,7 @@ def logical_or(x: Operand, y: Operand) -> Tensor:
     >>> tt.logical_or([True, False], [False, False])
     Tensor([ True, False], dtype=bool)
     """
-    return maximum(not_equal(x, 0), not_equal(y, 0))
+    return maximum(*_truths("logical_or", x, y))
 
 
 def logical_xor(x: Operand, y: Operand) -> Tensor:
@@ -926,7 +932,14 @@ def logical_xor(x: Operand, y: Operand) -> Tensor:
 
     Source: numpy.logical_xor, torch.logical_xor; the operator x ^ y for bool.
     """
-    return not_equal(equal(x, 0), equal(y, 0))
+    return not_equal(*_truths("logical_xor", x, y))
+
+
+def _truths(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
+    """True where x is not 0, and where y is not 0."""
+    x, y = not_equal(as_tensor(op, x), 0), not_equal(as_tensor(op, y), 0)
+    broadcast_shape(op, x, y)
+    return x, y
 
 
 def isnan(x: Operand) -> Tensor:
@@ -949,6 +962,7 @@ def isnan(x: Operand) -> Tensor:
     >>> tt.isnan([1.0, float("nan")])
     Tensor([False,  True], dtype=bool)
     """
+    x = as_tensor("isnan", x)
     return not_equal(x, x)
 
 
@@ -1088,6 +1102,7 @@ def square(x: Operand) -> Tensor:
     >>> tt.square([1.0, -3.0])
     Tensor([1., 9.], dtype=float32)
     """
+    x = as_tensor("square", x)
     return mul(x, x)
 
 
@@ -1128,7 +1143,7 @@ def rsqrt(x: Operand) -> Tensor:
 
     Source: torch.rsqrt.
     """
-    return reciprocal(sqrt(x))
+    return reciprocal(sqrt(as_float("rsqrt", x)))
 
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
@@ -1144,8 +1159,8 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     Gradient: dx = grad where x > 0, else grad * slope.
 
     Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
+        DTypeError: x or the slope does not hold real numbers.
+        NotSupported: it is None or a string.
 
     Source: torch.nn.functional.leaky_relu; Maas, Hannun and Ng, "Rectifier nonlinearities improve
     neural network acoustic models", 2013.
@@ -1153,8 +1168,9 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     >>> tt.leaky_relu([-1.0, 2.0], slope=0.1)
     Tensor([-0.1,  2. ], dtype=float32)
     """
-    x = as_float("leaky_relu", x)
-    return where(greater(x, 0), x, slope * x)
+    x, factor = as_alike("leaky_relu", as_float("leaky_relu", x), slope)
+    broadcast_shape("leaky_relu", x, factor, names=("x", "slope"))
+    return where(greater(x, 0), x, factor * x)
 
 
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
@@ -1170,14 +1186,15 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     Gradient: dx = grad where x > 0, else grad * alpha * e^x.
 
     Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
+        DTypeError: x or alpha does not hold real numbers.
+        NotSupported: it is None or a string.
 
     Source: torch.nn.functional.elu; Clevert, Unterthiner and Hochreiter, "Exponential linear
     units", 2015.
     """
-    x = as_float("elu", x)
-    return where(greater(x, 0), x, alpha * expm1(clip(x, max=0)))
+    x, factor = as_alike("elu", as_float("elu", x), alpha)
+    broadcast_shape("elu", x, factor, names=("x", "alpha"))
+    return where(greater(x, 0), x, factor * expm1(clip(x, max=0)))
 
 
 def gelu(x: Operand) -> Tensor:

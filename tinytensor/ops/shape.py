@@ -472,7 +472,8 @@ def roll(
 
 def _operands(op: str, tensors: Sequence[Operand]) -> list[Tensor]:
     """The tensors of an op that takes a list of them."""
-    if not isinstance(tensors, list | tuple | np.ndarray | tensor.Tensor):
+    is_list = isinstance(tensors, list | tuple | np.ndarray | tensor.Tensor)
+    if not is_list or getattr(tensors, "ndim", 1) == 0:
         raise NotSupported(f"{op}: got {tensors!r}; a list of tensors is needed")
     if not len(tensors):
         raise ShapeError(f"{op}: got no tensor; at least one is needed")
@@ -571,6 +572,7 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
                 {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
                 "equal shapes are needed",
             )
+    axis = one_axis("stack", axis, xs[0].ndim + 1)
     return concat([unsqueeze(x, axis) for x in xs], axis)
 
 
