@@ -129,7 +129,6 @@ LAYERS = {
     "ModuleList": "write a list: self.blocks = [nn.Linear(3, 3), nn.Linear(3, 3)]",
     "ModuleDict": 'write a dict: self.heads = {"left": nn.Linear(3, 1)}',
     "ParameterList": "write a list of tensors: self.w = [tt.randn(3, requires_grad=True)]",
-    "Identity": "leave the layer out, or write lambda x: x in nn.Sequential",
     "Dropout2d": "write nn.Dropout(keep_prob=0.75, channels=True)",
     "Conv1d": "nn.Conv2d(inputs, outputs, size=(1, K)) takes (N, 1, W, C)",
     "AdaptiveAvgPool2d": "write x.mean(axis=(1, 2)) in forward",
