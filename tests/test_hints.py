@@ -24,6 +24,7 @@ NAMES = {
     "np": np,
     "optimizer": optim.Adam([X], lr=0.1),
     "loss": X,
+    "data": tt.datasets.Dataset(*(np.zeros(1, np.uint8) for _ in range(4))),
 }
 CODE = re.compile(rf"(?<![\w.])({'|'.join(NAMES)})((?:\.[A-Za-z]\w*)+)")
 
