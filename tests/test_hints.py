@@ -27,6 +27,7 @@ NAMES = {
     "loss": X,
     "model": nn.Sequential(),
     "layer": nn.BatchNorm(3),
+    "data": tt.datasets.Dataset(*(np.zeros(1, np.uint8) for _ in range(4))),
 }
 CODE = re.compile(rf"(?<![\w.])({'|'.join(NAMES)})((?:\.[A-Za-z]\w*)+)")
 
@@ -132,7 +133,7 @@ def test_python_adds_no_second_suggestion():
 
 def test_dir_lists_public_names_only():
     assert set(dir(tt)) == {*tt.__all__, "__version__", "bool", "errors", "interop", "random"}
-    assert set(dir(nn)) == {*nn.__all__, "functional"}
+    assert dir(nn) == sorted(nn.__all__)
     assert dir(optim) == sorted(optim.__all__)
     assert dir(nn.functional) == sorted(tt.ops.__all__)
     assert set(dir(tt.datasets)) == {*tt.datasets.__all__, "augment"}
@@ -142,8 +143,8 @@ def test_dir_lists_public_names_only():
 
 def test_functional_is_the_ops():
     functional = importlib.import_module("tinytensor.nn.functional")
-    assert functional is nn.functional is tt.ops
-    assert functional.relu is tt.relu
+    assert functional is nn.functional
+    assert all(getattr(functional, name) is getattr(tt, name) for name in dir(functional))
 
 
 def test_the_dtypes_have_their_names():
@@ -185,9 +186,17 @@ def test_devices():
     assert X.to("float64").dtype == tt.float64
     (gradient,) = tt.grad(X.to(tt.float64).sum(), [X])
     assert gradient.tolist() == [[1, 1], [1, 1]]
-    for device in ("cuda", "cuda:0", "mps"):
-        with pytest.raises(tt.NotSupported, match=f'to: got {device!r}; "cpu" is the only device'):
-            X.to(device)
+    model = nn.Linear(2, 2)
+    assert model.to(tt.device("cpu")) is model
+    for device in ("cuda", "cuda:0", "mps", "cpu:1"):
+        for move in (X.to, model.to, tt.device):
+            with pytest.raises(tt.NotSupported, match=f'got {device!r}; "cpu" is the only device'):
+                move(device)
+    for absent in (tt.cuda, tt.accelerator):
+        assert absent.is_available() is False
+        assert not hasattr(absent, "synchronize")
+        with pytest.raises(AttributeError, match="all tensors are on the CPU"):
+            _ = absent.synchronize
     with pytest.raises(tt.DTypeError, match="got nonsense"):
         X.to("nonsense")
 

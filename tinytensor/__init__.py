@@ -50,6 +50,7 @@ from tinytensor import (
     autograd,
     checkpoint,
     datasets,
+    devices,
     door,
     errors,
     hints,
@@ -64,6 +65,7 @@ from tinytensor import (
 from tinytensor.autograd import *
 from tinytensor.capture.captured import *
 from tinytensor.checkpoint import *
+from tinytensor.devices import *
 from tinytensor.door import *
 from tinytensor.errors import *
 from tinytensor.gradcheck import *
@@ -90,18 +92,16 @@ cat, clamp, view, mm = ops.concat, ops.clip, ops.reshape, ops.matmul
 eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
-nn.functional = ops  # type: ignore[attr-defined]
-_sys.modules["tinytensor.nn.functional"] = ops
 
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
-__all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
+__all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__
 __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
-hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
+hints.add_to(nn, "tt.nn", nn.__all__)
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
-hints.add_to(ops, "tt.nn.functional", ops.__all__)
+hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)
