@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytensor import checkpoint, hints, ops, recorder
 from tinytensor.devices import device
-from tinytensor.errors import DTypeError, NotSupported, SettingError
+from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -266,24 +266,6 @@ class Module:
         """
         for x in self.parameters():
             x.requires_grad_(requires_grad)
-        return self
-
-    def to(self, target: str) -> Self:
-        """Return the module itself for "cpu", which is the only device.
-
-        Args:
-            target: "cpu".
-
-        Raises:
-            NotSupported: the target is another device, or a dtype.
-
-        Source: torch.nn.Module.to.
-        """
-        if target != "cpu":
-            raise NotSupported(
-                f'to: got {target!r}; "cpu" is the only device, and the dtype of a layer is that '
-                "of the tensors that its initialisers return"
-            )
         return self
 
     def zero_grad(self) -> None:

@@ -160,8 +160,8 @@ def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = 
 def empty(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor for values that are written later. They are 0 at first.
 
-    In NumPy and PyTorch they are whatever the memory contains. Zeros cost little time, and a program
-    that reads them by mistake has the same result in every run.
+    In NumPy and PyTorch they are whatever the memory contains. Zeros cost little time, and a
+    program that reads them by mistake has the same result in every run.
 
     Args:
         shape: ints from 0 up, one by one or as a tuple.

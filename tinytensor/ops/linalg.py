@@ -195,7 +195,7 @@ def tril(x: Operand, k: int = 0) -> Tensor:
             [1., 1., 1.]], dtype=float32)
     """
     x = _matrices("tril", x)
-    kept = np.tri(*x.shape[-2:], whole("tril", "k", k, None), dtype=bool)
+    kept = np.tri(x.shape[-2], x.shape[-1], whole("tril", "k", k, None), dtype=bool)
     return where(kept, x, np.zeros((), x.dtype))
 
 
@@ -224,7 +224,7 @@ def triu(x: Operand, k: int = 0) -> Tensor:
             [0., 0., 1.]], dtype=float32)
     """
     x = _matrices("triu", x)
-    dropped = np.tri(*x.shape[-2:], whole("triu", "k", k, None) - 1, dtype=bool)
+    dropped = np.tri(x.shape[-2], x.shape[-1], whole("triu", "k", k, None) - 1, dtype=bool)
     return where(dropped, np.zeros((), x.dtype), x)
 
 
