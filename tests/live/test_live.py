@@ -14,6 +14,7 @@ from tinytensor.live.details import details_of
 from tinytensor.live.history import START, History
 from tinytensor.live.run import MAX_CALLS, Run
 from tinytensor.live.snapshot import Snapshot
+from tinytensor.live.speed import watchable
 from tinytensor.train import Training, probabilities
 
 DATA = tt.datasets.mnist()
@@ -176,7 +177,7 @@ def test_training_in_a_run_gives_the_same_bits(watch, name, monkeypatch):
     state, watched_state = plain.model.state_dict(), run.training.model.state_dict()
     for name_, x in state.items():
         np.testing.assert_array_equal(x.numpy(), watched_state[name_].numpy(), err_msg=name_)
-    assert len(run.history.bands) == 25, "a snapshot after every step"
+    assert len(run.history.bands) == 1 + 25, "a snapshot before the first step and after every step"
     assert all(answer.result(SECONDS).probabilities.shape == (10,) for answer in answers)
 
 
@@ -185,6 +186,47 @@ def test_run_without_viewers_does_not_wait(watch):
     *_, last = run
     assert last.step == 500
     assert run.latest.step == 500, "the latest snapshot, though no earlier one was read"
+
+
+@pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu", "best"])
+def test_look_ahead_changes_no_bit(name):
+    losses = []
+    for looks in (False, True):
+        training = Training(find(name), SMALL, steps=4, batch=5, evaluate_every=2)
+        if looks:
+            report, predictions = training.look_ahead()
+            assert (report.step, len(predictions.labels)) == (0, 5)
+            assert report.test_accuracy == (predictions.test_predictions == SMALL.test_labels).mean()
+        losses.append([report.train_loss for report in training])
+    assert losses[0] == losses[1]
+
+
+def test_run_for_a_viewer_waits_with_the_untrained_network():
+    run = Run(Training(SOFTMAX, SMALL, steps=20), for_viewer=True)
+    run.start()
+    assert run.submit(lambda model: run.training.step).result(SECONDS) == 0
+    until(lambda: run.latest is not None)
+    assert (run.latest.step, run.state) == (0, "ready")
+    assert run.latest.test_accuracy < 0.3
+    first = next(iter(Training(SOFTMAX, SMALL, steps=20, evaluate_every=1)))
+    assert run.latest.train_loss == pytest.approx(first.train_loss), "the batch of the first step"
+    run.begin()
+    assert [report.step for report in run] == [20]
+    run.close()
+
+
+def test_waiting_run_can_be_stopped():
+    run = Run(Training(SOFTMAX, SMALL, steps=20), for_viewer=True)
+    run.start()
+    until(lambda: run.latest is not None)
+    run.training.stop = True  # as the handler of Ctrl-C does
+    assert [report.step for report in run] == [1]
+    run.close()
+
+
+def test_watchable_speed():
+    assert watchable(Training(SOFTMAX, SMALL)) == 2000 / 25
+    assert watchable(Training(SOFTMAX, SMALL, steps=20)) == 10
 
 
 def test_paused_run_makes_only_single_steps(watch):
@@ -208,6 +250,7 @@ def test_paused_run_makes_only_single_steps(watch):
 
 def test_speed_limit(watch):
     run = watch(steps=10**6, evaluate_every=10**6)
+    until(lambda: run.training.step > 0)
     run.set_speed(1 / 3600)
     seen = [run.submit(lambda model: run.training.step).result(SECONDS) for _ in range(20)]
     assert seen[-1] <= seen[0] + 1, "one step is due at once, the next in an hour"

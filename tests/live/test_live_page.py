@@ -155,9 +155,10 @@ class Viewer:
 
 
 @contextmanager
-def served(lesson="softmax", **settings):
+def served(lesson="softmax", for_viewer=False, **settings):
     """A run that is not started, and the server of its page."""
-    run = Run(Training(find(lesson) if isinstance(lesson, str) else lesson, DATA, **settings))
+    found = find(lesson) if isinstance(lesson, str) else lesson
+    run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
     server = Server(page(run))
     server.start()
     try:
@@ -314,6 +315,42 @@ def test_pause_step_resume_stop(browser):
         until(lambda: viewer.figures()[""] == "ended")
         assert viewer.step() == last.step < 10**6
         assert viewer.complaints() == []
+
+
+@needs_browser
+def test_training_begins_when_the_first_viewer_sees_the_untrained_network(browser):
+    with command("--speed", "60", "--steps", "600") as (process, address):
+        steps = []
+        viewer = Viewer(browser, address)
+        until(lambda: viewer.column("test digits data", "image"))
+        untrained = viewer.column("accuracy test", "y")[0]
+        assert viewer.column("accuracy test", "step")[0] == 0
+        assert untrained < 30, "the untrained network guesses"
+        selected = "Bokeh.index.find_one(model).input_el.selectedOptions[0].text"
+        assert viewer.model("speed", selected) == "60 steps/s"
+        began = time.monotonic()
+        until(lambda: steps.append(viewer.step()) or steps[-1] == 600)
+        assert len(set(steps)) > 2, "it can be followed"
+        print(f"600 steps at 60 steps/s took {time.monotonic() - began:.1f} s")
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_training_waits_for_a_viewer_and_a_new_viewer_sees_its_speed(browser):
+    with served(steps=10**6, for_viewer=True) as (run, server):
+        run.set_speed(80)
+        run.start()
+        until(lambda: run.latest is not None)
+        browser.get("about:blank")
+        time.sleep(4 * MILLISECONDS / 1000)
+        assert run.training.step == 0, "no viewer"
+        viewer = Viewer(browser, server.address)
+        until(lambda: viewer.step() > 1)
+        selected = "Bokeh.index.find_one(model).input_el.selectedOptions[0].text"
+        assert viewer.model("speed", selected) == "80 steps/s"
+        run.set_speed(10)
+        until(lambda: viewer.model("speed", selected) == "10 steps/s")
+        assert Viewer(browser, server.address).model("speed", selected) == "10 steps/s"
 
 
 @needs_browser
@@ -702,7 +739,7 @@ def test_port_in_use():
 def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
     """A process `tinytensor train softmax --live`, and the address that it prints."""
     process = subprocess.Popen(
-        [*begin, "train", "softmax", "--live", "--no-browser", *arguments],
+        [*begin, "train", "softmax", "--live", "--no-browser", "--speed", "max", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -710,8 +747,8 @@ def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
         while address is None:
             line = process.stderr.readline()
             assert line, "the process has ended"
-            if line.startswith("watch it at "):
-                address = line.split()[-1]
+            if found := re.match(r"(?:watch it|waiting for a viewer) at (http://[^/]+/)", line):
+                address = found[1]
         yield process, address
     finally:
         process.kill()
@@ -772,14 +809,40 @@ def test_ctrl_c_after_the_run_closes_the_page(tmp_path):
         assert process.wait(SECONDS) == 0
 
 
-def test_page_options_need_live():
-    done = subprocess.run(
-        [sys.executable, "-m", "tinytensor", "train", "softmax", "--port", "5100"],
-        capture_output=True, text=True, timeout=SECONDS,
+def test_waiting_for_a_viewer_is_one_line_and_ctrl_c_ends_it():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinytensor", "train", "softmax", "--live", "--no-browser"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (
+    try:
+        until(lambda: "lesson 1.0" in process.stderr.readline())
+        line = process.stderr.readline()
+        assert re.fullmatch(r"waiting for a viewer at http://\S+; Ctrl-C stops\n", line)
+        time.sleep(1)
+        assert process.poll() is None, "it waits"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("option", [("--port", "5100"), ("--speed", "20"), ("--no-browser",)])
+def test_page_options_need_live(run, option):
+    code, _, err = run("train", "softmax", *option)
+    assert (code, err) == (
         2,
-        "tinytensor: --port: is an option of the live page; add --live\n",
+        f"tinytensor: {option[0]}: is an option of the live page; add --live\n",
+    )
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_wrong_speed_is_one_line(run, speed):
+    code, _, err = run("train", "softmax", "--live", "--speed", speed)
+    assert code == 2
+    assert err == (
+        f"tinytensor: --speed: got {speed!r}; steps per second, above 0, or max is needed\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -20,20 +21,29 @@ if TYPE_CHECKING:
     from tinytensor.live.run import Run
 
 
-def check_page(live: bool, port: int | None, no_browser: bool) -> None:
-    """Raise SettingError for options of the page without --live, and if Bokeh is not installed."""
+def check_page(live: bool, options: dict[str, object]) -> None:
+    """Raise SettingError for options of the page without --live, and if Bokeh is not installed.
+
+    options: the values of the page's options by name; None or False if an option is not given.
+    """
     if live:
         check_installed("--live", "bokeh")
-    elif port is not None or no_browser:
-        option = "--no-browser" if no_browser else "--port"
-        raise SettingError(f"{option}: is an option of the live page; add --live")
+        return
+    for name, value in options.items():
+        if value:
+            raise SettingError(f"{name}: is an option of the live page; add --live")
 
 
 @contextmanager
-def served(page: Callable[[Document], None], port: int | None, browser: bool) -> Iterator[None]:
+def served(
+    page: Callable[[Document], None],
+    port: int | None,
+    browser: bool,
+    message: str = "watch it at {}",
+) -> Iterator[None]:
     """Serve a page inside a `with` block.
 
-    browser: True to open the page in a browser.
+    browser: True to open the page in a browser. message: printed, with the address for {}.
 
     Raises SettingError if the port is in use.
     """
@@ -41,7 +51,7 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 
     server = Server(page, port)
     server.start()
-    click.echo(f"watch it at {server.address}", err=True)
+    click.echo(message.format(server.address), err=True)
     try:
         if browser:
             webbrowser.open(server.address)
@@ -51,13 +61,24 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 
 
 @contextmanager
-def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
-    """A Run of the training, not started, whose page is served inside a `with` block."""
+def watched(
+    training: Training, port: int | None, browser: bool, speed: float | None
+) -> Iterator[Run]:
+    """A Run of the training, not started, whose page is served inside a `with` block.
+
+    speed: steps per second. By default a viewer can follow the run, and it waits for a viewer. At
+    infinite speed it starts at once.
+    """
     from tinytensor.live.run import Run
+    from tinytensor.live.speed import watchable
     from tinytensor.live.training_page import page
 
-    run = Run(training)
-    with served(page(run), port, browser):
+    waits = speed != math.inf
+    run = Run(training, for_viewer=waits)
+    if waits:
+        run.set_speed(speed or watchable(training))
+    message = "waiting for a viewer at {}; Ctrl-C stops" if waits else "watch it at {}"
+    with served(page(run), port, browser, message):
         try:
             yield run
         except Exception:

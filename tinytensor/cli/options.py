@@ -1,5 +1,6 @@
 """Options of several commands, and the types of their values."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ class Several(click.ParamType):  # type: ignore[type-arg] # not generic before c
         if len(set(values)) < len(values):
             self.fail(f"got {value!r}; give each value once", param, ctx)
         return values
+
+
+class StepsPerSecond(click.ParamType):  # type: ignore[type-arg]
+    """A number of steps per second; "max" is infinity."""
+
+    name = "steps per second"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number of a text."""
+        if value == "max":
+            return math.inf
+        try:
+            if 0 < (speed := float(value)) < math.inf:
+                return speed
+        except ValueError:
+            pass
+        self.fail(f"got {value!r}; steps per second, above 0, or max is needed", param, ctx)
 
 
 class LessonNumber(click.ParamType):  # type: ignore[type-arg]
@@ -180,4 +200,11 @@ port_option = click.option(
 
 no_browser_option = click.option(
     "--no-browser", is_flag=True, help="Only print the address of the live page."
+)
+
+speed_option = click.option(
+    "--speed",
+    metavar="N|max",
+    type=StepsPerSecond(),
+    help="Steps per second of the live page [at most 25 s for all steps]; max waits for no viewer.",
 )

@@ -79,7 +79,7 @@ def race_command(
 
     found = lessons.find_or_read(lesson)
     check_writable("--json", json_file)
-    check_page(live, port, no_browser)
+    check_page(live, {"--port": port, "--no-browser": no_browser})
     if threads is not None:
         door.set_num_threads(threads)
     if seconds is None and steps is None:

@@ -24,6 +24,7 @@ from tinytensor.cli.options import (
     no_browser_option,
     port_option,
     seed_option,
+    speed_option,
     threads_option,
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
@@ -90,6 +91,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 )
 @port_option
 @no_browser_option
+@speed_option
 def train_command(
     lesson: str,
     backend: str,
@@ -110,6 +112,7 @@ def train_command(
     live: str | None,
     port: int | None,
     no_browser: bool,
+    speed: float | None,
 ) -> None:
     """Train the network of LESSON.
 
@@ -134,7 +137,8 @@ def train_command(
         raise SettingError(f"--save: got {save_file}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
-    check_page(live == "browser", port, no_browser)
+    page_options = {"--port": port, "--no-browser": no_browser, "--speed": speed}
+    check_page(live == "browser", page_options)
     console = terminal() if live == "terminal" else None
     if threads is not None:
         door.set_num_threads(threads)
@@ -183,7 +187,7 @@ def train_command(
     with ExitStack() as page:
         run = None
         if live == "browser":
-            run = page.enter_context(watched(training, port, not no_browser))
+            run = page.enter_context(watched(training, port, not no_browser, speed))
         recorder = None if record_file is None else RunWriter(record_file, training)
         if run is not None:
             run.start(None if recorder is None else recorder.add)

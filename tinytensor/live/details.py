@@ -46,15 +46,16 @@ def bands(model: Module, images: Array) -> dict[str, Array]:
     """
     if _has_batch_norm(model):
         hidden = list(_hidden(model, from_numpy(images)))
-        return {
-            "activations": quantiles([after.numpy() for _, after in hidden]),
-            "logits": quantiles([before.numpy() for before, _ in hidden]),
-        }
-    parameters = [x for _, x in model.named_parameters()]
-    return {
-        "weights": quantiles([x.numpy() for x in parameters if x.ndim > 1]),
-        "biases": quantiles([x.numpy() for x in parameters if x.ndim == 1]),
-    }
+        values = [[after.numpy() for _, after in hidden], [before.numpy() for before, _ in hidden]]
+    else:
+        parameters = [x.numpy() for _, x in model.named_parameters()]
+        values = [[x for x in parameters if x.ndim > 1], [x for x in parameters if x.ndim == 1]]
+    return dict(zip(band_names(model), map(quantiles, values), strict=True))
+
+
+def band_names(model: Module) -> tuple[str, str]:
+    """The names of the two bands of a network."""
+    return ("activations", "logits") if _has_batch_norm(model) else ("weights", "biases")
 
 
 def _has_batch_norm(model: Module) -> bool:

@@ -15,6 +15,7 @@ from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.lessons import Lesson
 from tinytensor.live.history import History, Point, accuracy_start, band_range, loss_end
+from tinytensor.live.names import PANELS, digits_title
 from tinytensor.live.picture import (
     ALPHAS,
     EMPTY,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN_COLUMNS, TEST_COLUMNS = 10, 40  # digits per row
-LOSS_TITLE = "Cross-entropy x 100"
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
 
@@ -108,17 +108,16 @@ def limits(history: History) -> dict[str, tuple[float, float]]:
 
 def band_title(name: str) -> str:
     """The title of a band's panel."""
-    return f"{name.capitalize()}, in bands of equal count"
+    return f"{PANELS[name].title}, in bands of equal count"
 
 
 def mosaic_titles(snapshot: Snapshot, test_count: int) -> tuple[str, str]:
     """The titles of the panels of training digits and of test digits."""
-    misclassified = int((snapshot.train_labels != snapshot.train_predictions).sum())
-    train = f"Training digits: {misclassified} of {len(snapshot.train_labels)} misclassified"
-    if snapshot.test_accuracy is None:
-        return train, "Test digits"
-    misclassified = round((1 - snapshot.test_accuracy) * test_count)
-    return train, f"Test digits: {misclassified:,} of {test_count:,} misclassified"
+    count = int((snapshot.train_labels != snapshot.train_predictions).sum())
+    train = digits_title("training digits", count, len(snapshot.train_labels))
+    accuracy = snapshot.test_accuracy
+    count_test = None if accuracy is None else round((1 - accuracy) * test_count)
+    return train, digits_title("test digits", count_test, test_count)
 
 
 def status_line(snapshot: Snapshot, steps: int) -> str:
@@ -169,9 +168,9 @@ class Picture:
                 words = {"train": "training", "test": "test"}[part]
                 (line,) = axes.plot([], [], color=colour, linewidth=width, label=words)
                 self._lines[f"{part}_{name}"] = line
-        accuracy.set_title("Accuracy", loc="left", color=self._ink)
+        accuracy.set_title(PANELS["accuracy"].title, loc="left", color=self._ink)
         accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        loss.set_title(LOSS_TITLE, loc="left", color=self._ink)
+        loss.set_title(PANELS["loss"].title, loc="left", color=self._ink)
         for axes in (accuracy, loss):
             axes.legend(
                 loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, frameon=False,

@@ -25,7 +25,7 @@ GAP = 1  # pixels between tiles
 # Colours of curves and bands, distinct for colour-blind readers, on white and on black. The test
 # curve is also thicker.
 TRAIN, TEST = "#2b8cc4", "#d55e00"
-ALPHAS = (0.15, 0.3, 0.5, 0.85, 0.5, 0.3, 0.15)  # opacity of the seven bands
+ALPHAS = (0.3, 0.45, 0.65, 1.0, 0.65, 0.45, 0.3)  # opacity of the seven bands
 
 
 def _palette() -> Array:
@@ -57,6 +57,17 @@ def coloured(images: Array, misclassified: Array, cell: tuple[int, int] = CELL) 
         line = max(1, cell[1] // SIDE)
         colours[misclassified, :, -line:] = colours[misclassified, -line:] = 0
     return colours
+
+
+def square_grid(count: int, width: int, height: int) -> tuple[int, int]:
+    """The columns and the side of the largest squares, so that `count` fit into width x height.
+
+    All are in pixels, and the side is at least 1.
+    """
+    columns = np.arange(1, count + 1)
+    sides = np.minimum(width // columns, height // -(-count // columns))
+    best = int(sides.argmax())
+    return best + 1, max(1, int(sides[best]))
 
 
 def resized(images: Array, size: tuple[int, int]) -> Array:

@@ -22,7 +22,7 @@ from bokeh.models import (
 
 from tinytensor.live import style
 from tinytensor.live.history import accuracy_start
-from tinytensor.live.panels import FAINT, plain_figure
+from tinytensor.live.panel import FAINT, plain_figure
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.race import GOALS, NOTES, Race, rows
 

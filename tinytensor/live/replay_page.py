@@ -17,6 +17,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.live import drawing
 from tinytensor.live.history import History
+from tinytensor.live.names import PANELS
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba
 from tinytensor.live.run_file import RecordedRun
 from tinytensor.live.snapshot import Snapshot
@@ -117,8 +118,8 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
     panels = [
         [
-            _curve_panel("Accuracy", "accuracy", shown, x, y["accuracy"]),
-            _curve_panel(drawing.LOSS_TITLE, "loss", shown, x, y["loss"]),
+            _curve_panel("accuracy", shown, x, y["accuracy"]),
+            _curve_panel("loss", shown, x, y["loss"]),
             train.panel,
         ],
         [
@@ -192,7 +193,6 @@ def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]
 
 
 def _curve_panel(
-    title: str,
     name: str,
     sources: dict[str, ColumnDataSource],
     x: tuple[float, float],
@@ -200,7 +200,7 @@ def _curve_panel(
 ) -> figure:
     from bokeh.models import NumeralTickFormatter
 
-    panel = _panel(name, title, x, y)
+    panel = _panel(name, PANELS[name].title, x, y)
     for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
         panel.line("step", name, source=sources[part], color=colour, width=width)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")

@@ -1,8 +1,10 @@
 """A Training in a separate thread, which other threads can watch, pause, slow and inspect.
 
-The training thread never waits for a viewer. It writes points to `history` and replaces `latest`
-with each new snapshot; viewers read both at any time. Commands and submitted functions run between
-two steps, when the model doesn't change. The training computes the same bits as without a Run.
+The training thread writes points to `history` and replaces `latest` with each new snapshot; viewers
+read both at any time. The first snapshot shows the untrained network. With `for_viewer` the first
+step waits until a viewer has seen it; later the training never waits for a viewer. Commands and
+submitted functions run between two steps, when the model doesn't change. The training computes the
+same bits as without a Run.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from tinytensor.train import (
 
 MIN_INTERVAL = 0.2  # seconds between two snapshots, at least
 MAX_SNAPSHOT_SHARE = 1 / 40  # fraction of the time spent on snapshots, at most
+MAX_CATCH_UP = 0.05  # seconds of delay that later steps make up for, if the speed is limited
 MAX_CALLS = 16  # submitted functions that may wait; if there are more, the oldest are cancelled
 _Result = TypeVar("_Result")
 
@@ -51,9 +54,12 @@ class Run:
     Args:
         training: the Training to run.
         backend: the backend that computes; the current backend by default.
+        for_viewer: True to make the first step only after begin(), which a viewer's page calls.
     """
 
-    def __init__(self, training: Training, backend: Backend | None = None) -> None:
+    def __init__(
+        self, training: Training, backend: Backend | None = None, for_viewer: bool = False
+    ) -> None:
         self.training = training
         self.backend = backend or door.current_backend()
         self.history = History()
@@ -61,6 +67,7 @@ class Run:
         self.latest_tested: Snapshot | None = None  # the latest snapshot with test results
         self.test_predictions: Array | None = None  # (number of test images,), from the same test
         self.state = "ready"  # then "running" or "paused", finally "ended"
+        self._is_waiting = for_viewer
         self.error: str | None = None  # one line: the error that ended the run
         self.speed: float | None = None  # steps per second, at most
         self.was_stopped = False  # True after stop(); Ctrl-C sets only training.stop
@@ -97,6 +104,11 @@ class Run:
             yield report
 
     # Commands, from any thread
+
+    def begin(self) -> None:
+        """Make the first step, if it waits for a viewer."""
+        with self._notifying():
+            self._is_waiting = False
 
     def pause(self) -> None:
         """Pause after the current step."""
@@ -202,7 +214,9 @@ class Run:
     def _train(self) -> None:
         training = self.training
         training.between_steps = self._between_steps
-        training.report_next = True  # so that the first picture is there after one step
+        if training.step < training.steps:
+            self._show_untrained()
+            self._wait_for_viewer()
         self.state = "running"
         is_put = True
         for report in training:
@@ -212,6 +226,23 @@ class Run:
                 self._put_report(report)
         if not is_put and self._last_report is not None:  # stopped between two regular reports
             self._put_report(self._last_report)
+
+    def _show_untrained(self) -> None:
+        """Make a snapshot before the first step."""
+        report, predictions = self.training.look_ahead()
+        self._last_report, self.test_predictions = report, predictions.test_predictions
+        self._publish_snapshot(report, predictions)
+
+    def _wait_for_viewer(self) -> None:
+        """Run submitted functions until begin() or the end of the training."""
+        while True:
+            self._run_calls()
+            self._swap_backend()
+            with self._condition:
+                if not self._is_waiting or self.training.stop:
+                    return
+                if not self._calls and self._next_backend is None:
+                    self._condition.wait(0.1)  # a signal handler can stop, but can't notify
 
     def _put_report(self, report: StepReport) -> None:
         if self._record is not None:
@@ -314,7 +345,7 @@ class Run:
                     self.state = "running"
                     wait = self._next_step - time.monotonic() if self.speed else 0
                     if wait <= 0:
-                        self._next_step = time.monotonic() + 1 / (self.speed or 1e9)
+                        self._next_step = self._due() + 1 / (self.speed or 1e9)
                         self._steps_allowed = 0
                         return
                 elif self._steps_allowed:
@@ -328,6 +359,10 @@ class Run:
                     continue
             self._snapshot_between_tests(result)  # so that the page shows the step of the pause
             self.state, shown = "paused", True
+
+    def _due(self) -> float:
+        """When the current step was due, or now if it is late by more than MAX_CATCH_UP."""
+        return max(self._next_step, time.monotonic() - MAX_CATCH_UP)
 
     def _swap_backend(self) -> None:
         with self._condition:

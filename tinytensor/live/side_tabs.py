@@ -37,7 +37,8 @@ from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
-from tinytensor.live.panels import FAINT, plain_figure
+from tinytensor.live.digits import Chosen
+from tinytensor.live.panel import FAINT, plain_figure
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
@@ -107,6 +108,7 @@ class Digit:
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         self.image: Array | None = None
+        self.label: int | None = None  # the correct digit; None for a drawn one
         self._call: PendingCall[inside.LayerOutputs] = PendingCall(run)
         self._seen: Snapshot | None = None
         pad = plain_figure(
@@ -176,13 +178,13 @@ class Digit:
         except DataError:  # the strokes have no ink yet
             return
 
-    def choose(self, image: Array) -> None:
-        """Show this digit (28, 28) uint8 instead of the drawn one."""
+    def choose(self, chosen: Chosen) -> None:
+        """Show this digit instead of the drawn one."""
         self.strokes.data = {"xs": [], "ys": []}
-        self._set_image(image)
+        self._set_image(chosen.image, chosen.label)
 
-    def _set_image(self, image: Array) -> None:
-        self.image, self._seen = image, None
+    def _set_image(self, image: Array, label: int | None = None) -> None:
+        self.image, self.label, self._seen = image, label, None
         self.source.data = {"image": [image]}
 
     def update(self, shot: Snapshot | None) -> None:
@@ -191,11 +193,21 @@ class Digit:
         if outputs is not None and self.image is not None:
             best = int(outputs.probabilities.argmax())
             self._show_neurons([float(p) for p in outputs.probabilities])
-            self.hint.text = f"predicted <b>{best}</b>: {outputs.probabilities[best]:.1%}"
+            self.hint.text = _verdict(best, float(outputs.probabilities[best]), self.label)
             self.layers.show(outputs.layers)
         if self.image is not None and shot is not self._seen:
             self._seen = shot
             self._call.submit(functools.partial(inside.layer_outputs, image=self.image))
+
+
+def _verdict(best: int, probability: float, label: int | None) -> str:
+    """What the network takes a digit for, as HTML; in red if the digit is another one.
+
+    label: the correct digit, None if it is unknown.
+    """
+    if label in (None, best):
+        return f"predicted <b>{best}</b>: {probability:.1%}"
+    return f'<b class="wrong">taken for {best} ({100 * probability:.1f} %), it is a {label}</b>'
 
 
 class _Layers:

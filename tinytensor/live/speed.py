@@ -1,6 +1,18 @@
-"""The training speed between two reports."""
+"""The training speed between two reports, and the default speed of a watched training."""
 
 from tinytensor.train import StepReport, Training
+
+WATCHED_SECONDS = 25  # of all steps, if the machine is fast enough
+MIN_STEPS_PER_SECOND = 10
+
+
+def watchable(training: Training) -> float:
+    """Steps per second at which a viewer can follow the training.
+
+    All its steps take WATCHED_SECONDS, or less if there are few.
+    """
+    steps = training.steps - training.step
+    return float(max(MIN_STEPS_PER_SECOND, round(steps / WATCHED_SECONDS)))
 
 
 class Speed:

@@ -14,6 +14,9 @@ DARK = {
 SCHEMES = {"auto colours": [], "light": ["light"], "dark": ["dark"]}  # CSS classes of the page
 
 
+PHONE = "700px"  # the width up to which all panels are below each other
+
+
 def _variables(colours: dict[str, str]) -> str:
     return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
 
@@ -38,9 +41,15 @@ PAGE = f"""
   --bk-text-color: var(--ink);
 }}
 html, body {{ height: 100%; overflow: hidden }}
+@media (max-width: {PHONE}) {{ html, body {{ overflow: auto }} .page {{ height: auto !important }} }}
 body {{ background: var(--ground); color: var(--ink); font: 13px system-ui, sans-serif; margin: 0 }}
 /* Bokeh repaints the panels with new colours only if their size changes, so the edge changes it. */
 body {{ box-sizing: border-box; padding-right: var(--edge) }}
+#gone {{
+  position: fixed; inset: auto 0 0 0; padding: 8px 12px; text-align: center; z-index: 9;
+  background: var(--ink); color: var(--ground);
+}}
+#gone:empty {{ display: none }}
 """
 
 # For the controls, because Bokeh's controls have separate style sheets.
@@ -72,8 +81,50 @@ p { margin: 0 0 8px; line-height: 1.4 }
 p.formula { border-left: 3px solid #d55e00; padding-left: 7px }
 pre { font-size: 10.5px; line-height: 1.35; white-space: pre-wrap; margin: 0 0 8px }
 code { font-size: 11px }
-.figures { display: flex; gap: 18px; white-space: nowrap; font-variant-numeric: tabular-nums }
+.figures {
+  display: flex; flex-wrap: wrap; gap: 0 18px; white-space: nowrap;
+  font-variant-numeric: tabular-nums;
+}
 .figures b { font-weight: 600 }
 p.error { color: var(--error); font-weight: 600; margin: 0 }
 .figures span { color: var(--faint) }
+.accuracy { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 24px; font-size: 20px }
+.accuracy b { font-size: 64px; line-height: 1; font-variant-numeric: tabular-nums }
+b.wrong { color: var(--error) }
+"""
+
+PANEL = """
+:host(.panel) { position: relative; min-width: 0 }
+:host(.help) { position: absolute; right: 0; top: 0; z-index: 2; margin: 0 }
+h3 { font-size: 13px; font-weight: 600; line-height: 1.4; margin: 0 }
+h3 span { font-weight: 400; white-space: nowrap; margin-left: 8px }
+summary {
+  list-style: none; width: 18px; line-height: 18px; margin-left: auto; text-align: center;
+  border-radius: 9px; color: var(--faint); box-shadow: inset 0 0 0 1px var(--line); cursor: pointer;
+}
+summary::-webkit-details-marker { display: none }
+details p {
+  box-sizing: border-box; width: 230px; margin: 4px 0 0; padding: 8px 10px; font-size: 13px;
+  background: var(--ground); border: 1px solid var(--faint); border-radius: 4px;
+}
+:host(.large) h3 { font-size: 24px }
+:host(.large) summary { width: 30px; line-height: 30px; border-radius: 15px; font-size: 20px }
+:host(.large) details p { width: 420px; font-size: 20px }
+"""
+
+# The panels and the tabs next to them: on a phone, everything in one column.
+GRID = f"""
+@media (max-width: {PHONE}) {{
+  :host {{ display: flex; flex-direction: column; gap: 12px; height: auto }}
+  .panel {{ flex: none; width: 100%; height: 78vw }}
+}}
+"""
+BODY = f"""
+@media (max-width: {PHONE}) {{
+  :host {{ flex-direction: column; height: auto }}
+  .tabs {{ width: auto; height: 640px; flex: none }}
+}}
+"""
+ROOT = f"""
+@media (max-width: {PHONE}) {{ :host {{ height: auto }} .body {{ flex: none; height: auto }} }}
 """

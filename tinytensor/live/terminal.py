@@ -14,8 +14,8 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
-from tinytensor.live.drawing import LOSS_TITLE
 from tinytensor.live.history import accuracy_start, loss_end
+from tinytensor.live.names import PANELS, digits_title
 from tinytensor.live.snapshot import TRAIN_SHOWN, misclassified_first
 from tinytensor.live.speed import Speed
 from tinytensor.train import Predictions, StepReport, Training
@@ -115,16 +115,16 @@ class _Screen:
     def _accuracy(self, width: int, height: int) -> list[Text]:
         bottom = accuracy_start([report.test_accuracy for report in self._curves])
         ticks = {1.0: "100%", bottom: f"{bottom:.0%}"}
-        return self._panel("Accuracy", "accuracy", ticks, 1.0, width, height)
+        return self._panel("accuracy", ticks, 1.0, width, height)
 
     def _loss(self, width: int, height: int) -> list[Text]:
         top = loss_end([100 * report.test_loss for report in self._curves])
-        return self._panel(LOSS_TITLE, "loss", {top: f"{top:.0f}", 0.0: "0"}, 100, width, height)
+        return self._panel("loss", {top: f"{top:.0f}", 0.0: "0"}, 100, width, height)
 
     def _panel(
-        self, title: str, name: str, ticks: dict[float, str], scale: float, width: int, height: int
+        self, name: str, ticks: dict[float, str], scale: float, width: int, height: int
     ) -> list[Text]:
-        """A title, and the training and test curves.
+        """The title of panel `name`, and its training and test curves.
 
         ticks: the labels of the largest and of the smallest value on the y axis, in this order.
         """
@@ -144,7 +144,7 @@ class _Screen:
             for part in STYLES
         }
         head = Text.assemble(
-            (title, "bold"), "  ", ("training", STYLES["train"]), " ", ("test", STYLES["test"])
+            (PANELS[name].title, "bold"), "  ", ("training", STYLES["train"]), " ", ("test", STYLES["test"])
         )
         lines = [head]
         labels = [ticks[top], *[""] * (height - 3), ticks[bottom]]
@@ -166,7 +166,7 @@ def _digits(made: Predictions, width: int, height: int) -> list[Text]:
 
     shown = misclassified_first(made.labels, made.predictions, TRAIN_SHOWN)
     count = int((made.labels != made.predictions).sum())
-    lines = [Text(f"Training: {count} of {len(made.labels)} misclassified", "bold")]
+    lines = [Text(digits_title("training digits", count, len(made.labels)), "bold")]
     columns, rows = DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:

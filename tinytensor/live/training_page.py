@@ -28,22 +28,20 @@ from bokeh.models import (
 )
 
 from tinytensor import door
-from tinytensor.live import style
+from tinytensor.live import style, template
+from tinytensor.live.details import band_names
+from tinytensor.live.digits import Digits
 from tinytensor.live.history import START
-from tinytensor.live.panels import Digits, Panels
+from tinytensor.live.names import ALL
+from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
 from tinytensor.live.server import viewer_of
 from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
 
 MILLISECONDS = 500  # between two updates; more updates would slow the training
-ALL = "six panels"
-SPEEDS = {
-    "full speed": None,
-    "1000 steps/s": 1000,
-    "100 steps/s": 100,
-    "10 steps/s": 10,
-    "1 step/s": 1,
-}
+UNTRAINED_UPDATES = 3  # updates of a page with the untrained network before the first step
+DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
+SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
 def page(run: Run) -> Callable[[Document], None]:
@@ -63,59 +61,86 @@ class TrainingPage:
     """
 
     def __init__(self, run: Run, document: Document) -> None:
-        self.run = run
+        self.run, self.document = run, document
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
-        self.panels = Panels(len(run.training.data.test_labels))
+        training = run.training
+        self.panels = Panels(band_names(training.model), len(training.data.test_labels))
         self._position = START
+        self._updates_seen = 0
+        self._tap: Callable[[], None] | None = None  # a click that may become a double click
         for panel in self.panels:
-            panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.figure.name))
+            panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.name))
         for digits in (self.panels.training, self.panels.test):
             digits.figure.on_event(Tap, self._choose_digit(digits))
-        self.grid = GridBox(sizing_mode="stretch_both", name="panels", spacing=4)
-        self.figures = self._div(
-            "", name="figures", sizing_mode="stretch_width", height=20, margin=(0, 5, 0, 5)
+        grid_sheet = InlineStyleSheet(css=style.GRID)
+        self.grid = GridBox(
+            sizing_mode="stretch_both", name="panels", spacing=4, stylesheets=[grid_sheet]
         )
-        self.show = self._select("show", [ALL, *(panel.figure.name for panel in self.panels)])
-        self.show.on_change("value", lambda _, __, chosen: self._arrange(chosen))
-        self._arrange(ALL)
+        lesson = training.lesson
+        self.title = self._div(
+            f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>", name="title",
+            margin=(0, 13, 0, 5),
+        )  # fmt: skip
+        self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.digit = Digit(run, self.sheet)
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
-        self.tabs = Tabs(
-            name="tabs",
-            tabs=[
-                TabPanel(title="lesson", child=lesson_text(run.training.lesson, self.sheet)),
-                TabPanel(title="a digit", child=self.digit.content),
-                TabPanel(title="weights", child=self.weights.content),
-                TabPanel(title="confusions", child=self.confusion.content),
-            ],
-            width=WIDTH,
-            sizing_mode="stretch_height",
-            stylesheets=[self.sheet],
-        )
-        body = Row(self.grid, self.tabs, sizing_mode="stretch_both", spacing=8)
+        self.tabs = self._tabs()
         self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
+        self.header = self._controls()
+        body = Row(
+            self.grid, self.tabs, sizing_mode="stretch_both", spacing=8, css_classes=["body"],
+            stylesheets=[InlineStyleSheet(css=style.BODY)],
+        )  # fmt: skip
         self.root = Column(
-            self._controls(),
-            self.figures,
+            self.header,
+            Row(self.title, self.figures, styles={"flex-wrap": "wrap"}),
             self.problem,
             body,
             sizing_mode="stretch_both",
             margin=(6, 8, 6, 8),
             spacing=4,
-            stylesheets=[GlobalInlineStyleSheet(css=style.PAGE)],
+            css_classes=["page"],
+            stylesheets=[GlobalInlineStyleSheet(css=style.PAGE), InlineStyleSheet(css=style.ROOT)],
         )
+        self._arrange()
+        document.template = template.PAGE
+        document.config.notify_connection_status = False  # the template has its own message
         document.add_root(self.root)
         document.title = f"tinytensor: lesson {run.training.lesson.number}"
         self.update()
-        self.viewer, self.document = viewer_of(document), document
+        self.viewer = viewer_of(document)
         document.add_periodic_callback(self._update_if_it_keeps_up, MILLISECONDS)
+
+    def _tabs(self) -> Tabs:
+        contents = {
+            "lesson": lesson_text(self.run.training.lesson, self.sheet),
+            "a digit": self.digit.content,
+            "weights": self.weights.content,
+            "confusions": self.confusion.content,
+        }
+        return Tabs(
+            name="tabs",
+            tabs=[TabPanel(title=title, child=child) for title, child in contents.items()],
+            width=WIDTH,
+            sizing_mode="stretch_height",
+            css_classes=["tabs"],
+            stylesheets=[self.sheet],
+        )
 
     # Updates
 
     def _update_if_it_keeps_up(self) -> None:
         if not self.viewer.is_behind:
+            self._begin_if_seen()
             self.update()
             self.document.add_next_tick_callback(self.viewer.ping)  # after the update is sent
+
+    def _begin_if_seen(self) -> None:
+        """Begin a training that waits for a viewer, a moment after the browser drew the panels."""
+        if self.run.latest is not None and self.panels.training.size is not None:
+            self._updates_seen += 1
+            if self._updates_seen > UNTRAINED_UPDATES:
+                self.run.begin()
 
     def update(self) -> None:
         """Show what is new since the last update."""
@@ -138,7 +163,10 @@ class TrainingPage:
         problem = html.escape(run.error or "")
         self._set(self.problem, text=f'<p class="error">{problem}</p>', visible=bool(problem))
         if shot is None or (tested := run.latest_tested) is None:
-            self._set(self.figures, text="" if problem else "waiting for the first step")
+            self._set(self.figures, text="" if problem else "testing the untrained network")
+            return
+        if self.present.active:
+            self._set(self.figures, text=self._headline(shot.step, tested.test_accuracy))
             return
         pace = f"{shot.images_per_second:,.0f}" if shot.images_per_second else "-"
         pairs = {
@@ -153,11 +181,21 @@ class TrainingPage:
         parts = (f"<div><span>{name}</span> <b>{value}</b></div>" for name, value in pairs.items())
         self._set(self.figures, text=f'<div class="figures">{"".join(parts)}</div>')
 
+    def _headline(self, step: int, accuracy: float | None) -> str:
+        """The line above a presented panel: the accuracy, large."""
+        lesson = self.run.training.lesson
+        return (
+            f'<div class="accuracy"><b>{accuracy:.2%}</b><span>of the test images recognised '
+            f"after {step:,} of {self.run.training.steps:,} steps</span>"
+            f"<span>lesson {lesson.number}: {html.escape(lesson.title)}</span></div>"
+        )
+
     def _update_controls(self) -> None:
         state = self.run.state
         ended = state == "ended"
         paused = self.run.is_paused
         self._set(self.pause_button, active=paused, disabled=ended)
+        self._set(self.speed, value=_speed_value(self.run.speed))
         self._set(self.step_button, disabled=ended or not paused)
         self._set(self.stop_button, disabled=ended)
         self._set(self.restart_button, disabled=not (ended and self.run.may_restart))
@@ -172,26 +210,37 @@ class TrainingPage:
     # Controls
 
     def _controls(self) -> Row:
-        run, lesson = self.run, self.run.training.lesson
+        run = self.run
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.pause_button = Toggle(label="pause", name="pause", width=64, stylesheets=[self.sheet])
         self.pause_button.on_change("active", lambda _, __, active: self._pause_or_resume(active))
         self.step_button = self._button("step", run.step)
         self.stop_button = self._button("stop", run.stop)
         self.restart_button = self._button("restart", run.restart)
-        self.speed = self._select("speed", list(SPEEDS))
-        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(SPEEDS[chosen]))
+        options = [
+            (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
+            for speed in dict.fromkeys([run.speed, *SPEEDS])
+        ]
+        self.speed = self._select("speed", options, _speed_value(run.speed))
+        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(_speed(chosen)))
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = self._select("backend", backends, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
         self.scheme = self._select("colours", list(style.SCHEMES))
         self.scheme.on_change("value", lambda _, __, chosen: self._colour(chosen))
-        title = f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>"
-        return Row(
-            self._div(title, sizing_mode="stretch_width", margin=(4, 5, 0, 5)),
+        titles = [(panel.name, panel.title) for panel in self.panels]
+        self.show = self._select("show", [(ALL, ALL), *titles], ALL)
+        self.show.on_change("value", lambda _, __, ___: self._arrange())
+        # The label never changes, because Bokeh would make a new button without keyboard focus.
+        self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
+        self.present.on_change("active", lambda _, __, ___: self._present())
+        self.hidden_in_presentation = [
             self.pause_button, self.step_button, self.stop_button, self.restart_button,
-            self.speed, self.backend, self.show, self.scheme,
-            sizing_mode="stretch_width",
+            self.speed, self.backend, self.scheme,
+        ]  # fmt: skip
+        return Row(
+            *self.hidden_in_presentation, self.show, self.present, name="controls",
+            sizing_mode="stretch_width", styles={"flex-wrap": "wrap"},
         )  # fmt: skip
 
     def _button(self, label: str, clicked: Callable[[], None]) -> Button:
@@ -201,7 +250,7 @@ class TrainingPage:
 
     def _select(self, name: str, options: list[Any], value: str | None = None) -> Select:
         return Select(
-            name=name, options=options, value=value or options[0], width=122,
+            name=name, options=options, value=value or options[0], width=132,
             stylesheets=[self.sheet],
         )  # fmt: skip
 
@@ -216,29 +265,62 @@ class TrainingPage:
         self._update_controls()
 
     def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
-        """A function that shows the clicked digit in the tab "a digit"."""
+        """A function that shows the clicked digit in the tab "a digit".
+
+        It waits for DOUBLE_CLICK, because a double click only enlarges the panel.
+        """
 
         def choose(tap: Any) -> None:
-            if (image := digits.at(tap.x, tap.y)) is not None:
-                self.digit.choose(image)
+            if self._tap is not None or (chosen := digits.at(tap.x, tap.y)) is None:
+                return
+
+            def show() -> None:
+                self._tap = None
+                self.digit.choose(chosen)
                 self.tabs.active = 1
+
+            self._tap = self.document.add_timeout_callback(show, DOUBLE_CLICK)
 
         return choose
 
     def _colour(self, scheme: str) -> None:
-        self.root.css_classes = style.SCHEMES[scheme]
+        self.root.css_classes = ["page", *style.SCHEMES[scheme]]
 
     # Which panels are shown
 
     def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
         def choose(_: Any) -> None:
+            if self._tap is not None:
+                self.document.remove_timeout_callback(self._tap)
+                self._tap = None
             self.show.value = ALL if self.show.value == name else name
 
         return choose
 
-    def _arrange(self, chosen: str) -> None:
+    def _present(self) -> None:
+        """Show one panel alone with large letters, or all panels again."""
+        large = self.present.active
+        if large == (self.show.value == ALL):
+            self.show.value = self.panels.training.name if large else ALL
+        for element in self.hidden_in_presentation:
+            element.visible = not large
+        self.tabs.visible = self.title.visible = not large
+        for panel in self.panels:
+            panel.enlarge(large)
+        self._update_figures()
+
+    def _arrange(self) -> None:
         """Show all panels, three per row, or only the chosen one."""
-        shown = [panel for panel in self.panels if chosen in (ALL, panel.figure.name)]
-        self.grid.children = [(panel.figure, *divmod(i, 3)) for i, panel in enumerate(shown)]
-        for digits in (self.panels.training, self.panels.test):
-            digits.enlarge(len(shown) == 1)
+        shown = [panel for panel in self.panels if self.show.value in (ALL, panel.name)]
+        self.grid.children = [(panel.content, *divmod(i, 3)) for i, panel in enumerate(shown)]
+
+
+# A speed in steps per second, None for full speed, as the value of a drop-down
+
+
+def _speed_value(speed: float | None) -> str:
+    return "full" if speed is None else f"{speed:g}"
+
+
+def _speed(value: str) -> float | None:
+    return None if value == "full" else float(value)

@@ -1,0 +1,166 @@
+"""The two panels of digits: the current training batch, and the first test images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from bokeh.core.property.descriptors import UnsetValueError
+from bokeh.models import ColumnDataSource, LinearColorMapper, PrintfTickFormatter, Range1d, Span
+
+from tinytensor.arrays import Array
+from tinytensor.live import names
+from tinytensor.live.panel import Panel
+from tinytensor.live.picture import EMPTY, MARK_WIDTH, PALETTE, TEST, mosaic, square_grid
+from tinytensor.live.snapshot import Snapshot
+
+DIGITS_COLOURS = [f"#{r:02x}{g:02x}{b:02x}{a:02x}" for r, g, b, a in PALETTE]
+MARK = 0.4  # height of the name of a digit, as a fraction of the digit's height
+MIN_MARK = 10  # pixels
+
+
+class Chosen(NamedTuple):
+    """A digit that a viewer has clicked."""
+
+    image: Array  # (28, 28) uint8
+    label: int
+
+
+class Digits(Panel):
+    """A mosaic of square digits: the misclassified first, light on red; the rest dark on white.
+
+    The mosaic has the number of columns that makes the digits as large as possible.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
+        self.figure.grid.visible = False
+        self.figure.xaxis.visible = False
+        self.image = ColumnDataSource(
+            {"image": [], "y": [], "width": [], "height": []}, name=f"{name} data"
+        )
+        colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=EMPTY)
+        self.figure.image(
+            image="image", x=0, y="y", dw="width", dh="height", source=self.image,
+            color_mapper=colours, anchor="top_left", origin="top_left",
+        )  # fmt: skip
+        columns = ("y", "left", "right", "correct", "computed")
+        self.marks = ColumnDataSource({column: [] for column in columns}, name=f"{name} marks")
+        self.texts = [
+            self.figure.text(
+                side, "y", name, source=self.marks, text_color=ink, background_fill_color=paper,
+                text_align=side, text_baseline="bottom", text_font_style="bold", padding=1,
+            )
+            for side, name, ink, paper in (
+                ("left", "correct", "#000000", "#ffffff"),
+                ("right", "computed", "#ffffff", "#000000"),
+            )
+        ]  # fmt: skip
+        self.shown: tuple[Array, Array, Array] | None = None
+        for edge in ("inner_width", "inner_height"):
+            self.figure.on_change(edge, lambda attr, old, new: self._draw())
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels; None until the browser has drawn the panel."""
+        try:
+            return self.figure.inner_width, self.figure.inner_height
+        except UnsetValueError:
+            return None
+
+    def show(self, images: Array, labels: Array, predictions: Array) -> None:
+        """Show images (N, 28, 28) uint8 with labels (N,) and predictions (N,)."""
+        self.shown = images, labels, predictions
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.shown is None or self.size is None:
+            return
+        images, labels, predictions = self.shown
+        width, height = self.size
+        self.columns, side = square_grid(len(images), width, height)
+        self.rows = -(-len(images) // self.columns)
+        misclassified = labels != predictions
+        low, high = self.ends()
+        self.row_height = (high - low) / self.rows
+        self.figure.x_range.end = width / side
+        self.figure.y_range.update(start=high - height / side * self.row_height, end=high)
+        self.image.data = {
+            "image": [mosaic(images, misclassified, self.columns, (side, side))],
+            "y": [high], "width": [self.columns], "height": [high - low],
+        }  # fmt: skip
+        self._mark(labels, predictions, np.flatnonzero(misclassified), side)
+
+    def _mark(self, labels: Array, predictions: Array, chosen: Array, side: int) -> None:
+        """Write the correct and the computed digit on the chosen digits, if there is room."""
+        chosen = chosen if side >= MARK_WIDTH else chosen[:0]
+        row, column = np.divmod(chosen, self.columns)
+        pixel = 1 / side
+        for text in self.texts:
+            text.glyph.text_font_size = f"{max(MIN_MARK, round(MARK * side))}px"
+        _, high = self.ends()
+        self.marks.data = {
+            "y": high - (row + 1 - 2 * pixel) * self.row_height,
+            "left": column + pixel,
+            "right": column + 1 - 2 * pixel,
+            "correct": [str(digit) for digit in labels[chosen]],
+            "computed": [str(digit) for digit in predictions[chosen]],
+        }
+
+    def ends(self) -> tuple[float, float]:
+        """The y coordinates of the lower edge of the last row and the upper edge of the first."""
+        return 0, self.rows
+
+    def at(self, x: float, y: float) -> Chosen | None:
+        """The digit at the coordinates (x, y) of the figure; None outside of the digits."""
+        if self.shown is None or not self.image.data["image"]:
+            return None
+        images, labels, _ = self.shown
+        _, high = self.ends()
+        row, column = (high - y) / self.row_height, x
+        index = int(row) * self.columns + int(column)
+        if 0 <= column < self.columns and row >= 0 and index < len(images):
+            return Chosen(images[index], int(labels[index]))
+        return None
+
+
+class TrainingDigits(Digits):
+    """The mosaic of the current training batch."""
+
+    def __init__(self) -> None:
+        super().__init__("training digits")
+        self.figure.yaxis.visible = False
+
+    def update(self, shot: Snapshot) -> None:
+        """Show the training digits of a snapshot."""
+        count = int((shot.train_labels != shot.train_predictions).sum())
+        self.show(shot.train_images, shot.train_labels, shot.train_predictions)
+        self.set_title(names.digits_title(self.name, count, len(shot.train_labels)))
+
+
+class TestDigits(Digits):
+    """The mosaic of test images, with a scale of accuracies at the side.
+
+    The last misclassified image is at the height of the test accuracy.
+    test_count: number of test images.
+    """
+
+    def __init__(self, test_count: int) -> None:
+        super().__init__("test digits")
+        self.test_count = test_count
+        self.figure.yaxis.formatter = PrintfTickFormatter(format="%.0f%%")
+        self.figure.yaxis.minor_tick_line_alpha = 0
+        self.reached = Span(dimension="width", line_color=TEST, line_width=2, location=-1)
+        self.figure.add_layout(self.reached)
+
+    def ends(self) -> tuple[float, float]:
+        """The y range in percent: accuracy if all shown images were misclassified, and if none."""
+        return 100 * (1 - self.rows * self.columns / self.test_count), 100
+
+    def update(self, tested: Snapshot) -> None:
+        """Show the test digits of a snapshot that has test results."""
+        self.show(tested.test_images, tested.test_labels, tested.test_predictions)
+        assert tested.test_accuracy is not None
+        self.reached.location = 100 * tested.test_accuracy
+        count = round((1 - tested.test_accuracy) * self.test_count)
+        self.set_title(names.digits_title(self.name, count, self.test_count))

@@ -1,0 +1,64 @@
+"""The names of the panels, the same on the page, in reports, images and terminals, and their help."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Panel(NamedTuple):
+    """The title of a panel, and two sentences that explain it."""
+
+    title: str
+    help: str
+
+
+PANELS = {
+    "accuracy": Panel(
+        "Accuracy",
+        "The percentage of recognised images: the thin blue line is the current training batch, "
+        "the thick orange line is all test images. The blue line jumps because a batch is small.",
+    ),
+    "loss": Panel(
+        "Cross-entropy loss x 100",
+        "The loss is small if the network gives the correct digits high probabilities, and training "
+        "makes it smaller. If the orange line of the test images rises while the blue line falls, "
+        "the network memorises the training images.",
+    ),
+    "training digits": Panel(
+        "Training digits",
+        "The images of the current batch, misclassified images first and on red. In their corners "
+        "are the correct digit (left) and the computed digit (right).",
+    ),
+    "test digits": Panel(
+        "Test digits",
+        "Some of the test images, which the network never trains on, misclassified images first and "
+        "on red. The red part ends at the height of the test accuracy on the scale.",
+    ),
+    "weights": Panel(
+        "Weights",
+        "All weights of the network, from the smallest to the largest, at each step. Each of the "
+        "seven bands has the same number of weights, so a narrow band has many similar weights.",
+    ),
+    "biases": Panel(
+        "Biases",
+        "All biases of the network, from the smallest to the largest, at each step. Each of the "
+        "seven bands has the same number of biases, so a narrow band has many similar biases.",
+    ),
+    "activations": Panel(
+        "Activations",
+        "The outputs of all hidden neurons for the current batch, from the smallest to the largest. "
+        "Each of the seven bands has the same number of outputs.",
+    ),
+    "logits": Panel(
+        "Logits",
+        "The weighted sums of all hidden neurons for the current batch, before the activation "
+        "function. Each of the seven bands has the same number of sums.",
+    ),
+}
+ALL = "Six panels"
+
+
+def digits_title(panel: str, count: int | None, of: int) -> str:
+    """The title of a panel of digits; count is None before the first test."""
+    title = PANELS[panel].title
+    return title if count is None else f"{title}: {count:,} of {of:,} misclassified"
