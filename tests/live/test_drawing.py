@@ -111,7 +111,7 @@ def test_picture_shows_the_metrics(loaded):
     misclassified = round(10_000 * (1 - last.test_accuracy))
     assert titles == [
         "Accuracy",
-        drawing.LOSS_TITLE,
+        "Cross-entropy loss x 100",
         f"Training digits: {round(100 * (1 - last.train_accuracy))} of 100 misclassified",
         "Weights, in bands of equal count",
         "Biases, in bands of equal count",

@@ -196,7 +196,9 @@ def test_look_ahead_changes_no_bit(name):
         if looks:
             report, predictions = training.look_ahead()
             assert (report.step, len(predictions.labels)) == (0, 5)
-            assert report.test_accuracy == (predictions.test_predictions == SMALL.test_labels).mean()
+            assert (
+                report.test_accuracy == (predictions.test_predictions == SMALL.test_labels).mean()
+            )
         losses.append([report.train_loss for report in training])
     assert losses[0] == losses[1]
 

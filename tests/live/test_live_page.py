@@ -8,170 +8,21 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from io import BytesIO
 
 import numpy as np
 import pytest
-from chromium import LACKING, chromium, needs_browser
-from PIL import Image
+import viewer as viewers
+from chromium import needs_browser
+from viewer import SECONDS, Viewer, command, finish, served, settled, until
 
 import tinytensor as tt
 from tinytensor.lessons import find, lessons
-from tinytensor.live.run import Run
 from tinytensor.live.run_file import load
-from tinytensor.train import Training
+from tinytensor.live.training_page import MILLISECONDS, TrainingPage
 
-if "bokeh" in LACKING:
-    pytest.skip("the live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
-
-from tinytensor.live.picture import MISCLASSIFIED
-from tinytensor.live.server import Server
-from tinytensor.live.training_page import MILLISECONDS, TrainingPage, page
-
-DATA = tt.datasets.mnist()
-SECONDS = 60  # maximum wait, long enough for a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium of 1280 x 800 pixels that logs its requests and messages."""
-    driver = chromium("--hide-scrollbars", "--disable-gpu")
-    size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    yield driver
-    driver.quit()
-
-
-def until(condition):
-    """Wait until condition() is true; return its value."""
-    end = time.monotonic() + SECONDS
-    while not (holds := condition()):
-        assert time.monotonic() < end, f"still false after {SECONDS} s"
-        time.sleep(0.05)
-    return holds
-
-
-class Viewer:
-    """A page in a viewer's browser."""
-
-    def __init__(self, browser, address):
-        self.browser = browser
-        for log in ("browser", "performance"):
-            browser.get_log(log)
-        browser.get(address)
-        until(lambda: browser.execute_script("return !!(window.Bokeh && Bokeh.documents.length)"))
-
-    def model(self, name, wanted):
-        """The value of a JavaScript expression of the Bokeh model with this name."""
-        return self.browser.execute_script(
-            f"const model = Bokeh.documents[0].get_model_by_name(arguments[0]); return {wanted}",
-            name,
-        )
-
-    def column(self, source, column):
-        return self.model(source, f"Array.from(model.get('{column}'))")
-
-    def picture(self, source):
-        """The image of a data source, read from the browser."""
-        pixels, shape = self.model(
-            source, "[Array.from(model.get('image')[0]), model.get('image')[0].shape]"
-        )
-        return np.array(pixels).reshape(shape)
-
-    def figures(self):
-        """The values of the status line, by name."""
-        text = self.model("figures", "model.text")
-        return dict(re.findall(r"<span>(.*?)</span> <b>(.*?)</b>", text))
-
-    def step(self):
-        """The step shown on the page, 0 before the first."""
-        return int(self.figures().get("step", "0").split(" of ")[0].replace(",", ""))
-
-    def click(self, name):
-        """Click the button with this name."""
-        element = self.browser.execute_script(
-            "return Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))"
-            ".button_el",
-            name,
-        )
-        element.click()
-
-    def choose(self, name, label):
-        """Choose an option of a drop-down."""
-        self.browser.execute_script(
-            "const view = Bokeh.index.find_one("
-            "Bokeh.documents[0].get_model_by_name(arguments[0]));"
-            "const labels = Array.from(view.input_el.options).map((option) => option.text);"
-            "view.input_el.selectedIndex = labels.indexOf(arguments[1]);"
-            "view.input_el.dispatchEvent(new Event('change'))",
-            name, label,
-        )  # fmt: skip
-
-    def place(self, figure):
-        """x, y, width and height of a figure's frame on the page, in pixels."""
-        return self.browser.execute_script(
-            "const view = Bokeh.index.find_one("
-            "Bokeh.documents[0].get_model_by_name(arguments[0]));"
-            "const of = view.el.getBoundingClientRect(), at = view.frame.bbox;"
-            "return [of.x + at.x, of.y + at.y, at.width, at.height]",
-            figure,
-        )
-
-    def keys(self, *keys):
-        """Press the keys, one after another."""
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.browser).send_keys(*keys).perform()
-
-    def screenshot(self):
-        return np.asarray(Image.open(BytesIO(self.browser.get_screenshot_as_png())).convert("RGB"))
-
-    def press(self, *places):
-        """Press the mouse at the first point, move it along the points, and release it."""
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        chain = ActionChains(self.browser, duration=30)
-        mouse = chain.w3c_actions.pointer_action
-        for i, (x, y) in enumerate(places):
-            mouse.move_to_location(round(x), round(y))
-            if i == 0:
-                mouse.pointer_down()
-        mouse.pointer_up()
-        chain.perform()
-
-    def complaints(self):
-        return [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
-
-    def requests(self):
-        """The URLs that the browser requested."""
-        for entry in self.browser.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                yield message["params"]["request"]["url"]
-            elif message["method"] == "Network.webSocketCreated":
-                yield message["params"]["url"]
-
-
-@contextmanager
-def served(lesson="softmax", for_viewer=False, **settings):
-    """A run that is not started, and the server of its page."""
-    found = find(lesson) if isinstance(lesson, str) else lesson
-    run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
-    server = Server(page(run))
-    server.start()
-    try:
-        yield run, server
-    finally:
-        run.close()
-        server.close()
-
-
-def finish(run):
-    """Train until the last step."""
-    run.start()
-    return list(run)
+browser = viewers.browser
 
 
 # In the browser
@@ -190,7 +41,7 @@ def test_six_panels_are_filled(browser, lesson, steps, names):
         viewer = Viewer(browser, server.address)
         reports = finish(run)
         until(lambda: viewer.column("test digits data", "image") and viewer.step() == steps)
-        assert [viewer.model(f"bands {i}", "model.title.text") for i in (1, 2)] == names
+        assert [viewer.title(name) for name in names] == [name.capitalize() for name in names]
         steps_shown = viewer.column("accuracy test", "step")
         assert steps_shown == [point.step for point in run.history.test]
         assert set(report.step for report in reports) <= set(steps_shown)
@@ -199,66 +50,17 @@ def test_six_panels_are_filled(browser, lesson, steps, names):
         for report in reports:
             assert accuracies[report.step] == pytest.approx(100 * report.test_accuracy)
             assert losses[report.step] == pytest.approx(100 * report.test_loss)
-        for i, name in enumerate(names):
-            last = [viewer.column(f"bands {i + 1} data", f"q{k}")[-1] for k in range(8)]
+        for name in names:
+            last = [viewer.column(f"{name} data", f"q{k}")[-1] for k in range(8)]
             np.testing.assert_allclose(last, run.latest.bands[name])
         shot = settled(viewer)
-        for panel in ("accuracy", "loss", "training digits", "bands 1", "bands 2", "test digits"):
+        for panel in ("accuracy", "loss", "training digits", *names, "test digits"):
             x, y, width, height = map(round, viewer.place(panel))
             assert width > 200, panel
             assert height > 200, panel
             inside = shot[y + 2 : y + height - 2, x + 2 : x + width - 2].reshape(-1, 3)
             assert len(np.unique(inside, axis=0)) > 3, f"{panel} is empty"
         assert viewer.complaints() == []
-
-
-def settled(viewer):
-    """A screenshot, after two in a row are equal."""
-    shots = [viewer.screenshot()]
-
-    def is_settled():
-        time.sleep(0.3)
-        shots.append(viewer.screenshot())
-        return np.array_equal(*shots[-2:])
-
-    until(is_settled)
-    return shots[-1]
-
-
-@needs_browser
-def test_misclassified_digits_are_red(browser):
-    with served(steps=60) as (run, server):
-        viewer = Viewer(browser, server.address)
-        finish(run)
-        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 60)
-        latest = run.latest
-        misclassified = latest.train_labels != latest.train_predictions
-        assert 0 < misclassified.sum() < 50
-        shot = settled(viewer)
-        x, y, width, height = viewer.place("training digits")
-        for i in range(100):
-            row, column = divmod(i, 10)
-            # The upper left corner of a cell, which is background in nearly all images.
-            corner = shot[
-                round(y + (row + 0.06) * height / 10), round(x + (column + 0.06) * width / 10)
-            ]
-            is_red = int(corner[0]) > int(corner[1]) + 60
-            assert is_red == misclassified[i] or latest.train_images[i][:3, :3].any(), i
-        marks = viewer.column("training digits marks", "text")
-        labels, predictions = (
-            latest.train_labels[misclassified],
-            latest.train_predictions[misclassified],
-        )
-        assert marks == [str(digit) for digit in (*labels, *predictions)]
-        places = np.array(viewer.column("training digits marks", "x")).reshape(2, -1)
-        assert (places[0] < places[1]).all(), "correct digit at the left"
-        cells = viewer.picture("test digits data")
-        H, W = cells.shape[0] // 40, cells.shape[1] // 25
-        red = (
-            cells.reshape(40, H, 25, W).transpose(0, 2, 1, 3).reshape(1000, -1).min(axis=1)
-            >= MISCLASSIFIED
-        )
-        np.testing.assert_array_equal(red, latest.test_labels != latest.test_predictions)
 
 
 @needs_browser
@@ -733,26 +535,6 @@ def test_port_in_use():
     )
     with served(steps=1) as (_, one), served(steps=1) as (_, two):
         assert one.port != two.port, "without --port, the next free port"
-
-
-@contextmanager
-def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
-    """A process `tinytensor train softmax --live`, and the address that it prints."""
-    process = subprocess.Popen(
-        [*begin, "train", "softmax", "--live", "--no-browser", "--speed", "max", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        address = None
-        while address is None:
-            line = process.stderr.readline()
-            assert line, "the process has ended"
-            if found := re.match(r"(?:watch it|waiting for a viewer) at (http://[^/]+/)", line):
-                address = found[1]
-        yield process, address
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.full

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-import test_live_page
+import viewer as viewers
 from chromium import needs_browser
 from conftest import BACKENDS
-from test_live_page import SECONDS, Viewer, until
+from viewer import SECONDS, Viewer, until
 
 import tinytensor as tt
 from tinytensor.lessons import find
@@ -21,7 +21,7 @@ from tinytensor.live.server import Server
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
-browser = test_live_page.browser
+browser = viewers.browser
 
 
 @pytest.fixture

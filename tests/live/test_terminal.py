@@ -140,7 +140,7 @@ def test_live_terminal_does_not_change_the_training():
     arguments = ("train", "softmax", "--steps", 400, "--json", "-")
     code, out, screen = in_a_terminal(*arguments, "--live", "terminal")
     assert code == 0, screen
-    for words in ("Accuracy", "step 400/400", "Training: ", "⠉"):
+    for words in ("Accuracy", "step 400/400", "Training digits: ", "⠉"):
         assert words in screen
     code, unwatched, _ = in_a_terminal(*arguments)
     assert code == 0

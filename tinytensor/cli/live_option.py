@@ -62,12 +62,12 @@ def served(
 
 @contextmanager
 def watched(
-    training: Training, port: int | None, browser: bool, speed: float | None
+    training: Training, port: int | None, browser: bool, speed: float | None, present: bool
 ) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block.
 
     speed: steps per second. By default a viewer can follow the run, and it waits for a viewer. At
-    infinite speed it starts at once.
+    infinite speed it starts at once. present: True to show one panel with large letters.
     """
     from tinytensor.live.run import Run
     from tinytensor.live.speed import watchable
@@ -78,7 +78,7 @@ def watched(
     if waits:
         run.set_speed(speed or watchable(training))
     message = "waiting for a viewer at {}; Ctrl-C stops" if waits else "watch it at {}"
-    with served(page(run), port, browser, message):
+    with served(page(run, present), port, browser, message):
         try:
             yield run
         except Exception:

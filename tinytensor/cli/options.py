@@ -202,6 +202,10 @@ no_browser_option = click.option(
     "--no-browser", is_flag=True, help="Only print the address of the live page."
 )
 
+present_option = click.option(
+    "--present", is_flag=True, help="Show one panel of the live page with large letters."
+)
+
 speed_option = click.option(
     "--speed",
     metavar="N|max",

@@ -23,6 +23,7 @@ from tinytensor.cli.options import (
     json_option,
     no_browser_option,
     port_option,
+    present_option,
     seed_option,
     speed_option,
     threads_option,
@@ -92,6 +93,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 @port_option
 @no_browser_option
 @speed_option
+@present_option
 def train_command(
     lesson: str,
     backend: str,
@@ -113,6 +115,7 @@ def train_command(
     port: int | None,
     no_browser: bool,
     speed: float | None,
+    present: bool,
 ) -> None:
     """Train the network of LESSON.
 
@@ -137,7 +140,9 @@ def train_command(
         raise SettingError(f"--save: got {save_file}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
-    page_options = {"--port": port, "--no-browser": no_browser, "--speed": speed}
+    page_options: dict[str, object] = {
+        "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present
+    }  # fmt: skip
     check_page(live == "browser", page_options)
     console = terminal() if live == "terminal" else None
     if threads is not None:
@@ -187,7 +192,7 @@ def train_command(
     with ExitStack() as page:
         run = None
         if live == "browser":
-            run = page.enter_context(watched(training, port, not no_browser, speed))
+            run = page.enter_context(watched(training, port, not no_browser, speed, present))
         recorder = None if record_file is None else RunWriter(record_file, training)
         if run is not None:
             run.start(None if recorder is None else recorder.add)

@@ -14,8 +14,7 @@ from tinytensor.live.panel import Panel
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN
 
 LEGEND = (
-    f' <span style="color: {TRAIN}">― training batch</span>'
-    f' <span style="color: {TEST}">━ test images</span>'
+    f' <span style="color: {TRAIN}">― training</span> <span style="color: {TEST}">━ test</span>'
 )
 
 

@@ -77,6 +77,10 @@ class Digits(Panel):
         if self.shown is None or self.size is None:
             return
         images, labels, predictions = self.shown
+        if not len(images):
+            for source in (self.image, self.marks):
+                source.data = {name: [] for name in source.data}
+            return
         width, height = self.size
         self.columns, side = square_grid(len(images), width, height)
         self.rows = -(-len(images) // self.columns)
@@ -95,14 +99,14 @@ class Digits(Panel):
         """Write the correct and the computed digit on the chosen digits, if there is room."""
         chosen = chosen if side >= MARK_WIDTH else chosen[:0]
         row, column = np.divmod(chosen, self.columns)
-        pixel = 1 / side
+        edge = max(1, side // 20) / side  # between a name and the edge of its digit
         for text in self.texts:
             text.glyph.text_font_size = f"{max(MIN_MARK, round(MARK * side))}px"
         _, high = self.ends()
         self.marks.data = {
-            "y": high - (row + 1 - 2 * pixel) * self.row_height,
-            "left": column + pixel,
-            "right": column + 1 - 2 * pixel,
+            "y": high - (row + 1 - edge) * self.row_height,
+            "left": column + edge,
+            "right": column + 1 - edge,
             "correct": [str(digit) for digit in labels[chosen]],
             "computed": [str(digit) for digit in predictions[chosen]],
         }

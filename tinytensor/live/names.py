@@ -54,6 +54,10 @@ PANELS = {
         "The weighted sums of all hidden neurons for the current batch, before the activation "
         "function. Each of the seven bands has the same number of sums.",
     ),
+    "confused digits": Panel(
+        "Confused digits",
+        "The test images of one cell of the confusion matrix. A click on a cell chooses it.",
+    ),
 }
 ALL = "Six panels"
 

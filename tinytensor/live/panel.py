@@ -38,9 +38,13 @@ class Panel:
         self.name = name
         self.title, about = PANELS[name]
         self.figure = plain_figure(name=name, **settings)
+        self.figure.xaxis.ticker.desired_num_ticks = 5
         sheets = [InlineStyleSheet(css=style.CONTROLS + style.PANEL)]
         self.heading = Div(
-            name=f"{name} title", stylesheets=sheets, sizing_mode="stretch_width", margin=(0, 24, 0, 4)
+            name=f"{name} title",
+            stylesheets=sheets,
+            sizing_mode="stretch_width",
+            margin=(0, 24, 0, 4),
         )
         self.help = Div(
             name=f"{name} help", stylesheets=sheets, css_classes=["help"],

@@ -39,7 +39,7 @@ class Panels:
             for points in (new_points.train, new_points.test, new_points.bands)
             if points
         ]:
-            self.steps.end = max(newest)
+            self.steps.end = max(1, *newest)
         shot_before, tested_before = self._shown
         if shot is not None and shot is not shot_before:
             self.training.update(shot)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from bokeh.core.property.descriptors import UnsetValueError
+from bokeh.events import Tap
 from bokeh.models import (
     Button,
     Column,
@@ -37,7 +38,7 @@ from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.lessons import Lesson
 from tinytensor.live import inside
-from tinytensor.live.digits import Chosen
+from tinytensor.live.digits import Chosen, Digits
 from tinytensor.live.panel import FAINT, plain_figure
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.run import Run
@@ -49,6 +50,7 @@ HINT = "or click one in a panel"
 WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
 GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
+MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
 MAX_ZOOM = 14  # screen pixels per element of a layer's output
 TEXT = 16  # pixels above each layer, for its name
 _Result = TypeVar("_Result")
@@ -149,7 +151,7 @@ class Digit:
         clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
         clear.on_click(self._clear)
         self.strokes.on_change("data", lambda attr, old, new: self._draw())
-        self.hint = Div(text=HINT, width=200, stylesheets=[sheet])
+        self.hint = Div(text=HINT, name="verdict", width=230, stylesheets=[sheet])
         self.content = Column(
             Row(pad, seen), Row(clear, self.hint), bars, self.layers.figure,
             sizing_mode="stretch_height",
@@ -336,8 +338,29 @@ class Confusion:
             "computed", "correct", "text", source=self.source, text_align="center",
             text_baseline="middle", text_font_size="10px", text_color="ink",
         )  # fmt: skip
-        legend = "number of test images, by correct digit (row) and computed digit (column)"
-        self.content = Column(Div(text=legend, width=WIDTH - 20, stylesheets=[sheet]), self.figure)
+        self.figure.on_event(Tap, self._choose_cell)
+        self.digits = Digits("confused digits")
+        self.digits.figure.yaxis.visible = False
+        legend = (
+            "number of test images, by correct digit (row) and computed digit (column); "
+            "a click on a cell shows its digits"
+        )
+        text = Div(text=legend, width=WIDTH - 20, stylesheets=[sheet])
+        self.content = Column(
+            text, self.figure, self.digits.content, sizing_mode="stretch_height", width=WIDTH - 12
+        )
+
+    def _choose_cell(self, tap: Tap) -> None:
+        """Show the test images of the clicked cell, as the last test classified them."""
+        if self._seen is None or tap.x is None or tap.y is None:
+            return
+        computed, correct = int(tap.x), CLASSES - 1 - int(tap.y)
+        data = self.run.training.data
+        (found,) = np.nonzero((data.test_labels == correct) & (self._seen == computed))
+        what = "recognised" if correct == computed else f"taken for {computed}"
+        self.digits.set_title(f"{correct} {what}: {len(found):,} test images")
+        chosen = found[:MAX_CONFUSED]
+        self.digits.show(data.test_images[chosen], data.test_labels[chosen], self._seen[chosen])
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the confusion matrix of the last test, if it is new."""

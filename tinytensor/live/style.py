@@ -41,7 +41,10 @@ PAGE = f"""
   --bk-text-color: var(--ink);
 }}
 html, body {{ height: 100%; overflow: hidden }}
-@media (max-width: {PHONE}) {{ html, body {{ overflow: auto }} .page {{ height: auto !important }} }}
+@media (max-width: {PHONE}) {{
+  html, body {{ height: auto; overflow: visible }}
+  .page {{ height: auto; max-height: none }}
+}}
 body {{ background: var(--ground); color: var(--ink); font: 13px system-ui, sans-serif; margin: 0 }}
 /* Bokeh repaints the panels with new colours only if their size changes, so the edge changes it. */
 body {{ box-sizing: border-box; padding-right: var(--edge) }}
@@ -114,17 +117,24 @@ details p {
 
 # The panels and the tabs next to them: on a phone, everything in one column.
 GRID = f"""
+:host {{
+  grid-template: none; grid-auto-columns: minmax(0, 1fr); grid-auto-rows: minmax(0, 1fr);
+}}
 @media (max-width: {PHONE}) {{
-  :host {{ display: flex; flex-direction: column; gap: 12px; height: auto }}
-  .panel {{ flex: none; width: 100%; height: 78vw }}
+  :host {{ display: flex; flex: none; flex-direction: column; gap: 12px }}
+  :host, .panel {{ height: auto; max-height: none }}
+  .panel {{ flex: none; height: 78vw }}
 }}
 """
 BODY = f"""
 @media (max-width: {PHONE}) {{
-  :host {{ flex-direction: column; height: auto }}
+  :host {{ flex-direction: column; height: auto; max-height: none }}
   .tabs {{ width: auto; height: 640px; flex: none }}
 }}
 """
 ROOT = f"""
-@media (max-width: {PHONE}) {{ :host {{ height: auto }} .body {{ flex: none; height: auto }} }}
+@media (max-width: {PHONE}) {{
+  :host, .body {{ height: auto; max-height: none }}
+  .body {{ flex: none }}
+}}
 """

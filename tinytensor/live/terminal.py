@@ -98,7 +98,7 @@ class _Screen:
             return Text("\n").join([*lines, Text("waiting for the first step")])
         lines.append(Text(self._status(self._curves[-1])))
         width, height = self._console.width, self._console.height - 1 - len(lines)
-        left = width * 55 // 100
+        left = width * 46 // 100
         curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
         digits = _digits(predictions, width - left - 2, height)
         for one, other in zip(curves, digits, strict=True):
@@ -144,7 +144,11 @@ class _Screen:
             for part in STYLES
         }
         head = Text.assemble(
-            (PANELS[name].title, "bold"), "  ", ("training", STYLES["train"]), " ", ("test", STYLES["test"])
+            (PANELS[name].title, "bold"),
+            "  ",
+            ("training", STYLES["train"]),
+            " ",
+            ("test", STYLES["test"]),
         )
         lines = [head]
         labels = [ticks[top], *[""] * (height - 3), ticks[bottom]]

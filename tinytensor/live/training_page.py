@@ -39,16 +39,19 @@ from tinytensor.live.server import viewer_of
 from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
 
 MILLISECONDS = 500  # between two updates; more updates would slow the training
-UNTRAINED_UPDATES = 3  # updates of a page with the untrained network before the first step
+UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
-def page(run: Run) -> Callable[[Document], None]:
-    """A function that fills the document of one viewer of the run."""
+def page(run: Run, present: bool = False) -> Callable[[Document], None]:
+    """A function that fills the document of one viewer of the run.
+
+    present: True to show one panel with large letters at first.
+    """
 
     def fill(document: Document) -> None:
-        TrainingPage(run, document)
+        TrainingPage(run, document, present)
 
     return fill
 
@@ -60,7 +63,7 @@ class TrainingPage:
     browser gets no updates; when it resumes, it gets the current state only.
     """
 
-    def __init__(self, run: Run, document: Document) -> None:
+    def __init__(self, run: Run, document: Document, present: bool = False) -> None:
         self.run, self.document = run, document
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
@@ -70,8 +73,6 @@ class TrainingPage:
         self._tap: Callable[[], None] | None = None  # a click that may become a double click
         for panel in self.panels:
             panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.name))
-        for digits in (self.panels.training, self.panels.test):
-            digits.figure.on_event(Tap, self._choose_digit(digits))
         grid_sheet = InlineStyleSheet(css=style.GRID)
         self.grid = GridBox(
             sizing_mode="stretch_both", name="panels", spacing=4, stylesheets=[grid_sheet]
@@ -84,6 +85,8 @@ class TrainingPage:
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.digit = Digit(run, self.sheet)
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        for digits in (self.panels.training, self.panels.test, self.confusion.digits):
+            digits.figure.on_event(Tap, self._choose_digit(digits))
         self.tabs = self._tabs()
         self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
         self.header = self._controls()
@@ -103,6 +106,7 @@ class TrainingPage:
             stylesheets=[GlobalInlineStyleSheet(css=style.PAGE), InlineStyleSheet(css=style.ROOT)],
         )
         self._arrange()
+        self.present.active = present
         document.template = template.PAGE
         document.config.notify_connection_status = False  # the template has its own message
         document.add_root(self.root)
