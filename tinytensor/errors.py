@@ -41,6 +41,18 @@ __all__ = [
 class TinytensorError(Exception):
     """The base class of all exceptions that tinytensor raises."""
 
+    def _render_traceback_(self) -> list[str]:
+        """The traceback that IPython prints: the calls of the user's code, and the message."""
+        import traceback
+
+        own = [
+            (frame, line)
+            for frame, line in traceback.walk_tb(self.__traceback__)
+            if frame.f_globals.get("__name__", "").split(".")[0] not in ("tinytensor", "IPython")
+        ]
+        calls = traceback.StackSummary.extract(own).format()
+        return "".join([*calls, *traceback.format_exception_only(self)]).splitlines()
+
 
 class ShapeError(TinytensorError, ValueError):
     """The shapes of the operands don't fit together."""

@@ -1,4 +1,4 @@
-"""A Tensor as HTML for notebooks: its values and, if its shape is that of images, the images."""
+"""A Tensor as HTML for notebooks: its images, or its values if it has another shape."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ ZOOM = 3  # screen pixels per image pixel
 
 
 def html(x: Tensor) -> str:
-    """HTML of a tensor: repr(x), after its first 20 images if it has the shape of images.
+    """HTML of a tensor: its first 20 images with its shape and dtype, or repr(x) for other shapes.
 
     Shapes of images are (..., 28, 28), (..., 28, 28, 1) and (..., 784). Black is the minimum of an
     image, white its maximum.
     """
     pictures = "".join(map(_img, _images(x.array)))
-    return f"<div>{pictures}<pre>{markup.escape(repr(x))}</pre></div>"
+    text = f"Tensor {x.shape}, {x.dtype}" if pictures else repr(x)
+    style = "font-family: monospace"  # because an exported page may set another font
+    return f'<div>{pictures}<pre style="{style}">{markup.escape(text)}</pre></div>'
 
 
 def _images(array: Array) -> Array:

@@ -61,6 +61,10 @@ class StepReport:
     rate: float  # the learning rate of the last step
     seconds: Seconds
 
+    def __repr__(self) -> str:
+        """The step and the test accuracy; the attributes have the rest."""
+        return f"StepReport(step {self.step:,}, test {self.test_accuracy:.4f})"
+
 
 class TrainedStep(NamedTuple):
     """The batch of the last step, with its logits and its loss before the update."""
@@ -90,8 +94,8 @@ class Training:
     """One run of a lesson: its model, its optimizer, and the number of steps made.
 
     Iterating over a Training trains, and yields a StepReport every `evaluate_every` steps and after
-    the last step. The attribute `predictions` has the Predictions of the last report; it is None
-    before the first step.
+    the last step. The attribute `report` is the last one, and `predictions` has its Predictions;
+    both are None before the first report.
 
     Args:
         lesson: the network and its settings.
@@ -143,6 +147,7 @@ class Training:
         self._averaged = self.model if lesson.average is None else lesson.model()
         self.step = 0
         self.predictions: Predictions | None = None
+        self.report: StepReport | None = None
         self.stop = False  # set to True, from any thread, to end after the current step
         self.report_next = False  # set to True for one extra report after the next step
         self._clock = _Clock()
@@ -170,7 +175,8 @@ class Training:
             accuracy, test_loss, _ = self.test()
             rate = self.optimizer.lr
             seconds = clock.lap("evaluate")
-            yield StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
+            self.report = StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
+            yield self.report
         first = self.step + 1
         self.model.train()
         while self.step < self.steps:
@@ -184,10 +190,11 @@ class Training:
                 clock.lap("train")
                 accuracy, test_loss, tested = self.test()
                 self.predictions = Predictions(result.images, result.labels, predicted, tested)
-                yield StepReport(
+                self.report = StepReport(
                     self.step, float((predicted == result.labels).mean()), result.loss, accuracy,
                     test_loss, result.rate, clock.lap("evaluate"),
                 )  # fmt: skip
+                yield self.report
                 if last:
                     return
                 self.model.train()

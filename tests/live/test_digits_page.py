@@ -51,7 +51,7 @@ def test_digits_are_square_and_no_pixel_is_dropped(browser, width, height):
                 shot = settled(viewer)
                 tiles, columns = cells(viewer, panel)
                 side = tiles.shape[1]
-                x, y, *_ = map(round, viewer.place(panel))
+                x, y, *_ = (1 + round(place) for place in viewer.place(panel))  # inside the frame
                 seen = shot[y : y + len(tiles) // columns * side, x : x + columns * side]
                 wanted = PALETTE[viewer.picture(f"{panel} data")][..., :3]
                 rows = [row for row in range(len(tiles) // columns - 1)]
@@ -74,11 +74,11 @@ def test_misclassified_digits_are_red_and_named(browser):
         until(lambda: viewer.column("test digits data", "image") and viewer.step() == 60)
         settled(viewer)
         latest = run.latest
-        for panel in ("training", "test"):
+        for panel, part in (("training digits", "train"), ("test digits", "test")):
             labels, predictions = (
-                getattr(latest, f"{panel}_{what}") for what in ("labels", "predictions")
+                getattr(latest, f"{part}_{what}") for what in ("labels", "predictions")
             )
-            tiles, _ = cells(viewer, f"{panel} digits")
+            tiles, _ = cells(viewer, panel)
             is_red = tiles[:, 1, 1] >= MISCLASSIFIED
             np.testing.assert_array_equal(is_red[: len(labels)], labels != predictions)
         misclassified = np.flatnonzero(latest.train_labels != latest.train_predictions)

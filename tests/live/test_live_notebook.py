@@ -21,8 +21,9 @@ from tinytensor.train import Training
 training = Training(find("softmax"), tt.datasets.mnist(), steps=400, evaluate_every=20)
 training.between_steps = lambda made: time.sleep(0.01)
 began = time.monotonic()
-last = tt.live.show(training)
-print(last.step, last.test_loss, time.monotonic() - began)
+returned = tt.live.show(training)
+print(training.report.step, training.report.test_loss, time.monotonic() - began)
+assert returned is None, "nothing to print under the picture"
 """
 
 

@@ -121,7 +121,7 @@ def test_pause_step_resume_stop(browser):
 
 @needs_browser
 def test_training_begins_when_the_first_viewer_sees_the_untrained_network(browser):
-    with command("--speed", "60", "--steps", "600") as (process, address):
+    with command("--speed", "60", "--steps", "600") as (_, address):
         steps = []
         viewer = Viewer(browser, address)
         until(lambda: viewer.column("test digits data", "image"))
@@ -217,8 +217,10 @@ def test_click_on_a_digit_shows_the_layer_outputs(browser):
         kinds = [name.split()[0] for name in viewer.column("layers data", "name")]
         assert kinds == ["ReLU"] * 4 + ["Linear"]
         viewer.model("tabs", "model.active = 2")
-        until(lambda: viewer.column("weights data", "image"))
-        assert viewer.picture("weights data").shape == (5, 5 * 4 + 3), "four filters, side by side"
+        until(lambda: viewer.column("templates data", "image"))
+        assert viewer.picture("templates data").shape == (5, 5 * 4 + 3), (
+            "four filters, side by side"
+        )
         viewer.model("tabs", "model.active = 3")
         until(lambda: viewer.column("confusion data", "text"))
         counts = [int(text or 0) for text in viewer.column("confusion data", "text")]

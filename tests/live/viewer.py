@@ -115,10 +115,11 @@ class Viewer:
         )  # fmt: skip
 
     def place(self, figure):
-        """x, y, width and height of a figure's frame on the page, in pixels."""
+        """x, y, width and height of a figure's frame on the page, in pixels; 0 if not shown."""
         return self.browser.execute_script(
             "const view = Bokeh.index.find_one("
             "Bokeh.documents[0].get_model_by_name(arguments[0]));"
+            "if (!view) return [0, 0, 0, 0];"
             "const of = view.el.getBoundingClientRect(), at = view.frame.bbox;"
             "return [of.x + at.x, of.y + at.y, at.width, at.height]",
             figure,

@@ -32,19 +32,18 @@ from typing import TYPE_CHECKING
 from tinytensor.errors import SettingError
 
 if TYPE_CHECKING:
-    from tinytensor.train import StepReport, Training
+    from tinytensor.train import Training
 
 __all__ = ["check_installed", "show"]
 
 
-def show(training: Training) -> StepReport:
+def show(training: Training) -> None:
     """Train in a notebook, with the six panels under the cell.
+
+    Afterwards `training.report` is the last StepReport, and `training.model` the trained network.
 
     Args:
         training: the Training to run until its last step.
-
-    Returns:
-        the last StepReport.
 
     Raises:
         SettingError: this is not a notebook, or the training has already made all its steps.
@@ -52,7 +51,7 @@ def show(training: Training) -> StepReport:
     """
     from tinytensor.live.notebook_panels import show_training
 
-    return show_training(training)
+    show_training(training)
 
 
 def check_installed(feature: str, *libraries: str) -> None:

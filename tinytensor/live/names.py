@@ -1,4 +1,4 @@
-"""The names of the panels, the same on the page, in reports, images and terminals, and their help."""
+"""The names and the explanations of the panels, for pages, images and terminals."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PANELS = {
     ),
     "loss": Panel(
         "Cross-entropy loss x 100",
-        "The loss is small if the network gives the correct digits high probabilities, and training "
-        "makes it smaller. If the orange line of the test images rises while the blue line falls, "
+        "The loss is small if the network gives the correct digits high probabilities, and "
+        "training makes it smaller. If the orange line of the test images rises while the blue line falls, "
         "the network memorises the training images.",
     ),
     "training digits": Panel(
@@ -31,8 +31,8 @@ PANELS = {
     ),
     "test digits": Panel(
         "Test digits",
-        "Some of the test images, which the network never trains on, misclassified images first and "
-        "on red. The red part ends at the height of the test accuracy on the scale.",
+        "1,000 of the test images, misclassified images first and on red; the network never trains "
+        "on them. The red part ends at the height of the test accuracy on the scale.",
     ),
     "weights": Panel(
         "Weights",
@@ -46,8 +46,8 @@ PANELS = {
     ),
     "activations": Panel(
         "Activations",
-        "The outputs of all hidden neurons for the current batch, from the smallest to the largest. "
-        "Each of the seven bands has the same number of outputs.",
+        "The outputs of all hidden neurons for the current batch, from the smallest to the "
+        "largest. Each of the seven bands has the same number of outputs.",
     ),
     "logits": Panel(
         "Logits",

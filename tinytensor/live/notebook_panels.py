@@ -20,8 +20,8 @@ MIN_INTERVAL = 0.5  # seconds between two pictures, at least
 WIDTH = 1024  # pixels
 
 
-def show_training(training: Training) -> StepReport:
-    """Train with the six panels under the cell, and return the last report.
+def show_training(training: Training) -> None:
+    """Train with the six panels under the cell.
 
     See tinytensor.live.show.
     """
@@ -51,7 +51,6 @@ def show_training(training: Training) -> StepReport:
                 output.show(drawn.result())
                 drawn = thread.submit(drawing.png)
         output.show(thread.submit(drawing.png).result())
-    return report
 
 
 class _Drawing:

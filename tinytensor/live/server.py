@@ -19,7 +19,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -129,12 +129,14 @@ class LocalOnly(BokehTornado):
             use_index=False,
         )
         self.add_transform(Protection)
+        self.sockets: WeakSet[WSHandler] = WeakSet()  # of the viewers
 
     def new_connection(
         self, protocol: Any, socket: WSHandler, application_context: Any, session: ServerSession
     ) -> ServerConnection:
         """The connection of a new viewer."""
         viewer_of(session.document).connect(socket)
+        self.sockets.add(socket)
         return super().new_connection(protocol, socket, application_context, session)
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
@@ -179,7 +181,7 @@ class Server:
     def _serve(self) -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
-        application = LocalOnly(self._page, self.port)
+        application = self._application = LocalOnly(self._page, self.port)
         self._http = HTTPServer(application)
         self._server = BaseServer(self._loop, application, self._http)
         self._server.start()
@@ -189,6 +191,8 @@ class Server:
         self._loop.close()
 
     async def _stop(self) -> None:
+        for viewer in list(self._application.sockets):
+            viewer.close(1001)  # "going away", so that the pages say that the run has ended
         self._server.stop(wait=False)
         await self._http.close_all_connections()  # otherwise browsers would wait for responses
         self._loop.stop()

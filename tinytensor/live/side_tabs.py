@@ -281,14 +281,14 @@ class Weights:
             name="weights of", options=names, value=names[0], width=WIDTH - 20, stylesheets=[sheet]
         )
         self.figure = plain_figure(
-            name="weights", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
+            name="templates", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
             match_aspect=True,
         )  # fmt: skip
         self.figure.axis.visible = self.figure.grid.visible = False
         self.figure.outline_line_alpha = 0
         self.figure.x_range, self.figure.y_range = Range1d(0, 1), Range1d(0, 1)
         self.source = ColumnDataSource({"image": [], "x": [], "width": [], "height": []})
-        self.source.name = "weights data"
+        self.source.name = "templates data"
         self.colours = LinearColorMapper(palette=SIGNED, low=-1, high=1, nan_color="#00000000")
         self.figure.image(
             "image", "x", 1, "width", "height", source=self.source, color_mapper=self.colours,

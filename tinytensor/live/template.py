@@ -3,7 +3,8 @@
 from bokeh.core.templates import FILE
 
 KEYS = """
-const model = (name) => Bokeh.documents[0]?.get_model_by_name(name)
+const page = () => window.Bokeh?.documents[0]
+const model = (name) => page()?.get_model_by_name(name)
 
 // Space pauses, p presents one panel, Escape ends that, and arrows choose the panel.
 function press(key) {
@@ -30,14 +31,13 @@ addEventListener("keyup", (event) => {  // otherwise a button with the focus wou
   if (event.key == " ") event.preventDefault()
 }, true)
 
-const started = setInterval(() => {
-  const page = Bokeh.documents[0]
-  if (!page) return
-  clearInterval(started)
+const loading = setInterval(() => {
+  if (!page()?.roots().length) return
+  clearInterval(loading)
   const say = (text) => { document.getElementById("gone").textContent = text }
-  page.on_event("connection_lost", () => say("This run has ended in the terminal. " +
+  page().on_event("connection_lost", () => say("The training program has ended. " +
     "The page shows its last state; drawing and clicking have no effect any more."))
-  page.on_event("client_reconnected", () => say(""))
+  page().on_event("client_reconnected", () => say(""))
 }, 50)
 """
 
