@@ -42,6 +42,7 @@ EXCEPTIONS = {
     ("capture.program", "machine"): "a program's table shows the machine's peaks; training doesn't",
     ("datasets", "datasets.remote"): "fetching needs pooch, and returns what datasets defines",
     ("live", "live.notebook_panels"): "import tinytensor must not load IPython and matplotlib",
+    ("live", "live.watching"): "import tinytensor must not load Bokeh",
 }
 
 

@@ -169,11 +169,13 @@ class Viewer:
 
 
 @contextmanager
-def served(lesson="softmax", for_viewer=False, present=False, **settings):
+def served(
+    lesson="softmax", for_viewer=False, present=False, may_control=True, host=None, **settings
+):
     """A run that is not started, and the server of its page."""
     found = find(lesson) if isinstance(lesson, str) else lesson
     run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
-    server = Server(page(run, present))
+    server = Server(page(run, present, may_control), host=host)
     server.start()
     try:
         yield run, server

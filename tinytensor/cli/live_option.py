@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,9 +14,8 @@ from tinytensor.live import check_installed
 from tinytensor.train import Training
 
 if TYPE_CHECKING:
-    from bokeh.document import Document
-
     from tinytensor.live.run import Run
+    from tinytensor.live.server import FillDocument
 
 
 def check_page(live: bool, options: dict[str, object]) -> None:
@@ -35,50 +32,32 @@ def check_page(live: bool, options: dict[str, object]) -> None:
 
 
 @contextmanager
-def served(
-    page: Callable[[Document], None],
-    port: int | None,
-    browser: bool,
-    message: str = "watch it at {}",
-) -> Iterator[None]:
-    """Serve a page inside a `with` block.
+def served(page: FillDocument, port: int | None, browser: bool) -> Iterator[None]:
+    """Serve a page inside a `with` block; see tinytensor.live.watching.served."""
+    from tinytensor.live import watching
 
-    browser: True to open the page in a browser. message: printed, with the address for {}.
-
-    Raises SettingError if the port is in use.
-    """
-    from tinytensor.live.server import Server
-
-    server = Server(page, port)
-    server.start()
-    click.echo(message.format(server.address), err=True)
-    try:
-        if browser:
-            webbrowser.open(server.address)
+    with watching.served(page, port, browser, _say):
         yield
-    finally:
-        server.close()
 
 
 @contextmanager
 def watched(
-    training: Training, port: int | None, browser: bool, speed: float | None, present: bool
+    training: Training,
+    port: int | None,
+    browser: bool,
+    speed: float | None,
+    present: bool,
+    host: str | None,
 ) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block.
 
-    speed: steps per second. By default a viewer can follow the run, and it waits for a viewer. At
-    infinite speed it starts at once. present: True to show one panel with large letters.
+    If an error ends the run, the page stays until Ctrl-C. See tinytensor.live.watching.watched.
     """
-    from tinytensor.live.run import Run
-    from tinytensor.live.speed import watchable
-    from tinytensor.live.training_page import page
+    from tinytensor.live import watching
 
-    waits = speed != math.inf
-    run = Run(training, for_viewer=waits)
-    if waits:
-        run.set_speed(speed or watchable(training))
-    message = "waiting for a viewer at {}; Ctrl-C stops" if waits else "watch it at {}"
-    with served(page(run, present), port, browser, message):
+    with watching.watched(
+        training, port=port, browser=browser, speed=speed, present=present, host=host, say=_say
+    ) as run:
         try:
             yield run
         except Exception:
@@ -86,9 +65,10 @@ def watched(
                 click.echo(f"the training stopped with an error: {run.error}", err=True)
                 linger()
             raise
-        finally:
-            run.close()
-            run.join(1)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def linger() -> None:

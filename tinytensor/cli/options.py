@@ -202,6 +202,12 @@ no_browser_option = click.option(
     "--no-browser", is_flag=True, help="Only print the address of the live page."
 )
 
+host_option = click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="IPv4 address of this machine where others of its network may look at the live page.",
+)
+
 present_option = click.option(
     "--present", is_flag=True, help="Show one panel of the live page with large letters."
 )

@@ -20,6 +20,7 @@ from tinytensor.cli.options import (
     backend_option,
     data_option,
     eval_every_option,
+    host_option,
     json_option,
     no_browser_option,
     port_option,
@@ -94,6 +95,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 @no_browser_option
 @speed_option
 @present_option
+@host_option
 def train_command(
     lesson: str,
     backend: str,
@@ -116,6 +118,7 @@ def train_command(
     no_browser: bool,
     speed: float | None,
     present: bool,
+    host: str | None,
 ) -> None:
     """Train the network of LESSON.
 
@@ -141,7 +144,8 @@ def train_command(
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
     page_options: dict[str, object] = {
-        "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present
+        "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
+        "--host": host,
     }  # fmt: skip
     check_page(live == "browser", page_options)
     console = terminal() if live == "terminal" else None
@@ -192,7 +196,7 @@ def train_command(
     with ExitStack() as page:
         run = None
         if live == "browser":
-            run = page.enter_context(watched(training, port, not no_browser, speed, present))
+            run = page.enter_context(watched(training, port, not no_browser, speed, present, host))
         recorder = None if record_file is None else RunWriter(record_file, training)
         if run is not None:
             run.start(None if recorder is None else recorder.add)

@@ -6,14 +6,20 @@
     history.py         the points of all curves, and the ranges of their axes
     inside.py          activations for one digit, weights as images, confusion matrix
     picture.py         arrays to mosaics of digits; the colours of all pictures
-    panels.py          the six panels as Bokeh figures
+    names.py           the names and the explanations of the panels
+    panel.py           a figure with its title and its explanation
+    curves.py          the panels of curves and of bands
+    digits.py          the two panels of digits
+    panels.py          the six panels together
     side_tabs.py       tabs next to the panels: lesson text, one digit, weights, confusion matrix
     training_page.py   the live page: panels, tabs and controls
+    template.py        the HTML around the page: keys, and a message when the server ends
+    watching.py        serves the page of a training while it runs
     race.py            several backends train the same network
     race_page.py       the live page of a race
     style.py           the colours of the pages, light and dark
     speed.py           images per second between two reports
-    server.py          serves the pages, on this machine only
+    server.py          serves the pages, on this machine only unless a host is given
     run_file.py        reads and writes run files, which `tinytensor train --record` makes
     drawing.py         the six panels by matplotlib; functions for pages, movies and images
     movie.py           a run file as a movie or an image
@@ -21,11 +27,12 @@
     terminal.py        the curves and the training digits in a terminal
     notebook_panels.py the six panels under a notebook cell
 
-The training never waits for a viewer, and computes the same bits with or without one.
+The training may wait for its first viewer, never later, and computes the same bits without one.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -34,7 +41,7 @@ from tinytensor.errors import SettingError
 if TYPE_CHECKING:
     from tinytensor.train import Training
 
-__all__ = ["check_installed", "show"]
+__all__ = ["check_installed", "show", "watch"]
 
 
 def show(training: Training) -> None:
@@ -52,6 +59,52 @@ def show(training: Training) -> None:
     from tinytensor.live.notebook_panels import show_training
 
     show_training(training)
+
+
+def watch(
+    training: Training,
+    *,
+    port: int | None = None,
+    browser: bool = True,
+    speed: float | None = None,
+    present: bool = False,
+    host: str | None = None,
+) -> None:
+    """Train while the live page shows the six panels; return when the training has ended.
+
+    The training starts when a viewer has the page open. Afterwards `training.report` is the last
+    StepReport, and `training.model` the trained network. Its bits are the same as without the page.
+
+    Args:
+        training: the Training to run until its last step.
+        port: the port of the page; a free one by default.
+        browser: True opens the page in a browser. The address is printed on standard error.
+        speed: steps per second, at most; by default all steps take about 25 seconds. math.inf
+            removes the limit, and starts without a viewer.
+        present: True shows one panel with large letters.
+        host: an IPv4 address of this machine. Others of its network can look at the run there, at
+            an address with a random token, which is printed. They can't change the run.
+
+    Raises:
+        SettingError: Bokeh is not installed, the port is in use, `host` is no address of this
+            machine, or the training has already made all its steps.
+        AnomalyError: the loss becomes NaN or infinite.
+    """
+    check_installed("live.watch", "bokeh")
+    if training.step >= training.steps:
+        raise SettingError(
+            f"live.watch: the training has already made its {training.steps} steps; "
+            "make a new Training"
+        )
+    from tinytensor.live.watching import finish, watched
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    with watched(
+        training, port=port, browser=browser, speed=speed, present=present, host=host, say=say
+    ) as run:
+        finish(run)
 
 
 def check_installed(feature: str, *libraries: str) -> None:

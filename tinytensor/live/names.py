@@ -21,8 +21,8 @@ PANELS = {
     "loss": Panel(
         "Cross-entropy loss x 100",
         "The loss is small if the network gives the correct digits high probabilities, and "
-        "training makes it smaller. If the orange line of the test images rises while the blue line falls, "
-        "the network memorises the training images.",
+        "training makes it smaller. If the orange line of the test images rises while the blue "
+        "line falls, the network memorises the training images.",
     ),
     "training digits": Panel(
         "Training digits",

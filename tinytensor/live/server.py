@@ -1,14 +1,18 @@
-"""The server of the live pages, for browsers on this machine only.
+"""The server of the live pages, for browsers on this machine only, unless a host is given.
 
 The server listens on 127.0.0.1 and refuses requests with another Host or Origin. Otherwise a web
 page from elsewhere could read it through its visitor's browser: from its own origin, or by a host
 name that resolves to 127.0.0.1. The page loads everything from this server.
+
+With a host, an address of this machine in its network, the server listens there instead. Then each
+path starts with a random token, and the server refuses requests without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import re
 import secrets
 import socket
@@ -112,12 +116,16 @@ class Protection(OutputTransform):
 
 
 class LocalOnly(BokehTornado):
-    """Bokeh's web application, restricted to requests with this server's Host and Origin."""
+    """Bokeh's web application, restricted to requests with this server's Host and Origin.
 
-    def __init__(self, page: FillDocument, port: int) -> None:
-        self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
+    token: if not empty, the first part of the path of each request.
+    """
+
+    def __init__(self, page: FillDocument, hosts: set[str], token: str) -> None:
+        self.hosts, self.token = hosts, token
         super().__init__(
             {"/": Application(FunctionHandler(page))},
+            prefix=f"/{token}" if token else "",
             extra_websocket_origins=sorted(self.hosts),
             secret_key=secrets.token_bytes(32),
             sign_sessions=True,
@@ -140,18 +148,25 @@ class LocalOnly(BokehTornado):
         return super().new_connection(protocol, socket, application_context, session)
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
-        """The handler of a request; it returns 403 Forbidden for a foreign Host or Origin."""
+        """The handler of a request; 403 Forbidden for a foreign Host or Origin, or no token."""
         origin = request.headers.get("Origin")
         is_foreign = origin is not None and (
             urlsplit(origin).scheme != "http" or urlsplit(origin).netloc not in self.hosts
         )
-        if request.host not in self.hosts or is_foreign:
+        first = (request.path or "").split("/")[1:2]
+        has_token = not self.token or secrets.compare_digest(
+            "".join(first).encode(), self.token.encode()
+        )
+        if request.host not in self.hosts or is_foreign or not has_token:
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
         return super().find_handler(request, **arguments)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
         """The source of the page's scripts: this server, whatever Bokeh's environment variables."""
-        return Resources(mode="server", root_url="/", path_versioner=StaticHandler.append_version)
+        root_url = f"/{self.token}/" if self.token else "/"
+        return Resources(
+            mode="server", root_url=root_url, path_versioner=StaticHandler.append_version
+        )
 
 
 class Server:
@@ -160,16 +175,23 @@ class Server:
     Args:
         page: called with the empty document of each viewer, to fill it.
         port: the port to listen on; the first free port from 5006 on by default.
+        host: an IPv4 address of this machine. Browsers of the network can open the page there, and
+            its address has a random token. By default only this machine can open the page.
 
     Raises:
-        SettingError: the port is in use.
+        SettingError: the port is in use, or `host` is no address of this machine.
     """
 
-    def __init__(self, page: FillDocument, port: int | None = None) -> None:
+    def __init__(
+        self, page: FillDocument, port: int | None = None, host: str | None = None
+    ) -> None:
         self._page = page
-        self._sockets = _bind(port)
+        self._sockets = _bind(port, ADDRESS if host is None else _checked(host))
         self.port = self._sockets[0].getsockname()[1]
-        self.address = f"http://{ADDRESS}:{self.port}/"
+        self.token = "" if host is None else secrets.token_urlsafe(16)
+        names = (ADDRESS, "localhost") if host is None else (host,)
+        self._hosts = {f"{name}:{self.port}" for name in names}
+        self.address = f"http://{names[0]}:{self.port}/{self.token}"
         self._thread = threading.Thread(target=self._serve, name="live page", daemon=True)
         self._ready = threading.Event()
 
@@ -181,7 +203,7 @@ class Server:
     def _serve(self) -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
-        application = self._application = LocalOnly(self._page, self.port)
+        application = self._application = LocalOnly(self._page, self._hosts, self.token)
         self._http = HTTPServer(application)
         self._server = BaseServer(self._loop, application, self._http)
         self._server.start()
@@ -203,10 +225,24 @@ class Server:
         self._thread.join(seconds)
 
 
-def _bind(port: int | None) -> list[socket.socket]:
+def _checked(host: str) -> str:
+    """The host, if it is an IPv4 address of this machine."""
+    try:
+        is_one = not ipaddress.IPv4Address(host).is_unspecified
+        if is_one:
+            socket.create_server((host, 0)).close()
+            return host
+    except (ValueError, OSError):
+        pass
+    raise SettingError(
+        f"--host: got {host!r}; an IPv4 address of this machine is needed, such as 192.168.1.20"
+    )
+
+
+def _bind(port: int | None, address: str) -> list[socket.socket]:
     if port is not None:
         try:
-            return bind_sockets(port, ADDRESS)
+            return bind_sockets(port, address)
         except OSError as error:
             why = "is in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
             raise SettingError(
@@ -214,7 +250,7 @@ def _bind(port: int | None) -> list[socket.socket]:
             ) from None
     for candidate in range(FIRST_PORT, FIRST_PORT + PORTS):
         try:
-            return bind_sockets(candidate, ADDRESS)
+            return bind_sockets(candidate, address)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

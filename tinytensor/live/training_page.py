@@ -44,14 +44,15 @@ DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
-def page(run: Run, present: bool = False) -> Callable[[Document], None]:
+def page(run: Run, present: bool = False, may_control: bool = True) -> Callable[[Document], None]:
     """A function that fills the document of one viewer of the run.
 
-    present: True to show one panel with large letters at first.
+    present: True to show one panel with large letters at first. may_control: False for viewers who
+    can look, draw and click on digits, but can't change the run.
     """
 
     def fill(document: Document) -> None:
-        TrainingPage(run, document, present)
+        TrainingPage(run, document, present, may_control)
 
     return fill
 
@@ -63,8 +64,8 @@ class TrainingPage:
     browser gets no updates; when it resumes, it gets the current state only.
     """
 
-    def __init__(self, run: Run, document: Document, present: bool = False) -> None:
-        self.run, self.document = run, document
+    def __init__(self, run: Run, document: Document, present: bool, may_control: bool) -> None:
+        self.run, self.document, self.may_control = run, document, may_control
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
         self.panels = Panels(band_names(training.model), len(training.data.test_labels))
@@ -141,7 +142,11 @@ class TrainingPage:
 
     def _begin_if_seen(self) -> None:
         """Begin a training that waits for a viewer, a moment after the browser drew the panels."""
-        if self.run.latest is not None and self.panels.training.size is not None:
+        if (
+            self.may_control
+            and self.run.latest is not None
+            and self.panels.training.size is not None
+        ):
             self._updates_seen += 1
             if self._updates_seen > UNTRAINED_UPDATES:
                 self.run.begin()
@@ -195,6 +200,8 @@ class TrainingPage:
         )
 
     def _update_controls(self) -> None:
+        if not self.may_control:
+            return
         state = self.run.state
         ended = state == "ended"
         paused = self.run.is_paused
@@ -214,6 +221,23 @@ class TrainingPage:
     # Controls
 
     def _controls(self) -> Row:
+        """The controls of the run, if this viewer may use them, and of the page."""
+        self.scheme = self._select("colours", list(style.SCHEMES))
+        self.scheme.on_change("value", lambda _, __, chosen: self._colour(chosen))
+        titles = [(panel.name, panel.title) for panel in self.panels]
+        self.show = self._select("show", [(ALL, ALL), *titles], ALL)
+        self.show.on_change("value", lambda _, __, ___: self._arrange())
+        # The label never changes, because Bokeh would make a new button without keyboard focus.
+        self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
+        self.present.on_change("active", lambda _, __, ___: self._present())
+        of_run = self._run_controls() if self.may_control else []
+        self.hidden_in_presentation = [*of_run, self.scheme]
+        return Row(
+            *self.hidden_in_presentation, self.show, self.present, name="controls",
+            sizing_mode="stretch_width", styles={"flex-wrap": "wrap"},
+        )  # fmt: skip
+
+    def _run_controls(self) -> list[UIElement]:
         run = self.run
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.pause_button = Toggle(label="pause", name="pause", width=64, stylesheets=[self.sheet])
@@ -230,22 +254,10 @@ class TrainingPage:
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = self._select("backend", backends, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
-        self.scheme = self._select("colours", list(style.SCHEMES))
-        self.scheme.on_change("value", lambda _, __, chosen: self._colour(chosen))
-        titles = [(panel.name, panel.title) for panel in self.panels]
-        self.show = self._select("show", [(ALL, ALL), *titles], ALL)
-        self.show.on_change("value", lambda _, __, ___: self._arrange())
-        # The label never changes, because Bokeh would make a new button without keyboard focus.
-        self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
-        self.present.on_change("active", lambda _, __, ___: self._present())
-        self.hidden_in_presentation = [
+        return [
             self.pause_button, self.step_button, self.stop_button, self.restart_button,
-            self.speed, self.backend, self.scheme,
+            self.speed, self.backend,
         ]  # fmt: skip
-        return Row(
-            *self.hidden_in_presentation, self.show, self.present, name="controls",
-            sizing_mode="stretch_width", styles={"flex-wrap": "wrap"},
-        )  # fmt: skip
 
     def _button(self, label: str, clicked: Callable[[], None]) -> Button:
         button = Button(label=label, name=label, width=64, stylesheets=[self.sheet])

@@ -1,0 +1,77 @@
+"""tt.live.watch: the live page of one's own Training."""
+
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import viewer as viewers
+from chromium import needs_browser
+from viewer import DATA, SECONDS, Viewer, until
+
+import tinytensor as tt
+from tinytensor.lessons import find
+from tinytensor.train import Training
+
+browser = viewers.browser
+SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
+
+PROGRAM = """
+import sys
+import tinytensor as tt
+from tinytensor.lessons import find
+from tinytensor.train import Training
+
+training = Training(find("softmax"), tt.datasets.mnist(), steps=60)
+tt.live.watch(training, browser=False, speed=30)
+print(training.report)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("speed", [math.inf, 1000])
+def test_watched_training_has_the_same_bits(capsys, speed, monkeypatch):
+    if speed < math.inf:  # a viewer is there
+        monkeypatch.setattr("tinytensor.live.run.Run._wait_for_viewer", lambda run: None)
+    alone = Training(find("dropout"), SMALL, steps=20, batch=10)
+    *_, last = alone
+    watched = Training(find("dropout"), SMALL, steps=20, batch=10)
+    assert tt.live.watch(watched, browser=False, speed=speed) is None
+    assert watched.report.test_loss == last.test_loss
+    for name, x in alone.model.state_dict().items():
+        np.testing.assert_array_equal(x.numpy(), watched.model.state_dict()[name].numpy())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(r"at http://127\.0\.0\.1:\d+/", err)
+    with pytest.raises(tt.SettingError, match="already made its 20 steps"):
+        tt.live.watch(watched)
+
+
+def test_errors_of_a_watched_training_reach_the_caller():
+    training = Training(find("softmax"), SMALL, steps=50)
+    training.optimizer.lr = 1e38
+    with pytest.raises(tt.AnomalyError):
+        tt.live.watch(training, browser=False, speed=math.inf)
+
+
+@needs_browser
+def test_watch_returns_when_the_training_has_ended_and_the_page_says_so(browser):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        address = re.search("http://[^;]+", process.stderr.readline())[0]
+        viewer = Viewer(browser, address)
+        until(lambda: viewer.step() == 60)
+        assert process.stdout.readline().startswith("StepReport(step 60, test 0.8")
+        gone = "return document.getElementById('gone').innerText"
+        until(lambda: "has ended" in browser.execute_script(gone))
+        assert viewer.step() == 60
+        process.stdin.close()
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
