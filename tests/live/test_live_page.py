@@ -210,10 +210,15 @@ def test_click_on_a_digit_shows_the_layer_outputs(browser):
         viewer = Viewer(browser, server.address)
         finish(run)
         until(lambda: viewer.column("training digits data", "image") and viewer.step() == 3)
-        x, y, width, height = viewer.place("training digits")
-        viewer.press((x + 0.25 * width, y + 0.15 * height))
+        settled(viewer)
+        x, y, *_ = viewer.place("training digits")
+        (columns,) = viewer.column("training digits data", "width")
+        side = viewer.picture("training digits data").shape[1] / columns
+        viewer.press((x + 2.5 * side, y + 1.5 * side))
         until(lambda: _probabilities(viewer))
-        np.testing.assert_array_equal(viewer.picture("digit data"), run.latest.train_images[12])
+        np.testing.assert_array_equal(
+            viewer.picture("digit data"), run.latest.train_images[columns + 2]
+        )
         kinds = [name.split()[0] for name in viewer.column("layers data", "name")]
         assert kinds == ["ReLU"] * 4 + ["Linear"]
         viewer.model("tabs", "model.active = 2")
@@ -230,17 +235,17 @@ def test_click_on_a_digit_shows_the_layer_outputs(browser):
 
 
 @needs_browser
-def test_double_click_enlarges_a_panel(browser):
+def test_choice_of_one_panel(browser):
     with served(steps=20) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
         until(lambda: viewer.column("test digits data", "image") and viewer.step() == 20)
         settled(viewer)
         *_, width, height = viewer.place("test digits")
-        viewer.choose("show", "test digits")
+        viewer.choose("show", "Test digits")
         until(lambda: viewer.place("test digits")[2] > 2 * width)
         assert viewer.place("test digits")[3] > 1.8 * height
-        viewer.choose("show", "six panels")
+        viewer.choose("show", "Six panels")
         until(lambda: viewer.place("test digits")[2] == width)
 
 

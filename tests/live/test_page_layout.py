@@ -35,7 +35,7 @@ def window(browser):
 
 
 @needs_browser
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 768), (390, 844)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 768), (768, 1024), (390, 844)])
 def test_no_text_is_cut(browser, window, width, height):
     with served(steps=20) as (run, server):
         window(width, height)

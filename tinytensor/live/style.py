@@ -14,7 +14,8 @@ DARK = {
 SCHEMES = {"auto colours": [], "light": ["light"], "dark": ["dark"]}  # CSS classes of the page
 
 
-PHONE = "700px"  # the width up to which all panels are below each other
+PHONE = "700px"  # the width up to which the panels are in one column
+TABLET = "1000px"  # the width up to which the tabs are below the panels, and the page scrolls
 
 
 def _variables(colours: dict[str, str]) -> str:
@@ -41,7 +42,7 @@ PAGE = f"""
   --bk-text-color: var(--ink);
 }}
 html, body {{ height: 100%; overflow: hidden }}
-@media (max-width: {PHONE}) {{
+@media (max-width: {TABLET}) {{
   html, body {{ height: auto; overflow: visible }}
   .page {{ height: auto; max-height: none }}
 }}
@@ -115,25 +116,29 @@ details p {
 :host(.large) details p { width: 420px; font-size: 20px }
 """
 
-# The panels and the tabs next to them: on a phone, everything in one column.
+# The panels and the tabs next to them; on a tablet and a phone, the tabs are below the panels.
 GRID = f"""
 :host {{
   grid-template: none; grid-auto-columns: minmax(0, 1fr); grid-auto-rows: minmax(0, 1fr);
 }}
-@media (max-width: {PHONE}) {{
-  :host {{ display: flex; flex: none; flex-direction: column; gap: 12px }}
+@media (max-width: {TABLET}) {{
+  :host {{ flex: none; grid-auto-rows: auto }}
   :host, .panel {{ height: auto; max-height: none }}
+  .panel {{ height: 40vw }}
+}}
+@media (max-width: {PHONE}) {{
+  :host {{ display: flex; flex-direction: column; gap: 12px }}
   .panel {{ flex: none; height: 78vw }}
 }}
 """
 BODY = f"""
-@media (max-width: {PHONE}) {{
+@media (max-width: {TABLET}) {{
   :host {{ flex-direction: column; height: auto; max-height: none }}
   .tabs {{ width: auto; height: 640px; flex: none }}
 }}
 """
 ROOT = f"""
-@media (max-width: {PHONE}) {{
+@media (max-width: {TABLET}) {{
   :host, .body {{ height: auto; max-height: none }}
   .body {{ flex: none }}
 }}
