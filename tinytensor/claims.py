@@ -126,7 +126,7 @@ MEMORISED = Measurement(
 def _gradients(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
     tt.manual_seed(seed)
     model = lesson.model()
-    images, labels = next(batches(data.train_images, data.train_labels, 100, seed))
+    images, labels = next(batches(data.train_images, data.train_labels, size=100, seed=seed))
     loss = ops.cross_entropy(model(tt.from_numpy(images)), labels)
     weights = [x for x in model.parameters() if x.ndim > 1]
     return [float(np.abs(gradient).mean()) for gradient in _gradients_of(loss, weights)]
@@ -239,7 +239,7 @@ DIRECTION = Measurement(
 def _spread(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
     tt.manual_seed(seed)
     model = lesson.model()
-    images, _ = next(batches(data.train_images, data.train_labels, 100, seed))
+    images, _ = next(batches(data.train_images, data.train_labels, size=100, seed=seed))
     x, spreads = tt.from_numpy(images), []
     for layer in _layers(model):
         if isinstance(layer, nn.Activation):

@@ -18,7 +18,7 @@ from tinytensor import checkpoint, kernels, ops, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
-from tinytensor.datasets import Dataset, batches, one_label_each, to_float
+from tinytensor.datasets import Dataset, batches, check_bytes, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
@@ -107,6 +107,8 @@ class Training:
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
             to the number of training images.
+        DTypeError: the training images are not uint8.
+        ShapeError: they don't have three axes.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Training:
         eager: bool = False,
         between_steps: Callable[[TrainedStep], None] | None = None,
     ) -> None:
+        check_bytes("Training", data.train_images)
         self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
         self.steps = lesson.steps if steps is None else steps
@@ -154,7 +157,7 @@ class Training:
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
         images, labels = self.data.train_images, self.data.train_labels
         augment = self.lesson.augment
-        return batches(images, labels, self.batch, self.seed, skip=step, augment=augment)
+        return batches(images, labels, size=self.batch, seed=self.seed, skip=step, augment=augment)
 
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every `evaluate_every` steps and after the last.

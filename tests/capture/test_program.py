@@ -32,7 +32,7 @@ class Run:
         self.optimizer = self.lesson.optimizer(self.model.parameters())
         if self.lesson.rate is not None:
             self.optimizer.lr = self.lesson.rate(20)
-        self.batches = datasets.batches(DATA.train_images, DATA.train_labels, batch, seed=0)
+        self.batches = datasets.batches(DATA.train_images, DATA.train_labels, size=batch, seed=0)
         self.step = tt.capture(self.train_step) if captured else self.train_step
 
     def train_step(self, images, labels):

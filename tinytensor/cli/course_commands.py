@@ -87,7 +87,8 @@ def program_command(
     data = datasets.mnist()
     training = Training(found, data, batch=batch)
     step = capture(training.train_step, rewrites=() if as_recorded else None)
-    step(*next(datasets.batches(data.train_images, data.train_labels, training.batch, seed=0)))
+    images, labels = data.train_images, data.train_labels
+    step(*next(datasets.batches(images, labels, size=training.batch, seed=0)))
     if step.program is None:
         return
     shown = step.program.profile() if profile else step.program
