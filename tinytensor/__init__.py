@@ -88,8 +88,6 @@ cat, clamp, view, mm = ops.concat, ops.clip, ops.reshape, ops.matmul
 eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
-nn.functional = ops  # type: ignore[attr-defined]
-_sys.modules["tinytensor.nn.functional"] = ops
 
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
@@ -99,7 +97,7 @@ __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
-hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
+hints.add_to(nn, "tt.nn", nn.__all__)
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
-hints.add_to(ops, "tt.nn.functional", ops.__all__)
+hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)

@@ -10,6 +10,7 @@ are saved with the model too. A layer raises SettingError when it is created wit
     layers.py          Linear Conv2d Embedding MaxPool2d AvgPool2d Dropout Flatten Identity
     normalisation.py   BatchNorm LayerNorm
     activations.py     ReLU LeakyReLU SiLU GELU Sigmoid Tanh Softmax
+    functional.py      the ops, under PyTorch's name
     initialisers.py    he glorot normal truncated_normal constant zeros
 
 Images have the shape (N, H, W, C): N images, H rows, W columns, C channels.
@@ -17,7 +18,15 @@ Images have the shape (N, H, W, C): N images, H rows, W columns, C channels.
 
 from __future__ import annotations
 
-from tinytensor.nn import activations, initialisers, layers, module, normalisation, sequential
+from tinytensor.nn import (
+    activations,
+    functional,
+    initialisers,
+    layers,
+    module,
+    normalisation,
+    sequential,
+)
 from tinytensor.nn.activations import *
 from tinytensor.nn.initialisers import *
 from tinytensor.nn.initialisers import Initializer as Initializer
@@ -26,5 +35,6 @@ from tinytensor.nn.module import *
 from tinytensor.nn.normalisation import *
 from tinytensor.nn.sequential import *
 
-__all__ = activations.__all__ + initialisers.__all__ + layers.__all__
+__all__ = ["functional"]
+__all__ += activations.__all__ + initialisers.__all__ + layers.__all__
 __all__ += module.__all__ + normalisation.__all__ + sequential.__all__
