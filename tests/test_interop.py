@@ -39,11 +39,18 @@ def test_layers_with_other_names_are_matched_in_their_order():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
     state = arrays(module__a__weight=(4, 4), module__a__bias=(4,), head__weight=(4, 4))
     state["head.bias"] = np.arange(4)
-    from_torch_state(model, state)
+    with pytest.raises(tt.DataError, match=r"0.weight is missing.*in_order=True matches layers"):
+        from_torch_state(model, state)
+    from_torch_state(model, state, in_order=True)
     np.testing.assert_array_equal(model[0].weight.numpy(), state["module.a.weight"].T)
     np.testing.assert_array_equal(model[2].weight.numpy(), state["head.weight"].T)
     assert model[2].bias.tolist() == [0, 1, 2, 3]
     assert model[2].bias.requires_grad
+    with pytest.raises(tt.DataError, match="the model has 2 layers with tensors, and the state 3"):
+        from_torch_state(model, state | {"last.weight": np.ones(1)}, in_order=True)
+    misfit = state | {"head.weight": np.ones((4, 5))}
+    with pytest.raises(tt.DataError, match=r"head.weight has shape \(4, 5\), and layers.2.weight"):
+        from_torch_state(model, misfit, in_order=True)
 
 
 def test_layers_with_the_same_names_need_no_order():

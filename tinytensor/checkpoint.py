@@ -62,7 +62,7 @@ def save(file: Name | State, tensors: State | Name, about: Mapping[str, str] | N
     >>> model = nn.Linear(3, 2)
     >>> tt.save("model.safetensors", model)
     >>> list(tt.load("model.safetensors"))
-    ['weight', 'bias']
+    ['bias', 'weight']
     >>> tt.save({"scale": tt.ones(2)}, "scale.safetensors")
     """
     from safetensors import SafetensorError
@@ -106,8 +106,8 @@ def load(file: Name) -> dict[str, Tensor]:
         file: the path of the file.
 
     Returns:
-        A dict from name to Tensor, with the shapes and dtypes of the file. bfloat16 and float16
-        become float32, which has all their values.
+        A dict from name to Tensor, sorted by name, with the shapes and dtypes of the file. bfloat16
+        and float16 become float32, which has all their values.
 
     Raises:
         DataError: the file is missing, is not a safetensors file, or contains another dtype that
@@ -127,7 +127,7 @@ def load(file: Name) -> dict[str, Tensor]:
         tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise _another_format(file, content, error) from None
-    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in tensors}
+    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in sorted(tensors)}
 
 
 def _content(file: Name) -> bytes:

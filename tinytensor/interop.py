@@ -82,12 +82,14 @@ class Pair(NamedTuple):
 
 
 def from_torch_state(
-    model: nn.Module, state: Mapping[str, Any], flattened: Mapping[str, int] | None = None
+    model: nn.Module,
+    state: Mapping[str, Any],
+    flattened: Mapping[str, int] | None = None,
+    in_order: bool = False,
 ) -> None:
     """Copy the weights of a PyTorch network into a model with the same layers.
 
-    A tensor is found by its name. If the names of the two networks differ, the layers are matched
-    in their order, and each must fit by its names within the layer and by its shapes.
+    A tensor is found by its name. With `in_order=True` the layers may have other names.
 
     Args:
         model: the model, with layers in the order of the PyTorch network. It is changed in place.
@@ -96,6 +98,9 @@ def from_torch_state(
             channels C of these images: {"fc1": 64}. It reorders the layer's inputs from PyTorch's
             (C, H, W) to (H, W, C). The number 1 keeps their order, which is right for grey images
             and after a mean over H and W.
+        in_order: True matches the layers in their order in the two networks, whatever their names.
+            Each must fit by its names within the layer and by its shapes. `state` must be in the
+            order of the network, as state_dict() is; a file is sorted by name.
 
     Raises:
         DataError: a tensor is missing, left over or of another shape, or a Linear layer after a
@@ -116,7 +121,7 @@ def from_torch_state(
     problems = _unnamed(model, flattened)
     pairs = list(_pairs(model, {} if problems else flattened))
     given = {name: _as_array(x) for name, x in state.items()}
-    renamed = _renamed(pairs, list(given))
+    renamed = _in_order(pairs, list(given), problems) if in_order else {}
     new = {}
     for pair in pairs:
         name = renamed.get(pair.torch, pair.torch)
@@ -132,6 +137,8 @@ def from_torch_state(
     used = {renamed.get(pair.torch, pair.torch) for pair in pairs}
     problems += [f"{name} {x.shape} is left over" for name, x in given.items() if name not in used]
     if problems:
+        if not new and not in_order:
+            problems.append("in_order=True matches layers with other names in their order")
         raise DataError("from_torch_state: " + "; ".join(problems))
     model.load_state_dict(new)
 
@@ -206,20 +213,23 @@ def _unnamed(model: nn.Module, flattened: Mapping[str, int]) -> list[str]:
     return problems
 
 
-def _renamed(pairs: list[Pair], given: list[str]) -> dict[str, str]:
+def _in_order(pairs: list[Pair], given: list[str], problems: list[str]) -> dict[str, str]:
     """From PyTorch's name of a tensor to its name in the state, by the order of the layers.
 
-    It is empty if a layer of the model has the same name in the state.
+    It adds a problem if the numbers of layers differ.
     """
     ours = list(dict.fromkeys(pair.torch.rpartition(".")[0] for pair in pairs))
     theirs = list(dict.fromkeys(name.rpartition(".")[0] for name in given))
-    if len(ours) != len(theirs) or set(ours) & set(theirs):
-        return {}
-    layers = dict(zip(ours, theirs, strict=True))
+    if len(ours) != len(theirs):
+        problems.append(
+            f"in_order: the model has {len(ours)} layers with tensors, and the state {len(theirs)}"
+        )
+    layers = dict(zip(ours, theirs, strict=False))
     renamed = {}
     for pair in pairs:
         layer, _, name = pair.torch.rpartition(".")
-        renamed[pair.torch] = f"{layers[layer]}.{name}" if layers[layer] else name
+        if layer in layers:
+            renamed[pair.torch] = f"{layers[layer]}.{name}" if layers[layer] else name
     return renamed
 
 
