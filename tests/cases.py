@@ -639,6 +639,11 @@ def _normalized(x: np.ndarray, axes) -> np.ndarray:
     return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(variance + 1e-5)
 
 
+def _nll(log_probs, reduction):
+    losses = -np.take_along_axis(log_probs, _labels(*log_probs.shape)[:, None], 1)[:, 0]
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
 def _bce(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return target * np.logaddexp(0, -x) + (1 - target) * np.logaddexp(0, x)
 
@@ -1106,6 +1111,15 @@ NETWORK = [
         )
         for smoothing in (0.0, 0.1)
         for weights in (_one_weight, _class_weights)
+    ),
+    *(
+        Op(
+            f"nll_loss, reduction={reduction}",
+            lambda x, r=reduction: ops.nll_loss(x, _labels(*x.shape), r),
+            lambda x, r=reduction: _nll(x, r),
+            MATRICES,
+        )
+        for reduction in ("mean", "sum", "none")
     ),
     *(
         Op(

@@ -185,9 +185,17 @@ def test_devices():
     assert X.to("float64").dtype == tt.float64
     (gradient,) = tt.grad(X.to(tt.float64).sum(), [X])
     assert gradient.tolist() == [[1, 1], [1, 1]]
-    for device in ("cuda", "cuda:0", "mps"):
-        with pytest.raises(tt.NotSupported, match=f'to: got {device!r}; "cpu" is the only device'):
-            X.to(device)
+    model = nn.Linear(2, 2)
+    assert model.to(tt.device("cpu")) is model
+    for device in ("cuda", "cuda:0", "mps", "cpu:1"):
+        for move in (X.to, model.to, tt.device):
+            with pytest.raises(tt.NotSupported, match=f'got {device!r}; "cpu" is the only device'):
+                move(device)
+    for absent in (tt.cuda, tt.accelerator):
+        assert absent.is_available() is False
+        assert not hasattr(absent, "synchronize")
+        with pytest.raises(AttributeError, match="all tensors are on the CPU"):
+            _ = absent.synchronize
     with pytest.raises(tt.DTypeError, match="got nonsense"):
         X.to("nonsense")
 

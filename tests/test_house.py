@@ -20,7 +20,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
     ["errors", "hints", "interrupt"],
-    ["arrays", "modes"],
+    ["arrays", "devices", "modes"],
     ["recorder"],
     ["door"],
     ["kernels", "random"],

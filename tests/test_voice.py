@@ -21,7 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 import tinytensor as tt
@@ -256,10 +255,8 @@ def public_names() -> list[Public]:
     op_values = [getattr(tt, name) for name in sorted(op_names)]
     for name in sorted(tt.__all__):
         value = getattr(tt, name)
-        if isinstance(value, ModuleType | np.dtype) or (
-            name not in op_names and value in op_values
-        ):
-            continue  # nn and optim are below, and other spellings are the same function
+        if not callable(value) or (name not in op_names and value in op_values):
+            continue  # modules and dtypes; nn and optim are below; other spellings are the same function
         found[f"tt.{name}"] = Public(f"tt.{name}", value, is_op=name in op_names)
     for module in (tt.nn, tt.optim, random):
         for name, value in members(module):

@@ -49,6 +49,7 @@ from tinytensor import (
     autograd,
     checkpoint,
     datasets,
+    devices,
     door,
     errors,
     hints,
@@ -63,6 +64,7 @@ from tinytensor import (
 from tinytensor.autograd import *
 from tinytensor.capture.captured import *
 from tinytensor.checkpoint import *
+from tinytensor.devices import *
 from tinytensor.door import *
 from tinytensor.errors import *
 from tinytensor.gradcheck import *
@@ -92,7 +94,7 @@ get_num_threads = door.num_threads
 __all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
-__all__ += autograd.__all__ + checkpoint.__all__ + door.__all__ + errors.__all__
+__all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__
 __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]

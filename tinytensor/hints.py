@@ -31,10 +31,7 @@ TENSORS = {
     "utils": f"{BATCHES}; tt.datasets.Dataset has the images",
     "transforms": "tt.datasets.to_float(images) gives floats from 0 to 1, and "
     "tt.datasets.augment.distort() varies training images",
-    "device": CPU,
-    "cuda": CPU,
     "mps": CPU,
-    "accelerator": CPU,
     "is_tensor": "write isinstance(x, tt.Tensor)",
     "as_tensor": "tt.tensor(data) copies the values, and tt.from_numpy(array) shares the memory",
     "Variable": "every tensor can collect gradients: tt.tensor(data, requires_grad=True)",

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinytensor import autograd, hints, kernels, notebook, ops, recorder
 from tinytensor.arrays import Array
+from tinytensor.devices import device
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -300,11 +301,9 @@ class Tensor:
         >>> tt.tensor([1, 2]).to(tt.float32)
         Tensor([1., 2.], dtype=float32)
         """
-        if isinstance(target, str):
-            if target == "cpu":
-                return self
-            if target.partition(":")[0] in ("cuda", "mps", "xpu"):
-                raise NotSupported(f'to: got {target!r}; "cpu" is the only device')
+        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
+            device(target)
+            return self
         return ops.cast(self, target)
 
     def cpu(self) -> Tensor:

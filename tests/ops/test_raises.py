@@ -185,6 +185,13 @@ CALLS: dict[str, Calls] = {
         "SettingError": lambda: tt.cross_entropy(TABLE, [0, 1], "all"),
         "ShapeError": lambda: tt.cross_entropy(TABLE, [0]),
     },
+    "nll_loss": {
+        "NotSupported": lambda: tt.nll_loss(TABLE, None),
+        "DTypeError": lambda: tt.nll_loss(TABLE, [0.5, 0.5]),
+        "LabelError": lambda: tt.nll_loss(TABLE, [0, 3]),
+        "SettingError": lambda: tt.nll_loss(TABLE, [0, 1], "all"),
+        "ShapeError": lambda: tt.nll_loss(TABLE, [0]),
+    },
     **{
         name: loss(getattr(tt, name))
         for name in ("mse_loss", "l1_loss", "binary_cross_entropy_with_logits")

@@ -17,7 +17,7 @@ from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.ops.elementwise import abs as absolute
 from tinytensor.ops.elementwise import exp, greater_equal, softplus
-from tinytensor.ops.index import take
+from tinytensor.ops.index import gather, take
 from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
@@ -61,6 +61,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "mse_loss",
+    "nll_loss",
     "one_hot",
     "softmax",
 ]
@@ -434,6 +435,44 @@ def _target(labels: Array, weight: Tensor, smoothing: float, classes: int) -> Te
     counted = cast(greater_equal(tensors.wrap(labels), 0), weight.dtype)
     spread = reshape(counted, (-1, 1)) * (smoothing / classes)
     return weight * ((1 - smoothing) * tensors.wrap(hits) + spread)
+
+
+def nll_loss(log_probs: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
+    """The negative log-likelihood: minus the log-probability of the right class.
+
+    `cross_entropy(logits, labels)` is `nll_loss(log_softmax(logits), labels)` in one kernel.
+
+    Args:
+        log_probs: array-like (R, C), R examples and C classes, such as the result of log_softmax.
+        labels: array-like of integers (R,) from 0 to C - 1.
+        reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
+
+    Returns:
+        Tensor (), or (R,) for "none"; float.
+
+    Gradient: dlog_probs = -grad * one_hot(labels, C), divided by R for "mean".
+
+    Raises:
+        LabelError: a label is not in 0 to C - 1.
+        ShapeError: log_probs are not (R, C), or labels are not (R,).
+        DTypeError: the labels are not integers.
+        SettingError: reduction is none of the three.
+        NotSupported: an operand is None.
+
+    Source: torch.nn.functional.nll_loss.
+
+    >>> tt.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1])  # (0.5 + 0.25) / 2
+    Tensor(0.375, dtype=float32)
+    """
+    log_probs, given = as_float("nll_loss", log_probs), as_array("nll_loss", labels)
+    if log_probs.ndim != 2 or given.shape != log_probs.shape[:1]:
+        raise ShapeError(
+            f"nll_loss: got log_probs of shape {log_probs.shape} and labels of shape "
+            f"{given.shape}; (R, C) and (R,) are needed"
+        )
+    right = _class_numbers("nll_loss", given, log_probs.shape[1])
+    picked = gather(log_probs, right[:, np.newaxis], axis=1)
+    return _reduced("nll_loss", -picked.reshape(-1), reduction)
 
 
 def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
