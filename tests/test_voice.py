@@ -256,7 +256,7 @@ def public_names() -> list[Public]:
     for name in sorted(tt.__all__):
         value = getattr(tt, name)
         if not callable(value) or (name not in op_names and value in op_values):
-            continue  # modules and dtypes; nn and optim are below; other spellings are the same function
+            continue  # nn and optim are below, and other spellings are the same function
         found[f"tt.{name}"] = Public(f"tt.{name}", value, is_op=name in op_names)
     for module in (tt.nn, tt.optim, random):
         for name, value in members(module):

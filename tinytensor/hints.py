@@ -17,8 +17,8 @@ LOOP = "a training loop is three calls: optimizer.zero_grad(), loss.backward(), 
 CPU = 'all tensors are on the CPU; x.to("cpu") returns x; tt.set_backend("c") sets what computes'
 BATCHES = "tt.datasets.batches(images, labels, size=64) yields batches"
 SCHEDULE = (
-    "a schedule is passed as the learning rate, optim.Adam(parameters, lr=optim.stepwise(...)), "
-    "or optimizer.lr is set: optimizer.lr *= 0.7"
+    "pass a schedule as the learning rate and leave out scheduler.step(): "
+    "lr=optim.stepwise(0.001, every=steps, factor=0.7)"
 )
 BATCH_NORM = "nn.BatchNorm(channels) is for any number of axes; the channels are the last axis"
 NO_RECURRENT = "a recurrent cell is an nn.Module with two nn.Linear layers and a Python loop"
@@ -28,8 +28,8 @@ NUMPY_FIRST = "compute it with NumPy from x.numpy(), without a gradient"
 TENSORS = {
     # PyTorch: data and devices
     "DataLoader": BATCHES,
-    "utils": f"{BATCHES}; tt.datasets.Dataset has the images",
-    "transforms": "tt.datasets.to_float(images) gives floats from 0 to 1, and "
+    "utils": "tt.datasets.batches(*data.train, size=64, epochs=1) replaces utils.data.DataLoader",
+    "transforms": "tt.datasets.batches gives floats from 0 to 1, and "
     "tt.datasets.augment.distort() varies training images",
     "mps": CPU,
     "is_tensor": "write isinstance(x, tt.Tensor)",

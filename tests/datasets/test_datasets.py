@@ -372,6 +372,10 @@ def test_split():
     assert isinstance(parts, Split)
     assert parts.validation_images is parts.test_images
     assert parts.validation_labels is parts.test_labels
+    for pair, shared in ((data.train, images), (parts.validation, parts.test_images)):
+        assert all(isinstance(x, tt.Tensor) for x in pair)
+        assert np.shares_memory(pair[0].numpy(), shared)
+    assert data.test[1].tolist() == [0, 1, 2]
     assert repr(parts) == "Split(38 training images and 12 validation images of 28 x 28)"
     assert repr(data) == "Dataset(50 training images and 3 test images of 28 x 28)"
     assert isinstance(parts._replace(train_labels=parts.train_labels), Split)

@@ -52,6 +52,16 @@ class Dataset(_Arrays):
     def _make(cls, iterable: Iterable[Array]) -> Dataset:  # type: ignore[override]
         return cls(*iterable)  # _replace calls this method too
 
+    @property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """The training images and labels as Tensors, for `batches(*data.train, size=64)`."""
+        return _as_tensor(self.train_images), _as_tensor(self.train_labels)
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """The test images and labels as Tensors."""
+        return _as_tensor(self.test_images), _as_tensor(self.test_labels)
+
     def __repr__(self) -> str:
         return self._described("test")
 
@@ -61,6 +71,11 @@ class Dataset(_Arrays):
             f"{type(self).__name__}({len(self.train_images):,} training images and "
             f"{len(self.test_images):,} {second} images of {size})"
         )
+
+
+def _as_tensor(array: Array) -> Tensor:
+    """A Tensor that shares the array's memory, or a copy if it isn't contiguous."""
+    return from_numpy(np.ascontiguousarray(array))
 
 
 def one_label_each(caller: str, part: str, images: Array, labels: Array) -> None:
@@ -421,6 +436,11 @@ class Split(Dataset):
     """
 
     __slots__ = ()
+
+    @property
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """The validation images and labels as Tensors."""
+        return self.test
 
     @property
     def validation_images(self) -> Array:

@@ -10,9 +10,6 @@ import numpy as np
 
 from tinytensor import checkpoint, hints, ops, recorder
 from tinytensor.errors import DTypeError, NotSupported, SettingError
-from tinytensor import checkpoint, ops, recorder
-from tinytensor.devices import device
-from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -323,20 +320,6 @@ class Module:
         In evaluation mode Dropout returns its input and BatchNorm uses its moving averages.
         """
         return self.train(False)
-
-    def to(self, name: str) -> Self:
-        """Return the module itself, because "cpu" is the only device.
-
-        Args:
-            name: "cpu".
-
-        Raises:
-            NotSupported: the name is that of another device.
-
-        Source: torch.nn.Module.to.
-        """
-        device(name)
-        return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return a dict from path to tensor, for tt.save; the tensors share the module's memory.
