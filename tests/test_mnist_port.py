@@ -156,7 +156,7 @@ def test_at_most_eight_lines_change():
 def test_each_stop_names_the_change(program, line):
     for earlier in PORT[: PORT.index(line)]:
         program(earlier.torch if earlier.here is None else earlier.here)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises((AttributeError, ImportError, tt.SettingError)) as caught:
         program(line.torch)
     assert str(caught.value) == line.stops
 

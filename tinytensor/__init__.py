@@ -23,13 +23,13 @@ A network, an optimiser and one training step:
 
 Names, by topic; `help(tt.conv2d)` describes one of them:
 
-    tensors      Tensor from_numpy from_dlpack zeros ones full arange eye rand randn randint ...
+    tensors      tensor from_numpy from_dlpack zeros ones full arange eye rand randn randint ...
     arithmetic   add sub mul div pow exp log sqrt abs maximum clip where equal less ...
     reductions   sum mean max min argmax var std norm prod cumsum any all logsumexp
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     products     matmul outer einsum linear conv2d
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, capture, save, load, tt.datasets, tt.lessons, tt.live
+    training     tt.optim, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
