@@ -222,6 +222,22 @@ static inline double loss_of_row(const cross_entropy_arguments *a, int64_t r, re
     return loss;
 }
 
+/* Rows whose losses are log(total[row]) + m[row] - x[row][label]: adds to the sum, and multiplies the
+   product by total[row] instead of adding its logarithm. */
+static inline void add_rows(const cross_entropy_arguments *a, int64_t r, int64_t rows, const real *m, const double *total, double *sum, double *product)
+{
+    const real *x = a->logits + r * a->C;
+    const int64_t *labels = a->labels + r;
+    double added = *sum, multiplied = *product;
+    for (int64_t row = 0; row < rows; row++, x += a->C)
+        if (labels[row] >= 0) {
+            multiplied *= total[row];
+            added += m[row] - x[labels[row]];
+        }
+    *sum = added;
+    *product = multiplied;
+}
+
 /* p[c] = (p[c] * the sum over c of target[r][c] - target[r][c]) * grad[r], where p contains probabilities */
 static inline void gradient_of_row(const cross_entropy_arguments *a, int64_t r, real *p)
 {
@@ -249,21 +265,27 @@ static inline void gradient_of_row(const cross_entropy_arguments *a, int64_t r, 
 static inline void probs_to_gradient(const cross_entropy_arguments *a, int64_t r, int64_t rows)
 {
     real *p = a->grad_logits + r * a->C;
+    const int64_t *labels = a->labels + r, C = a->C;
+    int64_t all = 0; /* below 0 if one of the labels is */
     if (a->weight_stride || a->grad_stride || a->smoothing > 0) {
-        for (int64_t i = 0; i < rows; i++)
-            if (a->labels[r + i] >= 0)
-                gradient_of_row(a, r + i, p + i * a->C);
+        for (int64_t i = 0; i < rows; i++) {
+            all |= labels[i];
+            if (labels[i] >= 0)
+                gradient_of_row(a, r + i, p + i * C);
+        }
     } else { /* the same factor for all rows */
+        for (int64_t i = 0; i < rows; i++) {
+            all |= labels[i];
+            p[i * C + (labels[i] < 0 ? 0 : labels[i])] -= 1;
+        }
         const real factor = *a->weight * *a->grad;
-        for (int64_t i = 0; i < rows; i++)
-            if (a->labels[r + i] >= 0)
-                p[i * a->C + a->labels[r + i]] -= 1;
-        for (int64_t i = 0; i < rows * a->C; i++)
+        for (int64_t i = 0; i < rows * C; i++)
             p[i] *= factor;
     }
-    for (int64_t i = 0; i < rows; i++)
-        if (a->labels[r + i] < 0)
-            memset(p + i * a->C, 0, a->C * sizeof(real));
+    if (all < 0)
+        for (int64_t i = 0; i < rows; i++)
+            if (labels[i] < 0)
+                memset(p + i * C, 0, C * sizeof(real));
 }
 
 /* sums[i] = the sum over LOGS rows r of loss[r]; or these losses themselves. If grad_logits is not 0,
@@ -292,17 +314,15 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
                 for (int64_t c = 0; c < a.C; c += BLOCK)
                     total[0] += exp_row(x + c, m[0], e, a.C - c < BLOCK ? a.C - c : BLOCK);
             }
-            for (int64_t row = 0; row < rows; row++) {
-                if (!is_plain) {
+            if (is_plain)
+                add_rows(&a, r, rows, m, total, &sum, &product);
+            else
+                for (int64_t row = 0; row < rows; row++) {
                     const double loss = loss_of_row(&a, r + row, m[row], total[row]);
                     if (a.loss_stride)
                         a.loss[r + row] = loss;
                     sum += loss;
-                } else if (a.labels[r + row] >= 0) {
-                    product *= total[row];
-                    sum += m[row] - x[row * a.C + a.labels[r + row]];
                 }
-            }
             if (a.grad_logits) {
                 divide_rows(e, total, rows, a.C);
                 probs_to_gradient(&a, r, rows);

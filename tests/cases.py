@@ -705,6 +705,21 @@ ELEMENTWISE = [
     each("softplus", lambda x: np.log(1 + np.exp(x))),
     each("isnan", np.isnan, gradient=False),
     each("isfinite", np.isfinite, gradient=False),
+    each("isinf", np.isinf, gradient=False),
+    Op(
+        "isclose",
+        lambda x, y: ops.isclose(x, y, 0.5, 0.1),
+        lambda x, y: np.isclose(x, y, 0.5, 0.1),
+        PAIRS,
+        gradient=False,
+    ),
+    Op(
+        "allclose",
+        lambda x: tt.Tensor([ops.allclose(x, x), ops.allclose(x, x + 1)]),
+        lambda x: np.array([np.allclose(x, x), np.allclose(x, x + 1)]),
+        ONE,
+        gradient=False,
+    ),
     each("clone", lambda x: x),
     Op("cast", lambda x: ops.cast(ops.cast(x, "float64"), x.dtype), lambda x: x, ONE),
     Op("clip", lambda x: x.clip(-0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7), ONE),
@@ -791,6 +806,61 @@ REDUCE = [
     ),
 ]
 
+_SORTED = {  # descending: the reverse, which is stable if the reversed axis was sorted
+    False: lambda x, a: np.argsort(x, a, kind="stable"),
+    True: lambda x, a: x.shape[a] - 1 - np.flip(np.argsort(np.flip(x, a), a, kind="stable"), a),
+}
+
+
+ORDER = [
+    Op("sort", ops.sort, np.sort, [((7,),), ((9, 33),), ((0,),), ((2, 0),), ((0, 3),)]),
+    *(
+        Op(
+            f"sort over {axis}, descending={descending}",
+            lambda x, a=axis, d=descending: ops.sort(x, a, descending=d),
+            lambda x, a=axis, d=descending: (
+                np.flip(np.sort(x, a), -1 if a is None else a) if d else np.sort(x, a)
+            ),
+            [((2, 3, 4),), ((5, 7),)],
+        )
+        for axis in (None, 0, 1)
+        for descending in (False, True)
+    ),
+    *(
+        Op(
+            f"argsort over {axis}, descending={descending}",
+            lambda x, a=axis, d=descending: ops.argsort(x, a, descending=d),
+            lambda x, a=axis, d=descending: _SORTED[d](x, a),
+            [((2, 3, 4),), ((5, 33),), ((2, 0),)],
+            domain=np.round,
+            gradient=False,
+        )
+        for axis in (0, -1)
+        for descending in (False, True)
+    ),
+    *(
+        Op(
+            f"topk over {axis}, largest={largest}",
+            lambda x, a=axis, b=largest: ops.topk(x, 2, a, largest=b)[0],
+            lambda x, a=axis, b=largest: np.take_along_axis(
+                x, np.take(_SORTED[b](x, a), [0, 1], a), a
+            ),
+            [((2, 3, 4),), ((5, 33),), ((2, 0, 2),)],
+        )
+        for axis in (0, -1)
+        for largest in (False, True)
+    ),
+    Op(
+        "topk, the indices",
+        lambda x: ops.topk(x, 3)[1],
+        lambda x: _SORTED[True](x, -1)[..., :3],
+        [((2, 3, 4),), ((5, 33),), ((0, 3),)],
+        domain=np.round,
+        gradient=False,
+    ),
+    Op("unique", ops.unique, np.unique, ONE, domain=np.round, gradient=False),
+]
+
 SHAPE = [
     Op("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1), [((3, 4),), ((12,),)]),
     Op("flatten", ops.flatten, lambda x: x.reshape(-1), ONE),
@@ -810,6 +880,31 @@ SHAPE = [
         lambda x: x.permute(1, -1, 0),
         lambda x: x.transpose(1, -1, 0),
         [((2, 3, 4),), ((2, 0, 4),)],
+    ),
+    Op(
+        "swapaxes",
+        lambda x: x.swapaxes(0, -1),
+        lambda x: x.swapaxes(0, -1),
+        [((3,),), ((2, 3),), ((2, 3, 4),), ((0, 3),)],
+    ),
+    Op("roll", lambda x: ops.roll(x, 2), lambda x: np.roll(x, 2), ONE),
+    *(
+        Op(
+            f"roll over {axis} by {shift}",
+            lambda x, s=shift, a=axis: ops.roll(x, s, a),
+            lambda x, s=shift, a=axis: np.roll(x, s, a),
+            [((2, 3, 4),), ((3, 1, 2),), ((0, 3, 2),)],
+        )
+        for shift, axis in ((1, 0), (-5, 1), ((1, -1), (0, -1)), ((1, 3), (2, 2)))
+    ),
+    *(
+        Op(
+            f"meshgrid, indexing={indexing}",
+            lambda *x, i=indexing: ops.stack(ops.meshgrid(*x, indexing=i)),
+            lambda *x, i=indexing: np.stack(np.meshgrid(*x, indexing=i)),
+            [((3,), (4,)), ((3,),), ((2,), (), (3,)), ((0,), (2,))],
+        )
+        for indexing in ("xy", "ij")
     ),
     Op("flip", ops.flip, np.flip, ONE),
     Op("flip one", lambda x: x.flip(0), lambda x: np.flip(x, 0), [((7,),), ((2, 3, 4),)]),
@@ -952,6 +1047,16 @@ LINALG = [
         [((4, 3, 2), (4, 5, 3)), ((4, 3, 2), (5, 3)), ((3, 2), (4, 5, 3))],
     ),
     Op("outer", ops.outer, np.outer, [((3,), (4,)), ((3,), (3,)), ((0,), (4,))]),
+    *(
+        Op(
+            f"{name}, k={k}",
+            lambda x, n=name, k=k: getattr(ops, n)(x, k),
+            lambda x, n=name, k=k: getattr(np, n)(x, k),
+            [((3, 3),), ((2, 4),), *([((2, 3, 2),), ((0, 3),)] if name != "diag" else [((4,),)])],
+        )
+        for name in ("tril", "triu", "diag")
+        for k in (0, 1, -2, 9)
+    ),
     *(
         Op(
             f"einsum {formula}",
@@ -1215,4 +1320,4 @@ NETWORK = [
     ),
 ]
 
-OPS = [*ELEMENTWISE, *REDUCE, *SHAPE, *INDEX, *LINALG, *NETWORK]
+OPS = [*ELEMENTWISE, *REDUCE, *ORDER, *SHAPE, *INDEX, *LINALG, *NETWORK]

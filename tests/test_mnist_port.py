@@ -4,6 +4,7 @@ The words `torch` and `torchvision` of its import lines are replaced by `tinyten
 line runs unchanged, or stops with a sentence that names the change in the table below.
 """
 
+import re
 from typing import NamedTuple
 
 import pytest
@@ -156,9 +157,8 @@ def test_at_most_eight_lines_change():
 def test_each_stop_names_the_change(program, line):
     for earlier in PORT[: PORT.index(line)]:
         program(earlier.torch if earlier.here is None else earlier.here)
-    with pytest.raises((AttributeError, ImportError, tt.SettingError)) as caught:
+    with pytest.raises(Exception, match=f"^{re.escape(line.stops)}$"):
         program(line.torch)
-    assert str(caught.value) == line.stops
 
 
 def test_the_size_of_the_first_linear_layer_is_named(program):

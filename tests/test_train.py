@@ -287,7 +287,7 @@ def test_resuming_with_another_number_of_steps_raises_if_the_schedule_needs_it(t
 def test_resuming_from_a_wrong_file_raises(tmp_path):
     file = tmp_path / "run"
     training = Training(SOFTMAX, SMALL)
-    with pytest.raises(tt.DataError, match="can't be read: No such file"):
+    with pytest.raises(tt.DataError, match="run can't be read: No such file"):
         training.resume(file)
     training.save(file)
     about, tensors = checkpoint.about(file), checkpoint.load(file)

@@ -23,11 +23,12 @@ A network, an optimiser and one training step:
 
 Names, by topic; `help(tt.conv2d)` describes one of them:
 
-    tensors      tensor from_numpy from_dlpack zeros ones full arange eye rand randn randint ...
+    tensors      tensor from_numpy zeros ones full arange linspace eye rand randn randint ...
     arithmetic   add sub mul div pow exp log sqrt abs maximum clip where equal less ...
     reductions   sum mean max min argmax var std norm prod cumsum any all logsumexp
+    orders       sort argsort topk unique
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
-    products     matmul outer einsum linear conv2d
+    matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
     training     tt.optim, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
@@ -75,6 +76,7 @@ from tinytensor.ops.index import *
 from tinytensor.ops.linalg import *
 from tinytensor.ops.network import *
 from tinytensor.ops.operands import *
+from tinytensor.ops.order import *
 from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *

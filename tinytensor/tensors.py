@@ -575,7 +575,7 @@ class Tensor:
         return True if other is None else ops.not_equal(self, other)  # type: ignore[arg-type]
 
     def __pos__(self) -> Tensor:
-        return self
+        return ops.clone(self)
 
     def __invert__(self) -> Tensor:
         return ops.logical_not(_bool_operand("~", self))
@@ -648,6 +648,26 @@ class Tensor:
     def __ixor__(self, other: ops.Operand) -> Tensor:
         return self._replace_values("^", self ^ other)
 
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
+        """Return a copy, converted to another dtype.
+
+        Args:
+            dtype: float32, float64, int32, int64, uint8 or bool, as a name or a NumPy dtype.
+            copy: False returns the tensor itself if it has this dtype already, as `tt.cast` does.
+
+        Gradient: dx = grad, converted back, if both dtypes are floats; none otherwise.
+
+        Raises:
+            DTypeError: the dtype is not supported.
+
+        Source: numpy.ndarray.astype.
+
+        >>> tt.Tensor([1.7, -1.7]).astype("int64")
+        Tensor([ 1, -1], dtype=int64)
+        """
+        result = ops.cast(self, dtype)
+        return ops.clone(self) if result is self and copy else result
+
     # Methods: each is the op of the same name
 
     abs = ops.abs
@@ -656,7 +676,7 @@ class Tensor:
     any = ops.any
     argmax = ops.argmax
     argmin = ops.argmin
-    astype = ops.cast
+    argsort = ops.argsort
     broadcast_to = ops.broadcast_to
     ceil = ops.ceil
     clamp = ops.clip
@@ -677,7 +697,9 @@ class Tensor:
     ge = ops.greater_equal
     gelu = ops.gelu
     gt = ops.greater
+    isclose = ops.isclose
     isfinite = ops.isfinite
+    isinf = ops.isinf
     isnan = ops.isnan
     le = ops.less_equal
     leaky_relu = ops.leaky_relu
@@ -704,6 +726,7 @@ class Tensor:
     reciprocal = ops.reciprocal
     relu = ops.relu
     repeat = ops.repeat
+    roll = ops.roll
     round = ops.round
     rsqrt = ops.rsqrt
     scatter_add = ops.scatter_add
@@ -713,6 +736,7 @@ class Tensor:
     sin = ops.sin
     softmax = ops.softmax
     softplus = ops.softplus
+    sort = ops.sort
     split = ops.split
     sqrt = ops.sqrt
     square = ops.square
@@ -720,8 +744,12 @@ class Tensor:
     std = ops.std
     sub = ops.sub
     sum = ops.sum
+    swapaxes = ops.swapaxes
     take = ops.take
     tanh = ops.tanh
+    topk = ops.topk
+    tril = ops.tril
+    triu = ops.triu
     unsqueeze = ops.unsqueeze
     var = ops.var
     permute = ops.permute

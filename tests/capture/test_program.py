@@ -1282,9 +1282,10 @@ def test_what_python_computes_splits_a_program():
 
 # The rows of these ops make new arrays, which a program doesn't take.
 WITH_ARRAYS = ("masked_fill", "one_hot", "cross_entropy", "getitem by a ma")
+READING = ("allclose", "unique")  # refused, because they read values
 
 
-CAPTURED = [op for op in OPS if not op.name.startswith(WITH_ARRAYS)]
+CAPTURED = [op for op in OPS if not op.name.startswith(WITH_ARRAYS + READING)]
 
 
 @pytest.mark.parametrize(("op", "shapes"), [(op, s) for op in CAPTURED for s in op.shapes], ids=str)
@@ -1311,6 +1312,100 @@ def test_every_op_can_be_captured(op, shapes, backend):
         tt.manual_seed(1)
         np.testing.assert_equal(got, numbers(step()))
     assert captured.recordings == 1
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        tt.sort,
+        tt.argsort,
+        lambda x: tt.sort(x, axis=0, descending=True),
+        lambda x: tt.topk(x, 2)[0],
+        lambda x: tt.topk(x, 2, largest=False)[1],
+        lambda x: tt.isclose(x, 0.5, 0.1, 0.3),
+    ],
+)
+def test_ops_that_compare_values_compare_again_at_every_replay(op, backend):
+    rng = np.random.default_rng(0)
+    w = tt.Tensor(rng.standard_normal((3, 4)), requires_grad=True)
+
+    def step(x):
+        result = op(w * x)
+        if not result.requires_grad:
+            return result
+        w.zero_grad()
+        (result * tt.arange(result.size).reshape(result.shape)).sum().backward()
+        return result, w.grad
+
+    captured = tt.capture(step)
+    for _ in range(4):
+        x = tt.Tensor(rng.standard_normal((3, 4)))
+        got = numbers(captured(x))
+        np.testing.assert_equal(got, numbers(step(x)))
+    assert captured.recordings == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [(tt.unique, "unique"), (lambda x: tt.allclose(x, x), "allclose")]
+)
+def test_a_step_refuses_what_reads_values(call, name):
+    with pytest.raises(tt.CaptureError, match=rf"{name}\(\)"):
+        tt.capture(call)(tt.ones(3))
+
+
+SETTINGS = [
+    {"weight": [1.0, 2.0, 0.5]},
+    {"label_smoothing": 0.2},
+    {"ignore_index": 1},
+    {"weight": [1.0, 2.0, 0.5], "label_smoothing": 0.2, "ignore_index": 1},
+]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(s))
+def test_cross_entropy_counts_the_labels_of_each_replay(settings, reduction, backend):
+    rng = np.random.default_rng(0)
+    w = tt.Tensor(rng.standard_normal((4, 3)), requires_grad=True)
+
+    def step(x, labels):
+        loss = tt.cross_entropy(x @ w, labels, reduction, **settings)
+        w.zero_grad()
+        (loss * loss).sum().backward()
+        return loss, w.grad
+
+    captured = tt.capture(step)
+    for _ in range(4):
+        x, labels = tt.Tensor(rng.standard_normal((5, 4))), tt.Tensor(rng.integers(0, 3, 5))
+        got = numbers(captured(x, labels))
+        np.testing.assert_equal(got, numbers(step(x, labels)))
+    assert captured.recordings == 1
+    with pytest.raises(tt.LabelError, match="got label 7"):
+        captured(x, tt.Tensor([0, 1, 2, 7, 1]))
+
+
+def test_cross_entropy_reads_the_weight_at_every_replay(backend):
+    weight, labels = tt.ones(3), tt.Tensor([0, 2])
+    step = tt.capture(lambda x: tt.cross_entropy(x, labels, "sum", weight=weight))
+    x = tt.zeros(2, 3)
+    for factor in (1, 2, 3):
+        weight[...] = factor
+        assert step(x).item() == pytest.approx(2 * factor * np.log(3))
+    assert step.recordings == 1
+
+
+def test_the_fused_step_has_the_same_number_of_calls_for_all_reductions(backend):
+    w = tt.ones(4, 3, requires_grad=True)
+    counts = {}
+    for reduction in ("mean", "sum"):
+
+        def step(x, labels, reduction=reduction):
+            w.zero_grad()
+            tt.cross_entropy(x @ w, labels, reduction, label_smoothing=0.1).backward()
+
+        captured = tt.capture(step)
+        captured(tt.ones(2, 4), tt.Tensor([0, 1]))
+        counts[reduction] = len(captured.program.calls)
+    assert counts["mean"] == counts["sum"] == 3
 
 
 def numbers(result) -> list:

@@ -286,7 +286,7 @@ def test_a_lesson_names_its_own_chapter(lesson):
     assert changed.read_chapter() == lesson.read_chapter()
 
 
-# Lessons of one's own, and other settings ----------------------------------------------------------
+# Lessons of one's own, and other settings ---------------------------------------------------------
 
 
 def test_a_copied_lesson_file_trains_unchanged(tmp_path):

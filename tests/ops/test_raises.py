@@ -1,12 +1,15 @@
 """Every error that an op's docstring names is raised, and it is the error that a call raises."""
 
+import contextlib
+import inspect
+import itertools
 import re
 from collections.abc import Callable
 
 import pytest
 
 import tinytensor as tt
-from tinytensor import errors
+from tinytensor import errors, ops
 from tinytensor.ops import creation, elementwise, reduce
 
 Calls = dict[str, Callable[[], object]]
@@ -281,3 +284,50 @@ def test_ops_raise_the_errors_of_their_docstrings(name):
 
 def test_every_call_is_of_a_public_op():
     assert set(CALLS) == {*tt.ops.__all__, *creation.__all__}
+
+
+# Errors name the op that was called ---------------------------------------------------------------
+
+MASK, INDEX = TABLE > 0, tt.Tensor([0, 1])
+GOOD = [
+    TABLE, tt.ones(3), 1, 0, MASK, INDEX, tt.Tensor([[0, 1, 1], [1, 0, 0]]), IMAGES, WEIGHT, 2,
+    "ij->ji", [TABLE, TABLE], [[1, 2], [3, 4]], 0.5, (2, 3),
+]  # fmt: skip
+WRONG = [
+    "a", None, [1j], object(), tt.ones(7, 9), tt.ones(7), tt.ones(5, 4, 3, 2), -7, 10**30, 10**400,
+    2.5, float("nan"), [[1], [1, 2]], {}, tt.Tensor([True]), LEAF, (1, 2, 3, 4, 5, 6),
+]  # fmt: skip
+
+
+def required(op: Callable) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(op).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+
+
+def good_call(op: Callable) -> tuple:
+    """Positional arguments that the op accepts."""
+    for arguments in itertools.product(GOOD, repeat=len(required(op))):
+        with contextlib.suppress(Exception):
+            op(*arguments)
+            return arguments
+    raise AssertionError(f"{op.__name__} accepts none of these arguments; add some")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted({*ops.__all__, *creation.__all__}))
+def test_each_error_names_the_op_that_was_called(name):
+    op = getattr(tt, name)
+    good, wrong = good_call(op), []
+    calls = [((*good[:i], value, *good[i + 1 :]), {}) for i in range(len(good)) for value in WRONG]
+    for parameter in inspect.signature(op).parameters.values():
+        is_flag = isinstance(parameter.default, bool)  # any object is true or false
+        if parameter.default is not parameter.empty and not is_flag:
+            calls += [(good, {parameter.name: value}) for value in WRONG]
+    for arguments, named in calls:
+        try:
+            op(*arguments, **named)
+        except Exception as error:
+            if not (isinstance(error, tt.TinytensorError) and str(error).startswith(name)):
+                wrong.append(repr(error))
+    assert not wrong, "\n".join(wrong)

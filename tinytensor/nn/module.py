@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from tinytensor import checkpoint, hints, ops, recorder
-from tinytensor.errors import DTypeError, NotSupported, SettingError
+from tinytensor.devices import device
+from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -267,24 +268,6 @@ class Module:
             x.requires_grad_(requires_grad)
         return self
 
-    def to(self, target: str) -> Self:
-        """Return the module itself for "cpu", which is the only device.
-
-        Args:
-            target: "cpu".
-
-        Raises:
-            NotSupported: the target is another device, or a dtype.
-
-        Source: torch.nn.Module.to.
-        """
-        if target != "cpu":
-            raise NotSupported(
-                f'to: got {target!r}; "cpu" is the only device, and the dtype of a layer is that '
-                "of the tensors that its initialisers return"
-            )
-        return self
-
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None.
 
@@ -320,6 +303,20 @@ class Module:
         In evaluation mode Dropout returns its input and BatchNorm uses its moving averages.
         """
         return self.train(False)
+
+    def to(self, name: str) -> Self:
+        """Return the module itself, because "cpu" is the only device.
+
+        Args:
+            name: "cpu".
+
+        Raises:
+            NotSupported: the name is that of another device.
+
+        Source: torch.nn.Module.to.
+        """
+        device(name)
+        return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return a dict from path to tensor, for tt.save; the tensors share the module's memory.

@@ -39,7 +39,9 @@ def _window_places(
     op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
 ) -> tuple[Pair, Pair]:
     """The number of windows along H and W, and the padding above and to the left."""
-    if padding == "same":  # as TensorFlow: ceil(size / stride) windows, an odd zero at the end
+    if (
+        isinstance(padding, str) and padding == "same"
+    ):  # as TensorFlow: ceil(size / stride) windows, an odd zero at the end
         counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
         missing = [
             max((count - 1) * step + window - length, 0)
@@ -63,7 +65,7 @@ def _window_places(
 
 def _sides(op: str, padding: Padding) -> list[Pair]:
     """The padding (before, after) along H and along W, for every padding but "same"."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return [(0, 0), (0, 0)]
     if not isinstance(padding, str):
         each = padding if isinstance(padding, tuple | list) else (padding, padding)
@@ -83,7 +85,7 @@ def check_window(op: str, size: int | Pair, stride: int | Pair, padding: Padding
     """
     window = _pair(op, "size", size, 1)
     _pair(op, "stride", stride, 1)
-    if padding != "same":
+    if not (isinstance(padding, str) and padding == "same"):
         _sides(op, padding)
     return window
 

@@ -1,4 +1,4 @@
-"""Matrix products, and the ops that can be written as one."""
+"""Matrices: products and the ops that can be written as one, triangles and diagonals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 from tinytensor import kernels
 from tinytensor.autograd import record
 from tinytensor.errors import NotSupported, ShapeError
-from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape
+from tinytensor.ops.elementwise import where
+from tinytensor.ops.index import put_flat, take_flat
+from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape, whole
 from tinytensor.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
     from tinytensor.tensors import Tensor
 
-__all__ = ["einsum", "matmul", "outer"]
+__all__ = ["diag", "einsum", "matmul", "outer", "tril", "triu"]
 
 
 def matmul(
@@ -162,6 +164,113 @@ def outer(x: Operand, y: Operand) -> Tensor:
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError(f"outer: got shapes {x.shape} and {y.shape}; two vectors are needed")
     return reshape(x, (-1, 1)) * y
+
+
+# Triangles and diagonals ------------------------------------------------------------------------
+
+
+def tril(x: Operand, k: int = 0) -> Tensor:
+    """The lower triangle of each matrix: x[..., i, j] where j <= i + k, else 0.
+
+    Args:
+        x: array-like (..., M, N), numeric.
+        k: int, the last diagonal of the triangle: 0 for the main diagonal, 1 for the one above it.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = tril(grad, k).
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.tril, torch.tril.
+
+    >>> tt.tril(tt.ones(3, 3))
+    Tensor([[1., 0., 0.],
+            [1., 1., 0.],
+            [1., 1., 1.]], dtype=float32)
+    """
+    x = _matrices("tril", x)
+    kept = np.tri(x.shape[-2], x.shape[-1], whole("tril", "k", k, None), dtype=bool)
+    return where(kept, x, np.zeros((), x.dtype))
+
+
+def triu(x: Operand, k: int = 0) -> Tensor:
+    """The upper triangle of each matrix: x[..., i, j] where j >= i + k, else 0.
+
+    Args:
+        x: array-like (..., M, N), numeric.
+        k: int, the first diagonal of the triangle: 0 for the main diagonal, 1 for the one above it.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = triu(grad, k).
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.triu, torch.triu.
+
+    >>> tt.triu(tt.ones(2, 3), 1)
+    Tensor([[0., 1., 1.],
+            [0., 0., 1.]], dtype=float32)
+    """
+    x = _matrices("triu", x)
+    dropped = np.tri(x.shape[-2], x.shape[-1], whole("triu", "k", k, None) - 1, dtype=bool)
+    return where(dropped, np.zeros((), x.dtype), x)
+
+
+def _matrices(op: str, x: Operand) -> Tensor:
+    x = as_tensor(op, x)
+    if x.ndim < 2:
+        raise ShapeError(f"{op}: got shape {x.shape}; matrices (..., M, N) are needed")
+    return x
+
+
+def diag(x: Operand, k: int = 0) -> Tensor:
+    """The diagonal of a matrix, or a matrix with a vector on its diagonal.
+
+    Args:
+        x: array-like (M, N) or (n,), numeric.
+        k: int, the diagonal: 0 for the main diagonal, 1 for the one above it, -1 for the one below.
+
+    Returns:
+        Tensor of x's dtype: out[i] = x[i, i + k] of a matrix, for k from 0 up; or (n + `|k|`,
+        n + `|k|`) with out[i, i + k] = x[i] of a vector, and 0 elsewhere.
+
+    Gradient: dx = the gradient on the diagonal, and 0 elsewhere; of a vector dx = diag(grad, k).
+
+    Raises:
+        ShapeError: x is neither a matrix nor a vector.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.diag, torch.diag.
+
+    >>> tt.diag([[1, 2], [3, 4]])
+    Tensor([1, 4], dtype=int64)
+    >>> tt.diag([1, 2])
+    Tensor([[1, 0],
+            [0, 2]], dtype=int64)
+    """
+    x, k = as_tensor("diag", x), whole("diag", "k", k, None)
+    down, right = max(-k, 0), max(k, 0)
+    if x.ndim == 2:
+        n = max(min(x.shape[0] - down, x.shape[1] - right), 0)
+        return take_flat(x, (np.arange(n) + down) * x.shape[1] + np.arange(n) + right)
+    if x.ndim != 1:
+        raise ShapeError(f"diag: got shape {x.shape}; a matrix (M, N) or a vector (n,) is needed")
+    n, size = x.size, x.size + abs(k)
+    return put_flat(x, (np.arange(n) + down) * size + np.arange(n) + right, (size, size))
 
 
 # Einstein's sums --------------------------------------------------------------------------------

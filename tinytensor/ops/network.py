@@ -17,7 +17,7 @@ from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.ops.elementwise import abs as absolute
 from tinytensor.ops.elementwise import exp, greater_equal, softplus
-from tinytensor.ops.index import gather, take
+from tinytensor.ops.index import entries, gather
 from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
@@ -675,7 +675,7 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
     weight = as_tensor("embedding", weight)
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got weight of shape {weight.shape}; (N, C) is needed")
-    return take(weight, index, axis=0)
+    return entries("embedding", weight, index, axis=0)
 
 
 # Dropout ----------------------------------------------------------------------------------------
@@ -805,8 +805,8 @@ def batch_norm(
         given = "mean_" if var_ is None else "var_"
         raise SettingError(f"batch_norm: got {given} alone; mean_ and var_, or neither, are needed")
     if mean_ is None:
-        return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
-    x = _with_channels(x)
+        return _own_batch_norm("batch_norm", x, gamma, beta, epsilon)[0]
+    x = _with_channels("batch_norm", x)
     each = (("gamma", gamma), ("beta", beta), ("mean_", mean_), ("var_", var_))
     gamma, beta, mean_, var_ = (
         per_channel("batch_norm", name, given, x, x.shape[-1]) for name, given in each
@@ -848,16 +848,23 @@ def batch_norm_and_moments(
     >>> mean, var
     (Tensor([ 2., 20.], dtype=float32), Tensor([  1., 100.], dtype=float32))
     """
-    x = _with_channels(x)
-    epsilon = _check_epsilon("batch_norm", epsilon)
+    return _own_batch_norm("batch_norm_and_moments", x, gamma, beta, epsilon)
+
+
+def _own_batch_norm(
+    op: str, x: Operand, gamma: Operand | None, beta: Operand | None, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch norm of x by its own moments, and these moments."""
+    x = _with_channels(op, x)
+    epsilon = _check_epsilon(op, epsilon)
     C = x.shape[-1]
     if x.size == C > 0:
         raise ShapeError(
-            f"batch_norm: got shape {x.shape}, one value per channel; at least two are needed, "
+            f"{op}: got shape {x.shape}, one value per channel; at least two are needed, "
             "because one value minus its own mean is 0: use a larger batch, or pass mean_ and var_"
         )
-    gamma = per_channel("batch_norm", "gamma", gamma, x, C)
-    beta = per_channel("batch_norm", "beta", beta, x, C)
+    gamma = per_channel(op, "gamma", gamma, x, C)
+    beta = per_channel(op, "beta", beta, x, C)
     gamma = tensors.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
     beta = tensors.wrap(np.zeros(C, x.dtype)) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
@@ -888,10 +895,10 @@ def _check_epsilon(op: str, epsilon: float) -> float:
     return epsilon
 
 
-def _with_channels(x: Operand) -> Tensor:
-    x = as_float("batch_norm", x)
+def _with_channels(op: str, x: Operand) -> Tensor:
+    x = as_float(op, x)
     if not x.ndim:
-        raise ShapeError("batch_norm: got a scalar; (..., C) is needed")
+        raise ShapeError(f"{op}: got a scalar; (..., C) is needed")
     return x
 
 

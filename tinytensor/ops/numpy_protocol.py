@@ -45,6 +45,7 @@ ELEMENTWISE: dict[Function, Function] = {
     np.greater_equal: ops.greater_equal,
     np.invert: lambda x: ~x,
     np.isfinite: ops.isfinite,
+    np.isinf: ops.isinf,
     np.isnan: ops.isnan,
     np.less: ops.less,
     np.less_equal: ops.less_equal,
@@ -151,6 +152,10 @@ def _pieces(divide: Function) -> Function:
     return split
 
 
+def _flat(x: Any) -> tensors.Tensor:
+    return ops.reshape(x, -1)
+
+
 def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None and y is None:
         return np.nonzero(condition)
@@ -165,39 +170,50 @@ FUNCTIONS: dict[Function, Function] = {
     np.any: _reduction(ops.any),
     np.argmax: _reduction(ops.argmax),
     np.argmin: _reduction(ops.argmin),
+    np.argsort: lambda a, axis=-1, kind=None, *, stable=None: ops.argsort(a, axis),
     np.around: lambda a: ops.round(a),
     np.array_split: _pieces(np.array_split),
     np.broadcast_to: lambda array, shape: ops.broadcast_to(array, shape),
     np.clip: _clip,
     np.concatenate: lambda arrays, axis=0: ops.concat(arrays, axis),
     np.cumsum: lambda a, axis=None: ops.cumsum(a, axis),
+    np.diag: lambda v, k=0: ops.diag(v, k),
     np.dot: _dot,
     np.einsum: lambda *operands, optimize=False: ops.einsum(*operands),
     np.expand_dims: lambda a, axis: ops.unsqueeze(a, axis),
     np.flip: lambda m, axis=None: ops.flip(m, axis),
+    np.isclose: lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: ops.isclose(
+        a, b, rtol, atol, equal_nan
+    ),
     np.linalg.matmul: lambda x1, x2: ops.matmul(x1, x2),
     np.linalg.norm: _norm,
     np.linalg.outer: lambda x1, x2: ops.outer(x1, x2),
     np.max: _reduction(ops.max),
     np.mean: _reduction(ops.mean),
+    np.meshgrid: lambda *xi, indexing="xy": ops.meshgrid(*map(_flat, xi), indexing=indexing),
     np.min: _reduction(ops.min),
     np.ndim: lambda a: a.ndim,
-    np.outer: lambda a, b: ops.outer(ops.reshape(a, -1), ops.reshape(b, -1)),
+    np.outer: lambda a, b: ops.outer(_flat(a), _flat(b)),
     np.pad: _pad,
     np.prod: _reduction(ops.prod),
-    np.ravel: lambda a: ops.reshape(a, -1),
+    np.ravel: lambda a: _flat(a),
     np.repeat: lambda a, repeats, axis=None: ops.repeat(a, repeats, axis),
     np.reshape: lambda a, shape: ops.reshape(a, shape),
+    np.roll: lambda a, shift, axis=None: ops.roll(a, shift, axis),
     np.round: lambda a: ops.round(a),
     np.shape: lambda a: a.shape,
     np.size: lambda a, axis=None: _size(a.shape, axis),
+    np.sort: lambda a, axis=-1, kind=None, *, stable=None: ops.sort(a, axis),
     np.split: _pieces(np.split),
     np.squeeze: lambda a, axis=None: ops.squeeze(a, axis),
     np.stack: lambda arrays, axis=0: ops.stack(arrays, axis),
     np.std: _spread(ops.std),
     np.sum: _reduction(ops.sum),
+    np.swapaxes: lambda a, axis1, axis2: ops.swapaxes(a, axis1, axis2),
     np.take: lambda a, indices, axis=None: ops.take(a, indices, axis),
     np.transpose: lambda a, axes=None: ops.transpose(a, axes),
+    np.tril: lambda m, k=0: ops.tril(m, k),
+    np.triu: lambda m, k=0: ops.triu(m, k),
     np.var: _spread(ops.var),
     np.where: _where,
 }
@@ -210,10 +226,10 @@ def _size(shape: tuple[int, ...], axis: Any) -> int:
 
 # The results of these functions are integers, bools or text, or don't depend on the values.
 LOSES_NOTHING: set[Function] = {
-    np.allclose, np.argpartition, np.argsort, np.argwhere, np.array2string, np.array_equal,
+    np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal,
     np.array_equiv, np.array_repr, np.array_str, np.can_cast, np.common_type, np.count_nonzero,
-    np.diag_indices_from, np.digitize, np.einsum_path, np.flatnonzero, np.isclose, np.iscomplex,
-    np.iscomplexobj, np.isin, np.isinf, np.isneginf, np.isposinf, np.isreal, np.isrealobj,
+    np.diag_indices_from, np.digitize, np.einsum_path, np.flatnonzero, np.iscomplex,
+    np.iscomplexobj, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj,
     np.lexsort, np.linalg.matrix_rank, np.may_share_memory, np.min_scalar_type, np.nanargmax,
     np.nanargmin, np.nonzero, np.result_type, np.save, np.savetxt, np.savez, np.savez_compressed,
     np.searchsorted, np.shares_memory, np.signbit, np.tril_indices_from, np.triu_indices_from,

@@ -154,7 +154,7 @@ def cast(x: Operand, dtype: DTypeLike) -> Tensor:
         DTypeError: the dtype is not supported.
         NotSupported: x is None or a string.
 
-    Source: numpy.ndarray.astype, torch.Tensor.to; x.astype(dtype) is the same function.
+    Source: torch.Tensor.to; numpy.ndarray.astype with copy=False. x.astype(dtype) always copies.
 
     >>> tt.cast([1.7, -1.7], "int64")
     Tensor([ 1, -1], dtype=int64)

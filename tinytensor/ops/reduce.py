@@ -405,6 +405,8 @@ def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     axes = all_axes("prod", axis, x.ndim)
     others = tuple(a for a in range(x.ndim) if a not in axes)
     factors = math.prod(x.shape[a] for a in axes)
+    if factors == 1:  # no product: a copy, which shares no memory with x
+        x = broadcast_to(x, x.shape, copy=True)
     rows = reshape(permute(x, others + axes), (*(x.shape[a] for a in others), factors))
     if not factors:
         rows = sum(rows, axis=-1, keepdims=True) + 1
