@@ -10,7 +10,15 @@ import tinytensor as tt
 from tinytensor import hints, nn, optim
 
 X = tt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-OWNERS = {"tt": tt, "tt.nn": nn, "tt.optim": optim, "tt.datasets": tt.datasets, "Tensor": X}
+OWNERS = {
+    "tt": tt,
+    "tt.nn": nn,
+    "tt.optim": optim,
+    "tt.datasets": tt.datasets,
+    "tt.random": tt.random,
+    "tt.backends": tt.backends,
+    "Tensor": X,
+}
 OWNERS["Module"] = nn.Module()
 WORDS = [(owner, word) for owner, table in hints.HINTS.items() for word in table]
 # What the code in a hint stands for
@@ -177,6 +185,10 @@ def test_tensor_makes_a_tensor():
         tt.tensor([1, 2], requires_grad=True)
     with pytest.raises(tt.ShapeError, match="different lengths"):
         tt.tensor([[1], [2, 3]])
+    for make in (tt.tensor, tt.Tensor):
+        for sizes in ((3, 4), (2, 3, 4)):
+            with pytest.raises(tt.DTypeError, match=r"zeros\(3, 4\) .* tt.tensor\(\[3, 4\]\)"):
+                make(*sizes)
 
 
 def test_devices():

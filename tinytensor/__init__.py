@@ -48,6 +48,7 @@ import sys as _sys
 
 from tinytensor import (
     autograd,
+    backends,
     checkpoint,
     datasets,
     devices,
@@ -104,4 +105,6 @@ hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", 
 hints.add_to(nn, "tt.nn", nn.__all__)
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
+hints.add_to(random, "tt.random", [*random.__all__, "fork", "generator", "state"])
+hints.add_to(backends, "tt.backends", [])
 hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)

@@ -99,6 +99,11 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
+        if isinstance(dtype, int):
+            raise DTypeError(
+                f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
+                "and tt.tensor([3, 4]) a tensor of these values"
+            )
         self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
