@@ -127,6 +127,12 @@ def test_other_names_raise_without_a_hint():
         _ = tt.xyzzy
 
 
+def test_an_error_inside_of_a_property_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(tt.Tensor, "T", property(lambda self: self.array.missing))
+    with pytest.raises(AttributeError, match="'numpy.ndarray' object has no attribute 'missing'"):
+        _ = X.T
+
+
 def test_python_adds_no_second_suggestion():
     import traceback
 
