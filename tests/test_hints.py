@@ -129,7 +129,7 @@ def test_other_names_raise_without_a_hint():
 
 def test_an_error_inside_of_a_property_is_not_hidden(monkeypatch):
     monkeypatch.setattr(tt.Tensor, "T", property(lambda self: self.array.missing))
-    with pytest.raises(AttributeError, match="'numpy.ndarray' object has no attribute 'missing'"):
+    with pytest.raises(AttributeError, match="object has no attribute 'missing'"):
         _ = X.T
 
 
@@ -147,7 +147,7 @@ def test_python_adds_no_second_suggestion():
 
 def test_dir_lists_public_names_only():
     assert set(dir(tt)) == {*tt.__all__, "__version__", "bool", "errors", "interop", "random"}
-    assert dir(nn) == sorted(nn.__all__)
+    assert set(dir(nn)) == {*nn.__all__, "functional"}
     assert dir(optim) == sorted(optim.__all__)
     assert dir(nn.functional) == sorted(tt.ops.__all__)
     assert set(dir(tt.datasets)) == {*tt.datasets.__all__, "augment"}

@@ -102,7 +102,7 @@ __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
-hints.add_to(nn, "tt.nn", nn.__all__)
+hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
 hints.add_to(random, "tt.random", [*random.__all__, "fork", "generator", "state"])
