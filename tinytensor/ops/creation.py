@@ -15,6 +15,7 @@ from tinytensor.ops.operands import (
     as_float,
     as_sizes,
     as_tensor,
+    possible,
     real,
     refuse_to_lose_gradient,
     whole,
@@ -49,11 +50,7 @@ def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
     sizes = as_sizes(op, shape)
     if min(sizes, default=0) < 0:
         raise ShapeError(f"{op}: got the sizes {sizes}; whole numbers from 0 up are needed")
-    if len(sizes) > 64 or math.prod(filter(None, sizes)) >= 2**60:  # NumPy's limit is 2**63 bytes
-        raise ShapeError(
-            f"{op}: got the sizes {sizes}; at most 64 axes and fewer than 2**60 elements are needed"
-        )
-    return sizes
+    return possible(op, sizes)
 
 
 def full(

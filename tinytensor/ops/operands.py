@@ -258,6 +258,19 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
     return number % ndim
 
 
+def possible(op: str, shape: Shape) -> Shape:
+    """The shape of a result.
+
+    Raises:
+        ShapeError: no array can have it.
+    """
+    if len(shape) > 64 or math.prod(filter(None, shape)) >= 2**60:  # NumPy's limit is 2**63 bytes
+        raise ShapeError(
+            f"{op}: got the sizes {shape}; at most 64 axes and fewer than 2**60 elements are needed"
+        )
+    return shape
+
+
 def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
     """An int from `least` up, from Python or NumPy; any int if `least` is None.
 
