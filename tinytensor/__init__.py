@@ -23,14 +23,14 @@ A network, an optimiser and one training step:
 
 Names, by topic; `help(tt.conv2d)` describes one of them:
 
-    tensors      Tensor from_numpy zeros ones full arange linspace eye rand randn randint ...
+    tensors      tensor from_numpy zeros ones full arange linspace eye rand randn randint ...
     arithmetic   add sub mul div pow exp log sqrt abs maximum clip where equal less ...
     reductions   sum mean max min argmax var std norm prod cumsum any all logsumexp
     orders       sort argsort topk unique
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, capture, save, load, tt.datasets, tt.lessons, tt.live
+    training     tt.optim, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -48,6 +48,7 @@ import sys as _sys
 
 from tinytensor import (
     autograd,
+    backends,
     checkpoint,
     datasets,
     devices,
@@ -101,7 +102,9 @@ __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
-hints.add_to(nn, "tt.nn", nn.__all__)
+hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
+hints.add_to(random, "tt.random", [*random.__all__, "fork", "generator", "state"])
+hints.add_to(backends, "tt.backends", [])
 hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)

@@ -166,6 +166,18 @@ DATA = {
     "transforms": TENSORS["transforms"],
 }
 
+RANDOM = {
+    "seed": "write tt.manual_seed(0)",
+    "default_rng": "tt.manual_seed(0) sets the seed of all random numbers",
+    "normal": TENSORS["normal"],
+    "uniform": "write tt.rand(3) * (high - low) + low",
+    "choice": TENSORS["multinomial"],
+    "permutation": TENSORS["randperm"],
+    "shuffle": "tt.datasets.batches shuffles the rows of arrays",
+}
+
+BACKENDS = {"mps": CPU, "cuda": CPU, "cudnn": CPU}
+
 METHODS = {
     "device": CPU,
     "cuda": CPU,
@@ -191,7 +203,6 @@ METHODS = {
     "expand_as": "write x.broadcast_to(y.shape)",
     "reshape_as": "write x.reshape(y.shape)",
     "ravel": "write x.flatten()",
-    "swapaxes": "x.permute(1, 0, 2) orders all axes",
     "movedim": "x.permute(1, 0, 2) orders all axes",
     "repeat_interleave": "write x.repeat(3, axis=0)",
     "chunk": "x.split(size) makes pieces of `size` rows",
@@ -259,6 +270,8 @@ HINTS = {
     "tt.nn": LAYERS,
     "tt.optim": OPTIMISERS,
     "tt.datasets": DATA,
+    "tt.random": RANDOM,
+    "tt.backends": BACKENDS,
     "Tensor": METHODS,
     "Module": MODULES,
 }
