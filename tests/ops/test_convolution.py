@@ -1,4 +1,4 @@
-"""conv2d: windows that lie in the padding, and strides and paddings of any size."""
+"""conv2d: windows inside the padding, and strides and paddings of any size."""
 
 import random
 

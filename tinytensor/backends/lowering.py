@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Protocol
 
 _Arguments = ParamSpec("_Arguments")
 
-# A compiled function and its arguments. The function returns 1 if there was no memory, else 0 or None.
+# A compiled function and its arguments. The function returns 1 if it had no memory, else 0 or None.
 Lowered = tuple[Callable[..., int | None], tuple[Any, ...]]
 
 
@@ -38,4 +38,4 @@ def lowered(lower: Callable[_Arguments, Lowered]) -> LoweredKernel[_Arguments]:
 
 def no_memory() -> MemoryError:
     """The error of a kernel that had no memory for its temporary values."""
-    return MemoryError("a kernel has no memory for its temporary values, so its result is not there")
+    return MemoryError("a kernel had no memory for its temporary values, so there is no result")

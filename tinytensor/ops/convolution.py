@@ -100,7 +100,7 @@ class _Axis(NamedTuple):
     """
 
     outside: Pair  # numbers of windows before and after them, whose pixels are all padding
-    count: int  # at least 1
+    windows: int  # inside, at least 1
     stride: int
     before: int  # zeros before the first pixel
     skipped: int  # pixels before the first window
@@ -187,7 +187,7 @@ def conv2d(
     w = _windows_inside(x.shape[2], size[1], stride[1], OW, before[1])
     if h.skipped or w.skipped:
         x = x[:, h.skipped :, w.skipped :]
-    shape = x.shape[0], h.count, w.count, weight.shape[3]
+    shape = x.shape[0], h.windows, w.windows, weight.shape[3]
     out = _conv2d(x, weight, shape, (h.stride, w.stride), (h.before, w.before))
     if any(h.outside + w.outside):
         out = pad(out, [(0, 0), h.outside, w.outside, (0, 0)])
