@@ -198,7 +198,7 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
     runners = folder / "runners.c"
     runners.write_text(runners_source(machine))
     ffi = FFI()
-    # For Python a kernel returns an integer: 1 without memory for its temporary values, otherwise 0.
+    # For Python a kernel returns 1 if it had no memory for its temporary values, otherwise 0.
     declared = prototypes(machine)
     kernels = re.findall(r"^void (tt_\w+_float(?:32|64)_\w+)\(", declared, re.MULTILINE)
     ffi.cdef(re.sub(r"^void (?=tt_\w+_float)", "int ", declared, flags=re.MULTILINE))

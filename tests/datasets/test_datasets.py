@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +396,38 @@ def test_invalid_splits_raise(validation):
 def test_batches_need_one_label_per_image():
     with pytest.raises(tt.ShapeError, match="batches: got arrays of 4 and 3 rows; the same number"):
         batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), size=2)
+
+
+# Other threads ------------------------------------------------------------------------------------
+
+RACE = """
+import threading
+import numpy as np
+import tinytensor as tt
+
+tt.set_backend({backend!r})
+images, chosen = np.ones((50, 28, 28), np.uint8), np.zeros(20_000, np.int64)
+going = True
+
+def write():
+    while going:
+        chosen[:] = 2**40
+        chosen[:] = 0
+
+thread = threading.Thread(target=write)
+thread.start()
+for _ in range(300):
+    try:
+        tt.datasets.to_float(images, chosen)
+    except tt.SettingError:
+        pass
+going = False
+thread.join()
+"""
+
+
+@pytest.mark.full
+def test_indices_that_another_thread_changes_are_never_out_of_range(backend):
+    code = RACE.format(backend=backend)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -443,10 +443,11 @@ class Program:
                 bound.module.point(places, own)
         (calls,) = bound.runs
         views = [view for item in bound.before for view in (*item.reads, *item.writes)]
-        looked_at = [
-            (own, table)
-            for own, table in zip(self.inputs, tables, strict=True)
-            if any(view.buffer.array is own for view in views)
+        seen = [any(view.buffer.array is own for view in views) for own in self.inputs]
+        # Functions check copies of their tables, which no other thread can change before the calls.
+        given = [
+            (own, np.array(table) if is_seen else table, is_seen)
+            for own, table, is_seen in zip(self.inputs, tables, seen, strict=True)
         ]
         written = {id(v.buffer): v.buffer.array for item in bound.before for v in item.writes}
         places = [array for array in written.values() if array is not None]
@@ -456,8 +457,9 @@ class Program:
         try:
             _note_row(0, found, places)
             for row in range(steps):
-                for own, table in looked_at:
-                    np.copyto(own, table[row])
+                for own, table, is_seen in given:
+                    if is_seen:
+                        np.copyto(own, table[row])
                 for item in bound.before:
                     item()
                 _note_row(row + 1, found, places)
@@ -466,13 +468,13 @@ class Program:
         finally:  # after an error, too, the steps before the error are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
-            inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
+            inputs = [(table[:done], own) for own, table, _ in given]
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
-                self._replay([table[done, ...] for table in tables])
+                self._replay([table[done, ...] for _, table, _ in given])
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:

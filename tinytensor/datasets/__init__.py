@@ -218,21 +218,22 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
             f"to_float: got chosen of dtype {given.dtype} and shape {given.shape}; integers of "
             "shape (R,), the indices of R images, are needed"
         )
-    indices = given
-    if indices.dtype != np.int64 or not indices.flags.c_contiguous:
-        indices = np.empty(given.shape, np.int64)
-        kernels.cast(given, indices)
+    indices = np.empty(given.shape, np.int64)  # a copy, which no other thread can change
+    kernels.cast(given, indices)
+    is_unsigned = given.dtype.kind == "u"
 
-    def check(given: Array, indices: Array) -> None:
+    def check(indices: Array) -> None:
         # As uint64 a negative index is a very large one, so one comparison finds both errors.
         if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
-            (wrong, *_) = given[(given < 0) | (given >= count)]
+            (wrong, *_) = indices[(indices < 0) | (indices >= count)].tolist()
+            if is_unsigned:
+                wrong %= 2**64
             raise SettingError(
                 f"to_float: got index {wrong} in chosen; there are {count} images, and indices "
                 "start at 0"
             )
 
-    recorder.each_step(check, (given, indices), settings=(count,))
+    recorder.each_step(check, (indices,), settings=(count, is_unsigned))
     return indices
 
 
