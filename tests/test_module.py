@@ -333,7 +333,7 @@ def test_names_that_a_module_does_not_have():
     model = Net()
     assert model.to("cpu") is model
     for target in ("cuda", "cuda:0", "float64", np.float64):
-        with pytest.raises(tt.NotSupported, match=r'to: got .*; "cpu" is the only device'):
+        with pytest.raises(tt.NotSupported, match=r'device: got .*; "cpu" is the only device'):
             model.to(target)
 
 
