@@ -58,6 +58,10 @@ def test_an_array_becomes_a_tensor_and_other_values_stay():
         assert isinstance(given, tt.Tensor)
         assert given.tolist() == [0, 1, 2]
         assert given.dtype == np.float64
+    names = np.array(["a"])
+    assert Given()(names)[0][0] is names
+    with pytest.raises(tt.DTypeError, match="got int16; float32, "):
+        Given()(np.arange(3, dtype=np.int16))
 
 
 def test_a_cell_with_a_state_learns():
@@ -85,6 +89,8 @@ def test_the_first_layer_of_sequential_gets_all_arguments():
 
     model = nn.Sequential(Sum(), nn.Identity())
     assert model(tt.ones(2), tt.ones(2), factor=3).tolist() == [6, 6]
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        nn.Sequential()()
 
 
 # Sequential as a sequence

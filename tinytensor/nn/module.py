@@ -27,8 +27,8 @@ class Module:
     A subclass sets its tensors and submodules as attributes in `__init__` and defines `forward`,
     with any arguments. No registration and no `super().__init__()` is needed.
 
-    A call with x, ... returns `forward(x, ...)`. An array among the arguments becomes a Tensor;
-    numbers, None, and lists and dicts of tensors stay as they are.
+    A call with x, ... returns `forward(x, ...)`. An array of numbers becomes a Tensor; all
+    other arguments, such as None and lists of tensors, stay as they are.
 
     Source: torch.nn.Module.
 
@@ -404,8 +404,10 @@ def refuse_bytes(layer: str, x: Tensor) -> Tensor:
 
 
 def _as_tensor(value: Any) -> Any:
-    """Return a NumPy array as a Tensor, and any other value as it is."""
-    return Tensor(value) if isinstance(value, np.ndarray) else value
+    """Return a NumPy array of numbers as a Tensor, and any other value as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return Tensor(value)
+    return value
 
 
 def _tensors_and_modules(path: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:
