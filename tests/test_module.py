@@ -287,6 +287,8 @@ def test_modules_and_parameters_of_the_class_raise():
     for value in (nn.Linear(1, 1), [nn.ReLU()], {"w": tt.ones(1, requires_grad=True)}):
         with pytest.raises(tt.SettingError, match=r"Shared: blocks.* set self\.blocks in __init__"):
             type("Shared", (nn.Module,), {"blocks": value})
+    with pytest.raises(tt.SettingError, match="Shared: got __slots__, whose tensors would be no p"):
+        type("Shared", (nn.Module,), {"__slots__": ("w",)})
     assert type("Fine", (nn.Module,), {"scale": tt.ones(1), "sizes": [1, 2]})().parameters() == []
 
 

@@ -66,6 +66,11 @@ class Module:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        if vars(cls).get("__slots__"):
+            raise SettingError(
+                f"{cls.__name__}: got __slots__, whose tensors would be no part of the module; "
+                "attributes without __slots__ are needed"
+            )
         for name, value in vars(cls).items():
             for path, x in _tensors_and_modules(name, value):
                 if isinstance(x, Module) or x.requires_grad:
