@@ -391,7 +391,8 @@ def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) 
 def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
     """Return a layer's input in the dtype of the layer's own tensors; bytes raise DTypeError."""
     x = refuse_bytes(layer, x)
-    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+    dtypes = {own.array.dtype for own in tensors if own is not None}
+    return x if dtypes == {x.array.dtype} else ops.cast(x, np.result_type(*dtypes))
 
 
 def refuse_bytes(layer: str, x: Tensor) -> Tensor:
