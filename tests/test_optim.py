@@ -492,7 +492,7 @@ def test_repr_of_optimisers():
     groups = [{"params": model.weight, "weight_decay": 0.1}, {"params": model.bias, "lr": 0.5}]
     optimizer = tt.optim.SGD(groups, lr=0.1, momentum=0.9)
     assert repr(optimizer).splitlines() == [
-        "SGD(momentum=0.9, nesterov=0)  # 8 parameters",
+        "SGD(momentum=0.9, nesterov=False)  # 8 parameters",
         "  param_groups.0: lr=0.1, weight_decay=0.1  # 6 parameters",
         "  param_groups.1: lr=0.5, weight_decay=0  # 2 parameters",
     ]

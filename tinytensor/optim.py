@@ -277,7 +277,8 @@ class Optimizer:
         for param in params:
             if not isinstance(param, Tensor):
                 raise NotSupported(
-                    f"{self._name}: got a {type(param).__name__}; tensors are needed"
+                    f"{self._name}: got a {type(param).__name__}; tensors are needed, such as "
+                    "those of model.parameters()"
                 )
             if param.node is not None:
                 raise NotSupported(
@@ -485,7 +486,11 @@ class Optimizer:
                 yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
     def __repr__(self) -> str:
-        own = ", ".join(f"{name}={getattr(self, name):g}" for name in self.own_settings)
+        values = {name: getattr(self, name) for name in self.own_settings}
+        own = ", ".join(
+            f"{name}={value}" if isinstance(value, bool) else f"{name}={value:g}"
+            for name, value in values.items()
+        )
         size = f"  # {sum(group.size for group in self.param_groups):,} parameters"
         if len(self.param_groups) == 1:
             settings = ", ".join(filter(None, [self.param_groups[0].describe(), own]))

@@ -35,5 +35,5 @@ from tinytensor.nn.module import *
 from tinytensor.nn.normalisation import *
 from tinytensor.nn.sequential import *
 
-__all__ = activations.__all__ + initialisers.__all__ + layers.__all__
-__all__ += module.__all__ + normalisation.__all__ + sequential.__all__
+__all__ = module.__all__ + sequential.__all__ + layers.__all__ + normalisation.__all__
+__all__ += activations.__all__ + initialisers.__all__
