@@ -2,8 +2,9 @@
 
     python tests/ops/test_opinfo.py
 
-prints how many samples agree, and why the others are refused: an argument or a shape that the op
-does not have here. The samples come from torch.testing, which needs the package expecttest.
+prints the number of samples that agree, and of those that are refused because of an argument or a
+shape that the op does not have here. The samples come from torch.testing, which needs the package
+expecttest.
 """
 
 from __future__ import annotations
