@@ -607,8 +607,9 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
     # As an unsigned number a negative label is huge, so one comparison finds both mistakes.
     if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
+        hint = f"; ignore_index={wrong} leaves out its rows" if op == "cross_entropy" else ""
         raise LabelError(
-            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed{hint}"
         )
 
 
