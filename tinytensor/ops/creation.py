@@ -223,8 +223,8 @@ def arange(
         numbers = np.arange(begin, end, step)
     except (ValueError, OverflowError) as error:
         raise SettingError(f"arange: got {begin}, {end}, {step}: {error}") from None
-    whole = numbers.dtype.kind == "i"
-    kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
+    own = np.int64 if numbers.dtype.kind == "i" else np.float32
+    kind = checked_dtype("arange", own if dtype is None else dtype)
     return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
 
 
@@ -264,7 +264,7 @@ def linspace(
     first, last = real("linspace", "start", start), real("linspace", "stop", stop)
     if not _are_finite(first, last):
         raise SettingError(f"linspace: got {first}, {last}; finite numbers are needed")
-    kind = checked_dtype("linspace", dtype or np.float32)
+    kind = checked_dtype("linspace", np.float32 if dtype is None else dtype)
     numbers = np.linspace(float(first), float(last), whole("linspace", "num", num), bool(endpoint))
     if kind.kind in "iu":
         numbers = np.floor(numbers)

@@ -298,9 +298,14 @@ def real(op: str, name: str, given: Any) -> float:
     refuse_to_lose_gradient(op, name, given, "")
     if isinstance(given, tensors.Tensor | np.ndarray) and given.size == 1:
         given = given.item()
-    if not isinstance(given, numbers.Real):
+    try:
+        float(given)
+        is_real = isinstance(given, numbers.Real)
+    except (TypeError, ValueError, OverflowError):  # an int of more than 308 digits, for the last
+        is_real = False
+    if not is_real:
         raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
-    return given  # type: ignore[return-value]
+    return given  # type: ignore[no-any-return]
 
 
 def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:
