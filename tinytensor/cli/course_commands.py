@@ -12,7 +12,7 @@ from tinytensor.train import Training, seconds_a_step
 
 @click.command("lessons")
 def lessons_command() -> None:
-    """List the lessons with their accuracy, steps and time on this machine."""
+    """List the lessons with their accuracy, steps and time here."""
     data = datasets.mnist()
     click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
     for lesson in lessons.lessons():
