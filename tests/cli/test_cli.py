@@ -688,19 +688,43 @@ def test_a_claim_is_measured(run, monkeypatch, claim):
     monkeypatch.setattr(datasets, "mnist", lambda: few)
     short = {name: replace(variant, steps=3) for name, variant in claim.variants().items()}
     monkeypatch.setattr(claims, "CLAIMS", (replace(claim, variants=lambda: short),))
-    code, out, _ = run("try", claim.name, "--seeds", 1)
+    code, out, _ = run("try", claim.name, "--seeds", 2)
     assert code == 0
     assert out.startswith(claim.sentence)
     for variant in short:
         (row,) = (line for line in out.splitlines() if line.startswith(f"{variant}  "))
         values = row.removeprefix(variant).split()
         assert len(values) == len(claim.measurement.columns) + claim.measurement.ranks
-    assert ("Measured: " in out) == claim.measurement.ranks
+    verdicts = [line for line in out.splitlines() if line.startswith("  ")][-len(claim.checks) :]
+    assert all(line.endswith((": yes", ": no", ": too close to tell")) for line in verdicts)
+    assert out.splitlines()[-1].startswith("The claim ")
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_verdict_on_a_claim():
+    """No if a check is wrong for all seeds, yes if all are right, otherwise too close to tell."""
+
+    def verdict(accuracies, others, ties=False):
+        check = claims.Check(("a", "accuracy"), ("b", "accuracy"), ties)
+        claim = replace(claims.find_claim("relu"), checks=(check,))
+        measured = [claims.Measured("a", [accuracies]), claims.Measured("b", [others])]
+        checked = claims.check(claim, measured)
+        return claims.verdict(checked)
+
+    assert verdict([0.9, 0.8], [0.7, 0.75]) == "yes"
+    assert verdict([0.9, 0.8], [0.7, 0.85]) == "too close to tell"
+    assert verdict([0.9, 0.8], [0.7, 0.85], ties=True) == "yes"
+    assert verdict([0.7, 0.6], [0.8, 0.75]) == "no"
+    assert verdict([0.7, 0.6], [0.8, 0.75], ties=True) == "no"
+    one, other = (
+        claims.Checked(claims.Check(("a", "b"), 0.5), (0, 0), (0, 0), v) for v in ("yes", "no")
+    )
+    assert claims.verdict([one, other]) == "no"
+
+
 def test_a_claim_that_takes_long_says_so(run, monkeypatch):
-    short = replace(claims.find_claim("relu"), variants=dict, measurement=claims.GRADIENTS)
+    relu = claims.find_claim("relu")
+    short = replace(relu, variants=dict, measurement=claims.GRADIENTS, checks=())
     monkeypatch.setattr(claims, "CLAIMS", (replace(short, minutes=2), replace(short, name="r")))
     assert [line.endswith(" (2 min)") for line in run("try")[1].splitlines()] == [True, False]
     assert "This takes 2 min." in run("try", "relu")[1]

@@ -137,14 +137,33 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
             ends = min(result.columns[0]), max(result.columns[0])
             spread = "-".join(map(measurement.text, ends)).rjust(14)
         click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
-    if not measurement.ranks:
+    if seeds == 1:
+        click.echo("\nOne seed shows no spread, so there is no verdict.")
         return
-    best, worst = (f(measured, key=lambda result: result.means[0]) for f in (max, min))
-    points = (best.means[0] - worst.means[0]) * 100
-    click.echo(
-        f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r}\n"
-        f"by {points:.2f} points of accuracy, on the mean of {plural(seeds, 'seed')}."
-    )
+    click.echo()
+    checked = claims.check(claim, measured)
+    for each in checked:
+        below = each.check.below
+        names = f"{each.check.above[0]} above {below if isinstance(below, float) else below[0]}"
+        column = each.check.above[1]
+        if not isinstance(below, float) and below[0] == each.check.above[0]:
+            names, column = f"{each.check.above[0]}, {column} above {below[1]}", ""
+        names += f" in {column}" if column else ""
+        ranges = " against ".join(
+            measurement.text(low)
+            if low == high
+            else " to ".join(map(measurement.text, (low, high)))
+            for low, high in (each.above, each.below)
+        )
+        click.echo(f"{names}:\n  {ranges}: {each.verdict}")
+    click.echo(f"\nThe claim {_VERDICTS[claims.verdict(checked)]}, by {plural(seeds, 'seed')}.")
+
+
+_VERDICTS = {
+    "yes": "holds",
+    "no": "does not hold",
+    "too close to tell": "is too close to tell: ranges overlap, and more --seeds may help",
+}
 
 
 def _time(minutes: float, words: str) -> str:
