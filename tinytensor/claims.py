@@ -351,7 +351,7 @@ class Check:
     ties: bool = False
 
 
-Verdict = Literal["yes", "no", "too close to tell"]
+Verdict = Literal["yes", "no", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -404,7 +404,7 @@ def check(claim: Claim, measured: Sequence[Measured]) -> list[Checked]:
     found = []
     for each in claim.checks:
         (low, high), (lowest, highest) = above, below = ends(each.above), ends(each.below)
-        overlap: Verdict = "yes" if each.ties else "too close to tell"
+        overlap: Verdict = "yes" if each.ties else "unclear"
         verdict = "yes" if low > highest else "no" if high < lowest else overlap
         found.append(Checked(each, above, below, verdict))
     return found
@@ -413,7 +413,7 @@ def check(claim: Claim, measured: Sequence[Measured]) -> list[Checked]:
 def verdict(checked: Sequence[Checked]) -> Verdict:
     """The verdict on a claim: no if one of its checks is wrong, yes if all are right."""
     verdicts = [each.verdict for each in checked]
-    worse: tuple[Verdict, ...] = ("no", "too close to tell")
+    worse: tuple[Verdict, ...] = ("no", "unclear")
     return next((verdict for verdict in worse if verdict in verdicts), "yes")
 
 

@@ -696,13 +696,13 @@ def test_a_claim_is_measured(run, monkeypatch, claim):
         values = row.removeprefix(variant).split()
         assert len(values) == len(claim.measurement.columns) + claim.measurement.ranks
     verdicts = [line for line in out.splitlines() if line.startswith("  ")][-len(claim.checks) :]
-    assert all(line.endswith((": yes", ": no", ": too close to tell")) for line in verdicts)
+    assert all(line.endswith((": yes", ": no", ": unclear")) for line in verdicts)
     assert out.splitlines()[-1].startswith("The claim ")
     assert max(map(len, out.splitlines())) <= 80
 
 
 def test_the_verdict_on_a_claim():
-    """No if a check is wrong for all seeds, yes if all are right, otherwise too close to tell."""
+    """No if a check is wrong for all seeds, yes if all are right, otherwise unclear."""
 
     def verdict(accuracies, others, ties=False):
         check = claims.Check(("a", "accuracy"), ("b", "accuracy"), ties)
@@ -712,7 +712,7 @@ def test_the_verdict_on_a_claim():
         return claims.verdict(checked)
 
     assert verdict([0.9, 0.8], [0.7, 0.75]) == "yes"
-    assert verdict([0.9, 0.8], [0.7, 0.85]) == "too close to tell"
+    assert verdict([0.9, 0.8], [0.7, 0.85]) == "unclear"
     assert verdict([0.9, 0.8], [0.7, 0.85], ties=True) == "yes"
     assert verdict([0.7, 0.6], [0.8, 0.75]) == "no"
     assert verdict([0.7, 0.6], [0.8, 0.75], ties=True) == "no"

@@ -162,7 +162,7 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
 _VERDICTS = {
     "yes": "holds",
     "no": "does not hold",
-    "too close to tell": "is too close to tell: ranges overlap, and more --seeds may help",
+    "unclear": "is unclear: ranges overlap, and more --seeds may help",
 }
 
 
