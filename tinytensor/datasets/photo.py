@@ -1,0 +1,281 @@
+"""Digits in photographs and drawings, as images like MNIST's.
+
+1. The picture becomes grey: rotated as its EXIF data say, and transparent pixels become paper.
+2. The paper is a smooth surface, fitted to the pixels that are not ink, so shadows disappear.
+3. Ink is what differs from the paper, towards dark or towards light, by more than a threshold.
+4. Each digit is cropped, thin strokes are thickened, and the digit is centred as MNIST's authors
+   did: its larger side becomes 20 pixels, its centre of mass moves to the middle of 28 x 28.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from tinytensor.arrays import Array
+from tinytensor.datasets.drawn import centred
+from tinytensor.datasets.regions import connected
+from tinytensor.errors import DataError
+
+MAX_PIXELS = 50_000_000  # a larger picture is refused before it is decoded
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+SIDE_OF_ONE, SIDE_OF_MANY = 300, 1200  # pixels: larger pictures are made smaller first
+SIDE_OF_FIT = 60  # pixels of the picture to which the paper is fitted
+MIN_CONTRAST = 25  # grey levels of 255 between ink and paper
+MIN_SIGNAL = 3.5  # contrast divided by the standard deviation of the paper's noise
+MAX_INK = 0.6  # share of the picture; a digit leaves more paper free
+CROP = 100  # pixels, the larger side of a digit when its strokes are measured
+PEN = 13  # pixels of a crop: strokes of MNIST's digits are about this wide
+SPECK = 0.02  # a region of less than this part of the largest region's area is not ink
+
+
+class Found(NamedTuple):
+    """A digit that was found in a picture."""
+
+    image: Array  # (28, 28) uint8, light on dark, like MNIST's
+    steps: str  # what was done to the picture, in words
+    box: tuple[int, int, int, int]  # top, left, bottom, right in the picture
+
+
+def read_photo(file: Path | IO[bytes], many: bool = False) -> list[Found]:
+    """Find the digit in a picture, or all digits.
+
+    Args:
+        file: a picture of any size and colour mode. Its format is one of FORMATS.
+        many: True to return each digit, row by row. By default all ink is one digit.
+
+    Returns:
+        the digits; one without `many`.
+
+    Raises:
+        DataError: the file is no picture that can be read, has more than MAX_PIXELS pixels, or no
+            digit was found.
+    """
+    grey = read_grey(file)
+    try:
+        return find_digits(grey, many)
+    except DataError as error:
+        raise DataError(f"{_name(file)}: {error}") from None
+
+
+def _name(file: Path | IO[bytes]) -> str:
+    return str(file) if isinstance(file, Path) else "picture"
+
+
+def read_grey(file: Path | IO[bytes]) -> Array:
+    """Read a picture as grey levels (H, W) float32 from 0 (black) to 255.
+
+    The picture is rotated as its EXIF data say. Transparent pixels become white if the opaque ones
+    are dark, and black if these are light.
+
+    Raises:
+        DataError: the file is no picture that can be read, or has more than MAX_PIXELS pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below
+            picture = Image.open(file, formats=FORMATS)
+        with picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{width} x {height} pixels")
+            picture.draft("L", (SIDE_OF_MANY, SIDE_OF_MANY))  # a large JPEG is decoded smaller
+            return _grey(ImageOps.exif_transpose(picture))
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{_name(file)}: got {error}; a picture of at most {MAX_PIXELS:,} pixels is needed; "
+            "make it smaller"
+        ) from None
+    except Exception as error:  # many types of error, because the bytes can be anything
+        raise DataError(
+            f"{_name(file)}: a picture is needed, such as a PNG or JPEG file ({error})"
+        ) from None
+
+
+def _grey(picture: Image.Image) -> Array:
+    """The grey levels (H, W) float32 of a picture in any mode."""
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture).astype(np.float32) / 257
+    if picture.mode in ("I", "F"):  # any range: from the least value to the greatest
+        values = np.asarray(picture, np.float32)
+        low, high = values.min(), values.max()
+        return (values - low) * (255 / max(high - low, 255 if picture.mode == "I" else 1e-6))
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("L"), np.float32)
+    levels = np.asarray(picture.convert("RGBA").convert("LA"), np.float32)
+    grey, opaque = levels[..., 0], levels[..., 1] / 255
+    mean = (grey * opaque).sum() / max(opaque.sum(), 1)
+    paper = 255.0 if mean < 128 else 0.0
+    return grey * opaque + paper * (1 - opaque)  # type: ignore[no-any-return]
+
+
+def find_digits(grey: Array, many: bool = False) -> list[Found]:
+    """Find the digit in a grey picture, or all digits.
+
+    Args:
+        grey: (H, W) float32 from 0 to 255.
+        many: True to return each digit, row by row.
+
+    Raises:
+        DataError: there is no ink, or too much.
+    """
+    H, W = grey.shape
+    small = _reduced(grey, SIDE_OF_MANY if many else SIDE_OF_ONE)
+    ink, dark = find_ink(small)
+    mask = ink > 0.5
+    regions = connected(mask)
+    groups = _digits(regions.boxes, regions.areas, mask.shape) if many else [_one(regions, mask)]
+    found = []
+    for group in groups:
+        own = np.isin(regions.labels, group + 1)
+        top, left = regions.boxes[group, :2].min(axis=0)
+        bottom, right = regions.boxes[group, 2:].max(axis=0)
+        near = _spread(own, 1)[top:bottom, left:right]
+        crop = ink[top:bottom, left:right] * near
+        image, thickened = _like_mnist(crop)
+        scale = max(H, W) / max(small.shape)
+        box = tuple(round(float(edge) * scale) for edge in (top, left, bottom, right))
+        steps = (
+            f"{W} x {H} pixels, {'dark on light, inverted' if dark else 'light on dark'}, "
+            f"cropped to {box[3] - box[1]} x {box[2] - box[0]}"
+            f"{', strokes thickened' if thickened else ''}, scaled to 20 pixels, centred"
+        )
+        found.append(Found(image, steps, box))  # type: ignore[arg-type]
+    return found
+
+
+def _reduced(grey: Array, side: int) -> Array:
+    """The picture with a larger side of at most `side`; each new pixel is a mean."""
+    H, W = grey.shape
+    scale = min(1, side / max(H, W))
+    size = max(1, round(W * scale)), max(1, round(H * scale))
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+
+
+# Paper and ink
+
+
+def paper(grey: Array, rounds: int = 12) -> Array:
+    """The brightness of the paper at each pixel, a quadratic surface of x and y.
+
+    The surface is fitted first to the border, which is mostly paper, and then several times to all
+    pixels that are near the last surface. So ink has no influence.
+
+    Args:
+        grey: (H, W) float32.
+        rounds: number of fits.
+
+    Returns:
+        (H, W) float32.
+    """
+    sample = _reduced(grey, SIDE_OF_FIT)
+    terms = _terms(*sample.shape)
+    border = np.abs(terms[..., 1:3]).max(axis=-1) > 0.9
+    factors = np.zeros(terms.shape[-1], np.float32)
+    factors[0] = np.median(sample[border])
+    for i in range(rounds):
+        rest = np.abs(sample - terms @ factors)
+        spread = max(1.5 * float(np.median(rest[border])), 2.0)  # about a standard deviation
+        near = rest < 3 * spread
+        if i < rounds / 2:
+            near &= border
+        if near.sum() < 2 * terms.shape[-1]:
+            break
+        factors, *_ = np.linalg.lstsq(terms[near], sample[near], rcond=None)
+    surface: Array = _terms(*grey.shape) @ factors
+    return surface
+
+
+def _terms(H: int, W: int) -> Array:
+    """The terms 1, x, y, x^2, x y, y^2 (H, W, 6) float32 of each pixel; x and y from -1 to 1."""
+    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j].astype(np.float32)
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def find_ink(grey: Array) -> tuple[Array, bool]:
+    """How much each pixel is ink, from 0 (paper) to 1, and True if the ink is darker than paper.
+
+    Raises:
+        DataError: there is no ink, or too much.
+    """
+    rest = grey - paper(grey)
+    dark = bool(-np.percentile(rest, 1) > np.percentile(rest, 99))
+    depth = np.maximum(-rest if dark else rest, 0)
+    threshold = otsu(depth)
+    mask = depth > threshold
+    if not mask.any():
+        raise DataError("no digit found: all pixels have the same brightness")
+    contrast, noise = float(depth[mask].mean()), float(rest[~mask].std())
+    if contrast < max(MIN_CONTRAST, MIN_SIGNAL * noise):
+        raise DataError(
+            f"no digit found: ink and paper differ by {contrast:.0f} of 255 grey levels; a darker "
+            "pen or a closer picture may help"
+        )
+    if mask.mean() > MAX_INK:
+        raise DataError(
+            f"no digit found: {mask.mean():.0%} of the picture are ink; leave a margin of paper"
+        )
+    return np.clip(depth / threshold - 0.5, 0, 1), dark
+
+
+def otsu(values: Array) -> float:
+    """The threshold that divides values >= 0 into two groups of the least variance (Otsu, 1979)."""
+    counts, edges = np.histogram(values, 256, (0, max(float(values.max()), 1e-6)))
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, above = counts.cumsum(), counts.sum() - counts.cumsum()
+    total = (counts * middles).cumsum()
+    means = total / np.maximum(below, 1), (total[-1] - total) / np.maximum(above, 1)
+    between = below * above * (means[0] - means[1]) ** 2
+    return float(edges[1 + between.argmax()])
+
+
+# From ink to digits
+
+
+def _one(regions, mask: Array) -> Array:  # noqa: ANN001
+    """The indices of the regions that are ink of the one digit: no specks, nothing at the edge."""
+    H, W = mask.shape
+    top, left, bottom, right = regions.boxes.T
+    inside = (top > 0) & (left > 0) & (bottom < H) & (right < W)
+    largest = int(regions.areas[inside].max(initial=0))
+    if largest < 0.1 * regions.areas.max():
+        inside, largest = np.ones_like(inside), int(regions.areas.max())
+    return np.flatnonzero(inside & (regions.areas >= SPECK * largest))
+
+
+def _digits(boxes: Array, areas: Array, shape: tuple[int, int]) -> list[Array]:
+    """The regions of each digit, row by row and from left to right."""
+    raise NotImplementedError
+
+
+def _spread(mask: Array, pixels: int) -> Array:
+    """The mask, wider by this number of pixels on each side."""
+    picture = Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * pixels + 1))
+    return np.asarray(picture) > 0
+
+
+def _like_mnist(ink: Array) -> tuple[Array, bool]:
+    """The digit as an image (28, 28) uint8 like MNIST's, and True if its strokes were thickened."""
+    H, W = ink.shape
+    scale = CROP / max(H, W)
+    size = max(1, round(W * scale)), max(1, round(H * scale))
+    picture = Image.fromarray((ink * 255).astype(np.uint8))
+    picture = picture.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX)
+    picture = ImageOps.expand(picture, PEN)  # room for thicker strokes
+    missing = PEN - stroke_width(np.asarray(picture) > 127)
+    thin = missing >= 2
+    if thin:
+        picture = picture.filter(ImageFilter.MaxFilter(2 * round(missing / 2) + 1))
+    return centred(np.asarray(picture)), thin
+
+
+def stroke_width(mask: Array) -> float:
+    """The mean width of the strokes in pixels: twice the area, divided by the length of the edge."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & mask
+    edge = int((mask & ~inner).sum())
+    return 2 * float(mask.sum()) / max(edge, 1)
