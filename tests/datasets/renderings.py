@@ -14,6 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tinytensor.datasets.photo import Found, read_photo
+from tinytensor.lessons import find
+from tinytensor.nn import Module
+from tinytensor.train import load_model, probabilities
+
 # Strokes of each digit as points (x, y) in a box of 1 x 1, y downwards; two ways for some digits.
 STROKES = {
     0: [[[(0.5, 0.02), (0.2, 0.15), (0.1, 0.5), (0.2, 0.85), (0.5, 0.98), (0.8, 0.85), (0.9, 0.5),
@@ -83,13 +88,17 @@ def _rendering(digit: int, printed: bool, rng: np.random.Generator, fonts: tuple
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     angle, fall = rng.uniform(0, 2 * np.pi), rng.choice([0, 0.15, 0.3])
     shade = 1 - fall * (1 + np.cos(angle) * x + np.sin(angle) * y) / 2 - fall / 3 * (x**2 + y**2)
-    picture = (paper + (dark - paper) * ink) * shade + rng.normal(0, rng.choice([0, 3, 8]), ink.shape)
+    picture = (paper + (dark - paper) * ink) * shade + rng.normal(
+        0, rng.choice([0, 3, 8]), ink.shape
+    )
     image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).convert("RGB")
     quality = int(rng.choice([25, 60, 90]))
     content = io.BytesIO()
     image.save(content, "JPEG", quality=quality)
     about = f"{how}, {side} px, shade {fall}, quality {quality}"
-    return Rendering(digit, f"{about}{', light on dark' if light_on_dark else ''}", content.getvalue())
+    if light_on_dark:
+        about += ", light on dark"
+    return Rendering(digit, about, content.getvalue())
 
 
 def _print(digit: int, side: int, size: float, font: Path) -> np.ndarray:
@@ -119,7 +128,10 @@ def _draw(digit: int, side: int, size: float, width: float, rng: np.random.Gener
 
 def _curve(points: np.ndarray) -> np.ndarray:
     """A Catmull-Rom spline through the points (N, 2)."""
-    before, after = np.concatenate([points[:1], points[:-1]]), np.concatenate([points[1:], points[-1:]])
+    before, after = (
+        np.concatenate([points[:1], points[:-1]]),
+        np.concatenate([points[1:], points[-1:]]),
+    )
     slopes = (after - before) / 2
     t = np.linspace(0, 1, 12)[:, None, None]
     p, q, m, n = points[:-1], points[1:], slopes[:-1], slopes[1:]
@@ -139,24 +151,39 @@ def _turn(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     a, b = rng.uniform(-0.12, 0.12, 2)  # perspective: the scale changes along x and y
     corner = 1 + (a + b) / 2
     matrix = (corner, 0, 0, 0, corner, 0, a / side, b / side)
-    return np.asarray(turned.transform((side, side), Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BICUBIC)) / 255
+    return (
+        np.asarray(
+            turned.transform(
+                (side, side), Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BICUBIC
+            )
+        )
+        / 255
+    )
 
 
-def recognised(pictures: list[Rendering], model, keep: list | None = None) -> float:
-    """The share of the pictures that a network recognises; appends (picture, image, read) to keep."""
-    from tinytensor.datasets.photo import read_photo
-    from tinytensor.train import probabilities
-    from tinytensor.errors import DataError
+def recognised(pictures: list[Rendering], model: Module) -> list[tuple[Rendering, Found, int]]:
+    """Each picture with the digit found in it and the digit that the network reads."""
+    found = [read_photo(io.BytesIO(picture.content))[0] for picture in pictures]
+    read = probabilities(model, np.stack([each.image for each in found])).argmax(axis=1)
+    return list(zip(pictures, found, read.tolist(), strict=True))
 
-    right = 0
-    for picture in pictures:
-        try:
-            (found,) = read_photo(io.BytesIO(picture.content))
-            image = found.image
-            read = int(probabilities(model, image[np.newaxis]).argmax())
-        except DataError as error:
-            read, image = str(error)[:40], np.zeros((28, 28), np.uint8)
-        right += read == picture.digit
-        if keep is not None:
-            keep.append((picture, image, read))
-    return right / len(pictures)
+
+def main() -> None:
+    """Print the share of the renderings that a network recognises, and those it does not."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--fonts", type=Path, help="a folder of .ttf and .otf files [DejaVu]")
+    parser.add_argument("--lesson", default="best", help="the weights in the package that are used")
+    options = parser.parse_args()
+    fonts = tuple(sorted(options.fonts.rglob("*.[ot]tf"))) if options.fonts else ()
+    _, model = load_model(find(options.lesson).weights_file())
+    results = recognised(renderings(options.count, options.seed, fonts), model)
+    wrong = [(picture, read) for picture, _, read in results if read != picture.digit]
+    print(f"{1 - len(wrong) / len(results):.1%} of {len(results)} recognised")
+    for picture, read in wrong:
+        print(f"{picture.digit} read as {read}: {picture.about}")
+
+
+if __name__ == "__main__":
+    main()

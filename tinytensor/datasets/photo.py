@@ -18,11 +18,12 @@ from PIL import Image, ImageFilter, ImageOps
 
 from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import centred
-from tinytensor.datasets.regions import connected
+from tinytensor.datasets.regions import Regions, connected
 from tinytensor.errors import DataError
 
 MAX_PIXELS = 50_000_000  # a larger picture is refused before it is decoded
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SIDE_OF_ONE, SIDE_OF_MANY = 300, 1200  # pixels: larger pictures are made smaller first
 SIDE_OF_FIT = 60  # pixels of the picture to which the paper is fitted
 MIN_CONTRAST = 25  # grey levels of 255 between ink and paper
@@ -101,16 +102,17 @@ def _grey(picture: Image.Image) -> Array:
     if picture.mode.startswith("I;16"):
         return np.asarray(picture).astype(np.float32) / 257
     if picture.mode in ("I", "F"):  # any range: from the least value to the greatest
-        values = np.asarray(picture, np.float32)
-        low, high = values.min(), values.max()
-        return (values - low) * (255 / max(high - low, 255 if picture.mode == "I" else 1e-6))
+        values: Array = np.asarray(picture, np.float32)
+        low, high = float(values.min()), float(values.max())
+        return (values - low) * np.float32(255 / max(high - low, 1e-6))
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"), np.float32)
-    levels = np.asarray(picture.convert("RGBA").convert("LA"), np.float32)
-    grey, opaque = levels[..., 0], levels[..., 1] / 255
+    pixels: Array = np.asarray(picture.convert("RGBA").convert("LA"), np.float32)
+    grey, opaque = pixels[..., 0], pixels[..., 1] / 255
     mean = (grey * opaque).sum() / max(opaque.sum(), 1)
     paper = 255.0 if mean < 128 else 0.0
-    return grey * opaque + paper * (1 - opaque)  # type: ignore[no-any-return]
+    levels: Array = grey * opaque + paper * (1 - opaque)
+    return levels
 
 
 def find_digits(grey: Array, many: bool = False) -> list[Found]:
@@ -126,9 +128,8 @@ def find_digits(grey: Array, many: bool = False) -> list[Found]:
     H, W = grey.shape
     small = _reduced(grey, SIDE_OF_MANY if many else SIDE_OF_ONE)
     ink, dark = find_ink(small)
-    mask = ink > 0.5
-    regions = connected(mask)
-    groups = _digits(regions.boxes, regions.areas, mask.shape) if many else [_one(regions, mask)]
+    regions = connected(ink > 0.5)
+    groups = _digits(regions) if many else [_clean(regions)]
     found = []
     for group in groups:
         own = np.isin(regions.labels, group + 1)
@@ -140,9 +141,9 @@ def find_digits(grey: Array, many: bool = False) -> list[Found]:
         scale = max(H, W) / max(small.shape)
         box = tuple(round(float(edge) * scale) for edge in (top, left, bottom, right))
         steps = (
-            f"{W} x {H} pixels, {'dark on light, inverted' if dark else 'light on dark'}, "
-            f"cropped to {box[3] - box[1]} x {box[2] - box[0]}"
-            f"{', strokes thickened' if thickened else ''}, scaled to 20 pixels, centred"
+            f"{W} x {H}, {'dark on light, inverted' if dark else 'light on dark'}, cropped to "
+            f"{box[3] - box[1]} x {box[2] - box[0]}{', strokes thickened' if thickened else ''}, "
+            "scaled to 20 pixels, centred"
         )
         found.append(Found(image, steps, box))  # type: ignore[arg-type]
     return found
@@ -175,7 +176,7 @@ def paper(grey: Array, rounds: int = 12) -> Array:
     sample = _reduced(grey, SIDE_OF_FIT)
     terms = _terms(*sample.shape)
     border = np.abs(terms[..., 1:3]).max(axis=-1) > 0.9
-    factors = np.zeros(terms.shape[-1], np.float32)
+    factors: Array = np.zeros(terms.shape[-1], np.float32)
     factors[0] = np.median(sample[border])
     for i in range(rounds):
         rest = np.abs(sample - terms @ factors)
@@ -236,20 +237,44 @@ def otsu(values: Array) -> float:
 # From ink to digits
 
 
-def _one(regions, mask: Array) -> Array:  # noqa: ANN001
-    """The indices of the regions that are ink of the one digit: no specks, nothing at the edge."""
-    H, W = mask.shape
+def _clean(regions: Regions) -> Array:
+    """The indices of the regions that are ink of digits: no specks, nothing that the edge cuts."""
+    H, W = regions.labels.shape
     top, left, bottom, right = regions.boxes.T
     inside = (top > 0) & (left > 0) & (bottom < H) & (right < W)
-    largest = int(regions.areas[inside].max(initial=0))
-    if largest < 0.1 * regions.areas.max():
-        inside, largest = np.ones_like(inside), int(regions.areas.max())
-    return np.flatnonzero(inside & (regions.areas >= SPECK * largest))
+    if regions.areas[inside].max(initial=0) < 0.1 * regions.areas.max():
+        inside[:] = True  # the digit itself touches the edge
+    indices = np.flatnonzero(inside)
+    areas = regions.areas[indices]
+    return indices[areas >= SPECK * areas.max()]  # type: ignore[no-any-return]
 
 
-def _digits(boxes: Array, areas: Array, shape: tuple[int, int]) -> list[Array]:
-    """The regions of each digit, row by row and from left to right."""
-    raise NotImplementedError
+def _digits(regions: Regions) -> list[Array]:
+    """The indices of the regions of each digit, row by row and from left to right.
+
+    A region of less than half the usual height belongs to the digit above or below it, as the bar
+    of a 5 does, or is not ink.
+    """
+    indices = _clean(regions)
+    top, left, bottom, right = regions.boxes[indices].T
+    heights = bottom - top
+    usual = np.median(heights[heights >= heights.max() / 3])
+    whole = np.flatnonzero(heights >= usual / 2)
+    groups = {int(i): [int(i)] for i in whole}
+    for part in np.flatnonzero(heights < usual / 2):
+        shared = np.minimum(right[part], right[whole]) - np.maximum(left[part], left[whole])
+        gap = np.maximum(top[part], top[whole]) - np.minimum(bottom[part], bottom[whole])
+        near = (shared > (right - left)[part] / 3) & (gap < usual / 4)
+        if near.any():
+            groups[int(whole[near][gap[near].argmin()])].append(int(part))
+    ordered, rest = [], sorted(groups, key=lambda i: top[i])
+    while rest:  # a row: all digits whose middle is beside the first one
+        first = rest[0]
+        middles = {i: (top[i] + bottom[i]) / 2 for i in rest}
+        row = [i for i in rest if top[first] <= middles[i] <= bottom[first]]
+        ordered += sorted(row, key=lambda i: left[i])
+        rest = [i for i in rest if i not in row]
+    return [indices[groups[i]] for i in ordered]
 
 
 def _spread(mask: Array, pixels: int) -> Array:
@@ -274,7 +299,7 @@ def _like_mnist(ink: Array) -> tuple[Array, bool]:
 
 
 def stroke_width(mask: Array) -> float:
-    """The mean width of the strokes in pixels: twice the area, divided by the length of the edge."""
+    """The mean width of the strokes in pixels: twice the area divided by the length of the edge."""
     padded = np.pad(mask, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & mask
     edge = int((mask & ~inner).sum())

@@ -55,13 +55,14 @@ def connected(mask: Array) -> Regions:
     _, numbers = np.unique(roots, return_inverse=True)
     R = int(numbers.max(initial=-1)) + 1
     labels = np.zeros((H, W), np.int64)
-    for row, start, end, number in zip(rows, starts, ends, numbers, strict=True):
-        labels[row, start:end] = number + 1
-    areas, boxes = np.zeros(R, np.int64), np.empty((R, 4), np.int64)
-    boxes[:] = H, W, 0, 0
+    for run, number in enumerate(numbers):
+        labels[rows[run], starts[run] : ends[run]] = number + 1
+    areas = np.zeros(R, np.int64)
+    top, left = np.full(R, H), np.full(R, W)
+    bottom, right = np.zeros(R, np.int64), np.zeros(R, np.int64)
     np.add.at(areas, numbers, ends - starts)
-    np.minimum.at(boxes, (numbers, 0), rows)
-    np.minimum.at(boxes, (numbers, 1), starts)
-    np.maximum.at(boxes, (numbers, 2), rows + 1)
-    np.maximum.at(boxes, (numbers, 3), ends)
-    return Regions(labels, areas, boxes)
+    np.minimum.at(top, numbers, rows)
+    np.minimum.at(left, numbers, starts)
+    np.maximum.at(bottom, numbers, rows + 1)
+    np.maximum.at(right, numbers, ends)
+    return Regions(labels, areas, np.stack([top, left, bottom, right], axis=1))
