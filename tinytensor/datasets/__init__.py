@@ -39,12 +39,12 @@ class Dataset(_Arrays):
         test_images: (M, 28, 28) uint8.
         test_labels: (M,) integers.
         names: the name of each class, such as ("cat", "dog"). By default "0", "1", ...: ten
-            classes, or more if there is a label above 9.
+            classes, or more if the training labels go above 9.
 
     Raises:
         ShapeError: the images are not 28 x 28, or the number of labels is not the number of images.
         DTypeError: the images are not uint8, or the labels are not integers.
-        LabelError: a label is negative, or has no name.
+        LabelError: a label is negative, or too large for the number of classes.
         SettingError: there are more than 256 classes, or two have the same name.
 
     >>> images, labels = np.zeros((3, 28, 28), np.uint8), [0, 1, 1]
@@ -66,15 +66,15 @@ class Dataset(_Arrays):
         parts = (("training", train_images, train_labels), ("test", test_images, test_labels))
         arrays = [array for part in parts for array in _checked_part(*part)]
         dataset = super().__new__(cls, *arrays)
-        largest = max(int(labels.max(initial=0)) for labels in arrays[1::2])
         if names is None:
-            names = [str(i) for i in range(max(CLASSES, largest + 1))]
+            names = [str(i) for i in range(max(CLASSES, int(arrays[1].max(initial=0)) + 1))]
         dataset.names = tuple(names)
+        largest = max(int(labels.max(initial=0)) for labels in arrays[1::2])
         count = len(dataset.names)
         if largest >= count:
             raise LabelError(
-                f"Dataset: got label {largest} and {count} names; labels from 0 to {count - 1} are "
-                "needed"
+                f"Dataset: got label {largest} and {count} classes; labels from 0 to {count - 1} "
+                "are needed"
             )
         if not 1 <= count <= MAX_CLASSES or len(set(dataset.names)) < count:
             raise SettingError(

@@ -16,7 +16,7 @@ from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
 from tinytensor.datasets.photo import ENDINGS, read_grey, read_photo
-from tinytensor.errors import DataError, TinytensorError
+from tinytensor.errors import DataError, LabelError, TinytensorError
 
 # Where the files may be: the folder itself, and below it the folders that torchvision makes.
 BELOW = (".", "raw", *(f"{name}/raw" for name in ("MNIST", "FashionMNIST", "KMNIST", "EMNIST")))
@@ -120,8 +120,9 @@ def _load_idx(folder: Path, name: str) -> Dataset:
         parts = [(images, labels - 1) for images, labels in parts]
     try:
         return Dataset(*parts[0], *parts[1], EMNIST_NAMES.get(name))
-    except TinytensorError as error:
-        raise DataError(f"{folder}: {error}") from None
+    except LabelError as error:
+        labels = _find(folder, f"{name}{test}-labels-idx1-ubyte")
+        raise DataError(f"{labels}: {error}") from None
 
 
 def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
