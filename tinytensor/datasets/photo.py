@@ -1,9 +1,11 @@
 """Digits in photographs and drawings, as images like MNIST's.
 
-1. The picture becomes grey: rotated as its EXIF data say, and transparent pixels become paper.
-2. The paper is a smooth surface, fitted to the pixels that are not ink, so shadows disappear.
-3. Ink is what differs from the paper, towards dark or towards light, by more than a threshold.
-4. Each digit is cropped, thin strokes are thickened, and the digit is centred as MNIST's authors
+1. The picture becomes grey. It is rotated as its EXIF data say, and transparent pixels become paper.
+2. A smooth surface is fitted to the paper and subtracted, so soft shadows disappear.
+3. Ink is what is darker (or lighter) than the paper around it, in strokes that are narrower than a
+   window. So a sharp shadow or the edge of the paper is not ink.
+4. What the edge of the picture cuts, and specks, are left out.
+5. Each digit is cropped, thin strokes are thickened, and the digit is centred as MNIST's authors
    did: its larger side becomes 20 pixels, its centre of mass moves to the middle of 28 x 28.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageFilter, ImageOps
 
 from tinytensor.arrays import Array
@@ -25,12 +28,14 @@ MAX_PIXELS = 50_000_000  # a larger picture is refused before it is decoded
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SIDE_OF_ONE, SIDE_OF_MANY = 300, 1200  # pixels: larger pictures are made smaller first
+WINDOW_OF_ONE, WINDOW_OF_MANY = 0.3, 0.1  # of the larger side; strokes are narrower than this
 SIDE_OF_FIT = 60  # pixels of the picture to which the paper is fitted
 MIN_CONTRAST = 25  # grey levels of 255 between ink and paper
 MIN_SIGNAL = 3.5  # contrast divided by the standard deviation of the paper's noise
 MAX_INK = 0.6  # share of the picture; a digit leaves more paper free
 CROP = 100  # pixels, the larger side of a digit when its strokes are measured
 PEN, THIN = 13, 9  # pixels of a crop: the width of MNIST's strokes, and of its thinnest 5 %
+SMALL = 0.15  # of the larger side: a digit that is smaller may be a speck next to a cut digit
 SPECK = 0.02  # a region of less than this part of the largest region's area is not ink
 
 
@@ -127,7 +132,8 @@ def find_digits(grey: Array, many: bool = False) -> list[Found]:
     """
     H, W = grey.shape
     small = _reduced(grey, SIDE_OF_MANY if many else SIDE_OF_ONE)
-    ink, dark = find_ink(small)
+    window = max(3, round((WINDOW_OF_MANY if many else WINDOW_OF_ONE) * max(small.shape)))
+    ink, dark = find_ink(small, window)
     regions = connected(ink > 0.5)
     groups = _digits(regions) if many else [_clean(regions)]
     found = []
@@ -163,8 +169,8 @@ def _reduced(grey: Array, side: int) -> Array:
 def paper(grey: Array, rounds: int = 12) -> Array:
     """The brightness of the paper at each pixel, a quadratic surface of x and y.
 
-    The surface is fitted first to the border, which is mostly paper, and then several times to all
-    pixels that are near the last surface. So ink has no influence.
+    It starts at the median, because most of a picture is paper. Then it is fitted, several times,
+    to the pixels that are near the last surface. So ink has no influence.
 
     Args:
         grey: (H, W) float32.
@@ -175,15 +181,12 @@ def paper(grey: Array, rounds: int = 12) -> Array:
     """
     sample = _reduced(grey, SIDE_OF_FIT)
     terms = _terms(*sample.shape)
-    border = np.abs(terms[..., 1:3]).max(axis=-1) > 0.9
     factors: Array = np.zeros(terms.shape[-1], np.float32)
-    factors[0] = np.median(sample[border])
-    for i in range(rounds):
+    factors[0] = np.median(sample)
+    for _ in range(rounds):
         rest = np.abs(sample - terms @ factors)
-        spread = max(1.5 * float(np.median(rest[border])), 2.0)  # about a standard deviation
-        near = rest < 3 * spread
-        if i < rounds / 2:
-            near &= border
+        spread = max(1.5 * float(np.median(rest)), 2.0)  # about a standard deviation
+        near = rest < 2 * spread
         if near.sum() < 2 * terms.shape[-1]:
             break
         factors, *_ = np.linalg.lstsq(terms[near], sample[near], rcond=None)
@@ -197,7 +200,26 @@ def _terms(H: int, W: int) -> Array:
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
 
 
-def find_ink(grey: Array) -> tuple[Array, bool]:
+def closed(levels: Array, window: int) -> Array:
+    """The levels without what is dark and narrower than a window: a morphological closing.
+
+    Each pixel becomes the largest level in the window around it, then the smallest of these. So
+    strokes disappear, and the edges of shadows and of a sheet of paper stay where they are.
+
+    Args:
+        levels: (H, W) float32.
+        window: the side of the square window, in pixels.
+    """
+    for find in (np.max, np.min):
+        for axis in (0, 1):
+            ends = [(0, 0), (0, 0)]
+            ends[axis] = (window // 2, window - 1 - window // 2)
+            wider = np.pad(levels, ends, "edge")
+            levels = find(sliding_window_view(wider, window, axis), axis=-1)
+    return levels
+
+
+def find_ink(grey: Array, window: int) -> tuple[Array, bool]:
     """How much each pixel is ink, from 0 (paper) to 1, and True if the ink is darker than paper.
 
     Raises:
@@ -205,22 +227,25 @@ def find_ink(grey: Array) -> tuple[Array, bool]:
     """
     rest = grey - paper(grey)
     dark = float((rest**3).mean()) < 0  # ink is farther from the paper than noise is
-    depth = np.maximum(-rest if dark else rest, 0)
+    if not dark:
+        rest = -rest
+    depth = closed(rest, window) - rest
     threshold = otsu(depth)
     mask = depth > threshold
     if not mask.any():
         raise DataError("no digit found: all pixels have the same brightness")
-    contrast, noise = float(depth[mask].mean()), float(rest[~mask].std())
+    contrast = float(depth[mask].mean() - depth[~mask].mean())
+    noise = float(depth[~mask].std())
     if contrast < max(MIN_CONTRAST, MIN_SIGNAL * noise):
         raise DataError(
-            f"no digit found: ink and paper differ by {contrast:.0f} of 255 grey levels; a darker "
-            "pen or a closer picture may help"
+            f"no digit found: ink and paper differ by {contrast:.0f} of 255 grey levels, noise is "
+            f"{noise:.0f}; a darker pen or a closer picture may help"
         )
     if mask.mean() > MAX_INK:
         raise DataError(
             f"no digit found: {mask.mean():.0%} of the picture are ink; leave a margin of paper"
         )
-    return np.clip(depth / threshold - 0.5, 0, 1), dark
+    return np.clip(2 * (depth - threshold) / contrast + 0.5, 0, 1), dark
 
 
 def otsu(values: Array) -> float:
@@ -242,7 +267,8 @@ def _clean(regions: Regions) -> Array:
     H, W = regions.labels.shape
     top, left, bottom, right = regions.boxes.T
     inside = (top > 0) & (left > 0) & (bottom < H) & (right < W)
-    if regions.areas[inside].max(initial=0) < 0.1 * regions.areas.max():
+    sides = np.maximum(bottom - top, right - left)
+    if sides[inside].max(initial=0) < SMALL * max(H, W):
         inside[:] = True  # the digit itself touches the edge
     indices = np.flatnonzero(inside)
     areas = regions.areas[indices]
