@@ -1,6 +1,6 @@
 """Digits in photographs and drawings, as images like MNIST's.
 
-1. The picture becomes grey. It is rotated as its EXIF data say, and transparent pixels become paper.
+1. The picture becomes grey: rotated as its EXIF data say, with paper for transparent pixels.
 2. A smooth surface is fitted to the paper and subtracted, so soft shadows disappear.
 3. Ink is what is darker (or lighter) than the paper around it, in strokes that are narrower than a
    window. So a sharp shadow or the edge of the paper is not ink.
