@@ -312,9 +312,11 @@ class Training:
         _, rounded = load_model(file)
         accuracy, _, _ = evaluate(rounded, self.data.test_images, self.data.test_labels)
         command = (
-            f"tinytensor train {self.lesson.name} --steps {self.step} --batch {self.batch} "
+            f"tinytensor train {self.lesson.name} --steps {self.steps} --batch {self.batch} "
             f"--seed {self.seed} --save-weights {Path(file).name}"
         )
+        if self.step < self.steps:
+            command += f"  # stopped after step {self.step}"
         made = {"test_accuracy": str(accuracy), "command": command}
         checkpoint.save_float16(file, weights, self._about() | made)
 

@@ -29,7 +29,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SIDE_OF_ONE, SIDE_OF_MANY = 300, 1200  # pixels: larger pictures are made smaller first
 WINDOW_OF_ONE, WINDOW_OF_MANY = 0.3, 0.1  # of the larger side; strokes are narrower than this
-SIDE_OF_FIT = 60  # pixels of the picture to which the paper is fitted
+SIDE_OF_FIT = 48  # pixels of the picture to which the paper is fitted
 MIN_CONTRAST = 25  # grey levels of 255 between ink and paper
 MIN_SIGNAL = 3.5  # contrast divided by the standard deviation of the paper's noise
 MAX_INK = 0.6  # share of the picture; a digit leaves more paper free
@@ -166,7 +166,7 @@ def _reduced(grey: Array, side: int) -> Array:
 # Paper and ink
 
 
-def paper(grey: Array, rounds: int = 12) -> Array:
+def paper(grey: Array, rounds: int = 8) -> Array:
     """The brightness of the paper at each pixel, a quadratic surface of x and y.
 
     It starts at the median, because most of a picture is paper. Then it is fitted, several times,
@@ -181,22 +181,22 @@ def paper(grey: Array, rounds: int = 12) -> Array:
     """
     sample = _reduced(grey, SIDE_OF_FIT)
     terms = _terms(*sample.shape)
-    factors: Array = np.zeros(terms.shape[-1], np.float32)
+    factors: Array = np.zeros(terms.shape[-1])
     factors[0] = np.median(sample)
     for _ in range(rounds):
         rest = np.abs(sample - terms @ factors)
         spread = max(1.5 * float(np.median(rest)), 2.0)  # about a standard deviation
         near = rest < 2 * spread
-        if near.sum() < 2 * terms.shape[-1]:
-            break
-        factors, *_ = np.linalg.lstsq(terms[near], sample[near], rcond=None)
-    surface: Array = _terms(*grey.shape) @ factors
+        used = terms * near[..., np.newaxis]  # the normal equations of least squares
+        squares = np.einsum("ija,ijb->ab", used, terms) + 1e-6 * np.eye(len(factors))
+        factors = np.linalg.solve(squares, np.einsum("ija,ij->a", used, sample))
+    surface: Array = (_terms(*grey.shape) @ factors).astype(np.float32)
     return surface
 
 
 def _terms(H: int, W: int) -> Array:
-    """The terms 1, x, y, x^2, x y, y^2 (H, W, 6) float32 of each pixel; x and y from -1 to 1."""
-    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j].astype(np.float32)
+    """The terms 1, x, y, x^2, x y, y^2 (H, W, 6) float64 of each pixel; x and y from -1 to 1."""
+    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j]
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
 
 
