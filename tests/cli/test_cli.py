@@ -119,7 +119,10 @@ WRONG = {
         "'--threads': got '0'; .* from 1 to 64 is needed",
     ),
     "many threads": (["train", "softmax", "--threads", 10**20], f"'--threads': got '{10**20}'; a"),
-    "no folder": (["train", "softmax", "--data", "nowhere"], "nowhere: train-images-idx3-ubyte or"),
+    "no folder": (
+        ["train", "softmax", "--data", "nowhere"],
+        "nowhere: there is no such folder or file; a folder of idx",
+    ),
     "json to a folder": (["train", "softmax", "--json", "."], "--json: . is a folder"),
     "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
     "json to no name": (

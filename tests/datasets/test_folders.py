@@ -53,7 +53,9 @@ def test_home_and_variables_in_a_path(plain, monkeypatch):
     monkeypatch.setenv("DIGITS", str(folder))
     assert_equal(load("~/plain"), data)
     assert_equal(load("$DIGITS"), data)
-    with pytest.raises(tt.DataError, match=r"\$NOWHERE/x: there is no such folder; .* is needed"):
+    with pytest.raises(
+        tt.DataError, match=r"\$NOWHERE/x: there is no such folder or file; .* is needed"
+    ):
         load("$NOWHERE/x")
 
 

@@ -684,7 +684,7 @@ def test_next_update_is_sent_after_the_pong():
 
 
 def _websocket(server, host=None):
-    """A viewer's connection, before anything was read; host: by which the browser asks for it."""
+    """A viewer's connection, before anything was read; host: that the browser sends."""
     own = f"127.0.0.1:{server.port}"
     host = host or own
     connection = http.client.HTTPConnection(own, timeout=SECONDS)

@@ -45,7 +45,7 @@ def predict_command(
     show: bool,
     save_input: str | None,
 ) -> None:
-    """Print the digit in each IMAGE, with the probabilities of the digits.
+    """Print the digit in each IMAGE, with the probabilities of all.
 
     An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what

@@ -30,8 +30,8 @@ ONE_IN = 6  # pictures: this share is for the test, if there is no folder for it
 LISTED = 6  # names of files in an error message
 
 _DIGITS, _CAPITALS = string.digits, string.ascii_uppercase
-# The classes of EMNIST's data sets. Small letters that look like capitals have no class of their
-# own, except in byclass.
+# The classes of EMNIST's data sets. Small letters that look like capitals share their class, except
+# in byclass.
 EMNIST_NAMES = {
     "emnist-letters-": _CAPITALS,
     "emnist-balanced-": f"{_DIGITS}{_CAPITALS}abdefghnqrt",
@@ -101,10 +101,10 @@ def _load_named(path: Path) -> Dataset:
     for folder in (path.parent / below for below in BELOW):
         if folder.is_dir() and name in _idx_sets(folder):
             return _load_idx(folder, name)
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no such folder; a folder or an .npz file is needed")
+    there = f"; {path.parent} has {_listing(path.parent)}" if path.parent.is_dir() else ""
     raise DataError(
-        f"{path}: there is no such folder or file; {path.parent} has {_listing(path.parent)}"
+        f"{path}: there is no such folder or file; a folder of idx files or of pictures is needed, "
+        f"or an .npz file{there}"
     )
 
 

@@ -294,7 +294,7 @@ def _digits(regions: Regions) -> list[Array]:
         if near.any():
             groups[int(whole[near][gap[near].argmin()])].append(int(part))
     ordered, rest = [], sorted(groups, key=lambda i: top[i])
-    while rest:  # a row: all digits whose middle is beside the first one
+    while rest:  # a row: all digits whose middle is next to the first one
         first = rest[0]
         middles = {i: (top[i] + bottom[i]) / 2 for i in rest}
         row = [i for i in rest if top[first] <= middles[i] <= bottom[first]]
