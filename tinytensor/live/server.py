@@ -4,8 +4,8 @@ The server listens on 127.0.0.1 and refuses requests with another Host or Origin
 page from elsewhere could read it through its visitor's browser: from its own origin, or by a host
 name that resolves to 127.0.0.1. The page loads everything from this server.
 
-Through `ssh -L 8080:127.0.0.1:5006` a browser sends the host localhost:8080. The user allows it with
---allow-origin localhost:8080.
+Through `ssh -L 8080:127.0.0.1:5006` a browser sends the host localhost:8080. The user allows this
+host with --allow-origin localhost:8080.
 """
 
 from __future__ import annotations
