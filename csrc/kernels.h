@@ -90,15 +90,16 @@ void tt_argmax_pool2d(const real *x, int64_t *out, const int64_t *sizes);
 void tt_sum_pool2d(const real *x, real *out, const int64_t *sizes);
 void tt_sum_pool2d_grad_x(const real *grad, real *out, const int64_t *sizes);
 
-/* x, logits, probs, log_probs and their gradients (R, C); labels (R). The loss `out` of cross_entropy
-   is a scalar, and so is the `grad` of the loss. */
+/* x, logits, probs, log_probs and their gradients (R, C); labels (R). In cross_entropy, weight is (C), or
+   a scalar if weight_stride is 0. The loss `out` is (R), or a scalar if loss_stride is 0, and `grad` has
+   the shape of the loss. */
 void tt_softmax(const real *x, real *out, int64_t R, int64_t C);
 void tt_softmax_backward(const real *grad, const real *probs, real *out, int64_t R, int64_t C);
 void tt_log_softmax(const real *x, real *out, int64_t R, int64_t C);
 void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out, int64_t R, int64_t C);
-void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
-void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, real *out, real *grad_logits, int64_t R, int64_t C);
-void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C);
+void tt_cross_entropy(const real *logits, const int64_t *labels, const real *weight, real *out, double smoothing, int64_t R, int64_t C, int64_t weight_stride, int64_t loss_stride);
+void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, const real *weight, real *out, real *grad_logits, double smoothing, int64_t R, int64_t C, int64_t weight_stride, int64_t loss_stride);
+void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, const real *weight, real *out, double smoothing, int64_t R, int64_t C, int64_t grad_stride, int64_t weight_stride);
 void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C);
 
 /* images (N, D), index (R), out (R, D) */

@@ -15,9 +15,7 @@ enum {
 
 typedef struct {
     const real *x, *y, *grad;
-    const int64_t *labels;
     real *out;
-    double *losses;
     int64_t R, C;
 } softmax_arguments;
 
@@ -188,39 +186,126 @@ void tt_log_softmax_backward(const real *grad, const real *log_probs, real *out,
     tt_parallel_elements(log_softmax_backward_rows, &a, R, C);
 }
 
+/* cross_entropy: with
+       target[r][c] = weight[c] * ((1 - smoothing) * (c == labels[r]) + smoothing / C), or 0 if labels[r] is -1,
+       loss[r] = the sum over c of target[r][c] * -log_softmax(logits)[r][c]
+   A stride of 0 means a scalar: one weight for all classes, the sum of all losses, one gradient. */
+typedef struct {
+    const real *logits, *weight, *grad;
+    const int64_t *labels;
+    real *loss, *grad_logits; /* 0 if it is not computed */
+    double *sums;
+    double smoothing;
+    int64_t R, C, weight_stride, loss_stride, grad_stride;
+} cross_entropy_arguments;
+
 /* The rows whose losses are added with one logarithm: log(a) + log(b) + ... = log(a * b * ...). A
    logarithm takes longer than 16 multiplications, and a product of 16 totals does not overflow in
    double. */
 enum { LOGS = 16 };
 
-/* out[r][c] = (out[r][c] - (c == labels[r])) * grad / R, where out contains the probabilities; for
-   rows that are still in the L1 cache */
-static inline void probs_to_gradient(const softmax_arguments *a, int64_t r, int64_t rows)
+/* loss[r] for a row whose largest logit is m, and total = the sum over c of exp(logits[r][c] - m) */
+static inline double loss_of_row(const cross_entropy_arguments *a, int64_t r, real m, double total)
 {
-    const real scale = *a->grad / a->R;
-    for (int64_t i = r; i < r + rows; i++)
-        a->out[i * a->C + a->labels[i]] -= 1;
-    for (int64_t i = r * a->C; i < (r + rows) * a->C; i++)
-        a->out[i] *= scale;
+    const int64_t label = a->labels[r], stride = a->weight_stride;
+    if (label < 0)
+        return 0;
+    const real *x = a->logits + r * a->C;
+    const double log_total = log(total);
+    double loss = (1 - a->smoothing) * a->weight[label * stride] * (log_total + (m - x[label]));
+    if (a->smoothing > 0) {
+        double spread = 0;
+        for (int64_t c = 0; c < a->C; c++)
+            spread += a->weight[c * stride] * (log_total + (m - x[c]));
+        loss += a->smoothing / a->C * spread;
+    }
+    return loss;
 }
 
-/* losses[i] = the sum over LOGS rows r of log(total[r]) + m[r] - logits[r][labels[r]]. If out is not 0,
+/* Rows whose losses are log(total[row]) + m[row] - x[row][label]: adds to the sum, and multiplies the
+   product by total[row] instead of adding its logarithm. */
+static inline void add_rows(const cross_entropy_arguments *a, int64_t r, int64_t rows, const real *m, const double *total, double *sum, double *product)
+{
+    const real *x = a->logits + r * a->C;
+    const int64_t *labels = a->labels + r;
+    double added = *sum, multiplied = *product;
+    for (int64_t row = 0; row < rows; row++, x += a->C)
+        if (labels[row] >= 0) {
+            multiplied *= total[row];
+            added += m[row] - x[labels[row]];
+        }
+    *sum = added;
+    *product = multiplied;
+}
+
+/* p[c] = (p[c] * the sum over c of target[r][c] - target[r][c]) * grad[r], where p contains probabilities */
+static inline void gradient_of_row(const cross_entropy_arguments *a, int64_t r, real *p)
+{
+    const int64_t label = a->labels[r], stride = a->weight_stride;
+    const real hit = (1 - a->smoothing) * a->weight[label * stride], grad = a->grad[r * a->grad_stride];
+    if (a->smoothing > 0) {
+        const real spread = a->smoothing / a->C;
+        double weights = 0;
+        for (int64_t c = 0; c < a->C; c++)
+            weights += a->weight[c * stride];
+        const real total = hit + spread * weights;
+        for (int64_t c = 0; c < a->C; c++)
+            p[c] = p[c] * total - spread * a->weight[c * stride];
+        p[label] -= hit;
+        for (int64_t c = 0; c < a->C; c++)
+            p[c] *= grad;
+    } else {
+        p[label] -= 1;
+        for (int64_t c = 0; c < a->C; c++)
+            p[c] *= hit * grad;
+    }
+}
+
+/* The gradients of rows, where grad_logits contains the probabilities and is still in the L1 cache */
+static inline void probs_to_gradient(const cross_entropy_arguments *a, int64_t r, int64_t rows)
+{
+    real *p = a->grad_logits + r * a->C;
+    const int64_t *labels = a->labels + r, C = a->C;
+    int64_t all = 0; /* below 0 if one of the labels is */
+    if (a->weight_stride || a->grad_stride || a->smoothing > 0) {
+        for (int64_t i = 0; i < rows; i++) {
+            all |= labels[i];
+            if (labels[i] >= 0)
+                gradient_of_row(a, r + i, p + i * C);
+        }
+    } else { /* the same factor for all rows */
+        for (int64_t i = 0; i < rows; i++) {
+            all |= labels[i];
+            p[i * C + (labels[i] < 0 ? 0 : labels[i])] -= 1;
+        }
+        const real factor = *a->weight * *a->grad;
+        for (int64_t i = 0; i < rows * C; i++)
+            p[i] *= factor;
+    }
+    if (all < 0)
+        for (int64_t i = 0; i < rows; i++)
+            if (labels[i] < 0)
+                memset(p + i * C, 0, C * sizeof(real));
+}
+
+/* sums[i] = the sum over LOGS rows r of loss[r]; or these losses themselves. If grad_logits is not 0,
    also the gradient, from the same exponentials. */
 static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end)
 {
-    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    const cross_entropy_arguments a = *(const cross_entropy_arguments *)arguments;
+    const int is_plain = !a.weight_stride && !a.loss_stride && !(a.smoothing > 0);
     real block[BLOCK], m[BLOCK];
     double total[BLOCK];
     for (int64_t i = begin; i < end; i++) {
         const int64_t last = (i + 1) * LOGS < a.R ? (i + 1) * LOGS : a.R;
-        double loss = 0, product = 1;
+        double sum = 0, product = 1;
         for (int64_t r = i * LOGS, rows; r < last; r += rows) {
             rows = rows_at_once(last - r, a.C);
-            const real *x = a.x + r * a.C;
-            real *e = a.out ? a.out + r * a.C : block;
+            const real *x = a.logits + r * a.C;
+            real *e = a.grad_logits ? a.grad_logits + r * a.C : block;
             if (is_short(a.C))
                 exp_rows(x, m, e, total, rows, a.C);
-            else if (a.out) {
+            else if (a.grad_logits) {
                 m[0] = largest(x, a.C);
                 total[0] = exp_row(x, m[0], e, a.C);
             } else {
@@ -229,55 +314,64 @@ static void cross_entropy_rows(const void *arguments, int64_t begin, int64_t end
                 for (int64_t c = 0; c < a.C; c += BLOCK)
                     total[0] += exp_row(x + c, m[0], e, a.C - c < BLOCK ? a.C - c : BLOCK);
             }
-            for (int64_t row = 0; row < rows; row++) {
-                product *= total[row];
-                loss += m[row] - x[row * a.C + a.labels[r + row]];
-            }
-            if (a.out) {
+            if (is_plain)
+                add_rows(&a, r, rows, m, total, &sum, &product);
+            else
+                for (int64_t row = 0; row < rows; row++) {
+                    const double loss = loss_of_row(&a, r + row, m[row], total[row]);
+                    if (a.loss_stride)
+                        a.loss[r + row] = loss;
+                    sum += loss;
+                }
+            if (a.grad_logits) {
                 divide_rows(e, total, rows, a.C);
                 probs_to_gradient(&a, r, rows);
             }
         }
-        a.losses[i] = loss + log(product);
+        a.sums[i] = is_plain ? (sum + log(product)) * *a.weight : sum;
     }
 }
 
-/* loss = the mean over r of log(total[r]) + m[r] - logits[r][labels[r]] */
-static void mean_loss(softmax_arguments a, real *loss)
+static void compute_losses(cross_entropy_arguments a)
 {
     const int64_t count = (a.R + LOGS - 1) / LOGS;
-    a.losses = tt_scratch(count * sizeof(double));
+    a.sums = tt_scratch(count * sizeof(double));
+    if (!a.sums)
+        return;
     tt_parallel_elements(cross_entropy_rows, &a, count, LOGS * a.C);
+    if (a.loss_stride)
+        return;
     double total = 0;
     for (int64_t i = 0; i < count; i++)
-        total += a.losses[i];
-    *loss = total / a.R;
+        total += a.sums[i];
+    *a.loss = total;
 }
 
-void tt_cross_entropy(const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
+void tt_cross_entropy(const real *logits, const int64_t *labels, const real *weight, real *out, double smoothing, int64_t R, int64_t C, int64_t weight_stride, int64_t loss_stride)
 {
-    mean_loss((softmax_arguments){.x = logits, .labels = labels, .R = R, .C = C}, out);
+    compute_losses((cross_entropy_arguments){.logits = logits, .labels = labels, .weight = weight, .loss = out, .smoothing = smoothing, .R = R, .C = C, .weight_stride = weight_stride, .loss_stride = loss_stride});
 }
 
-void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, real *out, real *grad_logits, int64_t R, int64_t C)
+void tt_cross_entropy_and_grad(const real *grad, const real *logits, const int64_t *labels, const real *weight, real *out, real *grad_logits, double smoothing, int64_t R, int64_t C, int64_t weight_stride, int64_t loss_stride)
 {
-    mean_loss((softmax_arguments){.x = logits, .grad = grad, .labels = labels, .out = grad_logits, .R = R, .C = C}, out);
+    compute_losses((cross_entropy_arguments){.grad = grad, .logits = logits, .labels = labels, .weight = weight, .loss = out, .grad_logits = grad_logits, .smoothing = smoothing, .R = R, .C = C, .weight_stride = weight_stride, .loss_stride = loss_stride, .grad_stride = loss_stride});
 }
 
-/* out[r][c] = (softmax(logits)[r][c] - (c == labels[r])) * grad / R */
+/* The gradient of loss[r] * grad[r] */
 static void cross_entropy_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
-    const softmax_arguments a = *(const softmax_arguments *)arguments;
+    const cross_entropy_arguments a = *(const cross_entropy_arguments *)arguments;
+    const softmax_arguments softmax = {.x = a.logits, .out = a.grad_logits, .R = a.R, .C = a.C};
     for (int64_t r = begin, rows; r < end; r += rows) {
         rows = rows_at_once(end - r, a.C);
-        softmax_rows(&a, r, r + rows);
+        softmax_rows(&softmax, r, r + rows);
         probs_to_gradient(&a, r, rows);
     }
 }
 
-void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, real *out, int64_t R, int64_t C)
+void tt_cross_entropy_backward(const real *grad, const real *logits, const int64_t *labels, const real *weight, real *out, double smoothing, int64_t R, int64_t C, int64_t grad_stride, int64_t weight_stride)
 {
-    const softmax_arguments a = {.x = logits, .grad = grad, .labels = labels, .out = out, .R = R, .C = C};
+    const cross_entropy_arguments a = {.grad = grad, .logits = logits, .labels = labels, .weight = weight, .grad_logits = out, .smoothing = smoothing, .R = R, .C = C, .grad_stride = grad_stride, .weight_stride = weight_stride};
     tt_parallel_elements(cross_entropy_backward_rows, &a, R, C);
 }
 

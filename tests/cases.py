@@ -116,6 +116,25 @@ def step_3(rng, dtype):
     return np.array([3.0])
 
 
+def some_labels(R: int, C: int) -> Callable:
+    """Labels of which about a quarter are -1: these rows do not count."""
+
+    def int64_labels_or_minus_1(rng, dtype):
+        return np.where(rng.random(R) < 0.25, -1, rng.integers(0, C, R))
+
+    return int64_labels_or_minus_1
+
+
+def cross_entropies(R: int, C: int, weight: tuple, losses: tuple, smoothing: float) -> list[Kernel]:
+    """Rows for the three kernels of cross-entropy, at these shapes of weight and out."""
+    given = (R, C), some_labels(R, C), weight
+    return [
+        Kernel("cross_entropy", (*given, losses), (smoothing,)),
+        Kernel("cross_entropy_backward", (losses, *given, (R, C)), (smoothing,)),
+        Kernel("cross_entropy_and_grad", (losses, *given, losses, (R, C)), (smoothing,), outputs=2),
+    ]
+
+
 BROADCASTS = [
     ((), (), ()),
     ((3,), (), (3,)),
@@ -316,11 +335,14 @@ KERNELS = [
         for name in ("softmax_backward", "log_softmax_backward")
         for R, C in ROWS
     ),
-    *(Kernel("cross_entropy", ((R, C), labels(R, C), ())) for R, C in ROWS),
-    *(Kernel("cross_entropy_backward", ((), (R, C), labels(R, C), (R, C))) for R, C in ROWS),
+    *(kernel for R, C in ROWS for kernel in cross_entropies(R, C, (), (), 0.0)),
     *(
-        Kernel("cross_entropy_and_grad", ((), (R, C), labels(R, C), (), (R, C)), outputs=2)
-        for R, C in ROWS
+        kernel
+        for R, C in ((1, 1), (9, 7), (33, 10), (17, 300))
+        for weight in ((), (C,))
+        for losses in ((), (R,))
+        for smoothing in (0.0, 0.1)
+        for kernel in cross_entropies(R, C, weight, losses, smoothing)
     ),
     *(Kernel("one_hot", (labels(R, C), (R, C)), ulp=0) for R, C in ROWS),
     *(
@@ -425,9 +447,11 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ("sum_pool2d_grad_x", pooled[::-1], pooling),
         *((name, (x, x), ()) for name in ("softmax", "log_softmax")),
         *((name, (x, x, x), ()) for name in ("softmax_backward", "log_softmax_backward")),
-        ("cross_entropy", (x, labels(R, C), ()), ()),
-        ("cross_entropy_backward", ((), x, labels(R, C), x), ()),
-        ("cross_entropy_and_grad", ((), x, labels(R, C), (), x), ()),
+        *(
+            (case.name, case.arrays, case.numbers)
+            for weight, losses, smoothing in (((), (), 0.0), (row, (R,), 0.1))
+            for case in cross_entropies(R, C, weight, losses, smoothing)
+        ),
         ("one_hot", (labels(R, C), x), ()),
         ("dropout_mask", (seed_and_count, x), (0.75,)),
         ("load_images", (pixels(40, C), labels(R, 40), single(R, C)), ()),
@@ -542,6 +566,46 @@ def _cross_entropies(logits: np.ndarray) -> np.ndarray:
     return -np.log(_softmax(logits))[np.arange(R), _labels(R, C)]
 
 
+def _class_weights(C: int) -> np.ndarray:
+    return 0.5 + np.arange(C) % 3
+
+
+def _one_weight(C: int) -> np.ndarray:
+    return np.array(0.25)
+
+
+def _labels_or_minus_1(R: int, C: int) -> np.ndarray:
+    return np.where(np.arange(R) % 4 == 1, -1, _labels(R, C))
+
+
+def _targets(x: np.ndarray, weight: np.ndarray, smoothing: float) -> np.ndarray:
+    labels, C = _labels_or_minus_1(*x.shape), x.shape[1]
+    hits = labels[:, None] == np.arange(C)
+    return weight * ((1 - smoothing) * hits + smoothing / C) * (labels >= 0)[:, None]
+
+
+def _settings(names: tuple[str, ...], C: int) -> dict:
+    """These settings of cross_entropy, for C classes; at least the label 0 counts."""
+    every = {"weight": _class_weights(C), "label_smoothing": 0.1, "ignore_index": max(C - 1, 1)}
+    return {name: every[name] for name in names}
+
+
+def _general_cross_entropy(
+    logits: np.ndarray, reduction, weight=1.0, label_smoothing=0.0, ignore_index=-100
+) -> np.ndarray:
+    """torch.nn.functional.cross_entropy, by loops over the rows."""
+    (R, C), labels = logits.shape, _labels(*logits.shape)
+    weight, log_probs = np.broadcast_to(weight, C), np.log(_softmax(logits))
+    losses, total = np.zeros(R), 0.0
+    for r in range(R):
+        if labels[r] != ignore_index:
+            hit = weight[labels[r]] * log_probs[r, labels[r]]
+            spread = (weight * log_probs[r]).mean()
+            losses[r] = -(1 - label_smoothing) * hit - label_smoothing * spread
+            total += weight[labels[r]]
+    return losses if reduction == "none" else losses.sum() / (total if reduction == "mean" else 1)
+
+
 def _probs(R: int, C: int) -> np.ndarray:
     return _softmax(np.sin(np.arange(R * C)).reshape(R, C))
 
@@ -573,6 +637,11 @@ def _conv2d(stride, sides) -> Callable:
 def _normalized(x: np.ndarray, axes) -> np.ndarray:
     variance = x.var(axis=axes, keepdims=True)
     return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(variance + 1e-5)
+
+
+def _nll(log_probs, reduction):
+    losses = -np.take_along_axis(log_probs, _labels(*log_probs.shape)[:, None], 1)[:, 0]
+    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def _bce(x: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -636,6 +705,21 @@ ELEMENTWISE = [
     each("softplus", lambda x: np.log(1 + np.exp(x))),
     each("isnan", np.isnan, gradient=False),
     each("isfinite", np.isfinite, gradient=False),
+    each("isinf", np.isinf, gradient=False),
+    Op(
+        "isclose",
+        lambda x, y: ops.isclose(x, y, 0.5, 0.1),
+        lambda x, y: np.isclose(x, y, 0.5, 0.1),
+        PAIRS,
+        gradient=False,
+    ),
+    Op(
+        "allclose",
+        lambda x: tt.Tensor([ops.allclose(x, x), ops.allclose(x, x + 1)]),
+        lambda x: np.array([np.allclose(x, x), np.allclose(x, x + 1)]),
+        ONE,
+        gradient=False,
+    ),
     each("clone", lambda x: x),
     Op("cast", lambda x: ops.cast(ops.cast(x, "float64"), x.dtype), lambda x: x, ONE),
     Op("clip", lambda x: x.clip(-0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7), ONE),
@@ -722,6 +806,61 @@ REDUCE = [
     ),
 ]
 
+_SORTED = {  # descending: the reverse, which is stable if the reversed axis was sorted
+    False: lambda x, a: np.argsort(x, a, kind="stable"),
+    True: lambda x, a: x.shape[a] - 1 - np.flip(np.argsort(np.flip(x, a), a, kind="stable"), a),
+}
+
+
+ORDER = [
+    Op("sort", ops.sort, np.sort, [((7,),), ((9, 33),), ((0,),), ((2, 0),), ((0, 3),)]),
+    *(
+        Op(
+            f"sort over {axis}, descending={descending}",
+            lambda x, a=axis, d=descending: ops.sort(x, a, descending=d),
+            lambda x, a=axis, d=descending: (
+                np.flip(np.sort(x, a), -1 if a is None else a) if d else np.sort(x, a)
+            ),
+            [((2, 3, 4),), ((5, 7),)],
+        )
+        for axis in (None, 0, 1)
+        for descending in (False, True)
+    ),
+    *(
+        Op(
+            f"argsort over {axis}, descending={descending}",
+            lambda x, a=axis, d=descending: ops.argsort(x, a, descending=d),
+            lambda x, a=axis, d=descending: _SORTED[d](x, a),
+            [((2, 3, 4),), ((5, 33),), ((2, 0),)],
+            domain=np.round,
+            gradient=False,
+        )
+        for axis in (0, -1)
+        for descending in (False, True)
+    ),
+    *(
+        Op(
+            f"topk over {axis}, largest={largest}",
+            lambda x, a=axis, b=largest: ops.topk(x, 2, a, largest=b)[0],
+            lambda x, a=axis, b=largest: np.take_along_axis(
+                x, np.take(_SORTED[b](x, a), [0, 1], a), a
+            ),
+            [((2, 3, 4),), ((5, 33),), ((2, 0, 2),)],
+        )
+        for axis in (0, -1)
+        for largest in (False, True)
+    ),
+    Op(
+        "topk, the indices",
+        lambda x: ops.topk(x, 3)[1],
+        lambda x: _SORTED[True](x, -1)[..., :3],
+        [((2, 3, 4),), ((5, 33),), ((0, 3),)],
+        domain=np.round,
+        gradient=False,
+    ),
+    Op("unique", ops.unique, np.unique, ONE, domain=np.round, gradient=False),
+]
+
 SHAPE = [
     Op("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1), [((3, 4),), ((12,),)]),
     Op("flatten", ops.flatten, lambda x: x.reshape(-1), ONE),
@@ -741,6 +880,31 @@ SHAPE = [
         lambda x: x.permute(1, -1, 0),
         lambda x: x.transpose(1, -1, 0),
         [((2, 3, 4),), ((2, 0, 4),)],
+    ),
+    Op(
+        "swapaxes",
+        lambda x: x.swapaxes(0, -1),
+        lambda x: x.swapaxes(0, -1),
+        [((3,),), ((2, 3),), ((2, 3, 4),), ((0, 3),)],
+    ),
+    Op("roll", lambda x: ops.roll(x, 2), lambda x: np.roll(x, 2), ONE),
+    *(
+        Op(
+            f"roll over {axis} by {shift}",
+            lambda x, s=shift, a=axis: ops.roll(x, s, a),
+            lambda x, s=shift, a=axis: np.roll(x, s, a),
+            [((2, 3, 4),), ((3, 1, 2),), ((0, 3, 2),)],
+        )
+        for shift, axis in ((1, 0), (-5, 1), ((1, -1), (0, -1)), ((1, 3), (2, 2)))
+    ),
+    *(
+        Op(
+            f"meshgrid, indexing={indexing}",
+            lambda *x, i=indexing: ops.stack(ops.meshgrid(*x, indexing=i)),
+            lambda *x, i=indexing: np.stack(np.meshgrid(*x, indexing=i)),
+            [((3,), (4,)), ((3,),), ((2,), (), (3,)), ((0,), (2,))],
+        )
+        for indexing in ("xy", "ij")
     ),
     Op("flip", ops.flip, np.flip, ONE),
     Op("flip one", lambda x: x.flip(0), lambda x: np.flip(x, 0), [((7,),), ((2, 3, 4),)]),
@@ -885,6 +1049,16 @@ LINALG = [
     Op("outer", ops.outer, np.outer, [((3,), (4,)), ((3,), (3,)), ((0,), (4,))]),
     *(
         Op(
+            f"{name}, k={k}",
+            lambda x, n=name, k=k: getattr(ops, n)(x, k),
+            lambda x, n=name, k=k: getattr(np, n)(x, k),
+            [((3, 3),), ((2, 4),), *([((2, 3, 2),), ((0, 3),)] if name != "diag" else [((4,),)])],
+        )
+        for name in ("tril", "triu", "diag")
+        for k in (0, 1, -2, 9)
+    ),
+    *(
+        Op(
             f"einsum {formula}",
             lambda *x, f=formula: ops.einsum(f, *x),
             lambda *x, f=formula: np.einsum(f, *x),
@@ -905,6 +1079,14 @@ LINALG = [
             ("ij,ij->ij", (2, 3), (2, 3)),
             ("i,jk->", (2,), (3, 4)),
             ("ij,jk->ik", (0, 3), (3, 4)),
+            ("...ij,...jk->...ik", (2, 3, 4), (2, 4, 5)),
+            ("...ij,...jk", (5, 1, 2, 3), (4, 3, 2)),
+            ("...ij,jk->...ik", (2, 3), (3, 4)),
+            ("i...,j...->...ij", (2, 3), (4, 5, 1)),
+            ("i...i->...", (3, 4, 3)),
+            ("...,...", (2, 1, 3), (4, 1)),
+            ("...i,i->...", (2, 0, 3), (3,)),
+            ("b...a,...->...ab", (2, 3, 4), ()),
         )
     ),
 ]
@@ -978,11 +1160,71 @@ NETWORK = [
         )
         for reduction in ("mean", "sum", "none")
     ),
+    *(
+        Op(
+            f"cross_entropy with {', '.join(settings)}, reduction={reduction}",
+            lambda x, s=settings, r=reduction: ops.cross_entropy(
+                x, _labels(*x.shape), r, **_settings(s, x.shape[1])
+            ),
+            lambda x, s=settings, r=reduction: _general_cross_entropy(
+                x, r, **_settings(s, x.shape[1])
+            ),
+            [((9, 7),), ((9, 33),), ((1, 1),)],
+        )
+        for settings in (
+            ("weight",),
+            ("label_smoothing",),
+            ("ignore_index",),
+            ("weight", "label_smoothing", "ignore_index"),
+        )
+        for reduction in ("mean", "sum", "none")
+    ),
     Op(
-        "cross_entropy_backward",
-        lambda grad, x: ops.cross_entropy_backward(grad, x, _labels(*x.shape)),
-        lambda grad, x: (_softmax(x) - np.eye(x.shape[1])[_labels(*x.shape)]) * grad / len(x),
-        [((), shape) for (shape,) in MATRICES],
+        "cross_entropy of probabilities with weight, label_smoothing",
+        lambda x: ops.cross_entropy(
+            x, _probs(*x.shape), weight=_class_weights(x.shape[1]), label_smoothing=0.2
+        ),
+        lambda x: (
+            -(
+                (0.8 * _probs(*x.shape) + 0.2 / x.shape[1])
+                * _class_weights(x.shape[1])
+                * np.log(_softmax(x))
+            )
+            .sum(axis=1)
+            .mean()
+        ),
+        MATRICES,
+    ),
+    *(
+        Op(
+            f"cross_entropy_backward, smoothing={smoothing}, weights={weights}",
+            lambda grad, x, s=smoothing, w=weights: ops.cross_entropy_backward(
+                grad,
+                x,
+                _labels_or_minus_1(*x.shape),
+                tt.Tensor(w(x.shape[1]), x.dtype),
+                s,
+            ),
+            lambda grad, x, s=smoothing, w=weights: (
+                (
+                    _softmax(x) * _targets(x, w(x.shape[1]), s).sum(1, keepdims=True)
+                    - _targets(x, w(x.shape[1]), s)
+                )
+                * grad.reshape(-1, 1)
+            ),
+            [((), (9, 7)), ((9,), (9, 7)), ((1,), (1, 1))],
+        )
+        for smoothing in (0.0, 0.1)
+        for weights in (_one_weight, _class_weights)
+    ),
+    *(
+        Op(
+            f"nll_loss, reduction={reduction}",
+            lambda x, r=reduction: ops.nll_loss(x, _labels(*x.shape), r),
+            lambda x, r=reduction: _nll(x, r),
+            MATRICES,
+        )
+        for reduction in ("mean", "sum", "none")
     ),
     *(
         Op(
@@ -1005,7 +1247,7 @@ NETWORK = [
         [((0,),), ((7,),)],
         gradient=False,
     ),
-    Op("dropout with keep_prob=1", lambda x: ops.dropout(x, 1.0), lambda x: x, ONE),
+    Op("dropout with keep_prob=1", lambda x: ops.dropout(x, keep_prob=1.0), lambda x: x, ONE),
     *(
         Op(
             f"conv2d, stride={stride}, padding={padding}",
@@ -1078,4 +1320,4 @@ NETWORK = [
     ),
 ]
 
-OPS = [*ELEMENTWISE, *REDUCE, *SHAPE, *INDEX, *LINALG, *NETWORK]
+OPS = [*ELEMENTWISE, *REDUCE, *ORDER, *SHAPE, *INDEX, *LINALG, *NETWORK]

@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import warnings
 import weakref
 
 import numpy as np
@@ -377,3 +378,102 @@ def test_a_long_graph_is_cut(capsys):
     assert len(lines) == 201
     assert lines[-1].startswith("... and more: graph(x, most=2000)")
     del x
+
+
+# The gradient of a computed tensor ----------------------------------------------------------------
+
+
+def test_retain_grad_stores_the_gradient_of_a_computed_tensor(backend):
+    x = tt.ones(2, requires_grad=True)
+    hidden = x * 3
+    hidden.retain_grad()
+    hidden.retain_grad()  # once is enough
+    assert hidden.grad is None
+    loss = (hidden * hidden).sum()
+    loss.backward(retain_graph=True)
+    assert hidden.grad.tolist() == [6, 6]
+    assert x.grad.tolist() == [18, 18]
+    loss.backward()
+    assert hidden.grad.tolist() == [12, 12]  # added, as for leaves
+    hidden.zero_grad()
+    assert hidden.grad is None
+
+
+def test_retain_grad_comes_after_the_hooks(backend):
+    hidden = tt.ones(2, requires_grad=True) * 3
+    hidden.retain_grad()
+    hidden.register_hook(lambda grad: grad * 10)
+    hidden.sum().backward()
+    assert hidden.grad.tolist() == [10, 10]
+
+
+def test_a_retained_gradient_has_its_own_memory(backend):
+    x = tt.ones(2, requires_grad=True)
+    hidden = x * 1
+    hidden.retain_grad()
+    (hidden + x).sum().backward()  # add returns one array as both gradients
+    hidden.grad.numpy()[:] = 7
+    assert x.grad.tolist() == [2, 2]
+
+
+def test_retain_grad_keeps_the_graph_of_the_gradient():
+    x = tt.Tensor([2.0], requires_grad=True)
+    hidden = x * x
+    hidden.retain_grad()
+    (hidden * hidden).sum().backward(create_graph=True)
+    (second,) = tt.grad(hidden.grad.sum(), x)  # d(2 x^2)/dx
+    assert second.tolist() == [8]
+
+
+def test_retain_grad_makes_no_circle():
+    hidden = tt.ones(2, requires_grad=True) * 3
+    hidden.retain_grad()
+    loss, reference = hidden.sum(), weakref.ref(hidden)
+    gc.disable()
+    try:
+        del hidden, loss
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_retain_grad_of_a_leaf_changes_nothing():
+    x = tt.ones(2, requires_grad=True)
+    x.retain_grad()
+    x.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+    with pytest.raises(tt.GradientError, match=r"retain_grad: .*requires_grad=False"):
+        tt.ones(2).retain_grad()
+
+
+def test_reading_a_gradient_that_was_not_stored_warns():
+    hidden = tt.ones(2, requires_grad=True) * 3
+    hidden.sum().backward()
+    with pytest.warns(UserWarning, match=r"computed by mul, .*call x.retain_grad\(\)"):
+        assert hidden.grad is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tt.ones(2).grad is tt.ones(2, requires_grad=True).grad is None
+
+
+def test_a_captured_step_refuses_to_retain_a_gradient(backend):
+    x, w = np.ones(2, np.float32), tt.ones(2, requires_grad=True)
+
+    def inside(x):
+        hidden = w * tt.from_numpy(x)
+        hidden.retain_grad()
+        hidden.sum().backward()
+
+    with pytest.raises(tt.CaptureError, match=r"retain_grad\(\) stores .*tt.grad\(loss, x\)"):
+        tt.capture(inside)(x)
+    step = tt.capture(lambda x: tt.grad((w * tt.from_numpy(x)).sum(), w)[0])
+    assert [step(i * x).tolist() for i in range(3)] == [[0, 0], [1, 1], [2, 2]]
+    outside = w * 3
+    outside.retain_grad()
+
+    def through(x):
+        (outside * tt.from_numpy(x)).sum().backward(retain_graph=True)
+
+    step = tt.capture(through)
+    with pytest.raises(tt.CaptureError):
+        _ = step(x), step(x)

@@ -1,5 +1,6 @@
 """Saving and loading tensors."""
 
+import io
 import json
 import os
 import struct
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.checkpoint import copy_into
+from tinytensor.checkpoint import about, copy_into
 
 
 def test_save_and_load(tmp_path):
@@ -30,8 +31,10 @@ def test_save_and_load(tmp_path):
 
 
 def test_errors(tmp_path):
-    with pytest.raises(tt.DataError, match="isn't a safetensors file"):
+    with pytest.raises(tt.DataError, match=r"missing can't be read: No such file or directory$"):
         tt.load(tmp_path / "missing")
+    with pytest.raises(tt.NotSupported, match="load: got a BytesIO; the path of a file is needed"):
+        tt.load(io.BytesIO())
     (tmp_path / "text").write_text("hello")
     with pytest.raises(tt.DataError, match="isn't a safetensors file"):
         tt.load(tmp_path / "text")
@@ -40,6 +43,53 @@ def test_errors(tmp_path):
     with pytest.raises(tt.NotSupported, match="'x' is a ndarray; tensors are needed"):
         tt.save(tmp_path / "file", {"x": np.ones(1)})
     assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("make", [str, lambda path: path], ids=["str", "Path"])
+def test_save_takes_both_orders_and_whole_objects(tmp_path, make):
+    file = make(tmp_path / "file.safetensors")
+    model = tt.nn.Linear(3, 2)
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    for given, names in (
+        ({"x": tt.ones(2)}, ["x"]),
+        (model, list(model.state_dict())),
+        (optimizer, list(optimizer.state_dict())),
+    ):
+        for order in ((file, given), (given, file)):
+            tt.save(*order)
+            assert list(tt.load(file)) == sorted(names)
+            os.remove(file)
+    tt.save(model, file, {"note": "x"})
+    assert about(file) == {"note": "x"}
+    other = tt.nn.Linear(3, 2)
+    other.load_state_dict(tt.load(file))
+    np.testing.assert_array_equal(other.weight.numpy(), model.weight.numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        (("a", "b"), "a str and a str"),
+        (({}, {}), "a dict and a dict"),
+        (("a", [tt.ones(1)]), "a str and a list"),
+        ((tt.ones(1), "a"), "a Tensor and a str"),
+        (({}, io.BytesIO()), "a dict and a BytesIO"),
+    ],
+)
+def test_save_of_other_arguments_names_what_is_needed(tmp_path, monkeypatch, arguments, got):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(tt.NotSupported, match=f"save: got {got}; a path and a dict of tensors"):
+        tt.save(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_torch_save_are_recognised(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = torch.nn.Linear(3, 2).state_dict()
+    for is_zip in (True, False):
+        torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=is_zip)
+        with pytest.raises(tt.DataError, match="it looks like a file of torch"):
+            tt.load(tmp_path / "model.pt")
 
 
 def write_file(path, **tensors):

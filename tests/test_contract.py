@@ -12,7 +12,7 @@ import tinytensor as tt
 from tinytensor import ops
 
 PACKAGE = Path(tt.__file__).parent
-COMPUTING = [*(PACKAGE / "ops").glob("*.py"), PACKAGE / "nn.py", PACKAGE / "optim.py"]
+COMPUTING = [*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / "nn").glob("*.py"), PACKAGE / "optim.py"]
 
 
 def reads_an_array(node: ast.AST) -> bool:

@@ -88,8 +88,19 @@ def test_linear(backend):
         no_bias(tt.Tensor(x)).numpy(), x @ no_bias.weight.numpy(), rtol=1e-5, atol=1e-6
     )
     assert no_bias.bias is None
-    with pytest.raises(tt.ShapeError, match=r"\(5, 4\)"):
+    with pytest.raises(tt.ShapeError) as caught:
         no_bias(tt.ones(5, 4))
+    assert str(caught.value).splitlines() == [
+        "Linear: inner sizes differ",
+        "    x       (5, 4)",
+        "                ^",
+        "    weight  (3, 2)",
+        "             ^",
+        "    nn.Linear(4, 2) fits this x. Behind a convolution the number depends on its padding:",
+        '    nn.Conv2d has padding="same" by default, torch.nn.Conv2d has padding=0',
+    ]
+    with pytest.raises(tt.ShapeError, match=r"nn\.Linear\(4, 2\) fits this x$"):
+        no_bias(tt.ones(5, 6, 4))
 
 
 def test_conv2d(backend):
@@ -126,6 +137,10 @@ def test_activations(backend):
         nn.Sigmoid: 1 / (1 + np.exp(-numbers)),
         nn.Tanh: np.tanh(numbers),
         nn.GELU: numbers * normal,
+        nn.SiLU: numbers / (1 + np.exp(-numbers)),
+        nn.LeakyReLU: np.where(numbers > 0, numbers, 0.01 * numbers),
+        nn.Softmax: np.exp(numbers) / np.exp(numbers).sum(),
+        nn.Identity: numbers,
     }
     for layer, values in wanted.items():
         np.testing.assert_allclose(layer()(x).numpy(), values, atol=1e-12, err_msg=layer.__name__)
@@ -141,23 +156,144 @@ def test_flatten_and_sequential(backend):
 
 
 def test_dropout_in_training_and_evaluation(backend):
-    layer, x = nn.Dropout(0.75), tt.ones(100, 100)
+    layer, x = nn.Dropout(keep_prob=0.75), tt.ones(100, 100)
     tt.manual_seed(0)
     dropped = layer(x).numpy()
     assert set(np.unique(dropped)) == {0, np.float32(1 / 0.75)}
     assert (dropped > 0).mean() == pytest.approx(0.75, abs=0.02)
     assert not np.array_equal(layer(x).numpy(), dropped), "a new mask at every step"
     assert layer.eval()(x) is x
-    assert nn.Dropout(1.0)(x) is x
+    assert nn.Dropout(keep_prob=1.0)(x) is x
     with pytest.raises(tt.SettingError, match=r"dropout: got keep_prob=1\.5"):
-        tt.dropout(x, 1.5)
+        tt.dropout(x, keep_prob=1.5)
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout, lambda *given: tt.dropout(tt.ones(3), *given)])
+def test_a_bare_number_as_the_probability_of_dropout_raises(dropout):
+    """nn.Dropout(0.25) keeps 25 % if the number is keep_prob, and 75 % in PyTorch."""
+    with pytest.raises(
+        tt.SettingError,
+        match=r"ropout: got 0\.25 without a name; keep_prob=.* kept, or p=.* set to 0",
+    ):
+        dropout(0.25)
+
+
+def test_p_of_dropout_is_1_minus_keep_prob(backend):
+    x = tt.ones(1000)
+    for given in ({"p": 0.25}, {"keep_prob": 0.75}):
+        tt.manual_seed(0)
+        layer = nn.Dropout(**given)
+        assert (layer.keep_prob, layer.p) == (0.75, 0.25)
+        kept = layer(x).numpy()
+        assert set(np.unique(kept)) == {0, np.float32(1 / 0.75)}
+        tt.manual_seed(0)
+        np.testing.assert_array_equal(tt.dropout(x, **given).numpy(), kept)
+    assert nn.Dropout().keep_prob == 0.5, "PyTorch's default"
+    layer.p = 0.0
+    assert layer(x) is x
+    with pytest.raises(tt.SettingError, match=r"Dropout: got p=1; a number from 0 up, below 1"):
+        layer.p = 1
+    with pytest.raises(tt.SettingError, match=r"Dropout: got keep_prob=0\.5 and p=0\.5"):
+        nn.Dropout(keep_prob=0.5, p=0.5)
 
 
 def test_dropout_of_whole_channels(backend):
     tt.manual_seed(0)
-    maps = nn.Dropout(0.5, channels=True)(tt.ones(20, 3, 3, 10)).numpy()
+    maps = nn.Dropout(keep_prob=0.5, channels=True)(tt.ones(20, 3, 3, 10)).numpy()
     assert (maps == maps[:, :1, :1]).all()
     assert 0.3 < (maps > 0).mean() < 0.7
+
+
+def test_embedding(backend):
+    layer, index = nn.Embedding(5, 3), [[4, 0], [-1, 4]]
+    out = layer(np.array(index))
+    np.testing.assert_array_equal(out.numpy(), layer.weight.numpy()[index])
+    out.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy()[:, 0], [1, 0, 0, 0, 3])
+    tt.manual_seed(0)
+    assert nn.Embedding(300, 200).weight.numpy().std() == pytest.approx(1, rel=0.01)
+    assert nn.Embedding(2, 2, nn.constant(0.5)).weight.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    with pytest.raises(tt.IndexingError):
+        layer(tt.Tensor([5]))
+    with pytest.raises(tt.DTypeError):
+        layer(tt.Tensor([1.0]))
+
+
+@pytest.mark.parametrize("channels", [4, (3, 4)])
+def test_layer_norm(backend, channels):
+    layer, x = nn.LayerNorm(channels), images(5, 3, 4) * 3 + 1
+    axes = (-1,) if channels == 4 else (-2, -1)
+    wanted = x - x.mean(axes, keepdims=True)
+    wanted /= np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer(tt.Tensor(x)).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    with tt.no_grad():
+        layer.scale *= 2
+        layer.offset += 1
+    np.testing.assert_allclose(layer(x).numpy(), wanted * 2 + 1, rtol=1e-4, atol=1e-5)
+    layer(x).sum().backward()
+    assert layer.scale.grad.shape == layer.offset.grad.shape == np.shape(np.zeros(channels))
+    with pytest.raises(tt.ShapeError, match=r"LayerNorm: got shape \(3, 5\); \(\.\.\., .*4\)"):
+        layer(tt.ones(3, 5))
+
+
+# The dtype of the input
+
+LAYERS = {
+    "Linear": (lambda: nn.Linear(4, 3), (5, 4)),
+    "Conv2d": (lambda: nn.Conv2d(4, 2, 3), (5, 6, 6, 4)),
+    "BatchNorm": (lambda: nn.BatchNorm(4), (5, 4)),
+    "LayerNorm": (lambda: nn.LayerNorm(4), (5, 4)),
+}
+
+
+def as_float64(model):
+    """Turns all float tensors of a model to float64."""
+    for module in model.modules():
+        for name, x in vars(module).items():
+            if isinstance(x, tt.Tensor) and x.dtype == np.float32:
+                setattr(module, name, tt.Tensor(x, "float64", requires_grad=x.requires_grad))
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "int32", "bool"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_data_of_another_dtype_leave_a_float32_layer_float32(backend, name, dtype):
+    make, shape = LAYERS[name]
+    layer, x = make(), tt.Tensor(images(*shape) * 3, "float32").astype(dtype)
+    wanted = layer(x.astype("float32"))
+    out = layer(x)
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out.numpy(), wanted.numpy())
+    out.sum().backward()
+    assert {p.grad.dtype for p in layer.parameters()} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_of_float64_computes_in_float64(name):
+    make, shape = LAYERS[name]
+    layer = as_float64(make())
+    x = tt.Tensor(images(*shape), "float64", requires_grad=True)
+    assert tt.gradcheck(layer, [x])
+    assert layer(x.astype("float32")).dtype == np.float64
+
+
+FIRST_LAYERS = LAYERS | {
+    "MaxPool2d": (lambda: nn.MaxPool2d(2), (5, 6, 6, 4)),
+    "AvgPool2d": (lambda: nn.AvgPool2d(2), (5, 6, 6, 4)),
+    "Dropout": (lambda: nn.Dropout(p=0.5), (5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_LAYERS)
+def test_bytes_as_the_input_of_a_layer_raise(name):
+    make, shape = FIRST_LAYERS[name]
+    pixels = np.full(shape, 255, np.uint8)
+    for x in (pixels, tt.Tensor(pixels)):
+        with pytest.raises(
+            tt.DTypeError, match=rf"{name}: got x of uint8, .* tt\.datasets\.to_float.* or x / 255"
+        ):
+            make()(x)
+        assert make()((x / 255).astype("float32")).dtype == np.float32
 
 
 # Batch norm
@@ -226,10 +362,10 @@ def test_batch_norm_with_wrong_channels_raises(backend, channels, training):
     assert layer.steps.item() == 0
 
 
-def test_batch_norm_of_float64(backend):
+def test_batch_norm_of_float64_data(backend):
     layer, x = nn.BatchNorm(3), images(20, 3) + 1.0
     out = layer(tt.Tensor(x, dtype="float64"))
-    assert out.dtype == np.float64
+    assert out.dtype == np.float32
     np.testing.assert_allclose(layer.mean.numpy(), 0.9 * x.mean(axis=0), rtol=1e-5)
 
 
@@ -279,7 +415,7 @@ class Branches(nn.Module):
         self.scale = tt.ones(1, requires_grad=True)
         self.fixed = tt.ones(2)
         self.dense = nn.Linear(2, 2)
-        self.blocks = [nn.Sequential(nn.Dropout(0.5)), nn.BatchNorm(2, scale=False)]
+        self.blocks = [nn.Sequential(nn.Dropout(keep_prob=0.5)), nn.BatchNorm(2, scale=False)]
         self.pair = (nn.Linear(2, 1, bias=None), "not a module")
         self.count = 3
 
@@ -332,14 +468,23 @@ def test_repr_shows_shapes_and_counts():
         "Sequential()  # 48 parameters",
         "  layers.0: Conv2d(stride=2, padding=same, weight (3, 3, 1, 2), bias (2,))"
         "  # 20 parameters",
-        "  layers.1: BatchNorm(decay=0.99, scale (2,), offset (2,), mean (2,), var (2,), "
-        "steps (1,))  # 4 parameters",
+        "  layers.1: BatchNorm(decay=0.99, warm_up=True, epsilon=1e-05, scale (2,), offset (2,), "
+        "mean (2,), var (2,), steps (1,))  # 4 parameters",
         "  layers.2: ReLU()",
         "  layers.3: Flatten()",
         "  layers.4: Linear(weight (8, 3))  # 24 parameters",
     ]
     assert repr(nn.Linear(1000, 10)) == "Linear(weight (1000, 10), bias (10,))  # 10,010 parameters"
-    assert repr(nn.Dropout(0.75)) == "Dropout(keep_prob=0.75)"
+    assert repr(nn.Dropout(keep_prob=0.75)) == "Dropout(keep_prob=0.75)"
+    assert repr(nn.Dropout(p=0.1, channels=True)) == "Dropout(keep_prob=0.9, channels=True)"
+    assert repr(nn.Embedding(9, 4)) == "Embedding(weight (9, 4))  # 36 parameters"
+    assert repr(nn.LayerNorm(4, offset=False)) == (
+        "LayerNorm(channels=4, epsilon=1e-05, scale (4,))  # 4 parameters"
+    )
+    assert repr(nn.LayerNorm((2, 3), False, False)) == "LayerNorm(channels=(2, 3), epsilon=1e-05)"
+    assert repr(nn.Softmax(dim=1)) == "Softmax(axis=1)"
+    assert repr(nn.LeakyReLU()) == "LeakyReLU(slope=0.01)"
+    assert repr(nn.Identity()) == "Identity()"
     assert repr(nn.MaxPool2d(2)) == "MaxPool2d(size=2, stride=2, padding=0)"
     assert repr(nn.AvgPool2d(3, 1, "same")) == "AvgPool2d(size=3, stride=1, padding=same)"
     nested = repr(nn.Sequential(nn.Sequential(nn.Tanh())))
@@ -430,14 +575,17 @@ class Nested(nn.Module):
 
     def __init__(self):
         self.heads = {"left": nn.Linear(2, 1), "right": nn.Linear(2, 1, bias=None)}
-        self.grid = [[nn.Linear(1, 1), nn.Dropout(0.5)], ({"deep": nn.BatchNorm(1, scale=False)},)]
+        self.grid = [
+            [nn.Linear(1, 1), nn.Dropout(keep_prob=0.5)],
+            ({"deep": nn.BatchNorm(1, scale=False)},),
+        ]
         self.gains = {"a": [tt.ones(1, requires_grad=True)], 3: tt.ones(2)}
         self.sizes = {"width": 3}
 
 
 def test_modules_and_tensors_in_nested_containers():
     model = Nested()
-    assert [name for name, _ in model.children()] == [
+    assert [name for name, _ in model.named_children()] == [
         "heads.left", "heads.right", "grid.0.0", "grid.0.1", "grid.1.0.deep",
     ]  # fmt: skip
     assert [name for name, _ in model.named_parameters()] == [
@@ -478,9 +626,16 @@ INVALID = {
     "AvgPool2d: got stride=0;": lambda: nn.AvgPool2d(2, stride=0),
     "AvgPool2d: got padding='full';": lambda: nn.AvgPool2d(2, padding="full"),
     "BatchNorm: got channels=-1;": lambda: nn.BatchNorm(-1),
+    "LayerNorm: got epsilon=-1;": lambda: nn.LayerNorm(3, epsilon=-1),
+    "LayerNorm: got channels=0;": lambda: nn.LayerNorm((3, 0)),
+    r"LayerNorm: got channels=\(\); at least one size": lambda: nn.LayerNorm(()),
+    "Embedding: got words=0;": lambda: nn.Embedding(0, 3),
+    "Embedding: got channels=1.5;": lambda: nn.Embedding(3, 1.5),
+    "Embedding: got a float as weight": lambda: nn.Embedding(3, 1, 0.1),
+    "LeakyReLU: got slope='a';": lambda: nn.LeakyReLU("a"),
     "BatchNorm: got epsilon=-1;": lambda: nn.BatchNorm(3, epsilon=-1),
-    r"Dropout: got keep_prob=1\.5;": lambda: nn.Dropout(1.5),
-    "Dropout: got keep_prob=0;": lambda: nn.Dropout(0),
+    r"Dropout: got keep_prob=1\.5;": lambda: nn.Dropout(keep_prob=1.5),
+    "Dropout: got keep_prob=0;": lambda: nn.Dropout(keep_prob=0),
     "he: got no shape; .* weight=nn.he": lambda: nn.he(),
     "glorot: got no shape; .* weight=nn.glorot": lambda: nn.Linear(2, 3, weight=nn.glorot()),
     r"Linear: got truncated_normal as weight; .* a tensor of shape \(2, 3\) .* nn.he": (

@@ -281,6 +281,224 @@ def test_a_parameter_listed_twice_is_used_once():
     assert np.linalg.norm([*layer.weight.grad.tolist()[0], *layer.bias.grad.tolist()]) < 1
 
 
+# Groups of parameters
+
+GROUPED = [
+    ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("SGD", {"weight_decay": 0.1}),
+    ("AdamW", {"weight_decay": 0.1}),
+    ("Adam", {}),
+    ("RMSprop", {}),
+]
+
+
+def grouped(name, settings, captured=False):
+    """Trains two groups and, with the same settings, two optimisers; returns all parameters."""
+    values = [np.linspace(-1, 1, 6), np.linspace(1, 2, 4)]
+    together, apart = (
+        [tt.Tensor(x, "float32", requires_grad=True) for x in values] for _ in range(2)
+    )
+    own = {"weight_decay": 0.0} if "weight_decay" in settings else {}
+    make = getattr(tt.optim, name)
+    one = make(
+        [{"params": together[:1]}, {"params": iter(together[1:]), "lr": 0.01, **own}],
+        lr=tt.optim.exponential(0.0, 0.1, 5), **settings,
+    )  # fmt: skip
+    two = [
+        make(apart[:1], lr=tt.optim.exponential(0.0, 0.1, 5), **settings),
+        make(apart[1:], lr=0.01, **{**settings, **own}),
+    ]
+
+    def step(params, optimizers):
+        sum(((p - 3) ** 2).sum() for p in params).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    both = [lambda: step(together, [one]), lambda: step(apart, two)]
+    if captured:
+        both = [tt.capture(each) for each in both]
+    for i in range(12):
+        if i == 5:
+            one.param_groups[1]["lr"] = two[1].lr = 0.05
+        if i == 9 and own:
+            one.param_groups[0]["weight_decay"] = two[0].weight_decay = 0.3
+        for each in both:
+            each()
+    return together, apart, one
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize(("name", "settings"), GROUPED)
+def test_a_group_is_trained_as_by_a_separate_optimiser(backend, name, settings, captured):
+    together, apart, _ = grouped(name, settings, captured)
+    for mine, own in zip(together, apart, strict=True):
+        assert mine.numpy().tobytes() == own.numpy().tobytes()
+
+
+def test_a_captured_step_reads_the_learning_rate_of_each_group(backend):
+    w, b = tt.zeros(1, requires_grad=True), tt.zeros(1, requires_grad=True)
+    optimizer = tt.optim.SGD([{"params": [w]}, {"params": b, "lr": 0.0}], lr=0.0)
+
+    @tt.capture
+    def step(x):
+        optimizer.zero_grad()
+        ((w + b) * x).sum().backward()
+        optimizer.step()
+
+    for i in range(6):
+        optimizer.param_groups[0]["lr"] = float(i)
+        optimizer.param_groups[1]["lr"] = lambda steps: 10.0 * steps
+        step(tt.ones(1))
+    assert (w.item(), b.item()) == (-sum(range(6)), -10 * sum(range(6)))
+    optimizer.param_groups[1]["lr"] = 1.0
+    for _ in range(3):
+        step(tt.ones(1))
+    assert b.item() == -153
+    with pytest.raises(tt.CaptureError, match="sets a learning rate"):
+        tt.capture(lambda: optimizer.param_groups[0].__setitem__("lr", 1.0))()
+    with pytest.raises(tt.CaptureError, match="learning rate reads values"):
+        tt.capture(lambda: tt.ones(1) * optimizer.param_groups[0]["lr"])()
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_users_optimiser_reads_the_rate_of_the_group(backend, captured):
+    class Signs(tt.optim.Optimizer):
+        def __init__(self, params, lr):
+            self.factor = 2.0
+            super().__init__(params, lr)
+
+        def _update(self, i, grad, param):
+            param -= self.factor * self.lr * np.sign(grad)
+
+    params = [tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)]
+    optimizer = Signs([{"params": params[:1]}, {"params": params[1:], "lr": 0.01}], lr=0.1)
+
+    def function():
+        for param in params:
+            param.grad = tt.ones(2)
+        optimizer.step()
+
+    step = tt.capture(function) if captured else function
+    for _ in range(4):
+        step()
+    np.testing.assert_allclose(params[0].numpy(), 1 - 4 * 0.2, rtol=1e-5)
+    np.testing.assert_allclose(params[1].numpy(), 1 - 4 * 0.02, rtol=1e-5)
+    with pytest.raises(tt.SettingError, match="Signs: its 2 groups have different values of lr"):
+        assert optimizer.lr
+
+
+def test_groups_with_the_same_value_are_set_together():
+    groups = [{"params": [tt.ones(2, requires_grad=True)]} for _ in range(2)]
+    optimizer = tt.optim.AdamW(groups, lr=0.1)
+    assert (optimizer.lr, optimizer.weight_decay) == (0.1, 0.01)
+    optimizer.lr, optimizer.weight_decay = 0.2, 0.0
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.2, 0.0)] * 2
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.5
+    assert optimizer.lr == 0.1
+    optimizer.param_groups[1]["lr"] = optimizer.param_groups[1]["weight_decay"] = 0.05
+    for name in ("lr", "weight_decay"):
+        words = rf'AdamW: its 2 groups .* of {name}; optimizer\.param_groups\[0\]\["{name}"\]'
+        with pytest.raises(tt.SettingError, match=words):
+            getattr(optimizer, name)
+        with pytest.raises(tt.SettingError, match=words):
+            setattr(optimizer, name, 0.1)
+
+
+@pytest.mark.parametrize(("name", "settings"), GROUPED)
+def test_the_state_of_groups_resumes(tmp_path, name, settings):
+    params, _, trained = grouped(name, settings)
+    tt.save(tmp_path / "state", trained.state_dict())
+    assert {"lr.0", "lr.1", "steps"} <= set(trained.state_dict())
+    own = {"weight_decay": 0.0} if "weight_decay" in settings else {}
+    copies = [x.clone().detach().requires_grad_() for x in params]
+    groups = [{"params": copies[:1]}, {"params": copies[1:], **own}]
+    resumed = getattr(tt.optim, name)(groups, lr=0.1, **settings)
+    if own:
+        resumed.param_groups[0]["weight_decay"] = 0.3
+    trained.param_groups[0]["lr"] = trained.param_groups[0]["lr"]  # no schedule
+    tt.save(tmp_path / "state", trained.state_dict())
+    resumed.load_state_dict(tt.load(tmp_path / "state"))
+    assert [g["lr"] for g in resumed.param_groups] == [g["lr"] for g in trained.param_groups]
+    assert resumed.steps == 12
+    for _ in range(3):
+        for optimizer in (trained, resumed):
+            for param in optimizer.params:
+                param.grad = tt.Tensor(slope(param.numpy(), 1), dtype="float32")
+            optimizer.step()
+    for mine, copied in zip(params, copies, strict=True):
+        assert mine.numpy().tobytes() == copied.numpy().tobytes()
+    with pytest.raises(tt.DataError, match=r"lr is missing; .*lr\.0 is unknown; lr\.1 is unknown"):
+        getattr(tt.optim, name)(copies, lr=0.1, **settings).load_state_dict(trained.state_dict())
+
+
+def test_invalid_groups_raise():
+    w, b = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    sgd = tt.optim.SGD
+    for groups, error, words in (
+        (
+            [{"params": [w], "momentum": 0.9}],
+            tt.SettingError,
+            "'momentum'; 'params' is needed, and",
+        ),
+        ([{"lr": 0.1}], tt.SettingError, "SGD: got a group with 'lr'; 'params' is needed"),
+        ([{"params": [w], "lr": -1}], tt.SettingError, "SGD: got lr=-1"),
+        ([{"params": [w], "weight_decay": -1}], tt.SettingError, "SGD: got weight_decay=-1"),
+        ([{"params": []}], tt.NotSupported, "SGD: got no parameters"),
+        ([{"params": [w]}, {"params": [b, w]}], tt.NotSupported, "a parameter is in two groups"),
+        ([{"params": [w]}, b], tt.NotSupported, "SGD: got a dict; tensors are needed"),
+        ({"params": [w]}, tt.NotSupported, "SGD: got a dict; a list of tensors, or a list of g"),
+        ([{"params": 3}], tt.NotSupported, "SGD: got a int; a list of tensors"),
+    ):
+        with pytest.raises(error, match=words):
+            sgd(groups, lr=0.1)
+    with pytest.raises(tt.SettingError, match="Adam: got a group with 'params', 'weight_decay'"):
+        tt.optim.Adam([{"params": [w], "weight_decay": 0.1}])
+    group = sgd([w], lr=0.1).param_groups[0]
+    with pytest.raises(
+        tt.SettingError, match=r"got 'betas' for a group .* params, lr, weight_decay"
+    ):
+        group["betas"] = 1
+    with pytest.raises(tt.NotSupported, match="the parameters of a group can't be set"):
+        group["params"] = [b]
+    assert list(group) == ["params", "lr", "weight_decay"]
+    assert dict(group) == {"params": [w], "lr": 0.1, "weight_decay": 0.0}
+
+
+def test_betas_of_adam():
+    params = [tt.ones(2, requires_grad=True)]
+    for make in (tt.optim.Adam, tt.optim.AdamW):
+        optimizer = make(params, betas=(0.8, 0.9))
+        assert (optimizer.beta1, optimizer.beta2) == (0.8, 0.9)
+        for betas in (0.9, (0.9,), (0.9, 0.99, 0.999)):
+            with pytest.raises(tt.SettingError, match=r"got betas=.*; \(beta1, beta2\) is needed"):
+                make(params, betas=betas)
+        with pytest.raises(tt.SettingError, match=r"betas=\(0\.9, 0\.9\) and beta1=0\.5"):
+            make(params, beta1=0.5, betas=(0.9, 0.9))
+        with pytest.raises(tt.SettingError, match=r"got beta1=\(0\.9, 0\.9\)"):
+            make(params, 0.001, (0.9, 0.9))
+
+
+def test_repr_of_optimisers():
+    model = tt.nn.Linear(3, 2)
+    assert repr(tt.optim.Adam(model.parameters())) == (
+        "Adam(lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)  # 8 parameters"
+    )
+    schedule = tt.optim.cosine(1.0, 10)
+    assert repr(tt.optim.RMSprop(model.parameters(), schedule)) == (
+        "RMSprop(lr=a schedule, decay=0.9, epsilon=1e-08)  # 8 parameters"
+    )
+    groups = [{"params": model.weight, "weight_decay": 0.1}, {"params": model.bias, "lr": 0.5}]
+    optimizer = tt.optim.SGD(groups, lr=0.1, momentum=0.9)
+    assert repr(optimizer).splitlines() == [
+        "SGD(momentum=0.9, nesterov=False)  # 8 parameters",
+        "  param_groups.0: lr=0.1, weight_decay=0.1  # 6 parameters",
+        "  param_groups.1: lr=0.5, weight_decay=0  # 2 parameters",
+    ]
+    assert repr(optimizer.param_groups[1]) == "ParamGroup(lr=0.5, weight_decay=0)  # 2 parameters"
+
+
 # Schedules
 
 
@@ -353,6 +571,30 @@ def test_clip_grad_norm(backend, dtype):
     assert tt.optim.clip_grad_norm(params[2:], 1) == 0
 
 
+def test_clip_grad_norm_in_a_captured_step(backend):
+    model = tt.nn.Linear(3, 2, weight=tt.nn.constant(1.0))
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+
+    def function(x):
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        norm = tt.optim.clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+        return norm
+
+    start = model.state_dict()
+    start = {name: x.clone() for name, x in start.items()}
+    inputs = [tt.randn(4, 3) * 10**i for i in range(-3, 3)]
+    wanted = [function(x).item() for x in inputs]
+    last = model.weight.numpy().copy()
+    model.load_state_dict(start)
+    step = tt.capture(function)
+    assert [step(x).item() for x in inputs] == wanted
+    np.testing.assert_array_equal(model.weight.numpy(), last)
+    assert step.recordings == 1
+    assert min(wanted) < 1 < max(wanted), "clipped and not clipped"
+
+
 def test_clip_grad_norm_of_large_gradients(backend):
     """Their squares overflow float32; the direction is kept."""
     params = with_grads([3e25, -4e25])
@@ -393,3 +635,39 @@ def test_parameters_start_at_a_cache_line_and_at_different_page_offsets():
     small = memory.zeros((10,), np.dtype("float64"))
     assert small.base is None
     np.testing.assert_array_equal(small, np.zeros(10))
+
+
+# Parameters of another shape than at first --------------------------------------------------------
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("make", [
+    lambda params: tt.optim.SGD(params, 0.1, momentum=0.9),
+    lambda params: tt.optim.Adam(params, 0.1),
+    lambda params: tt.optim.AdamW(params, 0.1),
+    lambda params: tt.optim.RMSprop(params, 0.1),
+])  # fmt: skip
+def test_a_parameter_replaced_by_another_shape_or_dtype_raises(backend, make, captured):
+    """The arrays that an optimiser keeps for a parameter would be too short."""
+    w = tt.zeros(4, requires_grad=True)
+    optimizer = make([w])
+
+    def step():
+        optimizer.zero_grad()
+        loss = (w * 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = tt.capture(step) if captured else step
+    step(), step()
+    before = w.array
+    w.array = np.zeros(4000, np.float32)
+    with pytest.raises(tt.ShapeError, match=r"a parameter float32 \(4000,\), which was float32"):
+        step()
+    assert not w.numpy().any()
+    w.array = np.zeros(4)
+    with pytest.raises(tt.DTypeError, match=r"got a parameter float64 \(4,\), which was float32"):
+        step()
+    w.array = before
+    step()

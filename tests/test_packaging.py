@@ -88,16 +88,29 @@ def test_wheel_built_from_the_sdist(sdist, tmp_path):
 
 
 def test_installation_without_a_compiler(sdist, tmp_path):
-    wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel", CC="/no/compiler")
+    compiler = tmp_path / "broken-cc"
+    compiler.write_text("#!/bin/sh\necho 'its disk is full' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    wheel = build(unpack(sdist, tmp_path / "unpacked"), "wheel", CC=compiler)
     site = install(wheel, tmp_path / "site")
     program = (sys.executable, "-m", "tinytensor")
     result = run(*program, "info", cwd=tmp_path, PYTHONPATH=str(site))
     assert "in use         numba" in result.stdout
+    assert "its disk is full" not in result.stdout
+    result = run(*program, "info", "--verbose", cwd=tmp_path, PYTHONPATH=str(site))
+    assert result.stdout.count("its disk is full") == 1
+    result = run(*program, "train", "softmax", "--steps", 1, cwd=tmp_path, PYTHONPATH=str(site))
+    assert result.returncode == 0, result.stderr
+    assert "backend numpy: C is not compiled here" in result.stderr
     train = ("train", "softmax", "--steps", 1, "--backend", "c")
     result = run(*program, *train, cwd=tmp_path, PYTHONPATH=str(site))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    for words in ("c: the kernels were not compiled", "/no/compiler", "installing gcc or clang"):
+    for words in (
+        "c: the kernels were not compiled",
+        "broken-cc can't compile",
+        "install gcc or clang",
+    ):
         assert words in result.stderr
     result = run(*program, "explain", "matmul", cwd=tmp_path, PYTHONPATH=str(site))
     assert result.returncode == 0, result.stderr
@@ -123,6 +136,7 @@ def test_a_failed_build_removes_the_older_module(tmp_path, where):
     result = run(sys.executable, "-c", code, *arguments, cwd=tmp_path, CC="/no/compiler")
     assert result.returncode == 0, result.stderr
     built = places[where == "in place"]
-    assert "/no/compiler" in (built / "_c_build_error.txt").read_text()
+    reason = "the compiler /no/compiler can't be run: No such file or directory\n"
+    assert (built / "_c_build_error.txt").read_text() == reason
     assert not (built / module).exists()
     assert not (places[0] / module).exists(), "the next build would install it"

@@ -134,10 +134,7 @@ def test_evaluate_needs_one_label_per_image(count):
 
 def modes(model):
     """Returns the training mode of each module, by its path."""
-    found = {"": model.training}
-    for name, child in model.children():
-        found |= {f"{name}.{path}": mode for path, mode in modes(child).items()}
-    return found
+    return {path: module.training for path, module in model.named_modules()}
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -290,7 +287,7 @@ def test_resuming_with_another_number_of_steps_raises_if_the_schedule_needs_it(t
 def test_resuming_from_a_wrong_file_raises(tmp_path):
     file = tmp_path / "run"
     training = Training(SOFTMAX, SMALL)
-    with pytest.raises(tt.DataError, match="isn't a safetensors file"):
+    with pytest.raises(tt.DataError, match="run can't be read: No such file"):
         training.resume(file)
     training.save(file)
     about, tensors = checkpoint.about(file), checkpoint.load(file)

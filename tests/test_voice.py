@@ -1,7 +1,7 @@
 """The mechanical part of the project's style: its words, and the sections of its docstrings.
 
 `python tests/test_voice.py` prints the findings file by file, and what was checked.
-`python tests/test_voice.py tinytensor/nn.py docs` prints those of these files and folders.
+`python tests/test_voice.py tinytensor/nn docs` prints those of these files and folders.
 
 The style: plain English with the terms of NumPy's and PyTorch's documentation. Sentences are short,
 code is not a person, and no docstring is a question. A public function describes its arguments, its
@@ -255,7 +255,7 @@ def public_names() -> list[Public]:
     op_values = [getattr(tt, name) for name in sorted(op_names)]
     for name in sorted(tt.__all__):
         value = getattr(tt, name)
-        if isinstance(value, ModuleType) or (name not in op_names and value in op_values):
+        if not callable(value) or (name not in op_names and value in op_values):
             continue  # nn and optim are below, and other spellings are the same function
         found[f"tt.{name}"] = Public(f"tt.{name}", value, is_op=name in op_names)
     for module in (tt.nn, tt.optim, random):

@@ -16,6 +16,7 @@ import heapq
 import itertools
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,13 +25,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import recorder, tensor
+from tinytensor import recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.modes import mode
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
     # backward(grad) or, if the node keeps the result, backward(grad, result): both Tensors of the
     # result's shape. Returns a gradient or None for each operand.
@@ -167,7 +168,7 @@ def record(
             before, the backward pass raises GradientError.
         keep_out: True if `backward` needs the result too: backward(grad, result).
     """
-    result = tensor.wrap(out)
+    result = tensors.wrap(out)
     if _grad_mode.get():
         for operand in operands:
             if operand.requires_grad:
@@ -276,12 +277,12 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
-    outputs = (outputs,) if isinstance(outputs, tensor.Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, tensor.Tensor) else tuple(inputs)
+    outputs = (outputs,) if isinstance(outputs, tensors.Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, tensors.Tensor) else tuple(inputs)
     for x in (*outputs, *inputs):
-        if not isinstance(x, tensor.Tensor):
+        if not isinstance(x, tensors.Tensor):
             raise NotSupported(f"grad: got a {type(x).__name__}; tensors are needed")
-    if grad_outputs is None or isinstance(grad_outputs, tensor.Tensor):
+    if grad_outputs is None or isinstance(grad_outputs, tensors.Tensor):
         grad_outputs = (grad_outputs,) * (1 if grad_outputs is not None else len(outputs))
     if len(grad_outputs) != len(outputs):
         raise GradientError(
@@ -314,7 +315,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             f"{op}: this tensor has no graph: none of its inputs has requires_grad=True, or it was "
             "computed under no_grad()"
         )
-    if given is not None and not isinstance(given, tensor.Tensor):
+    if given is not None and not isinstance(given, tensors.Tensor):
         raise DTypeError(f"{op}: got a gradient of type {type(given).__name__}; a Tensor is needed")
     if given is None:
         if output.size != 1:
@@ -324,7 +325,7 @@ def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:
             )
         one = np.empty_like(output.array)
         one.fill(1)
-        return tensor.wrap(one)
+        return tensors.wrap(one)
     if given.shape != output.shape:
         raise ShapeError(f"{op}: got grad of shape {given.shape}; {output.shape} is needed")
     if given.dtype != output.dtype:
@@ -414,7 +415,7 @@ def _call_backward(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Te
 def _result(node: Node, create_graph: bool) -> Tensor:
     """Return a node's result, from the array that it keeps; part of the graph if create_graph."""
     assert node.out is not None
-    result = tensor.wrap(node.out)
+    result = tensors.wrap(node.out)
     if create_graph:
         result.node, result.requires_grad = node, True
     return result
@@ -427,7 +428,7 @@ def _run_hooks(hooks: dict[object, Hook], x_grad: Tensor) -> Tensor:
             continue
         wanted = f"None or a gradient of shape {x_grad.shape} and {x_grad.dtype} is needed"
         got = "register_hook: the hook returned"
-        if not isinstance(changed, tensor.Tensor):
+        if not isinstance(changed, tensors.Tensor):
             raise NotSupported(f"{got} a {type(changed).__name__}; {wanted}")
         if changed.shape != x_grad.shape:
             raise ShapeError(f"{got} a gradient of shape {changed.shape}; {wanted}")
@@ -448,11 +449,43 @@ def register_hook(x: Tensor, hook: Hook) -> Callable[[], None]:
     handle = object()  # the key: the same hook may be registered twice and removed once
     # Each change makes a new dict, because a captured step detects changes by the dict's identity.
     holder.hooks = {**(holder.hooks or {}), handle: hook}
+    if _RETAIN in holder.hooks:
+        holder.hooks[_RETAIN] = holder.hooks.pop(_RETAIN)
 
     def remove() -> None:
         holder.hooks = {key: h for key, h in (holder.hooks or {}).items() if key is not handle}
 
     return remove
+
+
+_RETAIN = "retain_grad"  # the key of its hook, which is called after all others
+
+
+def retain_grad(x: Tensor) -> None:
+    """Store the gradient of a computed tensor in `.grad`; see Tensor.retain_grad."""
+    recorder.refuse("retain_grad() stores a gradient", _GRAD_INSTEAD)
+    if not x.requires_grad:
+        raise GradientError(
+            "retain_grad: this tensor has requires_grad=False, so it gets no gradient"
+        )
+    if x.node is None or is_retained(x):
+        return
+    reference = weakref.ref(x)  # the node holds no reference to its result
+
+    def keep(x_grad: Tensor) -> None:
+        recorder.refuse("a backward pass stores a gradient for retain_grad()", _GRAD_INSTEAD)
+        if (x := reference()) is not None:
+            x._grad = x_grad.clone() if x._grad is None else x._grad + x_grad
+
+    x.node.hooks = {**(x.node.hooks or {}), _RETAIN: keep}
+
+
+_GRAD_INSTEAD = "in the step call tt.grad(loss, x), which returns the gradient"
+
+
+def is_retained(x: Tensor) -> bool:
+    """True if retain_grad was called for a computed tensor."""
+    return x.node is not None and x.node.hooks is not None and _RETAIN in x.node.hooks
 
 
 # Finding the first NaN --------------------------------------------------------------------------
@@ -566,7 +599,7 @@ def graph(output: Tensor, most: int = 200) -> None:
         ├── leaf (3,) float32
         └── constant () float32
     """
-    if not isinstance(output, tensor.Tensor):
+    if not isinstance(output, tensors.Tensor):
         raise NotSupported(f"graph: got a {type(output).__name__}; a tensor is needed")
     seen: set[int] = set()
     lines: list[str] = []

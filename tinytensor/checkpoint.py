@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from tinytensor import kernels
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["load", "save"]
 
@@ -28,36 +29,50 @@ FORMATS = {
 }
 
 
-def save(
-    file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
-) -> None:
-    """Write named tensors to a safetensors file.
+class HasState(Protocol):
+    """A module or an optimiser: its state_dict() returns its tensors by name."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors by name."""
+
+
+State: TypeAlias = Mapping[str, Tensor] | HasState
+Name: TypeAlias = str | os.PathLike[str]
+
+
+def save(file: Name | State, tensors: State | Name, about: Mapping[str, str] | None = None) -> None:
+    """Write named tensors, a module or an optimiser to a safetensors file.
 
     The file is replaced only after the new one is written completely, so an error leaves the old
     file unchanged. A symbolic link is followed.
 
     Args:
         file: the path of the file.
-        tensors: the tensors by name, such as model.state_dict(); any shape and dtype.
+        tensors: the tensors by name, any shape and dtype; or a Module or Optimizer, whose
+            state_dict() is saved. `save(tensors, file)`, PyTorch's order, is the same.
         about: strings by name, stored as the file's metadata.
 
     Raises:
         DataError: the file can't be written, or the path is not a regular file.
-        NotSupported: a value in `tensors` is not a Tensor.
+        NotSupported: a value in `tensors` is not a Tensor, or the arguments are not a path and
+            tensors.
 
-    Source: safetensors.numpy.save_file. It replaces torch.save, whose second argument is the file.
+    Source: torch.save, safetensors.numpy.save_file.
 
-    >>> tt.save("model.safetensors", {"weight": tt.ones(2)})
-    >>> tt.load("model.safetensors")["weight"]
-    Tensor([1., 1.], dtype=float32)
+    >>> model = nn.Linear(3, 2)
+    >>> tt.save("model.safetensors", model)
+    >>> list(tt.load("model.safetensors"))
+    ['bias', 'weight']
+    >>> tt.save({"scale": tt.ones(2)}, "scale.safetensors")
     """
-    for name, x in tensors.items():
+    path, state = _told_apart(file, tensors)
+    for name, x in state.items():
         if not isinstance(x, Tensor):
             raise NotSupported(f"save: {name!r} is a {type(x).__name__}; tensors are needed")
-    _write(file, {name: x.array for name, x in tensors.items()}, about or {})
+    _write(path, {name: x.array for name, x in state.items()}, about or {})
 
 
-def save_float16(file: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+def save_float16(file: Name, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write named tensors as `save` does, but floats as float16, in half of the bytes.
 
     `load` returns them as float32. Integers are written unchanged.
@@ -76,35 +91,50 @@ def save_float16(file: str | Path, tensors: Mapping[str, Tensor], about: Mapping
     _write(file, arrays, about)
 
 
-def _write(file: str | Path, arrays: Mapping[str, Array], about: Mapping[str, str]) -> None:
+def _write(path: Name, arrays: Mapping[str, Array], about: Mapping[str, str]) -> None:
     from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
-    path = Path(os.path.realpath(file))
-    if path.exists() and not path.is_file():
-        raise DataError(f"save: {file} can't be written: a regular file is needed")
-    part = path.with_name(f"{path.name}.part")
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise DataError(f"save: {path} can't be written: a regular file is needed")
+    part = target.with_name(f"{target.name}.part")
     try:
         part.write_bytes(safetensors.save(dict(arrays), dict(about)))
-        part.replace(path)
+        part.replace(target)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise DataError(f"save: {file} can't be written: {error}") from None
+        raise DataError(f"save: {path} can't be written: {error}") from None
 
 
-def load(file: str | Path) -> dict[str, Tensor]:
+def _told_apart(file: Name | State, tensors: State | Name) -> tuple[Name, Mapping[str, Tensor]]:
+    """The path and the tensors among save's two arguments, which come in either order."""
+    for path, state in ((file, tensors), (tensors, file)):
+        if isinstance(path, str | os.PathLike):
+            if isinstance(state, Mapping):
+                return path, state
+            if hasattr(state, "state_dict"):
+                return path, state.state_dict()
+    raise NotSupported(
+        f"save: got a {type(file).__name__} and a {type(tensors).__name__}; a path and a dict of "
+        "tensors are needed, or a path and a module or optimiser"
+    )
+
+
+def load(file: Name) -> dict[str, Tensor]:
     """Return the named tensors of a safetensors file. Each tensor has its own memory.
 
     Args:
         file: the path of the file.
 
     Returns:
-        A dict from name to Tensor, with the shapes and dtypes of the file. bfloat16 and float16
-        become float32, which has all their values.
+        A dict from name to Tensor, sorted by name, with the shapes and dtypes of the file. bfloat16
+        and float16 become float32, which has all their values.
 
     Raises:
         DataError: the file is missing, is not a safetensors file, or contains another dtype that
             Tensor does not have, such as float8.
+        NotSupported: the argument is not a path.
 
     Source: safetensors.numpy.load_file. It replaces torch.load.
 
@@ -114,11 +144,32 @@ def load(file: str | Path) -> dict[str, Tensor]:
     """
     from safetensors import SafetensorError, deserialize
 
+    content = _content(file)
     try:
-        tensors = deserialize(Path(file).read_bytes())  # type: ignore[no-untyped-call]
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"load: {file} isn't a safetensors file: {error}") from None
-    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in tensors}
+        tensors = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise _another_format(file, content, error) from None
+    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in sorted(tensors)}
+
+
+def _content(file: Name) -> bytes:
+    if not isinstance(file, str | os.PathLike):
+        raise NotSupported(f"load: got a {type(file).__name__}; the path of a file is needed")
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"load: {file} can't be read: {error.strerror}") from None
+
+
+def _another_format(file: Name, content: bytes, error: Exception) -> DataError:
+    """The error about a file that isn't a safetensors file."""
+    if content.startswith((b"PK\x03\x04", b"\x80\x02")):  # a zip file or a pickle
+        return DataError(
+            f"load: {file} isn't a safetensors file: it looks like a file of torch.save, which can "
+            "contain code; write it in PyTorch with "
+            "safetensors.torch.save_file(model.state_dict(), file)"
+        )
+    return DataError(f"load: {file} isn't a safetensors file: {error}")
 
 
 def _array(name: str, dtype: str, shape: Sequence[int], data: bytes) -> Array:
@@ -157,7 +208,7 @@ def copy_into(caller: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor
         x.changed()
 
 
-def about(file: str | Path) -> dict[str, str]:
+def about(file: Name) -> dict[str, str]:
     """Return the metadata of a safetensors file: the strings that `save` stored as `about`.
 
     Raises:
@@ -165,8 +216,9 @@ def about(file: str | Path) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
+    content = _content(file)
     try:
         with safe_open(file, "numpy") as opened:
             return dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise DataError(f"load: {file} isn't a safetensors file: {error}") from None
+        raise _another_format(file, content, error) from None

@@ -19,7 +19,7 @@ from tinytensor.datasets import Dataset, batches
 from tinytensor.datasets.augment import distort
 from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 from tinytensor.train import Training, evaluate
 
 
@@ -62,7 +62,7 @@ class Measured:
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
-    return [layer for _, layer in model.children()]
+    return list(model.children())
 
 
 def _reports(lesson: Lesson, data: Dataset, seed: int) -> tuple[float, ...]:
@@ -126,7 +126,7 @@ MEMORISED = Measurement(
 def _gradients(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
     tt.manual_seed(seed)
     model = lesson.model()
-    images, labels = next(batches(data.train_images, data.train_labels, 100, seed))
+    images, labels = next(batches(data.train_images, data.train_labels, size=100, seed=seed))
     loss = ops.cross_entropy(model(tt.from_numpy(images)), labels)
     weights = [x for x in model.parameters() if x.ndim > 1]
     return [float(np.abs(gradient).mean()) for gradient in _gradients_of(loss, weights)]
@@ -239,7 +239,7 @@ DIRECTION = Measurement(
 def _spread(lesson: Lesson, data: Dataset, seed: int) -> list[float]:
     tt.manual_seed(seed)
     model = lesson.model()
-    images, _ = next(batches(data.train_images, data.train_labels, 100, seed))
+    images, _ = next(batches(data.train_images, data.train_labels, size=100, seed=seed))
     x, spreads = tt.from_numpy(images), []
     for layer in _layers(model):
         if isinstance(layer, nn.Activation):
@@ -309,7 +309,9 @@ class _Shuffled(nn.Module):
         self.order = np.random.default_rng(0).permutation(28 * 28)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images.reshape(-1, 28 * 28)[:, self.order].reshape(-1, 28, 28, 1))
+        pixels = images.reshape(-1, 28 * 28)[:, self.order]
+        logits: Tensor = self.model(pixels.reshape(-1, 28, 28, 1))
+        return logits
 
 
 def _shuffled(name: str) -> Lesson:
@@ -525,7 +527,7 @@ CLAIMS = (
     ),
     Claim(
         "higher-rate",
-        "With batch norm, ten times the rate costs no accuracy.",
+        "With batch norm, ten times the learning rate costs no accuracy.",
         lambda: {
             f"{name}, rate {rate}": _adam(lesson, rate)
             for name, lesson in (("sigmoid", "sigmoid"), ("batch norm", "batchnorm-sigmoid"))

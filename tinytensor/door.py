@@ -71,7 +71,7 @@ class Backend:
         name: "c", "numba" or "numpy".
         module: the module in backends/.
         kernels: all kernels, by name.
-        on_numpy: the names of the kernels that it borrows from NumPy.
+        on_numpy: the names of the kernels that NumPy computes for this backend.
         rungs: the choices of use_kernel, such as "matmul by c.blocked".
     """
 
@@ -138,8 +138,8 @@ def current_backend() -> Backend:
     """Return the backend in use in this thread or task.
 
     Returns:
-        Backend, with its name, description, number of threads, and the kernels it borrows from
-        NumPy; `print` shows them.
+        Backend, with its name, description and number of threads, and the names of the kernels that
+        NumPy computes for it; `print` shows them.
 
     Raises:
         BackendUnavailable: TINYTENSOR_BACKEND names a backend that does not work here.
@@ -190,9 +190,9 @@ def set_backend(name: str) -> None:
 
 @mode
 def backend(name: str) -> Iterator[Backend]:
-    """Compute with this backend in a `with` block or a function, in this thread or task only.
+    """Compute with this backend inside a `with` block, in this thread or task only.
 
-    `@tt.backend("numpy")` above a function is a `with` block around its body.
+    As a decorator, `@tt.backend("numpy")` puts the body of a function into such a block.
 
     Args:
         name: "c", "numba", "numpy", or "auto" for the first of these three that works here.
@@ -226,11 +226,11 @@ def computing_with(chosen: Backend) -> Iterator[Backend]:
 
 @mode
 def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
-    """Compute one kernel by a rung of its ladder, in a `with` block or a function below it.
+    """Compute one kernel with a rung of its ladder, inside a `with` block or a decorated function.
 
     A ladder is a list of versions of one kernel, from a plain loop to the fastest code; each
-    version is a rung. The choice is valid in this thread or task. All other kernels stay those of
-    the backend in use at the start of the block. Blocks for several kernels may be nested.
+    version is a rung. The choice holds in this thread or task only. The backend in use at the start
+    of the block computes all other kernels. Blocks for several kernels may be nested.
 
     Args:
         kernel: the kernel's name, such as "matmul".
@@ -268,7 +268,8 @@ def available_backends() -> dict[str, Backend]:
     """Return the backends that work here; the first one is the default.
 
     Returns:
-        dict from the name to the Backend, which lists the kernels it borrows from NumPy.
+        dict from name to Backend. `backend.on_numpy` has the names of the kernels that NumPy
+        computes for this backend.
 
     >>> "numpy" in tt.available_backends()
     True

@@ -105,7 +105,15 @@ class NotSupported(TinytensorError, TypeError):  # noqa: N818 - the same
 
 
 class BackendUnavailable(TinytensorError, RuntimeError):  # noqa: N818 - the same
-    """The backend can't run on this machine; the message has the reason and a remedy."""
+    """The backend can't run on this machine; the message has the reason and a remedy.
+
+    Attributes:
+        details: the output of the compiler, if it failed, or an empty string.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class DataError(TinytensorError, ValueError):

@@ -452,29 +452,42 @@ def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
 
 
 @door(data="logits", operations=4)
-def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
-    """out = the mean over r of -log_softmax(logits)[r, labels[r]]; NaN if R is 0.
+def cross_entropy(
+    logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> None:
+    """out[r] = the sum over c of target[r, c] * -log_softmax(logits)[r, c]
 
-    logits: (R, C); labels: (R,) int64 in 0 to C - 1; out: ()
+    target[r, c] = weight[c] * ((1 - smoothing) * (c == labels[r]) + smoothing / C). Where labels[r]
+    is -1, target[r, :] and out[r] are 0. out: (R,), or () for the sum of all out[r]; logits:
+    (R, C); labels: (R,) int64 from -1 to C - 1; weight: (C,), or () for one weight for all classes
     """
 
 
 @door(data="logits", operations=5)
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
-    """out[r, c] = (softmax(logits)[r, c] - (c == labels[r])) * grad / R
+def cross_entropy_backward(
+    grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> None:
+    """out[r, c] = (softmax(logits)[r, c] * target[r, :].sum() - target[r, c]) * grad[r]
 
-    grad: (); logits, out: (R, C); labels: (R,) int64 in 0 to C - 1
+    with target as in cross_entropy. Where labels[r] is -1, out[r, :] is 0. grad: (R,) or ();
+    logits, out: (R, C); labels and weight as in cross_entropy
     """
 
 
 @door(writes="out grad_logits", data="logits", operations=6)
 def cross_entropy_and_grad(
-    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+    grad: Array,
+    logits: Array,
+    labels: Array,
+    weight: Array,
+    out: Array,
+    grad_logits: Array,
+    smoothing: float,
 ) -> None:
-    """out = cross_entropy(logits, labels) and grad_logits = its gradient times grad, in one pass.
+    """out = cross_entropy(logits, ...) and grad_logits = its gradient times grad, in one pass.
 
     The bits are those of cross_entropy and cross_entropy_backward, which it replaces in programs.
-    grad, out: (); logits, grad_logits: (R, C); labels: (R,) int64 in 0 to C - 1
+    grad, out: (R,) or (), both the same; grad_logits: (R, C); all others as in cross_entropy
     """
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tinytensor.arrays import Array
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 SIDE = 28  # pixels, of MNIST's images
 MAX_IMAGES = 20

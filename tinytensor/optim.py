@@ -10,22 +10,25 @@ An optimiser of your own is a subclass of Optimizer with a method `_update`:
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinytensor import arrays, checkpoint, kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
-from tinytensor.tensor import Tensor, wrap
+from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
     "Optimizer",
+    "ParamGroup",
     "RMSprop",
     "clip_grad_norm",
     "clip_grad_value",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 Schedule = Callable[[int], float]
+Group: TypeAlias = Mapping[str, Any]
 _PURE_SCHEDULES: weakref.WeakSet[Schedule] = weakref.WeakSet()  # they depend on the step only
 
 
@@ -61,35 +65,220 @@ def _mark_pure(schedule: Schedule) -> Schedule:
     return schedule
 
 
+class ParamGroup:
+    """Parameters of an optimiser with their own learning rate, read and set as in a dict.
+
+    `group["lr"] = 0.01` sets the learning rate, a number or a schedule. `group["weight_decay"]` is
+    there for optimisers that have one, and `group["params"]` is the list of the parameters. An
+    optimiser makes its groups; `optimizer.param_groups` has them.
+
+    Args:
+        owner: the name of the optimiser, for error messages.
+        params: the parameters, Tensors of any shape.
+        lr: the learning rate, a number or a schedule.
+        settings: the other settings of the group, by name.
+        steps: float64 (1,), the optimiser's number of steps.
+        changes: one int, the optimiser's version, which a captured step compares.
+
+    Source: torch.optim.Optimizer.param_groups.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        params: list[Tensor],
+        lr: float | Schedule,
+        settings: dict[str, float],
+        steps: Array,
+        changes: list[int],
+    ) -> None:
+        # Arrays, because kernels take everything that changes from step to step as an array.
+        self.rate = np.empty(1, np.float64)
+        self.schedule: Schedule | None = None
+        self._owner, self._params, self._settings = owner, params, settings
+        self._steps, self._changes = steps, changes
+        self["lr"] = lr
+
+    @property
+    def schedule_is_pure(self) -> bool:
+        """True if the learning rate depends on nothing but the number of steps."""
+        return self.schedule is None or self.schedule in _PURE_SCHEDULES
+
+    def keys(self) -> list[str]:
+        """Return the names of the settings: "params", "lr" and, if there is one, "weight_decay"."""
+        return ["params", "lr", *self._settings]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return list(self._params)
+        if name == "lr":
+            recorder.refuse_to_read("the learning rate")
+            if self.schedule:
+                self.rate[0] = _check_lr(self._owner, self.schedule(int(self._steps[0])))
+            return float(self.rate[0])
+        self._check_name(name)
+        return self._settings[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params":
+            raise NotSupported(
+                f"{self._owner}: the parameters of a group can't be set; make another optimiser"
+            )
+        if name != "lr":
+            self._check_name(name)
+            self._settings[name] = _check_number(self._owner, name, value)
+            self._changes[0] += 1  # a constant of a recording
+            return
+        recorder.refuse(
+            "an assignment sets a learning rate",
+            "set it outside of the step, or pass a schedule as lr",
+        )
+        was_pure = self.schedule_is_pure
+        first = value(int(self._steps[0])) if callable(value) else value
+        self.rate[0] = _check_lr(self._owner, first)
+        self.schedule = value if callable(value) else None
+        self._changes[0] += self.schedule_is_pure is not was_pure
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._settings:
+            raise SettingError(
+                f"{self._owner}: got {name!r} for a group of parameters; one of "
+                f"{', '.join(self.keys())} is needed"
+            )
+
+    def describe(self) -> str:
+        """Return the settings in words, such as "lr=0.01, weight_decay=0.1"."""
+        lr = "a schedule" if self.schedule else f"{self.rate[0]:g}"
+        rest = [f"{name}={value:g}" for name, value in self._settings.items()]
+        return ", ".join([f"lr={lr}", *rest])
+
+    @property
+    def size(self) -> int:
+        """The number of elements of all parameters."""
+        return sum(x.size for x in self._params)
+
+    def __repr__(self) -> str:
+        return f"ParamGroup({self.describe()})  # {self.size:,} parameters"
+
+
+def _of_all_groups(name: str, doc: str) -> Any:
+    """Return a property of the optimiser that is a setting of its groups.
+
+    It raises SettingError if the groups have different values.
+    """
+
+    def get(self: Optimizer) -> Any:
+        return self._group(name)[name]
+
+    def set_in_all(self: Optimizer, value: Any) -> None:
+        self._group(name)
+        for group in self.param_groups:
+            group[name] = value
+
+    get.__doc__ = doc
+    return property(get, set_in_all)
+
+
 class Optimizer:
     """The base class of optimisers: it holds the parameters, the learning rate and a step count.
 
     Args:
         params: a list of leaf Tensors with requires_grad, such as model.parameters(). A tensor that
-            is listed twice is updated once, and a warning says so.
+            is listed twice is updated once, and a warning says so. Or a list of groups. A group is
+            a dict with "params", such a list or one tensor, and with its own "lr" or
+            "weight_decay"; a group without one gets that of the optimiser.
         lr: the learning rate, a number from 0 up; or a schedule, a function from the number of
             steps made so far to the learning rate of the next step. `optimizer.lr = ...` sets it.
+        settings: a subclass passes here the settings that a group may have, by name.
+
+    Attributes:
+        params: the list of all parameters.
+        param_groups: the tuple of the groups; `optimizer.param_groups[0]["lr"] = 0.01` sets the
+            learning rate of the first one. A list of tensors is one group.
 
     Raises:
-        SettingError: the learning rate or another setting is out of its range.
-        NotSupported: `params` is empty, is not a list of Tensors, or contains a tensor that was
-            computed from other tensors or is read-only.
+        SettingError: the learning rate or another setting is out of its range, or a group has no
+            "params" or an unknown setting. From `optimizer.lr`, if the groups' rates differ.
+        NotSupported: `params` is empty, is not a list of Tensors or of groups, contains a tensor
+            that was computed from other tensors or is read-only, or a tensor is in two groups.
         ShapeError: from `step()`, if a gradient has another shape than its parameter.
         DTypeError: from `step()`, if a gradient has another dtype than its parameter.
 
     Source: torch.optim.Optimizer.
+
+    >>> model = nn.Linear(784, 10)
+    >>> groups = [
+    ...     {"params": [model.weight], "weight_decay": 0.1},
+    ...     {"params": [model.bias]},
+    ... ]
+    >>> tt.optim.AdamW(groups, lr=0.001, weight_decay=0.0)
+    AdamW(beta1=0.9, beta2=0.999, epsilon=1e-08)  # 7,850 parameters
+      param_groups.0: lr=0.001, weight_decay=0.1  # 7,840 parameters
+      param_groups.1: lr=0.001, weight_decay=0  # 10 parameters
     """
 
-    version = 0  # the number of attribute changes
+    own_settings: tuple[str, ...] = ()  # the names of the settings that repr() shows
+    group_settings: tuple[str, ...] = ()  # the names of those that a group may have, next to lr
 
-    def __init__(self, params: Iterable[Tensor], lr: float | Schedule) -> None:
-        self.params = _as_list(self._name, params)
-        if not self.params:
+    def __init__(self, params: Iterable[Any], lr: float | Schedule, **settings: float) -> None:
+        self._step = np.zeros(1, np.float64)
+        for name, value in settings.items():
+            self._check(name, value)
+        groups: list[ParamGroup] = []
+        for given in self._given_groups(params):
+            groups += [self._new_group(given, lr, settings)]
+        self.param_groups = tuple(groups)
+        self._group_of = [group for group in self.param_groups for _ in group["params"]]
+        self.params = [param for group in self.param_groups for param in group["params"]]
+        if len({id(param) for param in self.params}) < len(self.params):
+            raise NotSupported(f"{self._name}: a parameter is in two groups; one group is needed")
+        self._state: dict[str, list[Array]] = {}
+        self._current: ParamGroup | None = None  # the group whose parameter is being updated
+
+    def _given_groups(self, params: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return the groups as dicts; a list of tensors is one group."""
+        if isinstance(params, Mapping):
+            raise NotSupported(
+                f"{self._name}: got a dict; a list of tensors, or a list of groups such as "
+                '[{"params": [...], "lr": 0.1}], is needed'
+            )
+        if isinstance(params, Iterable) and not isinstance(params, Tensor):
+            params = list(params)
+            if params and all(isinstance(group, Mapping) for group in params):
+                return [dict(group) for group in params]
+        elif isinstance(params, Tensor):
+            raise NotSupported(f"{self._name}: got a tensor; a list of tensors is needed")
+        return [{"params": params}]
+
+    def _new_group(
+        self, given: dict[str, Any], lr: float | Schedule, settings: dict[str, float]
+    ) -> ParamGroup:
+        possible = ["params", "lr", *self.group_settings]
+        unknown = [name for name in given if name not in possible]
+        if unknown or "params" not in given:
+            raise SettingError(
+                f"{self._name}: got a group with {', '.join(map(repr, given))}; 'params' is "
+                f"needed, and {' and '.join(map(repr, possible[1:]))} may be given"
+            )
+        own = {name: self._check(name, given.get(name, value)) for name, value in settings.items()}
+        params = given["params"]
+        params = [params] if isinstance(params, Tensor) else params
+        params = _as_list(self._name, params, stacklevel=5)
+        self._check_params(params)
+        changes = vars(self).setdefault("_changes", [0])
+        return ParamGroup(self._name, params, given.get("lr", lr), own, self._step, changes)
+
+    def _check_params(self, params: list[Tensor]) -> None:
+        if not params:
             raise NotSupported(f"{self._name}: got no parameters; model.parameters() lists them")
-        for param in self.params:
+        for param in params:
             if not isinstance(param, Tensor):
                 raise NotSupported(
-                    f"{self._name}: got a {type(param).__name__}; tensors are needed"
+                    f"{self._name}: got a {type(param).__name__}; tensors are needed, such as "
+                    "those of model.parameters()"
                 )
             if param.node is not None:
                 raise NotSupported(
@@ -101,50 +290,57 @@ class Optimizer:
                 raise NotSupported(
                     f"{self._name}: a parameter is read-only; Tensor(x) makes a copy to write to"
                 )
-        # Arrays, because kernels take everything that changes from step to step as an array.
-        self._lr = np.empty(1, np.float64)
-        self._step = np.zeros(1, np.float64)
-        self._state: dict[str, list[Array]] = {}
-        self.lr = lr
 
     def __setattr__(self, name: str, value: object) -> None:
         # A captured step reads the learning rate at each replay. All other attributes are constants
         # of the recording, so a change of them changes the version, and the step is re-recorded.
-        if name not in ("lr", "_schedule") and (getattr(self, name, None) is not value):
-            vars(self)["version"] = self.version + 1
+        # A group counts the changes of its settings.
+        is_of_groups = name == "lr" or name in self.group_settings
+        if not is_of_groups and getattr(self, name, None) is not value:
+            vars(self).setdefault("_changes", [0])[0] += 1
         super().__setattr__(name, value)
+
+    @property
+    def version(self) -> int:
+        """The number of attribute changes; a captured step compares it to detect a change."""
+        changes: int = vars(self)["_changes"][0]
+        return changes
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next step. An assignment takes a number or a schedule."""
-        recorder.refuse_to_read("optimizer.lr")
-        if self._schedule:
-            self._lr[0] = self._check_lr(self._schedule(self.steps))
-        return float(self._lr[0])
+    def _group(self, name: str) -> ParamGroup:
+        """Return the group being updated; outside of an update one group, if all are alike."""
+        if self._current is not None:
+            return self._current
+        first, *rest = self.param_groups
+        if name == "lr":
+            alike = [(g.schedule, g.rate[0]) == (first.schedule, first.rate[0]) for g in rest]
+        else:
+            alike = [group[name] == first[name] for group in rest]
+        if not all(alike):
+            raise SettingError(
+                f"{self._name}: its {len(self.param_groups)} groups have different values of "
+                f'{name}; optimizer.param_groups[0]["{name}"] is that of the first group'
+            )
+        return first
 
-    @lr.setter
-    def lr(self, lr: float | Schedule) -> None:
-        recorder.refuse(
-            "optimizer.lr = ... sets a learning rate",
-            "set it outside of the step, or pass a schedule as lr",
-        )
-        self._schedule = lr if callable(lr) else None
-        self._schedule_is_pure = lr in _PURE_SCHEDULES if callable(lr) else True
-        self._lr[0] = self._check_lr(lr(self.steps) if callable(lr) else lr)
+    lr = _of_all_groups(
+        "lr",
+        "The learning rate of the next step. An assignment takes a number or a schedule. "
+        "It is that of all groups; within `_update` it is that of the parameter's group.",
+    )
 
     @property
     def schedule(self) -> Schedule:
         """The learning rate as a function of the number of steps made so far."""
-        return self._schedule or constant(float(self._lr[0]))
+        group = self._group("lr")
+        return group.schedule or constant(float(group.rate[0]))
 
-    def _check_lr(self, lr: float) -> float:
-        if not isinstance(lr, int | float | np.floating) or not lr >= 0:
-            raise SettingError(f"{self._name}: got lr={lr!r}; a number from 0 up is needed")
-        return float(lr)
+    @property
+    def _lr(self) -> Array:
+        return self._group("lr").rate
 
     @property
     def steps(self) -> int:
@@ -156,11 +352,12 @@ class Optimizer:
         """Update every parameter that has a gradient, in place.
 
         Raises:
-            ShapeError: a gradient has another shape than its parameter; no parameter is changed.
-            DTypeError: a gradient has another dtype than its parameter; no parameter is changed.
+            ShapeError: a gradient has another shape than its parameter, or the parameter has
+                another shape than at first; no parameter is changed.
+            DTypeError: the same for the dtype; no parameter is changed.
         """
         if notes := recorder.recorder():
-            notes.note_update(self, self.params)
+            notes.note_optimizer(self, self.params)
             with notes.in_part("update"):
                 self._make_step()
         else:
@@ -168,14 +365,24 @@ class Optimizer:
 
     def _make_step(self) -> None:
         pairs = [(i, p, grad) for i, p in enumerate(self.params) if (grad := p.grad) is not None]
-        for _, param, grad in pairs:
+        if not pairs:
+            warnings.warn(
+                f"{self._name}: step() changes nothing, because none of the parameters has a "
+                "gradient; call backward() before, on a loss that was computed from them",
+                stacklevel=3,
+            )
+        for i, param, grad in pairs:
             old, new = param.array, grad.array
             if new.shape != old.shape or new.dtype is not old.dtype:
                 self._raise_for_gradient(param, grad)
+            for arrays_of_state in self._state.values():
+                state = arrays_of_state[i]
+                if state.shape != old.shape or state.dtype is not old.dtype:
+                    self._raise_for_state(param, state)
         recorder.each_step(
             self._count_step,
-            changes=(self._lr, self._step),
-            reads_anything=not self._schedule_is_pure,
+            changes=(*[group.rate for group in self.param_groups], self._step),
+            reads_anything=not all(group.schedule_is_pure for group in self.param_groups),
         )
         for i, param, grad in pairs:
             self._record_or_update(i, grad.array, param.array)
@@ -183,22 +390,34 @@ class Optimizer:
 
     def _record_or_update(self, i: int, grad: Array, param: Array) -> None:
         if not recorder.recordings or getattr(type(self)._update, "by_kernels", False):
-            self._update(i, grad, param)
+            self._update_one(i, grad, param)
         else:  # the method may compute with NumPy, so a program calls it in Python at each replay
             recorder.each_step(
-                lambda grad, param: self._update(i, grad, param),
+                lambda grad, param: self._update_one(i, grad, param),
                 reads=(grad,),
                 changes=(param,),
                 reads_anything=True,
             )
 
-    def _count_step(self, lr: Array, step: Array) -> None:
-        if self._schedule:
-            lr[0] = self._check_lr(self._schedule(int(step[0])))
+    def _update_one(self, i: int, grad: Array, param: Array) -> None:
+        own = vars(self)  # because an attribute that is set changes the version
+        own["_current"] = self._group_of[i]
+        try:
+            self._update(i, grad, param)
+        finally:
+            own["_current"] = None
+
+    def _count_step(self, *arrays: Array) -> None:
+        *rates, step = arrays
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            if group.schedule:
+                rate[0] = _check_lr(self._name, group.schedule(int(step[0])))
         step[0] += 1
 
     def zero_grad(self) -> None:
         """Set the gradients to None. Without this call the next backward adds to the old ones."""
+        if notes := recorder.recorder():
+            notes.note_optimizer(self, self.params)
         for param in self.params:
             param.grad = None
 
@@ -215,16 +434,23 @@ class Optimizer:
         self._state[name] = [arrays.zeros(param.shape, param.dtype) for param in self.params]
         return self._state[name]
 
+    def _rates(self) -> Iterator[tuple[str, Array]]:
+        """Yield ("lr", array), or with several groups ("lr.0", array), ("lr.1", array), ..."""
+        several = len(self.param_groups) > 1
+        for i, group in enumerate(self.param_groups):
+            yield f"lr.{i}" if several else "lr", group.rate
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state for tt.save: "lr", "steps", and for Adam "m.0", "v.0", "m.1", ...
 
-        The tensors share the optimiser's memory. The other settings, such as the momentum and a
+        With several groups the learning rates are "lr.0", "lr.1", ... The tensors share the
+        optimiser's memory. The other settings, such as the momentum, the weight decay and a
         schedule, are not part of the state. With a schedule "lr" is the learning rate of the last
         step.
 
         Source: torch.optim.Optimizer.state_dict.
         """
-        state = {"lr": wrap(self._lr), "steps": wrap(self._step)}
+        state = {name: wrap(rate) for name, rate in self._rates()} | {"steps": wrap(self._step)}
         for name, state_of_params in self._state.items():
             state |= {f"{name}.{i}": wrap(array) for i, array in enumerate(state_of_params)}
         return state
@@ -233,7 +459,8 @@ class Optimizer:
         """Copy the values of a state_dict, to resume training.
 
         The saved learning rate replaces the one of this optimiser, unless it has a schedule: the
-        schedule continues from the saved number of steps.
+        schedule continues from the saved number of steps. The same is true for each group; the
+        groups must be those of the saved optimiser, in the same order.
 
         Args:
             state: a Tensor for each name of `state_dict()`, of the same shape.
@@ -247,16 +474,32 @@ class Optimizer:
         checkpoint.copy_into(self._name, self.state_dict(), state)
 
     def state_arrays(self, names: Mapping[int, str]) -> Iterator[tuple[str, Array]]:
-        """Yield (name, array): the learning rate, the step count, the state of each parameter.
+        """Yield (name, array): the learning rates, the step count, the state of each parameter.
 
         Args:
             names: the names of the parameters by their id().
         """
-        yield "lr", self._lr
+        yield from self._rates()
         yield "step", self._step
         for name, state_of_params in self._state.items():
             for i, (param, array) in enumerate(zip(self.params, state_of_params, strict=False)):
                 yield f"{names.get(id(param), f'param.{i}')}.{name}", array
+
+    def __repr__(self) -> str:
+        values = {name: getattr(self, name) for name in self.own_settings}
+        own = ", ".join(
+            f"{name}={value}" if isinstance(value, bool) else f"{name}={value:g}"
+            for name, value in values.items()
+        )
+        size = f"  # {sum(group.size for group in self.param_groups):,} parameters"
+        if len(self.param_groups) == 1:
+            settings = ", ".join(filter(None, [self.param_groups[0].describe(), own]))
+            return f"{self._name}({settings}){size}"
+        rows = [
+            f"  param_groups.{i}: {group.describe()}  # {group.size:,} parameters"
+            for i, group in enumerate(self.param_groups)
+        ]
+        return "\n".join([f"{self._name}({own}){size}", *rows])
 
     def _raise_for_gradient(self, param: Tensor, grad: Tensor) -> None:
         # backward always stores a gradient that fits; a user may have assigned this one.
@@ -267,13 +510,30 @@ class Optimizer:
         if grad.dtype != param.dtype:
             raise DTypeError(f"{self._name}: got grad of {grad.dtype}; {param.dtype} is needed")
 
-    def _check(self, name: str, number: float, below: float = math.inf) -> float:
-        if not 0 <= number < below:
-            limit = "" if below == math.inf else f", below {below:g},"
-            raise SettingError(
-                f"{self._name}: got {name}={number}; a number from 0 up{limit} is needed"
+    def _raise_for_state(self, param: Tensor, state: Array) -> None:
+        """Raise for a parameter whose array was replaced by one of another shape or dtype."""
+        if state.shape != param.shape or state.dtype != param.dtype:
+            kind = ShapeError if state.shape != param.shape else DTypeError
+            raise kind(
+                f"{self._name}: got a parameter {param.dtype} {param.shape}, which was "
+                f"{state.dtype} {state.shape} when the optimiser was made; make a new optimiser"
             )
-        return number
+
+    def _check(self, name: str, number: float, below: float = math.inf) -> float:
+        return _check_number(self._name, name, number, below)
+
+
+def _check_lr(owner: str, lr: float) -> float:
+    if not isinstance(lr, int | float | np.floating) or not lr >= 0:
+        raise SettingError(f"{owner}: got lr={lr!r}; a number from 0 up is needed")
+    return float(lr)
+
+
+def _check_number(owner: str, name: str, number: float, below: float = math.inf) -> float:
+    if not isinstance(number, numbers.Real) or not 0 <= number < below:
+        limit = "" if below == math.inf else f", below {below:g},"
+        raise SettingError(f"{owner}: got {name}={number}; a number from 0 up{limit} is needed")
+    return number
 
 
 class SGD(Optimizer):
@@ -287,7 +547,8 @@ class SGD(Optimizer):
         with nesterov:     param = param - lr * (g + momentum * velocity)
 
     Args:
-        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        params: a list of leaf Tensors with requires_grad, such as model.parameters(); or a list of
+            groups (see tt.optim.Optimizer).
         lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
         momentum: the decay of the velocity, from 0 up, below 1; 0 is no momentum.
         nesterov: True for Nesterov's momentum; needs momentum above 0.
@@ -308,18 +569,21 @@ class SGD(Optimizer):
     >>> optimizer.zero_grad()
     """
 
+    own_settings = ("momentum", "nesterov")
+    group_settings = ("weight_decay",)
+    weight_decay = _of_all_groups("weight_decay", "The factor of the L2 penalty.")
+
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[Group],
         lr: float | Schedule,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr)
+        super().__init__(params, lr, weight_decay=weight_decay)
         self.momentum = self._check("momentum", momentum, below=1)
         self.nesterov = nesterov
-        self.weight_decay = self._check("weight_decay", weight_decay)
         if nesterov and not momentum:
             raise SettingError(
                 "SGD: got nesterov=True without momentum; momentum above 0 is needed"
@@ -347,12 +611,14 @@ class AdamW(Optimizer):
         param = param - lr * (m_hat / (sqrt(v_hat) + epsilon) + weight_decay * param)
 
     Args:
-        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        params: a list of leaf Tensors with requires_grad, such as model.parameters(); or a list of
+            groups (see tt.optim.Optimizer).
         lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
         beta1: the decay of m, the moving average of the gradient; from 0 up, below 1.
         beta2: the decay of v, the moving average of the squared gradient; from 0 up, below 1.
         epsilon: is added to the denominator, from 0 up.
         weight_decay: the decay of the parameters, from 0 up.
+        betas: (beta1, beta2), in place of the two.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -368,21 +634,38 @@ class AdamW(Optimizer):
     Tensor([0.95, 1.9 ], dtype=float32, requires_grad=True)
     """
 
+    own_settings = ("beta1", "beta2", "epsilon")
+    group_settings: tuple[str, ...] = ("weight_decay",)
+    weight_decay = _of_all_groups("weight_decay", "The decay of the parameters.")
+
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[Group],
         lr: float | Schedule = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
+        *,
+        betas: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__(params, lr)
+        super().__init__(params, lr, **dict.fromkeys(self.group_settings, weight_decay))
+        if betas is not None:
+            beta1, beta2 = self._pair(betas, beta1, beta2)
         self.beta1 = self._check("beta1", beta1, below=1)
         self.beta2 = self._check("beta2", beta2, below=1)
         self.epsilon = self._check("epsilon", epsilon)
-        self.weight_decay = self._check("weight_decay", weight_decay)
         self._m, self._v = self._allocate("m"), self._allocate("v")
+
+    def _pair(self, betas: Any, beta1: float, beta2: float) -> tuple[float, float]:
+        if (beta1, beta2) != (0.9, 0.999):
+            raise SettingError(
+                f"{self._name}: got betas={betas} and beta1={beta1}, beta2={beta2}; betas, or "
+                "beta1 and beta2, are needed"
+            )
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise SettingError(f"{self._name}: got betas={betas}; (beta1, beta2) is needed")
+        return betas[0], betas[1]
 
     @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
@@ -402,11 +685,13 @@ class Adam(AdamW):
         param = param - lr * m_hat / (sqrt(v_hat) + epsilon)
 
     Args:
-        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        params: a list of leaf Tensors with requires_grad, such as model.parameters(); or a list of
+            groups (see tt.optim.Optimizer).
         lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
         beta1: the decay of m, the moving average of the gradient; from 0 up, below 1.
         beta2: the decay of v, the moving average of the squared gradient; from 0 up, below 1.
         epsilon: is added to the denominator, from 0 up.
+        betas: (beta1, beta2), in place of the two.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -424,15 +709,20 @@ class Adam(AdamW):
     Tensor([0.9, 1.9], dtype=float32, requires_grad=True)
     """
 
+    group_settings = ()
+    weight_decay = 0.0
+
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[Group],
         lr: float | Schedule = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
+        *,
+        betas: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__(params, lr, beta1, beta2, epsilon, weight_decay=0.0)
+        super().__init__(params, lr, beta1, beta2, epsilon, betas=betas)
 
 
 class RMSprop(Optimizer):
@@ -444,7 +734,8 @@ class RMSprop(Optimizer):
         param = param - lr * grad / (sqrt(square) + epsilon)
 
     Args:
-        params: a list of leaf Tensors with requires_grad, such as model.parameters().
+        params: a list of leaf Tensors with requires_grad, such as model.parameters(); or a list of
+            groups (see tt.optim.Optimizer).
         lr: the learning rate, a number from 0 up, or a schedule (see tt.optim.Optimizer).
         decay: the decay of the moving average, from 0 up, below 1.
         epsilon: is added to the denominator, from 0 up.
@@ -464,9 +755,11 @@ class RMSprop(Optimizer):
     Tensor([0.8, 1.8], dtype=float32, requires_grad=True)
     """
 
+    own_settings = ("decay", "epsilon")
+
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[Group],
         lr: float | Schedule = 0.001,
         decay: float = 0.9,
         epsilon: float = 1e-8,
@@ -664,7 +957,7 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
             param.grad = wrap(param.grad.array).clip(-most, most)
 
 
-def _as_list(name: str, params: Iterable[Tensor]) -> list[Tensor]:
+def _as_list(name: str, params: Iterable[Tensor], stacklevel: int = 4) -> list[Tensor]:
     if isinstance(params, Tensor):  # iterating over it would give rows, which have no gradients
         raise NotSupported(f"{name}: got a tensor; a list of tensors is needed")
     if not isinstance(params, Iterable):
@@ -675,7 +968,7 @@ def _as_list(name: str, params: Iterable[Tensor]) -> list[Tensor]:
         warnings.warn(
             f"{name}: got {len(given)} parameters, and only {len(different)} of them are different "
             "tensors; each is used once, as in model.parameters()",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     return different
 

@@ -1,6 +1,6 @@
 """The notes of a step while it is recorded; capture/ turns them into a program.
 
-door.py notes every kernel call, autograd.py every tensor that an op reads, nn.py the modules that
+door.py notes every kernel call, autograd.py every tensor that an op reads, nn the modules that
 are called, and optim.py the optimisers that make a step. The engine looks at nothing else of the
 user's code. If no step is being recorded, a note costs one comparison of `recordings`.
 """
@@ -24,7 +24,7 @@ from tinytensor.errors import CaptureError
 
 if TYPE_CHECKING:
     from tinytensor.door import Contract
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)
@@ -137,7 +137,6 @@ class Recorder:
         self.held: dict[int, Array] = {}  # all memory by id, held so that no id is reused
         self.inputs = [self.hold(array) for array in inputs]
         self.known: set[int] = set()  # outside memory of an earlier recording, which needs no copy
-        self.copied: set[int] = set()  # inputs that are copies, not the caller's memory
         self.written: set[int] = set()
         self.read_first: dict[int, Array] = {}  # no argument, and not written before it was read
         self.before: dict[int, Array] = {}  # copies of such memory from before its change
@@ -258,8 +257,8 @@ class Recorder:
         """Note gradients that no kernel wrote as memory that the step reads; replays restore it."""
         self._note_memory([self.hold(grad) for grad in grads], [])
 
-    def note_update(self, optimizer: Any, params: list[Tensor]) -> None:
-        """Note an optimiser, before it updates its parameters."""
+    def note_optimizer(self, optimizer: Any, params: list[Tensor]) -> None:
+        """Note an optimiser whose list of parameters the step uses."""
         for param in params:
             self.note_leaf(param)
         self.optimizers[id(optimizer)] = optimizer, optimizer.version, list(params)

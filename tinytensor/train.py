@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_fl
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
-from tinytensor.tensor import Tensor, from_numpy, wrap
+from tinytensor.tensors import Tensor, from_numpy, wrap
 
 _MISMATCH = {  # messages for settings of a saved run that differ, where the default says too little
     "steps": "is of a run of {its} steps, and its learning rate depends on this number; "
@@ -31,7 +31,9 @@ _MISMATCH = {  # messages for settings of a saved run that differ, where the def
     "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
     "the same data are needed",
 }
+_SETTINGS = ("lr", "optimizer", "keep_prob")  # of a lesson; "own" is the lesson's own value
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
+AVERAGES_FROM = 50  # steps after which averaged weights are tested
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
 
@@ -97,7 +99,7 @@ class Training:
         data: the training and test images.
         steps: number of training steps; the lesson's own by default.
         batch: number of images per step; the lesson's own by default.
-        seed: of the first weights, the order of the batches, and dropout.
+        seed: seed of the initial weights, the order of the batches, and dropout.
         evaluate_every: number of steps between reports; the lesson's own by default.
         eager: True to run each step op by op. By default the step is captured, with the same bits.
         between_steps: called after each step except the last, after its report. Its time is not
@@ -106,6 +108,8 @@ class Training:
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
             to the number of training images.
+        DTypeError: the training images are not uint8.
+        ShapeError: they don't have three axes.
     """
 
     def __init__(
@@ -135,10 +139,10 @@ class Training:
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
         self._rate = self.optimizer.lr  # the learning rate of the last step
-        # The tested model: the trained one, or a second one with moving averages of its weights.
-        self.tested = self.model
+        # A second model with moving averages of the weights, or the trained model.
+        self._averaged = self.model
         if lesson.average is not None:
-            self.tested = lesson.new_model(len(data.names))
+            self._averaged = lesson.new_model(len(data.names))
         self.step = 0
         self.predictions: Predictions | None = None
         self.stop = False  # set to True, from any thread, to end after the current step
@@ -147,12 +151,15 @@ class Training:
         self._batches = self._batches_from(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
-        self._score: Step = self._score_batch if eager else capture(self._score_batch)
+        self._scores: dict[Module, Step] = {}
+        for model in (self.model, self._averaged):
+            score = partial(_score, model, self._test_images)
+            self._scores[model] = score if eager else capture(score)
 
     def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
         images, labels = self.data.train_images, self.data.train_labels
         augment = self.lesson.augment
-        return batches(images, labels, self.batch, self.seed, skip=step, augment=augment)
+        return batches(images, labels, size=self.batch, seed=self.seed, skip=step, augment=augment)
 
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every `evaluate_every` steps and after the last.
@@ -247,6 +254,14 @@ class Training:
                 "or a division by 0; tt.detect_anomaly() finds the line"
             )
 
+    @property
+    def tested(self) -> Module:
+        """The model that is tested: the trained one, or later the one with averaged weights.
+
+        The first averages are not tested, because they consist of almost untrained weights.
+        """
+        return self._averaged if self.step >= AVERAGES_FROM else self.model
+
     def _average(self, max_decay: float) -> None:
         """Update the moving averages: average = decay * average + (1 - decay) * weight.
 
@@ -259,7 +274,7 @@ class Training:
             decay[0] = min(max_decay, (1 + steps) / (10 + steps))
 
         recorder.each_step(find_decay, writes=(decay,), settings=(max_decay,), reads_anything=True)
-        pairs = zip(self.tested.named_tensors(), self.model.named_tensors(), strict=True)
+        pairs = zip(self._averaged.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
@@ -276,12 +291,9 @@ class Training:
             AnomalyError: the loss is NaN or infinite.
         """
         with evaluation_mode(self.tested):
-            accuracy, loss, predictions = _scores(self._score, self.data.test_labels)
+            accuracy, loss, predictions = _scores(self._scores[self.tested], self.data.test_labels)
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
-
-    def _score_batch(self, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-        return _score(self.tested, self._test_images, chosen, labels)
 
     # Checkpoints
 
@@ -332,6 +344,7 @@ class Training:
         resumed run may be longer. evaluate_every, backend and threads change no result.
         """
         settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
+        settings |= {name: self.lesson.settings.get(name, "own") for name in _SETTINGS}
         if self.lesson.rate is not None:
             settings["steps"] = str(self.steps)
         return settings | {"data": self._training_data}
@@ -348,7 +361,7 @@ class Training:
     def _tensors(self) -> dict[str, Tensor]:
         """All tensors that change from step to step, not copied."""
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        tensors |= {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
+        tensors |= {f"tested.{name}": x for name, x in self._averaged.state_dict().items()}
         tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
         return tensors | {"masks": wrap(random.state().view(np.int64))}
 
@@ -367,7 +380,8 @@ class Training:
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
-            if (its := about.get(name, "unknown")) != own:
+            its = about.get(name, "own" if name in _SETTINGS else "unknown")
+            if its != own:
                 message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
                 raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")
         step = about.get("step", "unknown")
@@ -432,20 +446,13 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
     Afterwards the model and each module in it are in the same mode as before.
     """
-    before = [(module, module.training) for module in _modules(model)]
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
         for module, training in before:
             module.training = training
-
-
-def _modules(model: Module) -> Iterator[Module]:
-    """Yield the model and all modules in it."""
-    yield model
-    for _, child in model.children():
-        yield from _modules(child)
 
 
 def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:

@@ -77,7 +77,7 @@ program](../how/program.md) explains more.
 from tinytensor.datasets import batches
 
 step = tt.capture(Training(lesson, data).train_step)
-step(*next(batches(data.train_images, data.train_labels, lesson.batch, seed=0)))
+step(*next(batches(data.train_images, data.train_labels, size=lesson.batch, seed=0)))
 print(step.program)
 ```
 

@@ -118,8 +118,11 @@ IN_THE_FIRST += ("sgd", "sgd_momentum", "adam", "rmsprop", "moving_average")
 def with_special(case: Kernel, seed: int) -> list[np.ndarray]:
     arrays = case.make("float32", seed)
     rng = np.random.default_rng(seed)
-    for array in arrays[: 1 if case.name in IN_THE_FIRST else -case.outputs]:
-        if array.dtype == np.float32:
+    names = door.CONTRACTS[case.name].arrays
+    few = 1 if case.name in IN_THE_FIRST else len(arrays) - case.outputs
+    for name, array in zip(names[:few], arrays, strict=False):
+        # Backends may also differ in whether an infinite weight is multiplied with a loss of 0.
+        if array.dtype == np.float32 and name != "weight":
             mask = rng.random(array.shape) < (0.5 if seed else 0.05)
             array[...] = np.where(mask, rng.choice(SPECIAL, array.shape), array)
             if case.name in SUMS:

@@ -48,7 +48,7 @@ def test_the_step_can_be_read(program, backend):
         f"on {backend}, {'all calls made by one call of C' if backend == 'c' else 'call by call'}",
         "conv2d images (5,6,6,1), layers.0.weight (3,3,1,2)",
         "matmul t1 (5,72), layers.3.weight (72,3) -> t2 (5,3)",
-        "cross_entropy_and_grad 1.0, t3 (5,3), labels (5) -> t4 (), t5 (5,3)",
+        "cross_entropy_and_grad 1.0, t3 (5,3), labels (5), 0.2 -> t4 (), t5 (5,3)",
         "-> layers.3.bias.grad (3)",
         "adam layers.0.weight.grad (3,3,1,2), lr (1), step (1)",
         "layers.0.weight.m (3,3,1,2)",
@@ -103,7 +103,7 @@ def test_only_the_chosen_rows_of_a_data_set_count():
 
 
 def test_a_profile_times_each_call_and_changes_nothing(backend):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Dropout(0.5))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Dropout(keep_prob=0.5))
     optimizer = tt.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     step = captured_step(model, optimizer)
     tensors = {**model.state_dict(), **optimizer.state_dict(), "seed": tt.Tensor(0)}

@@ -876,7 +876,7 @@ def an_activation_chosen_by_name():
 @setting()
 def the_keep_prob_of_dropout():
     config = Config(1.0)
-    yield lambda x: tt.dropout(x, config.scale)
+    yield lambda x: tt.dropout(x, keep_prob=config.scale)
     config.scale = 0.25
 
 
@@ -1059,7 +1059,7 @@ def labels_changed_in_place():
 
 @setting(SAME)
 def an_attribute_of_a_module():
-    layer = nn.Dropout(1.0)
+    layer = nn.Dropout(keep_prob=1.0)
     yield layer
     layer.keep_prob = 0.25
 
@@ -1080,7 +1080,7 @@ def layers_replaced_in_a_module():
 
 @setting(SAME)
 def eval_called():
-    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
+    model = nn.Sequential(nn.Dropout(keep_prob=0.5), nn.Dropout(keep_prob=0.5))
     yield model
     model.eval()
 
@@ -1161,7 +1161,7 @@ def a_hook_removed():
 
 @setting(SAME)
 def manual_seed_called():
-    yield lambda x: tt.dropout(x, 0.5)
+    yield lambda x: tt.dropout(x, keep_prob=0.5)
     tt.manual_seed(7)
 
 
@@ -1225,7 +1225,9 @@ CHANGES_OF_TRAINING: dict[str, Callable[[nn.Sequential, tt.optim.Optimizer], Any
     "a_layer_replaced": lambda model, optimizer: setattr(
         model, "layers", [*model.layers[:2], nn.Linear(4, 2, bias=None)]
     ),
-    "a_bias_replaced": lambda model, optimizer: setattr(model.layers[0], "bias", tt.ones(4)),
+    "a_bias_replaced": lambda model, optimizer: setattr(
+        model[0], "bias", tt.ones(4).requires_grad_()
+    ),
     "the_state_saved": lambda model, optimizer: copy.deepcopy(model.state_dict()),
     "the_model_copied": lambda model, optimizer: copy.deepcopy(model),
     "a_steps_count_read": lambda model, optimizer: (optimizer.steps, optimizer.lr),
@@ -1330,6 +1332,24 @@ def an_inner_optimisation_from_a_constant(capture):
     step = capture(step)
     for i in range(CALLS):
         yield step(full(i))
+
+
+@story(SAME)
+def a_parameter_out_of_an_optimiser_that_only_sets_gradients_to_none(capture):
+    w, b = (tt.ones(3, requires_grad=True) for _ in range(2))
+    optimizer = tt.optim.SGD([w, b], 0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (x * w + b).sum()
+        loss.backward()
+        return loss
+
+    step = capture(step)
+    for i in range(CALLS):
+        if i == 3:
+            optimizer.params.pop()  # from now on its gradients add up
+        yield step(full(i)), b.grad
 
 
 @story(REFUSED)
@@ -1776,7 +1796,7 @@ def the_time(capture):
 
 @story(SAME)
 def dropout_draws_masks_at_each_call(capture):
-    step = capture(lambda x: (tt.dropout(x, 0.5), tt.dropout(x, 0.25)))
+    step = capture(lambda x: (tt.dropout(x, keep_prob=0.5), tt.dropout(x, keep_prob=0.25)))
     for i in range(CALLS):
         if i == 9:
             tt.manual_seed(3)
@@ -2364,7 +2384,7 @@ def a_tensor_that_is_assigned_in_the_step(capture):
 
 @story(SAME)
 def averages_of_a_network(capture):
-    model = nn.Sequential(nn.BatchNorm(3), nn.Dropout(0.5))
+    model = nn.Sequential(nn.BatchNorm(3), nn.Dropout(keep_prob=0.5))
     step = capture(lambda x: model(x))
     for i in range(CALLS):
         if i in (6, 11):
@@ -2393,7 +2413,9 @@ def parameters_shared_by_two_steps(capture):
 
 @story(SAME)
 def a_model_evaluated_between_its_steps(capture):
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm(4), nn.Dropout(keep_prob=0.5), nn.Linear(4, 2)
+    )
     optimizer = tt.optim.Adam(model.parameters(), tt.optim.cosine(0.1, 10))
 
     def train(x, labels):
@@ -2418,7 +2440,7 @@ def a_model_evaluated_between_its_steps(capture):
 
 @story(SAME)
 def a_label_that_is_wrong(capture):
-    model = nn.Sequential(nn.BatchNorm(3), nn.Dropout(0.5))
+    model = nn.Sequential(nn.BatchNorm(3), nn.Dropout(keep_prob=0.5))
     step = capture(lambda x, labels: tt.cross_entropy(model(x), labels))
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     for i in range(CALLS):

@@ -3,13 +3,15 @@
 import gzip
 import hashlib
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor.datasets import Dataset, batches, load, split, to_float
+from tinytensor.datasets import Dataset, Split, batches, load, split, to_float
 
 MNIST = Path(tt.datasets.__file__).parent / "mnist"
 SHA256 = {
@@ -119,7 +121,7 @@ def test_damaged_files_raise(tmp_path, kind):
 def test_batches_are_shuffled_and_repeat_with_the_seed(backend):
     images = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
     labels = np.arange(10)
-    endless = batches(images, labels, 4, seed=1)
+    endless = batches(images, labels, size=4, seed=1)
     first_epoch = [next(endless) for _ in range(2)]
     seen = np.concatenate([chosen for _, chosen in first_epoch])
     assert len(set(seen)) == 8, (
@@ -128,7 +130,7 @@ def test_batches_are_shuffled_and_repeat_with_the_seed(backend):
     for pictures, chosen in first_epoch:
         assert pictures.shape == (4, 28, 28, 1)
         np.testing.assert_allclose(pictures[:, 3, 3, 0], chosen / 255, rtol=1e-6)
-    again = batches(images, labels, 4, seed=1)
+    again = batches(images, labels, size=4, seed=1)
     assert [next(again)[1].tolist() for _ in range(2)] == [c.tolist() for _, c in first_epoch]
     assert [next(endless)[1].tolist() for _ in range(2)] != [c.tolist() for _, c in first_epoch]
 
@@ -146,25 +148,25 @@ def take(endless, count: int) -> list[list[int]]:
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 2, 3, 7])
 def test_skip(skip, partial):
-    all_batches = batches(*numbered_images(10), 4, seed=2, partial=partial)
-    rest = batches(*numbered_images(10), 4, seed=2, partial=partial, skip=skip)
+    all_batches = batches(*numbered_images(10), size=4, seed=2, partial=partial)
+    rest = batches(*numbered_images(10), size=4, seed=2, partial=partial, skip=skip)
     assert take(all_batches, skip + 6)[skip:] == take(rest, 6)
 
 
 def test_partial_batches_at_the_end_of_an_epoch():
-    epochs = take(batches(*numbered_images(10), 4, seed=0, partial=True), 6)
+    epochs = take(batches(*numbered_images(10), size=4, seed=0, partial=True), 6)
     assert [len(batch) for batch in epochs] == [4, 4, 2, 4, 4, 2]
     for each in (epochs[:3], epochs[3:]):
         assert sorted(i for batch in each for i in batch) == list(range(10)), (
             "each image once per epoch"
         )
-    dropped = take(batches(*numbered_images(10), 4, seed=0), 40)
+    dropped = take(batches(*numbered_images(10), size=4, seed=0), 40)
     assert {len(batch) for batch in dropped} == {4}
     assert {i for batch in dropped for i in batch} == set(range(10)), (
         "each epoch drops different images"
     )
     for partial in (False, True):
-        even = take(batches(*numbered_images(8), 4, seed=0, partial=partial), 4)
+        even = take(batches(*numbered_images(8), size=4, seed=0, partial=partial), 4)
         assert sorted(even[0] + even[1]) == list(range(8))
         assert sorted(even[2] + even[3]) == list(range(8))
 
@@ -176,7 +178,7 @@ def test_augmentation_has_its_own_random_numbers():
         return images + rng.random(images.shape, np.float32)
 
     def take(count, seed=5, **settings):
-        endless = batches(*numbered_images(10), 4, seed=seed, **settings)
+        endless = batches(*numbered_images(10), size=4, seed=seed, **settings)
         return [next(endless) for _ in range(count)]
 
     plain, changed = take(6), take(6, augment=noisy)
@@ -194,7 +196,7 @@ def test_augmentation_has_its_own_random_numbers():
 @pytest.mark.parametrize("size", [0, -1, 11])
 def test_invalid_batch_sizes_raise(size):
     with pytest.raises(tt.SettingError, match=f"batch: got {size}; from 1 to .* 10"):
-        batches(np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.int64), size, seed=0)
+        batches(np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.int64), size=size)
 
 
 def test_to_float_is_from_0_to_1(backend):
@@ -236,8 +238,6 @@ def test_images_of_other_dtypes_raise(backend, dtype):
     images = np.ones((3, 28, 28), dtype)
     with pytest.raises(tt.DTypeError, match=f"to_float: got images of dtype {dtype}; uint8, from"):
         to_float(images)
-    with pytest.raises(tt.DTypeError, match=f"batches: got images of dtype {dtype}; uint8"):
-        batches(images, np.arange(3), 2, seed=0)
     with pytest.raises(tt.DTypeError, match=f"Dataset: got images of dtype {dtype}; uint8"):
         Dataset(images, np.arange(3), images, np.arange(3))
 
@@ -294,6 +294,108 @@ def test_wrong_arrays_of_a_dataset_raise(images, labels, names, error, words):
         Dataset(images, labels, images, labels, names)
 
 
+# Batches of any arrays, epochs
+
+
+def test_batches_of_any_arrays_keep_rows_together():
+    x, y, names = np.arange(20.0).reshape(10, 2), np.arange(10), np.array(list("abcdefghij"))
+    seen = []
+    for rows, numbers, letters in batches(x, y, names, size=3, epochs=2):
+        np.testing.assert_array_equal(rows, x[numbers])
+        assert rows.dtype == x.dtype
+        assert "".join(letters) == "".join("abcdefghij"[i] for i in numbers)
+        seen += numbers.tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10)), "each row once per epoch"
+
+
+def test_one_array_gives_arrays_and_several_give_tuples():
+    (batch,) = batches(np.arange(3), size=3, epochs=1, shuffle=False)
+    assert batch.tolist() == [0, 1, 2]
+    (batch,) = batches([[1, 2], [3, 4]], [5, 6], size=2, epochs=1, shuffle=False)
+    assert isinstance(batch, tuple)
+    assert [part.tolist() for part in batch] == [[[1, 2], [3, 4]], [5, 6]]
+
+
+@pytest.mark.parametrize("shape", [(10, 4, 4), (10, 4, 4, 3)])
+def test_images_become_floats_and_have_channels(backend, shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    (batch,) = batches(images, size=10, epochs=1, shuffle=False)
+    assert batch.dtype == np.float32
+    np.testing.assert_allclose(batch, images.reshape(10, 4, 4, -1) / 255, rtol=1e-6)
+    labels = images.copy()
+    ((_, second),) = batches(images, labels, size=10, epochs=1, shuffle=False)
+    np.testing.assert_array_equal(second, labels)
+    assert second.dtype == np.uint8, "only the first array is made of images"
+
+
+def test_tensors_give_tensors(backend):
+    images, labels = map(tt.tensor, numbered_images(10))
+    for pictures, chosen in batches(images, labels, size=4, epochs=1):
+        assert isinstance(pictures, tt.Tensor)
+        assert isinstance(chosen, tt.Tensor)
+        assert pictures.shape == (len(chosen), 28, 28, 1)
+        np.testing.assert_allclose(pictures[:, 3, 3, 0].numpy(), chosen.numpy() / 255, rtol=1e-6)
+    with pytest.raises(tt.GradientError, match="batches: a tensor requires a gradient"):
+        batches(tt.randn(4, 2, requires_grad=True), size=2)
+
+
+def test_each_loop_over_epochs_starts_a_new_epoch():
+    made = batches(*numbered_images(10), size=4, epochs=1, seed=0)
+    loops = [[labels.tolist() for _, labels in made] for _ in range(3)]
+    for loop in loops:
+        assert [len(batch) for batch in loop] == [4, 4, 2]
+        assert sorted(i for batch in loop for i in batch) == list(range(10))
+    assert loops[0] != loops[1] != loops[2]
+    next(iter(made))  # a loop that ends early does not shorten the next one
+    assert sorted(i for _, labels in made for i in labels) == list(range(10))
+    assert len(made) == 3
+    assert len(made.dataset) == 10
+    assert len(batches(*numbered_images(10), size=4, epochs=2, partial=False)) == 4
+    assert repr(made) == "Epochs(10 examples, size=4, epochs=1)"
+
+
+def test_without_a_seed_batches_follow_manual_seed():
+    def orders():
+        return [labels.tolist() for _, labels in batches(*numbered_images(30), size=30, epochs=2)]
+
+    tt.manual_seed(3)
+    first = orders()
+    assert orders() != first
+    tt.manual_seed(3)
+    assert orders() == first
+    assert isinstance(next(batches(*numbered_images(3), size=2)), tuple), "endless without epochs"
+
+
+def test_without_shuffling_the_order_is_that_of_the_rows():
+    made = batches(np.arange(7), size=3, epochs=2, shuffle=False)
+    assert [batch.tolist() for batch in made] == [[0, 1, 2], [3, 4, 5], [6]] * 2
+    endless = batches(np.arange(7), size=3, shuffle=False)
+    assert [next(endless).tolist() for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "error", "words"),
+    [
+        ((), {"size": 1}, tt.SettingError, "got no array"),
+        ((np.arange(3), 1.0), {"size": 1}, tt.ShapeError, "got a scalar"),
+        ((np.arange(3),) * 2 + (np.arange(4),), {"size": 1}, tt.ShapeError, "of 3, 3 and 4 rows"),
+        ((np.arange(3),), {"size": 0, "epochs": 1}, tt.SettingError, "batch: got 0"),
+        ((np.arange(3),), {"size": 1, "epochs": 0}, tt.SettingError, "epochs"),
+        ((np.arange(3),), {"size": 1, "skip": -1}, tt.SettingError, "skip"),
+        ((np.arange(3),), {"size": 1.5}, tt.SettingError, "size"),
+        ((tt.tensor(1),), {"size": 1}, tt.ShapeError, "got a scalar"),
+    ],
+)
+def test_other_arguments_of_batches_raise(arguments, settings, error, words):
+    with pytest.raises(error, match=words):
+        batches(*arguments, **settings)
+
+
+def test_a_last_batch_may_be_smaller_than_the_size():
+    made = batches(np.arange(3), size=100, epochs=1, shuffle=False)
+    assert [batch.tolist() for batch in made] == [[0, 1, 2]]
+
+
 # Split
 
 
@@ -308,6 +410,16 @@ def test_split():
     assert sorted(together.tolist()) == list(range(50)), "each image in one of the two parts"
     np.testing.assert_array_equal(parts.train_images, images[parts.train_labels])
     np.testing.assert_array_equal(parts.test_images, images[parts.test_labels])
+    assert isinstance(parts, Split)
+    assert parts.validation_images is parts.test_images
+    assert parts.validation_labels is parts.test_labels
+    for pair, shared in ((data.train, images), (parts.validation, parts.test_images)):
+        assert all(isinstance(x, tt.Tensor) for x in pair)
+        assert np.shares_memory(pair[0].numpy(), shared)
+    assert data.test[1].tolist() == [0, 1, 2]
+    assert repr(parts) == "Split(38 training images and 12 validation images of 28 x 28)"
+    assert repr(data) == "Dataset(50 training images and 3 test images of 28 x 28)"
+    assert isinstance(parts._replace(train_labels=parts.train_labels), Split)
     again, other = split(data, 12, seed=1), split(data, 12, seed=2)
     assert again.test_labels.tolist() == parts.test_labels.tolist()
     assert other.test_labels.tolist() != parts.test_labels.tolist()
@@ -321,5 +433,40 @@ def test_invalid_splits_raise(validation):
 
 
 def test_batches_need_one_label_per_image():
-    with pytest.raises(tt.SettingError, match="batches: got 3 labels for 4 images"):
-        tt.datasets.batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), 2, seed=0)
+    with pytest.raises(tt.ShapeError, match="batches: got arrays of 4 and 3 rows; the same number"):
+        batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), size=2)
+
+
+# Other threads ------------------------------------------------------------------------------------
+
+RACE = """
+import threading
+import numpy as np
+import tinytensor as tt
+
+tt.set_backend({backend!r})
+images, chosen = np.ones((50, 28, 28), np.uint8), np.zeros(20_000, np.int64)
+going = True
+
+def write():
+    while going:
+        chosen[:] = 2**40
+        chosen[:] = 0
+
+thread = threading.Thread(target=write)
+thread.start()
+for _ in range(300):
+    try:
+        tt.datasets.to_float(images, chosen)
+    except tt.SettingError:
+        pass
+going = False
+thread.join()
+"""
+
+
+@pytest.mark.full
+def test_indices_that_another_thread_changes_are_never_out_of_range(backend):
+    code = RACE.format(backend=backend)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -229,7 +229,7 @@ def inputs_of_activations(number):
     """What the activations of a new network get for 100 images, layer by layer."""
     tt.manual_seed(0)
     model = find(number).model()
-    x = tt.from_numpy(next(batches(DATA.train_images, DATA.train_labels, 100, 0))[0])
+    x = tt.from_numpy(next(batches(DATA.train_images, DATA.train_labels, size=100, seed=0))[0])
     for layer in model.layers:
         if isinstance(layer, nn.Activation):
             yield x.numpy()

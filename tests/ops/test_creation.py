@@ -52,7 +52,7 @@ def test_random_tensors_follow_the_seed():
 
 def test_a_fork_restores_the_random_state():
     def draw():
-        return tt.rand(3).tolist(), tt.ops.dropout(tt.ones(20), 0.5).tolist()
+        return tt.rand(3).tolist(), tt.ops.dropout(tt.ones(20), keep_prob=0.5).tolist()
 
     tt.manual_seed(7)
     wanted = [draw(), draw()]

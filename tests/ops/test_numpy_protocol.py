@@ -173,7 +173,7 @@ NOT_OF_ARRAYS_OF_NUMBERS = {
     "rindex", "startswith", "str_len", "tri", "zeros",
 }  # fmt: skip
 
-ADVICE = r"numpy\(\)|needed|must|tt\.|astype|first|fit"
+ADVICE = r"detach\(\)|numpy\(\)|needed|must|tt\.|astype|first|fit"
 
 
 def name_of(function: Any) -> str:

@@ -183,17 +183,17 @@ def test_nan_is_not_lost(backend):
 def test_dropout(backend):
     x = tt.ones(100, 50, requires_grad=True)
     tt.manual_seed(3)
-    first = tt.dropout(x, 0.75)
-    second = tt.dropout(x, 0.75)
+    first = tt.dropout(x, keep_prob=0.75)
+    second = tt.dropout(x, keep_prob=0.75)
     tt.manual_seed(3)
-    np.testing.assert_array_equal(tt.dropout(x, 0.75).numpy(), first.numpy())
+    np.testing.assert_array_equal(tt.dropout(x, keep_prob=0.75).numpy(), first.numpy())
     assert not np.array_equal(first.numpy(), second.numpy())
     assert set(np.unique(first.numpy())) == {0, np.float32(1 / 0.75)}
     assert 0.72 < (first.numpy() > 0).mean() < 0.78
     first.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), first.numpy())
-    assert tt.dropout(x, 0.75, training=False) is x
-    images = tt.dropout(tt.ones(5, 4, 4, 8), 0.5, channels=True).numpy()
+    assert tt.dropout(x, keep_prob=0.75, training=False) is x
+    images = tt.dropout(tt.ones(5, 4, 4, 8), keep_prob=0.5, channels=True).numpy()
     assert (images == images[:, :1, :1]).all()
     assert 0.2 < (images[:, 0, 0] > 0).mean() < 0.8
 
@@ -203,7 +203,10 @@ def test_dropout_masks_are_alike_on_all_backends():
     for name in BACKENDS:
         with tt.backend(name):
             tt.manual_seed(5)
-            masks += [tt.dropout(tt.ones(3, 1001), 0.6).numpy(), tt.dropout(tt.ones(7)).numpy()]
+            masks += [
+                tt.dropout(tt.ones(3, 1001), keep_prob=0.6).numpy(),
+                tt.dropout(tt.ones(7)).numpy(),
+            ]
     for i in range(2, len(masks)):
         np.testing.assert_array_equal(masks[i], masks[i % 2])
 
@@ -345,7 +348,7 @@ ERRORS = [
     (lambda: tt.ones(()).cumsum(0), tt.ShapeError, "cumsum: got axis 0; the tensor has no axes"),
     (lambda: tt.ones(2, 3).reshape(4), tt.ShapeError, r"6 elements; they don't fit into \(4,\)"),
     (lambda: tt.ones(2, 3).permute(0, 0), tt.ShapeError, "permute: got axes"),
-    (lambda: tt.ones(2, 3).transpose(0, 2), tt.ShapeError, "permute: got axis 2"),
+    (lambda: tt.ones(2, 3).transpose(0, 2), tt.ShapeError, "transpose: got axis 2"),
     (lambda: tt.ones(2, 3).squeeze(0), tt.ShapeError, "an axis of size 1 is needed"),
     (lambda: tt.ones(2, 3).flatten(1, 0), tt.ShapeError, "start must not be after end"),
     (lambda: ops.sum_to(tt.ones(2, 3), (2,)), tt.ShapeError, "sum_to: .*doesn't broadcast"),
@@ -382,7 +385,15 @@ ERRORS = [
     (lambda: tt.einsum("ij,jk", tt.ones(2)), tt.ShapeError, "einsum: got 'ij,jk' for 1 operands"),
     (lambda: tt.einsum("ij", tt.ones(2)), tt.ShapeError, "a letter for each axis"),
     (lambda: tt.einsum("i,i", tt.ones(2), tt.ones(3)), tt.ShapeError, "'i' is 2 in one place"),
-    (lambda: tt.einsum("...i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("..i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("...i...", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("i->...i", tt.ones(2)), tt.ShapeError, "letters for each"),
+    (lambda: tt.einsum("...ij", tt.ones(2)), tt.ShapeError, "a letter for each axis is needed"),
+    (
+        lambda: tt.einsum("...i,...i", tt.ones(2, 3), tt.ones(4, 3)),
+        tt.ShapeError,
+        "axes of ...: the shapes don't broadcast",
+    ),
     (lambda: tt.outer(tt.ones(2, 2), tt.ones(2)), tt.ShapeError, "two vectors are needed"),
     (lambda: tt.cross_entropy(tt.ones(3), [0]), tt.ShapeError, r"\(R, C\) is needed"),
     (lambda: tt.cross_entropy(tt.ones(2, 3), [0]), tt.ShapeError, r"labels of shape \(1,\)"),
@@ -395,8 +406,12 @@ ERRORS = [
     (lambda: tt.one_hot([0, 9], 9), tt.LabelError, "one_hot: got label 9"),
     (lambda: tt.one_hot([0], 3, dtype="nope"), tt.DTypeError, "one_hot: got nope"),
     (lambda: tt.one_hot([0], 2.0), tt.SettingError, "one_hot: got classes=2.0"),
-    (lambda: tt.dropout(tt.ones(2), 0), tt.SettingError, "dropout: got keep_prob=0"),
-    (lambda: tt.dropout(tt.ones(2), 0.5, channels=True), tt.ShapeError, "channels are the last"),
+    (lambda: tt.dropout(tt.ones(2), keep_prob=0), tt.SettingError, "dropout: got keep_prob=0"),
+    (
+        lambda: tt.dropout(tt.ones(2), keep_prob=0.5, channels=True),
+        tt.ShapeError,
+        "channels are the last",
+    ),
     (lambda: tt.conv2d(tt.ones(1, 5, 5, 2), tt.ones(3, 3, 1, 1)), tt.ShapeError, "channels that"),
     (lambda: tt.conv2d(tt.ones(1, 2, 2, 1), tt.ones(3, 3, 1, 1)), tt.ShapeError, "doesn't fit"),
     (
@@ -442,10 +457,29 @@ ERRORS = [
     (lambda: tt.pad(tt.zeros(1, dtype="uint8"), 1, 300), tt.DTypeError, "pad: .*uint8 holds"),
     (lambda: tt.pad(tt.arange(2), 1, np.nan), tt.DTypeError, "pad: .*int64 holds values"),
     (lambda: tt.pad(tt.ones(2), 1, SCALAR), tt.GradientError, r"got value .*value.detach\(\)"),
-    (lambda: tt.dropout(tt.ones(2), "a"), tt.SettingError, "dropout: got keep_prob='a'"),
-    (lambda: tt.dropout(tt.ones(2), None), tt.SettingError, "dropout: got keep_prob=None"),
-    (lambda: tt.dropout(tt.ones(2), SCALAR), tt.GradientError, "dropout: got keep_prob with"),
-    (lambda: tt.nn.Dropout("a"), tt.SettingError, "Dropout: got keep_prob='a'"),
+    (lambda: tt.dropout(tt.ones(2), keep_prob="a"), tt.SettingError, "dropout: got keep_prob='a'"),
+    (
+        lambda: tt.dropout(tt.ones(2), 0.5),
+        tt.SettingError,
+        r"dropout: got 0\.5 without a name; keep_",
+    ),
+    (lambda: tt.dropout(tt.ones(2), p=1), tt.SettingError, "dropout: got p=1; a number from 0 up,"),
+    (
+        lambda: tt.dropout(tt.ones(2), keep_prob=0.5, p=0.5),
+        tt.SettingError,
+        r"dropout: got keep_prob=0\.5 and p=0\.5; keep_prob=\.\.\.",
+    ),
+    (
+        lambda: tt.batch_norm(tt.ones(1, 2)),
+        tt.ShapeError,
+        r"batch_norm: got shape \(1, 2\), one value per channel; at least two",
+    ),
+    (
+        lambda: tt.dropout(tt.ones(2), keep_prob=SCALAR),
+        tt.GradientError,
+        "dropout: got keep_prob with",
+    ),
+    (lambda: tt.nn.Dropout(keep_prob="a"), tt.SettingError, "Dropout: got keep_prob='a'"),
     (lambda: tt.var(tt.ones(2), correction="a"), tt.SettingError, "var: got correction='a'"),
     (lambda: tt.std(tt.ones(2), correction=None), tt.SettingError, "std: got correction=None"),
     (
@@ -611,3 +645,9 @@ def test_large_tensors_give_no_warnings(backend, name):
         warnings.simplefilter("error")
         getattr(tt, name)(x)
         tt.floor_div(x, x + 10)
+
+
+def test_einsum_sums_the_axes_of_dots_that_the_result_does_not_have(backend):
+    """As torch does; NumPy refuses such a formula."""
+    x = tt.Tensor(np.arange(24.0).reshape(2, 3, 4))
+    assert tt.einsum("b...a->ab", x).tolist() == x.numpy().sum(axis=1).T.tolist()

@@ -1,12 +1,15 @@
 """Every error that an op's docstring names is raised, and it is the error that a call raises."""
 
+import contextlib
+import inspect
+import itertools
 import re
 from collections.abc import Callable
 
 import pytest
 
 import tinytensor as tt
-from tinytensor import errors
+from tinytensor import errors, ops
 from tinytensor.ops import creation, elementwise, reduce
 
 Calls = dict[str, Callable[[], object]]
@@ -100,12 +103,32 @@ PAIRS = {
     "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "mod", "mul", "not_equal",
     "pow", "sub",
 }  # fmt: skip
-UNARY = set(elementwise.__all__) - PAIRS - {"clip", "masked_fill", "where"}
+CLOSE = {"allclose", "isclose"}
+UNARY = set(elementwise.__all__) - PAIRS - CLOSE - {"clip", "masked_fill", "where"}
 
 CALLS: dict[str, Calls] = {
     **{name: operand(getattr(tt, name)) for name in UNARY},
     **{name: pair(getattr(tt, name)) for name in PAIRS},
+    **{
+        name: {
+            **pair(getattr(tt, name)),
+            "GradientError": lambda name=name: getattr(tt, name)(TWO, TWO, LEAF),
+            "SettingError": lambda name=name: getattr(tt, name)(TWO, TWO, "a"),
+        }
+        for name in CLOSE
+    },
     **{name: axis(getattr(tt, name)) for name in reduce.__all__},
+    **{name: axis(getattr(tt, name)) for name in ("sort", "argsort")},
+    "topk": {
+        **operand(tt.topk, 1),
+        "SettingError": lambda: tt.topk(TABLE, 4),
+        "ShapeError": lambda: tt.topk(TABLE, 1, axis=2),
+    },
+    "unique": {
+        **operand(tt.unique),
+        "CaptureError": lambda: tt.capture(tt.unique)(TWO),
+        "GradientError": lambda: tt.unique(LEAF),
+    },
     **{
         name: {
             **axis(getattr(tt, name)),
@@ -141,6 +164,17 @@ CALLS: dict[str, Calls] = {
     "permute": {**operand(tt.permute, 0), "ShapeError": lambda: tt.permute(TABLE, 0, 0)},
     "transpose": {**operand(tt.transpose), "ShapeError": lambda: tt.transpose(TABLE, 0)},
     "flip": axis(tt.flip),
+    "swapaxes": {**operand(tt.swapaxes, 0, 0), "ShapeError": lambda: tt.swapaxes(TABLE, 0, 2)},
+    "roll": {
+        **operand(tt.roll, 1),
+        "SettingError": lambda: tt.roll(TABLE, 0.5),
+        "ShapeError": lambda: tt.roll(TABLE, (1, 2), 0),
+    },
+    "meshgrid": {
+        **operand(tt.meshgrid),
+        "SettingError": lambda: tt.meshgrid(TWO, indexing="a"),
+        "ShapeError": lambda: tt.meshgrid(TABLE),
+    },
     "repeat": {**operand(tt.repeat, 2), "ShapeError": lambda: tt.repeat(TWO, [1, 2, 3])},
     **{name: joining(getattr(tt, name)) for name in ("concat", "stack")},
     "split": {**operand(tt.split, 1), "ShapeError": lambda: tt.split(TWO, [1, 2])},
@@ -169,6 +203,14 @@ CALLS: dict[str, Calls] = {
         "ShapeError": lambda: tt.pad(TWO, -1),
     },
     "matmul": {**operand(tt.matmul, ONE), "ShapeError": lambda: tt.matmul(TABLE, TABLE)},
+    **{
+        name: {
+            **operand(getattr(tt, name)),
+            "SettingError": lambda name=name: getattr(tt, name)(TABLE, 0.5),
+            "ShapeError": lambda name=name: getattr(tt, name)(1.0),
+        }
+        for name in ("diag", "tril", "triu")
+    },
     "outer": {**operand(tt.outer, TWO), "ShapeError": lambda: tt.outer(TABLE, TWO)},
     "einsum": {
         "NotSupported": lambda: tt.einsum(TABLE, TABLE),
@@ -181,9 +223,17 @@ CALLS: dict[str, Calls] = {
     "cross_entropy": {
         "NotSupported": lambda: tt.cross_entropy(TABLE, None),
         "DTypeError": lambda: tt.cross_entropy(TABLE, [0.5, 0.5]),
+        "GradientError": lambda: tt.cross_entropy(TABLE, [0, 1], label_smoothing=LEAF),
         "LabelError": lambda: tt.cross_entropy(TABLE, [0, 3]),
         "SettingError": lambda: tt.cross_entropy(TABLE, [0, 1], "all"),
         "ShapeError": lambda: tt.cross_entropy(TABLE, [0]),
+    },
+    "nll_loss": {
+        "NotSupported": lambda: tt.nll_loss(TABLE, None),
+        "DTypeError": lambda: tt.nll_loss(TABLE, [0.5, 0.5]),
+        "LabelError": lambda: tt.nll_loss(TABLE, [0, 3]),
+        "SettingError": lambda: tt.nll_loss(TABLE, [0, 1], "all"),
+        "ShapeError": lambda: tt.nll_loss(TABLE, [0]),
     },
     **{
         name: loss(getattr(tt, name))
@@ -203,8 +253,8 @@ CALLS: dict[str, Calls] = {
     },
     "dropout": {
         **operand(tt.dropout),
-        "GradientError": lambda: tt.dropout(TWO, LEAF),
-        "SettingError": lambda: tt.dropout(TWO, 0),
+        "GradientError": lambda: tt.dropout(TWO, keep_prob=LEAF),
+        "SettingError": lambda: tt.dropout(TWO, keep_prob=0),
         "ShapeError": lambda: tt.dropout(TWO, channels=True),
     },
     **{
@@ -223,11 +273,16 @@ CALLS: dict[str, Calls] = {
         "NotSupported": lambda: tt.full(2, None),
         "ShapeError": lambda: tt.full(2, [1, 2]),
     },
-    **{name: filled(getattr(tt, name)) for name in ("zeros", "ones", "eye")},
+    **{name: filled(getattr(tt, name)) for name in ("zeros", "ones", "eye", "empty")},
     "arange": {
         "DTypeError": lambda: tt.arange(3, requires_grad=True),
         "GradientError": lambda: tt.arange(LEAF),
         "SettingError": lambda: tt.arange(0, 3, 0),
+    },
+    "linspace": {
+        "DTypeError": lambda: tt.linspace(0, 300, 3, dtype="uint8"),
+        "GradientError": lambda: tt.linspace(0, LEAF),
+        "SettingError": lambda: tt.linspace(0, 1, -1),
     },
     **{name: drawn(getattr(tt, name)) for name in ("rand", "randn", "truncated_normal")},
     "randint": {
@@ -247,9 +302,11 @@ CALLS: dict[str, Calls] = {
         "ShapeError": lambda: tt.full_like(TWO, [1, 2]),
     },
     "zeros_like": operand(tt.zeros_like),
+    "empty_like": operand(tt.empty_like),
     "ones_like": operand(tt.ones_like),
     **{name: drawn_like(getattr(tt, name)) for name in ("rand_like", "randn_like")},
 }
+CALLS["allclose"] |= {"CaptureError": lambda: tt.capture(lambda x: tt.allclose(x, x))(TWO)}
 CALLS["truncated_normal"] |= {
     "GradientError": lambda: tt.truncated_normal(2, std=LEAF),
     "SettingError": lambda: tt.truncated_normal(2, std=-1),
@@ -274,3 +331,52 @@ def test_ops_raise_the_errors_of_their_docstrings(name):
 
 def test_every_call_is_of_a_public_op():
     assert set(CALLS) == {*tt.ops.__all__, *creation.__all__}
+
+
+# Errors name the op that was called ---------------------------------------------------------------
+
+MASK, INDEX = TABLE > 0, tt.Tensor([0, 1])
+GOOD = [
+    TABLE, tt.ones(3), 1, 0, MASK, INDEX, tt.Tensor([[0, 1, 1], [1, 0, 0]]), IMAGES, WEIGHT, 2,
+    "ij->ji", [TABLE, TABLE], [[1, 2], [3, 4]], 0.5, (2, 3),
+]  # fmt: skip
+WRONG = [
+    "a", None, [1j], object(), tt.ones(7, 9), tt.ones(7), tt.ones(5, 4, 3, 2), -7, 10**30, 10**400,
+    2.5, float("nan"), [[1], [1, 2]], {}, tt.Tensor([True]), LEAF, (1, 2, 3, 4, 5, 6),
+]  # fmt: skip
+
+
+def required(op: Callable) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(op).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+
+
+def good_call(op: Callable) -> tuple:
+    """Positional arguments that the op accepts."""
+    for arguments in itertools.product(GOOD, repeat=len(required(op))):
+        with contextlib.suppress(Exception):
+            op(*arguments)
+            return arguments
+    raise AssertionError(f"{op.__name__} accepts none of these arguments; add some")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted({*ops.__all__, *creation.__all__}))
+def test_each_error_names_the_op_that_was_called(name):
+    op = getattr(tt, name)
+    good, wrong = good_call(op), []
+    calls = [((*good[:i], value, *good[i + 1 :]), {}) for i in range(len(good)) for value in WRONG]
+    for parameter in inspect.signature(op).parameters.values():
+        is_flag = isinstance(parameter.default, bool)  # any object is true or false
+        if parameter.default is not parameter.empty and not is_flag:
+            calls += [(good, {parameter.name: value}) for value in WRONG]
+    for arguments, named in calls:
+        try:
+            op(*arguments, **named)
+        except Exception as error:
+            if not isinstance(error, tt.TinytensorError) or not re.match(
+                f"{name}[:, ]", str(error)
+            ):
+                wrong.append(repr(error))
+    assert not wrong, "\n".join(wrong)

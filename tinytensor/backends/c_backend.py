@@ -21,7 +21,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
-from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
+from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 
@@ -29,12 +29,14 @@ REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:
     from tinytensor.backends._c import ffi, lib
 except ImportError as error:
-    note = Path(__file__).with_name("_c_build_error.txt")
-    reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
+    note = Path(__file__).with_name("_c_build_error.txt")  # a sentence, then the compiler's output
+    text = note.read_text(encoding="utf-8") if note.exists() else str(error)
+    reason, _, output = text.partition("\n")
     raise BackendUnavailable(
-        f"c: the kernels were not compiled when tinytensor was installed ({reason}); mend it by "
-        "installing gcc or clang (on Debian: apt-get install gcc python3-dev), then tinytensor "
-        f"again: {REINSTALL}"
+        f"c: the kernels were not compiled when tinytensor was installed: {reason}; install gcc or "
+        "clang (on Debian: apt-get install gcc python3-dev), then tinytensor again: "
+        f"{REINSTALL}",
+        output,
     ) from None
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # each holds those before it
@@ -400,36 +402,36 @@ def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> Lowered:
 
 
 @lowered
-def cross_entropy(logits: Array, labels: Array, out: Array) -> Lowered:
-    c = _for(logits, out)
-    return c.cross_entropy, (c.at(logits), _int64(labels), c.at(out), *logits.shape)
+def cross_entropy(
+    logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> Lowered:
+    c = _for(logits, weight, out)
+    arrays = c.at(logits), _int64(labels), c.at(weight), c.at(out)
+    return c.cross_entropy, (*arrays, smoothing, *logits.shape, weight.ndim, out.ndim)
 
 
 @lowered
 def cross_entropy_and_grad(
-    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+    grad: Array,
+    logits: Array,
+    labels: Array,
+    weight: Array,
+    out: Array,
+    grad_logits: Array,
+    smoothing: float,
 ) -> Lowered:
-    c = _for(grad, logits, out, grad_logits)
-    return c.cross_entropy_and_grad, (
-        c.at(grad),
-        c.at(logits),
-        _int64(labels),
-        c.at(out),
-        c.at(grad_logits),
-        *logits.shape,
-    )
+    c = _for(grad, logits, weight, out, grad_logits)
+    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.at(out), c.at(grad_logits)
+    return c.cross_entropy_and_grad, (*arrays, smoothing, *logits.shape, weight.ndim, out.ndim)
 
 
 @lowered
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> Lowered:
-    c = _for(grad, logits, out)
-    return c.cross_entropy_backward, (
-        c.at(grad),
-        c.at(logits),
-        _int64(labels),
-        c.at(out),
-        *logits.shape,
-    )
+def cross_entropy_backward(
+    grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> Lowered:
+    c = _for(grad, logits, weight, out)
+    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.at(out)
+    return c.cross_entropy_backward, (*arrays, smoothing, *logits.shape, grad.ndim, weight.ndim)
 
 
 @lowered
@@ -604,7 +606,8 @@ class BoundCalls:
 
     def __call__(self) -> None:
         """Make the calls of one step."""
-        lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL)
+        if lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL):
+            raise no_memory()
 
     def places_of(self, array: Array) -> list[Place]:
         """Find the arguments that point to an array."""
@@ -633,7 +636,8 @@ class BoundCalls:
         taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
         befores, afters = ffi.new("tt_copy[]", given), ffi.new("tt_copy[]", taken)
         calls = len(self._calls), self._calls
-        lib.tt_run(steps, len(given), befores, *calls, len(taken), afters)
+        if lib.tt_run(steps, len(given), befores, *calls, len(taken), afters):
+            raise no_memory()
 
 
 def _copy(source: Array, target: Array, source_step: int, target_step: int) -> tuple[Any, ...]:

@@ -332,25 +332,52 @@ def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
     np.subtract(grad, np.exp(log_probs) * np.sum(grad, axis=1, keepdims=True), out)
 
 
-def cross_entropy(logits: Array, labels: Array, out: Array) -> None:
+def cross_entropy(
+    logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> None:
     log_probs = np.empty_like(logits)
     log_softmax(logits, log_probs)
-    R = len(labels)
-    out[...] = -np.sum(log_probs[np.arange(R), labels], dtype=np.float64) / R if R else math.nan
+    R, C = logits.shape
+    weight = np.broadcast_to(weight, C)
+    losses = np.zeros(R)
+    # Labels of -1 pick the last class, and their rows are not counted.
+    losses -= (1 - smoothing) * weight[labels] * log_probs[np.arange(R), labels]
+    if smoothing:
+        losses -= smoothing / C * np.sum(weight * log_probs, axis=1)
+    losses[labels < 0] = 0
+    out[...] = losses if out.ndim else np.sum(losses)
 
 
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> None:
+def cross_entropy_backward(
+    grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> None:
     softmax(logits, out)
-    R = len(labels)
-    out[np.arange(R), labels] -= 1
-    out *= grad / builtins.max(R, 1)
+    R, C = logits.shape
+    weight = np.broadcast_to(weight, C)
+    hits = (1 - smoothing) * weight[labels]
+    if smoothing:
+        spread = smoothing / C * weight
+        out *= (hits + np.sum(spread))[:, np.newaxis]
+        out -= spread
+        out[np.arange(R), labels] -= hits
+    else:
+        out[np.arange(R), labels] -= 1
+        out *= hits[:, np.newaxis]
+    out *= grad if grad.ndim == 0 else grad[:, np.newaxis]
+    out[labels < 0] = 0
 
 
 def cross_entropy_and_grad(
-    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+    grad: Array,
+    logits: Array,
+    labels: Array,
+    weight: Array,
+    out: Array,
+    grad_logits: Array,
+    smoothing: float,
 ) -> None:
-    cross_entropy(logits, labels, out)
-    cross_entropy_backward(grad, logits, labels, grad_logits)
+    cross_entropy(logits, labels, weight, out, smoothing)
+    cross_entropy_backward(grad, logits, labels, weight, grad_logits, smoothing)
 
 
 def one_hot(labels: Array, out: Array) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from tinytensor import door, ops
 from tinytensor.arrays import Array
 from tinytensor.capture.captured import Captured, capture
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 
 CHAIN = 50  # operations in sequence, to measure the cost of one more operation
 ROUNDS = 7  # the best round counts

@@ -107,6 +107,8 @@ def _random_array(
     if name == "labels":
         classes = max(array[-1] for array, _ in case.arrays if len(array) > 1)
         return rng.integers(0, classes, shape)
+    if name == "weight" and not shape:  # of cross_entropy: its sum is then a mean
+        return np.array(1 / next(array[0] for array, _ in case.arrays if len(array) > 1), dtype)
     if name == "index":
         rows = case.arrays[-1][0][0] if case.kernel in ("scatter_add", "put") else first[0]
         return rng.integers(0, rows, shape)

@@ -28,7 +28,7 @@ from tinytensor import door, machine, nn, ops, optim
 from tinytensor.arrays import Array
 from tinytensor.capture.captured import capture
 from tinytensor.door import Backend
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 
 INPUTS, CLASSES = 784, 10
 

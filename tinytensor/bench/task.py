@@ -65,7 +65,7 @@ class Task:
     def layers(self) -> list[nn.Module]:
         """The layers in order; lesson 1.0, which has no layers, as Flatten and Linear."""
         if isinstance(self.model, nn.Sequential):
-            return self.model.layers
+            return list(self.model)
         dense = nn.Linear(784, 10)
         dense.weight, dense.bias = self.model.parameters()
         return [nn.Flatten(), dense]
@@ -87,7 +87,7 @@ def _data() -> tt.datasets.Dataset:
 
 def dropouts(model: nn.Module) -> list[nn.Dropout]:
     """The dropout layers of a lesson's network."""
-    return [layer for _, layer in model.children() if isinstance(layer, nn.Dropout)]
+    return [layer for layer in model.children() if isinstance(layer, nn.Dropout)]
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

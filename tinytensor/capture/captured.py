@@ -15,21 +15,23 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from tinytensor import autograd, door, recorder
 from tinytensor.arrays import Array, root
+from tinytensor.capture.arguments import Arguments, call_with_tensors
 from tinytensor.capture.calls import Difference, Key, Trace, gradients
 from tinytensor.capture.guards import Guards
 from tinytensor.capture.program import Program
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
+from tinytensor.nn import Module
 from tinytensor.recorder import Recorder
-from tinytensor.tensor import DTYPES, Tensor, wrap
+from tinytensor.tensors import wrap
 
 __all__ = ["capture"]
 
@@ -37,6 +39,7 @@ Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
 MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
 MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
+STORES = "it stores a tensor outside of the function, which a replay can't"
 _numbers = itertools.count()  # of captured functions
 
 
@@ -76,7 +79,6 @@ class Captured:
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
         self._in_a_row = 0
-        self._result: Result  # the form of the last call's result
 
     @property
     def _name(self) -> str:
@@ -110,42 +112,54 @@ class Captured:
             "pickle: a captured step can't be pickled; pickle its function, and capture that again"
         )
 
-    def __call__(self, *arguments: Array | Tensor, **named: Array | Tensor) -> Any:
+    def __repr__(self) -> str:
+        backend = f", backend {self.program.key.backend.name}" if self.program else ""
+        return (
+            f"<captured step {self._name}: recordings {self.recordings}, "
+            f"verifications {self.verifications}{backend}>"
+        )
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Run the step on arrays or tensors; each set of shapes has its own program."""
         if named:
-            arguments = self._in_order(arguments, named)
+            arguments, named = self._in_order(arguments, named)
         if recorder.recorder() or autograd.is_watching():
-            return self.function(*[x if isinstance(x, Tensor) else Tensor(x) for x in arguments])
-        arrays = [_array_of(x) for x in arguments]
+            return call_with_tensors(self.function, arguments, named)
+        given = Arguments(arguments, named)
+        arrays = given.arrays
         with self._lock:
-            key = self._key(arrays)
+            key = self._key(arrays, given)
             program = self._find(key)
             if program is None or self._is_due(program) or program.writes_to(arrays):
-                values = self._record(key, arrays, program)
-                return self._result.make(values)
+                result, values = self._record(key, given, arrays, program)
+                return result.make(values)
             self._in_a_row = 0
             self.program = program
             return program.replay(arrays)
 
-    def run(self, *tables: Array | Tensor, steps: int | None = None) -> Any:
-        """Run n steps, on the C backend without Python between them.
+    def run(self, *tables: Any, steps: int | None = None, **named: Any) -> Any:
+        """Run n steps. On the C backend no Python runs between them.
 
-        They are verified at the same counts as calls are. An error at some step leaves all tensors
-        as that step leaves them.
+        Steps count as calls, so they are verified at steps 2, 4, 8, ... If a step raises an error,
+        all changes made until then remain.
 
         Args:
-            *tables: for each argument of the step an array or tensor with one more axis, the first:
-                row i is the argument of step i.
+            *tables: the arguments of the step, where each array or tensor has one more axis, the
+                first: row i belongs to step i. All other values are the same for all steps.
+            **named: the arguments that are given by name.
             steps: int, the number of steps n; by default the number of rows.
 
         Returns:
-            The step's result with one more axis in each tensor: row i is of step i.
+            The step's result with one more axis in each tensor: row i is the result of step i.
 
         Raises:
             SettingError: steps is below 1, or a table has fewer rows.
             CaptureError: as a call of the step.
         """
-        arrays = [_array_of(x) for x in tables]
+        if named:
+            tables, named = self._in_order(tables, named)
+        given = Arguments(tables, named)
+        arrays = given.arrays
         lengths = {len(array) if array.ndim else 0 for array in arrays}
         if steps is None and len(lengths) == 1:
             (steps,) = lengths
@@ -160,14 +174,14 @@ class Captured:
                 "separately; call the step instead"
             )
         with self._lock:
-            key = self._key([array[0, ...] for array in arrays])
+            key = self._key([array[0, ...] for array in arrays], given)
             parts: list[list[Array]] = []
             done = 0
             while done < steps:
                 program = self._find(key)
                 if program is None or self._is_due(program) or program.writes_to(arrays):
                     row = [array[done, ...] for array in arrays]
-                    values = self._record(key, row, program)
+                    result, values = self._record(key, given, row, program)
                     parts.append([value[np.newaxis] for value in values])
                     done += 1
                     continue
@@ -177,27 +191,26 @@ class Captured:
                 parts.append(program.run([array[done:end] for array in arrays], end - done))
                 program.calls_made += end - done - 1
                 self._in_a_row = 0
-                self.program, self._result = program, program.result
+                self.program, result = program, program.result
                 done = end
-            found = [np.concatenate(part) for part in zip(*parts, strict=True)]
-            return self._result.make_tables(found, steps)
+            return result.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
     def _in_order(
-        self, arguments: Sequence[Array | Tensor], named: Mapping[str, Array | Tensor]
-    ) -> tuple[Array | Tensor, ...]:
-        bound = inspect.signature(self.function).bind(*arguments, **named)
-        if bound.kwargs:
-            raise CaptureError(
-                f"captured step: got {', '.join(bound.kwargs)} by name; arguments that have a "
-                "place among the function's, with all those before them, are needed"
-            )
-        return bound.args
+        self, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments by position as far as possible, and the rest by name."""
+        try:
+            signature = inspect.signature(self.function)
+        except ValueError:  # a function written in C
+            return arguments, named
+        bound = signature.bind(*arguments, **named)
+        return bound.args, bound.kwargs
 
-    def _key(self, arrays: Sequence[Array]) -> Key:
+    def _key(self, arrays: Sequence[Array], given: Arguments) -> Key:
         backend = door.current_backend()
         instructions = getattr(backend.module, "SIMD", "")
         shapes = tuple([(array.shape, array.dtype) for array in arrays])
-        return Key(backend, instructions, autograd.is_grad_enabled(), shapes)
+        return Key(backend, instructions, autograd.is_grad_enabled(), shapes, given.form)
 
     # The program for a call, and whether to verify it
 
@@ -230,23 +243,31 @@ class Captured:
         for program in reversed(programs):
             if program.key == key:
                 return program.guards.change()
+        if any(_differs_in_form_only(program.key, key) for program in programs):
+            return (
+                "there is no program for these numbers, strings and structure of the arguments, "
+                "which are constants of a program; a value that changes is needed as an array"
+            )
         return "there is no program for this backend and gradient mode"
 
     # Recording
 
-    def _record(self, key: Key, arrays: Sequence[Array], program: Program | None) -> list[Array]:
-        """Run the function on the arrays and note its calls; returns the results' values.
+    def _record(
+        self, key: Key, given: Arguments, arrays: Sequence[Array], program: Program | None
+    ) -> tuple[Result, list[Array]]:
+        """Run the function on the arrays and note its calls; returns its result and the values.
 
         The notes become a program, or are compared with `program`.
         """
-        copied = program.held_arguments if program is not None else ()
-        inputs = [_input(array, i in copied) for i, array in enumerate(arrays)]
+        inputs = [_input(array) for array in arrays]
         notes = Recorder(inputs, finds_lines=program is None or not program.is_verified)
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
-        notes.copied = {id(x) for x in inputs if x.base is None}
+        module = getattr(self.function, "__self__", None)
+        if isinstance(module, Module):
+            notes.modules[id(module)] = module, module.version
         try:
-            result = _run_function(self.function, inputs, notes)
+            result = _run_function(self.function, given, inputs, notes)
         except BaseException as error:
             # A replay raises the errors of each_step, too. Any other error is a difference.
             if program is not None and not notes.function_raised:
@@ -257,28 +278,31 @@ class Captured:
                         f"{program.replays}"
                     )
             raise
-        del inputs
+        finally:
+            _copy_back(inputs, arrays, notes)
+            del inputs  # an array that still exists after the step counts as stored
         notes.note_constant_gradients(gradients(notes))
         values = result.values()
         shared = _shared_memory(notes, arrays)
         if shared:  # the next call runs the function, too
             self.why = shared
-            self._result = result
             self._count_in_a_row()
-            return values
+            return result, values
         if program is None:
             others = self._programs.get(key.arguments, ())
-            is_first = not any(other.key == key for other in others)
-            self._adopt(key, notes, result, Trace(notes, result), self._cause(key), None)
-            self._count_in_a_row(is_first)
+            is_first = not any(
+                other.key == key or _differs_in_form_only(other.key, key) for other in others
+            )
+            self._adopt(key, notes, result, Trace(notes, result), self._cause(key))
+            self._count_in_a_row(is_first and self.why != STORES)
         else:
             self.verifications += 1
             if self._compare(key, notes, result, program):
                 self._count_in_a_row()
-        return values
+        return result, values
 
     def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> bool:
-        """Compare the notes with the program; True if they differ and became a new program."""
+        """Compare the notes with the program; True if they differ, and the program is dropped."""
         trace = Trace(notes, result)
         difference = program.trace.difference(trace)
         if difference is not None:
@@ -286,7 +310,7 @@ class Captured:
             if program.is_verified and self.verify != "never" and program.replays:
                 notes.forget()
                 raise CaptureError(_stale(self._name, difference, program))
-            self._adopt(key, notes, result, trace, str(difference), None)
+            self._adopt(key, notes, result, trace, str(difference))
             return True
         # A constant gradient is held by its tensor, and replays restore it.
         grads = {id(root(grad)) for grad in gradients(notes)}
@@ -295,33 +319,26 @@ class Captured:
             for array, is_changed in program.trace.replaced(trace)
             if id(array) not in grads
         ]
-        if program.has_kept_tensors:  # the function has just made new ones
-            for item, line in zip(notes.items, program.trace.lines, strict=True):
-                item.line = line
-            trace.lines = program.trace.lines
-            self._drop(program)
-            self._adopt(key, notes, result, trace, "", program)
-            # The program holds memory that is only read.
-            replaced = [(ref, is_changed) for ref, is_changed in replaced if is_changed]
-        else:
-            del trace
-            guards = Guards(notes)
-            self._result = result
-            notes.forget()
-            guards.drop_the_dead()
-            program.guards = guards
-            program.is_verified = True
-            self.program = program
+        del trace
+        program.guards = guards = Guards(notes)
+        result.release()
+        notes.forget()
+        guards.drop_the_dead(self._collects)
+        program.is_verified = True
+        self.program = program
         alive = [is_changed for ref, is_changed in replaced if ref() is not None]
         if alive:
-            assert self.program is not None
-            self._drop(self.program)
             self.why = "a tensor was replaced by another one with equal values"
-        if any(alive) and program.replays:
             difference = Difference(f"{self.why}, and the step changes it", "")
+        if guards.stores:
+            self.why = STORES
+            difference = Difference(STORES, "")
+        if alive or guards.stores:
+            self._drop(program)
+        if (any(alive) or guards.stores) and program.replays:
             raise CaptureError(_stale(self._name, difference, program))
         program.replays = 0
-        return False
+        return guards.stores
 
     def _adopt(
         self,
@@ -330,29 +347,34 @@ class Captured:
         result: Result,
         trace: Trace,
         why: str,
-        before: Program | None,
     ) -> None:
-        """Make a program of the notes; before: the equal program that it replaces, or None."""
-        program = Program(key, notes, result, trace, self._lock, self.function, self.rewrites)
-        if before is None:
-            self.recordings += 1
-            self.why = why
-            program.is_verified = self.verify == "never"
-        else:
-            program.is_verified = True
-            program.calls_made = before.calls_made
+        """Make a program of the notes, and keep it for replays if the step stores nothing."""
+        self.program = program = Program(
+            key, notes, result, trace, self._lock, self.function, self.rewrites, self._collects
+        )
+        self.recordings += 1
+        self.why = STORES if program.guards.stores else why
+        if program.guards.stores:
+            return
+        program.is_verified = self.verify == "never"
         programs = self._programs.setdefault(key.arguments, [])
         self._programs.move_to_end(key.arguments)
         programs.append(program)
         del programs[:-MOST_PROGRAMS]
         while len(self._programs) > MOST_SHAPES:
             self._programs.popitem(last=False)
-        self.program = program
-        self._result = result
 
     def _drop(self, program: Program) -> None:
         for programs in self._programs.values():
             programs[:] = [other for other in programs if other is not program]
+
+    @property
+    def _collects(self) -> bool:
+        """True if this recording collects garbage before a tensor counts as stored.
+
+        That takes milliseconds, so a step that is recorded again and again does it seldom.
+        """
+        return self._in_a_row.bit_count() < 2
 
     def _count_in_a_row(self, is_first: bool = False) -> None:
         """Count recordings in a row, without a replay between them, and warn at the 8th.
@@ -377,30 +399,36 @@ def capture(
 ) -> Captured:
     """Return the function as a captured step: recorded as a program when called, then replayed.
 
-    A captured step takes arrays or tensors and returns tensors. If the function uses a tensor that
-    is not an argument, such as a weight, each replay reads its values at that time, and writes
-    changes into its memory. A replay repeats the kernel calls and runs no Python: numbers, branches
-    and settings keep the values of the recording, and side effects such as print() do not happen.
-    `step.forget()` drops the recording.
+    A captured step takes arrays or tensors, by position or by name, alone or in tuples, lists and
+    dicts, and returns tensors. A number, a string or None among the arguments is a constant: each
+    value has its own recording. If the function uses a tensor that is not an argument, such as a
+    weight, each replay reads its values at that time, and writes changes into its memory. A replay
+    repeats the kernel calls and runs no Python: numbers, branches and settings keep the values of
+    the recording, and side effects such as print() do not happen. `step.forget()` drops the
+    recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
-    The step is re-recorded if an argument has a new shape or dtype; if the backend or the gradient
-    mode changes; if a tensor that an op read gets another array, requires_grad or hooks; if an
-    attribute of a module that was called, or of an optimiser that made a step, is set; after
-    train() or eval(); if a tensor gains or loses a gradient from before the step; and if a tensor
-    that the step computed and stored outside of the function no longer exists. `step.why` gives the
-    cause of the last recording.
+    `step.why` gives the cause of the last recording. The step is re-recorded
+
+    - if an argument has a new shape or dtype,
+    - if the backend or the gradient mode changes,
+    - if a tensor that an op read gets another array, requires_grad or hooks,
+    - if an attribute is set of a module that was called or of an optimiser that made a step, and
+      after train() or eval(),
+    - if a tensor has a gradient at the start of the call and had none when recorded, or the other
+      way round,
+    - if a tensor that the step computed and stored outside of the function no longer exists.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
-    the second recording differs from the first, it becomes the program, because a step may make its
+    they differ at call 2, the second recording becomes the program, because a step may create its
     state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. A step that changes a tensor or an argument which shares
-    memory with another argument is recorded at every call too. A verification compares one call: a
-    value of Python that changes after it, and is back at the next one, is not found.
+    RuntimeWarning after 8 recordings. So is a step that changes a tensor or an argument which
+    shares memory with another argument. A verification does not find a value of Python that changes
+    after one verification and has its old value again at the next one.
 
-    Every replay overwrites the tensors that the step computed and stored outside of the function,
-    except gradients: store `w.grad.clone()`, or read `w.grad` after the call. Threads that the step
-    starts are not recorded. Under detect_anomaly() the function runs, and nothing is replayed.
+    Every replay overwrites the tensors that the step computed and stored outside of the function.
+    Gradients are an exception: store `w.grad.clone()`, or read `w.grad` after the call. Threads
+    that the step starts are not recorded. Under detect_anomaly() the function runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its
@@ -447,10 +475,17 @@ def _stale(name: str, difference: Difference, program: Program) -> str:
     )
 
 
-def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: Recorder) -> Result:
+def _differs_in_form_only(one: Key, other: Key) -> bool:
+    return one.form != other.form and one._replace(form=other.form) == other
+
+
+def _run_function(
+    function: Callable[..., Any], given: Arguments, inputs: Sequence[Array], notes: Recorder
+) -> Result:
     with recorder.recording(notes):
         try:
-            returned = function(*map(wrap, inputs))
+            positional, named = given.with_tensors([wrap(array) for array in inputs])
+            returned = function(*positional, **named)
         finally:
             for carried in notes.carried:
                 if carried.x._grad is carried.own:  # the step read it, or changed it in place
@@ -461,16 +496,23 @@ def _run_function(function: Callable[..., Any], inputs: Sequence[Array], notes: 
         return Result(returned, notes)
 
 
-def _input(array: Array, is_held: bool) -> Array:
+def _input(array: Array) -> Array:
     """Return the array that the function gets: the same memory, as another array.
 
-    It is a copy if C can't read the array, or if the step holds its argument after the call.
+    It is a copy if C can't read the array.
     """
     flags = array.flags
-    if is_held or not (flags.c_contiguous and flags.aligned):
+    if not (flags.c_contiguous and flags.aligned):
         return np.array(array, order="C")
     # Its base is no array, so arrays.root() ends there.
     return np.asarray(memoryview(array))  # type: ignore[arg-type]
+
+
+def _copy_back(inputs: Sequence[Array], arrays: Sequence[Array], notes: Recorder) -> None:
+    """Write the arguments that are copies, and that the step has changed, to the caller's arrays."""
+    for own, array in zip(inputs, arrays, strict=True):
+        if own.base is None and id(own) in notes.written:
+            np.copyto(array, own)
 
 
 def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
@@ -487,26 +529,3 @@ def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:
         if any(np.may_share_memory(array, other) for other in others):
             return f"argument {i} shares memory with another one or a tensor, and is changed"
     return ""
-
-
-def _array_of(x: Array | Tensor) -> Array:
-    if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, first
-        return x
-    if isinstance(x, Tensor):
-        if x.requires_grad:
-            raise CaptureError(
-                "captured step: an argument has requires_grad, and its gradient would be set on "
-                "the program's copy; pass x.detach(), or use x in the step without passing it"
-            )
-        return x.array
-    if not isinstance(x, np.ndarray):
-        raise CaptureError(
-            f"captured step: an argument is a {type(x).__name__}; arrays and tensors are needed, "
-            "because numbers of Python are constants of a program"
-        )
-    if x.dtype not in DTYPES:
-        raise CaptureError(
-            f"captured step: an argument is an array of {x.dtype}; {', '.join(map(str, DTYPES))} "
-            "are possible: array.astype() converts it"
-        )
-    return np.asarray(x)

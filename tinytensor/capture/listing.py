@@ -25,8 +25,9 @@ import numpy as np
 from tinytensor import nn, random
 from tinytensor.arrays import Array, root
 from tinytensor.capture import listing_html
+from tinytensor.capture.arguments import names_of
 from tinytensor.door import CONTRACTS
-from tinytensor.tensor import Tensor
+from tinytensor.tensors import Tensor
 
 if TYPE_CHECKING:
     from tinytensor.capture.calls import Call
@@ -95,7 +96,8 @@ def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable
     """Name a program's buffers after the variables of the function and its models."""
     found = dict(_named_arrays(variables(function), program))
     names = {id(root(array)): name for name, array in reversed(list(found.items()))}
-    for own, name in zip(program.inputs, argument_names(function, 99), strict=False):
+    arguments = names_of(program.key.form, argument_names(function, len(program.key.form)))
+    for own, name in zip(program.inputs, arguments, strict=False):
         names[id(own)] = name
     for leaf, grad in program.gradients():
         owner = names.get(id(root(leaf.array)))
@@ -106,7 +108,7 @@ def name_buffers(program: Program, buffers: Sequence[Buffer], function: Callable
         if buffer.array is not None and id(buffer.array) in names:
             buffer.name = names[id(buffer.array)]
         elif buffer.kind == "constant" and buffer.size == 1:
-            buffer.name = f"{buffer.array}".strip("[]")
+            buffer.name = str(buffer.array).strip("[]")
         else:
             letter = "t" if buffer.kind == "kept" else buffer.kind[0]
             counts[letter] = counts.get(letter, -1) + 1

@@ -100,21 +100,26 @@ def loss_and_grad(items: Items) -> Items:
 
     The incoming gradient must be known before the step, such as the 1 with which loss.backward()
     starts. The result is then computed earlier. So the calls in between may not touch its memory,
-    and may not change the logits or labels.
+    and may not change the logits, labels or weight.
     """
     result = list(items)
     for backward in items:
         if not _is_call(backward, "cross_entropy_backward"):
             continue
-        grad, logits, labels, grad_logits = backward.views
+        grad, logits, labels, weight, grad_logits, smoothing = backward.views
+        given = logits, labels, weight
         for forward in result[: result.index(backward)]:
-            if _is_call(forward, "cross_entropy") and forward.views[:2] == (logits, labels):
+            if (
+                _is_call(forward, "cross_entropy")
+                and forward.views[:3] == given
+                and forward.views[-1] == smoothing
+            ):
                 start = result.index(forward)
                 between = result[start + 1 : result.index(backward)]
                 if _is_constant(grad, items) and _leave_alone(
-                    between, read_only=(logits, labels), untouched=grad_logits
+                    between, read_only=given, untouched=grad_logits
                 ):
-                    views = (grad, logits, labels, forward.views[2], grad_logits)
+                    views = (grad, *given, forward.views[3], grad_logits, smoothing)
                     result[start] = replace(forward, kernel="cross_entropy_and_grad", views=views)
                     result.remove(backward)
                 break

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinytensor import door
-from tinytensor.cli.options import Count, LessonNumber, Several, backends_option
+from tinytensor.cli.options import FILE, Count, LessonNumber, Several, backends_option
 from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
 
@@ -45,9 +45,11 @@ TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
 )
 @click.option("--rounds", type=Count(1, 1000), help="Rounds to time [15; 5 for train or --quick].")
 @click.option("--quick", is_flag=True, help="Finish within a minute.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the results; - for stdout.")
-@click.option("--html", "html_file", metavar="FILE", help="Write a page with plots.")
-@click.option("--readme", metavar="FILE", help="Replace the table of steps in FILE.")
+@click.option(
+    "--json", "json_file", metavar="FILE", type=FILE, help="Write the results; - for stdout."
+)
+@click.option("--html", "html_file", metavar="FILE", type=FILE, help="Write a page with plots.")
+@click.option("--readme", metavar="FILE", type=FILE, help="Replace the table of steps in FILE.")
 def bench_command(
     part: str | None,
     backends: tuple[str, ...] | None,

@@ -10,12 +10,13 @@ import numpy as np
 
 from tinytensor import door
 from tinytensor.cli.output import plural
-from tinytensor.errors import TinytensorError
+from tinytensor.errors import BackendUnavailable, TinytensorError
 
 
 @click.command("info")
 @click.option("--measure", is_flag=True, help="Also measure the machine's limits.")
-def info_command(measure: bool) -> None:
+@click.option("--verbose", is_flag=True, help="Also print a failed compiler's output.")
+def info_command(measure: bool, verbose: bool) -> None:
     """Print versions, the backends that work here, and the machine.
 
     The exit status is 2 if the backend in TINYTENSOR_BACKEND doesn't work here.
@@ -46,6 +47,10 @@ def info_command(measure: bool) -> None:
         lines += _peaks()
     for name, text in lines:
         click.echo(f"{name:15}{text}")
+    if verbose:
+        for name, state in states.items():
+            if isinstance(state, BackendUnavailable) and state.details:
+                click.echo(f"\nThe output when {name} was compiled:\n{state.details.rstrip()}")
     if wrong:
         raise wrong
 

@@ -6,13 +6,13 @@ from typing import Any
 import click
 
 from tinytensor import door
-from tinytensor.cli.options import Count, json_option, threads_option
+from tinytensor.cli.options import KERNEL, RUNG, Count, json_option, threads_option
 from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
 from tinytensor.errors import BackendUnavailable, TinytensorError
 
 
 @click.command("ladder")
-@click.argument("kernel")
+@click.argument("kernel", type=KERNEL)
 @click.option(
     "--size",
     type=Count(1, 10_000),
@@ -127,8 +127,8 @@ def _ladder(result: dict[str, Any]) -> str:
 
 
 @click.command("explain")
-@click.argument("kernel")
-@click.argument("rung", required=False)
+@click.argument("kernel", type=KERNEL)
+@click.argument("rung", type=RUNG, required=False)
 def explain_command(kernel: str, rung: str | None) -> None:
     """Print the source of all rungs of KERNEL, or of one RUNG.
 

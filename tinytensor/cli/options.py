@@ -1,9 +1,11 @@
 """Options of several commands, and the types of their values."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from tinytensor import door, lessons
 from tinytensor.errors import UnknownName
@@ -68,6 +70,71 @@ class LessonNumber(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error).removeprefix("lesson: "), param, ctx)
 
 
+class Name(click.ParamType):  # type: ignore[type-arg]
+    """A name of a table. Shells complete it, and the message of a missing one lists the table.
+
+    The command itself looks the name up, and raises UnknownName with the nearest names.
+
+    known: returns the names, each with a description; it gets the command's other arguments.
+    files: True if a file is accepted too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        known: Callable[[dict[str, Any]], Iterable[tuple[str, str]]],
+        files: bool = False,
+    ) -> None:
+        self.name, self.known, self.files = name, known, files
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """The names to choose from."""
+        given = {} if ctx is None else ctx.params
+        return f"Choose from {', '.join(name for name, _ in self.known(given))}."
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The names that start with the typed text, and files."""
+        found = [
+            CompletionItem(name, help=description)
+            for name, description in self.known(ctx.params)
+            if name.startswith(incomplete)
+        ]
+        return [*found, CompletionItem(incomplete, type="file")] if self.files else found
+
+
+def _lesson_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    titles = {key: each.title for each in lessons.lessons() for key in (each.name, each.number)}
+    return titles.items()
+
+
+def _claim_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    from tinytensor import claims
+
+    return ((claim.name, claim.sentence) for claim in claims.CLAIMS)
+
+
+def _kernel_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    from tinytensor.ladder import ladder
+
+    return ((kernel, "") for kernel in ladder.SIZES)
+
+
+def _rung_names(given: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    from tinytensor.ladder import ladder
+
+    kernel = given.get("kernel")
+    return ((rung.name, rung.why) for rung in ladder.LADDER if rung.kernel == kernel)
+
+
+LESSON = Name("lesson", _lesson_names)
+LESSON_OR_FILE = Name("lesson", _lesson_names, files=True)
+CLAIM = Name("claim", _claim_names)
+KERNEL = Name("kernel", _kernel_names)
+RUNG = Name("rung", _rung_names)
+FILE = click.Path()  # any name; shells complete the files that exist
+
 backends_option = click.option(
     "--backends",
     metavar="NAMES",
@@ -113,7 +180,11 @@ eval_every_option = click.option(
 )
 
 json_option = click.option(
-    "--json", "json_file", metavar="FILE", help="Write the results; - for standard output."
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write the results; - for standard output.",
 )
 
 port_option = click.option(

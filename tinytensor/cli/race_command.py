@@ -14,6 +14,7 @@ import click
 from tinytensor import datasets, door, lessons, machine
 from tinytensor.cli.live_option import check_page, linger, served
 from tinytensor.cli.options import (
+    LESSON_OR_FILE,
     Count,
     allow_origin_option,
     backends_option,
@@ -37,7 +38,7 @@ SECONDS_PER_LINE = 5.0  # between two lines of output without a terminal
 
 
 @click.command("race")
-@click.argument("lesson")
+@click.argument("lesson", type=LESSON_OR_FILE)
 @backends_option
 @click.option(
     "--seconds",
@@ -79,7 +80,7 @@ def race_command(
     """
     from tinytensor.live.race import Race
 
-    found = lessons.find(lesson)
+    found = lessons.find_or_read(lesson)
     check_writable("--json", json_file)
     check_page(live, port, no_browser, allowed)
     if threads is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor.cli.options import Count
+from tinytensor.cli.options import FILE, Count
 from tinytensor.cli.output import check_writable, plural, same_file
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("replay")
-@click.argument("file")
+@click.argument("file", type=FILE)
 @click.option("--no-browser", is_flag=True, help="Only write the page and print its path.")
 def replay_command(file: str, no_browser: bool) -> None:
     """Replay the run FILE in the browser.
@@ -38,10 +38,16 @@ def replay_command(file: str, no_browser: bool) -> None:
 
 
 @click.command("report")
-@click.argument("file")
-@click.option("-o", "--html", "html_file", metavar="FILE", help="Write a page that plays.")
-@click.option("--movie", "movie_file", metavar="FILE", help="Write a .gif, or .mp4 with ffmpeg.")
-@click.option("--png", "png_file", metavar="FILE", help="Write an image of the six panels.")
+@click.argument("file", type=FILE)
+@click.option(
+    "-o", "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that plays."
+)
+@click.option(
+    "--movie", "movie_file", metavar="FILE", type=FILE, help="Write a .gif, or .mp4 with ffmpeg."
+)
+@click.option(
+    "--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the six panels."
+)
 @click.option("--step", type=Count(0, 10**9), help="Step that --png shows [the last].")
 @click.option("--dark", is_flag=True, help="Dark background in movies and images.")
 def report_command(

@@ -14,6 +14,8 @@ import click
 from tinytensor import datasets, door, lessons
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
+    FILE,
+    LESSON_OR_FILE,
     Count,
     allow_origin_option,
     backend_option,
@@ -25,9 +27,9 @@ from tinytensor.cli.options import (
     seed_option,
     threads_option,
 )
-from tinytensor.cli.output import check_writable, plural, same_file, write_json
-from tinytensor.errors import SettingError
-from tinytensor.train import StepReport, Training
+from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
+from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
@@ -46,25 +48,45 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 
 
 @click.command("train")
-@click.argument("lesson")
+@click.argument("lesson", type=LESSON_OR_FILE)
 @backend_option
 @click.option("--steps", type=Count(0, 10**9), help="Training steps [the lesson's own].")
 @click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
+@click.option(
+    "--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own]."
+)
+@click.option(
+    "--optimizer", type=click.Choice(list(lessons.OPTIMIZERS)), help="Optimiser [the lesson's own]."
+)
+@click.option(
+    "--keep-prob",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Probability of dropout to keep an element [the lesson's own].",
+)
 @seed_option
 @threads_option
 @data_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
-@click.option("--save", "save_file", metavar="FILE", help="Write a checkpoint at the end.")
 @click.option(
     "--save-weights",
     "weights_file",
     metavar="FILE",
+    type=FILE,
     help="Write only the weights at the end, as float16, for predict.",
 )
-@click.option("--resume", "resume_file", metavar="FILE", help="Continue from a checkpoint.")
 @click.option(
-    "--record", "record_file", metavar="FILE", help="Write a run file, for replay and report."
+    "--save", "save_file", metavar="FILE", type=FILE, help="Write a checkpoint at the end."
+)
+@click.option(
+    "--resume", "resume_file", metavar="FILE", type=FILE, help="Continue from a checkpoint."
+)
+@click.option(
+    "--record",
+    "record_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write a run file, for replay and report.",
 )
 @json_option
 @click.option(
@@ -82,6 +104,9 @@ def train_command(
     backend: str,
     steps: int | None,
     batch: int | None,
+    lr: float | None,
+    optimizer: str | None,
+    keep_prob: float | None,
     seed: int,
     threads: int | None,
     data: Path | None,
@@ -99,7 +124,8 @@ def train_command(
 ) -> None:
     """Train the network of LESSON.
 
-    LESSON is a name or a number, such as softmax or 1.0. At the end, print the accuracy on the test
+    LESSON is a name or a number, such as softmax or 1.0, or a Python file with a lesson of your
+    own: a changed copy of a file of tinytensor/lessons. At the end, print the accuracy on the test
     images and the time spent.
     """
     if record_file is not None:
@@ -107,7 +133,8 @@ def train_command(
     if live == "terminal":
         from tinytensor.live.terminal import terminal, view
 
-    found = lessons.find(lesson)
+    found = lessons.find_or_read(lesson)
+    found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
     check_writable("--json", json_file)
     check_writable("--save", save_file)
     check_writable("--save-weights", weights_file)
@@ -127,15 +154,19 @@ def train_command(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_seconds = time.perf_counter() - start
+
+    if backend == "auto":
+        backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
+        if reason:
+            click.echo(reason, err=True)
+    start = time.perf_counter()
     door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
     # Processor time before this module (Python, NumPy), and the time to load the backend.
     import_seconds = _CPU_SECONDS_AT_IMPORT + backend_seconds
     used = door.current_backend()
-
-    start = time.perf_counter()
-    data_set = datasets.mnist() if data is None else datasets.load(data)
-    data_seconds = time.perf_counter() - start
 
     training = Training(
         found,
@@ -172,7 +203,10 @@ def train_command(
         if run is not None:
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
-        progress = _progress(steps) if console is None else view(training, used.name, console)
+        if console is None:
+            progress = _progress(training, by_steps=run is None)
+        else:
+            progress = view(training, used.name, console)
         with progress as show, _stop_on(signal.SIGINT, training):
             for report in run or training:
                 if recorder is not None and run is None:
@@ -202,6 +236,11 @@ def train_command(
             finally:
                 if save_file is not None:
                     training.save(save_file)
+                    click.echo(
+                        f"saved after step {last.step:,}; to continue: tinytensor train {lesson} "
+                        f"--resume {save_file}",
+                        err=True,
+                    )
                 if weights_file is not None:
                     training.save_weights(weights_file)
         finally:  # print the summary even if the files can't be written
@@ -209,11 +248,36 @@ def train_command(
                 write_json(json_file, result)
             finally:
                 click.echo(_summary(result), err=json_file == "-")
+                if sys.stderr is not None and sys.stderr.isatty():
+                    click.echo(_what_next(found), err=True)
         if training.stop and not (run is not None and run.was_stopped):
             raise KeyboardInterrupt
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _backend_for(lesson: lessons.Lesson, data: datasets.Dataset, steps: int) -> tuple[str, str]:
+    """The backend that finishes first: C if it works here; otherwise NumPy for a short training.
+
+    Numba is faster than NumPy, but first it compiles its kernels. Returns the name, and a sentence
+    with the reason if it is not C.
+    """
+    try:
+        return door.load_backend("c").name, ""
+    except BackendUnavailable:
+        pass
+    with door.backend("numpy"):
+        seconds = steps * seconds_a_step(lesson, data, steps=3)
+    name = "numpy" if seconds < 2 * _NUMBA_COMPILES else door.load_backend("auto").name
+    return name, (
+        f"backend {name}: C is not compiled here (tinytensor info prints why); NumPy needs about "
+        f"{about_seconds(seconds)} for these steps, and Numba is faster, but first it may compile "
+        f"its kernels for {_NUMBA_COMPILES} s"
+    )
+
+
+_NUMBA_COMPILES = 10  # seconds on one core, for the kernels of a lesson
 
 
 def _metrics(report: StepReport) -> dict[str, float | None]:
@@ -247,6 +311,20 @@ def _stop_on(number: int, training: Training) -> Iterator[None]:
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
 
 
+def _what_next(lesson: lessons.Lesson) -> str:
+    """Commands to try after a training, one on each line."""
+    course = lessons.lessons()
+    numbers = [each.number for each in course]
+    commands = {}
+    if lesson.number in numbers:
+        commands["watch it learn"] = f"tinytensor train {lesson.name} --live"
+        commands["why it works"] = f"tinytensor lesson {lesson.number}"
+        if after := course[numbers.index(lesson.number) + 1 :]:
+            commands["the next network"] = f"tinytensor train {after[0].name}"
+    commands["your own digit"] = "tinytensor predict photo.png"
+    return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
+
+
 def _summary(result: dict[str, Any]) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
@@ -260,9 +338,17 @@ def _summary(result: dict[str, Any]) -> str:
     )
 
 
+_FIRST_TESTS = (1, 10, 50, 100, 200, 500)  # steps with a test, if the lesson tests rarely
+
+
 @contextmanager
-def _progress(steps: int) -> Iterator[Any]:
-    """A function that shows a report: a bar on a terminal, a line every tenth otherwise."""
+def _progress(training: Training, by_steps: bool) -> Iterator[Any]:
+    """A function that shows a report: a bar on a terminal, a line every tenth otherwise.
+
+    by_steps: True moves the bar between the reports too, and tests early if the lesson tests
+    rarely. A page in the browser does both itself.
+    """
+    steps = training.steps
     if sys.stderr is None or not sys.stderr.isatty():
         tenths = 0
 
@@ -283,6 +369,7 @@ def _progress(steps: int) -> Iterator[Any]:
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -290,15 +377,32 @@ def _progress(steps: int) -> Iterator[Any]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("starting", total=steps)
+        task = bar.add_task("first step", total=steps, completed=training.step)
+        accuracy, next_time = "", 0.0
 
-        def show_bar(report: StepReport) -> None:
+        def show_report(report: StepReport) -> None:
+            nonlocal accuracy
+            accuracy = f"test accuracy {report.test_accuracy:.4f}"
             bar.update(task, completed=report.step, description=_status(report))
 
-        yield show_bar
+        def show_step(result: TrainedStep) -> None:
+            nonlocal next_time
+            if tests_rarely and training.step + 1 in _FIRST_TESTS:
+                training.report_next = True
+            if time.monotonic() >= next_time:
+                next_time = time.monotonic() + 0.2
+                text = f"train loss {result.loss:.4f}  {accuracy}"
+                bar.update(task, completed=training.step, description=text)
+
+        tests_rarely = training.evaluate_every > 100
+        if by_steps:
+            training.report_next = tests_rarely
+            training.between_steps = show_step
+        yield show_report
 
 
 def _status(report: StepReport) -> str:

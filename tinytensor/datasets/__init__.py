@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from tinytensor import kernels, recorder
+from tinytensor import kernels, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
-from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
-from tinytensor.ops.operands import as_array
-from tinytensor.tensor import Tensor
+from tinytensor.errors import DTypeError, GradientError, LabelError, SettingError, ShapeError
+from tinytensor.ops.operands import as_array, whole
+from tinytensor.tensors import Tensor, from_numpy
+
+__all__ = ["Dataset", "Epochs", "Split", "batches", "fetch", "load", "mnist", "split", "to_float"]
 
 CLASSES = 10  # the number of classes, if neither names nor labels need another
 MAX_CLASSES = 256  # run files have one byte for a label
@@ -92,13 +94,33 @@ class Dataset(_Arrays):
     def _replace(self, **changes: Any) -> Dataset:
         """Return a Dataset with some arrays or the names replaced."""
         names = changes.pop("names", self.names)
-        return Dataset(*super()._replace(**changes), names=names)
+        return type(self)(*super()._replace(**changes), names=names)
+
+    @property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """The training images and labels as Tensors, for `batches(*data.train, size=64)`."""
+        return _as_tensor(self.train_images), _as_tensor(self.train_labels)
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """The test images and labels as Tensors."""
+        return _as_tensor(self.test_images), _as_tensor(self.test_labels)
+
+    def __repr__(self) -> str:
+        return self._described("test")
+
+    def _described(self, second: str) -> str:
+        size = " x ".join(map(str, self.train_images.shape[1:]))
+        return (
+            f"{type(self).__name__}({len(self.train_images):,} training images and "
+            f"{len(self.test_images):,} {second} images of {size})"
+        )
 
 
 def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array]:
     """Images and int64 labels of one part of a Dataset, after all checks."""
     images, labels = as_array("Dataset", images), as_array("Dataset", labels)
-    _check_bytes("Dataset", images)
+    check_bytes("Dataset", images)
     if images.shape[1:] != (SIDE, SIDE):
         raise ShapeError(
             f"Dataset: got {part} images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
@@ -117,6 +139,11 @@ def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array
     if labels.size and labels.min() < 0:
         raise LabelError(f"Dataset: got {part} label {labels.min()}; labels from 0 up are needed")
     return images, labels.astype(np.int64, copy=False)
+
+
+def _as_tensor(array: Array) -> Tensor:
+    """A Tensor that shares the array's memory, or a copy if it isn't contiguous."""
+    return from_numpy(np.ascontiguousarray(array))
 
 
 def one_label_each(caller: str, part: str, images: Array, labels: Array) -> None:
@@ -211,14 +238,15 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
         ShapeError: the images don't have three axes.
     """
     images = as_array("to_float", images)
-    _check_bytes("to_float", images)
+    check_bytes("to_float", images)
     images = np.ascontiguousarray(images)
     if chosen is None:
         return _to_float(images, np.arange(len(images)))
     return _to_float(images, _checked(chosen, len(images)))
 
 
-def _check_bytes(name: str, images: Array) -> None:
+def check_bytes(name: str, images: Array) -> None:
+    """Raise DTypeError or ShapeError unless the images are uint8 (N, height, width)."""
     if images.dtype != np.uint8:
         raise DTypeError(
             f"{name}: got images of dtype {images.dtype}; uint8, from 0 to 255, is needed; to "
@@ -232,7 +260,8 @@ def _check_bytes(name: str, images: Array) -> None:
 
 
 def _to_float(images: Array, chosen: Array) -> Array:
-    out = np.empty((len(chosen), *images.shape[1:], 1), np.float32)  # one channel: grey
+    channel = (1,) if images.ndim == 3 else ()  # grey images have one channel
+    out = np.empty((len(chosen), *images.shape[1:], *channel), np.float32)
     kernels.load_images(images, chosen, out)
     return out
 
@@ -245,95 +274,246 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
             f"to_float: got chosen of dtype {given.dtype} and shape {given.shape}; integers of "
             "shape (R,), the indices of R images, are needed"
         )
-    indices = given
-    if indices.dtype != np.int64 or not indices.flags.c_contiguous:
-        indices = np.empty(given.shape, np.int64)
-        kernels.cast(given, indices)
+    indices = np.empty(given.shape, np.int64)  # a copy, which no other thread can change
+    kernels.cast(given, indices)
+    is_unsigned = given.dtype.kind == "u"
 
-    def check(given: Array, indices: Array) -> None:
+    def check(indices: Array) -> None:
         # As uint64 a negative index is a very large one, so one comparison finds both errors.
         if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
-            (wrong, *_) = given[(given < 0) | (given >= count)]
+            (wrong, *_) = indices[(indices < 0) | (indices >= count)].tolist()
+            if is_unsigned:
+                wrong %= 2**64
             raise SettingError(
                 f"to_float: got index {wrong} in chosen; there are {count} images, and indices "
                 "start at 0"
             )
 
-    recorder.each_step(check, (given, indices), settings=(count,))
+    recorder.each_step(check, (indices,), settings=(count, is_unsigned))
     return indices
 
 
+@overload
 def batches(
-    images: Array,
-    labels: Array,
+    *arrays: Array | Tensor,
     size: int,
-    seed: int,
-    *,
+    epochs: None = None,
+    seed: int | None = None,
+    shuffle: bool = True,
+    partial: bool | None = None,
     skip: int = 0,
-    partial: bool = False,
     augment: Augmentation | None = None,
-) -> Iterator[tuple[Array, Array]]:
-    """Yield batches without end, reshuffled in each epoch. The same seed gives the same batches.
+) -> Iterator[Any]: ...
+@overload
+def batches(
+    *arrays: Array | Tensor,
+    size: int,
+    epochs: int,
+    seed: int | None = None,
+    shuffle: bool = True,
+    partial: bool | None = None,
+    skip: int = 0,
+    augment: Augmentation | None = None,
+) -> Epochs: ...
+def batches(
+    *arrays: Array | Tensor,
+    size: int,
+    epochs: int | None = None,
+    seed: int | None = None,
+    shuffle: bool = True,
+    partial: bool | None = None,
+    skip: int = 0,
+    augment: Augmentation | None = None,
+) -> Iterator[Any] | Epochs:
+    """Yield batches of one array, or of several arrays with the same number of rows.
+
+    Each epoch has the rows in a new random order. uint8 images in the first array become float32
+    from 0 to 1, and grey images (N, H, W) get an axis for the channel. All other arrays stay as
+    they are.
 
     Args:
-        images: (N, height, width) uint8, grey images of any size.
-        labels: (N,) integers.
-        size: number of images per batch.
-        seed: of the order of the images, and of the augmentation.
+        arrays: arrays or Tensors (N, ...) of any dtype, such as images and labels. Row i of each
+            array belongs to example i.
+        size: number of rows per batch.
+        epochs: number of epochs of a `for` loop over the result; endless by default.
+        seed: of the order, and of the augmentation; by default drawn with tt.manual_seed's numbers.
+        shuffle: False yields the rows in their own order.
+        partial: True yields the rows that don't fill a batch at the end of an epoch as a smaller
+            batch, and False drops them. By default they are dropped if there is no number of
+            epochs; each epoch drops other rows then.
         skip: number of batches to skip at the start.
-        partial: True to yield the images that don't fill a batch at the end of an epoch as a
-            smaller batch. By default they are dropped; each epoch drops different images.
         augment: changes the images of each batch, such as tt.datasets.augment.distort().
 
     Returns:
-        an iterator over pairs of images (size, height, width, 1) float32 and labels (size,).
+        Without `epochs` an iterator, with `epochs` an Epochs, which starts again in each `for`
+        loop. Both yield tuples with one array (size, ...) for each given array; for one given
+        array, they yield the array itself. A Tensor gives Tensors.
 
     Raises:
-        SettingError: `size` is not from 1 to N, or there are not N labels. It is raised by this
-            call, before the first batch.
-        DTypeError: the images are not uint8.
-        ShapeError: the images don't have three axes.
+        SettingError: there is no array, or `size`, `epochs` or `skip` is out of its range.
+        ShapeError: the arrays have different numbers of rows.
+        GradientError: a tensor requires a gradient, which would be lost.
+
+    Source: torch.utils.data.DataLoader, whose default is shuffle=False.
+
+    >>> x, y = np.arange(6.0), np.arange(6)
+    >>> for rows, labels in tt.datasets.batches(x, y, size=4, epochs=1, shuffle=False):
+    ...     print(rows, labels)
+    [0. 1. 2. 3.] [0 1 2 3]
+    [4. 5.] [4 5]
     """
-    _check_bytes("batches", images)
-    if not 1 <= size <= len(images):
-        raise SettingError(
-            f"batch: got {size}; from 1 to the number of training images, {len(images)}, is needed"
-        )
-    if len(labels) != len(images):
-        raise SettingError(
-            f"batches: got {len(labels)} labels for {len(images)} images; one label per image is "
-            "needed"
-        )
-    return _endless_batches(images, labels, size, seed, skip, partial, augment)
+    if epochs is not None:
+        whole("batches", "epochs", epochs, 1)
+    made = Epochs(
+        arrays,
+        size=size,
+        epochs=epochs or 1,
+        seed=int(random.generator().integers(2**63)) if seed is None else seed,
+        shuffle=shuffle,
+        partial=epochs is not None if partial is None else partial,
+        skip=whole("batches", "skip", skip, 0),
+        augment=augment,
+    )
+    return made if epochs is not None else made.endless()
 
 
-def _endless_batches(
-    images: Array,
-    labels: Array,
-    size: int,
-    seed: int,
-    skip: int,
-    partial: bool,
-    augment: Augmentation | None,
-) -> Iterator[tuple[Array, Array]]:
-    images = np.ascontiguousarray(images)  # once, not in each batch
-    rng = np.random.default_rng(seed)
-    last = len(images) if partial else len(images) - size + 1
-    count = 0
-    while True:
-        order = rng.permutation(len(images))
-        for start in range(0, last, size):
-            count += 1
-            if count <= skip:
+class Epochs:
+    """The batches that `batches` makes; a `for` loop over them runs through `epochs` epochs.
+
+    `len(epochs)` is the number of batches of one loop.
+
+    Attributes:
+        arrays: the arrays that the batches are rows of.
+        dataset: the first of the arrays; `len(epochs.dataset)` is the number of examples.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[Array | Tensor],
+        *,
+        size: int,
+        epochs: int,
+        seed: int,
+        shuffle: bool,
+        partial: bool,
+        skip: int,
+        augment: Augmentation | None,
+    ) -> None:
+        self.arrays = [_as_rows(array) for array in arrays]
+        if not self.arrays:
+            raise SettingError("batches: got no array; at least one is needed")
+        lengths = [len(array) for array in self.arrays]
+        if len(set(lengths)) > 1:
+            raise ShapeError(
+                f"batches: got arrays of {_listed(lengths)} rows; the same number is needed, one "
+                "row per example"
+            )
+        whole("batches", "size", size, None)
+        if size < 1 or (size > lengths[0] and not partial):
+            raise SettingError(
+                f"batch: got {size}; from 1 to the number of examples, {lengths[0]}, is needed"
+            )
+        self.dataset = self.arrays[0]
+        self.size, self.epochs, self.partial = size, epochs, partial
+        self._seed, self._shuffle, self._skip, self._augment = seed, shuffle, skip, augment
+        self._rng = np.random.default_rng(seed)
+        self._count = 0  # of all batches, for the seed of each one's augmentation
+
+    def __len__(self) -> int:
+        return self.epochs * len(range(0, self._end, self.size))
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.epochs):
+            yield from self._epoch()
+
+    def __repr__(self) -> str:
+        return f"Epochs({len(self.dataset)} examples, size={self.size}, epochs={self.epochs})"
+
+    def endless(self) -> Iterator[Any]:
+        """Yield the batches of one epoch after the other, without end."""
+        while True:
+            yield from self._epoch()
+
+    @property
+    def _end(self) -> int:
+        """The number of a row; no batch starts at it or after it."""
+        return len(self.dataset) if self.partial else len(self.dataset) - self.size + 1
+
+    def _epoch(self) -> Iterator[Any]:
+        count = len(self.dataset)
+        order = self._rng.permutation(count) if self._shuffle else np.arange(count)
+        for start in range(0, self._end, self.size):
+            self._count += 1
+            if self._count <= self._skip:
                 continue
-            chosen = order[start : start + size]
-            batch = _to_float(images, chosen)
-            if augment is not None:
-                batch = augment(batch, np.random.default_rng((seed, count)))
-            yield batch, labels[chosen]
+            chosen = order[start : start + self.size]
+            first, *others = self.arrays
+            rows = [self._examples(first, chosen), *(_rows(array, chosen) for array in others)]
+            yield tuple(rows) if others else rows[0]
+
+    def _examples(self, array: Array | Tensor, chosen: Array) -> Array | Tensor:
+        """Rows of the first array: images become floats, and are augmented."""
+        given = array.array if isinstance(array, Tensor) else array
+        is_images = given.dtype == np.uint8 and given.ndim in (3, 4)
+        rows: Array = _to_float(given, chosen) if is_images else given[chosen]
+        if self._augment is not None:
+            rows = self._augment(rows, np.random.default_rng((self._seed, self._count)))
+        return from_numpy(np.ascontiguousarray(rows)) if isinstance(array, Tensor) else rows
 
 
-def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
+def _as_rows(array: Array | Tensor) -> Array | Tensor:
+    """An argument of batches as a contiguous array or a Tensor, after checks."""
+    if isinstance(array, Tensor):
+        if array.requires_grad:
+            raise GradientError(
+                "batches: a tensor requires a gradient, which rows of it would lose; pass "
+                "x.detach(), or index x itself"
+            )
+    else:
+        array = np.asarray(array, order="C")  # once, not in each batch
+    if not array.ndim:
+        raise ShapeError("batches: got a scalar; arrays with a row for each example are needed")
+    return array
+
+
+def _rows(array: Array | Tensor, chosen: Array) -> Array | Tensor:
+    return from_numpy(array.array[chosen]) if isinstance(array, Tensor) else array[chosen]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}"
+
+
+class Split(Dataset):
+    """A Dataset from `split`: its test part is the validation part.
+
+    A named tuple as Dataset is: `validation_images` and `validation_labels` are its test_images and
+    test_labels, so `Training` measures the accuracy on them.
+    """
+
+    __slots__ = ()
+
+    @property
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """The validation images and labels as Tensors."""
+        return self.test
+
+    @property
+    def validation_images(self) -> Array:
+        """The validation images (V, 28, 28) uint8."""
+        return self.test_images
+
+    @property
+    def validation_labels(self) -> Array:
+        """The validation labels (V,) int64."""
+        return self.test_labels
+
+    def __repr__(self) -> str:
+        return self._described("validation")
+
+
+def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
     """Split the training images into training images and validation images, at random.
 
     Use the validation images to choose settings such as a learning rate, so that the test images
@@ -342,10 +522,11 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
     Args:
         data: the data set; its test images are not used.
         validation: number of validation images.
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Returns:
-        a Dataset with the validation images in the place of the test images.
+        a Dataset with train_images, train_labels, validation_images and validation_labels. Its
+        test part is the validation part.
 
     Raises:
         SettingError: `validation` is not from 1 to the number of training images - 1.
@@ -355,7 +536,7 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Dataset:
         raise SettingError(f"split: got {validation}; from 1 to {count - 1} is needed")
     order = np.random.default_rng(seed).permutation(count)
     held, rest = np.sort(order[:validation]), np.sort(order[validation:])
-    return Dataset(
+    return Split(
         data.train_images[rest],
         data.train_labels[rest],
         data.train_images[held],

@@ -11,20 +11,22 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import runpy
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES
 from tinytensor.datasets.augment import Augmentation
-from tinytensor.errors import SettingError, UnknownName
+from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons.chapter import Chapter, read
-from tinytensor.nn import Module
+from tinytensor.nn import Dropout, Module
 from tinytensor.ops import cross_entropy
-from tinytensor.optim import Optimizer, Schedule
-from tinytensor.tensor import Tensor
+from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
+from tinytensor.tensors import Tensor
 
 BATCH = 100
 WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
@@ -61,6 +63,7 @@ class Lesson:
         average: the decay of the moving average of the weights, from 0 up, below 1. The tests then
             use the averaged weights. None tests the weights themselves.
         evaluate_every: the number of steps between tests.
+        settings: what differs from the lesson in its file, by name; `changed` fills it.
     """
 
     number: str
@@ -78,6 +81,7 @@ class Lesson:
     augment: Augmentation | None = None  # of the training images
     average: float | None = None  # decay of the moving average of the weights that a test takes
     evaluate_every: int = 100
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def new_model(self, classes: int = CLASSES) -> Module:
         """Return a new network with one output per class.
@@ -119,8 +123,8 @@ class Lesson:
 def scaled(rate: float) -> float:
     """Return the learning rate for the mean loss of a batch: rate * 100.
 
-    The original course gives learning rates for the sum of the losses of 100 images. Here the loss
-    is their mean, and so the gradient is a hundredth: scaled(0.005) is 0.5.
+    The talk that the course follows gives learning rates for the sum of the losses of 100 images.
+    Here the loss is their mean, so the gradient is 100 times smaller: scaled(0.005) is 0.5.
 
     Args:
         rate: the learning rate for the sum.
@@ -153,19 +157,128 @@ def lessons() -> list[Lesson]:
 
 
 def find(name: str | float) -> Lesson:
-    """The lesson of that name or number: "softmax", "1.0" or 1.0.
+    """The lesson of that name or number: "softmax", "1.0", 1.0 or 1.
 
     Raises UnknownName, with the nearest name there is.
     """
+    text = f"{name}.0" if str(name).isdecimal() else str(name)
     known = {key: lesson for lesson in lessons() for key in (lesson.name, lesson.number)}
-    return known_by_name(known, str(name), "lesson: there is none")
+    return known_by_name(known, text if text in known else str(name), "lesson: there is none")
+
+
+def find_or_read(name: str) -> Lesson:
+    """The lesson of that name or number, or of that Python file: "softmax", "1.0" or "mine.py"."""
+    return read_file(name) if name.endswith(".py") else find(name)
+
+
+def read_file(file: str | Path) -> Lesson:
+    """Run a Python file, and return the Lesson in its constant LESSON.
+
+    Its number and name become the file's name, because its network may be another one than that of
+    the lesson it was copied from.
+
+    Args:
+        file: the name of the file. A copy of a file of tinytensor/lessons works unchanged.
+
+    Raises:
+        DataError: the file can't be read, raises an exception, or has no LESSON; the message has
+            the line.
+    """
+    path = Path(file)
+    try:
+        names = runpy.run_path(str(path))
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+    except (Exception, SystemExit) as error:
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise DataError(f"{path}, line {line}: {type(error).__name__}: {what}") from error
+    found = names.get("LESSON")
+    if not isinstance(found, Lesson):
+        raise DataError(
+            f"{path}: there is no LESSON; LESSON = tinytensor.lessons.Lesson(...) is needed, as in "
+            "the files of tinytensor/lessons"
+        )
+    return replace(found, number=path.name, name=path.stem)
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
+def changed(
+    lesson: Lesson,
+    *,
+    lr: float | None = None,
+    optimizer: str | None = None,
+    keep_prob: float | None = None,
+) -> Lesson:
+    """Return the lesson with other settings; None leaves a setting unchanged.
+
+    Args:
+        lesson: the lesson.
+        lr: a constant learning rate, instead of the lesson's rate or schedule.
+        optimizer: the name of an optimiser in OPTIMIZERS, with its default settings. Its learning
+            rate is `lr`, or else the lesson's.
+        keep_prob: the probability of all Dropout layers to keep an element, above 0 and up to 1.
+
+    Raises:
+        SettingError: a value is out of range, or the network has no Dropout layer.
+    """
+    settings = {"lr": lr, "optimizer": optimizer, "keep_prob": keep_prob}
+    given = {name: str(value) for name, value in settings.items() if value is not None}
+    if keep_prob is not None:
+        lesson = replace(lesson, model=_with_keep_prob(lesson, keep_prob))
+    if lr is not None:
+        lesson = replace(lesson, rate=None)
+    if lr is not None or optimizer is not None:
+        lesson = replace(lesson, optimizer=_with_optimizer(lesson, optimizer, lr))
+    return replace(lesson, settings={**lesson.settings, **given})
+
+
+def _with_keep_prob(lesson: Lesson, keep_prob: float) -> Callable[..., Module]:
+    if not 0 < keep_prob <= 1:
+        raise SettingError(f"keep_prob: got {keep_prob}; above 0 and up to 1 is needed")
+
+    def model(classes: int = CLASSES) -> Module:
+        network = lesson.new_model(classes)
+        layers = [layer for layer in network.modules() if isinstance(layer, Dropout)]
+        if not layers:
+            raise SettingError(
+                f"keep_prob: lesson {lesson.number} has no Dropout layer; a lesson with one is "
+                "needed, such as 2.2"
+            )
+        for layer in layers:
+            layer.keep_prob = keep_prob
+        return network
+
+    return model
+
+
+def _with_optimizer(
+    lesson: Lesson, name: str | None, lr: float | None
+) -> Callable[[Sequence[Tensor]], Optimizer]:
+    make = lesson.optimizer
+
+    def optimizer(parameters: Sequence[Tensor]) -> Optimizer:
+        made = make(parameters)
+        if name is not None:
+            made = OPTIMIZERS[name](parameters, lr=made.lr)
+        if lr is not None:
+            made.lr = lr
+        return made
+
+    return optimizer
 
 
 def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:
     """Return the value of this name.  Raises UnknownName with `missing` and the nearest names."""
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
+    # Numbers are not misspelt: after 5.0, all names help more than 4.0.
+    near = [] if name[:1].isdecimal() else difflib.get_close_matches(name, known, n=1)
     near = near or [key for key in known if name and key.startswith(name)]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
     hint = hint or f"choose from {', '.join(known)}"

@@ -5,7 +5,7 @@ from tinytensor.lessons import Lesson, scaled
 from tinytensor.nn import Module
 
 
-class Softmax(Module):
+class TenNeurons(Module):
     """784 -> 10. Everything starts at zero: at first all digits are equally likely."""
 
     def __init__(self, classes: int = 10) -> None:
@@ -19,7 +19,7 @@ class Softmax(Module):
 
 LESSON = Lesson(
     number="1.0", name="softmax", title="ten neurons and a softmax", chapter="1.0.md",
-    model=Softmax,
+    model=TenNeurons,
     optimizer=lambda parameters: tt.optim.SGD(parameters, lr=scaled(0.005)),
     steps=2000,
     evaluate_every=50,

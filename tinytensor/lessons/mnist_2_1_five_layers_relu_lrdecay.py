@@ -1,4 +1,4 @@
-"""Lesson 2.1: ReLU, and a rate that decays. Its chapter is chapters/2.1.md."""
+"""Lesson 2.1: ReLU, and a falling learning rate. Its chapter is chapters/2.1.md."""
 
 from itertools import pairwise
 
@@ -17,14 +17,14 @@ def five_layers(classes: int = 10, keep_prob: float = 1.0) -> nn.Module:
     for inputs, outputs in pairwise(SIZES[:-1]):
         layers += [nn.Linear(inputs, outputs, WEIGHT, nn.constant(0.1)), nn.ReLU()]
         if keep_prob < 1:
-            layers.append(nn.Dropout(keep_prob))
+            layers.append(nn.Dropout(keep_prob=keep_prob))
     return nn.Sequential(*layers, nn.Linear(30, classes, WEIGHT, nn.constant(0.0)))
 
 
 LESSON = Lesson(
     number="2.1",
     name="relu",
-    title="ReLU, and a rate that decays",
+    title="ReLU, and a falling learning rate",
     chapter="2.1.md",
     model=five_layers,
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),

@@ -14,8 +14,8 @@ def convolutional(classes: int = 10) -> nn.Module:
         nn.Conv2d(1, 6, 6, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(6, 12, 5, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(12, 24, 4, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
-        nn.Flatten(), nn.Linear(7 * 7 * 24, 200, WEIGHT, BIAS), nn.ReLU(), nn.Dropout(0.75),
-        nn.Linear(200, classes, WEIGHT, BIAS),
+        nn.Flatten(), nn.Linear(7 * 7 * 24, 200, WEIGHT, BIAS), nn.ReLU(),
+        nn.Dropout(keep_prob=0.75), nn.Linear(200, classes, WEIGHT, BIAS),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def convolutional(classes: int = 10) -> nn.Module:
         nn.Conv2d(24, 48, 5, stride=2, weight=WEIGHT, bias=None), _norm(48), nn.ReLU(),
         nn.Conv2d(48, 64, 4, stride=2, weight=WEIGHT, bias=None), _norm(64), nn.ReLU(),
         nn.Flatten(), nn.Linear(7 * 7 * 64, 200, WEIGHT, bias=None), _norm(200), nn.ReLU(),
-        nn.Dropout(0.75), nn.Linear(200, classes, WEIGHT, nn.constant(0.1)),
+        nn.Dropout(keep_prob=0.75), nn.Linear(200, classes, WEIGHT, nn.constant(0.1)),
     )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ def convolutional(classes: int = 10) -> nn.Module:
     return nn.Sequential(
         *_convolution(1, 16, 1), *_convolution(16, 32, 2), *_convolution(32, 32, 1),
         *_convolution(32, 64, 2), *_convolution(64, 64, 1), nn.Flatten(),
-        nn.Linear(7 * 7 * 64, 128, bias=None), nn.BatchNorm(128), nn.ReLU(), nn.Dropout(0.6),
-        nn.Linear(128, classes, nn.glorot),
+        nn.Linear(7 * 7 * 64, 128, bias=None), nn.BatchNorm(128), nn.ReLU(),
+        nn.Dropout(keep_prob=0.6), nn.Linear(128, classes, nn.glorot),
     )  # fmt: skip
 
 

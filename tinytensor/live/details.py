@@ -10,7 +10,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.nn import Activation, BatchNorm, Module, Sequential
-from tinytensor.tensor import Tensor, from_numpy
+from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Predictions, evaluation_mode
 
 BANDS = 7  # bands of equal count, between 8 quantiles
@@ -58,7 +58,7 @@ def bands(model: Module, images: Array) -> dict[str, Array]:
 
 
 def _has_batch_norm(model: Module) -> bool:
-    return isinstance(model, BatchNorm) or any(_has_batch_norm(m) for _, m in model.children())
+    return isinstance(model, BatchNorm) or any(map(_has_batch_norm, model.children()))
 
 
 def _hidden(model: Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -17,7 +17,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.datasets import CLASSES, SIDE, to_float
 from tinytensor.live.picture import tiles
 from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Sequential
-from tinytensor.tensor import from_numpy
+from tinytensor.tensors import from_numpy
 
 PIXELS = SIDE * SIDE
 MAX_TILES = 100

@@ -6,9 +6,10 @@ it reads like the formula and can be differentiated again. `grad` always has the
 
     elementwise.py   each element from the same element of each operand: + - * / exp relu where ...
     reduce.py        one element from many: sum mean max argmax norm cumsum ...
+    order.py         elements compared along an axis: sort argsort topk unique
     shape.py         another shape or order: reshape permute concat split ...
     index.py         elements picked by an index: x[...] take gather pad ...
-    linalg.py        matmul outer einsum
+    linalg.py        matmul outer einsum tril diag ...
     network.py       linear softmax cross_entropy dropout batch_norm ...
     convolution.py   conv2d max_pool2d avg_pool2d
     operands.py      operands as Tensors of one dtype, broadcasting, axes
@@ -17,7 +18,17 @@ it reads like the formula and can be differentiated again. `grad` always has the
 Each file lists its public ops in `__all__`. Other names here are for the rest of the package.
 """
 
-from tinytensor.ops import convolution, elementwise, index, linalg, network, operands, reduce, shape
+from tinytensor.ops import (
+    convolution,
+    elementwise,
+    index,
+    linalg,
+    network,
+    operands,
+    order,
+    reduce,
+    shape,
+)
 from tinytensor.ops.convolution import *
 from tinytensor.ops.elementwise import *
 from tinytensor.ops.elementwise import relu_backward as relu_backward
@@ -34,9 +45,10 @@ from tinytensor.ops.operands import Axis as Axis
 from tinytensor.ops.operands import Operand as Operand
 from tinytensor.ops.operands import as_tensor as as_tensor
 from tinytensor.ops.operands import broadcasts_to as broadcasts_to
+from tinytensor.ops.order import *
 from tinytensor.ops.reduce import *
 from tinytensor.ops.reduce import sum_to as sum_to
 from tinytensor.ops.shape import *
 
 __all__ = convolution.__all__ + elementwise.__all__ + index.__all__ + linalg.__all__
-__all__ += network.__all__ + operands.__all__ + reduce.__all__ + shape.__all__
+__all__ += network.__all__ + operands.__all__ + order.__all__ + reduce.__all__ + shape.__all__

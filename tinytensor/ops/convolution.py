@@ -7,18 +7,18 @@ over windows and its gradient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
-from tinytensor.ops.index import take_flat
-from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, whole
+from tinytensor.ops.index import pad, take_flat
+from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, possible, whole
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["avg_pool2d", "conv2d", "max_pool2d"]
 
@@ -39,7 +39,8 @@ def _window_places(
     op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
 ) -> tuple[Pair, Pair]:
     """The number of windows along H and W, and the padding above and to the left."""
-    if padding == "same":  # as TensorFlow: ceil(size / stride) windows, an odd zero at the end
+    if isinstance(padding, str) and padding == "same":
+        # As TensorFlow: ceil(size / stride) windows, an odd zero at the end.
         counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
         missing = [
             max((count - 1) * step + window - length, 0)
@@ -63,7 +64,7 @@ def _window_places(
 
 def _sides(op: str, padding: Padding) -> list[Pair]:
     """The padding (before, after) along H and along W, for every padding but "same"."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return [(0, 0), (0, 0)]
     if not isinstance(padding, str):
         each = padding if isinstance(padding, tuple | list) else (padding, padding)
@@ -83,13 +84,38 @@ def check_window(op: str, size: int | Pair, stride: int | Pair, padding: Padding
     """
     window = _pair(op, "size", size, 1)
     _pair(op, "stride", stride, 1)
-    if padding != "same":
+    if not (isinstance(padding, str) and padding == "same"):
         _sides(op, padding)
     return window
 
 
 def _plus(side: Pair) -> int:
     return side[0] + side[1]
+
+
+class _Axis(NamedTuple):
+    """The windows along an axis that contain pixels of the image.
+
+    The kernels compute only these, so their memory does not grow with padding or stride.
+    """
+
+    outside: Pair  # numbers of windows before and after them, whose pixels are all padding
+    windows: int  # inside, at least 1
+    stride: int
+    before: int  # zeros before the first pixel
+    skipped: int  # pixels before the first window
+
+
+def _windows_inside(length: int, size: int, stride: int, count: int, before: int) -> _Axis:
+    """Of `count` windows, window k has the pixels k * stride - before + a, for 0 <= a < size."""
+    first = max(0, -(-(before - size + 1) // stride))
+    end = min(count, -(-(length + before) // stride))
+    if first >= end:  # every window is outside: compute one of them
+        return _Axis((0, count - 1), 1, 1, size, 0)
+    start = first * stride - before
+    # The stride of one window has no meaning, and 1 needs the least memory.
+    step = stride if end - first > 1 else 1
+    return _Axis((first, count - end), end - first, step, max(-start, 0), max(start, 0))
 
 
 # Convolution ------------------------------------------------------------------------------------
@@ -130,7 +156,8 @@ def conv2d(
         dbias[o] += g
 
     Raises:
-        ShapeError: the channels differ, bias does not fit, or no window fits into the padded image.
+        ShapeError: the channels differ, bias does not fit, no window fits into the padded image, or
+            no array is large enough for the result.
         SettingError: stride is not from 1 up, or padding is none of the above.
         DTypeError: an operand does not hold real numbers.
         NotSupported: x or weight is None.
@@ -155,7 +182,15 @@ def conv2d(
     size = weight.shape[0], weight.shape[1]
     (OH, OW), before = _window_places("conv2d", x.shape[1:3], size, stride, padding)
     bias = per_channel("conv2d", "bias", bias, x, weight.shape[3])
-    out = _conv2d(x, weight, (x.shape[0], OH, OW, weight.shape[3]), stride, before)
+    possible("conv2d", (x.shape[0], OH, OW, weight.shape[3]))
+    h = _windows_inside(x.shape[1], size[0], stride[0], OH, before[0])
+    w = _windows_inside(x.shape[2], size[1], stride[1], OW, before[1])
+    if h.skipped or w.skipped:
+        x = x[:, h.skipped :, w.skipped :]
+    shape = x.shape[0], h.windows, w.windows, weight.shape[3]
+    out = _conv2d(x, weight, shape, (h.stride, w.stride), (h.before, w.before))
+    if any(h.outside + w.outside):
+        out = pad(out, [(0, 0), h.outside, w.outside, (0, 0)])
     return out if bias is None else out + bias
 
 
@@ -287,7 +322,7 @@ def avg_pool2d(
     total = _sum_pool2d(x, shape, size, stride, before)
     if count_padding:
         return total / (size[0] * size[1])
-    inside = tensor.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
+    inside = tensors.wrap(np.ones((1, *x.shape[1:3], 1), x.dtype))
     return total / _sum_pool2d(inside, (1, *shape[1:3], 1), size, stride, before)
 
 

@@ -15,18 +15,22 @@ from tinytensor.ops.operands import (
     as_float,
     as_sizes,
     as_tensor,
+    possible,
     real,
     refuse_to_lose_gradient,
     whole,
 )
-from tinytensor.tensor import FLOATS, Tensor, checked_dtype, wrap
+from tinytensor.tensors import FLOATS, Tensor, checked_dtype, wrap
 
 __all__ = [
     "arange",
     "bernoulli",
+    "empty",
+    "empty_like",
     "eye",
     "full",
     "full_like",
+    "linspace",
     "ones",
     "ones_like",
     "rand",
@@ -46,11 +50,7 @@ def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
     sizes = as_sizes(op, shape)
     if min(sizes, default=0) < 0:
         raise ShapeError(f"{op}: got the sizes {sizes}; whole numbers from 0 up are needed")
-    if len(sizes) > 64 or math.prod(filter(None, sizes)) >= 2**60:  # NumPy's limit is 2**63 bytes
-        raise ShapeError(
-            f"{op}: got the sizes {sizes}; at most 64 axes and fewer than 2**60 elements are needed"
-        )
-    return sizes
+    return possible(op, sizes)
 
 
 def full(
@@ -82,12 +82,23 @@ def full(
     Tensor([[7, 7],
             [7, 7]], dtype=int64)
     """
+    return _filled("full", (shape,), value, dtype, requires_grad)
+
+
+def _filled(
+    op: str,
+    shape: tuple[ShapeLike, ...],
+    value: float,
+    dtype: DTypeLike | None,
+    requires_grad: bool,
+) -> Tensor:
+    """A tensor filled with one value; errors name the op."""
     instead = "broadcast_to(value, shape) passes gradients on: call it, or "
-    refuse_to_lose_gradient("full", "value", value, instead)
-    number = as_tensor("full", value, dtype)
+    refuse_to_lose_gradient(op, "value", value, instead)
+    number = as_tensor(op, value, None if dtype is None else checked_dtype(op, dtype))
     if number.ndim:
-        raise ShapeError(f"full: got a value of shape {number.shape}; a scalar is needed")
-    array = np.empty(_sizes("full", (shape,)), number.dtype)
+        raise ShapeError(f"{op}: got a value of shape {number.shape}; a scalar is needed")
+    array = np.empty(_sizes(op, shape), number.dtype)
     kernels.broadcast_to(number.array, array)
     return wrap(array).requires_grad_(requires_grad)
 
@@ -115,7 +126,7 @@ def zeros(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool =
     Tensor([[0., 0., 0.],
             [0., 0., 0.]], dtype=float32)
     """
-    return full(_sizes("zeros", shape), 0, dtype or "float32", requires_grad)
+    return _filled("zeros", shape, 0, "float32" if dtype is None else dtype, requires_grad)
 
 
 def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
@@ -140,7 +151,35 @@ def ones(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = 
     >>> tt.ones(3, requires_grad=True)
     Tensor([1., 1., 1.], dtype=float32, requires_grad=True)
     """
-    return full(_sizes("ones", shape), 1, dtype or "float32", requires_grad)
+    return _filled("ones", shape, 1, "float32" if dtype is None else dtype, requires_grad)
+
+
+def empty(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor for values that are written later. They are 0 at first.
+
+    In NumPy and PyTorch they are whatever the memory contains. Zeros cost little time, and a
+    program that reads them by mistake has the same result in every run.
+
+    Args:
+        shape: ints from 0 up, one by one or as a tuple.
+        dtype: float32 by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+
+    Source: numpy.empty, torch.empty.
+
+    >>> tt.empty(2)
+    Tensor([0., 0.], dtype=float32)
+    """
+    return _filled("empty", shape, 0, "float32" if dtype is None else dtype, requires_grad)
 
 
 def arange(
@@ -175,7 +214,7 @@ def arange(
     """
     start, step = real("arange", "start", start), real("arange", "step", step)
     begin, end = (0, start) if stop is None else (start, real("arange", "stop", stop))
-    if step == 0 or not all(map(math.isfinite, (begin, end, step))):
+    if step == 0 or not _are_finite(begin, end, step):
         raise SettingError(
             f"arange: got {begin}, {end}, {step}; finite numbers, and a step above or below 0, "
             "are needed"
@@ -184,9 +223,63 @@ def arange(
         numbers = np.arange(begin, end, step)
     except (ValueError, OverflowError) as error:
         raise SettingError(f"arange: got {begin}, {end}, {step}: {error}") from None
-    whole = numbers.dtype.kind == "i"
-    kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
+    own = np.int64 if numbers.dtype.kind == "i" else np.float32
+    kind = checked_dtype("arange", own if dtype is None else dtype)
     return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """num numbers from start to stop, at equal distances.
+
+    Args:
+        start, stop: finite numbers.
+        num: int from 0 up.
+        endpoint: False leaves out stop, so that the distance is (stop - start) / num.
+        dtype: float32 by default. For integers the numbers are rounded down.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor (num,).
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        SettingError: start or stop is not a finite number, or num is not an int from 0 up.
+        DTypeError: the dtype is not supported or can't hold the numbers, or requires_grad is True
+            for integers.
+        GradientError: start or stop is a tensor that requires a gradient.
+
+    Source: numpy.linspace, torch.linspace (without the default of num).
+
+    >>> tt.linspace(0, 1, 5)
+    Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    first, last = real("linspace", "start", start), real("linspace", "stop", stop)
+    if not _are_finite(first, last):
+        raise SettingError(f"linspace: got {first}, {last}; finite numbers are needed")
+    kind = checked_dtype("linspace", np.float32 if dtype is None else dtype)
+    numbers = np.linspace(float(first), float(last), whole("linspace", "num", num), bool(endpoint))
+    if kind.kind in "iu":
+        numbers = np.floor(numbers)
+        limits = np.iinfo(kind)
+        if numbers.size and not limits.min <= numbers.min() <= numbers.max() < limits.max + 1:
+            raise DTypeError(f"linspace: got {first}, {last}; {kind} can't hold them")
+    return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
+
+
+def _are_finite(*numbers: float) -> bool:
+    """True if each number is a finite float64, or an int that a float64 can hold."""
+    try:
+        return all(map(math.isfinite, numbers))
+    except OverflowError:  # an int of more than 308 digits
+        return False
 
 
 def eye(
@@ -380,7 +473,7 @@ def bernoulli(probs: Operand) -> Tensor:
     Raises:
         SettingError: a probability is not from 0 to 1.
         DTypeError: probs does not hold real numbers.
-        NotSupported: it is None.
+        NotSupported: probs is None.
         CaptureError: a captured step is being recorded.
 
     Source: torch.bernoulli.
@@ -427,8 +520,36 @@ def full_like(
     >>> tt.full_like([1, 2, 3], 7)
     Tensor([7, 7, 7], dtype=int64)
     """
-    x = as_tensor("full_like", x)
-    return full(x.shape, value, dtype or x.dtype, requires_grad)
+    return _filled_like("full_like", x, value, dtype, requires_grad)
+
+
+def _filled_like(
+    op: str, x: Operand, value: float, dtype: DTypeLike | None, requires_grad: bool
+) -> Tensor:
+    x = as_tensor(op, x)
+    return _filled(op, (x.shape,), value, x.dtype if dtype is None else dtype, requires_grad)
+
+
+def empty_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of x's shape for values that are written later. They are 0 at first, see empty.
+
+    Args:
+        x: array-like, any shape and dtype.
+        dtype: x's dtype by default.
+        requires_grad: True to collect gradients in .grad; floats only.
+
+    Returns:
+        Tensor of x's shape.
+
+    Gradient: none; the result is a leaf.
+
+    Raises:
+        DTypeError: the dtype is not supported, or requires_grad is True for integers.
+        NotSupported: x is None.
+
+    Source: numpy.empty_like, torch.empty_like.
+    """
+    return _filled_like("empty_like", x, 0, dtype, requires_grad)
 
 
 def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -453,7 +574,7 @@ def zeros_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool =
     >>> tt.zeros_like([1.0, 2.0])
     Tensor([0., 0.], dtype=float32)
     """
-    return full_like(x, 0, dtype, requires_grad)
+    return _filled_like("zeros_like", x, 0, dtype, requires_grad)
 
 
 def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -478,7 +599,7 @@ def ones_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
     >>> tt.ones_like([[1.5, 2.5]])
     Tensor([[1., 1.]], dtype=float32)
     """
-    return full_like(x, 1, dtype, requires_grad)
+    return _filled_like("ones_like", x, 1, dtype, requires_grad)
 
 
 def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -505,7 +626,8 @@ def rand_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = 
     (2, 3)
     """
     x = as_tensor("rand_like", x)
-    return rand(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
+    kind = _float("rand_like", x.dtype if dtype is None else dtype)
+    return rand(x.shape, dtype=kind, requires_grad=requires_grad)
 
 
 def randn_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -529,4 +651,5 @@ def randn_like(x: Operand, dtype: DTypeLike | None = None, requires_grad: bool =
     Source: torch.randn_like.
     """
     x = as_tensor("randn_like", x)
-    return randn(x.shape, dtype=dtype or x.dtype, requires_grad=requires_grad)
+    kind = _float("randn_like", x.dtype if dtype is None else dtype)
+    return randn(x.shape, dtype=kind, requires_grad=requires_grad)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, recorder, tensors
 from tinytensor.autograd import no_grad, record
 from tinytensor.errors import DTypeError, ShapeError
 from tinytensor.ops.operands import (
@@ -31,17 +31,19 @@ from tinytensor.ops.operands import (
     broadcast_shape,
     broadcasts_to,
     cast,
+    real,
     same_shape,
 )
 from tinytensor.ops.reduce import sum_to
 from tinytensor.ops.shape import broadcast_to
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "abs",
     "add",
+    "allclose",
     "ceil",
     "clip",
     "clone",
@@ -57,7 +59,9 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "isclose",
     "isfinite",
+    "isinf",
     "isnan",
     "leaky_relu",
     "less",
@@ -193,7 +197,7 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
 
 def _flat(grad: Tensor) -> Tensor:
     """The gradient of a step function: 0 everywhere."""
-    return tensor.wrap(np.zeros_like(grad.array))
+    return tensors.wrap(np.zeros_like(grad.array))
 
 
 @unary(lambda grad: -grad, floats=False)
@@ -762,10 +766,16 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
     Tensor([0. , 0.5, 1. ], dtype=float32)
     """
     x = as_tensor("clip", x)
+    if min is None and max is None:
+        return clone(x)
     if min is not None:
-        x = where(logical_or(greater_equal(x, min), isnan(x)), x, min)
+        x, low = as_alike("clip", x, min)
+        broadcast_shape("clip", x, low, names=("x", "min"))
+        x = where(logical_or(greater_equal(x, low), isnan(x)), x, low)
     if max is not None:
-        x = where(logical_or(less_equal(x, max), isnan(x)), x, max)
+        x, high = as_alike("clip", x, max)
+        broadcast_shape("clip", x, high, names=("x", "max"))
+        x = where(logical_or(less_equal(x, high), isnan(x)), x, high)
     return x
 
 
@@ -784,7 +794,7 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
     mask is True.
 
     Raises:
-        ShapeError: the mask does not broadcast to x's shape.
+        ShapeError: the mask does not broadcast to x's shape, or the value not with it.
         DTypeError: the mask is not bool.
         NotSupported: x or mask is None or a string.
 
@@ -800,7 +810,11 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
             {"x": (x.shape, ()), "mask": (mask.shape, ())},
             "a mask that broadcasts to x's shape is needed",
         )
-    return where(mask, value, x)
+    if mask.dtype != BOOL:
+        raise DTypeError(f"masked_fill: got a mask of {mask.dtype}; bool is needed: x != 0")
+    fill, x = as_alike("masked_fill", value, x)
+    broadcast_shape("masked_fill", x, fill, names=("x", "value"))
+    return where(mask, fill, x)
 
 
 # By the formula: gradients come from the ops they are made of -----------------------------------
@@ -824,6 +838,8 @@ def not_equal(x: Operand, y: Operand) -> Tensor:
 
     Source: numpy.not_equal, torch.ne; the operator x != y.
     """
+    x, y = as_alike("not_equal", x, y, compared=True)
+    broadcast_shape("not_equal", x, y)
     return logical_not(equal(x, y))
 
 
@@ -847,7 +863,7 @@ def logical_not(x: Operand) -> Tensor:
     >>> tt.logical_not([True, False])
     Tensor([False,  True], dtype=bool)
     """
-    return equal(x, 0)
+    return equal(as_tensor("logical_not", x), 0)
 
 
 def logical_and(x: Operand, y: Operand) -> Tensor:
@@ -871,7 +887,7 @@ def logical_and(x: Operand, y: Operand) -> Tensor:
     >>> tt.logical_and([True, True], [True, False])
     Tensor([ True, False], dtype=bool)
     """
-    return mul(not_equal(x, 0), not_equal(y, 0))
+    return mul(*_truths("logical_and", x, y))
 
 
 def logical_or(x: Operand, y: Operand) -> Tensor:
@@ -895,7 +911,7 @@ def logical_or(x: Operand, y: Operand) -> Tensor:
     >>> tt.logical_or([True, False], [False, False])
     Tensor([ True, False], dtype=bool)
     """
-    return maximum(not_equal(x, 0), not_equal(y, 0))
+    return maximum(*_truths("logical_or", x, y))
 
 
 def logical_xor(x: Operand, y: Operand) -> Tensor:
@@ -916,7 +932,14 @@ def logical_xor(x: Operand, y: Operand) -> Tensor:
 
     Source: numpy.logical_xor, torch.logical_xor; the operator x ^ y for bool.
     """
-    return not_equal(equal(x, 0), equal(y, 0))
+    return not_equal(*_truths("logical_xor", x, y))
+
+
+def _truths(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
+    """True where x is not 0, and where y is not 0."""
+    x, y = not_equal(as_tensor(op, x), 0), not_equal(as_tensor(op, y), 0)
+    broadcast_shape(op, x, y)
+    return x, y
 
 
 def isnan(x: Operand) -> Tensor:
@@ -939,6 +962,7 @@ def isnan(x: Operand) -> Tensor:
     >>> tt.isnan([1.0, float("nan")])
     Tensor([False,  True], dtype=bool)
     """
+    x = as_tensor("isnan", x)
     return not_equal(x, x)
 
 
@@ -962,6 +986,100 @@ def isfinite(x: Operand) -> Tensor:
     return less(abs(as_float("isfinite", x)), math.inf)
 
 
+def isinf(x: Operand) -> Tensor:
+    """True where x is inf or -inf, elementwise.
+
+    Args:
+        x: array-like, any shape, numeric.
+
+    Returns:
+        Tensor of x's shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.isinf, torch.isinf.
+    """
+    return equal(abs(as_float("isinf", x)), math.inf)
+
+
+def isclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """True where x and y are almost equal: `|x - y| <= atol + rtol * |y|`, elementwise.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric. An infinity is close to itself
+            only.
+        rtol, atol: numbers, the tolerance relative to y and the absolute one.
+        equal_nan: True if NaN is close to NaN.
+
+    Returns:
+        Tensor of the broadcast shape, bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        SettingError: a tolerance is not a number.
+        GradientError: a tolerance is a tensor that requires a gradient.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+
+    Source: numpy.isclose, torch.isclose.
+
+    >>> tt.isclose([1.0, 2.0], [1.0000001, 2.1])
+    Tensor([ True, False], dtype=bool)
+    """
+    return _isclose("isclose", x, y, rtol, atol, equal_nan)
+
+
+def allclose(
+    x: Operand, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """True if all elements of x and y are almost equal, see isclose.
+
+    Args:
+        x, y: array-like, shapes that broadcast together, numeric.
+        rtol, atol: numbers, the tolerance relative to y and the absolute one.
+        equal_nan: True if NaN is close to NaN.
+
+    Returns:
+        bool.
+
+    Gradient: none.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        SettingError: a tolerance is not a number.
+        GradientError: a tolerance is a tensor that requires a gradient.
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: an operand is None or a string.
+        CaptureError: a captured step is being recorded, and a recorded step can't read values.
+
+    Source: numpy.allclose, torch.allclose.
+
+    >>> tt.allclose([1.0, 2.0], [1.0000001, 2.0])
+    True
+    """
+    recorder.refuse_to_read("allclose()")
+    return bool(_isclose("allclose", x, y, rtol, atol, equal_nan).array.all())
+
+
+def _isclose(op: str, x: Operand, y: Operand, rtol: float, atol: float, equal_nan: bool) -> Tensor:
+    x, y = as_alike(op, x, y, floats=True)
+    broadcast_shape(op, x, y)
+    x, y = x.detach(), y.detach()
+    most = real(op, "atol", atol) + real(op, "rtol", rtol) * abs(y)
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and not close
+        near = logical_and(less_equal(abs(x - y), most), isfinite(y))
+    close = logical_or(near, equal(x, y))
+    return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
+
+
 def square(x: Operand) -> Tensor:
     """x * x, elementwise.
 
@@ -982,6 +1100,7 @@ def square(x: Operand) -> Tensor:
     >>> tt.square([1.0, -3.0])
     Tensor([1., 9.], dtype=float32)
     """
+    x = as_tensor("square", x)
     return mul(x, x)
 
 
@@ -1022,7 +1141,7 @@ def rsqrt(x: Operand) -> Tensor:
 
     Source: torch.rsqrt.
     """
-    return reciprocal(sqrt(x))
+    return reciprocal(sqrt(as_float("rsqrt", x)))
 
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
@@ -1038,8 +1157,8 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     Gradient: dx = grad where x > 0, else grad * slope.
 
     Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
+        DTypeError: x or the slope does not hold real numbers.
+        NotSupported: it is None or a string.
 
     Source: torch.nn.functional.leaky_relu; Maas, Hannun and Ng, "Rectifier nonlinearities improve
     neural network acoustic models", 2013.
@@ -1047,8 +1166,9 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     >>> tt.leaky_relu([-1.0, 2.0], slope=0.1)
     Tensor([-0.1,  2. ], dtype=float32)
     """
-    x = as_float("leaky_relu", x)
-    return where(greater(x, 0), x, slope * x)
+    x, factor = as_alike("leaky_relu", as_float("leaky_relu", x), slope)
+    broadcast_shape("leaky_relu", x, factor, names=("x", "slope"))
+    return where(greater(x, 0), x, factor * x)
 
 
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
@@ -1064,14 +1184,15 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     Gradient: dx = grad where x > 0, else grad * alpha * e^x.
 
     Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
+        DTypeError: x or alpha does not hold real numbers.
+        NotSupported: it is None or a string.
 
     Source: torch.nn.functional.elu; Clevert, Unterthiner and Hochreiter, "Exponential linear
     units", 2015.
     """
-    x = as_float("elu", x)
-    return where(greater(x, 0), x, alpha * expm1(clip(x, max=0)))
+    x, factor = as_alike("elu", as_float("elu", x), alpha)
+    broadcast_shape("elu", x, factor, names=("x", "alpha"))
+    return where(greater(x, 0), x, factor * expm1(clip(x, max=0)))
 
 
 def gelu(x: Operand) -> Tensor:

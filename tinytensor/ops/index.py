@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, recorder, tensor
+from tinytensor import kernels, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import CaptureError, DTypeError, IndexingError, ShapeError
@@ -26,12 +26,13 @@ from tinytensor.ops.operands import (
     as_array,
     as_tensor,
     one_axis,
+    possible,
     real,
     torch_spelling,
 )
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["gather", "pad", "scatter_add", "take"]
 
@@ -48,8 +49,8 @@ class Places(NamedTuple):
     shape: Shape  # the result's
 
 
-def places(shape: Shape, key: Key) -> Places:
-    """The rows that an index picks from a tensor of this shape.
+def places(shape: Shape, key: Key, op: str = "index") -> Places:
+    """The rows that an index picks from a tensor of this shape; errors name the op.
 
     Raises:
         IndexingError: the index does not fit the shape.
@@ -69,7 +70,7 @@ def places(shape: Shape, key: Key) -> Places:
                 raise IndexError(f"{touched} indices for {len(shape)} axes")
             return np.asarray(np.arange(N).reshape(front)[tuple(keys)])
         except (IndexError, ValueError, TypeError) as error:
-            raise IndexingError(f"index: x has shape {shape}: {error}") from None
+            raise IndexingError(f"{op}: x has shape {shape}: {error}") from None
 
     picked = pick(keys)
     numbers = np.ascontiguousarray(picked).reshape(-1)
@@ -113,7 +114,7 @@ def _as_array(key: Any) -> Any:
         return array if array.size else array.astype(np.int64)  # NumPy does the same with []
     if isinstance(key, np.ndarray):
         return np.asarray(key)
-    return key.array if isinstance(key, tensor.Tensor) else key
+    return key.array if isinstance(key, tensors.Tensor) else key
 
 
 def _axes_of(key: Any) -> int:
@@ -205,15 +206,26 @@ def take(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
     >>> tt.take([10, 20, 30], [2, 0, 2])
     Tensor([30, 10, 30], dtype=int64)
     """
-    x = as_tensor("take", x)
+    return entries("take", as_tensor("take", x), index, axis)
+
+
+def entries(op: str, x: Tensor, index: Operand, axis: int | None) -> Tensor:
+    """The entries of x at these indices along an axis, of the flattened x if it is None."""
     if axis is None:
-        return take(x.reshape(-1), index, axis=0)
-    return x[(slice(None),) * one_axis("take", axis, x.ndim) + (_integers("take", index),)]
+        return entries(op, x.reshape(-1), index, axis=0)
+    key = (slice(None),) * one_axis(op, axis, x.ndim) + (integers(op, index),)
+    return _pick(x, places(x.shape, key, op))
 
 
 def take_flat(x: Tensor, index: Array) -> Tensor:
     """The elements of the flattened x at these int64 indices, which must be in range."""
     return _pick(x, Places(index.reshape(-1), (x.size, 1), (index.size, 1), index.shape))
+
+
+def put_flat(x: Tensor, index: Array, shape: Shape) -> Tensor:
+    """Zeros of this shape with x's elements at these int64 indices of the flattened result."""
+    table = math.prod(shape), 1
+    return _spread(x, Places(index.reshape(-1), table, (index.size, 1), x.shape), shape)
 
 
 @torch_spelling
@@ -245,7 +257,7 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
             [4]], dtype=int64)
     """
     x = as_tensor("gather", x)
-    return x[_along("gather", x, index, axis)]
+    return _pick(x, places(x.shape, _along("gather", x, index, axis), "gather"))
 
 
 @torch_spelling
@@ -277,7 +289,7 @@ def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tenso
     Tensor([3., 3.], dtype=float32)
     """
     x, source = as_alike("scatter_add", x, source)
-    at = places(x.shape, _along("scatter_add", x, index, axis))
+    at = places(x.shape, _along("scatter_add", x, index, axis), "scatter_add")
     if source.shape != at.shape:
         raise ShapeError(f"scatter_add: got source of shape {source.shape}; {at.shape} is needed")
     return x + _spread(source, at, x.shape)
@@ -285,7 +297,7 @@ def scatter_add(x: Operand, index: Operand, source: Operand, axis: int) -> Tenso
 
 def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
     """The index that reads `index` along an axis, and every other axis entry by entry."""
-    axis, index = one_axis(op, axis, x.ndim), _integers(op, index)
+    axis, index = one_axis(op, axis, x.ndim), integers(op, index)
     longer = [a for a in range(x.ndim) if a != axis and index.shape[a : a + 1] > x.shape[a : a + 1]]
     if index.ndim != x.ndim or longer:
         raise ShapeError.drawn(
@@ -298,7 +310,8 @@ def _along(op: str, x: Tensor, index: Operand, axis: int) -> tuple[Array, ...]:
     return tuple(key)
 
 
-def _integers(op: str, index: Operand) -> Array:
+def integers(op: str, index: Operand) -> Array:
+    """An index as an array of integers."""
     array = as_array(op, index)
     if array.dtype.kind not in "iu" and array.size:
         raise DTypeError(f"{op}: got an index of {array.dtype}; integers are needed")
@@ -319,7 +332,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     Gradient: dx = grad without the border.
 
     Raises:
-        ShapeError: widths does not fit or is negative.
+        ShapeError: widths does not fit, is negative, or is too large for an array.
         SettingError: the value is not a number.
         GradientError: the value is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers, or its dtype cannot hold the value.
@@ -344,7 +357,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
         )
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
-    out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
+    out = np.empty(possible("pad", tuple(b + size + a for b, size, a in sizes)), x.dtype)
     border = as_tensor("pad", real("pad", "value", value), x.dtype)
     kernels.broadcast_to(border.array, out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))

@@ -1,4 +1,4 @@
-"""Matrix products, and the ops that can be written as one."""
+"""Matrices: products and the ops that can be written as one, triangles and diagonals."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import kernels
+from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import NotSupported, ShapeError
-from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape
+from tinytensor.ops.elementwise import where
+from tinytensor.ops.index import put_flat, take_flat
+from tinytensor.ops.operands import Operand, as_alike, as_tensor, broadcast_shape, whole
 from tinytensor.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
-__all__ = ["einsum", "matmul", "outer"]
+__all__ = ["diag", "einsum", "matmul", "outer", "tril", "triu"]
 
 
 def matmul(
@@ -26,9 +29,10 @@ def matmul(
 
     Args:
         x: array-like (M, K), or (K, M) with transpose_x; numeric. Axes before these two are a batch
-            of matrices, and batches broadcast. A vector (K,) is a row, and its axis is dropped.
-        y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is a
-            column, and its axis is dropped.
+            of matrices, and batches broadcast. A vector (K,) is used as a row (1, K); the result
+            then has no axis M.
+        y: array-like (K, N), or (N, K) with transpose_y; batches as for x. A vector (K,) is used as
+            a column (K, 1); the result then has no axis N.
         transpose_x, transpose_y: True multiplies by the transposed matrix, without moving memory.
 
     Returns:
@@ -40,7 +44,7 @@ def matmul(
     Raises:
         ShapeError: the inner sizes K differ, batches do not broadcast, or an operand is a scalar.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None.
+        NotSupported: an operand is None.
 
     Source: numpy.matmul, torch.matmul; the operator x @ y; tt.mm is the same function.
 
@@ -149,7 +153,7 @@ def outer(x: Operand, y: Operand) -> Tensor:
     Raises:
         ShapeError: an operand is not a vector.
         DTypeError: it does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: numpy.outer, torch.outer.
 
@@ -163,6 +167,112 @@ def outer(x: Operand, y: Operand) -> Tensor:
     return reshape(x, (-1, 1)) * y
 
 
+# Triangles and diagonals ------------------------------------------------------------------------
+
+
+def tril(x: Operand, k: int = 0) -> Tensor:
+    """The lower triangle of each matrix: x[..., i, j] where j <= i + k, else 0.
+
+    Args:
+        x: array-like (..., M, N), numeric.
+        k: int, the last diagonal of the triangle: 0 for the main diagonal, 1 for the one above it.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = tril(grad, k).
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.tril, torch.tril.
+
+    >>> tt.tril(tt.ones(3, 3))
+    Tensor([[1., 0., 0.],
+            [1., 1., 0.],
+            [1., 1., 1.]], dtype=float32)
+    """
+    x = as_tensor("tril", x)
+    return where(_triangle("tril", x, k), x, np.zeros((), x.dtype))
+
+
+def triu(x: Operand, k: int = 0) -> Tensor:
+    """The upper triangle of each matrix: x[..., i, j] where j >= i + k, else 0.
+
+    Args:
+        x: array-like (..., M, N), numeric.
+        k: int, the first diagonal of the triangle: 0 for the main diagonal, 1 for the one above it.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = triu(grad, k).
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.triu, torch.triu.
+
+    >>> tt.triu(tt.ones(2, 3), 1)
+    Tensor([[0., 1., 1.],
+            [0., 0., 1.]], dtype=float32)
+    """
+    x = as_tensor("triu", x)
+    return where(_triangle("triu", x, k, below=1), np.zeros((), x.dtype), x)
+
+
+def _triangle(op: str, x: Tensor, k: int, below: int = 0) -> Array:
+    """The matrix of bools that are True at j <= i + k - below."""
+    if x.ndim < 2:
+        raise ShapeError(f"{op}: got shape {x.shape}; matrices (..., M, N) are needed")
+    M, N = x.shape[-2:]
+    return np.tri(M, N, whole(op, "k", k, None) - below, dtype=np.bool_)
+
+
+def diag(x: Operand, k: int = 0) -> Tensor:
+    """The diagonal of a matrix, or a matrix with a vector on its diagonal.
+
+    Args:
+        x: array-like (M, N) or (n,), numeric.
+        k: int, the diagonal: 0 for the main diagonal, 1 for the one above it, -1 for the one below.
+
+    Returns:
+        Tensor of x's dtype: out[i] = x[i, i + k] of a matrix, for k from 0 up; or (n + `|k|`,
+        n + `|k|`) with out[i, i + k] = x[i] of a vector, and 0 elsewhere.
+
+    Gradient: dx = the gradient on the diagonal, and 0 elsewhere; of a vector dx = diag(grad, k).
+
+    Raises:
+        ShapeError: x is neither a matrix nor a vector.
+        SettingError: k is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.diag, torch.diag.
+
+    >>> tt.diag([[1, 2], [3, 4]])
+    Tensor([1, 4], dtype=int64)
+    >>> tt.diag([1, 2])
+    Tensor([[1, 0],
+            [0, 2]], dtype=int64)
+    """
+    x, k = as_tensor("diag", x), whole("diag", "k", k, None)
+    down, right = max(-k, 0), max(k, 0)
+    if x.ndim == 2:
+        n = max(min(x.shape[0] - down, x.shape[1] - right), 0)
+        return take_flat(x, (np.arange(n) + down) * x.shape[1] + np.arange(n) + right)
+    if x.ndim != 1:
+        raise ShapeError(f"diag: got shape {x.shape}; a matrix (M, N) or a vector (n,) is needed")
+    n, size = x.size, x.size + abs(k)
+    return put_flat(x, (np.arange(n) + down) * size + np.arange(n) + right, (size, size))
+
+
 # Einstein's sums --------------------------------------------------------------------------------
 
 
@@ -174,7 +284,8 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
     Args:
         formula: str, one letter for each axis of each operand, commas between operands, and after
             -> the letters of the result. Axes that are not in the result are summed. Without -> the
-            result has the letters that occur once, in alphabetical order. "..." is not supported.
+            result has the letters that occur once, in alphabetical order. "..." stands for any
+            number of axes; these broadcast, and come first in the result if there is no ->.
         operands: array-likes, numeric.
 
     Returns:
@@ -187,23 +298,29 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
         DTypeError: one does not hold real numbers.
         NotSupported: the formula is not a str, or an operand is None.
 
-    Source: numpy.einsum, torch.einsum.
+    Source: numpy.einsum, torch.einsum. NumPy refuses a result without the "..." of an operand; as
+    in torch, these axes are summed.
 
     >>> tt.einsum("ij,j->i", [[1, 2], [3, 4]], [1, 10])
     Tensor([21, 43], dtype=int64)
+    >>> tt.einsum("...ij,...jk->...ik", tt.ones(5, 2, 3), tt.ones(3, 4)).shape
+    (5, 2, 4)
     """
     if not isinstance(formula, str):
         raise NotSupported(
             f"einsum: got {type(formula).__name__}; a formula 'ij,jk->ik' comes first"
         )
-    letters, result = _parse(formula, len(operands))
+    terms, result = _parse(formula, len(operands))
     xs = [as_tensor("einsum", x) for x in operands]
+    for x, term in zip(xs, terms, strict=True):
+        named = term.replace("...", "")
+        if len(named) > x.ndim or (named == term and len(named) < x.ndim):
+            raise ShapeError(
+                f"einsum: got x of shape {x.shape} for {term!r}; a letter for each axis is needed"
+            )
+    xs, letters, result = _with_letters_for_dots(xs, terms, result)
     sizes: dict[str, int] = {}
     for x, own in zip(xs, letters, strict=True):
-        if len(own) != x.ndim:
-            raise ShapeError(
-                f"einsum: got x of shape {x.shape} for {own!r}; a letter for each axis"
-            )
         for letter, size in zip(own, x.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise ShapeError(
@@ -220,22 +337,57 @@ def einsum(formula: str, *operands: Operand) -> Tensor:
 
 
 def _parse(formula: str, count: int) -> tuple[list[str], str]:
+    """The parts of a formula: one for each operand, and one for the result."""
     left, arrow, result = formula.replace(" ", "").partition("->")
-    letters = left.split(",")
-    everything = "".join(letters)
+    terms = left.split(",")
+    letters = "".join(terms).replace("...", "")
     if not arrow:  # as NumPy: the letters that occur once, in alphabetical order
-        result = "".join(sorted(c for c in set(everything) if everything.count(c) == 1))
+        result = "..." if "..." in left else ""
+        result += "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    named = result.replace("...", "")
     if (
-        len(letters) != count
-        or not all(map(str.isalpha, filter(None, (everything, result))))
-        or len(set(result)) < len(result)
-        or not set(result) <= set(everything)
+        len(terms) != count
+        or any(term.count("...") > 1 for term in (*terms, result))
+        or ("..." in result and "..." not in left)
+        or not all(map(str.isalpha, filter(None, (letters, named))))
+        or len(set(named)) < len(named)
+        or not set(named) <= set(letters)
     ):
         raise ShapeError(
             f"einsum: got {formula!r} for {count} operands; letters for each, commas between, and "
-            "after -> some of them, each once, are needed: 'ij,jk->ik'"
+            "after -> some of them, each once, are needed: 'ij,jk->ik'; ... stands for more axes"
         )
-    return letters, result
+    return terms, result
+
+
+def _with_letters_for_dots(
+    xs: list[Tensor], terms: list[str], result: str
+) -> tuple[list[Tensor], list[str], str]:
+    """The formula with a digit for each axis of "...": 0 for the last one, then 1, ...
+
+    An operand that has size 1 where another one has more loses that axis, because a product repeats
+    an operand along the axes that it does not have.
+    """
+    starts = [term.find("...") for term in terms]
+    shapes = [  # of the axes of "..."
+        x.shape[start : start + x.ndim - len(term) + 3] if start >= 0 else ()
+        for x, term, start in zip(xs, terms, starts, strict=True)
+    ]
+    shape: tuple[int, ...] = ()
+    for other in shapes:
+        shape = broadcast_shape("einsum, axes of ...", shape, other, ("first", "next"))
+    digits = "".join(chr(0xFF10 + a) for a in reversed(range(len(shape))))
+    letters, kept = [], []
+    for x, term, start, own in zip(xs, terms, starts, shapes, strict=True):
+        pairs = list(zip(own[::-1], shape[::-1], strict=False))[::-1]
+        stay = [a for a, (size, full) in enumerate(pairs) if size == full]
+        if len(stay) < len(own):
+            front, end = x.shape[:start], x.shape[start + len(own) :]
+            x = reshape(x, (*front, *(own[a] for a in stay), *end))
+        names = digits[len(shape) - len(own) :]
+        letters.append(term.replace("...", "".join(names[a] for a in stay)))
+        kept.append(x)
+    return kept, letters, result.replace("...", digits)
 
 
 def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:

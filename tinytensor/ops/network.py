@@ -7,17 +7,18 @@ backward pass (softmax, cross-entropy), that kernel is an op too, so it can be d
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, recorder, tensor
+from tinytensor import kernels, random, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
 from tinytensor.ops.elementwise import abs as absolute
-from tinytensor.ops.elementwise import exp, softplus
-from tinytensor.ops.index import gather, take
+from tinytensor.ops.elementwise import exp, greater_equal, softplus
+from tinytensor.ops.index import entries, gather
 from tinytensor.ops.linalg import matmul
 from tinytensor.ops.operands import (
     Axis,
@@ -33,17 +34,21 @@ from tinytensor.ops.operands import (
     one_axis,
     per_channel,
     real,
+    refuse_to_lose_gradient,
     same_shape,
     torch_spelling,
     whole,
 )
 from tinytensor.ops.reduce import max as largest
 from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
+from tinytensor.ops.shape import reshape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import DTypeLike
 
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "batch_norm",
@@ -57,6 +62,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "mse_loss",
+    "nll_loss",
     "one_hot",
     "softmax",
 ]
@@ -134,8 +140,10 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     """
     x = as_float("softmax", x)
     axis = one_axis("softmax", axis, x.ndim)
-    if norm != 1:
-        return _softmax_of_norm(x, axis, norm)
+    if not isinstance(norm, Real) or norm not in (1, 2):
+        raise SettingError(f"softmax: got norm={norm!r}; 1 or 2 is needed")
+    if norm == 2:
+        return _softmax_of_norm_2(x, axis)
     if axis != x.ndim - 1:
         return move_axis(softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty(x.shape, x.dtype)
@@ -147,9 +155,7 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     return record("softmax", out, (x,), backward, keep_out=True)
 
 
-def _softmax_of_norm(x: Tensor, axis: int, ord: int) -> Tensor:
-    if ord != 2:
-        raise SettingError(f"softmax: got norm={ord}; 1 or 2 is needed")
+def _softmax_of_norm_2(x: Tensor, axis: int) -> Tensor:
     e = exp(x - largest(x.detach(), axis, keepdims=True)) if x.size else exp(x)
     return e / norm(e, 2, axis, keepdims=True)
 
@@ -255,15 +261,25 @@ def log_softmax_backward(grad: Operand, log_probs: Operand) -> Tensor:
 # Losses -----------------------------------------------------------------------------------------
 
 
-def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
-    if reduction == "none":
-        return loss
-    if reduction not in ("mean", "sum"):
+def _check_reduction(op: str, reduction: Reduction) -> None:
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise SettingError(f"{op}: got reduction={reduction!r}; 'mean', 'sum' or 'none' is needed")
-    return mean(loss) if reduction == "mean" else sum(loss)
 
 
-def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
+def _reduced(op: str, loss: Tensor, reduction: Reduction) -> Tensor:
+    _check_reduction(op, reduction)
+    return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
+
+
+def cross_entropy(
+    logits: Operand,
+    labels: Operand,
+    reduction: Reduction = "mean",
+    *,
+    weight: Operand | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+) -> Tensor:
     """The cross-entropy of softmax(logits) and labels: -log(probability of the right class).
 
     Args:
@@ -271,78 +287,193 @@ def cross_entropy(logits: Operand, labels: Operand, reduction: Reduction = "mean
         labels: array-like of integers (R,) from 0 to C - 1; or (R, C), one-hot rows or
             probabilities.
         reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
+        weight: array-like (C,), a factor for each class; None for 1.
+        label_smoothing: number s from 0 to 1. The right class counts with 1 - s + s / C, and each
+            other class with s / C.
+        ignore_index: int, the label of examples that do not count; None if all of them count.
+            PyTorch's default is -100.
 
     Returns:
-        Tensor (), or (R,) for "none"; float.
+        Tensor (), or (R,) for "none"; float. With labels (R,), the mean is the sum divided by the
+        sum of weight[label] over the examples that count. It is NaN if no example counts. With
+        probabilities (R, C), the mean is the sum divided by R.
 
-    Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean".
+    Gradient: dlogits = grad * (softmax(logits) - one_hot(labels, C)), divided by R for "mean". In
+    general each loss is the sum over c of `target[c] * -log_softmax(logits)[c]` with `target =
+    weight * ((1 - s) * one_hot(label, C) + s / C)`, and dlogits = grad * (softmax(logits) * sum of
+    target - target). It is 0 for an example that does not count. No gradient flows to the weight.
 
     Raises:
         LabelError: a label is not in 0 to C - 1.
-        ShapeError: logits are not (R, C), or labels neither (R,) nor (R, C).
+        ShapeError: logits are not (R, C), labels neither (R,) nor (R, C), or weight is not (C,).
         DTypeError: labels (R,) are not integers.
-        SettingError: reduction is none of the three.
+        SettingError: the reduction is none of the three, label_smoothing is not from 0 to 1,
+            ignore_index is not an int, or it is given for probabilities.
+        GradientError: weight or label_smoothing is a tensor that requires a gradient.
         NotSupported: an operand is None.
 
-    Source: torch.nn.functional.cross_entropy.
+    Source: torch.nn.functional.cross_entropy; label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens
+    and Wojna, "Rethinking the Inception architecture", 2016.
 
     >>> logits = tt.zeros(5, 10, requires_grad=True)
     >>> loss = tt.cross_entropy(logits, [3, 1, 4, 1, 5])
     >>> print(f"{loss.item():.4f}")
     2.3026
+    >>> tt.cross_entropy([[0.0, 0.0], [9.0, 0.0]], [1, -100], ignore_index=-100)
+    Tensor(0.6931472, dtype=float32)
     """
     logits = as_float("cross_entropy", logits)
     if logits.ndim != 2 or not logits.shape[1]:
         raise ShapeError(f"cross_entropy: got logits of shape {logits.shape}; (R, C) is needed")
+    _check_reduction("cross_entropy", reduction)
+    smoothing = real("cross_entropy", "label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise SettingError(
+            f"cross_entropy: got label_smoothing={smoothing}; a number from 0 to 1 is needed"
+        )
     R, C = logits.shape
+    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
+    weight = per_channel("cross_entropy", "weight", weight, logits, C)
     given = as_array("cross_entropy", labels)
     if given.shape == (R, C):
-        weights = cast(labels, logits.dtype)
-        return _reduced("cross_entropy", -sum(weights * log_softmax(logits), axis=1), reduction)
+        if ignore_index is not None:
+            raise SettingError(
+                f"cross_entropy: got ignore_index={ignore_index} and probabilities {(R, C)}; "
+                f"labels ({R},) are needed"
+            )
+        target = cast(labels, logits.dtype)
+        target = target * (1 - smoothing) + smoothing / C if smoothing else target
+        target = target if weight is None else target * weight
+        return _reduced("cross_entropy", -sum(target * log_softmax(logits), axis=1), reduction)
     if given.shape != (R,):
         raise ShapeError(
             f"cross_entropy: got labels of shape {given.shape} for logits of shape {(R, C)}; "
             f"({R},) classes or {(R, C)} probabilities are needed"
         )
-    right = _class_numbers("cross_entropy", given, C)
-    if reduction != "mean":
-        picked = gather(log_softmax(logits), right[:, np.newaxis], axis=1)
-        return _reduced("cross_entropy", -picked.reshape(R), reduction)
-    out = np.empty((), logits.dtype)
-    kernels.cross_entropy(logits.array, right, out)
+    right = _class_numbers("cross_entropy", given, C, ignore_index)
+    if reduction == "mean" and R and weight is None and ignore_index is None:
+        return _cross_entropy(logits, right, _scalar(1 / R, logits), smoothing, ())
+    weight = _scalar(1, logits) if weight is None else weight
+    loss = _cross_entropy(logits, right, weight, smoothing, (R,) if reduction == "none" else ())
+    return loss / _total_weight(right, weight, C) if reduction == "mean" else loss
+
+
+def _scalar(number: float, x: Tensor) -> Tensor:
+    return tensors.wrap(np.array(number, x.dtype))
+
+
+def _total_weight(labels: Array, weight: Tensor, classes: int) -> Tensor:
+    """The sum of weight[label] over the labels that are not -1."""
+    total = np.empty((), weight.dtype)
+
+    def add_up(labels: Array, weight: Array, total: Array) -> None:
+        counted = np.broadcast_to(weight, classes)[labels[labels >= 0]]
+        total[...] = np.sum(counted, dtype=np.float64)
+
+    recorder.each_step(
+        add_up, reads=(labels, weight.array), writes=(total,), settings=("total weight", classes)
+    )
+    return tensors.wrap(total)
+
+
+def _cross_entropy(
+    logits: Tensor, labels: Array, weight: Tensor, smoothing: float, shape: Shape
+) -> Tensor:
+    """The losses of all rows for shape (R,), or their sum for shape ()."""
+    out = np.empty(shape, logits.dtype)
+    kernels.cross_entropy(logits.array, labels, weight.array, out, smoothing)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (cross_entropy_backward(grad, logits, right),)
+        return cross_entropy_backward(grad, logits, labels, weight, smoothing), None
 
-    return record("cross_entropy", out, (logits,), backward, (logits,))
+    return record("cross_entropy", out, (logits, weight), backward, (logits, weight))
 
 
-def cross_entropy_backward(grad: Tensor, logits: Tensor, labels: Array) -> Tensor:
-    """(softmax(logits) - one_hot(labels)) * grad / R: the gradient of cross_entropy.
+def cross_entropy_backward(
+    grad: Tensor, logits: Tensor, labels: Array, weight: Tensor, smoothing: float
+) -> Tensor:
+    """(softmax(logits) * sum of target - target) * grad: the gradient of cross_entropy.
 
     Args:
-        grad: Tensor () of logits' dtype.
+        grad: Tensor () or (R,) of logits' dtype.
         logits: Tensor (R, C).
-        labels: int64 array (R,) from 0 to C - 1, checked by cross_entropy.
+        labels: int64 array (R,) from -1 to C - 1, checked by cross_entropy; -1 counts nothing.
+        weight: Tensor () or (C,) of logits' dtype.
+        smoothing: float from 0 to 1.
 
     Returns:
         Tensor (R, C).
 
-    Gradient: with g the gradient of the result and p = softmax(logits), dgrad = sum of g * (p -
-    one_hot(labels)) / R, dlogits = softmax_backward(g, p) * grad / R.
+    Gradient: with g the gradient of the result, p = softmax(logits) and t the sum of target over
+    the classes, dgrad = sum of g * (p * t - target), dlogits = softmax_backward(g * grad * t, p).
 
     Source: torch.nn.functional.cross_entropy, its backward pass.
     """
-    R, C = logits.shape
+    _, C = logits.shape
     out = np.empty(logits.shape, logits.dtype)
-    kernels.cross_entropy_backward(grad.array, logits.array, labels, out)
+    kernels.cross_entropy_backward(grad.array, logits.array, labels, weight.array, out, smoothing)
 
     def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
         probs = softmax(logits)
-        error = probs - one_hot(labels, C, probs.dtype)
-        return sum(upstream * error) / R, softmax_backward(upstream, probs) * (grad / R)
+        target = _target(labels, weight, smoothing, C)
+        total = sum(target, axis=1, keepdims=True)
+        each_grad = reshape(grad, (-1, 1))
+        grads = sum(upstream * (probs * total - target), axis=1)
+        return (
+            grads if grad.ndim else sum(grads),
+            softmax_backward(upstream * (each_grad * total), probs),
+            None,
+        )
 
-    return record("cross_entropy_backward", out, (grad, logits), backward, (grad, logits))
+    operands = grad, logits, weight
+    return record("cross_entropy_backward", out, operands, backward, operands)
+
+
+def _target(labels: Array, weight: Tensor, smoothing: float, classes: int) -> Tensor:
+    """weight * ((1 - smoothing) * one_hot(labels) + smoothing / classes); 0 for labels of -1."""
+    hits = np.empty((len(labels), classes), weight.dtype)
+    kernels.one_hot(labels, hits)
+    counted = cast(greater_equal(tensors.wrap(labels), 0), weight.dtype)
+    spread = reshape(counted, (-1, 1)) * (smoothing / classes)
+    return weight * ((1 - smoothing) * tensors.wrap(hits) + spread)
+
+
+def nll_loss(log_probs: Operand, labels: Operand, reduction: Reduction = "mean") -> Tensor:
+    """The negative log-likelihood: minus the log-probability of the right class.
+
+    `cross_entropy(logits, labels)` is `nll_loss(log_softmax(logits), labels)` in one kernel.
+
+    Args:
+        log_probs: array-like (R, C), R examples and C classes, such as the result of log_softmax.
+        labels: array-like of integers (R,) from 0 to C - 1.
+        reduction: "mean" or "sum" over the examples, or "none" for one loss per example.
+
+    Returns:
+        Tensor (), or (R,) for "none"; float.
+
+    Gradient: dlog_probs = -grad * one_hot(labels, C), divided by R for "mean".
+
+    Raises:
+        LabelError: a label is not in 0 to C - 1.
+        ShapeError: log_probs are not (R, C), or labels are not (R,).
+        DTypeError: the labels are not integers.
+        SettingError: reduction is none of the three.
+        NotSupported: an operand is None.
+
+    Source: torch.nn.functional.nll_loss.
+
+    >>> tt.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1])  # (0.5 + 0.25) / 2
+    Tensor(0.375, dtype=float32)
+    """
+    log_probs, given = as_float("nll_loss", log_probs), as_array("nll_loss", labels)
+    if log_probs.ndim != 2 or given.shape != log_probs.shape[:1]:
+        raise ShapeError(
+            f"nll_loss: got log_probs of shape {log_probs.shape} and labels of shape "
+            f"{given.shape}; (R, C) and (R,) are needed"
+        )
+    right = _class_numbers("nll_loss", given, log_probs.shape[1])
+    picked = gather(log_probs, right[:, np.newaxis], axis=1)
+    return _reduced("nll_loss", -picked.reshape(-1), reduction)
 
 
 def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tensor:
@@ -361,7 +492,7 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.mse_loss.
 
@@ -390,7 +521,7 @@ def l1_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tenso
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.l1_loss.
 
@@ -421,7 +552,7 @@ def binary_cross_entropy_with_logits(
         ShapeError: the shapes differ.
         SettingError: reduction is none of the three.
         DTypeError: an operand does not hold real numbers.
-        NotSupported: it is None or a string.
+        NotSupported: an operand is None or a string.
 
     Source: torch.nn.functional.binary_cross_entropy_with_logits.
 
@@ -437,11 +568,23 @@ def binary_cross_entropy_with_logits(
 # Classes and words ------------------------------------------------------------------------------
 
 
-def _class_numbers(op: str, labels: Array, classes: int) -> Array:
-    """Class labels (R,) as int64, each from 0 to classes - 1."""
+def _class_numbers(op: str, labels: Array, classes: int, ignore_index: int | None = None) -> Array:
+    """Class labels (R,) as int64, each from 0 to classes - 1, or -1 for ignore_index."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
     kept = _kept(labels).reshape(-1)
+    if ignore_index is not None:
+        given, kept = kept, np.empty_like(kept)
+        ignored = whole(op, "ignore_index", ignore_index, None)
+
+        def replace(given: Array, kept: Array) -> None:
+            np.copyto(kept, np.where(given == ignored, 0, given))
+            _check_labels(op, kept, classes)
+            kept[given == ignored] = -1
+
+        settings = op, classes, ignored
+        recorder.each_step(replace, reads=(given,), writes=(kept,), settings=settings)
+        return kept
     recorder.each_step(
         lambda labels: _check_labels(op, labels, classes), reads=(kept,), settings=(op, classes)
     )
@@ -464,8 +607,9 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
     # As an unsigned number a negative label is huge, so one comparison finds both mistakes.
     if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
+        hint = f"; ignore_index={wrong} leaves out its rows" if op == "cross_entropy" else ""
         raise LabelError(
-            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed{hint}"
         )
 
 
@@ -496,9 +640,9 @@ def one_hot(labels: Operand, classes: int, dtype: DTypeLike = "float32") -> Tens
     """
     classes = whole("one_hot", "classes", classes)
     given = as_array("one_hot", labels)
-    out = np.empty((*given.shape, classes), tensor.checked_dtype("one_hot", dtype))
+    out = np.empty((*given.shape, classes), tensors.checked_dtype("one_hot", dtype))
     kernels.one_hot(_class_numbers("one_hot", given, classes), as_rows(out))
-    return tensor.wrap(out)
+    return tensors.wrap(out)
 
 
 def embedding(weight: Operand, index: Operand) -> Tensor:
@@ -506,7 +650,8 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
 
     Args:
         weight: array-like (N, C), one row of C features for each of N words.
-        index: array-like of integers, any shape; negative ones count from the end.
+        index: array-like of integers, any shape; negative ones count from the end. PyTorch's order,
+            embedding(index, weight), is the same if weight holds floats.
 
     Returns:
         Tensor of shape `(*index.shape, C)` and of weight's dtype.
@@ -519,33 +664,45 @@ def embedding(weight: Operand, index: Operand) -> Tensor:
         ShapeError: weight is not a matrix.
         NotSupported: an operand is None.
 
-    Source: torch.nn.functional.embedding.
+    Source: torch.nn.functional.embedding, whose first argument is the index.
 
     >>> tt.embedding([[1, 2], [3, 4]], [1, 0, 1])
     Tensor([[3, 4],
             [1, 2],
             [3, 4]], dtype=int64)
     """
+    first, second = as_array("embedding", weight), as_array("embedding", index)
+    if first.dtype.kind in "iu" and second.dtype.kind == "f" and second.size:  # PyTorch's order
+        weight, index = index, weight
     weight = as_tensor("embedding", weight)
     if weight.ndim != 2:
         raise ShapeError(f"embedding: got weight of shape {weight.shape}; (N, C) is needed")
-    return take(weight, index, axis=0)
+    return entries("embedding", weight, index, axis=0)
 
 
 # Dropout ----------------------------------------------------------------------------------------
 
 
 def dropout(
-    x: Operand, keep_prob: float = 0.5, training: bool = True, channels: bool = False
+    x: Operand,
+    *unnamed: float,
+    keep_prob: float | None = None,
+    p: float | None = None,
+    training: bool = True,
+    channels: bool = False,
 ) -> Tensor:
-    """x with each element kept with probability keep_prob and divided by it, else 0.
+    """x with random elements set to 0; each is kept with probability keep_prob.
 
-    The expected value of each element stays the same. The masks follow tt.manual_seed, with the
-    same bits on every backend.
+    The elements that are kept are divided by keep_prob, so the expected value of each element stays
+    the same. tt.manual_seed sets the seed of the masks, which have the same bits on every backend.
 
     Args:
         x: array-like, any shape; integers become floats.
-        keep_prob: float above 0, at most 1; torch's p is 1 - keep_prob.
+        unnamed: nothing; a number without a name raises an error, because the same number means
+            the opposite in PyTorch.
+        keep_prob: float above 0, at most 1, the probability that an element is kept; 0.5 by
+            default.
+        p: 1 - keep_prob, the probability that an element is set to 0, in place of keep_prob.
         training: False returns x unchanged.
         channels: True keeps or drops whole channels of x (N, ..., C).
 
@@ -555,8 +712,9 @@ def dropout(
     Gradient: dx = grad * mask, with the mask of the forward pass: 1 / keep_prob or 0.
 
     Raises:
-        SettingError: keep_prob is not a number above 0 and at most 1.
-        GradientError: keep_prob is a tensor that requires a gradient.
+        SettingError: keep_prob is not a number above 0 and at most 1, keep_prob and p are both
+            given, or a number has no name.
+        GradientError: keep_prob or p is a tensor that requires a gradient.
         ShapeError: channels is True and x has fewer than two axes.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
@@ -569,7 +727,7 @@ def dropout(
     Tensor([0., 2., 0., 2., 2., 2., 2., 2.], dtype=float32)
     """
     x = as_float("dropout", x)
-    keep_prob = check_keep_prob("dropout", keep_prob)
+    keep_prob = probability_to_keep("dropout", unnamed, keep_prob, p)
     if channels and x.ndim < 2:
         raise ShapeError(f"dropout: got shape {x.shape}; channels are the last of 2 axes or more")
     if not training or keep_prob == 1:
@@ -577,12 +735,26 @@ def dropout(
     shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]) if channels else x.shape
     mask = np.empty(shape, x.dtype)
     kernels.dropout_mask(random.state(), mask, keep_prob)
-    return x * tensor.wrap(mask)
+    return x * tensors.wrap(mask)
 
 
-def check_keep_prob(op: str, keep_prob: float) -> float:
-    """Return keep_prob; raise SettingError unless it is a number above 0 and at most 1."""
-    keep_prob = real(op, "keep_prob", keep_prob)
+def probability_to_keep(
+    op: str, unnamed: Sequence[float], keep_prob: float | None, p: float | None
+) -> float:
+    """Return keep_prob, or 1 - p, or 0.5; raise SettingError unless it is above 0 and at most 1."""
+    if unnamed or (keep_prob is not None and p is not None):
+        both = f"keep_prob={keep_prob!r} and p={p!r}"
+        got = f"{unnamed[0]!r} without a name" if unnamed else both
+        raise SettingError(
+            f"{op}: got {got}; keep_prob=..., the probability that an element is kept, or p=..., "
+            "the probability that it is set to 0, is needed"
+        )
+    if p is not None:
+        p = real(op, "p", p)
+        if not 0 <= p < 1:
+            raise SettingError(f"{op}: got p={p}; a number from 0 up, below 1, is needed")
+        return 1 - p
+    keep_prob = 0.5 if keep_prob is None else real(op, "keep_prob", keep_prob)
     if not 0 < keep_prob <= 1:
         raise SettingError(f"{op}: got keep_prob={keep_prob}; above 0, at most 1, is needed")
     return keep_prob
@@ -604,9 +776,9 @@ def batch_norm(
     Args:
         x: array-like (..., C), integers become floats.
         gamma, beta: array-like (C,), or None for 1 and 0.
-        mean_, var_: array-like (C,), the means and variances to use, for a test. If both are None,
-            x's own moments over all axes but the last are used, as in training;
-            batch_norm_and_moments returns them.
+        mean_, var_: array-like (C,), the moving averages to use in a test. If both are None, as in
+            training, the mean and the variance of x over all axes but the last are used;
+            batch_norm_and_moments returns these too.
         epsilon: float from 0 up, keeps the square root above 0.
 
     Returns:
@@ -617,7 +789,8 @@ def batch_norm(
     dbeta = sum of grad.
 
     Raises:
-        ShapeError: x is a scalar, or an argument is not of shape (C,).
+        ShapeError: x is a scalar, an argument is not of shape (C,), or x has one value per channel
+            and its own moments are used.
         SettingError: only one of mean_ and var_ is given, or epsilon is not a number from 0 up.
         GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
@@ -634,8 +807,8 @@ def batch_norm(
         given = "mean_" if var_ is None else "var_"
         raise SettingError(f"batch_norm: got {given} alone; mean_ and var_, or neither, are needed")
     if mean_ is None:
-        return batch_norm_and_moments(x, gamma, beta, epsilon)[0]
-    x = _with_channels(x)
+        return _own_batch_norm("batch_norm", x, gamma, beta, epsilon)[0]
+    x = _with_channels("batch_norm", x)
     each = (("gamma", gamma), ("beta", beta), ("mean_", mean_), ("var_", var_))
     gamma, beta, mean_, var_ = (
         per_channel("batch_norm", name, given, x, x.shape[-1]) for name, given in each
@@ -649,7 +822,7 @@ def batch_norm_and_moments(
     beta: Operand | None = None,
     epsilon: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The batch norm of x by its own moments, and these moments.
+    """The batch norm of x in training, and the mean and variance that it used.
 
     Args:
         x: array-like (..., C), integers become floats.
@@ -664,7 +837,8 @@ def batch_norm_and_moments(
     sum of grad * n, dx = gamma / sqrt(var + epsilon) * (grad - dbeta / R - n * dgamma / R).
 
     Raises:
-        ShapeError: x is a scalar, or gamma or beta is not of shape (C,).
+        ShapeError: x is a scalar or has one value per channel, or gamma or beta is not of shape
+            (C,).
         SettingError: epsilon is not a number from 0 up.
         GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
@@ -676,13 +850,25 @@ def batch_norm_and_moments(
     >>> mean, var
     (Tensor([ 2., 20.], dtype=float32), Tensor([  1., 100.], dtype=float32))
     """
-    x = _with_channels(x)
-    epsilon = _check_epsilon("batch_norm", epsilon)
+    return _own_batch_norm("batch_norm_and_moments", x, gamma, beta, epsilon)
+
+
+def _own_batch_norm(
+    op: str, x: Operand, gamma: Operand | None, beta: Operand | None, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch norm of x by its own moments, and these moments."""
+    x = _with_channels(op, x)
+    epsilon = _check_epsilon(op, epsilon)
     C = x.shape[-1]
-    gamma = per_channel("batch_norm", "gamma", gamma, x, C)
-    beta = per_channel("batch_norm", "beta", beta, x, C)
-    gamma = tensor.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
-    beta = tensor.wrap(np.zeros(C, x.dtype)) if beta is None else beta
+    if x.size == C > 0:
+        raise ShapeError(
+            f"{op}: got shape {x.shape}, one value per channel; at least two are needed, "
+            "because one value minus its own mean is 0: use a larger batch, or pass mean_ and var_"
+        )
+    gamma = per_channel(op, "gamma", gamma, x, C)
+    beta = per_channel(op, "beta", beta, x, C)
+    gamma = tensors.wrap(np.ones(C, x.dtype)) if gamma is None else gamma
+    beta = tensors.wrap(np.zeros(C, x.dtype)) if beta is None else beta
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)
@@ -698,10 +884,10 @@ def batch_norm_and_moments(
         dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
         arrays = as_rows(grad.array), as_rows(x.array), mean_, var_, gamma.array
         kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
-        return tensor.wrap(dx), tensor.wrap(dgamma), tensor.wrap(dbeta)
+        return tensors.wrap(dx), tensors.wrap(dgamma), tensors.wrap(dbeta)
 
     result = record("batch_norm", out, (x, gamma, beta), backward, (x, gamma))
-    return result, tensor.wrap(mean_), tensor.wrap(var_)
+    return result, tensors.wrap(mean_), tensors.wrap(var_)
 
 
 def _check_epsilon(op: str, epsilon: float) -> float:
@@ -711,10 +897,10 @@ def _check_epsilon(op: str, epsilon: float) -> float:
     return epsilon
 
 
-def _with_channels(x: Operand) -> Tensor:
-    x = as_float("batch_norm", x)
+def _with_channels(op: str, x: Operand) -> Tensor:
+    x = as_float(op, x)
     if not x.ndim:
-        raise ShapeError("batch_norm: got a scalar; (..., C) is needed")
+        raise ShapeError(f"{op}: got a scalar; (..., C) is needed")
     return x
 
 

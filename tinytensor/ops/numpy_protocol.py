@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytensor import ops, tensor
+from tinytensor import ops, tensors
 from tinytensor.errors import DTypeError, NotSupported, ShapeError
 
 Function = Callable[..., Any]
@@ -45,6 +45,7 @@ ELEMENTWISE: dict[Function, Function] = {
     np.greater_equal: ops.greater_equal,
     np.invert: lambda x: ~x,
     np.isfinite: ops.isfinite,
+    np.isinf: ops.isinf,
     np.isnan: ops.isnan,
     np.less: ops.less,
     np.less_equal: ops.less_equal,
@@ -74,7 +75,7 @@ ELEMENTWISE: dict[Function, Function] = {
 }
 
 
-def _reciprocal(x: tensor.Tensor) -> tensor.Tensor:
+def _reciprocal(x: tensors.Tensor) -> tensors.Tensor:
     if x.dtype.kind != "f":
         raise DTypeError(
             f"np.reciprocal: got {x.dtype}; floats are needed: 1 / x converts integers"
@@ -93,11 +94,11 @@ def _spread(op: Function) -> Function:
 
 def _clip(
     a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
-) -> tensor.Tensor:
+) -> tensors.Tensor:
     return ops.clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
-def _dot(a: Any, b: Any) -> tensor.Tensor:
+def _dot(a: Any, b: Any) -> tensors.Tensor:
     a, b = ops.as_tensor("dot", a), ops.as_tensor("dot", b)
     if not a.ndim or not b.ndim:
         return ops.mul(a, b)
@@ -109,7 +110,7 @@ def _dot(a: Any, b: Any) -> tensor.Tensor:
     return ops.matmul(a, b)
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> tensor.Tensor:
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> tensors.Tensor:
     """np.linalg.norm: the norm of vectors, or the Frobenius norm of a matrix or of all elements."""
     x = ops.as_tensor("norm", x)
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
@@ -125,7 +126,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 def _pad(
     array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0
-) -> tensor.Tensor:
+) -> tensors.Tensor:
     if mode != "constant" or not isinstance(constant_values, Real):
         raise NotSupported(
             f"np.pad: got mode {mode!r} and values {constant_values!r}; tt.pad pads with one "
@@ -137,7 +138,7 @@ def _pad(
 def _pieces(divide: Function) -> Function:
     """np.split or np.array_split: NumPy divides the indices of the axis, and take reads them."""
 
-    def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[tensor.Tensor]:
+    def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[tensors.Tensor]:
         x = ops.as_tensor("split", ary)
         size = x.shape[ops.operands.one_axis("split", axis, x.ndim)]
         try:
@@ -149,6 +150,10 @@ def _pieces(divide: Function) -> Function:
         return [ops.take(x, piece, axis) for piece in pieces]
 
     return split
+
+
+def _flat(x: Any) -> tensors.Tensor:
+    return ops.reshape(x, -1)
 
 
 def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -165,39 +170,50 @@ FUNCTIONS: dict[Function, Function] = {
     np.any: _reduction(ops.any),
     np.argmax: _reduction(ops.argmax),
     np.argmin: _reduction(ops.argmin),
+    np.argsort: lambda a, axis=-1, kind=None, *, stable=None: ops.argsort(a, axis),
     np.around: lambda a: ops.round(a),
     np.array_split: _pieces(np.array_split),
     np.broadcast_to: lambda array, shape: ops.broadcast_to(array, shape),
     np.clip: _clip,
     np.concatenate: lambda arrays, axis=0: ops.concat(arrays, axis),
     np.cumsum: lambda a, axis=None: ops.cumsum(a, axis),
+    np.diag: lambda v, k=0: ops.diag(v, k),
     np.dot: _dot,
     np.einsum: lambda *operands, optimize=False: ops.einsum(*operands),
     np.expand_dims: lambda a, axis: ops.unsqueeze(a, axis),
     np.flip: lambda m, axis=None: ops.flip(m, axis),
+    np.isclose: lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: ops.isclose(
+        a, b, rtol, atol, equal_nan
+    ),
     np.linalg.matmul: lambda x1, x2: ops.matmul(x1, x2),
     np.linalg.norm: _norm,
     np.linalg.outer: lambda x1, x2: ops.outer(x1, x2),
     np.max: _reduction(ops.max),
     np.mean: _reduction(ops.mean),
+    np.meshgrid: lambda *xi, indexing="xy": ops.meshgrid(*map(_flat, xi), indexing=indexing),
     np.min: _reduction(ops.min),
     np.ndim: lambda a: a.ndim,
-    np.outer: lambda a, b: ops.outer(ops.reshape(a, -1), ops.reshape(b, -1)),
+    np.outer: lambda a, b: ops.outer(_flat(a), _flat(b)),
     np.pad: _pad,
     np.prod: _reduction(ops.prod),
-    np.ravel: lambda a: ops.reshape(a, -1),
+    np.ravel: lambda a: _flat(a),
     np.repeat: lambda a, repeats, axis=None: ops.repeat(a, repeats, axis),
     np.reshape: lambda a, shape: ops.reshape(a, shape),
+    np.roll: lambda a, shift, axis=None: ops.roll(a, shift, axis),
     np.round: lambda a: ops.round(a),
     np.shape: lambda a: a.shape,
     np.size: lambda a, axis=None: _size(a.shape, axis),
+    np.sort: lambda a, axis=-1, kind=None, *, stable=None: ops.sort(a, axis),
     np.split: _pieces(np.split),
     np.squeeze: lambda a, axis=None: ops.squeeze(a, axis),
     np.stack: lambda arrays, axis=0: ops.stack(arrays, axis),
     np.std: _spread(ops.std),
     np.sum: _reduction(ops.sum),
+    np.swapaxes: lambda a, axis1, axis2: ops.swapaxes(a, axis1, axis2),
     np.take: lambda a, indices, axis=None: ops.take(a, indices, axis),
     np.transpose: lambda a, axes=None: ops.transpose(a, axes),
+    np.tril: lambda m, k=0: ops.tril(m, k),
+    np.triu: lambda m, k=0: ops.triu(m, k),
     np.var: _spread(ops.var),
     np.where: _where,
 }
@@ -210,10 +226,10 @@ def _size(shape: tuple[int, ...], axis: Any) -> int:
 
 # The results of these functions are integers, bools or text, or don't depend on the values.
 LOSES_NOTHING: set[Function] = {
-    np.allclose, np.argpartition, np.argsort, np.argwhere, np.array2string, np.array_equal,
+    np.allclose, np.argpartition, np.argwhere, np.array2string, np.array_equal,
     np.array_equiv, np.array_repr, np.array_str, np.can_cast, np.common_type, np.count_nonzero,
-    np.diag_indices_from, np.digitize, np.einsum_path, np.flatnonzero, np.isclose, np.iscomplex,
-    np.iscomplexobj, np.isin, np.isinf, np.isneginf, np.isposinf, np.isreal, np.isrealobj,
+    np.diag_indices_from, np.digitize, np.einsum_path, np.flatnonzero, np.iscomplex,
+    np.iscomplexobj, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj,
     np.lexsort, np.linalg.matrix_rank, np.may_share_memory, np.min_scalar_type, np.nanargmax,
     np.nanargmin, np.nonzero, np.result_type, np.save, np.savetxt, np.savez, np.savez_compressed,
     np.searchsorted, np.shares_memory, np.signbit, np.tril_indices_from, np.triu_indices_from,
@@ -233,7 +249,7 @@ def call_ufunc(
             Tensor would be changed.
     """
     op = ELEMENTWISE.get(ufunc)
-    if method == "at" and isinstance(inputs[0], tensor.Tensor):  # at writes to read-only arrays too
+    if method == "at" and isinstance(inputs[0], tensors.Tensor):  # at writes to read-only arrays
         raise _writes(f"np.{ufunc.__name__}.at", "tt.scatter_add returns a new tensor")
     if method != "__call__":
         name, function = f"np.{ufunc.__name__}.{method}", getattr(ufunc, method)
@@ -258,7 +274,7 @@ def call_function(function: Function, arguments: tuple[Any, ...], options: dict[
     name = f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1)
     op = FUNCTIONS.get(function)
     if op is None:
-        if function in LIKE and arguments and isinstance(arguments[0], tensor.Tensor):
+        if function in LIKE and arguments and isinstance(arguments[0], tensors.Tensor):
             arguments = (arguments[0].detach(), *arguments[1:])
         return _on_arrays(name, function, arguments, options)
     given = {key: value for key, value in options.items() if value is not None or key == "axis"}
@@ -280,7 +296,7 @@ def _on_arrays(
     name: str, function: Function, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """The result of NumPy's function on the arrays of the Tensors, if no gradient is lost."""
-    lost: list[tensor.Tensor] = []
+    lost: list[tensors.Tensor] = []
     plain = [_as_array(argument, lost) for argument in arguments]
     named = {key: _as_array(value, lost) for key, value in options.items()}
     if lost and function not in LOSES_NOTHING:
@@ -303,12 +319,12 @@ def _writes(name: str, remark: str) -> NotSupported:
     )
 
 
-def _as_array(value: Any, lost: list[tensor.Tensor]) -> Any:
+def _as_array(value: Any, lost: list[tensors.Tensor]) -> Any:
     """Tensors as arrays, in lists and tuples too; those with a gradient are appended to `lost`.
 
     The arrays are read-only, because backward can't detect that NumPy changed one.
     """
-    if isinstance(value, tensor.Tensor):
+    if isinstance(value, tensors.Tensor):
         lost += [value] if value.requires_grad else []
         array = value.numpy().view()
         array.flags.writeable = False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import (
@@ -30,7 +30,7 @@ from tinytensor.errors import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = ["cast"]
 
@@ -51,24 +51,24 @@ def as_tensor(op: str, x: Operand, dtype: DTypeLike | None = None) -> Tensor:
 
     dtype: the dtype of the result, into which Python numbers must fit; by default that of x.
     """
-    if isinstance(x, tensor.Tensor):
+    if isinstance(x, tensors.Tensor):
         return x if dtype is None else cast(x, dtype)
     if x is None or isinstance(x, str):
         raise NotSupported(f"{op}: got {x!r}; a tensor, an array or numbers are needed")
     first = _first_tensor(x)
     if first is not None:
         return as_tensor(op, _stacked(op, x, first), dtype)
-    return tensor.wrap(tensor.to_array(op, x, dtype))
+    return tensors.wrap(tensors.to_array(op, x, dtype))
 
 
 def _first_tensor(x: object) -> Tensor | None:
     """The first tensor in a list or tuple, at any depth; x itself if it is a tensor."""
-    if isinstance(x, tensor.Tensor):
+    if isinstance(x, tensors.Tensor):
         return x
     if not isinstance(x, list | tuple):
         return None
     types = set(map(type, x))  # a list of numbers may be long, and map needs no Python loop
-    if not any(issubclass(each, tensor.Tensor | list | tuple) for each in types):
+    if not any(issubclass(each, tensors.Tensor | list | tuple) for each in types):
         return None
     found = map(_first_tensor, x)
     return next((each for each in found if each is not None), None)
@@ -78,7 +78,7 @@ def _stacked(op: str, x: Operand, first: Tensor) -> Tensor:
     """A list as one Tensor; numbers in it take the dtype of its first tensor if that holds them."""
     if isinstance(x, list | tuple):
         return shape.stack([_stacked(op, part, first) for part in x])
-    return x if isinstance(x, tensor.Tensor) else _next_to(op, x, first, compared=False)
+    return x if isinstance(x, tensors.Tensor) else _next_to(op, x, first, compared=False)
 
 
 def as_array(op: str, x: Operand) -> Array:
@@ -102,9 +102,9 @@ def as_alike(
     floats: True converts integers and bool to floats. compared: True allows a number that is too
     large for the other operand's dtype, because a comparison with it has a result.
     """
-    if not isinstance(x, tensor.Tensor):
+    if not isinstance(x, tensors.Tensor):
         x = _next_to(op, x, y, compared)
-    if not isinstance(y, tensor.Tensor):
+    if not isinstance(y, tensors.Tensor):
         y = _next_to(op, y, x, compared)
     x_dtype, y_dtype = x.array.dtype, y.array.dtype
     if x_dtype is not y_dtype or (floats and x_dtype.kind != "f"):
@@ -122,11 +122,11 @@ def _next_to(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
     number = x.item() if isinstance(x, np.generic) else x
     if not isinstance(number, bool | int | float):
         raise DTypeError(f"{op}: got {x!r}; a real number is needed")
-    if not isinstance(y, tensor.Tensor):
+    if not isinstance(y, tensors.Tensor):
         return as_tensor(op, number)
     dtype = _dtype_of_number(type(number), y.array.dtype)  # type: ignore[arg-type]
     try:
-        return tensor.wrap(np.array(number, dtype))
+        return tensors.wrap(np.array(number, dtype))
     except OverflowError:
         if compared:
             return as_tensor(op, number)
@@ -154,19 +154,19 @@ def cast(x: Operand, dtype: DTypeLike) -> Tensor:
         DTypeError: the dtype is not supported.
         NotSupported: x is None or a string.
 
-    Source: numpy.ndarray.astype, torch.Tensor.to; x.astype(dtype) is the same function.
+    Source: torch.Tensor.to; numpy.ndarray.astype with copy=False. x.astype(dtype) always copies.
 
     >>> tt.cast([1.7, -1.7], "int64")
     Tensor([ 1, -1], dtype=int64)
     """
     x = as_tensor("cast", x)
-    dtype = tensor.checked_dtype("cast", dtype)
+    dtype = tensors.checked_dtype("cast", dtype)
     if dtype == x.dtype:
         return x
     out = np.empty(x.shape, dtype)
     kernels.cast(x.array, out)
     if dtype.kind != "f" or x.dtype.kind != "f":
-        return tensor.wrap(out)
+        return tensors.wrap(out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (cast(grad, x.dtype),)
@@ -258,6 +258,19 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
     return number % ndim
 
 
+def possible(op: str, shape: Shape) -> Shape:
+    """The shape of a result.
+
+    Raises:
+        ShapeError: no array can have it.
+    """
+    if len(shape) > 64 or math.prod(filter(None, shape)) >= 2**60:  # NumPy's limit is 2**63 bytes
+        raise ShapeError(
+            f"{op}: got the sizes {shape}; at most 64 axes and fewer than 2**60 elements are needed"
+        )
+    return shape
+
+
 def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
     """An int from `least` up, from Python or NumPy; any int if `least` is None.
 
@@ -283,16 +296,21 @@ def real(op: str, name: str, given: Any) -> float:
         GradientError: it is a tensor whose gradient would be lost.
     """
     refuse_to_lose_gradient(op, name, given, "")
-    if isinstance(given, tensor.Tensor | np.ndarray) and given.size == 1:
+    if isinstance(given, tensors.Tensor | np.ndarray) and given.size == 1:
         given = given.item()
-    if not isinstance(given, numbers.Real):
+    try:
+        float(given)
+        is_real = isinstance(given, numbers.Real)
+    except (TypeError, ValueError, OverflowError):  # an int of more than 308 digits, for the last
+        is_real = False
+    if not is_real:
         raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
-    return given  # type: ignore[return-value]
+    return given  # type: ignore[no-any-return]
 
 
 def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:
     """Raise GradientError if an argument without a gradient is a tensor that requires one."""
-    if isinstance(given, tensor.Tensor) and given.requires_grad and is_grad_enabled():
+    if isinstance(given, tensors.Tensor) and given.requires_grad and is_grad_enabled():
         raise GradientError(
             f"{op}: got {name} with requires_grad=True, and no gradient flows to it; {instead}"
             f"pass {name}.detach()"

@@ -11,11 +11,12 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
@@ -36,7 +37,7 @@ from tinytensor.ops.operands import (
 from tinytensor.ops.shape import broadcast_to, concat, flip, permute, reshape
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "all",
@@ -259,10 +260,10 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
     """
     x = as_float("norm", x)
     all_axes("norm", axis, x.ndim)
+    if not isinstance(ord, Real) or ord not in (1, 2):
+        raise SettingError(f"norm: got ord={ord!r}; 1 or 2 is needed")
     if ord == 1:
         return sum(x.abs(), axis, keepdims)
-    if ord != 2:
-        raise SettingError(f"norm: got ord={ord}; 1 or 2 is needed")
     return _root(sum(x * x, axis, keepdims))
 
 
@@ -405,6 +406,8 @@ def prod(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     axes = all_axes("prod", axis, x.ndim)
     others = tuple(a for a in range(x.ndim) if a not in axes)
     factors = math.prod(x.shape[a] for a in axes)
+    if factors == 1:  # no product: a copy, which shares no memory with x
+        x = broadcast_to(x, x.shape, copy=True)
     rows = reshape(permute(x, others + axes), (*(x.shape[a] for a in others), factors))
     if not factors:
         rows = sum(rows, axis=-1, keepdims=True) + 1
@@ -598,7 +601,7 @@ def _where_is(
         raise _no_elements(op, x, axis)
     out = np.empty(math.prod(rows.shape[:-1]), np.int64)
     kernel(as_rows(rows.array), out)
-    return _dropped(op, tensor.wrap(out.reshape(kept)), axis, keepdims)
+    return _dropped(op, tensors.wrap(out.reshape(kept)), axis, keepdims)
 
 
 def _no_elements(op: str, x: Tensor, axis: Axis) -> ShapeError:

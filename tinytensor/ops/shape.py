@@ -7,14 +7,15 @@ view do not: their result shares x's memory.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tinytensor import kernels, tensor
+from tinytensor import kernels, tensors
 from tinytensor.autograd import record, view_of
-from tinytensor.errors import NotSupported, ShapeError
+from tinytensor.errors import NotSupported, SettingError, ShapeError
 from tinytensor.ops.operands import (
     Operand,
     Shape,
@@ -25,22 +26,26 @@ from tinytensor.ops.operands import (
     cast,
     one_axis,
     torch_spelling,
+    whole,
 )
 
 if TYPE_CHECKING:
-    from tinytensor.tensor import Tensor
+    from tinytensor.tensors import Tensor
 
 __all__ = [
     "broadcast_to",
     "concat",
     "flatten",
     "flip",
+    "meshgrid",
     "permute",
     "repeat",
     "reshape",
+    "roll",
     "split",
     "squeeze",
     "stack",
+    "swapaxes",
     "transpose",
     "unsqueeze",
 ]
@@ -257,10 +262,14 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
     (10, 3, 28, 28)
     """
     x = as_tensor("permute", x)
-    given = as_sizes("permute", axes, "axes")
-    order = tuple(one_axis("permute", a, x.ndim) for a in given)
+    return _permuted("permute", x, as_sizes("permute", axes, "axes"))
+
+
+def _permuted(op: str, x: Tensor, axes: Shape) -> Tensor:
+    order = tuple(one_axis(op, a, x.ndim) for a in axes)
     if sorted(order) != list(range(x.ndim)):
-        raise ShapeError(f"permute: got axes {given}; each of x's {x.ndim} axes once is needed")
+        hint = "; swapaxes(x, a, b) swaps two axes" if len(axes) == 2 else ""
+        raise ShapeError(f"{op}: got axes {axes}; each of x's {x.ndim} axes once is needed{hint}")
     if order == tuple(range(x.ndim)):
         return x
     out = np.empty(tuple(x.shape[a] for a in order), x.dtype)
@@ -269,7 +278,7 @@ def permute(x: Operand, *axes: int | tuple[int, ...]) -> Tensor:
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (permute(grad, tuple(order.index(a) for a in range(x.ndim))),)
 
-    return record("permute", out, (x,), backward)
+    return record(op, out, (x,), backward)
 
 
 def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
@@ -277,7 +286,8 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
 
     Args:
         x: array-like, any shape and dtype.
-        axes: ints, one by one or as a tuple: each axis of x once; none, or None, for reverse order.
+        axes: ints, one by one or as a tuple: each axis of x once. Without axes, or with None, the
+            order is reversed.
 
     Returns:
         Tensor of x's dtype; x itself if the order does not change.
@@ -289,7 +299,10 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
-    Source: numpy.transpose; x.T is the same. torch.transpose(x, a, b) swaps two axes.
+    Warns if the given order is the one that x has: `transpose(0, 1)` of a matrix changes nothing,
+    as in NumPy.
+
+    Source: numpy.transpose; x.T is the same. torch.transpose(x, a, b) is swapaxes(x, a, b).
 
     >>> tt.transpose([[1, 2, 3], [4, 5, 6]])
     Tensor([[1, 4],
@@ -297,9 +310,45 @@ def transpose(x: Operand, *axes: int | tuple[int, ...] | None) -> Tensor:
             [3, 6]], dtype=int64)
     """
     x = as_tensor("transpose", x)
-    if axes and axes[0] is not None:
-        return permute(x, *axes)  # type: ignore[arg-type]
-    return permute(x, tuple(range(x.ndim))[::-1])
+    if not axes or axes[0] is None:
+        return permute(x, tuple(range(x.ndim))[::-1])
+    result = _permuted("transpose", x, as_sizes("transpose", axes, "axes"))
+    if result is x and x.ndim > 1:
+        warnings.warn(
+            f"transpose: got the axes {tuple(range(x.ndim))}, the order that x has, so the result "
+            "is x; x.T reverses the axes, and x.swapaxes(0, 1) swaps two",
+            stacklevel=2,
+        )
+    return result
+
+
+def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
+    """A copy of x with two axes swapped.
+
+    Args:
+        x: array-like, any shape and dtype.
+        axis1, axis2: ints; negative ones count from the end.
+
+    Returns:
+        Tensor of x's dtype; x itself if the two axes are the same.
+
+    Gradient: dx = grad with the two axes swapped.
+
+    Raises:
+        ShapeError: an axis does not exist.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.swapaxes, torch.swapaxes, torch.transpose.
+
+    >>> tt.swapaxes(tt.zeros(10, 28, 3), 0, -1).shape
+    (3, 28, 10)
+    """
+    x = as_tensor("swapaxes", x)
+    a, b = (one_axis("swapaxes", axis, x.ndim) for axis in (axis1, axis2))
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return _permuted("swapaxes", x, tuple(order))
 
 
 @torch_spelling
@@ -358,7 +407,7 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     axis = one_axis("repeat", axis, x.ndim)
-    if isinstance(repeats, tensor.Tensor):
+    if isinstance(repeats, tensors.Tensor):
         repeats = repeats.tolist()
     try:
         counts = np.asarray(repeats)
@@ -373,16 +422,63 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     return x[(slice(None),) * axis + (entries,)]
 
 
+@torch_spelling
+def roll(
+    x: Operand, shift: int | Sequence[int], axis: int | tuple[int, ...] | None = None
+) -> Tensor:
+    """x with the elements moved by `shift` places along an axis; the last ones come first again.
+
+    Args:
+        x: array-like, any shape and dtype.
+        shift: int, the number of places; negative numbers move to the front. Or one int for each
+            axis.
+        axis (or dim): int, or tuple of ints; None moves the elements of the flattened x. Negative
+            axes count from the end.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Gradient: dx = grad, moved by -shift.
+
+    Raises:
+        ShapeError: an axis does not exist, or the numbers of shifts and axes differ.
+        SettingError: a shift is not an int.
+        DTypeError: x does not hold real numbers.
+        NotSupported: x is None or a string.
+
+    Source: numpy.roll, torch.roll (whose keyword is `shifts`).
+
+    >>> tt.roll([1, 2, 3, 4], 1)
+    Tensor([4, 1, 2, 3], dtype=int64)
+    """
+    x = as_tensor("roll", x)
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    shifts = shift if isinstance(shift, tuple | list) else (shift,) * len(axes)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"roll: got shift {shift} for axis {axis}; one for each axis is needed")
+    rolled = x
+    for places, a in zip(shifts, axes, strict=True):
+        places, a = whole("roll", "shift", places, None), one_axis("roll", a, x.ndim)
+        first = -places % (x.shape[a] or 1)
+        before = (slice(None),) * a
+        parts = rolled[(*before, slice(first, None))], rolled[(*before, slice(None, first))]
+        rolled = concat(parts, a)
+    return rolled
+
+
 # Joining and splitting --------------------------------------------------------------------------
 
 
-def _operands(op: str, tensors: Sequence[Operand]) -> list[Tensor]:
+def _operands(op: str, xs: Sequence[Operand]) -> list[Tensor]:
     """The tensors of an op that takes a list of them."""
-    if not isinstance(tensors, list | tuple | np.ndarray | tensor.Tensor):
-        raise NotSupported(f"{op}: got {tensors!r}; a list of tensors is needed")
-    if not len(tensors):
+    is_list = isinstance(xs, list | tuple | np.ndarray | tensors.Tensor)
+    if not is_list or getattr(xs, "ndim", 1) == 0:
+        raise NotSupported(f"{op}: got {xs!r}; a list of tensors is needed")
+    if not len(xs):
         raise ShapeError(f"{op}: got no tensor; at least one is needed")
-    return [as_tensor(op, x) for x in tensors]
+    return [as_tensor(op, x) for x in xs]
 
 
 @torch_spelling
@@ -477,7 +573,56 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
                 {"first": (xs[0].shape, wrong), "other": (x.shape, wrong)},
                 "equal shapes are needed",
             )
+    axis = one_axis("stack", axis, xs[0].ndim + 1)
     return concat([unsqueeze(x, axis) for x in xs], axis)
+
+
+def meshgrid(*xs: Operand, indexing: Literal["xy", "ij"] = "xy") -> tuple[Tensor, ...]:
+    """The coordinates of all points of a grid: one Tensor for each axis of the grid.
+
+    Args:
+        xs: array-likes (n,) or (), the coordinates along each axis.
+        indexing: "ij" for results of shape `(len(xs[0]), len(xs[1]), ...)`; "xy" (default) swaps
+            the first two axes, so that columns are x and rows are y.
+
+    Returns:
+        tuple of Tensors of the grid's shape, each of the dtype of its operand.
+
+    Gradient: each operand gets grad, summed over the other axes.
+
+    Raises:
+        ShapeError: an operand has more than one axis.
+        SettingError: indexing is not "xy" or "ij".
+        DTypeError: an operand does not hold real numbers.
+        NotSupported: it is None or a string.
+
+    Source: numpy.meshgrid; torch.meshgrid has the default "ij".
+
+    >>> tt.meshgrid([1, 2, 3], [10, 20])
+    (Tensor([[1, 2, 3],
+            [1, 2, 3]], dtype=int64), Tensor([[10, 10, 10],
+            [20, 20, 20]], dtype=int64))
+    """
+    vectors = [as_tensor("meshgrid", x) for x in xs]
+    if not isinstance(indexing, str) or indexing not in ("xy", "ij"):
+        raise SettingError(f"meshgrid: got indexing={indexing!r}; 'xy' or 'ij' is needed")
+    for x in vectors:
+        if x.ndim > 1:
+            raise ShapeError(f"meshgrid: got an operand of shape {x.shape}; (n,) is needed")
+    places = list(range(len(vectors)))  # the axis of the grid along which each operand varies
+    if indexing == "xy" and len(places) > 1:
+        places[:2] = 1, 0
+    shape = [1] * len(vectors)
+    for x, place in zip(vectors, places, strict=True):
+        shape[place] = x.size
+    return tuple(
+        broadcast_to(
+            reshape(x, tuple(x.size if a == place else 1 for a in range(len(shape)))),
+            tuple(shape),
+            copy=True,
+        )
+        for x, place in zip(vectors, places, strict=True)
+    )
 
 
 @torch_spelling
@@ -507,20 +652,20 @@ def split(x: Operand, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]
     """
     x = as_tensor("split", x)
     axis = one_axis("split", axis, x.ndim)
-    whole = x.shape[axis]
+    size = x.shape[axis]
     if isinstance(sizes, int | np.integer):
         sizes = int(sizes)
         if sizes < 1:
             raise ShapeError(f"split: got size {sizes}; at least 1 is needed")
-        sizes = [min(sizes, whole - start) for start in range(0, whole, sizes)] or [0]
+        sizes = [min(sizes, size - start) for start in range(0, size, sizes)] or [0]
     if not isinstance(sizes, list | tuple):
         raise ShapeError(f"split: got sizes {sizes!r}; a number, or a list of them, is needed")
     sizes = as_sizes("split", sizes)
-    if sum(sizes) != whole or min(sizes, default=0) < 0:
-        raise ShapeError(f"split: got sizes {list(sizes)}; together they must be {whole}")
+    if sum(sizes) != size or min(sizes, default=0) < 0:
+        raise ShapeError(f"split: got sizes {list(sizes)}; together they must be {size}")
     ends = np.cumsum(sizes).tolist()
     before = (slice(None),) * axis
-    return [x[(*before, slice(end - size, end))] for size, end in zip(sizes, ends, strict=True)]
+    return [x[(*before, slice(end - piece, end))] for piece, end in zip(sizes, ends, strict=True)]
 
 
 from tinytensor.ops import reduce  # noqa: E402 - broadcast_to and sum_to are each other's gradient

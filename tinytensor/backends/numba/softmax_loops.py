@@ -135,69 +135,124 @@ def _log_softmax_backward(grad, log_probs, out):
             out[r, c] = grad[r, c] - exponential(log_probs[r, c]) * total
 
 
+# cross_entropy: the kernels get weight, out and grad as vectors, and read them at `index * stride`,
+# where the stride of a scalar is 0.
+
+
 @lowered
-def cross_entropy(logits: Array, labels: Array, out: Array) -> Lowered:
-    return _cross_entropy, (logits, labels, out.reshape(-1))
+def cross_entropy(
+    logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> Lowered:
+    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
+    return _cross_entropy, (*given, out.reshape(-1), out.ndim)
 
 
-@kernel("real[:, ::1], int64[::1], real[::1]")
-def _cross_entropy(logits, labels, out):
-    _mean_loss(logits, labels, out)
+@kernel("real[:, ::1], int64[::1], real[::1], int64, float64, real[::1], int64")
+def _cross_entropy(logits, labels, weight, weight_stride, smoothing, out, out_stride):
+    _losses(logits, labels, weight, weight_stride, smoothing, out, out_stride)
 
 
 @subroutine
-def _mean_loss(logits, labels, out):
+def _losses(logits, labels, weight, weight_stride, smoothing, out, out_stride):
     R, C = logits.shape
     short = C < ABREAST
     exps = np.empty((R if short else 1, C), logits.dtype)
-    side = np.empty(ABREAST, logits.dtype)
-    loss = 0.0
+    side, peaks = np.empty(ABREAST, logits.dtype), np.empty(R, logits.dtype)
     for r in range(R):
-        largest, row = _largest(logits, r, side), r if short else 0
-        for c in range(C):
-            exps[row, c] = logits[r, c] - largest
-        loss -= exps[row, labels[r]]
-        if not short:
-            _exp(exps[0])
-            loss += math.log(_row_sum(exps, 0))
+        peaks[r] = _largest(logits, r, side)
+        for c in range(C if short else 0):
+            exps[r, c] = logits[r, c] - peaks[r]
     if short:
         _exp(exps.reshape(-1))
-        for r in range(R):
-            loss += math.log(_row_sum(exps, r))
-    out[0] = loss / R
+    total = 0.0
+    for r in range(R):
+        loss, label, largest = 0.0, labels[r], peaks[r]
+        if label >= 0:
+            for c in range(0 if short else C):
+                exps[0, c] = logits[r, c] - largest
+            if not short:
+                _exp(exps[0])
+            log_total = math.log(_row_sum(exps, r if short else 0))
+            loss = log_total + (largest - logits[r, label])
+            loss *= (1 - smoothing) * weight[label * weight_stride]
+            if smoothing > 0:
+                spread = 0.0
+                for c in range(C):
+                    spread += weight[c * weight_stride] * (log_total + (largest - logits[r, c]))
+                loss += smoothing / C * spread
+        total += loss
+        if out_stride:
+            out[r] = loss
+    if not out_stride:
+        out[0] = total
 
 
 @lowered
-def cross_entropy_backward(grad: Array, logits: Array, labels: Array, out: Array) -> Lowered:
-    return _cross_entropy_backward, (logits, labels, grad.reshape(-1), out)
+def cross_entropy_backward(
+    grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
+) -> Lowered:
+    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
+    return _cross_entropy_backward, (*given, grad.reshape(-1), grad.ndim, out)
 
 
-@kernel("real[:, ::1], int64[::1], real[::1], real[:, ::1]")
-def _cross_entropy_backward(logits, labels, grad, out):
-    _gradient_of_mean_loss(logits, labels, grad, out)
+@kernel("real[:, ::1], int64[::1], real[::1], int64, float64, real[::1], int64, real[:, ::1]")
+def _cross_entropy_backward(
+    logits, labels, weight, weight_stride, smoothing, grad, grad_stride, out
+):
+    _gradients(logits, labels, weight, weight_stride, smoothing, grad, grad_stride, out)
 
 
 @subroutine
-def _gradient_of_mean_loss(logits, labels, grad, out):
+def _gradients(logits, labels, weight, weight_stride, smoothing, grad, grad_stride, out):
+    R, C = logits.shape
     _softmax_rows(logits, out)
-    for r in range(len(labels)):
-        out[r, labels[r]] -= 1
-    flat, factor = out.reshape(-1), like(out, np.float64(grad[0]) / max(len(labels), 1))
-    for i in range(len(flat)):
-        flat[i] *= factor
+    weights = 0.0
+    for c in range(C):
+        weights += weight[c * weight_stride]
+    for r in range(R):
+        label = labels[r]
+        if label < 0:
+            out[r] = 0
+            continue
+        hit = (1 - smoothing) * weight[label * weight_stride]
+        factor = np.float64(grad[r * grad_stride])
+        if smoothing > 0:
+            spread = smoothing / C
+            total = hit + spread * weights
+            for c in range(C):
+                out[r, c] = out[r, c] * total - spread * weight[c * weight_stride]
+            out[r, label] -= hit
+        else:
+            out[r, label] -= 1
+            factor *= hit
+        row, scale = out[r], like(out, factor)
+        for c in range(C):
+            row[c] *= scale
 
 
 @lowered
 def cross_entropy_and_grad(
-    grad: Array, logits: Array, labels: Array, out: Array, grad_logits: Array
+    grad: Array,
+    logits: Array,
+    labels: Array,
+    weight: Array,
+    out: Array,
+    grad_logits: Array,
+    smoothing: float,
 ) -> Lowered:
-    return _cross_entropy_and_grad, (logits, labels, grad.reshape(-1), out.reshape(-1), grad_logits)
+    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
+    arrays = grad.reshape(-1), out.reshape(-1), out.ndim, grad_logits
+    return _cross_entropy_and_grad, (*given, *arrays)
 
 
-@kernel("real[:, ::1], int64[::1], real[::1], real[::1], real[:, ::1]")
-def _cross_entropy_and_grad(logits, labels, grad, out, grad_logits):
-    _mean_loss(logits, labels, out)
-    _gradient_of_mean_loss(logits, labels, grad, grad_logits)
+@kernel(
+    "real[:, ::1], int64[::1], real[::1], int64, float64, real[::1], real[::1], int64, real[:, ::1]"
+)
+def _cross_entropy_and_grad(
+    logits, labels, weight, weight_stride, smoothing, grad, out, stride, grad_logits
+):
+    _losses(logits, labels, weight, weight_stride, smoothing, out, stride)
+    _gradients(logits, labels, weight, weight_stride, smoothing, grad, stride, grad_logits)
 
 
 @lowered

@@ -67,7 +67,7 @@ def grad_weight(case: Case, shape: Shape) -> Callable:
     return vjp
 
 
-def mean_loss(logits, labels):
+def mean_loss(logits, labels, weight):  # the weight is 1 / R
     log_probs = jax.nn.log_softmax(logits)
     return -jnp.take_along_axis(log_probs, labels[:, jnp.newaxis], axis=1).mean()
 
@@ -84,7 +84,7 @@ CALLS: dict[str, Callable[[Case, Shape], Callable]] = {
     "softmax": lambda case, shape: jax.nn.softmax,
     "cross_entropy": lambda case, shape: mean_loss,
     "cross_entropy_backward": lambda case, shape: (
-        lambda grad, logits, labels: grad * jax.grad(mean_loss)(logits, labels)
+        lambda grad, *given: grad * jax.grad(mean_loss)(*given)
     ),
     "conv2d": lambda case, shape: lambda x, weight: convolved(case, x, weight),
     "conv2d_grad_x": grad_x,

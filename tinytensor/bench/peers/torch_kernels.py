@@ -49,8 +49,10 @@ def summed(case: Case, x: torch.Tensor, out: torch.Tensor) -> TorchCall:
     return lambda: torch.sum(x, axes, keepdim=keepdim, out=out)
 
 
-def cross_entropy(case: Case, logits: torch.Tensor, labels: torch.Tensor, _) -> TorchCall:
-    return lambda: functional.cross_entropy(logits, labels)
+def cross_entropy(
+    case: Case, logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, _
+) -> TorchCall:
+    return lambda: functional.cross_entropy(logits, labels)  # the weight is 1 / R
 
 
 CALLS: dict[str, Callable[..., TorchCall]] = {

@@ -7,14 +7,16 @@ autograd.py records the graph of a computation and computes gradients from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, kernels, notebook, ops, recorder
+from tinytensor import autograd, hints, kernels, notebook, ops, recorder
 from tinytensor.arrays import Array
+from tinytensor.devices import device
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -23,7 +25,7 @@ from tinytensor.errors import (
 )
 from tinytensor.ops import numpy_protocol
 
-__all__ = ["Tensor", "from_dlpack", "from_numpy"]
+__all__ = ["Tensor", "from_dlpack", "from_numpy", "tensor"]
 
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "uint8", "bool")))
 FLOATS = DTYPES[:2]
@@ -47,6 +49,7 @@ class Tensor:
 
     Attributes:
         grad: the gradient, a Tensor of the same shape and dtype; None before the first backward.
+            A computed tensor has one only after `retain_grad()`.
         requires_grad: True if gradients are computed for this tensor.
 
     Raises:
@@ -55,8 +58,9 @@ class Tensor:
             `requires_grad` is True for integers or booleans.
 
     The operators return new tensors. `x[...] = value`, the operators `+= -= *= /= //= %= **= @= &=
-    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change:
-    change a parameter under `no_grad()`.
+    |= ^=` and the optimisers change a tensor in place. No gradient can flow through such a change,
+    so a parameter can only be changed under `no_grad()`. If gradients flow through the result, as
+    in `loss += term`, then `x += y` is the same as `x = x + y` and gives a new tensor.
 
     Source: torch.Tensor and numpy.ndarray.
 
@@ -95,6 +99,11 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
+        if isinstance(dtype, int):
+            raise DTypeError(
+                f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
+                "and tt.tensor([3, 4]) a tensor of these values"
+            )
         self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
@@ -102,11 +111,29 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
+    if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name[0] == "_":  # NumPy looks up such names for each array, so this is fast
+                raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
+                return object.__getattribute__(self, name)
+            raise hints.missing("Tensor", name, NAMES)
+
     @property
     def grad(self) -> Tensor | None:
-        """The gradient, a Tensor of the same shape and dtype; None before the first backward."""
+        """The gradient, a Tensor of the same shape and dtype; None before the first backward.
+
+        `backward` stores gradients of leaves only. Call `retain_grad()` for a computed tensor.
+        """
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(self)
+        if self._grad is None and self.node is not None and not autograd.is_retained(self):
+            warnings.warn(
+                f"grad: this tensor was computed by {self.node.name}, and backward() stores "
+                "gradients of leaves only; call x.retain_grad() before backward()",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -264,6 +291,37 @@ class Tensor:
 
     __hash__ = object.__hash__  # by identity, because == compares elements and returns a Tensor
 
+    # Devices
+
+    def to(self, target: DTypeLike) -> Tensor:
+        """Return the tensor with another dtype; `x.to("cpu")` returns x itself.
+
+        Args:
+            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`.
+
+        Gradient: dx = grad.
+
+        Raises:
+            NotSupported: the target is another device.
+            DTypeError: the target is a dtype that Tensor does not have.
+
+        Source: torch.Tensor.to.
+
+        >>> tt.tensor([1, 2]).to(tt.float32)
+        Tensor([1., 2.], dtype=float32)
+        """
+        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
+            device(target)
+            return self
+        return ops.cast(self, target)
+
+    def cpu(self) -> Tensor:
+        """Return the tensor itself, because all tensors are in the memory of the CPU.
+
+        Source: torch.Tensor.cpu.
+        """
+        return self
+
     # Copies
 
     def detach(self) -> Tensor:
@@ -366,6 +424,29 @@ class Tensor:
         """Set `.grad` to None. Without this call the next backward adds to the old gradient."""
         self.grad = None
 
+    def retain_grad(self) -> None:
+        """Store this computed tensor's gradient in `.grad` in every backward pass.
+
+        By default `backward` stores the gradients of leaves only. Call this method before
+        `backward`; it has no effect on a leaf. Gradients of several backward passes are added. A
+        hook that replaces the gradient is called first.
+
+        Raises:
+            GradientError: this tensor has requires_grad=False.
+            CaptureError: a captured step is being recorded; `tt.grad(loss, x)` returns the gradient
+                there.
+
+        Source: torch.Tensor.retain_grad.
+
+        >>> w = tt.Tensor([1.0, 2.0], requires_grad=True)
+        >>> hidden = w * 3
+        >>> hidden.retain_grad()
+        >>> (hidden * hidden).sum().backward()
+        >>> hidden.grad
+        Tensor([ 6., 12.], dtype=float32)
+        """
+        autograd.retain_grad(self)
+
     def register_hook(self, hook: autograd.Hook) -> Callable[[], None]:
         """Call `hook(grad)` in every backward pass, once the tensor's gradient is complete.
 
@@ -393,7 +474,7 @@ class Tensor:
     # Changes in place
 
     def changed(self) -> None:
-        """Mark the tensor as changed in place, so that backward refuses to use overwritten values.
+        """Mark the tensor as changed, so that backward raises an error if it needs the old values.
 
         Call it after writing to `x.numpy()`. The optimisers and `x[i] = ...` call it themselves.
         """
@@ -503,7 +584,7 @@ class Tensor:
         return True if other is None else ops.not_equal(self, other)  # type: ignore[arg-type]
 
     def __pos__(self) -> Tensor:
-        return self
+        return ops.clone(self)
 
     def __invert__(self) -> Tensor:
         return ops.logical_not(_bool_operand("~", self))
@@ -576,6 +657,26 @@ class Tensor:
     def __ixor__(self, other: ops.Operand) -> Tensor:
         return self._replace_values("^", self ^ other)
 
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
+        """Return a copy, converted to another dtype.
+
+        Args:
+            dtype: float32, float64, int32, int64, uint8 or bool, as a name or a NumPy dtype.
+            copy: False returns the tensor itself if it has this dtype already, as `tt.cast` does.
+
+        Gradient: dx = grad, converted back, if both dtypes are floats; none otherwise.
+
+        Raises:
+            DTypeError: the dtype is not supported.
+
+        Source: numpy.ndarray.astype.
+
+        >>> tt.Tensor([1.7, -1.7]).astype("int64")
+        Tensor([ 1, -1], dtype=int64)
+        """
+        result = ops.cast(self, dtype)
+        return ops.clone(self) if result is self and copy else result
+
     # Methods: each is the op of the same name
 
     abs = ops.abs
@@ -584,7 +685,7 @@ class Tensor:
     any = ops.any
     argmax = ops.argmax
     argmin = ops.argmin
-    astype = ops.cast
+    argsort = ops.argsort
     broadcast_to = ops.broadcast_to
     ceil = ops.ceil
     clamp = ops.clip
@@ -594,6 +695,7 @@ class Tensor:
     cumsum = ops.cumsum
     div = ops.div
     elu = ops.elu
+    eq = ops.equal
     erf = ops.erf
     exp = ops.exp
     expm1 = ops.expm1
@@ -601,14 +703,20 @@ class Tensor:
     flip = ops.flip
     floor = ops.floor
     gather = ops.gather
+    ge = ops.greater_equal
     gelu = ops.gelu
+    gt = ops.greater
+    isclose = ops.isclose
     isfinite = ops.isfinite
+    isinf = ops.isinf
     isnan = ops.isnan
+    le = ops.less_equal
     leaky_relu = ops.leaky_relu
     log = ops.log
     log1p = ops.log1p
     log_softmax = ops.log_softmax
     logsumexp = ops.logsumexp
+    lt = ops.less
     masked_fill = ops.masked_fill
     matmul = ops.matmul
     max = ops.max
@@ -618,6 +726,7 @@ class Tensor:
     minimum = ops.minimum
     mm = ops.matmul
     mul = ops.mul
+    ne = ops.not_equal
     neg = ops.neg
     norm = ops.norm
     outer = ops.outer
@@ -626,6 +735,7 @@ class Tensor:
     reciprocal = ops.reciprocal
     relu = ops.relu
     repeat = ops.repeat
+    roll = ops.roll
     round = ops.round
     rsqrt = ops.rsqrt
     scatter_add = ops.scatter_add
@@ -635,6 +745,7 @@ class Tensor:
     sin = ops.sin
     softmax = ops.softmax
     softplus = ops.softplus
+    sort = ops.sort
     split = ops.split
     sqrt = ops.sqrt
     square = ops.square
@@ -642,14 +753,31 @@ class Tensor:
     std = ops.std
     sub = ops.sub
     sum = ops.sum
+    swapaxes = ops.swapaxes
     take = ops.take
     tanh = ops.tanh
+    topk = ops.topk
+    tril = ops.tril
+    triu = ops.triu
     unsqueeze = ops.unsqueeze
     var = ops.var
     permute = ops.permute
     reshape = ops.reshape
     transpose = ops.transpose
     view = ops.reshape
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """Return `x.reshape(other.shape)`, which shares the memory.
+
+        Args:
+            other: a Tensor with the same number of elements, of any dtype.
+
+        Raises:
+            ShapeError: the number of elements differs.
+
+        Source: torch.Tensor.view_as.
+        """
+        return ops.reshape(self, other.shape)
 
     @property
     def T(self) -> Tensor:
@@ -659,6 +787,9 @@ class Tensor:
         (3, 2)
         """
         return ops.transpose(self)
+
+
+NAMES = [name for name in dir(Tensor) if name[0] != "_"]
 
 
 def _bool_operand(operator: str, x: ops.Operand) -> Tensor:
@@ -674,11 +805,36 @@ def _bool_operand(operator: str, x: ops.Operand) -> Tensor:
 
 def wrap(array: Array) -> Tensor:
     """Return a Tensor on an array without checks: C-contiguous, aligned, a dtype of DTYPES."""
-    tensor = Tensor.__new__(Tensor)
-    tensor.array = array
-    tensor._grad = tensor.node = tensor.hooks = tensor.version = None
-    tensor.requires_grad = False
-    return tensor
+    x = Tensor.__new__(Tensor)
+    x.array = array
+    x._grad = x.node = x.hooks = x.version = None
+    x.requires_grad = False
+    return x
+
+
+def tensor(
+    data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a new Tensor with a copy of the values: `Tensor(data, dtype, requires_grad)`.
+
+    Args:
+        data: a number, nested lists, an array or another Tensor; any shape.
+        dtype: float32, float64, int32, int64, uint8 or bool. By default an array keeps its dtype,
+            Python floats become float32 and Python integers become int64.
+        requires_grad: True if `backward` should store a gradient in `.grad`; floats only.
+
+    Raises:
+        ShapeError: the nested lists have different lengths.
+        DTypeError: the dtype is not one of the six, a number does not fit into it, or
+            `requires_grad` is True for integers or booleans.
+
+    Source: torch.tensor, numpy.array.
+
+    >>> tt.tensor([[1, 2], [3, 4]], dtype=tt.float32, requires_grad=True)
+    Tensor([[1., 2.],
+            [3., 4.]], dtype=float32, requires_grad=True)
+    """
+    return Tensor(data, dtype, requires_grad)
 
 
 def from_numpy(array: Array) -> Tensor:

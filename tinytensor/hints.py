@@ -1,0 +1,351 @@
+"""Which name to write here for a name of PyTorch, NumPy, Keras or micrograd.
+
+A name that does not exist raises AttributeError as everywhere in Python, and the message ends with
+the sentence of the table below: `tt.DataLoader` names tt.datasets.batches. An import statement,
+`from tinytensor import DataLoader`, raises ImportError with the same sentence. A name that is in no
+table gets the public name that is spelled most like it.
+
+A hint is for a name that is missing. Adding the name to the package removes its row here.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import ClassVar, NoReturn
+
+LOOP = "a training loop is three calls: optimizer.zero_grad(), loss.backward(), optimizer.step()"
+CPU = 'all tensors are on the CPU; x.to("cpu") returns x; tt.set_backend("c") sets what computes'
+BATCHES = "tt.datasets.batches(images, labels, size=64) yields batches"
+SCHEDULE = (
+    "pass a schedule as the learning rate and leave out scheduler.step(): "
+    "lr=optim.stepwise(0.001, every=steps, factor=0.7)"
+)
+BATCH_NORM = "nn.BatchNorm(channels) is for any number of axes; the channels are the last axis"
+NO_RECURRENT = "a recurrent cell is an nn.Module with two nn.Linear layers and a Python loop"
+IN_PLACE = "tensors of a graph can't be changed in place: write x = x"
+NUMPY_FIRST = "compute it with NumPy from x.numpy(), without a gradient"
+
+TENSORS = {
+    # PyTorch: data and devices
+    "DataLoader": BATCHES,
+    "utils": "tt.datasets.batches(*data.train, size=64, epochs=1) replaces utils.data.DataLoader",
+    "transforms": "tt.datasets.batches gives floats from 0 to 1, and "
+    "tt.datasets.augment.distort() varies training images",
+    "mps": CPU,
+    "is_tensor": "write isinstance(x, tt.Tensor)",
+    "as_tensor": "tt.tensor(data) copies the values, and tt.from_numpy(array) shares the memory",
+    "Variable": "every tensor can collect gradients: tt.tensor(data, requires_grad=True)",
+    "FloatTensor": "write tt.tensor(data, dtype=tt.float32)",
+    "DoubleTensor": "write tt.tensor(data, dtype=tt.float64)",
+    "IntTensor": "write tt.tensor(data, dtype=tt.int32)",
+    "LongTensor": "write tt.tensor(data, dtype=tt.int64)",
+    "ByteTensor": "write tt.tensor(data, dtype=tt.uint8)",
+    "BoolTensor": "write tt.tensor(data, dtype=tt.bool)",
+    "float": "write tt.float32",
+    "double": "write tt.float64",
+    "int": "write tt.int32",
+    "long": "write tt.int64",
+    "half": "tt.float32 and tt.float64 are the float dtypes",
+    "bfloat16": "tt.float32 and tt.float64 are the float dtypes; tt.load converts bfloat16",
+    "numel": "write x.size",
+    "set_default_dtype": "each call takes its dtype: tt.zeros(3, dtype=tt.float64)",
+    # PyTorch: gradients and programs
+    "set_grad_enabled": "write `with tt.no_grad():` or `with tt.enable_grad():`",
+    "inference_mode": "write `with tt.no_grad():`",
+    "compile": "tt.capture(step) records a whole training step and replays it",
+    "jit": "tt.capture(step) records a whole training step and replays it",
+    "vmap": "give all examples at once: ops broadcast, and tt.matmul multiplies batches",
+    "func": "tt.grad(loss, parameters) returns gradients",
+    # PyTorch: functions
+    "bmm": "tt.matmul multiplies batches of matrices",
+    "amax": "write tt.max(x, axis=1)",
+    "amin": "write tt.min(x, axis=1)",
+    "chunk": "tt.split(x, size) makes pieces of `size` rows",
+    "normal": "write tt.randn(3) * std + mean",
+    "randperm": "write tt.tensor(np.random.permutation(n))",
+    "multinomial": "draw with NumPy: np.random.choice(classes, p=probabilities)",
+    "binary_cross_entropy": "tt.binary_cross_entropy_with_logits takes logits, without a sigmoid",
+    "huber_loss": "tt.l1_loss and tt.mse_loss are the losses for real numbers",
+    "smooth_l1_loss": "tt.l1_loss and tt.mse_loss are the losses for real numbers",
+    "conv1d": "tt.conv2d takes (N, 1, W, C) with a window (1, K)",
+    "group_norm": "tt.layer_norm normalises each example",
+    "adaptive_avg_pool2d": "x.mean(axis=(1, 2)) is the mean of an image (N, H, W, C)",
+    "scaled_dot_product_attention": "write tt.softmax(q @ k.T / c) @ v with c = sqrt(q.shape[-1])",
+    # NumPy
+    "array": "write tt.tensor(data)",
+    "asarray": "tt.tensor(data) copies the values, and tt.from_numpy(array) shares the memory",
+    "ndarray": "the class is tt.Tensor",
+    "dot": "write x @ y or tt.matmul(x, y)",
+    "concatenate": "write tt.concat([x, y], axis=0)",
+    "vstack": "write tt.concat([x, y], axis=0)",
+    "hstack": "write tt.concat([x, y], axis=1)",
+    "expand_dims": "write tt.unsqueeze(x, 0)",
+    "newaxis": "write None: x[:, None] adds an axis",
+    "float16": "tt.float32 and tt.float64 are the float dtypes; tt.load converts float16",
+    "int8": "tt.int32, tt.int64 and tt.uint8 are the integer dtypes",
+    "pi": "write np.pi or math.pi",
+    "inf": "write np.inf or math.inf",
+    "nan": "write np.nan or math.nan",
+    "bincount": NUMPY_FIRST,
+    "histogram": NUMPY_FIRST,
+    "linalg": "tt.norm and tt.matmul are here; for the rest, "
+    "compute with np.linalg from x.numpy(), without a gradient",
+    # Keras and TensorFlow
+    "keras": "tt.nn has the layers and tt.optim the optimisers",
+    "layers": "the layers are in tt.nn",
+    "losses": "losses are functions: tt.cross_entropy(logits, labels), tt.mse_loss(x, target)",
+    "optimizers": "the optimisers are in tt.optim",
+    "Dense": "write tt.nn.Linear(inputs, outputs)",
+    "Model": "write a subclass of tt.nn.Module with a method forward",
+    "Input": "the first layer has the number of inputs: tt.nn.Linear(inputs, outputs)",
+    "fit": LOOP,
+    "GradientTape": "ops record the graph; loss.backward() stores gradients in x.grad",
+    "constant": "write tt.tensor(data); tt.nn.constant is an initialiser of weights",
+    "reduce_sum": "write tt.sum(x, axis=0)",
+    "reduce_mean": "write tt.mean(x, axis=0)",
+    # micrograd
+    "Value": "write tt.tensor(2.0, requires_grad=True)",
+    "Neuron": "write tt.nn.Linear(inputs, 1), followed by tt.tanh",
+    "Layer": "write tt.nn.Linear(inputs, outputs), followed by tt.tanh",
+    "MLP": "write nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))",
+}
+
+LAYERS = {
+    "BatchNorm1d": BATCH_NORM,
+    "BatchNorm2d": BATCH_NORM,
+    "BatchNorm3d": BATCH_NORM,
+    "BatchNormalization": BATCH_NORM,
+    "CrossEntropyLoss": "losses are functions: tt.cross_entropy(logits, labels)",
+    "NLLLoss": "losses are functions: tt.cross_entropy(logits, labels), without a log_softmax",
+    "MSELoss": "losses are functions: tt.mse_loss(x, target)",
+    "L1Loss": "losses are functions: tt.l1_loss(x, target)",
+    "BCELoss": "losses are functions: tt.binary_cross_entropy_with_logits(logits, target)",
+    "BCEWithLogitsLoss": "losses are functions: "
+    "tt.binary_cross_entropy_with_logits(logits, target)",
+    "Parameter": "a parameter is a tensor: self.w = tt.randn(3, requires_grad=True)",
+    "ModuleList": "write a list: self.blocks = [nn.Linear(3, 3), nn.Linear(3, 3)]",
+    "ModuleDict": 'write a dict: self.heads = {"left": nn.Linear(3, 1)}',
+    "ParameterList": "write a list of tensors: self.w = [tt.randn(3, requires_grad=True)]",
+    "Dropout2d": "write nn.Dropout(keep_prob=0.75, channels=True)",
+    "Conv1d": "nn.Conv2d(inputs, outputs, size=(1, K)) takes (N, 1, W, C)",
+    "AdaptiveAvgPool2d": "write x.mean(axis=(1, 2)) in forward",
+    "RNN": NO_RECURRENT,
+    "LSTM": NO_RECURRENT,
+    "GRU": NO_RECURRENT,
+    "init": "a layer takes its initialiser: nn.Linear(3, 2, weight=nn.he)",
+    "utils": "gradients are clipped by tt.optim.clip_grad_norm(parameters, 1.0)",
+    "DataParallel": "ops use all cores: tt.set_num_threads(4) sets the number",
+    "Dense": "write nn.Linear(inputs, outputs)",
+    "Conv2D": "write nn.Conv2d(inputs, outputs, size=3)",
+    "MaxPooling2D": "write nn.MaxPool2d(2)",
+}
+
+OPTIMISERS = {
+    "lr_scheduler": SCHEDULE,
+    "StepLR": SCHEDULE,
+    "ExponentialLR": SCHEDULE,
+    "LambdaLR": SCHEDULE,
+    "CosineAnnealingLR": "write optim.Adam(parameters, lr=optim.cosine(...))",
+    "OneCycleLR": "write optim.Adam(parameters, lr=optim.warm_up(...))",
+    "ReduceLROnPlateau": "set the learning rate after a test: optimizer.lr *= 0.1",
+    "Adadelta": "write optim.Adam(parameters, lr=0.001), or optim.RMSprop",
+    "Adagrad": "write optim.Adam(parameters, lr=0.001), or optim.RMSprop",
+    "NAdam": "write optim.Adam(parameters, lr=0.001)",
+    "LBFGS": "write optim.SGD(parameters, lr=0.1, momentum=0.9)",
+    "clip_grad_norm_": "write optim.clip_grad_norm(parameters, 1.0)",
+}
+
+DATA = {
+    "MNIST": "tt.datasets.mnist() returns training and test images with their labels",
+    "FashionMNIST": 'write tt.datasets.fetch("fashion-mnist")',
+    "KMNIST": 'write tt.datasets.fetch("kmnist")',
+    "EMNIST": 'write tt.datasets.fetch("emnist-digits")',
+    "ImageFolder": "tt.datasets.load(folder) reads a folder",
+    "DataLoader": BATCHES,
+    "TensorDataset": f"{BATCHES} of any arrays",
+    "transforms": TENSORS["transforms"],
+}
+
+RANDOM = {
+    "seed": "write tt.manual_seed(0)",
+    "default_rng": "tt.manual_seed(0) sets the seed of all random numbers",
+    "normal": TENSORS["normal"],
+    "uniform": "write tt.rand(3) * (high - low) + low",
+    "choice": TENSORS["multinomial"],
+    "permutation": TENSORS["randperm"],
+    "shuffle": "tt.datasets.batches shuffles the rows of arrays",
+}
+
+BACKENDS = {"mps": CPU, "cuda": CPU, "cudnn": CPU}
+
+METHODS = {
+    "device": CPU,
+    "cuda": CPU,
+    "is_cuda": CPU,
+    "pin_memory": CPU,
+    "float": 'write x.astype("float32")',
+    "double": 'write x.astype("float64")',
+    "int": 'write x.astype("int32")',
+    "long": 'write x.astype("int64")',
+    "byte": 'write x.astype("uint8")',
+    "bool": 'write x.astype("bool")',
+    "half": 'float32 is the smallest float: x.astype("float32")',
+    "type": 'write x.astype("float32")',
+    "type_as": "write x.astype(y.dtype)",
+    "numel": "write x.size",
+    "nelement": "write x.size",
+    "dim": "write x.ndim",
+    "t": "write x.T",
+    "mT": "write x.permute(0, 2, 1) for three axes",
+    "contiguous": "every tensor is contiguous; leave the call out",
+    "is_contiguous": "every tensor is contiguous",
+    "expand": "write x.broadcast_to(3, 4)",
+    "expand_as": "write x.broadcast_to(y.shape)",
+    "reshape_as": "write x.reshape(y.shape)",
+    "ravel": "write x.flatten()",
+    "movedim": "x.permute(1, 0, 2) orders all axes",
+    "repeat_interleave": "write x.repeat(3, axis=0)",
+    "chunk": "x.split(size) makes pieces of `size` rows",
+    "unbind": "write list(x)",
+    "index_select": "write x.take(index, axis=0)",
+    "masked_select": "write x[mask]",
+    "nonzero": "write np.nonzero(x.numpy())",
+    "scatter_": "write x.scatter_add(index, source, axis=0), which returns a new tensor",
+    "amax": "write x.max(axis=1)",
+    "amin": "write x.min(axis=1)",
+    "dot": "write x @ y",
+    "bmm": "write x @ y",
+    "mv": "write x @ y",
+    "copy": "write x.clone(), or x.detach().clone() without a graph",
+    "is_leaf": "a leaf is a tensor that no op computed; tt.graph(x) prints the ops",
+    "grad_fn": "tt.graph(x) prints the ops that computed x",
+    "add_": "write x += y",
+    "sub_": "write x -= y",
+    "mul_": "write x *= y",
+    "div_": "write x /= y",
+    "copy_": "write x[...] = y under tt.no_grad()",
+    "fill_": "write x[...] = 0 under tt.no_grad()",
+    "zero_": "write x[...] = 0 under tt.no_grad(); x.zero_grad() removes a gradient",
+    "normal_": "write x[...] = tt.randn(x.shape) under tt.no_grad()",
+    "uniform_": "write x[...] = tt.rand(x.shape) under tt.no_grad()",
+    "relu_": f"{IN_PLACE}.relu()",
+    "clamp_": f"{IN_PLACE}.clamp(0, 1)",
+}
+
+SHAPE = "the weight has the sizes: model[0].weight.shape"
+
+MODULES = {
+    "cuda": CPU,
+    "cpu": 'all tensors are on the CPU; model.to("cpu") returns the model',
+    "float": "layers are made of float32 tensors; leave the call out",
+    "half": "layers are made of float32 tensors; leave the call out",
+    "double": "a layer has the dtype of the tensors that its initialisers return",
+    "compile": "tt.capture(step) records a whole training step and replays it",
+    "fit": LOOP,
+    "predict": "call the model: model.eval()(x) under tt.no_grad()",
+    "summary": "print(model) shows its layers, shapes and numbers of parameters",
+    "add": "model.append(layer) adds a layer to nn.Sequential",
+    "insert": "write nn.Sequential(*model[:1], layer, *model[1:])",
+    "extend": "write nn.Sequential(*model, *layers)",
+    "pop": "write model = model[:-1]",
+    "add_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
+    "register_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
+    "register_parameter": "an attribute is a parameter: self.w = tt.randn(3, requires_grad=True)",
+    "register_forward_hook": "write a Module whose forward calls the layer and keeps its result",
+    "register_full_backward_hook": "x.register_hook(function) gets the gradient of a tensor",
+    "buffers": "model.named_tensors() yields them and the parameters",
+    "named_buffers": "model.named_tensors() yields them and the parameters",
+    "get_submodule": "write dict(model.named_modules())[path]",
+    "get_parameter": "write dict(model.named_parameters())[path]",
+    "in_features": SHAPE,
+    "out_features": SHAPE,
+    "in_channels": SHAPE,
+    "out_channels": SHAPE,
+    "kernel_size": SHAPE,
+    "running_mean": "the moving averages of nn.BatchNorm are layer.mean and layer.var",
+    "running_var": "the moving averages of nn.BatchNorm are layer.mean and layer.var",
+    "eps": "write layer.epsilon",
+    "momentum": "layer.decay of nn.BatchNorm is 1 - momentum",
+}
+
+HINTS = {
+    "tt": TENSORS,
+    "tt.nn": LAYERS,
+    "tt.optim": OPTIMISERS,
+    "tt.datasets": DATA,
+    "tt.random": RANDOM,
+    "tt.backends": BACKENDS,
+    "Tensor": METHODS,
+    "Module": MODULES,
+}
+PUBLIC: dict[str, Sequence[str]] = {}  # the public names of each module that add_to has changed
+
+
+def add_to(module: ModuleType, owner: str, public: Sequence[str]) -> None:
+    """Make a module give hints for missing names, and make `dir(module)` list its public names.
+
+    Args:
+        module: the module.
+        owner: the module's key in HINTS, as programs write it.
+        public: its public names.
+    """
+
+    def find(name: str) -> NoReturn:
+        raise missing(owner, name, public)
+
+    PUBLIC[owner] = public
+    module.__getattr__ = find  # type: ignore[method-assign]
+    module.__dir__ = lambda: sorted(public)  # type: ignore[method-assign]
+    if not hasattr(module, "__path__"):  # it makes Python look for submodules, with _Finder
+        module.__path__ = []
+    _Finder.owners[module.__name__] = owner
+
+
+def missing(owner: str, name: str, public: Iterable[str]) -> AttributeError:
+    """Return the error for a name that does not exist.
+
+    Args:
+        owner: a key of HINTS.
+        name: the name.
+        public: the names that do exist.
+    """
+    advice = _advice(owner, name, public)
+    message = f"{owner} has no {name!r}" + (f": {advice}" if advice else "")
+    # Without these two Nones, Python adds a name of a similar spelling to every message.
+    return AttributeError(message, name=None, obj=None)
+
+
+def _advice(owner: str, name: str, public: Iterable[str]) -> str:
+    """What to write for a missing name; empty if no name is similar."""
+    if advice := HINTS.get(owner, {}).get(name):
+        return advice
+    if name.startswith("_"):  # Python itself looks up many such names
+        return ""
+    for place, names in PUBLIC.items():
+        if place != owner and name in names:
+            return f"it is {place}.{name}"
+    import difflib  # here, because most programs have no misspelled name
+
+    close = difflib.get_close_matches(name, public, n=1, cutoff=0.75)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+class _Finder:
+    """Python's import statement calls find_spec() for a submodule that no other finder has found.
+
+    `from tinytensor import DataLoader` looks for a submodule too, if the attribute is missing.
+    """
+
+    owners: ClassVar[dict[str, str]] = {}  # the key in HINTS of each module
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: object = None, target: object = None) -> None:
+        """Raise ImportError with the advice for a missing name of a module that gives hints."""
+        parent, _, name = fullname.rpartition(".")
+        if (owner := cls.owners.get(parent)) is None:
+            return
+        if advice := _advice(owner, name, PUBLIC[owner]):
+            raise ImportError(f"{owner} has no {name!r}: {advice}", name=fullname)
+
+
+sys.meta_path.append(_Finder)
