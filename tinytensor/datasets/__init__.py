@@ -87,14 +87,13 @@ class Dataset(_Arrays):
 
     @classmethod
     def _make(cls, iterable: Iterable[Array]) -> Dataset:  # type: ignore[override]
-        # A named tuple's _replace calls this method.
+        # A named tuple's own _make would skip the checks.
         train_images, train_labels, test_images, test_labels = iterable
         return cls(train_images, train_labels, test_images, test_labels)
 
     def _replace(self, **changes: Any) -> Dataset:
         """Return a Dataset with some arrays or the names replaced."""
-        names = changes.pop("names", self.names)
-        return type(self)(*super()._replace(**changes), names=names)
+        return type(self)(**{**self._asdict(), "names": self.names, **changes})
 
     @property
     def train(self) -> tuple[Tensor, Tensor]:
