@@ -30,7 +30,7 @@ Names, by topic; `help(tt.conv2d)` describes one of them:
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
+    training     tt.optim, fit, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -82,6 +82,7 @@ from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensors import *
+from tinytensor.train import fit
 
 __version__ = "0.1.0"
 
@@ -94,7 +95,8 @@ eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
 
-__all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
+__all__ = ["capture", "datasets", "fit", "gradcheck", "gradgradcheck", "lessons", "live", "nn"]
+__all__ += ["optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
 __all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__

@@ -115,7 +115,7 @@ class Tensor:
 
         def __getattr__(self, name: str) -> NoReturn:
             if name[0] == "_":  # NumPy looks up such names for each array, so this is fast
-                raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+                raise AttributeError(name)
             if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
                 return object.__getattribute__(self, name)
             raise hints.missing("Tensor", name, NAMES)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, random, recorder
+from tinytensor import checkpoint, kernels, ops, optim, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
@@ -400,6 +400,64 @@ class Training:
 def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[StepReport]:
     """Train a lesson's network and yield reports: iter(Training(lesson, data, **settings))."""
     return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
+
+
+def fit(
+    model: Module,
+    data: Dataset,
+    *,
+    epochs: int = 5,
+    batch: int = 100,
+    optimizer: optim.Optimizer | None = None,
+    loss: Callable[[Tensor, Array], Tensor] = ops.cross_entropy,
+    seed: int = 0,
+    show: Callable[[StepReport], object] | None = print,
+) -> StepReport:
+    """Train a model in place on a data set, and test it after each epoch.
+
+    Each step is captured. Write the loop yourself, with `tt.capture`, where this function does not
+    do what you need. Call `model.eval()` before you use the trained model.
+
+    Args:
+        model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
+        data: the training and test images, such as tt.datasets.mnist().
+        epochs: the number of passes over the training images, from 1 up.
+        batch: the number of images per step.
+        optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
+        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
+        seed: of the order of the images, and of dropout.
+        show: called with each report; None for no output.
+
+    Returns:
+        StepReport, the last one: test_accuracy, test_loss and more.
+
+    Raises:
+        SettingError: `epochs` is below 1, or `batch` is not from 1 to the number of images.
+        AnomalyError: the loss is NaN or infinite.
+
+    Source: Keras's Model.fit.
+
+    >>> data = tt.datasets.mnist()
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> report = tt.fit(model, data, epochs=1, show=None)
+    >>> report.test_accuracy > 0.88
+    True
+    """
+    if epochs < 1:
+        raise SettingError(f"epochs: got {epochs}; 1 or more is needed")
+    made = optim.Adam(model.parameters()) if optimizer is None else optimizer
+    lesson = Lesson(
+        number="own", name="own", title=type(model).__name__, chapter="",
+        model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
+    )  # fmt: skip
+    per_epoch = max(len(data.train_images) // max(batch, 1), 1)
+    training = Training(
+        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch
+    )
+    for report in training:
+        if show is not None:
+            show(report)
+    return report
 
 
 class _Clock:

@@ -834,3 +834,11 @@ def test_failed_training_prints_the_cause(run, monkeypatch):
     code, out, err = run("train", "softmax", "--steps", 20, "--eval-every", 50)
     assert (code, out) == (2, "")
     assert re.search(words, err.splitlines()[-1])
+
+
+def test_lesson_prints_the_code_of_its_file(run):
+    for lesson in lessons.lessons():
+        code, out, err = run("lesson", lesson.name, "--code")
+        assert (code, err) == (0, "")
+        assert f'number="{lesson.number}"' in out
+        assert out.rstrip() == lessons.source(lesson.number).rstrip()

@@ -6,13 +6,13 @@ from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.options import CLAIM, FILE, LESSON, LESSON_OR_FILE, Count, backend_option
-from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, write
+from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
 from tinytensor.train import Training, seconds_a_step
 
 
 @click.command("lessons")
 def lessons_command() -> None:
-    """List the lessons with their accuracy, steps and time on this machine."""
+    """List the lessons with their accuracy, steps and time here."""
     data = datasets.mnist()
     click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
     for lesson in lessons.lessons():
@@ -27,20 +27,26 @@ def lessons_command() -> None:
 @click.command("lesson")
 @click.argument("name", type=LESSON)
 @click.option("--answers", is_flag=True, help="Print the answers to the chapter's questions.")
-def lesson_command(name: str, answers: bool) -> None:
+@click.option("--code", is_flag=True, help="Print the lesson's file: the network and its settings.")
+def lesson_command(name: str, answers: bool, code: bool) -> None:
     """Print the chapter of lesson NAME.
 
     A chapter explains the network, what to look at while it trains and what to try. It ends with
-    three questions, and --answers prints their answers.
+    three questions, and --answers prints their answers. On a terminal the text is shown page by
+    page.
     """
     from rich.markdown import Markdown
+    from rich.syntax import Syntax
 
     lesson = lessons.find(name)
+    if code:
+        show(rendered(Syntax("", "python").highlight(lessons.source(name))))
+        return
     chapter = lesson.read_chapter()
     if answers:
         pairs = zip(chapter.items("Questions"), chapter.items("Answers"), strict=True)
         text = "\n".join(f"1. **{question}**\n\n   {answer}" for question, answer in pairs)
-        click.echo(rendered(Markdown(text)), nl=False)
+        show(rendered(Markdown(text)))
         return
     headings = [heading for heading in chapter.sections if heading != "Answers"]
     when = "at its best in" if lesson.expected_of == "best" else "after"
@@ -51,7 +57,7 @@ def lesson_command(name: str, answers: bool) -> None:
     )
     head = f"# {chapter.title}\n\n{chapter.introduction}\n\n"
     text = f"{head}{chapter.markdown(*headings)}\n---\n\n{end}\n"
-    click.echo(rendered(Markdown(text)), nl=False)
+    show(rendered(Markdown(text)))
 
 
 @click.command("program")

@@ -13,9 +13,10 @@ import importlib
 import inspect
 import runpy
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from tinytensor.arrays import Array
@@ -152,8 +153,17 @@ _FILES = (
 
 def lessons() -> list[Lesson]:
     """All lessons, in the course's order."""
-    modules = (importlib.import_module(f"tinytensor.lessons.{name}") for name in _FILES)
-    return [module.LESSON for module in modules]
+    return [module.LESSON for module in _modules()]
+
+
+def _modules() -> Iterator[ModuleType]:
+    return (importlib.import_module(f"tinytensor.lessons.{name}") for name in _FILES)
+
+
+def source(name: str | float) -> str:
+    """The text of the Python file of the lesson with that name or number."""
+    found = find(name)
+    return next(inspect.getsource(module) for module in _modules() if module.LESSON is found)
 
 
 def find(name: str | float) -> Lesson:
