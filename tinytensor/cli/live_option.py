@@ -20,26 +20,28 @@ if TYPE_CHECKING:
     from tinytensor.live.run import Run
 
 
-def check_page(live: bool, port: int | None, no_browser: bool) -> None:
+def check_page(live: bool, port: int | None, no_browser: bool, allowed: tuple[str, ...]) -> None:
     """Raise SettingError for options of the page without --live, and if Bokeh is not installed."""
     if live:
         check_installed("--live", "bokeh")
-    elif port is not None or no_browser:
-        option = "--no-browser" if no_browser else "--port"
+    elif port is not None or no_browser or allowed:
+        option = "--no-browser" if no_browser else "--port" if port else "--allow-origin"
         raise SettingError(f"{option}: is an option of the live page; add --live")
 
 
 @contextmanager
-def served(page: Callable[[Document], None], port: int | None, browser: bool) -> Iterator[None]:
+def served(
+    page: Callable[[Document], None], port: int | None, browser: bool, allowed: tuple[str, ...]
+) -> Iterator[None]:
     """Serve a page inside a `with` block.
 
-    browser: True to open the page in a browser.
+    browser: True to open the page in a browser. allowed: more hosts of the page, as HOST:PORT.
 
     Raises SettingError if the port is in use.
     """
     from tinytensor.live.server import Server
 
-    server = Server(page, port)
+    server = Server(page, port, allowed)
     server.start()
     click.echo(f"watch it at {server.address}", err=True)
     try:
@@ -51,13 +53,15 @@ def served(page: Callable[[Document], None], port: int | None, browser: bool) ->
 
 
 @contextmanager
-def watched(training: Training, port: int | None, browser: bool) -> Iterator[Run]:
+def watched(
+    training: Training, port: int | None, browser: bool, allowed: tuple[str, ...] = ()
+) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block."""
     from tinytensor.live.run import Run
     from tinytensor.live.training_page import page
 
     run = Run(training)
-    with served(page(run), port, browser):
+    with served(page(run), port, browser, allowed):
         try:
             yield run
         except Exception:

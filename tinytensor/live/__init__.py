@@ -26,6 +26,7 @@ The training never waits for a viewer, and computes the same bits with or withou
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from tinytensor.train import StepReport, Training
 
 __all__ = ["check_installed", "show"]
+
+# An address as a browser sends it, such as localhost:8080 or [::1]:8080.
+HOST_AND_PORT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 
 
 def show(training: Training) -> StepReport:

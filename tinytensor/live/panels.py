@@ -125,8 +125,8 @@ class Bands:
 class Digits:
     """A mosaic of digits: first the misclassified, light on red, then the rest, dark on white."""
 
-    def __init__(self, name: str, count: int) -> None:
-        self.columns = COLUMNS[count]
+    def __init__(self, name: str, count: int, names: tuple[str, ...]) -> None:
+        self.columns, self.names = COLUMNS[count], names
         self.figure = plain_figure(
             name=name, title=name, x_range=Range1d(0, self.columns), y_range=Range1d(0, 1)
         )
@@ -165,13 +165,15 @@ class Digits:
         self.image.data = {
             "image": [picture], "y": [high], "width": [self.columns], "height": [high - low],
         }  # fmt: skip
-        # On each misclassified digit: the correct digit at the left, the computed one at the right.
+        # On each misclassified digit: the correct class at the left, the computed one at the right.
         row, column = np.divmod(np.flatnonzero(misclassified), self.columns)
         y = high - (row + 1) * (high - low) / self.rows
         self.marks.data = {
             "x": np.concatenate([column + 0.2, column + 0.8]),
             "y": np.concatenate([y, y]),
-            "text": [str(digit) for digit in (*labels[misclassified], *predictions[misclassified])],
+            "text": [
+                self.names[label] for label in (*labels[misclassified], *predictions[misclassified])
+            ],
         }
 
     def enlarge(self, large: bool) -> None:
@@ -209,8 +211,8 @@ class Digits:
 class TrainingDigits(Digits):
     """The mosaic of the current training batch."""
 
-    def __init__(self) -> None:
-        super().__init__("training digits", TRAIN_SHOWN)
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__("training digits", TRAIN_SHOWN, names)
         self.figure.yaxis.visible = False
 
     def update(self, shot: Snapshot) -> None:
@@ -229,8 +231,8 @@ class TestDigits(Digits):
     test_count: number of test images.
     """
 
-    def __init__(self, test_count: int) -> None:
-        super().__init__("test digits", TEST_SHOWN)
+    def __init__(self, test_count: int, names: tuple[str, ...]) -> None:
+        super().__init__("test digits", TEST_SHOWN, names)
         self.test_count = test_count
         self.figure.yaxis.formatter = PrintfTickFormatter(format="%.0f%%")
         self.figure.yaxis.minor_tick_line_alpha = 0
@@ -262,15 +264,16 @@ class Panels:
     """The six panels, in the course's order.
 
     test_count: number of test images.
+    names: the names of the classes.
     """
 
-    def __init__(self, test_count: int) -> None:
+    def __init__(self, test_count: int, names: tuple[str, ...]) -> None:
         steps = self.steps = Range1d(0, 1)
         self.accuracy = Curves("accuracy", "accuracy, %", "accuracy", steps)
         self.loss = Curves("loss", "cross-entropy of 100 images", "loss", steps)
-        self.training = TrainingDigits()
+        self.training = TrainingDigits(names)
         self.first, self.second = (Bands(f"bands {i + 1}", i, steps) for i in range(2))
-        self.test = TestDigits(test_count)
+        self.test = TestDigits(test_count, names)
         self._shown: tuple[Snapshot | None, Snapshot | None] = None, None
 
     def __iter__(self) -> Iterator[Curves | Digits | Bands]:

@@ -3,6 +3,9 @@
 The server listens on 127.0.0.1 and refuses requests with another Host or Origin. Otherwise a web
 page from elsewhere could read it through its visitor's browser: from its own origin, or by a host
 name that resolves to 127.0.0.1. The page loads everything from this server.
+
+Through `ssh -L 8080:127.0.0.1:5006` a browser sends the host localhost:8080. The user allows this
+host with --allow-origin localhost:8080.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import secrets
 import socket
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -35,10 +38,11 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import ErrorHandler, OutputTransform
+from tornado.web import OutputTransform, RequestHandler
 from tornado.websocket import WebSocketClosedError
 
 from tinytensor.errors import SettingError
+from tinytensor.live import HOST_AND_PORT
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 5006
@@ -111,11 +115,35 @@ class Protection(OutputTransform):
         return status_code, headers, chunk
 
 
-class LocalOnly(BokehTornado):
-    """Bokeh's web application, restricted to requests with this server's Host and Origin."""
+class Refused(RequestHandler):
+    """Answers each request with 403 Forbidden, and a text that says why."""
 
-    def __init__(self, page: FillDocument, port: int) -> None:
-        self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
+    def initialize(self, foreign: str) -> None:
+        """foreign: the host or origin of the request that is not allowed."""
+        self._foreign = foreign
+
+    def prepare(self) -> None:
+        """Send the answer, for each method."""
+        # Without markup, and only if it looks like a host, because the request can have any text.
+        is_host = HOST_AND_PORT.fullmatch(self._foreign) is not None
+        asked, option = (self._foreign,) * 2 if is_host else ("another host", "HOST:PORT")
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(
+            f"403 Forbidden: the request is for {asked}, and this page is only for browsers that "
+            "open the address it was started with. If you reach it through a tunnel with another "
+            f"host or port, start it with the option --allow-origin {option}\n"
+        )
+
+
+class LocalOnly(BokehTornado):
+    """Bokeh's web application, restricted to requests with this server's Host and Origin.
+
+    allowed: more hosts, as HOST:PORT, by which a browser may reach this server.
+    """
+
+    def __init__(self, page: FillDocument, port: int, allowed: Sequence[str] = ()) -> None:
+        self.hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")} | set(allowed)
         super().__init__(
             {"/": Application(FunctionHandler(page))},
             extra_websocket_origins=sorted(self.hosts),
@@ -138,13 +166,14 @@ class LocalOnly(BokehTornado):
         return super().new_connection(protocol, socket, application_context, session)
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
-        """The handler of a request; it returns 403 Forbidden for a foreign Host or Origin."""
+        """The handler of a request; Refused for a foreign Host or Origin."""
         origin = request.headers.get("Origin")
         is_foreign = origin is not None and (
             urlsplit(origin).scheme != "http" or urlsplit(origin).netloc not in self.hosts
         )
         if request.host not in self.hosts or is_foreign:
-            return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+            foreign = request.host if request.host not in self.hosts else urlsplit(origin).netloc
+            return self.get_handler_delegate(request, Refused, {"foreign": str(foreign)})
         return super().find_handler(request, **arguments)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
@@ -158,13 +187,16 @@ class Server:
     Args:
         page: called with the empty document of each viewer, to fill it.
         port: the port to listen on; the first free port from 5006 on by default.
+        allowed: more hosts, as HOST:PORT, by which a browser may reach this server.
 
     Raises:
         SettingError: the port is in use.
     """
 
-    def __init__(self, page: FillDocument, port: int | None = None) -> None:
-        self._page = page
+    def __init__(
+        self, page: FillDocument, port: int | None = None, allowed: Sequence[str] = ()
+    ) -> None:
+        self._page, self._allowed = page, allowed
         self._sockets = _bind(port)
         self.port = self._sockets[0].getsockname()[1]
         self.address = f"http://{ADDRESS}:{self.port}/"
@@ -179,7 +211,7 @@ class Server:
     def _serve(self) -> None:
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
-        application = LocalOnly(self._page, self.port)
+        application = LocalOnly(self._page, self.port, self._allowed)
         self._http = HTTPServer(application)
         self._server = BaseServer(self._loop, application, self._http)
         self._server.start()

@@ -65,7 +65,7 @@ class TrainingPage:
     def __init__(self, run: Run, document: Document) -> None:
         self.run = run
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
-        self.panels = Panels(len(run.training.data.test_labels))
+        self.panels = Panels(len(run.training.data.test_labels), run.training.data.names)
         self._position = START
         for panel in self.panels:
             panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.figure.name))
