@@ -509,7 +509,7 @@ def _input(array: Array) -> Array:
 
 
 def _copy_back(inputs: Sequence[Array], arrays: Sequence[Array], notes: Recorder) -> None:
-    """Write the arguments that are copies, and that the step has changed, to the caller's arrays."""
+    """Write the arguments that are copies and that the step has changed to the caller's arrays."""
     for own, array in zip(inputs, arrays, strict=True):
         if own.base is None and id(own) in notes.written:
             np.copyto(array, own)
