@@ -398,11 +398,11 @@ def capture(
 
     A captured step takes arrays or tensors, by position or by name, alone or in tuples, lists and
     dicts, and returns tensors. A number, a NumPy scalar, a string or None among the arguments is a
-    constant: each value has its own recording. If the function uses a tensor that is not an argument, such as a
-    weight, each replay reads its values at that time, and writes changes into its memory. A replay
-    repeats the kernel calls and runs no Python: numbers, branches and settings keep the values of
-    the recording, and side effects such as print() do not happen. `step.forget()` drops the
-    recording.
+    constant: each value has its own recording. If the function uses a tensor that is not an
+    argument, such as a weight, each replay reads its values at that time, and writes changes into
+    its memory. A replay repeats the kernel calls and runs no Python: numbers, branches and settings
+    keep the values of the recording, and side effects such as print() do not happen.
+    `step.forget()` drops the recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
     `step.why` gives the cause of the last recording. The step is re-recorded
@@ -432,8 +432,8 @@ def capture(
     Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For
     each set of shapes there are at most 8 programs, so a step with 16 numbers in turn is recorded
     at every call. Threads that the step starts are not recorded, and neither are writes to
-    `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function runs at every
-    call.
+    `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function
+    runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its
