@@ -39,6 +39,7 @@ Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
 MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
 MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
+REPLACED = "a tensor was replaced by another one with equal values"
 STORES = "it stores a tensor outside of the function, which a replay can't"
 _numbers = itertools.count()  # of captured functions
 
@@ -323,20 +324,16 @@ class Captured:
         program.guards = guards = Guards(notes)
         result.release()
         notes.forget()
-        guards.drop_the_dead(self._collects)
+        guards.drop_the_dead(self._collects or program.replays > 0)
         program.is_verified = True
         self.program = program
         alive = [is_changed for ref, is_changed in replaced if ref() is not None]
-        if alive:
-            self.why = "a tensor was replaced by another one with equal values"
-            difference = Difference(f"{self.why}, and the step changes it", "")
-        if guards.stores:
-            self.why = STORES
-            difference = Difference(STORES, "")
-        if alive or guards.stores:
+        why = STORES if guards.stores else REPLACED if alive else ""
+        if why:
+            self.why = why
             self._drop(program)
-        if (any(alive) or guards.stores) and program.replays:
-            raise CaptureError(_stale(self._name, difference, program))
+        if (guards.stores or any(alive)) and program.replays:
+            raise CaptureError(_stale(self._name, Difference(why, ""), program))
         program.replays = 0
         return guards.stores
 
@@ -400,12 +397,12 @@ def capture(
     """Return the function as a captured step: recorded as a program when called, then replayed.
 
     A captured step takes arrays or tensors, by position or by name, alone or in tuples, lists and
-    dicts, and returns tensors. A number, a string or None among the arguments is a constant: each
-    value has its own recording. If the function uses a tensor that is not an argument, such as a
-    weight, each replay reads its values at that time, and writes changes into its memory. A replay
-    repeats the kernel calls and runs no Python: numbers, branches and settings keep the values of
-    the recording, and side effects such as print() do not happen. `step.forget()` drops the
-    recording.
+    dicts, and returns tensors. A number, a NumPy scalar, a string or None among the arguments is a
+    constant: each value has its own recording. If the function uses a tensor that is not an
+    argument, such as a weight, each replay reads its values at that time, and writes changes into
+    its memory. A replay repeats the kernel calls and runs no Python: numbers, branches and settings
+    keep the values of the recording, and side effects such as print() do not happen.
+    `step.forget()` drops the recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
     `step.why` gives the cause of the last recording. The step is re-recorded
@@ -413,28 +410,37 @@ def capture(
     - if an argument has a new shape or dtype,
     - if the backend or the gradient mode changes,
     - if a tensor that an op read gets another array, requires_grad or hooks,
-    - if an attribute is set of a module that was called or of an optimiser that made a step, and
-      after train() or eval(),
+    - if an attribute is set of a module that was called, as model(x) and not model.forward(x), of
+      a module whose method is captured, or of an optimiser that made a step, and after train() or
+      eval(),
     - if a tensor has a gradient at the start of the call and had none when recorded, or the other
-      way round,
-    - if a tensor that the step computed and stored outside of the function no longer exists.
+      way round.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     they differ at call 2, the second recording becomes the program, because a step may create its
-    state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. So is a step that changes a tensor or an argument which
-    shares memory with another argument. A verification does not find a value of Python that changes
-    after one verification and has its old value again at the next one.
+    state at its first call. A verification does not find a value of Python that changes after one
+    verification and has its old value again at the next one.
 
-    Every replay overwrites the tensors that the step computed and stored outside of the function.
-    Gradients are an exception: store `w.grad.clone()`, or read `w.grad` after the call. Threads
-    that the step starts are not recorded. Under detect_anomaly() the function runs at every call.
+    These steps are recorded at every call, with a RuntimeWarning after 8 recordings:
+
+    - a step that differs at every call,
+    - a step that stores a tensor outside of the function: one that it computed, an argument, or
+      `w.grad`. Return the tensor instead, or write its values with `x[...] = ` into a tensor that
+      exists before the step,
+    - a step that changes a tensor or an argument which shares memory with another argument.
+
+    Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For
+    each set of shapes there are at most 8 programs, so a step with 16 numbers in turn is recorded
+    at every call. Threads that the step starts are not recorded, and neither are writes to
+    `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function
+    runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its
             arguments as tensors, and returns tensors, alone or in tuples, lists and dicts, or None.
             The results are copies and have no graph, so backward() must be called inside the step.
-            Above a method, `@tt.capture` gives every object its own captured step.
+            Above a method, `@tt.capture` gives every object its own captured step, which is called
+            on the object: `x.step(y)`.
         rewrites: names of capture/rewrites.py that make the program faster; () for none, None for
             all.
         verify: "doubling" verifies at calls 2, 4, 8, ...; "always" at every call, so that nothing
@@ -509,7 +515,7 @@ def _input(array: Array) -> Array:
 
 
 def _copy_back(inputs: Sequence[Array], arrays: Sequence[Array], notes: Recorder) -> None:
-    """Write the arguments that are copies, and that the step has changed, to the caller's arrays."""
+    """Write the arguments that are copies and that the step has changed to the caller's arrays."""
     for own, array in zip(inputs, arrays, strict=True):
         if own.base is None and id(own) in notes.written:
             np.copyto(array, own)

@@ -329,13 +329,18 @@ class Program:
         try:
             bound.run()
         except BaseException:
+            for own, array, places in zip(self.inputs, given, bound.places, strict=False):
+                if places:  # catch_up() reads the program's memory
+                    np.copyto(own, array)
+            bound.catch_up()
             self._leave_as_far_as(bound.failed)
             raise
-        for i in self.changed_inputs:
-            if i < len(given):
-                np.copyto(given[i], self.inputs[i])
-            elif (grad := carried[i - len(given)]) is not None:
-                np.copyto(grad, self.inputs[i])
+        finally:
+            for i in self.changed_inputs:
+                if i < len(given):
+                    np.copyto(given[i], self.inputs[i])
+                elif (grad := carried[i - len(given)]) is not None:
+                    np.copyto(grad, self.inputs[i])
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:

@@ -88,11 +88,13 @@ def _pick_each_step(
     numbers: Array,
 ) -> None:
     """Make every replay of a captured step pick again, because an index's arrays may change."""
+    # The function holds no array, because an array that still exists after the step is stored.
+    form = [np.ndarray if isinstance(k, np.ndarray) else k for k in keys]
 
     def pick_again(*given: Array) -> None:
         *arrays, numbers = given
         waiting = iter(arrays)
-        picked = pick([next(waiting) if isinstance(k, np.ndarray) else k for k in keys])
+        picked = pick([next(waiting) if k is np.ndarray else k for k in form])
         if picked.shape != shape:
             raise CaptureError(
                 f"captured step: an index picks a result of shape {picked.shape}, and {shape} was "
