@@ -347,10 +347,10 @@ def cross_entropy(
     log_probs = np.empty_like(logits)
     log_softmax(logits, log_probs)
     R, C = logits.shape
-    losses = -_of_labels(weight, labels) * log_probs[np.arange(R), labels]
+    losses = -_of_labels(weight, labels) * log_probs[np.arange(R), labels].astype(np.float64)
     if smoothing:
         losses *= 1 - smoothing
-        losses -= smoothing / C * np.sum(weight * log_probs, axis=1)
+        losses -= smoothing / C * np.sum(weight * log_probs.astype(np.float64), axis=1)
     losses[labels < 0] = 0
     out[...] = losses if out.ndim else np.sum(losses, dtype=np.float64)
 
