@@ -35,7 +35,7 @@ NAMES = {
     "loss": X,
     "model": nn.Sequential(),
     "layer": nn.BatchNorm(3),
-    "data": tt.datasets.Dataset(*(np.zeros(1, np.uint8) for _ in range(4))),
+    "data": tt.datasets.Dataset(*(np.zeros(shape, np.uint8) for shape in [(1, 28, 28), 1] * 2)),
 }
 CODE = re.compile(rf"(?<![\w.])({'|'.join(NAMES)})((?:\.[A-Za-z]\w*)+)")
 

@@ -135,7 +135,7 @@ def with_tensors(module: Any) -> Iterator[Calls]:
         vars(module).update(before)
 
 
-def tests_of(module: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+def numpys_tests_of(module: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The tests of a module that need no argument."""
     for class_name, found in list(vars(module).items()):
         if inspect.isclass(found) and class_name.startswith("Test"):
@@ -173,7 +173,7 @@ def walk(name: str) -> tuple[int, Calls, list[str]]:
     """The number of tests that pass, their calls, and the tests that pass with arrays only."""
     module = importlib.import_module(name)
     passed, wrong, total = 0, [], Calls()
-    for test_name, test in list(tests_of(module)):
+    for test_name, test in list(numpys_tests_of(module)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
         if outcome(test):  # it needs more than this, such as a fixture

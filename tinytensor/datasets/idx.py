@@ -55,8 +55,9 @@ def read_idx(path: Path, axes: int) -> Array:
                 )
             content = file.read(size + 1)  # one more, to see if the file is too long
     except (OSError, EOFError, zlib.error) as error:
-        needed_file = "a complete gzip file" if path.suffix == ".gz" else "a readable file"
-        raise DataError(f"{path}: {needed_file} is needed ({error})") from None
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{path}: a complete gzip file is needed ({error})") from None
 
     if len(header) < start or len(content) != size:
         more = " or more" if len(content) > size else ""
