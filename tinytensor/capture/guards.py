@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import gc
 import weakref
-from copy import copy
 from typing import Any
 
 from tinytensor.arrays import Array, root
 from tinytensor.capture.calls import gradients, tensors_with_grad
 from tinytensor.recorder import Recorder
-from tinytensor.tensors import Tensor
+from tinytensor.tensors import Tensor, wrap
 
 
 class Guards:
@@ -130,5 +129,6 @@ def _replace_gradients(notes: Recorder) -> list[tuple[Tensor, weakref.ref[Tensor
         grad = x._grad
         if grad is not None and grad.node is None and notes.owns(grad.array):
             replaced.append((x, weakref.ref(grad)))
-            x._grad = copies.setdefault(id(grad), copy(grad))
+            x._grad = copies.setdefault(id(grad), wrap(grad.array))
+            x._grad.version, x._grad.requires_grad = grad.version, grad.requires_grad
     return replaced
