@@ -56,6 +56,7 @@ MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 class Program:
     """A recorded step: its calls in order, its memory, and the guards of its replays.
 
+    collect: True to collect garbage before a tensor counts as stored by the step.
     inputs: the arguments' memory. trace: the recording in the form in which it is compared.
     calls_made: the number of calls of the step since the recording, including that one.
     is_verified: True if a second recording was equal.
