@@ -3358,6 +3358,21 @@ def test_an_argument_with_gaps_is_changed_in_place(backend):
         assert memory.tolist() == [i - 1, i] * 3
 
 
+@pytest.mark.parametrize("step_size", [1, 2])
+def test_a_read_only_argument_is_not_changed_in_place(step_size, backend):
+    @tt.capture
+    def step(x):
+        x -= 1
+
+    for i in range(CALLS):
+        memory = full(i, 6)
+        memory.flags.writeable = i < CHANGED_AFTER
+        x = memory[::step_size]
+        with contextlib.nullcontext() if i < CHANGED_AFTER else pytest.raises(tt.NotSupported):
+            step(x)
+        assert x.tolist() == [i - (i < CHANGED_AFTER)] * x.size
+
+
 def test_a_captured_method_called_on_its_class():
     class Model:
         @tt.capture

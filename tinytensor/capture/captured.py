@@ -509,7 +509,9 @@ def _input(array: Array) -> Array:
     """
     flags = array.flags
     if not (flags.c_contiguous and flags.aligned):
-        return np.array(array, order="C")
+        own = np.array(array, order="C")
+        own.flags.writeable = flags.writeable
+        return own
     # Its base is no array, so arrays.root() ends there.
     return np.asarray(memoryview(array))  # type: ignore[arg-type]
 

@@ -3,8 +3,8 @@
 All of them come from objects that the engine itself met while it recorded:
 
 - leaf tensors that ops read: the same array, requires_grad and hooks;
-- modules that were called and optimisers that made a step: the same version number, which grows
-  when an attribute is set;
+- modules that were called or whose method is captured, and optimisers that made a step: the same
+  version number, which grows when an attribute is set;
 - `training` flags that were read: the same value;
 - tensors that get a gradient: still with, or still without, one before the step.
 
@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import gc
 import weakref
-from copy import copy
 from typing import Any
 
 from tinytensor.arrays import Array, root
 from tinytensor.capture.calls import gradients, tensors_with_grad
 from tinytensor.recorder import Recorder
-from tinytensor.tensors import Tensor
+from tinytensor.tensors import Tensor, wrap
 
 
 class Guards:
@@ -66,9 +65,7 @@ class Guards:
         if self.stores and collect:
             gc.collect()
             self.stores = any(ref() is not None for ref in made)
-        for x, was in self._grads:
-            if (grad := was()) is not None:
-                x._grad = grad
+        _restore_gradients(self._grads)
         self._made, self._grads = [], []
         for ref, array_of, flag, hooks in self._read:
             if ref() is not None and (array := array_of()) is not None:
@@ -118,7 +115,10 @@ class Guards:
         return ""
 
 
-def _replace_gradients(notes: Recorder) -> list[tuple[Tensor, weakref.ref[Tensor]]]:
+_Gradients = list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]
+
+
+def _replace_gradients(notes: Recorder) -> _Gradients:
     """Replace each gradient that the step computed by another tensor of the same memory.
 
     Returns the tensors and their gradients from before. Such a gradient exists after the step only
@@ -129,6 +129,14 @@ def _replace_gradients(notes: Recorder) -> list[tuple[Tensor, weakref.ref[Tensor
     for x in tensors_with_grad(notes):
         grad = x._grad
         if grad is not None and grad.node is None and notes.owns(grad.array):
-            replaced.append((x, weakref.ref(grad)))
-            x._grad = copies.setdefault(id(grad), copy(grad))
+            replaced.append((weakref.ref(x), weakref.ref(grad)))
+            x._grad = copies.setdefault(id(grad), wrap(grad.array))
+            x._grad.version, x._grad.requires_grad = grad.version, grad.requires_grad
     return replaced
+
+
+def _restore_gradients(replaced: _Gradients) -> None:
+    """Set the gradients that user code has stored again."""
+    for ref, was in replaced:
+        if (x := ref()) is not None and (grad := was()) is not None:
+            x._grad = grad

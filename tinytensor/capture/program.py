@@ -56,6 +56,7 @@ MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 class Program:
     """A recorded step: its calls in order, its memory, and the guards of its replays.
 
+    collect: True to collect garbage before a tensor counts as stored by the step.
     inputs: the arguments' memory. trace: the recording in the form in which it is compared.
     calls_made: the number of calls of the step since the recording, including that one.
     is_verified: True if a second recording was equal.
@@ -344,9 +345,10 @@ class Program:
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
-        """True if a replay on these arguments writes to memory that one of them shares.
+        """True if a replay on these arguments writes to read-only memory or to shared memory.
 
-        Such memory is what the program writes, or an argument that it changes.
+        Shared memory belongs to an argument and to what the program writes, or to two arguments of
+        which the program changes one.
         """
         written, foreign = self._binding.written, self._binding.foreign
         pairs: list[tuple[Array, Array]] = []
@@ -359,6 +361,8 @@ class Program:
                 pairs += [(memory, other) for other in others]
         for i in self.changed_inputs:
             if i < len(arrays):
+                if not arrays[i].flags.writeable:  # the step raises an error
+                    return True
                 pairs += [(arrays[i], other) for j, other in enumerate(arrays) if i != j]
                 pairs += [(arrays[i], other) for other in self._binding.outside]
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)

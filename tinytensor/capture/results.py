@@ -26,10 +26,7 @@ class Result:
         if value is None:
             return None
         if isinstance(value, Tensor):
-            is_computed = notes.owns(value.array)
-            if not is_computed:
-                notes.note_leaf(value)
-            self.parts.append(Part(value.array, is_computed))
+            self.parts.append(Part(value.array, is_computed=notes.owns(value.array)))
             return len(self.parts) - 1
         if type(value) in (tuple, list):
             return type(value)(self._taken_apart(item, notes) for item in value)
