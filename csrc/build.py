@@ -198,8 +198,12 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
     runners = folder / "runners.c"
     runners.write_text(runners_source(machine))
     ffi = FFI()
-    ffi.cdef(prototypes(machine))
-    ffi.set_source(MODULE, prototypes(machine))
+    # For Python a kernel returns 1 if it had no memory for its temporary values, otherwise 0.
+    declared = prototypes(machine)
+    kernels = re.findall(r"^void (tt_\w+_float(?:32|64)_\w+)\(", declared, re.MULTILINE)
+    ffi.cdef(re.sub(r"^void (?=tt_\w+_float)", "int ", declared, flags=re.MULTILINE))
+    checked = [f"#define {name}(...) ({name}(__VA_ARGS__), tt_failed())" for name in kernels]
+    ffi.set_source(MODULE, "\n".join([declared, *checked]))
     wrapper = folder / "wrapper.c"
     ffi.emit_c_code(str(wrapper))
     return [wrapper, *written, runners, *(CSRC / file for file in OTHER_FILES)]

@@ -92,6 +92,8 @@ static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
     const plane_sizes in = planes_of(s);
     const int64_t window_size = s.KH * s.KW * s.I;
     int64_t *offset = tt_scratch(window_size * sizeof *offset + (in_planes(in, s.I, 0, 0) + MAX_LANES) * sizeof(real));
+    if (!offset)
+        return;
     real *planes = (real *)(offset + window_size); /* MAX_LANES longer, because tiles read full rows */
     for (int64_t element = 0; element < window_size; element++)
         offset[element] = in_planes(in, element % s.I, element / s.I / s.KW, element / s.I % s.KW);
@@ -113,6 +115,8 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t window_size = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
     real *frame = tt_scratch((frame_size + panels_of(s.O) * window_size * LANES) * sizeof(real));
+    if (!frame)
+        return;
     real *panel = frame + frame_size;
     pack_weight(panel, a->weight, s);
     const int64_t in_tile = even_rows(s.OW);
@@ -245,6 +249,8 @@ static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t e
     const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
     const int64_t window_size = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MAX_LANES;
     int64_t *offsets = tt_scratch(window_size * sizeof *offsets + (planes_size + window_size * s.I) * sizeof(real));
+    if (!offsets)
+        return;
     real *planes = (real *)(offsets + window_size), *panels = planes + planes_size;
     for (int64_t n = begin; n < end; n++) {
         frame_planes(planes, in, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
@@ -280,6 +286,8 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
     const int64_t frame_size = f.rows * f.columns * s.O + LANES; /* LANES longer: tiles read full rows */
     real *frame = tt_scratch((frame_size + panels_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
+    if (!frame)
+        return;
     f.frame = frame;
     for (int64_t n = begin; n < end; n++) {
         real *panel = frame + frame_size;
@@ -385,6 +393,8 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
     const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
     const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
     real *sums = tt_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
+    if (!sums)
+        return;
     real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
     for (int64_t n = 0; n < s.N; n++) {
         const real *image = a->x + n * s.H * s.W * s.I, *grad = a->grad + n * grad_size;

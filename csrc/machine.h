@@ -13,6 +13,9 @@ const char *tt_compiler(void);
 void tt_set_threads(int threads);
 int tt_get_threads(void);
 
+/* 1 if a kernel of this thread has returned early since the last call, because there was no memory. */
+int tt_failed(void);
+
 /* Not for cffi: */
 
 /* Computes the rows [begin, end). */
@@ -23,8 +26,10 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
 /* The same for elementwise work on rows x columns: one thread computes small arrays alone. */
 void tt_parallel_elements(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns);
 
-/* Returns zeroed memory of this thread for one kernel. The next call returns the same memory. */
+/* Returns zeroed memory of this thread for one kernel, at least one byte. The next call returns the same
+   memory. Returns 0 without memory: the kernel returns then, and tt_failed returns 1. */
 void *tt_scratch(size_t bytes);
+void tt_fail(void); /* lets tt_failed return 1 in this thread */
 
 /* Inlines a function into its caller. A function passed as an argument is then a constant, so the
    loop around it can be vectorised. */

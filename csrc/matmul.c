@@ -69,6 +69,8 @@ static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
     const int64_t in_tile = even_rows(end - begin), in_block = many ? BLOCK_TILES * in_tile : end - begin;
     const int64_t wide = many ? PANELS * LANES : LANES, panels_size = smaller_of(wide, a.N + LANES) * smaller_of(DEPTH, a.K);
     real *panels = tt_scratch((panels_size + many * (in_block + APART) * (DEPTH + APART)) * sizeof(real));
+    if (!panels)
+        return;
     real *copy = panels + panels_size;
     for (int64_t first = 0; first < a.N; first += wide)
         for (int64_t k = 0; k < a.K; k += DEPTH) {
@@ -189,7 +191,10 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
     const matmul_arguments a = *(const matmul_arguments *)arguments;
     const int64_t in_tile = even_rows(a.N);
     _Alignas(64) real sums[FEW * LANES];
-    real *panel = (end - begin) % LANES ? tt_scratch(DEPTH * LANES * sizeof(real)) : 0; /* for the last rows */
+    const int is_cut = (end - begin) % LANES != 0;
+    real *panel = is_cut ? tt_scratch(DEPTH * LANES * sizeof(real)) : 0; /* for the last rows */
+    if (is_cut && !panel)
+        return;
     for (int64_t m = begin; m < end; m += LANES) {
         const int64_t rows = smaller_of(LANES, end - m);
         for (int64_t k = 0; k < a.K; k += DEPTH) {

@@ -68,6 +68,8 @@ static void sum_squares(const void *arguments, int64_t begin, int64_t end)
 void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C)
 {
     const normalize_arguments a = {.x = x, .sums = zero_sums(R, C), .R = R, .C = C};
+    if (!a.sums)
+        return;
     add_up(sum_x, &a, 0, C);
     for (int64_t c = 0; c < C; c++)
         mean[c] = a.sums[c] /= R;
@@ -81,6 +83,8 @@ static void normalize_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
     real *factor = tt_scratch(a.C * sizeof(real));
+    if (!factor)
+        return;
     for (int64_t c = 0; c < a.C; c++)
         factor[c] = a.gamma[c] / sqrt(a.var[c] + (real)a.epsilon);
     for (int64_t r = begin; r < end; r++)
@@ -99,7 +103,10 @@ void tt_normalize(const real *x, const real *mean, const real *var, const real *
 static void batch_norm_backward_rows(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
-    real *factor = tt_scratch(3 * a.C * sizeof(real)), *slope = factor + a.C, *mean_grad = slope + a.C;
+    real *factor = tt_scratch(3 * a.C * sizeof(real));
+    if (!factor)
+        return;
+    real *slope = factor + a.C, *mean_grad = slope + a.C;
     for (int64_t c = 0; c < a.C; c++) {
         const real scale = 1 / sqrt(a.var[c] + (real)a.epsilon);
         factor[c] = a.gamma[c] * scale;
@@ -133,6 +140,8 @@ void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, c
         .x = x, .mean = mean, .var = var, .gamma = gamma, .grad = grad, .grad_gamma = grad_gamma,
         .grad_beta = grad_beta, .out = grad_x, .sums = zero_sums(R, C), .epsilon = epsilon, .R = R, .C = C,
     };
+    if (!a.sums)
+        return;
     add_up(sum_grads, &a, 0, 2 * C);
     for (int64_t c = 0; c < C; c++) {
         grad_beta[c] = a.sums[c];

@@ -1,4 +1,5 @@
 /* program.c: runs a list of kernel calls `steps` times. */
+#include "machine.h"
 #include "program.h"
 #include <string.h>
 
@@ -10,12 +11,16 @@ static void copy_all(int64_t step, int64_t count, const tt_copy *copies)
     }
 }
 
-void tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
+int tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
 {
     for (int64_t step = 0; step < steps; step++) {
         copy_all(step, befores, before);
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; i < count; i++) {
             calls[i].run(calls[i].values);
+            if (tt_failed())
+                return 1;
+        }
         copy_all(step, afters, after);
     }
+    return 0;
 }

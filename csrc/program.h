@@ -26,8 +26,9 @@ typedef struct {
 
 /* The runner of a kernel with a name such as tt_add_float32_avx2; 0 if there is no such kernel. */
 tt_runner tt_runner_of(const char *kernel);
-/* Each step makes the copies `before`, then the calls, then the copies `after`. */
-void tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after);
+/* Each step makes the copies `before`, then the calls, then the copies `after`. Returns 0, or 1 after a
+   call that had no memory. */
+int tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after);
 
 /* Not for cffi: */
 

@@ -119,8 +119,11 @@ void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_sha
     a.stretch = a.columns ? MIN_ELEMENTS / a.columns : 0;
     a.stretch = a.stretch < MIN_TERMS ? MIN_TERMS : a.stretch;
     a.stretches = a.terms > a.stretch ? (a.terms + a.stretch - 1) / a.stretch : 1;
-    if (a.stretches > 1)
+    if (a.stretches > 1) {
         a.partial = tt_scratch(rows * a.stretches * a.columns * sizeof(double));
+        if (!a.partial)
+            return;
+    }
     tt_parallel_elements(sum_stretches, &a, rows * a.stretches, a.stretch * a.columns);
     for (int64_t r = 0; r < rows && a.partial; r++)
         for (int64_t c = 0; c < a.columns; c++) {

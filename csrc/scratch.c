@@ -1,10 +1,10 @@
 /* scratch.c: temporary memory for the kernels, one block for each thread.
 
    A block grows to the largest size requested so far and is kept, so a training step allocates
-   nothing. It is freed when its thread ends. */
+   nothing. It is freed when its thread ends. Without memory the kernel returns at once, and tt_failed
+   reports it to the caller of the kernel. */
 #include "machine.h"
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +12,7 @@ enum { LINE = 64 }; /* bytes in a cache line */
 
 static _Thread_local void *memory;
 static _Thread_local size_t size;
+static _Thread_local int failed;
 
 static pthread_key_t key; /* the value under this key is freed when the thread ends */
 
@@ -29,15 +30,29 @@ __attribute__((constructor)) static void create_key(void)
 
 void *tt_scratch(size_t bytes)
 {
+    bytes = bytes ? bytes : 1;
     if (bytes > size) {
         free(memory);
         size = (bytes + LINE - 1) / LINE * LINE;
         memory = aligned_alloc(LINE, size);
-        if (!memory) {
-            fprintf(stderr, "tinytensor: can't allocate %zu bytes of temporary memory\n", size);
-            abort();
-        }
         pthread_setspecific(key, memory);
     }
-    return bytes ? memset(memory, 0, bytes) : memory; /* memset(NULL, 0, 0) is undefined in C */
+    if (!memory) {
+        size = 0;
+        failed = 1;
+        return 0;
+    }
+    return memset(memory, 0, bytes);
+}
+
+void tt_fail(void)
+{
+    failed = 1;
+}
+
+int tt_failed(void)
+{
+    const int result = failed;
+    failed = 0;
+    return result;
 }

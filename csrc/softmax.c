@@ -336,6 +336,8 @@ static void compute_losses(cross_entropy_arguments a)
 {
     const int64_t count = (a.R + LOGS - 1) / LOGS;
     a.sums = tt_scratch(count * sizeof(double));
+    if (!a.sums)
+        return;
     tt_parallel_elements(cross_entropy_rows, &a, count, LOGS * a.C);
     if (a.loss_stride)
         return;

@@ -35,6 +35,7 @@ static struct {
     const void *arguments;
     int64_t rows, grain;
     int shares;
+    atomic_int failed; /* 1 if a share had no memory */
 } job;
 
 /* The shares that have not started, one bit each. A thread takes a share by a compare-and-exchange that
@@ -62,6 +63,8 @@ static void run_share(int share)
     const int64_t end = grains * (share + 1) / job.shares * job.grain;
     if (begin < job.rows)
         job.function(job.arguments, begin, end < job.rows ? end : job.rows);
+    if (tt_failed())
+        atomic_store(&job.failed, 1);
 }
 
 /* Takes shares until all have been taken: first the thread's own share, then those of other threads. */
@@ -167,6 +170,8 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     work(0);
     for (int turn = 0; atomic_load(&unfinished) > 0; turn += turn < SPINS)
         relax(turn);
+    if (atomic_exchange(&job.failed, 0))
+        tt_fail();
     pthread_mutex_unlock(&job_lock);
 }
 

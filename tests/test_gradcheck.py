@@ -31,6 +31,14 @@ def test_invalid_inputs_raise():
         tt.gradcheck(tt.exp, [tt.ones(2)])
 
 
+def test_one_tensor_needs_no_list():
+    x = tt.tensor([1.0, 2.0], "float64", requires_grad=True)
+    assert tt.gradcheck(tt.exp, x)
+    assert tt.gradgradcheck(tt.exp, x)
+    with pytest.raises(tt.GradientError, match="the slope is"):
+        tt.gradcheck(wrong_square, x)
+
+
 def test_inputs_are_not_changed():
     x = tt.Tensor(np.array([1.0, 2.0]), requires_grad=True)
     assert tt.gradcheck(tt.exp, [x])

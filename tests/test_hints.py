@@ -10,7 +10,15 @@ import tinytensor as tt
 from tinytensor import hints, nn, optim
 
 X = tt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-OWNERS = {"tt": tt, "tt.nn": nn, "tt.optim": optim, "tt.datasets": tt.datasets, "Tensor": X}
+OWNERS = {
+    "tt": tt,
+    "tt.nn": nn,
+    "tt.optim": optim,
+    "tt.datasets": tt.datasets,
+    "tt.random": tt.random,
+    "tt.backends": tt.backends,
+    "Tensor": X,
+}
 OWNERS["Module"] = nn.Module()
 WORDS = [(owner, word) for owner, table in hints.HINTS.items() for word in table]
 # What the code in a hint stands for
@@ -27,7 +35,7 @@ NAMES = {
     "loss": X,
     "model": nn.Sequential(),
     "layer": nn.BatchNorm(3),
-    "data": tt.datasets.Dataset(*(np.zeros(1, np.uint8) for _ in range(4))),
+    "data": tt.datasets.Dataset(*(np.zeros(shape, np.uint8) for shape in [(1, 28, 28), 1] * 2)),
 }
 CODE = re.compile(rf"(?<![\w.])({'|'.join(NAMES)})((?:\.[A-Za-z]\w*)+)")
 
@@ -119,6 +127,12 @@ def test_other_names_raise_without_a_hint():
         _ = tt.xyzzy
 
 
+def test_an_error_inside_of_a_property_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(tt.Tensor, "T", property(lambda self: self.array.missing))
+    with pytest.raises(AttributeError, match="object has no attribute 'missing'"):
+        _ = X.T
+
+
 def test_python_adds_no_second_suggestion():
     import traceback
 
@@ -133,7 +147,7 @@ def test_python_adds_no_second_suggestion():
 
 def test_dir_lists_public_names_only():
     assert set(dir(tt)) == {*tt.__all__, "__version__", "bool", "errors", "interop", "random"}
-    assert dir(nn) == sorted(nn.__all__)
+    assert set(dir(nn)) == {*nn.__all__, "functional"}
     assert dir(optim) == sorted(optim.__all__)
     assert dir(nn.functional) == sorted(tt.ops.__all__)
     assert set(dir(tt.datasets)) == {*tt.datasets.__all__, "augment"}
@@ -177,6 +191,10 @@ def test_tensor_makes_a_tensor():
         tt.tensor([1, 2], requires_grad=True)
     with pytest.raises(tt.ShapeError, match="different lengths"):
         tt.tensor([[1], [2, 3]])
+    for make in (tt.tensor, tt.Tensor):
+        for sizes in ((3, 4), (2, 3, 4)):
+            with pytest.raises(tt.DTypeError, match=r"zeros\(3, 4\) .* tt.tensor\(\[3, 4\]\)"):
+                make(*sizes)
 
 
 def test_devices():

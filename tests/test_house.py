@@ -41,6 +41,10 @@ EXCEPTIONS = {
     ("door", "ladder.ladder"): "use_kernel looks up a rung, and rungs compute by kernels",
     ("capture.program", "machine"): "a program's table shows the machine's peaks; training doesn't",
     ("datasets", "datasets.remote"): "fetching needs pooch, and returns what datasets defines",
+    (
+        "datasets",
+        "datasets.folders",
+    ): "pictures need Pillow, and folders return what datasets defines",
     ("live", "live.notebook_panels"): "import tinytensor must not load IPython and matplotlib",
     ("live", "live.watching"): "import tinytensor must not load Bokeh",
 }

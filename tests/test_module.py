@@ -58,6 +58,10 @@ def test_an_array_becomes_a_tensor_and_other_values_stay():
         assert isinstance(given, tt.Tensor)
         assert given.tolist() == [0, 1, 2]
         assert given.dtype == np.float64
+    names = np.array(["a"])
+    assert Given()(names)[0][0] is names
+    with pytest.raises(tt.DTypeError, match="got int16; float32, "):
+        Given()(np.arange(3, dtype=np.int16))
 
 
 def test_a_cell_with_a_state_learns():
@@ -85,6 +89,8 @@ def test_the_first_layer_of_sequential_gets_all_arguments():
 
     model = nn.Sequential(Sum(), nn.Identity())
     assert model(tt.ones(2), tt.ones(2), factor=3).tolist() == [6, 6]
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        nn.Sequential()()
 
 
 # Sequential as a sequence
@@ -281,6 +287,8 @@ def test_modules_and_parameters_of_the_class_raise():
     for value in (nn.Linear(1, 1), [nn.ReLU()], {"w": tt.ones(1, requires_grad=True)}):
         with pytest.raises(tt.SettingError, match=r"Shared: blocks.* set self\.blocks in __init__"):
             type("Shared", (nn.Module,), {"blocks": value})
+    with pytest.raises(tt.SettingError, match="Shared: got __slots__, whose tensors would be no p"):
+        type("Shared", (nn.Module,), {"__slots__": ("w",)})
     assert type("Fine", (nn.Module,), {"scale": tt.ones(1), "sizes": [1, 2]})().parameters() == []
 
 
@@ -333,7 +341,7 @@ def test_names_that_a_module_does_not_have():
     model = Net()
     assert model.to("cpu") is model
     for target in ("cuda", "cuda:0", "float64", np.float64):
-        with pytest.raises(tt.NotSupported, match=r'to: got .*; "cpu" is the only device'):
+        with pytest.raises(tt.NotSupported, match=r'device: got .*; "cpu" is the only device'):
             model.to(target)
 
 

@@ -492,7 +492,7 @@ def test_repr_of_optimisers():
     groups = [{"params": model.weight, "weight_decay": 0.1}, {"params": model.bias, "lr": 0.5}]
     optimizer = tt.optim.SGD(groups, lr=0.1, momentum=0.9)
     assert repr(optimizer).splitlines() == [
-        "SGD(momentum=0.9, nesterov=0)  # 8 parameters",
+        "SGD(momentum=0.9, nesterov=False)  # 8 parameters",
         "  param_groups.0: lr=0.1, weight_decay=0.1  # 6 parameters",
         "  param_groups.1: lr=0.5, weight_decay=0  # 2 parameters",
     ]
@@ -635,3 +635,39 @@ def test_parameters_start_at_a_cache_line_and_at_different_page_offsets():
     small = memory.zeros((10,), np.dtype("float64"))
     assert small.base is None
     np.testing.assert_array_equal(small, np.zeros(10))
+
+
+# Parameters of another shape than at first --------------------------------------------------------
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("make", [
+    lambda params: tt.optim.SGD(params, 0.1, momentum=0.9),
+    lambda params: tt.optim.Adam(params, 0.1),
+    lambda params: tt.optim.AdamW(params, 0.1),
+    lambda params: tt.optim.RMSprop(params, 0.1),
+])  # fmt: skip
+def test_a_parameter_replaced_by_another_shape_or_dtype_raises(backend, make, captured):
+    """The arrays that an optimiser keeps for a parameter would be too short."""
+    w = tt.zeros(4, requires_grad=True)
+    optimizer = make([w])
+
+    def step():
+        optimizer.zero_grad()
+        loss = (w * 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = tt.capture(step) if captured else step
+    step(), step()
+    before = w.array
+    w.array = np.zeros(4000, np.float32)
+    with pytest.raises(tt.ShapeError, match=r"a parameter float32 \(4000,\), which was float32"):
+        step()
+    assert not w.numpy().any()
+    w.array = np.zeros(4)
+    with pytest.raises(tt.DTypeError, match=r"got a parameter float64 \(4,\), which was float32"):
+        step()
+    w.array = before
+    step()

@@ -74,6 +74,8 @@ def test_wheel_built_from_the_sdist(sdist, tmp_path):
         names = archive.namelist()
     assert "tinytensor/py.typed" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
+    for name in ("1.0", "3.1", "best"):
+        assert f"tinytensor/lessons/weights/{name}.safetensors" in names
     chapters = {file.name for file in (ROOT / "tinytensor/lessons/chapters").iterdir()}
     assert {f"tinytensor/lessons/chapters/{name}" for name in chapters} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "csrc", "benchmarks"))]

@@ -416,3 +416,27 @@ def test_resuming_with_fewer_steps_than_made_raises(tmp_path):
         tt.SettingError, match="has made 5 steps; got steps=3, and 5 or more are needed"
     ):
         Training(SOFTMAX, DATA, steps=3).resume(tmp_path / "run")
+
+
+# A network of one's own ---------------------------------------------------------------------------
+
+
+def test_fit_trains_in_place_and_reports_each_epoch():
+    tt.manual_seed(0)
+    model = tt.nn.Sequential(tt.nn.Flatten(), tt.nn.Linear(784, 10))
+    before = model[1].weight.numpy().copy()
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.5)
+    reports = []
+    last = tt.fit(model, SMALL, epochs=3, batch=10, optimizer=optimizer, show=reports.append)
+    steps = len(SMALL.train_images) // 10
+    assert [report.step for report in reports] == [steps, 2 * steps, 3 * steps]
+    assert last is reports[-1]
+    assert last.rate == 0.5
+    assert optimizer.steps == 3 * steps
+    assert not np.array_equal(model[1].weight.numpy(), before)
+    _, test_loss, _ = evaluate(model, SMALL.test_images, SMALL.test_labels)
+    assert last.test_loss == pytest.approx(test_loss)
+    with pytest.raises(tt.SettingError, match="epochs: got 0"):
+        tt.fit(model, SMALL, epochs=0)
+    with pytest.raises(tt.SettingError, match="batch: got 0"):
+        tt.fit(model, SMALL, batch=0)

@@ -23,14 +23,14 @@ A network, an optimiser and one training step:
 
 Names, by topic; `help(tt.conv2d)` describes one of them:
 
-    tensors      Tensor from_numpy zeros ones full arange linspace eye rand randn randint ...
+    tensors      tensor from_numpy zeros ones full arange linspace eye rand randn randint ...
     arithmetic   add sub mul div pow exp log sqrt abs maximum clip where equal less ...
     reductions   sum mean max min argmax var std norm prod cumsum any all logsumexp
     orders       sort argsort topk unique
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, capture, save, load, tt.datasets, tt.lessons, tt.live
+    training     tt.optim, fit, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -48,6 +48,7 @@ import sys as _sys
 
 from tinytensor import (
     autograd,
+    backends,
     checkpoint,
     datasets,
     devices,
@@ -81,6 +82,7 @@ from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensors import *
+from tinytensor.train import fit
 
 __version__ = "0.1.0"
 
@@ -93,7 +95,8 @@ eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
 
-__all__ = ["capture", "datasets", "gradcheck", "gradgradcheck", "lessons", "live", "nn", "optim"]
+__all__ = ["capture", "datasets", "fit", "gradcheck", "gradgradcheck", "lessons", "live", "nn"]
+__all__ += ["optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
 __all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__
@@ -101,7 +104,9 @@ __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
 _modules = ["errors", "interop", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
-hints.add_to(nn, "tt.nn", nn.__all__)
+hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
 hints.add_to(optim, "tt.optim", optim.__all__)
 hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
+hints.add_to(random, "tt.random", [*random.__all__, "fork", "generator", "state"])
+hints.add_to(backends, "tt.backends", [])
 hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -335,16 +336,46 @@ def _initial(weight: nn.Initializer, activation: type[nn.Module] | None = nn.Sig
 # The claims -------------------------------------------------------------------------------------
 
 
+Cell = tuple[str, str]  # the names of a variant and of a column
+
+
+@dataclass(frozen=True)
+class Check:
+    """A part of a claim: one cell of the table is above another cell, or above a number.
+
+    ties: True if the claim is also right when neither is above the other
+    """
+
+    above: Cell
+    below: Cell | float
+    ties: bool = False
+
+
+Verdict = Literal["yes", "no", "unclear"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on a check, with the lowest and the highest value of the seeds on both sides."""
+
+    check: Check
+    above: tuple[float, float]
+    below: tuple[float, float]
+    verdict: Verdict
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence, the variants that show whether it holds, and what is measured of them.
 
+    checks: all of them hold if the sentence is right
     minutes: about how long it takes with 3 seeds on 2 CPU cores, if that is half a minute or more
     """
 
     name: str
     sentence: str
     variants: Callable[[], Mapping[str, Lesson]]
+    checks: tuple[Check, ...]
     measurement: Measurement = TRAINED
     minutes: float = 0
 
@@ -357,6 +388,45 @@ def measure(claim: Claim, data: Dataset, seeds: int) -> Iterator[Measured]:
         yield Measured(variant, columns)
 
 
+def check(claim: Claim, measured: Sequence[Measured]) -> list[Checked]:
+    """The verdicts on the checks of a claim.
+
+    A cell is above another one if its lowest value of all seeds is above the other's highest value.
+    """
+    rows = {result.variant: result.columns for result in measured}
+
+    def ends(cell: Cell | float) -> tuple[float, float]:
+        if isinstance(cell, float):
+            return cell, cell
+        values = rows[cell[0]][claim.measurement.columns.index(cell[1])]
+        return min(values), max(values)
+
+    found = []
+    for each in claim.checks:
+        (low, high), (lowest, highest) = above, below = ends(each.above), ends(each.below)
+        overlap: Verdict = "yes" if each.ties else "unclear"
+        verdict = "yes" if low > highest else "no" if high < lowest else overlap
+        found.append(Checked(each, above, below, verdict))
+    return found
+
+
+def verdict(checked: Sequence[Checked]) -> Verdict:
+    """The verdict on a claim: no if one of its checks is wrong, yes if all are right."""
+    verdicts = [each.verdict for each in checked]
+    worse: tuple[Verdict, ...] = ("no", "unclear")
+    return next((verdict for verdict in worse if verdict in verdicts), "yes")
+
+
+def _above(*variants: str, column: str = "accuracy") -> tuple[Check, ...]:
+    """Each variant is above the next one."""
+    return tuple(Check((one, column), (other, column)) for one, other in pairwise(variants))
+
+
+def _alike(one: str, other: str) -> tuple[Check, ...]:
+    cells = (one, "accuracy"), (other, "accuracy")
+    return Check(*cells, ties=True), Check(*cells[::-1], ties=True)
+
+
 SMALL = nn.truncated_normal(0.1)  # the course's initial weights
 
 CLAIMS = (
@@ -364,6 +434,10 @@ CLAIMS = (
         "winner",
         "Softmax gives most of the sum to the largest output.",
         lambda: {"lesson 1.0": _short("softmax")},
+        (
+            Check(("lesson 1.0", "softmax"), 0.5),
+            Check(("lesson 1.0", "softmax"), ("lesson 1.0", "plain")),
+        ),
         SHARES,
     ),
     Claim(
@@ -373,6 +447,7 @@ CLAIMS = (
             "sum (L1)": _short("softmax"),
             "Euclidean norm (L2)": _short("softmax", loss=cross_entropy_of_norm_2),
         },
+        (Check(("Euclidean norm (L2)", "accuracy"), 0.9),),
     ),
     Claim(
         "squared-error",
@@ -381,17 +456,23 @@ CLAIMS = (
             "cross-entropy": _short("softmax"),
             "squared distance": _short("softmax", loss=squared_error),
         },
+        (Check(("squared distance", "accuracy"), 0.9),),
     ),
     Claim(
         "direction",
         "The gradient of 100 images points better than that of one.",
         lambda: {f"batch of {n}": _short("softmax", batch=n) for n in (1, 10, 100)},
+        _above("batch of 100", "batch of 10", "batch of 1", column="cosine"),
         DIRECTION,
     ),
     Claim(
         "batch-size",
         "Batches of 100 do as well as single images, and faster.",
         lambda: {"600 batches of 100": _short("softmax", 600), "one by one": _one_at_a_time()},
+        (
+            Check(("600 batches of 100", "accuracy"), ("one by one", "accuracy"), ties=True),
+            Check(("one by one", "seconds"), ("600 batches of 100", "seconds")),
+        ),
     ),
     Claim(
         "no-activation",
@@ -401,6 +482,7 @@ CLAIMS = (
             "five, no activation": replace(_initial(SMALL, None), steps=2000),
             "five, sigmoid": replace(_initial(SMALL), steps=2000),
         },
+        (Check(("one layer", "accuracy"), ("five, no activation", "accuracy"), ties=True),),
     ),
     Claim(
         "initial-weights",
@@ -411,6 +493,10 @@ CLAIMS = (
             "all 0": _initial(nn.constant(0)),
             "all 0.1": _initial(nn.constant(0.1)),
         },
+        tuple(
+            Check(("random, std 0.1", "accuracy"), (other, "accuracy"))
+            for other in ("random, std 0.01", "all 0", "all 0.1")
+        ),
     ),
     Claim(
         "gradients",
@@ -425,6 +511,10 @@ CLAIMS = (
             "sigmoid, batch norm": _short("batchnorm-sigmoid"),
             "ReLU, batch norm": _short("batchnorm-relu"),
         },
+        (
+            *[Check((name, "layer 5"), (name, "layer 1")) for name in ("sigmoid", "ReLU")],
+            Check(("ReLU", "layer 1"), ("sigmoid", "layer 1")),
+        ),
         GRADIENTS,
     ),
     Claim(
@@ -435,11 +525,16 @@ CLAIMS = (
             "SGD, rate 5": _sgd("sigmoid", 5.0),
             "Adam, rate 0.003": _adam("sigmoid", 0.003),
         },
+        tuple(
+            Check(("Adam, rate 0.003", "accuracy"), (other, "accuracy"))
+            for other in ("SGD, rate 0.5", "SGD, rate 5")
+        ),
     ),
     Claim(
         "relu",
         "ReLU learns faster than the sigmoid in five layers.",
         lambda: {"sigmoid": _adam("sigmoid", 0.003), "ReLU": _adam("relu", 0.003)},
+        _above("ReLU", "sigmoid"),
     ),
     Claim(
         "rate-decay",
@@ -448,6 +543,10 @@ CLAIMS = (
             "fixed at 0.003": _adam("relu", 0.003, 6000),
             "from 0.0031 to 0.0001": _short("relu", 6000),
         },
+        (
+            *_above("fixed at 0.003", "from 0.0031 to 0.0001", column="range"),
+            *_above("from 0.0031 to 0.0001", "fixed at 0.003"),
+        ),
         SETTLED,
         minutes=1,
     ),
@@ -455,6 +554,7 @@ CLAIMS = (
         "dropout",
         "Dropout slows memorising; the test loss hardly rises.",
         lambda: {"without": _short("relu", 6000), "with": _short("dropout", 6000)},
+        (*_above("without", "with", column="training"), *_above("without", "with", column="loss")),
         MEMORISED,
         minutes=0.5,
     ),
@@ -465,12 +565,14 @@ CLAIMS = (
             "without dropout": _short("relu"),
             "with dropout": _short("dropout"),
         },
+        _above("with dropout", "without dropout", column="50 % off"),
         WITH_NEURONS_OFF,
     ),
     Claim(
         "convolution",
         "Convolutions beat dense layers on images.",
         lambda: {"dense": _short("relu"), "convolutional": _short("conv")},
+        _above("convolutional", "dense"),
         minutes=0.5,
     ),
     Claim(
@@ -482,6 +584,7 @@ CLAIMS = (
             "convolutional": _short("conv", 1000),
             "conv., shuffled": _shuffled("conv"),
         },
+        (*_alike("dense", "dense, shuffled"), *_above("convolutional", "conv., shuffled")),
         minutes=0.5,
     ),
     Claim(
@@ -492,6 +595,10 @@ CLAIMS = (
             "dense": _short("relu"),
             "convolutional": _short("conv"),
         },
+        (
+            *_above("convolutional", "dense", column="2 pixels"),
+            *_above("convolutional", "ten neurons", column="2 pixels"),
+        ),
         ON_SHIFTED,
         minutes=0.5,
     ),
@@ -503,6 +610,7 @@ CLAIMS = (
             "bigger": _short("conv-dropout", 1500, model=_without_dropout),
             "bigger, dropout (3.1)": _short("conv-dropout", 1500),
         },
+        _above("bigger", "small (3.0)"),
         MEMORISED,
         minutes=1,
     ),
@@ -514,6 +622,7 @@ CLAIMS = (
             "ReLU": _short("relu"),
             "sigmoid, batch norm": _short("batchnorm-sigmoid"),
         },
+        _above("sigmoid, batch norm", "sigmoid", column="layer 4"),
         SPREAD,
     ),
     Claim(
@@ -524,6 +633,7 @@ CLAIMS = (
             "with, rate 0.003": _adam("batchnorm-sigmoid", 0.003, 200),
             "with, from rate 0.03": _short("batchnorm-sigmoid", 200),
         },
+        _above("with, rate 0.003", "without, rate 0.003"),
     ),
     Claim(
         "higher-rate",
@@ -533,11 +643,19 @@ CLAIMS = (
             for name, lesson in (("sigmoid", "sigmoid"), ("batch norm", "batchnorm-sigmoid"))
             for rate in (0.003, 0.03)
         },
+        (
+            Check(
+                ("batch norm, rate 0.03", "accuracy"),
+                ("batch norm, rate 0.003", "accuracy"),
+                ties=True,
+            ),
+        ),
     ),
     Claim(
         "batch-norm-relu",
         "Batch norm lets even ReLUs learn a little faster.",
         lambda: {"without": _short("relu", 1000), "with": _short("batchnorm-relu", 1000)},
+        _above("with", "without"),
     ),
     Claim(
         "course",
@@ -546,6 +664,7 @@ CLAIMS = (
             f"{find(name).number} {name}": _short(name, 500)
             for name in ("softmax", "relu", "conv", "batchnorm-conv")
         },
+        _above("4.2 batchnorm-conv", "3.0 conv", "2.1 relu", "1.0 softmax"),
         minutes=2,
     ),
     Claim(
@@ -555,6 +674,7 @@ CLAIMS = (
             "without": _short("relu", 1000),
             "with": _short("relu", 1000, augment=distort(shift=2, rotate=10, scale=0.1)),
         },
+        _above("with", "without"),
         ON_FEW_IMAGES,
     ),
     Claim(
@@ -564,6 +684,7 @@ CLAIMS = (
             "last weights": _adam("relu", 0.003, 2000),
             "averaged weights": replace(_adam("relu", 0.003, 2000), average=0.99),
         },
+        _above("averaged weights", "last weights"),
     ),
 )
 

@@ -20,7 +20,7 @@ __all__ = ["gradcheck", "gradgradcheck"]
 
 def gradcheck(
     function: Callable[..., Tensor],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor] | Tensor,
     *,
     step: float = 1e-6,
     tolerance: float = 1e-6,
@@ -35,8 +35,8 @@ def gradcheck(
 
     Args:
         function: a function of `inputs` that returns a Tensor of any shape.
-        inputs: the arguments, Tensors of any shape. The inputs with requires_grad are checked one
-            by one and must be float64.
+        inputs: the arguments, Tensors of any shape; or one Tensor. The inputs with requires_grad
+            are checked one by one and must be float64.
         step: the distance along v.
         tolerance: the largest difference allowed; for slopes above 1, relative to the slope.
         directions: the number of random directions for each input.
@@ -52,6 +52,7 @@ def gradcheck(
     >>> tt.gradcheck(tt.tanh, [x])
     True
     """
+    inputs = [inputs] if isinstance(inputs, Tensor) else inputs
     checked = [i for i, x in enumerate(inputs) if x.requires_grad]
     if not checked:
         raise GradientError("gradcheck: no input has requires_grad=True; there is nothing to check")
@@ -89,7 +90,7 @@ def gradcheck(
 
 def gradgradcheck(
     function: Callable[..., Tensor],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor] | Tensor,
     *,
     step: float = 1e-6,
     tolerance: float = 1e-6,
@@ -119,6 +120,7 @@ def gradgradcheck(
     >>> tt.gradgradcheck(tt.tanh, [x])
     True
     """
+    inputs = [inputs] if isinstance(inputs, Tensor) else inputs
     rng = np.random.default_rng(seed)
     with no_grad():
         shape = function(*inputs).shape

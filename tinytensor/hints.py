@@ -98,7 +98,6 @@ TENSORS = {
     "Dense": "write tt.nn.Linear(inputs, outputs)",
     "Model": "write a subclass of tt.nn.Module with a method forward",
     "Input": "the first layer has the number of inputs: tt.nn.Linear(inputs, outputs)",
-    "fit": LOOP,
     "GradientTape": "ops record the graph; loss.backward() stores gradients in x.grad",
     "constant": "write tt.tensor(data); tt.nn.constant is an initialiser of weights",
     "reduce_sum": "write tt.sum(x, axis=0)",
@@ -166,6 +165,18 @@ DATA = {
     "transforms": TENSORS["transforms"],
 }
 
+RANDOM = {
+    "seed": "write tt.manual_seed(0)",
+    "default_rng": "tt.manual_seed(0) sets the seed of all random numbers",
+    "normal": TENSORS["normal"],
+    "uniform": "write tt.rand(3) * (high - low) + low",
+    "choice": TENSORS["multinomial"],
+    "permutation": TENSORS["randperm"],
+    "shuffle": "tt.datasets.batches shuffles the rows of arrays",
+}
+
+BACKENDS = {"mps": CPU, "cuda": CPU, "cudnn": CPU}
+
 METHODS = {
     "device": CPU,
     "cuda": CPU,
@@ -191,7 +202,6 @@ METHODS = {
     "expand_as": "write x.broadcast_to(y.shape)",
     "reshape_as": "write x.reshape(y.shape)",
     "ravel": "write x.flatten()",
-    "swapaxes": "x.permute(1, 0, 2) orders all axes",
     "movedim": "x.permute(1, 0, 2) orders all axes",
     "repeat_interleave": "write x.repeat(3, axis=0)",
     "chunk": "x.split(size) makes pieces of `size` rows",
@@ -230,10 +240,13 @@ MODULES = {
     "half": "layers are made of float32 tensors; leave the call out",
     "double": "a layer has the dtype of the tensors that its initialisers return",
     "compile": "tt.capture(step) records a whole training step and replays it",
-    "fit": LOOP,
+    "fit": "write tt.fit(model, data)",
     "predict": "call the model: model.eval()(x) under tt.no_grad()",
     "summary": "print(model) shows its layers, shapes and numbers of parameters",
     "add": "model.append(layer) adds a layer to nn.Sequential",
+    "insert": "write nn.Sequential(*model[:1], layer, *model[1:])",
+    "extend": "write nn.Sequential(*model, *layers)",
+    "pop": "write model = model[:-1]",
     "add_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
     "register_module": "an attribute is a submodule: self.head = nn.Linear(3, 2)",
     "register_parameter": "an attribute is a parameter: self.w = tt.randn(3, requires_grad=True)",
@@ -259,6 +272,8 @@ HINTS = {
     "tt.nn": LAYERS,
     "tt.optim": OPTIMISERS,
     "tt.datasets": DATA,
+    "tt.random": RANDOM,
+    "tt.backends": BACKENDS,
     "Tensor": METHODS,
     "Module": MODULES,
 }

@@ -277,7 +277,8 @@ class Optimizer:
         for param in params:
             if not isinstance(param, Tensor):
                 raise NotSupported(
-                    f"{self._name}: got a {type(param).__name__}; tensors are needed"
+                    f"{self._name}: got a {type(param).__name__}; tensors are needed, such as "
+                    "those of model.parameters()"
                 )
             if param.node is not None:
                 raise NotSupported(
@@ -351,8 +352,9 @@ class Optimizer:
         """Update every parameter that has a gradient, in place.
 
         Raises:
-            ShapeError: a gradient has another shape than its parameter; no parameter is changed.
-            DTypeError: a gradient has another dtype than its parameter; no parameter is changed.
+            ShapeError: a gradient has another shape than its parameter, or the parameter has
+                another shape than at first; no parameter is changed.
+            DTypeError: the same for the dtype; no parameter is changed.
         """
         if notes := recorder.recorder():
             notes.note_optimizer(self, self.params)
@@ -369,10 +371,14 @@ class Optimizer:
                 "gradient; call backward() before, on a loss that was computed from them",
                 stacklevel=3,
             )
-        for _, param, grad in pairs:
+        for i, param, grad in pairs:
             old, new = param.array, grad.array
             if new.shape != old.shape or new.dtype is not old.dtype:
                 self._raise_for_gradient(param, grad)
+            for arrays_of_state in self._state.values():
+                state = arrays_of_state[i]
+                if state.shape != old.shape or state.dtype is not old.dtype:
+                    self._raise_for_state(param, state)
         recorder.each_step(
             self._count_step,
             changes=(*[group.rate for group in self.param_groups], self._step),
@@ -480,7 +486,11 @@ class Optimizer:
                 yield f"{names.get(id(param), f'param.{i}')}.{name}", array
 
     def __repr__(self) -> str:
-        own = ", ".join(f"{name}={getattr(self, name):g}" for name in self.own_settings)
+        values = {name: getattr(self, name) for name in self.own_settings}
+        own = ", ".join(
+            f"{name}={value}" if isinstance(value, bool) else f"{name}={value:g}"
+            for name, value in values.items()
+        )
         size = f"  # {sum(group.size for group in self.param_groups):,} parameters"
         if len(self.param_groups) == 1:
             settings = ", ".join(filter(None, [self.param_groups[0].describe(), own]))
@@ -499,6 +509,15 @@ class Optimizer:
             )
         if grad.dtype != param.dtype:
             raise DTypeError(f"{self._name}: got grad of {grad.dtype}; {param.dtype} is needed")
+
+    def _raise_for_state(self, param: Tensor, state: Array) -> None:
+        """Raise for a parameter whose array was replaced by one of another shape or dtype."""
+        if state.shape != param.shape or state.dtype != param.dtype:
+            kind = ShapeError if state.shape != param.shape else DTypeError
+            raise kind(
+                f"{self._name}: got a parameter {param.dtype} {param.shape}, which was "
+                f"{state.dtype} {state.shape} when the optimiser was made; make a new optimiser"
+            )
 
     def _check(self, name: str, number: float, below: float = math.inf) -> float:
         return _check_number(self._name, name, number, below)

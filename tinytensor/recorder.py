@@ -137,7 +137,6 @@ class Recorder:
         self.held: dict[int, Array] = {}  # all memory by id, held so that no id is reused
         self.inputs = [self.hold(array) for array in inputs]
         self.known: set[int] = set()  # outside memory of an earlier recording, which needs no copy
-        self.copied: set[int] = set()  # inputs that are copies, not the caller's memory
         self.written: set[int] = set()
         self.read_first: dict[int, Array] = {}  # no argument, and not written before it was read
         self.before: dict[int, Array] = {}  # copies of such memory from before its change

@@ -99,6 +99,11 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
+        if isinstance(dtype, int):
+            raise DTypeError(
+                f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
+                "and tt.tensor([3, 4]) a tensor of these values"
+            )
         self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
@@ -109,7 +114,11 @@ class Tensor:
     if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise hints.missing("Tensor", name, dir(type(self)))
+            if name[0] == "_":  # NumPy looks up such names for each array, so this is fast
+                raise AttributeError(name)
+            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
+                return object.__getattribute__(self, name)
+            raise hints.missing("Tensor", name, NAMES)
 
     @property
     def grad(self) -> Tensor | None:
@@ -778,6 +787,9 @@ class Tensor:
         (3, 2)
         """
         return ops.transpose(self)
+
+
+NAMES = [name for name in dir(Tensor) if name[0] != "_"]
 
 
 def _bool_operand(operator: str, x: ops.Operand) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, random, recorder
+from tinytensor import checkpoint, kernels, ops, optim, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
-from tinytensor.datasets import Dataset, batches, check_bytes, one_label_each, to_float
+from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
@@ -71,18 +72,18 @@ class TrainedStep(NamedTuple):
 
     images: Array  # (N, 28, 28, 1) float32
     labels: Array  # (N,)
-    logits: Tensor  # (N, 10), overwritten by the next step
+    logits: Tensor  # (N, classes), overwritten by the next step
     loss: float
     rate: float  # the learning rate
 
     def predictions(self) -> Array:
-        """The digits (N,) int64 predicted for the batch, before the update."""
+        """The classes (N,) int64 predicted for the batch, before the update."""
         predicted: Array = self.logits.argmax(axis=1).numpy()
         return predicted
 
 
 class Predictions(NamedTuple):
-    """The predicted digits for the batch of a step and for all test images."""
+    """The predicted classes for the batch of a step and for all test images."""
 
     images: Array  # (N, 28, 28, 1) float32, the batch
     labels: Array  # (N,)
@@ -127,7 +128,6 @@ class Training:
         eager: bool = False,
         between_steps: Callable[[TrainedStep], None] | None = None,
     ) -> None:
-        check_bytes("Training", data.train_images)
         self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
         self.steps = lesson.steps if steps is None else steps
@@ -138,13 +138,15 @@ class Training:
         if self.evaluate_every < 1:
             raise SettingError(f"evaluate_every: got {self.evaluate_every}; 1 or more is needed")
         random.manual_seed(seed)
-        self.model = lesson.model()
+        self.model = lesson.new_model(len(data.names))
         self.optimizer = lesson.optimizer(self.model.parameters())
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
         self._rate = self.optimizer.lr  # the learning rate of the last step
         # A second model with moving averages of the weights, or the trained model.
-        self._averaged = self.model if lesson.average is None else lesson.model()
+        self._averaged = self.model
+        if lesson.average is not None:
+            self._averaged = lesson.new_model(len(data.names))
         self.step = 0
         self.predictions: Predictions | None = None
         self.report: StepReport | None = None
@@ -258,10 +260,10 @@ class Training:
 
         Args:
             images: (N, 28, 28, 1) float32.
-            labels: (N,) integers from 0 to 9.
+            labels: (N,) integers from 0 to classes - 1.
 
         Returns:
-            the loss () and the logits (N, 10), both before the update.
+            the loss () and the logits (N, classes), both before the update.
         """
         logits = self.model(from_numpy(images))
         loss = self.lesson.loss(logits, labels)
@@ -332,7 +334,36 @@ class Training:
         Raises:
             DataError: the file can't be written.
         """
-        checkpoint.save(file, self._tensors(), self._settings() | {"step": str(self.step)})
+        checkpoint.save(file, self._tensors(), self._about())
+
+    def save_weights(self, file: str | Path) -> None:
+        """Write the tested weights alone, as float16, with the accuracy that they reach.
+
+        `load_model` and `tinytensor predict` read the file. A training can't resume from it.
+
+        Args:
+            file: the name of the file.
+
+        Raises:
+            DataError: the file can't be written.
+        """
+        weights = {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
+        checkpoint.save_float16(file, weights, self._about())
+        _, rounded = load_model(file)
+        accuracy, _, _ = evaluate(rounded, self.data.test_images, self.data.test_labels)
+        command = (
+            f"tinytensor train {self.lesson.name} --steps {self.steps} --batch {self.batch} "
+            f"--seed {self.seed} --save-weights {Path(file).name}"
+        )
+        if self.step < self.steps:
+            command += f"  # stopped after step {self.step}"
+        made = {"test_accuracy": str(accuracy), "command": command}
+        checkpoint.save_float16(file, weights, self._about() | made)
+
+    def _about(self) -> dict[str, str]:
+        """The metadata of a checkpoint: the settings, the step, and the names of the classes."""
+        step = {"step": str(self.step), "classes": json.dumps(self.data.names)}
+        return self._settings() | step
 
     def _settings(self) -> dict[str, str]:
         """The settings that the next steps depend on.
@@ -399,6 +430,64 @@ def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[Ste
     return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
 
 
+def fit(
+    model: Module,
+    data: Dataset,
+    *,
+    epochs: int = 5,
+    batch: int = 100,
+    optimizer: optim.Optimizer | None = None,
+    loss: Callable[[Tensor, Array], Tensor] = ops.cross_entropy,
+    seed: int = 0,
+    show: Callable[[StepReport], object] | None = print,
+) -> StepReport:
+    """Train a model in place on a data set, and test it after each epoch.
+
+    Each step is captured. Write the loop yourself, with `tt.capture`, where this function does not
+    do what you need. Call `model.eval()` before you use the trained model.
+
+    Args:
+        model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
+        data: the training and test images, such as tt.datasets.mnist().
+        epochs: the number of passes over the training images, from 1 up.
+        batch: the number of images per step.
+        optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
+        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
+        seed: of the order of the images, and of dropout.
+        show: called with each report; None for no output.
+
+    Returns:
+        StepReport, the last one: test_accuracy, test_loss and more.
+
+    Raises:
+        SettingError: `epochs` is below 1, or `batch` is not from 1 to the number of images.
+        AnomalyError: the loss is NaN or infinite.
+
+    Source: Keras's Model.fit.
+
+    >>> data = tt.datasets.mnist()
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> report = tt.fit(model, data, epochs=1, show=None)
+    >>> report.test_accuracy > 0.88
+    True
+    """
+    if epochs < 1:
+        raise SettingError(f"epochs: got {epochs}; 1 or more is needed")
+    made = optim.Adam(model.parameters()) if optimizer is None else optimizer
+    lesson = Lesson(
+        number="own", name="own", title=type(model).__name__, chapter="",
+        model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
+    )  # fmt: skip
+    per_epoch = max(len(data.train_images) // max(batch, 1), 1)
+    training = Training(
+        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch
+    )
+    for report in training:
+        if show is not None:
+            show(report)
+    return report
+
+
 class _Clock:
     """A stopwatch: lap(name) adds the time since the last lap to one field of Seconds."""
 
@@ -422,9 +511,9 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
     """Evaluate a model in eval mode; afterwards each module is in the same mode as before.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
+        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
         images: (N, 28, 28) uint8.
-        labels: (N,) integers from 0 to 9.
+        labels: (N,) integers from 0 to classes - 1.
 
     Returns:
         accuracy (0 to 1), mean loss, and predictions (N,) int64.
@@ -499,7 +588,8 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     """The lesson and the network, in eval mode, of a checkpoint.
 
     Args:
-        file: a checkpoint that `tinytensor train --save` or Training.save wrote.
+        file: a checkpoint that `tinytensor train --save` or Training.save wrote, or weights that
+            `--save-weights` or Training.save_weights wrote.
 
     Raises:
         DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
@@ -516,22 +606,40 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
             f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
             "of the lessons that tinytensor lessons lists is needed"
         ) from None
-    model = lesson.model()
+    model = lesson.new_model(len(class_names(file)))
     own = {f"tested.{name}": x for name, x in model.named_tensors()}
     given = {n: x for n, x in checkpoint.load(file).items() if n.startswith("tested.")}
     checkpoint.copy_into(str(file), own, given)
     return lesson, model.eval()
 
 
+def class_names(file: str | Path) -> tuple[str, ...]:
+    """The names of the classes of a checkpoint or of a file of weights: "0" to "9" for MNIST.
+
+    Raises:
+        DataError: the file can't be read, or its names are not a list of strings.
+    """
+    text = checkpoint.about(file).get("classes")
+    if text is None:  # a checkpoint of an earlier version, which knew ten classes only
+        return tuple(map(str, range(CLASSES)))
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):
+        raise DataError(f"{file}: got classes {text[:100]}; a list of names is needed")
+    return tuple(names)
+
+
 def probabilities(model: Module, images: Array) -> Array:
-    """Probabilities of the ten digits, computed in eval mode.
+    """Probabilities of the classes, computed in eval mode.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, 10).
+        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
         images: (N, 28, 28) uint8.
 
     Returns:
-        (N, 10) float32. Afterwards each module is in the same mode as before.
+        (N, classes) float32. Afterwards each module is in the same mode as before.
     """
     with evaluation_mode(model), no_grad():
         parts = [

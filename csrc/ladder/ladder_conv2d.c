@@ -63,6 +63,8 @@ static void conv2d_im2col(const real *x, const real *weight, real *out, conv_siz
 {
     const int64_t window_size = s.KH * s.KW * s.I, pixels = s.OH * s.OW;
     real *windows = tt_scratch(pixels * window_size * sizeof(real)); /* zeroed: pixels outside of x stay 0 */
+    if (!windows)
+        return;
     for (int64_t n = 0; n < s.N; n++, x += s.H * s.W * s.I, out += pixels * s.O) {
         real *to = windows;
         for (int64_t h = 0; h < s.OH; h++)

@@ -201,3 +201,50 @@ def run_many_threads() -> None:
     before = resident_bytes()
     run_threads(100)
     print(resident_bytes() - before)
+
+
+# Without memory ----------------------------------------------------------------------------------
+
+LITTLE_MEMORY = """
+import resource, threading
+import tinytensor as tt
+
+tt.set_num_threads({threads})
+x, weight = tt.zeros(1, 8000, 8000, 1), tt.ones(2, 2, 1, 1)
+
+def convolve(x):  # with a frame of 64 MB in temporary memory
+    return tt.conv2d(x, weight, stride=4000)
+
+step = tt.capture(convolve)
+step(x), step(x)
+found = []
+
+def try_all():  # a new thread has no temporary memory yet
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, hard))
+    for call in (convolve, step):
+        try:
+            found.append(call(x).shape)
+        except MemoryError as error:
+            found.append("no memory" in str(error))
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    found.extend(call(x).sum().item() for call in (convolve, step))
+
+thread = threading.Thread(target=try_all)
+thread.start()
+thread.join()
+print(found)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.skipif("c" not in BACKENDS, reason="no compiler here")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_c_kernel_without_memory_raises(threads):
+    code = LITTLE_MEMORY.format(threads=threads)
+    environment = {**os.environ, "TINYTENSOR_BACKEND": "c"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert result.stdout.strip() == "[True, True, 0.0, 0.0]", result.stdout + result.stderr

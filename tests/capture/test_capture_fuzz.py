@@ -27,7 +27,7 @@ from tinytensor import nn
 CALLS = 9
 SIZE = 4  # columns of all matrices
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.* changes nothing")
 
 
 class World:
@@ -118,6 +118,18 @@ OPTIMIZERS: list[Callable[[list[tt.Tensor]], tt.optim.Optimizer]] = [
     lambda params: tt.optim.Adam(params, 0.01),
     lambda params: tt.optim.AdamW(params, tt.optim.cosine(0.05, 6)),
     lambda params: tt.optim.RMSprop(params, schedule_of_the_user),
+    lambda params: tt.optim.AdamW(
+        [
+            {"params": params[::2], "weight_decay": 0.0},
+            {"params": params[1::2], "lr": schedule_of_the_user},
+        ],
+        0.05,
+    ),
+    lambda params: tt.optim.SGD(
+        [{"params": params[:1], "lr": 0.1}, {"params": params[1:]}],
+        tt.optim.cosine(0.05, 6),
+        momentum=0.9,
+    ),
 ]
 
 
@@ -321,7 +333,7 @@ def assign_data(world):
 
 def set_lr(world):
     lrs = (0.0, 0.1, tt.optim.stepwise(0.1, 2), schedule_of_the_user)
-    world.optimizer.lr = world.random.choice(lrs)
+    world.random.choice(world.optimizer.param_groups)["lr"] = world.random.choice(lrs)
 
 
 def set_mode(world):
@@ -404,6 +416,9 @@ def set_setting(world):
             layer.keep_prob = world.random.choice((0.25, 0.5, 1.0))
     if isinstance(world.optimizer, tt.optim.AdamW):
         world.optimizer.beta1 = world.random.choice((0.5, 0.9))
+    group = world.random.choice(world.optimizer.param_groups)
+    if "weight_decay" in group:
+        group["weight_decay"] = world.random.choice((0.0, 0.2))
 
 
 def change_constant(world):
@@ -463,7 +478,11 @@ class Run:
         self.stale = CALLS
         plain = world.step
         self.captured = tt.capture(plain, verify=verify or "never")
-        self.step = self.captured if verify else lambda *xs: plain(*map(tt.from_numpy, xs))
+        self.step = (
+            self.captured
+            if verify
+            else lambda x, labels: plain(tt.from_numpy(x), tt.from_numpy(labels))
+        )
         self.verifications = 0  # when it became stale
         without_grad = False
         choice = world.random
@@ -483,7 +502,11 @@ class Run:
                 without_grad = world.update is evaluated and choice.random() < 0.3
             try:
                 with tt.backend(backend), tt.no_grad() if without_grad else tt.enable_grad():
-                    seen = bits_of_result(self.step(x, labels))
+                    if choice.random() < 0.3:
+                        result = self.step(labels=labels, x=x)
+                    else:
+                        result = self.step(x, labels)
+                    seen = bits_of_result(result)
             except tt.CaptureError as error:
                 self.error = error
                 return

@@ -1101,6 +1101,13 @@ def a_weight_tied_to_another():
     yield kept
 
 
+@setting()
+def a_view_that_is_returned():
+    w, columns = tt.ones(2, 3), [3]
+    yield lambda x: (x * 1, w.reshape(6 // columns[0], columns[0]))
+    columns[0] = 2
+
+
 @setting(SAME)
 def data_assigned():
     w = tt.ones(3)
@@ -1533,7 +1540,7 @@ def a_hidden_state_replaced_and_the_first_one_gone(capture):
         yield step(full(i + 1))
 
 
-@story(FOUND)
+@story(SAME)
 def a_hidden_state_that_starts_to_change_later(capture):
     """Its first values are equal, so the second recording equals the first."""
     state = {"h": tt.zeros(3)}
@@ -1826,6 +1833,72 @@ def an_argument_changed_in_place(capture):
         yield images.copy(), result
 
 
+@story(SAME)
+def an_argument_changed_in_place_by_a_step_that_keeps_a_tensor(capture):
+    kept = {}
+
+    def step(x):
+        x -= 1
+        kept["h"] = x * 2
+        return x.sum()
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        x = full(i)
+        yield step(x), x, kept
+
+
+@story(SAME)
+def an_argument_changed_in_place_and_kept(capture):
+    kept = {}
+
+    def step(x):
+        kept["x"] = x
+        kept["x"] -= 1
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        x = full(i)
+        step(x)
+        yield x, kept
+        x += 5
+        yield kept
+
+
+@story(SAME)
+def an_argument_changed_in_place_before_an_error(capture):
+    """The check of the labels runs before the kernels in a replay."""
+
+    def step(x, labels):
+        x += 1
+        loss = tt.cross_entropy(tt.ones(1, 3), labels)
+        x += 1
+        return loss
+
+    step = capture(step)
+    for i in range(CALLS):
+        x = full(i)
+        with contextlib.suppress(tt.LabelError):
+            step(x, np.array([9 if i in (4, 6) else 1]))
+        yield x
+
+
+@story(SAME)
+def a_large_argument_read_before_an_error(capture):
+    """C reads it in the caller's memory."""
+    w = tt.zeros(2000)
+
+    def step(x, labels):
+        w.__iadd__(x)
+        return tt.cross_entropy(tt.ones(1, 3), labels)
+
+    step = capture(step)
+    for i in range(CALLS):
+        with contextlib.suppress(tt.LabelError):
+            step(full(i, 2000), np.array([9 if i in (4, 6) else 1]))
+        yield w[0]
+
+
 @story(REFUSED)
 def a_list_of_arguments(capture):
     step = capture(lambda x, y: tt.Tensor([x, y]))
@@ -1905,6 +1978,17 @@ def a_scalar_argument(capture):
 
 
 @story(SAME)
+def numpy_scalars_as_arguments(capture):
+    """Ops convert them to the dtype of the tensor."""
+    step = capture(lambda x, k: x * k + k)
+    kinds = np.float64, np.float32, np.int64, np.uint8, np.bool_
+    for dtype in ("float32", "float64", "int64", "uint8"):
+        for kind in kinds:
+            for _ in range(3):
+                yield step(np.ones(3, dtype), kind(1.7))
+
+
+@story(SAME)
 def an_argument_in_memory_that_the_step_changes(capture):
     w = tt.ones(3)
 
@@ -1940,6 +2024,36 @@ def two_arguments_in_one_memory(capture):
     for i in range(CALLS):
         x = tt.full((3,), float(i))
         yield step(x, x.detach() if i % 3 == 2 else tt.ones(3)), x
+
+
+@story(SAME)
+def two_arguments_in_one_memory_and_a_kept_tensor(capture):
+    kept = {}
+
+    def step(x, y):
+        kept["h"] = x * 2
+        y += 1
+        return x, y, x + 0
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        x = full(i)
+        y = x if i % 3 == 0 else x.copy()
+        yield step(x, y), x, y, kept
+
+
+@story(SAME)
+def a_view_of_a_changed_tensor_as_an_argument_and_a_kept_tensor(capture):
+    w, kept = tt.zeros(3), {}
+
+    def step(x):
+        kept["h"] = x * 2
+        w.__iadd__(1)
+        return x.sum()
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        yield step(w.reshape(3, 1).reshape(3) if i % 2 else tt.full((3,), float(i))), kept
 
 
 @story(SAME)
@@ -2301,6 +2415,168 @@ def a_tensor_kept_by_programs_of_two_shapes(capture):
     for i in range(2 * CALLS):
         step(full(i, 2 if i % 5 == 4 else 3))
         yield kept
+
+
+@story(SAME)
+def a_history_of_a_state_of_two_shapes(capture):
+    """The caller's older tensors are those of the other shape."""
+    cache, history = {}, []
+
+    def step(x):
+        cache["h"] = x.sum(axis=0)
+        return cache["h"] * 2
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        yield step(full(i, 2 + i % 2, 3)), cache
+        history.append(cache["h"])
+
+
+@story(SAME)
+def a_history_of_a_state_with_and_without_a_graph(capture):
+    w, cache, history = tt.ones(3, requires_grad=True), {}, []
+
+    def step(x):
+        cache["h"] = (x * w).detach()
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        with tt.no_grad() if i % 2 else contextlib.nullcontext():
+            step(full(i))
+        yield cache
+        history.append(cache["h"])
+
+
+@story(SAME)
+def a_history_of_a_state_of_two_steps(capture):
+    cache, history = {}, []
+
+    def stored(x):
+        cache["h"] = x * 2
+
+    def stored_too(x):
+        cache["h"] = x * 3
+
+    steps = capture(stored), capture(stored_too)
+    for i in range(2 * CALLS):
+        steps[i % 2](full(i))
+        yield cache
+        history.append(cache["h"])
+
+
+@story(SAME)
+def a_history_of_gradients_of_two_shapes(capture):
+    w, cache, history = tt.ones(3, requires_grad=True), {}, []
+
+    def step(x):
+        w.zero_grad()
+        (x * w).sum().backward()
+        cache["grad"] = w.grad
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        step(full(i, 2 + i % 2, 3))
+        yield cache, w.grad is cache["grad"]
+        history.append(cache["grad"])
+
+
+@story(SAME)
+def a_part_of_a_gradient_is_kept(capture):
+    w, cache, history = tt.ones(3, requires_grad=True), {}, []
+
+    def step(x):
+        w.zero_grad()
+        (x * w).sum().backward()
+        cache["part"] = w.grad.reshape(3, 1)
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        step(full(i, 2 + i % 2, 3))
+        w.grad[0] = -1
+        yield cache, w.grad
+        history.append(cache["part"])
+
+
+@story(SAME)
+def a_history_of_views_of_two_weights(capture):
+    weights, cache, history = (tt.zeros(3), tt.ones(3)), {}, []
+
+    def step(x):
+        w = weights[len(x) - 2]
+        w += x.sum(axis=0)
+        cache["row"] = w.reshape(1, 3)
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        step(full(i, 2 + i % 2, 3))
+        yield cache
+        history.append(cache["row"])
+
+
+@story(SAME)
+def losses_in_a_list(capture):
+    w, losses = tt.ones(3, requires_grad=True), []
+    optimizer = tt.optim.SGD([w], 0.1)
+
+    def step(x):
+        loss = ((w - x) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+
+    step = capture(step)
+    for i in range(CALLS):
+        step(full(i))
+        yield losses, w
+
+
+@story(SAME)
+def a_state_moved_on_without_computing(capture):
+    state = {"h": tt.zeros(3), "old": None}
+
+    def step(x):
+        state["old"] = state["h"]
+        state["h"] = x * 2
+        return x.sum()
+
+    step = capture(step)
+    for i in range(2 * CALLS):
+        yield step(full(i)), state
+
+
+@story(FOUND)
+def a_tensor_stored_from_some_call_on(capture):
+    stored = []
+    is_storing = False
+
+    def step(x):
+        y = x * 2
+        if is_storing:
+            stored.append(y)
+        return y
+
+    step = capture(step)
+    for i in range(CALLS):
+        is_storing = i >= CHANGED_AFTER
+        yield step(full(i)), stored
+
+
+@story(SAME)
+def a_gradient_that_is_an_argument(capture):
+    w = tt.ones(3, requires_grad=True)
+
+    def step(x):
+        w.grad = x
+        w.data -= 0.5 * w.grad
+
+    step = capture(step)
+    for i in range(CALLS):
+        x = full(i)
+        step(x)
+        yield w, w.grad
+        x += 1
+        yield w.grad
 
 
 @story(SAME)
@@ -2717,6 +2993,40 @@ def capture_above_a_method(capture):
 
 
 @story(SAME)
+def an_attribute_of_a_module_with_a_captured_forward(capture):
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.k, self.child = 1.0, nn.Linear(3, 2, weight=nn.constant(1.0))
+
+        forward = capture(lambda self, x: self.child(x) * self.k)
+
+    model = Scaled()
+    for i in range(CALLS):
+        if i == CHANGED_AFTER:
+            model.k, model.child = 5.0, nn.Linear(3, 2, weight=nn.constant(2.0))
+        yield model(tt.ones(1, 3))
+
+
+@story(FOUND)
+def an_attribute_of_a_module_whose_forward_is_called(capture):
+    """The step calls model.forward(x) instead of model(x)."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.k = 1.0
+
+        def forward(self, x):
+            return x * self.k
+
+    model = Scaled()
+    step = capture(lambda x: model.forward(x))
+    for i in range(CALLS):
+        if i == CHANGED_AFTER:
+            model.k = 5.0
+        yield step(full(1))
+
+
+@story(SAME)
 def capture_above_a_forward(capture):
     class Net(nn.Module):
         def __init__(self):
@@ -2997,6 +3307,80 @@ def test_a_changed_tensor_is_returned_as_a_copy():
     assert [result.tolist()[0] for result in results] == list(range(1, CALLS + 1))
     results[-1][...] = 0
     assert w.tolist() == [CALLS] * 3
+
+
+def test_an_unchanged_tensor_is_returned_as_a_copy():
+    w = tt.zeros(3)
+    step = tt.capture(lambda x: (x * 2, w, w.reshape(3, 1)))
+    for _ in range(CALLS):
+        for result in step(full(1)):
+            result[...] = 5
+    assert w.tolist() == [0] * 3
+
+
+def test_a_run_returns_what_each_step_returned(backend):
+    """The step returns the tensor that the step before has stored."""
+    state = {"h": tt.zeros(3)}
+
+    @tt.capture
+    def step(x):
+        before, state["h"] = state["h"], x * 2
+        return before
+
+    rows = np.arange(1, 10, dtype=np.float32)
+    found = step.run(np.repeat(rows[:, np.newaxis], 3, axis=1))
+    assert found[:, 0].tolist() == [0, *(rows[:-1] * 2)]
+
+
+def test_a_run_changes_its_table_in_place(backend):
+    kept = {}
+
+    @tt.capture
+    def step(x):
+        x -= 1
+        kept["h"] = x * 2
+
+    table = np.repeat(np.arange(9, dtype=np.float32)[:, np.newaxis], 3, axis=1)
+    step.run(table)
+    assert table[:, 0].tolist() == [*range(-1, 8)]
+
+
+def test_an_argument_with_gaps_is_changed_in_place(backend):
+    """C can't read it, so the step changes a copy, which is written back."""
+
+    @tt.capture
+    def step(x):
+        x -= 1
+
+    for i in range(CALLS):
+        memory = full(i, 6)
+        step(memory[::2])
+        assert memory.tolist() == [i - 1, i] * 3
+
+
+@pytest.mark.parametrize("step_size", [1, 2])
+def test_a_read_only_argument_is_not_changed_in_place(step_size, backend):
+    @tt.capture
+    def step(x):
+        x -= 1
+
+    for i in range(CALLS):
+        memory = full(i, 6)
+        memory.flags.writeable = i < CHANGED_AFTER
+        x = memory[::step_size]
+        with contextlib.nullcontext() if i < CHANGED_AFTER else pytest.raises(tt.NotSupported):
+            step(x)
+        assert x.tolist() == [i - (i < CHANGED_AFTER)] * x.size
+
+
+def test_a_captured_method_called_on_its_class():
+    class Model:
+        @tt.capture
+        def step(self, x):
+            return x * 2
+
+    with pytest.raises(tt.CaptureError, match=r"is a Model; .* on its object: x.step"):
+        Model.step(Model(), full(1))
 
 
 @pytest.mark.parametrize("calls", [2, 3])

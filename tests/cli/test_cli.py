@@ -18,9 +18,10 @@ from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
 from tinytensor import claims, cli, datasets, door, interrupt, lessons
+from tinytensor.checkpoint import about as about_file
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
-from tinytensor.train import Training
+from tinytensor.train import Training, evaluate, load_model
 
 
 def test_train_prints_accuracy_and_times(run, tmp_path):
@@ -117,7 +118,10 @@ WRONG = {
         "'--threads': got '0'; .* from 1 to 64 is needed",
     ),
     "many threads": (["train", "softmax", "--threads", 10**20], f"'--threads': got '{10**20}'; a"),
-    "no folder": (["train", "softmax", "--data", "nowhere"], "nowhere: train-images-idx3-ubyte or"),
+    "no folder": (
+        ["train", "softmax", "--data", "nowhere"],
+        "nowhere: there is no such folder or file; a folder of idx",
+    ),
     "json to a folder": (["train", "softmax", "--json", "."], "--json: . is a folder"),
     "json to nowhere": (["train", "softmax", "--json", "no/f"], "--json: there is no folder no"),
     "json to no name": (
@@ -600,24 +604,138 @@ def test_wrong_images_are_refused(run, tmp_path, array, words):
     assert_one_line(*run("predict", "--model", model, image), words)
 
 
-def test_png_images(run, tmp_path):
+@pytest.fixture
+def photo(tmp_path):
+    """A file name, and a function that writes a picture of a seven to it: dark on white."""
+    from PIL import Image, ImageDraw
+
+    path = tmp_path / "photo.jpg"
+    image = Image.new("RGB", (300, 200), (250, 240, 230))
+    ImageDraw.Draw(image).line([(110, 40), (190, 40), (140, 160)], fill=(40, 30, 90), width=14)
+    image.save(path, quality=80)
+    return path
+
+
+def test_predict_a_photo_with_the_weights_of_the_package(run, tmp_path, photo):
     from PIL import Image
 
-    model, png = tmp_path / "model", tmp_path / "seven.png"
-    run("train", "softmax", "--steps", 100, "--save", model)
-    Image.fromarray(datasets.mnist().test_images[0]).save(png)
-    code, out, _ = run("predict", "--model", model, png)
+    code, out, err = run("predict", photo)
     assert code == 0
-    assert out.startswith(f"{png}: 7 ")
-    Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(png)
-    assert_one_line(*run("predict", "--model", model, png), "in mode RGB; a grey image")
-    jpeg = png.with_suffix(".jpg")
-    Image.fromarray(datasets.mnist().test_images[0]).save(jpeg)
-    words = r"starts with the bytes ff d8 .* 00 00 08 03; files of other formats .* \.png or \.npy"
-    assert_one_line(*run("predict", "--model", model, jpeg), words)
-    png.write_bytes(b"no image")
-    assert_one_line(*run("predict", "--model", model, png), "a PNG file is needed")
-    assert_one_line(*run("predict", "--model", model, tmp_path / "none.png"), "none.png")
+    assert out.startswith(f"{photo}: 7   0: ")
+    assert "lesson best best\n" in err
+    assert f"{photo}: 300 x 200, dark on light, inverted, cropped to " in err
+    assert "centred" in err
+    for lesson in ("1.0", "conv-dropout", "best"):
+        assert run("predict", "--lesson", lesson, photo)[1].startswith(f"{photo}: 7 ")
+    seen = tmp_path / "seen.png"
+    code, out, _ = run("predict", photo, "--show", "--save-input", seen)
+    lines = out.splitlines()
+    assert len(lines) == 29
+    assert max(map(len, lines[:28])) <= 56
+    assert "@@" in out
+    image = np.asarray(Image.open(seen))
+    assert image.shape == (28, 28)
+    shown = np.array([list(line.ljust(56)) for line in lines[:28]])[:, ::2] != " "
+    np.testing.assert_array_equal(shown, image > 25)
+    again = run("predict", "--as-is", seen)[1]
+    assert again.rstrip().split(": ", 1)[1] == lines[-1].split(": ", 1)[1], (
+        "the saved input, unchanged"
+    )
+
+
+def test_predict_many_digits(run, tmp_path, photo):
+    from PIL import Image
+
+    sheet = Image.new("RGB", (900, 200), "white")
+    for i in range(3):
+        sheet.paste(Image.open(photo), (300 * i, 0))
+    sheet.save(tmp_path / "sheet.png")
+    seen = tmp_path / "seen.png"
+    code, out, _ = run("predict", tmp_path / "sheet.png", "--many", "--save-input", seen)
+    assert code == 0
+    names = [line.split("   ")[0] for line in out.splitlines()]
+    assert names == [f"{tmp_path}/sheet.png[{i}]: 7" for i in range(3)]
+    assert Image.open(seen).size == (84, 28)
+
+
+def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
+    from PIL import Image
+
+    assert_one_line(*run("predict", "--lesson", "2.0", photo), "only of 1.0, 3.1, best; make a fil")
+    words = "--lesson: got --weights too"
+    assert_one_line(*run("predict", "--lesson", "best", "--weights", photo, photo), words)
+    assert_one_line(*run("predict", "--many", "--as-is", photo), "--many: got --as-is too")
+    assert_one_line(*run("predict", "--as-is", photo), "got a picture of 300 x 200 pixels; 28 x 28")
+    words = r"--save-input: got .*x\.jpg; a name that ends with \.png"
+    assert_one_line(*run("predict", "--save-input", tmp_path / "x.jpg", photo), words)
+    white = tmp_path / "white.png"
+    for colour in ("white", "black"):
+        Image.new("RGB", (50, 60), colour).save(white)
+        assert_one_line(*run("predict", white), r"white\.png: no digit found")
+        assert_one_line(*run("predict", white, "--many"), r"white\.png: no digit found")
+    Image.new("1", (10_000, 6000)).save(white)
+    assert_one_line(*run("predict", white), "got 10000 x 6000 pixels; .* at most 50,000,000")
+    white.write_bytes(b"no image")
+    assert_one_line(*run("predict", white), "a picture is needed, such as a PNG or JPEG")
+    assert_one_line(
+        *run("predict", tmp_path / "none.png"), r"none\.png: can't be read: No such file"
+    )
+    assert_one_line(
+        *run("predict", photo.rename(tmp_path / "photo.heic")),
+        r"a name that ends with \.npy or \.png",
+    )
+
+
+def test_save_weights(run, tmp_path):
+    file, checkpoint = tmp_path / "w.safetensors", tmp_path / "c.safetensors"
+    code, out, _ = run(
+        "train", "softmax", "--steps", 60, "--save", checkpoint, "--save-weights", file
+    )
+    assert code == 0
+    assert file.stat().st_size < checkpoint.stat().st_size / 2
+    about = about_file(file)
+    assert about["command"].startswith(
+        "tinytensor train softmax --steps 60 --batch 100 --seed 0 --s"
+    )
+    assert about["classes"] == '["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]'
+    data = datasets.mnist()
+    accuracy, _, _ = evaluate(load_model(file)[1], data.test_images, data.test_labels)
+    assert accuracy == float(about["test_accuracy"])
+    assert abs(accuracy - float(re.search(r"test accuracy  (\S+)", out)[1])) < 0.002
+    rounded, exact = tt.load(file)["tested.weight"], tt.load(checkpoint)["tested.weight"]
+    np.testing.assert_allclose(rounded.numpy(), exact.numpy(), rtol=1e-3, atol=1e-7)
+    words = "resume: .* model.weight is missing"
+    assert_one_line(*run("train", "softmax", "--steps", 60, "--resume", file), words)
+    words = "--save-weights: got .*; a separate file is needed"
+    same = ("--save", file, "--save-weights", file)
+    assert_one_line(*run("train", "softmax", "--steps", 1, *same), words)
+
+
+@pytest.mark.parametrize("value", ["localhost", "*", "http://localhost:80", "a b:80", "*:80"])
+def test_allowed_addresses_are_hosts_with_ports(run, value):
+    words = "--allow-origin.*HOST:PORT is needed, such as localhost:8080"
+    assert_one_line(*run("train", "softmax", "--live", "--allow-origin", value), words)
+    words = "--allow-origin: is an option of the live page; add --live"
+    assert_one_line(*run("train", "softmax", "--allow-origin", "localhost:80"), words)
+
+
+def test_train_on_a_folder_of_pictures(run, tmp_path):
+    from PIL import Image
+
+    for i, name in enumerate(("cat", "dog", "emu")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for j in range(12):
+            pixels = np.zeros((28, 28), np.uint8)
+            pixels[4 + 7 * i : 9 + 7 * i, 5 : 12 + j] = 255
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{j}.png")
+    weights = tmp_path / "w.safetensors"
+    arguments = ("--steps", 40, "--batch", 30, "--save-weights", weights)
+    code, out, _ = run("train", "softmax", "--data", tmp_path / "pets", *arguments)
+    assert code == 0
+    assert "test accuracy  1.0000" in out
+    picture = tmp_path / "pets/emu/3.png"
+    code, out, _ = run("predict", "--weights", weights, "--as-is", picture)
+    assert re.match(rf"{picture}: emu   cat: 0\.\d+  dog: 0\.\d+  emu: 0\.\d+\n", out)
 
 
 def test_command_descriptions_fit_80_columns():
@@ -688,19 +806,43 @@ def test_a_claim_is_measured(run, monkeypatch, claim):
     monkeypatch.setattr(datasets, "mnist", lambda: few)
     short = {name: replace(variant, steps=3) for name, variant in claim.variants().items()}
     monkeypatch.setattr(claims, "CLAIMS", (replace(claim, variants=lambda: short),))
-    code, out, _ = run("try", claim.name, "--seeds", 1)
+    code, out, _ = run("try", claim.name, "--seeds", 2)
     assert code == 0
     assert out.startswith(claim.sentence)
     for variant in short:
         (row,) = (line for line in out.splitlines() if line.startswith(f"{variant}  "))
         values = row.removeprefix(variant).split()
         assert len(values) == len(claim.measurement.columns) + claim.measurement.ranks
-    assert ("Measured: " in out) == claim.measurement.ranks
+    verdicts = [line for line in out.splitlines() if line.startswith("  ")][-len(claim.checks) :]
+    assert all(line.endswith((": yes", ": no", ": unclear")) for line in verdicts)
+    assert out.splitlines()[-1].startswith("The claim ")
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_verdict_on_a_claim():
+    """No if a check is wrong for all seeds, yes if all are right, otherwise unclear."""
+
+    def verdict(accuracies, others, ties=False):
+        check = claims.Check(("a", "accuracy"), ("b", "accuracy"), ties)
+        claim = replace(claims.find_claim("relu"), checks=(check,))
+        measured = [claims.Measured("a", [accuracies]), claims.Measured("b", [others])]
+        checked = claims.check(claim, measured)
+        return claims.verdict(checked)
+
+    assert verdict([0.9, 0.8], [0.7, 0.75]) == "yes"
+    assert verdict([0.9, 0.8], [0.7, 0.85]) == "unclear"
+    assert verdict([0.9, 0.8], [0.7, 0.85], ties=True) == "yes"
+    assert verdict([0.7, 0.6], [0.8, 0.75]) == "no"
+    assert verdict([0.7, 0.6], [0.8, 0.75], ties=True) == "no"
+    one, other = (
+        claims.Checked(claims.Check(("a", "b"), 0.5), (0, 0), (0, 0), v) for v in ("yes", "no")
+    )
+    assert claims.verdict([one, other]) == "no"
+
+
 def test_a_claim_that_takes_long_says_so(run, monkeypatch):
-    short = replace(claims.find_claim("relu"), variants=dict, measurement=claims.GRADIENTS)
+    relu = claims.find_claim("relu")
+    short = replace(relu, variants=dict, measurement=claims.GRADIENTS, checks=())
     monkeypatch.setattr(claims, "CLAIMS", (replace(short, minutes=2), replace(short, name="r")))
     assert [line.endswith(" (2 min)") for line in run("try")[1].splitlines()] == [True, False]
     assert "This takes 2 min." in run("try", "relu")[1]
@@ -718,3 +860,11 @@ def test_failed_training_prints_the_cause(run, monkeypatch):
     code, out, err = run("train", "softmax", "--steps", 20, "--eval-every", 50)
     assert (code, out) == (2, "")
     assert re.search(words, err.splitlines()[-1])
+
+
+def test_lesson_prints_the_code_of_its_file(run):
+    for lesson in lessons.lessons():
+        code, out, err = run("lesson", lesson.name, "--code")
+        assert (code, err) == (0, "")
+        assert f'number="{lesson.number}"' in out
+        assert out.rstrip() == lessons.source(lesson.number).rstrip()

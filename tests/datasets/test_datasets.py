@@ -2,6 +2,9 @@
 
 import gzip
 import hashlib
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,6 @@ import pytest
 
 import tinytensor as tt
 from tinytensor.datasets import Dataset, Split, batches, load, split, to_float
-from tinytensor.lessons import find
-from tinytensor.train import Training
 
 MNIST = Path(tt.datasets.__file__).parent / "mnist"
 SHA256 = {
@@ -70,14 +71,22 @@ IMAGES = idx(np.zeros((30, 28, 28)))
 LABELS = idx(np.arange(30) % 10)
 BROKEN = {
     "truncated": ("train-images-idx3-ubyte", IMAGES[:-1], "has 23,535 bytes; .* needs 23,536"),
-    "overlong": ("train-images-idx3-ubyte", IMAGES + b"\0", "has 23,537 bytes; .* needs 23,536"),
+    "overlong": (
+        "train-images-idx3-ubyte",
+        IMAGES + b"\0",
+        "has 23,537 bytes or more; .* 23,536",
+    ),
     "header cut off": ("train-images-idx3-ubyte", IMAGES[:9], "has 9 bytes"),
     "empty": ("train-images-idx3-ubyte", b"", "bytes none; .* starts with 00 00 08 03"),
     "floats": ("train-images-idx3-ubyte", idx(np.zeros((30, 28, 28)), 13), "bytes 00 00 0d 03"),
     "labels as images": ("train-images-idx3-ubyte", LABELS, "bytes 00 00 08 01"),
     "other size": ("train-images-idx3-ubyte", idx(np.zeros((30, 27, 28))), r"\(30, 27, 28\)"),
     "no images": ("train-images-idx3-ubyte", idx(np.zeros((0, 28, 28))), r"\(0, 28, 28\)"),
-    "label 10": ("t10k-labels-idx1-ubyte", idx(np.arange(10) + 1), "label 10; 0 to 9"),
+    "label 10": (
+        "t10k-labels-idx1-ubyte",
+        idx(np.arange(10) + 1),
+        "label 10 and 10 classes;",
+    ),
     "fewer labels": ("train-labels-idx1-ubyte", LABELS[:7] + b"\x1d" + LABELS[8:-1], "29 labels"),
     "not gzip": ("train-labels-idx1-ubyte.gz", LABELS, "a complete gzip file is needed"),
     "gzip cut off": ("train-labels-idx1-ubyte.gz", gzip.compress(LABELS)[:-9], "complete gzip"),
@@ -229,8 +238,8 @@ def test_images_of_other_dtypes_raise(backend, dtype):
     images = np.ones((3, 28, 28), dtype)
     with pytest.raises(tt.DTypeError, match=f"to_float: got images of dtype {dtype}; uint8, from"):
         to_float(images)
-    with pytest.raises(tt.DTypeError, match=f"Training: got images of dtype {dtype}; uint8"):
-        Training(find("softmax"), Dataset(images, np.arange(3), images, np.arange(3)), batch=2)
+    with pytest.raises(tt.DTypeError, match=f"Dataset: got images of dtype {dtype}; uint8"):
+        Dataset(images, np.arange(3), images, np.arange(3))
 
 
 @pytest.mark.parametrize("shape", [(), (28,), (28, 28), (3, 28, 28, 1)])
@@ -251,6 +260,38 @@ def test_a_dataset_needs_one_label_per_image(train, test):
     shorter = right._replace(test_images=images[:29], test_labels=labels[:29])
     assert isinstance(shorter, Dataset)
     assert len(shorter.test_labels) == 29
+
+
+def test_classes_of_a_dataset():
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 2, 3], np.uint8)
+    assert Dataset(images, labels, images, labels).names == tuple("0123456789")
+    more = Dataset(images, labels * 9, images, labels)
+    assert len(more.names) == 28
+    assert more.train_labels.dtype == np.int64
+    named = Dataset(images, [0, 1, 1, 0], images, [1, 1, 1, 1], names=["cat", "dog"])
+    assert named.names == ("cat", "dog")
+    assert named._replace(test_images=images + 1).names == named.names
+    assert named._replace(names=("a", "b", "c")).names == ("a", "b", "c")
+    assert split(named, 1).names == named.names
+    assert pickle.loads(pickle.dumps(named)).names == named.names
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "names", "error", "words"),
+    [
+        ((3, 28, 28), [0, 1, 2], ["a", "b"], tt.LabelError, "got label 2 and 2 classes; .* 0 to 1"),
+        ((3, 28, 28), [0, -1, 2], None, tt.LabelError, "got training label -1; labels from 0 up"),
+        ((3, 28, 28), [0.0, 1, 2], None, tt.DTypeError, r"labels of dtype float32; .*astype"),
+        ((3, 28, 28), [[1, 0]] * 3, None, tt.ShapeError, r"shape \(3, 2\); \(N,\) .*argmax"),
+        ((3, 32, 32), [0, 1, 2], None, tt.ShapeError, r"shape \(3, 32, 32\); \(N, 28, 28\)"),
+        ((3, 28, 28), [0, 1, 0], ["a", "a"], tt.SettingError, "got 2 names of classes, 1 of them"),
+        ((3, 28, 28), [0, 1, 300], None, tt.SettingError, "got 301 names .* 1 to 256"),
+    ],
+)
+def test_wrong_arrays_of_a_dataset_raise(images, labels, names, error, words):
+    images = np.zeros(images, np.uint8)
+    with pytest.raises(error, match=f"Dataset: .*{words}"):
+        Dataset(images, labels, images, labels, names)
 
 
 # Batches of any arrays, epochs
@@ -394,3 +435,38 @@ def test_invalid_splits_raise(validation):
 def test_batches_need_one_label_per_image():
     with pytest.raises(tt.ShapeError, match="batches: got arrays of 4 and 3 rows; the same number"):
         batches(np.zeros((4, 28, 28), np.uint8), np.zeros(3, np.int64), size=2)
+
+
+# Other threads ------------------------------------------------------------------------------------
+
+RACE = """
+import threading
+import numpy as np
+import tinytensor as tt
+
+tt.set_backend({backend!r})
+images, chosen = np.ones((50, 28, 28), np.uint8), np.zeros(20_000, np.int64)
+going = True
+
+def write():
+    while going:
+        chosen[:] = 2**40
+        chosen[:] = 0
+
+thread = threading.Thread(target=write)
+thread.start()
+for _ in range(300):
+    try:
+        tt.datasets.to_float(images, chosen)
+    except tt.SettingError:
+        pass
+going = False
+thread.join()
+"""
+
+
+@pytest.mark.full
+def test_indices_that_another_thread_changes_are_never_out_of_range(backend):
+    code = RACE.format(backend=backend)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

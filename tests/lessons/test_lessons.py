@@ -14,9 +14,9 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import nn
+from tinytensor import checkpoint, nn
 from tinytensor.lessons import find, lessons, scaled
-from tinytensor.train import AVERAGES_FROM, Training, train
+from tinytensor.train import AVERAGES_FROM, Training, evaluate, load_model, train
 
 FOLDER = Path(tt.lessons.__file__).parent
 DATA = tt.datasets.mnist()
@@ -284,6 +284,20 @@ def test_a_lesson_names_its_own_chapter(lesson):
     assert file.read_text().startswith(head)
     changed = replace(lesson, optimizer=lambda parameters: tt.optim.SGD(parameters, lr=0.1))
     assert changed.read_chapter() == lesson.read_chapter()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", ["1.0", "3.1", "best"])
+def test_weights_of_the_package_reach_their_accuracy(number):
+    file = find(number).weights_file()
+    about = checkpoint.about(file)
+    assert about["lesson"] == number
+    assert about["command"].startswith("tinytensor train ")
+    _, model = load_model(file)
+    accuracy, _, _ = evaluate(model, DATA.test_images, DATA.test_labels)
+    # Other instructions of a CPU round differently, which can turn a digit or two.
+    assert abs(accuracy - float(about["test_accuracy"])) < 0.0005
+    assert accuracy >= {"1.0": 0.92, "3.1": 0.99, "best": 0.996}[number]
 
 
 # Lessons of one's own, and other settings ---------------------------------------------------------

@@ -59,8 +59,8 @@ def test_misclassified_digits_are_on_red(loaded, part, columns):
 def test_misclassified_training_digit_has_its_labels(loaded):
     snapshot = loaded.snapshots[0]
     misclassified = int((snapshot.train_labels != snapshot.train_predictions).sum())
-    tiles = digit_tiles(drawing.training_mosaic(snapshot, 2), 10)
-    names = drawing._digit_labels(2)
+    tiles = digit_tiles(drawing.training_mosaic(snapshot), 10)
+    names = drawing._class_labels(drawing.DIGITS, 2)
     _, height, width = names.shape
     assert len({name.tobytes() for name in names}) == 10
     for tile, label, computed in zip(
@@ -72,6 +72,18 @@ def test_misclassified_training_digit_has_its_labels(loaded):
         left, right = tile[-height - 2 : -2, 2 : width + 2], tile[-height - 2 : -2, -width - 4 : -4]
         np.testing.assert_array_equal(left, names[label])
         np.testing.assert_array_equal(GREYS - 1 - right, names[computed])
+
+
+def test_class_names_are_on_misclassified_images(loaded):
+    snapshot, letters = loaded.snapshots[0], tuple("ABCDEFGHIJ")
+    names = drawing._class_labels(letters, 2)
+    _, height, width = names.shape
+    (tile, *_) = digit_tiles(drawing.training_mosaic(snapshot, letters), 10)
+    left = tile[-height - 2 : -2, 2 : width + 2]
+    np.testing.assert_array_equal(left, names[snapshot.train_labels[0]])
+    long = drawing._class_labels(("cat", "canary", "dog"), 2)
+    np.testing.assert_array_equal(long[0], long[1], "the first two characters")
+    assert (long[0] != long[2]).any()
 
 
 def test_curves_are_those_of_the_reports(loaded):

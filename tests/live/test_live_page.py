@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -441,6 +441,47 @@ def test_foreign_hosts_and_origins_are_refused():
                 socket.create_connection((address, server.port), timeout=5)
 
 
+def answer_of(server, **headers):
+    """The status and the text of the response to a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    connection.request("GET", "/", headers=headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def test_a_refused_request_names_the_option():
+    with served(steps=1) as (_, server):
+        own = f"127.0.0.1:{server.port}"
+        for headers in ({"Host": "localhost:1"}, {"Host": own, "Origin": "http://localhost:1"}):
+            status, text = answer_of(server, **headers)
+            assert status == 403
+            assert "start it with the option --allow-origin localhost:1" in text
+        status, text = answer_of(server, Host=own, Origin="http://<b>x</b>")
+        assert status == 403
+        assert "the request is for another host" in text
+        assert "--allow-origin HOST:PORT" in text
+
+
+def test_an_allowed_address_has_the_page_and_its_websocket():
+    from tinytensor.live.server import Server
+
+    server = Server(lambda document: None, allowed=["localhost:8080"])
+    server.start()
+    try:
+        allowed = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}
+        assert answer_of(server, **allowed)[0] == 200
+        assert answer_of(server, Host="localhost:8081")[0] == 403
+        assert status_of(server, "/static/js/bokeh.min.js", **allowed) == 200
+        with closing(_websocket(server, "localhost:8080")) as stream:
+            assert stream.recv(1000).startswith(b"HTTP/1.1 101 Switching")
+        with closing(_websocket(server, "localhost:8081")) as stream:
+            assert stream.recv(1000).startswith(b"HTTP/1.1 403")
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("path", ["/", "/static/js/bokeh.min.js", "/nothing"])
 def test_content_security_policy_allows_only_this_server(path):
     with served(steps=1) as (_, server):
@@ -489,10 +530,11 @@ def test_next_update_is_sent_after_the_pong():
         stream.close()
 
 
-def _websocket(server):
-    """A viewer's connection, before anything was read."""
-    host = f"127.0.0.1:{server.port}"
-    connection = http.client.HTTPConnection(host, timeout=SECONDS)
+def _websocket(server, host=None):
+    """A viewer's connection, before anything was read; host: that the browser sends."""
+    own = f"127.0.0.1:{server.port}"
+    host = host or own
+    connection = http.client.HTTPConnection(own, timeout=SECONDS)
     connection.request("GET", "/")
     token = re.search(r'"token":"([^"]+)"', connection.getresponse().read().decode())[1]
     connection.close()

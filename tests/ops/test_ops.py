@@ -348,7 +348,7 @@ ERRORS = [
     (lambda: tt.ones(()).cumsum(0), tt.ShapeError, "cumsum: got axis 0; the tensor has no axes"),
     (lambda: tt.ones(2, 3).reshape(4), tt.ShapeError, r"6 elements; they don't fit into \(4,\)"),
     (lambda: tt.ones(2, 3).permute(0, 0), tt.ShapeError, "permute: got axes"),
-    (lambda: tt.ones(2, 3).transpose(0, 2), tt.ShapeError, "permute: got axis 2"),
+    (lambda: tt.ones(2, 3).transpose(0, 2), tt.ShapeError, "transpose: got axis 2"),
     (lambda: tt.ones(2, 3).squeeze(0), tt.ShapeError, "an axis of size 1 is needed"),
     (lambda: tt.ones(2, 3).flatten(1, 0), tt.ShapeError, "start must not be after end"),
     (lambda: ops.sum_to(tt.ones(2, 3), (2,)), tt.ShapeError, "sum_to: .*doesn't broadcast"),
@@ -651,3 +651,39 @@ def test_einsum_sums_the_axes_of_dots_that_the_result_does_not_have(backend):
     """As torch does; NumPy refuses such a formula."""
     x = tt.Tensor(np.arange(24.0).reshape(2, 3, 4))
     assert tt.einsum("b...a->ab", x).tolist() == x.numpy().sum(axis=1).T.tolist()
+
+
+# Their docstrings say so: another shape of the same memory, or x itself where nothing changes.
+SHARING = {
+    "broadcast_to", "cast", "dropout", "flatten", "permute", "reshape", "squeeze", "swapaxes",
+    "transpose", "unsqueeze",
+}  # fmt: skip
+
+
+@QUIET
+@pytest.mark.parametrize("op", [op for op in OPS if op.op not in SHARING], ids=str)
+def test_a_result_has_its_own_memory(op):
+    """So a change in place of the result changes no operand, as in NumPy."""
+    for shapes in op.shapes:
+        operands = op.operands(shapes, "float32")
+        result = op.function(*operands)
+        assert not any(np.shares_memory(result.numpy(), x.numpy()) for x in operands), shapes
+
+
+@pytest.mark.parametrize(
+    "copy", [lambda x: +x, lambda x: x.astype(x.dtype), tt.clip, lambda x: x.prod(axis=0)]
+)
+def test_what_numpy_copies_is_copied(copy):
+    x = tt.ones(1, 3)
+    y = copy(x)
+    y += 1
+    assert x.tolist() == [[1, 1, 1]]
+    assert x.astype("float32", copy=False) is x
+
+
+def test_transpose_to_the_same_order_warns():
+    x = tt.ones(2, 3)
+    with pytest.warns(UserWarning, match=r"transpose: got the axes \(0, 1\).*x.T .*swapaxes"):
+        assert x.transpose(0, 1).shape == (2, 3)
+    with pytest.raises(tt.ShapeError, match=r"transpose: .*swapaxes"):
+        tt.ones(2, 3, 4).transpose(0, 1)

@@ -103,12 +103,32 @@ PAIRS = {
     "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "mod", "mul", "not_equal",
     "pow", "sub",
 }  # fmt: skip
-UNARY = set(elementwise.__all__) - PAIRS - {"clip", "masked_fill", "where"}
+CLOSE = {"allclose", "isclose"}
+UNARY = set(elementwise.__all__) - PAIRS - CLOSE - {"clip", "masked_fill", "where"}
 
 CALLS: dict[str, Calls] = {
     **{name: operand(getattr(tt, name)) for name in UNARY},
     **{name: pair(getattr(tt, name)) for name in PAIRS},
+    **{
+        name: {
+            **pair(getattr(tt, name)),
+            "GradientError": lambda name=name: getattr(tt, name)(TWO, TWO, LEAF),
+            "SettingError": lambda name=name: getattr(tt, name)(TWO, TWO, "a"),
+        }
+        for name in CLOSE
+    },
     **{name: axis(getattr(tt, name)) for name in reduce.__all__},
+    **{name: axis(getattr(tt, name)) for name in ("sort", "argsort")},
+    "topk": {
+        **operand(tt.topk, 1),
+        "SettingError": lambda: tt.topk(TABLE, 4),
+        "ShapeError": lambda: tt.topk(TABLE, 1, axis=2),
+    },
+    "unique": {
+        **operand(tt.unique),
+        "CaptureError": lambda: tt.capture(tt.unique)(TWO),
+        "GradientError": lambda: tt.unique(LEAF),
+    },
     **{
         name: {
             **axis(getattr(tt, name)),
@@ -144,6 +164,17 @@ CALLS: dict[str, Calls] = {
     "permute": {**operand(tt.permute, 0), "ShapeError": lambda: tt.permute(TABLE, 0, 0)},
     "transpose": {**operand(tt.transpose), "ShapeError": lambda: tt.transpose(TABLE, 0)},
     "flip": axis(tt.flip),
+    "swapaxes": {**operand(tt.swapaxes, 0, 0), "ShapeError": lambda: tt.swapaxes(TABLE, 0, 2)},
+    "roll": {
+        **operand(tt.roll, 1),
+        "SettingError": lambda: tt.roll(TABLE, 0.5),
+        "ShapeError": lambda: tt.roll(TABLE, (1, 2), 0),
+    },
+    "meshgrid": {
+        **operand(tt.meshgrid),
+        "SettingError": lambda: tt.meshgrid(TWO, indexing="a"),
+        "ShapeError": lambda: tt.meshgrid(TABLE),
+    },
     "repeat": {**operand(tt.repeat, 2), "ShapeError": lambda: tt.repeat(TWO, [1, 2, 3])},
     **{name: joining(getattr(tt, name)) for name in ("concat", "stack")},
     "split": {**operand(tt.split, 1), "ShapeError": lambda: tt.split(TWO, [1, 2])},
@@ -172,6 +203,14 @@ CALLS: dict[str, Calls] = {
         "ShapeError": lambda: tt.pad(TWO, -1),
     },
     "matmul": {**operand(tt.matmul, ONE), "ShapeError": lambda: tt.matmul(TABLE, TABLE)},
+    **{
+        name: {
+            **operand(getattr(tt, name)),
+            "SettingError": lambda name=name: getattr(tt, name)(TABLE, 0.5),
+            "ShapeError": lambda name=name: getattr(tt, name)(1.0),
+        }
+        for name in ("diag", "tril", "triu")
+    },
     "outer": {**operand(tt.outer, TWO), "ShapeError": lambda: tt.outer(TABLE, TWO)},
     "einsum": {
         "NotSupported": lambda: tt.einsum(TABLE, TABLE),
@@ -184,6 +223,7 @@ CALLS: dict[str, Calls] = {
     "cross_entropy": {
         "NotSupported": lambda: tt.cross_entropy(TABLE, None),
         "DTypeError": lambda: tt.cross_entropy(TABLE, [0.5, 0.5]),
+        "GradientError": lambda: tt.cross_entropy(TABLE, [0, 1], label_smoothing=LEAF),
         "LabelError": lambda: tt.cross_entropy(TABLE, [0, 3]),
         "SettingError": lambda: tt.cross_entropy(TABLE, [0, 1], "all"),
         "ShapeError": lambda: tt.cross_entropy(TABLE, [0]),
@@ -233,11 +273,16 @@ CALLS: dict[str, Calls] = {
         "NotSupported": lambda: tt.full(2, None),
         "ShapeError": lambda: tt.full(2, [1, 2]),
     },
-    **{name: filled(getattr(tt, name)) for name in ("zeros", "ones", "eye")},
+    **{name: filled(getattr(tt, name)) for name in ("zeros", "ones", "eye", "empty")},
     "arange": {
         "DTypeError": lambda: tt.arange(3, requires_grad=True),
         "GradientError": lambda: tt.arange(LEAF),
         "SettingError": lambda: tt.arange(0, 3, 0),
+    },
+    "linspace": {
+        "DTypeError": lambda: tt.linspace(0, 300, 3, dtype="uint8"),
+        "GradientError": lambda: tt.linspace(0, LEAF),
+        "SettingError": lambda: tt.linspace(0, 1, -1),
     },
     **{name: drawn(getattr(tt, name)) for name in ("rand", "randn", "truncated_normal")},
     "randint": {
@@ -257,9 +302,11 @@ CALLS: dict[str, Calls] = {
         "ShapeError": lambda: tt.full_like(TWO, [1, 2]),
     },
     "zeros_like": operand(tt.zeros_like),
+    "empty_like": operand(tt.empty_like),
     "ones_like": operand(tt.ones_like),
     **{name: drawn_like(getattr(tt, name)) for name in ("rand_like", "randn_like")},
 }
+CALLS["allclose"] |= {"CaptureError": lambda: tt.capture(lambda x: tt.allclose(x, x))(TWO)}
 CALLS["truncated_normal"] |= {
     "GradientError": lambda: tt.truncated_normal(2, std=LEAF),
     "SettingError": lambda: tt.truncated_normal(2, std=-1),
@@ -299,17 +346,21 @@ WRONG = [
 ]  # fmt: skip
 
 
+NAMED = {"dropout": {"keep_prob": 0.5}}  # an argument that must be given, by name
+
+
 def required(op: Callable) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     parameters = inspect.signature(op).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+    names = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+    return [name for name in names if name != "unnamed"]  # arguments of dropout that are refused
 
 
 def good_call(op: Callable) -> tuple:
     """Positional arguments that the op accepts."""
     for arguments in itertools.product(GOOD, repeat=len(required(op))):
         with contextlib.suppress(Exception):
-            op(*arguments)
+            op(*arguments, **NAMED.get(op.__name__, {}))
             return arguments
     raise AssertionError(f"{op.__name__} accepts none of these arguments; add some")
 
@@ -326,8 +377,10 @@ def test_each_error_names_the_op_that_was_called(name):
             calls += [(good, {parameter.name: value}) for value in WRONG]
     for arguments, named in calls:
         try:
-            op(*arguments, **named)
+            op(*arguments, **NAMED.get(name, {}) | named)
         except Exception as error:
-            if not (isinstance(error, tt.TinytensorError) and str(error).startswith(name)):
+            if not isinstance(error, tt.TinytensorError) or not re.match(
+                f"{name}[:, ]", str(error)
+            ):
                 wrong.append(repr(error))
     assert not wrong, "\n".join(wrong)

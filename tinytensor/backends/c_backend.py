@@ -21,7 +21,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
-from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
+from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 
@@ -606,7 +606,8 @@ class BoundCalls:
 
     def __call__(self) -> None:
         """Make the calls of one step."""
-        lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL)
+        if lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL):
+            raise no_memory()
 
     def places_of(self, array: Array) -> list[Place]:
         """Find the arguments that point to an array."""
@@ -635,7 +636,8 @@ class BoundCalls:
         taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
         befores, afters = ffi.new("tt_copy[]", given), ffi.new("tt_copy[]", taken)
         calls = len(self._calls), self._calls
-        lib.tt_run(steps, len(given), befores, *calls, len(taken), afters)
+        if lib.tt_run(steps, len(given), befores, *calls, len(taken), afters):
+            raise no_memory()
 
 
 def _copy(source: Array, target: Array, source_step: int, target_step: int) -> tuple[Any, ...]:

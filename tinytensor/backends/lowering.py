@@ -10,7 +10,8 @@ from typing import Any, ParamSpec, Protocol
 
 _Arguments = ParamSpec("_Arguments")
 
-Lowered = tuple[Callable[..., None], tuple[Any, ...]]  # a compiled function and its arguments
+# A compiled function and its arguments. The function returns 1 if it had no memory, else 0 or None.
+Lowered = tuple[Callable[..., int | None], tuple[Any, ...]]
 
 
 class LoweredKernel(Protocol[_Arguments]):
@@ -28,7 +29,13 @@ def lowered(lower: Callable[_Arguments, Lowered]) -> LoweredKernel[_Arguments]:
     @functools.wraps(lower)
     def kernel(*arguments: Any) -> None:
         function, lowered_arguments = lower(*arguments)  # type: ignore[call-arg]
-        function(*lowered_arguments)
+        if function(*lowered_arguments):
+            raise no_memory()
 
     kernel.lower = lower  # type: ignore[attr-defined]
     return kernel  # type: ignore[return-value]
+
+
+def no_memory() -> MemoryError:
+    """The error of a kernel that had no memory for its temporary values."""
+    return MemoryError("a kernel had no memory for its temporary values, so there is no result")

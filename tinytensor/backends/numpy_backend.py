@@ -332,20 +332,27 @@ def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> None:
     np.subtract(grad, np.exp(log_probs) * np.sum(grad, axis=1, keepdims=True), out)
 
 
+def _of_labels(weight: Array, labels: Array) -> Array:
+    # A label of -1 picks the last class; its row is not counted.
+    return weight if weight.ndim == 0 else weight[labels]
+
+
+def _by_row(factor: Array) -> Array:
+    return factor if factor.ndim == 0 else factor[:, np.newaxis]
+
+
 def cross_entropy(
     logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
 ) -> None:
     log_probs = np.empty_like(logits)
     log_softmax(logits, log_probs)
     R, C = logits.shape
-    weight = np.broadcast_to(weight, C)
-    losses = np.zeros(R)
-    # Labels of -1 pick the last class, and their rows are not counted.
-    losses -= (1 - smoothing) * weight[labels] * log_probs[np.arange(R), labels]
+    losses = -_of_labels(weight, labels) * log_probs[np.arange(R), labels].astype(np.float64)
     if smoothing:
-        losses -= smoothing / C * np.sum(weight * log_probs, axis=1)
+        losses *= 1 - smoothing
+        losses -= smoothing / C * np.sum(weight * log_probs.astype(np.float64), axis=1)
     losses[labels < 0] = 0
-    out[...] = losses if out.ndim else np.sum(losses)
+    out[...] = losses if out.ndim else np.sum(losses, dtype=np.float64)
 
 
 def cross_entropy_backward(
@@ -353,17 +360,17 @@ def cross_entropy_backward(
 ) -> None:
     softmax(logits, out)
     R, C = logits.shape
-    weight = np.broadcast_to(weight, C)
-    hits = (1 - smoothing) * weight[labels]
+    hits = (1 - smoothing) * _of_labels(weight, labels)
     if smoothing:
         spread = smoothing / C * weight
-        out *= (hits + np.sum(spread))[:, np.newaxis]
+        total = np.sum(spread) if weight.ndim else C * spread
+        out *= _by_row(hits + total)
         out -= spread
         out[np.arange(R), labels] -= hits
+        out *= _by_row(grad)
     else:
         out[np.arange(R), labels] -= 1
-        out *= hits[:, np.newaxis]
-    out *= grad if grad.ndim == 0 else grad[:, np.newaxis]
+        out *= _by_row(hits * grad)
     out[labels < 0] = 0
 
 

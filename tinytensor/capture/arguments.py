@@ -2,7 +2,8 @@
 
 The arrays and tensors are the arguments of a program. All else is a part of the key by which a
 program is found: the structure, and each number, string and None. So a number that changes from
-call to call needs a recording for each value, and an array of one element does not.
+call to call needs a recording for each value, and an array of one element does not. A NumPy scalar
+is a number, because ops convert it to the dtype of the tensor, and an array keeps its own dtype.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tinytensor.tensors import DTYPES, Tensor
 # A form is an argument without its arrays, as a value that can be hashed and compared.
 ARRAY = ("array",)
 CONSTANTS = (type(None), bool, int, float, str)
+SCALARS = (np.bool_, np.integer, np.floating)
 
 
 class Arguments:
@@ -79,22 +81,23 @@ def _taken_apart(value: Any, arrays: list[Array]) -> tuple[Any, ...]:
     if kind is np.ndarray and value.dtype in DTYPES:  # the usual case, first
         arrays.append(value)
         return ARRAY
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, Tensor | np.ndarray):
         arrays.append(_array_of(value))
         return ARRAY
     if kind is tuple or kind is list:
         return kind, *[_taken_apart(item, arrays) for item in value]
     if kind is dict:
         return kind, *[(key, _taken_apart(item, arrays)) for key, item in value.items()]
-    if kind in CONSTANTS:
+    if kind in CONSTANTS or isinstance(value, SCALARS):
         return kind, repr(value)  # because 1 == 1.0 == True, and nan != nan
     raise CaptureError(
         f"captured step: an argument is a {kind.__name__}; arrays, tensors, numbers, strings and "
-        "None are needed, alone or in tuples, lists and dicts"
+        "None are needed, alone or in tuples, lists and dicts. Call a captured method on its "
+        "object: x.step(y)"
     )
 
 
-def _array_of(x: Tensor | Array | np.generic) -> Array:
+def _array_of(x: Tensor | Array) -> Array:
     if isinstance(x, Tensor):
         if x.requires_grad:
             raise CaptureError(
@@ -112,7 +115,7 @@ def _array_of(x: Tensor | Array | np.generic) -> Array:
 
 def _replaced(value: Any, convert: Callable[[Any], Tensor]) -> Any:
     """Return the value with `convert(array)` in the place of each array and tensor."""
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, Tensor | np.ndarray):
         return convert(value)
     if type(value) in (tuple, list):
         return type(value)(_replaced(item, convert) for item in value)

@@ -35,7 +35,7 @@ class Binding:
         self._items = program.items
         self.before, self.body = program.order
         self._functions: dict[int, Function] = {}  # by the ids of what calls them
-        self._calls_before = [_through_the_door(item) for item in self.before]
+        self._calls_before = [(item, _through_the_door(item)) for item in self.before]
         self.by_numpy: set[Call] = set()
         self.by_door: set[Call] = set()
         self.runs = self.runs_of(self.body)
@@ -48,24 +48,22 @@ class Binding:
         self.foreign = [array for array in arrays if array.base is not None]
 
     def run(self) -> None:
-        """Make all calls. If a function raises, the kernels before it have computed."""
-        done = 0
-        self.failed: Function | None = None
-        try:
-            for call in self._calls_before:
-                call()
-                done += 1
-        except BaseException:
-            self.failed = failed = self.before[done]
-            for other in self._items[: self._items.index(failed)]:
-                if isinstance(other, Call):
-                    getattr(kernels, other.kernel)(*other.arguments())
-                elif other not in self.before[:done]:
-                    other()
-            raise
+        """Make all calls. If a function raises, `failed` is that function."""
+        self.failed: Function | None
+        for function, call in self._calls_before:
+            self.failed = function
+            call()
         for run in self.runs:
             self.failed = self._functions.get(id(run))
             run()
+
+    def catch_up(self) -> None:
+        """After an error, make the calls that come before `failed` and have not been made."""
+        if self.failed in self.before:
+            made = self.before[: self.before.index(self.failed)]
+            for item in self._items[: self._items.index(self.failed)]:
+                if item not in made:
+                    _through_the_door(item)()
 
     def runs_of(self, items: Sequence[Call | Function]) -> list[Any]:
         """Return callables that make the calls, in order; one may make many calls in a row."""

@@ -108,7 +108,7 @@ class Trace:
         self._read_first = notes.read_first
         self.items = [self._item(note) for note in notes.items]
         self.lines = [note.line for note in notes.items]
-        self.result = (result.form_of(lambda x: self._array(x, id(root(x)))), result.outside)
+        self.result = result.described(lambda x: self._array(x, id(root(x)))), result.outside
         self.gradients = [
             None if x._grad is None else self._array(x._grad.array, id(root(x._grad.array)))
             for x in tensors_with_grad(notes)
@@ -161,7 +161,7 @@ class Trace:
             if was is not now and not _are_equal(self._value(j), other._value(j)):
                 return self._difference_of_values(j, other)
         if self.result[0] != other.result[0] or any(
-            root(x.array) is not root(y.array) and not _are_equal(x.array, y.array)
+            root(x) is not root(y) and not _are_equal(x, y)
             for x, y in zip(self.result[1], other.result[1], strict=True)
         ):
             return Difference("it returns something else than was recorded", "")
@@ -175,7 +175,7 @@ class Trace:
         changed = [before is not None for before in self.before]
         pairs = list(zip(self.roots, other.roots, changed, strict=True))
         returned = zip(self.result[1], other.result[1], strict=True)
-        pairs += [(root(x.array), root(y.array), False) for x, y in returned]
+        pairs += [(root(x), root(y), False) for x, y in returned]
         return [(theirs, is_changed) for mine, theirs, is_changed in pairs if mine is not theirs]
 
     def _value(self, j: int) -> Array:

@@ -29,6 +29,7 @@ from tinytensor.capture.program import Program
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
+from tinytensor.nn import Module
 from tinytensor.recorder import Recorder
 from tinytensor.tensors import wrap
 
@@ -38,6 +39,8 @@ Verify = Literal["doubling", "always", "never"]
 MOST_SHAPES = 64  # sets of shapes for which a captured function keeps programs
 MOST_PROGRAMS = 8  # kept for each set; the oldest is dropped
 MOST_IN_A_ROW = 8  # recordings without a replay between them; then a warning follows
+REPLACED = "a tensor was replaced by another one with equal values"
+STORES = "it stores a tensor outside of the function, which a replay can't"
 _numbers = itertools.count()  # of captured functions
 
 
@@ -77,7 +80,6 @@ class Captured:
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
         self._in_a_row = 0
-        self._result: Result  # the form of the last call's result
 
     @property
     def _name(self) -> str:
@@ -130,8 +132,8 @@ class Captured:
             key = self._key(arrays, given)
             program = self._find(key)
             if program is None or self._is_due(program) or program.writes_to(arrays):
-                values = self._record(key, given, arrays, program)
-                return self._result.make(values)
+                result, values = self._record(key, given, arrays, program)
+                return result.make(values)
             self._in_a_row = 0
             self.program = program
             return program.replay(arrays)
@@ -180,7 +182,7 @@ class Captured:
                 program = self._find(key)
                 if program is None or self._is_due(program) or program.writes_to(arrays):
                     row = [array[done, ...] for array in arrays]
-                    values = self._record(key, given, row, program)
+                    result, values = self._record(key, given, row, program)
                     parts.append([value[np.newaxis] for value in values])
                     done += 1
                     continue
@@ -190,10 +192,9 @@ class Captured:
                 parts.append(program.run([array[done:end] for array in arrays], end - done))
                 program.calls_made += end - done - 1
                 self._in_a_row = 0
-                self.program, self._result = program, program.result
+                self.program, result = program, program.result
                 done = end
-            found = [np.concatenate(part) for part in zip(*parts, strict=True)]
-            return self._result.make_tables(found, steps)
+            return result.make([np.concatenate(part) for part in zip(*parts, strict=True)])
 
     def _in_order(
         self, arguments: tuple[Any, ...], named: dict[str, Any]
@@ -254,17 +255,18 @@ class Captured:
 
     def _record(
         self, key: Key, given: Arguments, arrays: Sequence[Array], program: Program | None
-    ) -> list[Array]:
-        """Run the function on the arrays and note its calls; returns the results' values.
+    ) -> tuple[Result, list[Array]]:
+        """Run the function on the arrays and note its calls; returns its result and the values.
 
         The notes become a program, or are compared with `program`.
         """
-        copied = program.held_arguments if program is not None else ()
-        inputs = [_input(array, i in copied) for i, array in enumerate(arrays)]
+        inputs = [_input(array) for array in arrays]
         notes = Recorder(inputs, finds_lines=program is None or not program.is_verified)
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
-        notes.copied = {id(x) for x in inputs if x.base is None}
+        module = getattr(self.function, "__self__", None)
+        if isinstance(module, Module):
+            notes.modules[id(module)] = module, module.version
         try:
             result = _run_function(self.function, given, inputs, notes)
         except BaseException as error:
@@ -277,30 +279,31 @@ class Captured:
                         f"{program.replays}"
                     )
             raise
-        del inputs
+        finally:
+            _copy_back(inputs, arrays, notes)
+            del inputs  # an array that still exists after the step counts as stored
         notes.note_constant_gradients(gradients(notes))
         values = result.values()
         shared = _shared_memory(notes, arrays)
         if shared:  # the next call runs the function, too
             self.why = shared
-            self._result = result
             self._count_in_a_row()
-            return values
+            return result, values
         if program is None:
             others = self._programs.get(key.arguments, ())
             is_first = not any(
                 other.key == key or _differs_in_form_only(other.key, key) for other in others
             )
-            self._adopt(key, notes, result, Trace(notes, result), self._cause(key), None)
-            self._count_in_a_row(is_first)
+            self._adopt(key, notes, result, Trace(notes, result), self._cause(key))
+            self._count_in_a_row(is_first and self.why != STORES)
         else:
             self.verifications += 1
             if self._compare(key, notes, result, program):
                 self._count_in_a_row()
-        return values
+        return result, values
 
     def _compare(self, key: Key, notes: Recorder, result: Result, program: Program) -> bool:
-        """Compare the notes with the program; True if they differ and became a new program."""
+        """Compare the notes with the program; True if they differ, and the program is dropped."""
         trace = Trace(notes, result)
         difference = program.trace.difference(trace)
         if difference is not None:
@@ -308,7 +311,7 @@ class Captured:
             if program.is_verified and self.verify != "never" and program.replays:
                 notes.forget()
                 raise CaptureError(_stale(self._name, difference, program))
-            self._adopt(key, notes, result, trace, str(difference), None)
+            self._adopt(key, notes, result, trace, str(difference))
             return True
         # A constant gradient is held by its tensor, and replays restore it.
         grads = {id(root(grad)) for grad in gradients(notes)}
@@ -317,33 +320,22 @@ class Captured:
             for array, is_changed in program.trace.replaced(trace)
             if id(array) not in grads
         ]
-        if program.has_kept_tensors:  # the function has just made new ones
-            for item, line in zip(notes.items, program.trace.lines, strict=True):
-                item.line = line
-            trace.lines = program.trace.lines
-            self._drop(program)
-            self._adopt(key, notes, result, trace, "", program)
-            # The program holds memory that is only read.
-            replaced = [(ref, is_changed) for ref, is_changed in replaced if is_changed]
-        else:
-            del trace
-            guards = Guards(notes)
-            self._result = result
-            notes.forget()
-            guards.drop_the_dead()
-            program.guards = guards
-            program.is_verified = True
-            self.program = program
+        del trace
+        program.guards = guards = Guards(notes)
+        result.release()
+        notes.forget()
+        guards.drop_the_dead(self._collects or program.replays > 0)
+        program.is_verified = True
+        self.program = program
         alive = [is_changed for ref, is_changed in replaced if ref() is not None]
-        if alive:
-            assert self.program is not None
-            self._drop(self.program)
-            self.why = "a tensor was replaced by another one with equal values"
-        if any(alive) and program.replays:
-            difference = Difference(f"{self.why}, and the step changes it", "")
-            raise CaptureError(_stale(self._name, difference, program))
+        why = STORES if guards.stores else REPLACED if alive else ""
+        if why:
+            self.why = why
+            self._drop(program)
+        if (guards.stores or any(alive)) and program.replays:
+            raise CaptureError(_stale(self._name, Difference(why, ""), program))
         program.replays = 0
-        return False
+        return guards.stores
 
     def _adopt(
         self,
@@ -352,29 +344,34 @@ class Captured:
         result: Result,
         trace: Trace,
         why: str,
-        before: Program | None,
     ) -> None:
-        """Make a program of the notes; before: the equal program that it replaces, or None."""
-        program = Program(key, notes, result, trace, self._lock, self.function, self.rewrites)
-        if before is None:
-            self.recordings += 1
-            self.why = why
-            program.is_verified = self.verify == "never"
-        else:
-            program.is_verified = True
-            program.calls_made = before.calls_made
+        """Make a program of the notes, and keep it for replays if the step stores nothing."""
+        self.program = program = Program(
+            key, notes, result, trace, self._lock, self.function, self.rewrites, self._collects
+        )
+        self.recordings += 1
+        self.why = STORES if program.guards.stores else why
+        if program.guards.stores:
+            return
+        program.is_verified = self.verify == "never"
         programs = self._programs.setdefault(key.arguments, [])
         self._programs.move_to_end(key.arguments)
         programs.append(program)
         del programs[:-MOST_PROGRAMS]
         while len(self._programs) > MOST_SHAPES:
             self._programs.popitem(last=False)
-        self.program = program
-        self._result = result
 
     def _drop(self, program: Program) -> None:
         for programs in self._programs.values():
             programs[:] = [other for other in programs if other is not program]
+
+    @property
+    def _collects(self) -> bool:
+        """True if this recording collects garbage before a tensor counts as stored.
+
+        That takes milliseconds, so a step that is recorded again and again does it seldom.
+        """
+        return self._in_a_row.bit_count() < 2
 
     def _count_in_a_row(self, is_first: bool = False) -> None:
         """Count recordings in a row, without a replay between them, and warn at the 8th.
@@ -400,12 +397,12 @@ def capture(
     """Return the function as a captured step: recorded as a program when called, then replayed.
 
     A captured step takes arrays or tensors, by position or by name, alone or in tuples, lists and
-    dicts, and returns tensors. A number, a string or None among the arguments is a constant: each
-    value has its own recording. If the function uses a tensor that is not an argument, such as a
-    weight, each replay reads its values at that time, and writes changes into its memory. A replay
-    repeats the kernel calls and runs no Python: numbers, branches and settings keep the values of
-    the recording, and side effects such as print() do not happen. `step.forget()` drops the
-    recording.
+    dicts, and returns tensors. A number, a NumPy scalar, a string or None among the arguments is a
+    constant: each value has its own recording. If the function uses a tensor that is not an
+    argument, such as a weight, each replay reads its values at that time, and writes changes into
+    its memory. A replay repeats the kernel calls and runs no Python: numbers, branches and settings
+    keep the values of the recording, and side effects such as print() do not happen.
+    `step.forget()` drops the recording.
 
     A replay gives the same bits as the function, if the function would make the same kernel calls.
     `step.why` gives the cause of the last recording. The step is re-recorded
@@ -413,28 +410,37 @@ def capture(
     - if an argument has a new shape or dtype,
     - if the backend or the gradient mode changes,
     - if a tensor that an op read gets another array, requires_grad or hooks,
-    - if an attribute is set of a module that was called or of an optimiser that made a step, and
-      after train() or eval(),
+    - if an attribute is set of a module that was called, as model(x) and not model.forward(x), of
+      a module whose method is captured, or of an optimiser that made a step, and after train() or
+      eval(),
     - if a tensor has a gradient at the start of the call and had none when recorded, or the other
-      way round,
-    - if a tensor that the step computed and stored outside of the function no longer exists.
+      way round.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     they differ at call 2, the second recording becomes the program, because a step may create its
-    state at its first call. A step that differs at every call is recorded at every call, with a
-    RuntimeWarning after 8 recordings. So is a step that changes a tensor or an argument which
-    shares memory with another argument. A verification does not find a value of Python that changes
-    after one verification and has its old value again at the next one.
+    state at its first call. A verification does not find a value of Python that changes after one
+    verification and has its old value again at the next one.
 
-    Every replay overwrites the tensors that the step computed and stored outside of the function.
-    Gradients are an exception: store `w.grad.clone()`, or read `w.grad` after the call. Threads
-    that the step starts are not recorded. Under detect_anomaly() the function runs at every call.
+    These steps are recorded at every call, with a RuntimeWarning after 8 recordings:
+
+    - a step that differs at every call,
+    - a step that stores a tensor outside of the function: one that it computed, an argument, or
+      `w.grad`. Return the tensor instead, or write its values with `x[...] = ` into a tensor that
+      exists before the step,
+    - a step that changes a tensor or an argument which shares memory with another argument.
+
+    Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For
+    each set of shapes there are at most 8 programs, so a step with 16 numbers in turn is recorded
+    at every call. Threads that the step starts are not recorded, and neither are writes to
+    `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function
+    runs at every call.
 
     Args:
         function: a training step, or any function that computes with tensors. It receives its
             arguments as tensors, and returns tensors, alone or in tuples, lists and dicts, or None.
             The results are copies and have no graph, so backward() must be called inside the step.
-            Above a method, `@tt.capture` gives every object its own captured step.
+            Above a method, `@tt.capture` gives every object its own captured step, which is called
+            on the object: `x.step(y)`.
         rewrites: names of capture/rewrites.py that make the program faster; () for none, None for
             all.
         verify: "doubling" verifies at calls 2, 4, 8, ...; "always" at every call, so that nothing
@@ -496,16 +502,25 @@ def _run_function(
         return Result(returned, notes)
 
 
-def _input(array: Array, is_held: bool) -> Array:
+def _input(array: Array) -> Array:
     """Return the array that the function gets: the same memory, as another array.
 
-    It is a copy if C can't read the array, or if the step holds its argument after the call.
+    It is a copy if C can't read the array.
     """
     flags = array.flags
-    if is_held or not (flags.c_contiguous and flags.aligned):
-        return np.array(array, order="C")
+    if not (flags.c_contiguous and flags.aligned):
+        own = np.array(array, order="C")
+        own.flags.writeable = flags.writeable
+        return own
     # Its base is no array, so arrays.root() ends there.
     return np.asarray(memoryview(array))  # type: ignore[arg-type]
+
+
+def _copy_back(inputs: Sequence[Array], arrays: Sequence[Array], notes: Recorder) -> None:
+    """Write the arguments that are copies and that the step has changed to the caller's arrays."""
+    for own, array in zip(inputs, arrays, strict=True):
+        if own.base is None and id(own) in notes.written:
+            np.copyto(array, own)
 
 
 def _shared_memory(notes: Recorder, arrays: Sequence[Array]) -> str:

@@ -26,7 +26,6 @@ class Buffer:
     last: int = 0
     name: str = ""
     first_values: Array | None = None  # every replay starts from them
-    is_held: bool = False  # True if user code holds this argument after the step
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ The kinds of memory, and what a replay does with them:
     outside     parameters and an optimiser's memory: read and changed in place
     constant    made from Python's numbers; only the program holds it
     restored    a constant that the step changes: each replay starts from its first values
-    kept        computed in the step and held by user code after it, such as a gradient
+    kept        computed in the step and held after it, as a tensor's gradient
     temporary   computed in the step and not held after it; temporaries share memory
 
 Before the first replay the list is rewritten (rewrites.py), memory is planned (memory.py), and the
@@ -43,7 +43,7 @@ from tinytensor.capture.calls import (
     views_of,
 )
 from tinytensor.capture.guards import Guards
-from tinytensor.capture.memory import AFTER_THE_STEP, Buffer, View, plan, whole_lines
+from tinytensor.capture.memory import Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, SettingError
@@ -56,10 +56,10 @@ MOST_AT_ONCE = 50  # steps, between which Ctrl-C is heard
 class Program:
     """A recorded step: its calls in order, its memory, and the guards of its replays.
 
+    collect: True to collect garbage before a tensor counts as stored by the step.
     inputs: the arguments' memory. trace: the recording in the form in which it is compared.
     calls_made: the number of calls of the step since the recording, including that one.
     is_verified: True if a second recording was equal.
-    has_kept_tensors: True if user code held a computed tensor, other than a gradient.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Program:
         lock: threading.RLock,
         function: Callable[..., Any],
         rewrites: Sequence[str] = (),
+        collect: bool = True,
     ) -> None:
         self._lock = lock
         self._function = function
@@ -92,19 +93,8 @@ class Program:
             for x, forgotten, functions in notes.changes_of_grad
             if x in with_grad
         ]
-        results = [weakref.ref(x) for x in notes.results]
-        views = [weakref.ref(x) for x in notes.views]
-
-        self._all_buffers, self._recorded = self._take_over(notes)
-        self._kept = [ref for ref in results if ref() is not None]
-        self.guards.kept = [*self._kept, *(ref for ref in views if ref() is not None)]
+        self._all_buffers, self._recorded = self._take_over(notes, collect)
         self._grads = [(ref, x._grad) for ref in with_grad.values() if (x := ref()) is not None]
-        # Decided now, because a verification may replace these tensors by new ones.
-        grads = {id(root(grad.array)) for _, grad in self._grads if grad is not None}
-        self.has_kept_tensors = bool(self.held_arguments) or any(
-            buffer.kind == "kept" and id(buffer.array) not in grads for buffer in self._all_buffers
-        )
-        self._written_tensors = [*self._changed, *self._kept]
         self._restored = [b for b in self._all_buffers if b.first_values is not None]
         self.calls_made = 1
         self.replays = 0  # since the last recording or verification
@@ -175,21 +165,17 @@ class Program:
         """The calls that NumPy computes for the backend."""
         return self._binding.by_numpy
 
-    @property
-    def held_arguments(self) -> tuple[int, ...]:
-        """The positions of the arguments that user code holds after the step."""
-        return tuple(i for i, buffer in enumerate(self._input_buffers) if buffer.is_held)
-
     # From the notes
 
-    def _take_over(self, notes: Recorder) -> tuple[list[Buffer], list[Call | Function]]:
+    def _take_over(
+        self, notes: Recorder, collect: bool
+    ) -> tuple[list[Buffer], list[Call | Function]]:
         """Turn the notes into buffers, and items whose arrays are views of them; empty the notes.
 
         After that the program holds none of the step's memory, so a weak reference shows which
         arrays user code still holds.
         """
         buffers = self._find_buffers(notes)
-        copied = notes.copied
         values = {key: notes.held[key].copy() for key in notes.inputs}
         roots = {key: weakref.ref(notes.held[key]) for key in buffers}
         before, read_first = dict(notes.before), list(notes.read_first)
@@ -208,21 +194,16 @@ class Program:
 
         items = [views_of(note, view) for note in notes.items]
         self.result.place(lambda array: view(array, id(root(array))))
-        self._input_buffers = [buffers[key] for key in notes.inputs]
+        self.inputs = [values[key] for key in notes.inputs]
         self.changed_inputs = [i for i, key in enumerate(notes.inputs) if key in notes.written]
         self.trace.roots = []
         notes.forget()
-        self.guards.drop_the_dead()
+        self.guards.drop_the_dead(collect)
         held = {id(root(x.array)) for x in self.guards.leaves()}
         for key, buffer in buffers.items():
             array = roots[key]()
             if buffer.kind == "argument":
-                buffer.is_held = array is not None
-                buffer.array = array if key in copied else None
-                if buffer.array is None:
-                    buffer.array = values[key]
-                if buffer.is_held:
-                    buffer.last = AFTER_THE_STEP  # user code may read it after the step
+                buffer.array = values[key]
             elif buffer.kind == "temporary":
                 buffer.array = array
                 buffer.kind = "temporary" if array is None else "kept"
@@ -236,7 +217,6 @@ class Program:
                 buffer.array = before[key].copy() if array is None else array
             else:
                 buffer.array = array
-        self.inputs = [b.array for b in self._input_buffers if b.array is not None]
         self.trace.roots = [b.array for k in read_first if (b := buffers[k]).array is not None]
         return list(buffers.values()), items
 
@@ -350,19 +330,25 @@ class Program:
         try:
             bound.run()
         except BaseException:
+            for own, array, places in zip(self.inputs, given, bound.places, strict=False):
+                if places:  # catch_up() reads the program's memory
+                    np.copyto(own, array)
+            bound.catch_up()
             self._leave_as_far_as(bound.failed)
             raise
-        for i in self.changed_inputs:
-            if i < len(given):
-                np.copyto(given[i], self.inputs[i])
-            elif (grad := carried[i - len(given)]) is not None:
-                np.copyto(grad, self.inputs[i])
+        finally:
+            for i in self.changed_inputs:
+                if i < len(given):
+                    np.copyto(given[i], self.inputs[i])
+                elif (grad := carried[i - len(given)]) is not None:
+                    np.copyto(grad, self.inputs[i])
         self._update_tensors()
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
-        """True if a replay on these arguments writes to memory that one of them shares.
+        """True if a replay on these arguments writes to read-only memory or to shared memory.
 
-        Such memory is what the program writes, or an argument that it changes.
+        Shared memory belongs to an argument and to what the program writes, or to two arguments of
+        which the program changes one.
         """
         written, foreign = self._binding.written, self._binding.foreign
         pairs: list[tuple[Array, Array]] = []
@@ -375,6 +361,8 @@ class Program:
                 pairs += [(memory, other) for other in others]
         for i in self.changed_inputs:
             if i < len(arrays):
+                if not arrays[i].flags.writeable:  # the step raises an error
+                    return True
                 pairs += [(arrays[i], other) for j, other in enumerate(arrays) if i != j]
                 pairs += [(arrays[i], other) for other in self._binding.outside]
         return bool(pairs) and any(np.may_share_memory(x, y) for x, y in pairs)
@@ -400,7 +388,7 @@ class Program:
         self._count_changes()
 
     def _count_changes(self) -> None:
-        for ref in self._written_tensors:
+        for ref in self._changed:
             if (x := ref()) is not None and x.version is not None:
                 x.version[0] += 1
 
@@ -419,11 +407,14 @@ class Program:
         """
         assert self._binding is not None  # makes the memory of the results
         tables_of_results = self.result.tables(steps)
-        results = [computed.now() for computed in self.result.computed]
         some = MOST_AT_ONCE if self.is_one_call else 1
         for start in range(0, steps, some):
             rows = slice(start, min(start + some, steps))
-            taken = [(t[rows], array) for t, array in zip(tables_of_results, results, strict=True)]
+            taken = [
+                (table[rows], part.now())
+                for table, part in zip(tables_of_results, self.result.parts, strict=True)
+                if part.is_computed
+            ]
             if self.is_one_call:
                 given = [np.ascontiguousarray(table[rows]) for table in tables]
                 self._run_at_once(given, taken, rows.stop - start)
@@ -443,10 +434,11 @@ class Program:
                 bound.module.point(places, own)
         (calls,) = bound.runs
         views = [view for item in bound.before for view in (*item.reads, *item.writes)]
-        looked_at = [
-            (own, table)
-            for own, table in zip(self.inputs, tables, strict=True)
-            if any(view.buffer.array is own for view in views)
+        seen = [any(view.buffer.array is own for view in views) for own in self.inputs]
+        # Functions check copies of their tables, which no other thread can change before the calls.
+        given = [
+            (own, np.array(table) if is_seen else table, is_seen)
+            for own, table, is_seen in zip(self.inputs, tables, seen, strict=True)
         ]
         written = {id(v.buffer): v.buffer.array for item in bound.before for v in item.writes}
         places = [array for array in written.values() if array is not None]
@@ -456,8 +448,9 @@ class Program:
         try:
             _note_row(0, found, places)
             for row in range(steps):
-                for own, table in looked_at:
-                    np.copyto(own, table[row])
+                for own, table, is_seen in given:
+                    if is_seen:
+                        np.copyto(own, table[row])
                 for item in bound.before:
                     item()
                 _note_row(row + 1, found, places)
@@ -466,13 +459,13 @@ class Program:
         finally:  # after an error, too, the steps before the error are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
-            inputs = [(table[:done], own) for own, table in zip(self.inputs, tables, strict=True)]
+            inputs = [(table[:done], own) for own, table, _ in given]
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, [*inputs, *values], taken)
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
-                self._replay([table[done, ...] for table in tables])
+                self._replay([table[done, ...] for _, table, _ in given])
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:

@@ -6,13 +6,13 @@ from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.options import CLAIM, FILE, LESSON, LESSON_OR_FILE, Count, backend_option
-from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, write
+from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
 from tinytensor.train import Training, seconds_a_step
 
 
 @click.command("lessons")
 def lessons_command() -> None:
-    """List the lessons with their accuracy, steps and time on this machine."""
+    """List the lessons with their accuracy, steps and time here."""
     data = datasets.mnist()
     click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
     for lesson in lessons.lessons():
@@ -27,20 +27,26 @@ def lessons_command() -> None:
 @click.command("lesson")
 @click.argument("name", type=LESSON)
 @click.option("--answers", is_flag=True, help="Print the answers to the chapter's questions.")
-def lesson_command(name: str, answers: bool) -> None:
+@click.option("--code", is_flag=True, help="Print the lesson's file: the network and its settings.")
+def lesson_command(name: str, answers: bool, code: bool) -> None:
     """Print the chapter of lesson NAME.
 
     A chapter explains the network, what to look at while it trains and what to try. It ends with
-    three questions, and --answers prints their answers.
+    three questions, and --answers prints their answers. On a terminal the text is shown page by
+    page.
     """
     from rich.markdown import Markdown
+    from rich.syntax import Syntax
 
     lesson = lessons.find(name)
+    if code:
+        show(rendered(Syntax("", "python").highlight(lessons.source(name))))
+        return
     chapter = lesson.read_chapter()
     if answers:
         pairs = zip(chapter.items("Questions"), chapter.items("Answers"), strict=True)
         text = "\n".join(f"1. **{question}**\n\n   {answer}" for question, answer in pairs)
-        click.echo(rendered(Markdown(text)), nl=False)
+        show(rendered(Markdown(text)))
         return
     headings = [heading for heading in chapter.sections if heading != "Answers"]
     when = "at its best in" if lesson.expected_of == "best" else "after"
@@ -51,7 +57,7 @@ def lesson_command(name: str, answers: bool) -> None:
     )
     head = f"# {chapter.title}\n\n{chapter.introduction}\n\n"
     text = f"{head}{chapter.markdown(*headings)}\n---\n\n{end}\n"
-    click.echo(rendered(Markdown(text)), nl=False)
+    show(rendered(Markdown(text)))
 
 
 @click.command("program")
@@ -131,14 +137,33 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
             ends = min(result.columns[0]), max(result.columns[0])
             spread = "-".join(map(measurement.text, ends)).rjust(14)
         click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
-    if not measurement.ranks:
+    if seeds == 1:
+        click.echo("\nOne seed shows no spread, so there is no verdict.")
         return
-    best, worst = (f(measured, key=lambda result: result.means[0]) for f in (max, min))
-    points = (best.means[0] - worst.means[0]) * 100
-    click.echo(
-        f"\nMeasured: {best.variant!r} is ahead of {worst.variant!r}\n"
-        f"by {points:.2f} points of accuracy, on the mean of {plural(seeds, 'seed')}."
-    )
+    click.echo()
+    checked = claims.check(claim, measured)
+    for each in checked:
+        below = each.check.below
+        names = f"{each.check.above[0]} above {below if isinstance(below, float) else below[0]}"
+        column = each.check.above[1]
+        if not isinstance(below, float) and below[0] == each.check.above[0]:
+            names, column = f"{each.check.above[0]}, {column} above {below[1]}", ""
+        names += f" in {column}" if column else ""
+        ranges = " against ".join(
+            measurement.text(low)
+            if low == high
+            else " to ".join(map(measurement.text, (low, high)))
+            for low, high in (each.above, each.below)
+        )
+        click.echo(f"{names}:\n  {ranges}: {each.verdict}")
+    click.echo(f"\nThe claim {_VERDICTS[claims.verdict(checked)]}, by {plural(seeds, 'seed')}.")
+
+
+_VERDICTS = {
+    "yes": "holds",
+    "no": "does not hold",
+    "unclear": "is unclear: ranges overlap, and more --seeds may help",
+}
 
 
 def _time(minutes: float, words: str) -> str:

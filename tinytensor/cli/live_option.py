@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinytensor.live.server import FillDocument
 
 
-def check_page(live: bool, options: dict[str, object]) -> None:
+def check_page(live: bool, options: Mapping[str, object]) -> None:
     """Raise SettingError for options of the page without --live, and if Bokeh is not installed.
 
     options: the values of the page's options by name; None or False if an option is not given.
@@ -32,11 +32,13 @@ def check_page(live: bool, options: dict[str, object]) -> None:
 
 
 @contextmanager
-def served(page: FillDocument, port: int | None, browser: bool) -> Iterator[None]:
+def served(
+    page: FillDocument, port: int | None, browser: bool, allowed: tuple[str, ...]
+) -> Iterator[None]:
     """Serve a page inside a `with` block; see tinytensor.live.watching.served."""
     from tinytensor.live import watching
 
-    with watching.served(page, port, browser, _say):
+    with watching.served(page, port, browser, allowed, _say):
         yield
 
 
@@ -48,6 +50,7 @@ def watched(
     speed: float | None,
     present: bool,
     host: str | None,
+    allowed: tuple[str, ...],
 ) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block.
 
@@ -56,7 +59,14 @@ def watched(
     from tinytensor.live import watching
 
     with watching.watched(
-        training, port=port, browser=browser, speed=speed, present=present, host=host, say=_say
+        training,
+        port=port,
+        browser=browser,
+        speed=speed,
+        present=present,
+        host=host,
+        allowed=allowed,
+        say=_say,
     ) as run:
         try:
             yield run

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from tinytensor import door, lessons
 from tinytensor.errors import UnknownName
+from tinytensor.live import HOST_AND_PORT
 
 BACKEND_CHOICES = ["auto", *door.BACKENDS]
 
@@ -62,6 +63,18 @@ class StepsPerSecond(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             pass
         self.fail(f"got {value!r}; steps per second, above 0, or max is needed", param, ctx)
+
+
+class HostAndPort(click.ParamType):  # type: ignore[type-arg]
+    """An address as a browser sends it: localhost:8080."""
+
+    name = "host and port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The address, in lower case."""
+        if not HOST_AND_PORT.fullmatch(value):
+            self.fail(f"got {value!r}; HOST:PORT is needed, such as localhost:8080", param, ctx)
+        return str(value).lower()
 
 
 class LessonNumber(click.ParamType):  # type: ignore[type-arg]
@@ -177,7 +190,7 @@ data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
     envvar="TINYTENSOR_DATA_DIR",
-    help="Folder of four idx files, plain or .gz [MNIST, in the package].",
+    help="Folder of idx files or of pictures, or an .npz file [MNIST, in the package].",
 )
 
 eval_every_option = click.option(
@@ -196,6 +209,15 @@ json_option = click.option(
 
 port_option = click.option(
     "--port", type=Count(1, 65535), help="Port of the live page [a free one]."
+)
+
+allow_origin_option = click.option(
+    "--allow-origin",
+    "allowed",
+    metavar="HOST:PORT",
+    multiple=True,
+    type=HostAndPort(),
+    help="Another address of the live page, as through ssh -L; may be repeated.",
 )
 
 no_browser_option = click.option(

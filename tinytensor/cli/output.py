@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def rounded(number: float, figures: int) -> str:
     Examples for 2 figures: 0.0026, 7.5, 1,408.
     """
     return f"{number:.{figures}g}" if number < 10**figures - 0.5 else f"{number:,.0f}"
+
+
+def show(text: str) -> None:
+    """Print a long text, page by page if standard output is a terminal."""
+    if sys.stdout.isatty():
+        click.echo_via_pager(text, color=True)
+    else:
+        click.echo(text, nl=False)
 
 
 def about_seconds(seconds: float) -> str:

@@ -16,6 +16,7 @@ from tinytensor.cli.live_option import check_page, linger, served
 from tinytensor.cli.options import (
     LESSON_OR_FILE,
     Count,
+    allow_origin_option,
     backends_option,
     data_option,
     eval_every_option,
@@ -55,6 +56,7 @@ SECONDS_PER_LINE = 5.0  # between two lines of output without a terminal
 @click.option("--live", is_flag=True, help="Show the race in the browser, until Ctrl-C.")
 @port_option
 @no_browser_option
+@allow_origin_option
 def race_command(
     lesson: str,
     backends: tuple[str, ...] | None,
@@ -68,6 +70,7 @@ def race_command(
     live: bool,
     port: int | None,
     no_browser: bool,
+    allowed: tuple[str, ...],
 ) -> None:
     """Train LESSON on several backends in turns.
 
@@ -79,7 +82,8 @@ def race_command(
 
     found = lessons.find_or_read(lesson)
     check_writable("--json", json_file)
-    check_page(live, {"--port": port, "--no-browser": no_browser})
+    page_options = {"--port": port, "--no-browser": no_browser, "--allow-origin": allowed}
+    check_page(live, page_options)
     if threads is not None:
         door.set_num_threads(threads)
     if seconds is None and steps is None:
@@ -104,7 +108,7 @@ def race_command(
         if live:
             from tinytensor.live.race_page import page
 
-            stack.enter_context(served(page(race), port, not no_browser))
+            stack.enter_context(served(page(race), port, not no_browser, allowed))
         stopped = _run(race)
         try:
             write_json(json_file, _result(race, seed, stopped))

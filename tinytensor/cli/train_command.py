@@ -17,6 +17,7 @@ from tinytensor.cli.options import (
     FILE,
     LESSON_OR_FILE,
     Count,
+    allow_origin_option,
     backend_option,
     data_option,
     eval_every_option,
@@ -71,6 +72,13 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
 @click.option(
+    "--save-weights",
+    "weights_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write only the weights at the end, as float16, for predict.",
+)
+@click.option(
     "--save", "save_file", metavar="FILE", type=FILE, help="Write a checkpoint at the end."
 )
 @click.option(
@@ -96,6 +104,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
 @speed_option
 @present_option
 @host_option
+@allow_origin_option
 def train_command(
     lesson: str,
     backend: str,
@@ -110,6 +119,7 @@ def train_command(
     eval_every: int | None,
     eager: bool,
     save_file: str | None,
+    weights_file: str | None,
     resume_file: str | None,
     record_file: str | None,
     json_file: str | None,
@@ -119,6 +129,7 @@ def train_command(
     speed: float | None,
     present: bool,
     host: str | None,
+    allowed: tuple[str, ...],
 ) -> None:
     """Train the network of LESSON.
 
@@ -135,17 +146,21 @@ def train_command(
     found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
     check_writable("--json", json_file)
     check_writable("--save", save_file)
+    check_writable("--save-weights", weights_file)
     check_writable("--record", record_file)
-    others = (save_file, resume_file, json_file)
+    others = [save_file, weights_file, resume_file, json_file]
     if record_file == "-" or any(same_file(record_file, other) for other in others):
         raise SettingError(f"--record: got {record_file}; a separate file is needed")
     if save_file == "-" or same_file(save_file, json_file):
         raise SettingError(f"--save: got {save_file}; a separate file is needed")
+    others.remove(weights_file)
+    if weights_file == "-" or any(same_file(weights_file, other) for other in others):
+        raise SettingError(f"--save-weights: got {weights_file}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
-    page_options: dict[str, object] = {
+    page_options = {
         "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
-        "--host": host,
+        "--host": host, "--allow-origin": allowed,
     }  # fmt: skip
     check_page(live == "browser", page_options)
     console = terminal() if live == "terminal" else None
@@ -196,7 +211,9 @@ def train_command(
     with ExitStack() as page:
         run = None
         if live == "browser":
-            run = page.enter_context(watched(training, port, not no_browser, speed, present, host))
+            run = page.enter_context(
+                watched(training, port, not no_browser, speed, present, host, allowed)
+            )
         recorder = None if record_file is None else RunWriter(record_file, training)
         if run is not None:
             run.start(None if recorder is None else recorder.add)
@@ -239,6 +256,8 @@ def train_command(
                         f"--resume {save_file}",
                         err=True,
                     )
+                if weights_file is not None:
+                    training.save_weights(weights_file)
         finally:  # print the summary even if the files can't be written
             try:
                 write_json(json_file, result)

@@ -1,4 +1,4 @@
-"""Data sets of 28 x 28 images in ten classes: MNIST in the package, or any idx files."""
+"""Data sets of 28 x 28 images in classes: MNIST in the package, folders, and arrays."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from tinytensor import kernels, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
-from tinytensor.datasets.idx import read_idx
-from tinytensor.errors import DataError, DTypeError, GradientError, SettingError, ShapeError
+from tinytensor.errors import DTypeError, GradientError, LabelError, SettingError, ShapeError
 from tinytensor.ops.operands import as_array, whole
 from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["Dataset", "Epochs", "Split", "batches", "fetch", "load", "mnist", "split", "to_float"]
 
-CLASSES = 10
+CLASSES = 10  # the number of classes, if neither names nor labels need another
+MAX_CLASSES = 256  # run files have one byte for a label
 SIDE = 28
 
 
@@ -30,27 +30,70 @@ class _Arrays(NamedTuple):
 
 
 class Dataset(_Arrays):
-    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) int64, 0 to 9, for training and test.
+    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) integers, for training and test.
 
-    A named tuple of train_images, train_labels, test_images and test_labels.
+    A named tuple of train_images, train_labels, test_images and test_labels. A label is the index
+    of a class, from 0 up.
+
+    Args:
+        train_images: (N, 28, 28) uint8, light on dark as in MNIST.
+        train_labels: (N,) integers, which become int64.
+        test_images: (M, 28, 28) uint8.
+        test_labels: (M,) integers.
+        names: the name of each class, such as ("cat", "dog"). By default "0", "1", ...: ten
+            classes, or more if the training labels go above 9.
 
     Raises:
-        ShapeError: the number of labels is not the number of images.
+        ShapeError: the images are not 28 x 28, or the number of labels is not the number of images.
+        DTypeError: the images are not uint8, or the labels are not integers.
+        LabelError: a label is negative, or too large for the number of classes.
+        SettingError: there are more than 256 classes, or two have the same name.
+
+    >>> images, labels = np.zeros((3, 28, 28), np.uint8), [0, 1, 1]
+    >>> tt.datasets.Dataset(images, labels, images, labels, names=["cat", "dog"]).names
+    ('cat', 'dog')
     """
 
-    __slots__ = ()
+    names: tuple[str, ...]
 
     def __new__(
-        cls, train_images: Array, train_labels: Array, test_images: Array, test_labels: Array
+        cls,
+        train_images: Array,
+        train_labels: Array,
+        test_images: Array,
+        test_labels: Array,
+        names: Sequence[str] | None = None,
     ) -> Dataset:
-        """Return the Dataset, after a check of the number of labels."""
-        one_label_each("Dataset", "training", train_images, train_labels)
-        one_label_each("Dataset", "test", test_images, test_labels)
-        return super().__new__(cls, train_images, train_labels, test_images, test_labels)
+        """Return the Dataset, after a check of the arrays."""
+        parts = (("training", train_images, train_labels), ("test", test_images, test_labels))
+        arrays = [array for part in parts for array in _checked_part(*part)]
+        dataset = super().__new__(cls, *arrays)
+        if names is None:
+            names = [str(i) for i in range(max(CLASSES, int(arrays[1].max(initial=0)) + 1))]
+        dataset.names = tuple(names)
+        largest = max(int(labels.max(initial=0)) for labels in arrays[1::2])
+        count = len(dataset.names)
+        if largest >= count:
+            raise LabelError(
+                f"Dataset: got label {largest} and {count} classes; labels from 0 to {count - 1} "
+                "are needed"
+            )
+        if not 1 <= count <= MAX_CLASSES or len(set(dataset.names)) < count:
+            raise SettingError(
+                f"Dataset: got {count} names of classes, {len(set(dataset.names))} of them "
+                f"different; 1 to {MAX_CLASSES} different names are needed"
+            )
+        return dataset
 
     @classmethod
     def _make(cls, iterable: Iterable[Array]) -> Dataset:  # type: ignore[override]
-        return cls(*iterable)  # _replace calls this method too
+        # A named tuple's own _make would skip the checks.
+        train_images, train_labels, test_images, test_labels = iterable
+        return cls(train_images, train_labels, test_images, test_labels)
+
+    def _replace(self, **changes: Any) -> Dataset:
+        """Return a Dataset with some arrays or the names replaced."""
+        return type(self)(**{**self._asdict(), "names": self.names, **changes})
 
     @property
     def train(self) -> tuple[Tensor, Tensor]:
@@ -71,6 +114,30 @@ class Dataset(_Arrays):
             f"{type(self).__name__}({len(self.train_images):,} training images and "
             f"{len(self.test_images):,} {second} images of {size})"
         )
+
+
+def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array]:
+    """Images and int64 labels of one part of a Dataset, after all checks."""
+    images, labels = as_array("Dataset", images), as_array("Dataset", labels)
+    check_bytes("Dataset", images)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise ShapeError(
+            f"Dataset: got {part} images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
+        )
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(
+            f"Dataset: got {part} labels of dtype {labels.dtype}; integers from 0 up are needed, "
+            "such as labels.astype(int)"
+        )
+    if labels.ndim != 1:
+        raise ShapeError(
+            f"Dataset: got {part} labels of shape {labels.shape}; (N,) is needed; for one-hot "
+            "labels (N, classes) use labels.argmax(axis=1)"
+        )
+    one_label_each("Dataset", part, images, labels)
+    if labels.size and labels.min() < 0:
+        raise LabelError(f"Dataset: got {part} label {labels.min()}; labels from 0 up are needed")
+    return images, labels.astype(np.int64, copy=False)
 
 
 def _as_tensor(array: Array) -> Tensor:
@@ -119,51 +186,39 @@ def fetch(name: str) -> Dataset:
     return remote.fetch(name)
 
 
-def load(folder: str | Path) -> Dataset:
-    """Load a data set from four idx files.
+def load(path: str | Path) -> Dataset:
+    """Load a data set from a folder or an .npz file.
+
+    In this order, the path can be:
+
+    - an .npz file with the arrays x_train, y_train, x_test and y_test, as Keras's mnist.npz;
+    - a folder of four idx files, named as MNIST's or EMNIST's, plain or .gz. The name
+      `train-images.idx3-ubyte` means `train-images-idx3-ubyte`. The files may also be in the
+      subfolder `raw` or `MNIST/raw`, where torchvision puts them;
+    - a folder with one such .npz file;
+    - a folder of pictures with one subfolder per class, or with two subfolders `train` and `test`
+      that have one subfolder per class.
+
+    EMNIST's images are transposed and its letters have labels from 1; both are put right. If a
+    folder has several data sets of EMNIST, `folder/emnist-letters` is one of them.
+
+    Pictures in subfolders are the training pictures, except every sixth of each class, which is a
+    test picture. If all are 28 x 28, they are taken as they are, but inverted if their borders are
+    light. Otherwise each becomes an image like MNIST's, as `tinytensor predict` does it.
 
     Args:
-        folder: has train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-            t10k-labels-idx1-ubyte, plain or compressed with the ending .gz.
+        path: `~` and variables such as `$HOME` are expanded.
 
     Returns:
-        a Dataset.
+        a Dataset. Its names are the names of the subfolders, or EMNIST's letters.
 
     Raises:
-        DataError: a file is missing, damaged, or doesn't fit; the message has its name.
+        DataError: there is no data set, a file is missing, damaged, or doesn't fit. The message
+            names the file, or what the folder has and what was looked for.
     """
-    return Dataset(*_load_part(Path(folder), "train"), *_load_part(Path(folder), "t10k"))
+    from tinytensor.datasets import folders
 
-
-def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
-    images_path = _find(folder, f"{part}-images-idx3-ubyte")
-    labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
-    images = read_idx(images_path, axes=3)
-    labels = read_idx(labels_path, axes=1)
-    if images.shape[1:] != (SIDE, SIDE) or not len(images):
-        raise DataError(
-            f"{images_path}: got images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
-        )
-    if len(labels) != len(images):
-        raise DataError(
-            f"{labels_path}: got {len(labels)} labels for the {len(images)} images of "
-            f"{images_path.name}; one label per image is needed"
-        )
-    if labels.max() >= CLASSES:
-        raise DataError(f"{labels_path}: got label {labels.max()}; 0 to {CLASSES - 1} is needed")
-    return images, labels.astype(np.int64)
-
-
-def _find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        try:
-            if path.is_file():
-                return path
-        except OSError as error:  # no permission, or a name that is too long
-            raise DataError(
-                f"{folder}: a folder that can be read is needed ({error.strerror})"
-            ) from None
-    raise DataError(f"{folder}: {name} or {name}.gz is needed there, and neither was found")
+    return folders.load(path)
 
 
 def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Array:
@@ -218,21 +273,22 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
             f"to_float: got chosen of dtype {given.dtype} and shape {given.shape}; integers of "
             "shape (R,), the indices of R images, are needed"
         )
-    indices = given
-    if indices.dtype != np.int64 or not indices.flags.c_contiguous:
-        indices = np.empty(given.shape, np.int64)
-        kernels.cast(given, indices)
+    indices = np.empty(given.shape, np.int64)  # a copy, which no other thread can change
+    kernels.cast(given, indices)
+    is_unsigned = given.dtype.kind == "u"
 
-    def check(given: Array, indices: Array) -> None:
+    def check(indices: Array) -> None:
         # As uint64 a negative index is a very large one, so one comparison finds both errors.
         if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
-            (wrong, *_) = given[(given < 0) | (given >= count)]
+            (wrong, *_) = indices[(indices < 0) | (indices >= count)].tolist()
+            if is_unsigned:
+                wrong %= 2**64
             raise SettingError(
                 f"to_float: got index {wrong} in chosen; there are {count} images, and indices "
                 "start at 0"
             )
 
-    recorder.each_step(check, (given, indices), settings=(count,))
+    recorder.each_step(check, (indices,), settings=(count, is_unsigned))
     return indices
 
 
@@ -484,4 +540,5 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
         data.train_labels[rest],
         data.train_images[held],
         data.train_labels[held],
+        data.names,
     )

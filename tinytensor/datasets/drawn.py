@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tinytensor.arrays import Array
-from tinytensor.datasets.images import SHAPE
+from tinytensor.datasets import SIDE
 from tinytensor.errors import DataError
 
 Stroke = Sequence[tuple[float, float]]  # points (x, y), from (0, 0) at the top left to (1, 1)
 CANVAS = 560  # pixels, a multiple of 28
 PEN = 0.1  # width of the pen as a part of the canvas; strokes become as wide as MNIST's
+SHAPE = (SIDE, SIDE)
 BOX = 20  # pixels, the larger side of a digit
 
 

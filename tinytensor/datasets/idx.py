@@ -10,6 +10,7 @@ then        the elements in C order
 import gzip
 import math
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tinytensor.arrays import Array
 from tinytensor.errors import DataError
 
 UNSIGNED_BYTE = 8
+MAX_BYTES = 2**31  # of a file, after decompression; 60,000 images of MNIST take 2**25.5
 
 
 def read_idx(path: Path, axes: int) -> Array:
@@ -31,28 +33,36 @@ def read_idx(path: Path, axes: int) -> Array:
         the array, uint8.
 
     Raises:
-        DataError: the file can't be read, has another dtype or number of axes, or has the wrong
-            length.
+        DataError: the file can't be read, has another dtype or number of axes, has the wrong
+            length, or has more than MAX_BYTES bytes.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        needed_file = "a complete gzip file" if path.suffix == ".gz" else "a readable file"
-        raise DataError(f"{path}: {needed_file} is needed ({error})") from None
-
-    magic = bytes((0, 0, UNSIGNED_BYTE, axes))
-    if content[:4] != magic:
-        raise DataError(
-            f"{path}: starts with the bytes {content[:4].hex(' ') or 'none'}; an idx file of uint8 "
-            f"with {axes} axes, which is needed, starts with {magic.hex(' ')}"
-        )
     start = 4 + 4 * axes
-    shape = tuple(int.from_bytes(content[i : i + 4]) for i in range(4, start, 4))
-    needed = start + math.prod(shape)
-    if len(content) != needed:
+    try:
+        with closing(gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            header = file.read(start)
+            magic = bytes((0, 0, UNSIGNED_BYTE, axes))
+            if header[:4] != magic:
+                raise DataError(
+                    f"{path}: starts with the bytes {header[:4].hex(' ') or 'none'}; an idx file "
+                    f"of uint8 with {axes} axes, which is needed, starts with {magic.hex(' ')}"
+                )
+            shape = tuple(int.from_bytes(header[i : i + 4]) for i in range(4, start, 4))
+            size = math.prod(shape)
+            if start + size > MAX_BYTES:
+                raise DataError(
+                    f"{path}: the shape {shape} in its header needs {start + size:,} bytes; at "
+                    f"most {MAX_BYTES:,} bytes are read"
+                )
+            content = file.read(size + 1)  # one more, to see if the file is too long
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{path}: a complete gzip file is needed ({error})") from None
+
+    if len(header) < start or len(content) != size:
+        more = " or more" if len(content) > size else ""
         raise DataError(
-            f"{path}: has {len(content):,} bytes; the shape {shape} in its header needs {needed:,}"
+            f"{path}: has {len(header) + len(content):,} bytes{more}; the shape {shape} in its "
+            f"header needs {start + size:,}"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)

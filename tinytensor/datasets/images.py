@@ -1,4 +1,4 @@
-"""Reads images from idx, .npy and .png files."""
+"""Reads images of 28 x 28 pixels from idx and .npy files and from pictures."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.datasets.drawn import SHAPE
 from tinytensor.datasets.idx import read_idx
+from tinytensor.datasets.photo import ENDINGS, read_grey
 from tinytensor.errors import DataError
-
-SHAPE = (28, 28)
 
 
 def read_images(path: Path) -> Array:
     """Read the images of a file.
 
     Args:
-        path: a .png file with one grey image; a .npy file with an array (28, 28) or (N, 28, 28),
-            uint8 or float from 0 to 1; any other name is read as an idx file, plain or .gz.
+        path: a picture, such as .png; a .npy file with an array (28, 28) or (N, 28, 28), uint8 or
+            float from 0 to 1; any other name is read as an idx file, plain or .gz.
 
     Returns:
         (N, 28, 28) uint8, from 0 (background) to 255.
@@ -28,8 +28,8 @@ def read_images(path: Path) -> Array:
     """
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)
-    elif path.suffix.lower() == ".png":
-        images = _read_png(path)
+    elif path.suffix.lower() in ENDINGS:
+        images = _read_picture(path)
     else:
         images = _read_idx(path)
     if images.shape[-2:] != SHAPE or images.ndim not in (2, 3):
@@ -49,7 +49,8 @@ def _read_idx(path: Path) -> Array:
         if not path.is_file():
             raise
         raise DataError(
-            f"{error}; files of other formats need a name that ends with .png or .npy"
+            f"{error}; files of other formats need a name that ends with .npy or "
+            f"{', '.join(ENDINGS)}"
         ) from None
 
 
@@ -57,6 +58,8 @@ def _read_npy(path: Path) -> Array:
     try:
         array: Array = np.load(path, allow_pickle=False)
     except Exception as error:  # many types of error, because the bytes can be anything
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: can't be read: {error.strerror}") from None
         raise DataError(f"{path}: a .npy file is needed ({error})") from None
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         if not ((array >= 0) & (array <= 1)).all():
@@ -68,21 +71,9 @@ def _read_npy(path: Path) -> Array:
     return array
 
 
-def _read_png(path: Path) -> Array:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise DataError(
-            f"{path}: Pillow, which reads PNG files, is not installed; run: pip install pillow"
-        ) from None
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            mode, size = image.mode, image.size
-            if mode in ("L", "1") and size == SHAPE:
-                return np.asarray(image.convert("L"))
-    except Exception as error:  # many types of error, because the bytes can be anything
-        raise DataError(f"{path}: a PNG file is needed ({error})") from None
-    raise DataError(
-        f"{path}: got an image of {size[0]} x {size[1]} in mode {mode}; a grey image of 28 x 28 "
-        "with 8 bits is needed"
-    )
+def _read_picture(path: Path) -> Array:
+    levels = read_grey(path)
+    if levels.shape != SHAPE:
+        H, W = levels.shape
+        raise DataError(f"{path}: got a picture of {W} x {H} pixels; 28 x 28 is needed")
+    return np.rint(levels).astype(np.uint8)

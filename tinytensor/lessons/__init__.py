@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import runpy
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from tinytensor.arrays import Array
+from tinytensor.datasets import CLASSES
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons.chapter import Chapter, read
@@ -27,6 +30,7 @@ from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
 from tinytensor.tensors import Tensor
 
 BATCH = 100
+WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
 _Known = TypeVar("_Known")
 
 
@@ -42,8 +46,9 @@ class Lesson:
         title: the idea of the lesson, in words.
         chapter: the name of the Markdown file that explains the lesson, in the folder
             lessons/chapters of the package.
-        model: a function without arguments that returns a new Module. The module maps images
-            (N, 28, 28, 1) float32 to logits (N, 10).
+        model: a function that returns a new Module, which maps images (N, 28, 28, 1) float32 to
+            logits (N, 10). For data with another number of classes it is called with this number,
+            and the logits are (N, classes).
         optimizer: a function from the list of parameters to an Optimizer.
         expected_accuracy: the accuracy on the test images that the lesson must reach, 0 to 1.
         expected_of: "final": the mean of several runs after the last step must reach it. "best":
@@ -53,7 +58,7 @@ class Lesson:
             rate, such as `lambda steps: tt.optim.cosine(0.01, steps)`. None uses the optimiser's
             learning rate.
         batch: the number of images per step.
-        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
+        loss: a function from logits (N, classes) and labels (N,) to a scalar Tensor.
         augment: a function that changes the images of each batch, such as
             tt.datasets.augment.distort(); None for unchanged images.
         average: the decay of the moving average of the weights, from 0 up, below 1. The tests then
@@ -66,7 +71,7 @@ class Lesson:
     name: str
     title: str
     chapter: str  # the Markdown file in the folder chapters that explains the lesson
-    model: Callable[[], Module]  # from images (N, 28, 28, 1) to logits (N, 10)
+    model: Callable[..., Module]  # from images (N, 28, 28, 1) to logits (N, 10)
     optimizer: Callable[[Sequence[Tensor]], Optimizer]
     expected_accuracy: float  # on the test images
     expected_of: Literal["final", "best"] = "final"  # the mean of the last, or each run's best
@@ -78,6 +83,38 @@ class Lesson:
     average: float | None = None  # decay of the moving average of the weights that a test takes
     evaluate_every: int = 100
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def new_model(self, classes: int = CLASSES) -> Module:
+        """Return a new network with one output per class.
+
+        Raises:
+            SettingError: `model` takes no number of classes, and 10 are not right.
+        """
+        if classes == CLASSES:
+            return self.model()
+        try:
+            inspect.signature(self.model).bind(classes)
+        except TypeError:
+            raise SettingError(
+                f"lesson {self.name}: its model has {CLASSES} outputs and the data have {classes} "
+                "classes; a model function that takes the number of classes is needed"
+            ) from None
+        return self.model(classes)
+
+    def weights_file(self) -> Path:
+        """The file of trained weights in the package.
+
+        Raises:
+            UnknownName: the package has no weights of this lesson.
+        """
+        file = WEIGHTS / f"{self.number}.safetensors"
+        if not file.is_file():
+            known = ", ".join(sorted(other.stem for other in WEIGHTS.glob("*.safetensors")))
+            raise UnknownName(
+                f"lesson {self.number}: the package has no weights of it, only of {known}; make a "
+                f"file by tinytensor train {self.name} --save-weights FILE"
+            )
+        return file
 
     def read_chapter(self) -> Chapter:
         """The text of the chapter."""
@@ -116,8 +153,17 @@ _FILES = (
 
 def lessons() -> list[Lesson]:
     """All lessons, in the course's order."""
-    modules = (importlib.import_module(f"tinytensor.lessons.{name}") for name in _FILES)
-    return [module.LESSON for module in modules]
+    return [module.LESSON for module in _modules()]
+
+
+def _modules() -> Iterator[ModuleType]:
+    return (importlib.import_module(f"tinytensor.lessons.{name}") for name in _FILES)
+
+
+def source(name: str | float) -> str:
+    """The text of the Python file of the lesson with that name or number."""
+    found = find(name)
+    return next(inspect.getsource(module) for module in _modules() if module.LESSON is found)
 
 
 def find(name: str | float) -> Lesson:
@@ -202,13 +248,12 @@ def changed(
     return replace(lesson, settings={**lesson.settings, **given})
 
 
-def _with_keep_prob(lesson: Lesson, keep_prob: float) -> Callable[[], Module]:
+def _with_keep_prob(lesson: Lesson, keep_prob: float) -> Callable[..., Module]:
     if not 0 < keep_prob <= 1:
         raise SettingError(f"keep_prob: got {keep_prob}; above 0 and up to 1 is needed")
-    make = lesson.model
 
-    def model() -> Module:
-        network = make()
+    def model(classes: int = CLASSES) -> Module:
+        network = lesson.new_model(classes)
         layers = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         if not layers:
             raise SettingError(

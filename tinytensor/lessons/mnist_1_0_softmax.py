@@ -8,12 +8,12 @@ from tinytensor.nn import Module
 class TenNeurons(Module):
     """784 -> 10. Everything starts at zero: at first all digits are equally likely."""
 
-    def __init__(self) -> None:
-        self.weight = tt.zeros(784, 10, requires_grad=True)
-        self.bias = tt.zeros(10, requires_grad=True)
+    def __init__(self, classes: int = 10) -> None:
+        self.weight = tt.zeros(784, classes, requires_grad=True)
+        self.bias = tt.zeros(classes, requires_grad=True)
 
     def forward(self, images: tt.Tensor) -> tt.Tensor:
-        """From images (N, 28, 28, 1) to logits (N, 10)."""
+        """From images (N, 28, 28, 1) to logits (N, classes)."""
         return images.reshape(-1, 784) @ self.weight + self.bias
 
 

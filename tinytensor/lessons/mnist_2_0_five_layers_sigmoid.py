@@ -9,10 +9,10 @@ from tinytensor.lessons import Lesson
 SIZES = (784, 200, 100, 60, 30, 10)
 
 
-def five_layers() -> nn.Module:
+def five_layers(classes: int = 10) -> nn.Module:
     """784 -> 200 -> 100 -> 60 -> 30 -> 10."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in pairwise(SIZES):
+    for inputs, outputs in pairwise((*SIZES[:-1], classes)):
         layers += [nn.Linear(inputs, outputs, weight=nn.truncated_normal(0.1)), nn.Sigmoid()]
     return nn.Sequential(*layers[:-1])
 

@@ -7,19 +7,18 @@ from tinytensor import nn
 from tinytensor.lessons import Lesson
 from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 
+WEIGHT = nn.truncated_normal(0.1)
 RATE = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
 
 
-def five_layers(keep_prob: float = 1.0) -> nn.Module:
+def five_layers(classes: int = 10, keep_prob: float = 1.0) -> nn.Module:
     """784 -> 200 -> 100 -> 60 -> 30 -> 10; with dropout after each hidden layer in lesson 2.2."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in pairwise(SIZES):
-        bias = nn.constant(0.0 if outputs == 10 else 0.1)
-        layers.append(nn.Linear(inputs, outputs, nn.truncated_normal(0.1), bias))
-        if outputs != 10:
-            dropout = [nn.Dropout(keep_prob=keep_prob)] if keep_prob < 1 else []
-            layers += [nn.ReLU(), *dropout]
-    return nn.Sequential(*layers)
+    for inputs, outputs in pairwise(SIZES[:-1]):
+        layers += [nn.Linear(inputs, outputs, WEIGHT, nn.constant(0.1)), nn.ReLU()]
+        if keep_prob < 1:
+            layers.append(nn.Dropout(keep_prob=keep_prob))
+    return nn.Sequential(*layers, nn.Linear(30, classes, WEIGHT, nn.constant(0.0)))
 
 
 LESSON = Lesson(

@@ -1,5 +1,7 @@
 """Lesson 2.2: five layers with dropout. Its chapter is chapters/2.2.md."""
 
+from functools import partial
+
 import tinytensor as tt
 from tinytensor.lessons import Lesson
 from tinytensor.lessons.mnist_2_1_five_layers_relu_lrdecay import RATE, five_layers
@@ -9,7 +11,7 @@ LESSON = Lesson(
     name="dropout",
     title="five layers with dropout",
     chapter="2.2.md",
-    model=lambda: five_layers(keep_prob=0.75),
+    model=partial(five_layers, keep_prob=0.75),
     optimizer=lambda parameters: tt.optim.Adam(parameters, lr=RATE),
     expected_accuracy=0.9795,
 )

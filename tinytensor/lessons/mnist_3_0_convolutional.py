@@ -8,14 +8,14 @@ from tinytensor.lessons.mnist_2_1_five_layers_relu_lrdecay import RATE
 WEIGHT, BIAS = nn.truncated_normal(0.1), nn.constant(0.1)
 
 
-def convolutional() -> nn.Module:
+def convolutional(classes: int = 10) -> nn.Module:
     """Three convolutions and two dense layers."""
     return nn.Sequential(
         nn.Conv2d(1, 4, 5, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(4, 8, 5, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(8, 12, 4, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Flatten(), nn.Linear(7 * 7 * 12, 200, WEIGHT, BIAS), nn.ReLU(),
-        nn.Linear(200, 10, WEIGHT, BIAS),
+        nn.Linear(200, classes, WEIGHT, BIAS),
     )  # fmt: skip
 
 

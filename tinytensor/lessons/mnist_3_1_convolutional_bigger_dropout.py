@@ -8,14 +8,14 @@ from tinytensor.lessons.mnist_2_1_five_layers_relu_lrdecay import RATE
 WEIGHT, BIAS = nn.truncated_normal(0.1), nn.constant(0.1)
 
 
-def convolutional() -> nn.Module:
+def convolutional(classes: int = 10) -> nn.Module:
     """Three convolutions, and two dense layers with dropout between them."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 6, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(6, 12, 5, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Conv2d(12, 24, 4, stride=2, weight=WEIGHT, bias=BIAS), nn.ReLU(),
         nn.Flatten(), nn.Linear(7 * 7 * 24, 200, WEIGHT, BIAS), nn.ReLU(),
-        nn.Dropout(keep_prob=0.75), nn.Linear(200, 10, WEIGHT, BIAS),
+        nn.Dropout(keep_prob=0.75), nn.Linear(200, classes, WEIGHT, BIAS),
     )  # fmt: skip
 
 

@@ -10,13 +10,13 @@ from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 RATE = tt.optim.exponential(floor=0.0001, start=0.03, steps=1000)
 
 
-def five_layers() -> nn.Module:
+def five_layers(classes: int = 10) -> nn.Module:
     """784 -> 200 -> 100 -> 60 -> 30 -> 10, batch norm before each sigmoid."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(SIZES[:-1]):
         layers.append(nn.Linear(inputs, outputs, nn.truncated_normal(0.1), bias=None))
         layers += [nn.BatchNorm(outputs, decay=0.998), nn.Sigmoid()]
-    return nn.Sequential(*layers, nn.Linear(30, 10, nn.truncated_normal(0.1)))
+    return nn.Sequential(*layers, nn.Linear(30, classes, nn.truncated_normal(0.1)))
 
 
 LESSON = Lesson(

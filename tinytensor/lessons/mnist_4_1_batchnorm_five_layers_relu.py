@@ -11,13 +11,13 @@ from tinytensor.lessons.mnist_4_0_batchnorm_five_layers_sigmoid import RATE
 WEIGHT = nn.truncated_normal(0.1)
 
 
-def five_layers() -> nn.Module:
+def five_layers(classes: int = 10) -> nn.Module:
     """784 -> 200 -> 100 -> 60 -> 30 -> 10, batch norm before each ReLU."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(SIZES[:-1]):
         norm = nn.BatchNorm(outputs, scale=False, decay=0.999, offset_start=0.1)
         layers += [nn.Linear(inputs, outputs, WEIGHT, bias=None), norm, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(30, 10, WEIGHT, nn.constant(0.1)))
+    return nn.Sequential(*layers, nn.Linear(30, classes, WEIGHT, nn.constant(0.1)))
 
 
 LESSON = Lesson(

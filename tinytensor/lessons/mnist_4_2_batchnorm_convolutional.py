@@ -12,14 +12,14 @@ def _norm(channels: int) -> nn.Module:
     return nn.BatchNorm(channels, scale=False, decay=0.999, offset_start=0.1)
 
 
-def convolutional() -> nn.Module:
-    """Three convolutions and a dense layer with batch norm; ten outputs."""
+def convolutional(classes: int = 10) -> nn.Module:
+    """Three convolutions and a dense layer with batch norm."""
     return nn.Sequential(
         nn.Conv2d(1, 24, 6, weight=WEIGHT, bias=None), _norm(24), nn.ReLU(),
         nn.Conv2d(24, 48, 5, stride=2, weight=WEIGHT, bias=None), _norm(48), nn.ReLU(),
         nn.Conv2d(48, 64, 4, stride=2, weight=WEIGHT, bias=None), _norm(64), nn.ReLU(),
         nn.Flatten(), nn.Linear(7 * 7 * 64, 200, WEIGHT, bias=None), _norm(200), nn.ReLU(),
-        nn.Dropout(keep_prob=0.75), nn.Linear(200, 10, WEIGHT, nn.constant(0.1)),
+        nn.Dropout(keep_prob=0.75), nn.Linear(200, classes, WEIGHT, nn.constant(0.1)),
     )  # fmt: skip
 
 

@@ -11,13 +11,13 @@ def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [conv, nn.BatchNorm(outputs), nn.ReLU()]
 
 
-def convolutional() -> nn.Module:
-    """Five convolutions and a dense layer with batch norm; ten outputs."""
+def convolutional(classes: int = 10) -> nn.Module:
+    """Five convolutions and a dense layer with batch norm."""
     return nn.Sequential(
         *_convolution(1, 16, 1), *_convolution(16, 32, 2), *_convolution(32, 32, 1),
         *_convolution(32, 64, 2), *_convolution(64, 64, 1), nn.Flatten(),
         nn.Linear(7 * 7 * 64, 128, bias=None), nn.BatchNorm(128), nn.ReLU(),
-        nn.Dropout(keep_prob=0.6), nn.Linear(128, 10, nn.glorot),
+        nn.Dropout(keep_prob=0.6), nn.Linear(128, classes, nn.glorot),
     )  # fmt: skip
 
 

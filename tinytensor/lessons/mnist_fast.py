@@ -11,13 +11,13 @@ def _norm(channels: int) -> nn.Module:
     return nn.BatchNorm(channels, scale=False, decay=0.95)
 
 
-def convolutional() -> nn.Module:
-    """Two convolutions and a dense layer with batch norm; ten outputs."""
+def convolutional(classes: int = 10) -> nn.Module:
+    """Two convolutions and a dense layer with batch norm."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 6, stride=2, bias=None), _norm(16), nn.ReLU(),
         nn.Conv2d(16, 32, 5, stride=2, bias=None), _norm(32), nn.ReLU(),
         nn.Flatten(), nn.Linear(7 * 7 * 32, 128, bias=None), _norm(128), nn.ReLU(),
-        nn.Linear(128, 10),
+        nn.Linear(128, classes),
     )  # fmt: skip
 
 

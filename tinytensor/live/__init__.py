@@ -32,6 +32,7 @@ The training may wait for its first viewer, never later, and computes the same b
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from tinytensor.train import Training
 
 __all__ = ["check_installed", "show", "watch"]
+
+# An address as a browser sends it, such as localhost:8080 or [::1]:8080.
+HOST_AND_PORT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 
 
 def show(training: Training) -> None:

@@ -29,10 +29,12 @@ class Chosen(NamedTuple):
 class Digits(Panel):
     """A mosaic of square digits: the misclassified first, light on red; the rest dark on white.
 
-    The mosaic has the number of columns that makes the digits as large as possible.
+    The mosaic has the number of columns that makes the digits as large as possible. The names of
+    the classes on a misclassified digit have at most two characters.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, classes: tuple[str, ...]) -> None:
+        self.classes = classes
         super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
@@ -107,8 +109,8 @@ class Digits(Panel):
             "y": high - (row + 1 - edge) * self.row_height,
             "left": column + edge,
             "right": column + 1 - edge,
-            "correct": [str(digit) for digit in labels[chosen]],
-            "computed": [str(digit) for digit in predictions[chosen]],
+            "correct": [self.classes[label][:2] for label in labels[chosen]],
+            "computed": [self.classes[label][:2] for label in predictions[chosen]],
         }
 
     def ends(self) -> tuple[float, float]:
@@ -131,8 +133,8 @@ class Digits(Panel):
 class TrainingDigits(Digits):
     """The mosaic of the current training batch."""
 
-    def __init__(self) -> None:
-        super().__init__("training digits")
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        super().__init__("training digits", classes)
         self.figure.yaxis.visible = False
 
     def update(self, shot: Snapshot) -> None:
@@ -149,8 +151,8 @@ class TestDigits(Digits):
     test_count: number of test images.
     """
 
-    def __init__(self, test_count: int) -> None:
-        super().__init__("test digits")
+    def __init__(self, test_count: int, classes: tuple[str, ...]) -> None:
+        super().__init__("test digits", classes)
         self.test_count = test_count
         self.figure.yaxis.formatter = PrintfTickFormatter(format="%.0f%%")
         self.figure.yaxis.minor_tick_line_alpha = 0

@@ -34,22 +34,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN_COLUMNS, TEST_COLUMNS = 10, 40  # digits per row
+DIGITS = tuple(map(str, range(CLASSES)))
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
 
 # Mosaics: (height, width) indices into PALETTE
 
 
-def training_mosaic(snapshot: Snapshot, scale: int = 2) -> Array:
+def training_mosaic(
+    snapshot: Snapshot, class_names: tuple[str, ...] = DIGITS, scale: int = 2
+) -> Array:
     """The training digits, ten per row, as indices into PALETTE.
 
-    scale: screen pixels per image pixel. A misclassified digit has the correct digit in its lower
-    left corner and the computed digit in its lower right corner.
+    scale: screen pixels per image pixel. A misclassified digit has the correct class in its lower
+    left corner and the computed class in its lower right corner.
     """
     labels, computed = snapshot.train_labels, snapshot.train_predictions
     misclassified = labels != computed
     cells = coloured(snapshot.train_images, misclassified, (scale * SIDE, scale * SIDE))
-    names = _digit_labels(scale)
+    names = _class_labels(class_names, scale)
     _, height, width = names.shape
     rows = slice(-height - scale, -scale)
     cells[misclassified, rows, scale : width + scale] = names[labels[misclassified]]
@@ -66,17 +69,19 @@ def test_mosaic(snapshot: Snapshot) -> Array:
 
 
 @cache
-def _digit_labels(scale: int) -> Array:
-    """Images (10, H, W) of the characters 0 to 9, black on white, a third as high as a digit."""
+def _class_labels(names: tuple[str, ...], scale: int) -> Array:
+    """Images (classes, H, W) of the first two characters of each name, black on white.
+
+    They are a third as high as a digit of a mosaic.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = 9 * scale, 7 * scale
     images = []
-    for digit in range(CLASSES):
+    for name in names:
         image = Image.new("L", (width, height))
-        ImageDraw.Draw(image).text(
-            (width / 2, height / 2), str(digit), 255, ImageFont.load_default(11 * scale), "mm"
-        )
+        font = ImageFont.load_default((11 if len(name) == 1 else 7) * scale)
+        ImageDraw.Draw(image).text((width / 2, height / 2), name[:2], 255, font, "mm")
         images.append(np.asarray(image))
     return np.stack(images) // (256 // GREYS)
 
@@ -142,13 +147,21 @@ class Picture:
         steps: number of steps of the whole run, the end of the x axes.
         test_count: number of test images.
         dark: True for light colours on a dark background.
+        names: the names of the classes.
     """
 
-    def __init__(self, lesson: Lesson, steps: int, test_count: int, dark: bool = False) -> None:
+    def __init__(
+        self,
+        lesson: Lesson,
+        steps: int,
+        test_count: int,
+        dark: bool = False,
+        names: tuple[str, ...] = DIGITS,
+    ) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import PercentFormatter
 
-        self._steps, self._test_count = steps, test_count
+        self._steps, self._test_count, self._names = steps, test_count, names
         self._ink, self._paper = ("#e6e6e6", "#16181c") if dark else ("#222222", "#ffffff")
         self.figure: Figure = Figure((12.8, 8), dpi=100, facecolor=self._paper)
         self._axes = self.figure.subplots(
@@ -208,7 +221,7 @@ class Picture:
         for axes, (name, quantiles) in zip(self._bands, bands(history).items(), strict=True):
             self._show_band(axes, name, steps, quantiles)
         train, test = mosaic_titles(snapshot, self._test_count)
-        self._show_mosaic(self._digits, training_mosaic(snapshot), train)
+        self._show_mosaic(self._digits, training_mosaic(snapshot, self._names), train)
         self._show_mosaic(self._tests, test_mosaic(snapshot), test)
         self._show_scale(snapshot)
 

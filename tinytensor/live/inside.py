@@ -14,7 +14,7 @@ import numpy as np
 from tinytensor import ops
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
-from tinytensor.datasets import SIDE, to_float
+from tinytensor.datasets import CLASSES, SIDE, to_float
 from tinytensor.live.picture import tiles
 from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Sequential
 from tinytensor.tensors import from_numpy
@@ -27,7 +27,7 @@ MAX_ROW_LENGTH = 50
 class LayerOutputs(NamedTuple):
     """The outputs of a network and of its layers for one digit."""
 
-    probabilities: Array  # (10,)
+    probabilities: Array  # (classes,)
     layers: list[tuple[str, Array]]  # for each layer, its name and its output as an image (H, W)
 
 
@@ -49,13 +49,13 @@ def layer_outputs(model: Module, image: Array) -> LayerOutputs:
         else:
             layers += _weighted_pixels(model, image)
             x = model(x)
-            layers.append(("logits 10", _as_image(x.numpy()[0])))
+            layers.append((f"logits {x.shape[1]}", _as_image(x.numpy()[0])))
         probabilities = ops.softmax(x).numpy()[0]
     return LayerOutputs(probabilities, layers)
 
 
 def probabilities(model: Module, image: Array) -> Array:
-    """The probabilities (10,) of the ten digits for an image (28, 28) uint8."""
+    """The probabilities (classes,) of the classes for an image (28, 28) uint8."""
     with no_grad():
         probs: Array = ops.softmax(model(from_numpy(to_float(image[None])))).numpy()[0]
     return probs
@@ -107,8 +107,12 @@ def weights(model: Module, name: str) -> Array:
     return weight
 
 
-def confusion(labels: Array, predictions: Array) -> Array:
-    """The confusion matrix (10, 10) int64: counts[i, j] images of digit i were predicted as j."""
-    counts = np.zeros((10, 10), np.int64)
+def confusion(labels: Array, predictions: Array, classes: int = CLASSES) -> Array:
+    """The confusion matrix: counts[i, j] images of class i were predicted as j.
+
+    Returns:
+        (classes, classes) int64.
+    """
+    counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts

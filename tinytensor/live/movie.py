@@ -93,4 +93,4 @@ def write_png(
 
 
 def _picture(recording: RecordedRun, dark: bool) -> Picture:
-    return Picture(recording.lesson, recording.steps, recording.test_count, dark)
+    return Picture(recording.lesson, recording.steps, recording.test_count, dark, recording.names)

@@ -60,7 +60,9 @@ class _Drawing:
         from tinytensor.live.drawing import Picture
 
         self._data, self._backend = training.data, door.current_backend().name
-        self._picture = Picture(training.lesson, training.steps, len(self._data.test_labels))
+        self._picture = Picture(
+            training.lesson, training.steps, len(self._data.test_labels), names=self._data.names
+        )
         self._history = History()
 
     def take(self, report: StepReport, details: Details, speed: float) -> None:

@@ -16,15 +16,16 @@ from tinytensor.live.snapshot import Snapshot
 class Panels:
     """The six panels, in the course's order.
 
-    bands: the names of the two bands. test_count: number of test images.
+    bands: the names of the two bands. test_count: number of test images. classes: the names of the
+    classes.
     """
 
-    def __init__(self, bands: tuple[str, str], test_count: int) -> None:
+    def __init__(self, bands: tuple[str, str], test_count: int, classes: tuple[str, ...]) -> None:
         steps = self.steps = Range1d(0, 1)
         self.accuracy, self.loss = Curves("accuracy", steps), Curves("loss", steps)
-        self.training = TrainingDigits()
+        self.training = TrainingDigits(classes)
         self.first, self.second = (Bands(band, steps) for band in bands)
-        self.test = TestDigits(test_count)
+        self.test = TestDigits(test_count, classes)
         self._shown: tuple[Snapshot | None, Snapshot | None] = None, None
 
     def __iter__(self) -> Iterator[Panel]:

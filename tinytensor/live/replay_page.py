@@ -114,7 +114,7 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     x, y = (0, recording.steps), drawing.limits(history)
     titles = [drawing.mosaic_titles(snapshot, recording.test_count) for snapshot in snapshots]
     train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
-    train = _train_panel(snapshots, train_titles[-1])
+    train = _train_panel(snapshots, train_titles[-1], recording.names)
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
     panels = [
         [
@@ -227,13 +227,13 @@ class _Mosaics(NamedTuple):
     images: list[GlyphRenderer[Any]]  # one per snapshot; only the last is visible at first
 
 
-def _train_panel(snapshots: list[Snapshot], title: str) -> _Mosaics:
+def _train_panel(snapshots: list[Snapshot], title: str, names: tuple[str, ...]) -> _Mosaics:
     across = drawing.TRAIN_COLUMNS
     rows = max(-(-len(snapshot.train_labels) // across) for snapshot in snapshots)
     panel = _panel("train", title, (0, across), (0, rows))
     panel.axis.visible = False
     panel.grid.visible = False
-    mosaics = [drawing.training_mosaic(snapshot) for snapshot in snapshots]
+    mosaics = [drawing.training_mosaic(snapshot, names) for snapshot in snapshots]
     return _Mosaics(panel, _images(panel, mosaics, rows, rows))
 
 

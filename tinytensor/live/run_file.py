@@ -28,7 +28,7 @@ from typing import Any, overload
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import SIDE
+from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.door import Backend
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
@@ -90,6 +90,7 @@ class RunWriter:
             "seed": training.seed,
             "steps": training.steps,
             "test_count": len(training.data.test_labels),
+            "classes": training.data.names,
         }
         self._write(FIRST_LINE + _encode_block({}, about))
 
@@ -173,6 +174,7 @@ class RecordedRun:
     backend: str  # of the first snapshot; each snapshot has its own
     steps: int  # number of steps planned
     test_count: int  # number of test images; a snapshot shows some of them
+    names: tuple[str, ...]  # of the classes
     snapshots: Sequence[Snapshot]
 
 
@@ -206,6 +208,7 @@ def load(file: str | Path) -> RecordedRun:
             backend=blocks[0][1]["figures"]["backend"],
             steps=about["steps"],
             test_count=about["test_count"],
+            names=_names(about.get("classes", list(map(str, range(CLASSES)))), blocks),
             snapshots=_Snapshots(blocks),
         )
     except DataError:
@@ -216,6 +219,18 @@ def load(file: str | Path) -> RecordedRun:
         raise DataError(
             f"{file}: the run file is damaged ({error}); record the run again"
         ) from None
+
+
+def _names(classes: list[str], blocks: list[_Block]) -> tuple[str, ...]:
+    """The names of the classes, after a check that each label has one."""
+    largest = max(
+        int(arrays[name].max(initial=0))
+        for arrays, _ in blocks
+        for name in ("train_labels", "train_predictions", "new_labels", "test_predictions")
+    )
+    if largest >= len(classes):
+        raise ValueError(f"label {largest} has no name")
+    return tuple(map(str, classes))
 
 
 class _Snapshots(Sequence[Snapshot]):

@@ -6,6 +6,9 @@ name that resolves to 127.0.0.1. The page loads everything from this server.
 
 With a host, an address of this machine in its network, the server listens there instead. Then each
 path starts with a random token, and the server refuses requests without it.
+
+Through `ssh -L 8080:127.0.0.1:5006` a browser sends the host localhost:8080. The user allows this
+host with --allow-origin localhost:8080.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import secrets
 import socket
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -39,10 +42,11 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
-from tornado.web import ErrorHandler, OutputTransform
+from tornado.web import ErrorHandler, OutputTransform, RequestHandler
 from tornado.websocket import WebSocketClosedError
 
 from tinytensor.errors import SettingError
+from tinytensor.live import HOST_AND_PORT
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 5006
@@ -115,10 +119,32 @@ class Protection(OutputTransform):
         return status_code, headers, chunk
 
 
+class Refused(RequestHandler):
+    """Answers each request with 403 Forbidden, and a text that says why."""
+
+    def initialize(self, foreign: str) -> None:
+        """foreign: the host or origin of the request that is not allowed."""
+        self._foreign = foreign
+
+    def prepare(self) -> None:
+        """Send the answer, for each method."""
+        # Without markup, and only if it looks like a host, because the request can have any text.
+        is_host = HOST_AND_PORT.fullmatch(self._foreign) is not None
+        asked, option = (self._foreign,) * 2 if is_host else ("another host", "HOST:PORT")
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(
+            f"403 Forbidden: the request is for {asked}, and this page is only for browsers that "
+            "open the address it was started with. If you reach it through a tunnel with another "
+            f"host or port, start it with the option --allow-origin {option}\n"
+        )
+
+
 class LocalOnly(BokehTornado):
     """Bokeh's web application, restricted to requests with this server's Host and Origin.
 
-    token: if not empty, the first part of the path of each request.
+    hosts: as HOST:PORT, by which a browser may reach this server. token: if not empty, the first
+    part of the path of each request.
     """
 
     def __init__(self, page: FillDocument, hosts: set[str], token: str) -> None:
@@ -153,11 +179,11 @@ class LocalOnly(BokehTornado):
         is_foreign = origin is not None and (
             urlsplit(origin).scheme != "http" or urlsplit(origin).netloc not in self.hosts
         )
-        first = (request.path or "").split("/")[1:2]
-        has_token = not self.token or secrets.compare_digest(
-            "".join(first).encode(), self.token.encode()
-        )
-        if request.host not in self.hosts or is_foreign or not has_token:
+        if request.host not in self.hosts or is_foreign:
+            foreign = request.host if request.host not in self.hosts else urlsplit(origin).netloc
+            return self.get_handler_delegate(request, Refused, {"foreign": str(foreign)})
+        first = "".join((request.path or "").split("/")[1:2])
+        if self.token and not secrets.compare_digest(first.encode(), self.token.encode()):
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
         return super().find_handler(request, **arguments)
 
@@ -175,6 +201,7 @@ class Server:
     Args:
         page: called with the empty document of each viewer, to fill it.
         port: the port to listen on; the first free port from 5006 on by default.
+        allowed: more hosts, as HOST:PORT, by which a browser may reach this server.
         host: an IPv4 address of this machine. Browsers of the network can open the page there, and
             its address has a random token. By default only this machine can open the page.
 
@@ -183,14 +210,18 @@ class Server:
     """
 
     def __init__(
-        self, page: FillDocument, port: int | None = None, host: str | None = None
+        self,
+        page: FillDocument,
+        port: int | None = None,
+        allowed: Sequence[str] = (),
+        host: str | None = None,
     ) -> None:
         self._page = page
         self._sockets = _bind(port, ADDRESS if host is None else _checked(host))
         self.port = self._sockets[0].getsockname()[1]
         self.token = "" if host is None else secrets.token_urlsafe(16)
         names = (ADDRESS, "localhost") if host is None else (host,)
-        self._hosts = {f"{name}:{self.port}" for name in names}
+        self._hosts = {f"{name}:{self.port}" for name in names} | set(allowed)
         self.address = f"http://{names[0]}:{self.port}/{self.token}"
         self._thread = threading.Thread(target=self._serve, name="live page", daemon=True)
         self._ready = threading.Event()

@@ -33,7 +33,6 @@ from bokeh.palettes import interp_palette
 from markdown_it import MarkdownIt
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import CLASSES
 from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.lessons import Lesson
@@ -51,6 +50,7 @@ WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
 GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
 MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
+MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
 MAX_ZOOM = 14  # screen pixels per element of a layer's output
 TEXT = 16  # pixels above each layer, for its name
 _Result = TypeVar("_Result")
@@ -137,14 +137,16 @@ class Digit:
             "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
             origin="top_left",
         )  # fmt: skip
-        digits = [str(digit) for digit in range(CLASSES)]
+        self._names = run.training.data.names
+        count = len(self._names)
         self.neurons = ColumnDataSource(
-            {"digit": digits, "probability": [0.0] * CLASSES, "color": [TRAIN] * CLASSES},
+            {"digit": list(self._names), "probability": [0.0] * count, "color": [TRAIN] * count},
             name="neurons data",
         )
         bars = plain_figure(
-            name="neurons", title="the ten neurons", height=120, width=WIDTH - 12,
-            sizing_mode="fixed", x_range=FactorRange(*digits), y_range=Range1d(0, 1),
+            name="neurons", title=f"the {'ten' if count == 10 else count} neurons", height=120,
+            width=WIDTH - 12, sizing_mode="fixed", x_range=FactorRange(*self._names),
+            y_range=Range1d(0, 1),
         )  # fmt: skip
         bars.vbar("digit", 0.8, "probability", source=self.neurons, color="color")
         self.layers = _Layers()
@@ -161,7 +163,7 @@ class Digit:
         self.strokes.data = {"xs": [], "ys": []}
         self.image = None
         self.source.data = {"image": []}
-        self._show_neurons([0.0] * CLASSES)
+        self._show_neurons([0.0] * len(self._names))
         self.hint.text = HINT
         self.layers.clear()
 
@@ -195,21 +197,24 @@ class Digit:
         if outputs is not None and self.image is not None:
             best = int(outputs.probabilities.argmax())
             self._show_neurons([float(p) for p in outputs.probabilities])
-            self.hint.text = _verdict(best, float(outputs.probabilities[best]), self.label)
+            names = self._names
+            self.hint.text = _verdict(names, best, outputs.probabilities[best], self.label)
             self.layers.show(outputs.layers)
         if self.image is not None and shot is not self._seen:
             self._seen = shot
             self._call.submit(functools.partial(inside.layer_outputs, image=self.image))
 
 
-def _verdict(best: int, probability: float, label: int | None) -> str:
+def _verdict(names: tuple[str, ...], best: int, probability: float, label: int | None) -> str:
     """What the network takes a digit for, as HTML; in red if the digit is another one.
 
-    label: the correct digit, None if it is unknown.
+    names: of the classes. label: the correct class, None if it is unknown.
     """
-    if label in (None, best):
-        return f"predicted <b>{best}</b>: {probability:.1%}"
-    return f'<b class="wrong">taken for {best} ({100 * probability:.1f} %), it is a {label}</b>'
+    taken = html.escape(names[best])
+    if label is None or label == best:
+        return f"predicted <b>{taken}</b>: {probability:.1%}"
+    share, correct = f"{100 * probability:.1f} %", html.escape(names[label])
+    return f'<b class="wrong">taken for {taken} ({share}), it is a {correct}</b>'
 
 
 class _Layers:
@@ -319,10 +324,10 @@ class Confusion:
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         self.run = run
         self._seen: Array | None = None
-        digits = [str(digit) for digit in range(CLASSES)]
+        self._names = names = run.training.data.names
         self.figure = plain_figure(
             name="confusion", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
-            x_range=FactorRange(*digits), y_range=FactorRange(*reversed(digits)),
+            x_range=FactorRange(*names), y_range=FactorRange(*reversed(names)),
             x_axis_label="computed", y_axis_label="correct",
         )  # fmt: skip
         self.figure.grid.visible = False
@@ -334,16 +339,17 @@ class Confusion:
             "computed", "correct", 0.96, 0.96, source=self.source, fill_color="color",
             fill_alpha="alpha", line_alpha=0,
         )  # fmt: skip
-        self.figure.text(
+        numbers = self.figure.text(
             "computed", "correct", "text", source=self.source, text_align="center",
             text_baseline="middle", text_font_size="10px", text_color="ink",
         )  # fmt: skip
+        numbers.visible = len(names) <= MOST_NUMBERED
         self.figure.on_event(Tap, self._choose_cell)
-        self.digits = Digits("confused digits")
+        self.digits = Digits("confused digits", names)
         self.digits.figure.yaxis.visible = False
         legend = (
-            "number of test images, by correct digit (row) and computed digit (column); "
-            "a click on a cell shows its digits"
+            "number of test images, by correct class (row) and computed class (column); "
+            "a click on a cell shows its images"
         )
         text = Div(text=legend, width=WIDTH - 20, stylesheets=[sheet])
         self.content = Column(
@@ -354,11 +360,12 @@ class Confusion:
         """Show the test images of the clicked cell, as the last test classified them."""
         if self._seen is None or tap.x is None or tap.y is None:
             return
-        computed, correct = int(tap.x), CLASSES - 1 - int(tap.y)
+        names = self._names
+        computed, correct = int(tap.x), len(names) - 1 - int(tap.y)
         data = self.run.training.data
         (found,) = np.nonzero((data.test_labels == correct) & (self._seen == computed))
-        what = "recognised" if correct == computed else f"taken for {computed}"
-        self.digits.set_title(f"{correct} {what}: {len(found):,} test images")
+        what = "recognised" if correct == computed else f"taken for {names[computed]}"
+        self.digits.set_title(f"{names[correct]} {what}: {len(found):,} test images")
         chosen = found[:MAX_CONFUSED]
         self.digits.show(data.test_images[chosen], data.test_labels[chosen], self._seen[chosen])
 
@@ -368,14 +375,15 @@ class Confusion:
         if predictions is None or predictions is self._seen:
             return
         self._seen = predictions
-        counts = inside.confusion(self.run.training.data.test_labels, predictions)
-        diagonal = np.eye(CLASSES, dtype=bool)
-        max_wrong = max(1, int(counts[~diagonal].max()))
+        classes = len(self._names)
+        counts = inside.confusion(self.run.training.data.test_labels, predictions, classes)
+        diagonal = np.eye(classes, dtype=bool)
+        max_wrong = max(1, int(counts[~diagonal].max(initial=0)))
         shares = np.where(diagonal, counts / np.maximum(counts.sum(axis=1), 1), counts / max_wrong)
-        correct, computed = np.divmod(np.arange(CLASSES**2), CLASSES)
+        correct, computed = np.divmod(np.arange(classes**2), classes)
         self.source.data = {
-            "correct": [str(digit) for digit in correct],
-            "computed": [str(digit) for digit in computed],
+            "correct": [self._names[i] for i in correct],
+            "computed": [self._names[i] for i in computed],
             "text": [f"{count}" if count else "" for count in counts.ravel()],
             "ink": ["black" if share > 0.4 else FAINT for share in shares.ravel()],
             "alpha": list(0.8 * shares.ravel()),

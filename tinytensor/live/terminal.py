@@ -100,7 +100,7 @@ class _Screen:
         width, height = self._console.width, self._console.height - 1 - len(lines)
         left = width * 46 // 100
         curves = self._accuracy(left, height // 2) + self._loss(left, height - height // 2)
-        digits = _digits(predictions, width - left - 2, height)
+        digits = _digits(predictions, self._training.data.names, width - left - 2, height)
         for one, other in zip(curves, digits, strict=True):
             one.pad_right(left + 2 - one.cell_len)
             lines.append(one + other)
@@ -161,10 +161,11 @@ class _Screen:
         return lines
 
 
-def _digits(made: Predictions, width: int, height: int) -> list[Text]:
+def _digits(made: Predictions, names: tuple[str, ...], width: int, height: int) -> list[Text]:
     """The training digits that fit into width x height characters, misclassified digits first.
 
-    Below each misclassified digit are the correct digit (left) and the computed digit (right).
+    Below each misclassified digit are the correct class (left) and the computed class (right), in
+    three characters each.
     """
     from rich.text import Text
 
@@ -178,8 +179,9 @@ def _digits(made: Predictions, width: int, height: int) -> list[Text]:
         for i in islice(left, (width + 1) // (columns + 1)):
             right, computed = made.labels[i], made.predictions[i]
             misclassified = right != computed
-            names = f"{right}{computed:>{columns - 1}}" if misclassified else " " * columns
-            for line, text in zip(band, [*_half_size(made.images[i]), names], strict=True):
+            marks = f"{names[right][:3]:<3}{names[computed][:3]:>3}"
+            below = marks if misclassified else " " * columns
+            for line, text in zip(band, [*_half_size(made.images[i]), below], strict=True):
                 line.append(Text(text, MISCLASSIFIED if misclassified else ""))
         lines += [Text(" ").join(line) for line in band]
     return lines + [Text()] * (height - len(lines))

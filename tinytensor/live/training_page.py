@@ -68,7 +68,8 @@ class TrainingPage:
         self.run, self.document, self.may_control = run, document, may_control
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
-        self.panels = Panels(band_names(training.model), len(training.data.test_labels))
+        data = training.data
+        self.panels = Panels(band_names(training.model), len(data.test_labels), data.names)
         self._position = START
         self._updates_seen = 0
         self._tap: Callable[[], None] | None = None  # a click that may become a double click

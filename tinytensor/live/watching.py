@@ -19,16 +19,21 @@ Say = Callable[[str], None]  # shows a line to the user
 
 @contextmanager
 def served(
-    fill: FillDocument, port: int | None, browser: bool, say: Say, message: str = "watch it at {}"
+    fill: FillDocument,
+    port: int | None,
+    browser: bool,
+    allowed: tuple[str, ...],
+    say: Say,
+    message: str = "watch it at {}",
 ) -> Iterator[None]:
     """Serve a page inside a `with` block.
 
-    fill: fills the page of each viewer. browser: True to open the page in a browser. message: said
-    first, with the address for {}.
+    fill: fills the page of each viewer. browser: True to open the page in a browser. allowed:
+    more hosts of the page, as HOST:PORT. message: said first, with the address for {}.
 
     Raises SettingError if the port is in use.
     """
-    server = Server(fill, port)
+    server = Server(fill, port, allowed)
     server.start()
     say(message.format(server.address))
     try:
@@ -48,6 +53,7 @@ def watched(
     speed: float | None,
     present: bool,
     host: str | None,
+    allowed: tuple[str, ...] = (),
     say: Say,
 ) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block.
@@ -69,7 +75,7 @@ def watched(
             onlookers.start()
             stack.callback(onlookers.close)
             say(f"for other machines, to look only: {onlookers.address}")
-        stack.enter_context(served(page(run, present), port, browser, say, message))
+        stack.enter_context(served(page(run, present), port, browser, allowed, say, message))
         try:
             yield run
         finally:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from tinytensor.nn import (
     activations,
-    functional,
+    functional,  # noqa: F401 - it is public as nn.functional
     initialisers,
     layers,
     module,
@@ -35,6 +35,5 @@ from tinytensor.nn.module import *
 from tinytensor.nn.normalisation import *
 from tinytensor.nn.sequential import *
 
-__all__ = ["functional"]
-__all__ += activations.__all__ + initialisers.__all__ + layers.__all__
-__all__ += module.__all__ + normalisation.__all__ + sequential.__all__
+__all__ = module.__all__ + sequential.__all__ + layers.__all__ + normalisation.__all__
+__all__ += activations.__all__ + initialisers.__all__

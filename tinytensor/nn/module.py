@@ -27,8 +27,8 @@ class Module:
     A subclass sets its tensors and submodules as attributes in `__init__` and defines `forward`,
     with any arguments. No registration and no `super().__init__()` is needed.
 
-    A call with x, ... returns `forward(x, ...)`. An array among the arguments becomes a Tensor;
-    numbers, None, and lists and dicts of tensors stay as they are.
+    A call with x, ... returns `forward(x, ...)`. An array of numbers becomes a Tensor; all
+    other arguments, such as None and lists of tensors, stay as they are.
 
     Source: torch.nn.Module.
 
@@ -66,6 +66,11 @@ class Module:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        if vars(cls).get("__slots__"):
+            raise SettingError(
+                f"{cls.__name__}: got __slots__, whose tensors would be no part of the module; "
+                "attributes without __slots__ are needed"
+            )
         for name, value in vars(cls).items():
             for path, x in _tensors_and_modules(name, value):
                 if isinstance(x, Module) or x.requires_grad:
@@ -386,7 +391,8 @@ def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) 
 def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:
     """Return a layer's input in the dtype of the layer's own tensors; bytes raise DTypeError."""
     x = refuse_bytes(layer, x)
-    return ops.cast(x, np.result_type(*[own.dtype for own in tensors if own is not None]))
+    dtypes = {own.array.dtype for own in tensors if own is not None}
+    return x if dtypes == {x.array.dtype} else ops.cast(x, np.result_type(*dtypes))
 
 
 def refuse_bytes(layer: str, x: Tensor) -> Tensor:
@@ -404,8 +410,10 @@ def refuse_bytes(layer: str, x: Tensor) -> Tensor:
 
 
 def _as_tensor(value: Any) -> Any:
-    """Return a NumPy array as a Tensor, and any other value as it is."""
-    return Tensor(value) if isinstance(value, np.ndarray) else value
+    """Return a NumPy array of numbers as a Tensor, and any other value as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return Tensor(value)
+    return value
 
 
 def _tensors_and_modules(path: str, value: Any) -> Iterator[tuple[str, Tensor | Module]]:

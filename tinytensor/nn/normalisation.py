@@ -169,6 +169,8 @@ class LayerNorm(Module):
         if not epsilon >= 0:
             raise SettingError(f"LayerNorm: got epsilon={epsilon}; a number from 0 up is needed")
         given = channels if isinstance(channels, tuple | list) else (channels,)
+        if not given:
+            raise SettingError(f"LayerNorm: got channels={channels}; at least one size is needed")
         self.channels = tuple(whole("LayerNorm", "channels", size, 1) for size in given)
         self.scale = creation.ones(*self.channels, requires_grad=True) if scale else None
         self.offset = creation.zeros(*self.channels, requires_grad=True) if offset else None

@@ -47,11 +47,9 @@ class Sequential(Module):
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
         """Return layers[-1](... layers[1](layers[0](x)))."""
-        if not self.layers:
-            (x,) = arguments
-            return x
-        x = self.layers[0](*arguments, **named)
-        for layer in self.layers[1:]:
+        first, *rest = self.layers or (_same,)
+        x = first(*arguments, **named)
+        for layer in rest:
             x = layer(x)
         return x
 
@@ -100,6 +98,10 @@ class Sequential(Module):
                 f"Sequential: got the index {index!r}; it has {len(self)} layers, and a whole "
                 f"number from {-len(self)} to {len(self) - 1} or a slice is needed"
             ) from None
+
+
+def _same(x: Any) -> Any:
+    return x
 
 
 def _as_layer(layer: Layer) -> Layer:

@@ -7,15 +7,15 @@ over windows and its gradient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tinytensor import kernels, tensors
 from tinytensor.autograd import record
 from tinytensor.errors import SettingError, ShapeError
-from tinytensor.ops.index import take_flat
-from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, whole
+from tinytensor.ops.index import pad, take_flat
+from tinytensor.ops.operands import Operand, Shape, as_alike, as_float, per_channel, possible, whole
 
 if TYPE_CHECKING:
     from tinytensor.tensors import Tensor
@@ -39,9 +39,8 @@ def _window_places(
     op: str, image: Shape, size: Pair, stride: Pair, padding: Padding
 ) -> tuple[Pair, Pair]:
     """The number of windows along H and W, and the padding above and to the left."""
-    if (
-        isinstance(padding, str) and padding == "same"
-    ):  # as TensorFlow: ceil(size / stride) windows, an odd zero at the end
+    if isinstance(padding, str) and padding == "same":
+        # As TensorFlow: ceil(size / stride) windows, an odd zero at the end.
         counts = [-(-length // step) for length, step in zip(image, stride, strict=True)]
         missing = [
             max((count - 1) * step + window - length, 0)
@@ -94,6 +93,31 @@ def _plus(side: Pair) -> int:
     return side[0] + side[1]
 
 
+class _Axis(NamedTuple):
+    """The windows along an axis that contain pixels of the image.
+
+    The kernels compute only these, so their memory does not grow with padding or stride.
+    """
+
+    outside: Pair  # numbers of windows before and after them, whose pixels are all padding
+    windows: int  # inside, at least 1
+    stride: int
+    before: int  # zeros before the first pixel
+    skipped: int  # pixels before the first window
+
+
+def _windows_inside(length: int, size: int, stride: int, count: int, before: int) -> _Axis:
+    """Of `count` windows, window k has the pixels k * stride - before + a, for 0 <= a < size."""
+    first = max(0, -(-(before - size + 1) // stride))
+    end = min(count, -(-(length + before) // stride))
+    if first >= end:  # every window is outside: compute one of them
+        return _Axis((0, count - 1), 1, 1, size, 0)
+    start = first * stride - before
+    # The stride of one window has no meaning, and 1 needs the least memory.
+    step = stride if end - first > 1 else 1
+    return _Axis((first, count - end), end - first, step, max(-start, 0), max(start, 0))
+
+
 # Convolution ------------------------------------------------------------------------------------
 
 
@@ -132,7 +156,8 @@ def conv2d(
         dbias[o] += g
 
     Raises:
-        ShapeError: the channels differ, bias does not fit, or no window fits into the padded image.
+        ShapeError: the channels differ, bias does not fit, no window fits into the padded image, or
+            no array is large enough for the result.
         SettingError: stride is not from 1 up, or padding is none of the above.
         DTypeError: an operand does not hold real numbers.
         NotSupported: x or weight is None.
@@ -157,7 +182,15 @@ def conv2d(
     size = weight.shape[0], weight.shape[1]
     (OH, OW), before = _window_places("conv2d", x.shape[1:3], size, stride, padding)
     bias = per_channel("conv2d", "bias", bias, x, weight.shape[3])
-    out = _conv2d(x, weight, (x.shape[0], OH, OW, weight.shape[3]), stride, before)
+    possible("conv2d", (x.shape[0], OH, OW, weight.shape[3]))
+    h = _windows_inside(x.shape[1], size[0], stride[0], OH, before[0])
+    w = _windows_inside(x.shape[2], size[1], stride[1], OW, before[1])
+    if h.skipped or w.skipped:
+        x = x[:, h.skipped :, w.skipped :]
+    shape = x.shape[0], h.windows, w.windows, weight.shape[3]
+    out = _conv2d(x, weight, shape, (h.stride, w.stride), (h.before, w.before))
+    if any(h.outside + w.outside):
+        out = pad(out, [(0, 0), h.outside, w.outside, (0, 0)])
     return out if bias is None else out + bias
 
 

@@ -15,6 +15,7 @@ from tinytensor.ops.operands import (
     as_float,
     as_sizes,
     as_tensor,
+    possible,
     real,
     refuse_to_lose_gradient,
     whole,
@@ -49,11 +50,7 @@ def _sizes(op: str, shape: tuple[ShapeLike, ...]) -> tuple[int, ...]:
     sizes = as_sizes(op, shape)
     if min(sizes, default=0) < 0:
         raise ShapeError(f"{op}: got the sizes {sizes}; whole numbers from 0 up are needed")
-    if len(sizes) > 64 or math.prod(filter(None, sizes)) >= 2**60:  # NumPy's limit is 2**63 bytes
-        raise ShapeError(
-            f"{op}: got the sizes {sizes}; at most 64 axes and fewer than 2**60 elements are needed"
-        )
-    return sizes
+    return possible(op, sizes)
 
 
 def full(
@@ -226,8 +223,8 @@ def arange(
         numbers = np.arange(begin, end, step)
     except (ValueError, OverflowError) as error:
         raise SettingError(f"arange: got {begin}, {end}, {step}: {error}") from None
-    whole = numbers.dtype.kind == "i"
-    kind = checked_dtype("arange", dtype or (np.int64 if whole else np.float32))
+    own = np.int64 if numbers.dtype.kind == "i" else np.float32
+    kind = checked_dtype("arange", own if dtype is None else dtype)
     return wrap(numbers.astype(kind)).requires_grad_(requires_grad)
 
 
@@ -267,7 +264,7 @@ def linspace(
     first, last = real("linspace", "start", start), real("linspace", "stop", stop)
     if not _are_finite(first, last):
         raise SettingError(f"linspace: got {first}, {last}; finite numbers are needed")
-    kind = checked_dtype("linspace", dtype or np.float32)
+    kind = checked_dtype("linspace", np.float32 if dtype is None else dtype)
     numbers = np.linspace(float(first), float(last), whole("linspace", "num", num), bool(endpoint))
     if kind.kind in "iu":
         numbers = np.floor(numbers)

@@ -794,7 +794,7 @@ def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
     mask is True.
 
     Raises:
-        ShapeError: the mask does not broadcast to x's shape.
+        ShapeError: the mask does not broadcast to x's shape, or the value not with it.
         DTypeError: the mask is not bool.
         NotSupported: x or mask is None or a string.
 

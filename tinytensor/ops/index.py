@@ -26,6 +26,7 @@ from tinytensor.ops.operands import (
     as_array,
     as_tensor,
     one_axis,
+    possible,
     real,
     torch_spelling,
 )
@@ -87,11 +88,13 @@ def _pick_each_step(
     numbers: Array,
 ) -> None:
     """Make every replay of a captured step pick again, because an index's arrays may change."""
+    # The function holds no array, because an array that still exists after the step is stored.
+    form = [np.ndarray if isinstance(k, np.ndarray) else k for k in keys]
 
     def pick_again(*given: Array) -> None:
         *arrays, numbers = given
         waiting = iter(arrays)
-        picked = pick([next(waiting) if isinstance(k, np.ndarray) else k for k in keys])
+        picked = pick([next(waiting) if k is np.ndarray else k for k in form])
         if picked.shape != shape:
             raise CaptureError(
                 f"captured step: an index picks a result of shape {picked.shape}, and {shape} was "
@@ -331,7 +334,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
     Gradient: dx = grad without the border.
 
     Raises:
-        ShapeError: widths does not fit or is negative.
+        ShapeError: widths does not fit, is negative, or is too large for an array.
         SettingError: the value is not a number.
         GradientError: the value is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers, or its dtype cannot hold the value.
@@ -356,7 +359,7 @@ def pad(x: Operand, widths: int | Sequence[Any], value: float = 0.0) -> Tensor:
         )
     before, after = pairs[:, 0].tolist(), pairs[:, 1].tolist()
     sizes = list(zip(before, x.shape, after, strict=True))
-    out = np.empty([b + size + a for b, size, a in sizes], x.dtype)
+    out = np.empty(possible("pad", tuple(b + size + a for b, size, a in sizes)), x.dtype)
     border = as_tensor("pad", real("pad", "value", value), x.dtype)
     kernels.broadcast_to(border.array, out)
     at = places(out.shape, tuple(slice(b, b + size) for b, size, _ in sizes))

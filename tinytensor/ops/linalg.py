@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor import kernels
+from tinytensor.arrays import Array
 from tinytensor.autograd import record
 from tinytensor.errors import NotSupported, ShapeError
 from tinytensor.ops.elementwise import where
@@ -194,9 +195,8 @@ def tril(x: Operand, k: int = 0) -> Tensor:
             [1., 1., 0.],
             [1., 1., 1.]], dtype=float32)
     """
-    x = _matrices("tril", x)
-    kept = np.tri(x.shape[-2], x.shape[-1], whole("tril", "k", k, None), dtype=bool)
-    return where(kept, x, np.zeros((), x.dtype))
+    x = as_tensor("tril", x)
+    return where(_triangle("tril", x, k), x, np.zeros((), x.dtype))
 
 
 def triu(x: Operand, k: int = 0) -> Tensor:
@@ -223,16 +223,16 @@ def triu(x: Operand, k: int = 0) -> Tensor:
     Tensor([[0., 1., 1.],
             [0., 0., 1.]], dtype=float32)
     """
-    x = _matrices("triu", x)
-    dropped = np.tri(x.shape[-2], x.shape[-1], whole("triu", "k", k, None) - 1, dtype=bool)
-    return where(dropped, np.zeros((), x.dtype), x)
+    x = as_tensor("triu", x)
+    return where(_triangle("triu", x, k, below=1), np.zeros((), x.dtype), x)
 
 
-def _matrices(op: str, x: Operand) -> Tensor:
-    x = as_tensor(op, x)
+def _triangle(op: str, x: Tensor, k: int, below: int = 0) -> Array:
+    """The matrix of bools that are True at j <= i + k - below."""
     if x.ndim < 2:
         raise ShapeError(f"{op}: got shape {x.shape}; matrices (..., M, N) are needed")
-    return x
+    M, N = x.shape[-2:]
+    return np.tri(M, N, whole(op, "k", k, None) - below, dtype=np.bool_)
 
 
 def diag(x: Operand, k: int = 0) -> Tensor:

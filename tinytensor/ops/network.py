@@ -7,6 +7,7 @@ backward pass (softmax, cross-entropy), that kernel is an op too, so it can be d
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -139,8 +140,10 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     """
     x = as_float("softmax", x)
     axis = one_axis("softmax", axis, x.ndim)
-    if norm != 1:
-        return _softmax_of_norm(x, axis, norm)
+    if not isinstance(norm, Real) or norm not in (1, 2):
+        raise SettingError(f"softmax: got norm={norm!r}; 1 or 2 is needed")
+    if norm == 2:
+        return _softmax_of_norm_2(x, axis)
     if axis != x.ndim - 1:
         return move_axis(softmax(move_axis(x, axis, x.ndim - 1)), x.ndim - 1, axis)
     out = np.empty(x.shape, x.dtype)
@@ -152,9 +155,7 @@ def softmax(x: Operand, axis: int = -1, norm: int = 1) -> Tensor:
     return record("softmax", out, (x,), backward, keep_out=True)
 
 
-def _softmax_of_norm(x: Tensor, axis: int, ord: int) -> Tensor:
-    if ord != 2:
-        raise SettingError(f"softmax: got norm={ord}; 1 or 2 is needed")
+def _softmax_of_norm_2(x: Tensor, axis: int) -> Tensor:
     e = exp(x - largest(x.detach(), axis, keepdims=True)) if x.size else exp(x)
     return e / norm(e, 2, axis, keepdims=True)
 
@@ -606,8 +607,9 @@ def _check_labels(op: str, labels: Array, classes: int) -> None:
     # As an unsigned number a negative label is huge, so one comparison finds both mistakes.
     if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
+        hint = f"; ignore_index={wrong} leaves out its rows" if op == "cross_entropy" else ""
         raise LabelError(
-            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed"
+            f"{op}: got label {wrong}; with {classes} classes, 0 to {classes - 1} is needed{hint}"
         )
 
 

@@ -258,6 +258,19 @@ def one_axis(op: str, axis: int, ndim: int) -> int:
     return number % ndim
 
 
+def possible(op: str, shape: Shape) -> Shape:
+    """The shape of a result.
+
+    Raises:
+        ShapeError: no array can have it.
+    """
+    if len(shape) > 64 or math.prod(filter(None, shape)) >= 2**60:  # NumPy's limit is 2**63 bytes
+        raise ShapeError(
+            f"{op}: got the sizes {shape}; at most 64 axes and fewer than 2**60 elements are needed"
+        )
+    return shape
+
+
 def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
     """An int from `least` up, from Python or NumPy; any int if `least` is None.
 
@@ -285,9 +298,14 @@ def real(op: str, name: str, given: Any) -> float:
     refuse_to_lose_gradient(op, name, given, "")
     if isinstance(given, tensors.Tensor | np.ndarray) and given.size == 1:
         given = given.item()
-    if not isinstance(given, numbers.Real):
+    try:
+        float(given)
+        is_real = isinstance(given, numbers.Real)
+    except (TypeError, ValueError, OverflowError):  # an int of more than 308 digits, for the last
+        is_real = False
+    if not is_real:
         raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
-    return given  # type: ignore[return-value]
+    return given  # type: ignore[no-any-return]
 
 
 def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -259,10 +260,10 @@ def norm(x: Operand, ord: int = 2, axis: Axis = None, keepdims: bool = False) ->
     """
     x = as_float("norm", x)
     all_axes("norm", axis, x.ndim)
+    if not isinstance(ord, Real) or ord not in (1, 2):
+        raise SettingError(f"norm: got ord={ord!r}; 1 or 2 is needed")
     if ord == 1:
         return sum(x.abs(), axis, keepdims)
-    if ord != 2:
-        raise SettingError(f"norm: got ord={ord}; 1 or 2 is needed")
     return _root(sum(x * x, axis, keepdims))
 
 
