@@ -250,6 +250,7 @@ class Run:
         self._reports.put(report)
 
     def _restart(self) -> None:
+        self.state = "ready"
         self.training, self._record = self.training.restarted(), None
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
