@@ -238,5 +238,5 @@ speed_option = click.option(
     "--speed",
     metavar="N|max",
     type=StepsPerSecond(),
-    help="Steps per second of the live page [at most 25 s for all steps]; max waits for no viewer.",
+    help="Steps per second on the live page [all steps in about 25 s]; max starts without a viewer.",
 )
