@@ -238,5 +238,5 @@ speed_option = click.option(
     "--speed",
     metavar="N|max",
     type=StepsPerSecond(),
-    help="Steps per second on the live page [all steps in about 25 s]; max starts without a viewer.",
+    help="Steps per second on the live page [all in about 25 s]; max starts without a viewer.",
 )
