@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Panel(NamedTuple):
+class PanelText(NamedTuple):
     """The title of a panel, and two sentences that explain it."""
 
     title: str
@@ -13,48 +13,48 @@ class Panel(NamedTuple):
 
 
 PANELS = {
-    "accuracy": Panel(
+    "accuracy": PanelText(
         "Accuracy",
         "The percentage of recognised images: the thin blue line is the current training batch, "
         "the thick orange line is all test images. The blue line jumps because a batch is small.",
     ),
-    "loss": Panel(
+    "loss": PanelText(
         "Cross-entropy loss x 100",
         "The loss is small if the network gives the correct digits high probabilities, and "
         "training makes it smaller. If the orange line of the test images rises while the blue "
         "line falls, the network memorises the training images.",
     ),
-    "training digits": Panel(
+    "training digits": PanelText(
         "Training digits",
         "The images of the current batch, misclassified images first and on red. In their corners "
         "are the correct digit (left) and the computed digit (right).",
     ),
-    "test digits": Panel(
+    "test digits": PanelText(
         "Test digits",
         "1,000 of the test images, misclassified images first and on red; the network never trains "
         "on them. The red part ends at the height of the test accuracy on the scale.",
     ),
-    "weights": Panel(
+    "weights": PanelText(
         "Weights",
         "All weights of the network, from the smallest to the largest, at each step. Each of the "
         "seven bands has the same number of weights, so a narrow band has many similar weights.",
     ),
-    "biases": Panel(
+    "biases": PanelText(
         "Biases",
         "All biases of the network, from the smallest to the largest, at each step. Each of the "
         "seven bands has the same number of biases, so a narrow band has many similar biases.",
     ),
-    "activations": Panel(
+    "activations": PanelText(
         "Activations",
         "The outputs of all hidden neurons for the current batch, from the smallest to the "
         "largest. Each of the seven bands has the same number of outputs.",
     ),
-    "logits": Panel(
+    "logits": PanelText(
         "Logits",
         "The weighted sums of all hidden neurons for the current batch, before the activation "
         "function. Each of the seven bands has the same number of sums.",
     ),
-    "confused digits": Panel(
+    "confused digits": PanelText(
         "Confused digits",
         "The test images of one cell of the confusion matrix. A click on a cell chooses it.",
     ),
