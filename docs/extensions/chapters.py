@@ -56,7 +56,8 @@ A full run has {all_steps:,} steps and 10,000 test images: `tinytensor train {na
 this page has {steps} steps and 1,000 test images.
 
 ```{{code-cell}} python
-report = tt.live.show(training)
+tt.live.show(training)
+report = training.report
 print(f"after {{report.step}} steps: {{report.test_accuracy:.2%}} of the test digits are correct")
 ```
 
