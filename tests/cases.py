@@ -1197,7 +1197,7 @@ NETWORK = [
     ),
     *(
         Op(
-            f"cross_entropy_backward, smoothing={smoothing}, weights={weights}",
+            f"cross_entropy_backward, smoothing={smoothing}, weights={weights.__name__.strip('_')}",
             lambda grad, x, s=smoothing, w=weights: ops.cross_entropy_backward(
                 grad,
                 x,

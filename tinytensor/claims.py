@@ -166,7 +166,7 @@ class _Thinned(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer(x)
-        return ops.dropout(x, self.keep) if isinstance(self.layer, nn.Activation) else x
+        return ops.dropout(x, keep_prob=self.keep) if isinstance(self.layer, nn.Activation) else x
 
 
 WITH_NEURONS_OFF = Measurement(

@@ -425,8 +425,8 @@ def capture(
 
     - a step that differs at every call,
     - a step that stores a tensor outside of the function: one that it computed, an argument, or
-      `w.grad`. Return the tensor instead, or write its values with `x[...] = ` into a tensor that
-      exists before the step,
+      `w.grad`. Return the tensor instead, or write its values with `x[...] = values` into a tensor
+      that exists before the step,
     - a step that changes a tensor or an argument which shares memory with another argument.
 
     Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For

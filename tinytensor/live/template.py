@@ -45,6 +45,7 @@ PAGE = FILE.environment.from_string(
     "{% extends 'file.html.jinja' %}"
     "{% block preamble %}"
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<link rel="icon" href="data:,">'  # none, so that the browser does not request one
     "{% endblock %}"
     '{% block contents %}{{ super() }}<div id="gone" role="status"></div>{% endblock %}'
     f"{{% block postamble %}}<script>{KEYS}</script>{{% endblock %}}"
