@@ -673,7 +673,8 @@ def test_wrong_speed_is_one_line(run, speed):
     code, _, err = run("train", "softmax", "--live", "--speed", speed)
     assert code == 2
     assert err == (
-        f"tinytensor: Invalid value for '--speed': got {speed!r}; steps per second, above 0, or max is needed\n"
+        f"tinytensor: Invalid value for '--speed': got {speed!r}; steps per second, above 0, or "
+        "max is needed\n"
     )
 
 
