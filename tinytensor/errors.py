@@ -130,3 +130,16 @@ class BackendUnavailable(TinytensorError, RuntimeError):  # noqa: N818 - the sam
 
 class DataError(TinytensorError, ValueError):
     """A data or model file is missing, damaged or of another format."""
+
+    @classmethod
+    def unread(cls, file: object, error: Exception, needed: str) -> "DataError":
+        """Return the error for a file whose reading failed: the system's reason, or what is needed.
+
+        Args:
+            file: the file's name.
+            error: what the reader raised.
+            needed: such as "a .npy file is needed"; used if the system gave no reason.
+        """
+        if isinstance(error, OSError) and error.strerror:
+            return cls(f"{file}: can't be read: {error.strerror}")
+        return cls(f"{file}: {needed} ({error})")

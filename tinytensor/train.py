@@ -21,7 +21,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
-from tinytensor.lessons import Lesson, find
+from tinytensor.lessons import OWN_SETTINGS, Lesson, find
 from tinytensor.nn import Module
 from tinytensor.tensors import Tensor, from_numpy, wrap
 
@@ -31,7 +31,6 @@ _MISMATCH = {  # messages for settings of a saved run that differ, where the def
     "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
     "the same data are needed",
 }
-_SETTINGS = ("lr", "optimizer", "keep_prob")  # of a lesson; "own" is the lesson's own value
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
 AVERAGES_FROM = 50  # steps after which averaged weights are tested
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
@@ -372,7 +371,7 @@ class Training:
         resumed run may be longer. evaluate_every, backend and threads change no result.
         """
         settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
-        settings |= {name: self.lesson.settings.get(name, "own") for name in _SETTINGS}
+        settings |= self.lesson.settings
         if self.lesson.rate is not None:
             settings["steps"] = str(self.steps)
         return settings | {"data": self._training_data}
@@ -408,7 +407,7 @@ class Training:
         """
         about = checkpoint.about(file)
         for name, own in self._settings().items():
-            its = about.get(name, "own" if name in _SETTINGS else "unknown")
+            its = about.get(name, OWN_SETTINGS.get(name, "unknown"))
             if its != own:
                 message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
                 raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")

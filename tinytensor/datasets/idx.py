@@ -55,9 +55,7 @@ def read_idx(path: Path, axes: int) -> Array:
                 )
             content = file.read(size + 1)  # one more, to see if the file is too long
     except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: can't be read: {error.strerror}") from None
-        raise DataError(f"{path}: a complete gzip file is needed ({error})") from None
+        raise DataError.unread(path, error, "a complete gzip file is needed") from None
 
     if len(header) < start or len(content) != size:
         more = " or more" if len(content) > size else ""

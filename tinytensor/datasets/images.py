@@ -58,9 +58,7 @@ def _read_npy(path: Path) -> Array:
     try:
         array: Array = np.load(path, allow_pickle=False)
     except Exception as error:  # many types of error, because the bytes can be anything
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: can't be read: {error.strerror}") from None
-        raise DataError(f"{path}: a .npy file is needed ({error})") from None
+        raise DataError.unread(path, error, "a .npy file is needed") from None
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         if not ((array >= 0) & (array <= 1)).all():
             raise DataError(f"{path}: got floats outside 0 to 1; floats from 0 to 1 are needed")

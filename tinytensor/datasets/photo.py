@@ -97,11 +97,8 @@ def read_grey(file: Path | IO[bytes]) -> Array:
             "make it smaller"
         ) from None
     except Exception as error:  # many types of error, because the bytes can be anything
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{_name(file)}: can't be read: {error.strerror}") from None
-        raise DataError(
-            f"{_name(file)}: a picture is needed, such as a PNG or JPEG file ({error})"
-        ) from None
+        needed = "a picture is needed, such as a PNG or JPEG file"
+        raise DataError.unread(_name(file), error, needed) from None
 
 
 def _grey(picture: Image.Image) -> Array:

@@ -30,6 +30,7 @@ from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
 from tinytensor.tensors import Tensor
 
 BATCH = 100
+OWN_SETTINGS = {"lr": "own", "optimizer": "own", "keep_prob": "own"}  # those of the lesson's file
 WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
 _Known = TypeVar("_Known")
 
@@ -64,7 +65,7 @@ class Lesson:
         average: the decay of the moving average of the weights, from 0 up, below 1. The tests then
             use the averaged weights. None tests the weights themselves.
         evaluate_every: the number of steps between tests.
-        settings: what differs from the lesson in its file, by name; `changed` fills it.
+        settings: what differs from the lesson in its file; `changed` fills it.
     """
 
     number: str
@@ -82,7 +83,7 @@ class Lesson:
     augment: Augmentation | None = None  # of the training images
     average: float | None = None  # decay of the moving average of the weights that a test takes
     evaluate_every: int = 100
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=lambda: OWN_SETTINGS)
 
     def new_model(self, classes: int = CLASSES) -> Module:
         """Return a new network with one output per class.
@@ -198,7 +199,7 @@ def read_file(file: str | Path) -> Lesson:
     try:
         names = runpy.run_path(str(path))
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError.unread(path, error, "a Python file is needed") from None
     except (Exception, SystemExit) as error:
         lines = [
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
