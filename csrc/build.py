@@ -74,6 +74,8 @@ OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 # The code that calls the kernels. At -O3 cffi's wrapper takes as long to compile as two variants,
 # and a call is 2 % faster.
 CALLING_FILES = ["wrapper.c", "runners.c"]
+# A prototype of a kernel in one variant, as prototypes() writes it: its name and its arguments.
+KERNEL = re.compile(r"^void (tt_\w+_float(?:32|64)_\w+)\((.*)\);", re.MULTILINE)
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -161,10 +163,7 @@ def runners_source(machine: str) -> str:
     """
     lines = ['#include "program.h"', "#include <string.h>"]
     table = []
-    text = prototypes(machine)
-    for name, arguments in re.findall(
-        r"^void (tt_\w+_float(?:32|64)_\w+)\((.*)\);", text, re.MULTILINE
-    ):
+    for name, arguments in KERNEL.findall(prototypes(machine)):
         kinds = ["p" if "*" in a else "d" if "double" in a else "i" for a in arguments.split(", ")]
         values = ", ".join(f"v[{i}].{kind}" for i, kind in enumerate(kinds))
         lines.append(f"void {name}({arguments});")
@@ -200,9 +199,11 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
     ffi = FFI()
     # For Python a kernel returns 1 if it had no memory for its temporary values, otherwise 0.
     declared = prototypes(machine)
-    kernels = re.findall(r"^void (tt_\w+_float(?:32|64)_\w+)\(", declared, re.MULTILINE)
-    ffi.cdef(re.sub(r"^void (?=tt_\w+_float)", "int ", declared, flags=re.MULTILINE))
-    checked = [f"#define {name}(...) ({name}(__VA_ARGS__), tt_failed())" for name in kernels]
+    ffi.cdef(KERNEL.sub(r"int \1(\2);", declared))
+    checked = [
+        f"#define {name}(...) ({name}(__VA_ARGS__), tt_failed())"
+        for name, _ in KERNEL.findall(declared)
+    ]
     ffi.set_source(MODULE, "\n".join([declared, *checked]))
     wrapper = folder / "wrapper.c"
     ffi.emit_c_code(str(wrapper))
