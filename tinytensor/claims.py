@@ -32,7 +32,7 @@ class Measurement:
     columns: their names
     measure: the values of the columns for a lesson, a data set and a seed
     decimals: how the values are printed; None for two significant digits
-    ranks: True if a larger first column is better, so that one variant is ahead
+    ranks: True prints the range of the first column too, in which a larger value is better
     """
 
     caption: str
@@ -349,6 +349,15 @@ class Check:
     above: Cell
     below: Cell | float
     ties: bool = False
+
+    def __str__(self) -> str:
+        variant, column = self.above
+        if isinstance(self.below, float):
+            return f"{variant} above {self.below} in {column}"
+        other, other_column = self.below
+        if other == variant:
+            return f"{variant}, {column} above {other_column}"
+        return f"{variant} above {other} in {column}"
 
 
 Verdict = Literal["yes", "no", "unclear"]

@@ -143,19 +143,13 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     click.echo()
     checked = claims.check(claim, measured)
     for each in checked:
-        below = each.check.below
-        names = f"{each.check.above[0]} above {below if isinstance(below, float) else below[0]}"
-        column = each.check.above[1]
-        if not isinstance(below, float) and below[0] == each.check.above[0]:
-            names, column = f"{each.check.above[0]}, {column} above {below[1]}", ""
-        names += f" in {column}" if column else ""
         ranges = " against ".join(
             measurement.text(low)
             if low == high
             else " to ".join(map(measurement.text, (low, high)))
             for low, high in (each.above, each.below)
         )
-        click.echo(f"{names}:\n  {ranges}: {each.verdict}")
+        click.echo(f"{each.check}:\n  {ranges}: {each.verdict}")
     click.echo(f"\nThe claim {_VERDICTS[claims.verdict(checked)]}, by {plural(seeds, 'seed')}.")
 
 

@@ -15,7 +15,6 @@ from tinytensor.train import Training
 
 if TYPE_CHECKING:
     from tinytensor.live.run import Run
-    from tinytensor.live.server import FillDocument
 
 
 def check_page(live: bool, options: Mapping[str, object]) -> None:
@@ -29,17 +28,6 @@ def check_page(live: bool, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value:
             raise SettingError(f"{name}: is an option of the live page; add --live")
-
-
-@contextmanager
-def served(
-    page: FillDocument, port: int | None, browser: bool, allowed: tuple[str, ...]
-) -> Iterator[None]:
-    """Serve a page inside a `with` block; see tinytensor.live.watching.served."""
-    from tinytensor.live import watching
-
-    with watching.served(page, port, browser, allowed, _say):
-        yield
 
 
 @contextmanager
@@ -66,7 +54,7 @@ def watched(
         present=present,
         host=host,
         allowed=allowed,
-        say=_say,
+        say=say,
     ) as run:
         try:
             yield run
@@ -77,7 +65,8 @@ def watched(
             raise
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line for the user on standard error."""
     click.echo(line, err=True)
 
 

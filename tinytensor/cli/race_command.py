@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinytensor import datasets, door, lessons, machine
-from tinytensor.cli.live_option import check_page, linger, served
+from tinytensor.cli.live_option import check_page, linger, say
 from tinytensor.cli.options import (
     LESSON_OR_FILE,
     Count,
@@ -107,8 +107,9 @@ def race_command(
     with ExitStack() as stack:
         if live:
             from tinytensor.live.race_page import page
+            from tinytensor.live.watching import served
 
-            stack.enter_context(served(page(race), port, not no_browser, allowed))
+            stack.enter_context(served(page(race), port, not no_browser, allowed, say))
         stopped = _run(race)
         try:
             write_json(json_file, _result(race, seed, stopped))
