@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -292,7 +293,7 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
     return indices
 
 
-@overload
+@typing.overload
 def batches(
     *arrays: Array | Tensor,
     size: int,
@@ -303,7 +304,7 @@ def batches(
     skip: int = 0,
     augment: Augmentation | None = None,
 ) -> Iterator[Any]: ...
-@overload
+@typing.overload
 def batches(
     *arrays: Array | Tensor,
     size: int,
