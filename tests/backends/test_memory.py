@@ -5,7 +5,6 @@ ends the process. The kernels run in a separate process, which prints each case 
 """
 
 import ctypes
-import itertools
 import mmap
 import os
 import platform
@@ -117,21 +116,9 @@ long allocations(void) { return calls; } /* of this thread */
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-def calls_of(case: Kernel) -> list[tuple]:
-    """Returns the C functions that a kernel calls, with their arguments."""
-    variant, calls = C.module._SINGLE, []
-
-    class Recording:
-        def __getattr__(self, name):
-            value = getattr(variant, name)
-            return value if name in ("at", "in_place") else lambda *a: calls.append((value, a))
-
-    C.module._SINGLE = Recording()
-    try:
-        C.kernels[case.name](*case.make("float32"), *case.numbers)
-    finally:
-        C.module._SINGLE = variant
-    return calls
+def call_of(case: Kernel) -> tuple:
+    """Returns the C function that a kernel calls, with its arguments."""
+    return getattr(C.module, case.name).lower(*case.make("float32"), *case.numbers)
 
 
 def count_allocations() -> None:
@@ -142,22 +129,21 @@ def count_allocations() -> None:
     """
     allocations = ctypes.CDLL(None).allocations
     calls = {
-        (str(case), times): calls_of(case)
+        (str(case), times): call_of(case)
         for times, sizes in ((1000, (9, 17)), (3, (300, 301)))
         for case in at_size(*sizes)
         if case.name not in C.on_numpy
     }
     for threads in (1, 2):
         C.module.set_num_threads(threads)
-        for function, arguments in itertools.chain(*calls.values()):
+        for function, arguments in calls.values():
             function(*arguments)
-    for (case, times), made in calls.items():
-        for function, arguments in made:
-            before = allocations()
-            for _ in range(times):
-                function(*arguments)
-            if count := allocations() - before:
-                print(case, count)
+    for (case, times), (function, arguments) in calls.items():
+        before = allocations()
+        for _ in range(times):
+            function(*arguments)
+        if count := allocations() - before:
+            print(case, count)
     before = allocations()
     bytearray(100_000)
     print("other allocations are counted:", allocations() > before)

@@ -120,7 +120,7 @@ class Kernel:
                 raise
             name = self.function.__name__.strip("_")
             raise ValueError(
-                f"{name}: an output array is read-only; a writable one is needed"
+                f"{name}: got a read-only output array; a writable one is needed"
             ) from None
         compiled.disable_compile()
         seconds = time.perf_counter() - start
