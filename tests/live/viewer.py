@@ -19,7 +19,7 @@ from tinytensor.live.run import Run
 from tinytensor.train import Training
 
 if "bokeh" in LACKING:
-    pytest.skip("a live page needs bokeh: pip install -e '.[live]'", allow_module_level=True)
+    pytest.skip("a live page needs bokeh: pip install -e '.[test]'", allow_module_level=True)
 
 from tinytensor.live.server import Server
 from tinytensor.live.training_page import page
@@ -57,6 +57,7 @@ class Viewer:
 
     def __init__(self, browser, address):
         self.browser = browser
+        browser.get("about:blank")  # the page of an earlier test may still try to connect
         for log in ("browser", "performance"):
             browser.get_log(log)
         browser.get(address)
