@@ -19,7 +19,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
-    ["errors", "hints", "interrupt"],
+    ["errors", "forks", "hints", "interrupt"],
     ["arrays", "devices", "modes"],
     ["recorder"],
     ["door"],

@@ -28,6 +28,7 @@ from tinytensor import door
 from tinytensor.arrays import zeros
 from tinytensor.capture.listing import bytes_moved, flops
 from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.forks import computed_once
 
 if TYPE_CHECKING:
     from tinytensor.capture.calls import Call
@@ -255,7 +256,7 @@ class Roofline:
         self.threads = threads
         self._speeds: dict[tuple[int, str], float] = {}
 
-    @functools.cached_property
+    @computed_once
     def peak(self) -> float:
         """The peak in additions and multiplications per second."""
         return self._measured_peak()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinytensor.arrays import Array, root
 from tinytensor.errors import CaptureError
+from tinytensor.forks import held_during_fork
 
 if TYPE_CHECKING:
     from tinytensor.door import Contract
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)
-_counting = threading.Lock()
+_counting = held_during_fork(threading.Lock())
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 _LESSONS = f"{_PACKAGE}lessons{os.sep}"  # count as the user's code
 _CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # its _run_function calls the step

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
+from tinytensor.forks import computed_once
 from tinytensor.lessons import OWN_SETTINGS, Lesson, find
 from tinytensor.nn import Module
 from tinytensor.tensors import Tensor, from_numpy, wrap
@@ -376,7 +377,7 @@ class Training:
             settings["steps"] = str(self.steps)
         return settings | {"data": self._training_data}
 
-    @cached_property
+    @computed_once
     def _training_data(self) -> str:
         """The first 16 hexadecimal digits of a checksum of the training images and labels."""
         checksum = hashlib.sha256()

@@ -24,6 +24,7 @@ from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduct
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
+from tinytensor.forks import held_during_fork
 
 REINSTALL = "pip install --force-reinstall --no-deps -e ., in its folder"
 try:
@@ -75,7 +76,7 @@ def variant(precision: str, simd: str) -> SimpleNamespace:
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIMD: str  # the instruction set in use
-_choosing = threading.Lock()  # held while set_simd changes it and the next two
+_choosing = held_during_fork(threading.Lock())  # set_simd changes the next three
 _SINGLE: SimpleNamespace
 _DOUBLE: SimpleNamespace
 

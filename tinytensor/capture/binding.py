@@ -11,6 +11,7 @@ from tinytensor import kernels
 from tinytensor.capture.calls import Call, Function
 from tinytensor.capture.memory import AFTER_THE_STEP, Buffer
 from tinytensor.door import CONTRACTS
+from tinytensor.forks import computed_once
 
 if TYPE_CHECKING:
     from tinytensor.capture.program import Program
@@ -113,7 +114,7 @@ class Binding:
             for array in program.inputs
         ]
 
-    @functools.cached_property
+    @computed_once
     def is_one_call(self) -> bool:
         """True if one call of the backend makes all kernel calls."""
         functions = {v.buffer for item in self.before for v in (*item.reads, *item.writes)}

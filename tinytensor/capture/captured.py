@@ -11,7 +11,6 @@ import copy
 import functools
 import inspect
 import itertools
-import threading
 import warnings
 import weakref
 from collections import OrderedDict
@@ -29,6 +28,7 @@ from tinytensor.capture.program import Program
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
+from tinytensor.forks import Turns
 from tinytensor.nn import Module
 from tinytensor.recorder import Recorder
 from tinytensor.tensors import wrap
@@ -70,8 +70,8 @@ class Captured:
         self.function = function
         self.rewrites = names_of(rewrites)
         self.verify = verify
+        self._turns = Turns()  # one call at a time, because a program has one memory
         self.forget()
-        self._lock = threading.RLock()  # one call at a time, because a program has one memory
 
     def forget(self) -> None:
         """Drop all programs, so that the next call records."""
@@ -80,6 +80,7 @@ class Captured:
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
         self._in_a_row = 0
+        self._turns.is_cut_off = False
 
     @property
     def _name(self) -> str:
@@ -128,7 +129,8 @@ class Captured:
             return call_with_tensors(self.function, arguments, named)
         given = Arguments(arguments, named)
         arrays = given.arrays
-        with self._lock:
+        with self._turns.lock:
+            self._check_turns()
             key = self._key(arrays, given)
             program = self._find(key)
             if program is None or self._is_due(program) or program.writes_to(arrays):
@@ -174,7 +176,8 @@ class Captured:
                 "run: within a recorded step or under detect_anomaly() each step is run "
                 "separately; call the step instead"
             )
-        with self._lock:
+        with self._turns.lock:
+            self._check_turns()
             key = self._key([array[0, ...] for array in arrays], given)
             parts: list[list[Array]] = []
             done = 0
@@ -195,6 +198,14 @@ class Captured:
                 self.program, result = program, program.result
                 done = end
             return result.make([np.concatenate(part) for part in zip(*parts, strict=True)])
+
+    def _check_turns(self) -> None:
+        if self._turns.is_cut_off:
+            raise CaptureError(
+                f"captured step: this process was forked while another thread computed "
+                f"{self._name}, so the tensors it changes may be half changed here; load their "
+                "values and call step.forget(), or fork between two steps"
+            )
 
     def _in_order(
         self, arguments: tuple[Any, ...], named: dict[str, Any]
@@ -347,7 +358,7 @@ class Captured:
     ) -> None:
         """Make a program of the notes, and keep it for replays if the step stores nothing."""
         self.program = program = Program(
-            key, notes, result, trace, self._lock, self.function, self.rewrites, self._collects
+            key, notes, result, trace, self._turns, self.function, self.rewrites, self._collects
         )
         self.recordings += 1
         self.why = STORES if program.guards.stores else why

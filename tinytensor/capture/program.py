@@ -20,8 +20,6 @@ backend binds the calls. A replay gives the same bits as the step itself.
 
 from __future__ import annotations
 
-import functools
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,6 +45,7 @@ from tinytensor.capture.memory import Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.forks import Turns, computed_once
 from tinytensor.recorder import Recorder
 from tinytensor.tensors import Tensor
 
@@ -68,12 +67,12 @@ class Program:
         notes: Recorder,
         result: Result,
         trace: Trace,
-        lock: threading.RLock,
+        turns: Turns,
         function: Callable[..., Any],
         rewrites: Sequence[str] = (),
         collect: bool = True,
     ) -> None:
-        self._lock = lock
+        self._turns = turns
         self._function = function
         self._names_of_rewrites = rewrites
         self.key = key
@@ -102,7 +101,7 @@ class Program:
 
     # Computed at first use, because many recordings are only compared
 
-    @functools.cached_property
+    @computed_once
     def _rewritten(self) -> tuple[list[Call | Function], tuple[str, ...]]:
         return rewritten(self._recorded, self._names_of_rewrites)
 
@@ -126,12 +125,12 @@ class Program:
         """The kernel calls before they were rewritten."""
         return [item for item in self._recorded if isinstance(item, Call)]
 
-    @functools.cached_property
+    @computed_once
     def order(self) -> tuple[list[Function], list[Call | Function]]:
         """The functions that a replay calls before the first kernel, and all else in its order."""
         return sorted_out(self.items)
 
-    @functools.cached_property
+    @computed_once
     def buffers(self) -> list[Buffer]:
         """All memory that the calls touch, with names to be shown."""
         before, body = self.order
@@ -149,12 +148,12 @@ class Program:
         """The bytes that the temporaries would need if each had its own memory."""
         return sum(map(whole_lines, self._temporaries))
 
-    @functools.cached_property
+    @computed_once
     def peak(self) -> int:
         """The bytes of the temporaries' memory, which is planned at first use."""
         return plan(self._temporaries)
 
-    @functools.cached_property
+    @computed_once
     def _binding(self) -> Binding:
         """The bound calls, made for the first replay."""
         assert self.peak >= 0  # plans the temporaries' memory
@@ -277,7 +276,7 @@ class Program:
         """
         if repeats < 1:
             raise SettingError(f"profile: got repeats={repeats}; at least 1 is needed")
-        with self._lock:
+        with self._turns.lock:
             bound = self._binding
             changed = {view.buffer for item in self.items for view in item.writes}
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]

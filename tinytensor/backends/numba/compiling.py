@@ -18,13 +18,16 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.ma  # else Numba imports it at the first call, and a child forked meanwhile would hang
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
 from tinytensor.backends.lowering import Lowered
 from tinytensor.errors import DTypeError
+from tinytensor.forks import held_during_fork
 
 # a * b + c in one instruction. Other fastmath flags could lose NaN and infinity.
 CONTRACT = {"contract"}
@@ -171,6 +174,9 @@ class Cache(FunctionCache):
         # Numba's key would contain the functions in the closure, whose identity differs between
         # processes. The stamp of the sources already covers them.
         return sig, codegen.magic_tuple()
+
+
+held_during_fork(global_compiler_lock)
 
 
 @cache
