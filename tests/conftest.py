@@ -92,7 +92,9 @@ def run(capsys):
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run all tests, not only the quick ones")
     parser.addoption("--slow", action="store_true", help="train every lesson in full, too")
-    parser.addoption("--programs", type=int, help="random captured steps for each backend")
+    parser.addoption(
+        "--programs", type=int, help="random programs of a fuzz test, for each backend"
+    )
     parser.addoption("--first-program", type=int, default=0, help="the seed of the first of them")
     parser.addoption("--cells", action="store_true", help="print the table of ops x shapes")
 

@@ -477,3 +477,25 @@ def test_a_captured_step_refuses_to_retain_a_gradient(backend):
     step = tt.capture(through)
     with pytest.raises(tt.CaptureError):
         _ = step(x), step(x)
+
+
+@pytest.mark.parametrize(
+    ("grad", "error", "words"),
+    [
+        (tt.ones(3), tt.ShapeError, r"got shape \(3,\) for x of shape \(2,\)"),
+        (tt.ones(2, dtype="float64"), tt.DTypeError, "got float64 for x of float32"),
+        (np.ones(2, np.float32), tt.NotSupported, "got a ndarray; a Tensor is needed"),
+        (1.0, tt.NotSupported, "got a float"),
+    ],
+)
+def test_a_gradient_fits_its_tensor(grad, error, words):
+    x = tt.ones(2, requires_grad=True)
+    with pytest.raises(error, match=words):
+        x.grad = grad
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("arguments", [(1, 2), (None, tt.ones(1)), (tt.ones(1), 3)])
+def test_gradients_of_other_things_than_tensors_raise(arguments):
+    with pytest.raises(tt.NotSupported, match=r"grad: got a .*; tensors are needed"):
+        tt.grad(*arguments)

@@ -127,8 +127,7 @@ print(forked(lambda: sys.exit(1) if lock.locked() else None))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("backend", ["c", "numba", "numpy"])
-def test_children_of_a_training_process_compute_the_right_numbers(backend):
+def test_children_of_a_training_process_compute_the_right_numbers(request, backend):
     """Another thread records and replays steps; each child trains its own step."""
     code = """
 tt.set_backend(sys.argv[1])
@@ -151,5 +150,5 @@ done = True
 other.join()
 print(count)
 """
-    forks = int(os.environ.get("TINYTENSOR_TEST_FORKS", 100))
+    forks = request.config.getoption("--programs") or 100
     assert process(code, backend, forks) == f"{forks}\n"

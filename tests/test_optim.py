@@ -44,13 +44,14 @@ def test_invalid_learning_rate_raises(lr):
 
 
 def test_wrong_gradients_and_parameters_raise(backend):
-    param = tt.zeros(5_000_000, requires_grad=True)
+    param = tt.zeros(3, requires_grad=True)
     optimizer = tt.optim.SGD([param], lr=1)
     param.grad = tt.ones(3)
+    param.array = np.zeros(5_000_000, np.float32)
     with pytest.raises(tt.ShapeError, match=r"SGD: got grad of shape \(3,\); \(5000000,\)"):
         optimizer.step()
-    param.grad = tt.ones(5_000_000, dtype="float64")
-    with pytest.raises(tt.DTypeError, match="SGD: got grad of float64; float32 is needed"):
+    param.array = np.zeros(3)
+    with pytest.raises(tt.DTypeError, match="SGD: got grad of float32; float64 is needed"):
         optimizer.step()
     fixed = tt.from_numpy(np.frombuffer(bytes(12), np.float32)).requires_grad_()
     fixed.grad = tt.ones(3)
@@ -173,7 +174,8 @@ def test_a_parameter_without_gradient_is_not_changed(backend, name, settings):
 def test_a_step_that_raises_changes_nothing(backend):
     first, second = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
     optimizer = tt.optim.Adam([first, second], lr=0.1)
-    first.grad, second.grad = tt.ones(2), tt.ones(3)
+    first.grad, second.grad = tt.ones(2), tt.ones(2)
+    second.array = np.ones(3, np.float32)
     with pytest.raises(tt.ShapeError, match="Adam: got grad"):
         optimizer.step()
     assert first.tolist() == [1, 1]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -152,7 +152,7 @@ def record(
     name: str,
     out: Array,
     operands: tuple[Tensor, ...],
-    backward: Backward = lambda *_: (),
+    backward: Backward | None = None,
     saved: Sequence[Tensor] = (),
     keep_out: bool = False,
 ) -> Tensor:
@@ -163,13 +163,13 @@ def record(
         out: the result, an array that the op allocated.
         operands: the tensors that the op read.
         backward: a function backward(grad) that returns one gradient (or None) for each operand;
-            called only if an operand requires a gradient.
+            called only if an operand requires a gradient. None for an op without a gradient.
         saved: the operands whose values `backward` reads. If one of them is changed in place
             before, the backward pass raises GradientError.
         keep_out: True if `backward` needs the result too: backward(grad, result).
     """
     result = tensors.wrap(out)
-    if _grad_mode.get():
+    if backward is not None and _grad_mode.get():
         for operand in operands:
             if operand.requires_grad:
                 versions = [version_now(x) for x in saved] if saved else []
@@ -277,13 +277,11 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
-    outputs = (outputs,) if isinstance(outputs, tensors.Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, tensors.Tensor) else tuple(inputs)
+    outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
     for x in (*outputs, *inputs):
         if not isinstance(x, tensors.Tensor):
             raise NotSupported(f"grad: got a {type(x).__name__}; tensors are needed")
-    if grad_outputs is None or isinstance(grad_outputs, tensors.Tensor):
-        grad_outputs = (grad_outputs,) * (1 if grad_outputs is not None else len(outputs))
+    grad_outputs = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
     if len(grad_outputs) != len(outputs):
         raise GradientError(
             f"grad: got {len(grad_outputs)} grad_outputs for {len(outputs)} outputs; one for each "
@@ -307,6 +305,12 @@ def grad(
                 "allow_unused=True its gradient is None"
             )
     return tuple(grads)
+
+
+def _as_tuple(given: Any) -> tuple[Any, ...]:
+    """A tuple of the tensors of a sequence, or of one tensor."""
+    several = isinstance(given, Iterable) and not isinstance(given, tensors.Tensor)
+    return tuple(given) if several else (given,)
 
 
 def _first_grad(op: str, output: Tensor, given: Tensor | None) -> Tensor:

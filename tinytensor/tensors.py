@@ -138,6 +138,8 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            _check_grad(self, value)
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad_set(self, value is None)
         self._grad = value
@@ -892,7 +894,8 @@ def from_dlpack(other: Any) -> Tensor:
     Raises:
         DTypeError: the tensor has another dtype.
         ShapeError: the tensor is not C-contiguous.
-        NotSupported: `other` has no `__dlpack__` method.
+        NotSupported: `other` has no `__dlpack__` method, or its memory can't be used: it is on
+            another device, or its capsule was used before.
 
     Source: numpy.from_dlpack, torch.from_dlpack.
 
@@ -903,7 +906,29 @@ def from_dlpack(other: Any) -> Tensor:
         raise NotSupported(
             f"from_dlpack: got a {type(other).__name__}; a tensor of another library is needed"
         )
-    return from_numpy(np.from_dlpack(other))
+    try:
+        array = np.from_dlpack(other)
+    except Exception as error:  # of NumPy or of the other library
+        raise NotSupported(
+            f"from_dlpack: the memory of this {type(other).__name__} can't be used: {error}"
+        ) from None
+    return from_numpy(array)
+
+
+def _check_grad(x: Tensor, grad: Tensor) -> None:
+    if not isinstance(grad, Tensor):
+        raise NotSupported(
+            f"x.grad = ...: got a {type(grad).__name__}; a Tensor is needed, such as "
+            "tt.from_numpy(array), or None"
+        )
+    if grad.array.shape != x.array.shape:
+        raise ShapeError(
+            f"x.grad = ...: got shape {grad.shape} for x of shape {x.shape}; the same is needed"
+        )
+    if grad.array.dtype != x.array.dtype:
+        raise DTypeError(
+            f"x.grad = ...: got {grad.dtype} for x of {x.dtype}; the same dtype is needed"
+        )
 
 
 def to_array(op: str, data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Array:

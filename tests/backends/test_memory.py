@@ -226,7 +226,7 @@ print(found)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 @pytest.mark.skipif("c" not in BACKENDS, reason="no compiler here")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_c_kernel_without_memory_raises(threads):
     code = LITTLE_MEMORY.format(threads=threads)
     environment = {**os.environ, "TINYTENSOR_BACKEND": "c"}

@@ -215,7 +215,14 @@ def test_regions_of_a_random_mask_are_connected_and_separate():
         assert (seen == region).all(), "each pixel is reached from the first"
 
 
-@pytest.mark.parametrize(("seed", "count"), [(0, 60), pytest.param(1, 400, marks=pytest.mark.slow)])
+COUNTS = [
+    (0, 20),
+    pytest.param(2, 60, marks=pytest.mark.full),
+    pytest.param(1, 400, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("seed", "count"), COUNTS)
 def test_best_recognises_renderings(seed, count):
     """Printed and drawn, thick and thin, rotated, in perspective, shaded, compressed."""
     _, model = load_model(find("best").weights_file())

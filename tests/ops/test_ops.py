@@ -32,6 +32,21 @@ def test_forward(backend, op: Op, shapes, dtype, cell):
     np.testing.assert_allclose(result.numpy(), wanted, rtol=tolerance, atol=tolerance)
 
 
+WITH = {op.op for op in OPS if op.gradient}
+WITHOUT = [(op, shapes) for op, shapes in CELLS if op.op not in WITH]
+
+
+@QUIET
+@pytest.mark.parametrize(("op", "shapes"), WITHOUT, ids=lambda x: str(x).replace(" ", ""))
+def test_result_of_an_op_without_gradient_requires_none(op: Op, shapes):
+    try:
+        result = op.function(*op.operands(shapes, "float64", requires_grad=True))
+    except tt.GradientError:
+        return  # it refuses to lose a gradient
+    assert not result.requires_grad
+    assert result.node is None
+
+
 @QUIET
 @pytest.mark.parametrize(("op", "shapes"), GRADIENTS, ids=GRADIENT_IDS)
 def test_gradient(backend, op: Op, shapes, cell):

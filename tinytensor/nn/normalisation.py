@@ -9,7 +9,7 @@ from tinytensor.arrays import Array
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.nn.module import Module, as_input
 from tinytensor.ops import creation
-from tinytensor.ops.operands import whole
+from tinytensor.ops.operands import real, whole
 from tinytensor.tensors import Tensor
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -74,11 +74,11 @@ class BatchNorm(Module):
         epsilon: float = 1e-5,
         offset_start: float = 0.0,
     ) -> None:
-        if not 0 <= decay < 1:
+        if not 0 <= real("BatchNorm", "decay", decay) < 1:
             raise SettingError(
                 f"BatchNorm: got decay={decay}; a number from 0 up, below 1, is needed"
             )
-        if not epsilon >= 0:
+        if not real("BatchNorm", "epsilon", epsilon) >= 0:
             raise SettingError(f"BatchNorm: got epsilon={epsilon}; a number from 0 up is needed")
         channels = whole("BatchNorm", "channels", channels, 1)
         self.scale = creation.ones(channels, requires_grad=True) if scale else None
@@ -166,7 +166,7 @@ class LayerNorm(Module):
         offset: bool = True,
         epsilon: float = 1e-5,
     ) -> None:
-        if not epsilon >= 0:
+        if not real("LayerNorm", "epsilon", epsilon) >= 0:
             raise SettingError(f"LayerNorm: got epsilon={epsilon}; a number from 0 up is needed")
         given = channels if isinstance(channels, tuple | list) else (channels,)
         if not given:

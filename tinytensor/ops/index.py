@@ -69,7 +69,7 @@ def places(shape: Shape, key: Key, op: str = "index") -> Places:
             if touched > len(shape):
                 raise IndexError(f"{touched} indices for {len(shape)} axes")
             return np.asarray(np.arange(N).reshape(front)[tuple(keys)])
-        except (IndexError, ValueError, TypeError) as error:
+        except (IndexError, ValueError, TypeError, OverflowError) as error:
             raise IndexingError(f"{op}: x has shape {shape}: {error}") from None
 
     picked = pick(keys)
