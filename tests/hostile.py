@@ -3,8 +3,8 @@
     python tests/hostile.py BACKEND FIRST LAST
 
 makes the calls of these seeds, in a process with little memory. Before each call it prints the
-seed, so that test_hostile.py can name the call that ended the process. A call that does not return within
-SECONDS ends the process, too. After a call that raises an error of another kind than
+seed, so that test_hostile.py can name the call that ended the process. A call that does not return
+within SECONDS ends the process, too. After a call that raises an error of another kind than
 TinytensorError it prints the error.
 """
 
