@@ -20,7 +20,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
     ["errors", "forks", "hints", "interrupt"],
-    ["arrays", "devices", "modes"],
+    ["arrays", "devices", "modes", "regular_file"],
     ["recorder"],
     ["door"],
     ["kernels", "random"],

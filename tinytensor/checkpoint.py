@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels
+from tinytensor import kernels, regular_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensors import Tensor, from_numpy
@@ -156,7 +156,7 @@ def _content(file: Name) -> bytes:
     if not isinstance(file, str | os.PathLike):
         raise NotSupported(f"load: got a {type(file).__name__}; the path of a file is needed")
     try:
-        return Path(file).read_bytes()
+        return regular_file.checked(file).read_bytes()
     except OSError as error:
         raise DataError(f"load: {file} can't be read: {error.strerror}") from None
 

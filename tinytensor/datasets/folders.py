@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
@@ -160,6 +161,7 @@ def _load_npz(path: Path) -> Dataset:
     """Load the four arrays of an .npz file."""
     if path.suffix != ".npz":
         raise DataError(f"{path}: got a file; a folder or an .npz file is needed")
+    regular_file.checked(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())

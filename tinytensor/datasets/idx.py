@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError
 
 UNSIGNED_BYTE = 8
+PIECE = 2**20  # bytes that are read at once, because a header may promise more than there is
 MAX_BYTES = 2**31  # of a file, after decompression; 60,000 images of MNIST take 2**25.5
 
 
@@ -37,6 +39,8 @@ def read_idx(path: Path, axes: int) -> Array:
             length, or has more than MAX_BYTES bytes.
     """
     start = 4 + 4 * axes
+    content = bytearray()
+    regular_file.checked(path)
     try:
         with closing(gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
             header = file.read(start)
@@ -53,7 +57,9 @@ def read_idx(path: Path, axes: int) -> Array:
                     f"{path}: the shape {shape} in its header needs {start + size:,} bytes; at "
                     f"most {MAX_BYTES:,} bytes are read"
                 )
-            content = file.read(size + 1)  # one more, to see if the file is too long
+            # One byte more, to see if the file is too long.
+            while piece := file.read(min(PIECE, size + 1 - len(content))):
+                content += piece
     except (OSError, EOFError, zlib.error) as error:
         raise DataError.unread(path, error, "a complete gzip file is needed") from None
 

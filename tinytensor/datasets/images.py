@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import SHAPE
 from tinytensor.datasets.idx import read_idx
@@ -26,6 +27,7 @@ def read_images(path: Path) -> Array:
     Raises:
         DataError: the file can't be read, or its images have another size or format.
     """
+    regular_file.checked(path)
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)
     elif path.suffix.lower() in ENDINGS:

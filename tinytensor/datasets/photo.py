@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageFilter, ImageOps
 
+from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import centred
 from tinytensor.datasets.regions import Regions, connected
@@ -81,6 +82,8 @@ def read_grey(file: Path | IO[bytes]) -> Array:
     Raises:
         DataError: the file is no picture that can be read, or has more than MAX_PIXELS pixels.
     """
+    if isinstance(file, Path):
+        regular_file.checked(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below

@@ -27,6 +27,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.door import Backend
@@ -188,7 +189,7 @@ def load(file: str | Path) -> RecordedRun:
         DataError: the file can't be read, is not a run file, is damaged, or has no snapshot.
     """
     try:
-        content = Path(file).read_bytes()
+        content = regular_file.checked(file).read_bytes()
     except OSError as error:
         raise DataError(
             f"{file} can't be read ({error.strerror}); a run file is needed, which "

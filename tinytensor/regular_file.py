@@ -1,0 +1,21 @@
+"""A check that a file can be read to its end: pipes and devices may have none."""
+
+import os
+from pathlib import Path
+
+from tinytensor.errors import DataError
+
+
+def checked(file: str | os.PathLike[str]) -> Path:
+    """Return the path, unless it names a pipe, a device or a folder.
+
+    Nothing is checked if there is no such file, because opening it gives the better error.
+
+    Raises:
+        DataError: it isn't a regular file.
+    """
+    path = Path(file)
+    if path.exists() and not path.is_file():
+        kind = "folder" if path.is_dir() else "pipe or device"
+        raise DataError(f"{file}: is a {kind}; a regular file is needed")
+    return path
