@@ -131,7 +131,8 @@ def test_probe_of_work_shared_by_threads():
     assert list(probe) == ["short computation", "short computation on 2 threads"]
     assert door.load_backend("c").num_threads == before
     assert monitor.is_quiet([dict.fromkeys(probe, 0.0)])
-    assert not monitor.is_quiet([{"short computation on 2 threads": 2 * probe["short computation on 2 threads"]}])
+    name = "short computation on 2 threads"
+    assert not monitor.is_quiet([{name: 2 * probe[name]}])
 
 
 def test_compiling_while_timed_raises():

@@ -1,8 +1,8 @@
 """Digits in photographs and drawings, as images like MNIST's.
 
 1. The picture becomes grey: rotated as its EXIF data say, with paper for transparent pixels.
-2. A polynomial of the row and the column is fitted to the brightness of the paper and subtracted, so
-   soft shadows disappear.
+2. A polynomial of the row and the column is fitted to the brightness of the paper and subtracted,
+   so soft shadows disappear.
 3. Ink is what is darker (or lighter) than the paper around it, in strokes that are narrower than a
    window. So a sharp shadow or the edge of the paper is not ink.
 4. Specks are left out. So is ink that touches the edge of the picture, unless the only digit does.
