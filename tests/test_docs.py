@@ -70,6 +70,17 @@ def test_names_that_are_not_there_are_missing_and_what_replaces_them_exists():
             assert hasattr(OWNERS[owner], name), here
 
 
+def test_the_course_has_a_row_for_each_lesson():
+    """Each row has the lesson's steps, and the lesson that its network starts from."""
+    found = re.findall(r"^\| \[(.+?)\]\(lesson-(.+?)\.md\) \| (\S+) \| .+ \| ([\d,]+) \|$",
+                       text("course/index.md"), re.MULTILINE)  # fmt: skip
+    lessons = tt.lessons.lessons()
+    for (label, number, base, steps), lesson in zip(found, lessons, strict=True):
+        assert label == " ".join(dict.fromkeys((lesson.number, lesson.name)))
+        assert (number, steps) == (lesson.number, f"{lesson.steps:,}")
+        assert base == "nothing" or tt.lessons.find(base).number < number
+
+
 def test_paths_in_code_exist():
     """Paths are from the root or from the package, and may be patterns."""
     codes = re.findall(r"`([^`\n]+)`", text("contributing/index.md"))

@@ -110,3 +110,5 @@ hints.add_to(datasets, "tt.datasets", [*datasets.__all__, "augment"])
 hints.add_to(random, "tt.random", [*random.__all__, "fork", "generator", "state"])
 hints.add_to(backends, "tt.backends", [])
 hints.add_to(nn.functional, "tt.nn.functional", nn.functional.__all__)
+hints.add_to(autograd, "tt.autograd", autograd.__all__)
+hints.PUBLIC["Tensor"] = tensors.NAMES

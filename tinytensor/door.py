@@ -96,7 +96,7 @@ class Backend:
         return any(rung.startswith(f"{kernel} by ") for rung in self.rungs)
 
     def __repr__(self) -> str:
-        borrowed = f", on NumPy: {', '.join(self.on_numpy)}" if self.on_numpy else ""
+        borrowed = f", computed by NumPy: {', '.join(self.on_numpy)}" if self.on_numpy else ""
         chosen = "".join(f", {rung}" for rung in self.rungs)
         return f"<{self.name}: {self.description}, {self.num_threads} thread(s){borrowed}{chosen}>"
 

@@ -14,11 +14,11 @@ import numbers
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from tinytensor import arrays, checkpoint, kernels, ops, recorder
+from tinytensor import arrays, checkpoint, hints, kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.tensors import Tensor, wrap
@@ -299,6 +299,16 @@ class Optimizer:
         if not is_of_groups and getattr(self, name, None) is not value:
             vars(self).setdefault("_changes", [0])[0] += 1
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
+                return object.__getattribute__(self, name)
+            if name in hints.OPTIMIZER:
+                raise hints.missing("Optimizer", name, ())
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)  # Python adds a similar name
 
     @property
     def version(self) -> int:

@@ -104,7 +104,7 @@ def test_a_missing_kernel_is_reported(monkeypatch):
     monkeypatch.delitem(door._loaded, "numba")
     backend = door.load_backend("numba")
     assert backend.on_numpy == ("exp", "cast")
-    assert "on NumPy: exp, cast" in repr(backend)
+    assert "computed by NumPy: exp, cast" in repr(backend)
     with tt.backend("numba"):
         assert tt.exp(tt.zeros(2)).numpy().tolist() == [1, 1]
 

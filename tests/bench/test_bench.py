@@ -64,7 +64,8 @@ def test_judge_quiet_and_noisy():
     )  # fmt: skip
     assert varied.noisy
     assert varied.why == (
-        "the time of the same work of two varied by 25%; 3 disturbed rounds were repeated"
+        "the time of a work of two, repeated to check the machine, varied by 25%; "
+        "3 disturbed rounds were repeated"
     )
     loaded = noise.judge(steady, others=7.0, elapsed=10.0)
     assert loaded == report.Noise(True, "other programs used 0.7 cores")
@@ -124,13 +125,14 @@ def test_minimum_of_rounds_after_the_time_limit():
 def test_probe_of_work_shared_by_threads():
     before = door.load_backend("c").num_threads
     monitor = noise.NoiseMonitor()
-    assert list(monitor.probe()) == ["short work"]
+    assert list(monitor.probe()) == ["short computation"]
     monitor.use_threads(2)
     probe = monitor.probe()
-    assert list(probe) == ["short work", "short work on 2 threads"]
+    assert list(probe) == ["short computation", "short computation on 2 threads"]
     assert door.load_backend("c").num_threads == before
     assert monitor.is_quiet([dict.fromkeys(probe, 0.0)])
-    assert not monitor.is_quiet([{"short work on 2 threads": 2 * probe["short work on 2 threads"]}])
+    name = "short computation on 2 threads"
+    assert not monitor.is_quiet([{name: 2 * probe[name]}])
 
 
 def test_compiling_while_timed_raises():
@@ -474,7 +476,7 @@ def test_format_number():
 def test_readme_table_is_replaced():
     text = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter"
     new = tables.with_table(text, made_up())
-    assert new.startswith(f"before\n{tables.BEGIN}\n\nMilliseconds per training step")
+    assert new.startswith(f"before\n{tables.BEGIN}\n\nMilliseconds for one training step")
     assert new.endswith(f"\n\n{tables.END}\nafter")
     assert (
         "| 2 threads | c | numpy | torch |\n|---|---|---|---|\n| 1.0 | **1.00** | 2.00 | 2.00 |"

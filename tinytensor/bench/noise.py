@@ -43,10 +43,10 @@ class NoiseMonitor:
     def use_threads(self, threads: int) -> None:
         """Also probe with small work shared by `threads` threads from now on."""
         self._works: dict[str, Callable[[], object]] = {
-            "short work": lambda: hashlib.sha256(WORK).digest()
+            "short computation": lambda: hashlib.sha256(WORK).digest()
         }
         if threads > 1 and (work := shared_work(threads)) is not None:
-            self._works[f"short work on {threads} threads"] = work
+            self._works[f"short computation on {threads} threads"] = work
 
     def probe(self) -> Probe:
         """Time each small piece of work once."""
@@ -122,7 +122,9 @@ def judge(
     for name in dict.fromkeys(name for probe in probes for name in probe):
         times = [probe[name] for probe in probes if name in probe]
         if (width := Spread.of(times).width) > NOISY_SPREAD:
-            reasons.append(f"the time of the same {name} varied by {width:.0%}")
+            reasons.append(
+                f"the time of a {name}, repeated to check the machine, varied by {width:.0%}"
+            )
     if others is not None and elapsed > 0 and (load := others / elapsed) > NOISY_LOAD:
         reasons.append(f"other programs used {load:.1f} cores")
     if reasons and repeated:

@@ -49,10 +49,14 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
         show(rendered(Markdown(text)))
         return
     headings = [heading for heading in chapter.sections if heading != "Answers"]
-    when = "at its best in" if lesson.expected_of == "best" else "after"
+    if lesson.expected_of == "best":
+        when = f"in the best test of the {lesson.steps:,} steps"
+    else:
+        when = f"after {lesson.steps:,} steps"
+    accuracy = f"{100 * lesson.expected_accuracy:.4g} %"
     end = (
-        f"Expected: {lesson.expected_accuracy:.4g} of the test images, {when} {lesson.steps:,} "
-        f"steps.  \nTrain it: `tinytensor train {lesson.name}`  \n"
+        f"Expected: {when} the network recognises {accuracy} of the test images.  \n"
+        f"Train it: `tinytensor train {lesson.name}`  \n"
         f"The answers: `tinytensor lesson {lesson.name} --answers`"
     )
     head = f"# {chapter.title}\n\n{chapter.introduction}\n\n"

@@ -33,7 +33,7 @@ def info_command(measure: bool, verbose: bool) -> None:
         if isinstance(state, door.Backend):
             text = f"ready: {state.description}; {plural(state.num_threads, 'thread')}"
             if state.on_numpy:
-                text += f"; on NumPy: {', '.join(state.on_numpy)}"
+                text += f"; computed by NumPy: {', '.join(state.on_numpy)}"
         else:
             text = f"not usable: {str(state).removeprefix(f'{name}: ')}"
         lines.append((f"backend {name}", text))

@@ -204,8 +204,9 @@ def load(path: str | Path) -> Dataset:
     folder has several data sets of EMNIST, `folder/emnist-letters` is one of them.
 
     Pictures in subfolders are the training pictures, except every sixth of each class, which is a
-    test picture. If all are 28 x 28, they are taken as they are, but inverted if their borders are
-    light. Otherwise each becomes an image like MNIST's, as `tinytensor predict` does it.
+    test picture. If all are 28 x 28, they are not cropped or resized, and if their borders are
+    light, all are inverted. If at least one has another size, all become images like MNIST's, as
+    `tinytensor predict` does it.
 
     Args:
         path: `~` and variables such as `$HOME` are expanded.

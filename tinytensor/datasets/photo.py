@@ -1,10 +1,11 @@
 """Digits in photographs and drawings, as images like MNIST's.
 
 1. The picture becomes grey: rotated as its EXIF data say, with paper for transparent pixels.
-2. A smooth surface is fitted to the paper and subtracted, so soft shadows disappear.
+2. A polynomial of the row and the column is fitted to the brightness of the paper and subtracted,
+   so soft shadows disappear.
 3. Ink is what is darker (or lighter) than the paper around it, in strokes that are narrower than a
    window. So a sharp shadow or the edge of the paper is not ink.
-4. What the edge of the picture cuts, and specks, are left out.
+4. Specks are left out. So is ink that touches the edge of the picture, unless the only digit does.
 5. Each digit is cropped, thin strokes are thickened, and the digit is centred as MNIST's authors
    did: its larger side becomes 20 pixels, its centre of mass moves to the middle of 28 x 28.
 """
@@ -265,7 +266,7 @@ def otsu(values: Array) -> float:
 
 
 def _clean(regions: Regions) -> Array:
-    """The indices of the regions that are ink of digits: no specks, nothing that the edge cuts."""
+    """The indices of the regions that are ink of digits: no specks, none cut off by the edge."""
     H, W = regions.labels.shape
     top, left, bottom, right = regions.boxes.T
     inside = (top > 0) & (left > 0) & (bottom < H) & (right < W)
