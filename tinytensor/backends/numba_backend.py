@@ -20,8 +20,12 @@ from tinytensor.errors import BackendUnavailable
 try:
     import numba
 except Exception as error:  # also of the LLVM library that it loads
+    # A ValueError is about a setting, such as NUMBA_NUM_THREADS=0.
+    names = [name for name in os.environ if name.startswith("NUMBA_")]
+    is_setting = isinstance(error, ValueError) and names
+    cure = f"unset {' '.join(names)}" if is_setting else "pip install --upgrade numba"
     raise BackendUnavailable(
-        f"numba: the backend can't be used: {error}; mend it with: pip install --upgrade numba"
+        f"numba: the backend can't be used: {error}; mend it with: {cure}"
     ) from None
 if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
     raise BackendUnavailable(

@@ -156,7 +156,7 @@ class Program:
     @computed_once
     def _binding(self) -> Binding:
         """The bound calls, made for the first replay."""
-        assert self.peak >= 0  # plans the temporaries' memory
+        _ = self.peak  # plans the temporaries' memory
         return Binding(self)
 
     @property

@@ -1,0 +1,82 @@
+"""A training works wherever the package is installed, or ends with one line that names a cure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BACKENDS
+
+import tinytensor as tt
+
+PYTHON = [sys.executable]
+TRAIN = ["-m", "tinytensor", "train", "softmax", "--steps", "4", "--eval-every", "4"]
+# The name of a surrounding: the command before the arguments, and environment variables; None
+# unsets one. Each trains.
+WORKS = {
+    "python -O": ([*PYTHON, "-O"], {}),
+    "python -OO": ([*PYTHON, "-OO"], {}),
+    "one core": (["taskset", "-c", "0", *PYTHON], {}),
+    "ASCII only": (PYTHON, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
+    "no home": (PYTHON, {"HOME": None}),
+    "missing home": (PYTHON, {"HOME": "/nonexistent"}),
+    "narrow terminal": (PYTHON, {"COLUMNS": "3", "TERM": "dumb"}),
+    "Numba without a cache": (
+        PYTHON,
+        {"NUMBA_CACHE_DIR": "/proc/x", "TINYTENSOR_BACKEND": "numba"},
+    ),
+    "Numba's cache is a file": (
+        PYTHON,
+        {"NUMBA_CACHE_DIR": str(Path(__file__)), "TINYTENSOR_BACKEND": "numba"},
+    ),
+    "Numba switched off": (PYTHON, {"NUMBA_DISABLE_JIT": "1"}),
+    "a wrong setting of Numba": (PYTHON, {"NUMBA_NUM_THREADS": "0"}),
+}
+WORKS |= {
+    f"Numba's layer {layer}": (
+        PYTHON,
+        {"NUMBA_THREADING_LAYER": layer, "TINYTENSOR_BACKEND": "numba"},
+    )
+    for layer in ("omp", "tbb", "workqueue", "nonsense")
+}
+# Environment variables with which nothing can be computed, and the end of the line that says so.
+FAILS = [
+    ({"TINYTENSOR_BACKEND": "numba", "NUMBA_DISABLE_JIT": "1"}, "unset NUMBA_DISABLE_JIT"),
+    ({"TINYTENSOR_BACKEND": "numba", "NUMBA_NUM_THREADS": "0"}, "unset NUMBA_NUM_THREADS"),
+    ({"TINYTENSOR_BACKEND": "x"}, "'x' is not one of 'auto', 'c', 'numba', 'numpy'."),
+    ({"TINYTENSOR_NUM_THREADS": "0"}, "an integer from 1 to 64 is needed"),
+    ({"TINYTENSOR_DATA_DIR": "/nonexistent"}, "more"),
+]
+
+
+def train(command: list[str], changes: dict, folder: Path) -> subprocess.CompletedProcess:
+    environment = {n: v for n, v in os.environ.items() if n not in changes}
+    environment |= {n: v for n, v in changes.items() if v is not None}
+    package = str(Path(tt.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [*command, *TRAIN], env=environment, cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="needs taskset and /proc")
+@pytest.mark.parametrize(("command", "changes"), WORKS.values(), ids=WORKS)
+def test_a_training_works(command, changes):
+    if changes.get("TINYTENSOR_BACKEND") == "numba" and "numba" not in BACKENDS:
+        pytest.skip("no Numba here")
+    ended = train(command, changes, Path("/"))
+    assert ended.returncode == 0, ended.stderr
+    assert "test accuracy" in ended.stdout
+    assert len(ended.stderr.splitlines()) <= 3, ended.stderr  # a warning, the lesson, the last step
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="no Numba here")
+@pytest.mark.parametrize(("changes", "words"), FAILS, ids=lambda x: str(x))
+def test_an_unusable_setting_is_one_line(changes, words, tmp_path):
+    ended = train(PYTHON, changes, tmp_path)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith(words)
+    assert ended.stdout == ""
