@@ -12,6 +12,7 @@ from tinytensor.datasets import SIDE
 from tinytensor.errors import DataError
 
 Stroke = Sequence[tuple[float, float]]  # points (x, y), from (0, 0) at the top left to (1, 1)
+MAX_POINTS = 20_000  # of a drawn digit; a mouse sends about 100 a second
 CANVAS = 560  # pixels, a multiple of 28
 PEN = 0.1  # width of the pen as a part of the canvas; strokes become as wide as MNIST's
 SHAPE = (SIDE, SIDE)
@@ -30,8 +31,12 @@ def render_strokes(strokes: Sequence[Stroke]) -> Array:
         (28, 28) uint8, light on dark.
 
     Raises:
-        DataError: the strokes have no points.
+        DataError: the strokes have no points, more than MAX_POINTS, or one far outside.
     """
+    if sum(map(len, strokes)) > MAX_POINTS:
+        raise DataError(f"strokes: got more than {MAX_POINTS:,} points; draw a shorter line")
+    if not all(-1 <= x <= 2 and -1 <= y <= 2 for stroke in strokes for x, y in stroke):
+        raise DataError("strokes: got a point far outside; numbers from 0 to 1 are needed")
     return centred(_rasterize(strokes))
 
 

@@ -7,6 +7,9 @@ name that resolves to 127.0.0.1. The page loads everything from this server.
 With a host, an address of this machine in its network, the server listens there instead. Then each
 path starts with a random token, and the server refuses requests without it.
 
+A viewer can send at most MAX_MESSAGE bytes as one message, and the numbers of viewers and of open
+connections are limited, so that viewers can't fill the memory or use up the process's open files.
+
 Through `ssh -L 8080:127.0.0.1:5006` a browser sends the host localhost:8080. The user allows this
 host with --allow-origin localhost:8080.
 """
@@ -31,6 +34,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.protocol.exceptions import ProtocolError
+from bokeh.protocol.message import Message
+from bokeh.protocol.receiver import Receiver
 from bokeh.resources import Resources
 from bokeh.server.connection import ServerConnection
 from bokeh.server.server import BaseServer
@@ -41,6 +47,7 @@ from bokeh.server.views.ws import WSHandler
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import ErrorHandler, OutputTransform, RequestHandler
 from tornado.websocket import WebSocketClosedError
@@ -51,6 +58,10 @@ from tinytensor.live import HOST_AND_PORT
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 5006
 PORTS = 100  # number of ports to try, starting at FIRST_PORT
+MAX_MESSAGE = 2**20  # bytes; a drawn digit takes a hundredth of that
+MAX_VIEWERS = 64
+MAX_CONNECTIONS = 256  # of all browsers; one uses up to 6 while it loads the page
+SECONDS = 30.0  # for a request to arrive completely; a connection without one is closed
 POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -140,6 +151,46 @@ class Refused(RequestHandler):
         )
 
 
+class TooMany(RequestHandler):
+    """Answers each request with 503 Service Unavailable."""
+
+    def prepare(self) -> None:
+        """Send the answer, for each method."""
+        self.set_status(503)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(
+            f"503 Service Unavailable: {MAX_VIEWERS} viewers have this page open, and more are not "
+            "served; close one of them and reload\n"
+        )
+
+
+class BoundedReceiver(Receiver):
+    """Puts the fragments of a viewer's message together, up to MAX_MESSAGE bytes."""
+
+    _size = 0
+
+    async def consume(self, fragment: str | bytes) -> Message[Any] | None:
+        """Add a fragment; return the message if it is complete."""
+        self._size += len(fragment)
+        if self._size > MAX_MESSAGE:
+            raise ProtocolError(f"a message has more than {MAX_MESSAGE:,} bytes")
+        message = await super().consume(fragment)
+        if message is not None:
+            self._size = 0
+        return message
+
+
+class BoundedServer(HTTPServer):
+    """Closes each connection beyond MAX_CONNECTIONS at once."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Serve a new connection."""
+        if len(self._connections) >= MAX_CONNECTIONS:
+            stream.close()
+        else:
+            super().handle_stream(stream, address)
+
+
 class LocalOnly(BokehTornado):
     """Bokeh's web application, restricted to requests with this server's Host and Origin.
 
@@ -161,6 +212,7 @@ class LocalOnly(BokehTornado):
             unused_session_lifetime_milliseconds=4000,
             keep_alive_milliseconds=0,  # Viewer sends the pings
             use_index=False,
+            websocket_max_message_size_bytes=MAX_MESSAGE,
         )
         self.add_transform(Protection)
         self.sockets: WeakSet[WSHandler] = WeakSet()  # of the viewers
@@ -169,6 +221,7 @@ class LocalOnly(BokehTornado):
         self, protocol: Any, socket: WSHandler, application_context: Any, session: ServerSession
     ) -> ServerConnection:
         """The connection of a new viewer."""
+        socket.receiver = BoundedReceiver(protocol)
         viewer_of(session.document).connect(socket)
         self.sockets.add(socket)
         return super().new_connection(protocol, socket, application_context, session)
@@ -185,6 +238,9 @@ class LocalOnly(BokehTornado):
         first = "".join((request.path or "").split("/")[1:2])
         if self.token and not secrets.compare_digest(first.encode(), self.token.encode()):
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+        is_page = request.path == f"{self.prefix}/"
+        if is_page and len(self.get_sessions("/")) >= MAX_VIEWERS:
+            return self.get_handler_delegate(request, TooMany)
         return super().find_handler(request, **arguments)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
@@ -235,7 +291,12 @@ class Server:
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
         application = self._application = LocalOnly(self._page, self._hosts, self.token)
-        self._http = HTTPServer(application)
+        self._http = BoundedServer(
+            application,
+            idle_connection_timeout=SECONDS,
+            body_timeout=SECONDS,
+            max_body_size=MAX_MESSAGE,
+        )
         self._server = BaseServer(self._loop, application, self._http)
         self._server.start()
         self._http.add_sockets(self._sockets)

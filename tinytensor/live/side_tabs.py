@@ -176,11 +176,11 @@ class Digit:
 
     def _draw(self) -> None:
         xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
-        strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
         try:
+            strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
             self._set_image(render_strokes(strokes))
-        except DataError:  # the strokes have no ink yet
-            return
+        except (DataError, TypeError, ValueError):
+            return  # the strokes have no ink yet, or something else was sent than strokes
 
     def choose(self, chosen: Chosen) -> None:
         """Show this digit instead of the drawn one."""

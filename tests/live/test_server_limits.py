@@ -1,0 +1,145 @@
+"""Whatever a viewer sends, the training goes on with the same bits, and others see the page."""
+
+import http.client
+import json
+import random
+import re
+import socket
+import struct
+from contextlib import closing, suppress
+
+import numpy as np
+import pytest
+from test_live_page import _websocket
+from viewer import SECONDS, finish, served, until
+
+import tinytensor as tt
+from tinytensor.datasets.drawn import MAX_POINTS, render_strokes
+from tinytensor.live.server import MAX_CONNECTIONS, MAX_MESSAGE, MAX_VIEWERS
+
+
+def get(server, path="/"):
+    """The status and the text of a page."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    with closing(connection):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def frame(payload: bytes | str, size: int | None = None) -> bytes:
+    """A frame of the websocket protocol; size: the size that it claims."""
+    kind = 0x81 if isinstance(payload, str) else 0x82
+    data = payload.encode() if isinstance(payload, str) else payload
+    mask = b"mask"
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+    return bytes([kind, 0x80 | 127]) + struct.pack(">Q", size or len(data)) + mask + masked
+
+
+def opened(server):
+    """A viewer's connection, after the first bytes of the server."""
+    stream = _websocket(server)
+    stream.settimeout(SECONDS)
+    assert stream.recv(100).startswith(b"HTTP/1.1 101")
+    return stream
+
+
+def is_closed(stream) -> bool:
+    """Whether the server has closed the connection, after all that it sent."""
+    with suppress(OSError):
+        while stream.recv(2**16):
+            pass
+    return True
+
+
+HEADER = '{"msgid": "1", "msgtype": "PATCH-DOC", "num_buffers": 10000}'
+PATCH = json.dumps(
+    {"events": [{"kind": "ModelChanged", "model": {"id": "p1"}, "attr": "x", "new": 1}]}
+)
+MESSAGES = {
+    "no JSON": [frame("{"), frame("}"), frame("[")],
+    "binary": [frame(b"\0" * 100)],
+    "an unknown message": [frame('{"msgid": "1", "msgtype": "EXEC"}'), frame("{}"), frame("{}")],
+    "a change of an unknown model": [frame(HEADER[:-20] + "}"), frame("{}"), frame(PATCH)],
+    "deep nesting": [frame("[" * 100_000), frame("{}"), frame("{}")],
+    "a frame that claims 4 GiB": [frame(b"x", 2**32)],
+    "a frame that claims 2**63 bytes": [frame(b"x", 2**63)],
+    "too long": [frame("x" * (MAX_MESSAGE + 1))],
+    "too many parts": [frame(HEADER), frame("{}"), frame('{"events": []}')]
+    + [frame('{"id": "1"}'), frame(bytes(2**18))] * 5,
+    "noise": [random.Random(0).randbytes(5000)],
+}
+
+
+@pytest.mark.parametrize("messages", MESSAGES.values(), ids=MESSAGES)
+def test_a_malformed_message_closes_only_its_connection(messages):
+    with served(steps=30, seed=3) as (run, server):
+        with closing(opened(server)) as stream:
+            with suppress(OSError):
+                for message in messages:
+                    stream.sendall(message)
+            assert is_closed(stream)
+        assert get(server)[0] == 200
+        finish(run)
+        losses = run.training.model.state_dict()
+    with served(steps=30, seed=3) as (run, _):
+        finish(run)
+        for name, x in run.training.model.state_dict().items():
+            np.testing.assert_array_equal(x.numpy(), losses[name].numpy())
+
+
+def test_viewers_beyond_the_limit_get_a_sentence():
+    with served(steps=1) as (_, server):
+        answers = [get(server) for _ in range(MAX_VIEWERS + 3)]
+        assert [status for status, _ in answers] == [200] * MAX_VIEWERS + [503] * 3
+        assert "64 viewers have this page open" in answers[-1][1]
+        until(lambda: get(server)[0] == 200)  # sessions without a browser end
+
+
+def test_half_open_connections_do_not_stop_the_page():
+    with served(steps=20) as (run, server):
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+        for stream in idle:
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1")
+        assert get(server)[0] == 200
+        idle += [
+            socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS)
+        ]
+        finish(run)
+        for stream in idle:
+            stream.close()
+        until(lambda: _works(server))
+
+
+def _works(server) -> bool:
+    try:
+        return get(server)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [[(0.5, float("nan"))]],
+        [[(0.5, 0.5), (1e308, -1e308)]],
+        [[(float("inf"), 0.1)]],
+        [[(0.1, 0.1)] * (MAX_POINTS + 1)],
+        [],
+        [[]],
+    ],
+)
+def test_absurd_strokes_raise(strokes):
+    with pytest.raises(tt.DataError):
+        render_strokes(strokes)
+
+
+def test_markup_in_names_is_shown_as_text():
+    """The names of the classes come from folders, so anybody may have written them."""
+    name = "<script>alert(1)</script>"
+    data = tt.datasets.mnist()
+    named = type(data)(*data[:4], names=[name, *map(str, range(1, 10))])
+    with served(steps=2, data=named) as (run, server):
+        finish(run)
+        assert name not in get(server)[1]
+    assert re.search("<script", name)
