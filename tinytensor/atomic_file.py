@@ -73,9 +73,7 @@ def replace(file: Name, content: bytes) -> BinaryIO:
         os.rename(part, os.path.join(folder, name))
         _sync_folder(folder)
     except BaseException:  # Ctrl-C too
-        with suppress(OSError):
-            os.unlink(part)
-        os.close(descriptor)
+        _discard(descriptor, part)
         raise
     return open(descriptor, "wb", buffering=0)
 
@@ -92,9 +90,7 @@ def check(file: Name) -> None:
     old = _status(file)
     if old is not None and not stat.S_ISREG(old.st_mode):
         return  # not opened, because closing a pipe would end its reader
-    descriptor, part = _open_part(*_place(file), old)
-    os.unlink(part)
-    os.close(descriptor)
+    _discard(*_open_part(*_place(file), old))
 
 
 def sync(opened: BinaryIO) -> None:
@@ -147,11 +143,22 @@ def _open_part(folder: str, name: str, old: os.stat_result | None) -> tuple[int,
             descriptor = os.open(part, flags, mode)
         except FileExistsError:
             continue
-        with suppress(OSError):  # without locks in the file system, leftovers stay
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor, part
-        os.close(descriptor)  # another process removed it before it was locked
+        try:
+            with suppress(OSError):  # without locks in the file system, leftovers stay
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, part
+        except BaseException:
+            _discard(descriptor, part)
+            raise
+        os.close(descriptor)  # another process removed the file before it was locked
+
+
+def _discard(descriptor: int, part: str) -> None:
+    """Close and remove a temporary file; after the rename, there is none."""
+    with suppress(OSError):
+        os.unlink(part)
+    os.close(descriptor)
 
 
 def _remove_leftovers(folder: str, name: str) -> None:
