@@ -31,7 +31,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "train"],
+    ["claims", "run_state", "saver", "train"],
     ["live", "bench"],
     ["cli", "__main__"],
 ]

@@ -7,7 +7,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import checkpoint, nn, random
+from tinytensor import checkpoint, nn, random, run_state
 from tinytensor.lessons import find, lessons
 from tinytensor.live.details import details_of
 from tinytensor.train import (
@@ -68,7 +68,7 @@ def test_captured_and_eager_training_give_the_same_bits(lesson):
             )
             for r in training
         ]
-        reports[eager].append([x.numpy() for x in training._tensors().values()])
+        reports[eager].append([x.numpy() for x in run_state.tensors(training).values()])
     np.testing.assert_equal(reports[False], reports[True])
 
 
