@@ -19,6 +19,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO, TypeAlias
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -46,7 +47,7 @@ def write(file: Name, content: bytes) -> None:
 def replace(file: Name, content: bytes) -> BinaryIO:
     """Replace a file as `write` does, and return the new file, open to append to it.
 
-    Its writes are not buffered. `sync` stores them on the disk.
+    `write_all` appends, and `sync` waits until the disk has stored it.
 
     Args:
         file: the path of the file.
@@ -60,22 +61,33 @@ def replace(file: Name, content: bytes) -> BinaryIO:
     """
     old = _status(file)
     if old is not None and not stat.S_ISREG(old.st_mode):
-        opened = open(file, "wb", buffering=0)  # noqa: SIM115 - the caller closes it
-        _write_all(opened.fileno(), content)
-        return opened
+        special: BinaryIO = open(file, "wb", buffering=0)  # noqa: SIM115 - the caller closes it
+        write_all(special, content)
+        return special
     folder, name = _place(file)
     _remove_leftovers(folder, name)
-    descriptor, part = _open_part(folder, name, old)
+    opened, part = _open_part(folder, name, old)
     try:
-        _write_all(descriptor, content)
-        _keep_owner_and_permissions(descriptor, old)
-        os.fsync(descriptor)
+        write_all(opened, content)
+        _keep_owner_and_permissions(opened.fileno(), old)
+        os.fsync(opened.fileno())
         os.rename(part, os.path.join(folder, name))
         _sync_folder(folder)
     except BaseException:  # Ctrl-C too
-        _discard(descriptor, part)
+        _discard(opened, part)
         raise
-    return open(descriptor, "wb", buffering=0)
+    return opened
+
+
+def write_all(opened: BinaryIO, content: bytes) -> None:
+    """Append to a file that `replace` returned; one system call may write less than all.
+
+    Raises:
+        OSError: the disk is full, or failed.
+    """
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(opened.fileno(), rest) :]
 
 
 def check(file: Name) -> None:
@@ -133,32 +145,35 @@ def _part_prefix(name: str) -> str:
     return f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}."
 
 
-def _open_part(folder: str, name: str, old: os.stat_result | None) -> tuple[int, str]:
-    """Create a temporary file and lock it; return its descriptor and its path."""
+def _open_part(folder: str, name: str, old: os.stat_result | None) -> tuple[BinaryIO, str]:
+    """Create a temporary file, and lock it."""
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode) & 0o666
     while True:
         part = os.path.join(folder, f"{_part_prefix(name)}{secrets.token_hex(4)}.part")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
-            descriptor = os.open(part, flags, mode)
+            opened = open(part, "xb", buffering=0, opener=partial(_open_with, mode))  # noqa: SIM115
         except FileExistsError:
             continue
         try:
             with suppress(OSError):  # without locks in the file system, leftovers stay
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor, part
+                fcntl.flock(opened, fcntl.LOCK_EX)
+            if os.fstat(opened.fileno()).st_nlink:
+                return opened, part
         except BaseException:
-            _discard(descriptor, part)
+            _discard(opened, part)
             raise
-        os.close(descriptor)  # another process removed the file before it was locked
+        opened.close()  # another process removed the file before it was locked
 
 
-def _discard(descriptor: int, part: str) -> None:
+def _open_with(mode: int, path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND, mode)
+
+
+def _discard(opened: BinaryIO, part: str) -> None:
     """Close and remove a temporary file; after the rename, there is none."""
     with suppress(OSError):
         os.unlink(part)
-    os.close(descriptor)
+    opened.close()
 
 
 def _remove_leftovers(folder: str, name: str) -> None:
@@ -180,12 +195,6 @@ def _remove_if_free(part: str) -> None:
             os.unlink(part)
         finally:
             os.close(descriptor)
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _keep_owner_and_permissions(descriptor: int, old: os.stat_result | None) -> None:

@@ -45,7 +45,8 @@ class Saver:
         self.training, self.file, self.every = training, file, every
         self.best_file = Path(os.path.realpath(file)).with_name(BEST)
         self.step: int | None = None
-        self._validation, self._error = validation, None
+        self._validation = validation
+        self._error: DataError | None = None
         if validation is not None and os.path.realpath(file) == os.path.realpath(self.best_file):
             raise SettingError(f"save: got {file}; another name than {BEST} is needed")
         if training.step:  # because an interrupted run may have ended before this test
