@@ -1,6 +1,5 @@
 """The output of commands: checks of files, JSON, tables, and formatted numbers."""
 
-import errno
 import json
 import math
 import os
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from tinytensor import atomic_file
 from tinytensor.errors import SettingError
 
 
@@ -25,15 +25,7 @@ def check_writable(option: str, name: str | None) -> None:
             raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
-        if path.is_file():
-            path.open("a").close()
-        elif path.exists():  # not opened, because closing a pipe would end its reader
-            if not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        else:
-            file = Path(os.path.realpath(path))  # the target of a symbolic link
-            file.open("x").close()
-            file.unlink()
+        atomic_file.check(path)
     except OSError as error:
         raise SettingError(
             f"{option}: {name} can't be written to ({error.strerror}); choose another file"
@@ -63,7 +55,7 @@ def write(option: str, file: str, text: str) -> None:
         click.echo(text, nl=False)
         return
     try:
-        Path(file).write_text(text, encoding="utf-8")
+        atomic_file.write(file, text.encode())
     except OSError as error:
         raise SettingError(f"{option}: {file}: {error.strerror}") from None
 
