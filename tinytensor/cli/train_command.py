@@ -397,7 +397,7 @@ def _metrics(report: StepReport) -> dict[str, float | None]:
     }
 
 
-_TEST_SECONDS = 1.0  # that a test may still take after a signal
+_TEST_SECONDS = 0.5  # that a test may still take after a signal
 
 
 @contextmanager
