@@ -13,6 +13,17 @@ from tinytensor.train import OutOfTimeError, Training
 BEST = "best.safetensors"
 
 
+def best_file(file: str | Path) -> Path:
+    """The path of best.safetensors in the folder of a checkpoint.
+
+    Raises SettingError if it is the checkpoint itself.
+    """
+    best = Path(os.path.realpath(file)).with_name(BEST)
+    if os.path.realpath(best) == os.path.realpath(file):
+        raise SettingError(f"save: got {file}; another name than {BEST} is needed")
+    return best
+
+
 class Saver:
     """Saves checkpoints of a training: set as `training.after_step`, it is called after each step.
 
@@ -29,7 +40,7 @@ class Saver:
 
     Attributes:
         step: the step of the last checkpoint that was written, or None.
-        best_file: the path of best.safetensors.
+        best_file: the path of best.safetensors; None without validation images.
 
     Raises:
         SettingError: `file` is best.safetensors itself, which `validation` needs.
@@ -43,12 +54,10 @@ class Saver:
         validation: tuple[Array, Array] | None = None,
     ) -> None:
         self.training, self.file, self.every = training, file, every
-        self.best_file = Path(os.path.realpath(file)).with_name(BEST)
+        self.best_file = None if validation is None else best_file(file)
         self.step: int | None = None
         self._validation = validation
         self._error: DataError | None = None
-        if validation is not None and os.path.realpath(file) == os.path.realpath(self.best_file):
-            raise SettingError(f"save: got {file}; another name than {BEST} is needed")
         if training.step:  # because an interrupted run may have ended before this test
             self._validate()
 
@@ -83,7 +92,7 @@ class Saver:
         """Test on the validation images, if this is due, and save the best network."""
         training = self.training
         is_due = training.step % training.evaluate_every == 0 or training.step == training.steps
-        if self._validation is None or not is_due:
+        if self._validation is None or self.best_file is None or not is_due:
             return
         try:
             accuracy = training.accuracy(*self._validation)

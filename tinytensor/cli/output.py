@@ -13,8 +13,11 @@ from tinytensor import atomic_file
 from tinytensor.errors import SettingError
 
 
-def check_writable(option: str, name: str | None) -> None:
-    """Raise SettingError if the file of an option can't be written, before any work is done."""
+def check_writable(option: str, name: str | None, is_replaced: bool = False) -> None:
+    """Raise SettingError if the file of an option can't be written, before any work is done.
+
+    is_replaced: True if the file must be a regular file, no pipe and no device.
+    """
     if name is None or name == "-":
         return
     if not name:
@@ -25,6 +28,8 @@ def check_writable(option: str, name: str | None) -> None:
             raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
+        if is_replaced and path.exists() and not path.is_file():
+            raise SettingError(f"{option}: {path} is a pipe or a device; a regular file is needed")
         atomic_file.check(path)
     except OSError as error:
         raise SettingError(

@@ -1,6 +1,5 @@
 """`tinytensor train`: train a lesson's network."""
 
-import os
 import shlex
 import signal
 import sys
@@ -36,7 +35,7 @@ from tinytensor.cli.options import (
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.errors import BackendUnavailable, SettingError
-from tinytensor.saver import BEST, Saver
+from tinytensor.saver import Saver, best_file
 from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
 
 if TYPE_CHECKING:
@@ -175,19 +174,22 @@ def train_command(
         if given and save_file is None:
             raise SettingError(f"{option}: needs a checkpoint; add --save FILE")
     check_writable("--json", json_file)
-    check_writable("--save", save_file)
-    if save_best:
-        check_writable("--save-best", str(Path(os.path.realpath(str(save_file))).with_name(BEST)))
-    check_writable("--save-weights", weights_file)
     check_writable("--record", record_file)
-    others = [save_file, weights_file, resume_file, json_file]
-    if record_file == "-" or any(same_file(record_file, other) for other in others):
-        raise SettingError(f"--record: got {record_file}; a separate file is needed")
-    if save_file == "-" or same_file(save_file, json_file):
-        raise SettingError(f"--save: got {save_file}; a separate file is needed")
-    others.remove(weights_file)
-    if weights_file == "-" or any(same_file(weights_file, other) for other in others):
-        raise SettingError(f"--save-weights: got {weights_file}; a separate file is needed")
+    best = str(best_file(save_file)) if save_best and save_file is not None else None
+    for option, name in (
+        ("--save", save_file), ("--save-weights", weights_file), ("--save-best", best),
+    ):  # fmt: skip
+        check_writable(option, name, is_replaced=True)
+    outputs = {
+        "--record": record_file, "--save-weights": weights_file, "--save-best": best,
+        "--save": save_file,
+    }  # fmt: skip
+    for option, name in outputs.items():
+        others = [json_file, *(other for key, other in outputs.items() if key != option)]
+        if option in ("--record", "--save-weights"):
+            others.append(resume_file)
+        if name == "-" or any(same_file(name, other) for other in others):
+            raise SettingError(f"{option}: got {name}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
     page_options = {
@@ -323,10 +325,9 @@ def _finish_saving(saver: Saver, lesson: str) -> None:
     saver.finish()
     training = saver.training
     if training.best is not None:
+        best = training.best
         click.echo(
-            f"best validation accuracy: {training.best.accuracy:.4f} after step "
-            f"{training.best.step:,}, in {saver.best_file.name}",
-            err=True,
+            f"best validation accuracy: {best.accuracy:.4f} after step {best.step:,}", err=True
         )
     command = _command_to_resume(training, lesson, str(saver.file))
     click.echo(f"saved after step {saver.step:,}{command}", err=True)
