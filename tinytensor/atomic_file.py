@@ -4,7 +4,7 @@
 it, and renames the file. An error, a full disk or the end of the process at any moment leaves the
 old file unchanged, or the new one complete. The steps are these system calls:
 
-    open(.name.1f2e3d4c.part), flock    a file of its own, locked while this process lives
+    open(.name.1f2e3d4c.part), flock    a new file, locked while this process lives
     write, fchmod, fsync                the disk stores the content and the permissions
     rename(.name.1f2e3d4c.part, name)   the new file replaces the old one, in one operation
     fsync(folder)                       the disk stores the new name
