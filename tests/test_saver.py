@@ -1,4 +1,4 @@
-"""Checkpoints that a run writes while it trains, and what it does when it is told to stop."""
+"""Checkpoints that a run writes while it trains, and after signals."""
 
 import errno
 import json

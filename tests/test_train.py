@@ -302,11 +302,14 @@ def changed_network(change):
     return replace(LIKE_BEST, model=model)
 
 
-def add_to_outputs(network):
-    """Change forward() without a change of layers or settings."""
-    last = network.layers[-1]
-    before = type(last).forward
-    vars(last)["forward"] = lambda x: before(last, x) + 0.5
+def change_forward(network):
+    """Change the code of a layer, without a change of its class's name or of its settings."""
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 0.5
+
+    network.layers[-1].__class__ = Linear
 
 
 def with_adam(**settings):
@@ -343,7 +346,7 @@ OTHERS = {
         "can't continue with the same bits: the network has other outputs or another loss",
     ),
     "forward": (
-        {"lesson": changed_network(add_to_outputs)},
+        {"lesson": changed_network(change_forward)},
         "can't continue with the same bits: the network has other outputs or another loss",
     ),
     "dropout": (
@@ -398,6 +401,49 @@ def test_resuming_the_same_run_does_not_raise(checkpoint_of_best):
     with tt.backend("numpy"):
         training.resume(checkpoint_of_best)
     assert training.step == 3
+
+
+def test_state_that_a_checkpoint_does_not_have_raises(tmp_path):
+    """An optimiser and a layer with arrays and counters of their own, which change."""
+
+    class Heavy(tt.optim.Optimizer):
+        def __init__(self, params, where):
+            super().__init__(params, lr=0.1)
+            zeros = [np.zeros(x.shape, np.float32) for x in self.params]
+            self.velocity = {
+                "state": self._allocate("velocity"),
+                "arrays": zeros,
+                "tensors": [tt.from_numpy(x) for x in zeros],
+            }[where]
+
+        def _update(self, i, grad, param):
+            velocity = self.velocity[i]
+            velocity = velocity.numpy() if isinstance(velocity, tt.Tensor) else velocity
+            velocity += grad
+            param -= self.lr * velocity
+
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(784, 10)
+            self.calls = {"calls": 0}
+
+        def forward(self, x):
+            self.calls["calls"] += 1
+            return super().forward(x)
+
+    def resumed(lesson):
+        first, second = (Training(lesson, TINY, steps=9, batch=10, eager=True) for _ in range(2))
+        first.make_step()
+        first.save(tmp_path / "run")
+        second.resume(tmp_path / "run")
+
+    resumed(replace(SOFTMAX, optimizer=lambda params: Heavy(params, "state")))
+    for where in ("arrays", "tensors"):
+        words = r"is of another run: velocity is \['.*', '.*'\], and .* is needed"
+        with pytest.raises(tt.DataError, match=words):
+            resumed(replace(SOFTMAX, optimizer=lambda params, where=where: Heavy(params, where)))
+    with pytest.raises(tt.DataError, match=r"layers\.1: calls is {'calls': 1}, and {'calls': 0}"):
+        resumed(replace(SOFTMAX, model=lambda _=10: nn.Sequential(nn.Flatten(), Counting())))
 
 
 @pytest.mark.skipif(len(BACKENDS) == 1, reason="one backend")

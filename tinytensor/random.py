@@ -103,7 +103,12 @@ def generator_state() -> str:
 def set_generator_state(caller: str, text: str) -> None:
     """Continue with a state that generator_state() returned.
 
-    Raises DataError if the text is no such state; the message starts with `caller`.
+    Args:
+        caller: str, the start of an error message.
+        text: str, the state as JSON.
+
+    Raises:
+        DataError: the text is no such state. The random numbers are unchanged.
     """
     try:
         _generator.bit_generator.state = json.loads(text)

@@ -28,6 +28,8 @@ from tinytensor import checkpoint, door, random
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.lessons import OWN_SETTINGS
+from tinytensor.nn import Module
+from tinytensor.optim import Optimizer
 from tinytensor.tensors import Tensor, wrap
 
 if TYPE_CHECKING:
@@ -113,22 +115,53 @@ def settings(training: Training) -> dict[str, str]:
     found["computed_by"] = ", ".join([backend.description, *threads, *backend.rungs])
     found["average"] = str(lesson.average)
     layers = {path or "model": _described(x) for path, x in training.model.named_modules()}
-    groups = {
-        f"group {i}": {name: group[name] for name in training.optimizer.group_settings}
-        for i, group in enumerate(training.optimizer.param_groups)
-    }
-    found["network"] = json.dumps(layers)
-    return found | {"update": json.dumps({"": _described(training.optimizer)} | groups)}
+    update = {"": _described_optimizer(training.optimizer)}
+    for i, group in enumerate(training.optimizer.param_groups):
+        update[f"group {i}"] = {name: group[name] for name in training.optimizer.group_settings}
+    return found | {"network": json.dumps(layers), "update": json.dumps(update)}
 
 
-def _described(owner: object) -> dict[str, object]:
-    """The class of a layer or an optimiser, and its attributes that are numbers or texts."""
-    plain = {
+def _described(layer: Module) -> dict[str, object]:
+    """The class of a layer, and its attributes. Its tensors are part of state_dict()."""
+    attributes = {name: value for name, value in vars(layer).items() if name not in _OF_MODULES}
+    return {"class": type(layer).__name__, **{n: _plain(x) for n, x in attributes.items()}}
+
+
+def _described_optimizer(optimizer: Optimizer) -> dict[str, object]:
+    """The class of an optimiser, and its attributes, without those of state_dict()."""
+    attributes = {
         name: value
-        for name, value in vars(owner).items()
-        if isinstance(value, bool | int | float | str) and name not in ("_version", "_training")
+        for name, value in vars(optimizer).items()
+        if name not in _OF_OPTIMIZERS and not any(value is x for x in optimizer.state_of_params())
     }
-    return {"class": type(owner).__name__, **plain}
+    described = {name: _plain(x, with_tensors=True) for name, x in attributes.items()}
+    return {"class": type(optimizer).__name__, **described}
+
+
+_OF_MODULES = {"_version", "_training"}
+_OF_OPTIMIZERS = {
+    "_changes", "_current", "_group_of", "_state", "_step", "param_groups", "params",
+}  # fmt: skip
+
+
+def _plain(value: object, with_tensors: bool = False) -> object:
+    """An attribute as JSON can store it: a number or a text, the checksum of an array, or a class.
+
+    An array that is not part of the saved state, but changes, is found: in a new run it differs.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return str(value)
+    if isinstance(value, Tensor) and with_tensors:
+        return checksum(value.numpy())
+    if isinstance(value, np.ndarray):
+        return checksum(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each, with_tensors) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each, with_tensors) for key, each in value.items()}
+    return type(value).__name__
 
 
 def samples(training: Training) -> dict[str, str]:
@@ -192,7 +225,9 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
             continue
         if name in ("network", "update") and its != "unknown":
             raise DataError(f"{caller} is of another run: {_difference(caller, its, own)}")
-        message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
+        message = "is of {name} {its}; {name} {own} is needed"
+        if its != "unknown":  # an old file
+            message = _MISMATCH.get(name, message)
         raise DataError(f"{caller} {message.format(name=name, its=its, own=own)}")
 
 

@@ -441,8 +441,8 @@ class Training:
         Raises:
             DataError: the file is of another lesson, seed, batch, data set or backend, or of an
                 optimiser or a network with other settings; its tensors don't fit; the learning
-                rate depends on the number of steps and this number differs; or the next batch or
-                the network's outputs for it have other bits. The message says what differs.
+                rate depends on the number of steps and this number differs; or the next batch, or
+                what the network computes from it, has other bits. The message says what differs.
             SettingError: the saved run has made more than `steps` steps.
         """
         run_state.resume(self, file)
