@@ -15,9 +15,10 @@ import pytest
 from test_datasets import write_folder
 
 import tinytensor as tt
-from tinytensor import atomic_file, checkpoint
+from tinytensor import atomic_file, checkpoint, door
 from tinytensor.lessons import find
 from tinytensor.live import run_file
+from tinytensor.live.run import Run
 from tinytensor.saver import Saver
 from tinytensor.train import OutOfTimeError, Training, load_model, probabilities
 
@@ -105,6 +106,19 @@ def test_a_test_that_takes_too_long_is_given_up(tmp_path):
     finished.go_to(20)
     finished.deadline = time.monotonic()
     assert list(finished) == []
+
+
+def test_a_watched_training_is_saved_by_its_thread(tmp_path):
+    """With the backend of the run, which is not that of this thread."""
+    training = small_training(evaluate_every=5)
+    saver = with_saver(training, tmp_path / "run", 7, VALIDATION)
+    watched = Run(training, backend=door.load_backend("numpy"))
+    watched.start()
+    assert [report.step for report in watched] == [5, 10, 15, 20]
+    watched.close()
+    assert saver.step == 20
+    for name in ("run", "best.safetensors"):
+        assert checkpoint.about(tmp_path / name)["backend"] == "numpy"
 
 
 # The best network

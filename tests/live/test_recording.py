@@ -1,5 +1,6 @@
 """Run files: the snapshots match the reports, and damaged files raise one-line errors."""
 
+import errno
 import json
 import os
 import re
@@ -202,6 +203,45 @@ def test_full_disk_raises_on_close(tmp_path):
         recorder.close()
     with pytest.raises(tt.DataError, match=r"can't be written \(Is a directory"):
         run_file.RunWriter(tmp_path, training)
+
+
+def test_a_fault_of_any_write_leaves_the_earlier_recording_or_complete_snapshots(tmp_path):
+    """Faults are injected at the n-th os.write, for n = 1, 2, ... until there is none."""
+    reports_of = []
+
+    def write_with_fault(n, file):
+        count = 0
+
+        def write(descriptor, content, write=os.write):
+            nonlocal count
+            count += 1
+            if count == n:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(descriptor, content[:3000])
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(os, "write", write)
+            try:
+                record(file, data=SMALL, steps=6, evaluate_every=2)
+            except tt.DataError as error:
+                return str(error)
+        return ""
+
+    for n in range(1, 100):
+        file = tmp_path / str(n)
+        file.write_bytes(b"an earlier recording")
+        if not (error := write_with_fault(n, file)):
+            break
+        assert "can't be written (No space left on device)" in error
+        if "choose another file" in error:
+            assert file.read_bytes() == b"an earlier recording"
+            reports_of.append(0)
+        else:
+            assert "the snapshots written before the error can be read" in error
+            reports_of.append(len(run_file.load(file).snapshots))
+    assert len(run_file.load(file).snapshots) == 3
+    assert reports_of == sorted(reports_of)
+    assert set(reports_of) == {0, 1, 2}
 
 
 # tinytensor train --record
