@@ -6,7 +6,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
