@@ -406,7 +406,7 @@ def test_resuming_the_same_run_does_not_raise(checkpoint_of_best):
 
 
 def test_state_that_a_checkpoint_does_not_have_raises(tmp_path):
-    """An optimiser and a layer with arrays and counters of their own, which change."""
+    """An optimiser and a layer with arrays and counters that state_dict() doesn't have."""
 
     class Heavy(tt.optim.Optimizer):
         def __init__(self, params, where):

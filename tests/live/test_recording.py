@@ -180,9 +180,11 @@ def test_inconsistent_run_file_raises(tmp_path, change):
 def test_file_of_another_format_raises(tmp_path):
     foreign = tmp_path / "foreign"
     tt.save(foreign, {"x": tt.ones(3)})
-    for file in (foreign, tmp_path, tmp_path / "none", __file__):
+    for file in (foreign, tmp_path / "none", __file__):
         with pytest.raises(tt.DataError, match=r"tinytensor train --record w\w+"):
             run_file.load(file)
+    with pytest.raises(tt.DataError, match="is a folder; a regular file is needed"):
+        run_file.load(tmp_path)
 
 
 def test_block_larger_than_the_limit_raises(tmp_path):
