@@ -174,9 +174,11 @@ def test_the_validation_accuracy_is_that_of_the_network(tmp_path):
     assert training.accuracy(*VALIDATION) == (predicted == VALIDATION[1]).mean()
 
 
-def test_the_checkpoint_can_not_have_the_name_of_the_best(tmp_path):
+def test_invalid_settings_of_a_saver(tmp_path):
     with pytest.raises(tt.SettingError, match=r"another name than best\.safetensors is needed"):
         Saver(small_training(), tmp_path / "best.safetensors", validation=VALIDATION)
+    with pytest.raises(tt.SettingError, match="every: got 0; 1 or more is needed"):
+        Saver(small_training(), tmp_path / "run", every=0)
 
 
 # Errors

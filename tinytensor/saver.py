@@ -43,7 +43,8 @@ class Saver:
         best_file: the path of best.safetensors; None without validation images.
 
     Raises:
-        SettingError: `file` is best.safetensors itself, which `validation` needs.
+        SettingError: `every` is less than 1, or `file` is best.safetensors itself, which
+            `validation` needs.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Saver:
         every: int | None = None,
         validation: tuple[Array, Array] | None = None,
     ) -> None:
+        if every is not None and every < 1:
+            raise SettingError(f"every: got {every}; 1 or more is needed")
         self.training, self.file, self.every = training, file, every
         self.best_file = None if validation is None else best_file(file)
         self.step: int | None = None
