@@ -19,7 +19,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
-    ["errors", "forks", "hints", "interrupt"],
+    ["atomic_file", "errors", "forks", "hints", "interrupt"],
     ["arrays", "devices", "modes", "regular_file"],
     ["recorder"],
     ["door"],
@@ -31,7 +31,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "train"],
+    ["claims", "run_state", "saver", "train"],
     ["live", "bench"],
     ["cli", "__main__"],
 ]

@@ -16,6 +16,7 @@ from tinytensor import cli, door, random
 from tinytensor.lessons import find
 from tinytensor.live import race
 from tinytensor.live.race import GOALS, Race, Standing
+from tinytensor.run_state import tensors
 from tinytensor.train import Training
 
 DATA = tt.datasets.mnist()
@@ -47,7 +48,7 @@ def test_each_contestant_trains_as_if_it_were_alone(short_turns, lesson):
             alone = Training(find(lesson), SMALL, steps=12, seed=3, evaluate_every=5)
             assert metrics(contestant.history) == metrics(alone)
         for mine, its in zip(
-            contestant.training._tensors().items(), alone._tensors().items(), strict=True
+            tensors(contestant.training).items(), tensors(alone).items(), strict=True
         ):
             if mine[0] != "masks":  # which Contestant restores in each turn
                 np.testing.assert_equal(mine[1].numpy(), its[1].numpy(), mine[0])

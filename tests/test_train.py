@@ -7,10 +7,12 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import checkpoint, nn, random
+from tinytensor import checkpoint, nn, random, run_state
 from tinytensor.lessons import find, lessons
 from tinytensor.live.details import details_of
+from tinytensor.saver import Saver
 from tinytensor.train import (
+    AVERAGES_FROM,
     EVALUATION_BATCH,
     Training,
     evaluate,
@@ -22,6 +24,12 @@ from tinytensor.train import (
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
+TINY = SMALL._replace(
+    train_images=DATA.train_images[:130],
+    train_labels=DATA.train_labels[:130],
+    test_images=DATA.test_images[-10:],
+    test_labels=DATA.test_labels[-10:],
+)
 SOFTMAX = find("softmax")
 
 
@@ -68,7 +76,7 @@ def test_captured_and_eager_training_give_the_same_bits(lesson):
             )
             for r in training
         ]
-        reports[eager].append([x.numpy() for x in training._tensors().values()])
+        reports[eager].append([x.numpy() for x in run_state.tensors(training).values()])
     np.testing.assert_equal(reports[False], reports[True])
 
 
@@ -207,29 +215,69 @@ def test_a_schedule_falls_to_zero_at_the_last_step(name, highest, steps):
 
 
 def state_of(training):
-    """Returns the bytes of the model, of the optimiser and of the random state."""
-    tensors = {**training.model.state_dict(), **training.optimizer.state_dict()}
-    return {n: x.numpy().tobytes() for n, x in tensors.items()} | {"r": random.state().tobytes()}
+    """Returns all that a checkpoint stores of a training."""
+    state = {name: x.numpy().tobytes() for name, x in run_state.tensors(training).items()}
+    return state | {"random": random.generator_state(), "best": training.best}
+
+
+def contents(file):
+    """Returns the tensors of a checkpoint as bytes, and its metadata."""
+    tensors, about = checkpoint.read(file)
+    return {name: x.numpy().tobytes() for name, x in tensors.items()}, about
+
+
+def train_and_save(training, file, until):
+    """Train with a Saver until a step; return the losses and learning rates of the steps."""
+    saver = Saver(training, file, validation=(DATA.test_images[:20], DATA.test_labels[:20]))
+
+    def after_step():
+        tt.rand(3)  # so that the state of the generator changes
+        training.stop = training.step == until
+        saver()
+
+    training.after_step = after_step
+    losses = [(report.step, report.train_loss, report.test_loss) for report in training]
+    saver.finish()
+    return losses
+
+
+def check_that_resuming_changes_no_bit(folder, name, n, every, eager=False):
+    """Compare 2 n steps with n steps, a checkpoint and n steps: all losses, tensors, metadata."""
+
+    def made():
+        settings = {"seed": 5, "batch": 3, "evaluate_every": every, "eager": eager}
+        return Training(find(name), TINY, steps=2 * n, **settings)
+
+    for path in ("whole", "first", "second"):
+        (folder / path).mkdir()
+    whole, first = made(), made()
+    random.manual_seed(5)
+    losses = train_and_save(whole, folder / "whole/run", until=2 * n)
+    wanted = state_of(whole)
+    random.manual_seed(5)
+    before = train_and_save(first, folder / "first/run", until=n)
+    tt.manual_seed(99)  # other code changes the random state
+    second = made()
+    second.resume(folder / "first/run")
+    assert second.step == n
+    assert before + train_and_save(second, folder / "second/run", until=2 * n) == losses
+    assert state_of(second) == wanted
+    assert contents(folder / "second/run") == contents(folder / "whole/run")
+    best = folder / ("second" if second.best.step >= n else "first") / "best.safetensors"
+    assert contents(best) == contents(folder / "whole/best.safetensors")
+
+
+def test_n_steps_saved_and_n_resumed_equal_2_n_steps(tmp_path):
+    check_that_resuming_changes_no_bit(tmp_path, "best", n=4, every=1)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["softmax", "dropout", "batchnorm-relu"])
-def test_10_steps_saved_and_10_resumed_equal_20(backend, tmp_path, name):
-    whole = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
-    losses = [report.train_loss for report in whole]
-    wanted = state_of(whole)
-
-    first = Training(find(name), SMALL, steps=10, seed=5, evaluate_every=5)
-    list(first)
-    first.save(tmp_path / "run")
-    tt.manual_seed(99)  # other code changes the random state
-    second = Training(find(name), SMALL, steps=20, seed=5, evaluate_every=1)
-    second.resume(tmp_path / "run")
-    assert second.step == 10
-    rest = list(second)
-    assert [report.step for report in rest] == list(range(11, 21))
-    assert [report.train_loss for report in rest] == losses[10:]
-    assert state_of(second) == wanted
+@pytest.mark.parametrize("eager", [False, True], ids=["captured", "eager"])
+@pytest.mark.parametrize("name", [lesson.name for lesson in lessons()])
+def test_n_steps_saved_and_n_resumed_equal_2_n_steps_for_all(backend, tmp_path, name, eager):
+    """If weights are averaged, 2 n steps pass the step from which the averages are tested."""
+    n = 6 if find(name).average is None else AVERAGES_FROM // 2 + 2
+    check_that_resuming_changes_no_bit(tmp_path, name, n, every=n // 3, eager=eager)
 
 
 def test_resuming_a_finished_run_evaluates_it(tmp_path):
@@ -242,27 +290,223 @@ def test_resuming_a_finished_run_evaluates_it(tmp_path):
     assert (only.step, only.train_loss, only.test_loss) == (4, None, last.test_loss)
 
 
-def test_resuming_another_run_raises(tmp_path):
+LIKE_BEST = find("best")
+
+
+def changed_network(change):
+    """The lesson best whose network was changed by a function after it was made."""
+
+    def model(classes=10):
+        network = LIKE_BEST.model(classes)
+        change(network)
+        return network
+
+    return replace(LIKE_BEST, model=model)
+
+
+def change_forward(network):
+    """Change the code of a layer, without a change of its class's name or of its settings."""
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 0.5
+
+    network.layers[-1].__class__ = Linear
+
+
+def with_adam(**settings):
+    return replace(LIKE_BEST, optimizer=lambda params: tt.optim.Adam(params, **settings))
+
+
+OTHERS = {
+    "lesson": ({"lesson": find("conv")}, r"is of lesson best; lesson 3\.0 is needed"),
+    "seed": ({"seed": 1}, "is of seed 0; seed 1 is needed"),
+    "batch": ({"batch": 5}, "is of batch 10; batch 5 is needed"),
+    "steps": ({"steps": 30}, "is of a run of 20 steps, .*; got 30 steps, and 20 are needed"),
+    "images": (
+        {"data": TINY._replace(train_images=TINY.train_images[::-1])},
+        r"is of a run on data with checksum [0-9a-f]{16}; got .* checksum [0-9a-f]{16}, and",
+    ),
+    "labels": (
+        {"data": TINY._replace(train_labels=TINY.train_labels[::-1])},
+        "is of a run on data with checksum",
+    ),
+    "augmentation": (
+        {"lesson": replace(LIKE_BEST, augment=tt.datasets.augment.distort(shift=1))},
+        "can't continue with the same bits: the next batch has other images",
+    ),
+    "schedule": (
+        {"lesson": replace(LIKE_BEST, rate=lambda steps: tt.optim.cosine(0.02, steps))},
+        "can't continue with the same bits: the next learning rate is another one",
+    ),
+    "loss": (
+        {
+            "lesson": replace(
+                LIKE_BEST, loss=lambda x, y: tt.cross_entropy(x, y, label_smoothing=0.1)
+            )
+        },
+        "can't continue with the same bits: the network has other outputs or another loss",
+    ),
+    "forward": (
+        {"lesson": changed_network(change_forward)},
+        "can't continue with the same bits: the network has other outputs or another loss",
+    ),
+    "dropout": (
+        {"lesson": changed_network(lambda network: setattr(network[-2], "keep_prob", 0.7))},
+        r"is of another run: layers\.19: keep_prob is 0\.6, and 0\.7 is needed",
+    ),
+    "averages of batch norm": (
+        {"lesson": changed_network(lambda network: setattr(network[1], "decay", 0.9))},
+        r"is of another run: layers\.1: decay is 0\.99, and 0\.9 is needed",
+    ),
+    "optimiser": (
+        {"lesson": replace(LIKE_BEST, optimizer=tt.optim.RMSprop)},
+        "is of another run: class is Adam, and RMSprop is needed",
+    ),
+    "its settings": (
+        {"lesson": with_adam(beta1=0.8)},
+        r"is of another run: beta1 is 0\.9, and 0\.8 is needed",
+    ),
+    "average": (
+        {"lesson": replace(LIKE_BEST, average=0.5)},
+        r"is of average 0\.999; average 0\.5 is needed",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint_of_best(tmp_path_factory):
+    file = tmp_path_factory.mktemp("checkpoint") / "run"
+    training = Training(LIKE_BEST, TINY, steps=20, batch=10)
+    for _ in range(3):
+        training.make_step()
+    with tt.backend("numpy"):
+        training.save(file)
+    return file
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_resuming_another_run_raises(checkpoint_of_best, name):
+    changes, words = OTHERS[name]
+    settings = {"lesson": LIKE_BEST, "data": TINY, "steps": 20, "batch": 10} | changes
+    training = Training(settings.pop("lesson"), settings.pop("data"), **settings)
+    before = state_of(training)
+    with tt.backend("numpy"), pytest.raises(tt.DataError, match=f"resume: .*run {words}"):
+        training.resume(checkpoint_of_best)
+    assert state_of(training) == before
+    assert training.step == 0
+    np.testing.assert_array_equal(training.next_batch()[0], training.restarted().next_batch()[0])
+
+
+def test_resuming_the_same_run_does_not_raise(checkpoint_of_best):
+    training = Training(LIKE_BEST, TINY, steps=20, batch=10)
+    with tt.backend("numpy"):
+        training.resume(checkpoint_of_best)
+    assert training.step == 3
+
+
+def test_state_that_a_checkpoint_does_not_have_raises(tmp_path):
+    """An optimiser and a layer with arrays and counters that state_dict() doesn't have."""
+
+    class Heavy(tt.optim.Optimizer):
+        def __init__(self, params, where):
+            super().__init__(params, lr=0.1)
+            zeros = [np.zeros(x.shape, np.float32) for x in self.params]
+            self.velocity = {
+                "state": self._allocate("velocity"),
+                "arrays": zeros,
+                "tensors": [tt.from_numpy(x) for x in zeros],
+            }[where]
+
+        def _update(self, i, grad, param):
+            velocity = self.velocity[i]
+            velocity = velocity.numpy() if isinstance(velocity, tt.Tensor) else velocity
+            velocity += grad
+            param -= self.lr * velocity
+
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(784, 10)
+            self.calls = {"calls": 0}
+
+        def forward(self, x):
+            self.calls["calls"] += 1
+            return super().forward(x)
+
+    def resumed(lesson):
+        first, second = (Training(lesson, TINY, steps=9, batch=10, eager=True) for _ in range(2))
+        first.make_step()
+        first.save(tmp_path / "run")
+        second.resume(tmp_path / "run")
+
+    resumed(replace(SOFTMAX, optimizer=lambda params: Heavy(params, "state")))
+    for where in ("arrays", "tensors"):
+        words = r"is of another run: velocity is \['.*', '.*'\], and .* is needed"
+        with pytest.raises(tt.DataError, match=words):
+            resumed(replace(SOFTMAX, optimizer=lambda params, where=where: Heavy(params, where)))
+    with pytest.raises(tt.DataError, match=r"layers\.1: calls is {'calls': 1}, and {'calls': 0}"):
+        resumed(replace(SOFTMAX, model=lambda _=10: nn.Sequential(nn.Flatten(), Counting())))
+
+
+@pytest.mark.skipif(len(BACKENDS) == 1, reason="one backend")
+def test_resuming_with_other_rounding_raises(tmp_path):
     file = tmp_path / "run"
-    saved = Training(find("relu"), SMALL, steps=1)
-    list(saved)
-    saved.save(file)
-    others = SMALL._replace(train_images=SMALL.train_images[::-1])
-    relabelled = SMALL._replace(train_labels=SMALL.train_labels[::-1])
-    data_set = r"is of a run on data with checksum [0-9a-f]{16}; got .* checksum [0-9a-f]{16}, and"
-    for lesson, data, settings, words in (
-        ("sigmoid", SMALL, {}, r"is of lesson 2\.1; lesson 2\.0 is needed"),
-        ("relu", SMALL, {"seed": 1}, "is of seed 0; seed 1 is needed"),
-        ("relu", SMALL, {"batch": 50}, "is of batch 100; batch 50 is needed"),
-        ("relu", others, {}, data_set),
-        ("relu", relabelled, {}, data_set),
-    ):
-        training = Training(find(lesson), data, **settings)
-        before = state_of(training)
-        with pytest.raises(tt.DataError, match=f"resume: .*run {words}"):
-            training.resume(file)
-        assert state_of(training) == before
-        assert training.step == 0
+    training = Training(SOFTMAX, TINY, batch=10)
+    for name in BACKENDS:
+        with tt.backend(name):
+            training.save(file)
+        for other in BACKENDS:
+            with tt.backend(other):
+                if name == other:
+                    training.resume(file)
+                    continue
+                words = f"is of a run on the backend {name}; got {other}, which rounds differently"
+                with pytest.raises(tt.DataError, match=words):
+                    training.resume(file)
+    words = r"got .*, matmul by numba\.naive, which may round"
+    by_rung = tt.use_kernel("matmul", "numba.naive")
+    with tt.backend(name), by_rung, pytest.raises(tt.DataError, match=words):
+        training.resume(file)
+
+
+def test_the_number_of_threads_matters_on_numpy_only(tmp_path):
+    training = Training(SOFTMAX, TINY, batch=10)
+    for name in BACKENDS:
+        with tt.backend(name):
+            tt.set_num_threads(2)
+            training.save(tmp_path / "run")
+            tt.set_num_threads(1)
+            if name != "numpy":
+                training.resume(tmp_path / "run")
+                continue
+            words = r"openblas, 2 thread\(s\); got numpy .*, 1 thread\(s\), which may round"
+            with pytest.raises(tt.DataError, match=words):
+                training.resume(tmp_path / "run")
+
+
+def test_the_metadata_of_a_checkpoint(tmp_path):
+    training = Training(find("relu"), TINY, steps=7, batch=10, seed=3)
+    list(training)
+    training.save(tmp_path / "run")
+    about = checkpoint.about(tmp_path / "run")
+    backend = tt.current_backend()
+    for name, value in {
+        "tinytensor": tt.__version__, "numpy": np.__version__, "lesson": "2.1", "step": "7",
+        "seed": "3", "batch": "10", "backend": backend.name,
+    }.items():  # fmt: skip
+        assert about[name] == value
+    assert backend.description in about["computed_by"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    file = tmp_path / "run"
+    training = Training(SOFTMAX, TINY, batch=10)
+    training.save(file)
+    before = file.read_bytes()
+    training.model.state_dict()["weight"].numpy()[3, 4] = np.inf
+    with pytest.raises(tt.AnomalyError, match="save: weight has NaN or infinity after step 0"):
+        training.save(file)
+    assert file.read_bytes() == before
 
 
 def test_resuming_with_another_number_of_steps_raises_if_the_schedule_needs_it(tmp_path):
@@ -314,6 +558,15 @@ def test_resuming_from_a_wrong_file_raises(tmp_path):
         "is of step unknown; an integer", tensors, {n: about[n] for n in about if n != "step"}
     )
     resuming_raises("is of step -1; an integer", tensors, about | {"step": "-1"})
+    words = "got the state '.*' of the random numbers; a state of PCG64 is needed"
+    for text in ("", "no JSON", "[]", '{"bit_generator": "MT19937"}'):
+        resuming_raises(words, tensors, about | {"generator": text})
+    for text in ("no JSON", "3", "[1]", '["x", 0.5]', "[null, 1]"):
+        resuming_raises(r"\[step, accuracy\] is needed", tensors, about | {"best": text})
+    for text in ("no JSON", "3", '{"layers.0": 1}'):
+        resuming_raises("a JSON object is needed", tensors, about | {"network": text})
+    moved = about | {"next_batch": about["next_batch"][::-1]}
+    resuming_raises("the next batch has other images or labels", tensors, moved)
     with pytest.raises(tt.DataError, match="can't be written"):
         training.save(tmp_path / "no" / "folder")
 

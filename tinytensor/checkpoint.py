@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, regular_file
+from tinytensor import atomic_file, kernels, regular_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensors import Tensor, from_numpy
@@ -43,8 +44,9 @@ Name: TypeAlias = str | os.PathLike[str]
 def save(file: Name | State, tensors: State | Name, about: Mapping[str, str] | None = None) -> None:
     """Write named tensors, a module or an optimiser to a safetensors file.
 
-    The file is replaced only after the new one is written completely, so an error leaves the old
-    file unchanged. A symbolic link is followed.
+    The file is replaced only after the new one is stored completely on the disk. An error, a full
+    disk or the end of the process at any moment leaves the old file unchanged, or the new one
+    complete. A symbolic link is followed, and the permissions stay.
 
     Args:
         file: the path of the file.
@@ -95,16 +97,16 @@ def _write(path: Name, arrays: Mapping[str, Array], about: Mapping[str, str]) ->
     from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise DataError(f"save: {path} can't be written: a regular file is needed")
-    part = target.with_name(f"{target.name}.part")
     try:
-        part.write_bytes(safetensors.save(dict(arrays), dict(about)))
-        part.replace(target)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"save: {path} can't be written: a regular file is needed")
+        atomic_file.write(path, safetensors.save(dict(arrays), dict(about)))
+    except SafetensorError as error:
         raise DataError(f"save: {path} can't be written: {error}") from None
+    except OSError as error:
+        raise DataError(
+            f"save: {path} can't be written: {error.strerror or error}; choose another file"
+        ) from None
 
 
 def _told_apart(file: Name | State, tensors: State | Name) -> tuple[Name, Mapping[str, Tensor]]:
@@ -142,6 +144,17 @@ def load(file: Name) -> dict[str, Tensor]:
     >>> list(tt.load("model.safetensors"))
     ['weight']
     """
+    return read(file)[0]
+
+
+def read(file: Name) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the named tensors of a safetensors file, as `load` does, and its metadata.
+
+    Both are of the same file, even if another process replaces it meanwhile.
+
+    Raises:
+        DataError, NotSupported: as in `load`.
+    """
     from safetensors import SafetensorError, deserialize
 
     content = _content(file)
@@ -149,7 +162,17 @@ def load(file: Name) -> dict[str, Tensor]:
         tensors = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise _another_format(file, content, error) from None
-    return {name: from_numpy(_array(f"load: {file}: {name!r}", **x)) for name, x in sorted(tensors)}
+    arrays = {name: _array(f"load: {file}: {name!r}", **x) for name, x in sorted(tensors)}
+    return {name: from_numpy(array) for name, array in arrays.items()}, _metadata(content)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file that was read without an error.
+
+    The file starts with the length of its header, uint64, and the header, which is JSON.
+    """
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
 
 
 def _content(file: Name) -> bytes:
@@ -212,13 +235,6 @@ def about(file: Name) -> dict[str, str]:
     """Return the metadata of a safetensors file: the strings that `save` stored as `about`.
 
     Raises:
-        DataError: the file is missing or is not a safetensors file.
+        DataError, NotSupported: as in `load`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    content = _content(file)
-    try:
-        with safe_open(file, "numpy") as opened:
-            return dict(opened.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise _another_format(file, content, error) from None
+    return read(file)[1]

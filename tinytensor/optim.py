@@ -444,6 +444,10 @@ class Optimizer:
         self._state[name] = [arrays.zeros(param.shape, param.dtype) for param in self.params]
         return self._state[name]
 
+    def state_of_params(self) -> list[list[Array]]:
+        """Return the lists that _allocate returned: state_dict() has their arrays."""
+        return list(self._state.values())
+
     def _rates(self) -> Iterator[tuple[str, Array]]:
         """Yield ("lr", array), or with several groups ("lr.0", array), ("lr.1", array), ..."""
         several = len(self.param_groups) > 1

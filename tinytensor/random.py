@@ -4,6 +4,7 @@ NumPy's generator draws the random tensors, such as initial weights. The masks o
 of the seed and a counter (see kernels.dropout_mask), so all backends draw the same masks.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from tinytensor import recorder
 from tinytensor.arrays import Array
-from tinytensor.errors import SettingError
+from tinytensor.errors import DataError, SettingError
 
 __all__ = ["manual_seed"]
 
@@ -92,3 +93,27 @@ def state() -> Array:
     The kernels increase the count in place.
     """
     return _state
+
+
+def generator_state() -> str:
+    """Return the state of the generator of random tensors, as JSON."""
+    return json.dumps(_generator.bit_generator.state)
+
+
+def set_generator_state(caller: str, text: str) -> None:
+    """Continue with a state that generator_state() returned.
+
+    Args:
+        caller: str, the start of an error message.
+        text: str, the state as JSON.
+
+    Raises:
+        DataError: the text is no such state. The random numbers are unchanged.
+    """
+    try:
+        _generator.bit_generator.state = json.loads(text)
+    except (LookupError, OverflowError, TypeError, ValueError):
+        raise DataError(
+            f"{caller}: got the state {text[:100]!r} of the random numbers; a state of "
+            f"{type(_generator.bit_generator).__name__} is needed"
+        ) from None

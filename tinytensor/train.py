@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,26 +14,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, optim, random, recorder
+from tinytensor import checkpoint, kernels, ops, optim, random, recorder, run_state
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
 from tinytensor.forks import computed_once
-from tinytensor.lessons import OWN_SETTINGS, Lesson, find
+from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
-from tinytensor.tensors import Tensor, from_numpy, wrap
+from tinytensor.tensors import Tensor, from_numpy
 
-_MISMATCH = {  # messages for settings of a saved run that differ, where the default says too little
-    "steps": "is of a run of {its} steps, and its learning rate depends on this number; "
-    "got {own} steps, and {its} are needed",
-    "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
-    "the same data are needed",
-}
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
 AVERAGES_FROM = 50  # steps after which averaged weights are tested
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
+
+
+class OutOfTimeError(Exception):
+    """A test was given up, because Training.deadline has passed."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,14 @@ class Training:
         between_steps: called after each step except the last, after its report. Its time is not
             counted as training time.
 
+    Attributes:
+        after_step: called after each step, before its report, such as a Saver; None by default. Its
+            time is not counted.
+        stop: set to True, from any thread, to end after the current step, with a report.
+        deadline: the time of time.monotonic() at which a test that still runs is given up, without
+            a report. If `stop` is set, it is the last one. Infinity by default.
+        best: the run_state.Best validation accuracy that a Saver has found, or None.
+
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
             to the number of training images.
@@ -144,27 +149,45 @@ class Training:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
         self._rate = self.optimizer.lr  # the learning rate of the last step
         # A second model with moving averages of the weights, or the trained model.
-        self._averaged = self.model
+        self.averaged = self.model
         if lesson.average is not None:
-            self._averaged = lesson.new_model(len(data.names))
-        self.step = 0
+            self.averaged = lesson.new_model(len(data.names))
         self.predictions: Predictions | None = None
         self.report: StepReport | None = None
-        self.stop = False  # set to True, from any thread, to end after the current step
+        self.after_step: Callable[[], None] | None = None
+        self.best: run_state.Best | None = None
+        self.stop = False
+        self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
         self._clock = _Clock()
-        self._batches = self._batches_from(0)
+        self.go_to(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
         self._scores: dict[Module, Step] = {}
-        for model in (self.model, self._averaged):
+        for model in (self.model, self.averaged):
             score = partial(_score, model, self._test_images)
             self._scores[model] = score if eager else capture(score)
 
-    def _batches_from(self, step: int) -> Iterator[tuple[Array, Array]]:
-        images, labels = self.data.train_images, self.data.train_labels
-        augment = self.lesson.augment
-        return batches(images, labels, size=self.batch, seed=self.seed, skip=step, augment=augment)
+    def go_to(self, step: int) -> None:
+        """Set the number of steps made; the next batch is the one after `step` batches."""
+        self.step = step
+        self._next_batch: tuple[Array, Array] | None = None
+        self._batches: Iterator[tuple[Array, Array]] = batches(
+            self.data.train_images, self.data.train_labels, size=self.batch, seed=self.seed,
+            skip=step, augment=self.lesson.augment,
+        )  # fmt: skip
+
+    def next_batch(self) -> tuple[Array, Array]:
+        """The images (N, 28, 28, 1) float32 and labels (N,) of the next step."""
+        if self._next_batch is None:
+            self._next_batch = next(self._batches)
+        return self._next_batch
+
+    def outputs(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) and loss () of the tested model in eval mode, without a step."""
+        with evaluation_mode(self.tested), no_grad():
+            logits = self.tested(from_numpy(images))
+            return logits, self.lesson.loss(logits, labels)
 
     def __iter__(self) -> Iterator[StepReport]:
         """Train, and yield a report every `evaluate_every` steps and after the last.
@@ -174,7 +197,10 @@ class Training:
         """
         clock = self._clock = _Clock()
         if self.step >= self.steps:
-            accuracy, test_loss, _ = self.test()
+            try:
+                accuracy, test_loss, _ = self.test()
+            except OutOfTimeError:
+                return
             rate = self.optimizer.lr
             seconds = clock.lap("evaluate")
             self.report = StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
@@ -185,12 +211,19 @@ class Training:
             result = self.make_step()
             if self.step == first:
                 clock.lap("first_step")
+            if self.after_step is not None:
+                clock.lap("train")
+                self.after_step()
+                clock.restart()
             last = self.stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last or self.report_next:
                 self.report_next = False
                 predicted = result.predictions()
                 clock.lap("train")
-                accuracy, test_loss, tested = self.test()
+                try:
+                    accuracy, test_loss, tested = self.test()
+                except OutOfTimeError:
+                    return
                 self.predictions = Predictions(result.images, result.labels, predicted, tested)
                 self.report = StepReport(
                     self.step, float((predicted == result.labels).mean()), result.loss, accuracy,
@@ -220,16 +253,15 @@ class Training:
             a report of the steps so far, and the predictions for the next batch and the test
             images. The times in the report are 0.
         """
-        images, labels = next(self._batches_from(self.step))
-        with evaluation_mode(self.tested), no_grad():
-            logits = self.tested(from_numpy(images))
-            loss = self.lesson.loss(logits, labels).item()
+        images, labels = self.next_batch()
+        logits, loss = self.outputs(images, labels)
         predicted = logits.argmax(axis=1).numpy()
         accuracy, test_loss, tested = self.test()
         train_accuracy = float((predicted == labels).mean())
         report = StepReport(
-            self.step, train_accuracy, loss, accuracy, test_loss, self.optimizer.lr, Seconds()
-        )
+            self.step, train_accuracy, loss.item(), accuracy, test_loss, self.optimizer.lr,
+            Seconds(),
+        )  # fmt: skip
         return report, Predictions(images, labels, predicted, tested)
 
     def restarted(self) -> Training:
@@ -248,7 +280,8 @@ class Training:
         Raises:
             AnomalyError: the loss is NaN or infinite.
         """
-        images, labels = next(self._batches)
+        images, labels = self.next_batch()
+        self._next_batch = None
         self._rate = self.optimizer.lr
         loss, logits = self._step(images, labels)
         self.step += 1
@@ -288,7 +321,7 @@ class Training:
 
         The first averages are not tested, because they consist of almost untrained weights.
         """
-        return self._averaged if self.step >= AVERAGES_FROM else self.model
+        return self.averaged if self.step >= AVERAGES_FROM else self.model
 
     def _average(self, max_decay: float) -> None:
         """Update the moving averages: average = decay * average + (1 - decay) * weight.
@@ -302,7 +335,7 @@ class Training:
             decay[0] = min(max_decay, (1 + steps) / (10 + steps))
 
         recorder.each_step(find_decay, writes=(decay,), settings=(max_decay,), reads_anything=True)
-        pairs = zip(self._averaged.named_tensors(), self.model.named_tensors(), strict=True)
+        pairs = zip(self.averaged.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":
                 kernels.moving_average(x.array, decay, average.array)
@@ -317,29 +350,55 @@ class Training:
 
         Raises:
             AnomalyError: the loss is NaN or infinite.
+            OutOfTimeError: the deadline has passed.
         """
         with evaluation_mode(self.tested):
-            accuracy, loss, predictions = _scores(self._scores[self.tested], self.data.test_labels)
+            accuracy, loss, predictions = _scores(
+                self._scores[self.tested], self.data.test_labels, self._check_time
+            )
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
+
+    def accuracy(self, images: Array, labels: Array) -> float:
+        """Return the accuracy, 0 to 1, of the tested model on other images, such as validation's.
+
+        Args:
+            images: (N, 28, 28) uint8.
+            labels: (N,) integers.
+
+        Raises:
+            OutOfTimeError: the deadline has passed.
+        """
+        with evaluation_mode(self.tested):
+            score = partial(_score, self.tested, images)
+            return _scores(score, labels, self._check_time)[0]
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise OutOfTimeError
 
     # Checkpoints
 
     def save(self, file: str | Path) -> None:
-        """Write model, optimizer, random state and step number to a checkpoint file.
+        """Write a checkpoint, from which `resume` continues with the same bits.
+
+        run_state.py lists what it stores: parameters and their averages, optimiser and learning
+        rate, random numbers, and step. The metadata have the versions and the settings, too.
 
         Args:
-            file: the name of the file.
+            file: the name of the file. An error leaves an existing file unchanged.
 
         Raises:
             DataError: the file can't be written.
+            AnomalyError: a weight is NaN or infinite.
         """
-        checkpoint.save(file, self._tensors(), self._about())
+        run_state.save(self, file)
 
     def save_weights(self, file: str | Path) -> None:
         """Write the tested weights alone, as float16, with the accuracy that they reach.
 
-        `load_model` and `tinytensor predict` read the file. A training can't resume from it.
+        `load_model` and `tinytensor predict` read the file. A training can't resume from it. If the
+        deadline passes before the accuracy is known, the file has no accuracy.
 
         Args:
             file: the name of the file.
@@ -348,9 +407,15 @@ class Training:
             DataError: the file can't be written.
         """
         weights = {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
-        checkpoint.save_float16(file, weights, self._about())
+        about = run_state.about(self)
+        checkpoint.save_float16(file, weights, about)
         _, rounded = load_model(file)
-        accuracy, _, _ = evaluate(rounded, self.data.test_images, self.data.test_labels)
+        with evaluation_mode(rounded):
+            score = partial(_score, rounded, self._test_images)
+            try:
+                accuracy, _, _ = _scores(score, self.data.test_labels, self._check_time)
+            except OutOfTimeError:
+                return
         command = (
             f"tinytensor train {self.lesson.name} --steps {self.steps} --batch {self.batch} "
             f"--seed {self.seed} --save-weights {Path(file).name}"
@@ -358,40 +423,12 @@ class Training:
         if self.step < self.steps:
             command += f"  # stopped after step {self.step}"
         made = {"test_accuracy": str(accuracy), "command": command}
-        checkpoint.save_float16(file, weights, self._about() | made)
-
-    def _about(self) -> dict[str, str]:
-        """The metadata of a checkpoint: the settings, the step, and the names of the classes."""
-        step = {"step": str(self.step), "classes": json.dumps(self.data.names)}
-        return self._settings() | step
-
-    def _settings(self) -> dict[str, str]:
-        """The settings that the next steps depend on.
-
-        The number of steps is one of them only if the learning rate depends on it; otherwise a
-        resumed run may be longer. evaluate_every, backend and threads change no result.
-        """
-        settings = {"lesson": self.lesson.number, "seed": str(self.seed), "batch": str(self.batch)}
-        settings |= self.lesson.settings
-        if self.lesson.rate is not None:
-            settings["steps"] = str(self.steps)
-        return settings | {"data": self._training_data}
+        checkpoint.save_float16(file, weights, about | made)
 
     @computed_once
-    def _training_data(self) -> str:
-        """The first 16 hexadecimal digits of a checksum of the training images and labels."""
-        checksum = hashlib.sha256()
-        for array in (self.data.train_images, self.data.train_labels):
-            checksum.update(f"{array.dtype}{array.shape}".encode())
-            checksum.update(np.ascontiguousarray(array).data)
-        return checksum.hexdigest()[:16]
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """All tensors that change from step to step, not copied."""
-        tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        tensors |= {f"tested.{name}": x for name, x in self._averaged.state_dict().items()}
-        tensors |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
-        return tensors | {"masks": wrap(random.state().view(np.int64))}
+    def data_checksum(self) -> str:
+        """The checksum of the training images and labels."""
+        return run_state.checksum(self.data.train_images, self.data.train_labels)
 
     def resume(self, file: str | Path) -> None:
         """Continue a saved run: the next steps are the same, bit by bit, as without the break.
@@ -402,27 +439,13 @@ class Training:
             file: a checkpoint that save() wrote.
 
         Raises:
-            DataError: the file is of another lesson, seed, batch or data set, its tensors don't
-                fit, or the learning rate depends on the number of steps and this number differs.
+            DataError: the file is of another lesson, seed, batch, data set or backend, or of an
+                optimiser or a network with other settings; its tensors don't fit; the learning
+                rate depends on the number of steps and this number differs; or the next batch, or
+                what the network computes from it, has other bits. The message says what differs.
             SettingError: the saved run has made more than `steps` steps.
         """
-        about = checkpoint.about(file)
-        for name, own in self._settings().items():
-            its = about.get(name, OWN_SETTINGS.get(name, "unknown"))
-            if its != own:
-                message = _MISMATCH.get(name, "is of {name} {its}; {name} {own} is needed")
-                raise DataError(f"resume: {file} {message.format(name=name, its=its, own=own)}")
-        step = about.get("step", "unknown")
-        if not step.isdecimal():
-            raise DataError(f"resume: {file} is of step {step}; an integer is needed")
-        if int(step) > self.steps:
-            raise SettingError(
-                f"resume: {file} is of a run that has made {step} steps; got steps={self.steps}, "
-                f"and {step} or more are needed"
-            )
-        checkpoint.copy_into(f"resume: {file}", self._tensors(), checkpoint.load(file))
-        self.step = int(step)
-        self._batches = self._batches_from(self.step)
+        run_state.resume(self, file)
 
 
 def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[StepReport]:
@@ -541,16 +564,20 @@ def evaluation_mode(model: Module) -> Iterator[None]:
             module.training = training
 
 
-def _scores(score: Step, labels: Array) -> tuple[float, float, Array]:
+def _scores(
+    score: Step, labels: Array, before_each: Callable[[], None] | None = None
+) -> tuple[float, float, Array]:
     """Accuracy, mean loss and predictions (N,) on all N images.
 
     score: called with the indices and labels of at most EVALUATION_BATCH images; returns their
-    predictions and mean loss.
+    predictions and mean loss. before_each: called before each of these calls.
     """
     predictions = np.empty(len(labels), np.int64)
     total = 0.0
     with no_grad():
         for start in range(0, len(labels), EVALUATION_BATCH):
+            if before_each is not None:
+                before_each()
             chosen = np.arange(start, min(start + EVALUATION_BATCH, len(labels)))
             predicted, loss = score(chosen, labels[chosen])
             predictions[chosen] = predicted.numpy()
@@ -594,7 +621,7 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     Raises:
         DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
     """
-    about = checkpoint.about(file)
+    tensors, about = checkpoint.read(file)
     if "lesson" not in about:
         raise DataError(
             f"{file} has no lesson; a checkpoint that tinytensor train --save wrote is needed"
@@ -606,9 +633,9 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
             f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
             "of the lessons that tinytensor lessons lists is needed"
         ) from None
-    model = lesson.new_model(len(class_names(file)))
+    model = lesson.new_model(len(_class_names(file, about)))
     own = {f"tested.{name}": x for name, x in model.named_tensors()}
-    given = {n: x for n, x in checkpoint.load(file).items() if n.startswith("tested.")}
+    given = {name: x for name, x in tensors.items() if name.startswith("tested.")}
     checkpoint.copy_into(str(file), own, given)
     return lesson, model.eval()
 
@@ -619,7 +646,11 @@ def class_names(file: str | Path) -> tuple[str, ...]:
     Raises:
         DataError: the file can't be read, or its names are not a list of strings.
     """
-    text = checkpoint.about(file).get("classes")
+    return _class_names(file, checkpoint.about(file))
+
+
+def _class_names(file: str | Path, about: Mapping[str, str]) -> tuple[str, ...]:
+    text = about.get("classes")
     if text is None:  # a checkpoint of an earlier version, which knew ten classes only
         return tuple(map(str, range(CLASSES)))
     try:

@@ -1,5 +1,6 @@
 """Run files: the snapshots match the reports, and damaged files raise one-line errors."""
 
+import errno
 import json
 import os
 import re
@@ -110,10 +111,10 @@ def test_incomplete_run_file_is_read_up_to_the_last_block(tmp_path):
     file, part = tmp_path / "run", tmp_path / "part"
     training = Training(find("softmax"), SMALL, steps=6, evaluate_every=2)
     recorder = run_file.RunWriter(file, training)
-    with pytest.raises(tt.DataError, match="this run file has no snapshot yet"):
-        run_file.load(file)
-    sizes = [file.stat().st_size]
+    file.write_bytes(b"an earlier recording")
+    sizes = [0]
     for report in training:
+        assert sizes[-1] or file.read_bytes() == b"an earlier recording"
         recorder.add(report, NUMPY)
         recorder._thread.submit(lambda: None).result()  # until it is written
         sizes.append(file.stat().st_size)
@@ -179,9 +180,11 @@ def test_inconsistent_run_file_raises(tmp_path, change):
 def test_file_of_another_format_raises(tmp_path):
     foreign = tmp_path / "foreign"
     tt.save(foreign, {"x": tt.ones(3)})
-    for file in (foreign, tmp_path, tmp_path / "none", __file__):
+    for file in (foreign, tmp_path / "none", __file__):
         with pytest.raises(tt.DataError, match=r"tinytensor train --record w\w+"):
             run_file.load(file)
+    with pytest.raises(tt.DataError, match="is a folder; a regular file is needed"):
+        run_file.load(tmp_path)
 
 
 def test_block_larger_than_the_limit_raises(tmp_path):
@@ -202,6 +205,45 @@ def test_full_disk_raises_on_close(tmp_path):
         recorder.close()
     with pytest.raises(tt.DataError, match=r"can't be written \(Is a directory"):
         run_file.RunWriter(tmp_path, training)
+
+
+def test_a_fault_of_any_write_leaves_the_earlier_recording_or_complete_snapshots(tmp_path):
+    """Faults are injected at the n-th os.write, for n = 1, 2, ... until there is none."""
+    reports_of = []
+
+    def write_with_fault(n, file):
+        count = 0
+
+        def write(descriptor, content, write=os.write):
+            nonlocal count
+            count += 1
+            if count == n:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(descriptor, content[:3000])
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(os, "write", write)
+            try:
+                record(file, data=SMALL, steps=6, evaluate_every=2)
+            except tt.DataError as error:
+                return str(error)
+        return ""
+
+    for n in range(1, 100):
+        file = tmp_path / str(n)
+        file.write_bytes(b"an earlier recording")
+        if not (error := write_with_fault(n, file)):
+            break
+        assert "can't be written (No space left on device)" in error
+        if "choose another file" in error:
+            assert file.read_bytes() == b"an earlier recording"
+            reports_of.append(0)
+        else:
+            assert "the snapshots written before the error can be read" in error
+            reports_of.append(len(run_file.load(file).snapshots))
+    assert len(run_file.load(file).snapshots) == 3
+    assert reports_of == sorted(reports_of)
+    assert set(reports_of) == {0, 1, 2}
 
 
 # tinytensor train --record

@@ -1,6 +1,5 @@
 """The output of commands: checks of files, JSON, tables, and formatted numbers."""
 
-import errno
 import json
 import math
 import os
@@ -10,11 +9,15 @@ from typing import Any
 
 import click
 
+from tinytensor import atomic_file
 from tinytensor.errors import SettingError
 
 
-def check_writable(option: str, name: str | None) -> None:
-    """Raise SettingError if the file of an option can't be written, before any work is done."""
+def check_writable(option: str, name: str | None, is_replaced: bool = False) -> None:
+    """Raise SettingError if the file of an option can't be written, before any work is done.
+
+    is_replaced: True if the file must be a regular file, no pipe and no device.
+    """
     if name is None or name == "-":
         return
     if not name:
@@ -25,15 +28,9 @@ def check_writable(option: str, name: str | None) -> None:
             raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
-        if path.is_file():
-            path.open("a").close()
-        elif path.exists():  # not opened, because closing a pipe would end its reader
-            if not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        else:
-            file = Path(os.path.realpath(path))  # the target of a symbolic link
-            file.open("x").close()
-            file.unlink()
+        if is_replaced and path.exists() and not path.is_file():
+            raise SettingError(f"{option}: {path} is a pipe or a device; a regular file is needed")
+        atomic_file.check(path)
     except OSError as error:
         raise SettingError(
             f"{option}: {name} can't be written to ({error.strerror}); choose another file"
@@ -63,7 +60,7 @@ def write(option: str, file: str, text: str) -> None:
         click.echo(text, nl=False)
         return
     try:
-        Path(file).write_text(text, encoding="utf-8")
+        atomic_file.write(file, text.encode())
     except OSError as error:
         raise SettingError(f"{option}: {file}: {error.strerror}") from None
 

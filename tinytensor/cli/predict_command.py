@@ -1,11 +1,13 @@
 """`tinytensor predict`: classify images with a trained network."""
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import numpy as np
 
+from tinytensor import atomic_file
 from tinytensor.arrays import Array
 from tinytensor.cli.options import LessonNumber
 from tinytensor.cli.output import check_writable
@@ -117,7 +119,9 @@ def _save(file: str, images: Array) -> None:
     """Write images (N, 28, 28) uint8 side by side to a PNG file."""
     from PIL import Image
 
+    png = io.BytesIO()
+    Image.fromarray(np.concatenate(images, axis=1)).save(png, "PNG")
     try:
-        Image.fromarray(np.concatenate(images, axis=1)).save(file, "PNG")
+        atomic_file.write(file, png.getvalue())
     except OSError as error:
         raise DataError(f"--save-input: {file}: {error.strerror}") from None

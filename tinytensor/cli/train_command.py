@@ -1,5 +1,6 @@
 """`tinytensor train`: train a lesson's network."""
 
+import shlex
 import signal
 import sys
 import time
@@ -7,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from tinytensor import datasets, door, lessons
+from tinytensor import checkpoint, datasets, door, lessons
+from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.options import (
     FILE,
@@ -32,7 +35,11 @@ from tinytensor.cli.options import (
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.saver import Saver, best_file
 from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
+
+if TYPE_CHECKING:
+    from tinytensor.live.run_file import RunWriter
 
 
 class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
@@ -79,10 +86,27 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
     help="Write only the weights at the end, as float16, for predict.",
 )
 @click.option(
-    "--save", "save_file", metavar="FILE", type=FILE, help="Write a checkpoint at the end."
+    "--save",
+    "save_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write a checkpoint at the end, and after Ctrl-C or SIGTERM.",
 )
 @click.option(
-    "--resume", "resume_file", metavar="FILE", type=FILE, help="Continue from a checkpoint."
+    "--save-every", metavar="N", type=Count(1, 10**9), help="Write it every N steps, too."
+)
+@click.option(
+    "--save-best",
+    is_flag=True,
+    help="Also write best.safetensors next to it: the network with the best accuracy on a twelfth "
+    "of the training images, which are not trained on.",
+)
+@click.option(
+    "--resume",
+    "resume_file",
+    metavar="FILE",
+    type=FILE,
+    help="Continue from a checkpoint, with the same bits as without a break.",
 )
 @click.option(
     "--record",
@@ -119,6 +143,8 @@ def train_command(
     eval_every: int | None,
     eager: bool,
     save_file: str | None,
+    save_every: int | None,
+    save_best: bool,
     weights_file: str | None,
     resume_file: str | None,
     record_file: str | None,
@@ -144,18 +170,26 @@ def train_command(
 
     found = lessons.find_or_read(lesson)
     found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
+    for option, given in (("--save-every", save_every), ("--save-best", save_best)):
+        if given and save_file is None:
+            raise SettingError(f"{option}: needs a checkpoint; add --save FILE")
     check_writable("--json", json_file)
-    check_writable("--save", save_file)
-    check_writable("--save-weights", weights_file)
     check_writable("--record", record_file)
-    others = [save_file, weights_file, resume_file, json_file]
-    if record_file == "-" or any(same_file(record_file, other) for other in others):
-        raise SettingError(f"--record: got {record_file}; a separate file is needed")
-    if save_file == "-" or same_file(save_file, json_file):
-        raise SettingError(f"--save: got {save_file}; a separate file is needed")
-    others.remove(weights_file)
-    if weights_file == "-" or any(same_file(weights_file, other) for other in others):
-        raise SettingError(f"--save-weights: got {weights_file}; a separate file is needed")
+    best = str(best_file(save_file)) if save_best and save_file is not None else None
+    for option, name in (
+        ("--save", save_file), ("--save-weights", weights_file), ("--save-best", best),
+    ):  # fmt: skip
+        check_writable(option, name, is_replaced=True)
+    outputs = {
+        "--record": record_file, "--save-weights": weights_file, "--save-best": best,
+        "--save": save_file,
+    }  # fmt: skip
+    for option, name in outputs.items():
+        others = [json_file, *(other for key, other in outputs.items() if key != option)]
+        if option in ("--record", "--save-weights"):
+            others.append(resume_file)
+        if name == "-" or any(same_file(name, other) for other in others):
+            raise SettingError(f"{option}: got {name}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
     page_options = {
@@ -169,7 +203,12 @@ def train_command(
     start = time.perf_counter()
     data_set = datasets.mnist() if data is None else datasets.load(data)
     data_seconds = time.perf_counter() - start
+    validation = None
+    if save_best:
+        data_set, validation = _held_out(data_set, seed)
 
+    if backend == "auto" and resume_file is not None:
+        backend = checkpoint.about(resume_file).get("backend", backend)
     if backend == "auto":
         backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
         if reason:
@@ -215,6 +254,9 @@ def train_command(
                 watched(training, port, not no_browser, speed, present, host, allowed)
             )
         recorder = None if record_file is None else RunWriter(record_file, training)
+        saver = None
+        if save_file is not None:
+            saver = training.after_step = Saver(training, save_file, save_every, validation)
         if run is not None:
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
@@ -222,7 +264,7 @@ def train_command(
             progress = _progress(training, by_steps=run is None)
         else:
             progress = view(training, used.name, console)
-        with progress as show, _stop_on(signal.SIGINT, training):
+        with progress as show, _stop_on_signals(training) as received:
             for report in run or training:
                 if recorder is not None and run is None:
                     recorder.add(report, used)
@@ -230,46 +272,97 @@ def train_command(
                 show(report)
         if run is not None:
             used = run.backend  # a viewer may have changed the backend
-        last = reports[-1]
+        last = reports[-1] if reports else None  # None after a signal before the first test
         result = {
             "lesson": found.name,
             "backend": used.name,
             "threads": used.num_threads,
             "seed": seed,
-            "steps": last.step,
+            "steps": training.step if last is None else last.step,
             "batch": batch,
-            "test_accuracy": last.test_accuracy,
-            "test_loss": last.test_loss,
-            "seconds": {"import": import_seconds, "data": data_seconds, **asdict(last.seconds)},
+            "test_accuracy": None if last is None else last.test_accuracy,
+            "test_loss": None if last is None else last.test_loss,
+            "seconds": {
+                "import": import_seconds,
+                "data": data_seconds,
+                **asdict(training.seconds if last is None else last.seconds),
+            },
             "history": [_metrics(report) for report in reports],
         }
-        try:
-            try:
-                if recorder is not None:
-                    recorder.close()
-                    click.echo(f"recorded; to see it: tinytensor replay {record_file}", err=True)
-            finally:
-                if save_file is not None:
-                    training.save(save_file)
-                    click.echo(
-                        f"saved after step {last.step:,}; to continue: tinytensor train {lesson} "
-                        f"--resume {save_file}",
-                        err=True,
-                    )
-                if weights_file is not None:
-                    training.save_weights(weights_file)
-        finally:  # print the summary even if the files can't be written
-            try:
-                write_json(json_file, result)
-            finally:
-                click.echo(_summary(result), err=json_file == "-")
-                if sys.stderr is not None and sys.stderr.isatty():
-                    click.echo(_what_next(found), err=True)
-        if training.stop and not (run is not None and run.was_stopped):
-            raise KeyboardInterrupt
+        with door.computing_with(used), ExitStack() as ending:
+            # From the last callback to the first; an error keeps none of them from running.
+            if sys.stderr is not None and sys.stderr.isatty():
+                ending.callback(click.echo, _what_next(found), err=True)
+            ending.callback(click.echo, _summary(result, training), err=json_file == "-")
+            ending.callback(write_json, json_file, result)
+            if weights_file is not None:
+                ending.callback(training.save_weights, weights_file)
+            if recorder is not None:
+                ending.callback(_finish_recording, recorder)
+            if saver is not None:
+                ending.callback(_finish_saving, saver, lesson)
+        if received:
+            click.echo("tinytensor: stopped", err=True)
+            raise click.exceptions.Exit(128 + received[0])
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _held_out(data: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, tuple[Array, Array]]:
+    """The data without some training images, and these images with their labels."""
+    count = max(len(data.train_images) // _VALIDATION_PART, 1)
+    parts = datasets.split(data, count, seed)
+    data = data._replace(train_images=parts.train_images, train_labels=parts.train_labels)
+    return data, (parts.validation_images, parts.validation_labels)
+
+
+_VALIDATION_PART = 12  # 5,000 of the 60,000 images of MNIST
+
+
+def _finish_saving(saver: Saver, lesson: str) -> None:
+    """Save the last checkpoint, if it is not saved yet, and print what was saved."""
+    saver.finish()
+    training = saver.training
+    if training.best is not None:
+        best = training.best
+        click.echo(
+            f"best validation accuracy: {best.accuracy:.4f} after step {best.step:,}", err=True
+        )
+    command = _command_to_resume(training, lesson, str(saver.file))
+    click.echo(f"saved after step {saver.step:,}{command}", err=True)
+
+
+# The options that a resumed run must share with the run before, or that it continues.
+_SHARED = ("backend", "batch", "lr", "optimizer", "keep_prob", "seed", "threads", "data")
+_CONTINUED = ("eval_every", "save_every", "save_best")
+
+
+def _command_to_resume(training: Training, lesson: str, file: str) -> str:
+    """The end of a line that gives the command to resume the run, or an empty text if it is over.
+
+    A run that has made all its steps can only make more if its learning rate doesn't depend on
+    their number.
+    """
+    is_over = training.step == training.steps
+    if is_over and training.lesson.rate is not None:
+        return ""
+    context = click.get_current_context()
+    words = ["tinytensor", "train", lesson]
+    for option in context.command.params:
+        name = str(option.name)
+        is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
+        if is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = context.params[name]
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    if is_over:
+        words += ["--steps", str(2 * training.steps)]
+    return f"; to continue: {shlex.join([*words, '--resume', file, '--save', file])}"
+
+
+def _finish_recording(recorder: "RunWriter") -> None:
+    recorder.close()
+    click.echo(f"recorded; to see it: tinytensor replay {recorder.file}", err=True)
 
 
 def _backend_for(lesson: lessons.Lesson, data: datasets.Dataset, steps: int) -> tuple[str, str]:
@@ -305,22 +398,39 @@ def _metrics(report: StepReport) -> dict[str, float | None]:
     }
 
 
+_TEST_SECONDS = 0.5  # that a test may still take after a signal
+
+
 @contextmanager
-def _stop_on(number: int, training: Training) -> Iterator[None]:
-    """Inside a `with` block, a signal stops the training after its current step.
+def _stop_on_signals(training: Training) -> Iterator[list[int]]:
+    """Inside a `with` block, Ctrl-C and SIGTERM stop the training after its current step.
 
-    A second signal has its usual effect.
+    The last test is given up if it takes too long. A signal before the first step, and a second
+    signal, have their usual effect. So has SIGHUP if it is ignored, as with nohup.
+
+    Yields a list, which has the number of the signal then.
     """
+    first, received = training.step, list[int]()
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+        if training.step == first:
+            signal.raise_signal(number)
+            return
+        received.append(number)
+        training.deadline = time.monotonic() + _TEST_SECONDS
         training.stop = True
-        signal.signal(number, before)
 
-    before = signal.signal(number, stop)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield received
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
@@ -340,13 +450,20 @@ def _what_next(lesson: lessons.Lesson) -> str:
     return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
 
 
-def _summary(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any], training: Training) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+    after = f"after {plural(result['steps'], 'step')}"
+    if training.step != result["steps"]:
+        after += f", the last test; stopped after step {training.step:,}"
+    is_tested = result["test_accuracy"] is not None
+    tested = (
+        f"test accuracy  {result['test_accuracy']:.4f} {after}",
+        f"test loss      {result['test_loss']:.4f}",
+    ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
     return "\n".join(
         (
-            f"test accuracy  {result['test_accuracy']:.4f} after {plural(result['steps'], 'step')}",
-            f"test loss      {result['test_loss']:.4f}",
+            *tested,
             f"seconds        {times}",
             f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 from subprocess import CalledProcessError
 
 from PIL import Image
 
+from tinytensor import atomic_file
 from tinytensor.errors import DataError, SettingError
 from tinytensor.live.drawing import Picture
 from tinytensor.live.history import History
@@ -46,13 +48,16 @@ def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) ->
     picture.fit(History(recording.snapshots))
     colours = {"facecolor": picture.figure.get_facecolor()}
     try:
-        with writer.saving(picture.figure, str(file), dpi=picture.figure.dpi):
-            for snapshot in recording.snapshots:
-                shown.add_snapshot(snapshot)
-                picture.show(shown, snapshot)
-                writer.grab_frame(**colours)
-            for _ in range(LAST_FRAME_SECONDS * FRAMES_PER_SECOND - 1):
-                writer.grab_frame(**colours)
+        with tempfile.TemporaryDirectory() as folder:
+            movie = Path(folder, f"movie{kind}")
+            with writer.saving(picture.figure, str(movie), dpi=picture.figure.dpi):
+                for snapshot in recording.snapshots:
+                    shown.add_snapshot(snapshot)
+                    picture.show(shown, snapshot)
+                    writer.grab_frame(**colours)
+                for _ in range(LAST_FRAME_SECONDS * FRAMES_PER_SECOND - 1):
+                    writer.grab_frame(**colours)
+            atomic_file.write(file, movie.read_bytes())
     except CalledProcessError as error:
         raise DataError(
             f"movie: {file}: ffmpeg failed with exit status {error.returncode}"
@@ -89,7 +94,9 @@ def write_png(
     drawn = io.BytesIO()
     picture.figure.savefig(drawn, format="png")
     image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(file, "PNG", optimize=True)
+    png = io.BytesIO()
+    image.save(png, "PNG", optimize=True)
+    atomic_file.write(file, png.getvalue())
 
 
 def _picture(recording: RecordedRun, dark: bool) -> Picture:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinytensor import atomic_file
 from tinytensor.arrays import Array
 from tinytensor.live import drawing
 from tinytensor.live.history import History
@@ -85,7 +86,7 @@ def write(file: str | Path, recording: RecordedRun, frames: int = FRAMES) -> Non
     Raises:
         OSError: the file can't be written.
     """
-    Path(file).write_text(page(recording, frames), encoding="utf-8")
+    atomic_file.write(file, page(recording, frames).encode())
 
 
 def page(recording: RecordedRun, frames: int = FRAMES) -> str:

@@ -6,8 +6,9 @@
     ...
 
 Each block is compressed separately. It contains a safetensors file, that is, arrays and JSON, no
-code. Blocks are only appended, so a run file can be read while the run continues, and the complete
-blocks of a run that crashed are valid.
+code. The file appears with its first snapshot, at once (see atomic_file.py). Later blocks are only
+appended, so a run file can be read while the run continues, and the complete blocks of a run that
+crashed are valid.
 
 A test image is written with the first snapshot that shows it. Later snapshots have its index among
 the images written so far.
@@ -23,11 +24,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
-from tinytensor import regular_file
+from tinytensor import atomic_file, regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, SIDE
 from tinytensor.door import Backend
@@ -60,19 +61,20 @@ _FIELDS = (
 class RunWriter:
     """Writes the reports of a training to a run file, in a separate thread.
 
-    An existing file is overwritten. Make the RunWriter before the training starts, because it
-    measures the images per second.
+    The first snapshot replaces an existing file, so a run that ends before it leaves the file
+    unchanged. Make the RunWriter before the training starts, because it measures the images per
+    second.
 
     Args:
         file: the name of the run file.
         training: the Training that is recorded.
 
     Raises:
-        DataError: the file can't be opened. Later write errors are raised by close().
+        DataError: the file can't be written. Later errors are raised by close().
     """
 
     def __init__(self, file: str | Path, training: Training) -> None:
-        self._name, self._training, self._data = file, training, training.data
+        self.file, self._training, self._data = file, training, training.data
         self._speed = Speed(training)
         # For each test image, its index among the images written so far; -1 if not written.
         self._image_ids = np.full(len(self._data.test_labels), -1, np.int32)
@@ -80,8 +82,9 @@ class RunWriter:
         self._pending: list[Future[None]] = []
         self._waiting = BoundedSemaphore(MAX_PENDING)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recorder")
+        self._opened: BinaryIO | None = None  # the file, after the first snapshot
         try:
-            self._file = open(file, "wb", buffering=0)  # noqa: SIM115 - closed by close
+            atomic_file.check(file)
         except OSError as error:
             raise DataError(
                 f"record: {file} can't be written ({error.strerror}); choose another file"
@@ -93,7 +96,7 @@ class RunWriter:
             "test_count": len(training.data.test_labels),
             "classes": training.data.names,
         }
-        self._write(FIRST_LINE + _encode_block({}, about))
+        self._begin = FIRST_LINE + _encode_block({}, about)
 
     def add(self, report: StepReport, backend: Backend) -> None:
         """Queue a report to be written.
@@ -149,21 +152,33 @@ class RunWriter:
         if self._error is not None:
             return  # a block after an incomplete block could not be read
         try:
-            self._file.write(block)
+            if self._opened is None:
+                self._opened = atomic_file.replace(self.file, self._begin + block)
+            else:
+                atomic_file.write_all(self._opened, block)
         except OSError as error:
             self._error = error
 
     def close(self) -> None:
         """Write the queued reports and close the file.  Raises DataError if a write failed."""
         self._thread.shutdown()
-        self._file.close()
+        if self._opened is not None:
+            with self._opened as opened:
+                self._sync(opened)
         for future in self._pending:
             future.result()
         if self._error is not None:
+            rest = "the snapshots written before the error can be read"
             raise DataError(
-                f"record: {self._name} can't be written ({self._error.strerror}); "
-                "the snapshots written before the error can be read"
+                f"record: {self.file} can't be written ({self._error.strerror}); "
+                f"{'choose another file' if self._opened is None else rest}"
             )
+
+    def _sync(self, opened: BinaryIO) -> None:
+        try:
+            atomic_file.sync(opened)
+        except OSError as error:
+            self._error = self._error or error
 
 
 @dataclass(frozen=True)

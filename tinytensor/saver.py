@@ -1,0 +1,106 @@
+"""Saves the checkpoints of a training while it runs: the last one, and on request the best one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tinytensor.arrays import Array
+from tinytensor.errors import DataError, SettingError
+from tinytensor.run_state import Best
+from tinytensor.train import OutOfTimeError, Training
+
+BEST = "best.safetensors"
+
+
+def best_file(file: str | Path) -> Path:
+    """The path of best.safetensors in the folder of a checkpoint.
+
+    Raises SettingError if it is the checkpoint itself.
+    """
+    best = Path(os.path.realpath(file)).with_name(BEST)
+    if os.path.realpath(best) == os.path.realpath(file):
+        raise SettingError(f"save: got {file}; another name than {BEST} is needed")
+    return best
+
+
+class Saver:
+    """Saves checkpoints of a training: set as `training.after_step`, it is called after each step.
+
+    A checkpoint that can't be written stops the training after its current step. `finish` raises
+    the error.
+
+    Args:
+        training: the Training, new or resumed.
+        file: the checkpoint of the last step. Each one replaces the one before it.
+        every: number of steps between two checkpoints. By default only the last step is saved.
+        validation: images (V, 28, 28) uint8 and labels (V,) that the training doesn't train on.
+            Every `evaluate_every` steps, and after the last, the network is tested on them. If
+            its accuracy is higher than ever, best.safetensors is written to the folder of `file`.
+
+    Attributes:
+        step: the step of the last checkpoint that was written, or None.
+        best_file: the path of best.safetensors; None without validation images.
+
+    Raises:
+        SettingError: `every` is less than 1, or `file` is best.safetensors itself, which
+            `validation` needs.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        file: str | Path,
+        every: int | None = None,
+        validation: tuple[Array, Array] | None = None,
+    ) -> None:
+        if every is not None and every < 1:
+            raise SettingError(f"every: got {every}; 1 or more is needed")
+        self.training, self.file, self.every = training, file, every
+        self.best_file = None if validation is None else best_file(file)
+        self.step: int | None = None
+        self._validation = validation
+        self._error: DataError | None = None
+        if training.step:  # because an interrupted run may have ended before this test
+            self._validate()
+
+    def __call__(self) -> None:
+        """Save what is due after a step."""
+        training = self.training
+        is_last = training.stop or training.step == training.steps
+        try:
+            if is_last or (self.every is not None and training.step % self.every == 0):
+                self._save()
+            self._validate()
+        except DataError as error:
+            self._error = error
+            training.stop = True
+
+    def finish(self) -> None:
+        """Save the last step, if it is not saved yet.
+
+        Raises:
+            DataError: this checkpoint, or an earlier one, can't be written.
+        """
+        if self._error is not None:
+            raise self._error
+        if self.step != self.training.step:
+            self._save()
+
+    def _save(self) -> None:
+        self.training.save(self.file)
+        self.step = self.training.step
+
+    def _validate(self) -> None:
+        """Test on the validation images, if this is due, and save the best network."""
+        training = self.training
+        is_due = training.step % training.evaluate_every == 0 or training.step == training.steps
+        if self._validation is None or self.best_file is None or not is_due:
+            return
+        try:
+            accuracy = training.accuracy(*self._validation)
+        except OutOfTimeError:  # a resumed run makes the test
+            return
+        if training.best is None or accuracy > training.best.accuracy:
+            training.best = Best(training.step, accuracy)
+            training.save(self.best_file)
