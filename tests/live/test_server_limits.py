@@ -3,7 +3,6 @@
 import http.client
 import json
 import random
-import re
 import socket
 import struct
 from contextlib import closing, suppress
@@ -15,7 +14,7 @@ from viewer import SECONDS, finish, served, until
 
 import tinytensor as tt
 from tinytensor.datasets.drawn import MAX_POINTS, render_strokes
-from tinytensor.live.server import MAX_CONNECTIONS, MAX_MESSAGE, MAX_VIEWERS
+from tinytensor.live.server import MAX_CONNECTIONS, MAX_MESSAGE
 
 
 def get(server, path="/"):
@@ -45,10 +44,14 @@ def opened(server):
 
 
 def is_closed(stream) -> bool:
-    """Whether the server has closed the connection, after all that it sent."""
-    with suppress(OSError):
+    """Whether the server closes the connection, after all that it sent."""
+    try:
         while stream.recv(2**16):
             pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
     return True
 
 
@@ -88,11 +91,12 @@ def test_a_malformed_message_closes_only_its_connection(messages):
             np.testing.assert_array_equal(x.numpy(), losses[name].numpy())
 
 
-def test_viewers_beyond_the_limit_get_a_sentence():
+def test_viewers_beyond_the_limit_get_a_sentence(monkeypatch):
+    monkeypatch.setattr("tinytensor.live.server.MAX_VIEWERS", 5)
     with served(steps=1) as (_, server):
-        answers = [get(server) for _ in range(MAX_VIEWERS + 3)]
-        assert [status for status, _ in answers] == [200] * MAX_VIEWERS + [503] * 3
-        assert "64 viewers have this page open" in answers[-1][1]
+        answers = [get(server) for _ in range(7)]
+        assert [status for status, _ in answers] == [200] * 5 + [503] * 2
+        assert "5 viewers have this page open" in answers[-1][1]
         until(lambda: get(server)[0] == 200)  # sessions without a browser end
 
 
@@ -132,14 +136,3 @@ def _works(server) -> bool:
 def test_absurd_strokes_raise(strokes):
     with pytest.raises(tt.DataError):
         render_strokes(strokes)
-
-
-def test_markup_in_names_is_shown_as_text():
-    """The names of the classes come from folders, so anybody may have written them."""
-    name = "<script>alert(1)</script>"
-    data = tt.datasets.mnist()
-    named = type(data)(*data[:4], names=[name, *map(str, range(1, 10))])
-    with served(steps=2, data=named) as (run, server):
-        finish(run)
-        assert name not in get(server)[1]
-    assert re.search("<script", name)
