@@ -84,6 +84,30 @@ def test_second_derivative(op: Op, shapes):
         assert tt.gradgradcheck(op.function, operands, directions=1, tolerance=2e-6)
 
 
+CONSTANT = [op for op in OPS if not op.gradient and op.op not in ("logsumexp", "unique")]
+
+
+@QUIET
+@pytest.mark.parametrize("op", CONSTANT, ids=str)  # bool and integer results
+def test_an_op_without_a_gradient_has_no_graph(op: Op):
+    operands = [x.clone() for x in op.operands(op.shapes[0], "float32")]
+    for x in operands:
+        if x.dtype == tt.float32:
+            x.requires_grad_()
+    result = op.function(*operands)
+    assert result.node is None and not result.requires_grad
+
+
+def test_a_mask_is_changed_in_place(backend):
+    x = tt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    mask = x > [1.0, 0.0, 0.0]
+    mask[2] = False
+    mask &= x < 3
+    np.testing.assert_array_equal(mask.numpy(), [False, True, False])
+    with pytest.raises(tt.GradientError, match="has no graph"):
+        mask.sum().backward()
+
+
 @pytest.mark.parametrize("scale", [1e4, -1e4])
 def test_cross_entropy_is_stable(backend, scale):
     logits = tt.Tensor([[scale, 0.0, -scale], [0.0, scale, 0.0]], requires_grad=True)
@@ -277,6 +301,16 @@ def test_gradients_flow_to_tensors_in_lists(backend, name):
     IN_LISTS[name](x, a, b).sum().backward()
     assert a.grad is not None
     assert b.grad is not None
+
+
+@pytest.mark.parametrize(
+    "op", [tt.unique, lambda x: tt.cross_entropy(tt.ones(3, 2), [0, 1, 1], weight=x)]
+)
+def test_an_op_without_a_gradient_refuses_tensors_in_lists_too(op):
+    a = tt.Tensor(2.0, requires_grad=True)
+    with pytest.raises(tt.GradientError, match="no gradient flows to it"):
+        op([a, 1.0])
+    assert not op([a.detach(), 1.0]).requires_grad
 
 
 def test_numbers_next_to_tensors_in_a_list_take_their_dtype():

@@ -332,8 +332,8 @@ def cross_entropy(
             f"cross_entropy: got label_smoothing={smoothing}; a number from 0 to 1 is needed"
         )
     R, C = logits.shape
-    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
     weight = per_channel("cross_entropy", "weight", weight, logits, C)
+    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
     given = as_array("cross_entropy", labels)
     if given.shape == (R, C):
         if ignore_index is not None:
