@@ -81,14 +81,13 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_grad",
+        "_requires_grad",
         "array",
         "hooks",
         "node",
-        "requires_grad",
         "version",
     )
     array: Array  # the values; ops only read them, changes in place write them
-    requires_grad: bool
     node: autograd.Node | None  # the op that computed this tensor; None for a leaf
     version: autograd.Version | None  # counts changes in place; None until an op saves the tensor
     hooks: dict[object, autograd.Hook] | None  # a leaf's hooks; a computed tensor's node has its
@@ -107,7 +106,7 @@ class Tensor:
         self.array = to_array("Tensor", data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -125,6 +124,7 @@ class Tensor:
         """The gradient, a Tensor of the same shape and dtype; None before the first backward.
 
         `backward` stores gradients of leaves only. Call `retain_grad()` for a computed tensor.
+        `x.grad = None` removes the gradient, and `x.grad = 0.0` makes it a tensor of zeros.
         """
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(self)
@@ -137,12 +137,23 @@ class Tensor:
         return self._grad
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:
+    def grad(self, value: Tensor | float | None) -> None:
+        if isinstance(value, int | float):
+            value = ops.broadcast_to(ops.cast(value, self.dtype), self.shape)
         if value is not None:
             _check_grad(self, value)
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad_set(self, value is None)
         self._grad = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """True if gradients are computed for this tensor; an assignment calls `requires_grad_`."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
 
     # Shape and dtype
 
@@ -384,7 +395,7 @@ class Tensor:
                 f"requires_grad_: this tensor was computed by {self.node.name}; "
                 "detach() returns a tensor that needs no gradient"
             )
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         return self
 
     def backward(
@@ -810,7 +821,7 @@ def wrap(array: Array) -> Tensor:
     x = Tensor.__new__(Tensor)
     x.array = array
     x._grad = x.node = x.hooks = x.version = None
-    x.requires_grad = False
+    x._requires_grad = False
     return x
 
 
@@ -919,7 +930,7 @@ def _check_grad(x: Tensor, grad: Tensor) -> None:
     if not isinstance(grad, Tensor):
         raise NotSupported(
             f"x.grad = ...: got a {type(grad).__name__}; a Tensor is needed, such as "
-            "tt.from_numpy(array), or None"
+            "tt.from_numpy(array), or a number or None"
         )
     if grad.array.shape != x.array.shape:
         raise ShapeError(
