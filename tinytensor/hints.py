@@ -406,6 +406,12 @@ AUTOGRAD = {
 OPTIMIZER = {
     "add_param_group": 'all groups are given first: optim.Adam([{"params": [x], "lr": 0.1}, ...])',
     "state": "optimizer.state_dict() has the moving averages",
+    "learning_rate": "write optimizer.lr = 0.01",
+    "eps": "write optimizer.epsilon",
+    "betas": "write optimizer.beta1 and optimizer.beta2",
+    "alpha": "the attribute of RMSprop is named decay",
+    "minimize": LOOP,
+    "apply_gradients": LOOP,
 }
 
 HINTS = {
