@@ -482,6 +482,7 @@ class Optimizer:
         Raises:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such name, and nothing has been changed.
+            NotSupported: `state` is not a dict.
 
         Source: torch.optim.Optimizer.load_state_dict.
         """

@@ -95,7 +95,8 @@ def test_an_op_without_a_gradient_has_no_graph(op: Op):
         if x.dtype == tt.float32:
             x.requires_grad_()
     result = op.function(*operands)
-    assert result.node is None and not result.requires_grad
+    assert result.node is None
+    assert not result.requires_grad
 
 
 def test_a_mask_is_changed_in_place(backend):

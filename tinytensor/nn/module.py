@@ -363,6 +363,7 @@ class Module:
         Raises:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such path, and no tensor has been changed.
+            NotSupported: `state` is not a dict.
 
         Source: torch.nn.Module.load_state_dict.
         """
