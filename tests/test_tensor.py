@@ -99,6 +99,14 @@ def test_comparisons_are_elementwise_and_hash_is_identity():
     assert len({x, x, tt.Tensor([1.0, 2.0])}) == 2
 
 
+def test_in_compares_all_elements_as_in_numpy():
+    array = np.array([[1.0, 2.0], [3.0, np.nan]])
+    x = tt.Tensor(array, requires_grad=True)
+    for value in (3, 3.0, 5, np.nan, [1.0, 5.0], [7.0, 7.0]):
+        assert (value in x) == (value in array)
+    assert tt.Tensor(2.0) in x
+
+
 def test_iteration_yields_rows(backend):
     x = tt.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     first, second = x

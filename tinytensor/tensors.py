@@ -185,6 +185,9 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: ops.Operand) -> bool:
+        return bool((self == value).any())  # as in NumPy
+
     def __format__(self, spec: str) -> str:
         return format(self.item() if spec else str(self), spec)
 

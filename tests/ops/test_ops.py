@@ -353,6 +353,8 @@ def test_tuples_are_indices_as_in_numpy(backend):
         (((0, 1), (2, 0)),),
         ((),),
         ((True, False, True),),
+        range(2),
+        (slice(None), range(2, -1, -1)),
         (0, (1, 2)),
     ):
         np.testing.assert_array_equal(tt.Tensor(array)[key].numpy(), array[key])
