@@ -547,6 +547,11 @@ ERRORS = [
     ),
     (lambda: tt.batch_norm(tt.ones(2), mean_=[0, 0]), tt.SettingError, "got mean_ alone"),
     (lambda: tt.batch_norm(tt.ones(2), var_=[1, 1]), tt.SettingError, "got var_ alone"),
+    (
+        lambda: tt.layer_norm(tt.ones(1, 2, 2), (2, 2)),
+        tt.SettingError,
+        r"got gamma=\(2, 2\); PyTorch's second argument is a shape, which is axis=\(-2, -1\)",
+    ),
     (lambda: tt.layer_norm(tt.ones(2, 3), 3), tt.ShapeError, r"gamma doesn't fit[^$]*\(3,\), is"),
     (lambda: tt.layer_norm(tt.ones(2, 3), tt.ones(1)), tt.ShapeError, "gamma doesn't fit"),
     (lambda: tt.layer_norm(tt.ones(2, 3), None, tt.ones(2, 1)), tt.ShapeError, "beta doesn't fit"),
@@ -659,6 +664,12 @@ def test_errors_name_the_given_value_and_the_needed_one(backend, call, error, wo
     with pytest.raises(error, match=words) as caught:
         call()
     assert isinstance(caught.value, tt.TinytensorError)
+
+
+def test_batch_norm_takes_no_arguments_in_the_order_of_torch():
+    mean, var, weight, bias = tt.zeros(1), tt.ones(1), tt.ones(1), tt.zeros(1)
+    with pytest.raises(TypeError, match="positional arguments"):
+        tt.batch_norm(tt.ones(2, 1), mean, var, weight, bias)
 
 
 def test_errors_draw_the_shapes():
