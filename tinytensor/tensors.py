@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, hints, kernels, notebook, ops, recorder
+from tinytensor import autograd, devices, hints, kernels, notebook, ops, recorder
 from tinytensor.arrays import Array
-from tinytensor.devices import device
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -309,11 +308,14 @@ class Tensor:
 
     # Devices
 
-    def to(self, target: DTypeLike) -> Tensor:
+    def to(
+        self, *target: DTypeLike, device: str | None = None, dtype: DTypeLike | None = None
+    ) -> Tensor:
         """Return the tensor with another dtype; `x.to("cpu")` returns x itself.
 
         Args:
-            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`.
+            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`; or both.
+            device, dtype: the same, by name.
 
         Gradient: dx = grad.
 
@@ -326,10 +328,13 @@ class Tensor:
         >>> tt.tensor([1, 2]).to(tt.float32)
         Tensor([1., 2.], dtype=float32)
         """
-        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
-            device(target)
-            return self
-        return ops.cast(self, target)
+        x = self
+        for each in (*target, device, dtype):
+            if isinstance(each, str) and each.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
+                devices.device(each)
+            elif each is not None:
+                x = ops.cast(x, each)
+        return x
 
     def cpu(self) -> Tensor:
         """Return the tensor itself, because all tensors are in the memory of the CPU.

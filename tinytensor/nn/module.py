@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tinytensor import checkpoint, hints, ops, recorder
-from tinytensor.devices import device
+from tinytensor import checkpoint, devices, hints, ops, recorder
 from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
@@ -319,18 +318,18 @@ class Module:
         """
         return self.train(False)
 
-    def to(self, name: str) -> Self:
+    def to(self, device: str) -> Self:
         """Return the module itself, because "cpu" is the only device.
 
         Args:
-            name: "cpu".
+            device: "cpu".
 
         Raises:
-            NotSupported: the name is that of another device.
+            NotSupported: another device or a dtype is given.
 
         Source: torch.nn.Module.to.
         """
-        device(name)
+        devices.device(device)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
