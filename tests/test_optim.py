@@ -506,6 +506,28 @@ def test_repr_of_optimisers():
 # Schedules
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_zero_grad_sets_gradients_to_none_or_to_0(backend, captured):
+    w, unused = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.SGD([w, unused], lr=1.0, weight_decay=0.5)
+
+    def step(x):
+        optimizer.zero_grad(set_to_none=False)
+        (w * x).sum().backward()
+        return w.grad
+
+    step = tt.capture(step) if captured else step
+    for x in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]):
+        assert step(tt.Tensor(x)).tolist() == x
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0, 0]
+    assert unused.grad is None
+    optimizer.step()
+    assert (w.tolist(), unused.tolist()) == ([0.5, 0.5], [1, 1]), "only the weight decay"
+    optimizer.zero_grad(set_to_none=True)
+    assert w.grad is None
+
+
 def test_constant_and_exponential():
     assert [tt.optim.constant(0.1)(step) for step in (0, 10**6)] == [0.1, 0.1]
     rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)

@@ -428,12 +428,19 @@ class Optimizer:
                 rate[0] = _check_lr(self._name, group.schedule(int(step[0])))
         step[0] += 1
 
-    def zero_grad(self) -> None:
-        """Set the gradients to None. Without this call the next backward adds to the old ones."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Remove the gradients. Without this call the next backward adds to the old ones.
+
+        Args:
+            set_to_none: True sets the gradients to None, so that `step` skips parameters that get
+                no new one. False sets them to 0.
+
+        Source: torch.optim.Optimizer.zero_grad.
+        """
         if notes := recorder.recorder():
             notes.note_optimizer(self, self.params)
         for param in self.params:
-            param.grad = None
+            param.grad = None if set_to_none or param.grad is None else 0.0
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         """Update the i-th parameter in place.
