@@ -97,12 +97,7 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        if isinstance(dtype, int):
-            raise DTypeError(
-                f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
-                "and tt.tensor([3, 4]) a tensor of these values"
-            )
-        self.array = to_array("Tensor", data, dtype)
+        self.array = _copied(data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
         self._requires_grad = False
@@ -839,7 +834,8 @@ def tensor(
     """Return a new Tensor with a copy of the values: `Tensor(data, dtype, requires_grad)`.
 
     Args:
-        data: a number, nested lists, an array or another Tensor; any shape.
+        data: a number, nested lists, an array or another Tensor; any shape. The copy has no graph;
+            a list of tensors that require a gradient warns: tt.stack passes gradients on.
         dtype: float32, float64, int32, int64, uint8 or bool. By default an array keeps its dtype,
             Python floats become float32 and Python integers become int64.
         requires_grad: True if `backward` should store a gradient in `.grad`; floats only.
@@ -855,7 +851,26 @@ def tensor(
     Tensor([[1., 2.],
             [3., 4.]], dtype=float32, requires_grad=True)
     """
-    return Tensor(data, dtype, requires_grad)
+    x = wrap(_copied(data, dtype))
+    return x.requires_grad_() if requires_grad else x
+
+
+def _copied(data: ArrayLike | Tensor, dtype: DTypeLike | None) -> Array:
+    """The array of a new Tensor with a copy of the values; warns if gradients are lost."""
+    if isinstance(dtype, int):
+        raise DTypeError(
+            f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
+            "and tt.tensor([3, 4]) a tensor of these values"
+        )
+    array = to_array("Tensor", data, dtype)
+    in_list = ops.operands.tensors_in(data) if isinstance(data, list | tuple) else ()
+    if autograd.is_grad_enabled() and any(x.requires_grad for x in in_list):
+        warnings.warn(
+            "Tensor: got tensors that require a gradient in a list, and the copy has no graph; "
+            "tt.stack(tensors) passes gradients on, and x.detach() is a tensor without one",
+            stacklevel=3,
+        )
+    return array
 
 
 def from_numpy(array: Array) -> Tensor:
