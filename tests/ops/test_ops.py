@@ -84,21 +84,6 @@ def test_second_derivative(op: Op, shapes):
         assert tt.gradgradcheck(op.function, operands, directions=1, tolerance=2e-6)
 
 
-CONSTANT = [op for op in OPS if not op.gradient and op.op not in ("logsumexp", "unique")]
-
-
-@QUIET
-@pytest.mark.parametrize("op", CONSTANT, ids=str)  # bool and integer results
-def test_an_op_without_a_gradient_has_no_graph(op: Op):
-    operands = [x.clone() for x in op.operands(op.shapes[0], "float32")]
-    for x in operands:
-        if x.dtype == tt.float32:
-            x.requires_grad_()
-    result = op.function(*operands)
-    assert result.node is None
-    assert not result.requires_grad
-
-
 def test_a_mask_is_changed_in_place(backend):
     x = tt.tensor([1.0, 2.0, 3.0], requires_grad=True)
     mask = x > [1.0, 0.0, 0.0]
