@@ -51,8 +51,8 @@ def predict_command(
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
     was done. A .npy or idx file has images of 28 x 28, light on dark, which are not changed.
 
-    The other images are read if one can't be. The package has the weights of lessons 1.0, 3.1 and
-    best.
+    If one image can't be read, the rest is read first. The package has the weights of lessons 1.0,
+    3.1 and best.
     """
     from tinytensor import lessons
     from tinytensor.train import class_names, load_model, probabilities
