@@ -84,6 +84,40 @@ def test_misuse_of_backward():
         (x * 2).requires_grad_(False)
 
 
+def test_requires_grad_is_checked_when_it_is_assigned():
+    x = tt.Tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    with pytest.raises(tt.GradientError, match=r"computed by mul; detach\(\) returns"):
+        y.requires_grad = False
+    (y * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [4, 8])
+    whole = tt.arange(3)
+    with pytest.raises(tt.DTypeError, match="got a tensor of int64; gradients need float32"):
+        whole.requires_grad = True
+    assert not whole.requires_grad
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_gradient_is_set_to_a_number_as_in_micrograd(backend, captured):
+    w = tt.Tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x):
+        w.grad = 0.0
+        (w * x).sum().backward()
+        w.data -= 0.5 * w.grad
+        return w.grad
+
+    step = tt.capture(step) if captured else step
+    for x in (1.0, 2.0, 3.0):
+        np.testing.assert_array_equal(step(tt.Tensor([x, 0.0])).numpy(), [x, 0])
+    np.testing.assert_array_equal(w.numpy(), [-2, 2])
+    w.grad = 0
+    tt.optim.SGD([w], lr=1.0).step()
+    np.testing.assert_array_equal(w.numpy(), [-2, 2])
+
+
 def test_detach_stops_the_gradient(backend):
     x = tt.Tensor([2.0], requires_grad=True)
     y = x * 3
@@ -485,7 +519,7 @@ def test_a_captured_step_refuses_to_retain_a_gradient(backend):
         (tt.ones(3), tt.ShapeError, r"got shape \(3,\) for x of shape \(2,\)"),
         (tt.ones(2, dtype="float64"), tt.DTypeError, "got float64 for x of float32"),
         (np.ones(2, np.float32), tt.NotSupported, "got a ndarray; a Tensor is needed"),
-        (1.0, tt.NotSupported, "got a float"),
+        ("a", tt.NotSupported, "got a str"),
     ],
 )
 def test_a_gradient_fits_its_tensor(grad, error, words):

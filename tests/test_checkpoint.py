@@ -92,6 +92,19 @@ def test_files_of_torch_save_are_recognised(tmp_path):
             tt.load(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_file_is_recognised(tmp_path, save):
+    save(tmp_path / "digits.npz", x_train=np.zeros((3, 28, 28)), y_train=np.zeros(3))
+    with pytest.raises(tt.DataError, match=r"it is an \.npz file; np\.load reads it"):
+        tt.load(tmp_path / "digits.npz")
+
+
+@pytest.mark.parametrize("given", ["model.safetensors", [tt.ones(2)]])
+def test_load_state_dict_needs_a_dict(given):
+    with pytest.raises(tt.NotSupported, match=r"load_state_dict: got a \w+; a dict .*tt\.load"):
+        tt.nn.Linear(1, 1).load_state_dict(given)
+
+
 def write_file(path, **tensors):
     """Write a safetensors file; each tensor is (dtype, shape, bytes)."""
     header, data = {}, b""
@@ -159,7 +172,7 @@ def test_copy_into_copies_all_tensors_or_none():
         copy_into("here", own, given)
     assert str(caught.value) == (
         "here: d is missing; e is unknown; b has shape (2,), (3,) is needed; "
-        "c is a ndarray, a tensor is needed"
+        "c is a numpy.ndarray, a tt.Tensor is needed"
     )
     assert all(x.tolist() == [0] * x.size for x in own.values())
     copy_into("here", own, {name: tt.ones_like(x, dtype="int64") for name, x in own.items()})

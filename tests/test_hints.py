@@ -278,11 +278,15 @@ def test_devices():
     assert X.to("cpu") is X
     assert X.cpu() is X
     assert X.to(tt.int64).dtype == tt.int64
+    assert X.to("cpu", tt.int64).dtype == tt.int64
+    assert X.to(device="cpu", dtype=tt.int64).dtype == tt.int64
+    assert X.to(device=tt.device("cpu")) is X
     assert X.to("float64").dtype == tt.float64
     (gradient,) = tt.grad(X.to(tt.float64).sum(), [X])
     assert gradient.tolist() == [[1, 1], [1, 1]]
     model = nn.Linear(2, 2)
     assert model.to(tt.device("cpu")) is model
+    assert model.to(device="cpu") is model
     for device in ("cuda", "cuda:0", "mps", "cpu:1"):
         for move in (X.to, model.to, tt.device):
             with pytest.raises(tt.NotSupported, match=f'got {device!r}; "cpu" is the only device'):

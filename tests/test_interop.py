@@ -81,6 +81,13 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_changed():
         np.testing.assert_array_equal(x.numpy(), before[name])
 
 
+def test_a_model_in_place_of_its_state_raises():
+    model = nn.Linear(2, 2)
+    for arguments in ((model, model), (to_torch_state(model), model)):
+        with pytest.raises(tt.NotSupported, match=r"got a \w+ and a Linear; .*state_dict\(\)"):
+            from_torch_state(*arguments)
+
+
 def test_a_linear_layer_after_a_convolution_must_be_named():
     def network():
         return nn.Sequential(

@@ -238,6 +238,26 @@ def test_gradients():
         assert (x * 2).requires_grad
 
 
+@pytest.mark.parametrize("name", ["no_grad", "enable_grad", "detect_anomaly"])
+def test_a_mode_without_parameters_needs_no_brackets(name):
+    make, state, inside, outside = MODES[name]
+
+    @make
+    def function(x):
+        return x, state()
+
+    @make
+    def steps():
+        yield state()
+
+    with tt.no_grad() if name == "enable_grad" else contextlib.nullcontext():
+        assert function(1) == (1, inside)
+        assert list(steps()) == [inside]
+        assert state() == outside
+    with pytest.raises(tt.NotSupported, match=f"{name}: got 3 to decorate; a function is needed"):
+        make(3)
+
+
 async def _yields():
     yield 1
 

@@ -266,7 +266,7 @@ def test_a_value_that_is_not_trained_does_not_replace_a_parameter():
     layer = nn.Linear(2, 2)
     with tt.no_grad():
         scaled = layer.weight * 0.5
-    for value in (scaled, tt.ones(2, 2), np.ones((2, 2))):
+    for value in (scaled, tt.ones(2, 2), np.ones((2, 2)), [[1.0, 1.0], [1.0, 1.0]], 0.5):
         with pytest.raises(
             tt.SettingError, match=r"Linear: got a \w+ without requires_grad as weight, .* trained"
         ):
@@ -314,6 +314,40 @@ def test_freezing_a_part_of_a_network():
     assert model[0].weight.grad is None
     np.testing.assert_array_equal(model[0].weight.numpy(), before)
     assert len(model.state_dict()) == 4, "frozen tensors are saved"
+
+
+def test_frozen_tensors_become_parameters_again():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Linear(3, 1))
+    model.blocks = [nn.Linear(1, 1), tt.ones(2, requires_grad=True), tt.ones(2)]
+    names = [name for name, _ in model.named_parameters()]
+    model[0].requires_grad_(False)
+    model.requires_grad_(False)
+    assert model.parameters() == []
+    copy.deepcopy(model).requires_grad_()
+    assert model.parameters() == []
+    model.requires_grad_()
+    assert [name for name, _ in model.named_parameters()] == names, "buffers stay buffers"
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_gradient_from_before_does_not_change_a_frozen_layer(captured):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        model.zero_grad()
+        model(tt.ones(4, 2)).sum().backward()
+        optimizer.step()
+
+    step = tt.capture(step) if captured else step
+    for _ in range(3):
+        step()
+    model[0].requires_grad_(False)
+    frozen, trained = (layer.weight.numpy().copy() for layer in model)
+    for _ in range(3):
+        step()
+    np.testing.assert_array_equal(model[0].weight.numpy(), frozen)
+    assert (model[1].weight.numpy() != trained).all()
 
 
 def test_a_step_without_any_gradient_warns():

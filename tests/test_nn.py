@@ -530,7 +530,7 @@ def test_the_error_lists_every_tensor_that_does_not_fit():
         "layers.4.bias is unknown; head is unknown",
         "layers.4.weight has shape (3, 8), (8, 3) is needed",
         "layers.1.scale has shape (1,), (2,) is needed",
-        "layers.1.offset is a ndarray, a tensor is needed",
+        "layers.1.offset is a numpy.ndarray, a tt.Tensor is needed",
     ):
         assert words in str(caught.value)
     assert "layers.0.bias" not in str(caught.value)
@@ -633,6 +633,9 @@ INVALID = {
     "Embedding: got channels=1.5;": lambda: nn.Embedding(3, 1.5),
     "Embedding: got a float as weight": lambda: nn.Embedding(3, 1, 0.1),
     "LeakyReLU: got slope='a';": lambda: nn.LeakyReLU("a"),
+    "LayerNorm: got epsilon='a'; a number": lambda: nn.LayerNorm(3, epsilon="a"),
+    "BatchNorm: got decay='a'; a number": lambda: nn.BatchNorm(3, decay="a"),
+    "BatchNorm: got epsilon='a'; a number": lambda: nn.BatchNorm(3, epsilon="a"),
     "BatchNorm: got epsilon=-1;": lambda: nn.BatchNorm(3, epsilon=-1),
     r"Dropout: got keep_prob=1\.5;": lambda: nn.Dropout(keep_prob=1.5),
     "Dropout: got keep_prob=0;": lambda: nn.Dropout(keep_prob=0),

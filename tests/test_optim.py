@@ -1,5 +1,7 @@
 """Optimisers compared with their formulas in float64; schedules; clipping of gradients."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -504,6 +506,28 @@ def test_repr_of_optimisers():
 # Schedules
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_zero_grad_sets_gradients_to_none_or_to_0(backend, captured):
+    w, unused = tt.ones(2, requires_grad=True), tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.SGD([w, unused], lr=1.0, weight_decay=0.5)
+
+    def step(x):
+        optimizer.zero_grad(set_to_none=False)
+        (w * x).sum().backward()
+        return w.grad
+
+    step = tt.capture(step) if captured else step
+    for x in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]):
+        assert step(tt.Tensor(x)).tolist() == x
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0, 0]
+    assert unused.grad is None
+    optimizer.step()
+    assert (w.tolist(), unused.tolist()) == ([0.5, 0.5], [1, 1]), "only the weight decay"
+    optimizer.zero_grad(set_to_none=True)
+    assert w.grad is None
+
+
 def test_constant_and_exponential():
     assert [tt.optim.constant(0.1)(step) for step in (0, 10**6)] == [0.1, 0.1]
     rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
@@ -534,8 +558,63 @@ def test_warm_up():
 @pytest.mark.parametrize("name", ["exponential", "stepwise", "cosine", "warm_up"])
 def test_schedules_with_invalid_steps_raise(name, steps):
     rest = {"exponential": (0, 1), "warm_up": (tt.optim.constant(1),)}.get(name, (1,))
-    with pytest.raises(tt.SettingError, match=f"{name}: got {steps} steps; .* above 0"):
+    with pytest.raises(tt.SettingError, match=rf"{name}: got \w+={steps}; .* above 0"):
         getattr(tt.optim, name)(*rest, steps)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: tt.optim.constant("a"), "constant: got lr='a'; a number"),
+        (lambda: tt.optim.cosine("a", 10), "cosine: got lr='a'; a number"),
+        (lambda: tt.optim.cosine(0.1, "a"), "cosine: got steps='a'; a number"),
+        (lambda: tt.optim.stepwise(0.1, None), "stepwise: got every=None; a number"),
+        (lambda: tt.optim.exponential(0.1, 1, None), "exponential: got steps=None; a number"),
+        (lambda: tt.optim.warm_up(0.1, 4), "warm_up: got schedule=0.1; a schedule is needed"),
+        (lambda: tt.optim.clip_grad_norm([], "a"), "clip_grad_norm: got most='a'; a number"),
+        (lambda: tt.optim.clip_grad_value([], None), "clip_grad_value: got most=None; a number"),
+    ],
+)
+def test_settings_that_are_no_numbers_raise(make, words):
+    with pytest.raises(tt.SettingError, match=re.escape(words)):
+        make()
+
+
+def test_the_names_of_other_libraries_for_a_setting_change_nothing_silently():
+    optimizer = tt.optim.RMSprop([tt.ones(2, requires_grad=True)], lr=0.1)
+    with pytest.raises(AttributeError, match=r"no 'learning_rate': write optimizer\.lr"):
+        optimizer.learning_rate = 0.5
+    with pytest.raises(AttributeError, match=r"no 'eps': write optimizer\.epsilon"):
+        optimizer.eps = 1e-3
+    with pytest.raises(AttributeError, match="no 'alpha': the attribute of RMSprop is named decay"):
+        optimizer.alpha = 0.5
+
+    class Own(tt.optim.Optimizer):
+        def __init__(self, params, eps):
+            super().__init__(params, lr=0.1)
+            self.eps = eps
+
+    assert Own([tt.ones(2, requires_grad=True)], eps=0.5).eps == 0.5
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_momentum_may_be_set_later(backend, captured):
+    w = tt.ones(2, requires_grad=True)
+    optimizer = tt.optim.SGD([w], lr=1.0)
+
+    def step(slope):
+        optimizer.zero_grad()
+        (w * slope).sum().backward()
+        optimizer.step()
+
+    step = tt.capture(step) if captured else step
+    step(tt.ones(2))
+    optimizer.momentum = 0.5
+    for _ in range(3):
+        step(tt.ones(2))
+    assert w.tolist() == [1 - 1 - 1 - 1.5 - 1.75] * 2
+    with pytest.raises(tt.SettingError, match="SGD: got momentum=1; a number from 0 up, below 1"):
+        optimizer.momentum = 1
 
 
 def test_a_schedule_gets_the_number_of_steps(backend):

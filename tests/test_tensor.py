@@ -4,6 +4,7 @@ import copy
 import operator
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -38,6 +39,22 @@ def test_dtypes():
 def test_unsupported_data_raises(data, dtype, error, words):
     with pytest.raises(error, match=words):
         tt.Tensor(data, dtype)
+
+
+@pytest.mark.parametrize("make", [tt.tensor, tt.Tensor])
+def test_a_copy_of_a_list_that_loses_a_gradient_warns(make):
+    a = tt.Tensor(2.0, requires_grad=True)
+    for given in ([a, 1.0], ([1.0], [a])):
+        with pytest.warns(UserWarning, match=r"the copy has no graph; tt\.stack") as caught:
+            assert not make(given).requires_grad
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(a)
+        make([a.detach(), 1.0])
+        make([[1.0, 2.0], [3.0, 4.0]])
+        with tt.no_grad():
+            make([a, 1.0])
 
 
 def test_shared_memory():
@@ -97,6 +114,14 @@ def test_comparisons_are_elementwise_and_hash_is_identity():
     assert (x != tt.Tensor([1.0, 3.0])).tolist() == [False, True]
     assert (2 > x).tolist() == [True, False]  # noqa: SIM300 - the reflected form
     assert len({x, x, tt.Tensor([1.0, 2.0])}) == 2
+
+
+def test_in_compares_all_elements_as_in_numpy():
+    array = np.array([[1.0, 2.0], [3.0, np.nan]])
+    x = tt.Tensor(array, requires_grad=True)
+    for value in (3, 3.0, 5, np.nan, [1.0, 5.0], [7.0, 7.0]):
+        assert (value in x) == (value in array)
+    assert tt.Tensor(2.0) in x
 
 
 def test_iteration_yields_rows(backend):

@@ -689,7 +689,11 @@ def test_fit_trains_in_place_and_reports_each_epoch():
     assert not np.array_equal(model[1].weight.numpy(), before)
     _, test_loss, _ = evaluate(model, SMALL.test_images, SMALL.test_labels)
     assert last.test_loss == pytest.approx(test_loss)
-    with pytest.raises(tt.SettingError, match="epochs: got 0"):
+    with pytest.raises(tt.SettingError, match="fit: got epochs=0; a whole number from 1"):
         tt.fit(model, SMALL, epochs=0)
+    with pytest.raises(tt.SettingError, match="fit: got epochs='a'; a whole number from 1"):
+        tt.fit(model, SMALL, epochs="a")
     with pytest.raises(tt.SettingError, match="batch: got 0"):
         tt.fit(model, SMALL, batch=0)
+    with pytest.raises(tt.NotSupported, match="fit: got a tuple as data; a data set is needed"):
+        tt.fit(model, (SMALL.train_images, SMALL.train_labels))

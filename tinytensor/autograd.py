@@ -171,13 +171,13 @@ def record(
     result = tensors.wrap(out)
     if backward is not None and _grad_mode.get():
         for operand in operands:
-            if operand.requires_grad:
+            if operand._requires_grad:
                 versions = [version_now(x) for x in saved] if saved else []
                 if keep_out:
                     versions.append(version_now(result))
                 kept = out if keep_out else None
                 result.node = Node(name, out.shape, operands, backward, versions, kept)
-                result.requires_grad = True
+                result._requires_grad = True
                 break
     if _open_detectors and _anomaly_mode.get():
         _check_forward(name, result, operands)
@@ -421,7 +421,7 @@ def _result(node: Node, create_graph: bool) -> Tensor:
     assert node.out is not None
     result = tensors.wrap(node.out)
     if create_graph:
-        result.node, result.requires_grad = node, True
+        result.node, result._requires_grad = node, True
     return result
 
 

@@ -186,6 +186,11 @@ def _content(file: Name) -> bytes:
 
 def _another_format(file: Name, content: bytes, error: Exception) -> DataError:
     """The error about a file that isn't a safetensors file."""
+    if content.startswith(b"PK\x03\x04") and b".npy" in content[:4096]:
+        return DataError(
+            f"load: {file} isn't a safetensors file: it is an .npz file; np.load reads it, and "
+            "tt.datasets.load reads images and labels from it"
+        )
     if content.startswith((b"PK\x03\x04", b"\x80\x02")):  # a zip file or a pickle
         return DataError(
             f"load: {file} isn't a safetensors file: it looks like a file of torch.save, which can "
@@ -216,12 +221,18 @@ def copy_into(caller: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor
     Raises DataError if a tensor is missing, has no counterpart in `own` or has another shape. The
     message starts with `caller` and lists every such name, and no tensor has been changed.
     """
+    if not isinstance(given, Mapping):
+        raise NotSupported(
+            f"{caller}: got a {type(given).__name__}; a dict of tensors is needed, such as that of "
+            "tt.load(file)"
+        )
     problems = [f"{name} is missing" for name in own if name not in given]
     problems += [f"{name} is unknown" for name in given if name not in own]
     for name in filter(given.__contains__, own):
         x = given[name]
         if not isinstance(x, Tensor):
-            problems.append(f"{name} is a {type(x).__name__}, a tensor is needed")
+            kind = f"{type(x).__module__}.{type(x).__name__}"
+            problems.append(f"{name} is a {kind}, a tt.Tensor is needed")
         elif x.shape != own[name].shape:
             problems.append(f"{name} has shape {x.shape}, {own[name].shape} is needed")
     if problems:

@@ -192,6 +192,10 @@ TENSORS = {
     "inf": "write np.inf or math.inf",
     "nan": "write np.nan or math.nan",
     "histogram": NUMPY_FIRST,
+    "mode": NUMPY_FIRST,
+    "value_and_grad": "loss.backward() stores gradients; tt.grad(loss, parameters) returns them",
+    "summary": "print(model) shows its layers, shapes and numbers of parameters",
+    "Size": "x.shape is a tuple",
     "linalg": f"tt.norm and tt.matmul are here; for the rest, {LINALG}",
     "fft": "compute with np.fft from x.numpy(), without a gradient",
     "arcsin": NUMPY_FIRST,
@@ -348,6 +352,10 @@ METHODS = {
     "mul_": "write x *= y",
     "div_": "write x /= y",
     "copy_": "write x[...] = y under tt.no_grad()",
+    "fill": "write x[...] = 0 under tt.no_grad()",
+    "values": "x.max(axis=1) returns the values, and x.argmax(axis=1) their indices",
+    "indices": "x.argmax(axis=1) and x.argsort(axis=1) return indices",
+    "expand_dims": "write x.unsqueeze(0)",
     "fill_": "write x[...] = 0 under tt.no_grad()",
     "zero_": "write x[...] = 0 under tt.no_grad(); x.zero_grad() removes a gradient",
     "normal_": "write x[...] = tt.randn(x.shape) under tt.no_grad()",
@@ -406,6 +414,12 @@ AUTOGRAD = {
 OPTIMIZER = {
     "add_param_group": 'all groups are given first: optim.Adam([{"params": [x], "lr": 0.1}, ...])',
     "state": "optimizer.state_dict() has the moving averages",
+    "learning_rate": "write optimizer.lr = 0.01",
+    "eps": "write optimizer.epsilon",
+    "betas": "write optimizer.beta1 and optimizer.beta2",
+    "alpha": "the attribute of RMSprop is named decay",
+    "minimize": LOOP,
+    "apply_gradients": LOOP,
 }
 
 HINTS = {

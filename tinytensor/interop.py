@@ -22,7 +22,7 @@ import numpy as np
 
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.errors import DataError
+from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensors import Tensor
 
 __all__ = ["from_torch_state", "to_torch_state"]
@@ -106,6 +106,7 @@ def from_torch_state(
         DataError: a tensor is missing, left over or of another shape, or a Linear layer after a
             Conv2d layer may read flattened images and `flattened` does not name it. The message
             lists every such name, and no tensor has been changed.
+        NotSupported: `model` is not a Module, or `state` is not a dict.
 
     Source: torch.nn.Module.load_state_dict. Batch norm's averages are used as they are, but further
     training updates `var` with the biased variance, where PyTorch takes the unbiased one.
@@ -117,6 +118,11 @@ def from_torch_state(
     Tensor([[1., 3.],
             [2., 4.]], dtype=float32, requires_grad=True)
     """
+    if not isinstance(model, nn.Module) or not isinstance(state, Mapping):
+        raise NotSupported(
+            f"from_torch_state: got a {type(model).__name__} and a {type(state).__name__}; a model "
+            "of tinytensor and PyTorch's torch_model.state_dict() are needed"
+        )
     flattened = flattened or {}
     problems = _unnamed(model, flattened)
     pairs = list(_pairs(model, {} if problems else flattened))

@@ -109,11 +109,18 @@ class Mode(Generic[_Value]):
 def mode(
     function: Callable[_Arguments, Iterator[_Value]],
 ) -> Callable[_Arguments, Mode[_Value]]:
-    """Make a mode of a generator function that yields once, as `@contextmanager` does."""
+    """Make a mode of a generator function that yields once, as `@contextmanager` does.
+
+    A mode without parameters decorates a function without brackets too: `@tt.no_grad`.
+    """
     enter = contextmanager(function)
+    has_parameters = bool(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def make(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> Mode[_Value]:
+        if arguments and not has_parameters:
+            (decorated,) = arguments
+            return Mode(function.__name__, enter)(decorated)  # type: ignore[arg-type]
         return Mode(function.__name__, lambda: enter(*arguments, **named))
 
     return make

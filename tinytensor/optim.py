@@ -21,6 +21,7 @@ import numpy as np
 from tinytensor import arrays, checkpoint, hints, kernels, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
+from tinytensor.ops.operands import real
 from tinytensor.tensors import Tensor, wrap
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
 
 Schedule = Callable[[int], float]
 Group: TypeAlias = Mapping[str, Any]
+_OTHER_NAMES = {"learning_rate": "lr", "eps": "epsilon", "betas": "beta1", "alpha": "decay"}
 _PURE_SCHEDULES: weakref.WeakSet[Schedule] = weakref.WeakSet()  # they depend on the step only
 
 
@@ -292,6 +294,8 @@ class Optimizer:
                 )
 
     def __setattr__(self, name: str, value: object) -> None:
+        if name in _OTHER_NAMES and hasattr(self, _OTHER_NAMES[name]):
+            raise hints.missing("Optimizer", name, ())  # because it would change nothing
         # A captured step reads the learning rate at each replay. All other attributes are constants
         # of the recording, so a change of them changes the version, and the step is re-recorded.
         # A group counts the changes of its settings.
@@ -424,12 +428,19 @@ class Optimizer:
                 rate[0] = _check_lr(self._name, group.schedule(int(step[0])))
         step[0] += 1
 
-    def zero_grad(self) -> None:
-        """Set the gradients to None. Without this call the next backward adds to the old ones."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Remove the gradients. Without this call the next backward adds to the old ones.
+
+        Args:
+            set_to_none: True sets the gradients to None, so that `step` skips parameters that get
+                no new one. False sets them to 0.
+
+        Source: torch.optim.Optimizer.zero_grad.
+        """
         if notes := recorder.recorder():
             notes.note_optimizer(self, self.params)
         for param in self.params:
-            param.grad = None
+            param.grad = None if set_to_none or param.grad is None else 0.0
 
     def _update(self, i: int, grad: Array, param: Array) -> None:
         """Update the i-th parameter in place.
@@ -482,6 +493,7 @@ class Optimizer:
         Raises:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such name, and nothing has been changed.
+            NotSupported: `state` is not a dict.
 
         Source: torch.optim.Optimizer.load_state_dict.
         """
@@ -596,13 +608,23 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr, weight_decay=weight_decay)
-        self.momentum = self._check("momentum", momentum, below=1)
+        self.momentum = momentum
         self.nesterov = nesterov
         if nesterov and not momentum:
             raise SettingError(
                 "SGD: got nesterov=True without momentum; momentum above 0 is needed"
             )
-        self._velocity = self._allocate("velocity") if momentum else []
+
+    @property
+    def momentum(self) -> float:
+        """The decay of the velocity."""
+        return self._momentum
+
+    @momentum.setter
+    def momentum(self, momentum: float) -> None:
+        self._momentum = self._check("momentum", momentum, below=1)
+        if momentum and "velocity" not in self._state:
+            self._allocate("velocity")
 
     @by_kernels
     def _update(self, i: int, grad: Array, param: Array) -> None:
@@ -610,7 +632,7 @@ class SGD(Optimizer):
             kernels.sgd(grad, self._lr, param, self.weight_decay)
             return
         settings = self.momentum, self.nesterov, self.weight_decay
-        kernels.sgd_momentum(grad, self._lr, self._velocity[i], param, *settings)
+        kernels.sgd_momentum(grad, self._lr, self._state["velocity"][i], param, *settings)
 
 
 class AdamW(Optimizer):
@@ -791,9 +813,14 @@ class RMSprop(Optimizer):
 # Schedules: functions from the number of steps made to the learning rate of the next step ---------
 
 
-def _check_steps(name: str, steps: float) -> None:
-    if not steps > 0:
-        raise SettingError(f"{name}: got {steps} steps; a number above 0 is needed")
+def _check_reals(name: str, **settings: float) -> None:
+    for setting, value in settings.items():
+        real(name, setting, value)
+
+
+def _check_above_0(name: str, setting: str, value: float) -> None:
+    if not real(name, setting, value) > 0:
+        raise SettingError(f"{name}: got {setting}={value}; a number above 0 is needed")
 
 
 def constant(lr: float) -> Schedule:
@@ -802,9 +829,13 @@ def constant(lr: float) -> Schedule:
     Args:
         lr: the learning rate.
 
+    Raises:
+        SettingError: `lr` is not a number.
+
     >>> tt.optim.constant(0.1)(1000)
     0.1
     """
+    _check_reals("constant", lr=lr)
     return _mark_pure(lambda step: lr)
 
 
@@ -817,13 +848,14 @@ def exponential(floor: float, start: float, steps: float) -> Schedule:
         steps: the number of steps in which this part shrinks by the factor e = 2.718.
 
     Raises:
-        SettingError: `steps` is not above 0.
+        SettingError: `steps` is not above 0, or an argument is not a number.
 
     >>> lr = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
     >>> round(lr(0), 6), round(lr(2000), 6)
     (0.0031, 0.001204)
     """
-    _check_steps("exponential", steps)
+    _check_above_0("exponential", "steps", steps)
+    _check_reals("exponential", floor=floor, start=start)
     return _mark_pure(lambda step: floor + start * math.exp(-step / steps))
 
 
@@ -836,7 +868,7 @@ def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
         factor: the learning rate is multiplied by it at each change.
 
     Raises:
-        SettingError: `every` is not above 0.
+        SettingError: `every` is not above 0, or an argument is not a number.
 
     Source: torch.optim.lr_scheduler.StepLR.
 
@@ -844,7 +876,8 @@ def stepwise(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> lr(9), lr(10), lr(20)
     (0.4, 0.2, 0.1)
     """
-    _check_steps("stepwise", every)
+    _check_above_0("stepwise", "every", every)
+    _check_reals("stepwise", lr=lr, factor=factor)
     return _mark_pure(lambda step: lr * factor ** (step // every))
 
 
@@ -860,7 +893,7 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
         floor: the last learning rate.
 
     Raises:
-        SettingError: `steps` is not above 0.
+        SettingError: `steps` is not above 0, or an argument is not a number.
 
     Source: Loshchilov and Hutter, "SGDR", 2017, without restarts;
     torch.optim.lr_scheduler.CosineAnnealingLR.
@@ -869,7 +902,8 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
     >>> lr(0), lr(50), lr(100)
     (1.0, 0.5, 0.0)
     """
-    _check_steps("cosine", steps)
+    _check_above_0("cosine", "steps", steps)
+    _check_reals("cosine", lr=lr, floor=floor)
 
     def schedule(step: int) -> float:
         return floor + (lr - floor) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
@@ -887,13 +921,17 @@ def warm_up(schedule: Schedule, steps: float) -> Schedule:
         steps: the number of steps of the warm-up.
 
     Raises:
-        SettingError: `steps` is not above 0.
+        SettingError: `steps` is not a number above 0, or `schedule` is not a function.
 
     >>> lr = tt.optim.warm_up(tt.optim.constant(1.0), steps=4)
     >>> lr(0), lr(1), lr(3), lr(10)
     (0.25, 0.5, 1.0, 1.0)
     """
-    _check_steps("warm_up", steps)
+    _check_above_0("warm_up", "steps", steps)
+    if not callable(schedule):
+        raise SettingError(
+            f"warm_up: got schedule={schedule!r}; a schedule is needed, such as optim.constant(0.1)"
+        )
 
     def warmed_up(step: int) -> float:
         return schedule(step) * min((step + 1) / steps, 1)
@@ -919,7 +957,7 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> Tensor:
         The norm before the scaling, a float64 Tensor of shape ().
 
     Raises:
-        SettingError: `most` is not above 0.
+        SettingError: `most` is not a number above 0.
         NotSupported: `params` is not a list.
 
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
@@ -932,7 +970,7 @@ def clip_grad_norm(params: Iterable[Tensor], most: float) -> Tensor:
     >>> w.grad
     Tensor([0.6, 0.8], dtype=float32)
     """
-    _check_most("clip_grad_norm", most)
+    _check_above_0("clip_grad_norm", "most", most)
     params = _as_list("clip_grad_norm", params)
     with_grad = [(param, wrap(param.grad.array)) for param in params if param.grad is not None]
     total = Tensor(0.0, "float64")  # because float32 squares could overflow or underflow
@@ -954,7 +992,7 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
         most: the largest absolute value allowed, above 0.
 
     Raises:
-        SettingError: `most` is not above 0.
+        SettingError: `most` is not a number above 0.
         NotSupported: `params` is not a list.
 
     Source: torch.nn.utils.clip_grad_value_.
@@ -965,7 +1003,7 @@ def clip_grad_value(params: Iterable[Tensor], most: float) -> None:
     >>> w.grad
     Tensor([ 1. , -0.5], dtype=float32)
     """
-    _check_most("clip_grad_value", most)
+    _check_above_0("clip_grad_value", "most", most)
     for param in _as_list("clip_grad_value", params):
         if param.grad is not None:
             param.grad = wrap(param.grad.array).clip(-most, most)
@@ -985,8 +1023,3 @@ def _as_list(name: str, params: Iterable[Tensor], stacklevel: int = 4) -> list[T
             stacklevel=stacklevel,
         )
     return different
-
-
-def _check_most(name: str, most: float) -> None:
-    if not most > 0:
-        raise SettingError(f"{name}: got most={most}; a number above 0 is needed")

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinytensor import autograd, hints, kernels, notebook, ops, recorder
+from tinytensor import autograd, devices, hints, kernels, notebook, ops, recorder
 from tinytensor.arrays import Array
-from tinytensor.devices import device
 from tinytensor.errors import (
     DTypeError,
     GradientError,
@@ -81,14 +80,13 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_grad",
+        "_requires_grad",
         "array",
         "hooks",
         "node",
-        "requires_grad",
         "version",
     )
     array: Array  # the values; ops only read them, changes in place write them
-    requires_grad: bool
     node: autograd.Node | None  # the op that computed this tensor; None for a leaf
     version: autograd.Version | None  # counts changes in place; None until an op saves the tensor
     hooks: dict[object, autograd.Hook] | None  # a leaf's hooks; a computed tensor's node has its
@@ -99,15 +97,10 @@ class Tensor:
         dtype: DTypeLike | None = None,
         requires_grad: bool = False,
     ) -> None:
-        if isinstance(dtype, int):
-            raise DTypeError(
-                f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
-                "and tt.tensor([3, 4]) a tensor of these values"
-            )
-        self.array = to_array("Tensor", data, dtype)
+        self.array = _copied(data, dtype)
         self._grad: Tensor | None = None
         self.node = self.hooks = self.version = None
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -125,6 +118,7 @@ class Tensor:
         """The gradient, a Tensor of the same shape and dtype; None before the first backward.
 
         `backward` stores gradients of leaves only. Call `retain_grad()` for a computed tensor.
+        `x.grad = None` removes the gradient, and `x.grad = 0.0` makes it a tensor of zeros.
         """
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad(self)
@@ -137,12 +131,23 @@ class Tensor:
         return self._grad
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:
+    def grad(self, value: Tensor | float | None) -> None:
+        if isinstance(value, int | float):
+            value = ops.broadcast_to(ops.cast(value, self.dtype), self.shape)
         if value is not None:
             _check_grad(self, value)
         if recorder.recordings and (notes := recorder.recorder()):
             notes.note_grad_set(self, value is None)
         self._grad = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """True if gradients are computed for this tensor; an assignment calls `requires_grad_`."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
 
     # Shape and dtype
 
@@ -173,6 +178,9 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: ops.Operand) -> bool:
+        return bool((self == value).any())  # as in NumPy
 
     def __format__(self, spec: str) -> str:
         return format(self.item() if spec else str(self), spec)
@@ -295,11 +303,14 @@ class Tensor:
 
     # Devices
 
-    def to(self, target: DTypeLike) -> Tensor:
+    def to(
+        self, *target: DTypeLike, device: str | None = None, dtype: DTypeLike | None = None
+    ) -> Tensor:
         """Return the tensor with another dtype; `x.to("cpu")` returns x itself.
 
         Args:
-            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`.
+            target: "cpu", the only device; or a dtype, as in `x.astype(dtype)`; or both.
+            device, dtype: the same, by name.
 
         Gradient: dx = grad.
 
@@ -312,10 +323,13 @@ class Tensor:
         >>> tt.tensor([1, 2]).to(tt.float32)
         Tensor([1., 2.], dtype=float32)
         """
-        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
-            device(target)
-            return self
-        return ops.cast(self, target)
+        x = self
+        for each in (*target, device, dtype):
+            if isinstance(each, str) and each.partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):
+                devices.device(each)
+            elif each is not None:
+                x = ops.cast(x, each)
+        return x
 
     def cpu(self) -> Tensor:
         """Return the tensor itself, because all tensors are in the memory of the CPU.
@@ -384,7 +398,7 @@ class Tensor:
                 f"requires_grad_: this tensor was computed by {self.node.name}; "
                 "detach() returns a tensor that needs no gradient"
             )
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         return self
 
     def backward(
@@ -810,7 +824,7 @@ def wrap(array: Array) -> Tensor:
     x = Tensor.__new__(Tensor)
     x.array = array
     x._grad = x.node = x.hooks = x.version = None
-    x.requires_grad = False
+    x._requires_grad = False
     return x
 
 
@@ -820,7 +834,8 @@ def tensor(
     """Return a new Tensor with a copy of the values: `Tensor(data, dtype, requires_grad)`.
 
     Args:
-        data: a number, nested lists, an array or another Tensor; any shape.
+        data: a number, nested lists, an array or another Tensor; any shape. The copy has no graph;
+            a list of tensors that require a gradient warns: tt.stack passes gradients on.
         dtype: float32, float64, int32, int64, uint8 or bool. By default an array keeps its dtype,
             Python floats become float32 and Python integers become int64.
         requires_grad: True if `backward` should store a gradient in `.grad`; floats only.
@@ -836,7 +851,26 @@ def tensor(
     Tensor([[1., 2.],
             [3., 4.]], dtype=float32, requires_grad=True)
     """
-    return Tensor(data, dtype, requires_grad)
+    x = wrap(_copied(data, dtype))
+    return x.requires_grad_() if requires_grad else x
+
+
+def _copied(data: ArrayLike | Tensor, dtype: DTypeLike | None) -> Array:
+    """The array of a new Tensor with a copy of the values; warns if gradients are lost."""
+    if isinstance(dtype, int):
+        raise DTypeError(
+            f"Tensor: got {dtype} as the dtype; tt.zeros(3, 4) makes a tensor of this shape, "
+            "and tt.tensor([3, 4]) a tensor of these values"
+        )
+    array = to_array("Tensor", data, dtype)
+    in_list = ops.operands.tensors_in(data) if isinstance(data, list | tuple) else ()
+    if autograd.is_grad_enabled() and any(x.requires_grad for x in in_list):
+        warnings.warn(
+            "Tensor: got tensors that require a gradient in a list, and the copy has no graph; "
+            "tt.stack(tensors) passes gradients on, and x.detach() is a tensor without one",
+            stacklevel=3,
+        )
+    return array
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -919,7 +953,7 @@ def _check_grad(x: Tensor, grad: Tensor) -> None:
     if not isinstance(grad, Tensor):
         raise NotSupported(
             f"x.grad = ...: got a {type(grad).__name__}; a Tensor is needed, such as "
-            "tt.from_numpy(array), or None"
+            "tt.from_numpy(array), or a number or None"
         )
     if grad.array.shape != x.array.shape:
         raise ShapeError(

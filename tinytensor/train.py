@@ -19,10 +19,11 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
-from tinytensor.errors import AnomalyError, DataError, SettingError, UnknownName
+from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError, UnknownName
 from tinytensor.forks import computed_once
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
+from tinytensor.ops.operands import whole
 from tinytensor.tensors import Tensor, from_numpy
 
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
@@ -484,6 +485,7 @@ def fit(
 
     Raises:
         SettingError: `epochs` is below 1, or `batch` is not from 1 to the number of images.
+        NotSupported: `data` is not a Dataset.
         AnomalyError: the loss is NaN or infinite.
 
     Source: Keras's Model.fit.
@@ -494,8 +496,12 @@ def fit(
     >>> report.test_accuracy > 0.88
     True
     """
-    if epochs < 1:
-        raise SettingError(f"epochs: got {epochs}; 1 or more is needed")
+    if not isinstance(data, Dataset):
+        raise NotSupported(
+            f"fit: got a {type(data).__name__} as data; a data set is needed: "
+            "tt.datasets.Dataset(train_images, train_labels, test_images, test_labels)"
+        )
+    whole("fit", "epochs", epochs, 1)
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     lesson = Lesson(
         number="own", name="own", title=type(model).__name__, chapter="",

@@ -661,6 +661,20 @@ def test_predict_many_digits(run, tmp_path, photo):
     assert Image.open(seen).size == (84, 28)
 
 
+def test_predict_reads_the_other_pictures_if_one_cannot_be_read(run, tmp_path, photo):
+    from PIL import Image
+
+    white, seen = tmp_path / "white.png", tmp_path / "seen.png"
+    Image.new("L", (100, 100), 255).save(white)
+    code, out, err = run("predict", white, photo, tmp_path / "none.png", "--save-input", seen)
+    assert code == 2
+    assert out.startswith(f"{photo}: 7 ")
+    assert len(out.splitlines()) == 1
+    last = err.splitlines()[-1]
+    assert re.search(r"white\.png: no digit found: .*; .*none\.png: can't be read", last)
+    assert Image.open(seen).size == (28, 28)
+
+
 def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
     from PIL import Image
 

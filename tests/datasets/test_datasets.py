@@ -283,6 +283,13 @@ def test_classes_of_a_dataset():
         ((3, 28, 28), [0, -1, 2], None, tt.LabelError, "got training label -1; labels from 0 up"),
         ((3, 28, 28), [0.0, 1, 2], None, tt.DTypeError, r"labels of dtype float32; .*astype"),
         ((3, 28, 28), [[1, 0]] * 3, None, tt.ShapeError, r"shape \(3, 2\); \(N,\) .*argmax"),
+        (
+            (3, 28, 28),
+            [[1]] * 3,
+            None,
+            tt.ShapeError,
+            r"shape \(3, 1\); .*reshape\(-1\) for \(N, 1",
+        ),
         ((3, 32, 32), [0, 1, 2], None, tt.ShapeError, r"shape \(3, 32, 32\); \(N, 28, 28\)"),
         ((3, 28, 28), [0, 1, 0], ["a", "a"], tt.SettingError, "got 2 names of classes, 1 of them"),
         ((3, 28, 28), [0, 1, 300], None, tt.SettingError, "got 301 names .* 1 to 256"),
@@ -430,6 +437,13 @@ def test_invalid_splits_raise(validation):
     images, labels = numbered_images(50)
     with pytest.raises(tt.SettingError, match=f"split: got {validation}; from 1 to 49"):
         split(Dataset(images, labels, images, labels), validation)
+    with pytest.raises(tt.SettingError, match=r"split: got validation=0\.1; a whole number"):
+        split(Dataset(images, labels, images, labels), 0.1)
+
+
+def test_arrays_in_one_tuple_raise():
+    with pytest.raises(tt.ShapeError, match=r"batches: got a tuple .* one by one: batches\(images"):
+        batches((np.zeros((3, 2)), np.zeros(3)), size=2)
 
 
 def test_batches_need_one_label_per_image():

@@ -169,6 +169,16 @@ def test_many_digits_are_read_row_by_row():
     assert max(tops[:4]) < min(tops[4:8]) < max(tops[4:8]) < min(tops[8:])
 
 
+def test_several_digits_read_as_one_are_noted():
+    one, three = seven(), Image.new("L", (600, 200), 255)
+    for i in range(3):
+        three.paste(one, (200 * i, 0))
+    note = "3 shapes are side by side, --many reads each as a digit"
+    assert read_photo(file_of(three))[0].steps.endswith(note)
+    assert all("shapes" not in each.steps for each in read_photo(file_of(three), many=True))
+    assert "shapes" not in read_photo(file_of(one))[0].steps
+
+
 def test_a_bar_that_touches_no_stroke_belongs_to_its_digit():
     image = Image.new("L", (400, 200), 255)
     draw = ImageDraw.Draw(image)

@@ -101,6 +101,10 @@ def test_distributions():
     assert (
         abs(truncated.std() - 0.088) < 0.001
     )  # of a normal distribution truncated at two deviations
+    tt.manual_seed(3)
+    from_0 = tt.randint(9, (2, 3))
+    tt.manual_seed(3)
+    np.testing.assert_array_equal(from_0.numpy(), tt.randint(0, 9, (2, 3)).numpy())
     whole = tt.randint(2, 5, (1000,)).numpy()
     assert set(whole) == {2, 3, 4}
     assert abs(tt.bernoulli(tt.full((100_000,), 0.3)).numpy().mean() - 0.3) < 0.01
@@ -115,6 +119,7 @@ def test_distributions():
         (lambda: tt.zeros(2, dtype="int64", requires_grad=True), tt.DTypeError, "gradients need"),
         (lambda: tt.rand(2, dtype="int64"), tt.DTypeError, "rand: got int64; float32 or float64"),
         (lambda: tt.randint(3, 3, 1), tt.SettingError, "low must be below high"),
+        (lambda: tt.randint(3, 9), tt.SettingError, "got 3 and 9 without a shape; randint"),
         (lambda: tt.randint(0, 3, -1), tt.ShapeError, r"^randint: got the sizes \(-1,\)"),
         (lambda: tt.arange(1, 2, 0), tt.SettingError, "arange: got 1, 2, 0; finite"),
         (lambda: tt.truncated_normal(2, std=-1), tt.SettingError, "got std=-1"),

@@ -84,6 +84,16 @@ def test_second_derivative(op: Op, shapes):
         assert tt.gradgradcheck(op.function, operands, directions=1, tolerance=2e-6)
 
 
+def test_a_mask_is_changed_in_place(backend):
+    x = tt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    mask = x > [1.0, 0.0, 0.0]
+    mask[2] = False
+    mask &= x < 3
+    np.testing.assert_array_equal(mask.numpy(), [False, True, False])
+    with pytest.raises(tt.GradientError, match="has no graph"):
+        mask.sum().backward()
+
+
 @pytest.mark.parametrize("scale", [1e4, -1e4])
 def test_cross_entropy_is_stable(backend, scale):
     logits = tt.Tensor([[scale, 0.0, -scale], [0.0, scale, 0.0]], requires_grad=True)
@@ -279,6 +289,16 @@ def test_gradients_flow_to_tensors_in_lists(backend, name):
     assert b.grad is not None
 
 
+@pytest.mark.parametrize(
+    "op", [tt.unique, lambda x: tt.cross_entropy(tt.ones(3, 2), [0, 1, 1], weight=x)]
+)
+def test_an_op_without_a_gradient_refuses_tensors_in_lists_too(op):
+    a = tt.Tensor(2.0, requires_grad=True)
+    with pytest.raises(tt.GradientError, match="no gradient flows to it"):
+        op([a, 1.0])
+    assert not op([a.detach(), 1.0]).requires_grad
+
+
 def test_numbers_next_to_tensors_in_a_list_take_their_dtype():
     a = tt.Tensor(1.5, requires_grad=True)
     assert tt.sum([a, 1]).dtype == np.float32
@@ -318,6 +338,8 @@ def test_tuples_are_indices_as_in_numpy(backend):
         (((0, 1), (2, 0)),),
         ((),),
         ((True, False, True),),
+        range(2),
+        (slice(None), range(2, -1, -1)),
         (0, (1, 2)),
     ):
         np.testing.assert_array_equal(tt.Tensor(array)[key].numpy(), array[key])
@@ -510,6 +532,11 @@ ERRORS = [
     ),
     (lambda: tt.batch_norm(tt.ones(2), mean_=[0, 0]), tt.SettingError, "got mean_ alone"),
     (lambda: tt.batch_norm(tt.ones(2), var_=[1, 1]), tt.SettingError, "got var_ alone"),
+    (
+        lambda: tt.layer_norm(tt.ones(1, 2, 2), (2, 2)),
+        tt.SettingError,
+        r"got gamma=\(2, 2\); PyTorch's second argument is a shape, which is axis=\(-2, -1\)",
+    ),
     (lambda: tt.layer_norm(tt.ones(2, 3), 3), tt.ShapeError, r"gamma doesn't fit[^$]*\(3,\), is"),
     (lambda: tt.layer_norm(tt.ones(2, 3), tt.ones(1)), tt.ShapeError, "gamma doesn't fit"),
     (lambda: tt.layer_norm(tt.ones(2, 3), None, tt.ones(2, 1)), tt.ShapeError, "beta doesn't fit"),
@@ -622,6 +649,12 @@ def test_errors_name_the_given_value_and_the_needed_one(backend, call, error, wo
     with pytest.raises(error, match=words) as caught:
         call()
     assert isinstance(caught.value, tt.TinytensorError)
+
+
+def test_batch_norm_takes_no_arguments_in_the_order_of_torch():
+    mean, var, weight, bias = tt.zeros(1), tt.ones(1), tt.ones(1), tt.zeros(1)
+    with pytest.raises(TypeError, match="positional arguments"):
+        tt.batch_norm(tt.ones(2, 1), mean, var, weight, bias)
 
 
 def test_errors_draw_the_shapes():

@@ -131,7 +131,7 @@ def _replace_gradients(notes: Recorder) -> _Gradients:
         if grad is not None and grad.node is None and notes.owns(grad.array):
             replaced.append((weakref.ref(x), weakref.ref(grad)))
             x._grad = copies.setdefault(id(grad), wrap(grad.array))
-            x._grad.version, x._grad.requires_grad = grad.version, grad.requires_grad
+            x._grad.version, x._grad._requires_grad = grad.version, grad.requires_grad
     return replaced
 
 

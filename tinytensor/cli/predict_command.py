@@ -53,7 +53,8 @@ def predict_command(
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
     was done. A .npy or idx file has images of 28 x 28, light on dark, which are not changed.
 
-    The package has the weights of lessons 1.0, 3.1 and best.
+    If one image can't be read, the rest is read first. The package has the weights of lessons 1.0,
+    3.1 and best.
     """
     from tinytensor import lessons
     from tinytensor.train import class_names, load_model, probabilities
@@ -68,7 +69,15 @@ def predict_command(
     file = weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
     found, network = load_model(file)
     names = class_names(file)
-    inputs = [each for name in files for each in _inputs(name, many, as_is)]
+    inputs: list[Input] = []
+    unread: list[str] = []
+    for name in files:
+        try:
+            inputs += _inputs(name, many, as_is)
+        except DataError as error:
+            unread.append(str(error))
+    if not inputs:
+        raise DataError("; ".join(unread))
     click.echo(f"lesson {found.number} {found.name}", err=True)
     for each, probs in zip(inputs, probabilities(network, _stack(inputs)), strict=True):
         if each.steps:
@@ -78,6 +87,8 @@ def predict_command(
         click.echo(f"{each.name}: {names[probs.argmax()]}   {_listed(names, probs)}")
     if save_input is not None:
         _save(save_input, _stack(inputs))
+    if unread:
+        raise DataError("; ".join(unread))
 
 
 def _inputs(file: str, many: bool, as_is: bool) -> list[Input]:

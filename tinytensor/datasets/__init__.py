@@ -132,8 +132,8 @@ def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array
         )
     if labels.ndim != 1:
         raise ShapeError(
-            f"Dataset: got {part} labels of shape {labels.shape}; (N,) is needed; for one-hot "
-            "labels (N, classes) use labels.argmax(axis=1)"
+            f"Dataset: got {part} labels of shape {labels.shape}; (N,) is needed: "
+            "labels.reshape(-1) for (N, 1), labels.argmax(axis=1) for one-hot rows (N, classes)"
         )
     one_label_each("Dataset", part, images, labels)
     if labels.size and labels.min() < 0:
@@ -471,7 +471,13 @@ def _as_rows(array: Array | Tensor) -> Array | Tensor:
                 "x.detach(), or index x itself"
             )
     else:
-        array = np.asarray(array, order="C")  # once, not in each batch
+        try:
+            array = np.asarray(array, order="C")  # once, not in each batch
+        except ValueError:
+            raise ShapeError(
+                f"batches: got a {type(array).__name__} whose parts have different shapes; arrays "
+                "are given one by one: batches(images, labels, size=64)"
+            ) from None
     if not array.ndim:
         raise ShapeError("batches: got a scalar; arrays with a row for each example are needed")
     return array
@@ -533,7 +539,7 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
         SettingError: `validation` is not from 1 to the number of training images - 1.
     """
     count = len(data.train_images)
-    if not 0 < validation < count:
+    if not 0 < whole("split", "validation", validation, None) < count:
         raise SettingError(f"split: got {validation}; from 1 to {count - 1} is needed")
     order = np.random.default_rng(seed).permutation(count)
     held, rest = np.sort(order[:validation]), np.sort(order[validation:])

@@ -154,6 +154,8 @@ def find_digits(grey: Array, many: bool = False) -> list[Found]:
             f"{box[3] - box[1]} x {box[2] - box[0]}{', strokes thickened' if thickened else ''}, "
             "scaled to 20 pixels, centred"
         )
+        if not many and right - left > bottom - top and (shapes := len(_digits(regions))) > 1:
+            steps += f"; {shapes} shapes are side by side, --many reads each as a digit"
         found.append(Found(image, steps, box))  # type: ignore[arg-type]
     return found
 

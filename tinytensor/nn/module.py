@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tinytensor import checkpoint, hints, ops, recorder
-from tinytensor.devices import device
+from tinytensor import checkpoint, devices, hints, ops, recorder
 from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
@@ -258,27 +257,37 @@ class Module:
         setattr(self, name, value if is_tensor else Tensor(value))  # type: ignore[arg-type]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set requires_grad of all float tensors that are parameters now; returns the module.
+        """Freeze all parameters, or make the frozen ones parameters again; returns the module.
 
         `model.body.requires_grad_(False)` freezes a part of a network: its tensors get no gradient
-        and are no parameters. They are buffers then, so `requires_grad_()` does not bring them
-        back; set `x.requires_grad = True` for each tensor.
+        and are buffers, not parameters. `model.body.requires_grad_()` undoes it. It does not change
+        tensors that were frozen one by one: set `x.requires_grad = True` for each of them.
 
         Args:
             requires_grad: False freezes the parameters.
 
         Source: torch.nn.Module.requires_grad_.
+
+        >>> layer = nn.Linear(3, 2)
+        >>> len(layer.requires_grad_(False).parameters())
+        0
+        >>> len(layer.requires_grad_().parameters())
+        2
         """
-        for x in self.parameters():
-            x.requires_grad_(requires_grad)
+        for module in list(self.modules()):
+            frozen: set[str] = vars(module).setdefault("_frozen", set())
+            for name, x in module._members():
+                if isinstance(x, Tensor) and (name in frozen if requires_grad else x.requires_grad):
+                    x.requires_grad_(requires_grad)
+                    (frozen.discard if requires_grad else frozen.add)(name)
         return self
 
     def zero_grad(self) -> None:
-        """Set the gradients of all parameters to None.
+        """Set the gradients of all tensors to None, frozen ones included.
 
         Source: torch.nn.Module.zero_grad.
         """
-        for x in self.parameters():
+        for _, x in self.named_tensors():
             x.grad = None
 
     def parameters(self) -> list[Tensor]:
@@ -309,18 +318,18 @@ class Module:
         """
         return self.train(False)
 
-    def to(self, name: str) -> Self:
+    def to(self, device: str) -> Self:
         """Return the module itself, because "cpu" is the only device.
 
         Args:
-            name: "cpu".
+            device: "cpu".
 
         Raises:
-            NotSupported: the name is that of another device.
+            NotSupported: another device or a dtype is given.
 
         Source: torch.nn.Module.to.
         """
-        device(name)
+        devices.device(device)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -353,6 +362,7 @@ class Module:
         Raises:
             DataError: a tensor is missing, unknown or of another shape. The message lists every
                 such path, and no tensor has been changed.
+            NotSupported: `state` is not a dict.
 
         Source: torch.nn.Module.load_state_dict.
         """
@@ -378,9 +388,9 @@ class Module:
 
 def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) -> None:
     """Raise SettingError if a value that is not trained takes the place of a parameter."""
-    was_trained = isinstance(old, Tensor) and old.requires_grad and old.node is None
-    is_trained = isinstance(new, Tensor) and new.requires_grad
-    if was_trained and not is_trained and isinstance(new, Tensor | np.ndarray):
+    if not (isinstance(old, Tensor) and old.requires_grad and old.node is None) or new is None:
+        return
+    if not any(isinstance(x, Module) or x.requires_grad for _, x in _tensors_and_modules("", new)):
         raise SettingError(
             f"{module}: got a {type(new).__name__} without requires_grad as {name}, which is a "
             f"parameter and would not be trained any more; {name}.data = x copies the values, "

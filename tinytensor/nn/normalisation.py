@@ -101,8 +101,8 @@ class BatchNorm(Module):
                 "model.eval() for a prediction"
             )
         if not self.training or not x.size:  # an empty batch has no mean
-            averages = self.mean, self.var
-            return ops.batch_norm(x, self.scale, self.offset, *averages, self.epsilon)
+            mean, var, epsilon = self.mean, self.var, self.epsilon
+            return ops.batch_norm(x, self.scale, self.offset, mean_=mean, var_=var, epsilon=epsilon)
         out, *moments = ops.batch_norm_and_moments(x, self.scale, self.offset, self.epsilon)
         steps, decay = self.steps.array, np.empty(1)
 

@@ -381,11 +381,13 @@ def randn(*shape: ShapeLike, dtype: DTypeLike = "float32", requires_grad: bool =
     return wrap(np.asarray(drawn)).requires_grad_(requires_grad)
 
 
-def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -> Tensor:
+def randint(
+    low: int, high: int | ShapeLike, shape: ShapeLike | None = None, dtype: DTypeLike = "int64"
+) -> Tensor:
     """Random integers from low to below high, each equally likely.
 
     Args:
-        low, high: ints, low < high.
+        low, high: ints, low < high. `randint(high, shape)` starts at 0.
         shape: int or tuple of ints from 0 up.
         dtype: int64 (default), int32 or uint8, which must hold high - 1.
 
@@ -395,8 +397,8 @@ def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -
     Gradient: none.
 
     Raises:
-        SettingError: low and high are not ints, low is not below high, or the dtype is a float or
-            too small.
+        SettingError: low and high are not ints, low is not below high, there is no shape, or the
+            dtype is a float or too small.
         ShapeError: a size is negative.
         DTypeError: the dtype is not supported.
         CaptureError: a captured step is being recorded.
@@ -407,6 +409,13 @@ def randint(low: int, high: int, shape: ShapeLike, dtype: DTypeLike = "int64") -
     >>> dice.min(), dice.max()
     (Tensor(1, dtype=int64), Tensor(6, dtype=int64))
     """
+    if shape is None:
+        if not isinstance(high, tuple | list):
+            raise SettingError(
+                f"randint: got {low!r} and {high!r} without a shape; randint(0, 10, (3,)) or "
+                "randint(10, (3,)) is needed"
+            )
+        low, high, shape = 0, low, high
     low, high = whole("randint", "low", low, None), whole("randint", "high", high, None)
     if low >= high:
         raise SettingError(f"randint: got low={low} and high={high}; low must be below high")

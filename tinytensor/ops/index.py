@@ -107,8 +107,8 @@ def _pick_each_step(
 
 
 def _as_array(key: Any) -> Any:
-    """A part of an index; tensors, lists and tuples become arrays."""
-    if isinstance(key, list | tuple):
+    """A part of an index; tensors, lists, tuples and ranges become arrays."""
+    if isinstance(key, list | tuple | range):
         try:
             array = np.asarray(key)
         except ValueError:

@@ -332,8 +332,8 @@ def cross_entropy(
             f"cross_entropy: got label_smoothing={smoothing}; a number from 0 to 1 is needed"
         )
     R, C = logits.shape
-    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
     weight = per_channel("cross_entropy", "weight", weight, logits, C)
+    refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
     given = as_array("cross_entropy", labels)
     if given.shape == (R, C):
         if ignore_index is not None:
@@ -767,6 +767,7 @@ def batch_norm(
     x: Operand,
     gamma: Operand | None = None,
     beta: Operand | None = None,
+    *,
     mean_: Operand | None = None,
     var_: Operand | None = None,
     epsilon: float = 1e-5,
@@ -796,8 +797,8 @@ def batch_norm(
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
-    Source: torch.nn.functional.batch_norm (which has the channels second); Ioffe and Szegedy,
-    "Batch normalization", 2015.
+    Source: torch.nn.functional.batch_norm, which has the channels second, and the moving averages
+    as its second and third argument; Ioffe and Szegedy, "Batch normalization", 2015.
 
     >>> tt.batch_norm([[1.0, 10.0], [3.0, 30.0]], epsilon=0)
     Tensor([[-1., -1.],
@@ -928,18 +929,24 @@ def layer_norm(
 
     Raises:
         ShapeError: an axis does not exist, or gamma or beta has another shape than the axes.
-        SettingError: epsilon is not a number from 0 up.
+        SettingError: epsilon is not a number from 0 up, or gamma is a list of ints.
         GradientError: epsilon is a tensor that requires a gradient.
         DTypeError: x does not hold real numbers.
         NotSupported: x is None or a string.
 
-    Source: torch.nn.functional.layer_norm; Ba, Kiros and Hinton, "Layer normalization", 2016.
+    Source: torch.nn.functional.layer_norm, whose second argument is the shape of the axes; Ba,
+    Kiros and Hinton, "Layer normalization", 2016.
 
     >>> tt.layer_norm([[1.0, 3.0], [10.0, 30.0]], epsilon=0)
     Tensor([[-1.,  1.],
             [-1.,  1.]], dtype=float32)
     """
     x = as_float("layer_norm", x)
+    if isinstance(gamma, tuple | list) and gamma and all(type(n) is int for n in gamma):
+        raise SettingError(
+            f"layer_norm: got gamma={gamma}; PyTorch's second argument is a shape, which is "
+            f"axis={tuple(range(-len(gamma), 0))} here; floats are needed for a gamma"
+        )
     axes = all_axes("layer_norm", axis, x.ndim)
     gamma = _over_axes("layer_norm", "gamma", gamma, x, axes)
     beta = _over_axes("layer_norm", "beta", beta, x, axes)

@@ -10,7 +10,7 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -55,23 +55,21 @@ def as_tensor(op: str, x: Operand, dtype: DTypeLike | None = None) -> Tensor:
         return x if dtype is None else cast(x, dtype)
     if x is None or isinstance(x, str):
         raise NotSupported(f"{op}: got {x!r}; a tensor, an array or numbers are needed")
-    first = _first_tensor(x)
+    first = next(tensors_in(x), None)
     if first is not None:
         return as_tensor(op, _stacked(op, x, first), dtype)
     return tensors.wrap(tensors.to_array(op, x, dtype))
 
 
-def _first_tensor(x: object) -> Tensor | None:
-    """The first tensor in a list or tuple, at any depth; x itself if it is a tensor."""
+def tensors_in(x: object) -> Iterator[Tensor]:
+    """Yield the tensors in a list or tuple, at any depth; x itself if it is a tensor."""
     if isinstance(x, tensors.Tensor):
-        return x
-    if not isinstance(x, list | tuple):
-        return None
-    types = set(map(type, x))  # a list of numbers may be long, and map needs no Python loop
-    if not any(issubclass(each, tensors.Tensor | list | tuple) for each in types):
-        return None
-    found = map(_first_tensor, x)
-    return next((each for each in found if each is not None), None)
+        yield x
+    elif isinstance(x, list | tuple):
+        types = set(map(type, x))  # a list of numbers may be long, and map needs no Python loop
+        if any(issubclass(each, tensors.Tensor | list | tuple) for each in types):
+            for part in x:
+                yield from tensors_in(part)
 
 
 def _stacked(op: str, x: Operand, first: Tensor) -> Tensor:

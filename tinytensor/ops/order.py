@@ -140,9 +140,10 @@ def unique(x: Operand) -> Tensor:
     >>> tt.unique([[3, 1], [1, 2]])
     Tensor([1, 2, 3], dtype=int64)
     """
+    x = as_tensor("unique", x)
     refuse_to_lose_gradient("unique", "x", x, "")
     recorder.refuse("unique() has a result of unknown size", "call it outside of the step")
-    return tensors.wrap(np.unique(as_tensor("unique", x).array))
+    return tensors.wrap(np.unique(x.array))
 
 
 def _with_axis(op: str, x: Operand, axis: int | None) -> tuple[Tensor, int]:
