@@ -103,6 +103,15 @@ def test_a_change_finds_its_places(name, extension):
     assert "\n+" in extension("changes").diff(name)
 
 
+def test_promises_have_tests():
+    text = (DOCS / "how" / "promises.md").read_text()
+    promised = re.findall(r"`((?:tests/|\.ci/)[\w/.]+)(?:::(\w+))?` \|$", text, re.MULTILINE)
+    assert len(promised) >= 26
+    for file, name in promised:
+        assert not name or f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+        assert (ROOT / file).exists(), file
+
+
 def test_sources_that_pages_link_to_exist():
     for page in DOCS.rglob("*.md"):
         for target in re.findall(r"\{source\}`(?:[^`<]*<)?([^`>]+)>?`", page.read_text()):

@@ -80,3 +80,30 @@ def test_an_unusable_setting_is_one_line(changes, words, tmp_path):
     (line,) = ended.stderr.splitlines()
     assert line.endswith(words)
     assert ended.stdout == ""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lesson", ["softmax", "dropout"])
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+def test_same_bits_in_every_process(name, lesson, tmp_path):
+    """Whatever the hash seed, the number of threads, and eagerly or captured."""
+    ways = {
+        "again": ([], {}),
+        "hashes": ([], {"PYTHONHASHSEED": "7"}),
+        "eager": (["--eager"], {}),
+        "1 thread": (["--threads", "1"], {}),
+        "4 threads": (["--threads", "4"], {}),
+    }
+    contents = {}
+    for way, (options, changes) in ways.items():
+        file = tmp_path / "weights.safetensors"
+        command = ["train", lesson, "--steps", "30", "--backend", name, "--save", str(file)]
+        ended = subprocess.run(
+            [*PYTHON, "-m", "tinytensor", *command, *options],
+            env=os.environ | changes,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        contents[way] = {key: x.numpy().tobytes() for key, x in tt.load(file).items()}
+        assert contents[way] == contents["again"], way

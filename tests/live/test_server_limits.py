@@ -9,12 +9,16 @@ from contextlib import closing, suppress
 
 import numpy as np
 import pytest
+import viewer as viewers
+from chromium import needs_browser
 from test_live_page import _websocket
-from viewer import SECONDS, finish, served, until
+from viewer import SECONDS, Viewer, finish, served, settled, until
 
 import tinytensor as tt
 from tinytensor.datasets.drawn import MAX_POINTS, render_strokes
 from tinytensor.live.server import MAX_CONNECTIONS, MAX_MESSAGE
+
+browser = viewers.browser
 
 
 def get(server, path="/"):
@@ -136,3 +140,22 @@ def _works(server) -> bool:
 def test_absurd_strokes_raise(strokes):
     with pytest.raises(tt.DataError):
         render_strokes(strokes)
+
+
+@pytest.mark.full
+@needs_browser
+def test_markup_in_names_is_shown_as_text(browser, monkeypatch):
+    """The names of classes come from folders, so anybody may have written them."""
+    names = [f"<img src=x onerror='window.ran={i}'>" for i in range(10)]
+    data = tt.datasets.Dataset(*viewers.DATA[:4], names=tuple(names))
+    monkeypatch.setattr(viewers, "DATA", data)
+    with served(steps=20) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.column("training digits data", "image") and viewer.step() == 20)
+        settled(viewer)
+        x, y, *_ = viewer.place("training digits")
+        viewer.press((x + 10, y + 10))
+        until(lambda: "&lt;img" in viewer.model("verdict", "model.text"))
+        assert browser.execute_script("return window.ran === undefined")
+        assert viewer.complaints() == []
