@@ -555,7 +555,7 @@ def check(seed: int, backend: str) -> None:
 def test_random_worlds(request, backend):
     count = request.config.getoption("--programs")
     if count is None:
-        count = 200 if request.config.getoption("--full") else 3
+        count = 60 if request.config.getoption("--full") else 3
     first = request.config.getoption("--first-program")
     for seed in range(first, first + count):
         check(seed, backend)
