@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
@@ -98,7 +97,7 @@ def _write(path: Name, arrays: Mapping[str, Array], about: Mapping[str, str]) ->
     from safetensors import numpy as safetensors
 
     try:
-        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        if regular_file.is_special(path):
             raise DataError(f"save: {path} can't be written: a regular file is needed")
         atomic_file.write(path, safetensors.save(dict(arrays), dict(about)))
     except SafetensorError as error:

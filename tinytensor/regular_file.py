@@ -6,6 +6,11 @@ from pathlib import Path
 from tinytensor.errors import DataError
 
 
+def is_special(file: str | os.PathLike[str]) -> bool:
+    """True for a pipe, a device or a folder; False for a regular file, or if there is none."""
+    return os.path.exists(file) and not os.path.isfile(file)
+
+
 def checked(file: str | os.PathLike[str]) -> Path:
     """Return the path, unless it names a pipe, a device or a folder.
 
@@ -15,7 +20,7 @@ def checked(file: str | os.PathLike[str]) -> Path:
         DataError: it isn't a regular file.
     """
     path = Path(file)
-    if path.exists() and not path.is_file():
+    if is_special(path):
         kind = "folder" if path.is_dir() else "pipe or device"
         raise DataError(f"{file}: is a {kind}; a regular file is needed")
     return path

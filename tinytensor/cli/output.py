@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tinytensor import atomic_file
+from tinytensor import atomic_file, regular_file
 from tinytensor.errors import SettingError
 
 
@@ -28,7 +28,7 @@ def check_writable(option: str, name: str | None, is_replaced: bool = False) -> 
             raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
-        if is_replaced and path.exists() and not path.is_file():
+        if is_replaced and regular_file.is_special(path):
             raise SettingError(f"{option}: {path} is a pipe or a device; a regular file is needed")
         atomic_file.check(path)
     except OSError as error:

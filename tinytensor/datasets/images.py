@@ -27,7 +27,6 @@ def read_images(path: Path) -> Array:
     Raises:
         DataError: the file can't be read, or its images have another size or format.
     """
-    regular_file.checked(path)
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)
     elif path.suffix.lower() in ENDINGS:
@@ -57,6 +56,7 @@ def _read_idx(path: Path) -> Array:
 
 
 def _read_npy(path: Path) -> Array:
+    regular_file.checked(path)
     try:
         array: Array = np.load(path, allow_pickle=False)
     except Exception as error:  # many types of error, because the bytes can be anything
