@@ -11,7 +11,7 @@ A hint is for a name that is missing. Adding the name to the package removes its
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 LOOP = "a training loop is three calls: optimizer.zero_grad(), loss.backward(), optimizer.step()"
 CPU = 'all tensors are on the CPU; x.to("cpu") returns x; tt.set_backend("c") sets what computes'
@@ -470,6 +470,22 @@ def missing(owner: str, name: str, public: Iterable[str]) -> AttributeError:
     message = f"{owner} has no {name!r}" + (f": {advice}" if advice else "")
     # Without these two Nones, Python adds a name of a similar spelling to every message.
     return AttributeError(message, name=None, obj=None)
+
+
+def no_attribute(x: object, owner: str, name: str) -> Any:
+    """Raise the AttributeError of `x.name`, for a __getattr__ of a class that users may extend.
+
+    Args:
+        x: the object.
+        owner: a key of HINTS, the class of tinytensor.
+        name: the name of the attribute.
+    """
+    if hasattr(type(x), name):  # a property has raised AttributeError, and does so again
+        return object.__getattribute__(x, name)
+    if name in HINTS[owner]:
+        raise missing(owner, name, ())
+    message = f"{type(x).__name__!r} object has no attribute {name!r}"
+    raise AttributeError(message, name=name, obj=x)  # Python adds a similar name
 
 
 def _advice(owner: str, name: str, public: Iterable[str]) -> str:

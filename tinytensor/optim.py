@@ -307,12 +307,7 @@ class Optimizer:
     if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
 
         def __getattr__(self, name: str) -> NoReturn:
-            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
-                return object.__getattribute__(self, name)
-            if name in hints.OPTIMIZER:
-                raise hints.missing("Optimizer", name, ())
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message, name=name, obj=self)  # Python adds a similar name
+            return hints.no_attribute(self, "Optimizer", name)
 
     @property
     def version(self) -> int:

@@ -88,12 +88,7 @@ class Module:
     if not TYPE_CHECKING:  # for mypy, a name that is missing is an error
 
         def __getattr__(self, name: str) -> NoReturn:
-            if hasattr(type(self), name):  # a property has raised AttributeError, and does so again
-                return object.__getattribute__(self, name)
-            if name in hints.MODULES:
-                raise hints.missing("Module", name, ())
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message, name=name, obj=self)  # Python adds a similar name
+            return hints.no_attribute(self, "Module", name)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Return self.forward(*arguments, **named)."""
