@@ -1,14 +1,12 @@
 """A forked child computes what it would compute alone, or raises an error; it never hangs."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+import test_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 
-SECONDS = 120
 START = """
 import os, sys, threading, time
 import numpy as np
@@ -38,22 +36,24 @@ def forked(work):
             os._exit(3)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def hold(lock):
+    # Another thread holds the lock for 0.2 s, from now on.
+    held = threading.Event()
+    def work():
+        with lock:
+            held.set()
+            time.sleep(0.2)
+    threading.Thread(target=work).start()
+    held.wait()
 """
-# Python 3.12 and later warn about a fork in a process with threads, which is tested here.
-NO_WARNING = "ignore:This process (pid=:DeprecationWarning"
 
 
 def process(code: str, *arguments: object, **environment: str) -> str:
     """Returns the output of a process; raises if it fails or hangs."""
-    ended = subprocess.run(
-        [sys.executable, "-c", START + code, *map(str, arguments)],
-        env={**os.environ, "PYTHONWARNINGS": NO_WARNING, **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
+    status, output, errors = test_threads.process(code, *arguments, start=START, **environment)
+    assert (status, errors) == (0, "")
+    return output
 
 
 def test_step_cut_off_by_a_fork_raises_until_it_is_forgotten():
@@ -94,13 +94,7 @@ def test_fork_waits_for_the_compiler_of_numba(tmp_path):
 from numba.core.compiler_lock import global_compiler_lock
 tt.set_backend("numba")
 tt.ones(2) * 2
-held = threading.Event()
-def hold():
-    with global_compiler_lock:
-        held.set()
-        time.sleep(0.2)
-threading.Thread(target=hold).start()
-held.wait()
+hold(global_compiler_lock)
 print(forked(lambda: tt.ones(2) - 1))
 """
     assert process(code, NUMBA_CACHE_DIR=str(tmp_path)) == "0\n"
@@ -114,13 +108,7 @@ from tinytensor import door
 names = {"tinytensor.recorder._counting": lambda: tinytensor.recorder._counting,
          "c._choosing": lambda: door.load_backend("c").module._choosing}
 lock = names[sys.argv[1]]()
-held = threading.Event()
-def hold():
-    with lock:
-        held.set()
-        time.sleep(0.2)
-threading.Thread(target=hold).start()
-held.wait()
+hold(lock)
 print(forked(lambda: sys.exit(1) if lock.locked() else None))
 """
     assert process(code, name) == "0\n"

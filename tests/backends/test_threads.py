@@ -112,10 +112,12 @@ def tasks():
 NO_WARNING = "ignore:This process (pid=:DeprecationWarning"
 
 
-def process(code: str, **environment: str) -> tuple[int, str, str]:
+def process(
+    code: str, *arguments: object, start: str = START, **environment: str
+) -> tuple[int, str, str]:
     """Returns the exit code, the output and the errors of a process; raises if it hangs."""
     ended = subprocess.run(
-        [sys.executable, "-c", START + code],
+        [sys.executable, "-c", start + code, *map(str, arguments)],
         env={**os.environ, "PYTHONWARNINGS": NO_WARNING, **environment},
         capture_output=True,
         text=True,
