@@ -14,6 +14,7 @@ Property tests draw 10 random examples instead of 100.
 
 import gc
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ from tinytensor import cli, door
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # because tests set their own values
     os.environ.pop(f"TINYTENSOR_{name}", None)
+
+# A shell lets its background jobs ignore Ctrl-C, and so their child processes. Some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The number of random examples; --hypothesis-profile nightly draws more, with new seeds.
 common = {"deadline": None, "suppress_health_check": list(HealthCheck)}

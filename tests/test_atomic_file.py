@@ -358,12 +358,14 @@ def test_kills_at_random_times(tmp_path, kills):
         for i in range(last + 1, 2**31):
             checkpoint.save(file, {"x": tt.full((100, 100), i, "int64")}, {"i": str(i)})
 
-    for _ in range(kills):
+    for kill in range(kills):
         if (pid := os.fork()) == 0:
             try:
                 save_repeatedly()
             finally:
                 os._exit(1)
+        while kill == 0 and not file.exists():
+            time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.02))
         os.kill(pid, signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL

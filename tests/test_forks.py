@@ -88,6 +88,7 @@ print(forked(lambda: slow(images, labels)))
     assert (first, second) == ("3", "0")
 
 
+@pytest.mark.full
 def test_fork_waits_for_the_compiler_of_numba(tmp_path):
     pytest.importorskip("numba")
     code = """

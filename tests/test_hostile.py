@@ -21,7 +21,7 @@ ALLOWED = ("MemoryError", "array is too big", "truth value of an array")
 def test_no_arguments_end_the_process(request, backend):
     count = request.config.getoption("--programs")
     if count is None:
-        count = 500 if request.config.getoption("--full") else 100
+        count = 500 if request.config.getoption("--full") else 20
     first = seed = request.config.getoption("--first-program")
     problems = []
     while seed < first + count:

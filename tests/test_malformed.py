@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).with_name("malformed.py")
 def test_malformed_files_are_read_right_or_raise(request, run, tmp_path):
     count = request.config.getoption("--programs")
     if count is None:
-        count = 1200 if request.config.getoption("--full") else 160
+        count = 1200 if request.config.getoption("--full") else 40
     run_file = tmp_path / "run.tt"
     assert run("train", "softmax", "--steps", 2, "--eval-every", 1, "--record", run_file)[0] == 0
     first = seed = request.config.getoption("--first-program")

@@ -179,6 +179,7 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
+@pytest.mark.full
 def test_command_prints_the_standings(capsys, tmp_path):
     file = tmp_path / "race.json"
     names = ",".join(BACKENDS)

@@ -41,6 +41,7 @@ def test_softmax_learns(backend):
     assert last.train_accuracy > 0.8
 
 
+@pytest.mark.full
 def test_first_losses_agree_across_backends():
     losses = {}
     for name in BACKENDS:

@@ -196,8 +196,8 @@ def test_slow_kernel_is_measured_as_slow(monkeypatch):
     c, numpy = results
     assert (c.contestant, numpy.contestant) == ("c", "numpy")
     assert c.to_numpy is not None
-    assert c.to_numpy < 1 / 5
-    assert c.seconds.median > 5 * numpy.seconds.median
+    assert c.to_numpy < 1 / 2  # 1 / 20 on an idle machine
+    assert c.seconds.median > 2 * numpy.seconds.median
     shown = cli.output.rendered(*tables.kernels_tables(results, 1))
     (row,) = [line for line in shown.splitlines() if line.startswith(" softmax")]
     assert row.index(tables.WINNER) > len(row) / 2  # in NumPy's column

@@ -154,6 +154,7 @@ def test_picture_of_a_small_data_set_and_batch(tmp_path):
 # tinytensor report --png, --movie
 
 
+@pytest.mark.full
 def test_png_of_one_step(run, recorded, tmp_path):
     images = []
     for options in ([], ["--step", 45], ["--dark"]):

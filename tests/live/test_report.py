@@ -221,6 +221,7 @@ def test_report_writes_the_page(run, recorded, page, tmp_path):
     assert file.stat().st_size == pytest.approx(page.stat().st_size, rel=1e-3)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("has_browser", [True, False])
 def test_replay_opens_a_browser(run, recorded, monkeypatch, has_browser):
     seen = []

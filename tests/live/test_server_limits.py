@@ -78,6 +78,7 @@ MESSAGES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("messages", MESSAGES.values(), ids=MESSAGES)
 def test_a_malformed_message_closes_only_its_connection(messages):
     with served(steps=30, seed=3) as (run, server):
@@ -95,6 +96,7 @@ def test_a_malformed_message_closes_only_its_connection(messages):
             np.testing.assert_array_equal(x.numpy(), losses[name].numpy())
 
 
+@pytest.mark.full
 def test_viewers_beyond_the_limit_get_a_sentence(monkeypatch):
     monkeypatch.setattr("tinytensor.live.server.MAX_VIEWERS", 5)
     with served(steps=1) as (_, server):
