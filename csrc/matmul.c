@@ -12,7 +12,8 @@
                        tile
 
    A matrix is read in place where a copy takes longer than it saves: y if x has few rows, and x if y
-   has few columns. The rows of x are copied only if there are many and they are longer than a piece.
+   has few columns. The rows of x are copied only if there are many and x does not fit into
+   the L2 cache.
 
    A transposition swaps two strides. */
 #include "kernels.h"
@@ -26,11 +27,11 @@ enum {
     PANELS = 16,              /* panels that are packed at once: at most 256 KiB */
     STRIPS = 16,              /* strips that are packed at once: at most 112 KiB, with avx512 224 KiB */
     ROWS_IN_PLACE = 2 * TILE_ROWS, /* rows of x up to which y is read in place */
-    MANY_ROWS = 256,          /* rows of x from which long rows are copied */
+    MANY_ROWS = 256,          /* rows of x from which rows are copied */
     MANY_COLUMNS = 4 * LANES, /* columns of y from which x is packed */
     ROWS_AHEAD = 4,                /* rows between the row that is packed and the one that is fetched */
     PARALLEL_FROM = 1 << 19,  /* multiplications; with fewer, one thread is faster */
-    OFTEN = 16,               /* multiplications for each element */
+    OFTEN = 16,               /* multiplications for each element from which several threads pay */
     MANY_ELEMENTS = 1 << 18,  /* elements: they fill the private cache of a core */
     WIDE = 8,                 /* N / M from which threads share the columns of out, not its rows */
 };
@@ -84,7 +85,7 @@ static void pack_strips(real *strips, const real *x, const real *end, int64_t ro
 
 static void multiply(const matmul_arguments a)
 {
-    const int many_rows = a.x_column == 1 && a.M >= MANY_ROWS;
+    const int many_rows = a.x_column == 1 && a.M >= MANY_ROWS && a.M * a.K >= MANY_ELEMENTS;
     const int pack_x = a.N >= MANY_COLUMNS && (a.x_column != 1 || many_rows);
     const int pack_y = a.y_column != 1 || a.M > ROWS_IN_PLACE;
     const int64_t pieces = (a.K + DEPTH - 1) / DEPTH, piece = (a.K + pieces - 1) / pieces;
@@ -103,28 +104,31 @@ static void multiply(const matmul_arguments a)
             for (int64_t m = 0; m < a.M; m += block) {
                 const int64_t rows = smaller_of(block, a.M - m);
                 const real *x = a.x + m * a.x_row + k * a.x_column;
-                int64_t x_row = a.x_row, x_column = a.x_column;
+                int64_t x_row = a.x_row, x_column = a.x_column, x_strip = height * a.x_row;
                 if (pack_x) {
                     pack_strips(strips, x, a.x_end, x_row, x_column, rows, depth);
                     x = strips;
                     x_row = many_rows ? depth + APART : 1;
                     x_column = many_rows ? 1 : TILE_ROWS;
+                    x_strip = height * (many_rows ? x_row : depth);
                 }
-                const int64_t strip = pack_x && !many_rows ? depth : x_row; /* from a strip to the next: height * strip */
-                for (int64_t c = 0; c < columns; c += LANES)
-                    for (int64_t r = 0; r < rows; r += height)
+                for (int64_t c = 0; c < columns; c += LANES) {
+                    const real *strip = x;
+                    for (int64_t r = 0; r < rows; r += height, strip += x_strip)
                         tile_of(smaller_of(height, rows - r), &(tile_arguments){
-                            .x = x + r * strip, .x_row = x_row, .x_column = x_column,
+                            .x = strip, .x_row = x_row, .x_column = x_column,
                             .y = c < in_place ? y + c : panels + c * depth,
                             .y_row = c < in_place ? a.y_row : LANES,
                             .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
                             .out = a.out + (m + r) * a.out_row + n + c,
                             .out_row = a.out_row, .out_column = 1, .add = k > 0,
                         });
+                }
             }
         }
 }
 
+/* Some rows of out. Each sum is the same if other rows or columns are computed with it. */
 static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
 {
     matmul_arguments a = *(const matmul_arguments *)arguments;
