@@ -91,7 +91,7 @@ static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
     const conv_sizes s = a->s;
     const plane_sizes in = planes_of(s);
     const int64_t window_size = s.KH * s.KW * s.I;
-    int64_t *offset = tt_scratch(window_size * sizeof *offset + (in_planes(in, s.I, 0, 0) + MAX_LANES) * sizeof(real));
+    int64_t *offset = tt_zeroed_scratch(window_size * sizeof *offset + (in_planes(in, s.I, 0, 0) + MAX_LANES) * sizeof(real));
     if (!offset)
         return;
     real *planes = (real *)(offset + window_size); /* MAX_LANES longer, because tiles read full rows */
@@ -114,7 +114,7 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
     const conv_sizes s = a->s;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t window_size = s.KH * s.KW * s.I, frame_size = rows * columns * s.I + LANES;
-    real *frame = tt_scratch((frame_size + panels_of(s.O) * window_size * LANES) * sizeof(real));
+    real *frame = tt_zeroed_scratch((frame_size + panels_of(s.O) * window_size * LANES) * sizeof(real));
     if (!frame)
         return;
     real *panel = frame + frame_size;
@@ -126,7 +126,7 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
             for (int64_t h = 0; h < s.OH; h++) {
                 const range kh = valid_range(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
                 for (int64_t w = 0; w < s.OW; w += in_tile)
-                    tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, (tile_arguments){
+                    tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, &(tile_arguments){
                         .x = frame + ((h * s.stride_h + kh.first) * columns + w * s.stride_w) * s.I,
                         .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I,
                         .y = panel + o * window_size + kh.first * s.KW * s.I * LANES,
@@ -199,7 +199,7 @@ static void phase_by_channels(phase_arguments a)
         for (int64_t y = 0; y < p.pixels; y++) {
             const range tap = valid_range(p.taps, s.OH - 1 - p.window - y, 1, s.OH);
             for (int64_t x = 0; x < q.pixels; x += in_tile)
-                tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, (tile_arguments){
+                tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, &(tile_arguments){
                     .x = a.frame + ((a.top + p.window + y - tap.first) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
                     .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O,
                     .y = a.panel + i * window_size + tap.first * q.taps * s.O * LANES,
@@ -248,7 +248,7 @@ static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t e
     const plane_sizes in = planes_of_grad(s);
     const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
     const int64_t window_size = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MAX_LANES;
-    int64_t *offsets = tt_scratch(window_size * sizeof *offsets + (planes_size + window_size * s.I) * sizeof(real));
+    int64_t *offsets = tt_zeroed_scratch(window_size * sizeof *offsets + (planes_size + window_size * s.I) * sizeof(real));
     if (!offsets)
         return;
     real *planes = (real *)(offsets + window_size), *panels = planes + planes_size;
@@ -285,7 +285,7 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
     f.rows = f.top + (s.H - 1 + s.pad_h) / s.stride_h + 1;
     f.columns = f.left + (s.W - 1 + s.pad_w) / s.stride_w + 1;
     const int64_t frame_size = f.rows * f.columns * s.O + LANES; /* LANES longer: tiles read full rows */
-    real *frame = tt_scratch((frame_size + panels_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
+    real *frame = tt_zeroed_scratch((frame_size + panels_of(s.I) * s.KH * s.KW * s.O * LANES) * sizeof(real));
     if (!frame)
         return;
     f.frame = frame;
@@ -392,7 +392,7 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
     /* each is LANES longer than its contents, because tiles read full rows */
     const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
     const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
-    real *sums = tt_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
+    real *sums = tt_zeroed_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
     if (!sums)
         return;
     real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
@@ -408,7 +408,7 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
             const weight_tile at = weight_tile_of(w, t);
             const range h = w.stacked ? (range){0, s.OH} : valid_range(s.OH, at.kh - s.pad_h, s.stride_h, s.H);
             const real *window = w.stacked ? stack : frame + at.kh * columns * s.I;
-            tile_of(at.rows, (tile_arguments){
+            tile_of(at.rows, &(tile_arguments){
                 .x = (w.lanes_are_grad ? window : grad) + h.first * w.rows.below + at.row,
                 .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
                 .y = (w.lanes_are_grad ? grad : window) + h.first * w.lanes.below + at.lane,

@@ -26,9 +26,10 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
 /* The same for elementwise work on rows x columns: one thread computes small arrays alone. */
 void tt_parallel_elements(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns);
 
-/* Returns zeroed memory of this thread for one kernel, at least one byte. The next call returns the same
+/* Returns memory of this thread for one kernel, at least one byte. The next call returns the same
    memory. Returns 0 without memory: the kernel returns then, and tt_failed returns 1. */
 void *tt_scratch(size_t bytes);
+void *tt_zeroed_scratch(size_t bytes); /* the same; all bytes are 0 */
 void tt_fail(void); /* lets tt_failed return 1 in this thread */
 
 /* Inlines a function into its caller. A function passed as an argument is then a constant, so the

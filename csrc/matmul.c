@@ -1,17 +1,19 @@
 /* matmul.c: out = x . y, by tiles of sums in registers (see tile.h).
 
-   The order of the tiles is chosen for the caches. A panel of y, DEPTH rows of LANES columns, is copied
-   ("packed") and stays in the L1 cache while all rows of x are multiplied with it:
+   The order of the tiles is chosen for the caches. y is cut into panels of LANES columns, and x into
+   strips of TILE_ROWS rows. Both are at most DEPTH long, because a panel should stay in the L1 cache; a
+   longer sum is added up in pieces. They are copied ("packed") so that a tile reads them from one end
+   to the other:
 
-       for each panel of y
-           for each TILE_ROWS rows of x
-               tile
+       for PANELS panels of y at a time: pack them
+           for STRIPS strips of x at a time: pack them; they stay in the L2 cache
+               for each of these panels
+                   for each of these strips
+                       tile
 
-   If x has many rows, PANELS panels are packed at once, and a block of x is copied too; the block stays
-   in the L2 cache while all panels are multiplied with it. A transposed x is not copied, because the
-   TILE_ROWS elements of a step are contiguous in it. With less than MANY_ROWS rows a copy of x takes
-   longer than it saves:
-   x is read in place, and so is y if the panel's rows are complete rows in it.
+   A matrix is read in place where a copy takes longer than it saves: y if x has few rows, and x if y
+   has few columns. The rows of x are copied only if there are many and x does not fit into
+   the L2 cache.
 
    A transposition swaps two strides. */
 #include "kernels.h"
@@ -21,84 +23,128 @@
 #include <string.h>
 
 enum {
-    DEPTH = 256,             /* rows of a panel: at most 32 KiB */
-    PANELS = 16,             /* panels that are packed at once */
-    MANY_ROWS = 256,         /* rows of x from which blocks are faster */
-    BLOCK_TILES = 12,        /* tiles in a block of x: at most 168 KiB in float32 */
-    PARALLEL_FROM = 1 << 19, /* multiplications; with fewer, one thread is faster */
-    OFTEN = 16,              /* multiplications for each element */
-    MANY_ELEMENTS = 1 << 18, /* elements: they fill the private cache of a core */
+    DEPTH = 256,              /* elements of a piece of a sum: a panel has at most 16 KiB */
+    PANELS = 16,              /* panels that are packed at once: at most 256 KiB */
+    STRIPS = 16,              /* strips that are packed at once: at most 112 KiB, with avx512 224 KiB */
+    ROWS_IN_PLACE = 2 * TILE_ROWS, /* rows of x up to which y is read in place */
+    MANY_ROWS = 256,          /* rows of x from which rows are copied */
+    MANY_COLUMNS = 4 * LANES, /* columns of y from which x is packed */
+    ROWS_AHEAD = 4,                /* rows between the row that is packed and the one that is fetched */
+    PARALLEL_FROM = 1 << 19,  /* multiplications; with fewer, one thread is faster */
+    OFTEN = 16,               /* multiplications for each element from which several threads pay */
+    MANY_ELEMENTS = 1 << 18,  /* elements: they fill the private cache of a core */
+    WIDE = 8,                 /* N / M from which threads share the columns of out, not its rows */
 };
 
 typedef struct {
-    const real *x, *y;
+    const real *x, *y, *x_end, *y_end;
     real *out;
     int64_t x_row, x_column, y_row, y_column, out_row; /* strides */
     int64_t M, K, N;
 } matmul_arguments;
 
 static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t rounded_up(int64_t length, int64_t step) { return (length + step - 1) / step * step; }
 
-/* panel[k][c] = y[k][c] for K rows. The lanes beyond `columns` may hold any values, because their sums
-   are not stored. So LANES elements are copied if they are inside y's memory, which ends at `end`. */
-static void pack(real *panel, const real *y, const real *end, int64_t y_row, int64_t y_column, int64_t K, int64_t columns)
+/* Packs columns of a matrix in groups of `width`: packed[c / width][k][c % width] = from[k][c]. The
+   columns beyond the last one may hold any values, because their sums are not stored. So `width`
+   elements are copied even there, if they are before `end`, where the matrix ends. */
+static ALWAYS_INLINE void pack(const int width, real *packed, const real *from, const real *end, int64_t row, int64_t K, int64_t columns)
 {
-    if (y_column != 1) {
-        transpose(panel, LANES, y, y_column, columns, K);
-        return;
-    }
-    for (int64_t k = 0; k < K; k++, y += y_row, panel += LANES)
-        if (end - y >= LANES)
-            memcpy(panel, y, sizeof(real[LANES]));
-        else
-            for (int64_t c = 0; c < LANES; c++)
-                panel[c] = c < columns ? y[c] : 0;
+    for (int64_t k = 0; k < K; k++, from += row, packed += width)
+        for (int64_t c = 0; c < columns; c += width) {
+            __builtin_prefetch(from + ROWS_AHEAD * row + c);
+            if (end - from - c >= width)
+                memcpy(packed + c * K, from + c, width * sizeof(real));
+            else
+                for (int64_t i = 0; i < width; i++)
+                    packed[c * K + i] = c + i < columns ? from[c + i] : 0;
+        }
 }
 
-/* Copies rows of x with this stride to rows with the stride length + APART. */
-static void copy_block(real *block, const real *x, int64_t rows, int64_t length, int64_t stride)
+/* panels[n / LANES][k][n % LANES] = y[k][n] */
+static void pack_panels(real *panels, const real *y, const real *end, int64_t row, int64_t column, int64_t K, int64_t columns)
 {
-    for (int64_t i = 0; i < rows; i++)
-        memcpy(block + i * (length + APART), x + i * stride, length * sizeof(real));
+    if (column == 1)
+        pack(LANES, panels, y, end, row, K, columns);
+    else
+        for (int64_t n = 0; n < columns; n += LANES)
+            transpose(panels + n * K, LANES, y + n * column, column, smaller_of(LANES, columns - n), K);
 }
 
-static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
+/* strips[m / TILE_ROWS][k][m % TILE_ROWS] = x[m][k] if the columns of x are contiguous. If its rows
+   are, strips[m][k] = x[m][k], with padding between the rows. */
+static void pack_strips(real *strips, const real *x, const real *end, int64_t row, int64_t column, int64_t rows, int64_t K)
 {
-    const matmul_arguments a = *(const matmul_arguments *)arguments;
-    const int many = end - begin >= MANY_ROWS;
-    const int64_t in_tile = even_rows(end - begin), in_block = many ? BLOCK_TILES * in_tile : end - begin;
-    const int64_t wide = many ? PANELS * LANES : LANES, panels_size = smaller_of(wide, a.N + LANES) * smaller_of(DEPTH, a.K);
-    real *panels = tt_scratch((panels_size + many * (in_block + APART) * (DEPTH + APART)) * sizeof(real));
+    if (column != 1)
+        pack(TILE_ROWS, strips, x, end, column, K, rows);
+    else
+        for (int64_t m = 0; m < rows; m++)
+            memcpy(strips + m * (K + APART), x + m * row, K * sizeof(real));
+}
+
+static void multiply(const matmul_arguments a)
+{
+    const int many_rows = a.x_column == 1 && a.M >= MANY_ROWS && a.M * a.K >= MANY_ELEMENTS;
+    const int pack_x = a.N >= MANY_COLUMNS && (a.x_column != 1 || many_rows);
+    const int pack_y = a.y_column != 1 || a.M > ROWS_IN_PLACE;
+    const int64_t pieces = (a.K + DEPTH - 1) / DEPTH, piece = (a.K + pieces - 1) / pieces;
+    const int64_t height = pack_x ? TILE_ROWS : even_rows(a.M), block = smaller_of(STRIPS * height, rounded_up(a.M, height));
+    const int64_t width = smaller_of(PANELS * LANES, rounded_up(a.N, LANES));
+    real *panels = tt_scratch((width * piece + pack_x * block * (piece + APART)) * sizeof(real));
     if (!panels)
         return;
-    real *copy = panels + panels_size;
-    for (int64_t first = 0; first < a.N; first += wide)
-        for (int64_t k = 0; k < a.K; k += DEPTH) {
-            const int64_t depth = smaller_of(DEPTH, a.K - k), beyond = smaller_of(first + wide, a.N);
-            const int in_place = !many && a.y_column == 1 && beyond - first == LANES;
-            for (int64_t n = first; n < beyond && !in_place; n += LANES)
-                pack(panels + (n - first) * depth, a.y + k * a.y_row + n * a.y_column, a.y + a.K * a.N,
-                     a.y_row, a.y_column, depth, smaller_of(LANES, beyond - n));
-            for (int64_t block = begin; block < end; block += in_block) {
-                const int64_t rows = smaller_of(in_block, end - block);
-                const real *x = a.x + block * a.x_row + k * a.x_column;
-                int64_t x_row = a.x_row;
-                if (many && a.x_column == 1) {
-                    copy_block(copy, x, rows, depth, x_row);
-                    x = copy, x_row = depth + APART;
+    real *strips = panels + width * piece;
+    for (int64_t n = 0; n < a.N; n += width)
+        for (int64_t k = 0; k < a.K; k += piece) {
+            const int64_t columns = smaller_of(width, a.N - n), depth = smaller_of(piece, a.K - k);
+            const int64_t in_place = pack_y ? 0 : columns - columns % LANES; /* columns */
+            const real *y = a.y + k * a.y_row + n * a.y_column;
+            pack_panels(panels + in_place * depth, y + in_place * a.y_column, a.y_end, a.y_row, a.y_column, depth, columns - in_place);
+            for (int64_t m = 0; m < a.M; m += block) {
+                const int64_t rows = smaller_of(block, a.M - m);
+                const real *x = a.x + m * a.x_row + k * a.x_column;
+                int64_t x_row = a.x_row, x_column = a.x_column, x_strip = height * a.x_row;
+                if (pack_x) {
+                    pack_strips(strips, x, a.x_end, x_row, x_column, rows, depth);
+                    x = strips;
+                    x_row = many_rows ? depth + APART : 1;
+                    x_column = many_rows ? 1 : TILE_ROWS;
+                    x_strip = height * (many_rows ? x_row : depth);
                 }
-                for (int64_t n = first; n < beyond; n += LANES)
-                    for (int64_t m = 0; m < rows; m += in_tile)
-                        tile_of(smaller_of(in_tile, rows - m), (tile_arguments){
-                            .x = x + m * x_row, .x_row = x_row, .x_column = a.x_column,
-                            .y = in_place ? a.y + k * a.y_row + n : panels + (n - first) * depth,
-                            .y_row = in_place ? a.y_row : LANES,
-                            .K = depth, .segments = 1, .columns = smaller_of(LANES, beyond - n),
-                            .out = a.out + (block + m) * a.out_row + n,
+                for (int64_t c = 0; c < columns; c += LANES) {
+                    const real *strip = x;
+                    for (int64_t r = 0; r < rows; r += height, strip += x_strip)
+                        tile_of(smaller_of(height, rows - r), &(tile_arguments){
+                            .x = strip, .x_row = x_row, .x_column = x_column,
+                            .y = c < in_place ? y + c : panels + c * depth,
+                            .y_row = c < in_place ? a.y_row : LANES,
+                            .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
+                            .out = a.out + (m + r) * a.out_row + n + c,
                             .out_row = a.out_row, .out_column = 1, .add = k > 0,
                         });
+                }
             }
         }
+}
+
+/* Some rows of out. Each sum is the same if other rows or columns are computed with it. */
+static void matmul_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    matmul_arguments a = *(const matmul_arguments *)arguments;
+    a.x += begin * a.x_row;
+    a.out += begin * a.out_row;
+    a.M = end - begin;
+    multiply(a);
+}
+
+static void matmul_columns(const void *arguments, int64_t begin, int64_t end)
+{
+    matmul_arguments a = *(const matmul_arguments *)arguments;
+    a.y += begin * a.y_column;
+    a.out += begin;
+    a.N = end - begin;
+    multiply(a);
 }
 
 /* Few columns ---------------------------------------------------------------------------------
@@ -114,6 +160,8 @@ enum {
     DOT_COLUMNS = 5,
     DOTS = (DOT_ROWS * DOT_COLUMNS + VECTOR - 1) / VECTOR * VECTOR,
     DOT_DEPTH = 1024,
+    BEYOND_CACHES = 1 << 21, /* elements */
+    SHORT_DEPTH = 64,        /* rows of x whose rest is fetched before they leave the cache */
 };
 
 /* out[r][c] = (or +=) the sum over k of x[r][k] * y[c][k]; y has the row stride DOT_DEPTH + APART */
@@ -189,29 +237,30 @@ static void matmul_few_columns(const void *arguments, int64_t begin, int64_t end
 static void matmul_few_columns_of_transposed(const void *arguments, int64_t begin, int64_t end)
 {
     const matmul_arguments a = *(const matmul_arguments *)arguments;
-    const int64_t in_tile = even_rows(a.N);
-    _Alignas(64) real sums[FEW * LANES];
+    const int64_t in_tile = even_rows(a.N), panels = (end - begin + LANES - 1) / LANES;
+    const int64_t piece = a.K * a.M < BEYOND_CACHES ? DEPTH : SHORT_DEPTH;
     const int is_cut = (end - begin) % LANES != 0;
-    real *panel = is_cut ? tt_scratch(DEPTH * LANES * sizeof(real)) : 0; /* for the last rows */
-    if (is_cut && !panel)
+    real *sums = tt_scratch((panels * a.N + is_cut * piece) * LANES * sizeof(real)), *last = sums + panels * a.N * LANES;
+    if (!sums)
         return;
-    for (int64_t m = begin; m < end; m += LANES) {
-        const int64_t rows = smaller_of(LANES, end - m);
-        for (int64_t k = 0; k < a.K; k += DEPTH) {
-            const int64_t depth = smaller_of(DEPTH, a.K - k);
-            const real *x = a.x + k * a.M + m;
+    for (int64_t k = 0; k < a.K; k += piece) {
+        const int64_t depth = smaller_of(piece, a.K - k);
+        for (int64_t p = 0; p < panels; p++) {
+            const real *x = a.x + k * a.M + begin + p * LANES;
+            const int64_t rows = smaller_of(LANES, end - begin - p * LANES);
             if (rows < LANES)
-                pack(panel, x, a.x + a.K * a.M, a.M, 1, depth, rows);
+                pack_panels(last, x, a.x_end, a.M, 1, depth, rows);
             for (int64_t n = 0; n < a.N; n += in_tile)
-                tile_of(smaller_of(in_tile, a.N - n), (tile_arguments){
+                tile_of(smaller_of(in_tile, a.N - n), &(tile_arguments){
                     .x = a.y + k * a.N + n, .x_row = 1, .x_column = a.N,
-                    .y = rows < LANES ? panel : x, .y_row = rows < LANES ? LANES : a.M,
+                    .y = rows < LANES ? last : x, .y_row = rows < LANES ? LANES : a.M,
                     .K = depth, .segments = 1, .columns = rows > LANES / 2 ? LANES : LANES / 2,
-                    .out = sums + n * LANES, .out_row = LANES, .out_column = 1, .add = k > 0,
+                    .out = sums + (p * a.N + n) * LANES, .out_row = LANES, .out_column = 1, .add = k > 0,
                 });
         }
-        transpose(a.out + m * a.N, a.N, sums, LANES, a.N, rows);
     }
+    for (int64_t p = 0; p < panels; p++)
+        transpose(a.out + (begin + p * LANES) * a.N, a.N, sums + p * a.N * LANES, LANES, a.N, smaller_of(LANES, end - begin - p * LANES));
 }
 
 /* True if several threads are faster. A second thread first has to fetch from another core's cache what
@@ -226,8 +275,8 @@ static int is_worth_sharing(int64_t M, int64_t K, int64_t N)
 static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     matmul_arguments a = {
-        .x = x, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
-        .y = y, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
+        .x = x, .x_end = x + M * K, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
+        .y = y, .y_end = y + K * N, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
         .out = out, .out_row = N,
         .M = M, .K = K, .N = N,
     };
@@ -238,9 +287,11 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
     else if (!is_worth_sharing(M, K, N))
-        rows(&a, 0, a.M);
+        rows(&a, 0, M);
+    else if (rows == matmul_rows && N >= WIDE * M)
+        tt_parallel_rows(matmul_columns, &a, N, LANES);
     else
-        tt_parallel_rows(rows, &a, a.M, rows == matmul_few_columns_of_transposed ? LANES : TILE_ROWS);
+        tt_parallel_rows(rows, &a, M, rows == matmul_few_columns_of_transposed ? LANES : TILE_ROWS);
 }
 
 void tt_matmul(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)

@@ -35,7 +35,7 @@ static void add_up(tt_rows_function sum, const normalize_arguments *a, int64_t f
 
 static double *zero_sums(int64_t R, int64_t C)
 {
-    return tt_scratch((R / STRETCH + 1) * 2 * C * sizeof(double));
+    return tt_zeroed_scratch((R / STRETCH + 1) * 2 * C * sizeof(double));
 }
 
 static void sum_x(const void *arguments, int64_t begin, int64_t end)

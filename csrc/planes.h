@@ -36,8 +36,9 @@ typedef struct {
     real *sums; /* sums[rows][MAX_LANES] */
 } plane_arguments;
 
-static ALWAYS_INLINE void plane_tile(const int rows, const int vectors, plane_arguments a)
+static ALWAYS_INLINE void plane_tile(const int rows, const int vectors, const plane_arguments *arguments)
 {
+    plane_arguments a = *arguments;
     vector sum[MAX_ROWS][2 * VECTORS] = {0};
     for (int64_t p = 0; p < a.window_size; p++, a.weight += a.channels) {
         const real *pixels = a.pixels + a.offset[p];
@@ -61,16 +62,16 @@ static ALWAYS_INLINE void plane_tile(const int rows, const int vectors, plane_ar
 }
 
 #define PLANE_TILE(rows) \
-    static void half_plane_tile_##rows(plane_arguments a) { plane_tile(rows, VECTORS / 2, a); } \
-    static void plane_tile_##rows(plane_arguments a) { plane_tile(rows, VECTORS, a); } \
-    static void long_plane_tile_##rows(plane_arguments a) { plane_tile(rows, rows <= FEW_ROWS ? 2 * VECTORS : VECTORS, a); }
+    static void half_plane_tile_##rows(const plane_arguments *a) { plane_tile(rows, VECTORS / 2, a); } \
+    static void plane_tile_##rows(const plane_arguments *a) { plane_tile(rows, VECTORS, a); } \
+    static void long_plane_tile_##rows(const plane_arguments *a) { plane_tile(rows, rows <= FEW_ROWS ? 2 * VECTORS : VECTORS, a); }
 PLANE_TILE(1) PLANE_TILE(2) PLANE_TILE(3) PLANE_TILE(4) PLANE_TILE(5) PLANE_TILE(6) PLANE_TILE(7)
 PLANE_TILE(8) PLANE_TILE(9) PLANE_TILE(10) PLANE_TILE(11) PLANE_TILE(12) PLANE_TILE(13) PLANE_TILE(14)
 
 #define PLANE_TILES_OF(tile) \
     {0, tile##1, tile##2, tile##3, tile##4, tile##5, tile##6, tile##7, \
      tile##8, tile##9, tile##10, tile##11, tile##12, tile##13, tile##14}
-static void (*const PLANE_TILES[3][MAX_ROWS + 1])(plane_arguments) = {
+static void (*const PLANE_TILES[3][MAX_ROWS + 1])(const plane_arguments *) = {
     PLANE_TILES_OF(half_plane_tile_), PLANE_TILES_OF(plane_tile_), PLANE_TILES_OF(long_plane_tile_),
 };
 
@@ -124,7 +125,7 @@ static void sums_of_planes(plane_results t, plane_arguments a)
         for (int64_t c = 0; c < t.channels; c += in_tile) {
             const int64_t rows = t.channels - c < in_tile ? t.channels - c : in_tile;
             a.weight = weight + c;
-            PLANE_TILES[last - first > LANES ? 2 : last - first > LANES / 2][rows](a);
+            PLANE_TILES[last - first > LANES ? 2 : last - first > LANES / 2][rows](&a);
             for (int64_t y = top, start = y * t.columns; start < last; y++, start += t.columns) {
                 const int64_t begin = first > start ? first : start, end = last < start + t.width ? last : start + t.width;
                 if (begin < end)

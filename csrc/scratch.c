@@ -42,7 +42,13 @@ void *tt_scratch(size_t bytes)
         failed = 1;
         return 0;
     }
-    return memset(memory, 0, bytes);
+    return memory;
+}
+
+void *tt_zeroed_scratch(size_t bytes)
+{
+    void *block = tt_scratch(bytes);
+    return block ? memset(block, 0, bytes) : 0;
 }
 
 void tt_fail(void)

@@ -62,7 +62,7 @@ SCALAR static void conv2d_loop_order(const real *x, const real *weight, real *ou
 static void conv2d_im2col(const real *x, const real *weight, real *out, conv_sizes s)
 {
     const int64_t window_size = s.KH * s.KW * s.I, pixels = s.OH * s.OW;
-    real *windows = tt_scratch(pixels * window_size * sizeof(real)); /* zeroed: pixels outside of x stay 0 */
+    real *windows = tt_zeroed_scratch(pixels * window_size * sizeof(real)); /* zeroed: pixels outside of x stay 0 */
     if (!windows)
         return;
     for (int64_t n = 0; n < s.N; n++, x += s.H * s.W * s.I, out += pixels * s.O) {

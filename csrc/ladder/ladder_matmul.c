@@ -5,10 +5,10 @@
        blocked      4 x 4 sums are kept in registers: each loaded element is used 4 times
        vectorised   each column of the block becomes a vector
        packed       the rows of y that a block reads are copied next to each other
-       threaded     the rows of x are divided among threads: matmul.c, which also adapts to the sizes
+       threaded     the rows of out are divided among threads: matmul.c, which also packs x, and adapts to the sizes
 
    A transposed matrix is not copied; its two strides are swapped. build.py compiles this file after
-   matmul.c, because it uses matmul_arguments and pack. */
+   matmul.c, because it uses matmul_arguments and pack_panels. */
 #include "ladder.h"
 #include "machine.h"
 #include "tile.h"
@@ -97,7 +97,7 @@ static void matmul_vectorised(matmul_arguments whole)
             if (a.N < LANES || a.y_column != 1)
                 matmul_blocked(a);
             else
-                tile_of(a.M, (tile_arguments){
+                tile_of(a.M, &(tile_arguments){
                     .x = a.x, .x_row = a.x_row, .x_column = a.x_column,
                     .y = a.y, .y_row = a.y_row, .K = a.K, .segments = 1, .columns = LANES,
                     .out = a.out, .out_row = a.out_row, .out_column = 1,
@@ -118,9 +118,9 @@ static void matmul_packed(matmul_arguments a)
         do { /* one iteration even if K = 0, to store zeros */
             const int64_t depth = a.K - k < DEPTH ? a.K - k : DEPTH;
             const real *y = a.y + k * a.y_row + n * a.y_column;
-            pack(panel, y, a.y + a.K * a.N, a.y_row, a.y_column, depth, columns);
+            pack_panels(panel, y, a.y_end, a.y_row, a.y_column, depth, columns);
             for (int64_t m = 0; m < a.M; m += TILE_ROWS)
-                tile_of(a.M - m < TILE_ROWS ? a.M - m : TILE_ROWS, (tile_arguments){
+                tile_of(a.M - m < TILE_ROWS ? a.M - m : TILE_ROWS, &(tile_arguments){
                     .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
                     .y = panel, .y_row = LANES, .K = depth, .segments = 1, .columns = columns,
                     .out = a.out + m * a.out_row + n,
@@ -138,7 +138,7 @@ static void products(void (*product)(matmul_arguments), const real *x, const rea
     for (int64_t b = 0; b < B; b++)
         product((matmul_arguments){
             .x = x + b * M * K, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
-            .y = y + b * K * N, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
+            .y = y + b * K * N, .y_end = y + (b + 1) * K * N, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
             .out = out + b * M * N, .out_row = N,
             .M = M, .K = K, .N = N,
         });
