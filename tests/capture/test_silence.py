@@ -1132,6 +1132,18 @@ def the_array_of_a_tensor_replaced():
 
 
 @setting(SAME)
+def the_array_of_a_tensor_that_is_only_returned():
+    """No op reads the tensor."""
+    w = tt.Tensor([1.0, 2.0])
+
+    def step(x):
+        return x * 2, w
+
+    yield step
+    w.array = np.array([5.0, 6.0], np.float32)
+
+
+@setting(SAME)
 def a_view_of_a_tensor_changed():
     w = tt.ones(2, 3)
     yield lambda x: x * w

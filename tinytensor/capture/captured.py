@@ -510,7 +510,7 @@ def _run_function(
                     np.copyto(carried.before.array, carried.own.array)
         if notes.refusal is not None:  # the step has caught the error
             raise notes.refusal
-        return Result(returned, notes)
+        return Result(returned, notes, gradients(notes))
 
 
 def _input(array: Array) -> Array:

@@ -2,7 +2,7 @@
 
 All of them come from objects that the engine itself met while it recorded:
 
-- leaf tensors that ops read: the same array, requires_grad and hooks;
+- leaf tensors that ops read or the step returns: the same array, requires_grad and hooks;
 - modules that were called or whose method is captured, and optimisers that made a step: the same
   version number, which grows when an attribute is set;
 - `training` flags that were read: the same value;

@@ -16,17 +16,25 @@ from tinytensor.tensors import Tensor, wrap
 
 
 class Result:
-    """The result of a step: tensors, alone or in tuples, lists and dicts; or None."""
+    """The result of a step: tensors, alone or in tuples, lists and dicts; or None.
 
-    def __init__(self, result: Any, notes: Recorder) -> None:
+    gradients: those of the step, which replays restore. Other tensors that the step returns without
+    computing them are noted, so that a guard covers them.
+    """
+
+    def __init__(self, result: Any, notes: Recorder, gradients: Sequence[Array]) -> None:
         self.parts: list[Part] = []  # its tensors, in order
+        self._gradients = {id(grad) for grad in gradients}
         self._form = self._taken_apart(result, notes)
 
     def _taken_apart(self, value: Any, notes: Recorder) -> Any:
         if value is None:
             return None
         if isinstance(value, Tensor):
-            self.parts.append(Part(value.array, is_computed=notes.owns(value.array)))
+            is_computed = notes.owns(value.array)
+            if not is_computed and id(value.array) not in self._gradients:
+                notes.note_leaf(value)
+            self.parts.append(Part(value.array, is_computed))
             return len(self.parts) - 1
         if type(value) in (tuple, list):
             return type(value)(self._taken_apart(item, notes) for item in value)
