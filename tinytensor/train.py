@@ -111,8 +111,8 @@ class Training:
         after_step: called after each step, before its report, such as a Saver; None by default. Its
             time is not counted.
         stop: set to True, from any thread, to end after the current step, with a report.
-        deadline: the time of time.monotonic() at which a test that still runs is given up, without
-            a report. If `stop` is set, it is the last one. Infinity by default.
+        deadline: a time of time.monotonic(), infinity by default. A test that still runs then is
+            given up, and the training ends without a report of it.
         best: the run_state.Best validation accuracy that a Saver has found, or None.
 
     Raises:

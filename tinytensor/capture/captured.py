@@ -203,8 +203,9 @@ class Captured:
         if self._turns.is_cut_off:
             raise CaptureError(
                 f"captured step: this process was forked while another thread computed "
-                f"{self._name}, so the tensors it changes may be half changed here; load their "
-                "values and call step.forget(), or fork between two steps"
+                f"{self._name}, so the tensors it changes may be half changed here; set "
+                "them again, as from a checkpoint, and call step.forget(), or fork between two "
+                "steps"
             )
 
     def _in_order(
@@ -429,10 +430,10 @@ def capture(
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     they differ at call 2, the second recording becomes the program, because a step may create its
-    state at its first call. A verification does not find a value of Python that changes after one
-    verification and has its old value again at the next one.
+    state at its first call. If a value of Python changes after one verification and changes back
+    before the next one, no verification finds it.
 
-    These steps are recorded at every call, with a RuntimeWarning after 8 recordings:
+    These steps are recorded at every call, with a RuntimeWarning at the 8th or 9th call:
 
     - a step that differs at every call,
     - a step that stores a tensor outside of the function: one that it computed, an argument, or

@@ -153,7 +153,8 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
             else " to ".join(map(measurement.text, (low, high)))
             for low, high in (each.above, each.below)
         )
-        click.echo(f"{each.check}:\n  {ranges}: {each.verdict}")
+        why = ", the ranges overlap" if each.overlap else ""
+        click.echo(f"{each.check}:\n  {ranges}: {each.verdict}{why}")
     click.echo(f"\nThe claim {_VERDICTS[claims.verdict(checked)]}, by {plural(seeds, 'seed')}.")
 
 

@@ -168,7 +168,7 @@ backend_option = click.option(
     envvar="TINYTENSOR_BACKEND",
     default="auto",
     show_default=True,
-    help="Backend to use; auto is the first that works here.",
+    help="Backend to use; auto is C if it works here, otherwise Numba or NumPy.",
 )
 
 threads_option = click.option(

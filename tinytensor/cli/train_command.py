@@ -196,7 +196,7 @@ def train_command(
         "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
         "--host": host, "--allow-origin": allowed,
     }  # fmt: skip
-    check_page(live == "browser", page_options)
+    check_page(live, page_options)
     console = terminal() if live == "terminal" else None
     if threads is not None:
         door.set_num_threads(threads)

@@ -340,8 +340,8 @@ def batches(
         seed: of the order, and of the augmentation; by default drawn with tt.manual_seed's numbers.
         shuffle: False yields the rows in their own order.
         partial: True yields the rows that don't fill a batch at the end of an epoch as a smaller
-            batch, and False drops them. By default they are dropped if there is no number of
-            epochs; each epoch drops other rows then.
+            batch, and False drops them. By default they are dropped if `epochs` is not given; each
+            epoch drops different rows, because its order is new.
         skip: number of batches to skip at the start.
         augment: changes the images of each batch, such as tt.datasets.augment.distort().
 
