@@ -422,9 +422,9 @@ def capture(
     - if an argument has a new shape or dtype,
     - if the backend or the gradient mode changes,
     - if a tensor that an op read gets another array, requires_grad or hooks,
-    - if an attribute is set of a module that was called, as model(x) and not model.forward(x), of
-      a module whose method is captured, or of an optimiser that made a step, and after train() or
-      eval(),
+    - if you set an attribute of a module that was called as model(x) (not model.forward(x)), of a
+      module whose method is captured, or of an optimiser that made a step, and after train() or
+      eval(); each replay reads the current learning rate, so a new one needs no recording,
     - if a tensor has a gradient at the start of the call and had none when recorded, or the other
       way round.
 
@@ -441,7 +441,7 @@ def capture(
       that exists before the step,
     - a step that changes a tensor or an argument which shares memory with another argument.
 
-    Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For
+    Every replay overwrites the gradients that it sets. To keep one, store `w.grad.clone()`. For
     each set of shapes there are at most 8 programs, so a step with 16 numbers in turn is recorded
     at every call. Threads that the step starts are not recorded, and neither are writes to
     `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function
