@@ -204,7 +204,7 @@ class Captured:
             raise CaptureError(
                 f"captured step: this process was forked while another thread computed "
                 f"{self._name}, so the tensors it changes may be half changed here; set "
-                "them again, as from a checkpoint, and call step.forget(), or fork between two "
+                "them again, such as from a checkpoint, and call step.forget(), or fork between two "
                 "steps"
             )
 

@@ -33,7 +33,7 @@ TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
     "--threads",
     metavar="COUNTS",
     type=Several(Count(1)),
-    help="Numbers of threads, such as 1,2 [1 and all cores; all for train, --quick].",
+    help="Numbers of threads, such as 1,2 [1 and all cores; only all cores for train or --quick].",
 )
 @click.option(
     "--peers",

@@ -227,7 +227,7 @@ no_browser_option = click.option(
 host_option = click.option(
     "--host",
     metavar="ADDRESS",
-    help="IPv4 address of this machine where others of its network may look at the live page.",
+    help="IPv4 address of this machine, where other machines of its network may watch the page.",
 )
 
 present_option = click.option(
