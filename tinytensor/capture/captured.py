@@ -203,8 +203,8 @@ class Captured:
         if self._turns.is_cut_off:
             raise CaptureError(
                 f"captured step: this process was forked while another thread computed "
-                f"{self._name}, so the tensors it changes may be half changed here; set "
-                "them again, such as from a checkpoint, and call step.forget(), or fork between two "
+                f"{self._name}, so the tensors it changes may be half changed here; set them "
+                "again, such as from a checkpoint, and call step.forget(), or fork between two "
                 "steps"
             )
 
