@@ -355,9 +355,10 @@ class Check:
         if isinstance(self.below, float):
             return f"{variant} above {self.below} in {column}"
         other, other_column = self.below
+        above = "not clearly below" if self.ties else "above"
         if other == variant:
-            return f"{variant}, {column} above {other_column}"
-        return f"{variant} above {other} in {column}"
+            return f"{variant}, {column} {above} {other_column}"
+        return f"{variant} {above} {other} in {column}"
 
 
 Verdict = Literal["yes", "no", "unclear"]
@@ -371,6 +372,11 @@ class Checked:
     above: tuple[float, float]
     below: tuple[float, float]
     verdict: Verdict
+
+    @property
+    def overlap(self) -> bool:
+        """True if the two ranges have a value in common."""
+        return self.above[0] <= self.below[1] and self.above[1] >= self.below[0]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ These rules hold for all kernels:
   labels, indices and the results of argmax are int64. Strides are never passed: matmul has flags
   for transposition, and the axes that are broadcast or summed follow from the shapes.
 - The backend computes on floats. NumPy computes on integers and booleans for every backend, because
-  networks have few of them. The dtype of one array decides: the one that the stub names in `data`,
-  by default the first.
+  networks have few of them. The dtype of one array decides which of the two computes: the first
+  array, or the array that the stub names in `data`.
 - Arguments are in this order: inputs, outputs, numbers. The caller allocates `out`. The kernel
-  writes every element of it and reads none. `put`, and the kernels of the optimisers at the end,
-  change their last arrays in place.
+  writes every element of it, and the result does not depend on what it contained before. `put`, and
+  the kernels of the optimisers at the end, change their last arrays in place.
 - A number that changes from step to step, such as a learning rate, is passed in an array. The other
   numbers are constants.
 - Callers check shapes and labels. Kernels do not check them again.

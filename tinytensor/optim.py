@@ -70,9 +70,9 @@ def _mark_pure(schedule: Schedule) -> Schedule:
 class ParamGroup:
     """Parameters of an optimiser with their own learning rate, read and set as in a dict.
 
-    `group["lr"] = 0.01` sets the learning rate, a number or a schedule. `group["weight_decay"]` is
-    there for optimisers that have one, and `group["params"]` is the list of the parameters. An
-    optimiser makes its groups; `optimizer.param_groups` has them.
+    `group["lr"] = 0.01` sets the learning rate, a number or a schedule. `group["weight_decay"]`
+    exists if the optimiser has a weight decay, and `group["params"]` is the list of the parameters.
+    An optimiser makes its groups; `optimizer.param_groups` has them.
 
     Args:
         owner: the name of the optimiser, for error messages.
@@ -190,8 +190,8 @@ class Optimizer:
     Args:
         params: a list of leaf Tensors with requires_grad, such as model.parameters(). A tensor that
             is listed twice is updated once, and a warning says so. Or a list of groups. A group is
-            a dict with "params", such a list or one tensor, and with its own "lr" or
-            "weight_decay"; a group without one gets that of the optimiser.
+            a dict: "params" is such a list or one tensor, and "lr" and "weight_decay" are settings
+            of this group. If a group lacks a setting, it gets the optimiser's.
         lr: the learning rate, a number from 0 up; or a schedule, a function from the number of
             steps made so far to the learning rate of the next step. `optimizer.lr = ...` sets it.
         settings: a subclass passes here the settings that a group may have, by name.
@@ -199,11 +199,12 @@ class Optimizer:
     Attributes:
         params: the list of all parameters.
         param_groups: the tuple of the groups; `optimizer.param_groups[0]["lr"] = 0.01` sets the
-            learning rate of the first one. A list of tensors is one group.
+            learning rate of the first group. A list of tensors is one group.
 
     Raises:
         SettingError: the learning rate or another setting is out of its range, or a group has no
-            "params" or an unknown setting. From `optimizer.lr`, if the groups' rates differ.
+            "params" or an unknown setting. Reading `optimizer.lr` also raises it, if the learning
+            rates of the groups differ.
         NotSupported: `params` is empty, is not a list of Tensors or of groups, contains a tensor
             that was computed from other tensors or is read-only, or a tensor is in two groups.
         ShapeError: from `step()`, if a gradient has another shape than its parameter.
@@ -428,7 +429,7 @@ class Optimizer:
 
         Args:
             set_to_none: True sets the gradients to None, so that `step` skips parameters that get
-                no new one. False sets them to 0.
+                no new gradient. False sets them to 0.
 
         Source: torch.optim.Optimizer.zero_grad.
         """
@@ -478,9 +479,9 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy the values of a state_dict, to resume training.
 
-        The saved learning rate replaces the one of this optimiser, unless it has a schedule: the
-        schedule continues from the saved number of steps. The same is true for each group; the
-        groups must be those of the saved optimiser, in the same order.
+        The saved learning rate replaces the learning rate of this optimiser. A schedule is not
+        replaced: it continues from the saved number of steps. The same is true for each group. The
+        groups must be the same as in the saved optimiser, in the same order.
 
         Args:
             state: a Tensor for each name of `state_dict()`, of the same shape.
@@ -907,7 +908,7 @@ def cosine(lr: float, steps: int, floor: float = 0.0) -> Schedule:
 
 
 def warm_up(schedule: Schedule, steps: float) -> Schedule:
-    """Return a schedule that grows linearly to the given one during the first steps.
+    """Return a schedule that grows linearly to the given schedule during the first steps.
 
     lr(step) = schedule(step) * min((step + 1) / steps, 1).
 

@@ -1,4 +1,4 @@
-"""Saves the checkpoints of a training while it runs: the last one, and on request the best one."""
+"""Saves a training while it runs: the last checkpoint, and on request the best one."""
 
 from __future__ import annotations
 

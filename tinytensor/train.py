@@ -48,8 +48,8 @@ class Seconds:
 class StepReport:
     """The accuracies and losses after `step` steps.
 
-    train_accuracy and train_loss are those of the last batch before its update, None before the
-    first step. test_accuracy and test_loss are those of all test images after the update.
+    train_accuracy and train_loss are measured on the last batch, before its update; they are None
+    before the first step. test_accuracy and test_loss are measured on all test images, after it.
     """
 
     step: int  # number of steps made
@@ -93,7 +93,7 @@ class Training:
     """One run of a lesson: its model, its optimizer, and the number of steps made.
 
     Iterating over a Training trains, and yields a StepReport every `evaluate_every` steps and after
-    the last step. The attribute `report` is the last one, and `predictions` has its Predictions;
+    the last step. The attribute `report` is the last report, and `predictions` has its Predictions;
     both are None before the first report.
 
     Args:
@@ -111,8 +111,8 @@ class Training:
         after_step: called after each step, before its report, such as a Saver; None by default. Its
             time is not counted.
         stop: set to True, from any thread, to end after the current step, with a report.
-        deadline: the time of time.monotonic() at which a test that still runs is given up, without
-            a report. If `stop` is set, it is the last one. Infinity by default.
+        deadline: a time of time.monotonic(), infinity by default. A test that still runs then is
+            given up, and the training ends without a report of it.
         best: the run_state.Best validation accuracy that a Saver has found, or None.
 
     Raises:
@@ -467,8 +467,8 @@ def fit(
 ) -> StepReport:
     """Train a model in place on a data set, and test it after each epoch.
 
-    Each step is captured. Write the loop yourself, with `tt.capture`, where this function does not
-    do what you need. Call `model.eval()` before you use the trained model.
+    Each step is captured. If this function does not do what you need, write the loop yourself, with
+    `tt.capture`. Call `model.eval()` before you use the trained model.
 
     Args:
         model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
@@ -477,7 +477,7 @@ def fit(
         batch: the number of images per step.
         optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
         loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
-        seed: of the order of the images, and of dropout.
+        seed: the seed of the order of the images and of dropout.
         show: called with each report; None for no output.
 
     Returns:

@@ -64,8 +64,8 @@ def test_judge_quiet_and_noisy():
     )  # fmt: skip
     assert varied.noisy
     assert varied.why == (
-        "the time of a work of two, repeated to check the machine, varied by 25%; "
-        "3 disturbed rounds were repeated"
+        "to check the machine, a work of two was timed many times, and its time varied by 25%; "
+        "3 disturbed rounds were measured again"
     )
     loaded = noise.judge(steady, others=7.0, elapsed=10.0)
     assert loaded == report.Noise(True, "other programs used 0.7 cores")

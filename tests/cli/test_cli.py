@@ -831,7 +831,7 @@ def test_a_claim_is_measured(run, monkeypatch, claim):
         values = row.removeprefix(variant).split()
         assert len(values) == len(claim.measurement.columns) + claim.measurement.ranks
     verdicts = [line for line in out.splitlines() if line.startswith("  ")][-len(claim.checks) :]
-    assert all(line.endswith((": yes", ": no", ": unclear")) for line in verdicts)
+    assert all(re.search(": (no|(yes|unclear)(, the ranges overlap)?)$", line) for line in verdicts)
     assert out.splitlines()[-1].startswith("The claim ")
     assert max(map(len, out.splitlines())) <= 80
 
@@ -855,6 +855,20 @@ def test_the_verdict_on_a_claim():
         claims.Checked(claims.Check(("a", "b"), 0.5), (0, 0), (0, 0), v) for v in ("yes", "no")
     )
     assert claims.verdict([one, other]) == "no"
+
+
+def test_a_claim_that_allows_ties_says_not_below(run, monkeypatch):
+    checks = [claims.Check(("a", "accuracy"), ("b", "accuracy"), ties) for ties in (False, True)]
+    assert list(map(str, checks)) == ["a above b in accuracy", "a not clearly below b in accuracy"]
+    claim = replace(claims.find_claim("relu"), variants=dict, checks=tuple(checks))
+    measured = [claims.Measured("a", [[0.8, 0.7]]), claims.Measured("b", [[0.9, 0.75]])]
+    monkeypatch.setattr(claims, "CLAIMS", (claim,))
+    monkeypatch.setattr(claims, "measure", lambda *_: measured)
+    ranges = "  0.7000 to 0.8000 against 0.7500 to 0.9000"
+    monkeypatch.setattr(claims.Measured, "means", [0.0] * 4)
+    out = run("try", "relu")[1]
+    assert f"{ranges}: unclear, the ranges overlap\n" in out
+    assert f"{ranges}: yes, the ranges overlap\n" in out
 
 
 def test_a_claim_that_takes_long_says_so(run, monkeypatch):

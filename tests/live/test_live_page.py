@@ -666,6 +666,9 @@ def test_page_options_need_live(run, option):
         2,
         f"tinytensor: {option[0]}: is an option of the live page; add --live\n",
     )
+    code, _, err = run("train", "softmax", "--live", "terminal", *option)
+    assert code == 2
+    assert err.endswith("option of the live page; write --live instead of --live terminal\n")
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])

@@ -123,12 +123,13 @@ def judge(
         times = [probe[name] for probe in probes if name in probe]
         if (width := Spread.of(times).width) > NOISY_SPREAD:
             reasons.append(
-                f"the time of a {name}, repeated to check the machine, varied by {width:.0%}"
+                f"to check the machine, a {name} was timed many times, and its time varied by "
+                f"{width:.0%}"
             )
     if others is not None and elapsed > 0 and (load := others / elapsed) > NOISY_LOAD:
         reasons.append(f"other programs used {load:.1f} cores")
     if reasons and repeated:
-        reasons.append(f"{repeated} disturbed rounds were repeated")
+        reasons.append(f"{repeated} disturbed rounds were measured again")
     return Noise(bool(reasons), "; ".join(reasons))
 
 

@@ -133,10 +133,10 @@ STEPS = (
 )
 TRAIN = "Seconds. The column process is the time of the whole process; the next ones are its parts."
 KERNELS = (
-    "At the left, a kernel is limited by memory bandwidth. The roof that applies is that of the "
-    "cache that contains its arrays. At the right, a kernel is limited by arithmetic. Hollow marks "
-    "are kernels for which a backend falls back to NumPy. A small kernel far below its roof spends "
-    "its time on the call."
+    "At the left, a kernel is limited by memory bandwidth. The roof that applies is the one of "
+    "the cache that contains its arrays. At the right, a kernel is limited by arithmetic. Hollow "
+    "marks are kernels for which a backend falls back to NumPy. A small kernel far below its roof "
+    "spends its time on the call."
 )
 SCALING = (
     "Marks are measured. Lines are fitted: a constant overhead, and a cost per image, neuron or "

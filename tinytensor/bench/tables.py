@@ -320,9 +320,9 @@ BEGIN, END = "<!-- tinytensor bench steps -->", "<!-- end of tinytensor bench st
 def markdown(report: Report) -> str:
     """A table of captured steps and other libraries in Markdown, with machine and versions."""
     lines = [
-        "Milliseconds for one training step of 100 images: the median of all rounds. The fastest "
-        "time is bold. On tinytensor's backends (c, numba, numpy) the step is captured: recorded "
-        "once, then replayed."
+        "Milliseconds for one training step of 100 images. Each time is the median of many "
+        "measurements, and the fastest is bold. On tinytensor's backends (c, numba, numpy) the "
+        "step is captured: its kernel calls are recorded once and then repeated without Python."
     ]
     for threads in dict.fromkeys(result.threads for result in report.steps):
         rows: dict[str, dict[str, float]] = {}

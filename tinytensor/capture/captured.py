@@ -203,8 +203,9 @@ class Captured:
         if self._turns.is_cut_off:
             raise CaptureError(
                 f"captured step: this process was forked while another thread computed "
-                f"{self._name}, so the tensors it changes may be half changed here; load their "
-                "values and call step.forget(), or fork between two steps"
+                f"{self._name}, so the tensors it changes may be half changed here; set them "
+                "again, such as from a checkpoint, and call step.forget(), or fork between two "
+                "steps"
             )
 
     def _in_order(
@@ -421,18 +422,18 @@ def capture(
     - if an argument has a new shape or dtype,
     - if the backend or the gradient mode changes,
     - if a tensor that an op read gets another array, requires_grad or hooks,
-    - if an attribute is set of a module that was called, as model(x) and not model.forward(x), of
-      a module whose method is captured, or of an optimiser that made a step, and after train() or
-      eval(),
+    - if you set an attribute of a module that was called as model(x) (not model.forward(x)), of a
+      module whose method is captured, or of an optimiser that made a step, and after train() or
+      eval(); each replay reads the current learning rate, so a new one needs no recording,
     - if a tensor has a gradient at the start of the call and had none when recorded, or the other
       way round.
 
     The function runs again at calls 2, 4, 8, ..., and its calls are compared with the program. If
     they differ at call 2, the second recording becomes the program, because a step may create its
-    state at its first call. A verification does not find a value of Python that changes after one
-    verification and has its old value again at the next one.
+    state at its first call. If a value of Python changes after one verification and changes back
+    before the next one, no verification finds it.
 
-    These steps are recorded at every call, with a RuntimeWarning after 8 recordings:
+    These steps are recorded at every call, with a RuntimeWarning at the 8th or 9th call:
 
     - a step that differs at every call,
     - a step that stores a tensor outside of the function: one that it computed, an argument, or
@@ -440,7 +441,7 @@ def capture(
       that exists before the step,
     - a step that changes a tensor or an argument which shares memory with another argument.
 
-    Every replay overwrites the gradients that it sets: between calls, store `w.grad.clone()`. For
+    Every replay overwrites the gradients that it sets. To keep one, store `w.grad.clone()`. For
     each set of shapes there are at most 8 programs, so a step with 16 numbers in turn is recorded
     at every call. Threads that the step starts are not recorded, and neither are writes to
     `x.array` or to an array that `x.numpy()` returned before. Under detect_anomaly() the function

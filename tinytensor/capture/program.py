@@ -1,8 +1,8 @@
 """A program: a recorded step that can be printed and replayed.
 
-A program is the list of kernel calls that went through door.py: forward, backward and update, one
-after the other. Backpropagation is the second half of the list; print(step.program) shows it. A
-replay makes the same calls on the same memory, without the Python between them.
+A program is the list of kernel calls that went through door.py: the forward pass, the backward
+pass (backpropagation), the update. print(step.program) shows it. A replay makes the same calls on
+the same memory, without the Python between them.
 
 The kinds of memory, and what a replay does with them:
 

@@ -33,7 +33,7 @@ TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
     "--threads",
     metavar="COUNTS",
     type=Several(Count(1)),
-    help="Numbers of threads, such as 1,2 [1 and all cores; all for train, --quick].",
+    help="Numbers of threads, such as 1,2 [1 and all cores; only all cores for train or --quick].",
 )
 @click.option(
     "--peers",
@@ -44,7 +44,7 @@ TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
     help="Also time other libraries: torch,jax, or all installed.",
 )
 @click.option("--rounds", type=Count(1, 1000), help="Rounds to time [15; 5 for train or --quick].")
-@click.option("--quick", is_flag=True, help="Finish within a minute.")
+@click.option("--quick", is_flag=True, help="Measure steps and kernels for about 45 seconds.")
 @click.option(
     "--json", "json_file", metavar="FILE", type=FILE, help="Write the results; - for stdout."
 )

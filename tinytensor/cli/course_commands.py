@@ -69,16 +69,18 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
 @backend_option
 @click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option(
-    "--profile", is_flag=True, help="Measure each call, and what this machine could do at most."
+    "--profile", is_flag=True, help="Time each call, and compare it with this machine's limits."
 )
 @click.option(
     "--html",
     "html_file",
     metavar="FILE",
     type=FILE,
-    help="Write it there as a page; - for standard output.",
+    help="Write the list as a page; - for standard output.",
 )
-@click.option("--as-recorded", is_flag=True, help="Leave out the rewrites that make it faster.")
+@click.option(
+    "--as-recorded", is_flag=True, help="Leave out the rewrites that make the program faster."
+)
 def program_command(
     lesson: str,
     backend: str,
@@ -89,7 +91,7 @@ def program_command(
 ) -> None:
     """Show LESSON's training step as a list of kernel calls.
 
-    First the forward part, then the backward one, which is the gradient, then the update.
+    The forward pass comes first, then the backward pass, then the update.
     """
     found = lessons.find_or_read(lesson)
     check_writable("--html", html_file)
@@ -111,13 +113,15 @@ def program_command(
 
 @click.command("try")
 @click.argument("name", type=CLAIM, required=False)
-@click.option("--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each.")
+@click.option(
+    "--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each variant."
+)
 @backend_option
 def try_command(name: str | None, seeds: int, backend: str) -> None:
     """Measure a claim of the course with several seeds.
 
-    Without NAME, list the claims. Claims that take half a minute or more with 3 seeds on 2
-    CPU cores say so.
+    Without NAME, list the claims. A time in the list is for 3 seeds on 2 CPU cores; claims without
+    a time take less than half a minute.
     """
     from tinytensor import claims
 
@@ -153,7 +157,8 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
             else " to ".join(map(measurement.text, (low, high)))
             for low, high in (each.above, each.below)
         )
-        click.echo(f"{each.check}:\n  {ranges}: {each.verdict}")
+        why = ", the ranges overlap" if each.overlap else ""
+        click.echo(f"{each.check}:\n  {ranges}: {each.verdict}{why}")
     click.echo(f"\nThe claim {_VERDICTS[claims.verdict(checked)]}, by {plural(seeds, 'seed')}.")
 
 

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from tinytensor.live.run import Run
 
 
-def check_page(live: bool, options: Mapping[str, object]) -> None:
+def check_page(live: str | None, options: Mapping[str, object]) -> None:
     """Raise SettingError for options of the page without --live, and if Bokeh is not installed.
 
+    live: "browser", "terminal", or None without --live.
     options: the values of the page's options by name; None or False if an option is not given.
     """
-    if live:
+    if live == "browser":
         check_installed("--live", "bokeh")
         return
+    cure = "add --live" if live is None else f"write --live instead of --live {live}"
     for name, value in options.items():
         if value:
-            raise SettingError(f"{name}: is an option of the live page; add --live")
+            raise SettingError(f"{name}: is an option of the live page; {cure}")
 
 
 @contextmanager

@@ -168,7 +168,7 @@ backend_option = click.option(
     envvar="TINYTENSOR_BACKEND",
     default="auto",
     show_default=True,
-    help="Backend to use; auto is the first that works here.",
+    help="Backend to use; auto is C if it works here, otherwise Numba or NumPy.",
 )
 
 threads_option = click.option(
@@ -227,7 +227,7 @@ no_browser_option = click.option(
 host_option = click.option(
     "--host",
     metavar="ADDRESS",
-    help="IPv4 address of this machine where others of its network may look at the live page.",
+    help="IPv4 address of this machine, where other machines of its network may watch the page.",
 )
 
 present_option = click.option(

@@ -47,14 +47,14 @@ def predict_command(
     show: bool,
     save_input: str | None,
 ) -> None:
-    """Print the digit in each IMAGE, with the probabilities of all.
+    """Print the digit in each IMAGE, with all probabilities.
 
     An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
     was done. A .npy or idx file has images of 28 x 28, light on dark, which are not changed.
 
-    If one image can't be read, the rest is read first. The package has the weights of lessons 1.0,
-    3.1 and best.
+    If an image can't be read, all other images are read first. The package has the weights of the
+    lessons 1.0, 3.1 and best.
     """
     from tinytensor import lessons
     from tinytensor.train import class_names, load_model, probabilities

@@ -83,7 +83,7 @@ def race_command(
     found = lessons.find_or_read(lesson)
     check_writable("--json", json_file)
     page_options = {"--port": port, "--no-browser": no_browser, "--allow-origin": allowed}
-    check_page(live, page_options)
+    check_page("browser" if live else None, page_options)
     if threads is not None:
         door.set_num_threads(threads)
     if seconds is None and steps is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def replay_command(file: str, no_browser: bool) -> None:
     """Replay the run FILE in the browser.
 
-    The page is written to the folder for temporary files. A slider moves it back and forth.
+    The page is written to the folder for temporary files. A slider moves through the run.
     """
     check_installed("replay", "bokeh")
     from tinytensor.live import replay_page

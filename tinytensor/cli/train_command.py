@@ -93,13 +93,13 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
     help="Write a checkpoint at the end, and after Ctrl-C or SIGTERM.",
 )
 @click.option(
-    "--save-every", metavar="N", type=Count(1, 10**9), help="Write it every N steps, too."
+    "--save-every", metavar="N", type=Count(1, 10**9), help="Save after every N steps, too."
 )
 @click.option(
     "--save-best",
     is_flag=True,
-    help="Also write best.safetensors next to it: the network with the best accuracy on a twelfth "
-    "of the training images, which are not trained on.",
+    help="Also write best.safetensors next to the checkpoint: the network with the best accuracy "
+    "on a twelfth of the training images, which are not trained on.",
 )
 @click.option(
     "--resume",
@@ -196,7 +196,7 @@ def train_command(
         "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
         "--host": host, "--allow-origin": allowed,
     }  # fmt: skip
-    check_page(live == "browser", page_options)
+    check_page(live, page_options)
     console = terminal() if live == "terminal" else None
     if threads is not None:
         door.set_num_threads(threads)

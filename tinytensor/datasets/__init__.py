@@ -200,13 +200,13 @@ def load(path: str | Path) -> Dataset:
     - a folder of pictures with one subfolder per class, or with two subfolders `train` and `test`
       that have one subfolder per class.
 
-    EMNIST's images are transposed and its letters have labels from 1; both are put right. If a
+    EMNIST's images are transposed and its letters have labels from 1; both are corrected. If a
     folder has several data sets of EMNIST, `folder/emnist-letters` is one of them.
 
     Pictures in subfolders are the training pictures, except every sixth of each class, which is a
-    test picture. If all are 28 x 28, they are not cropped or resized, and if their borders are
-    light, all are inverted. If at least one has another size, all become images like MNIST's, as
-    `tinytensor predict` does it.
+    test picture. Pictures that all are 28 x 28 are not cropped or resized; if their borders are
+    light, all of them are inverted. If at least one picture has another size, all become images
+    like MNIST's, as with `tinytensor predict`.
 
     Args:
         path: `~` and variables such as `$HOME` are expanded.
@@ -337,18 +337,18 @@ def batches(
             array belongs to example i.
         size: number of rows per batch.
         epochs: number of epochs of a `for` loop over the result; endless by default.
-        seed: of the order, and of the augmentation; by default drawn with tt.manual_seed's numbers.
+        seed: the seed of the order and of the augmentation; by default it follows tt.manual_seed.
         shuffle: False yields the rows in their own order.
         partial: True yields the rows that don't fill a batch at the end of an epoch as a smaller
-            batch, and False drops them. By default they are dropped if there is no number of
-            epochs; each epoch drops other rows then.
+            batch, and False drops them. By default they are dropped if `epochs` is not given; each
+            epoch drops different rows, because its order is new.
         skip: number of batches to skip at the start.
         augment: changes the images of each batch, such as tt.datasets.augment.distort().
 
     Returns:
         Without `epochs` an iterator, with `epochs` an Epochs, which starts again in each `for`
-        loop. Both yield tuples with one array (size, ...) for each given array; for one given
-        array, they yield the array itself. A Tensor gives Tensors.
+        loop. Both yield tuples with one array (size, ...) for each given array. If only one array
+        is given, they yield arrays, not tuples. A Tensor gives Tensors.
 
     Raises:
         SettingError: there is no array, or `size`, `epochs` or `skip` is out of its range.

@@ -1,7 +1,8 @@
 """Data augmentation: images that are randomly shifted, rotated, scaled and distorted.
 
-A change is a map of coordinates: for each pixel of the new image, the point of the old image where
-it is read, by bilinear interpolation. So any number of changes needs one pass over the images.
+A change gives, for each pixel of the new image, the point of the old image from which its value is
+read. Between pixels, the value is a weighted mean of the four neighbours (bilinear interpolation).
+Several changes are combined into one such rule, so they need only one pass over the images.
 """
 
 from __future__ import annotations

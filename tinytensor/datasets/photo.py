@@ -5,7 +5,8 @@
    so soft shadows disappear.
 3. Ink is what is darker (or lighter) than the paper around it, in strokes that are narrower than a
    window. So a sharp shadow or the edge of the paper is not ink.
-4. Specks are left out. So is ink that touches the edge of the picture, unless the only digit does.
+4. Specks are left out. Ink that touches the edge of the picture is left out too, except if it
+   belongs to the only digit.
 5. Each digit is cropped, thin strokes are thickened, and the digit is centred as MNIST's authors
    did: its larger side becomes 20 pixels, its centre of mass moves to the middle of 28 x 28.
 """

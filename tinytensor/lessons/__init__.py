@@ -185,8 +185,8 @@ def find_or_read(name: str) -> Lesson:
 def read_file(file: str | Path) -> Lesson:
     """Run a Python file, and return the Lesson in its constant LESSON.
 
-    Its number and name become the file's name, because its network may be another one than that of
-    the lesson it was copied from.
+    Its number and name become the file's name, because its network may differ from the lesson that
+    the file was copied from.
 
     Args:
         file: the name of the file. A copy of a file of tinytensor/lessons works unchanged.

@@ -77,7 +77,7 @@ def watch(
     """Train while the live page shows the six panels; return when the training has ended.
 
     The training starts when a viewer has the page open. Afterwards `training.report` is the last
-    StepReport, and `training.model` the trained network. Its bits are the same as without the page.
+    StepReport, and `training.model` the trained network. The page changes no bit of them.
 
     Args:
         training: the Training to run until its last step.
@@ -86,7 +86,7 @@ def watch(
         speed: steps per second, at most; by default all steps take about 25 seconds. math.inf
             removes the limit, and starts without a viewer.
         present: True shows one panel with large letters.
-        host: an IPv4 address of this machine. Others of its network can look at the run there, at
+        host: an IPv4 address of this machine. Other machines in its network can look at the run, at
             an address with a random token, which is printed. They can't change the run.
 
     Raises:

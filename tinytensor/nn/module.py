@@ -229,7 +229,7 @@ class Module:
             value: array-like, or None.
 
         Raises:
-            SettingError: the name is not that of an attribute, or the tensor has requires_grad.
+            SettingError: the name can't name an attribute, or the tensor has requires_grad.
 
         Source: torch.nn.Module.register_buffer.
 

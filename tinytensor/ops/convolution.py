@@ -1,8 +1,9 @@
 """Convolution and pooling of images (N, H, W, channels): windows that slide over the images.
 
-A convolution is linear in its images and in its weights. So both of its gradients are sums of
-products of the same form, and the three ops are each other's gradients. The same holds for the sum
-over windows and its gradient.
+A convolution is linear in its images and in its weights. So the gradient with respect to the images
+and the gradient with respect to the weights are sums of products, too. Each is an op, and the
+gradients of each of these three ops are the other two. In the same way, the sum over windows and
+its gradient are the gradients of each other.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def full(
     Args:
         shape: int or tuple of ints from 0 up.
         value: number, or a scalar tensor.
-        dtype: by default that of the value: float32 for a Python float, int64 for an int.
+        dtype: by default the dtype of the value: float32 for a Python float, int64 for an int.
         requires_grad: True to collect gradients in .grad; floats only.
 
     Returns:

@@ -6,8 +6,8 @@ by name: `grad`, the operands `x` and `y`, or the op's own result, `out`. It is 
 it can be differentiated again. The gradient of an operand that was broadcast is summed over its
 copies.
 
-Ops of two operands accept numbers, lists and arrays next to a tensor. Ops that are sums and
-products of other ops stand at the end, as that formula.
+Ops of two operands accept numbers, lists and arrays next to a tensor. An op that can be written as
+a formula of other ops is defined by this formula, at the end of the file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The ops of neural networks: layers whose parameters are arguments, and losses.
 
-The first axis is the batch and the last axis is the channels: rows (N, C), images (N, H, W, C). A
-sum, product or mean of other ops is written as that formula. Where one kernel computes a whole
-backward pass (softmax, cross-entropy), that kernel is an op too, so it can be differentiated.
+The first axis is the batch and the last axis is the channels: rows (N, C), images (N, H, W, C). An
+op that can be written as a formula of other ops is defined by this formula. If one kernel computes
+a whole backward pass (softmax, cross-entropy), this kernel is an op too, so it can be
+differentiated.
 """
 
 from __future__ import annotations

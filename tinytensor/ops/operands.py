@@ -1,7 +1,7 @@
 """What every op starts with: its operands as Tensors of one dtype, and their shapes.
 
-Dtypes are combined as NumPy does, by np.result_type, with one exception: a number never widens a
-tensor. A float32 tensor plus 2.5 or np.float64(2.5) stays float32.
+Dtypes are combined as NumPy does, by np.result_type, with one exception: a NumPy scalar counts as a
+Python number. So a float32 tensor plus 2.5 or np.float64(2.5) stays float32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Ops that compare the elements along an axis: sorted values, their indices, different values.
 
 NumPy sorts indices; an op picks the elements at these indices, as x[index] does. So the gradient of
-a sorted element flows to the element that it was. In a captured step each replay sorts again. The
-order is stable: equal elements stay in their order. NaN counts as larger than every number.
+a sorted element goes to the place that the element had before. In a captured step each replay sorts
+again. The order is stable: equal elements stay in their order. NaN counts as larger than every
+number.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Ops that reduce one axis, several axes (a tuple) or all axes (None) of a tensor.
 
-All follow one rule of shapes: a reduced axis gets size 1, which is the shape that a kernel writes.
-With `keepdims=True` it stays in the result's shape, else it is dropped. Ops that are made of sums
-are written as that formula, and their gradients follow from it. PyTorch's spellings `dim` and
-`keepdim` work too.
+All follow one rule of shapes: a kernel writes a result in which each reduced axis has size 1. With
+`keepdims=True` this axis stays in the result's shape, else it is dropped. An op that is made of
+sums is defined by its formula, and its gradient follows from the formula. PyTorch's spellings `dim`
+and `keepdim` work too.
 """
 
 from __future__ import annotations
