@@ -5,6 +5,7 @@
    large arrays are divided among threads. */
 #include "kernels.h"
 #include "exp.h"
+#include "functions.h"
 #include "machine.h"
 #include "offset.h"
 #include <tgmath.h>
@@ -36,6 +37,11 @@ static inline real rounded_down(real x, real y)
 }
 
 static inline real power(real x, real y) { return pow(x, y); }
+static inline real square(real x, real y) { (void)y; return x * x; }
+static inline real cube(real x, real y) { (void)y; return x * x * x; }
+static inline real inverse(real x, real y) { (void)y; return 1 / x; }
+/* As pow(x, 0.5), unlike sqrt, for -0 and -infinity. */
+static inline real root(real x, real y) { (void)y; return x == -INFINITY ? INFINITY : sqrt(x + 0); }
 
 /* The result is NaN if x or y is NaN: x != x is true for a NaN, and x > NaN is false. */
 static inline real larger(real x, real y) { return x > y || x != x ? x : y; }
@@ -82,6 +88,25 @@ static ALWAYS_INLINE void binary(real f(real, real), const binary_arguments *a, 
             for (int64_t c = 0; c < count; c++)
                 out[c] = f(*x, y[c]);
     }
+}
+
+/* binary, for x^y: the usual exponents need no logarithm. */
+static ALWAYS_INLINE void powers(real f(real, real), const binary_arguments *a, int64_t begin, int64_t end)
+{
+    int is_one = 1; /* exponent for all */
+    for (int64_t axis = 0; axis < a->axes; axis++)
+        is_one &= a->y_strides[axis] == 0;
+    const real y = is_one && begin < end ? *a->y : 0;
+    if (y == 2)
+        binary(square, a, begin, end);
+    else if (y == 3)
+        binary(cube, a, begin, end);
+    else if (y == -1)
+        binary(inverse, a, begin, end);
+    else if (y == (real)0.5)
+        binary(root, a, begin, end);
+    else
+        binary(f, a, begin, end);
 }
 
 enum {
@@ -135,7 +160,7 @@ BINARY(binary, real, mul, times)
 BINARY(binary, real, div, over)
 BINARY(binary, real, floor_div, rounded_down)
 BINARY(binary, real, mod, remainder_of)
-BINARY(binary, real, pow, power)
+BINARY(powers, real, pow, power)
 BINARY(binary, real, maximum, larger)
 BINARY(binary, real, minimum, smaller)
 BINARY(binary, real, add_relu, sum_rectified)
@@ -163,7 +188,7 @@ BINARY(compare, uint8_t, less_equal, not_above)
 
 static inline real negative(real x) { return -x; }
 static inline real exponential(real x) { return EXP(x); }
-static inline real logarithm(real x) { return log(x); }
+static inline real logarithm(real x) { return LOG(x); }
 
 /* 1 / (1 + e^-x), computed from e^-|x|, because e^-x overflows for large negative x. */
 static inline real logistic(real x)
@@ -175,12 +200,10 @@ static inline real logistic(real x)
 static inline real magnitude(real x) { return fabs(x); }
 static inline real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : x == 0 ? 0 : x; }
 static inline real square_root(real x) { return sqrt(x); }
-static inline real exponential_less_1(real x) { return expm1(x); }
-static inline real logarithm_of_1_plus(real x) { return log1p(x); }
-static inline real sine(real x) { return sin(x); }
-static inline real cosine(real x) { return cos(x); }
-static inline real hyperbolic_tangent(real x) { return tanh(x); }
-static inline real error_function(real x) { return erf(x); }
+static inline real exponential_less_1(real x) { return EXPM1(x); }
+static inline real logarithm_of_1_plus(real x) { return LOG1P(x); }
+static inline real hyperbolic_tangent(real x) { return TANH(x); }
+static inline real error_function(real x) { return ERF(x); }
 static inline real down(real x) { return floor(x); }
 static inline real up(real x) { return ceil(x); }
 static inline real nearest(real x) { return rint(x); }
@@ -217,13 +240,46 @@ UNARY(sign, sign_of)
 UNARY(sqrt, square_root)
 UNARY(expm1, exponential_less_1)
 UNARY(log1p, logarithm_of_1_plus)
-UNARY(sin, sine)
-UNARY(cos, cosine)
 UNARY(tanh, hyperbolic_tangent)
 UNARY(erf, error_function)
 UNARY(floor, down)
 UNARY(ceil, up)
 UNARY(round, nearest)
+
+/* sin x and cos x = sin(x + pi / 2). A block with a number for which sin_of_quarters is not exact, or
+   any block of doubles, is computed by the C library. */
+enum { SINES = 256 }; /* in a block */
+
+static ALWAYS_INLINE void sines(const unary_arguments *a, int64_t begin, int64_t end, int64_t quarters)
+{
+    for (int64_t first = begin, last; first < end; first = last) {
+        last = end - first < SINES ? end : first + SINES;
+        int near = sizeof(real) == sizeof(float);
+        for (int64_t i = first; i < last; i++)
+            near &= fabs(a->x[i]) < FAR;
+        if (near)
+            for (int64_t i = first; i < last; i++)
+                a->out[i] = sin_of_quarters(a->x[i], quarters);
+        else
+            for (int64_t i = first; i < last; i++)
+                a->out[i] = quarters ? cos(a->x[i]) : sin(a->x[i]);
+    }
+}
+
+static void sin_elements(const void *arguments, int64_t begin, int64_t end) { sines(arguments, begin, end, 0); }
+static void cos_elements(const void *arguments, int64_t begin, int64_t end) { sines(arguments, begin, end, 1); }
+
+void tt_sin(const real *x, real *out, int64_t n)
+{
+    const unary_arguments a = {.x = x, .out = out};
+    tt_parallel_elements(sin_elements, &a, n, 1);
+}
+
+void tt_cos(const real *x, real *out, int64_t n)
+{
+    const unary_arguments a = {.x = x, .out = out};
+    tt_parallel_elements(cos_elements, &a, n, 1);
+}
 
 static void relu_backward_elements(const void *arguments, int64_t begin, int64_t end)
 {
