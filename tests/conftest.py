@@ -116,7 +116,7 @@ MOST_PROCESSES = 4
 def pytest_cmdline_main(config):
     """Run the quick tests in a process for each CPU, file by file; -n 0 runs them in this one.
 
-    All tests (--full) run in one process, because those in the browser need the whole machine.
+    All tests (--full) run in one process, because those marked `browser` need the whole machine.
     """
     is_whole = config.args_source is config.ArgsSource.TESTPATHS and not config.getoption("--full")
     is_worker = hasattr(config, "workerinput")
@@ -130,6 +130,9 @@ NUMBERS = pytest.StashKey[tuple[int, int]]()  # of the tests to run, and of all 
 
 def pytest_collection_modifyitems(config, items):
     every = len(items)
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
     if not config.getoption("--full"):
         chosen = quick(items)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
