@@ -344,14 +344,13 @@ def test_graph_prints_a_tree(capsys):
     tt.graph((hidden * hidden).sum())
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  #")[0] for line in lines] == [
-        "reshape ()",
-        "└── sum (1, 1)",
-        "    └── mul (5, 2)",
-        "        ├── relu (5, 2)",
-        "        │   └── matmul (5, 2)",
-        "        │       ├── constant (5, 3) float32",
-        "        │       └── leaf (3, 2) float32",
-        "        └── relu (5, 2)",
+        "sum ()",
+        "└── mul (5, 2)",
+        "    ├── relu (5, 2)",
+        "    │   └── matmul (5, 2)",
+        "    │       ├── constant (5, 3) float32",
+        "    │       └── leaf (3, 2) float32",
+        "    └── relu (5, 2)",
     ]
     assert lines[-1].endswith("(see above)")
 

@@ -233,7 +233,9 @@ def all_axes(op: str, axis: Axis, ndim: int) -> Shape:
     Raises:
         ShapeError: an axis does not exist or occurs twice.
     """
-    given = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple | list) else (axis,)
     axes = sorted(one_axis(op, a, ndim) for a in given)
     if len(set(axes)) < len(axes):
         raise ShapeError(f"{op}: got axis {axis}; an axis occurs twice")

@@ -96,13 +96,17 @@ def sum_to(x: Operand, shape: Shape) -> Tensor:
     x = as_tensor("sum_to", x)
     if not broadcasts_to(shape, x.shape):
         raise ShapeError(f"sum_to: got x of shape {x.shape}; {shape} doesn't broadcast to it")
-    out = np.empty(shape, x.dtype if x.dtype.kind == "f" else np.int64)
-    kernels.sum(x.array, out)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (broadcast_to(grad, x.shape),)
 
-    return record("sum", out, (x,), backward)
+    return record("sum", _sums(x, shape), (x,), backward)
+
+
+def _sums(x: Tensor, shape: Shape) -> Array:
+    out = np.empty(shape, x.dtype if x.dtype.kind == "f" else np.int64)
+    kernels.sum(x.array, out)
+    return out
 
 
 @torch_spelling
@@ -133,7 +137,16 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor([4., 6.], dtype=float32)
     """
     x = as_tensor("sum", x)
-    return _dropped("sum", sum_to(x, _kept("sum", x, axis)), axis, keepdims)
+    axes = all_axes("sum", axis, x.ndim)
+    kept = tuple(1 if a in axes else size for a, size in enumerate(x.shape))
+    out = _sums(x, kept)
+    if not keepdims:
+        out = out.reshape([size for a, size in enumerate(x.shape) if a not in axes])
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (broadcast_to(reshape(grad, kept), x.shape),)
+
+    return record("sum", out, (x,), backward)
 
 
 @torch_spelling
