@@ -55,7 +55,8 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
         when = f"after {lesson.steps:,} steps"
     accuracy = f"{100 * lesson.expected_accuracy:.4g} %"
     end = (
-        f"Expected: {when} the network recognises {accuracy} of the test images.  \n"
+        f"Expected: {when} the network recognises at least {accuracy} of the test images, as a "
+        "mean of several runs.  \n"
         f"Train it: `tinytensor train {lesson.name}`  \n"
         f"The answers: `tinytensor lesson {lesson.name} --answers`"
     )
