@@ -322,8 +322,8 @@ def markdown(report: Report) -> str:
     lines = [
         "Milliseconds for one training step of 100 images. Each time is the median of many "
         "measurements, and the fastest is bold. On tinytensor's backends (c, numba, numpy) the "
-        "step is captured: its kernel calls are recorded once and then repeated, on C without Python "
-        "between them."
+        "step is captured: its kernel calls are recorded once and then repeated, on C without "
+        "Python between them."
     ]
     for threads in dict.fromkeys(result.threads for result in report.steps):
         rows: dict[str, dict[str, float]] = {}
