@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,37 @@ def test_a_training_works(command, changes):
     assert ended.returncode == 0, ended.stderr
     assert "test accuracy" in ended.stdout
     assert len(ended.stderr.splitlines()) <= 3, ended.stderr  # a warning, the lesson, the last step
+
+
+@pytest.mark.full
+@pytest.mark.skipif("numba" not in BACKENDS, reason="no Numba here")
+def test_two_processes_compile_into_one_cache_at_once_and_a_torn_cache_is_compiled_anew(tmp_path):
+    cache = tmp_path / "cache"
+    changes = {"NUMBA_CACHE_DIR": str(cache), "TINYTENSOR_BACKEND": "numba"}
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: train(PYTHON, changes, tmp_path), range(2)))
+    for ended in both:
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.split("seconds")[0] == both[0].stdout.split("seconds")[0]
+    files = [file for file in cache.rglob("*") if file.is_file()]
+    assert files
+    for i, file in enumerate(files):  # cut, emptied, or with other bytes
+        whole = file.read_bytes()
+        file.write_bytes([whole[: len(whole) // 2], b"", bytes(len(whole))][i % 3])
+    ended = train(PYTHON, changes, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split("seconds")[0] == both[0].stdout.split("seconds")[0]
+
+
+@pytest.mark.full
+def test_without_bokeh_a_training_works_and_the_live_page_names_the_cure():
+    program = "import sys; sys.modules['bokeh'] = None; from tinytensor import cli; cli.main()"
+    for options, code, words in ([], 0, ""), (["--live"], 2, "tinytensor-engine[live]"):
+        command = [*PYTHON, "-c", program, *TRAIN[2:], *options]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert ended.returncode == code, ended.stderr
+        assert words in ended.stderr
+        assert code == 0 or len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif("numba" not in BACKENDS, reason="no Numba here")
