@@ -23,17 +23,17 @@
 #include <string.h>
 
 enum {
-    DEPTH = 256,              /* elements of a piece of a sum: a panel has at most 16 KiB */
-    PANELS = 16,              /* panels that are packed at once: at most 256 KiB */
-    STRIPS = 16,              /* strips that are packed at once: at most 112 KiB, with avx512 224 KiB */
+    DEPTH = 256,                   /* elements of a piece of a sum: a panel has 16 KiB */
+    PANELS = 16,                   /* panels that are packed at once: 256 KiB */
+    STRIPS = 64 / sizeof(real),    /* strips that are packed at once: 96 KiB, with avx512 224 KiB */
     ROWS_IN_PLACE = 2 * TILE_ROWS, /* rows of x up to which y is read in place */
-    MANY_ROWS = 256,          /* rows of x from which rows are copied */
-    MANY_COLUMNS = 4 * LANES, /* columns of y from which x is packed */
+    MANY_ROWS = 256,               /* rows of x from which they are copied */
+    MANY_COLUMNS = 4 * LANES,      /* columns of y from which x is packed */
     ROWS_AHEAD = 4,                /* rows between the row that is packed and the one that is fetched */
-    PARALLEL_FROM = 1 << 19,  /* multiplications; with fewer, one thread is faster */
-    OFTEN = 16,               /* multiplications for each element from which several threads pay */
-    MANY_ELEMENTS = 1 << 18,  /* elements: they fill the private cache of a core */
-    WIDE = 8,                 /* N / M from which threads share the columns of out, not its rows */
+    PARALLEL_FROM = 1 << 19,       /* multiplications; with fewer, one thread is faster */
+    OFTEN = 16,                    /* multiplications for each element from which several threads pay */
+    MANY_ELEMENTS = 1 << 18,       /* elements: they fill the private cache of a core */
+    WIDE = 8,                      /* N / M from which threads share the columns of out, not its rows */
 };
 
 typedef struct {
