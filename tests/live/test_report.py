@@ -91,6 +91,13 @@ def panel_of(browser, screen, name):
     return screen[y + 2 : y + height - 2, x + 2 : x + width - 2]
 
 
+def digits_of(panel, columns, rows):
+    """The part of a panel in which the square digits are."""
+    height, width, _ = panel.shape
+    side = min(width / columns, height / rows)
+    return panel[: round(rows * side), : round(columns * side)]
+
+
 PLAY = """
 const find = (root) => {
   for (const element of root.querySelectorAll("*")) {
@@ -151,13 +158,13 @@ def test_digits_and_curves_follow_the_slider(browser, page, loaded):
     for now, snapshot in enumerate(loaded.snapshots):
         model(browser, "slider", f"value = {now}")
         screen = pixels(browser)
-        panel = panel_of(browser, screen, "train")
+        panel = digits_of(panel_of(browser, screen, "train"), 10, 10)
         rows = np.array_split(is_like(panel, picture.RED), 10)
         tiles = [tile for row in rows for tile in np.array_split(row, 10, axis=1)]
         red = [tile.mean() > 0.2 for tile in tiles]
         assert red == (snapshot.train_labels != snapshot.train_predictions).tolist()
 
-        panel = panel_of(browser, screen, "test")
+        panel = digits_of(panel_of(browser, screen, "test"), 35, 29)
         red, white = is_like(panel, picture.RED).mean(), is_like(panel, 255).mean()
         misclassified = (snapshot.test_labels != snapshot.test_predictions).mean()
         assert red / (red + white) == pytest.approx(misclassified, abs=0.03)
@@ -169,6 +176,23 @@ def test_digits_and_curves_follow_the_slider(browser, page, loaded):
             if now:
                 end = np.flatnonzero(columns).max() / len(columns)
                 assert end == pytest.approx(snapshot.step / 400, abs=0.03)
+
+
+@needs_browser
+@pytest.mark.parametrize("size", [(1280, 800), (1600, 700), (1024, 1000)])
+def test_digits_are_square_in_windows_of_any_shape(browser, page, size):
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    opened(browser, page)
+    for name, rows, row_height in (("train", 10, 1), ("test", 29, 35 / 10_000)):
+        end = model(browser, name, "x_range.end")
+        low, high = (model(browser, name, f"y_range.{edge}") for edge in ("start", "end"))
+        digit = model(browser, name, "inner_width") / end
+        assert digit == pytest.approx(
+            model(browser, name, "inner_height") * row_height / (high - low)
+        )
+        assert digit * rows > 200
 
 
 @needs_browser

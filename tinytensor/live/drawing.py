@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAIN_COLUMNS, TEST_COLUMNS = 10, 40  # digits per row
+TRAIN_COLUMNS, TEST_COLUMNS = 10, 35  # digits per row; as high as wide, they fill a panel
 DIGITS = tuple(map(str, range(CLASSES)))
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
@@ -63,7 +63,7 @@ def training_mosaic(
 
 
 def test_mosaic(snapshot: Snapshot) -> Array:
-    """The test digits, forty per row, at half size, as indices into PALETTE."""
+    """The test digits, 35 per row, at half size, as indices into PALETTE."""
     misclassified = snapshot.test_labels != snapshot.test_predictions
     return mosaic(snapshot.test_images, misclassified, TEST_COLUMNS, (SIDE // 2, SIDE // 2))
 
@@ -184,11 +184,10 @@ class Picture:
         accuracy.set_title(PANELS["accuracy"].title, loc="left", color=self._ink)
         accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         loss.set_title(PANELS["loss"].title, loc="left", color=self._ink)
-        for axes in (accuracy, loss):
-            axes.legend(
-                loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, frameon=False,
-                labelcolor=self._ink, fontsize=9, columnspacing=1, handlelength=1.2,
-            )  # fmt: skip
+        accuracy.legend(  # of both curves
+            loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=2, frameon=False,
+            labelcolor=self._ink, fontsize=9, columnspacing=1, handlelength=1.2,
+        )  # fmt: skip
 
     def _prepare(self, axes: Axes) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -236,7 +235,8 @@ class Picture:
         for old in axes.images:
             old.remove()
         height, width = mosaic.shape
-        axes.imshow(rgba(mosaic), aspect="auto", extent=(0, width, height, 0))
+        axes.imshow(rgba(mosaic), aspect="equal", extent=(0, width, height, 0))
+        axes.set_anchor("NW")
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_title(title, loc="left", color=self._ink)
         axes.grid(visible=False)

@@ -1,7 +1,7 @@
 """A run file as one HTML page that plays without Python and without a network connection.
 
-Figures, slider and button are Bokeh's. Two pieces of JavaScript are added: SHOW updates the panels
-when the slider moves, and PLAY moves the slider.
+Figures, slider and button are Bokeh's. Three pieces of JavaScript are added: SHOW updates the
+panels when the slider moves, PLAY moves the slider, and SQUARE fits the digits into their panel.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ button.timer = setInterval(() => {
   if (slider.value == slider.end) button.active = false
   else slider.value += 1
 }, 1000 / frames_per_second)
+"""
+
+SQUARE = """
+const {inner_width, inner_height, x_range, y_range} = panel
+const side = Math.min(inner_width / columns, inner_height / rows)
+const end = inner_width / side, start = top - inner_height / side * row_height
+x_range.setv({end, reset_end: end})
+y_range.setv({start, reset_start: start})
 """
 
 HEADING = f"""
@@ -235,32 +243,42 @@ def _train_panel(snapshots: list[Snapshot], title: str, names: tuple[str, ...]) 
     panel.axis.visible = False
     panel.grid.visible = False
     mosaics = [drawing.training_mosaic(snapshot, names) for snapshot in snapshots]
-    return _Mosaics(panel, _images(panel, mosaics, rows, rows))
+    _keep_square(panel, across, rows)
+    return _Mosaics(panel, _images(panel, mosaics, across, rows, rows))
 
 
 def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosaics:
-    """The test digits, with accuracies at the right edge; see Picture._show_scale."""
+    """The test digits, with a scale of accuracies; see Picture._show_scale."""
     from bokeh.models import NumeralTickFormatter
 
-    rows = -(-len(snapshots[0].test_labels) // drawing.TEST_COLUMNS)
-    share = rows * drawing.TEST_COLUMNS / test_count
-    panel = _panel("test", title, (0, drawing.TEST_COLUMNS), (1 - share, 1))
-    panel.add_layout(panel.yaxis[0], "right")
+    across = drawing.TEST_COLUMNS
+    rows = -(-len(snapshots[0].test_labels) // across)
+    share = rows * across / test_count
+    panel = _panel("test", title, (0, across), (1 - share, 1))
     panel.xaxis.visible = False
     panel.grid.visible = False
     panel.yaxis.formatter = NumeralTickFormatter(format="0%")
     mosaics = [drawing.test_mosaic(snapshot) for snapshot in snapshots]
-    return _Mosaics(panel, _images(panel, mosaics, 1, share))
+    _keep_square(panel, across, rows)
+    return _Mosaics(panel, _images(panel, mosaics, across, 1, share))
+
+
+def _keep_square(panel: figure, columns: int, rows: int) -> None:
+    """Change the panel's ranges with its size, so that columns x rows digits stay square."""
+    from bokeh.models import CustomJS
+
+    top, row_height = panel.y_range.end, (panel.y_range.end - panel.y_range.start) / rows
+    args = {"panel": panel, "columns": columns, "rows": rows, "top": top, "row_height": row_height}
+    for edge in ("inner_width", "inner_height"):
+        panel.js_on_change(edge, CustomJS(args=args, code=SQUARE))
 
 
 def _images(
-    panel: figure, mosaics: list[Array], top: float, height: float
+    panel: figure, mosaics: list[Array], width: float, top: float, height: float
 ) -> list[GlyphRenderer[Any]]:
-    """Each mosaic as an image that fills the panel; only the last is visible at first."""
+    """Each mosaic as an image of width x height below `top`; only the last is visible at first."""
     images = [
-        panel.image_url(
-            url=[_url(mosaic)], x=0, y=top, w=panel.x_range.end, h=height, anchor="top_left"
-        )
+        panel.image_url(url=[_url(mosaic)], x=0, y=top, w=width, h=height, anchor="top_left")
         for mosaic in mosaics
     ]
     for image in images[:-1]:
