@@ -122,7 +122,9 @@ class Node:
     there are no reference cycles, and Python frees a graph as soon as its last reference is gone.
     """
 
-    __slots__ = ("backward", "hooks", "line", "name", "number", "operands", "out", "saved", "shape")
+    __slots__ = (
+        "backward", "hooks", "name", "number", "operands", "out", "place", "saved", "shape",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class Node:
         self.saved = saved  # (version, count) of each array that backward reads
         self.out = out
         self.hooks: dict[object, Hook] | None = None
-        self.line: str | None = None  # "file:line" of the user's call, under detect_anomaly() only
+        self.place: recorder.Place | None = None  # of the call, if recorded or detect_anomaly()
 
     def free(self) -> None:
         """Release the operands, the saved arrays and the backward function."""
@@ -411,7 +413,7 @@ def _call_backward(node: Node, out_grad: Tensor, create_graph: bool) -> tuple[Te
     if _open_detectors and _anomaly_mode.get():
         return _call_backward_and_check(node, node.backward, arguments)
     if recorder.recordings and (notes := recorder.recorder()):
-        with notes.in_part(f"backward of {node.name}", node.line or ""):
+        with notes.in_part(f"backward of {node.name}", node.place):
             return node.backward(*arguments)
     return node.backward(*arguments)
 
@@ -538,7 +540,7 @@ def _finite(x: Tensor) -> bool:
 def _check_forward(name: str, result: Tensor, operands: tuple[Tensor, ...]) -> None:
     line = _calling_line()
     if result.node is not None:
-        result.node.line = line
+        result.node.place = recorder.Place(line)
     if not _finite(result) and all(map(_finite, operands)):
         raise AnomalyError(f"{name}: {_anomaly_message(result)}; called at {line}")
 
@@ -555,7 +557,7 @@ def _call_backward_and_check(
         _anomaly_mode.reset(token)
     for x_grad in grads:
         if x_grad is not None and not _finite(x_grad) and _finite(arguments[0]):
-            line = node.line or "a line outside of detect_anomaly()"
+            line = node.place.line if node.place else "a line outside of detect_anomaly()"
             raise AnomalyError(
                 f"backward of {node.name}: {_anomaly_message(x_grad)}; {node.name} was called at "
                 f"{line}"

@@ -83,6 +83,20 @@ def each_step(
         _recorder.reset(token)
 
 
+class Place(NamedTuple):
+    """The place of a call in the user's code.
+
+    line: such as "train.py:12". layer: the module that makes the call, with its path in the model,
+    such as "layers.2: Linear"; "" outside of a submodule.
+    """
+
+    line: str = ""
+    layer: str = ""
+
+    def __str__(self) -> str:
+        return self.layer or self.line
+
+
 @dataclass
 class NotedCall:
     """A kernel call; `memories` are the ids of the memory of its arrays, in order."""
@@ -91,7 +105,7 @@ class NotedCall:
     arguments: tuple[Any, ...]
     memories: list[int]
     part: str  # "forward", "backward of ..." or "update"
-    line: str  # of the user's code
+    place: Place
 
 
 @dataclass
@@ -105,7 +119,7 @@ class NotedFunction:
     settings: tuple[Any, ...]
     reads_anything: bool
     memories: list[int] = field(default_factory=list)
-    line: str = ""
+    place: Place = field(default_factory=Place)
 
 
 class Carried(NamedTuple):
@@ -120,21 +134,23 @@ class Recorder:
     """The notes of one recording.
 
     inputs: the step's arguments.
-    finds_lines: True if the line of the user's code is noted for each call, which takes time.
+    finds_places: True if the place in the user's code is noted for each call, which takes time.
     """
 
     def __init__(
         self,
         inputs: Sequence[Array],
-        finds_lines: bool = True,
+        finds_places: bool = True,
     ) -> None:
         self.items: list[NotedCall | NotedFunction] = []
         self.function_raised = False  # True if one of these raised
         self.refusal: CaptureError | None = None  # raised by refuse()
         self.functions = 0  # the number of NotedFunctions in items
         self.part = "forward"
-        self.line = ""
-        self.finds_lines = finds_lines
+        self.place = Place()  # of the op whose backward pass is recorded
+        self.layer = ""  # the submodule that is called, as in Place
+        self.paths: dict[int, str] = {}  # of the modules of the model that is called, by id
+        self.finds_places = finds_places
         self.held: dict[int, Array] = {}  # all memory by id, held so that no id is reused
         self.inputs = [self.hold(array) for array in inputs]
         self.known: set[int] = set()  # outside memory of an earlier recording, which needs no copy
@@ -183,7 +199,7 @@ class Recorder:
         """Note a kernel call, before it computes."""
         memories = [self.hold(array) for array in arguments[: len(kernel.arrays)]]
         self._note_memory([memories[i] for i in kernel.reads], [memories[i] for i in kernel.writes])
-        self.items.append(NotedCall(kernel, arguments, memories, self.part, self.line_now()))
+        self.items.append(NotedCall(kernel, arguments, memories, self.part, self.place_now()))
 
     def note_function(self, noted: NotedFunction) -> None:
         """Note a function of each_step, before it is called."""
@@ -192,13 +208,15 @@ class Recorder:
             for arrays in (noted.reads, noted.changes, noted.writes)
         )
         self._note_memory(reads + changes, changes + writes)
-        noted.memories, noted.line = reads + changes + writes, self.line_now()
+        noted.memories, noted.place = reads + changes + writes, self.place_now()
         self.items.append(noted)
         self.functions += 1
 
-    def line_now(self) -> str:
-        """Return the line of the user's code, such as "train.py:12"."""
-        return self.line or users_line() if self.finds_lines else ""
+    def place_now(self) -> Place:
+        """Return the place of the call that is made now."""
+        if not self.finds_places or self.place.line:
+            return self.place
+        return Place(users_line(), self.layer)
 
     def note_operands(self, operands: Sequence[Tensor], result: Tensor) -> None:
         """Note an op's operands and its result, after it has computed."""
@@ -206,8 +224,8 @@ class Recorder:
             if x.node is None and not self.owns(x.array):
                 self.note_leaf(x)
         self.results.append(result)
-        if result.node is not None and self.finds_lines:
-            result.node.line = users_line()
+        if result.node is not None and self.finds_places:
+            result.node.place = Place(users_line(), self.layer)
 
     def note_leaf(self, x: Tensor) -> None:
         """Note that the step uses a tensor that no op computed."""
@@ -275,14 +293,30 @@ class Recorder:
             touched.clear()
 
     @contextmanager
-    def in_part(self, part: str, line: str = "") -> Iterator[None]:
-        """In a `with` block, calls belong to this part of the step and line of the user's code."""
-        before = self.part, self.line
-        self.part, self.line = part, line
+    def in_part(self, part: str, place: Place | None = None) -> Iterator[None]:
+        """In a `with` block, calls belong to this part of the step and place in the user's code."""
+        before = self.part, self.place
+        self.part, self.place = part, place or Place()
         try:
             yield
         finally:
-            self.part, self.line = before
+            self.part, self.place = before
+
+    @contextmanager
+    def in_module(self, module: Any) -> Iterator[None]:
+        """In a `with` block, calls belong to this module, if it is a submodule of the model.
+
+        The model is the outermost module that is called.
+        """
+        before = self.paths, self.layer
+        if self.finds_places:
+            self.paths = self.paths or {id(each): path for path, each in module.named_modules()}
+            if path := self.paths.get(id(module)):
+                self.layer = f"{path}: {type(module).__name__}"
+        try:
+            yield
+        finally:
+            self.paths, self.layer = before
 
 
 @contextmanager

@@ -66,18 +66,17 @@ print(f"after {{report.step}} steps: {{report.test_accuracy:.2%}} of the test di
 A *kernel* is a function that computes one array operation. The list shows the kernel calls of one
 training step, as `tinytensor program {name}` prints them: first the forward pass, then the
 backward pass, then the update of the weights. An arrow separates what a call reads from what it
-writes. FLOP are floating-point operations. The lines above the table are a summary. The line
-*rewritten by* lists the changes that made the program faster, and *temporaries* are arrays for
-results between two calls. A heading such as `forward  mnist_1_0_softmax.py:17` names the line of
-Python that makes the calls below it. You do not need the list for the course. [A training step is
-a program](../how/program.md) explains more.
+writes. FLOP are floating-point operations. The lines above the table are a summary. *Temporaries*
+are arrays for results between two calls. A heading such as `forward  layers.0: Linear` names the
+layer of the calls below it, or the line of Python outside of a layer. You do not need the list
+for the course. [A training step is a program](../how/program.md) explains more.
 
 ```{{code-cell}} python
 :tags: [hide-output]
 
 from tinytensor.datasets import batches
 
-step = tt.capture(Training(lesson, data).train_step)
+step = tt.capture(Training(lesson, data).train_step, rewrites=())
 step(*next(batches(data.train_images, data.train_labels, size=lesson.batch, seed=0)))
 print(step.program)
 ```

@@ -761,11 +761,15 @@ def test_command_descriptions_fit_80_columns():
         assert not text.endswith("..."), f"{name}: {text}"
 
 
-@pytest.mark.parametrize("options", [(), ("--profile",), ("--backend", "numpy", "--batch", 7)])
+@pytest.mark.parametrize(
+    "options", [(), ("--rewritten",), ("--profile",), ("--backend", "numpy", "--batch", 7)]
+)
 def test_program_prints_a_step(run, options):
     code, out, err = run("program", "softmax", *options)
     assert (code, err) == (0, "")
-    assert out.startswith("train_step: 7 calls (3 forward, 2 backward, 2 update)")
+    rewritten = {"--rewritten", "--profile"} & set(options)
+    calls = "7 calls (3 forward, 2 backward" if rewritten else "8 calls (3 forward, 3 backward"
+    assert out.startswith(f"train_step: {calls}, 2 update)")
     for heading in ("GFLOP/s", " share\n"):
         assert (heading in out) == ("--profile" in options)
     assert f"images ({7 if 7 in options else 100},784)" in out
@@ -778,11 +782,21 @@ def test_program_writes_a_page(run, tmp_path, options):
     page = file.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert page.count("<td>1</td>") == 1
-    assert "train_step: 7 calls" in page
+    assert f"train_step: {7 if '--profile' in options else 8} calls" in page
     assert ("us a step" in page) == ("--profile" in options)
     code, out, err = run("program", "softmax", "--html", "-", *options)
     assert (code, err) == (0, "")
     assert out.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("lesson", [lesson.number for lesson in lessons.lessons()])
+def test_program_fits_80_columns_and_names_the_layers(run, lesson):
+    code, out, _ = run("program", lesson, "--batch", 2)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    lines = {line for line in out.splitlines() if "train.py:" in line}
+    assert len(lines) <= 4, "the loss, its gradient, the update, and averages"
+    assert ("backward of matmul  layers." in out) == (lesson != "1.0")
 
 
 def test_program_page_in_a_missing_folder_is_an_error(run, tmp_path):

@@ -22,6 +22,7 @@ from tinytensor.bench.task import Task
 from tinytensor.capture import listing
 from tinytensor.capture.calls import Call
 from tinytensor.door import CONTRACTS
+from tinytensor.recorder import Place
 
 TOLERANCE = 1e-4  # of a result, relative to its largest absolute value or 1
 
@@ -75,7 +76,7 @@ class Case:
     def call(self) -> Call:
         """The case as a call of a program, with uninitialised arrays."""
         views = [np.empty(shape, dtype) for shape, dtype in self.arrays]
-        return Call(self.kernel, (*views, *self.scalars), "", "")
+        return Call(self.kernel, (*views, *self.scalars), "", Place())
 
     def arguments(self, seed: int = 0) -> tuple[Any, ...]:
         """The arguments of the call: random arrays, and the scalars."""

@@ -22,7 +22,7 @@ from tinytensor.arrays import Array, address, root
 from tinytensor.capture.memory import View
 from tinytensor.capture.results import Result
 from tinytensor.door import CONTRACTS, Backend
-from tinytensor.recorder import NotedCall, NotedFunction, Recorder
+from tinytensor.recorder import NotedCall, NotedFunction, Place, Recorder
 from tinytensor.tensors import Tensor
 
 
@@ -43,7 +43,7 @@ class Call:
     kernel: str
     views: tuple[Any, ...]  # its arguments: a View for an array, or a setting
     part: str  # "forward", "backward of ..." or "update"
-    line: str  # of the user's code
+    place: Place
 
     @property
     def reads(self) -> list[View]:
@@ -107,7 +107,7 @@ class Trace:
         self._number = {"own": 0, "outside": 0}
         self._read_first = notes.read_first
         self.items = [self._item(note) for note in notes.items]
-        self.lines = [note.line for note in notes.items]
+        self.lines = [note.place.line for note in notes.items]
         self.result = result.described(lambda x: self._array(x, id(root(x)))), result.outside
         self.gradients = [
             None if x._grad is None else self._array(x._grad.array, id(root(x._grad.array)))
@@ -230,7 +230,7 @@ def views_of(
     if isinstance(note, NotedCall):
         n = len(note.memories)
         views = *map(view, note.arguments[:n], note.memories), *note.arguments[n:]
-        return Call(note.kernel.name, views, note.part, note.line)
+        return Call(note.kernel.name, views, note.part, note.place)
     n, m = len(note.reads), len(note.reads) + len(note.changes)
     arrays = (*note.reads, *note.changes, *note.writes)
     own = tuple(map(view, arrays, note.memories))

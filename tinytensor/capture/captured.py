@@ -273,7 +273,7 @@ class Captured:
         The notes become a program, or are compared with `program`.
         """
         inputs = [_input(array) for array in arrays]
-        notes = Recorder(inputs, finds_lines=program is None or not program.is_verified)
+        notes = Recorder(inputs, finds_places=program is None or not program.is_verified)
         if program is not None:
             notes.known = {id(array) for array in program.trace.roots}
         module = getattr(self.function, "__self__", None)

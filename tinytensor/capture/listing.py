@@ -1,10 +1,12 @@
 """A program as a table of its calls, with names for memory and the work of each call.
 
-    forward  mnist_1_0_softmax.py:48
-      1  matmul    images (100,784), weight (784,10) -> t0 (100,10)      1.57 M     349 k
+    forward  layers.1: Linear
+      1  matmul       1.57 M    349 k
+           images (100,784), layers.1.weight (784,10) -> t0 (100,10)
 
-The calls are grouped by the part of the step and the line of the user's code. The arrays that a
-call reads are left of the arrow; the arrays that it writes or changes are right of it.
+The calls are grouped by the part of the step and by the layer, or outside of a layer by the line of
+the user's code. The arrays that a call reads are left of the arrow; the arrays that it writes or
+changes are right of it.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from tinytensor.capture.memory import Buffer, View
     from tinytensor.capture.program import Program
 
-WIDTH = 100
+WIDTH = 80
 
 # The work of a call -----------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Row:
     kernel: str
     by_numpy: bool
     part: str
-    line: str
+    place: str  # the layer, or the line of the user's code
     memory: str  # "reads -> writes"; a name has no spaces, so that no line breaks inside it
     numbers: tuple[str, ...]  # one for each heading of the listing
     share: float | None  # the least possible time, divided by the measured time; None if unknown
@@ -165,28 +167,25 @@ class Listing:
     notes: tuple[str, ...]  # below the table
 
     def groups(self) -> Iterator[tuple[tuple[str, str], Iterator[Row]]]:
-        """Yield each part and line with its consecutive rows."""
-        return groupby(self.rows, lambda row: (row.part, row.line))
+        """Yield each part and place with its consecutive rows."""
+        return groupby(self.rows, lambda row: (row.part, row.place))
 
     def text(self) -> str:
-        """Return plain text, 100 columns wide unless a name is longer than its column."""
+        """Return plain text, 80 columns wide unless a name is longer than a line."""
         kernel_width = max((len(row.kernel) for row in self.rows), default=0)
-        head = len(str(len(self.rows))) + kernel_width + 6
-        numbers_width = 9 * len(self.headings)
-        longest = max((len(word) for row in self.rows for word in row.memory.split(" ")), default=0)
-        width = max(WIDTH - head - numbers_width, longest + 1)
+        number_width = len(str(len(self.rows))) + 2
+        head = number_width + kernel_width + 2
 
-        title = f"{'':{head}}{'reads -> writes':{width}}{_columns(self.headings)}"
-        lines = [*self.summary, "", title]
-        for (part, line), rows in self.groups():
-            lines.append(f"{part}  {line}".rstrip())
+        lines = [*_wrapped(self.summary), "", f"{'':{head}}{_columns(self.headings)}"]
+        for (part, place), rows in self.groups():
+            lines.append(f"{part}  {place}".rstrip())
             for row in rows:
-                first, *more = textwrap.wrap(row.memory, width - 1, break_long_words=False)
                 star = "*" if row.by_numpy else " "
-                number = f"{row.number:>{head - kernel_width - 4}}{star} {row.kernel}"
-                lines.append(f"{number:{head}}{first:{width}}{_columns(row.numbers)}".rstrip())
-                lines += [" " * (head + 2) + text for text in more]
-        return "\n".join([*lines, *self.notes]).replace("\N{NO-BREAK SPACE}", " ")
+                number = f"{row.number:>{number_width}}{star} {row.kernel}"
+                lines.append(f"{number:{head}}{_columns(row.numbers)}".rstrip())
+                lines += _wrapped([row.memory], " " * (number_width + 4))
+        lines += _wrapped(self.notes)
+        return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def listed(program: Program, profile: Profile | None = None) -> Listing:
@@ -211,7 +210,7 @@ def listed(program: Program, profile: Profile | None = None) -> Listing:
             kernel=call.kernel,
             by_numpy=call in program.by_numpy,
             part=call.part,
-            line=call.line,
+            place=str(call.place),
             memory=_reads_and_writes(call),
             numbers=tuple(some),
             share=share,
@@ -225,22 +224,32 @@ def _columns(texts: Iterable[str]) -> str:
     return "".join(f"{text:>9}" for text in texts)
 
 
+def _wrapped(texts: Iterable[str], indent: str = "") -> Iterator[str]:
+    """Yield lines of at most WIDTH columns; the second line of a text is indented further."""
+    for text in texts:
+        yield from textwrap.wrap(
+            text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+
 def _summary(program: Program) -> Iterator[str]:
     calls = program.calls
     parts = [call.part.split(" ")[0] for call in calls]
     counts = ", ".join(
         f"{parts.count(part)} {part}" for part in ("forward", "backward", "update") if part in parts
     )
+    yield f"{program.name}: {len(calls)} calls ({counts})"
     yield (
-        f"{program.name}: {len(calls)} calls ({counts}), {_short(sum(map(flops, calls)))} FLOP, "
-        f"{_short(sum(map(bytes_moved, calls)))} bytes read and written"
+        f"{_short(sum(map(flops, calls)))} FLOP, {_short(sum(map(bytes_moved, calls)))} bytes read "
+        "and written"
     )
     yield f"on {program.key.backend.name}, {_how(program)}"
     if before := len(program.calls_before) - len(calls):
         yield f"rewritten by {', '.join(program.rewrites)}: {before} of the recorded calls saved"
     yield (
-        f"temporaries: {_short(program.unplanned)} bytes if each had its own memory, "
-        f"{_short(program.peak)} because they share memory"
+        f"temporaries: {_short(program.peak)} bytes, because they share memory; "
+        f"{_short(program.unplanned)} otherwise"
     )
 
 

@@ -17,7 +17,7 @@ STYLE = """
 .tinytensor-program :is(th, td) { padding: 2px 8px; text-align: right; vertical-align: top }
 .tinytensor-program :is(th, td).text { text-align: left }
 .tinytensor-program tbody th { padding-top: 10px; border-bottom: 1px solid #8886 }
-.tinytensor-program .line { font-weight: normal; opacity: 0.75; margin-left: 1em }
+.tinytensor-program .place { font-weight: normal; opacity: 0.75; margin-left: 1em }
 .tinytensor-program .share { min-width: 5em }
 """.strip()
 BAR = "rgb(70 130 230 / 40%)"  # to be seen on white and on black, with the number over it
@@ -67,10 +67,10 @@ def _table(listing: Listing) -> Iterator[str]:
     cells = [f'<th class="text" scope="col">{markup.escape(text)}</th>' for text in texts]
     cells += [f'<th scope="col">{markup.escape(text)}</th>' for text in listing.headings]
     yield f"<thead><tr>{''.join(cells)}</tr></thead>"
-    for (part, line), rows in listing.groups():
+    for (part, place), rows in listing.groups():
         yield (
             f'<tbody>\n<tr><th class="text" scope="rowgroup" colspan="{len(cells)}">'
-            f'{markup.escape(part)}<span class="line">{markup.escape(line)}</span></th></tr>'
+            f'{markup.escape(part)}<span class="place">{markup.escape(place)}</span></th></tr>'
         )
         yield from map(_row, rows)
         yield "</tbody>"

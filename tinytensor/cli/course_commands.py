@@ -70,7 +70,9 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
 @backend_option
 @click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
 @click.option(
-    "--profile", is_flag=True, help="Time each call, and compare it with this machine's limits."
+    "--profile",
+    is_flag=True,
+    help="Time each call of the rewritten program, and compare it with this machine's limits.",
 )
 @click.option(
     "--html",
@@ -80,7 +82,7 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
     help="Write the list as a page; - for standard output.",
 )
 @click.option(
-    "--as-recorded", is_flag=True, help="Leave out the rewrites that make the program faster."
+    "--rewritten", is_flag=True, help="Show it as it runs, after the rewrites that make it faster."
 )
 def program_command(
     lesson: str,
@@ -88,7 +90,7 @@ def program_command(
     batch: int | None,
     profile: bool,
     html_file: str | None,
-    as_recorded: bool,
+    rewritten: bool,
 ) -> None:
     """Show LESSON's training step as a list of kernel calls.
 
@@ -99,7 +101,7 @@ def program_command(
     door.set_backend(backend)
     data = datasets.mnist()
     training = Training(found, data, batch=batch)
-    step = capture(training.train_step, rewrites=() if as_recorded else None)
+    step = capture(training.train_step, rewrites=None if rewritten or profile else ())
     images, labels = data.train_images, data.train_labels
     step(*next(datasets.batches(images, labels, size=training.batch, seed=0)))
     if step.program is None:

@@ -92,10 +92,12 @@ class Module:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Return self.forward(*arguments, **named)."""
-        if recorder.recordings and (notes := recorder.recorder()):
-            notes.modules.setdefault(id(self), (self, self.version))
         if named:
             named = {name: _as_tensor(value) for name, value in named.items()}
+        if recorder.recordings and (notes := recorder.recorder()):
+            notes.modules.setdefault(id(self), (self, self.version))
+            with notes.in_module(self):
+                return self.forward(*map(_as_tensor, arguments), **named)
         return self.forward(*map(_as_tensor, arguments), **named)
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
