@@ -395,10 +395,18 @@ class Claim:
     minutes: float = 0
 
 
-def measure(claim: Claim, data: Dataset, seeds: int) -> Iterator[Measured]:
-    """Measure each variant with the seeds 0, 1, ..., and yield it as soon as it is measured."""
+def measure(
+    claim: Claim, data: Dataset, seeds: int, show: Callable[[str], object] = lambda run: None
+) -> Iterator[Measured]:
+    """Measure each variant with the seeds 0, 1, ..., and yield it as soon as it is measured.
+
+    show: called with the name of each run when it starts.
+    """
     for variant, lesson in claim.variants().items():
-        rows = [claim.measurement.measure(lesson, data, seed) for seed in range(seeds)]
+        rows = []
+        for seed in range(seeds):
+            show(f"{variant}, seed {seed}")
+            rows.append(claim.measurement.measure(lesson, data, seed))
         columns = [list(column) for column in zip(*rows, strict=True)]
         yield Measured(variant, columns)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, ParamSpec, Protocol, cast, runtime_checkable
 
 from tinytensor import recorder
 from tinytensor.arrays import Array
@@ -49,8 +49,9 @@ class BackendModule(Protocol):
     kernel, NumPy's kernel computes instead, and Backend.on_numpy lists it.
 
     All else is optional. `bind`, `BoundCalls` and `point` make the calls of a recorded program with
-    little Python between them. `compiling()` counts the compiled kernels. `SIMD` is the instruction
-    set in use. A caller checks with hasattr or getattr whether the module has them.
+    little Python between them. `compiling()` counts the compiled kernels, and names the one that is
+    being compiled. `SIMD` is the instruction set in use. A caller checks with hasattr or getattr
+    whether the module has them.
     """
 
     def num_threads(self) -> int:
@@ -262,6 +263,23 @@ def use_kernel(kernel: str, rung: str) -> Iterator[Backend]:
     )
     with computing_with(chosen):
         yield chosen
+
+
+class Compiling(NamedTuple):
+    """A kernel that a backend compiles; number: 1 for the first that this process compiles."""
+
+    backend: str
+    kernel: str
+    number: int
+
+
+def compiling() -> Compiling | None:
+    """Return what a backend compiles at the moment, in any thread; None if no backend does."""
+    for name, loaded in tuple(_loaded.items()):
+        state = loaded.module.compiling() if hasattr(loaded.module, "compiling") else {}
+        if kernel := state.get("now"):
+            return Compiling(name, kernel, state["compiled"] + 1)
+    return None
 
 
 def available_backends() -> dict[str, Backend]:

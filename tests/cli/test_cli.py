@@ -1,6 +1,8 @@
 """The command line: its output, its files, and one-line errors."""
 
+import datetime
 import errno
+import itertools
 import json
 import os
 import re
@@ -18,6 +20,7 @@ from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
 from tinytensor import claims, cli, datasets, door, interrupt, lessons
+from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.checkpoint import about as about_file
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
@@ -296,11 +299,20 @@ def test_ladder(run, tmp_path, kernel):
     assert "on 1 thread of" in out.replace("\n", " ")
     assert ("GB/s" if kernel == "softmax" else "GFLOP/s") in out
     result = json.loads(file.read_text())
+    assert re.search("^(The machine was quiet|NOISY: )", out, re.MULTILINE)
+    assert result["noise"]["noisy"] == ("NOISY: " in out)
     assert [rung["name"] for rung in result["rungs"]] == [rung.name for rung in rungs]
     for rung in result["rungs"]:
         assert rung["seconds"] > 0
         work = ladder.work(kernel, size)
         assert rung["speed"] == pytest.approx(work.amount / rung["seconds"] / 1e9)
+
+
+def test_ladder_is_noisy_if_its_probes_are(run, monkeypatch):
+    times = itertools.cycle([1e-3, 1e-3, 2e-3])
+    monkeypatch.setattr(NoiseMonitor, "probe", lambda _: {"short computation": next(times)})
+    out = run("ladder", "softmax", "--size", 8, "--seconds", 0.01)[1]
+    assert "NOISY: the time of a short computation" in " ".join(out.split())
 
 
 def test_ladder_without_c_has_no_peak(run, monkeypatch):
@@ -509,8 +521,11 @@ def test_lessons_are_listed(run):
         (line,) = [line for line in out.splitlines() if line.startswith(f"{lesson.number} ")]
         assert lesson.name in line
         assert lesson.title in line
-        assert re.search(r"\d s  ", line), "the estimated time"
-        assert len(line) <= 80
+        assert re.search(r"\d (s|min)  ", line), "the estimated time"
+    assert max(map(len, out.splitlines())) <= 80
+    assert datetime.date.today().isoformat() in out
+    assert re.search("^(The machine was quiet|NOISY: )", out, re.MULTILINE)
+    assert out.endswith(" trains it.\n")
 
 
 @pytest.mark.parametrize("lesson", lessons.lessons(), ids=lambda lesson: lesson.number)

@@ -105,6 +105,11 @@ class Noise:
     noisy: bool = False
     why: str = ""
 
+    def __str__(self) -> str:
+        if not self.noisy:
+            return "The machine was quiet."
+        return f"NOISY: {self.why}. Measure again when the machine is idle."
+
 
 @dataclass(frozen=True)
 class Skipped:

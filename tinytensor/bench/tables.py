@@ -51,7 +51,7 @@ def tables(report: Report) -> Iterator[Any]:
     if report.stopped:
         yield STOPPED
     if timed or report.train:
-        yield noise_line(report)
+        yield str(report.noise)
 
 
 def skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -63,13 +63,6 @@ def skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         same = [row for row in skipped if (row["contestant"], row["why"]) == (name, why)]
         lessons = dict.fromkeys(row["lesson"] for row in same if row["lesson"])
         yield f"{', '.join((name, *lessons))}: {why}"
-
-
-def noise_line(report: Report) -> str:
-    """A line that says whether the machine was quiet or noisy."""
-    if not report.noise.noisy:
-        return "The machine was quiet."
-    return f"NOISY: {report.noise.why}. Measure again when the machine is idle."
 
 
 def _table() -> Table:
@@ -339,7 +332,7 @@ def markdown(report: Report) -> str:
             lines.append(f"| {lesson} | {' | '.join(cells)} |")
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     lines += ["", f"{report.cpu}, {report.cores} cores, {report.date[:10]}; {versions}."]
-    return "\n".join([*lines, noise_line(report)])
+    return "\n".join([*lines, str(report.noise)])
 
 
 def _markdown_cell(median: float | None, best: float) -> str:

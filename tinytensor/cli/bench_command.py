@@ -1,8 +1,5 @@
 """`tinytensor bench`: times of backends, compared with other libraries and the machine's limits."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +71,7 @@ def bench_command(
     from tinytensor.bench.plan import Plan, measure, pieces
     from tinytensor.bench.report import Report
     from tinytensor.bench.report_page import require_bokeh
+    from tinytensor.cli.progress import progress
 
     files = {"--json": json_file, "--html": html_file, "--readme": readme}
     _check_files(files)
@@ -101,7 +99,7 @@ def bench_command(
         page=html_file is not None,
     )
     ended: BaseException | None = None
-    with _progress(pieces(plan)) as show:
+    with progress(pieces(plan), seconds_per_line=0) as show:
         try:
             measure(plan, report, show)
         except (KeyboardInterrupt, TinytensorError) as error:  # raised after the report is written
@@ -214,31 +212,3 @@ def _write_html(file: str | None, report: "Report") -> None:
     from tinytensor.bench.report_page import page
 
     write("--html", file, page(report.to_json()))
-
-
-@contextmanager
-def _progress(pieces: int) -> Iterator[Callable[[str], None]]:
-    """A function to call with the name of each piece of work when it starts.
-
-    It advances a bar on a terminal, and prints a line otherwise. pieces: how many there are.
-    """
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda name: click.echo(name, err=True)
-        return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=pieces, completed=-1)
-
-        def show(name: str) -> None:
-            bar.update(task, advance=1, description=name)
-
-        yield show

@@ -1,5 +1,8 @@
 """The course: `tinytensor lessons`, `lesson NAME`, `program LESSON`, `try CLAIM`."""
 
+import datetime
+import textwrap
+
 import click
 
 from tinytensor import datasets, door, lessons
@@ -12,15 +15,35 @@ from tinytensor.train import Training, seconds_a_step
 
 @click.command("lessons")
 def lessons_command() -> None:
-    """List the lessons with their accuracy, steps and time here."""
-    data = datasets.mnist()
-    click.echo(f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds")
-    for lesson in lessons.lessons():
-        click.echo(
-            f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:>7.4g}"
-            f"{lesson.steps:>7,}{about_seconds(lesson.steps * seconds_a_step(lesson, data)):>7}"
-            f"  {lesson.title}"
-        )
+    """List the lessons with their accuracy, steps and time here.
+
+    The time is estimated from a few training steps of each lesson. If other programs used the CPU,
+    a line says NOISY.
+    """
+    from tinytensor.bench.noise import NoiseMonitor
+    from tinytensor.cli.progress import progress
+
+    data, course, used = datasets.mnist(), lessons.lessons(), door.current_backend()
+    monitor = NoiseMonitor()
+    monitor.use_threads(used.num_threads)
+    lines = [f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>8}  what it adds"]
+    with progress(len(course)) as show, monitor.during([]):
+        for lesson in course:
+            show(f"measuring lesson {lesson.number}")
+            monitor.count_probe()
+            seconds = lesson.steps * seconds_a_step(lesson, data)
+            monitor.count_probe()
+            lines.append(
+                f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:>7.4g}"
+                f"{lesson.steps:>7,}{about_seconds(seconds):>8}  {lesson.title}"
+            )
+    now = datetime.datetime.now().isoformat(" ", timespec="minutes")
+    when = (
+        f"Here: estimated at {now} from a few training steps on {used.name}, "
+        f"{plural(used.num_threads, 'thread')}; tests take additional time."
+    )
+    click.echo("\n".join(lines))
+    click.echo(f"\n{textwrap.fill(when, 80)}\n{textwrap.fill(str(monitor.verdict()), 80)}")
     click.echo("\ntinytensor lesson NAME prints the chapter, tinytensor train NAME trains it.")
 
 
@@ -96,6 +119,8 @@ def program_command(
 
     The forward pass comes first, then the backward pass, then the update.
     """
+    from tinytensor.cli.progress import progress
+
     found = lessons.find_or_read(lesson)
     check_writable("--html", html_file)
     door.set_backend(backend)
@@ -103,10 +128,14 @@ def program_command(
     training = Training(found, data, batch=batch)
     step = capture(training.train_step, rewrites=None if rewritten or profile else ())
     images, labels = data.train_images, data.train_labels
-    step(*next(datasets.batches(images, labels, size=training.batch, seed=0)))
-    if step.program is None:
-        return
-    shown = step.program.profile() if profile else step.program
+    with progress(1 + profile) as show:
+        show("recording a step")
+        step(*next(datasets.batches(images, labels, size=training.batch, seed=0)))
+        if step.program is None:
+            return
+        if profile:
+            show("measuring its calls")
+        shown = step.program.profile() if profile else step.program
     if html_file is None:
         click.echo(shown)
     else:
@@ -127,6 +156,7 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     a time take less than half a minute.
     """
     from tinytensor import claims
+    from tinytensor.cli.progress import progress
 
     if name is None:
         for claim in claims.CLAIMS:
@@ -141,13 +171,14 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     spread = f"{'of the seeds':>14}" if measurement.ranks else ""
     click.echo(f"{'':22}{first:>8}{spread}" + "".join(f"{name:>9}" for name in others))
     measured = []
-    for result in claims.measure(claim, datasets.mnist(), seeds):
-        measured.append(result)
-        mean, *means = map(measurement.text, result.means)
-        if measurement.ranks:
-            ends = min(result.columns[0]), max(result.columns[0])
-            spread = "-".join(map(measurement.text, ends)).rjust(14)
-        click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
+    with progress(seeds * len(claim.variants())) as show:
+        for result in claims.measure(claim, datasets.mnist(), seeds, show):
+            measured.append(result)
+            mean, *means = map(measurement.text, result.means)
+            if measurement.ranks:
+                ends = min(result.columns[0]), max(result.columns[0])
+                spread = "-".join(map(measurement.text, ends)).rjust(14)
+            click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
     if seeds == 1:
         click.echo("\nOne seed shows no spread, so there is no verdict.")
         return

@@ -1,6 +1,7 @@
 """`tinytensor ladder KERNEL` and `explain KERNEL`: from the naive loop to the fast kernel."""
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -35,9 +36,12 @@ def ladder_command(
     KERNEL is matmul, softmax or conv2d.
 
     Each rung adds one idea to the rung before it. The last rung of a backend is the kernel that it
-    uses. Speeds are compared with the measured limit of this machine on all threads.
+    uses. Speeds are compared with the measured limit of this machine on all threads. The rungs take
+    turns. If other programs used the CPU, the last line says NOISY.
     """
     from tinytensor import machine
+    from tinytensor.bench.noise import NoiseMonitor
+    from tinytensor.cli.progress import progress
     from tinytensor.ladder import ladder
 
     rungs = ladder.rungs(kernel)
@@ -53,7 +57,10 @@ def ladder_command(
     click.echo(f"measuring {len(rungs)} rungs, {seconds:g} s each", err=True)
     size = size or ladder.SIZES[kernel]
     work = ladder.work(kernel, size)
-    results, peak = ladder.measure(kernel, size, seconds)
+    monitor = NoiseMonitor()
+    monitor.use_threads(used)
+    with progress(ladder.pieces(kernel)) as show, monitor.during([]):
+        results, peak = ladder.measure(kernel, size, seconds, show, monitor.count_probe)
     result = {
         "kernel": kernel,
         "work": work.title,
@@ -61,6 +68,7 @@ def ladder_command(
         "threads": used,
         "unit": work.unit,
         "peak": peak and peak / 1e9,
+        "noise": asdict(monitor.verdict()),
         "rungs": [
             {
                 "name": each.rung.name,
@@ -78,9 +86,11 @@ def ladder_command(
 
 
 def _ladder(result: dict[str, Any]) -> str:
-    """A table of the rungs' speeds, and below it the idea of each rung."""
+    """A table of the rungs' speeds, the idea of each rung, and how quiet the machine was."""
     from rich import box
     from rich.table import Table
+
+    from tinytensor.bench.report import Noise
 
     speeds = {rung["name"]: rung["speed"] for rung in result["rungs"]}
     peak = result["peak"]
@@ -123,7 +133,7 @@ def _ladder(result: dict[str, Any]) -> str:
         if max(filter(None, speeds.values()), default=0) > peak:
             title += " (too low, other programs were running: try again)"
     title += "\nspeed-up: over the rung before"
-    return rendered(title, table, reasons)
+    return rendered(title, table, reasons, "", str(Noise(**result["noise"])))
 
 
 @click.command("explain")

@@ -111,5 +111,7 @@ def show(text: str) -> None:
 
 
 def about_seconds(seconds: float) -> str:
-    """9.4 s, 12 s"""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    """9.4 s, 12 s, 25 min"""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

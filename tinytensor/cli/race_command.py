@@ -29,6 +29,7 @@ from tinytensor.cli.options import (
 from tinytensor.cli.output import check_writable, plural, rendered, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from tinytensor.live.race import Contestant, Race
@@ -211,9 +212,18 @@ def _shown(race: "Race") -> Iterator[Callable[["Contestant"], None]]:
     from rich.live import Live
 
     console = Console(stderr=True)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        live.update(_table(race, bars=True), refresh=True)
-        yield lambda _: live.update(_table(race, bars=True), refresh=True)
+    live = Live(console=console, transient=True, get_renderable=lambda: _standings(race))
+    with live:
+        yield lambda _: live.refresh()
+
+
+def _standings(race: "Race") -> "Group":
+    """The table with bars, and below it the kernel that is being compiled."""
+    from rich.console import Group
+
+    from tinytensor.cli.progress import compiling_line
+
+    return Group(_table(race, bars=True), compiling_line())
 
 
 def _lines(race: "Race") -> Callable[["Contestant"], None]:

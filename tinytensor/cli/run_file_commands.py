@@ -2,6 +2,7 @@
 
 import tempfile
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,19 @@ def replay_command(file: str, no_browser: bool) -> None:
 
     The page is written to the folder for temporary files. A slider moves through the run.
     """
+    from tinytensor.cli.progress import progress
+
     check_installed("replay", "bokeh")
     from tinytensor.live import replay_page
 
     recording = _load(file)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
-    ) as page:
+    with (
+        tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
+        ) as page,
+        progress(1) as show,
+    ):
+        show("drawing the page")
         page.write(replay_page.page(recording))
     click.echo(page.name)
     if not no_browser and not webbrowser.open(Path(page.name).as_uri()):
@@ -62,6 +69,8 @@ def report_command(
 
     The page is one HTML file that needs neither Python nor a network connection.
     """
+    from tinytensor.cli.progress import progress
+
     options = {"--html": html_file, "--movie": movie_file, "--png": png_file}
     outputs = {option: name for option, name in options.items() if name is not None}
     if not outputs:
@@ -85,23 +94,34 @@ def report_command(
     if movie_file is not None or png_file is not None:
         check_installed("report --movie and --png", "matplotlib")
     recording = _load(file)
-    for option, name in outputs.items():
-        try:
-            _write(option, name, recording, step, dark)
-        except OSError as error:
-            raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
-        click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
+    pieces = sum(1 + (option == "--movie") * len(recording.snapshots) for option in outputs)
+    with progress(pieces) as show:
+        for option, name in outputs.items():
+            try:
+                _write(option, name, recording, step, dark, show)
+            except OSError as error:
+                raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
+            click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
 
 
-def _write(option: str, name: str, recording: "RecordedRun", step: int | None, dark: bool) -> None:
+def _write(
+    option: str,
+    name: str,
+    recording: "RecordedRun",
+    step: int | None,
+    dark: bool,
+    show: Callable[[str], None],
+) -> None:
     from tinytensor.live import movie, replay_page
 
+    if option == "--movie":
+        movie.write_movie(name, recording, dark, show)
+        return
+    show(f"drawing {name}")
     if option == "--html":
         replay_page.write(name, recording)
-    elif option == "--png":
-        movie.write_png(name, recording, step, dark)
     else:
-        movie.write_movie(name, recording, dark)
+        movie.write_png(name, recording, step, dark)
 
 
 def _load(file: str) -> "RecordedRun":

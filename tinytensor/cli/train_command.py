@@ -500,15 +500,16 @@ def _progress(training: Training, by_steps: bool) -> Iterator[Any]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
+    from tinytensor.cli.progress import Doing
+
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        Doing(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -308,11 +308,28 @@ def work(kernel: str, size: int) -> Work:
     return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * 6, "GFLOP/s", title)
 
 
-def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResult], float | None]:
+def pieces(kernel: str) -> int:
+    """Return how often measure() calls `show`, if it skips no rung."""
+    return (1 + TURNS) * len([rung for rung in rungs(kernel) if _works(rung)])
+
+
+def measure(
+    kernel: str,
+    size: int,
+    seconds: float = 1.0,
+    show: Callable[[str], object] = lambda rung: None,
+    after_turn: Callable[[], object] = lambda: None,
+) -> tuple[list[RungResult], float | None]:
     """Measure each available rung for about `seconds` and keep the time of its fastest call.
 
     The rungs take turns, so other programs disturb all of them alike. A rung is skipped if one call
     would take more than TOO_LONG * seconds, estimated from a smaller size.
+
+    Args:
+        kernel, size: as in work().
+        seconds: the time of all turns of a rung.
+        show: called with the name of the rung before its first call and before each turn.
+        after_turn: called after each turn of a rung, such as a check of how quiet the machine is.
 
     Returns:
         The results of the rungs, and the limit of this machine for the number of threads that the C
@@ -323,6 +340,7 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResu
     best: dict[Rung, float] = {}
     spent: dict[Rung, float] = {}
     for rung, function in usable.items():
+        show(rung.name)
         function(*small.arguments)  # Numba compiles at the first call
         if _timed(function, small) * large.amount / small.amount <= TOO_LONG * seconds:
             best[rung], spent[rung] = math.inf, 0.0
@@ -330,12 +348,14 @@ def measure(kernel: str, size: int, seconds: float = 1.0) -> tuple[list[RungResu
     peaks = []
     for _ in range(TURNS):
         for rung in best:
+            show(rung.name)
             # Several calls in a row, because threads sleep and caches are cold at the first call.
             end = spent[rung] + seconds / TURNS
             while spent[rung] < min(end, seconds):
                 taken = _timed(usable[rung], large)
                 best[rung] = min(best[rung], taken)
                 spent[rung] += taken
+            after_turn()
         if c:
             peaks.append(large.peak(c.num_threads, seconds / TURNS))
     return [RungResult(rung, best.get(rung)) for rung in usable], max(peaks, default=None)

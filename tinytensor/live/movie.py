@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CalledProcessError
 
@@ -20,13 +21,19 @@ COLOURS = 128  # in an image: nearly all that it has, in a third of the bytes
 LAST_FRAME_SECONDS = 2
 
 
-def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) -> None:
+def write_movie(
+    file: str | Path,
+    recording: RecordedRun,
+    dark: bool = False,
+    show: Callable[[str], object] = lambda frame: None,
+) -> None:
     """Write a run as a movie with one frame per snapshot.
 
     Args:
         file: a name that ends with .gif or .mp4; .mp4 needs the program ffmpeg.
         recording: the run, from run_file.load.
         dark: True for light colours on a dark background.
+        show: called before each frame, and before the file is written, with a few words.
 
     Raises:
         SettingError: the name ends differently, or ffmpeg is not installed.
@@ -51,12 +58,14 @@ def write_movie(file: str | Path, recording: RecordedRun, dark: bool = False) ->
         with tempfile.TemporaryDirectory() as folder:
             movie = Path(folder, f"movie{kind}")
             with writer.saving(picture.figure, str(movie), dpi=picture.figure.dpi):
-                for snapshot in recording.snapshots:
+                for number, snapshot in enumerate(recording.snapshots, 1):
+                    show(f"{file}: frame {number} of {len(recording.snapshots)}")
                     shown.add_snapshot(snapshot)
                     picture.show(shown, snapshot)
                     writer.grab_frame(**colours)
                 for _ in range(LAST_FRAME_SECONDS * FRAMES_PER_SECOND - 1):
                     writer.grab_frame(**colours)
+                show(f"{file}: compressing the frames")
             atomic_file.write(file, movie.read_bytes())
     except CalledProcessError as error:
         raise DataError(

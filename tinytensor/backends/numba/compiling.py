@@ -40,12 +40,16 @@ SOURCES = sorted(Path(__file__).parent.glob("*.py"))  # the sources of all kerne
 
 @dataclass
 class Spent:
-    """The number of kernels that this process has compiled and loaded, and the time in seconds."""
+    """The number of kernels that this process has compiled and loaded, and the time in seconds.
+
+    now: the kernel that is being compiled; "" otherwise.
+    """
 
     compiled: int = 0
     compile_seconds: float = 0.0
     loaded: int = 0
     load_seconds: float = 0.0
+    now: str = ""
 
 
 spent = Spent()
@@ -114,17 +118,20 @@ class Kernel:
         )
         named = self._named(*map(str, (dtype, *read_only)))
         compiled: Any = numba.njit(fastmath=self.fastmath, **OPTIONS)(named)
-        with suppress(RuntimeError):  # Numba finds no writable folder
+        try:
             compiled._cache = Cache(named)
+        except RuntimeError:  # Numba finds no writable folder
+            spent.now = self.name
         try:
             compiled.compile(types)
         except TypingError:
             if not read_only:
                 raise
-            name = self.function.__name__.strip("_")
             raise ValueError(
-                f"{name}: got a read-only output array; a writable one is needed"
+                f"{self.name}: got a read-only output array; a writable one is needed"
             ) from None
+        finally:
+            spent.now = ""
         compiled.disable_compile()
         seconds = time.perf_counter() - start
         if compiled.stats.cache_hits:
@@ -135,6 +142,11 @@ class Kernel:
             spent.compile_seconds += seconds
         self.compiled[key] = compiled
         return compiled
+
+    @property
+    def name(self) -> str:
+        """The name of the kernel, such as "matmul"."""
+        return str(self.function.__name__).strip("_")
 
     def _named(self, *suffixes: str) -> FunctionType:
         """Return the function with a name that contains the dtype and the type of the processor.
@@ -153,17 +165,21 @@ class Cache(FunctionCache):
 
     def __init__(self, function: FunctionType) -> None:
         super().__init__(function)
+        self._name = function.__name__.strip("_")
         # A kernel contains code from other files, so the stamp covers all files.
         self._cache_file._source_stamp = _sources()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the cached machine code, or None."""
+        """Return the cached machine code; None if the kernel must be compiled."""
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file can raise any exception
+            found = None
             with suppress(OSError):
                 self.flush()
-            return None
+        if found is None:
+            spent.now = self._name
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the machine code to the cache, unless the disk is full or read-only."""
