@@ -193,6 +193,14 @@ def test_png_of_one_step(run, recorded, tmp_path):
 
 
 @pytest.mark.full
+def test_frames_of_a_movie_are_counted(loaded, tmp_path):
+    shown = []
+    movie.write_movie(tmp_path / "run.gif", loaded, show=shown.append)
+    frames = [f"frame {i} of 3" for i in (1, 2, 3)]
+    assert shown == [f"{tmp_path}/run.gif: {x}" for x in (*frames, "compressing the frames")]
+
+
+@pytest.mark.full
 def test_movie_as_gif(run, recorded, tmp_path):
     file = tmp_path / "run.gif"
     code, _, err = run("report", recorded, "--movie", file)

@@ -99,9 +99,9 @@ def bench_command(
         page=html_file is not None,
     )
     ended: BaseException | None = None
-    with progress(pieces(plan), seconds_per_line=0) as show:
+    with progress(pieces(plan), seconds_per_line=0) as work:
         try:
-            measure(plan, report, show)
+            measure(plan, report, work.show)
         except (KeyboardInterrupt, TinytensorError) as error:  # raised after the report is written
             report.stopped, ended = True, error
     try:

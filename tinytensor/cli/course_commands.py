@@ -27,9 +27,9 @@ def lessons_command() -> None:
     monitor = NoiseMonitor()
     monitor.use_threads(used.num_threads)
     lines = [f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>8}  what it adds"]
-    with progress(len(course)) as show, monitor.during([]):
+    with progress(len(course)) as work, monitor.during([]):
         for lesson in course:
-            show(f"measuring lesson {lesson.number}")
+            work.show(f"measuring lesson {lesson.number}")
             monitor.count_probe()
             seconds = lesson.steps * seconds_a_step(lesson, data)
             monitor.count_probe()
@@ -128,13 +128,13 @@ def program_command(
     training = Training(found, data, batch=batch)
     step = capture(training.train_step, rewrites=None if rewritten or profile else ())
     images, labels = data.train_images, data.train_labels
-    with progress(1 + profile) as show:
-        show("recording a step")
+    with progress(1 + profile) as work:
+        work.show("recording a step")
         step(*next(datasets.batches(images, labels, size=training.batch, seed=0)))
         if step.program is None:
             return
         if profile:
-            show("measuring its calls")
+            work.show("measuring its calls")
         shown = step.program.profile() if profile else step.program
     if html_file is None:
         click.echo(shown)
@@ -171,14 +171,14 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     spread = f"{'of the seeds':>14}" if measurement.ranks else ""
     click.echo(f"{'':22}{first:>8}{spread}" + "".join(f"{name:>9}" for name in others))
     measured = []
-    with progress(seeds * len(claim.variants())) as show:
-        for result in claims.measure(claim, datasets.mnist(), seeds, show):
+    with progress(seeds * len(claim.variants())) as work:
+        for result in claims.measure(claim, datasets.mnist(), seeds, work.show):
             measured.append(result)
             mean, *means = map(measurement.text, result.means)
             if measurement.ranks:
                 ends = min(result.columns[0]), max(result.columns[0])
                 spread = "-".join(map(measurement.text, ends)).rjust(14)
-            click.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
+            work.echo(f"{result.variant:22}{mean:>8}{spread}" + "".join(f"{x:>9}" for x in means))
     if seeds == 1:
         click.echo("\nOne seed shows no spread, so there is no verdict.")
         return

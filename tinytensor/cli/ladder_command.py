@@ -59,8 +59,8 @@ def ladder_command(
     work = ladder.work(kernel, size)
     monitor = NoiseMonitor()
     monitor.use_threads(used)
-    with progress(ladder.pieces(kernel)) as show, monitor.during([]):
-        results, peak = ladder.measure(kernel, size, seconds, show, monitor.count_probe)
+    with progress(ladder.pieces(kernel)) as shown, monitor.during([]):
+        results, peak = ladder.measure(kernel, size, seconds, shown.show, monitor.count_probe)
     result = {
         "kernel": kernel,
         "work": work.title,

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import click
 from rich.console import Console
@@ -36,45 +36,42 @@ def compiling_line() -> str:
     return f"compiling once: {now.kernel} ({now.number})" if now else ""
 
 
-@contextmanager
-def progress(pieces: int, seconds_per_line: float = 1.0) -> Iterator[Callable[[str], None]]:
-    """A function to call with the name of each piece of work when it starts.
+class Work:
+    """Work in pieces, as it is shown: on a terminal with a bar, otherwise with lines.
 
-    On a terminal it advances a bar, which has the name and the elapsed time. Otherwise it prints
-    the name, if the last line was at least `seconds_per_line` ago.
-
-    pieces: how many there are.
+    pieces: how many there are. seconds_per_line: the least time between two lines.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield _lines(seconds_per_line)
-        return
 
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Doing()
-    bar = Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
-    )
-    with bar:
-        task, started = bar.add_task("starting", total=pieces), 0
+    def __init__(self, pieces: int, seconds_per_line: float) -> None:
+        self.bar: Progress | None = None
+        self._started, self._seconds, self._last = 0, seconds_per_line, time.monotonic()
+        if sys.stderr is not None and sys.stderr.isatty():
+            columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Doing()
+            console = Console(stderr=True)
+            self.bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+            self._task = self.bar.add_task("starting", total=pieces)
 
-        def show(name: str) -> None:
-            nonlocal started
-            bar.update(task, completed=started, description=name)
-            started += 1
-
-        yield show
-
-
-def _lines(seconds_per_line: float) -> Callable[[str], None]:
-    """A function that prints a name, if the last line was at least this number of seconds ago."""
-    last = time.monotonic()
-
-    def show(name: str) -> None:
-        nonlocal last
-        if time.monotonic() >= last + seconds_per_line:
-            last = time.monotonic()
+    def show(self, name: str) -> None:
+        """Show that the next piece of work, with this name, starts now."""
+        if self.bar is not None:
+            self.bar.update(self._task, completed=self._started, description=name)
+            self._started += 1
+        elif time.monotonic() >= self._last + self._seconds:
+            self._last = time.monotonic()
             click.echo(name, err=True)
 
-    return show
+    def echo(self, line: str) -> None:
+        """Print a line on standard output, above the bar."""
+        if self.bar is not None:
+            self.bar.stop()
+        click.echo(line)
+        if self.bar is not None:
+            self.bar.start()
+
+
+@contextmanager
+def progress(pieces: int, seconds_per_line: float = 1.0) -> Iterator[Work]:
+    """The Work of a `with` block; see there."""
+    work = Work(pieces, seconds_per_line)
+    with work.bar or nullcontext():
+        yield work

@@ -31,14 +31,13 @@ def replay_command(file: str, no_browser: bool) -> None:
     from tinytensor.live import replay_page
 
     recording = _load(file)
-    with (
-        tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
-        ) as page,
-        progress(1) as show,
-    ):
-        show("drawing the page")
-        page.write(replay_page.page(recording))
+    with progress(1) as work:
+        work.show("drawing the page")
+        text = replay_page.page(recording)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix="tinytensor-replay-", suffix=".html", delete=False
+    ) as page:
+        page.write(text)
     click.echo(page.name)
     if not no_browser and not webbrowser.open(Path(page.name).as_uri()):
         click.echo("(no browser was found; open the file in a browser)", err=True)
@@ -95,13 +94,13 @@ def report_command(
         check_installed("report --movie and --png", "matplotlib")
     recording = _load(file)
     pieces = sum(1 + (option == "--movie") * len(recording.snapshots) for option in outputs)
-    with progress(pieces) as show:
+    with progress(pieces) as work:
         for option, name in outputs.items():
             try:
-                _write(option, name, recording, step, dark, show)
+                _write(option, name, recording, step, dark, work.show)
             except OSError as error:
                 raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
-            click.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
+            work.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
 
 
 def _write(
