@@ -5,11 +5,13 @@ The only test that compares times compares a kernel with one that does twenty ti
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +30,15 @@ from tinytensor.bench import (
     tables,
     training_times,
 )
-from tinytensor.bench.contest import Here, Process, Timing, Unfair, processes, take_turns
+from tinytensor.bench.contest import (
+    Here,
+    OutOfTime,
+    Process,
+    Timing,
+    Unfair,
+    processes,
+    take_turns,
+)
 from tinytensor.bench.task import Task, Unsupported
 from tinytensor.bench.worker import PEERS, Peer
 from tinytensor.capture import listing
@@ -387,7 +397,7 @@ def test_json_format():
     result = json.loads(json.dumps(made_up().to_json()))
     assert {
         "format", "date", "cpu", "cores", "versions", "quick", "stopped", "noise", "machine",
-        "kernels", "steps", "train", "scaling", "start", "skipped",
+        "kernels", "steps", "train", "scaling", "start", "skipped", "left_out",
     } == result.keys()  # fmt: skip
     assert result["format"] == 1
     assert result["noise"] == {"noisy": False, "why": ""}
@@ -587,6 +597,46 @@ def test_quick_benchmark(capsys, tmp_path):
     printed = capsys.readouterr()
     assert "Training steps, 1 thread: milliseconds per step of 100 images, captured" in printed.out
     assert "steps of lesson 1.0 on 1 thread" in printed.err
+
+
+def test_quick_benchmark_names_what_it_left_out(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "QUICK_SECONDS", 0.0)
+    file = tmp_path / "report.json"
+    arguments = ["bench", "--quick", "--backends", "numpy", "--lessons", "1.0", "--threads", "1"]
+    cli.main([*arguments, "--json", str(file)])
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert result["steps"] == result["kernels"] == []
+    assert not result["stopped"]
+    step, *kernels = result["left_out"]
+    assert step == "steps of lesson 1.0 on 1 thread"
+    assert "sgd 784x10 on 1 thread" in kernels
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"Left out, to end within a minute: {step}, {kernels[0]}, " in words
+
+
+def test_no_answer_is_waited_for_after_the_deadline():
+    numpy = Process("numpy", 1)
+    try:
+        numpy.request("prepare", lesson="1.0", mode="eager", keep_prob=None)
+        numpy.until = time.perf_counter() + 0.1
+        with pytest.raises(OutOfTime):
+            numpy.request("train", mode="eager", steps=10**6)
+    finally:
+        numpy.kill()
+
+
+def test_parts_of_the_time_of_a_quick_benchmark(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    pace = plan.Pace(2, quick=True)
+    half = plan.QUICK_SECONDS / 2
+    assert pace.start_group(3) == 100 + half
+    assert pace.next() == pytest.approx(100 + half / 3)
+    now = 100 + half
+    assert pace.next() == now
+    assert pace.start_group(1) == pace.next() == 100 + plan.QUICK_SECONDS
+    pace = plan.Pace(1, quick=False)
+    assert pace.start_group(2) == pace.next() == math.inf
 
 
 def test_whole_run():

@@ -44,6 +44,7 @@ EMPTY = {
     "versions": {"python": "3.11.2", "numpy": "2.1.0"},
     "quick": False,
     "stopped": False,
+    "left_out": [],
     "noise": {"noisy": False, "why": ""},
     "machine": {},
     "kernels": [],
@@ -183,6 +184,9 @@ def test_notes_about_noise_quick_and_stopped():
     )
     assert "A quick run" in text
     assert "Stopped before the end" in text
+    assert "Left out" not in text
+    text = "".join(Reader(page(EMPTY | {"left_out": ["steps of lesson 4.2", "sgd 784x10"]})).text)
+    assert "Left out, to end within a minute: steps of lesson 4.2, sgd 784x10." in text
 
 
 @pytest.mark.full

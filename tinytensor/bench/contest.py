@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import select
 import subprocess
 import sys
 import time
@@ -34,6 +35,10 @@ class Unfair(TinytensorError, RuntimeError):  # noqa: N818 - "raise Unfair" read
     """The contestants can't be compared."""
 
 
+class OutOfTime(Exception):  # noqa: N818 - "raise OutOfTime" reads better
+    """The deadline of the contestants has passed before an answer came."""
+
+
 class BenchContestant(Protocol):
     """A contestant: a Process, or a Worker in this process."""
 
@@ -48,10 +53,13 @@ class BenchContestant(Protocol):
 
 
 class Process:
-    """A contestant in a separate process."""
+    """A contestant in a separate process.
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
+    until: no answer is waited for after this time, by time.perf_counter().
+    """
+
+    def __init__(self, name: str, threads: int, until: float = math.inf) -> None:
+        self.name, self.until = name, until
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tinytensor.bench.worker", name],
             stdin=subprocess.PIPE,
@@ -75,12 +83,17 @@ class Process:
     def request(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method of the Worker in the process; return its answer.
 
-        Raises Unsupported if the contestant can't do this, and Unfair if the process has ended.
+        Raises Unsupported if the contestant can't do this, Unfair if the process has ended, and
+        OutOfTime.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             print(json.dumps({"method": method, **arguments}), file=self._process.stdin, flush=True)
+            if self.until < math.inf:
+                left = max(0.0, self.until - time.perf_counter())
+                if not select.select([self._process.stdout], [], [], left)[0]:
+                    raise OutOfTime
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
@@ -140,18 +153,23 @@ def bind(threads: int) -> None:
 
 
 @contextlib.contextmanager
-def processes(names: Sequence[str], threads: int, monitor: NoiseMonitor) -> Iterator[list[Process]]:
+def processes(
+    names: Sequence[str], threads: int, monitor: NoiseMonitor, until: float = math.inf
+) -> Iterator[list[Process]]:
     """Start a process for each name inside a `with` block, and measure the load of other programs.
 
     Args:
         names: names of the contestants.
         threads: number of threads, and of cores, of each process.
         monitor: measures other programs while the block runs.
+        until: the processes' deadline, by time.perf_counter().
+
+    Raises OutOfTime if an answer doesn't come before the deadline.
     """
     started: list[Process] = []
     try:
         for name in names:
-            started.append(Process(name, threads))
+            started.append(Process(name, threads, until))
         with monitor.during([process.pid for process in started]):
             yield started
     except BaseException:  # also Ctrl-C, because an answer may take long

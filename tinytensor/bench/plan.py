@@ -1,6 +1,6 @@
 """A whole benchmark: the pieces to measure, their order, and the report.
 
-For each number of threads, the processes of all contestants are started once, for steps and for
+For each number of threads, the processes of all contestants are started for steps, and again for
 kernels.
 """
 
@@ -10,18 +10,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tinytensor import machine
 from tinytensor.bench import bounds, kernel_times, scaling, start, step_times, training_times
 from tinytensor.bench.call_costs import call_costs
 from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
-from tinytensor.bench.contest import Timing, processes
+from tinytensor.bench.contest import OutOfTime, Process, Timing, processes
 from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.bench.report import Report, Skipped
 
 PARTS = ("kernels", "steps", "train")
 QUICK_STEPS = 200  # steps of a whole run in a quick benchmark
-QUICK_SECONDS = 45.0  # for steps and kernels in a quick benchmark, without starting processes
+QUICK_SECONDS = 45.0  # of a quick benchmark; importing and writing the results take time, too
 ShowProgress = Callable[[str], None]  # called with the name of each piece of work when it starts
 
 
@@ -37,7 +38,8 @@ class Plan:
         peers: names of other libraries.
         rounds: number of rounds.
         quick: True for short turns, captured steps only, and whole runs of QUICK_STEPS steps. On a
-            busy machine there are fewer rounds, so that steps and kernels take QUICK_SECONDS.
+            busy or slow machine there are fewer rounds, and what has not ended after QUICK_SECONDS
+            is left out.
         page: True to measure also what only the page shows: call costs, scaling and cold starts.
     """
 
@@ -78,7 +80,7 @@ class Plan:
 
 
 def pieces(plan: Plan) -> int:
-    """The number of pieces of work: how often measure() calls `show`."""
+    """The number of pieces of work: how often measure() calls `show`, if nothing is left out."""
     each = len(plan.step_lessons) + len(plan.cases())
     return len(plan.threads) * (each + (each > 0)) + (each > 0) + plan.runs + 3 * plan.page
 
@@ -90,35 +92,52 @@ def measure(plan: Plan, report: Report, show: ShowProgress = lambda name: None) 
     """
     report.quick = plan.quick
     monitor = NoiseMonitor()
-    pace = Pace(len(plan.threads) * (len(plan.step_lessons) + len(plan.cases())), plan.quick)
+    groups = 1 if plan.part == "train" else bool(plan.step_lessons) + bool(plan.cases())
+    pace = Pace(len(plan.threads) * groups, plan.quick)
     try:
         for threads in plan.threads:
             if plan.part == "train":
-                _train(plan, threads, report, monitor, show)
+                _train(plan, threads, report, monitor, pace, show)
             else:
                 _contest(plan, threads, report, monitor, pace, show)
         if plan.part != "train":
             show("the machine again")
             bounds.measure_again(report, plan.cases())
         if plan.page:
-            _for_the_page(plan, report, show)
+            _for_the_page(plan, report, pace, show)
     finally:
         report.noise = monitor.verdict()
 
 
 class Pace:
-    """Time limits of the pieces of a quick benchmark: equal parts of the remaining time."""
+    """Time limits of a quick benchmark; without limits if `quick` is False.
 
-    def __init__(self, pieces: int, quick: bool) -> None:
+    Each group of pieces gets an equal part of the remaining time, and each piece of a group an
+    equal part of the group's. All times are of time.perf_counter().
+    """
+
+    def __init__(self, groups: int, quick: bool) -> None:
+        self._groups = groups
+        self.end = time.perf_counter() + QUICK_SECONDS if quick else math.inf
+
+    def start_group(self, pieces: int) -> float:
+        """Start the next group, of this number of pieces; return its time limit."""
+        self._until = _part(self.end, self._groups)
+        self._groups -= 1
         self._pieces = pieces
-        self._end = time.perf_counter() + QUICK_SECONDS if quick else math.inf
+        return self._until
 
     def next(self) -> float:
-        """The time limit of the next piece, by time.perf_counter()."""
-        now = time.perf_counter()
-        until = now + max(0.0, self._end - now) / self._pieces
+        """The time limit of the rounds of the next piece."""
+        until = _part(self._until, self._pieces)
         self._pieces -= 1
         return until
+
+
+def _part(end: float, parts: int) -> float:
+    """The time after one of equal parts of the time from now to `end`."""
+    now = time.perf_counter()
+    return now + max(0.0, end - now) / parts
 
 
 def _contest(
@@ -129,37 +148,60 @@ def _contest(
     if machine.can_be_measured():
         report.machine.setdefault("threads", {})[str(threads)] = machine.limits(threads)
     monitor.use_threads(threads)
-    with processes([*plan.backends, *plan.peers], threads, monitor) as contestants:
+    names = [*plan.backends, *plan.peers]
+
+    def step(lesson: str, contestants: Sequence[Process], timing: Timing) -> None:
         entries = step_times.entries_of(contestants, plan.modes)
-        for lesson in plan.step_lessons:
-            show(f"steps of lesson {lesson} on {on}")
-            timing = Timing(plan.rounds, 0.03 if plan.quick else 0.05, monitor, pace.next())
-            results, skipped = step_times.measure(entries, lesson, threads, timing)
-            report.steps += results
-            report.skipped += [Skipped(name, lesson, why) for name, why in skipped.items()]
-        for case in plan.cases():
-            show(f"{case.kernel} {case.name} on {on}")
-            timing = Timing(plan.rounds, 0.002 if plan.quick else 0.005, monitor, pace.next())
-            report.kernels += kernel_times.measure(contestants, case, threads, timing)
+        results, skipped = step_times.measure(entries, lesson, threads, timing)
+        report.steps += results
+        report.skipped += [Skipped(name, lesson, why) for name, why in skipped.items()]
+
+    def kernel(case: Case, contestants: Sequence[Process], timing: Timing) -> None:
+        report.kernels += kernel_times.measure(contestants, case, threads, timing)
+
+    steps = [(f"steps of lesson {n} on {on}", partial(step, n)) for n in plan.step_lessons]
+    kernels = [(f"{c.kernel} {c.name} on {on}", partial(kernel, c)) for c in plan.cases()]
+    for group, seconds in ((steps, 0.05), (kernels, 0.005)):
+        if not group:
+            continue
+        turn = 0.5 * seconds if plan.quick else seconds
+        until = pace.start_group(len(group))
+        measured = 0
+        try:
+            with processes(names, threads, monitor, until) as contestants:
+                for name, measure_piece in group:
+                    show(name)
+                    measure_piece(contestants, Timing(plan.rounds, turn, monitor, pace.next()))
+                    measured += 1
+        except OutOfTime:
+            report.left_out += [name for name, _ in group[measured:]]
 
 
-def _for_the_page(plan: Plan, report: Report, show: ShowProgress) -> None:
+def _for_the_page(plan: Plan, report: Report, pace: Pace, show: ShowProgress) -> None:
     show("call costs")
     report.machine["calls"] = call_costs()
+    if time.perf_counter() > pace.end:
+        report.left_out += ["scaling", "cold starts"]
+        return
     show("scaling")
     report.scaling = scaling.measure(plan.backends, plan.quick)
+    if time.perf_counter() > pace.end:
+        report.left_out.append("cold starts")
+        return
     show("cold starts")
     lessons = start.LESSONS[:1] if plan.quick else start.LESSONS
     report.start = start.measure(lessons, plan.quick, plan.backends)
 
 
 def _train(
-    plan: Plan, threads: int, report: Report, monitor: NoiseMonitor, show: ShowProgress
+    plan: Plan, threads: int, report: Report, monitor: NoiseMonitor, pace: Pace, show: ShowProgress
 ) -> None:
     steps = QUICK_STEPS if plan.quick else None
+    pace.start_group(len(plan.lessons))
     with monitor.during([]):
         for lesson in plan.lessons:
+            until = pace.next()
             for result in training_times.measure(
-                lesson, plan.backends, threads, plan.rounds, steps, monitor, show
+                lesson, plan.backends, threads, plan.rounds, steps, monitor, show, until
             ):
                 report.train.append(result)

@@ -126,6 +126,7 @@ class Report:
 
     quick: bool = False
     stopped: bool = False  # True if the benchmark ended early
+    left_out: list[str] = field(default_factory=list)  # pieces of a quick benchmark, without time
     noise: Noise = field(default_factory=Noise)
     machine: dict[str, Any] = field(default_factory=dict)
     kernels: list[KernelResult] = field(default_factory=list)

@@ -89,6 +89,8 @@ def _heading(report: Mapping[str, Any]) -> Iterator[str]:
         yield _paragraph("A quick run with few, short rounds: times are approximate.")
     if report["stopped"]:
         yield _paragraph(tables.STOPPED, "warning")
+    if report["left_out"]:
+        yield _paragraph(tables.left_out_line(report["left_out"]), "warning")
     if report["noise"]["noisy"]:
         why = report["noise"]["why"]
         yield _paragraph(

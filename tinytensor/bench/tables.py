@@ -50,8 +50,15 @@ def tables(report: Report) -> Iterator[Any]:
     yield from skipped_lines([asdict(skipped) for skipped in report.skipped])
     if report.stopped:
         yield STOPPED
+    if report.left_out:
+        yield left_out_line(report.left_out)
     if timed or report.train:
         yield str(report.noise)
+
+
+def left_out_line(pieces: Sequence[str]) -> str:
+    """A line that lists the pieces that were not measured."""
+    return f"Left out, to end within a minute: {', '.join(pieces)}."
 
 
 def skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ before the process was started; all processes share this clock.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -82,6 +83,7 @@ def measure(
     steps: int | None = None,
     monitor: NoiseMonitor | None = None,
     show: Callable[[str], None] = lambda name: None,
+    until: float = math.inf,
 ) -> Iterator[TrainResult]:
     """Make `rounds` runs on each backend; yield the run with the median time of each.
 
@@ -95,6 +97,7 @@ def measure(
         steps: number of training steps; None for the lesson's own.
         monitor: probes the machine after each run.
         show: called with the name of each run before it starts.
+        until: no round starts after this time, by time.perf_counter(), except the first.
 
     Raises:
         Unfair: a process fails.
@@ -105,9 +108,11 @@ def measure(
             show(f"a whole run of lesson {lesson} on {backend}")
             runs[backend].append(run(lesson, backend, threads, steps, seed))
             if monitor is not None:
-                monitor.probes.append(monitor.probe())
-            if seed == rounds - 1:
-                yield middle(runs[backend])
+                monitor.count_probe()
+        if perf_counter() > until:
+            break
+    for made in runs.values():
+        yield middle(made)
 
 
 def middle(runs: Sequence[TrainResult]) -> TrainResult:
