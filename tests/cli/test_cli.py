@@ -521,7 +521,7 @@ def test_lessons_are_listed(run):
         (line,) = [line for line in out.splitlines() if line.startswith(f"{lesson.number} ")]
         assert lesson.name in line
         assert lesson.title in line
-        assert re.search(r"\d (s|min)  ", line), "the estimated time"
+        assert re.search(r"\d (s|min|h)  ", line), "the estimated time"
     assert max(map(len, out.splitlines())) <= 80
     assert datetime.date.today().isoformat() in out
     assert re.search("^(The machine was quiet|NOISY: )", out, re.MULTILINE)

@@ -26,7 +26,7 @@ def lessons_command() -> None:
     data, course, used = datasets.mnist(), lessons.lessons(), door.current_backend()
     monitor = NoiseMonitor()
     monitor.use_threads(used.num_threads)
-    lines = [f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>8}  what it adds"]
+    lines = [f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds"]
     with progress(len(course)) as work, monitor.during([]):
         for lesson in course:
             work.show(f"measuring lesson {lesson.number}")
@@ -35,7 +35,7 @@ def lessons_command() -> None:
             monitor.count_probe()
             lines.append(
                 f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:>7.4g}"
-                f"{lesson.steps:>7,}{about_seconds(seconds):>8}  {lesson.title}"
+                f"{lesson.steps:>7,}{about_seconds(seconds):>7}  {lesson.title}"
             )
     now = datetime.datetime.now().isoformat(" ", timespec="minutes")
     when = (

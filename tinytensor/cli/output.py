@@ -111,7 +111,9 @@ def show(text: str) -> None:
 
 
 def about_seconds(seconds: float) -> str:
-    """9.4 s, 12 s, 25 min"""
+    """9.4 s, 12 s, 25 min, 1.7 h"""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5900 else f"{seconds / 3600:.1f} h"
