@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 import numpy as np
@@ -97,6 +96,8 @@ def _cpu_features(c: door.Backend | TinytensorError) -> str:
 
 
 def _version(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     try:
         return version(distribution)
     except PackageNotFoundError:
