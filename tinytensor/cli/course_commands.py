@@ -17,8 +17,8 @@ from tinytensor.train import Training, seconds_a_step
 def lessons_command() -> None:
     """List the lessons with their accuracy, steps and time here.
 
-    The time is estimated from a few training steps of each lesson. If other programs used the CPU,
-    a line says NOISY.
+    The time is estimated from ten training steps of each lesson. If other programs used the CPU, a
+    line says NOISY.
     """
     from tinytensor.bench.noise import NoiseMonitor
     from tinytensor.cli.progress import progress
@@ -39,7 +39,7 @@ def lessons_command() -> None:
             )
     now = datetime.datetime.now().isoformat(" ", timespec="minutes")
     when = (
-        f"Here: estimated at {now} from a few training steps on {used.name}, "
+        f"Here: estimated at {now} from ten training steps on {used.name}, "
         f"{plural(used.num_threads, 'thread')}; tests take additional time."
     )
     click.echo("\n".join(lines))
