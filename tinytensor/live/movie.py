@@ -33,7 +33,7 @@ def write_movie(
         file: a name that ends with .gif or .mp4; .mp4 needs the program ffmpeg.
         recording: the run, from run_file.load.
         dark: True for light colours on a dark background.
-        show: called with the number of each frame before it is drawn, and before the file is written.
+        show: called with the name of each frame before it is drawn, and before the file is written.
 
     Raises:
         SettingError: the name ends differently, or ffmpeg is not installed.
