@@ -56,6 +56,15 @@ def test_rows_are_in_the_file_of_standard_output(tmp_path):
     assert "\nlesson 1.0  " in (tmp_path / "rows").read_text(encoding="utf-8")
 
 
+def test_training_and_race_on_a_terminal():
+    shown = on_terminal("train", "softmax", "--steps", 200)
+    assert re.search(r"━ +\d+/200 first step|━ +\d+/200 train loss \d\.\d", shown)
+    assert re.search(r"━ 200/200 train loss \d\.\d", shown)
+    shown = on_terminal("race", "softmax", "--backends", "numpy", "--seconds", 0.5)
+    assert re.search(r"^ numpy +━", shown, re.MULTILINE), "the table with bars"
+    assert re.search(r"^ numpy +0\.\d", shown, re.MULTILINE), "the table at the end"
+
+
 def test_without_a_terminal_there_is_at_most_a_line_a_second(monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
