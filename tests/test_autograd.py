@@ -532,3 +532,12 @@ def test_a_gradient_fits_its_tensor(grad, error, words):
 def test_gradients_of_other_things_than_tensors_raise(arguments):
     with pytest.raises(tt.NotSupported, match=r"grad: got a .*; tensors are needed"):
         tt.grad(*arguments)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_grad_names_the_kind_of_an_argument_that_is_no_tensor(shape):
+    x = tt.ones(3, requires_grad=True)
+    loss, array = (x * 2).sum(), np.ones(shape)
+    for arguments in (loss, array), (array, x), (loss, [array]), (loss, x, array):
+        with pytest.raises(tt.TinytensorError, match="ndarray"):
+            tt.grad(*arguments)

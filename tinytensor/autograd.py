@@ -311,7 +311,7 @@ def grad(
 
 def _as_tuple(given: Any) -> tuple[Any, ...]:
     """A tuple of the tensors of a sequence, or of one tensor."""
-    several = isinstance(given, Iterable) and not isinstance(given, tensors.Tensor)
+    several = isinstance(given, Iterable) and not isinstance(given, tensors.Tensor | np.ndarray)
     return tuple(given) if several else (given,)
 
 
