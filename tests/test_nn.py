@@ -689,3 +689,10 @@ def test_tensors_in_a_list_are_parameters():
             self.weights = [tt.ones(2, requires_grad=True), tt.zeros(3, requires_grad=True)]
 
     assert [name for name, _ in Stack().named_parameters()] == ["weights.0", "weights.1"]
+
+
+def test_layer_norm_without_parameters_takes_lists():
+    layer = nn.LayerNorm(2, scale=False, offset=False, epsilon=0)
+    assert layer([[1, 3], [10, 30]]).tolist() == [[-1, 1], [-1, 1]]
+    with pytest.raises(tt.ShapeError, match=r"\(\.\.\., 2\) is needed"):
+        layer([1.0, 2.0, 3.0])

@@ -9,7 +9,7 @@ from tinytensor.arrays import Array
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.nn.module import Module, as_input
 from tinytensor.ops import creation
-from tinytensor.ops.operands import real, whole
+from tinytensor.ops.operands import as_float, real, whole
 from tinytensor.tensors import Tensor
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -179,7 +179,8 @@ class LayerNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return tt.layer_norm of x over its last axes."""
         own = self.scale, self.offset
-        x = as_input("LayerNorm", x, *own) if any(s is not None for s in own) else x
+        has_own = any(s is not None for s in own)
+        x = as_input("LayerNorm", x, *own) if has_own else as_float("LayerNorm", x)
         axes = tuple(range(-len(self.channels), 0))
         if x.shape[-len(axes) :] != self.channels:
             wanted = ", ".join(map(str, self.channels))
