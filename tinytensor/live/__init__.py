@@ -11,7 +11,9 @@
     curves.py          the panels of curves and of bands
     digits.py          the two panels of digits
     panels.py          the six panels together
-    side_tabs.py       tabs next to the panels: lesson text, one digit, weights, confusion matrix
+    pending_call.py    a function that a page submits to a run
+    digit_tab.py       the tab of one digit: drawing, probabilities, layer outputs
+    side_tabs.py       the other tabs next to the panels: lesson text, weights, confusion matrix
     training_page.py   the live page: panels, tabs and controls
     template.py        the HTML around the page: keys, and a message when the server ends
     watching.py        serves the page of a training while it runs

@@ -12,6 +12,7 @@ from tinytensor.live import style
 from tinytensor.live.names import PANELS
 
 FAINT = "#7d8590"  # readable on white and on black
+WIDTH = 330  # pixels of the tabs next to the panels
 
 
 def plain_figure(**settings: Any) -> figure:

@@ -30,13 +30,15 @@ from bokeh.models import (
 from tinytensor import door
 from tinytensor.live import style, template
 from tinytensor.live.details import band_names
+from tinytensor.live.digit_tab import Digit
 from tinytensor.live.digits import Digits
 from tinytensor.live.history import START
 from tinytensor.live.names import ALL
+from tinytensor.live.panel import WIDTH
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
 from tinytensor.live.server import viewer_of
-from tinytensor.live.side_tabs import WIDTH, Confusion, Digit, Weights, lesson_text
+from tinytensor.live.side_tabs import Confusion, Weights, lesson_text
 
 MILLISECONDS = 500  # between two updates; more updates would slow the training
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step

@@ -1,0 +1,211 @@
+"""The tab of one digit, drawn here or clicked in a panel: what each layer computes from it."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from bokeh.core.property.descriptors import UnsetValueError
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    Div,
+    FactorRange,
+    FreehandDrawTool,
+    InlineStyleSheet,
+    LinearColorMapper,
+    Range1d,
+    Row,
+)
+from bokeh.palettes import interp_palette
+
+from tinytensor.arrays import Array
+from tinytensor.datasets.drawn import render_strokes
+from tinytensor.errors import DataError
+from tinytensor.live import inside
+from tinytensor.live.digits import Chosen
+from tinytensor.live.panel import FAINT, WIDTH, plain_figure
+from tinytensor.live.pending_call import PendingCall
+from tinytensor.live.picture import TEST, TRAIN
+from tinytensor.live.run import Run
+from tinytensor.live.snapshot import Snapshot
+
+HINT = "or click one in a panel"
+WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
+GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
+MAX_ZOOM = 14  # screen pixels per element of a layer's output
+TEXT = 16  # pixels above each layer, for its name
+
+
+class Digit:
+    """One digit, drawn here or clicked in a panel: its probabilities and all layer outputs."""
+
+    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+        self.image: Array | None = None
+        self.label: int | None = None  # the correct digit; None for a drawn one
+        self._call: PendingCall[inside.LayerOutputs] = PendingCall(run)
+        self._seen: Snapshot | None = None
+        pad = plain_figure(
+            name="pad", title="draw a digit here", width=158, height=175, sizing_mode="fixed",
+            x_range=Range1d(0, 1), y_range=Range1d(1, 0),
+        )  # fmt: skip
+        self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
+        lines = pad.multi_line(
+            "xs", "ys", source=self.strokes, line_width=11, color=FAINT, line_cap="round",
+            line_join="round",
+        )  # fmt: skip
+        pen = FreehandDrawTool(renderers=[lines])
+        pad.add_tools(pen)
+        pad.toolbar.active_drag = pen
+        seen = plain_figure(
+            name="digit", title="as the network sees it", width=158, height=175,
+            sizing_mode="fixed", x_range=Range1d(0, 28), y_range=Range1d(0, 28),
+        )  # fmt: skip
+        for plot in (pad, seen):
+            plot.axis.visible = plot.grid.visible = False
+        self.source = ColumnDataSource({"image": []}, name="digit data")
+        grey = LinearColorMapper(palette=WHITE_TO_BLACK, low=0, high=255)
+        seen.image(
+            "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
+            origin="top_left",
+        )  # fmt: skip
+        self._names = run.training.data.names
+        count = len(self._names)
+        self.neurons = ColumnDataSource(
+            {"digit": list(self._names), "probability": [0.0] * count, "color": [TRAIN] * count},
+            name="neurons data",
+        )
+        bars = plain_figure(
+            name="neurons", title=f"the {'ten' if count == 10 else count} neurons", height=120,
+            width=WIDTH - 12, sizing_mode="fixed", x_range=FactorRange(*self._names),
+            y_range=Range1d(0, 1),
+        )  # fmt: skip
+        bars.vbar("digit", 0.8, "probability", source=self.neurons, color="color")
+        self.layers = _Layers()
+        clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
+        clear.on_click(self._clear)
+        self.strokes.on_change("data", lambda attr, old, new: self._draw())
+        self.hint = Div(text=HINT, name="verdict", width=230, stylesheets=[sheet])
+        self.content = Column(
+            Row(pad, seen), Row(clear, self.hint), bars, self.layers.figure,
+            sizing_mode="stretch_height",
+        )  # fmt: skip
+
+    def _clear(self) -> None:
+        self.strokes.data = {"xs": [], "ys": []}
+        self.image = None
+        self.source.data = {"image": []}
+        self._show_neurons([0.0] * len(self._names))
+        self.hint.text = HINT
+        self.layers.clear()
+
+    def _show_neurons(self, probabilities: Sequence[float]) -> None:
+        highest = max(probabilities)
+        self.neurons.data = dict(self.neurons.data) | {
+            "probability": list(probabilities),
+            "color": [TEST if p == highest else TRAIN for p in probabilities],
+        }
+
+    def _draw(self) -> None:
+        xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
+        try:
+            strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
+            self._set_image(render_strokes(strokes))
+        except (DataError, TypeError, ValueError):
+            return  # the strokes have no ink yet, or something else was sent than strokes
+
+    def choose(self, chosen: Chosen) -> None:
+        """Show this digit instead of the drawn one."""
+        self.strokes.data = {"xs": [], "ys": []}
+        self._set_image(chosen.image, chosen.label)
+
+    def _set_image(self, image: Array, label: int | None = None) -> None:
+        self.image, self.label, self._seen = image, label, None
+        self.source.data = {"image": [image]}
+
+    def update(self, shot: Snapshot | None) -> None:
+        """Show the outputs if they are ready; compute new ones if the network has changed."""
+        outputs = self._call.result()
+        if outputs is not None and self.image is not None:
+            best = int(outputs.probabilities.argmax())
+            self._show_neurons([float(p) for p in outputs.probabilities])
+            names = self._names
+            self.hint.text = _verdict(names, best, outputs.probabilities[best], self.label)
+            self.layers.show(outputs.layers)
+        if self.image is not None and shot is not self._seen:
+            self._seen = shot
+            self._call.submit(functools.partial(inside.layer_outputs, image=self.image))
+
+
+def _verdict(names: tuple[str, ...], best: int, probability: float, label: int | None) -> str:
+    """What the network takes a digit for, as HTML; in red if the digit is another one.
+
+    names: of the classes. label: the correct class, None if it is unknown.
+    """
+    taken = html.escape(names[best])
+    if label is None or label == best:
+        return f"predicted <b>{taken}</b>: {probability:.1%}"
+    share, correct = f"{100 * probability:.1f} %", html.escape(names[label])
+    return f'<b class="wrong">taken for {taken} ({share}), it is a {correct}</b>'
+
+
+class _Layers:
+    """The outputs of all layers for the digit, one below the other."""
+
+    def __init__(self) -> None:
+        self.figure = plain_figure(
+            name="layers", title="", width=WIDTH - 12, sizing_mode="stretch_height",
+            x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+        )  # fmt: skip
+        self.figure.axis.visible = self.figure.grid.visible = False
+        self.figure.outline_line_alpha = 0
+        names = ("image", "x", "y", "width", "height", "name", "name_y")
+        self.source = ColumnDataSource({name: [] for name in names}, name="layers data")
+        grey = LinearColorMapper(palette=GREY_TO_BLACK, low=0, high=255, nan_color="#00000000")
+        self.figure.image(
+            "image", "x", "y", "width", "height", source=self.source, color_mapper=grey,
+            anchor="top_left", origin="top_left",
+        )  # fmt: skip
+        self.figure.text(
+            "x", "name_y", "name", source=self.source, text_font_size="11px", text_color=FAINT,
+            text_baseline="bottom",
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        """Remove all images."""
+        self.source.data = {name: [] for name in self.source.data}
+
+    def show(self, layers: list[tuple[str, Array]]) -> None:
+        """Show images (H, W) with their names; grey from the minimum to the maximum of each."""
+        _, *layers = layers  # the input image is shown by Digit
+        try:
+            across, down = self.figure.inner_width, self.figure.inner_height
+        except UnsetValueError:  # the browser has not sent its size yet
+            across, down = WIDTH - 30, 300
+        self.figure.x_range.end, self.figure.y_range.end = across, down
+        room = down // len(layers)
+        columns: dict[str, list[Any]] = {name: [] for name in self.source.data}
+        for i, (name, image) in enumerate(layers):
+            H, W = image.shape
+            zoom = min(MAX_ZOOM, across / W, (room - TEXT) / H)
+            top = down - i * room
+            columns["image"].append(_grey(image))
+            columns["x"].append(0)
+            columns["y"].append(top - TEXT)
+            columns["width"].append(zoom * W)
+            columns["height"].append(zoom * H)
+            columns["name"].append(name)
+            columns["name_y"].append(top - TEXT)
+        self.source.data = columns
+
+
+def _grey(image: Array) -> Array:
+    """Values scaled to 0 (minimum) to 255 (maximum), float32; NaN stays NaN."""
+    low, high = np.nanmin(image), np.nanmax(image)
+    scale = 255 / (high - low) if high > low else 0
+    grey: Array = ((image - low) * scale).astype(np.float32)
+    return grey
