@@ -19,8 +19,9 @@ from viewer import SECONDS, Viewer, command, finish, served, settled, until
 
 import tinytensor as tt
 from tinytensor.lessons import find, lessons
+from tinytensor.live.frame import MILLISECONDS
 from tinytensor.live.run_file import load
-from tinytensor.live.training_page import MILLISECONDS, TrainingPage
+from tinytensor.live.training_page import TrainingPage
 
 browser = viewers.browser
 

@@ -13,37 +13,31 @@ from typing import Any
 from bokeh.document import Document
 from bokeh.events import DoubleTap, Tap
 from bokeh.models import (
-    Button,
-    Column,
     Div,
-    GlobalInlineStyleSheet,
     GridBox,
     InlineStyleSheet,
     Row,
-    Select,
     TabPanel,
     Tabs,
     Toggle,
     UIElement,
 )
 
-from tinytensor import door
-from tinytensor.live import style, template
+from tinytensor.live import style
 from tinytensor.live.details import band_names
 from tinytensor.live.digit_tab import Digit
 from tinytensor.live.digits import Digits
+from tinytensor.live.frame import Frame
 from tinytensor.live.history import START
 from tinytensor.live.names import ALL
 from tinytensor.live.panel import WIDTH
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
-from tinytensor.live.server import viewer_of
+from tinytensor.live.run_controls import RunControls, select, set_changed
 from tinytensor.live.side_tabs import Confusion, Weights, lesson_text
 
-MILLISECONDS = 500  # between two updates; more updates would slow the training
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
-SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
 def page(run: Run, present: bool = False, may_control: bool = True) -> Callable[[Document], None]:
@@ -54,20 +48,19 @@ def page(run: Run, present: bool = False, may_control: bool = True) -> Callable[
     """
 
     def fill(document: Document) -> None:
-        TrainingPage(run, document, present, may_control)
+        frame = Frame(document)
+        shown = TrainingPage(run, frame, present, may_control)
+        frame.show(f"tinytensor: lesson {run.training.lesson.number}", *shown.contents)
+        frame.update_regularly(shown.update)
 
     return fill
 
 
 class TrainingPage:
-    """One viewer's page.
+    """One viewer's page of a run; `contents` are its rows, for the frame."""
 
-    The next update is sent after the viewer's browser has processed the last one. A suspended
-    browser gets no updates; when it resumes, it gets the current state only.
-    """
-
-    def __init__(self, run: Run, document: Document, present: bool, may_control: bool) -> None:
-        self.run, self.document, self.may_control = run, document, may_control
+    def __init__(self, run: Run, frame: Frame, present: bool, may_control: bool) -> None:
+        self.run, self.frame = run, frame
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
         data = training.data
@@ -93,31 +86,20 @@ class TrainingPage:
             digits.figure.on_event(Tap, self._choose_digit(digits))
         self.tabs = self._tabs()
         self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
-        self.header = self._controls()
+        self.controls = RunControls(run, self.sheet) if may_control else None
+        self.header = self._header()
         body = Row(
             self.grid, self.tabs, sizing_mode="stretch_both", spacing=8, css_classes=["body"],
             stylesheets=[InlineStyleSheet(css=style.BODY)],
         )  # fmt: skip
-        self.root = Column(
+        self.contents: tuple[UIElement, ...] = (
             self.header,
             Row(self.title, self.figures, styles={"flex-wrap": "wrap"}),
             self.problem,
             body,
-            sizing_mode="stretch_both",
-            margin=(6, 8, 6, 8),
-            spacing=4,
-            css_classes=["page"],
-            stylesheets=[GlobalInlineStyleSheet(css=style.PAGE), InlineStyleSheet(css=style.ROOT)],
         )
         self._arrange()
         self.present.active = present
-        document.template = template.PAGE
-        document.config.notify_connection_status = False  # the template has its own message
-        document.add_root(self.root)
-        document.title = f"tinytensor: lesson {run.training.lesson.number}"
-        self.update()
-        self.viewer = viewer_of(document)
-        document.add_periodic_callback(self._update_if_it_keeps_up, MILLISECONDS)
 
     def _tabs(self) -> Tabs:
         contents = {
@@ -137,32 +119,24 @@ class TrainingPage:
 
     # Updates
 
-    def _update_if_it_keeps_up(self) -> None:
-        if not self.viewer.is_behind:
-            self._begin_if_seen()
-            self.update()
-            self.document.add_next_tick_callback(self.viewer.ping)  # after the update is sent
-
-    def _begin_if_seen(self) -> None:
-        """Begin a training that waits for a viewer, a moment after the browser drew the panels."""
-        if (
-            self.may_control
-            and self.run.latest is not None
-            and self.panels.training.size is not None
-        ):
-            self._updates_seen += 1
-            if self._updates_seen > UNTRAINED_UPDATES:
-                self.run.begin()
-
     def update(self) -> None:
         """Show what is new since the last update."""
+        if self.controls is not None:
+            self._begin_if_seen()
+            self.controls.update()
         new_points = self.run.history.since(self._position)
         self._position = new_points.position
         self.panels.update(new_points, self.run.latest, self.run.latest_tested)
         for tab in self._open_tabs():
             tab.update(self.run.latest)
         self._update_figures()
-        self._update_controls()
+
+    def _begin_if_seen(self) -> None:
+        """Begin a training that waits for a viewer, a moment after the browser drew the panels."""
+        if self.run.latest is not None and self.panels.training.size is not None:
+            self._updates_seen += 1
+            if self._updates_seen > UNTRAINED_UPDATES:
+                self.run.begin()
 
     def _open_tabs(self) -> list[Digit | Weights | Confusion]:
         """The open tab, if it needs updates; hidden tabs are not computed."""
@@ -173,12 +147,12 @@ class TrainingPage:
     def _update_figures(self) -> None:
         shot, run = self.run.latest, self.run
         problem = html.escape(run.error or "")
-        self._set(self.problem, text=f'<p class="error">{problem}</p>', visible=bool(problem))
+        set_changed(self.problem, text=f'<p class="error">{problem}</p>', visible=bool(problem))
         if shot is None or (tested := run.latest_tested) is None:
-            self._set(self.figures, text="" if problem else "testing the untrained network")
+            set_changed(self.figures, text="" if problem else "testing the untrained network")
             return
         if self.present.active:
-            self._set(self.figures, text=self._headline(shot.step, tested.test_accuracy))
+            set_changed(self.figures, text=self._headline(shot.step, tested.test_accuracy))
             return
         pace = f"{shot.images_per_second:,.0f}" if shot.images_per_second else "-"
         pairs = {
@@ -191,7 +165,7 @@ class TrainingPage:
             "": run.state,
         }
         parts = (f"<div><span>{name}</span> <b>{value}</b></div>" for name, value in pairs.items())
-        self._set(self.figures, text=f'<div class="figures">{"".join(parts)}</div>')
+        set_changed(self.figures, text=f'<div class="figures">{"".join(parts)}</div>')
 
     def _headline(self, step: int, accuracy: float | None) -> str:
         """The line above a presented panel: the accuracy, large."""
@@ -202,86 +176,27 @@ class TrainingPage:
             f"<span>lesson {lesson.number}: {html.escape(lesson.title)}</span></div>"
         )
 
-    def _update_controls(self) -> None:
-        if not self.may_control:
-            return
-        state = self.run.state
-        ended = state == "ended"
-        paused = self.run.is_paused
-        self._set(self.pause_button, active=paused, disabled=ended)
-        self._set(self.speed, value=_speed_value(self.run.speed))
-        self._set(self.step_button, disabled=ended or not paused)
-        self._set(self.stop_button, disabled=ended)
-        self._set(self.restart_button, disabled=not (ended and self.run.may_restart))
-
-    @staticmethod
-    def _set(model: UIElement, **values: Any) -> None:
-        """Set only the values that differ, because each change is sent to the browser."""
-        for name, value in values.items():
-            if getattr(model, name) != value:
-                setattr(model, name, value)
-
     # Controls
 
-    def _controls(self) -> Row:
+    def _header(self) -> Row:
         """The controls of the run, if this viewer may use them, and of the page."""
-        self.scheme = self._select("colours", list(style.SCHEMES))
-        self.scheme.on_change("value", lambda _, __, chosen: self._colour(chosen))
+        self.scheme = select("colours", list(style.SCHEMES), self.sheet)
+        self.scheme.on_change("value", lambda _, __, chosen: self.frame.colour(chosen))
         titles = [(panel.name, panel.title) for panel in self.panels]
-        self.show = self._select("show", [(ALL, ALL), *titles], ALL)
+        self.show = select("show", [(ALL, ALL), *titles], self.sheet, ALL)
         self.show.on_change("value", lambda _, __, ___: self._arrange())
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
         self.present.on_change("active", lambda _, __, ___: self._present())
-        of_run = self._run_controls() if self.may_control else []
+        of_run = [] if self.controls is None else self.controls.elements
         self.hidden_in_presentation = [*of_run, self.scheme]
         return Row(
             *self.hidden_in_presentation, self.show, self.present, name="controls",
             sizing_mode="stretch_width", styles={"flex-wrap": "wrap"},
         )  # fmt: skip
 
-    def _run_controls(self) -> list[UIElement]:
-        run = self.run
-        # The label never changes, because Bokeh would make a new button without keyboard focus.
-        self.pause_button = Toggle(label="pause", name="pause", width=64, stylesheets=[self.sheet])
-        self.pause_button.on_change("active", lambda _, __, active: self._pause_or_resume(active))
-        self.step_button = self._button("step", run.step)
-        self.stop_button = self._button("stop", run.stop)
-        self.restart_button = self._button("restart", run.restart)
-        options = [
-            (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
-            for speed in dict.fromkeys([run.speed, *SPEEDS])
-        ]
-        self.speed = self._select("speed", options, _speed_value(run.speed))
-        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(_speed(chosen)))
-        backends = [(name, f"backend {name}") for name in door.available_backends()]
-        self.backend = self._select("backend", backends, run.backend.name)
-        self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
-        return [
-            self.pause_button, self.step_button, self.stop_button, self.restart_button,
-            self.speed, self.backend,
-        ]  # fmt: skip
-
-    def _button(self, label: str, clicked: Callable[[], None]) -> Button:
-        button = Button(label=label, name=label, width=64, stylesheets=[self.sheet])
-        button.on_click(clicked)
-        return button
-
-    def _select(self, name: str, options: list[Any], value: str | None = None) -> Select:
-        return Select(
-            name=name, options=options, value=value or options[0], width=132,
-            stylesheets=[self.sheet],
-        )  # fmt: skip
-
     def _div(self, text: str, **settings: Any) -> Div:
         return Div(text=text, stylesheets=[self.sheet], **settings)
-
-    def _pause_or_resume(self, is_to_pause: bool) -> None:
-        if is_to_pause:
-            self.run.pause()
-        else:
-            self.run.resume()
-        self._update_controls()
 
     def _choose_digit(self, digits: Digits) -> Callable[[Any], None]:
         """A function that shows the clicked digit in the tab "a digit".
@@ -298,19 +213,16 @@ class TrainingPage:
                 self.digit.choose(chosen)
                 self.tabs.active = 1
 
-            self._tap = self.document.add_timeout_callback(show, DOUBLE_CLICK)
+            self._tap = self.frame.document.add_timeout_callback(show, DOUBLE_CLICK)
 
         return choose
-
-    def _colour(self, scheme: str) -> None:
-        self.root.css_classes = ["page", *style.SCHEMES[scheme]]
 
     # Which panels are shown
 
     def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
         def choose(_: Any) -> None:
             if self._tap is not None:
-                self.document.remove_timeout_callback(self._tap)
+                self.frame.document.remove_timeout_callback(self._tap)
                 self._tap = None
             self.show.value = ALL if self.show.value == name else name
 
@@ -332,14 +244,3 @@ class TrainingPage:
         """Show all panels, three per row, or only the chosen one."""
         shown = [panel for panel in self.panels if self.show.value in (ALL, panel.name)]
         self.grid.children = [(panel.content, *divmod(i, 3)) for i, panel in enumerate(shown)]
-
-
-# A speed in steps per second, None for full speed, as the value of a drop-down
-
-
-def _speed_value(speed: float | None) -> str:
-    return "full" if speed is None else f"{speed:g}"
-
-
-def _speed(value: str) -> float | None:
-    return None if value == "full" else float(value)

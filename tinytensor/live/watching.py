@@ -8,10 +8,11 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from tinytensor.live.frame import MILLISECONDS
 from tinytensor.live.run import Run
 from tinytensor.live.server import FillDocument, Server
 from tinytensor.live.speed import watchable
-from tinytensor.live.training_page import MILLISECONDS, page
+from tinytensor.live.training_page import page
 from tinytensor.train import Training
 
 Say = Callable[[str], None]  # shows a line to the user

@@ -1,0 +1,88 @@
+"""The controls of a run on the live page: pause, step, stop, restart, speed and backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.models import Button, InlineStyleSheet, Select, Toggle, UIElement
+
+from tinytensor import door
+from tinytensor.live.run import Run
+
+SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
+
+
+class RunControls:
+    """The controls of a run."""
+
+    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+        self.run = run
+        # The label never changes, because Bokeh would make a new button without keyboard focus.
+        self.pause = Toggle(label="pause", name="pause", width=64, stylesheets=[sheet])
+        self.pause.on_change("active", lambda _, __, active: self._pause_or_resume(active))
+        self.step = button("step", run.step, sheet)
+        self.stop = button("stop", run.stop, sheet)
+        self.restart = button("restart", run.restart, sheet)
+        options = [
+            (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
+            for speed in dict.fromkeys([run.speed, *SPEEDS])
+        ]
+        self.speed = select("speed", options, sheet, _speed_value(run.speed))
+        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(_speed(chosen)))
+        backends = [(name, f"backend {name}") for name in door.available_backends()]
+        self.backend = select("backend", backends, sheet, run.backend.name)
+        self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
+        self.elements: list[UIElement] = [
+            self.pause, self.step, self.stop, self.restart, self.speed, self.backend,
+        ]  # fmt: skip
+
+    def update(self) -> None:
+        """Show what the run does."""
+        ended, paused = self.run.state == "ended", self.run.is_paused
+        set_changed(self.pause, active=paused, disabled=ended)
+        set_changed(self.speed, value=_speed_value(self.run.speed))
+        set_changed(self.step, disabled=ended or not paused)
+        set_changed(self.stop, disabled=ended)
+        set_changed(self.restart, disabled=not (ended and self.run.may_restart))
+
+    def _pause_or_resume(self, is_to_pause: bool) -> None:
+        if is_to_pause:
+            self.run.pause()
+        else:
+            self.run.resume()
+        self.update()
+
+
+def button(label: str, clicked: Callable[[], None], sheet: InlineStyleSheet) -> Button:
+    """A button with this label, which is also its name."""
+    made = Button(label=label, name=label, width=64, stylesheets=[sheet])
+    made.on_click(clicked)
+    return made
+
+
+def select(
+    name: str, options: list[Any], sheet: InlineStyleSheet, value: str | None = None
+) -> Select:
+    """A drop-down; value: the chosen option, the first by default."""
+    return Select(
+        name=name, options=options, value=value or options[0], width=132, stylesheets=[sheet]
+    )
+
+
+def set_changed(model: UIElement, **values: Any) -> None:
+    """Set only the values that differ, because each change is sent to the browser."""
+    for name, value in values.items():
+        if getattr(model, name) != value:
+            setattr(model, name, value)
+
+
+# A speed in steps per second, None for full speed, as the value of a drop-down
+
+
+def _speed_value(speed: float | None) -> str:
+    return "full" if speed is None else f"{speed:g}"
+
+
+def _speed(value: str) -> float | None:
+    return None if value == "full" else float(value)
