@@ -22,7 +22,8 @@ if "bokeh" in LACKING:
     pytest.skip("a live page needs bokeh: pip install -e '.[test]'", allow_module_level=True)
 
 from tinytensor.live.server import Server
-from tinytensor.live.training_page import page
+from tinytensor.live.training_page import View, page
+from tinytensor.live.wall import Wall
 
 DATA = tt.datasets.mnist()
 SECONDS = 60  # maximum wait, long enough for a busy machine
@@ -176,7 +177,8 @@ def served(
     """A run that is not started, and the server of its page."""
     found = find(lesson) if isinstance(lesson, str) else lesson
     run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
-    server = Server(page(run, present, may_control), host=host)
+    wall = Wall(len(DATA.names))
+    server = Server(page(run, wall, View(may_control, present)), host=host)
     server.start()
     try:
         yield run, server

@@ -1,11 +1,11 @@
 """The command line `tinytensor`.
 
-lessons, lesson, train, race, program, try    the course
-predict                                       a trained network
-replay, report                                a run file
-ladder, explain                               versions of a kernel, from naive to fast
-bench                                         benchmarks
-info                                          backends and machine
+course, lessons, lesson, train, race, program, try    the course
+predict                                               a trained network
+replay, report                                        a run file
+ladder, explain                                       versions of a kernel, from naive to fast
+bench                                                 benchmarks
+info                                                  backends and machine
 """
 
 import os
@@ -96,6 +96,7 @@ def program() -> None:
 
 
 for command in (
+    course_commands.course_command,
     course_commands.lessons_command,
     course_commands.lesson_command,
     train_command.train_command,

@@ -1,4 +1,6 @@
-"""The course: `tinytensor lessons`, `lesson NAME`, `program LESSON`, `try CLAIM`."""
+"""The course: `tinytensor course`, `lessons`, `lesson NAME`, `program LESSON`, `try CLAIM`."""
+
+from contextlib import suppress
 
 import datetime
 import textwrap
@@ -8,9 +10,90 @@ import click
 from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
-from tinytensor.cli.options import CLAIM, FILE, LESSON, LESSON_OR_FILE, Count, backend_option
+from tinytensor.cli.live_option import say
+from tinytensor.cli.options import (
+    CLAIM,
+    FILE,
+    LESSON,
+    LESSON_OR_FILE,
+    Count,
+    allow_origin_option,
+    backend_option,
+    host_option,
+    no_browser_option,
+    port_option,
+    present_option,
+    seed_option,
+    speed_option,
+    threads_option,
+)
 from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
+from tinytensor.errors import SettingError
+from tinytensor.live import check_installed
 from tinytensor.train import Training, seconds_a_step
+
+
+@click.command("course")
+@click.argument("lesson", type=LESSON, required=False)
+@backend_option
+@click.option(
+    "--steps", type=Count(1, 10**9), help="Training steps of each lesson [the lesson's own]."
+)
+@seed_option
+@threads_option
+@port_option
+@no_browser_option
+@speed_option
+@present_option
+@host_option
+@allow_origin_option
+def course_command(
+    lesson: str | None,
+    backend: str,
+    steps: int | None,
+    seed: int,
+    threads: int | None,
+    port: int | None,
+    no_browser: bool,
+    speed: float | None,
+    present: bool,
+    host: str | None,
+    allowed: tuple[str, ...],
+) -> None:
+    """Show the lessons 1.0 to 4.2 on one live page, from LESSON [1.0] on.
+
+    The page has the chapter of a lesson next to the panels, and buttons that begin the next lesson
+    or the one before. Sliders change the learning rate, the batch and dropout of the next run. What
+    the viewers draw is collected on a wall. Ctrl-C ends the page.
+    """
+    check_installed("course", "bokeh")
+    from tinytensor.live.course import Course
+    from tinytensor.live.course_page import page
+    from tinytensor.live.watching import invitation, pages_served
+
+    course = lessons.course()
+    first = course[0] if lesson is None else lessons.find(lesson)
+    if first not in course:
+        raise SettingError(
+            f"course: lesson {first.name} is not part of it; a lesson from {course[0].number} to "
+            f"{course[-1].number} is needed, or: tinytensor train {first.name} --live"
+        )
+    if threads is not None:
+        door.set_num_threads(threads)
+    door.set_backend(backend)
+    shown = Course(
+        course, datasets.mnist(), first=course.index(first), steps=steps, seed=seed, speed=speed
+    )
+    used = door.current_backend()
+    click.echo(
+        f"{plural(len(course), 'lesson')} on {used.name}, {plural(used.num_threads, 'thread')}",
+        err=True,
+    )
+    with suppress(KeyboardInterrupt), pages_served(
+        lambda view: page(shown, view), port=port, browser=not no_browser, present=present,
+        host=host, allowed=allowed, say=say, message=invitation(speed),
+    ):  # fmt: skip
+        shown.run_until_interrupted()
 
 
 @click.command("lessons")

@@ -137,7 +137,7 @@ def scaled(rate: float) -> float:
     return rate * BATCH
 
 
-_FILES = (
+_COURSE_FILES = (
     "mnist_1_0_softmax",
     "mnist_2_0_five_layers_sigmoid",
     "mnist_2_1_five_layers_relu_lrdecay",
@@ -147,13 +147,17 @@ _FILES = (
     "mnist_4_0_batchnorm_five_layers_sigmoid",
     "mnist_4_1_batchnorm_five_layers_relu",
     "mnist_4_2_batchnorm_convolutional",
-    "mnist_fast",
-    "mnist_best",
 )
+_FILES = (*_COURSE_FILES, "mnist_fast", "mnist_best")
+
+
+def course() -> list[Lesson]:
+    """The nine lessons of the course, 1.0 to 4.2, in its order."""
+    return lessons()[: len(_COURSE_FILES)]
 
 
 def lessons() -> list[Lesson]:
-    """All lessons, in the course's order."""
+    """All lessons: the course and, after it, two more."""
     return [module.LESSON for module in _modules()]
 
 

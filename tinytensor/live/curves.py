@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,14 @@ import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, Range1d
 
 from tinytensor.live.details import BANDS
-from tinytensor.live.history import NewPoints, Point, accuracy_start, band_range, loss_end
+from tinytensor.live.history import (
+    Earlier,
+    NewPoints,
+    Point,
+    accuracy_start,
+    band_range,
+    loss_end,
+)
 from tinytensor.live.panel import Panel
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN
 
@@ -17,16 +25,23 @@ LEGEND = (
     f' <span style="color: {TRAIN}">― training</span> <span style="color: {TEST}">━ test</span>'
 )
 
+LEGEND_OF_TWO = '<div><b>{}</b>, <span class="pale">pale: {}</span></div>'
+PALE = 0.35  # opacity of the curves of an earlier run
+
 
 class Curves(Panel):
     """Accuracy or loss against the step, for the training batches and the test images.
 
-    quantity: "accuracy" or "loss".
+    quantity: "accuracy" or "loss". earlier: a run whose curves are behind those of this run.
     """
 
-    def __init__(self, quantity: str, steps: Range1d) -> None:
+    def __init__(self, quantity: str, steps: Range1d, earlier: Earlier | None = None) -> None:
         super().__init__(quantity, x_range=steps, y_range=Range1d(0, 100))
         self.quantity = quantity
+        self._earlier_test = np.zeros(0)
+        legend = LEGEND
+        if earlier is not None:
+            legend += self._draw_earlier(earlier)
         self.train = ColumnDataSource({"step": [], "y": []}, name=f"{quantity} training")
         self.test = ColumnDataSource({"step": [], "y": []}, name=f"{quantity} test")
         self.figure.line("step", "y", source=self.train, color=TRAIN, width=1)
@@ -35,7 +50,18 @@ class Curves(Panel):
         self.figure.add_tools(
             HoverTool(renderers=[tested], tooltips=[("step", "@step"), ("test", "@y{0.00}")])
         )
-        self.set_title(self.title, LEGEND)
+        self.set_title(self.title, legend)
+
+    def _draw_earlier(self, earlier: Earlier) -> str:
+        """Draw the curves of an earlier run, pale; returns the names of both runs, as HTML."""
+        for points, part, colour, width in (
+            (earlier.train, "training", TRAIN, 1),
+            (earlier.test, "test", TEST, 3),
+        ):
+            source = ColumnDataSource(self._columns(points), name=f"{self.quantity} earlier {part}")
+            self.figure.line("step", "y", source=source, color=colour, width=width, alpha=PALE)
+        self._earlier_test = np.array(self._columns(earlier.test)["y"])
+        return LEGEND_OF_TWO.format(html.escape(earlier.new_name), html.escape(earlier.name))
 
     def update(self, new_points: NewPoints) -> None:
         """Add the new points."""
@@ -52,7 +78,7 @@ class Curves(Panel):
 
     def _fit(self) -> None:
         """Fit the y range to the typical points; the first steps may be outside."""
-        test = np.asarray(self.test.data["y"])
+        test = np.concatenate([self.test.data["y"], self._earlier_test])
         if self.quantity == "accuracy":
             self.figure.y_range.update(start=100 * accuracy_start(test / 100), end=100.5)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from bokeh.models import (
     Row,
 )
 from bokeh.palettes import interp_palette
+from bokeh.plotting import figure
 
 from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import render_strokes
@@ -33,7 +34,9 @@ from tinytensor.live.pending_call import PendingCall
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
+from tinytensor.nn import Module
 
+LINE_WIDTH = 0.07  # of the pen, as a part of the width of a pad
 HINT = "or click one in a panel"
 WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
 GREY_TO_BLACK = interp_palette(["#e4e6ea", "#000000"], 256)
@@ -42,52 +45,48 @@ TEXT = 16  # pixels above each layer, for its name
 
 
 class Digit:
-    """One digit, drawn here or clicked in a panel: its probabilities and all layer outputs."""
+    """One digit, drawn here or clicked in a panel: its probabilities and all layer outputs.
 
-    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+    ready: called when new outputs can be shown by update(), in the training thread.
+    """
+
+    def __init__(
+        self, run: Run, sheet: InlineStyleSheet, ready: Callable[[], None] | None = None
+    ) -> None:
+        self.run = run
         self.image: Array | None = None
         self.label: int | None = None  # the correct digit; None for a drawn one
-        self._call: PendingCall[inside.LayerOutputs] = PendingCall(run)
-        self._seen: Snapshot | None = None
-        pad = plain_figure(
-            name="pad", title="draw a digit here", width=158, height=175, sizing_mode="fixed",
-            x_range=Range1d(0, 1), y_range=Range1d(1, 0),
-        )  # fmt: skip
+        self._images = 0  # number of images so far
+        self._call: PendingCall[tuple[inside.LayerOutputs, int | None]] = PendingCall(run, ready)
         self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
-        lines = pad.multi_line(
-            "xs", "ys", source=self.strokes, line_width=11, color=FAINT, line_cap="round",
-            line_join="round",
+        pad = drawing_pad(
+            self.strokes, name="pad", title="draw a digit here", width=158, height=175,
+            sizing_mode="fixed",
         )  # fmt: skip
-        pen = FreehandDrawTool(renderers=[lines])
-        pad.add_tools(pen)
-        pad.toolbar.active_drag = pen
         seen = plain_figure(
             name="digit", title="as the network sees it", width=158, height=175,
             sizing_mode="fixed", x_range=Range1d(0, 28), y_range=Range1d(0, 28),
         )  # fmt: skip
-        for plot in (pad, seen):
-            plot.axis.visible = plot.grid.visible = False
+        seen.axis.visible = seen.grid.visible = False
         self.source = ColumnDataSource({"image": []}, name="digit data")
         grey = LinearColorMapper(palette=WHITE_TO_BLACK, low=0, high=255)
         seen.image(
             "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
             origin="top_left",
         )  # fmt: skip
-        self._names = run.training.data.names
-        count = len(self._names)
+        self.names = run.training.data.names
+        count = len(self.names)
         self.neurons = ColumnDataSource(
-            {"digit": list(self._names), "probability": [0.0] * count, "color": [TRAIN] * count},
+            {"digit": list(self.names), "probability": [0.0] * count, "color": [TRAIN] * count},
             name="neurons data",
         )
-        bars = plain_figure(
-            name="neurons", title=f"the {'ten' if count == 10 else count} neurons", height=120,
-            width=WIDTH - 12, sizing_mode="fixed", x_range=FactorRange(*self._names),
-            y_range=Range1d(0, 1),
+        bars = neuron_bars(
+            self.neurons, name="neurons", height=120, width=WIDTH - 12, sizing_mode="fixed",
+            title=f"the {'ten' if count == 10 else count} neurons",
         )  # fmt: skip
-        bars.vbar("digit", 0.8, "probability", source=self.neurons, color="color")
         self.layers = _Layers()
         clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
-        clear.on_click(self._clear)
+        clear.on_click(self.clear)
         self.strokes.on_change("data", lambda attr, old, new: self._draw())
         self.hint = Div(text=HINT, name="verdict", width=230, stylesheets=[sheet])
         self.content = Column(
@@ -95,11 +94,17 @@ class Digit:
             sizing_mode="stretch_height",
         )  # fmt: skip
 
-    def _clear(self) -> None:
+    @property
+    def is_drawn(self) -> bool:
+        """True if the digit is a drawn one."""
+        return self.image is not None and bool(self.strokes.data["xs"])
+
+    def clear(self) -> None:
+        """Remove the digit."""
         self.strokes.data = {"xs": [], "ys": []}
         self.image = None
         self.source.data = {"image": []}
-        self._show_neurons([0.0] * len(self._names))
+        self._show_neurons([0.0] * len(self.names))
         self.hint.text = HINT
         self.layers.clear()
 
@@ -111,11 +116,11 @@ class Digit:
         }
 
     def _draw(self) -> None:
-        xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
         try:
+            xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
             strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
             self._set_image(render_strokes(strokes))
-        except (DataError, TypeError, ValueError):
+        except (DataError, KeyError, TypeError, ValueError):
             return  # the strokes have no ink yet, or something else was sent than strokes
 
     def choose(self, chosen: Chosen) -> None:
@@ -124,21 +129,55 @@ class Digit:
         self._set_image(chosen.image, chosen.label)
 
     def _set_image(self, image: Array, label: int | None = None) -> None:
-        self.image, self.label, self._seen = image, label, None
+        self.image, self.label = image, label
+        self._images += 1
         self.source.data = {"image": [image]}
+        self.update(self.run.latest)
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the outputs if they are ready; compute new ones if the network has changed."""
-        outputs = self._call.result()
-        if outputs is not None and self.image is not None:
+        if self.image is None:
+            return
+        compute = functools.partial(_outputs, image=self.image, label=self.label)
+        if (result := self._call.update((shot, self._images), compute)) is not None:
+            outputs, label = result
             best = int(outputs.probabilities.argmax())
             self._show_neurons([float(p) for p in outputs.probabilities])
-            names = self._names
-            self.hint.text = _verdict(names, best, outputs.probabilities[best], self.label)
+            self.hint.text = _verdict(self.names, best, outputs.probabilities[best], label)
             self.layers.show(outputs.layers)
-        if self.image is not None and shot is not self._seen:
-            self._seen = shot
-            self._call.submit(functools.partial(inside.layer_outputs, image=self.image))
+
+
+def _outputs(
+    model: Module, image: Array, label: int | None
+) -> tuple[inside.LayerOutputs, int | None]:
+    """The outputs for a digit, and its label, which may differ from that of the next digit."""
+    return inside.layer_outputs(model, image), label
+
+
+def drawing_pad(strokes: ColumnDataSource, **settings: Any) -> figure:
+    """A figure to draw on; what is drawn is in `strokes`."""
+    pad = plain_figure(x_range=Range1d(0, 1), y_range=Range1d(1, 0), **settings)
+    pad.axis.visible = pad.grid.visible = False
+    lines = pad.multi_line(
+        "xs", "ys", source=strokes, line_width=11, color=FAINT, line_cap="round", line_join="round"
+    )
+
+    def fit_line(attr: str, old: int | None, width: int) -> None:
+        lines.glyph.line_width = LINE_WIDTH * width
+
+    pad.on_change("inner_width", fit_line)
+    pen = FreehandDrawTool(renderers=[lines])
+    pad.add_tools(pen)
+    pad.toolbar.active_drag = pen
+    return pad
+
+
+def neuron_bars(neurons: ColumnDataSource, **settings: Any) -> figure:
+    """A figure with a bar for the probability of each class."""
+    names = FactorRange(*neurons.data["digit"])
+    bars = plain_figure(x_range=names, y_range=Range1d(0, 1), **settings)
+    bars.vbar("digit", 0.8, "probability", source=neurons, color="color")
+    return bars
 
 
 def _verdict(names: tuple[str, ...], best: int, probability: float, label: int | None) -> str:

@@ -15,7 +15,6 @@ from tinytensor.live.picture import EMPTY, MARK_WIDTH, PALETTE, TEST, mosaic, sq
 from tinytensor.live.snapshot import Snapshot
 
 DIGITS_COLOURS = [f"#{r:02x}{g:02x}{b:02x}{a:02x}" for r, g, b, a in PALETTE]
-MARK = 0.4  # height of the name of a digit, as a fraction of the digit's height
 MIN_MARK = 10  # pixels
 
 
@@ -23,7 +22,7 @@ class Chosen(NamedTuple):
     """A digit that a viewer has clicked."""
 
     image: Array  # (28, 28) uint8
-    label: int
+    label: int | None  # None if it is unknown
 
 
 class Digits(Panel):
@@ -32,6 +31,9 @@ class Digits(Panel):
     The mosaic has the number of columns that makes the digits as large as possible. The names of
     the classes on a misclassified digit have at most two characters.
     """
+
+    least = 1  # digits that there is room for, at least
+    mark = 0.4  # height of the name of a digit, as a fraction of the digit's height
 
     def __init__(self, name: str, classes: tuple[str, ...]) -> None:
         self.classes = classes
@@ -84,9 +86,9 @@ class Digits(Panel):
                 source.data = {name: [] for name in source.data}
             return
         width, height = self.size
-        self.columns, side = square_grid(len(images), width, height)
+        self.columns, side = square_grid(max(len(images), self.least), width, height)
         self.rows = -(-len(images) // self.columns)
-        misclassified = labels != predictions
+        misclassified = self.is_misclassified(labels, predictions)
         low, high = self.ends()
         self.row_height = (high - low) / self.rows
         self.figure.x_range.end = width / side
@@ -95,7 +97,15 @@ class Digits(Panel):
             "image": [mosaic(images, misclassified, self.columns, (side, side))],
             "y": [high], "width": [self.columns], "height": [high - low],
         }  # fmt: skip
-        self._mark(labels, predictions, np.flatnonzero(misclassified), side)
+        self._mark(labels, predictions, np.flatnonzero(self.is_marked(misclassified)), side)
+
+    def is_misclassified(self, labels: Array, predictions: Array) -> Array:
+        """True (N,) for the digits on red."""
+        return np.asarray(labels != predictions)
+
+    def is_marked(self, misclassified: Array) -> Array:
+        """True (N,) for the digits with the names of their classes."""
+        return misclassified
 
     def _mark(self, labels: Array, predictions: Array, chosen: Array, side: int) -> None:
         """Write the correct and the computed digit on the chosen digits, if there is room."""
@@ -103,7 +113,7 @@ class Digits(Panel):
         row, column = np.divmod(chosen, self.columns)
         edge = max(1, side // 20) / side  # between a name and the edge of its digit
         for text in self.texts:
-            text.glyph.text_font_size = f"{max(MIN_MARK, round(MARK * side))}px"
+            text.glyph.text_font_size = f"{max(MIN_MARK, round(self.mark * side))}px"
         _, high = self.ends()
         self.marks.data = {
             "y": high - (row + 1 - edge) * self.row_height,

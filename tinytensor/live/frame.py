@@ -18,6 +18,7 @@ class Frame:
 
     def __init__(self, document: Document) -> None:
         self.document = document
+        self.scheme = next(iter(style.SCHEMES))
         self.root = Column(
             sizing_mode="stretch_both",
             margin=(6, 8, 6, 8),
@@ -36,6 +37,7 @@ class Frame:
 
     def colour(self, scheme: str) -> None:
         """Use the colours of style.SCHEMES[scheme]."""
+        self.scheme = scheme
         self.root.css_classes = ["page", *style.SCHEMES[scheme]]
 
     def update_regularly(self, update: Callable[[], None]) -> None:

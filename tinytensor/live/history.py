@@ -40,6 +40,15 @@ class NewPoints(NamedTuple):
     position: tuple[int, int, int, int]
 
 
+class Earlier(NamedTuple):
+    """The curves of an earlier run, to be compared with those of a new run."""
+
+    name: str  # of the earlier run
+    new_name: str  # of the new run
+    train: list[Point]
+    test: list[Point]
+
+
 START = (-1, 0, 0, 0)
 
 

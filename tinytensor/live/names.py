@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tinytensor.train import Training
+
 
 class PanelText(NamedTuple):
     """The title of a panel, and two sentences that explain it."""
@@ -58,8 +60,40 @@ PANELS = {
         "Confused digits",
         "The test images of one cell of the confusion matrix. A click on a cell chooses it.",
     ),
+    "drawing": PanelText(
+        "Draw a digit",
+        "The network reads the digit while you draw it. Choose which digit it is, and it is put "
+        "on the wall; ? puts it there without a digit.",
+    ),
+    "wall": PanelText(
+        "Wall",
+        "The digits that the viewers have drawn, the last 100 of them. Left below is the digit "
+        "that the drawer chose, right below is what the network takes it for, and both are on red "
+        "if they differ.",
+    ),
 }
 ALL = "Six panels"
+_SETTINGS = {"lr": "learning rate", "optimizer": "optimiser", "keep_prob": "keep probability"}
+
+
+def changed_settings(training: Training) -> str:
+    """What differs from the lesson in a training: "learning rate 0.01, batch 50", or nothing."""
+    lesson = training.lesson
+    parts = [
+        f"{name} {lesson.settings[key]}"
+        for key, name in _SETTINGS.items()
+        if lesson.settings[key] != "own"
+    ]
+    if training.batch != lesson.batch:
+        parts.append(f"batch {training.batch}")
+    return ", ".join(parts)
+
+
+def name_of_run(training: Training) -> str:
+    """The name of a training: "2.1 relu, learning rate 0.01"."""
+    changed = changed_settings(training)
+    name = f"{training.lesson.number} {training.lesson.name}"
+    return f"{name}, {changed}" if changed else name
 
 
 def digits_title(panel: str, count: int | None, of: int) -> str:

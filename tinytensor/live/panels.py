@@ -7,22 +7,32 @@ from collections.abc import Iterator
 from bokeh.models import Range1d
 
 from tinytensor.live.curves import Bands, Curves
+from tinytensor.live.details import band_names
 from tinytensor.live.digits import TestDigits, TrainingDigits
-from tinytensor.live.history import NewPoints
+from tinytensor.live.history import Earlier, NewPoints
 from tinytensor.live.panel import Panel
 from tinytensor.live.snapshot import Snapshot
+from tinytensor.train import Training
 
 
 class Panels:
     """The six panels, in the course's order.
 
-    bands: the names of the two bands. test_count: number of test images. classes: the names of the
-    classes.
+    training: the training that they show. earlier: a run whose curves are behind those of this
+    training.
     """
 
-    def __init__(self, bands: tuple[str, str], test_count: int, classes: tuple[str, ...]) -> None:
+    def __init__(self, training: Training, earlier: Earlier | None = None) -> None:
+        bands, classes = band_names(training.model), training.data.names
+        test_count = len(training.data.test_labels)
         steps = self.steps = Range1d(0, 1)
-        self.accuracy, self.loss = Curves("accuracy", steps), Curves("loss", steps)
+        # The curves of the earlier run are complete, up to the last step of this training.
+        last = earlier.train[-1].step if earlier is not None and earlier.train else 1
+        self._first_end = min(last, training.steps)
+        compared = self.compared_steps = Range1d(0, self._first_end)
+        self.accuracy, self.loss = (
+            Curves(quantity, compared, earlier) for quantity in ("accuracy", "loss")
+        )
         self.training = TrainingDigits(classes)
         self.first, self.second = (Bands(band, steps) for band in bands)
         self.test = TestDigits(test_count, classes)
@@ -41,6 +51,7 @@ class Panels:
             if points
         ]:
             self.steps.end = max(1, *newest)
+            self.compared_steps.end = max(self.steps.end, self._first_end)
         shot_before, tested_before = self._shown
         if shot is not None and shot is not shot_before:
             self.training.update(shot)

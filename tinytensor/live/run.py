@@ -29,6 +29,7 @@ from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 from tinytensor.train import (
+    OutOfTimeError,
     Predictions,
     Seconds,
     StepReport,
@@ -155,12 +156,16 @@ class Run:
             self._restart_requested = self.may_restart
 
     def close(self) -> None:
-        """Stop the training and end the thread; later submitted functions are cancelled."""
+        """Stop the training and end the thread; later submitted functions are cancelled.
+
+        A test that still runs is given up.
+        """
         self._closed = True
+        self.training.deadline = time.monotonic()
         self.stop()
 
-    def join(self, seconds: float) -> None:
-        """After close(), wait at most `seconds` for the thread to end, if it was started."""
+    def join(self, seconds: float | None = None) -> None:
+        """After close(), wait for the thread to end, if it was started; at most `seconds`."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
@@ -229,7 +234,10 @@ class Run:
 
     def _show_untrained(self) -> None:
         """Make a snapshot before the first step."""
-        report, predictions = self.training.look_ahead()
+        try:
+            report, predictions = self.training.look_ahead()
+        except OutOfTimeError:  # after close()
+            return
         self._last_report, self.test_predictions = report, predictions.test_predictions
         self._publish_snapshot(report, predictions)
 

@@ -14,9 +14,9 @@ SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
 class RunControls:
-    """The controls of a run."""
+    """The controls of a run. restarts: False without the button that trains once more."""
 
-    def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
+    def __init__(self, run: Run, sheet: InlineStyleSheet, restarts: bool = True) -> None:
         self.run = run
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.pause = Toggle(label="pause", name="pause", width=64, stylesheets=[sheet])
@@ -33,8 +33,9 @@ class RunControls:
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = select("backend", backends, sheet, run.backend.name)
         self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
+        restart = [self.restart] if restarts else []
         self.elements: list[UIElement] = [
-            self.pause, self.step, self.stop, self.restart, self.speed, self.backend,
+            self.pause, self.step, self.stop, *restart, self.speed, self.backend,
         ]  # fmt: skip
 
     def update(self) -> None:

@@ -38,19 +38,19 @@ from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
+FIRST = ("The network", "What to look at")  # sections of a chapter
+LEFT_OUT = ("Try it", "Answers")
 MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
 MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
 
 
 def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
-    """The parts of the chapter that help to read the panels: the network and what to look at."""
+    """The chapter without its commands and answers; first what helps to read the panels."""
     markdown = MarkdownIt("commonmark").enable("table")
     markdown.add_render_rule("fence", _fence)
     chapter = lesson.read_chapter()
-    text = (
-        f"# {chapter.title}\n\n{chapter.markdown('The network', 'What to look at')}\n"
-        f"`tinytensor lesson {lesson.name}` prints the whole chapter.\n"
-    )
+    others = [heading for heading in chapter.sections if heading not in (*FIRST, *LEFT_OUT)]
+    text = f"# {chapter.title}\n\n{chapter.introduction}\n\n{chapter.markdown(*FIRST, *others)}"
     return Div(
         text=markdown.render(text), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
         sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
@@ -77,7 +77,6 @@ class Weights:
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         names = inside.weight_names(run.training.tested)
         self._call: PendingCall[Array] = PendingCall(run)
-        self._seen: tuple[Snapshot | None, str] | None = None
         self.choice = Select(
             name="weights of", options=names, value=names[0], width=WIDTH - 20, stylesheets=[sheet]
         )
@@ -102,16 +101,15 @@ class Weights:
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the image if it is ready; make a new one if the weights have changed."""
-        if (image := self._call.result()) is not None:
+        name = self.choice.value
+        image = self._call.update((shot, name), functools.partial(inside.weights, name=name))
+        if image is not None:
             H, W = image.shape
             most = float(np.nanmax(np.abs(image))) or 1.0
             self.colours.update(low=-most, high=most)
             self.source.data = {
                 "image": [image], "x": [0], "width": [min(1.0, W / H)], "height": [min(1.0, H / W)],
             }  # fmt: skip
-        if self._seen != (shot, name := self.choice.value):
-            self._seen = (shot, name)
-            self._call.submit(functools.partial(inside.weights, name=name))
 
 
 class Confusion:

@@ -15,7 +15,7 @@ TRAIN_SHOWN = 100  # images
 TEST_SHOWN = 1000  # images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two snapshots are never equal
 class Snapshot:
     """The data of the six panels at one training step.
 

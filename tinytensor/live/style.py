@@ -67,12 +67,15 @@ CONTROLS = """
 }
 .bk-btn.bk-active { background-color: var(--ink); color: var(--ground) }
 .bk-btn:hover { border-color: var(--faint) }
+.bk-btn:hover:not(.bk-active, :disabled) { background-color: var(--line); color: var(--ink) }
 .bk-btn:disabled {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); opacity: 0.4
 }
 select.bk-input:not([multiple]) {
   appearance: auto; background-image: none; color-scheme: var(--scheme)
 }
+.noUi-target { background: var(--line); border-color: var(--line); box-shadow: none }
+.noUi-handle { background: var(--ground); border-color: var(--faint); box-shadow: none }
 .bk-tab { color: var(--faint); padding: 4px 8px }
 .bk-tab.bk-active, .bk-tab:hover {
   color: var(--ink); background-color: var(--ground); border-color: var(--line)
@@ -92,6 +95,8 @@ code { font-size: 11px }
 .figures b { font-weight: 600 }
 p.error { color: var(--error); font-weight: 600; margin: 0 }
 .figures span { color: var(--faint) }
+table { border-collapse: collapse; font-size: 11.5px; margin: 0 0 8px; width: 100% }
+th, td { text-align: left; padding: 1px 6px 1px 0; border-bottom: 1px solid var(--line) }
 .accuracy { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 24px; font-size: 20px }
 .accuracy b { font-size: 64px; line-height: 1; font-variant-numeric: tabular-nums }
 b.wrong { color: var(--error) }
@@ -102,6 +107,9 @@ PANEL = """
 :host(.help) { position: absolute; right: 0; top: 0; z-index: 2; margin: 0 }
 h3 { font-size: 13px; font-weight: 600; line-height: 1.4; margin: 0 }
 h3 span { font-weight: 400; white-space: nowrap; margin-left: 8px }
+h3 div { font-weight: 400 }
+h3 div span { margin: 0 }
+h3 .pale { opacity: 0.6 }
 summary {
   list-style: none; width: 18px; line-height: 18px; margin-left: auto; text-align: center;
   border-radius: 9px; color: var(--faint); box-shadow: inset 0 0 0 1px var(--line); cursor: pointer;
@@ -116,6 +124,26 @@ details p {
 :host(.large) details p { width: 420px; font-size: 20px }
 """
 
+# A row of buttons, of which one is chosen.
+GROUP = """
+.bk-btn-group { flex-wrap: wrap }
+.bk-btn-group .bk-btn { flex: none; padding: 6px 8px }
+"""
+
+# The panel with a large pad, which is the largest square with room for the bars next to it. On a
+# phone the bars are below it.
+DRAWING = f"""
+:host(.drawing) {{ gap: 12px; container-type: size }}
+:host(.pad) {{ width: min(100cqh, 62cqw); height: min(100cqh, 62cqw); flex: none }}
+:host(.verdict) {{ font-size: 24px }}
+:host(.answers) {{ flex-wrap: wrap; align-items: baseline }}
+:host(.large), :host(.large) .bk-btn {{ font-size: 20px }}
+@media (max-width: {PHONE}) {{
+  :host(.drawing) {{ flex-direction: column }}
+  :host(.pad) {{ width: 94vw; height: 94vw }}
+}}
+"""
+
 # The panels and the tabs next to them; on a tablet and a phone, the tabs are below the panels.
 GRID = f"""
 :host {{
@@ -125,10 +153,12 @@ GRID = f"""
   :host {{ flex: none; grid-auto-rows: auto }}
   :host, .panel {{ height: auto; max-height: none }}
   .panel {{ height: 40vw }}
+  .panel.tall {{ height: 62vw }}
 }}
 @media (max-width: {PHONE}) {{
   :host {{ display: flex; flex-direction: column; gap: 12px }}
   .panel {{ flex: none; height: 78vw }}
+  .panel.tall {{ height: calc(94vw + 360px) }}
 }}
 """
 BODY = f"""

@@ -1,4 +1,7 @@
-"""The HTML around a live page: its width on phones, its keys, and a message if the server ends."""
+"""The HTML around a live page, with the scripts that run in the browser.
+
+They follow the keys, send the strokes of a digit while it is drawn, and say when the server ends.
+"""
 
 from bokeh.core.templates import FILE
 
@@ -6,12 +9,23 @@ KEYS = """
 const page = () => window.Bokeh?.documents[0]
 const model = (name) => page()?.get_model_by_name(name)
 
-// Space pauses, p presents one panel, Escape ends that, and arrows choose the panel.
+// Space pauses, p presents one panel, Escape ends that, and arrows choose the panel. f is for the
+// full screen; on the page of the course, n and b go to the next lesson and back.
 function press(key) {
   const present = model("present")
   const toggle = {" ": model("pause"), p: present, Escape: present?.active ? present : null}[key]
   if (toggle) {
     if (!toggle.disabled) toggle.active = !toggle.active
+    return true
+  }
+  if (key == "f") {
+    if (document.fullscreenElement) document.exitFullscreen()
+    else document.documentElement.requestFullscreen()
+    return true
+  }
+  const lessons = model("lessons"), by = {n: 1, b: -1}[key]
+  if (lessons && by) {
+    lessons.active = Math.min(Math.max(lessons.active + by, 0), lessons.labels.length - 1)
     return true
   }
   const step = {ArrowRight: 1, ArrowLeft: -1}[key]
@@ -31,9 +45,25 @@ addEventListener("keyup", (event) => {  // otherwise a button with the focus wou
   if (event.key == " ") event.preventDefault()
 }, true)
 
+// Bokeh sends the strokes at the end of each stroke. This also sends them while a stroke is drawn,
+// but not before the server has answered to the last ones with the image of the digit.
+const strokes = {sent: 0, awaits: null}
+setInterval(() => {
+  const source = model("strokes"), image = model("digit data")?.data
+  const points = source?.get("xs").reduce((sum, xs) => sum + xs.length, 0) ?? 0
+  if (points > strokes.sent && image != strokes.awaits) {
+    strokes.awaits = image
+    strokes.sent = points
+    source.setv({data: source.data}, {check_eq: false})
+  }
+  strokes.sent = Math.min(strokes.sent, points)
+}, 200)
+
 const loading = setInterval(() => {
   if (!page()?.roots().length) return
   clearInterval(loading)
+  // Bokeh keeps models that were replaced for at least 30 s, so names would not be unique.
+  page().roots()[0].properties.children.change.connect(() => page()._recompute_all_models())
   const say = (text) => { document.getElementById("gone").textContent = text }
   page().on_event("connection_lost", () => say("The training program has ended. " +
     "The page shows its last state; drawing and clicking have no effect any more."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bokeh.document import Document
@@ -24,32 +25,45 @@ from bokeh.models import (
 )
 
 from tinytensor.live import style
-from tinytensor.live.details import band_names
 from tinytensor.live.digit_tab import Digit
 from tinytensor.live.digits import Digits
+from tinytensor.live.drawing_panels import Drawing, WallPanel
 from tinytensor.live.frame import Frame
-from tinytensor.live.history import START
-from tinytensor.live.names import ALL
-from tinytensor.live.panel import WIDTH
+from tinytensor.live.history import START, Earlier
+from tinytensor.live.names import ALL, changed_settings
+from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
 from tinytensor.live.run_controls import RunControls, select, set_changed
 from tinytensor.live.side_tabs import Confusion, Weights, lesson_text
+from tinytensor.live.wall import Wall
 
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 
 
-def page(run: Run, present: bool = False, may_control: bool = True) -> Callable[[Document], None]:
+@dataclass(frozen=True)
+class View:
+    """What a viewer sees of a run.
+
+    may_control: False for viewers who can look, draw and click on digits, but can't change the run.
+    present: True for one panel with large letters. shown: the name of the only panel, or ALL.
+    """
+
+    may_control: bool = True
+    present: bool = False
+    shown: str = ALL
+
+
+def page(run: Run, wall: Wall, view: View) -> Callable[[Document], None]:
     """A function that fills the document of one viewer of the run.
 
-    present: True to show one panel with large letters at first. may_control: False for viewers who
-    can look, draw and click on digits, but can't change the run.
+    wall: of the digits that all viewers draw. view: what the viewer sees at first.
     """
 
     def fill(document: Document) -> None:
         frame = Frame(document)
-        shown = TrainingPage(run, frame, present, may_control)
+        shown = TrainingPage(run, frame, wall, view)
         frame.show(f"tinytensor: lesson {run.training.lesson.number}", *shown.contents)
         frame.update_regularly(shown.update)
 
@@ -57,49 +71,70 @@ def page(run: Run, present: bool = False, may_control: bool = True) -> Callable[
 
 
 class TrainingPage:
-    """One viewer's page of a run; `contents` are its rows, for the frame."""
+    """One viewer's page of a run; `contents` are its rows, for the frame.
 
-    def __init__(self, run: Run, frame: Frame, present: bool, may_control: bool) -> None:
-        self.run, self.frame = run, frame
+    earlier: a run whose curves are behind those of this run. above: more rows, above the others,
+    which a presentation hides. restarts: False without the button that trains once more.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        frame: Frame,
+        wall: Wall,
+        view: View,
+        earlier: Earlier | None = None,
+        above: tuple[UIElement, ...] = (),
+        restarts: bool = True,
+    ) -> None:
+        self.run, self.frame, self.wall, self.above = run, frame, wall, above
+        self._may_control = view.may_control
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
-        data = training.data
-        self.panels = Panels(band_names(training.model), len(data.test_labels), data.names)
+        self.panels = Panels(training, earlier)
         self._position = START
         self._updates_seen = 0
         self._tap: Callable[[], None] | None = None  # a click that may become a double click
-        for panel in self.panels:
+        self.digit = Digit(run, self.sheet, self._digit_is_ready)
+        self.drawing = Drawing(self.digit, wall)
+        self.wall_panel = WallPanel(wall, training.data.names, view.may_control)
+        for panel in (*self.panels, self.wall_panel):
             panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.name))
         grid_sheet = InlineStyleSheet(css=style.GRID)
         self.grid = GridBox(
             sizing_mode="stretch_both", name="panels", spacing=4, stylesheets=[grid_sheet]
         )
         lesson = training.lesson
+        title = "; ".join(filter(None, (lesson.title, changed_settings(training))))
         self.title = self._div(
-            f"<h1>lesson {lesson.number}: {html.escape(lesson.title)}</h1>", name="title",
+            f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>", name="title",
             margin=(0, 13, 0, 5),
         )  # fmt: skip
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
-        self.digit = Digit(run, self.sheet)
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
-        for digits in (self.panels.training, self.panels.test, self.confusion.digits):
+        for digits in (
+            self.panels.training, self.panels.test, self.confusion.digits, self.wall_panel,
+        ):  # fmt: skip
             digits.figure.on_event(Tap, self._choose_digit(digits))
         self.tabs = self._tabs()
         self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
-        self.controls = RunControls(run, self.sheet) if may_control else None
+        self.controls = RunControls(run, self.sheet, restarts) if view.may_control else None
         self.header = self._header()
         body = Row(
             self.grid, self.tabs, sizing_mode="stretch_both", spacing=8, css_classes=["body"],
             stylesheets=[InlineStyleSheet(css=style.BODY)],
         )  # fmt: skip
         self.contents: tuple[UIElement, ...] = (
+            *above,
             self.header,
             Row(self.title, self.figures, styles={"flex-wrap": "wrap"}),
             self.problem,
             body,
         )
         self._arrange()
-        self.present.active = present
+        if view.shown in {panel.name for panel in self._all_panels()}:
+            self.show.value = view.shown
+        self.present.active = view.present
 
     def _tabs(self) -> Tabs:
         contents = {
@@ -117,6 +152,11 @@ class TrainingPage:
             stylesheets=[self.sheet],
         )
 
+    @property
+    def view(self) -> View:
+        """What the viewer sees now."""
+        return View(self._may_control, self.present.active, self.show.value)
+
     # Updates
 
     def update(self) -> None:
@@ -129,7 +169,20 @@ class TrainingPage:
         self.panels.update(new_points, self.run.latest, self.run.latest_tested)
         for tab in self._open_tabs():
             tab.update(self.run.latest)
+        if self.show.value == self.drawing.name:
+            self._update_digit()
+        if self.show.value == self.wall_panel.name:
+            self.wall.update(self.run)
+            self.wall_panel.update()
         self._update_figures()
+
+    def _digit_is_ready(self) -> None:
+        """Show what the network reads a digit as at once; called in the training thread."""
+        self.frame.document.add_next_tick_callback(self._update_digit)
+
+    def _update_digit(self) -> None:
+        self.digit.update(self.run.latest)
+        self.drawing.update()
 
     def _begin_if_seen(self) -> None:
         """Begin a training that waits for a viewer, a moment after the browser drew the panels."""
@@ -180,18 +233,18 @@ class TrainingPage:
 
     def _header(self) -> Row:
         """The controls of the run, if this viewer may use them, and of the page."""
-        self.scheme = select("colours", list(style.SCHEMES), self.sheet)
+        self.scheme = select("colours", list(style.SCHEMES), self.sheet, self.frame.scheme)
         self.scheme.on_change("value", lambda _, __, chosen: self.frame.colour(chosen))
-        titles = [(panel.name, panel.title) for panel in self.panels]
+        titles = [(panel.name, panel.title) for panel in self._all_panels()]
         self.show = select("show", [(ALL, ALL), *titles], self.sheet, ALL)
         self.show.on_change("value", lambda _, __, ___: self._arrange())
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
         self.present.on_change("active", lambda _, __, ___: self._present())
         of_run = [] if self.controls is None else self.controls.elements
-        self.hidden_in_presentation = [*of_run, self.scheme]
+        self.hidden_in_presentation: list[UIElement] = [*of_run, self.scheme, *self.above]
         return Row(
-            *self.hidden_in_presentation, self.show, self.present, name="controls",
+            *of_run, self.scheme, self.show, self.present, name="controls",
             sizing_mode="stretch_width", styles={"flex-wrap": "wrap"},
         )  # fmt: skip
 
@@ -219,6 +272,9 @@ class TrainingPage:
 
     # Which panels are shown
 
+    def _all_panels(self) -> list[Panel]:
+        return [*self.panels, self.drawing, self.wall_panel]
+
     def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
         def choose(_: Any) -> None:
             if self._tap is not None:
@@ -236,11 +292,12 @@ class TrainingPage:
         for element in self.hidden_in_presentation:
             element.visible = not large
         self.tabs.visible = self.title.visible = not large
-        for panel in self.panels:
+        for panel in self._all_panels():
             panel.enlarge(large)
         self._update_figures()
 
     def _arrange(self) -> None:
-        """Show all panels, three per row, or only the chosen one."""
-        shown = [panel for panel in self.panels if self.show.value in (ALL, panel.name)]
+        """Show the six panels, three per row, or only the chosen one."""
+        shown = [panel for panel in self._all_panels() if panel.name == self.show.value]
+        shown = shown or list(self.panels)
         self.grid.children = [(panel.content, *divmod(i, 3)) for i, panel in enumerate(shown)]

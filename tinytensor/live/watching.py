@@ -1,4 +1,4 @@
-"""Serves the page of a training while it runs: for `tinytensor train --live` and tt.live.watch."""
+"""Serves the page of a training while it runs, and that of the course."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from tinytensor.door import Backend
 from tinytensor.live.frame import MILLISECONDS
 from tinytensor.live.run import Run
 from tinytensor.live.server import FillDocument, Server
 from tinytensor.live.speed import watchable
-from tinytensor.live.training_page import page
+from tinytensor.live.training_page import View, page
+from tinytensor.live.wall import Wall
 from tinytensor.train import Training
 
 Say = Callable[[str], None]  # shows a line to the user
@@ -46,6 +48,50 @@ def served(
 
 
 @contextmanager
+def pages_served(
+    page_of: Callable[[View], FillDocument],
+    *,
+    port: int | None,
+    browser: bool,
+    present: bool,
+    host: str | None,
+    allowed: tuple[str, ...],
+    say: Say,
+    message: str,
+) -> Iterator[None]:
+    """Serve a page to this machine and, with a host, to others, who can't change the run.
+
+    page_of: returns the function that fills the page of a viewer.
+    """
+    with ExitStack() as stack:
+        if host is not None:
+            onlookers = Server(page_of(View(may_control=False)), host=host)
+            onlookers.start()
+            stack.callback(onlookers.close)
+            say(f"for other machines, to look and to draw: {onlookers.address}")
+        own = page_of(View(present=present))
+        stack.enter_context(served(own, port, browser, allowed, say, message))
+        yield
+
+
+def run_to_watch(training: Training, speed: float | None, backend: Backend | None = None) -> Run:
+    """A Run that waits for a viewer, at a speed at which a viewer can follow it.
+
+    speed: steps per second, at most. At infinite speed the run waits for nobody.
+    """
+    run = Run(training, backend, for_viewer=speed != math.inf)
+    if speed != math.inf:
+        run.set_speed(speed or watchable(training))
+    return run
+
+
+def invitation(speed: float | None) -> str:
+    """The line that says where a run can be watched, with {} for the address of its page."""
+    waits = speed != math.inf
+    return "waiting for a viewer at {}; Ctrl-C stops" if waits else "watch it at {}"
+
+
+@contextmanager
 def watched(
     training: Training,
     *,
@@ -65,18 +111,12 @@ def watched(
 
     Raises SettingError if the port is in use, or `host` is no address of this machine.
     """
-    waits = speed != math.inf
-    run = Run(training, for_viewer=waits)
-    if waits:
-        run.set_speed(speed or watchable(training))
-    message = "waiting for a viewer at {}; Ctrl-C stops" if waits else "watch it at {}"
-    with ExitStack() as stack:
-        if host is not None:
-            onlookers = Server(page(run, may_control=False), host=host)
-            onlookers.start()
-            stack.callback(onlookers.close)
-            say(f"for other machines, to look only: {onlookers.address}")
-        stack.enter_context(served(page(run, present), port, browser, allowed, say, message))
+    run = run_to_watch(training, speed)
+    wall = Wall(len(training.data.names))
+    with pages_served(
+        lambda view: page(run, wall, view), port=port, browser=browser, present=present,
+        host=host, allowed=allowed, say=say, message=invitation(speed),
+    ):  # fmt: skip
         try:
             yield run
         finally:

@@ -1,0 +1,111 @@
+"""The lessons of the course as one sequence of runs: the next begins when the present one is ended.
+
+A viewer asks for a lesson with begin(). The thread that calls run_until_interrupted() ends the
+present run, waits until its thread has ended, and starts the next one. So at most one run trains at
+a time, and its bits are those of `tinytensor train` with the same settings.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tinytensor import door
+from tinytensor.datasets import Dataset
+from tinytensor.lessons import Lesson, changed
+from tinytensor.live.history import Earlier
+from tinytensor.live.names import name_of_run
+from tinytensor.live.run import Run
+from tinytensor.live.wall import Wall
+from tinytensor.live.watching import run_to_watch
+from tinytensor.train import Training
+
+
+class Settings(NamedTuple):
+    """What differs from a lesson in its run; None is the lesson's own."""
+
+    lr: float | None = None
+    batch: int | None = None
+    keep_prob: float | None = None
+
+
+OWN = Settings()
+
+
+@dataclass(frozen=True)
+class Present:
+    """The present run of the course."""
+
+    index: int  # of its lesson
+    settings: Settings
+    run: Run
+    earlier: Earlier | None  # the run before it
+
+
+class Course:
+    """The lessons, with the present run and the wall.
+
+    Args:
+        lessons: in their order.
+        data: the training and test images.
+        first: the index of the first lesson to run.
+        steps: number of training steps of each run; the lesson's own by default.
+        seed: of each run.
+        speed: steps per second, at most; see tinytensor.live.watching.run_to_watch.
+    """
+
+    def __init__(
+        self,
+        lessons: Sequence[Lesson],
+        data: Dataset,
+        *,
+        first: int = 0,
+        steps: int | None = None,
+        seed: int = 0,
+        speed: float | None = None,
+    ) -> None:
+        self.lessons, self.data = lessons, data
+        self.wall = Wall(len(data.names))
+        self._steps, self._seed, self._speed = steps, seed, speed
+        self._wanted: queue.SimpleQueue[tuple[int, Settings]] = queue.SimpleQueue()
+        self.present = self._new(first, OWN, before=None)
+
+    def begin(self, index: int, settings: Settings = OWN) -> None:
+        """End the present run, and begin the lesson with this index; from any thread."""
+        if 0 <= index < len(self.lessons):
+            self._wanted.put((index, settings))
+
+    def run_until_interrupted(self) -> None:
+        """Run the lessons that viewers ask for, until Ctrl-C."""
+        try:
+            while True:
+                self.present.run.start()
+                wanted = self._wanted.get()
+                while not self._wanted.empty():  # only the last one counts
+                    wanted = self._wanted.get()
+                self.present.run.close()
+                self.present.run.join()  # because two runs would share the random numbers
+                self.present = self._new(*wanted, before=self.present)
+        finally:
+            self.present.run.close()
+            self.present.run.join(1)
+
+    def _new(self, index: int, settings: Settings, before: Present | None) -> Present:
+        lesson = changed(self.lessons[index], lr=settings.lr, keep_prob=settings.keep_prob)
+        backend = door.current_backend() if before is None else before.run.backend
+        with door.computing_with(backend):
+            training = Training(
+                lesson, self.data, steps=self._steps, batch=settings.batch, seed=self._seed
+            )
+        earlier = None if before is None else _earlier(before, name_of_run(training))
+        return Present(index, settings, run_to_watch(training, self._speed, backend), earlier)
+
+
+def _earlier(before: Present, new_name: str) -> Earlier | None:
+    """The curves of the run `before`, or of the one before it if they are too short to be seen."""
+    training, history = before.run.training, before.run.history
+    if len(history.test) > 1:
+        return Earlier(name_of_run(training), new_name, history.train, history.test)
+    return before.earlier and before.earlier._replace(new_name=new_name)
