@@ -332,7 +332,7 @@ STROKES = {"xs": [[0.3, 0.7], [0.7, 0.4]], "ys": [[0.2, 0.2], [0.2, 0.8]]}
 def drawing_page(run, wall):
     frame = Frame(Document())
     page = TrainingPage(run, frame, wall, View())
-    frame.show("", *page.contents)
+    frame.show(*page.contents)
     return page, frame.document.get_model_by_name
 
 

@@ -207,10 +207,10 @@ def settled(viewer):
 
 
 @contextmanager
-def command(*arguments, begin=(sys.executable, "-m", "tinytensor")):
+def command(*arguments, begin=(sys.executable, "-m", "tinytensor"), program="train softmax --live"):
     """A process `tinytensor train softmax --live`, and the address that it prints."""
     process = subprocess.Popen(
-        [*begin, "train", "softmax", "--live", "--no-browser", "--speed", "max", *arguments],
+        [*begin, *program.split(), "--no-browser", "--speed", "max", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -1,7 +1,7 @@
 """The live page of the course: the page of the present run below a row with the lessons.
 
-The row has buttons for the lessons, and sliders for the settings of the next run. When a run has
-been replaced by another one, each viewer's page shows the new one.
+The row has buttons for the lessons, and sliders for the settings of the next run. When another run
+has begun, each viewer's page follows it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ KEEP_PROBABILITIES = ("0.25", "0.5", "0.6", "0.75", "0.9", "1")
 
 
 def page(course: Course, view: View) -> Callable[[Document], None]:
-    """A function that fills the document of one viewer of the course.
-
-    view: what the viewer sees at first.
-    """
+    """A function that fills the document of one viewer of the course."""
 
     def fill(document: Document) -> None:
         shown = CoursePage(course, Frame(document), view)
@@ -47,60 +44,78 @@ class CoursePage:
     """One viewer's page of the course."""
 
     def __init__(self, course: Course, frame: Frame, view: View) -> None:
-        self.course, self.frame = course, frame
-        self._show(course.present, view)
-
-    def _show(self, present: Present, view: View) -> None:
-        """Show the page of this run."""
-        self.present = present
-        row = [CourseRow(self.course, present).content] if view.may_control else []
+        self.course, self.frame, self.present = course, frame, course.present
+        self.row = CourseRow(course) if view.may_control else None
         self.page = TrainingPage(
-            present.run, self.frame, self.course.wall, view, present.earlier,
-            above=tuple(row), restarts=False,
+            self.present.run, frame, course.wall, view, restarts=False,
+            above=() if self.row is None else (self.row.content,),
         )  # fmt: skip
-        lesson = present.run.training.lesson
-        self.frame.show(f"tinytensor: lesson {lesson.number}", *self.page.contents)
+        self._follow(self.present)
+        frame.show(*self.page.contents)
+
+    def _follow(self, present: Present) -> None:
+        """Show this run from now on."""
+        self.present = present
+        if self.row is not None:
+            self.row.follow(present)
+        self.page.follow(present.run, present.earlier)
 
     def update(self) -> None:
         """Show what is new: another run, or more of the present one."""
         if (present := self.course.present) is not self.present:
-            self._show(present, self.page.view)
+            self._follow(present)
         self.page.update()
 
 
 class CourseRow:
     """The lessons, with back and next, and the settings of the next run."""
 
-    def __init__(self, course: Course, present: Present) -> None:
-        self.course, self.present = course, present
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self._wanted = course.present.index  # the lesson that runs, or will run soon
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
-        index = present.index
         self.lessons = RadioButtonGroup(
-            name="lessons", labels=[lesson.number for lesson in course.lessons], active=index,
-            stylesheets=[self.sheet, InlineStyleSheet(css=style.GROUP)],
+            name="lessons", labels=[lesson.number for lesson in course.lessons],
+            active=self._wanted, stylesheets=[self.sheet, InlineStyleSheet(css=style.GROUP)],
         )  # fmt: skip
-        self.lessons.on_change("active", lambda _, __, chosen: course.begin(chosen))
-        back = button("back", lambda: course.begin(index - 1), self.sheet)
-        after = button("next", lambda: course.begin(index + 1), self.sheet)
-        back.disabled, after.disabled = index == 0, index == len(course.lessons) - 1
-        settings = present.settings
-        self.rate = self._slider("learning rate", LEARNING_RATES, settings.lr)
-        self.batch = self._slider("batch", BATCHES, settings.batch)
-        self.keep = self._slider("keep probability", KEEP_PROBABILITIES, settings.keep_prob)
-        self.keep.visible = has_dropout(present.run.training.model)
+        self.lessons.on_change("active", lambda _, __, chosen: self._begin(chosen))
+        self.back = button("back", lambda: self._begin(self._wanted - 1), self.sheet)
+        self.next = button("next", lambda: self._begin(self._wanted + 1), self.sheet)
         again = button("begin again", self._begin_again, self.sheet)
         again.label, again.width = "begin again with", 120
+        self.rate = self._slider("learning rate", LEARNING_RATES)
+        self.batch = self._slider("batch", BATCHES)
+        self.keep = self._slider("keep probability", KEEP_PROBABILITIES)
         elements: list[UIElement] = [
-            back, self.lessons, after, again, self.rate, self.batch, self.keep
+            self.back, self.lessons, self.next, again, self.rate, self.batch, self.keep
         ]  # fmt: skip
         self.content = Row(
             *elements, name="course", sizing_mode="stretch_width", styles={"flex-wrap": "wrap"}
         )
 
-    def _slider(self, name: str, values: tuple[str, ...], value: float | None) -> CategoricalSlider:
+    def follow(self, present: Present) -> None:
+        """Show the lesson and the settings of this run."""
+        self._show(present.index, present.settings)
+        self.keep.visible = has_dropout(present.run.training.model)
+
+    def _begin(self, index: int | None) -> None:
+        is_another = index != self._wanted  # not if a page that follows the run has set it
+        if index is not None and is_another and 0 <= index < len(self.course.lessons):
+            self._show(index, Settings())  # another lesson begins with its own settings
+            self.course.begin(index)
+
+    def _show(self, index: int, settings: Settings) -> None:
+        self._wanted = index
+        self.lessons.active = index
+        self.back.disabled = index == 0
+        self.next.disabled = index == len(self.course.lessons) - 1
+        for slider, value in zip((self.rate, self.batch, self.keep), settings, strict=True):
+            slider.value = OWN if value is None else f"{value:g}"
+
+    def _slider(self, name: str, values: tuple[str, ...]) -> CategoricalSlider:
         return CategoricalSlider(
             title=name, name=name, categories=[OWN, *values],
-            value=OWN if value is None else f"{value:g}", width=160, stylesheets=[self.sheet],
+            value=OWN, width=160, stylesheets=[self.sheet],
             margin=(5, 12, 5, 8),
         )  # fmt: skip
 
@@ -109,7 +124,7 @@ class CourseRow:
         settings = Settings(
             _number(self.rate), None if batch is None else int(batch), _number(self.keep)
         )
-        self.course.begin(self.present.index, settings)
+        self.course.begin(self._wanted, settings)
 
 
 def _number(slider: CategoricalSlider) -> float | None:

@@ -32,16 +32,18 @@ PALE = 0.35  # opacity of the curves of an earlier run
 class Curves(Panel):
     """Accuracy or loss against the step, for the training batches and the test images.
 
-    quantity: "accuracy" or "loss". earlier: a run whose curves are behind those of this run.
+    The curves of an earlier run may be behind them, pale. quantity: "accuracy" or "loss".
     """
 
-    def __init__(self, quantity: str, steps: Range1d, earlier: Earlier | None = None) -> None:
+    def __init__(self, quantity: str, steps: Range1d) -> None:
         super().__init__(quantity, x_range=steps, y_range=Range1d(0, 100))
         self.quantity = quantity
-        self._earlier_test = np.zeros(0)
-        legend = LEGEND
-        if earlier is not None:
-            legend += self._draw_earlier(earlier)
+        self.earlier = [
+            ColumnDataSource({"step": [], "y": []}, name=f"{quantity} earlier {part}")
+            for part in ("training", "test")
+        ]
+        for source, colour, width in zip(self.earlier, (TRAIN, TEST), (1, 3), strict=True):
+            self.figure.line("step", "y", source=source, color=colour, width=width, alpha=PALE)
         self.train = ColumnDataSource({"step": [], "y": []}, name=f"{quantity} training")
         self.test = ColumnDataSource({"step": [], "y": []}, name=f"{quantity} test")
         self.figure.line("step", "y", source=self.train, color=TRAIN, width=1)
@@ -50,18 +52,16 @@ class Curves(Panel):
         self.figure.add_tools(
             HoverTool(renderers=[tested], tooltips=[("step", "@step"), ("test", "@y{0.00}")])
         )
-        self.set_title(self.title, legend)
+        self.set_title(self.title, LEGEND)
 
-    def _draw_earlier(self, earlier: Earlier) -> str:
-        """Draw the curves of an earlier run, pale; returns the names of both runs, as HTML."""
-        for points, part, colour, width in (
-            (earlier.train, "training", TRAIN, 1),
-            (earlier.test, "test", TEST, 3),
-        ):
-            source = ColumnDataSource(self._columns(points), name=f"{self.quantity} earlier {part}")
-            self.figure.line("step", "y", source=source, color=colour, width=width, alpha=PALE)
-        self._earlier_test = np.array(self._columns(earlier.test)["y"])
-        return LEGEND_OF_TWO.format(html.escape(earlier.new_name), html.escape(earlier.name))
+    def compare_with(self, earlier: Earlier | None) -> None:
+        """Show the curves of an earlier run, and the names of both runs; None removes them."""
+        points = ([], []) if earlier is None else (earlier.train, earlier.test)
+        for source, part in zip(self.earlier, points, strict=True):
+            source.data = self._columns(part)
+        names = ("", "") if earlier is None else (earlier.new_name, earlier.name)
+        legend = LEGEND_OF_TWO.format(*map(html.escape, names)) if earlier else ""
+        self.set_title(self.title, LEGEND + legend)
 
     def update(self, new_points: NewPoints) -> None:
         """Add the new points."""
@@ -78,7 +78,7 @@ class Curves(Panel):
 
     def _fit(self) -> None:
         """Fit the y range to the typical points; the first steps may be outside."""
-        test = np.concatenate([self.test.data["y"], self._earlier_test])
+        test = np.concatenate([self.test.data["y"], self.earlier[1].data["y"]])
         if self.quantity == "accuracy":
             self.figure.y_range.update(start=100 * accuracy_start(test / 100), end=100.5)
         else:
@@ -92,13 +92,19 @@ class Bands(Panel):
     """
 
     def __init__(self, band: str, steps: Range1d) -> None:
+        self.source = ColumnDataSource()
         super().__init__(band, x_range=steps, y_range=Range1d(-1, 1))
         columns = ["step", *(f"q{i}" for i in range(BANDS + 1))]
-        self.source = ColumnDataSource({column: [] for column in columns}, name=f"{band} data")
+        self.source.data = {column: [] for column in columns}
         for i, alpha in enumerate(ALPHAS):
             self.figure.varea(
                 "step", f"q{i}", f"q{i + 1}", source=self.source, color=TRAIN, alpha=alpha
             )
+
+    def rename(self, name: str) -> None:
+        """Show the band of this name from now on."""
+        super().rename(name)
+        self.source.name = f"{name} data"
 
     def update(self, new_points: NewPoints) -> None:
         """Add the new points."""

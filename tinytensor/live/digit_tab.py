@@ -53,11 +53,10 @@ class Digit:
     def __init__(
         self, run: Run, sheet: InlineStyleSheet, ready: Callable[[], None] | None = None
     ) -> None:
-        self.run = run
+        self._ready = ready
         self.image: Array | None = None
         self.label: int | None = None  # the correct digit; None for a drawn one
         self._images = 0  # number of images so far
-        self._call: PendingCall[tuple[inside.LayerOutputs, int | None]] = PendingCall(run, ready)
         self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
         pad = drawing_pad(
             self.strokes, name="pad", title="draw a digit here", width=158, height=175,
@@ -93,6 +92,13 @@ class Digit:
             Row(pad, seen), Row(clear, self.hint), bars, self.layers.figure,
             sizing_mode="stretch_height",
         )  # fmt: skip
+        self.follow(run)
+
+    def follow(self, run: Run) -> None:
+        """Show what the network of this run computes, from now on."""
+        self.run = run
+        self._call: PendingCall[tuple[inside.LayerOutputs, int | None]]
+        self._call = PendingCall(run, self._ready)
 
     @property
     def is_drawn(self) -> bool:

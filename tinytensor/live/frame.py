@@ -14,11 +14,10 @@ MILLISECONDS = 500  # between two updates; more updates would slow the training
 
 
 class Frame:
-    """The frame of one viewer's page. Its contents may be replaced while the page is open."""
+    """The frame of one viewer's page."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.scheme = next(iter(style.SCHEMES))
         self.root = Column(
             sizing_mode="stretch_both",
             margin=(6, 8, 6, 8),
@@ -30,14 +29,12 @@ class Frame:
         document.config.notify_connection_status = False  # the template has its own message
         document.add_root(self.root)
 
-    def show(self, title: str, *contents: UIElement) -> None:
-        """Show these contents, one below the other; title: of the browser's tab."""
-        self.document.title = title
+    def show(self, *contents: UIElement) -> None:
+        """Show these contents, one below the other."""
         self.root.children = list(contents)
 
     def colour(self, scheme: str) -> None:
         """Use the colours of style.SCHEMES[scheme]."""
-        self.scheme = scheme
         self.root.css_classes = ["page", *style.SCHEMES[scheme]]
 
     def update_regularly(self, update: Callable[[], None]) -> None:

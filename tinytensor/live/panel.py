@@ -36,25 +36,26 @@ class Panel:
     """
 
     def __init__(self, name: str, **settings: Any) -> None:
-        self.name = name
-        self.title, about = PANELS[name]
-        self.figure = plain_figure(name=name, **settings)
+        self.figure = plain_figure(**settings)
         self.figure.xaxis.ticker.desired_num_ticks = 5
         sheets = [InlineStyleSheet(css=style.CONTROLS + style.PANEL)]
-        self.heading = Div(
-            name=f"{name} title",
-            stylesheets=sheets,
-            sizing_mode="stretch_width",
-            margin=(0, 24, 0, 4),
-        )
-        self.help = Div(
-            name=f"{name} help", stylesheets=sheets, css_classes=["help"],
-            text=f'<details><summary title="What is this?">?</summary><p>{about}</p></details>',
-        )  # fmt: skip
+        self.heading = Div(stylesheets=sheets, sizing_mode="stretch_width", margin=(0, 24, 0, 4))
+        self.help = Div(stylesheets=sheets, css_classes=["help"])
         self.content = Column(
             self.heading, self.help, self.figure, sizing_mode="stretch_both", css_classes=["panel"],
             stylesheets=sheets,
         )  # fmt: skip
+        self.rename(name)
+
+    def rename(self, name: str) -> None:
+        """Be the panel of this name, with its title and its explanation."""
+        self.name = name
+        self.title, about = PANELS[name]
+        self.figure.name = name
+        self.heading.name, self.help.name = f"{name} title", f"{name} help"
+        self.help.text = (
+            f'<details><summary title="What is this?">?</summary><p>{about}</p></details>'
+        )
         self.set_title(self.title)
 
     def set_title(self, title: str, legend: str = "") -> None:

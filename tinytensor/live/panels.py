@@ -18,25 +18,29 @@ from tinytensor.train import Training
 class Panels:
     """The six panels, in the course's order.
 
-    training: the training that they show. earlier: a run whose curves are behind those of this
-    training.
+    training: the training that they show.
     """
 
-    def __init__(self, training: Training, earlier: Earlier | None = None) -> None:
-        bands, classes = band_names(training.model), training.data.names
-        test_count = len(training.data.test_labels)
-        steps = self.steps = Range1d(0, 1)
+    def __init__(self, training: Training) -> None:
+        classes, test_count = training.data.names, len(training.data.test_labels)
+        self.steps, self.steps_of_curves = Range1d(0, 1), Range1d(0, 1)
+        self.accuracy = Curves("accuracy", self.steps_of_curves)
+        self.loss = Curves("loss", self.steps_of_curves)
+        self.training = TrainingDigits(classes)
+        self.first, self.second = (Bands(band, self.steps) for band in band_names(training.model))
+        self.test = TestDigits(test_count, classes)
+        self._earlier_steps = 1
+        self._shown: tuple[Snapshot | None, Snapshot | None] = None, None
+
+    def follow(self, training: Training, earlier: Earlier | None = None) -> None:
+        """Show this training from now on, with the curves of an earlier run behind its own."""
+        for panel, band in zip((self.first, self.second), band_names(training.model), strict=True):
+            panel.rename(band)
+        for curves in (self.accuracy, self.loss):
+            curves.compare_with(earlier)
         # The curves of the earlier run are complete, up to the last step of this training.
         last = earlier.train[-1].step if earlier is not None and earlier.train else 1
-        self._first_end = min(last, training.steps)
-        compared = self.compared_steps = Range1d(0, self._first_end)
-        self.accuracy, self.loss = (
-            Curves(quantity, compared, earlier) for quantity in ("accuracy", "loss")
-        )
-        self.training = TrainingDigits(classes)
-        self.first, self.second = (Bands(band, steps) for band in bands)
-        self.test = TestDigits(test_count, classes)
-        self._shown: tuple[Snapshot | None, Snapshot | None] = None, None
+        self._earlier_steps = min(last, training.steps)
 
     def __iter__(self) -> Iterator[Panel]:
         yield from (self.accuracy, self.loss, self.training, self.first, self.second, self.test)
@@ -51,7 +55,7 @@ class Panels:
             if points
         ]:
             self.steps.end = max(1, *newest)
-            self.compared_steps.end = max(self.steps.end, self._first_end)
+            self.steps_of_curves.end = max(self.steps.end, self._earlier_steps)
         shot_before, tested_before = self._shown
         if shot is not None and shot is not shot_before:
             self.training.update(shot)

@@ -17,26 +17,32 @@ class RunControls:
     """The controls of a run. restarts: False without the button that trains once more."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet, restarts: bool = True) -> None:
-        self.run = run
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.pause = Toggle(label="pause", name="pause", width=64, stylesheets=[sheet])
         self.pause.on_change("active", lambda _, __, active: self._pause_or_resume(active))
-        self.step = button("step", run.step, sheet)
-        self.stop = button("stop", run.stop, sheet)
-        self.restart = button("restart", run.restart, sheet)
-        options = [
-            (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
-            for speed in dict.fromkeys([run.speed, *SPEEDS])
-        ]
-        self.speed = select("speed", options, sheet, _speed_value(run.speed))
-        self.speed.on_change("value", lambda _, __, chosen: run.set_speed(_speed(chosen)))
+        self.step = button("step", lambda: self.run.step(), sheet)
+        self.stop = button("stop", lambda: self.run.stop(), sheet)
+        self.restart = button("restart", lambda: self.run.restart(), sheet)
+        self.speed = select("speed", [_speed_value(None)], sheet)
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = select("backend", backends, sheet, run.backend.name)
-        self.backend.on_change("value", lambda _, __, chosen: run.set_backend(chosen))
         restart = [self.restart] if restarts else []
         self.elements: list[UIElement] = [
             self.pause, self.step, self.stop, *restart, self.speed, self.backend,
         ]  # fmt: skip
+        self.follow(run)
+        self.speed.on_change("value", lambda _, __, chosen: self.run.set_speed(_speed(chosen)))
+        self.backend.on_change("value", lambda _, __, chosen: self.run.set_backend(chosen))
+
+    def follow(self, run: Run) -> None:
+        """Control this run from now on."""
+        self.run = run
+        options = [
+            (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
+            for speed in dict.fromkeys([run.speed, *SPEEDS])
+        ]
+        self.speed.update(options=options, value=_speed_value(run.speed))
+        self.backend.value = run.backend.name
 
     def update(self) -> None:
         """Show what the run does."""

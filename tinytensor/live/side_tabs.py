@@ -44,17 +44,14 @@ MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
 MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
 
 
-def lesson_text(lesson: Lesson, sheet: InlineStyleSheet) -> Div:
-    """The chapter without its commands and answers; first what helps to read the panels."""
+def lesson_text(lesson: Lesson) -> str:
+    """The chapter as HTML, without commands and answers; first what helps to read the panels."""
     markdown = MarkdownIt("commonmark").enable("table")
     markdown.add_render_rule("fence", _fence)
     chapter = lesson.read_chapter()
     others = [heading for heading in chapter.sections if heading not in (*FIRST, *LEFT_OUT)]
     text = f"# {chapter.title}\n\n{chapter.introduction}\n\n{chapter.markdown(*FIRST, *others)}"
-    return Div(
-        text=markdown.render(text), name="lesson", width=WIDTH - 10, stylesheets=[sheet],
-        sizing_mode="stretch_height", styles={"overflow-y": "auto", "height": "100%"},
-    )  # fmt: skip
+    return str(markdown.render(text))
 
 
 def _fence(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:
@@ -75,11 +72,7 @@ class Weights:
     """The weights of one layer as images: blue is negative, orange is positive."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
-        names = inside.weight_names(run.training.tested)
-        self._call: PendingCall[Array] = PendingCall(run)
-        self.choice = Select(
-            name="weights of", options=names, value=names[0], width=WIDTH - 20, stylesheets=[sheet]
-        )
+        self.choice = Select(name="weights of", width=WIDTH - 20, stylesheets=[sheet])
         self.figure = plain_figure(
             name="templates", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
             match_aspect=True,
@@ -98,6 +91,13 @@ class Weights:
         self.content = Column(
             self.choice, Div(text=legend, width=WIDTH - 20, stylesheets=[sheet]), self.figure
         )
+        self.follow(run)
+
+    def follow(self, run: Run) -> None:
+        """Show the weights of the network of this run, from now on."""
+        names = inside.weight_names(run.training.tested)
+        self._call: PendingCall[Array] = PendingCall(run)
+        self.choice.update(options=names, value=names[0])
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the image if it is ready; make a new one if the weights have changed."""
@@ -116,8 +116,6 @@ class Confusion:
     """The confusion matrix of the last test."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
-        self.run = run
-        self._seen: Array | None = None
         self._names = names = run.training.data.names
         self.figure = plain_figure(
             name="confusion", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
@@ -149,6 +147,12 @@ class Confusion:
         self.content = Column(
             text, self.figure, self.digits.content, sizing_mode="stretch_height", width=WIDTH - 12
         )
+        self.follow(run)
+
+    def follow(self, run: Run) -> None:
+        """Show the tests of this run, from now on."""
+        self.run = run
+        self._seen: Array | None = None
 
     def _choose_cell(self, tap: Tap) -> None:
         """Show the test images of the clicked cell, as the last test classified them."""

@@ -62,8 +62,6 @@ setInterval(() => {
 const loading = setInterval(() => {
   if (!page()?.roots().length) return
   clearInterval(loading)
-  // Bokeh keeps models that were replaced for at least 30 s, so names would not be unique.
-  page().roots()[0].properties.children.change.connect(() => page()._recompute_all_models())
   const say = (text) => { document.getElementById("gone").textContent = text }
   page().on_event("connection_lost", () => say("The training program has ended. " +
     "The page shows its last state; drawing and clicking have no effect any more."))

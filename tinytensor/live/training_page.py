@@ -44,27 +44,26 @@ DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 
 @dataclass(frozen=True)
 class View:
-    """What a viewer sees of a run.
+    """How a viewer sees a run.
 
     may_control: False for viewers who can look, draw and click on digits, but can't change the run.
-    present: True for one panel with large letters. shown: the name of the only panel, or ALL.
+    present: True for one panel with large letters at first.
     """
 
     may_control: bool = True
     present: bool = False
-    shown: str = ALL
 
 
 def page(run: Run, wall: Wall, view: View) -> Callable[[Document], None]:
     """A function that fills the document of one viewer of the run.
 
-    wall: of the digits that all viewers draw. view: what the viewer sees at first.
+    wall: of the digits that all viewers draw.
     """
 
     def fill(document: Document) -> None:
         frame = Frame(document)
         shown = TrainingPage(run, frame, wall, view)
-        frame.show(f"tinytensor: lesson {run.training.lesson.number}", *shown.contents)
+        frame.show(*shown.contents)
         frame.update_regularly(shown.update)
 
     return fill
@@ -73,8 +72,8 @@ def page(run: Run, wall: Wall, view: View) -> Callable[[Document], None]:
 class TrainingPage:
     """One viewer's page of a run; `contents` are its rows, for the frame.
 
-    earlier: a run whose curves are behind those of this run. above: more rows, above the others,
-    which a presentation hides. restarts: False without the button that trains once more.
+    above: more rows, above the others, which a presentation hides. restarts: False without the
+    button that trains once more.
     """
 
     def __init__(
@@ -83,33 +82,24 @@ class TrainingPage:
         frame: Frame,
         wall: Wall,
         view: View,
-        earlier: Earlier | None = None,
         above: tuple[UIElement, ...] = (),
         restarts: bool = True,
     ) -> None:
         self.run, self.frame, self.wall, self.above = run, frame, wall, above
-        self._may_control = view.may_control
         self.sheet = InlineStyleSheet(css=style.CONTROLS)
         training = run.training
-        self.panels = Panels(training, earlier)
-        self._position = START
-        self._updates_seen = 0
+        self.panels = Panels(training)
         self._tap: Callable[[], None] | None = None  # a click that may become a double click
         self.digit = Digit(run, self.sheet, self._digit_is_ready)
         self.drawing = Drawing(self.digit, wall)
         self.wall_panel = WallPanel(wall, training.data.names, view.may_control)
         for panel in (*self.panels, self.wall_panel):
-            panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel.name))
+            panel.figure.on_event(DoubleTap, self._enlarge_or_not(panel))
         grid_sheet = InlineStyleSheet(css=style.GRID)
         self.grid = GridBox(
             sizing_mode="stretch_both", name="panels", spacing=4, stylesheets=[grid_sheet]
         )
-        lesson = training.lesson
-        title = "; ".join(filter(None, (lesson.title, changed_settings(training))))
-        self.title = self._div(
-            f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>", name="title",
-            margin=(0, 13, 0, 5),
-        )  # fmt: skip
+        self.title = self._div("", name="title", margin=(0, 13, 0, 5))
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
         for digits in (
@@ -131,14 +121,17 @@ class TrainingPage:
             self.problem,
             body,
         )
+        self.follow(run)
         self._arrange()
-        if view.shown in {panel.name for panel in self._all_panels()}:
-            self.show.value = view.shown
         self.present.active = view.present
 
     def _tabs(self) -> Tabs:
+        self.lesson = self._div(
+            "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
+            styles={"overflow-y": "auto", "height": "100%"},
+        )  # fmt: skip
         contents = {
-            "lesson": lesson_text(self.run.training.lesson, self.sheet),
+            "lesson": self.lesson,
             "a digit": self.digit.content,
             "weights": self.weights.content,
             "confusions": self.confusion.content,
@@ -152,10 +145,25 @@ class TrainingPage:
             stylesheets=[self.sheet],
         )
 
-    @property
-    def view(self) -> View:
-        """What the viewer sees now."""
-        return View(self._may_control, self.present.active, self.show.value)
+    def follow(self, run: Run, earlier: Earlier | None = None) -> None:
+        """Show this run from now on, with the curves of an earlier run behind its own."""
+        self.run = run
+        self._position = START
+        self._updates_seen = 0
+        training, lesson = run.training, run.training.lesson
+        title = "; ".join(filter(None, (lesson.title, changed_settings(training))))
+        self.title.text = f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>"
+        self.frame.document.title = f"tinytensor: lesson {lesson.number}"
+        self.lesson.text = lesson_text(lesson)
+        before = [panel.name for panel in self._all_panels()]
+        self.panels.follow(training, earlier)
+        panels = {panel.name: panel.title for panel in self._all_panels()}
+        self.show.options = [(ALL, ALL), *panels.items()]
+        names = dict(zip(before, panels, strict=True))  # a band may have another name now
+        self.show.value = names.get(self.show.value, ALL)
+        for part in (self.digit, self.weights, self.confusion, self.controls):
+            if part is not None:
+                part.follow(run)
 
     # Updates
 
@@ -233,10 +241,9 @@ class TrainingPage:
 
     def _header(self) -> Row:
         """The controls of the run, if this viewer may use them, and of the page."""
-        self.scheme = select("colours", list(style.SCHEMES), self.sheet, self.frame.scheme)
+        self.scheme = select("colours", list(style.SCHEMES), self.sheet)
         self.scheme.on_change("value", lambda _, __, chosen: self.frame.colour(chosen))
-        titles = [(panel.name, panel.title) for panel in self._all_panels()]
-        self.show = select("show", [(ALL, ALL), *titles], self.sheet, ALL)
+        self.show = select("show", [ALL], self.sheet)
         self.show.on_change("value", lambda _, __, ___: self._arrange())
         # The label never changes, because Bokeh would make a new button without keyboard focus.
         self.present = Toggle(label="present", name="present", width=70, stylesheets=[self.sheet])
@@ -275,12 +282,12 @@ class TrainingPage:
     def _all_panels(self) -> list[Panel]:
         return [*self.panels, self.drawing, self.wall_panel]
 
-    def _enlarge_or_not(self, name: str) -> Callable[[Any], None]:
+    def _enlarge_or_not(self, panel: Panel) -> Callable[[Any], None]:
         def choose(_: Any) -> None:
             if self._tap is not None:
                 self.frame.document.remove_timeout_callback(self._tap)
                 self._tap = None
-            self.show.value = ALL if self.show.value == name else name
+            self.show.value = ALL if self.show.value == panel.name else panel.name
 
         return choose
 
