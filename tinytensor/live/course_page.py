@@ -115,8 +115,8 @@ class CourseRow:
     def _slider(self, name: str, values: tuple[str, ...]) -> CategoricalSlider:
         return CategoricalSlider(
             title=name, name=name, categories=[OWN, *values],
-            value=OWN, width=160, stylesheets=[self.sheet],
-            margin=(5, 12, 5, 8),
+            value=OWN, width=185, margin=(5, 10, 5, 8),
+            stylesheets=[self.sheet],
         )  # fmt: skip
 
     def _begin_again(self) -> None:
