@@ -132,8 +132,11 @@ def test_every_panel_has_two_sentences_of_help(browser):
         options = [name for _, name in viewer.model("show", "model.options")]
         assert options[1:] == [
             PANELS[name].title
-            for name in ("accuracy", "loss", "training digits", "weights", "biases", "test digits")
-        ]
+            for name in (
+                "accuracy", "loss", "training digits", "weights", "biases", "test digits",
+                "drawing", "wall",
+            )
+        ]  # fmt: skip
 
 
 @needs_browser
