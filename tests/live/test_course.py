@@ -78,7 +78,7 @@ def test_the_course_has_the_nine_lessons_of_the_talk():
     assert course() == lessons()[:9]
 
 
-def test_a_lesson_after_another_has_the_bits_of_a_training_of_its_own():
+def test_a_lesson_after_another_has_the_bits_of_a_separate_training():
     alone = Training(find("dropout"), SMALL, steps=30, seed=5)
     list(alone)
     with running(steps=30, seed=5) as shown:
@@ -341,7 +341,7 @@ def test_a_drawn_digit_is_put_on_the_wall(trained):
     page, find_model = drawing_page(trained, wall)
     find_model("show").value = "drawing"
     find_model("it is a").active = 7
-    assert find_model("told").text == "Draw a digit first."
+    assert find_model("note").text == "Draw a digit first."
     find_model("strokes").data = STROKES
     find_model("it is a").active = 7
     assert find_model("it is a").active is None

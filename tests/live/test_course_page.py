@@ -108,7 +108,7 @@ def test_curves_of_the_run_before_are_pale_behind(browser):
 
 
 @needs_browser
-def test_sliders_set_the_run_begun_again(browser):
+def test_sliders_set_the_next_run(browser):
     from selenium.webdriver.common.keys import Keys
 
     with served(steps=30, first=3) as (shown, server):
@@ -184,10 +184,10 @@ def test_drawn_digits_are_on_the_wall_of_all_viewers(browser):
                 draw(phone)
                 click_answer(phone, answer)
                 until(lambda: not phone.column("digit data", "image"))
-            told = phone.model("told", "model.text")
-            assert told == "It is on the wall. Draw the next one."
+            note = phone.model("note", "model.text")
+            assert note == "It is on the wall. Draw the next one."
             click_answer(phone, "7")
-            until(lambda: phone.model("told", "model.text") == "Draw a digit first.")
+            until(lambda: phone.model("note", "model.text") == "Draw a digit first.")
             viewer = Viewer(browser, server.address)
             viewer.choose("show", "Wall")
             until(lambda: viewer.place("wall")[2] > 0 and viewer.column("wall data", "image"))

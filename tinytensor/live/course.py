@@ -1,6 +1,6 @@
 """The lessons of the course as one sequence of runs: the next begins when the present one is ended.
 
-A viewer asks for a lesson with begin(). The thread that calls run_until_interrupted() ends the
+A page chooses a lesson with begin(). The thread that calls run_until_interrupted() ends the
 present run, waits until its thread has ended, and starts the next one. So at most one run trains at
 a time, and its bits are those of `tinytensor train` with the same settings.
 """

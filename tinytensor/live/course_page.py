@@ -1,7 +1,7 @@
 """The live page of the course: the page of the present run below a row with the lessons.
 
-The row has buttons for the lessons, and sliders for the settings of the next run. When another run
-has begun, each viewer's page follows it.
+The row has buttons for the lessons, and sliders for the settings of the next run. Each viewer's
+page follows the present run.
 """
 
 from __future__ import annotations

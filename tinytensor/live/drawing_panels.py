@@ -44,11 +44,11 @@ class Drawing(Panel):
         self.answer.on_change("active", lambda _, __, chosen: self._put_on_the_wall(chosen))
         clear = Button(label="clear", name="large clear", width=64, stylesheets=[sheet])
         clear.on_click(digit.clear)
-        self.told = Div(name="told", stylesheets=[sheet])
+        self.note = Div(name="note", stylesheets=[sheet])
         asked = Div(text="It is a", stylesheets=[sheet])
-        self.texts = (asked, self.answer, clear, self.told)
+        self.texts = (asked, self.answer, clear, self.note)
         answers = Row(*self.texts[:3], css_classes=["answers"], stylesheets=[sheet])
-        side = Column(self.verdict, self.bars, answers, self.told, sizing_mode="stretch_both")
+        side = Column(self.verdict, self.bars, answers, self.note, sizing_mode="stretch_both")
         self.content.css_classes = ["panel", "tall"]
         self.content.children = [
             self.heading,
@@ -79,9 +79,9 @@ class Drawing(Panel):
         if image is not None and 0 <= chosen <= self.wall.unknown:
             self.wall.add(image, chosen)
             self.digit.clear()
-            self.told.text = "It is on the wall. Draw the next one."
+            self.note.text = "It is on the wall. Draw the next one."
         else:
-            self.told.text = "Draw a digit first."
+            self.note.text = "Draw a digit first."
 
 
 class WallPanel(Digits):

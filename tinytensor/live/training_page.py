@@ -72,8 +72,8 @@ def page(run: Run, wall: Wall, view: View) -> Callable[[Document], None]:
 class TrainingPage:
     """One viewer's page of a run; `contents` are its rows, for the frame.
 
-    above: more rows, above the others, which a presentation hides. restarts: False without the
-    button that trains once more.
+    above: more rows, at the top, which a presentation hides. restarts: False without the button
+    that trains once more.
     """
 
     def __init__(
