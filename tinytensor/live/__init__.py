@@ -14,9 +14,15 @@
     pending_call.py    a function that a page submits to a run
     digit_tab.py       the tab of one digit: drawing, probabilities, layer outputs
     side_tabs.py       the other tabs next to the panels: lesson text, weights, confusion matrix
+    drawing_panels.py  two more panels: a large pad to draw on, and the wall
+    wall.py            the digits that viewers have drawn
+    run_controls.py    the controls: pause, step, stop, restart, speed, backend
     training_page.py   the live page: panels, tabs and controls
+    frame.py           the frame of a page: its colours and its regular updates
+    course.py          the lessons of the course, one run after another
+    course_page.py     the live page of the course
     template.py        the HTML around the page: keys, and a message when the server ends
-    watching.py        serves the page of a training while it runs
+    watching.py        serves the page of a training while it runs, or of the course
     race.py            several backends train the same network
     race_page.py       the live page of a race
     style.py           the colours of the pages, light and dark

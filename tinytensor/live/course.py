@@ -78,7 +78,7 @@ class Course:
             self._wanted.put((index, settings))
 
     def run_until_interrupted(self) -> None:
-        """Run the lessons that viewers ask for, until Ctrl-C."""
+        """Run the lessons that pages choose, until Ctrl-C."""
         try:
             while True:
                 self.present.run.start()

@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bokeh.document import Document
-from bokeh.models import (
-    CategoricalSlider,
-    InlineStyleSheet,
-    RadioButtonGroup,
-    Row,
-    UIElement,
-)
+from bokeh.models import CategoricalSlider, InlineStyleSheet, RadioButtonGroup, Row, UIElement
 
 from tinytensor.live import style
 from tinytensor.live.course import Course, Present, Settings
 from tinytensor.live.frame import Frame
 from tinytensor.live.run_controls import button
 from tinytensor.live.training_page import TrainingPage, View
-from tinytensor.nn import Dropout, Module
+from tinytensor.nn import Dropout
 
 OWN = "the lesson's"
 LEARNING_RATES = ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "1")
@@ -96,7 +90,8 @@ class CourseRow:
     def follow(self, present: Present) -> None:
         """Show the lesson and the settings of this run."""
         self._show(present.index, present.settings)
-        self.keep.visible = has_dropout(present.run.training.model)
+        layers = present.run.training.model.modules()
+        self.keep.visible = any(isinstance(layer, Dropout) for layer in layers)
 
     def _begin(self, index: int | None) -> None:
         is_another = index != self._wanted  # not if a page that follows the run has set it
@@ -131,8 +126,3 @@ def _number(slider: CategoricalSlider) -> float | None:
     """The number that a slider shows; None for the lesson's own."""
     value = slider.value
     return float(value) if value in slider.categories and value != OWN else None
-
-
-def has_dropout(model: Module) -> bool:
-    """True if a layer of the network is a Dropout."""
-    return any(isinstance(layer, Dropout) for layer in model.modules())

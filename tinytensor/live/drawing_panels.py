@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from bokeh.models import (
-    Button,
-    Column,
-    Div,
-    InlineStyleSheet,
-    RadioButtonGroup,
-    Row,
-)
+from bokeh.models import Button, Column, Div, InlineStyleSheet, RadioButtonGroup, Row
 
 from tinytensor.arrays import Array
 from tinytensor.live import style
