@@ -77,9 +77,9 @@ class CourseRow:
         self.next = button("next", lambda: self._begin(self._wanted + 1), self.sheet)
         again = button("begin again", self._begin_again, self.sheet)
         again.label, again.width = "begin again with", 120
-        self.rate = self._slider("learning rate", LEARNING_RATES)
-        self.batch = self._slider("batch", BATCHES)
-        self.keep = self._slider("keep probability", KEEP_PROBABILITIES)
+        self.rate = self._slider("learning rate", LEARNING_RATES, 160)
+        self.batch = self._slider("batch", BATCHES, 160)
+        self.keep = self._slider("keep probability", KEEP_PROBABILITIES, 185)
         elements: list[UIElement] = [
             self.back, self.lessons, self.next, again, self.rate, self.batch, self.keep
         ]  # fmt: skip
@@ -107,11 +107,10 @@ class CourseRow:
         for slider, value in zip((self.rate, self.batch, self.keep), settings, strict=True):
             slider.value = OWN if value is None else f"{value:g}"
 
-    def _slider(self, name: str, values: tuple[str, ...]) -> CategoricalSlider:
+    def _slider(self, name: str, values: tuple[str, ...], width: int) -> CategoricalSlider:
         return CategoricalSlider(
-            title=name, name=name, categories=[OWN, *values],
-            value=OWN, width=185, margin=(5, 10, 5, 8),
-            stylesheets=[self.sheet],
+            title=name, name=name, categories=[OWN, *values], value=OWN, width=width,
+            margin=(5, 10, 5, 8), stylesheets=[self.sheet],
         )  # fmt: skip
 
     def _begin_again(self) -> None:
