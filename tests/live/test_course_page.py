@@ -278,6 +278,7 @@ def test_no_text_of_the_course_is_cut(browser, width, height):
 
 @needs_browser
 def test_course_is_a_command(browser):
+    browser.get("about:blank")  # the page of an earlier test would try to connect
     with command("--steps", "40", "conv", program="course") as (process, address):
         viewer = Viewer(browser, address)
         until(lambda: viewer.step() == 40)
