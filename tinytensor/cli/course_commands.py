@@ -1,9 +1,8 @@
 """The course: `tinytensor course`, `lessons`, `lesson NAME`, `program LESSON`, `try CLAIM`."""
 
-from contextlib import suppress
-
 import datetime
 import textwrap
+from contextlib import suppress
 
 import click
 
