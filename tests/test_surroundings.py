@@ -75,7 +75,7 @@ def test_a_training_works(command, changes):
 
 @pytest.mark.full
 @pytest.mark.skipif("numba" not in BACKENDS, reason="no Numba here")
-def test_two_processes_compile_into_one_cache_at_once_and_a_torn_cache_is_compiled_anew(tmp_path):
+def test_two_processes_compile_into_one_cache_at_once_and_a_torn_cache_is_compiled_again(tmp_path):
     cache = tmp_path / "cache"
     changes = {"NUMBA_CACHE_DIR": str(cache), "TINYTENSOR_BACKEND": "numba"}
     with ThreadPoolExecutor(2) as pool:
