@@ -16,7 +16,7 @@ from tinytensor.live.course import Course, Settings
 from tinytensor.live.course_page import OWN, CoursePage
 from tinytensor.live.frame import Frame
 from tinytensor.live.run import Run
-from tinytensor.live.training_page import TrainingPage, View
+from tinytensor.live.training_page import PageView, TrainingPage
 from tinytensor.live.wall import MAX_DRAWINGS, Wall
 from tinytensor.train import Training
 
@@ -192,7 +192,7 @@ def test_closing_gives_up_a_test():
 
 
 def page_of(shown, **view):
-    return CoursePage(shown, Frame(Document()), View(**view))
+    return CoursePage(shown, Frame(Document()), PageView(**view))
 
 
 def named(page, name):
@@ -331,7 +331,7 @@ STROKES = {"xs": [[0.3, 0.7], [0.7, 0.4]], "ys": [[0.2, 0.2], [0.2, 0.8]]}
 
 def drawing_page(run, wall):
     frame = Frame(Document())
-    page = TrainingPage(run, frame, wall, View())
+    page = TrainingPage(run, frame, wall, PageView())
     frame.show(*page.contents)
     return page, frame.document.get_model_by_name
 

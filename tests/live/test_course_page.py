@@ -16,7 +16,7 @@ from viewer import SECONDS, Viewer, command, resize, settled, until
 from tinytensor.live.course_page import page
 from tinytensor.live.picture import MISCLASSIFIED
 from tinytensor.live.server import Server
-from tinytensor.live.training_page import View
+from tinytensor.live.training_page import PageView
 
 browser = viewers.browser
 HOST = "127.0.0.2"  # another address of this machine, as far as browsers and sockets know
@@ -27,7 +27,7 @@ SEVEN = [(0.25, 0.2), (0.5, 0.2), (0.75, 0.22), (0.6, 0.5), (0.45, 0.85)]
 def served(**settings):
     """A course that runs, and the server of its page."""
     with running(**settings) as shown:
-        server = Server(page(shown, View()))
+        server = Server(page(shown, PageView()))
         server.start()
         try:
             yield shown, server
@@ -173,7 +173,7 @@ def test_bars_move_while_one_draws(browser):
 @needs_browser
 def test_drawn_digits_are_on_the_wall_of_all_viewers(browser):
     with served(steps=400) as (shown, server):
-        onlookers = Server(page(shown, View(may_control=False)), host=HOST)
+        onlookers = Server(page(shown, PageView(may_control=False)), host=HOST)
         onlookers.start()
         try:
             until(lambda: shown.present.run.state == "ended")

@@ -22,7 +22,7 @@ if "bokeh" in LACKING:
     pytest.skip("a live page needs bokeh: pip install -e '.[test]'", allow_module_level=True)
 
 from tinytensor.live.server import Server
-from tinytensor.live.training_page import View, page
+from tinytensor.live.training_page import PageView, page
 from tinytensor.live.wall import Wall
 
 DATA = tt.datasets.mnist()
@@ -178,7 +178,7 @@ def served(
     found = find(lesson) if isinstance(lesson, str) else lesson
     run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
     wall = Wall(len(DATA.names))
-    server = Server(page(run, wall, View(may_control, present)), host=host)
+    server = Server(page(run, wall, PageView(may_control, present)), host=host)
     server.start()
     try:
         yield run, server

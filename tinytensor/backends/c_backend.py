@@ -569,7 +569,7 @@ class BoundCall(NamedTuple):
     arguments: tuple[Any, ...]  # the arguments for C; they keep the arrays alive
 
 
-class Place(NamedTuple):
+class PointerPlace(NamedTuple):
     """Argument `number` of a call, which points to byte `offset` of an array."""
 
     values: Any
@@ -577,7 +577,7 @@ class Place(NamedTuple):
     offset: int
 
 
-def point(places: Sequence[Place], array: Array) -> None:
+def point(places: Sequence[PointerPlace], array: Array) -> None:
     """Let arguments point to another contiguous array, which the caller keeps alive."""
     start = ffi.from_buffer(array)
     for values, number, offset in places:
@@ -610,7 +610,7 @@ class BoundCalls:
         if lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL):
             raise no_memory()
 
-    def places_of(self, array: Array) -> list[Place]:
+    def places_of(self, array: Array) -> list[PointerPlace]:
         """Find the arguments that point to an array."""
         start = int(ffi.cast("intptr_t", ffi.from_buffer(array)))
         places = []
@@ -619,7 +619,7 @@ class BoundCalls:
                 if isinstance(argument, ffi.CData):
                     offset = int(ffi.cast("intptr_t", argument)) - start
                     if 0 <= offset < array.nbytes:
-                        places.append(Place(call.values, i, offset))
+                        places.append(PointerPlace(call.values, i, offset))
         return places
 
     def run(

@@ -59,7 +59,7 @@ def course_command(
     host: str | None,
     allowed: tuple[str, ...],
 ) -> None:
-    """Show the lessons 1.0 to 4.2 on one live page, from LESSON [1.0] on.
+    """Show the lessons on one live page, from LESSON [1.0] to 4.2.
 
     The page has the chapter of a lesson next to the panels, and buttons that begin the next lesson
     or the one before. Sliders change the learning rate, the batch and dropout of the next run. What

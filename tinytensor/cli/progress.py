@@ -36,7 +36,7 @@ def compiling_line() -> str:
     return f"compiling once: {now.kernel} ({now.number})" if now else ""
 
 
-class Work:
+class Pieces:
     """Work in pieces, as it is shown: on a terminal with a bar, otherwise with lines.
 
     pieces: how many there are. seconds_per_line: the least time between two lines.
@@ -70,8 +70,8 @@ class Work:
 
 
 @contextmanager
-def progress(pieces: int, seconds_per_line: float = 1.0) -> Iterator[Work]:
-    """The Work of a `with` block; see there."""
-    work = Work(pieces, seconds_per_line)
+def progress(pieces: int, seconds_per_line: float = 1.0) -> Iterator[Pieces]:
+    """The Pieces of a `with` block; see there."""
+    work = Pieces(pieces, seconds_per_line)
     with work.bar or nullcontext():
         yield work

@@ -15,7 +15,7 @@ from tinytensor.live import style
 from tinytensor.live.course import Course, Present, Settings
 from tinytensor.live.frame import Frame
 from tinytensor.live.run_controls import button
-from tinytensor.live.training_page import TrainingPage, View
+from tinytensor.live.training_page import PageView, TrainingPage
 from tinytensor.nn import Dropout
 
 OWN = "the lesson's"
@@ -24,7 +24,7 @@ BATCHES = ("10", "20", "50", "100", "200", "500", "1000")
 KEEP_PROBABILITIES = ("0.25", "0.5", "0.6", "0.75", "0.9", "1")
 
 
-def page(course: Course, view: View) -> Callable[[Document], None]:
+def page(course: Course, view: PageView) -> Callable[[Document], None]:
     """A function that fills the document of one viewer of the course."""
 
     def fill(document: Document) -> None:
@@ -37,7 +37,7 @@ def page(course: Course, view: View) -> Callable[[Document], None]:
 class CoursePage:
     """One viewer's page of the course."""
 
-    def __init__(self, course: Course, frame: Frame, view: View) -> None:
+    def __init__(self, course: Course, frame: Frame, view: PageView) -> None:
         self.course, self.frame, self.present = course, frame, course.present
         self.row = CourseRow(course) if view.may_control else None
         self.page = TrainingPage(

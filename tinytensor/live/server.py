@@ -60,6 +60,7 @@ FIRST_PORT = 5006
 PORTS = 100  # number of ports to try, starting at FIRST_PORT
 MAX_MESSAGE = 2**20  # bytes; a drawn digit takes a hundredth of that
 MAX_VIEWERS = 64
+UNUSED_SECONDS = 4  # after which a page that no browser shows is dropped
 MAX_CONNECTIONS = 256  # of all browsers; one uses up to 6 while it loads the page
 SECONDS = 30.0  # for a request to arrive completely; a connection without one is closed
 POLICY = (
@@ -209,7 +210,7 @@ class LocalOnly(BokehTornado):
             include_headers=[],
             include_cookies=[],
             check_unused_sessions_milliseconds=2000,
-            unused_session_lifetime_milliseconds=4000,
+            unused_session_lifetime_milliseconds=UNUSED_SECONDS * 1000,
             keep_alive_milliseconds=0,  # Viewer sends the pings
             use_index=False,
             websocket_max_message_size_bytes=MAX_MESSAGE,

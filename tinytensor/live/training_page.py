@@ -43,7 +43,7 @@ DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 
 
 @dataclass(frozen=True)
-class View:
+class PageView:
     """How a viewer sees a run.
 
     may_control: False for viewers who can look, draw and click on digits, but can't change the run.
@@ -54,7 +54,7 @@ class View:
     present: bool = False
 
 
-def page(run: Run, wall: Wall, view: View) -> Callable[[Document], None]:
+def page(run: Run, wall: Wall, view: PageView) -> Callable[[Document], None]:
     """A function that fills the document of one viewer of the run.
 
     wall: of the digits that all viewers draw.
@@ -81,7 +81,7 @@ class TrainingPage:
         run: Run,
         frame: Frame,
         wall: Wall,
-        view: View,
+        view: PageView,
         above: tuple[UIElement, ...] = (),
         restarts: bool = True,
     ) -> None:

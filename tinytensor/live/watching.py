@@ -13,7 +13,7 @@ from tinytensor.live.frame import MILLISECONDS
 from tinytensor.live.run import Run
 from tinytensor.live.server import FillDocument, Server
 from tinytensor.live.speed import watchable
-from tinytensor.live.training_page import View, page
+from tinytensor.live.training_page import PageView, page
 from tinytensor.live.wall import Wall
 from tinytensor.train import Training
 
@@ -49,7 +49,7 @@ def served(
 
 @contextmanager
 def pages_served(
-    page_of: Callable[[View], FillDocument],
+    page_of: Callable[[PageView], FillDocument],
     *,
     port: int | None,
     browser: bool,
@@ -65,11 +65,11 @@ def pages_served(
     """
     with ExitStack() as stack:
         if host is not None:
-            onlookers = Server(page_of(View(may_control=False)), host=host)
+            onlookers = Server(page_of(PageView(may_control=False)), host=host)
             onlookers.start()
             stack.callback(onlookers.close)
             say(f"for other machines, to look and to draw: {onlookers.address}")
-        own = page_of(View(present=present))
+        own = page_of(PageView(present=present))
         stack.enter_context(served(own, port, browser, allowed, say, message))
         yield
 
