@@ -99,7 +99,7 @@ def test_a_malformed_message_closes_only_its_connection(messages):
 @pytest.mark.full
 def test_viewers_beyond_the_limit_get_a_sentence(monkeypatch):
     monkeypatch.setattr("tinytensor.live.server.MAX_VIEWERS", 5)
-    # On a busy machine the first pages must not be dropped before the last ones are asked for.
+    # On a busy machine the first pages must not be dropped before the last ones are requested.
     monkeypatch.setattr("tinytensor.live.server.UNUSED_SECONDS", 25)
     with served(steps=1) as (_, server):
         answers = [get(server) for _ in range(7)]
