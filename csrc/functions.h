@@ -2,7 +2,7 @@
    vectorise a loop over them.
 
    The functions are for floats, and compute in double. Their errors, about 1e-9 of the result, are then
-   far below the rounding of the result to a float: at most 0.6 of its last place. For doubles the
+   far below the rounding of the result to a float: at most 0.7 of its last place. For doubles the
    functions of the C library are used. Each function is reduced to a short range where a polynomial is
    exact enough. NaN, infinities, subnormal numbers and the sign of 0 are as in the C library.
 

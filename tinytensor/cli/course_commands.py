@@ -16,14 +16,9 @@ from tinytensor.cli.options import (
     LESSON,
     LESSON_OR_FILE,
     Count,
-    allow_origin_option,
     backend_option,
-    host_option,
-    no_browser_option,
-    port_option,
-    present_option,
+    page_options,
     seed_option,
-    speed_option,
     threads_option,
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
@@ -40,12 +35,7 @@ from tinytensor.train import Training, seconds_a_step
 )
 @seed_option
 @threads_option
-@port_option
-@no_browser_option
-@speed_option
-@present_option
-@host_option
-@allow_origin_option
+@page_options
 def course_command(
     lesson: str | None,
     backend: str,

@@ -240,3 +240,18 @@ speed_option = click.option(
     type=StepsPerSecond(),
     help="Steps per second on the live page [all in about 25 s]; max starts without a viewer.",
 )
+
+
+def page_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the page of one training, in the order in which --help lists them."""
+    options = (
+        port_option,
+        no_browser_option,
+        speed_option,
+        present_option,
+        host_option,
+        allow_origin_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -20,17 +20,12 @@ from tinytensor.cli.options import (
     FILE,
     LESSON_OR_FILE,
     Count,
-    allow_origin_option,
     backend_option,
     data_option,
     eval_every_option,
-    host_option,
     json_option,
-    no_browser_option,
-    port_option,
-    present_option,
+    page_options,
     seed_option,
-    speed_option,
     threads_option,
 )
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
@@ -123,12 +118,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
     flag_value="browser",
     help="Show the training in the browser, until Ctrl-C, or in the terminal.",
 )
-@port_option
-@no_browser_option
-@speed_option
-@present_option
-@host_option
-@allow_origin_option
+@page_options
 def train_command(
     lesson: str,
     backend: str,
@@ -192,11 +182,11 @@ def train_command(
             raise SettingError(f"{option}: got {name}; a separate file is needed")
     if same_file(resume_file, json_file):
         raise SettingError(f"--json: got {json_file}, as --resume did; a separate file is needed")
-    page_options = {
+    given_for_page = {
         "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
         "--host": host, "--allow-origin": allowed,
     }  # fmt: skip
-    check_page(live, page_options)
+    check_page(live, given_for_page)
     console = terminal() if live == "terminal" else None
     if threads is not None:
         door.set_num_threads(threads)
