@@ -11,9 +11,11 @@ static void copy_all(int64_t step, int64_t count, const tt_copy *copies)
     }
 }
 
-int tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
+int tt_run(int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
 {
     for (int64_t step = 0; step < steps; step++) {
+        for (int64_t i = 0; i < moving; i++)
+            pointers[i].argument->p = (char *)pointers[i].first_row + step * pointers[i].row_bytes;
         copy_all(step, befores, before);
         for (int64_t i = 0; i < count; i++) {
             calls[i].run(calls[i].values);

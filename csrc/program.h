@@ -24,11 +24,18 @@ typedef struct {
     int64_t bytes, from_step, to_step;
 } tt_copy;
 
+/* An argument that points to a row of a table. After a step it moves on by row_bytes to the next row. */
+typedef struct {
+    tt_value *argument;
+    const void *first_row;
+    int64_t row_bytes;
+} tt_pointer;
+
 /* The runner of a kernel with a name such as tt_add_float32_avx2; 0 if there is no such kernel. */
 tt_runner tt_runner_of(const char *kernel);
-/* Each step makes the copies `before`, then the calls, then the copies `after`. Returns 0, or 1 after a
-   call that had no memory. */
-int tt_run(int64_t steps, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after);
+/* Each step sets the pointers and makes the copies `before`, then the calls, then the copies `after`.
+   Returns 0, or 1 after a call that had no memory. */
+int tt_run(int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after);
 
 /* Not for cffi: */
 

@@ -4,6 +4,7 @@ import copy
 import functools
 import gc
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -1464,3 +1465,46 @@ def test_a_run_whose_step_forgets_without_zero_grad():
 
     assert step.run(tt.ones(5, 3)).tolist() == [3] * 5
     assert (step.recordings, w.grad.tolist()) == (1, [1] * 3)
+
+
+def test_run_reads_its_tables_in_place(backend):
+    """Rows that C reads in place, rows that are copied, and a table with gaps, give equal results."""
+    weight = tt.Tensor(np.random.default_rng(0).standard_normal((60, 20), np.float32))
+    tables = np.random.default_rng(1).standard_normal((7, 40, 60), np.float32)
+    wanted = tables @ weight.numpy()
+
+    def step(x):
+        return x @ weight
+
+    spread = np.zeros((7, 40, 120), np.float32)
+    spread[:, :, ::2] = tables
+    bytes_around = np.zeros(tables.nbytes + 1, np.uint8)
+    odd = bytes_around[1:].view(np.float32).reshape(tables.shape)
+    odd[...] = tables
+    for table in (tables, spread[:, :, ::2], odd, tt.from_numpy(tables)):
+        captured = tt.capture(step, verify="never")
+        for _ in range(2):
+            np.testing.assert_allclose(captured.run(table).numpy(), wanted, rtol=1e-4, atol=1e-4)
+    last = captured(tables[3])  # a call after run() reads its own argument
+    np.testing.assert_allclose(last.numpy(), wanted[3], rtol=1e-4, atol=1e-4)
+
+
+def test_a_profile_reads_no_argument_that_was_freed():
+    """The last replay read its argument in place; here that memory can't be read any more."""
+    program = """if True:
+        import ctypes, mmap
+        import numpy as np
+        import tinytensor as tt
+
+        weight = tt.zeros(1024, 4)
+        step = tt.capture(lambda x: x @ weight, verify="never")
+        memory = mmap.mmap(-1, 16 * 4096)
+        x = np.frombuffer(memory, np.float32).reshape(16, 1024)
+        step(x), step(x), step.run(x[None])
+        protect = ctypes.CDLL(None).mprotect
+        assert protect(ctypes.c_void_p(x.ctypes.data), ctypes.c_size_t(16 * 4096), 0) == 0
+        print(len(step.program.profile(repeats=1).microseconds))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"

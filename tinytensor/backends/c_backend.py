@@ -598,6 +598,9 @@ def bind(kernel: str, arguments: tuple[Any, ...]) -> BoundCall:
     return BoundCall(lib.tt_runner_of(function.__name__.encode()), values, c_arguments)
 
 
+_NONE = 0, ffi.NULL  # no pointers, no copies
+
+
 class BoundCalls:
     """Calls that C makes one after the other, for one step or for n steps."""
 
@@ -607,7 +610,7 @@ class BoundCalls:
 
     def __call__(self) -> None:
         """Make the calls of one step."""
-        if lib.tt_run(1, 0, ffi.NULL, len(self._calls), self._calls, 0, ffi.NULL):
+        if lib.tt_run(1, *_NONE, *_NONE, len(self._calls), self._calls, *_NONE):
             raise no_memory()
 
     def places_of(self, array: Array) -> list[PointerPlace]:
@@ -625,19 +628,26 @@ class BoundCalls:
     def run(
         self,
         steps: int,
+        in_place: Sequence[tuple[Array, Sequence[PointerPlace]]],
         before: Sequence[tuple[Array, Array]],
         after: Sequence[tuple[Array, Array]],
     ) -> None:
         """Make the calls of `steps` steps, with copies before and after each.
 
+        in_place: pairs (table, places); in step i these arguments point to row i of the table.
         before: pairs (table, array); row i of the table is copied to the array before step i.
         after: pairs (table, array); the array is copied to row i of the table after step i.
         """
+        moving = [
+            (values + number, ffi.from_buffer(table) + offset, table.strides[0])
+            for table, places in in_place
+            for values, number, offset in places
+        ]
         given = [_copy(table, array, array.nbytes, 0) for table, array in before]
         taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
-        befores, afters = ffi.new("tt_copy[]", given), ffi.new("tt_copy[]", taken)
-        calls = len(self._calls), self._calls
-        if lib.tt_run(steps, len(given), befores, *calls, len(taken), afters):
+        pointers = len(moving), ffi.new("tt_pointer[]", moving)
+        befores, afters = [(len(c), ffi.new("tt_copy[]", c)) for c in (given, taken)]
+        if lib.tt_run(steps, *pointers, *befores, len(self._calls), self._calls, *afters):
             raise no_memory()
 
 

@@ -282,6 +282,7 @@ class Program:
             arrays = [b.array for b in changed if b.kind != "temporary" and b.array is not None]
             before = [array.copy() for array in arrays]
             runs = [(isinstance(x, Call), run) for x in bound.body for run in bound.runs_of([x])]
+            self._point_to_own_arguments()  # not to those of the last replay, which may be freed
             try:
                 bound.run()  # so that all memory has valid values
                 microseconds = listing.measure(runs, repeats)
@@ -342,6 +343,13 @@ class Program:
                 elif (grad := carried[i - len(given)]) is not None:
                     np.copyto(grad, self.inputs[i])
         self._update_tensors()
+
+    def _point_to_own_arguments(self) -> None:
+        """Let the calls read the program's copies of the arguments."""
+        bound = self._binding
+        for own, places in zip(self.inputs, bound.places, strict=True):
+            if places:
+                bound.module.point(places, own)
 
     def writes_to(self, arrays: Sequence[Array]) -> bool:
         """True if a replay on these arguments writes to read-only memory or to shared memory.
@@ -428,9 +436,7 @@ class Program:
         """Make steps without Python between them: its functions are called for all steps before."""
         bound = self._binding
         self.replays += steps
-        for own, places in zip(self.inputs, bound.places, strict=True):
-            if places:
-                bound.module.point(places, own)
+        self._point_to_own_arguments()
         (calls,) = bound.runs
         views = [view for item in bound.before for view in (*item.reads, *item.writes)]
         seen = [any(view.buffer.array is own for view in views) for own in self.inputs]
@@ -458,10 +464,19 @@ class Program:
         finally:  # after an error, too, the steps before the error are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
-            inputs = [(table[:done], own) for own, table, _ in given]
+            in_place = [
+                (table, places)
+                for (_, table, _), places in zip(given, bound.places, strict=True)
+                if places and table.flags.aligned
+            ]
+            inputs = [
+                (table[:done], own)
+                for (own, table, _), places in zip(given, bound.places, strict=True)
+                if not (places and table.flags.aligned)
+            ]
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
-            calls.run(done, [*inputs, *values], taken)
+            calls.run(done, in_place, [*inputs, *values], taken)
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
                 self._replay([table[done, ...] for _, table, _ in given])
