@@ -9,15 +9,18 @@
        gradient of x         pixels of x          I        elements of out that the pixel is used for
        gradient of weight    elements of window   O        pixels of out
 
-   If there are too few channels to fill the lanes, the lanes are pixels (see planes.h), or elements of
-   the window for the gradient of the weights. Then the rows of the tile are channels.
+   If there are too few channels to fill the lanes, the lanes are images, or elements of the window for
+   the gradient of the weights. Then the rows of the tile are channels.
+
+   With many channels and small windows, Winograd's algorithm needs half of the multiplications (see
+   winograd.c).
 
    Each image is first copied into a frame of zeros, so that no window reaches outside of it. Weights
    are packed into panels of LANES columns, so that a tile can read complete rows. */
 #include "kernels.h"
 #include "convolution.h"
 #include "machine.h"
-#include "planes.h"
+#include "panels.h"
 #include "tile.h"
 
 typedef struct {
@@ -62,51 +65,85 @@ static void pack_weight(real *panel, const real *weight, conv_sizes s)
     }
 }
 
-/* True if lanes of pixels are faster than lanes of channels. The cost is the number of vectors of sums,
+/* Lanes of images -------------------------------------------------------------------------------
+
+   If the lanes were channels and there are 4 channels, 12 of 16 lanes would be unused. A batch has
+   enough images to fill all lanes. So the elements of LANES images at one place of the image are copied
+   next to each other. The rows of a tile are then output channels, and a weight is multiplied with the
+   same place in all images:
+
+       sum[o][image] += weight[kh][kw][i][o] * frame[y + kh][x + kw][i][image]
+
+   The frame holds only as many lines as fit into the L2 cache ("a band"). The results of one line are
+   collected, and then copied to the images. */
+
+enum { BAND = 1 << 16 }; /* elements */
+
+static inline int64_t lines_in_band(int64_t line) { return BAND / (line > 0 ? line : 1); }
+
+/* True if lanes of images are faster than lanes of channels. The cost is the number of vectors of sums,
    including unused lanes. A tile with fewer than BUSY vectors takes as long as one with BUSY vectors,
    because each sum waits for the previous one. (A CPU with small tiles has no fused multiply-add; for
-   it BUSY is half as large.) Pixels must save an eighth of the vectors, because it takes longer to
-   copy and store them. */
+   it BUSY is half as large.) Images must save an eighth of the vectors, because it takes longer to copy
+   them. */
 enum { BUSY = TILE_ROWS * VECTORS > 8 ? 8 : 4 };
 
-static inline int by_planes(int64_t height, int64_t width, int64_t columns, int64_t channels)
+static inline int by_lanes(int64_t N, int64_t width, int64_t channels)
 {
     const int64_t in_tile = even_rows(width), tiles = (width + in_tile - 1) / in_tile;
     const int64_t halves = half_panels_of(channels), half = in_tile * VECTORS / 2;
     const int64_t tile_pair = halves / 2 * 2 * half + halves % 2 * (half < BUSY ? BUSY : half);
-    return 8 * channels * half_panels_of(height * columns) * VECTORS / 2 < 7 * height * tiles * tile_pair;
+    return 8 * channels * half_panels_of(N) * VECTORS / 2 * width < 7 * N * tiles * tile_pair;
 }
 
-static inline plane_sizes planes_of(conv_sizes s)
+/* frame[y][left + x][c][lane] = images[lane][first + y][x][c]. What lies outside of an image stays 0,
+   and lines outside of it are not read. */
+static void frame_lanes(real *frame, int64_t lines, int64_t columns, int64_t first, int64_t left, const real *images, int64_t count, int64_t H, int64_t W, int64_t C)
 {
-    return (plane_sizes){
-        .rows = s.OH + (s.KH - 1) / s.stride_h, .columns = s.OW + (s.KW - 1) / s.stride_w,
-        .stride_h = s.stride_h, .stride_w = s.stride_w,
-    };
+    const int64_t width = smaller_of(W, columns - left), last = smaller_of(H, first + lines);
+    for (int64_t y = first < 0 ? 0 : first; y < last && width > 0; y++)
+        transpose(frame + ((y - first) * columns + left) * C * LANES, LANES, images + y * W * C, H * W * C, count, width * C);
 }
 
-static void conv2d_planes(const void *arguments, int64_t begin, int64_t end)
+/* The tiles of one line: those of the first TILE_ROWS channels, or fewer, are given. */
+static void sums_of_line(tile_arguments a, int64_t channels)
+{
+    const int64_t in_tile = even_rows(channels);
+    for (int64_t c = 0; c < channels; c += in_tile, a.x += in_tile, a.out += in_tile * LANES)
+        tile_of(smaller_of(in_tile, channels - c), &a);
+}
+
+static void conv2d_lanes(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const plane_sizes in = planes_of(s);
-    const int64_t window_size = s.KH * s.KW * s.I;
-    int64_t *offset = tt_zeroed_scratch(window_size * sizeof *offset + (in_planes(in, s.I, 0, 0) + MAX_LANES) * sizeof(real));
-    if (!offset)
+    const int64_t columns = (s.OW - 1) * s.stride_w + s.KW, line = columns * s.I * LANES;
+    const int64_t fitting = lines_in_band(line) > s.KH ? (lines_in_band(line) - s.KH) / s.stride_h + 1 : 1;
+    const int64_t band = smaller_of(s.OH, fitting), lines = (band - 1) * s.stride_h + s.KH;
+    real *frame = tt_zeroed_scratch((lines * line + s.OW * s.O * LANES) * sizeof(real));
+    if (!frame)
         return;
-    real *planes = (real *)(offset + window_size); /* MAX_LANES longer, because tiles read full rows */
-    for (int64_t element = 0; element < window_size; element++)
-        offset[element] = in_planes(in, element % s.I, element / s.I / s.KW, element / s.I % s.KW);
-    for (int64_t n = begin; n < end; n++) {
-        frame_planes(planes, in, s.pad_h, s.pad_w, a->x + n * s.H * s.W * s.I, s.H, s.W, s.I);
-        sums_of_planes(
-            (plane_results){
-                .height = s.OH, .width = s.OW, .columns = in.columns, .channels = s.O,
-                .out = a->out + n * s.OH * s.OW * s.O, .out_row = s.OW * s.O, .out_pixel = s.O,
-            },
-            (plane_arguments){.pixels = planes, .offset = offset, .weight = a->weight, .window_size = window_size});
-    }
+    real *results = frame + lines * line;
+    for (int64_t n = begin; n < end; n += LANES)
+        for (int64_t top = 0; top < s.OH; top += band) {
+            const int64_t count = smaller_of(LANES, end - n), first = top * s.stride_h - s.pad_h;
+            frame_lanes(frame, lines, columns, first, s.pad_w, a->x + n * s.H * s.W * s.I, count, s.H, s.W, s.I);
+            for (int64_t h = top; h < s.OH && h < top + band; h++) {
+                const range kh = valid_range(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
+                sums_of_line((tile_arguments){
+                    .x = a->weight + kh.first * s.KW * s.I * s.O,
+                    .x_row = 1, .x_column = s.O, .x_segment = s.KW * s.I * s.O,
+                    .y = frame + ((h - top) * s.stride_h + kh.first) * line,
+                    .y_row = LANES, .y_segment = line, .y_tile = s.stride_w * s.I * LANES,
+                    .K = s.KW * s.I, .segments = kh.count, .columns = count <= LANES / 2 ? LANES / 2 : LANES,
+                    .out = results, .out_row = LANES, .out_column = 1, .out_tile = s.O * LANES, .more = s.OW - 1,
+                }, s.O);
+                transpose(a->out + (n * s.OH + h) * s.OW * s.O, s.OH * s.OW * s.O, results, LANES, s.OW * s.O, count);
+            }
+        }
 }
+
+/* Lanes of channels --------------------------------------------------------------------------- */
 
 static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
 {
@@ -125,16 +162,14 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
         for (int64_t o = 0; o < s.O; o += LANES)
             for (int64_t h = 0; h < s.OH; h++) {
                 const range kh = valid_range(s.KH, h * s.stride_h - s.pad_h, 1, s.H);
-                for (int64_t w = 0; w < s.OW; w += in_tile)
-                    tile_of(s.OW - w < in_tile ? s.OW - w : in_tile, &(tile_arguments){
-                        .x = frame + ((h * s.stride_h + kh.first) * columns + w * s.stride_w) * s.I,
-                        .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I,
-                        .y = panel + o * window_size + kh.first * s.KW * s.I * LANES,
-                        .y_row = LANES, .y_segment = s.KW * s.I * LANES,
-                        .K = s.KW * s.I, .segments = kh.count, .columns = s.O - o < LANES ? s.O - o : LANES,
-                        .out = a->out + ((n * s.OH + h) * s.OW + w) * s.O + o,
-                        .out_row = s.O, .out_column = 1,
-                    });
+                tiles_of(s.OW, in_tile, (tile_arguments){
+                    .x = frame + (h * s.stride_h + kh.first) * columns * s.I,
+                    .x_row = s.stride_w * s.I, .x_column = 1, .x_segment = columns * s.I, .x_tile = in_tile * s.stride_w * s.I,
+                    .y = panel + o * window_size + kh.first * s.KW * s.I * LANES,
+                    .y_row = LANES, .y_segment = s.KW * s.I * LANES,
+                    .K = s.KW * s.I, .segments = kh.count, .columns = s.O - o < LANES ? s.O - o : LANES,
+                    .out = a->out + (n * s.OH + h) * s.OW * s.O + o, .out_row = s.O, .out_column = 1,
+                });
             }
     }
 }
@@ -173,17 +208,17 @@ typedef struct {
     real *out; /* the image's gradient */
 } phase_arguments;
 
-/* panel[g][j][t][o][lane] = weight[a][b][g * LANES + lane][o], with a = tap j of p and b = tap
+/* panel[g][j][t][o][i] = weight[a][b][g * width + i][o], for i < width, with a = tap j of p and b = tap
    q.taps - 1 - t of q */
-static void pack_phase(real *panel, const real *weight, conv_sizes s, phase p, phase q)
+static void pack_phase(real *panel, int64_t width, const real *weight, conv_sizes s, phase p, phase q)
 {
-    for (int64_t first = 0; first < s.I; first += LANES) {
-        const int64_t columns = s.I - first < LANES ? s.I - first : LANES;
+    for (int64_t first = 0; first < s.I; first += width) {
+        const int64_t columns = smaller_of(width, s.I - first);
         for (int64_t j = 0; j < p.taps; j++)
             for (int64_t t = 1; t <= q.taps; t++) {
                 const int64_t a = p.remainder + j * s.stride_h, b = q.remainder + (q.taps - t) * s.stride_w;
                 const real *from = weight + ((a * s.KW + b) * s.I + first) * s.O;
-                for (int64_t o = 0; o < s.O; o++, panel += LANES)
+                for (int64_t o = 0; o < s.O; o++, panel += width)
                     for (int64_t i = 0; i < columns; i++)
                         panel[i] = from[i * s.O + o];
             }
@@ -198,83 +233,69 @@ static void phase_by_channels(phase_arguments a)
     for (int64_t i = 0; i < s.I; i += LANES)
         for (int64_t y = 0; y < p.pixels; y++) {
             const range tap = valid_range(p.taps, s.OH - 1 - p.window - y, 1, s.OH);
-            for (int64_t x = 0; x < q.pixels; x += in_tile)
-                tile_of(q.pixels - x < in_tile ? q.pixels - x : in_tile, &(tile_arguments){
-                    .x = a.frame + ((a.top + p.window + y - tap.first) * a.columns + a.left + q.window + x - q.taps + 1) * s.O,
-                    .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O,
-                    .y = a.panel + i * window_size + tap.first * q.taps * s.O * LANES,
-                    .y_row = LANES, .y_segment = q.taps * s.O * LANES,
-                    .K = q.taps * s.O, .segments = tap.count, .columns = s.I - i < LANES ? s.I - i : LANES,
-                    .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first + x * s.stride_w) * s.I + i,
-                    .out_row = s.stride_w * s.I, .out_column = 1,
-                });
+            tiles_of(q.pixels, in_tile, (tile_arguments){
+                .x = a.frame + ((a.top + p.window + y - tap.first) * a.columns + a.left + q.window - q.taps + 1) * s.O,
+                .x_row = s.O, .x_column = 1, .x_segment = -a.columns * s.O, .x_tile = in_tile * s.O,
+                .y = a.panel + i * window_size + tap.first * q.taps * s.O * LANES,
+                .y_row = LANES, .y_segment = q.taps * s.O * LANES,
+                .K = q.taps * s.O, .segments = tap.count, .columns = s.I - i < LANES ? s.I - i : LANES,
+                .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first) * s.I + i,
+                .out_row = s.stride_w * s.I, .out_column = 1,
+            });
         }
 }
 
-/* The same for planes: panel[j][t][o][i] = weight[tap j of p][tap t of q][i][o], and offset[j][t][o] is
-   the offset of the element of grad that it is multiplied with. */
-static void pack_phase_for_planes(int64_t *offset, real *panel, const real *weight, conv_sizes s, plane_sizes in, phase p, phase q)
+/* The number of weights of all phases before this one. */
+static inline int64_t taps_before(int64_t remainder, int64_t K, int64_t stride)
 {
-    for (int64_t j = 0; j < p.taps; j++)
-        for (int64_t t = 0; t < q.taps; t++) {
-            const real *from = weight + ((p.remainder + j * s.stride_h) * s.KW + q.remainder + t * s.stride_w) * s.I * s.O;
-            for (int64_t o = 0; o < s.O; o++, panel += s.I) {
-                *offset++ = in_planes(in, o, 0, 0) - j * in.columns - t;
-                for (int64_t i = 0; i < s.I; i++)
-                    panel[i] = from[i * s.O + o];
-            }
-        }
+    return remainder * (K / stride) + smaller_of(remainder, K % stride);
 }
 
-/* The windows that contain pixels 0 to size - 1: the number before window 0, and the total number. */
-static inline int64_t windows_before(int64_t K, int64_t stride, int64_t padding) { return padding < K ? (K - 1 - padding) / stride : 0; }
-static inline int64_t windows_in_all(int64_t size, int64_t K, int64_t stride, int64_t padding)
-{
-    return windows_before(K, stride, padding) + (size - 1 + padding) / stride + 1;
-}
-
-static inline plane_sizes planes_of_grad(conv_sizes s)
-{
-    return (plane_sizes){
-        .rows = windows_in_all(s.H, s.KH, s.stride_h, s.pad_h),
-        .columns = windows_in_all(s.W, s.KW, s.stride_w, s.pad_w), .stride_h = 1, .stride_w = 1,
-    };
-}
-
-static void conv2d_grad_x_planes(const void *arguments, int64_t begin, int64_t end)
+/* Lanes are images: every pixel of x is a sum over the weights of its phase. */
+static void conv2d_grad_x_lanes(const void *arguments, int64_t begin, int64_t end)
 {
     const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const plane_sizes in = planes_of_grad(s);
-    const int64_t top = windows_before(s.KH, s.stride_h, s.pad_h), left = windows_before(s.KW, s.stride_w, s.pad_w);
-    const int64_t window_size = s.KH * s.KW * s.O, planes_size = in_planes(in, s.O, 0, 0) + MAX_LANES;
-    int64_t *offsets = tt_zeroed_scratch(window_size * sizeof *offsets + (planes_size + window_size * s.I) * sizeof(real));
-    if (!offsets)
+    const int64_t left = s.KW / s.stride_w, columns = left + (s.W - 1 + s.pad_w) / s.stride_w + 1, line = columns * s.O * LANES;
+    const int64_t windows = (s.KH - 1) / s.stride_h + 1; /* lines of grad for one line of x */
+    const int64_t fitting = lines_in_band(line) > windows ? (lines_in_band(line) - windows) * s.stride_h : 1;
+    const int64_t band = smaller_of(s.H, fitting), lines = (band + s.stride_h - 2) / s.stride_h + windows;
+    real *frame = tt_zeroed_scratch((lines * line + s.W * s.I * LANES + s.KH * s.KW * s.O * s.I) * sizeof(real));
+    if (!frame)
         return;
-    real *planes = (real *)(offsets + window_size), *panels = planes + planes_size;
-    for (int64_t n = begin; n < end; n++) {
-        frame_planes(planes, in, top, left, a->grad + n * s.OH * s.OW * s.O, s.OH, s.OW, s.O);
-        int64_t *offset = offsets, here;
-        real *panel = panels;
-        for (int64_t remainder_h = 0; remainder_h < s.stride_h; remainder_h++)
-            for (int64_t remainder_w = 0; remainder_w < s.stride_w; remainder_w++, offset += here, panel += here * s.I) {
-                const phase p = phase_of(remainder_h, s.KH, s.stride_h, s.pad_h, s.H);
-                const phase q = phase_of(remainder_w, s.KW, s.stride_w, s.pad_w, s.W);
-                here = p.taps * q.taps * s.O;
-                if (n == begin)
-                    pack_phase_for_planes(offset, panel, a->weight, s, in, p, q);
-                sums_of_planes(
-                    (plane_results){
-                        .height = p.pixels, .width = q.pixels, .columns = in.columns, .channels = s.I,
-                        .out = a->out + ((n * s.H + p.first) * s.W + q.first) * s.I,
-                        .out_row = s.stride_h * s.W * s.I, .out_pixel = s.stride_w * s.I,
-                    },
-                    (plane_arguments){
-                        .pixels = planes + (top + p.window) * in.columns + left + q.window,
-                        .offset = offset, .weight = panel, .window_size = here,
-                    });
+    real *results = frame + lines * line, *panels = results + s.W * s.I * LANES;
+    for (int64_t v = 0; v < s.stride_h && v < s.KH; v++)
+        for (int64_t u = 0; u < s.stride_w && u < s.KW; u++) {
+            const phase p = phase_of(v, s.KH, s.stride_h, s.pad_h, s.H), q = phase_of(u, s.KW, s.stride_w, s.pad_w, s.W);
+            const int64_t before = taps_before(v, s.KH, s.stride_h) * s.KW + p.taps * taps_before(u, s.KW, s.stride_w);
+            pack_phase(panels + before * s.O * s.I, s.I, a->weight, s, p, q);
+        }
+    for (int64_t n = begin; n < end; n += LANES)
+        for (int64_t top = 0; top < s.H; top += band) {
+            const int64_t count = smaller_of(LANES, end - n);
+            const int64_t first = (top + s.pad_h) / s.stride_h - windows + 1; /* the line of grad that is line 0 of the frame */
+            frame_lanes(frame, lines, columns, first, left, a->grad + n * s.OH * s.OW * s.O, count, s.OH, s.OW, s.O);
+            for (int64_t y = top; y < s.H && y < top + band; y++) {
+                const int64_t v = (y + s.pad_h) % s.stride_h, window = (y + s.pad_h) / s.stride_h;
+                const phase p = phase_of(v, s.KH, s.stride_h, s.pad_h, s.H);
+                const range tap = valid_range(p.taps, s.OH - 1 - window, 1, s.OH);
+                for (int64_t left_x = 0; left_x < s.W && left_x < s.stride_w; left_x++) {
+                    const int64_t u = (left_x + s.pad_w) % s.stride_w;
+                    const phase q = phase_of(u, s.KW, s.stride_w, s.pad_w, s.W);
+                    const int64_t before = taps_before(v, s.KH, s.stride_h) * s.KW + p.taps * taps_before(u, s.KW, s.stride_w);
+                    sums_of_line((tile_arguments){
+                        .x = panels + (before + tap.first * q.taps) * s.O * s.I,
+                        .x_row = 1, .x_column = s.I, .x_segment = q.taps * s.O * s.I,
+                        .y = frame + (window - tap.first - first) * line + (left + q.window - q.taps + 1) * s.O * LANES,
+                        .y_row = LANES, .y_segment = -line, .y_tile = s.O * LANES,
+                        .K = q.taps * s.O, .segments = tap.count, .columns = count <= LANES / 2 ? LANES / 2 : LANES,
+                        .out = results + left_x * s.I * LANES, .out_row = LANES, .out_column = 1,
+                        .out_tile = s.stride_w * s.I * LANES, .more = q.pixels - 1,
+                    }, s.I);
+                }
+                transpose(a->out + (n * s.H + y) * s.W * s.I, s.H * s.W * s.I, results, LANES, s.W * s.I, count);
             }
-    }
+        }
 }
 
 static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t end)
@@ -299,7 +320,7 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
                 f.q = phase_of(remainder_w, s.KW, s.stride_w, s.pad_w, s.W);
                 f.panel = panel;
                 if (n == begin)
-                    pack_phase(panel, a->weight, s, f.p, f.q);
+                    pack_phase(panel, LANES, a->weight, s, f.p, f.q);
                 phase_by_channels(f);
                 panel += f.p.taps * f.q.taps * s.O * panels_of(s.I) * LANES;
             }
@@ -404,13 +425,14 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
             stack_image(stack, frame, image, rows, columns, s);
         else
             frame_image(frame, rows, columns, s.pad_h, s.pad_w, image, s.H, s.W, s.I);
-        for (int64_t t = begin; t < end; t++) {
+        for (int64_t t = begin, taken; t < end; t += taken) { /* tiles that differ only in their rows */
             const weight_tile at = weight_tile_of(w, t);
             const range h = w.stacked ? (range){0, s.OH} : valid_range(s.OH, at.kh - s.pad_h, s.stride_h, s.H);
             const real *window = w.stacked ? stack : frame + at.kh * columns * s.I;
-            tile_of(at.rows, &(tile_arguments){
+            taken = smaller_of(end - t, w.tiles - t % w.tiles);
+            tiles_of(smaller_of(taken * w.in_tile, w.rows.count - at.row), w.in_tile, (tile_arguments){
                 .x = (w.lanes_are_grad ? window : grad) + h.first * w.rows.below + at.row,
-                .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below,
+                .x_row = 1, .x_column = w.rows.next, .x_segment = w.rows.below, .x_tile = w.in_tile,
                 .y = (w.lanes_are_grad ? grad : window) + h.first * w.lanes.below + at.lane,
                 .y_row = w.lanes.next, .y_segment = w.lanes.below,
                 .K = s.OW, .segments = h.count, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
@@ -433,20 +455,26 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
-    const int planes = by_planes(a.s.OH, a.s.OW, planes_of(a.s).columns, a.s.O);
-    tt_parallel_rows(planes ? conv2d_planes : conv2d_images, &a, a.s.N, 1);
+    if (winograd(winograd_forward, x, weight, 0, out, a.s))
+        return;
+    const int lanes = by_lanes(a.s.N, a.s.OW, a.s.O);
+    tt_parallel_rows(lanes ? conv2d_lanes : conv2d_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
-    const int planes = by_planes(a.s.H / a.s.stride_h, a.s.W / a.s.stride_w, planes_of_grad(a.s).columns, a.s.I);
-    tt_parallel_rows(planes ? conv2d_grad_x_planes : conv2d_grad_x_images, &a, a.s.N, 1);
+    if (winograd(winograd_grad_x, 0, weight, grad, out, a.s))
+        return;
+    const int lanes = by_lanes(a.s.N, (a.s.W + a.s.stride_w - 1) / a.s.stride_w, a.s.I);
+    tt_parallel_rows(lanes ? conv2d_grad_x_lanes : conv2d_grad_x_images, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = unpack_sizes(sizes)};
+    if (winograd(winograd_grad_weight, x, 0, grad, out, a.s))
+        return;
     const weight_tiles w = tiles_of_weights(a.s);
     tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.panels * w.tiles, 1);
 }

@@ -76,6 +76,8 @@ void tt_concat(const real *x, real *out, int64_t start, int64_t A, int64_t n, in
 
 /* x (B, M, K), or (B, K, M) if transpose_x; y (B, K, N), or (B, N, K) if transpose_y; out (B, M, N) */
 void tt_matmul(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
+/* The same for one matrix; faster if most elements of x are 0. */
+void tt_sparse_matmul(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y);
 
 /* x (N, H, W, I), weight (KH, KW, I, O), out (N, OH, OW, O). In grad_x and grad_weight, grad has the
    shape of conv2d's out, and out has the shape of x or weight.

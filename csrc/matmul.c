@@ -18,18 +18,16 @@
    A transposition swaps two strides. */
 #include "kernels.h"
 #include "machine.h"
+#include "panels.h"
 #include "tile.h"
 #include "transpose.h"
 #include <string.h>
 
 enum {
-    DEPTH = 256,                   /* elements of a piece of a sum: a panel has 16 KiB */
-    PANELS = 16,                   /* panels that are packed at once: 256 KiB */
     STRIPS = 64 / sizeof(real),    /* strips that are packed at once: 96 KiB, with avx512 224 KiB */
     ROWS_IN_PLACE = 2 * TILE_ROWS, /* rows of x up to which y is read in place */
     MANY_ROWS = 256,               /* rows of x from which they are copied */
     MANY_COLUMNS = 4 * LANES,      /* columns of y from which x is packed */
-    ROWS_AHEAD = 4,                /* rows between the row that is packed and the one that is fetched */
     PARALLEL_FROM = 1 << 19,       /* multiplications; with fewer, one thread is faster */
     OFTEN = 16,                    /* multiplications for each element from which several threads pay */
     MANY_ELEMENTS = 1 << 18,       /* elements: they fill the private cache of a core */
@@ -42,35 +40,6 @@ typedef struct {
     int64_t x_row, x_column, y_row, y_column, out_row; /* strides */
     int64_t M, K, N;
 } matmul_arguments;
-
-static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t rounded_up(int64_t length, int64_t step) { return (length + step - 1) / step * step; }
-
-/* Packs columns of a matrix in groups of `width`: packed[c / width][k][c % width] = from[k][c]. The
-   columns beyond the last one may hold any values, because their sums are not stored. So `width`
-   elements are copied even there, if they are before `end`, where the matrix ends. */
-static ALWAYS_INLINE void pack(const int width, real *packed, const real *from, const real *end, int64_t row, int64_t K, int64_t columns)
-{
-    for (int64_t k = 0; k < K; k++, from += row, packed += width)
-        for (int64_t c = 0; c < columns; c += width) {
-            __builtin_prefetch(from + ROWS_AHEAD * row + c);
-            if (end - from - c >= width)
-                memcpy(packed + c * K, from + c, width * sizeof(real));
-            else
-                for (int64_t i = 0; i < width; i++)
-                    packed[c * K + i] = c + i < columns ? from[c + i] : 0;
-        }
-}
-
-/* panels[n / LANES][k][n % LANES] = y[k][n] */
-static void pack_panels(real *panels, const real *y, const real *end, int64_t row, int64_t column, int64_t K, int64_t columns)
-{
-    if (column == 1)
-        pack(LANES, panels, y, end, row, K, columns);
-    else
-        for (int64_t n = 0; n < columns; n += LANES)
-            transpose(panels + n * K, LANES, y + n * column, column, smaller_of(LANES, columns - n), K);
-}
 
 /* strips[m / TILE_ROWS][k][m % TILE_ROWS] = x[m][k] if the columns of x are contiguous. If its rows
    are, strips[m][k] = x[m][k], with padding between the rows. */
@@ -112,18 +81,15 @@ static void multiply(const matmul_arguments a)
                     x_column = many_rows ? 1 : TILE_ROWS;
                     x_strip = height * (many_rows ? x_row : depth);
                 }
-                for (int64_t c = 0; c < columns; c += LANES) {
-                    const real *strip = x;
-                    for (int64_t r = 0; r < rows; r += height, strip += x_strip)
-                        tile_of(smaller_of(height, rows - r), &(tile_arguments){
-                            .x = strip, .x_row = x_row, .x_column = x_column,
-                            .y = c < in_place ? y + c : panels + c * depth,
-                            .y_row = c < in_place ? a.y_row : LANES,
-                            .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
-                            .out = a.out + (m + r) * a.out_row + n + c,
-                            .out_row = a.out_row, .out_column = 1, .add = k > 0,
-                        });
-                }
+                for (int64_t c = 0; c < columns; c += LANES)
+                    tiles_of(rows, height, (tile_arguments){
+                        .x = x, .x_row = x_row, .x_column = x_column, .x_tile = x_strip,
+                        .y = c < in_place ? y + c : panels + c * depth,
+                        .y_row = c < in_place ? a.y_row : LANES,
+                        .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
+                        .out = a.out + m * a.out_row + n + c,
+                        .out_row = a.out_row, .out_column = 1, .add = k > 0,
+                    });
             }
         }
 }
@@ -272,14 +238,19 @@ static int is_worth_sharing(int64_t M, int64_t K, int64_t N)
     return multiplications >= PARALLEL_FROM && (multiplications >= OFTEN * numbers || numbers >= MANY_ELEMENTS);
 }
 
-static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
+static matmul_arguments matmul_arguments_of(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
-    matmul_arguments a = {
+    return (matmul_arguments){
         .x = x, .x_end = x + M * K, .x_row = transpose_x ? 1 : K, .x_column = transpose_x ? M : 1,
         .y = y, .y_end = y + K * N, .y_row = transpose_y ? 1 : N, .y_column = transpose_y ? K : 1,
         .out = out, .out_row = N,
         .M = M, .K = K, .N = N,
     };
+}
+
+static void one_product(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
+{
+    const matmul_arguments a = matmul_arguments_of(x, y, out, M, K, N, transpose_x, transpose_y);
     const tt_rows_function rows =
         N >= FEW ? matmul_rows
         : transpose_x && !transpose_y && N < M ? matmul_few_columns_of_transposed

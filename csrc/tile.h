@@ -58,6 +58,7 @@ typedef struct {
     real *out;
     int64_t out_row, out_column;
     int add; /* 1 for +=, 0 for = */
+    int64_t more, x_tile, y_tile, out_tile; /* the number of further tiles, and the strides to them */
 } tile_arguments;
 
 /* Stores (or adds) one row of sums to out. A separate function, because a loop of unknown length
@@ -78,34 +79,17 @@ static __attribute__((noinline)) void store(const real *sums, real *out, int64_t
             out[c * out_column] += sums[c];
 }
 
-static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arguments *arguments)
+/* Stores (or adds) the sums of a tile. */
+static ALWAYS_INLINE void store_tile(const int rows, const int vectors, const vector (*sum)[VECTORS], const tile_arguments *a)
 {
-    tile_arguments a = *arguments;
-    vector sum[MAX_ROWS][VECTORS] = {0};
-    for (int64_t s = 0; s < a.segments; s++, a.x += a.x_segment, a.y += a.y_segment) {
-        const real *y = a.y, *x[] = {a.x, a.x + NEAR * a.x_row, a.x + 2 * NEAR * a.x_row};
-        for (int64_t k = 0; k < a.K; k++, y += a.y_row) {
-            vector y_row[VECTORS];
-            UNROLL
-            for (int v = 0; v < vectors; v++) /* one memcpy of all vectors would go through the stack */
-                memcpy(&y_row[v], y + v * VECTOR, sizeof y_row[v]);
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[r][v] += x[r / NEAR][r % NEAR * a.x_row] * y_row[v];
-            }
-            x[0] += a.x_column, x[1] += a.x_column, x[2] += a.x_column;
-        }
-    }
     UNROLL
     for (int r = 0; r < rows; r++) {
-        real *out = a.out + r * a.out_row;
-        if (a.columns == vectors * VECTOR && a.out_column == 1) {
+        real *out = a->out + r * a->out_row;
+        if (a->columns == vectors * VECTOR && a->out_column == 1) {
             UNROLL
             for (int v = 0; v < vectors; v++) {
                 vector before = {0};
-                if (a.add)
+                if (a->add)
                     memcpy(&before, out + v * VECTOR, sizeof before);
                 const vector after = before + sum[r][v];
                 memcpy(out + v * VECTOR, &after, sizeof after);
@@ -115,8 +99,34 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arg
             UNROLL
             for (int v = 0; v < vectors; v++)
                 memcpy(row + v * VECTOR, &sum[r][v], sizeof(vector));
-            store(row, out, a.out_column, a.columns, a.add);
+            store(row, out, a->out_column, a->columns, a->add);
         }
+    }
+}
+
+static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arguments *arguments)
+{
+    tile_arguments a = *arguments;
+    for (; a.more >= 0; a.more--, a.x += a.x_tile, a.y += a.y_tile, a.out += a.out_tile) {
+        vector sum[MAX_ROWS][VECTORS] = {0};
+        for (int64_t s = 0; s < a.segments; s++) {
+            const real *first = a.x + s * a.x_segment, *y = a.y + s * a.y_segment;
+            const real *x[] = {first, first + NEAR * a.x_row, first + 2 * NEAR * a.x_row};
+            for (int64_t k = 0; k < a.K; k++, y += a.y_row) {
+                vector y_row[VECTORS];
+                UNROLL
+                for (int v = 0; v < vectors; v++) /* one memcpy of all vectors would go through the stack */
+                    memcpy(&y_row[v], y + v * VECTOR, sizeof y_row[v]);
+                UNROLL
+                for (int r = 0; r < rows; r++) {
+                    UNROLL
+                    for (int v = 0; v < vectors; v++)
+                        sum[r][v] += x[r / NEAR][r % NEAR * a.x_row] * y_row[v];
+                }
+                x[0] += a.x_column, x[1] += a.x_column, x[2] += a.x_column;
+            }
+        }
+        store_tile(rows, vectors, sum, &a);
     }
 }
 
@@ -138,6 +148,21 @@ static void (*const TILES[2][MAX_ROWS + 1])(const tile_arguments *) = {
 static inline void tile_of(int64_t rows, const tile_arguments *a)
 {
     TILES[a->columns <= LANES / 2][rows](a);
+}
+
+/* All tiles of `rows` rows, `height` rows each; `a` is the first one. */
+static void tiles_of(int64_t rows, int64_t height, tile_arguments a)
+{
+    const int64_t complete = rows / height;
+    a.out_tile = height * a.out_row;
+    a.more = complete - 1;
+    if (complete)
+        tile_of(height, &a);
+    a.x += complete * a.x_tile;
+    a.out += complete * a.out_tile;
+    a.more = 0;
+    if (rows % height)
+        tile_of(rows % height, &a);
 }
 
 #endif

@@ -30,10 +30,12 @@
 #define LANES_OF(n, f, d) LANES_##n(f, n, d)
 #define EACH_LANE(n, f, d) LANES_OF(n, f, (d) % (n)) /* for d >= n this code is compiled but never runs */
 
+/* An integer of the size of `real` */
+typedef __typeof__(__builtin_choose_expr(sizeof(real) == 4, (int32_t)0, (int64_t)0)) lane_number;
+
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-typedef __typeof__(__builtin_choose_expr(sizeof(real) == 4, (int32_t)0, (int64_t)0)) lane_number;
 #define SHUFFLE(a, b, ...) \
     __builtin_shuffle(a, b, (lane_number __attribute__((vector_size(sizeof(a))))){__VA_ARGS__})
 #endif

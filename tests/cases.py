@@ -62,6 +62,15 @@ def positive(*shape: int) -> Callable:
     return between_a_tenth_and_ten
 
 
+def sparse(*shape: int) -> Callable:
+    def mostly_zeros(rng, dtype):
+        values = rng.standard_normal(shape) * (rng.random(shape) < 0.1)
+        values[: len(values) // 7] = 0  # whole rows, too, and negative zeros
+        return (-values).astype(dtype)
+
+    return mostly_zeros
+
+
 def labels(R: int, C: int) -> Callable:
     def int64_labels(rng, dtype):
         return rng.integers(0, max(C, 1), R)
@@ -200,6 +209,18 @@ CONVOLUTIONS = [
     ),  # several register rows, full and partial
     (((1, 20, 21, 4), (3, 3, 4, 17), (1, 20, 21, 17)), (1, 1), (1, 1)),  # more than fit into a tile
     (((2, 14, 15, 12), (4, 5, 12, 6), (2, 7, 5, 6)), (2, 3), (1, 1)),  # a stride, channels in fours
+    # Winograd's algorithm: complete and incomplete tiles, one phase and four, no padding and more
+    (((5, 12, 13, 16), (3, 3, 16, 17), (5, 12, 13, 17)), (1, 1), (1, 1)),
+    (((2, 13, 16, 18), (5, 5, 18, 16), (2, 7, 8, 16)), (2, 2), (2, 2)),
+    (((3, 20, 17, 16), (6, 5, 16, 20), (3, 8, 8, 20)), (2, 2), (0, 1)),
+    (((1, 15, 24, 33), (3, 5, 33, 19), (1, 13, 12, 19)), (1, 2), (0, 2)),
+    (((7, 9, 9, 16), (3, 3, 16, 16), (7, 11, 11, 16)), (1, 1), (2, 2)),
+    # lanes of images: full and partial blocks, bands of lines, strides, padding beyond the window
+    (((17, 9, 8, 1), (3, 3, 1, 4), (17, 9, 8, 4)), (1, 1), (1, 1)),
+    (((20, 40, 30, 9), (5, 4, 9, 14), (20, 20, 31, 14)), (2, 1), (2, 2)),
+    (((35, 7, 6, 5), (3, 2, 5, 6), (35, 4, 3, 6)), (3, 4), (3, 2)),
+    (((16, 28, 28, 6), (5, 5, 6, 12), (16, 14, 14, 12)), (2, 2), (2, 2)),
+    (((9, 4, 5, 3), (2, 2, 3, 2), (9, 1, 2, 2)), (5, 3), (1, 0)),
     (((0, 5, 5, 3), (3, 3, 3, 4), (0, 3, 3, 4)), (1, 1), (0, 0)),
     (((2, 5, 5, 0), (3, 3, 0, 4), (2, 3, 3, 4)), (1, 1), (0, 0)),
     (((2, 5, 5, 1), (3, 3, 1, 0), (2, 3, 3, 0)), (1, 1), (0, 0)),
@@ -288,10 +309,15 @@ KERNELS = [
     ),
     *(
         Kernel(
-            "matmul",
-            ((K, M) if tx else (M, K), (N, K) if ty else (K, N), (M, N)),
+            name,
+            (of(*((K, M) if tx else (M, K))), (N, K) if ty else (K, N), (M, N)),
             (tx, ty),
             tolerance=2e-6,  # sums of up to 2,050 products, added in another order
+        )
+        for name, of in (
+            ("matmul", normals),
+            ("sparse_matmul", sparse),
+            ("sparse_matmul", normals),
         )
         for M, K, N in MATMULS
         for tx in (False, True)
@@ -312,7 +338,8 @@ KERNELS = [
         for ty in (False, True)
     ),
     *(
-        Kernel(name, arrays, (stride, padding))
+        # with 16 channels and more by Winograd's algorithm, whose error is larger
+        Kernel(name, arrays, (stride, padding), 1e-6 if min(weight[2:]) < 16 else 1e-5)
         for (x, weight, out), stride, padding in CONVOLUTIONS
         for name, arrays in (
             ("conv2d", (x, weight, out)),
@@ -439,6 +466,8 @@ def at_size(R: int, C: int) -> list[Kernel]:
             for ty in (False, True)
         ),
         ("matmul", ((3, R, C), (3, C, 10), (3, R, 10)), (False, False)),
+        ("sparse_matmul", (sparse(R, C), (C, 40), (R, 40)), (False, False)),
+        ("sparse_matmul", (sparse(R, C), (R, 40), (C, 40)), (True, False)),
         ("conv2d", (image, weight, result), convolution),
         ("conv2d_grad_x", (result, weight, image), convolution),
         ("conv2d_grad_weight", (image, result, weight), convolution),

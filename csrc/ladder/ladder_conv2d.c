@@ -4,7 +4,8 @@
        loop order   the output channels innermost, because they are contiguous
        im2col       each window is copied to a row of a matrix: the convolution is a matrix product
        direct       the tile of matmul directly on the image, whose pixels are such rows already
-       planes       few channels do not fill the lanes, so the lanes are pixels; a plane for each channel
+       winograd     half of the multiplications, by more additions: pays with many channels
+       lanes        few channels do not fill the lanes, so the lanes are images
        threaded     the images are divided among threads: conv2d.c
 
    build.py compiles this file after conv2d.c and ladder_matmul.c, because it uses their functions. */
@@ -93,11 +94,23 @@ static void conv2d_direct(const real *x, const real *weight, real *out, conv_siz
     conv2d_images(&a, 0, s.N);
 }
 
-/* As conv2d.c, on one thread, for few channels (see planes.h). */
-static void conv2d_by_planes(const real *x, const real *weight, real *out, conv_sizes s)
+/* As winograd.c, on one thread: 4 products in the place of 9, if the sizes suit. */
+static void conv2d_by_winograd(const real *x, const real *weight, real *out, conv_sizes s)
+{
+    atomic_int overflow = 0;
+    if (suits_winograd(s)) {
+        const winograd_arguments a = {.x = x, .weight = weight, .out = out, .w = winograd_sizes_of(s), .overflow = &overflow};
+        winograd_forward(&a, 0, groups_of(&a.w));
+    }
+    if (!suits_winograd(s) || atomic_load(&overflow))
+        conv2d_direct(x, weight, out, s);
+}
+
+/* As conv2d.c, on one thread, for few channels (the lanes are images). */
+static void conv2d_by_lanes(const real *x, const real *weight, real *out, conv_sizes s)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = s};
-    conv2d_planes(&a, 0, s.N);
+    conv2d_lanes(&a, 0, s.N);
 }
 
 void tt_conv2d_naive(const real *x, const real *weight, real *out, const int64_t *sizes)
@@ -120,7 +133,12 @@ void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_
     conv2d_direct(x, weight, out, unpack_sizes(sizes));
 }
 
-void tt_conv2d_planes(const real *x, const real *weight, real *out, const int64_t *sizes)
+void tt_conv2d_winograd(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_by_planes(x, weight, out, unpack_sizes(sizes));
+    conv2d_by_winograd(x, weight, out, unpack_sizes(sizes));
+}
+
+void tt_conv2d_lanes(const real *x, const real *weight, real *out, const int64_t *sizes)
+{
+    conv2d_by_lanes(x, weight, out, unpack_sizes(sizes));
 }

@@ -103,7 +103,16 @@ WITH_FLOAT_INPUT = [
     case for case in KERNELS if case.name not in ("one_hot", "load_images", "dropout_mask")
 ]
 # An overflow in these kernels depends on the order of a sum, so they get no large values.
-SUMS = ("matmul", "sum", "cumsum", "scatter_add", "conv2d", "sum_pool2d", "softmax_backward")
+SUMS = (
+    "matmul",
+    "sparse_matmul",
+    "sum",
+    "cumsum",
+    "scatter_add",
+    "conv2d",
+    "sum_pool2d",
+    "softmax_backward",
+)
 SUMS += ("log_softmax_backward", "cross_entropy_backward", "cross_entropy_and_grad")
 SUMS += ("conv2d_grad_x", "conv2d_grad_weight")
 SUMS += ("sum_pool2d_grad_x", "moments", "normalize", "batch_norm_backward")

@@ -356,7 +356,10 @@ def test_explain_prints_all_rungs_or_one(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("ladder", "add"), "ladder: 'add' has no ladder; choose from matmul, softmax, conv2d"),
+        (
+            ("ladder", "add"),
+            "ladder: 'add' has no ladder; choose from matmul, sparse_matmul, softmax, conv2d",
+        ),
         (("explain", "relu"), "'relu' has no ladder; choose from"),
         (("explain", "matmul", "c.quick"), "no rung 'c.quick'; choose from numpy, numba.naive"),
         (("ladder", "matmul", "--size", "0"), "got '0'; an integer from 1 to 10000"),

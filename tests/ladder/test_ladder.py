@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from cases import KERNELS, Kernel
+from cases import KERNELS, Kernel, normals, sparse
 from conftest import BACKENDS, instructions
 from test_kernels import NUMPY, assert_agree, run, with_special
 from test_memory import PLACES, placed
@@ -48,11 +48,12 @@ def cases_aaround_blocks(kernel: str) -> list[Kernel]:
         return Kernel(kernel, arrays, numbers, first.tolerance)
 
     around_blocks = (0, 1, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 33)
-    if kernel == "matmul":
+    if kernel in ("matmul", "sparse_matmul"):
+        of = sparse if kernel == "sparse_matmul" else normals
         sizes = [(M, 5, N) for M in around_blocks for N in around_blocks]
         sizes += [(5, K, 17) for K in (0, 1, 3, 4, 5, 1023, 1024, 1025)]  # DEPTH of a panel
         return [
-            at(((K, M) if tx else (M, K), (N, K) if ty else (K, N), (M, N)), (tx, ty))
+            at((of(*((K, M) if tx else (M, K))), (N, K) if ty else (K, N), (M, N)), (tx, ty))
             for M, K, N in sizes
             for tx in (False, True)
             for ty in (False, True)
@@ -72,8 +73,9 @@ def random_cases(kernel: str, seed: int) -> list[Kernel]:
     rng = np.random.default_rng(seed)
     first = next(case for case in KERNELS if case.name == kernel)
     M, K, N = map(int, rng.integers(1, 100, 3))
-    if kernel == "matmul":
-        arrays, numbers = ((K, M), (N, K), (M, N)), (True, True)
+    if kernel in ("matmul", "sparse_matmul"):
+        of = sparse if kernel == "sparse_matmul" else normals
+        arrays, numbers = (of(K, M), (N, K), (M, N)), (True, True)
     elif kernel == "softmax":
         arrays, numbers = ((M, 10 * N), (M, 10 * N)), ()
     else:
@@ -262,7 +264,7 @@ def test_integers_run_on_numpy_and_mixed_floats_raise(name):
 
 def test_unknown_names_raise():
     with pytest.raises(
-        UnknownName, match="'add' has no ladder; choose from matmul, softmax, conv2d"
+        UnknownName, match="'add' has no ladder; choose from matmul, sparse_matmul, softmax, conv2d"
     ):
         tt.use_kernel("add", "c.naive").__enter__()
     with pytest.raises(UnknownName, match=r"no rung 'c.quick'; choose from numpy, numba.naive,"):

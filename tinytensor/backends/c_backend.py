@@ -311,6 +311,14 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     return c.matmul, (c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
 
 
+@lowered
+def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> Lowered:
+    c = _for(x, y, out)
+    M, N = out.shape
+    K = x.shape[0 if transpose_x else 1]
+    return c.sparse_matmul, (c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
+
+
 # Convolution
 
 

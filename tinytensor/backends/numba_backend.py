@@ -78,7 +78,7 @@ from tinytensor.backends.numba.layout_loops import (
     take,
     transpose,
 )
-from tinytensor.backends.numba.matmul_loops import matmul
+from tinytensor.backends.numba.matmul_loops import matmul, sparse_matmul
 from tinytensor.backends.numba.normalize_loops import batch_norm_backward, moments, normalize
 from tinytensor.backends.numba.optimizers_loops import (
     adam,

@@ -223,6 +223,10 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     np.matmul(x.mT if transpose_x else x, y.mT if transpose_y else y, out)
 
 
+def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
+    matmul(x, y, out, transpose_x, transpose_y)
+
+
 # Convolution. Each of the KH x KW weights is a matrix (I, O):
 # out[n, h, w] += padded[n, h * stride[0] + a, w * stride[1] + b] @ weight[a, b].
 

@@ -30,6 +30,23 @@ matmul_vectorised, matmul_packed = map(_matmul, ("vectorised", "packed"))
 matmul_threaded = c_backend.matmul
 
 
+def _sparse_matmul(rung: str) -> Callable[[Array, Array, Array, bool, bool], None]:
+    name = f"sparse_matmul_{rung}"
+    require([name])
+
+    def kernel(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> None:
+        c = _for(x, y, out)
+        M, N = out.shape
+        K = x.shape[0 if transpose_x else 1]
+        getattr(c, name)(c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
+
+    return kernel
+
+
+sparse_matmul_tested, sparse_matmul_listed = map(_sparse_matmul, ("tested", "listed"))
+sparse_matmul_threaded = c_backend.sparse_matmul
+
+
 def _softmax(rung: str) -> Callable[[Array, Array], None]:
     name = f"softmax_{rung}"
     require([name])
@@ -60,5 +77,5 @@ def _conv2d(rung: str) -> Callable[[Array, Array, Array, Pair, Pair], None]:
 
 conv2d_naive, conv2d_loop_order = map(_conv2d, ("naive", "loop_order"))
 conv2d_im2col, conv2d_direct = map(_conv2d, ("im2col", "direct"))
-conv2d_planes = _conv2d("planes")
+conv2d_winograd, conv2d_lanes = map(_conv2d, ("winograd", "lanes"))
 conv2d_threaded = c_backend.conv2d

@@ -1,8 +1,8 @@
 """The ladder: from the naive loop to the fast kernel in rungs, each with one new idea.
 
-Each rung of matmul, softmax and conv2d has the arguments and the result of its kernel. Inside
-`with tt.use_kernel("matmul", "c.blocked"):` networks use this rung. `tinytensor ladder matmul`
-measures all rungs, and `tinytensor explain matmul` prints their sources.
+Each rung of matmul, sparse_matmul, softmax and conv2d has the arguments and the result of its
+kernel. Inside `with tt.use_kernel("matmul", "c.blocked"):` networks use this rung. `tinytensor
+ladder matmul` measures all rungs, and `tinytensor explain matmul` prints their sources.
 """
 
 import dis
@@ -114,13 +114,43 @@ LADDER = [
         "c.packed",
         "The rows of y that a block reads are copied next to each other: they stay in the L1 "
         "cache.",
-        (("ladder/ladder_matmul.c", "matmul_packed"), ("matmul.c", "pack")),
+        (("ladder/ladder_matmul.c", "matmul_packed"), ("panels.h", "pack")),
     ),
     Rung(
         "matmul",
         "c.threaded",
         "The kernel of the C backend: the rows are divided among threads.",
         (("matmul.c", "matmul_rows"), ("matmul.c", "one_product"), ("matmul.c", "tt_matmul")),
+    ),
+    Rung("sparse_matmul", "numpy", "All products, also those with 0."),
+    Rung(
+        "sparse_matmul",
+        "numba",
+        "The kernel of the Numba backend: one test for six elements, as in c.listed.",
+    ),
+    Rung(
+        "sparse_matmul",
+        "c.tested",
+        "A test of each element of x: if it is 0, its row of y is skipped.",
+        (("ladder/ladder_sparse_matmul.c", "sparse_matmul_tested"),),
+    ),
+    Rung(
+        "sparse_matmul",
+        "c.listed",
+        "Sums in registers, and one test for six elements: a tile walks along a list of the places "
+        "where one of six rows of x is not 0.",
+        (
+            ("ladder/ladder_sparse_matmul.c", "tt_sparse_matmul_listed"),
+            ("sparse_matmul.c", "list_of_rows"),
+            ("sparse_matmul.c", "sparse_tile"),
+            ("sparse_matmul.c", "sparse_matmul_rows"),
+        ),
+    ),
+    Rung(
+        "sparse_matmul",
+        "c.threaded",
+        "The kernel of the C backend: the rows are divided among threads.",
+        (("sparse_matmul.c", "tt_sparse_matmul"),),
     ),
     Rung("softmax", "numpy", "Each step is a pass over memory; exp is vectorised."),
     Rung(
@@ -202,13 +232,25 @@ LADDER = [
     ),
     Rung(
         "conv2d",
-        "c.planes",
-        "Few channels do not fill the vector lanes, so the lanes are pixels of planes.",
+        "c.winograd",
+        "Tiles of 2 x 2 results with half of the multiplications, but more additions. This pays "
+        "from about 16 input channels on, and here there are 6.",
         (
-            ("ladder/ladder_conv2d.c", "conv2d_by_planes"),
-            ("conv2d.c", "conv2d_planes"),
-            ("planes.h", "sums_of_planes"),
-            ("planes.h", "plane_tile"),
+            ("ladder/ladder_conv2d.c", "conv2d_by_winograd"),
+            ("ladder/ladder_conv2d.c", "tt_conv2d_winograd"),
+            ("winograd.c", "input_points"),
+            ("winograd.c", "results_of_points"),
+            ("winograd.c", "winograd_forward"),
+        ),
+    ),
+    Rung(
+        "conv2d",
+        "c.lanes",
+        "Few channels do not fill the vector lanes, so the lanes are images.",
+        (
+            ("ladder/ladder_conv2d.c", "conv2d_by_lanes"),
+            ("conv2d.c", "conv2d_lanes"),
+            ("conv2d.c", "sums_of_line"),
         ),
     ),
     Rung(
@@ -277,8 +319,8 @@ class RungResult:
     seconds: float | None
 
 
-SIZES = {"matmul": 512, "softmax": 4000, "conv2d": 100}
-SMALL = {"matmul": 64, "softmax": 100, "conv2d": 1}
+SIZES = {"matmul": 512, "sparse_matmul": 100, "softmax": 4000, "conv2d": 100}
+SMALL = {"matmul": 64, "sparse_matmul": 6, "softmax": 100, "conv2d": 1}
 TURNS = 20  # turns of each rung
 TOO_LONG = 20  # a rung is skipped if one call takes this multiple of its measuring time
 
@@ -286,8 +328,10 @@ TOO_LONG = 20  # a rung is skipped if one call takes this multiple of its measur
 def work(kernel: str, size: int) -> Work:
     """Return the call with which the rungs of a kernel are measured.
 
-    matmul: two matrices (size, size). softmax: a matrix (size, size), read once and written once.
-    conv2d: images (size, 28, 28, 6) in the second layer of lesson 3.1.
+    matmul: two matrices (size, size). sparse_matmul: images (size, 784), each with a square of
+    12 x 12 pixels that are not 0, in the first layer of lesson 2.1; skipped products count as well.
+    softmax: a matrix (size, size), read once and written once. conv2d: images (size, 28, 28, 6) in
+    the second layer of lesson 3.1.
     """
     rungs(kernel)
     rng = np.random.default_rng(0)
@@ -299,6 +343,13 @@ def work(kernel: str, size: int) -> Work:
     if kernel == "matmul":
         arguments = normal(n, n), normal(n, n), np.empty((n, n), np.float32), False, False
         return Work(arguments, 2 * n**3, "GFLOP/s", f"({n}, {n}) x ({n}, {n})")
+    if kernel == "sparse_matmul":
+        images = np.zeros((n, 28, 28), np.float32)
+        for image, (top, left) in zip(images, rng.integers(5, 12, (n, 2)), strict=True):
+            image[top : top + 12, left : left + 12] = rng.uniform(size=(12, 12))
+        title = f"({n}, 784) x (784, 200), 82% of the first matrix are 0"
+        layer = images.reshape(n, 784), normal(784, 200), np.empty((n, 200), np.float32)
+        return Work((*layer, False, False), 2 * n * 784 * 200, "GFLOP/s", title)
     if kernel == "softmax":
         x = normal(n, n)
         return Work((x, np.empty_like(x)), 2 * x.nbytes, "GB/s", f"({n}, {n})")

@@ -7,7 +7,13 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
-from tinytensor.backends.numba.tile import LANES, ROWS, products, products_of_few_columns
+from tinytensor.backends.numba.tile import (
+    LANES,
+    ROWS,
+    products,
+    products_of_few_columns,
+    sparse_products,
+)
 
 LONG_SUMS = 128  # K; in shorter sums, adding up the lanes at the end takes too long
 
@@ -35,6 +41,20 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
             flat_y, K * N, strided(K, y_row), y_column,
             flat_out, M * N, strided(M, N), 1, N, B, False,
         )  # fmt: skip
+
+
+@lowered
+def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool) -> Lowered:
+    if out.shape[1] <= LANES or 0 in x.shape:
+        return matmul.lower(x, y, out, transpose_x, transpose_y)
+    (M, N), K = out.shape, x.shape[0 if transpose_x else 1]
+    x_row, x_column = (1, M) if transpose_x else (K, 1)
+    y_row, y_column = (1, K) if transpose_y else (N, 1)
+    return sparse_products, (
+        x.reshape(-1), _rows(M, x_row), strided(K, x_column),
+        y.reshape(-1), strided(K, y_row), y_column,
+        out.reshape(-1), strided(M, N), N,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)

@@ -415,6 +415,73 @@ def products(
                     _unpack(sums, r * width, out, start, out_column, count, more)
 
 
+# Most elements of x are 0, as in images of digits. If x[rows[m] + step] is 0 in all ROWS rows of a
+# tile, the tile skips the step, because the products would add nothing.
+
+SAMPLES = 256  # elements of x from which the share of zeros is estimated
+
+
+@subroutine
+def _is_sparse(x):
+    """True if at least half of some elements of x are 0."""
+    zeros = samples = 0
+    for i in range(0, len(x), len(x) // SAMPLES + 1):
+        samples += 1
+        if x[i] == 0:
+            zeros += 1
+    return 2 * zeros >= samples
+
+
+@kernel(
+    "real[::1], int64[::1], int64[::1], real[::1], int64[::1], int64, real[::1], int64[::1], int64"
+)
+def sparse_products(x, rows, steps, y, y_rows, y_column, out, out_rows, columns):
+    """The same as products() for one matrix. A sum of 0 may have the other sign.
+
+    If a panel of y holds an infinity or a NaN, nothing is skipped, because 0 times infinity is NaN.
+    """
+    K, strips, width = len(steps), len(rows) // ROWS, 2 * LANES
+    some_steps, some_rows = np.empty(strips * K, np.int64), np.empty(strips * K, np.int64)
+    lengths = np.zeros(strips, np.int64)
+    all_rows = np.empty(K, np.int64)
+    panel, sums = np.empty(K * width, x.dtype), np.empty(ROWS * width, x.dtype)
+    may_skip = _is_sparse(x)
+    for k in range(K):
+        all_rows[k] = k * width
+    if may_skip:
+        for s in range(strips):
+            for k in range(K):
+                place = s * K + lengths[s]
+                set_item(some_steps, place, item(steps, k))
+                set_item(some_rows, place, item(all_rows, k))
+                for r in range(ROWS):
+                    if item(x, item(rows, s * ROWS + r) + item(steps, k)) != 0:
+                        lengths[s] += 1
+                        break
+    for n in range(0, columns, width):
+        count = min(columns - n, width)
+        is_narrow = count <= LANES
+        row = LANES if is_narrow else width
+        _pack(y, n * y_column, y_rows, y_column, count, panel, row)
+        is_finite = may_skip and not is_narrow
+        if is_finite:
+            for k in range(K):
+                for c in range(count):
+                    is_finite &= np.isfinite(item(panel, k * width + c))
+        for m in range(0, len(out_rows), ROWS):
+            if is_narrow:  # its even and odd steps have separate sums
+                _narrow_tile(x, 0, rows, m, steps, panel, sums)
+            elif is_finite:
+                start = m // ROWS * K
+                end = start + lengths[m // ROWS]
+                lists = some_steps[start:end], some_rows[start:end]
+                _wide_tile(x, 0, rows, m, lists[0], panel, 0, lists[1], sums)
+            else:
+                _wide_tile(x, 0, rows, m, steps, panel, 0, all_rows, sums)
+            for r in range(min(ROWS, len(out_rows) - m)):
+                _unpack(sums, r * row, out, out_rows[m + r] + n, 1, count, False)
+
+
 # A product with few columns. Rows of ten elements would not fill a register, so the lanes go along
 # k: along the rows of x, and along the columns of y, which are first copied to rows of a panel.
 # Each result is the sum of the lanes of a Vector.
