@@ -1468,7 +1468,7 @@ def test_a_run_whose_step_forgets_without_zero_grad():
 
 
 def test_run_reads_its_tables_in_place(backend):
-    """Rows that C reads in place, rows that are copied, and a table with gaps, give equal results."""
+    """Also rows that must be copied, because the table has gaps or is not aligned."""
     weight = tt.Tensor(np.random.default_rng(0).standard_normal((60, 20), np.float32))
     tables = np.random.default_rng(1).standard_normal((7, 40, 60), np.float32)
     wanted = tables @ weight.numpy()

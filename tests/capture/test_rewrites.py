@@ -51,7 +51,7 @@ def test_fewer_calls_and_the_same_bits(backend, images):
 
 def test_by_name():
     assert trained(["bias_relu"])[1].rewrites == ("bias_relu",)
-    assert list(REWRITES) == ["bias_relu", "loss_and_grad"]
+    assert list(REWRITES) == ["bias_relu", "loss_and_grad", "skip_zeros"]
     with pytest.raises(tt.UnknownName, match="bias_relu"):
         tt.capture(lambda x: x, rewrites=["bias"])
 
@@ -139,3 +139,67 @@ def test_a_gradient_that_must_wait_stays(backend):
             found.append((loss.numpy().copy(), logits.grad.numpy().copy()))
         for mine, wanted in zip(*found, strict=True):
             np.testing.assert_array_equal(mine, wanted)
+
+
+PIXELS = np.random.default_rng(0).standard_normal((100, 64), np.float32)
+PIXELS[PIXELS < 0.5] = 0
+PIXELS[4] = -0.0
+CLASSES = np.arange(100) % 40
+WEIGHT = tt.Tensor(np.random.default_rng(1).standard_normal((64, 40), np.float32))
+WEIGHT.requires_grad = True
+
+
+def sparse_step(x, labels):
+    loss = tt.cross_entropy(x @ WEIGHT, labels)
+    WEIGHT.grad = None
+    loss.backward()
+    return loss
+
+
+@pytest.mark.parametrize("bad", [0, np.nan, np.inf, -np.inf])
+def test_skipped_products_change_no_result(backend, bad):
+    """Also if a weight or a gradient is not finite, because 0 times infinity is NaN."""
+    plain, skipping = tt.capture(sparse_step, rewrites=()), tt.capture(sparse_step)
+    values = WEIGHT.numpy().copy()
+    WEIGHT.data[3, 7] = bad
+    try:
+        results = []
+        for step in (plain, skipping):
+            step(PIXELS, CLASSES)
+            loss = step(PIXELS, CLASSES)
+            results.append((loss.numpy(), WEIGHT.grad.numpy().copy()))
+        for mine, wanted in zip(*results, strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+    finally:
+        WEIGHT.data[...] = values
+    assert kernels_of(plain, PIXELS, CLASSES).count("matmul") == 2
+    assert kernels_of(skipping, PIXELS, CLASSES).count("sparse_matmul") == 2
+    assert "skip_zeros" in str(skipping.program)
+
+
+def test_only_products_of_data_are_skipped():
+    """Not those of activations or weights, of batches of matrices, and of little data."""
+    x = tt.from_numpy(PIXELS)
+
+    def is_skipped(step, x=x):
+        return "sparse_matmul" in kernels_of(tt.capture(step), x)
+
+    def changes_it(x):
+        x[...] = x * 2.0
+        return x @ WEIGHT
+
+    assert is_skipped(lambda x: x @ WEIGHT)
+    assert is_skipped(lambda x: x.reshape(50, 128).reshape(100, 64) @ WEIGHT)
+    assert not is_skipped(lambda x: WEIGHT.T @ x.T)
+    assert not is_skipped(lambda x: (x + 1.0) @ WEIGHT)
+    assert not is_skipped(lambda x: x[None] @ WEIGHT[None])
+    assert not is_skipped(changes_it, tt.from_numpy(PIXELS.copy()))
+    assert not is_skipped(lambda x: x @ WEIGHT, tt.from_numpy(PIXELS[:10]))
+    assert not is_skipped(lambda x: x @ WEIGHT[:, :10])
+
+
+def test_a_chosen_rung_is_not_replaced():
+    with tt.use_kernel("matmul", "numba.naive"):
+        assert kernels_of(tt.capture(lambda x: x @ WEIGHT), PIXELS) == ["matmul"]
+    with tt.use_kernel("softmax", "numba.naive"):
+        assert kernels_of(tt.capture(lambda x: x @ WEIGHT), PIXELS) == ["sparse_matmul"]

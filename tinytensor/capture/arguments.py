@@ -32,7 +32,14 @@ class Arguments:
     def __init__(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
         self._positional, self._named = positional, named
         self.arrays: list[Array] = []
-        self.form: tuple[Any, ...] = tuple([_taken_apart(x, self.arrays) for x in positional])
+        form = []
+        for x in positional:
+            if type(x) is np.ndarray and x.dtype in DTYPES:  # the usual case, without a call
+                self.arrays.append(x)
+                form.append(ARRAY)
+            else:
+                form.append(_taken_apart(x, self.arrays))
+        self.form: tuple[Any, ...] = tuple(form)
         if named:
             parts = [(name, _taken_apart(x, self.arrays)) for name, x in named.items()]
             self.form = *self.form, ("by name", *parts)
@@ -78,9 +85,6 @@ def _names(form: tuple[Any, ...], name: str) -> Iterator[str]:
 def _taken_apart(value: Any, arrays: list[Array]) -> tuple[Any, ...]:
     """Append the arrays in a value to `arrays`, and return the value's form."""
     kind = type(value)
-    if kind is np.ndarray and value.dtype in DTYPES:  # the usual case, first
-        arrays.append(value)
-        return ARRAY
     if isinstance(value, Tensor | np.ndarray):
         arrays.append(_array_of(value))
         return ARRAY

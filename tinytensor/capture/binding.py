@@ -40,6 +40,8 @@ class Binding:
         self.by_numpy: set[Call] = set()
         self.by_door: set[Call] = set()
         self.runs = self.runs_of(self.body)
+        self._all: list[tuple[Function | None, Callable[[], None]]] = [*self._calls_before]
+        self._all += [(self._functions.get(id(run)), run) for run in self.runs]
         self.places = self._find_places(program)
         buffers = {view.buffer for item in self._items for view in item.writes}
         arrays = [b.array for b in buffers if b.kind != "temporary" and b.array is not None]
@@ -51,12 +53,9 @@ class Binding:
     def run(self) -> None:
         """Make all calls. If a function raises, `failed` is that function."""
         self.failed: Function | None
-        for function, call in self._calls_before:
-            self.failed = function
+        for failed, call in self._all:
+            self.failed = failed
             call()
-        for run in self.runs:
-            self.failed = self._functions.get(id(run))
-            run()
 
     def catch_up(self) -> None:
         """After an error, make the calls that come before `failed` and have not been made."""

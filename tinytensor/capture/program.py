@@ -103,7 +103,7 @@ class Program:
 
     @computed_once
     def _rewritten(self) -> tuple[list[Call | Function], tuple[str, ...]]:
-        return rewritten(self._recorded, self._names_of_rewrites)
+        return rewritten(self._recorded, self._names_of_rewrites, self.key.backend)
 
     @property
     def items(self) -> list[Call | Function]:
@@ -312,19 +312,14 @@ class Program:
         bound = self._binding
         self.replays += 1
         for own, array, places in zip(self.inputs, given, bound.places, strict=False):
-            if places and array.flags.c_contiguous and array.flags.aligned:
-                bound.module.point(places, array)
-            else:
-                if places:
-                    bound.module.point(places, own)
-                np.copyto(own, array)
-        carried = []
-        for (ref, is_replaced), own in zip(self._carried, self.inputs[len(given) :], strict=True):
-            x = ref()
-            assert x is not None  # a guard checked it
-            assert x._grad is not None
-            carried.append(None if is_replaced else x._grad.array)
-            np.copyto(own, x._grad.array)
+            if places:
+                flags = array.flags
+                if flags.c_contiguous and flags.aligned:
+                    bound.module.point(places, array)
+                    continue
+                bound.module.point(places, own)
+            np.copyto(own, array)
+        carried = self._take_carried(self.inputs[len(given) :]) if self._carried else []
         for buffer in self._restored:
             np.copyto(buffer.array, buffer.first_values)  # type: ignore[arg-type]
         try:
@@ -343,6 +338,17 @@ class Program:
                 elif (grad := carried[i - len(given)]) is not None:
                     np.copyto(grad, self.inputs[i])
         self._update_tensors()
+
+    def _take_carried(self, inputs: Sequence[Array]) -> list[Array | None]:
+        """Copy the gradients from before the step; return those that the step changes in place."""
+        carried = []
+        for (ref, is_replaced), own in zip(self._carried, inputs, strict=True):
+            x = ref()
+            assert x is not None  # a guard checked it
+            assert x._grad is not None
+            carried.append(None if is_replaced else x._grad.array)
+            np.copyto(own, x._grad.array)
+        return carried
 
     def _point_to_own_arguments(self) -> None:
         """Let the calls read the program's copies of the arguments."""
