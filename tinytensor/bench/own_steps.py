@@ -9,6 +9,7 @@ import tinytensor as tt
 from tinytensor.arrays import Array
 from tinytensor.bench.task import Steps, Task
 from tinytensor.capture.captured import Captured
+from tinytensor.capture.rewrites import REWRITES
 from tinytensor.datasets import to_float
 
 StepFunction = Callable[[Array, Array], tt.Tensor]
@@ -65,9 +66,15 @@ def captured(task: Task) -> Steps:
     return OneByOne(task, tt.capture(step_of(task)))
 
 
+def dense(task: Task) -> Steps:
+    """Captured steps that also compute the products with the zeros of the images."""
+    rewrites = [name for name in REWRITES if name != "skip_zeros"]
+    return OneByOne(task, tt.capture(step_of(task), rewrites))
+
+
 def run(task: Task) -> Steps:
     """Steps recorded once and replayed many times in one call."""
     return AtOnce(task, tt.capture(step_of(task)))
 
 
-MODES = {"eager": eager, "captured": captured, "run": run}
+MODES = {"eager": eager, "captured": captured, "dense": dense, "run": run}

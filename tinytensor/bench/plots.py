@@ -37,7 +37,11 @@ COLOURS = {"c": BLUE, "numba": ORANGE, "numpy": GREEN}
 PEER_COLOURS = (VERMILLION, PURPLE, SKY, BLACK)  # of other libraries, in order
 MARKERS = {"c": "circle", "numba": "triangle", "numpy": "square"}
 PEER_MARKERS = ("diamond", "inverted_triangle", "star", "hex", "plus")
-HATCHES = {"eager": "right_diagonal_line", "run": "dot"}  # none for captured and other libraries
+HATCHES = {
+    "eager": "right_diagonal_line",
+    "dense": "horizontal_line",
+    "run": "dot",
+}  # none for captured and other libraries
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 TEXT = "14px"

@@ -74,7 +74,7 @@ class StepResult:
     lesson: str
     contestant: str
     backend: str | None
-    mode: str | None  # "eager", "captured" or "run"; None for another library
+    mode: str | None  # "eager", "captured", "dense" or "run"; None for another library
     threads: int
     seconds: Spread
     to_numpy: float | None

@@ -323,13 +323,16 @@ def markdown(report: Report) -> str:
         "Milliseconds for one training step of 100 images. Each time is the median of many "
         "measurements, and the fastest is bold. On tinytensor's backends (c, numba, numpy) the "
         "step is captured: its kernel calls are recorded once and then repeated, on C without "
-        "Python between them."
+        "Python between them. Its first layer skips products with pixels that are 0; *c dense* "
+        "computes them, as the other libraries do. *c run* makes many steps in one call."
     ]
     for threads in dict.fromkeys(result.threads for result in report.steps):
         rows: dict[str, dict[str, float]] = {}
         for result in report.steps:
-            if result.threads == threads and result.mode in ("captured", None):
+            modes = ("captured", "dense", "run") if result.backend == "c" else ("captured", None)
+            if result.threads == threads and result.mode in modes:
                 name = result.backend or result.contestant
+                name += f" {result.mode}" if result.mode in ("dense", "run") else ""
                 rows.setdefault(result.lesson, {})[name] = result.seconds.median
         names = list(dict.fromkeys(name for row in rows.values() for name in row))
         lines += ["", f"| {_threads(threads)} | {' | '.join(names)} |"]
