@@ -15,7 +15,7 @@ from cases import KERNELS, OPS
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import datasets, door, nn, recorder
+from tinytensor import datasets, door, kernels, nn, recorder
 from tinytensor.capture.memory import Buffer, plan
 from tinytensor.lessons import find, lessons
 
@@ -1508,3 +1508,18 @@ def test_a_profile_reads_no_argument_that_was_freed():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1\n"
+
+
+def test_labels_are_read_from_a_copy(monkeypatch):
+    """Another thread may change the argument after the check; here the kernel's call does."""
+    logits, labels = tt.Tensor(np.eye(3, dtype=np.float32)), np.array([0, 1, 2])
+    kernel = kernels.cross_entropy
+
+    def spoiled(*arguments):
+        labels[...] = 1
+        kernel(*arguments)
+
+    wanted = tt.cross_entropy(logits, labels).item()
+    monkeypatch.setattr(kernels, "cross_entropy", spoiled)
+    step = tt.capture(lambda labels: tt.cross_entropy(logits, labels))
+    assert step(labels).item() == pytest.approx(wanted)

@@ -523,10 +523,11 @@ def _run_function(
 def _input(array: Array) -> Array:
     """Return the array that the function gets: the same memory, as another array.
 
-    It is a copy if C can't read the array.
+    It is a copy if C can't read the array, or if it may hold indices, which another thread must not
+    change between the check and the use.
     """
     flags = array.flags
-    if not (flags.c_contiguous and flags.aligned):
+    if array.dtype == np.int64 or not (flags.c_contiguous and flags.aligned):
         own = np.array(array, order="C")
         own.flags.writeable = flags.writeable
         return own

@@ -13,7 +13,7 @@ from tinytensor import kernels, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import DTypeError, GradientError, LabelError, SettingError, ShapeError
-from tinytensor.ops.operands import as_array, whole
+from tinytensor.ops.operands import as_array, kept_integers, whole
 from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["Dataset", "Epochs", "Split", "batches", "fetch", "load", "mnist", "split", "to_float"]
@@ -275,8 +275,7 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
             f"to_float: got chosen of dtype {given.dtype} and shape {given.shape}; integers of "
             "shape (R,), the indices of R images, are needed"
         )
-    indices = np.empty(given.shape, np.int64)  # a copy, which no other thread can change
-    kernels.cast(given, indices)
+    indices = kept_integers(given)
     is_unsigned = given.dtype.kind == "u"
 
     def check(indices: Array) -> None:

@@ -32,6 +32,7 @@ from tinytensor.ops.operands import (
     as_rows,
     as_tensor,
     cast,
+    kept_integers,
     one_axis,
     per_channel,
     real,
@@ -573,7 +574,7 @@ def _class_numbers(op: str, labels: Array, classes: int, ignore_index: int | Non
     """Class labels (R,) as int64, each from 0 to classes - 1, or -1 for ignore_index."""
     if labels.dtype.kind not in "iu" and labels.size:
         raise DTypeError(f"{op}: got labels of {labels.dtype}; integers are needed")
-    kept = _kept(labels).reshape(-1)
+    kept = kept_integers(labels).reshape(-1)
     if ignore_index is not None:
         given, kept = kept, np.empty_like(kept)
         ignored = whole(op, "ignore_index", ignore_index, None)
@@ -590,18 +591,6 @@ def _class_numbers(op: str, labels: Array, classes: int, ignore_index: int | Non
         lambda labels: _check_labels(op, labels, classes), reads=(kept,), settings=(op, classes)
     )
     return kept
-
-
-def _kept(labels: Array) -> Array:
-    """Labels as int64 in memory that does not change, because backward reads them again."""
-    if notes := recorder.recorder():
-        is_fit = labels.dtype == np.int64 and labels.flags.c_contiguous
-        if is_fit and notes.is_argument(labels):
-            return labels
-        copy = np.empty(labels.shape, np.int64)
-        kernels.cast(np.ascontiguousarray(labels), copy)
-        return copy
-    return np.array(labels, np.int64)
 
 
 def _check_labels(op: str, labels: Array, classes: int) -> None:

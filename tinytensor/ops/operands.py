@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinytensor import kernels, tensors
+from tinytensor import kernels, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import (
@@ -82,6 +82,21 @@ def _stacked(op: str, x: Operand, first: Tensor) -> Tensor:
 def as_array(op: str, x: Operand) -> Array:
     """x as an array, not copied if it is one: for arrays that are read at once, such as labels."""
     return x if isinstance(x, np.ndarray) else as_tensor(op, x).array
+
+
+def kept_integers(given: Array) -> Array:
+    """Labels or indices as int64, in memory that does not change between a check and its use.
+
+    The argument of a captured step is kept as it is, because a program has its own copy of it.
+    """
+    notes = recorder.recorder()
+    if notes is None:
+        return np.array(given, np.int64)
+    if given.dtype == np.int64 and given.flags.c_contiguous and notes.is_argument(given):
+        return given
+    copy = np.empty(given.shape, np.int64)
+    kernels.cast(np.ascontiguousarray(given), copy)
+    return copy
 
 
 def as_float(op: str, x: Operand) -> Tensor:
