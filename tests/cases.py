@@ -261,7 +261,8 @@ KERNELS = [
         Kernel(name, (shape, shape), ulp=ulp)
         for ulp, names in (
             (0, ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
-            (4, ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+            (4, ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf", "silu", "softplus")),
+            (8, ("gelu",)),
         )
         for name in names
         for shape in (*((n,) for n in (*SIZES, 1000)), (), (3, 4, 5))
@@ -272,6 +273,11 @@ KERNELS = [
         for n in SIZES
     ),
     *(Kernel("relu_backward", ((n,), (n,), (n,)), ulp=0) for n in SIZES),
+    *(
+        Kernel(name, ((n,), (n,), (n,)))
+        for name in ("gelu_backward", "silu_backward", "softplus_backward")
+        for n in SIZES
+    ),
     *(Kernel("where", (bools(n), (n,), (n,), (n,)), ulp=0) for n in SIZES),
     *(Kernel("sum", shapes, ulp=1) for shapes in REDUCTIONS),
     *(
@@ -449,8 +455,9 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ),
         *((name, (x, x), ()) for name in ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
         *((name, (x, x), ()) for name in ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+        *((name, (x, x), ()) for name in ("gelu", "silu", "softplus")),
         *((name, (positive(*x), x), ()) for name in ("log", "log1p", "sqrt")),
-        ("relu_backward", (x, x, x), ()),
+        *((f"{name}_backward", (x, x, x), ()) for name in ("relu", "gelu", "silu", "softplus")),
         ("where", (bools(*x), x, x, x), ()),
         *((name, (x, out), ()) for name in ("sum", "max", "min") for out in (row, column, ())),
         ("cumsum", (x, x), ()),
@@ -727,6 +734,21 @@ ELEMENTWISE = [
     each("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
     each("relu", lambda x: np.maximum(x, 0)),
     Op("relu_backward", ops.relu_backward, lambda grad, x: grad * (x > 0), TWINS),
+    Op(
+        "gelu_backward",
+        ops.gelu_backward,
+        lambda grad, x: (
+            grad * ((1 + _erf(x / np.sqrt(2))) / 2 + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+        ),
+        TWINS,
+    ),
+    Op(
+        "silu_backward",
+        ops.silu_backward,
+        lambda grad, x: grad * (1 + np.exp(-x) + x * np.exp(-x)) / (1 + np.exp(-x)) ** 2,
+        TWINS,
+    ),
+    Op("softplus_backward", ops.softplus_backward, lambda grad, x: grad / (1 + np.exp(-x)), TWINS),
     each("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
     each("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
     each("gelu", lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2),

@@ -205,6 +205,42 @@ def erf(x: Array, out: Array) -> None:
     """out[i] = 2 / sqrt(pi) * integral of e ** -(t * t) for t from 0 to x[i].  Same shape"""
 
 
+@door(operations=5)
+def gelu(x: Array, out: Array) -> None:
+    """out[i] = x[i] * P(x[i]), where P(x) = (1 + erf(x / sqrt(2))) / 2.  Same shape; 0 at -inf"""
+
+
+@door(operations=8)
+def gelu_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * (P(x[i]) + x[i] * e ** (-x[i] ** 2 / 2) / sqrt(2 * pi)).  Same shape
+
+    P as in gelu. The slope is 0 at -inf and 1 at inf.
+    """
+
+
+@door(operations=4)
+def silu(x: Array, out: Array) -> None:
+    """out[i] = x[i] / (1 + e ** -x[i]).  Same shape; 0 at -inf"""
+
+
+@door(operations=8)
+def silu_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * s * (1 + x[i] * (1 - s)), where s = sigmoid(x[i]).  Same shape
+
+    The slope is 0 at -inf and 1 at inf.
+    """
+
+
+@door(operations=3)
+def softplus(x: Array, out: Array) -> None:
+    """out[i] = log(1 + e ** x[i]), without overflow.  Same shape"""
+
+
+@door(operations=4)
+def softplus_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * sigmoid(x[i]).  Same shape"""
+
+
 @door()
 def floor(x: Array, out: Array) -> None:
     """out[i] = x[i] rounded down.  Same shape"""

@@ -200,13 +200,21 @@ def _each(name: str) -> LoweredKernel[[Array, Array]]:
 neg, exp, log, relu, sigmoid = map(_each, ("neg", "exp", "log", "relu", "sigmoid"))
 abs, sign, sqrt, expm1, log1p = map(_each, ("abs", "sign", "sqrt", "expm1", "log1p"))
 sin, cos, tanh, erf = map(_each, ("sin", "cos", "tanh", "erf"))
+gelu, silu, softplus = map(_each, ("gelu", "silu", "softplus"))
 floor, ceil, round = map(_each, ("floor", "ceil", "round"))
 
 
-@lowered
-def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
-    c = _for(grad, x, out)
-    return c.relu_backward, (c.at(grad), c.at(x), c.at(out), out.size)
+def _each_backward(name: str) -> LoweredKernel[[Array, Array, Array]]:
+    @lowered
+    def kernel(grad: Array, x: Array, out: Array) -> Lowered:
+        c = _for(grad, x, out)
+        return getattr(c, name), (c.at(grad), c.at(x), c.at(out), out.size)
+
+    return kernel
+
+
+relu_backward, gelu_backward = map(_each_backward, ("relu_backward", "gelu_backward"))
+silu_backward, softplus_backward = map(_each_backward, ("silu_backward", "softplus_backward"))
 
 
 @lowered

@@ -95,10 +95,14 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
     np.copyto(out, grad, where=x > 0)
 
 
-def sigmoid(x: Array, out: Array) -> None:
+def _logistic(x: Array) -> Array:
     # e^-|x| can't overflow, and 1 / (1 + e^-x) = e^x / (1 + e^x)
     e = np.exp(-np.abs(x))
-    np.divide(np.where(x < 0, e, 1), 1 + e, out)
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def sigmoid(x: Array, out: Array) -> None:
+    out[...] = _logistic(x)
 
 
 def abs(x: Array, out: Array) -> None:
@@ -135,6 +139,44 @@ def tanh(x: Array, out: Array) -> None:
 
 def erf(x: Array, out: Array) -> None:
     out[...] = np.vectorize(math.erf, otypes=[float])(x)
+
+
+# x is limited in the following functions, because infinity * 0 is NaN.
+
+
+def _normal_distribution(x: Array) -> Array:
+    return np.vectorize(math.erfc, otypes=[float])(-x * math.sqrt(0.5)) / 2
+
+
+def gelu(x: Array, out: Array) -> None:
+    x = np.maximum(x.astype(np.float64), -40)
+    out[...] = x * _normal_distribution(x)
+
+
+def gelu_backward(grad: Array, x: Array, out: Array) -> None:
+    x = np.clip(x.astype(np.float64), -40, 40)
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    out[...] = grad * (_normal_distribution(x) + x * density)
+
+
+def silu(x: Array, out: Array) -> None:
+    x = np.maximum(x.astype(np.float64), -800)
+    e = np.exp(-np.abs(x))
+    out[...] = np.where(x < 0, x * e, x) / (1 + e)
+
+
+def silu_backward(grad: Array, x: Array, out: Array) -> None:
+    x = np.clip(x, -800, 800)
+    s = _logistic(x)
+    out[...] = grad * (s + x * s * _logistic(-x))
+
+
+def softplus(x: Array, out: Array) -> None:
+    np.add(np.maximum(x, 0), np.log1p(np.exp(-np.abs(x))), out)
+
+
+def softplus_backward(grad: Array, x: Array, out: Array) -> None:
+    out[...] = grad * _logistic(x)
 
 
 def floor(x: Array, out: Array) -> None:
