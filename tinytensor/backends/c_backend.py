@@ -154,6 +154,12 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
     return len(sizes[0]), *map(_sizes, sizes)
 
 
+@lru_cache(maxsize=1024)
+def _one_row(size: int) -> tuple[Any, ...]:
+    """The same for arrays of one size, which are then rows of this size."""
+    return _broadcast((size,), (size,), (size,))
+
+
 def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
     @lowered
     def kernel(x: Array, y: Array, out: Array) -> Lowered:
@@ -161,8 +167,11 @@ def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
         single = x.dtype is _FLOAT32 and y.dtype is _FLOAT32 and out.dtype is _FLOAT32
         c = _SINGLE if single else _for_other(x, y, out)
         real = c.real
+        size = out.size
+        same = x.size == size and y.size == size
+        sizes = _one_row(size) if same else _broadcast(x.shape, y.shape, out.shape)
         pointers = _from_buffer(real, x), _from_buffer(real, y), _from_buffer(real, out)
-        return getattr(c, name), (*pointers, *_broadcast(x.shape, y.shape, out.shape))
+        return getattr(c, name), pointers + sizes
 
     return kernel
 
@@ -191,8 +200,9 @@ equal, less, less_equal = map(_compare, ("equal", "less", "less_equal"))
 def _each(name: str) -> LoweredKernel[[Array, Array]]:
     @lowered
     def kernel(x: Array, out: Array) -> Lowered:
-        c = _for(x, out)
-        return getattr(c, name), (c.at(x), c.at(out), out.size)
+        single = x.dtype is _FLOAT32 and out.dtype is _FLOAT32  # as in _pairs
+        c = _SINGLE if single else _for_other(x, out)
+        return getattr(c, name), (_from_buffer(c.real, x), _from_buffer(c.real, out), out.size)
 
     return kernel
 

@@ -98,7 +98,8 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
 def _logistic(x: Array) -> Array:
     # e^-|x| can't overflow, and 1 / (1 + e^-x) = e^x / (1 + e^x)
     e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+    result: Array = np.where(x < 0, e, 1) / (1 + e)
+    return result
 
 
 def sigmoid(x: Array, out: Array) -> None:
@@ -145,7 +146,8 @@ def erf(x: Array, out: Array) -> None:
 
 
 def _normal_distribution(x: Array) -> Array:
-    return np.vectorize(math.erfc, otypes=[float])(-x * math.sqrt(0.5)) / 2
+    result: Array = np.vectorize(math.erfc, otypes=[float])(-x * math.sqrt(0.5)) / 2
+    return result
 
 
 def gelu(x: Array, out: Array) -> None:

@@ -194,9 +194,10 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
         @functools.wraps(declared)
         def op(x: Operand) -> Tensor:
             x = as_float(name, x) if floats else as_tensor(name, x)
-            out = np.empty(x.array.shape, x.array.dtype)
-            kernel(x.array, out)
-            if not x.requires_grad:
+            array = x.array
+            out = np.empty(array.shape, array.dtype)
+            kernel(array, out)
+            if not x._requires_grad:
                 return record(name, out, (x,))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
@@ -575,12 +576,13 @@ def binary(
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
             x, y = as_alike(name, x, y, floats, compared=out_dtype is BOOL)
-            shape = x.array.shape
-            if shape != y.array.shape:
+            x_array, y_array = x.array, y.array
+            shape = x_array.shape
+            if shape != y_array.shape:
                 shape = broadcast_shape(name, x, y)
-            out = np.empty(shape, out_dtype or x.array.dtype)
-            compute(x.array, y.array, out)
-            if dx is None or dy is None or not (x.requires_grad or y.requires_grad):
+            out = np.empty(shape, out_dtype or x_array.dtype)
+            compute(x_array, y_array, out)
+            if dx is None or dy is None or not (x._requires_grad or y._requires_grad):
                 return record(name, out, (x, y))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:

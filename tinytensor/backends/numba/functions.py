@@ -76,8 +76,8 @@ def _exp_less_1(x):
 
 @subroutine
 def _between(x, low, high):
-    x = high if x > high else x
-    return low if x < low else x
+    limited = high if x > high else x
+    return low if limited < low else limited
 
 
 SQRT_HALF, MANTISSA = np.int64(0x3FE6A09E667F3BCD), np.int64(0x000FFFFFFFFFFFFF)
