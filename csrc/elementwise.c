@@ -37,6 +37,7 @@ static inline real rounded_down(real x, real y)
 }
 
 static inline real power(real x, real y) { return POW(x, y); }
+static inline real first(real x, real y) { (void)y; return x; }
 static inline real square(real x, real y) { (void)y; return x * x; }
 static inline real cube(real x, real y) { (void)y; return x * x * x; }
 static inline real inverse(real x, real y) { (void)y; return 1 / x; }
@@ -92,14 +93,16 @@ static ALWAYS_INLINE void binary(real f(real, real), const binary_arguments *a, 
     }
 }
 
-/* binary, for x^y: the usual exponents need no logarithm. */
+/* binary, for x^y: the usual exponents, and those of their gradients, need no logarithm. */
 static ALWAYS_INLINE void powers(real f(real, real), const binary_arguments *a, int64_t begin, int64_t end)
 {
     int is_one = 1; /* exponent for all */
     for (int64_t axis = 0; axis < a->axes; axis++)
         is_one &= a->y_strides[axis] == 0;
     const real y = is_one && begin < end ? *a->y : 0;
-    if (y == 2)
+    if (y == 1)
+        binary(first, a, begin, end);
+    else if (y == 2)
         binary(square, a, begin, end);
     else if (y == 3)
         binary(cube, a, begin, end);

@@ -690,8 +690,8 @@ def mod(x: Operand, y: Operand) -> Tensor:
 
 
 def _pow_dx(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    # x^0 is 1 everywhere: its slope is 0, also where x^(0-1) is infinite.
-    return grad * where(equal(y, 0), 0, y * pow(x, where(equal(y, 0), 1, y - 1)))
+    # x^0 is 1 everywhere: its slope is 0 * x^0, also where x^(0-1) is infinite.
+    return grad * (y * pow(x, where(equal(y, 0), 0, y - 1)))
 
 
 def _pow_dy(grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:

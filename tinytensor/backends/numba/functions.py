@@ -2,7 +2,7 @@
 
 The functions are for float32, and csrc/functions.h explains their formulas. For float64 a kernel
 calls the functions of the C library. `log`, `log1p`, `expm1`, `tanh`, `sin`, `cos` and `power`
-compute in float64; the others compute in float32 with exponential.py.
+compute in float64; `erf`, `gelu`, `silu` and `softplus` compute in float32 with exponential.py.
 """
 
 import math
@@ -107,8 +107,8 @@ def _log1p_float(x):
     y = 1.0 + np.float64(x)
     lost = np.float64(x) - (y - 1.0)
     near = np.abs(x) < f32(0.5)
-    result = math.copysign(f32(_log(y) + (lost if near else 0.0)), x)
-    result = result if x < f32(math.inf) else x
+    exact = f32(_log(y) + (lost if near else 0.0))
+    result = math.copysign(exact, x) if x < f32(math.inf) else x
     result = result if x > f32(-1) else f32(math.nan)
     return f32(-math.inf) if x == f32(-1) else result
 
