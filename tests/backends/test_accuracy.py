@@ -85,7 +85,9 @@ def test_the_sets_of_numpy(backend, name):
     assert errors(backend, name, np.array(bits, np.uint32).view(np.float32)).max() <= MOST[backend]
 
 
-@pytest.mark.parametrize("exponent", [1, 2, 3, -1, -2, 0.5, -0.5, 4, 1.7, -3, 0, 1e10, np.inf, np.nan])
+@pytest.mark.parametrize(
+    "exponent", [1, 2, 3, -1, -2, 0.5, -0.5, 4, 1.7, -3, 0, 1e10, np.inf, np.nan]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constant_exponents(backend, exponent, dtype):
     if (backend, exponent) == ("numpy", 0.5):
