@@ -120,6 +120,8 @@ void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n);
 void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C);
 void tt_normalize(const real *x, const real *mean, const real *var, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C);
 void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, const real *var, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C);
+void tt_layer_norm(const real *x, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C);
+void tt_layer_norm_backward(const real *grad, const real *x, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C);
 
 /* lr, step and decay are scalars; all other arrays have n elements. Arrays without const are updated
    in place. */

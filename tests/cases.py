@@ -410,6 +410,14 @@ KERNELS = [
                 outputs=3,
                 tolerance=3e-6,
             ),
+            Kernel("layer_norm", ((R, C), (C,), (C,), (R, C)), (1e-5,), tolerance=3e-6),
+            Kernel(
+                "layer_norm_backward",
+                ((R, C), (R, C), (C,), (R, C), (C,), (C,)),
+                (1e-5,),
+                outputs=3,
+                tolerance=3e-6,
+            ),
         )
     ),
     *(
@@ -494,6 +502,8 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ("moments", (x, row, row), ()),
         ("normalize", (x, row, positive(C), row, row, x), (1e-5,)),
         ("batch_norm_backward", (x, x, row, positive(C), row, x, row, row), (1e-5,)),
+        ("layer_norm", (x, row, row, x), (1e-5,)),
+        ("layer_norm_backward", (x, x, row, x, row, row), (1e-5,)),
         ("sgd", (x, learning_rate, x), (0.1,)),
         ("sgd_momentum", (x, learning_rate, x, x), (0.9, True, 0.1)),
         ("adam", (x, learning_rate, step_3, x, positive(*x), x), (0.9, 0.999, 1e-8, 0.1)),
@@ -1368,6 +1378,18 @@ NETWORK = [
         ops.layer_norm,
         lambda x, gamma, beta: _normalized(x, -1) * gamma + beta,
         [((6, 3), (3,), (3,)), ((2, 3, 4), (4,), (4,)), ((5,), (5,), (5,))],
+    ),
+    Op(
+        "layer_norm of two axes",
+        lambda x, gamma, beta: ops.layer_norm(x, gamma, beta, (1, 2)),
+        lambda x, gamma, beta: _normalized(x, (1, 2)) * gamma + beta,
+        [((2, 3, 4), (3, 4), (3, 4))],
+    ),
+    Op(
+        "layer_norm of the first axis",
+        lambda x, gamma: ops.layer_norm(x, gamma, axis=0),
+        lambda x, gamma: _normalized(x, 0) * gamma[:, np.newaxis],
+        [((5, 3), (5,))],
     ),
 ]
 

@@ -587,6 +587,37 @@ def batch_norm_backward(
     """
 
 
+@door(operations=8)
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> None:
+    """out[r, c] = (x[r, c] - mean[r]) / sqrt(var[r] + epsilon) * gamma[c] + beta[c]
+
+    mean[r] and var[r] are the mean and the variance of x[r, :]. x, out: (R, C); gamma, beta: (C,)
+    """
+
+
+@door(writes="grad_x grad_gamma grad_beta", operations=16)
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    """The gradients of layer_norm.
+
+    With s[r] = 1 / sqrt(var[r] + epsilon), n[r, c] = (x[r, c] - mean[r]) * s[r] and
+    g[r, c] = grad[r, c] * gamma[c]:
+
+        grad_beta[c] = grad[:, c].sum()
+        grad_gamma[c] = (grad[:, c] * n[:, c]).sum()
+        grad_x[r, c] = s[r] * (g[r, c] - g[r, :].mean() - n[r, c] * (g[r, :] * n[r, :]).mean())
+
+    grad, x, grad_x: (R, C); all other arrays: (C,)
+    """
+
+
 # Random numbers
 
 

@@ -502,6 +502,28 @@ def batch_norm_backward(
     return c.batch_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
 
 
+@lowered
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> Lowered:
+    arrays = x, gamma, beta, out
+    c = _for(*arrays)
+    return c.layer_norm, (*map(c.at, arrays), epsilon, *x.shape)
+
+
+@lowered
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> Lowered:
+    arrays = grad, x, gamma, grad_x, grad_gamma, grad_beta
+    c = _for(*arrays)
+    return c.layer_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
+
+
 # Random numbers
 
 

@@ -85,7 +85,13 @@ from tinytensor.backends.numba.layout_loops import (
     transpose,
 )
 from tinytensor.backends.numba.matmul_loops import matmul, sparse_matmul
-from tinytensor.backends.numba.normalize_loops import batch_norm_backward, moments, normalize
+from tinytensor.backends.numba.normalize_loops import (
+    batch_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    moments,
+    normalize,
+)
 from tinytensor.backends.numba.optimizers_loops import (
     adam,
     moving_average,

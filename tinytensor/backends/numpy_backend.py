@@ -472,6 +472,38 @@ def batch_norm_backward(
     grad_x[...] = gamma * scale * (grad - grad_beta / R - normalized * grad_gamma / R)
 
 
+def _normalized_rows(x: Array, epsilon: float) -> tuple[Array, Array]:
+    """(x - mean) / sqrt(var + epsilon) of each row, and 1 / sqrt(var + epsilon), in float64."""
+    C = builtins.max(x.shape[1], 1)
+    distance = x - np.sum(x, axis=1, keepdims=True, dtype=np.float64) / C
+    scale = 1 / np.sqrt(np.sum(distance * distance, axis=1, keepdims=True) / C + epsilon)
+    return distance * scale, scale
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> None:
+    normalized, _ = _normalized_rows(x, epsilon)
+    out[...] = normalized * gamma + beta
+
+
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    C = builtins.max(x.shape[1], 1)
+    n, scale = _normalized_rows(x, epsilon)
+    g = grad * gamma
+    mean_g = np.sum(g, axis=1, keepdims=True, dtype=np.float64) / C
+    mean_gn = np.sum(g * n, axis=1, keepdims=True) / C
+    grad_x[...] = scale * (g - mean_g - n * mean_gn)
+    grad_gamma[...] = np.sum(grad * n, axis=0)
+    grad_beta[...] = np.sum(grad, axis=0, dtype=np.float64)
+
+
 # Random numbers
 
 
