@@ -1,6 +1,6 @@
 """The training step of a transformer block, next to PyTorch's if it is installed.
 
-    python benchmarks/transformer.py [--threads 1] [--rounds 25] [--backend c]
+    python benchmarks/transformer.py [--threads 1] [--rounds 25] [--backend auto]
 
 The block of docs/guides/attention.md has 16 sequences of 64 elements, 128 features, 4 heads, and
 Adam. Both libraries start with the same weights, and their first losses are compared. Their steps
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--backend", default="c")
+    parser.add_argument("--backend", default="auto")
     options = parser.parse_args()
 
     tt.set_backend(options.backend)

@@ -132,7 +132,7 @@ static inline float pow_float(float x, float y)
     return y == 0 || x == 1 || (x == -1 && fabsf(y) == INFINITY) ? 1 : result;
 }
 
-/* Functions that compute in float, with twice as many elements in a vector. The errors of erf, silu and
+/* Functions that compute in float, with twice the number of elements in a vector. The errors of erf, silu and
    softplus are at most 3 units in the last place, those of gelu 7, far below 0. The coefficients of the
    polynomials were fitted. */
 
