@@ -36,12 +36,15 @@ static inline real rounded_down(real x, real y)
     return quotient == 0 ? copysign(0, x / y) : rint(quotient);
 }
 
-static inline real power(real x, real y) { return pow(x, y); }
+static inline real power(real x, real y) { return POW(x, y); }
+static inline real first(real x, real y) { (void)y; return x; }
 static inline real square(real x, real y) { (void)y; return x * x; }
 static inline real cube(real x, real y) { (void)y; return x * x * x; }
 static inline real inverse(real x, real y) { (void)y; return 1 / x; }
+static inline real inverse_square(real x, real y) { (void)y; return (1 / x) * (1 / x); } /* x * x would overflow */
 /* As pow(x, 0.5), unlike sqrt, for -0 and -infinity. */
 static inline real root(real x, real y) { (void)y; return x == -INFINITY ? INFINITY : sqrt(x + 0); }
+static inline real inverse_root(real x, real y) { return 1 / root(x, y); }
 
 /* The result is NaN if x or y is NaN: x != x is true for a NaN, and x > NaN is false. */
 static inline real larger(real x, real y) { return x > y || x != x ? x : y; }
@@ -90,21 +93,27 @@ static ALWAYS_INLINE void binary(real f(real, real), const binary_arguments *a, 
     }
 }
 
-/* binary, for x^y: the usual exponents need no logarithm. */
+/* binary, for x^y: the usual exponents, and those of their gradients, need no logarithm. */
 static ALWAYS_INLINE void powers(real f(real, real), const binary_arguments *a, int64_t begin, int64_t end)
 {
     int is_one = 1; /* exponent for all */
     for (int64_t axis = 0; axis < a->axes; axis++)
         is_one &= a->y_strides[axis] == 0;
     const real y = is_one && begin < end ? *a->y : 0;
-    if (y == 2)
+    if (y == 1)
+        binary(first, a, begin, end);
+    else if (y == 2)
         binary(square, a, begin, end);
     else if (y == 3)
         binary(cube, a, begin, end);
     else if (y == -1)
         binary(inverse, a, begin, end);
+    else if (y == -2)
+        binary(inverse_square, a, begin, end);
     else if (y == (real)0.5)
         binary(root, a, begin, end);
+    else if (y == (real)-0.5)
+        binary(inverse_root, a, begin, end);
     else
         binary(f, a, begin, end);
 }
@@ -204,6 +213,9 @@ static inline real exponential_less_1(real x) { return EXPM1(x); }
 static inline real logarithm_of_1_plus(real x) { return LOG1P(x); }
 static inline real hyperbolic_tangent(real x) { return TANH(x); }
 static inline real error_function(real x) { return ERF(x); }
+static inline real gaussian_error_unit(real x) { return GELU(x); }
+static inline real sigmoid_unit(real x) { return SILU(x); }
+static inline real smooth_rectified(real x) { return SOFTPLUS(x); }
 static inline real down(real x) { return floor(x); }
 static inline real up(real x) { return ceil(x); }
 static inline real nearest(real x) { return rint(x); }
@@ -242,6 +254,9 @@ UNARY(expm1, exponential_less_1)
 UNARY(log1p, logarithm_of_1_plus)
 UNARY(tanh, hyperbolic_tangent)
 UNARY(erf, error_function)
+UNARY(gelu, gaussian_error_unit)
+UNARY(silu, sigmoid_unit)
+UNARY(softplus, smooth_rectified)
 UNARY(floor, down)
 UNARY(ceil, up)
 UNARY(round, nearest)
@@ -281,26 +296,47 @@ void tt_cos(const real *x, real *out, int64_t n)
     tt_parallel_elements(cos_elements, &a, n, 1);
 }
 
-static void relu_backward_elements(const void *arguments, int64_t begin, int64_t end)
+/* Gradients: out = grad * the slope of a function at x. */
+
+static inline real gelu_gradient(real grad, real x) { return grad * GELU_SLOPE(x); }
+
+/* s (1 + x (1 - s)), with s = sigmoid(x) and 1 - s = sigmoid(-x). x is limited, because infinity * 0 is NaN. */
+static inline real silu_gradient(real grad, real x)
 {
-    const unary_arguments a = *(const unary_arguments *)arguments;
-    for (int64_t i = begin; i < end; i++) {
-        const real grad = a.x[i]; /* always read, because a loop without a branch is vectorised */
-        a.out[i] = a.y[i] > 0 ? grad : 0;
-    }
+    const real y = x < -800 ? -800 : x > 800 ? 800 : x, s = logistic(y);
+    return grad * (s + y * s * logistic(-y));
 }
 
-void tt_relu_backward(const real *grad, const real *x, real *out, int64_t n)
+static inline real softplus_gradient(real grad, real x) { return grad * logistic(x); }
+
+/* grad is an argument, and so always read: a loop without a branch is vectorised. */
+static inline real relu_gradient(real grad, real x) { return x > 0 ? grad : 0; }
+
+static ALWAYS_INLINE void backward(real f(real, real), const unary_arguments *a, int64_t begin, int64_t end)
 {
-    const unary_arguments a = {.x = grad, .y = x, .out = out};
-    tt_parallel_elements(relu_backward_elements, &a, n, 1);
+    for (int64_t i = begin; i < end; i++)
+        a->out[i] = f(a->x[i], a->y[i]);
 }
+
+/* Defines the kernel tt_name: out = f(grad, x). */
+#define BACKWARD(name, f) \
+    static void name##_elements(const void *arguments, int64_t begin, int64_t end) { backward(f, arguments, begin, end); } \
+    void tt_##name(const real *grad, const real *x, real *out, int64_t n) \
+    { \
+        const unary_arguments a = {.x = grad, .y = x, .out = out}; \
+        tt_parallel_elements(name##_elements, &a, n, 1); \
+    }
+
+BACKWARD(relu_backward, relu_gradient)
+BACKWARD(gelu_backward, gelu_gradient)
+BACKWARD(silu_backward, silu_gradient)
+BACKWARD(softplus_backward, softplus_gradient)
 
 static void where_elements(const void *arguments, int64_t begin, int64_t end)
 {
     const unary_arguments a = *(const unary_arguments *)arguments;
     for (int64_t i = begin; i < end; i++) {
-        const real x = a.x[i], y = a.y[i]; /* always read, as in relu_backward */
+        const real x = a.x[i], y = a.y[i]; /* always read, because a loop without a branch is vectorised */
         a.out[i] = a.condition[i] ? x : y;
     }
 }

@@ -16,9 +16,9 @@ static inline float power_of_two(int32_t n)
     return power;
 }
 
-/* e^x = power * 2^n: returns the power, between 0.7 and 1.5. If |x| is so large that n does not fit
-   into a float's exponent, n is wrong. */
-static inline float exp_parts(float x, int32_t *n)
+/* e^(x - rest) = 2^n (1 + q) for a small rest: returns q, between -0.3 and 0.5. If |x| is so large that n
+   does not fit into a float's exponent, n is wrong. */
+static inline float exp_parts(float x, float rest, int32_t *n)
 {
     /* A float of this size has no fraction bits, so the low bits of the sum are x / ln 2, rounded. */
     const float large = 12582912;
@@ -28,11 +28,13 @@ static inline float exp_parts(float x, int32_t *n)
     memcpy(&large_bits, &large, sizeof large_bits);
     *n = bits - large_bits;
 
-    /* ln 2 is split into two parts, because n times the first part is exact. */
+    /* ln 2 is split into two parts, because n times the first part is exact. The sums of even and of odd
+       powers do not wait for each other. */
     const float whole = shifted - large;
-    const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
-    const float tail = 1 / 2.f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f + r * (1 / 5040.f)))));
-    return 1 + (r + r * r * tail);
+    const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f - rest, z = r * r;
+    const float even = 1 / 2.f + z * (1 / 24.f + z * (1 / 720.f));
+    const float odd = 1 / 6.f + z * (1 / 120.f + z * (1 / 5040.f));
+    return r + z * (even + r * odd);
 }
 
 static inline float exp_float(float x)
@@ -41,16 +43,24 @@ static inline float exp_float(float x)
     x = x > 89 ? 89 : x;
     x = x < -104 ? -104 : x;
     int32_t n;
-    const float power = exp_parts(x, &n);
+    const float power = 1 + exp_parts(x, 0, &n);
     /* 2^n can overflow although e^x does not, so it is multiplied in two steps. */
     return power * power_of_two(n >> 1) * power_of_two(n - (n >> 1));
+}
+
+/* factor * e^(x - rest) for -150 <= x <= 0, rounded only once if the result is subnormal */
+static inline float times_exp_below_0(float factor, float x, float rest)
+{
+    int32_t n;
+    const float power = factor + factor * exp_parts(x, rest, &n);
+    return power * power_of_two(n + 100) * 0x1p-100f; /* 2^n may be too small for a float */
 }
 
 /* e^x for x <= 0, in fewer steps. Results below the smallest normal float, 1.2e-38, become 0. */
 static inline float exp_below_0(float x)
 {
     int32_t n;
-    const float power = exp_parts(x, &n);
+    const float power = 1 + exp_parts(x, 0, &n);
     return x < -87.3f ? 0 : power * power_of_two(n);
 }
 

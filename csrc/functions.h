@@ -1,18 +1,21 @@
-/* functions.h: log, log1p, expm1, tanh, erf, sin and cos in plain arithmetic, so that the compiler can
-   vectorise a loop over them.
+/* functions.h: log, log1p, expm1, tanh, sin, cos, pow, erf, gelu, silu and softplus in plain arithmetic,
+   so that the compiler can vectorise a loop over them.
 
-   The functions are for floats, and compute in double. Their errors, about 1e-9 of the result, are then
-   far below the rounding of the result to a float: at most 0.7 of its last place. For doubles the
-   functions of the C library are used. Each function is reduced to a short range where a polynomial is
-   exact enough. NaN, infinities, subnormal numbers and the sign of 0 are as in the C library.
+   The functions are for floats. For doubles the functions of the C library are used. Each function is
+   reduced to a short range where a polynomial is exact enough. NaN, infinities, subnormal numbers and
+   the sign of 0 are as in the C library.
 
    Sources: the series of e^r, sin, cos and artanh; Cody and Waite, "Software Manual for the Elementary
    Functions", 1980, for the reductions. */
 #ifndef TT_FUNCTIONS_H
 #define TT_FUNCTIONS_H
+#include "exp.h"
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+/* Functions that compute in double. Their errors, about 1e-9 of the result, are far below the rounding of
+   the result to a float: at most 0.7 of its last place. */
 
 /* A double of this size has no fraction bits: x + ROUNDER - ROUNDER is x, rounded to an integer, and the
    low bits of x + ROUNDER are this integer. */
@@ -32,18 +35,32 @@ static inline double from_bits(int64_t bits)
     return x;
 }
 
-/* e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with x = n ln 2 + r and |r| <= ln 2 / 2, for |x| < 700. The
-   difference keeps all digits of a small x. The sums of even and of odd powers do not wait for each
-   other. */
-static inline double e_to_x_less_1(double x)
+/* e^x = 2^n (1 + q) with x = n ln 2 + r and |r| <= ln 2 / 2, for |x| < 700: returns q, and sets power to
+   2^n. The sums of even and of odd powers do not wait for each other. */
+static inline double exp_parts_of_double(double x, double *power)
 {
     const double shifted = x * 1.4426950408889634 + ROUNDER;
     const double r = x - (shifted - ROUNDER) * 0.6931471805599453;
-    const double power = from_bits((uint64_t)(bits_of(shifted) + 1023) << 52); /* 2^n */
+    *power = from_bits((uint64_t)(bits_of(shifted) + 1023) << 52);
     const double z = r * r;
     const double even = 1 / 2. + z * (1 / 24. + z * (1 / 720. + z * (1 / 40320.)));
     const double odd = 1 / 6. + z * (1 / 120. + z * (1 / 5040.));
-    return power * (r + z * (even + r * odd)) + (power - 1);
+    return r + z * (even + r * odd);
+}
+
+static inline double exp_of_double(double x)
+{
+    double power;
+    const double q = exp_parts_of_double(x, &power);
+    return power + power * q;
+}
+
+/* e^x - 1 = 2^n q + (2^n - 1): the difference keeps all digits of a small x. */
+static inline double exp_less_1_of_double(double x)
+{
+    double power;
+    const double q = exp_parts_of_double(x, &power);
+    return power * q + (power - 1);
 }
 
 /* log x for a normal x > 0. x = m 2^e with m between sqrt(1/2) and sqrt(2), and with s = (m - 1) / (m + 1)
@@ -78,25 +95,14 @@ static inline float log1p_float(float x)
 static inline float expm1_float(float x)
 {
     const double limited = x > 100 ? 100 : x < -100 ? -100 : x; /* e^100 is beyond the floats */
-    return copysignf(e_to_x_less_1(limited), x);
+    return copysignf(exp_less_1_of_double(limited), x);
 }
 
 /* tanh x = (e^2x - 1) / (e^2x + 1) */
 static inline float tanh_float(float x)
 {
-    const double size = fabsf(x), limited = size > 20 ? 20 : size, t = e_to_x_less_1(2 * limited);
+    const double size = fabsf(x), limited = size > 20 ? 20 : size, t = exp_less_1_of_double(2 * limited);
     return copysignf(t / (t + 2), x);
-}
-
-/* erf x = 1 - e^(-x p(x)) for x >= 0. p(x) = -log(erfc x) / x is smooth; the polynomial was fitted to it
-   at Chebyshev's points between 0 and 4. From 4 on, erf is 1 in float. */
-static inline float erf_float(float x)
-{
-    const double size = fabsf(x), y = size > 4 ? 4 : size;
-    const double z = y * y;
-    const double even = 1.1283791784756861 + z * (0.10277583572557857 + z * (-0.00024718294977747122 + z * (-0.00076670694289216809 + z * (-2.8390299002961419e-5 - z * 9.9462808161350677e-8))));
-    const double odd = 0.63661923437564218 + z * (-0.019128647886174757 + z * (0.0018134170890014088 + z * (0.00018635796688501115 + z * 2.5187375180880262e-6)));
-    return copysignf(-e_to_x_less_1(-y * (even + y * odd)), x);
 }
 
 /* sin(x + quarters * pi / 2). x = n pi / 2 + r with |r| <= pi / 4, and n and `quarters` select the sine or
@@ -114,11 +120,117 @@ static inline float sin_of_quarters(float x, int64_t quarters)
     return quarter & 2 ? -result : result;
 }
 
+/* x^y = e^(y log |x|), negative if x is negative and y is odd */
+static inline float pow_float(float x, float y)
+{
+    const float size = fabsf(x);
+    const int whole = rintf(y) == y, odd = whole && rintf(y / 2) != y / 2;
+    const double log_size = size > 0 ? (size < INFINITY ? natural_log(size) : size) : size == 0 ? -INFINITY : size;
+    const double exponent = y * log_size, limited = exponent > 200 ? 200 : exponent < -200 ? -200 : exponent;
+    const float power = exp_of_double(limited); /* e^200 is beyond the floats */
+    const float result = x < 0 && size < INFINITY && !whole ? NAN : odd ? copysignf(power, x) : power;
+    return y == 0 || x == 1 || (x == -1 && fabsf(y) == INFINITY) ? 1 : result;
+}
+
+/* Functions that compute in float, with twice the number of elements in a vector. The errors of erf, silu and
+   softplus are at most 3 units in the last place, those of gelu 7, far below 0. The coefficients of the
+   polynomials were fitted. */
+
+/* Near 0, erf x is x times a polynomial of x^2. For larger x it is 1 - erfc x, where -log(erfc x) is a
+   polynomial. From 4 on, erf is 1 in float. */
+static inline float erf_float(float x)
+{
+    const float size = fabsf(x), y = size > 4 ? 4 : size, z = y * y;
+    const float small = y + y * (0.128379166f + z * (-0.376125723f + z * (0.112827174f + z * (-0.0268025491f + z * (0.0050510969f - z * 0.000631514005f)))));
+    const float exponent = y + y * (0.128529549f + y * (0.63566637f + y * (0.105331019f + y * (-0.0229347534f + y * (0.0032290481f - y * 0.000215708496f)))));
+    return copysignf(size < 0.85f ? small : 1 - exp_below_0(-exponent), x);
+}
+
+/* factor * e^(-x^2 / 2) for x >= 0. The rounding of x^2 would be an error of the exponent. So x is split:
+   the first part has 12 bits, and its square is exact. */
+static inline float times_bell(float factor, float x)
+{
+    uint32_t bits;
+    float part;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= 0xfffff000;
+    memcpy(&part, &bits, sizeof part);
+    return times_exp_below_0(factor, part * part / -2, (x - part) * (x + part) / 2);
+}
+
+/* P(-x) e^(x^2 / 2) for 0 <= x <= 15, where P(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution */
+static inline float normal_tail(float x)
+{
+    const float above = 0.500000003f + x * (0.439284475f + x * (0.183969946f + x * (0.0408814092f + x * 0.00415327367f)));
+    const float below = 1 + x * (1.67645395f + x * (1.20555156f + x * (0.471410836f + x * (0.102480613f + x * 0.0104106016f))));
+    return above / below;
+}
+
+/* gelu x = x P(x) = max(x, 0) - |x| P(-|x|). P(-15) is 0 in float. */
+static inline float gelu_float(float x)
+{
+    const float size = fabsf(x), y = size > 15 ? 15 : size;
+    return copysignf(x > 0 ? x : 0, x) - times_bell(y * normal_tail(y), y);
+}
+
+/* P(x) + x e^(-x^2 / 2) / sqrt(2 pi), which is 1 minus its value at -x */
+static inline float gelu_slope_float(float x)
+{
+    const float size = fabsf(x), y = size > 15 ? 15 : size;
+    const float below_0 = times_bell(normal_tail(y) - y * 0.398942280f, y);
+    return x > 0 ? 1 - below_0 : below_0;
+}
+
+static inline double gelu_double(double x)
+{
+    const double y = x < -40 ? -40 : x; /* P(-40) is 0 in double */
+    return y * erfc(-y * 0.70710678118654752) / 2;
+}
+
+static inline double gelu_slope_double(double x)
+{
+    const double y = x < -40 ? -40 : x > 40 ? 40 : x;
+    return erfc(-y * 0.70710678118654752) / 2 + y * exp(-y * y / 2) * 0.3989422804014327;
+}
+
+/* silu x = x / (1 + e^-x) = x e^x / (1 + e^x). From 20 on it is x in float. */
+static inline float silu_float(float x)
+{
+    const float y = x < -150 ? -150 : x > 20 ? 20 : x, size = fabsf(y);
+    const float e = times_exp_below_0(1, -size, 0), product = times_exp_below_0(y, -size, 0);
+    const float quotient = (y < 0 ? product : y) / (1 + e);
+    return x > 20 ? x : quotient;
+}
+
+static inline double silu_double(double x)
+{
+    const double y = x < -800 ? -800 : x, half = exp(-fabs(y) / 2);
+    return (y < 0 ? y * half * half : y) / (1 + half * half);
+}
+
+/* log(1 + e) for 0 <= e <= 1. With s = e / (2 + e) it is 2 artanh s = 2 s + s r, where r is the series
+   2 (s^2 / 3 + s^4 / 5 + ...), and 2 s = e - s e. */
+static inline float log1p_of_fraction(float e)
+{
+    const float s = e / (2 + e), z = s * s;
+    const float r = z * (2 / 3.f + z * (2 / 5.f + z * (2 / 7.f + z * (2 / 9.f + z * (2 / 11.f + z * (2 / 13.f))))));
+    return e - s * (e - r);
+}
+
+/* softplus x = log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+static inline float softplus_float(float x) { return (x > 0 ? x : 0) + log1p_of_fraction(exp_float(-fabsf(x))); }
+static inline double softplus_double(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
+
 /* The function for the type of x. */
 #define LOG(x) _Generic((x), float: log_float, double: (log))(x)
 #define LOG1P(x) _Generic((x), float: log1p_float, double: (log1p))(x)
 #define EXPM1(x) _Generic((x), float: expm1_float, double: (expm1))(x)
 #define TANH(x) _Generic((x), float: tanh_float, double: (tanh))(x)
 #define ERF(x) _Generic((x), float: erf_float, double: (erf))(x)
+#define POW(x, y) _Generic((x), float: pow_float, double: (pow))(x, y)
+#define GELU(x) _Generic((x), float: gelu_float, double: gelu_double)(x)
+#define GELU_SLOPE(x) _Generic((x), float: gelu_slope_float, double: gelu_slope_double)(x)
+#define SILU(x) _Generic((x), float: silu_float, double: silu_double)(x)
+#define SOFTPLUS(x) _Generic((x), float: softplus_float, double: softplus_double)(x)
 
 #endif

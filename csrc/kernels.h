@@ -47,6 +47,12 @@ void tt_sin(const real *x, real *out, int64_t n);
 void tt_cos(const real *x, real *out, int64_t n);
 void tt_tanh(const real *x, real *out, int64_t n);
 void tt_erf(const real *x, real *out, int64_t n);
+void tt_gelu(const real *x, real *out, int64_t n);
+void tt_gelu_backward(const real *grad, const real *x, real *out, int64_t n);
+void tt_silu(const real *x, real *out, int64_t n);
+void tt_silu_backward(const real *grad, const real *x, real *out, int64_t n);
+void tt_softplus(const real *x, real *out, int64_t n);
+void tt_softplus_backward(const real *grad, const real *x, real *out, int64_t n);
 void tt_floor(const real *x, real *out, int64_t n);
 void tt_ceil(const real *x, real *out, int64_t n);
 void tt_round(const real *x, real *out, int64_t n);
@@ -114,6 +120,8 @@ void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n);
 void tt_moments(const real *x, real *mean, real *var, int64_t R, int64_t C);
 void tt_normalize(const real *x, const real *mean, const real *var, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C);
 void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, const real *var, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C);
+void tt_layer_norm(const real *x, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C);
+void tt_layer_norm_backward(const real *grad, const real *x, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C);
 
 /* lr, step and decay are scalars; all other arrays have n elements. Arrays without const are updated
    in place. */

@@ -1,4 +1,4 @@
-/* normalize.c: batch normalisation of each column of a matrix (R, C).
+/* normalize.c: normalisation of each column (batch norm) or each row (layer norm) of a matrix (R, C).
 
    The loops go row by row, as the matrix is stored, and the values of the columns are in arrays of C
    elements. Sums are computed in double. The rows are divided into stretches, whose sums are added in
@@ -148,4 +148,80 @@ void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, c
         grad_gamma[c] = R ? a.sums[C + c] / sqrt((double)var[c] + epsilon) : 0; /* var is NaN if R is 0 */
     }
     tt_parallel_elements(batch_norm_backward_rows, &a, R, C);
+}
+
+/* The mean of a row, and 1 / sqrt(variance + epsilon) */
+static void row_moments(const real *x, int64_t C, double epsilon, real *mean, real *scale)
+{
+    double total = 0, squares = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t c = 0; c < C; c++)
+        total += x[c];
+    const double centre = total / C;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t c = 0; c < C; c++)
+        squares += (x[c] - centre) * (x[c] - centre);
+    *mean = centre;
+    *scale = 1 / sqrt(squares / C + epsilon);
+}
+
+static void layer_norm_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const normalize_arguments a = *(const normalize_arguments *)arguments;
+    for (int64_t r = begin; r < end; r++) {
+        const real *x = a.x + r * a.C;
+        real *out = a.out + r * a.C, mean, scale;
+        row_moments(x, a.C, a.epsilon, &mean, &scale);
+        for (int64_t c = 0; c < a.C; c++)
+            out[c] = (x[c] - mean) * scale * a.gamma[c] + a.beta[c];
+    }
+}
+
+void tt_layer_norm(const real *x, const real *gamma, const real *beta, real *out, double epsilon, int64_t R, int64_t C)
+{
+    const normalize_arguments a = {.x = x, .gamma = gamma, .beta = beta, .out = out, .epsilon = epsilon, .R = R, .C = C};
+    tt_parallel_elements(layer_norm_rows, &a, R, C);
+}
+
+/* With n = (x - mean) * scale and g = grad * gamma: grad_x = scale * (g - mean of g - n * mean of (g * n)).
+   The sums for grad_beta and grad_gamma are added in the same pass. */
+static void layer_norm_backward_stretches(const void *arguments, int64_t begin, int64_t end)
+{
+    const normalize_arguments a = *(const normalize_arguments *)arguments;
+    for (int64_t s = begin; s < end; s++) {
+        double *by_beta = a.sums + s * 2 * a.C, *by_gamma = by_beta + a.C;
+        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++) {
+            const real *x = a.x + r * a.C, *grad = a.grad + r * a.C;
+            real *out = a.out + r * a.C, mean, scale;
+            row_moments(x, a.C, a.epsilon, &mean, &scale);
+            double sum_g = 0, sum_gn = 0;
+#pragma omp simd reduction(+ : sum_g, sum_gn)
+            for (int64_t c = 0; c < a.C; c++) {
+                const real g = grad[c] * a.gamma[c];
+                sum_g += g;
+                sum_gn += g * ((x[c] - mean) * scale);
+            }
+            const real mean_g = sum_g / a.C, mean_gn = sum_gn / a.C;
+            for (int64_t c = 0; c < a.C; c++) {
+                const real n = (x[c] - mean) * scale;
+                out[c] = scale * (grad[c] * a.gamma[c] - mean_g - n * mean_gn);
+                by_beta[c] += grad[c];
+                by_gamma[c] += grad[c] * n;
+            }
+        }
+    }
+}
+
+void tt_layer_norm_backward(const real *grad, const real *x, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C)
+{
+    const normalize_arguments a = {
+        .x = x, .gamma = gamma, .grad = grad, .out = grad_x, .sums = zero_sums(R, C), .epsilon = epsilon, .R = R, .C = C,
+    };
+    if (!a.sums)
+        return;
+    add_up(layer_norm_backward_stretches, &a, 0, 2 * C);
+    for (int64_t c = 0; c < C; c++) {
+        grad_beta[c] = a.sums[c];
+        grad_gamma[c] = a.sums[C + c];
+    }
 }

@@ -2,6 +2,7 @@
 #include "kernels.h"
 #include "machine.h"
 #include "offset.h"
+#include <string.h>
 
 /* The kept axes of x are the axes of out. If the last axis of x is kept, it is the columns of out and the
    other kept axes are the rows; if not, all kept axes are rows and columns is 1. */
@@ -21,11 +22,81 @@ typedef struct {
    A long sum is divided into stretches, whose partial sums are added in order. So threads can compute
    the stretches, and the bits of the sum do not depend on the number of threads. */
 enum {
-    COLUMNS = 256,         /* sums that are computed at the same time */
-    FEW_COLUMNS = 32,      /* columns; rows this short are added several at a time */
+    COLUMNS = 1024,        /* sums that are computed at the same time, in the L1 cache */
+    FEW_COLUMNS = 64,      /* columns; the sums of rows this short are kept in registers */
     MIN_TERMS = 256,       /* terms in a stretch */
     MIN_ELEMENTS = 1 << 14 /* elements in a stretch, over all columns */
 };
+
+enum { DOUBLES = VECTOR_BYTES / 8, CHAINS = 4 }; /* doubles in a register; sums that do not wait for each other */
+typedef double doubles __attribute__((vector_size(DOUBLES * sizeof(double))));
+typedef real reals __attribute__((vector_size(DOUBLES * sizeof(real))));
+
+static ALWAYS_INLINE doubles load_doubles(const real *x)
+{
+    reals loaded;
+    memcpy(&loaded, x, sizeof loaded);
+    return __builtin_convertvector(loaded, doubles);
+}
+
+/* x[0] + x[step] + ... for n elements */
+static double sum_steps(const real *x, int64_t step, int64_t n)
+{
+    double total[CHAINS] = {0};
+    int64_t i = 0;
+    for (; i + CHAINS <= n; i += CHAINS)
+        for (int chain = 0; chain < CHAINS; chain++)
+            total[chain] += x[(i + chain) * step];
+    for (; i < n; i++)
+        total[0] += x[i * step];
+    return (total[0] + total[1]) + (total[2] + total[3]);
+}
+
+/* x[0] + x[1] + ... for n elements */
+static double sum_of(const real *x, int64_t n)
+{
+    doubles chains[CHAINS] = {0};
+    int64_t i = 0;
+    for (; i + CHAINS * DOUBLES <= n; i += CHAINS * DOUBLES)
+        UNROLL for (int chain = 0; chain < CHAINS; chain++)
+            chains[chain] += load_doubles(x + i + chain * DOUBLES);
+    for (; i + DOUBLES <= n; i += DOUBLES)
+        chains[0] += load_doubles(x + i);
+    const doubles total = (chains[0] + chains[1]) + (chains[2] + chains[3]);
+    double sum = 0;
+    for (int lane = 0; lane < DOUBLES; lane++)
+        sum += total[lane];
+    for (; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+/* The sums of `vectors` * DOUBLES columns, in registers: total[c] = x[c] + x[step + c] + ... for n rows */
+static ALWAYS_INLINE void sum_in_registers(const real *x, int64_t step, int64_t n, double *total, int vectors)
+{
+    doubles sums[CHAINS] = {0};
+    for (int64_t row = 0; row < n; row++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            sums[v] += load_doubles(x + row * step + v * DOUBLES);
+    memcpy(total, sums, vectors * sizeof(doubles));
+}
+
+/* The last axis is kept, and its rows are short and `step` elements apart. */
+static void sum_few_columns(const real *x, int64_t step, int64_t n, double *total, int64_t columns)
+{
+    int64_t c = 0;
+    for (; c + CHAINS * DOUBLES <= columns; c += CHAINS * DOUBLES)
+        sum_in_registers(x + c, step, n, total + c, CHAINS);
+    for (; c + 2 * DOUBLES <= columns; c += 2 * DOUBLES)
+        sum_in_registers(x + c, step, n, total + c, 2);
+    if (columns < DOUBLES)
+        for (; c < columns; c++)
+            total[c] = sum_steps(x + c, step, n);
+    for (; c < columns; c += DOUBLES) { /* the last columns, and perhaps some before them again */
+        c = c + DOUBLES < columns ? c : columns - DOUBLES;
+        sum_in_registers(x + c, step, n, total + c, 1);
+    }
+}
 
 /* The last axis is kept: total[c] += x[term][c]. Four terms are added at a time, because the totals are
    read and written each time. */
@@ -46,23 +117,6 @@ static void add_columns(const reduction *a, const real *x, double *total, int64_
     }
 }
 
-/* The same for contiguous rows of at most FEW_COLUMNS columns: COLUMNS / columns rows are added as one long row. At
-   the end the sums of the same column are added. */
-static void add_few_columns(const reduction *a, const real *x, double *total, int64_t begin, int64_t end)
-{
-    const int64_t rows = COLUMNS / a->columns, length = rows * a->columns;
-    double long_total[COLUMNS] = {0};
-    int64_t term = begin;
-    for (; term + rows <= end; term += rows) {
-        const real *row = x + term * a->columns;
-        for (int64_t c = 0; c < length; c++)
-            long_total[c] += row[c];
-    }
-    for (int64_t i = 0; i < length; i++)
-        total[i % a->columns] += long_total[i];
-    add_columns(a, x, total, a->columns, term, end);
-}
-
 /* The last axis is reduced: the terms are contiguous pieces of memory. */
 static double sum_along(const reduction *a, const real *x, int64_t begin, int64_t end)
 {
@@ -71,10 +125,7 @@ static double sum_along(const reduction *a, const real *x, int64_t begin, int64_
     for (int64_t term = begin, count; term < end; term += count) {
         const int64_t first = term % C;
         count = C - first < end - term ? C - first : end - term;
-        const real *piece = x + offset(term / C, last, a->reduced_shape, a->reduced_strides) + first;
-#pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < count; c++)
-            total += piece[c];
+        total += sum_of(x + offset(term / C, last, a->reduced_shape, a->reduced_strides) + first, count);
     }
     return total;
 }
@@ -82,20 +133,21 @@ static double sum_along(const reduction *a, const real *x, int64_t begin, int64_
 static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
 {
     const reduction *a = arguments;
-    const int few = a->columns > 1 && a->columns <= FEW_COLUMNS && a->reduced_axes == 1 && a->reduced_strides[0] == a->columns;
     for (int64_t i = begin; i < end; i++) {
         const real *x = a->x + offset(i / a->stretches, a->row_axes, a->kept_shape, a->kept_strides);
         const int64_t from = i % a->stretches * a->stretch;
         const int64_t to = from + a->stretch < a->terms ? from + a->stretch : a->terms;
         for (int64_t first = 0; first < a->columns; first += COLUMNS) {
             const int64_t count = a->columns - first < COLUMNS ? a->columns - first : COLUMNS;
-            double total[COLUMNS] = {0};
-            if (few)
-                add_few_columns(a, x, total, from, to);
-            else if (a->columns > 1)
-                add_columns(a, x + first, total, count, from, to);
-            else
+            double total[COLUMNS];
+            if (a->columns == 1)
                 total[0] = sum_along(a, x, from, to);
+            else if (a->columns <= FEW_COLUMNS && a->reduced_axes == 1)
+                sum_few_columns(x + from * a->reduced_strides[0], a->reduced_strides[0], to - from, total, count);
+            else {
+                memset(total, 0, count * sizeof *total);
+                add_columns(a, x + first, total, count, from, to);
+            }
             for (int64_t c = 0; c < count; c++)
                 if (a->partial)
                     a->partial[i * a->columns + first + c] = total[c];
@@ -103,6 +155,14 @@ static void sum_stretches(const void *arguments, int64_t begin, int64_t end)
                     a->out[i * a->columns + first + c] = total[c];
         }
     }
+}
+
+/* The sum of each row of a matrix with short rows */
+static void sum_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const reduction *a = arguments;
+    for (int64_t r = begin; r < end; r++)
+        a->out[r] = sum_of(a->x + r * a->terms, a->terms);
 }
 
 void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_shape, const int64_t *kept_strides, int64_t reduced_axes, const int64_t *reduced_shape, const int64_t *reduced_strides)
@@ -119,12 +179,17 @@ void tt_sum(const real *x, real *out, int64_t kept_axes, const int64_t *kept_sha
     a.stretch = a.columns ? MIN_ELEMENTS / a.columns : 0;
     a.stretch = a.stretch < MIN_TERMS ? MIN_TERMS : a.stretch;
     a.stretches = a.terms > a.stretch ? (a.terms + a.stretch - 1) / a.stretch : 1;
+    if (!by_columns && kept_axes == 1 && reduced_axes == 1 && a.stretches == 1) {
+        tt_parallel_elements(sum_rows, &a, rows, a.terms);
+        return;
+    }
     if (a.stretches > 1) {
         a.partial = tt_scratch(rows * a.stretches * a.columns * sizeof(double));
         if (!a.partial)
             return;
     }
-    tt_parallel_elements(sum_stretches, &a, rows * a.stretches, a.stretch * a.columns);
+    const int64_t terms = a.stretches > 1 ? a.stretch : a.terms;
+    tt_parallel_elements(sum_stretches, &a, rows * a.stretches, terms * a.columns);
     for (int64_t r = 0; r < rows && a.partial; r++)
         for (int64_t c = 0; c < a.columns; c++) {
             double total = 0;

@@ -261,7 +261,8 @@ KERNELS = [
         Kernel(name, (shape, shape), ulp=ulp)
         for ulp, names in (
             (0, ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
-            (4, ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+            (4, ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf", "silu", "softplus")),
+            (8, ("gelu",)),
         )
         for name in names
         for shape in (*((n,) for n in (*SIZES, 1000)), (), (3, 4, 5))
@@ -272,6 +273,11 @@ KERNELS = [
         for n in SIZES
     ),
     *(Kernel("relu_backward", ((n,), (n,), (n,)), ulp=0) for n in SIZES),
+    *(
+        Kernel(name, ((n,), (n,), (n,)))
+        for name in ("gelu_backward", "silu_backward", "softplus_backward")
+        for n in SIZES
+    ),
     *(Kernel("where", (bools(n), (n,), (n,), (n,)), ulp=0) for n in SIZES),
     *(Kernel("sum", shapes, ulp=1) for shapes in REDUCTIONS),
     *(
@@ -404,6 +410,14 @@ KERNELS = [
                 outputs=3,
                 tolerance=3e-6,
             ),
+            Kernel("layer_norm", ((R, C), (C,), (C,), (R, C)), (1e-5,), tolerance=3e-6),
+            Kernel(
+                "layer_norm_backward",
+                ((R, C), (R, C), (C,), (R, C), (C,), (C,)),
+                (1e-5,),
+                outputs=3,
+                tolerance=3e-6,
+            ),
         )
     ),
     *(
@@ -449,8 +463,9 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ),
         *((name, (x, x), ()) for name in ("neg", "relu", "abs", "sign", "floor", "ceil", "round")),
         *((name, (x, x), ()) for name in ("exp", "sigmoid", "expm1", "sin", "cos", "tanh", "erf")),
+        *((name, (x, x), ()) for name in ("gelu", "silu", "softplus")),
         *((name, (positive(*x), x), ()) for name in ("log", "log1p", "sqrt")),
-        ("relu_backward", (x, x, x), ()),
+        *((f"{name}_backward", (x, x, x), ()) for name in ("relu", "gelu", "silu", "softplus")),
         ("where", (bools(*x), x, x, x), ()),
         *((name, (x, out), ()) for name in ("sum", "max", "min") for out in (row, column, ())),
         ("cumsum", (x, x), ()),
@@ -487,6 +502,8 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ("moments", (x, row, row), ()),
         ("normalize", (x, row, positive(C), row, row, x), (1e-5,)),
         ("batch_norm_backward", (x, x, row, positive(C), row, x, row, row), (1e-5,)),
+        ("layer_norm", (x, row, row, x), (1e-5,)),
+        ("layer_norm_backward", (x, x, row, x, row, row), (1e-5,)),
         ("sgd", (x, learning_rate, x), (0.1,)),
         ("sgd_momentum", (x, learning_rate, x, x), (0.9, True, 0.1)),
         ("adam", (x, learning_rate, step_3, x, positive(*x), x), (0.9, 0.999, 1e-8, 0.1)),
@@ -727,6 +744,21 @@ ELEMENTWISE = [
     each("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
     each("relu", lambda x: np.maximum(x, 0)),
     Op("relu_backward", ops.relu_backward, lambda grad, x: grad * (x > 0), TWINS),
+    Op(
+        "gelu_backward",
+        ops.gelu_backward,
+        lambda grad, x: (
+            grad * ((1 + _erf(x / np.sqrt(2))) / 2 + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+        ),
+        TWINS,
+    ),
+    Op(
+        "silu_backward",
+        ops.silu_backward,
+        lambda grad, x: grad * (1 + np.exp(-x) + x * np.exp(-x)) / (1 + np.exp(-x)) ** 2,
+        TWINS,
+    ),
+    Op("softplus_backward", ops.softplus_backward, lambda grad, x: grad / (1 + np.exp(-x)), TWINS),
     each("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
     each("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
     each("gelu", lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2),
@@ -1346,6 +1378,18 @@ NETWORK = [
         ops.layer_norm,
         lambda x, gamma, beta: _normalized(x, -1) * gamma + beta,
         [((6, 3), (3,), (3,)), ((2, 3, 4), (4,), (4,)), ((5,), (5,), (5,))],
+    ),
+    Op(
+        "layer_norm of two axes",
+        lambda x, gamma, beta: ops.layer_norm(x, gamma, beta, (1, 2)),
+        lambda x, gamma, beta: _normalized(x, (1, 2)) * gamma + beta,
+        [((2, 3, 4), (3, 4), (3, 4))],
+    ),
+    Op(
+        "layer_norm of the first axis",
+        lambda x, gamma: ops.layer_norm(x, gamma, axis=0),
+        lambda x, gamma: _normalized(x, 0) * gamma[:, np.newaxis],
+        [((5, 3), (5,))],
     ),
 ]
 

@@ -205,6 +205,42 @@ def erf(x: Array, out: Array) -> None:
     """out[i] = 2 / sqrt(pi) * integral of e ** -(t * t) for t from 0 to x[i].  Same shape"""
 
 
+@door(operations=5)
+def gelu(x: Array, out: Array) -> None:
+    """out[i] = x[i] * P(x[i]), where P(x) = (1 + erf(x / sqrt(2))) / 2.  Same shape; 0 at -inf"""
+
+
+@door(operations=8)
+def gelu_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * (P(x[i]) + x[i] * e ** (-x[i] ** 2 / 2) / sqrt(2 * pi)).  Same shape
+
+    P as in gelu. The slope is 0 at -inf and 1 at inf.
+    """
+
+
+@door(operations=4)
+def silu(x: Array, out: Array) -> None:
+    """out[i] = x[i] / (1 + e ** -x[i]).  Same shape; 0 at -inf"""
+
+
+@door(operations=8)
+def silu_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * s * (1 + x[i] * (1 - s)), where s = sigmoid(x[i]).  Same shape
+
+    The slope is 0 at -inf and 1 at inf.
+    """
+
+
+@door(operations=3)
+def softplus(x: Array, out: Array) -> None:
+    """out[i] = log(1 + e ** x[i]), without overflow.  Same shape"""
+
+
+@door(operations=4)
+def softplus_backward(grad: Array, x: Array, out: Array) -> None:
+    """out[i] = grad[i] * sigmoid(x[i]).  Same shape"""
+
+
 @door()
 def floor(x: Array, out: Array) -> None:
     """out[i] = x[i] rounded down.  Same shape"""
@@ -546,6 +582,37 @@ def batch_norm_backward(
         grad_beta[c] = grad[:, c].sum()
         grad_gamma[c] = (grad[:, c] * n[:, c]).sum()
         grad_x[r, c] = gamma[c] * s[c] * (grad[r, c] - (grad_beta[c] + n[r, c] * grad_gamma[c]) / R)
+
+    grad, x, grad_x: (R, C); all other arrays: (C,)
+    """
+
+
+@door(operations=8)
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> None:
+    """out[r, c] = (x[r, c] - mean[r]) / sqrt(var[r] + epsilon) * gamma[c] + beta[c]
+
+    mean[r] and var[r] are the mean and the variance of x[r, :]. x, out: (R, C); gamma, beta: (C,)
+    """
+
+
+@door(writes="grad_x grad_gamma grad_beta", operations=16)
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    """The gradients of layer_norm.
+
+    With s[r] = 1 / sqrt(var[r] + epsilon), n[r, c] = (x[r, c] - mean[r]) * s[r] and
+    g[r, c] = grad[r, c] * gamma[c]:
+
+        grad_beta[c] = grad[:, c].sum()
+        grad_gamma[c] = (grad[:, c] * n[:, c]).sum()
+        grad_x[r, c] = s[r] * (g[r, c] - g[r, :].mean() - n[r, c] * (g[r, :] * n[r, :]).mean())
 
     grad, x, grad_x: (R, C); all other arrays: (C,)
     """

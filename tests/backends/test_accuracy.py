@@ -5,12 +5,23 @@ its tests. The exact result is that of float64.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinytensor import door
+
+
+def normal_distribution(x: np.ndarray) -> np.ndarray:
+    return np.vectorize(math.erfc, otypes=[np.float64])(-x * math.sqrt(0.5)) / 2
+
+
+def to_the_limit(function: Callable) -> Callable:
+    """x * function(x), with its limit 0 at -inf."""
+    return lambda x: np.maximum(x, -1e300) * function(x)
+
 
 EXACT = {
     "exp": np.exp,
@@ -21,9 +32,13 @@ EXACT = {
     "sin": np.sin,
     "cos": np.cos,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "gelu": to_the_limit(normal_distribution),
+    "silu": to_the_limit(lambda x: np.exp(-np.logaddexp(0, -x))),
+    "softplus": lambda x: np.logaddexp(0, x),
 }
 SETS = Path(np.__file__).parent / "_core" / "tests" / "data"
 MOST = {"c": 1.1, "numba": 2.0, "numpy": 4.0}  # units in the last place
+MOST_OF = {"gelu": 7.0, "silu": 3.0, "softplus": 4.0}  # in all backends
 
 
 def floats(step: int) -> np.ndarray:
@@ -48,7 +63,7 @@ def errors(backend: str, name: str, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_floats_of_all_sizes(backend, name):
-    assert errors(backend, name, floats(100_003)).max() <= MOST[backend]
+    assert errors(backend, name, floats(100_003)).max() <= MOST_OF.get(name, MOST[backend])
 
 
 @pytest.mark.full
@@ -56,7 +71,8 @@ def test_floats_of_all_sizes(backend, name):
 def test_many_floats_of_all_sizes(name):
     if "c" not in door.available_backends():
         pytest.skip("the C backend does not work here")
-    assert errors("c", name, floats(1009 if name != "erf" else 10_007)).max() <= MOST["c"]
+    step = 10_007 if name in ("erf", "gelu") else 1009
+    assert errors("c", name, floats(step)).max() <= MOST_OF.get(name, MOST["c"])
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -69,9 +85,11 @@ def test_the_sets_of_numpy(backend, name):
     assert errors(backend, name, np.array(bits, np.uint32).view(np.float32)).max() <= MOST[backend]
 
 
-@pytest.mark.parametrize("exponent", [2, 3, -1, 0.5])
+@pytest.mark.parametrize(
+    "exponent", [1, 2, 3, -1, -2, 0.5, -0.5, 4, 1.7, -3, 0, 1e10, np.inf, np.nan]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_exponents_that_need_no_logarithm(backend, exponent, dtype):
+def test_constant_exponents(backend, exponent, dtype):
     if (backend, exponent) == ("numpy", 0.5):
         pytest.skip("NumPy computes sqrt, which differs from pow for -0 and -infinity")
     numbers = [0.0, -0.0, 1, -1, 0.1, -2.5, 1e-40, 3e38, -3e38, np.inf, -np.inf, np.nan]
@@ -81,5 +99,37 @@ def test_exponents_that_need_no_logarithm(backend, exponent, dtype):
         door.load_backend(backend).kernels["pow"](x, y, result)
         exact = np.power(x, np.full_like(x, exponent))
     np.testing.assert_allclose(result, exact, rtol=4 * np.finfo(dtype).eps)
+    number = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(result[number]), np.signbit(exact[number]))
+
+
+def test_powers_of_all_pairs(backend):
+    """Signs, zeros, infinities, NaN, odd, even and fractional exponents: as in float64."""
+    bases = [0.0, -0.0, 1, -1, 2, -2, 0.5, -0.5, 3, -7, 1e-40, 3e38, -3e38, np.inf, -np.inf, np.nan]
+    exponents = [
+        0.0,
+        -0.0,
+        1,
+        -1,
+        2,
+        -2,
+        3,
+        -3,
+        0.5,
+        -0.5,
+        1.7,
+        1e10,
+        3e38,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ]
+    pairs = np.meshgrid(np.array(bases, np.float32), np.array(exponents, np.float32))
+    x, y = (np.ascontiguousarray(numbers.reshape(-1)) for numbers in pairs)
+    result = np.empty_like(x)
+    with np.errstate(all="ignore"):
+        door.load_backend(backend).kernels["pow"](x, y, result)
+        exact = np.power(x.astype(np.float64), y.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(result, exact, rtol=4e-7, atol=2e-45)
     number = ~np.isnan(exact)
     np.testing.assert_array_equal(np.signbit(result[number]), np.signbit(exact[number]))

@@ -116,11 +116,13 @@ SUMS = (
 SUMS += ("log_softmax_backward", "cross_entropy_backward", "cross_entropy_and_grad")
 SUMS += ("conv2d_grad_x", "conv2d_grad_weight")
 SUMS += ("sum_pool2d_grad_x", "moments", "normalize", "batch_norm_backward")
+SUMS += ("layer_norm", "layer_norm_backward")
 SUMS += ("sgd", "sgd_momentum", "adam", "rmsprop", "moving_average")
 # Backends may differ in whether a NaN weight of a convolution is multiplied with zeros outside of
 # the image, or an infinite gamma with a 0. So only the first array of these kernels gets special
 # values.
 IN_THE_FIRST = ("conv2d", "conv2d_grad_x", "conv2d_grad_weight", "normalize", "batch_norm_backward")
+IN_THE_FIRST += ("layer_norm", "layer_norm_backward")
 IN_THE_FIRST += ("sgd", "sgd_momentum", "adam", "rmsprop", "moving_average")
 
 

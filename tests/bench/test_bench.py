@@ -213,6 +213,14 @@ def test_slow_kernel_is_measured_as_slow(monkeypatch):
     assert row.index(tables.WINNER) > len(row) / 2  # in NumPy's column
 
 
+def test_the_transformer_has_the_losses_of_pytorch():
+    """The benchmark compares the first three losses, if PyTorch is installed."""
+    command = [sys.executable, "benchmarks/transformer.py", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^tinytensor +[\d.]+ ms, median +[\d.]+ ms$", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.full
 def test_slower_benchmarks_are_listed_last(tmp_path):
     """The saved times of the earlier run are divided by 1000."""

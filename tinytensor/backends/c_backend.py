@@ -154,6 +154,12 @@ def _broadcast(x_shape: Sizes, y_shape: Sizes, shape: Sizes) -> tuple[Any, ...]:
     return len(sizes[0]), *map(_sizes, sizes)
 
 
+@lru_cache(maxsize=1024)
+def _one_row(size: int) -> tuple[Any, ...]:
+    """The same for arrays of one size, which are then rows of this size."""
+    return _broadcast((size,), (size,), (size,))
+
+
 def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
     @lowered
     def kernel(x: Array, y: Array, out: Array) -> Lowered:
@@ -161,8 +167,11 @@ def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
         single = x.dtype is _FLOAT32 and y.dtype is _FLOAT32 and out.dtype is _FLOAT32
         c = _SINGLE if single else _for_other(x, y, out)
         real = c.real
+        size = out.size
+        same = x.size == size and y.size == size
+        sizes = _one_row(size) if same else _broadcast(x.shape, y.shape, out.shape)
         pointers = _from_buffer(real, x), _from_buffer(real, y), _from_buffer(real, out)
-        return getattr(c, name), (*pointers, *_broadcast(x.shape, y.shape, out.shape))
+        return getattr(c, name), pointers + sizes
 
     return kernel
 
@@ -191,8 +200,9 @@ equal, less, less_equal = map(_compare, ("equal", "less", "less_equal"))
 def _each(name: str) -> LoweredKernel[[Array, Array]]:
     @lowered
     def kernel(x: Array, out: Array) -> Lowered:
-        c = _for(x, out)
-        return getattr(c, name), (c.at(x), c.at(out), out.size)
+        single = x.dtype is _FLOAT32 and out.dtype is _FLOAT32  # as in _pairs
+        c = _SINGLE if single else _for_other(x, out)
+        return getattr(c, name), (_from_buffer(c.real, x), _from_buffer(c.real, out), out.size)
 
     return kernel
 
@@ -200,13 +210,21 @@ def _each(name: str) -> LoweredKernel[[Array, Array]]:
 neg, exp, log, relu, sigmoid = map(_each, ("neg", "exp", "log", "relu", "sigmoid"))
 abs, sign, sqrt, expm1, log1p = map(_each, ("abs", "sign", "sqrt", "expm1", "log1p"))
 sin, cos, tanh, erf = map(_each, ("sin", "cos", "tanh", "erf"))
+gelu, silu, softplus = map(_each, ("gelu", "silu", "softplus"))
 floor, ceil, round = map(_each, ("floor", "ceil", "round"))
 
 
-@lowered
-def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
-    c = _for(grad, x, out)
-    return c.relu_backward, (c.at(grad), c.at(x), c.at(out), out.size)
+def _each_backward(name: str) -> LoweredKernel[[Array, Array, Array]]:
+    @lowered
+    def kernel(grad: Array, x: Array, out: Array) -> Lowered:
+        c = _for(grad, x, out)
+        return getattr(c, name), (c.at(grad), c.at(x), c.at(out), out.size)
+
+    return kernel
+
+
+relu_backward, gelu_backward = map(_each_backward, ("relu_backward", "gelu_backward"))
+silu_backward, softplus_backward = map(_each_backward, ("silu_backward", "softplus_backward"))
 
 
 @lowered
@@ -482,6 +500,28 @@ def batch_norm_backward(
     arrays = grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta
     c = _for(*arrays)
     return c.batch_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
+
+
+@lowered
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> Lowered:
+    arrays = x, gamma, beta, out
+    c = _for(*arrays)
+    return c.layer_norm, (*map(c.at, arrays), epsilon, *x.shape)
+
+
+@lowered
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> Lowered:
+    arrays = grad, x, gamma, grad_x, grad_gamma, grad_beta
+    c = _for(*arrays)
+    return c.layer_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
 
 
 # Random numbers

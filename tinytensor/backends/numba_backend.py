@@ -48,6 +48,8 @@ from tinytensor.backends.numba.elementwise_loops import (
     expm1,
     floor,
     floor_div,
+    gelu,
+    gelu_backward,
     less,
     less_equal,
     log,
@@ -63,7 +65,11 @@ from tinytensor.backends.numba.elementwise_loops import (
     round,
     sigmoid,
     sign,
+    silu,
+    silu_backward,
     sin,
+    softplus,
+    softplus_backward,
     sqrt,
     sub,
     tanh,
@@ -79,7 +85,13 @@ from tinytensor.backends.numba.layout_loops import (
     transpose,
 )
 from tinytensor.backends.numba.matmul_loops import matmul, sparse_matmul
-from tinytensor.backends.numba.normalize_loops import batch_norm_backward, moments, normalize
+from tinytensor.backends.numba.normalize_loops import (
+    batch_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    moments,
+    normalize,
+)
 from tinytensor.backends.numba.optimizers_loops import (
     adam,
     moving_average,

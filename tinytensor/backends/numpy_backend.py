@@ -95,10 +95,15 @@ def relu_backward(grad: Array, x: Array, out: Array) -> None:
     np.copyto(out, grad, where=x > 0)
 
 
-def sigmoid(x: Array, out: Array) -> None:
+def _logistic(x: Array) -> Array:
     # e^-|x| can't overflow, and 1 / (1 + e^-x) = e^x / (1 + e^x)
     e = np.exp(-np.abs(x))
-    np.divide(np.where(x < 0, e, 1), 1 + e, out)
+    result: Array = np.where(x < 0, e, 1) / (1 + e)
+    return result
+
+
+def sigmoid(x: Array, out: Array) -> None:
+    out[...] = _logistic(x)
 
 
 def abs(x: Array, out: Array) -> None:
@@ -135,6 +140,45 @@ def tanh(x: Array, out: Array) -> None:
 
 def erf(x: Array, out: Array) -> None:
     out[...] = np.vectorize(math.erf, otypes=[float])(x)
+
+
+# x is limited in the following functions, because infinity * 0 is NaN.
+
+
+def _normal_distribution(x: Array) -> Array:
+    result: Array = np.vectorize(math.erfc, otypes=[float])(-x * math.sqrt(0.5)) / 2
+    return result
+
+
+def gelu(x: Array, out: Array) -> None:
+    x = np.maximum(x.astype(np.float64), -40)
+    out[...] = x * _normal_distribution(x)
+
+
+def gelu_backward(grad: Array, x: Array, out: Array) -> None:
+    x = np.clip(x.astype(np.float64), -40, 40)
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    out[...] = grad * (_normal_distribution(x) + x * density)
+
+
+def silu(x: Array, out: Array) -> None:
+    x = np.maximum(x.astype(np.float64), -800)
+    e = np.exp(-np.abs(x))
+    out[...] = np.where(x < 0, x * e, x) / (1 + e)
+
+
+def silu_backward(grad: Array, x: Array, out: Array) -> None:
+    x = np.clip(x, -800, 800)
+    s = _logistic(x)
+    out[...] = grad * (s + x * s * _logistic(-x))
+
+
+def softplus(x: Array, out: Array) -> None:
+    np.add(np.maximum(x, 0), np.log1p(np.exp(-np.abs(x))), out)
+
+
+def softplus_backward(grad: Array, x: Array, out: Array) -> None:
+    out[...] = grad * _logistic(x)
 
 
 def floor(x: Array, out: Array) -> None:
@@ -426,6 +470,38 @@ def batch_norm_backward(
     grad_beta[...] = np.sum(grad, axis=0, dtype=np.float64)
     grad_gamma[...] = np.sum(grad * normalized, axis=0, dtype=np.float64)
     grad_x[...] = gamma * scale * (grad - grad_beta / R - normalized * grad_gamma / R)
+
+
+def _normalized_rows(x: Array, epsilon: float) -> tuple[Array, Array]:
+    """(x - mean) / sqrt(var + epsilon) of each row, and 1 / sqrt(var + epsilon), in float64."""
+    C = builtins.max(x.shape[1], 1)
+    distance = x - np.sum(x, axis=1, keepdims=True, dtype=np.float64) / C
+    scale = 1 / np.sqrt(np.sum(distance * distance, axis=1, keepdims=True) / C + epsilon)
+    return distance * scale, scale
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> None:
+    normalized, _ = _normalized_rows(x, epsilon)
+    out[...] = normalized * gamma + beta
+
+
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    gamma: Array,
+    grad_x: Array,
+    grad_gamma: Array,
+    grad_beta: Array,
+    epsilon: float,
+) -> None:
+    C = builtins.max(x.shape[1], 1)
+    n, scale = _normalized_rows(x, epsilon)
+    g = grad * gamma
+    mean_g = np.sum(g, axis=1, keepdims=True, dtype=np.float64) / C
+    mean_gn = np.sum(g * n, axis=1, keepdims=True) / C
+    grad_x[...] = scale * (g - mean_g - n * mean_gn)
+    grad_gamma[...] = np.sum(grad * n, axis=0)
+    grad_beta[...] = np.sum(grad, axis=0, dtype=np.float64)
 
 
 # Random numbers

@@ -31,7 +31,10 @@ from tinytensor.ops import (
 )
 from tinytensor.ops.convolution import *
 from tinytensor.ops.elementwise import *
+from tinytensor.ops.elementwise import gelu_backward as gelu_backward
 from tinytensor.ops.elementwise import relu_backward as relu_backward
+from tinytensor.ops.elementwise import silu_backward as silu_backward
+from tinytensor.ops.elementwise import softplus_backward as softplus_backward
 from tinytensor.ops.index import *
 from tinytensor.ops.index import Key as Key
 from tinytensor.ops.index import getitem as getitem

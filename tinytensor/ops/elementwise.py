@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinytensor import kernels, recorder, tensors
-from tinytensor.autograd import no_grad, record
+from tinytensor.autograd import record
 from tinytensor.errors import DTypeError, ShapeError
 from tinytensor.ops.operands import (
     Operand,
@@ -123,6 +123,21 @@ ONE_RAISES = """\
         NotSupported: x is None or a string.
 
 """
+TWINS = """\
+    Args:
+        grad, x: array-like, the same shape, float.
+
+    Returns:
+        Tensor of that shape and dtype.
+
+"""
+TWINS_RAISES = """\
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the op is not defined for a dtype.
+        NotSupported: an operand is None or a string.
+
+"""
 TWO = """\
     Args:
         x, y: array-like, shapes that broadcast together, numeric.
@@ -179,9 +194,10 @@ def unary(dx: Derivative, floats: bool = True) -> Callable[..., Callable[[Operan
         @functools.wraps(declared)
         def op(x: Operand) -> Tensor:
             x = as_float(name, x) if floats else as_tensor(name, x)
-            out = np.empty(x.array.shape, x.array.dtype)
-            kernel(x.array, out)
-            if not x.requires_grad:
+            array = x.array
+            out = np.empty(array.shape, array.dtype)
+            kernel(array, out)
+            if not x._requires_grad:
                 return record(name, out, (x,))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
@@ -406,33 +422,123 @@ def relu(x: Operand) -> Tensor:
     """
 
 
+@unary(lambda grad, x: gelu_backward(grad, x))
+def gelu(x: Operand) -> Tensor:
+    """x * P(x), elementwise; P(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution.
+
+    At -inf the result is the limit, 0.
+
+    Gradient: dx = grad * (P(x) + x * e^(-x^2 / 2) / sqrt(2 * pi)).
+
+    Source: torch.nn.functional.gelu, exact and not by tanh; Hendrycks and Gimpel, "Gaussian error
+    linear units", 2016.
+
+    >>> tt.gelu([-10.0, 0.0, 10.0]).round()
+    Tensor([-0.,  0., 10.], dtype=float32)
+    """
+
+
+@unary(lambda grad, x: silu_backward(grad, x))
+def silu(x: Operand) -> Tensor:
+    """x * sigmoid(x), elementwise; also called swish.
+
+    At -inf the result is the limit, 0.
+
+    Gradient: dx = grad * s * (1 + x * (1 - s)), with s = sigmoid(x).
+
+    Source: torch.nn.functional.silu; Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units",
+    2017.
+    """
+
+
+@unary(lambda grad, x: softplus_backward(grad, x))
+def softplus(x: Operand) -> Tensor:
+    """log(1 + e^x), elementwise, without overflow: a smooth relu.
+
+    Gradient: dx = grad * sigmoid(x).
+
+    Source: torch.nn.functional.softplus; numpy.logaddexp(0, x).
+    """
+
+
+# Gradients of ops of one operand ----------------------------------------------------------------
+
+
+def slope(curvature: Callable[[Tensor], Tensor] | None) -> Callable[..., Callable[..., Tensor]]:
+    """Make the op grad * f'(x) from a declaration `def f_backward(grad, x)`.
+
+    curvature: f''(x), which the op's own gradient contains; None if it is 0 everywhere.
+    """
+
+    def declare(declared: Callable[[Operand, Operand], Tensor]) -> Callable[..., Tensor]:
+        name = declared.__name__
+        kernel = getattr(kernels, name)
+        _complete(declared, TWINS, TWINS_RAISES)
+
+        @functools.wraps(declared)
+        def op(grad: Operand, x: Operand) -> Tensor:
+            grad, x = as_alike(name, grad, x)
+            same_shape(name, grad, x)
+            out = np.empty(x.shape, x.dtype)
+            kernel(grad.array, x.array, out)
+
+            def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
+                dgrad = op(upstream, x) if grad.requires_grad else None
+                if curvature is None:
+                    return dgrad, _flat(upstream)
+                return dgrad, upstream * grad * curvature(x) if x.requires_grad else None
+
+            return record(name, out, (grad, x), backward, (grad, x) if curvature else (x,))
+
+        return op
+
+    return declare
+
+
+@slope(None)
 def relu_backward(grad: Operand, x: Operand) -> Tensor:
     """grad where x > 0, else 0: the gradient of relu.
 
-    Args:
-        grad, x: array-like, the same shape, float.
-
-    Returns:
-        Tensor of that shape and dtype.
-
     Gradient: dgrad = upstream where x > 0, else 0; dx = 0.
-
-    Raises:
-        ShapeError: the shapes differ.
-        DTypeError: the op is not defined for a dtype.
-        NotSupported: an operand is None or a string.
 
     Source: torch.ops.aten.threshold_backward.
     """
-    grad, x = as_alike("relu_backward", grad, x)
-    same_shape("relu_backward", grad, x)
-    out = np.empty(x.shape, x.dtype)
-    kernels.relu_backward(grad.array, x.array, out)
 
-    def backward(upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return relu_backward(upstream, x) if grad.requires_grad else None, _flat(upstream)
 
-    return record("relu_backward", out, (grad, x), backward, (x,))
+@slope(lambda x: exp(-x * x / 2) * (2 - x * x) / math.sqrt(2 * math.pi))
+def gelu_backward(grad: Operand, x: Operand) -> Tensor:
+    """grad * (P(x) + x * p(x)): the gradient of gelu, with the normal density p = P'.
+
+    Gradient: dgrad = upstream * (P(x) + x * p(x)); dx = upstream * grad * p(x) * (2 - x^2).
+
+    Source: torch.ops.aten.gelu_backward.
+    """
+
+
+def _silu_curvature(x: Tensor) -> Tensor:
+    s = sigmoid(x)
+    return s * (1 - s) * (2 + x * (1 - 2 * s))
+
+
+@slope(_silu_curvature)
+def silu_backward(grad: Operand, x: Operand) -> Tensor:
+    """grad * s * (1 + x * (1 - s)), with s = sigmoid(x): the gradient of silu.
+
+    Gradient: dgrad = upstream * s * (1 + x * (1 - s));
+    dx = upstream * grad * s * (1 - s) * (2 + x * (1 - 2 * s)).
+
+    Source: torch.ops.aten.silu_backward.
+    """
+
+
+@slope(lambda x: sigmoid(x) * (1 - sigmoid(x)))
+def softplus_backward(grad: Operand, x: Operand) -> Tensor:
+    """grad * sigmoid(x): the gradient of softplus.
+
+    Gradient: dgrad = upstream * s; dx = upstream * grad * s * (1 - s), with s = sigmoid(x).
+
+    Source: torch.ops.aten.softplus_backward.
+    """
 
 
 # Of two operands --------------------------------------------------------------------------------
@@ -470,12 +576,13 @@ def binary(
         @functools.wraps(declared)
         def op(x: Operand, y: Operand) -> Tensor:
             x, y = as_alike(name, x, y, floats, compared=out_dtype is BOOL)
-            shape = x.array.shape
-            if shape != y.array.shape:
+            x_array, y_array = x.array, y.array
+            shape = x_array.shape
+            if shape != y_array.shape:
                 shape = broadcast_shape(name, x, y)
-            out = np.empty(shape, out_dtype or x.array.dtype)
-            compute(x.array, y.array, out)
-            if dx is None or dy is None or not (x.requires_grad or y.requires_grad):
+            out = np.empty(shape, out_dtype or x_array.dtype)
+            compute(x_array, y_array, out)
+            if dx is None or dy is None or not (x._requires_grad or y._requires_grad):
                 return record(name, out, (x, y))
 
             def backward(grad: Tensor, out: Tensor | None = None) -> tuple[Tensor | None, ...]:
@@ -583,8 +690,8 @@ def mod(x: Operand, y: Operand) -> Tensor:
 
 
 def _pow_dx(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    # x^0 is 1 everywhere: its slope is 0, also where x^(0-1) is infinite.
-    return grad * where(equal(y, 0), 0, y * pow(x, where(equal(y, 0), 1, y - 1)))
+    # x^0 is 1 everywhere: its slope is 0 * x^0, also where x^(0-1) is infinite.
+    return grad * (y * pow(x, where(equal(y, 0), 0, y - 1)))
 
 
 def _pow_dy(grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
@@ -1193,77 +1300,6 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     x, factor = as_alike("elu", as_float("elu", x), alpha)
     broadcast_shape("elu", x, factor, names=("x", "alpha"))
     return where(greater(x, 0), x, factor * expm1(clip(x, max=0)))
-
-
-def gelu(x: Operand) -> Tensor:
-    """x * P(x), elementwise; P(x) = (1 + erf(x / sqrt(2))) / 2 is the normal distribution.
-
-    Args:
-        x: array-like, any shape; integers become floats.
-
-    Returns:
-        Tensor of x's shape, float.
-
-    Gradient: dx = grad * (P(x) + x * e^(-x^2 / 2) / sqrt(2 * pi)).
-
-    Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
-
-    Source: torch.nn.functional.gelu, exact and not by tanh; Hendrycks and Gimpel, "Gaussian error
-    linear units", 2016.
-    """
-    x = as_float("gelu", x)
-    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
-
-
-def silu(x: Operand) -> Tensor:
-    """x * sigmoid(x), elementwise; also called swish.
-
-    Args:
-        x: array-like, any shape; integers become floats.
-
-    Returns:
-        Tensor of x's shape, float.
-
-    Gradient: dx = grad * s * (1 + x * (1 - s)), with s = sigmoid(x).
-
-    Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
-
-    Source: torch.nn.functional.silu; Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units",
-    2017.
-    """
-    x = as_float("silu", x)
-    return x * sigmoid(x)
-
-
-def softplus(x: Operand) -> Tensor:
-    """log(1 + e^x), elementwise, without overflow: a smooth relu.
-
-    Args:
-        x: array-like, any shape; integers become floats.
-
-    Returns:
-        Tensor of x's shape, float.
-
-    Gradient: dx = grad * sigmoid(x).
-
-    Raises:
-        DTypeError: x does not hold real numbers.
-        NotSupported: x is None or a string.
-
-    Source: torch.nn.functional.softplus; numpy.logaddexp(0, x).
-    """
-    x = as_float("softplus", x)
-    with no_grad():  # the formula's own slope has an edge at 0, where softplus has none
-        result = maximum(x, 0) + log1p(exp(-abs(x)))
-
-    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (grad * sigmoid(x),)
-
-    return record("softplus", result.array, (x,), backward, (x,))
 
 
 def clone(x: Operand) -> Tensor:

@@ -8,6 +8,7 @@ differentiated.
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -937,15 +938,48 @@ def layer_norm(
             f"layer_norm: got gamma={gamma}; PyTorch's second argument is a shape, which is "
             f"axis={tuple(range(-len(gamma), 0))} here; floats are needed for a gamma"
         )
+    epsilon = _check_epsilon("layer_norm", epsilon)
     axes = all_axes("layer_norm", axis, x.ndim)
     gamma = _over_axes("layer_norm", "gamma", gamma, x, axes)
     beta = _over_axes("layer_norm", "beta", beta, x, axes)
+    first = x.ndim - len(axes)
+    if axes == tuple(range(first, x.ndim)):
+        return _layer_norm_of_rows(x, gamma, beta, first, epsilon)
     averages = mean(x, axis, keepdims=True), var(x, axis, keepdims=True)
+    shape = tuple(n if a in axes else 1 for a, n in enumerate(x.shape))
+    gamma, beta = (None if a is None else a.reshape(shape) for a in (gamma, beta))
     return _normalize("layer_norm", x, *averages, gamma, beta, epsilon)
 
 
+def _layer_norm_of_rows(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, first: int, epsilon: float
+) -> Tensor:
+    """The layer norm over the axes from `first` on, whose elements are contiguous rows."""
+    sizes = x.shape[first:]
+    R, C = math.prod(x.shape[:first]), math.prod(sizes)
+    gamma = tensors.wrap(np.ones(sizes, x.dtype)) if gamma is None else gamma
+    beta = tensors.wrap(np.zeros(sizes, x.dtype)) if beta is None else beta
+    rows, scale = x.array.reshape(R, C), gamma.array.reshape(C)
+    out = np.empty(x.shape, x.dtype)
+    kernels.layer_norm(rows, scale, beta.array.reshape(C), out.reshape(R, C), epsilon)
+
+    def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
+        if is_grad_enabled():  # for a second derivative: the same formula, made of ops
+            others, axes = tuple(range(first)), tuple(range(first, x.ndim))
+            deviation = (var(x, axes, keepdims=True) + epsilon).rsqrt()
+            n, g = (x - mean(x, axes, keepdims=True)) * deviation, grad * gamma
+            centred = g - mean(g, axes, keepdims=True) - n * mean(g * n, axes, keepdims=True)
+            return deviation * centred, sum(grad * n, others), sum(grad, others)
+        dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
+        results = dx.reshape(R, C), dgamma.reshape(C), dbeta.reshape(C)
+        kernels.layer_norm_backward(grad.array.reshape(R, C), rows, scale, *results, epsilon)
+        return tensors.wrap(dx), tensors.wrap(dgamma), tensors.wrap(dbeta)
+
+    return record("layer_norm", out, (x, gamma, beta), backward, (x, gamma))
+
+
 def _over_axes(op: str, name: str, given: Operand | None, x: Tensor, axes: Shape) -> Tensor | None:
-    """An operand of the shape of these axes of x, in x's dtype, with size 1 for all other axes."""
+    """An operand of the shape of these axes of x, in x's dtype."""
     if given is None:
         return None
     values, sizes = as_tensor(op, given, x.dtype), tuple(x.shape[a] for a in axes)
@@ -955,7 +989,7 @@ def _over_axes(op: str, name: str, given: Operand | None, x: Tensor, axes: Shape
             {"x": (x.shape, axes), name: (values.shape, range(values.ndim))},
             f"one value for each element of the normalised axes, {sizes}, is needed",
         )
-    return values.reshape(tuple(n if a in axes else 1 for a, n in enumerate(x.shape)))
+    return values
 
 
 def _normalize(

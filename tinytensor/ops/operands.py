@@ -130,11 +130,15 @@ def as_alike(
 
 def _next_to(op: str, x: Operand, y: Operand, compared: bool) -> Tensor:
     """x, which is not a Tensor, as one; a number takes y's dtype if that can hold it."""
-    if not isinstance(x, numbers.Number | np.generic):
+    number: Any
+    if type(x) in (float, int):  # the usual operands, without the slow check of abstract classes
+        number = x
+    elif not isinstance(x, numbers.Number | np.generic):
         return as_tensor(op, x)
-    number = x.item() if isinstance(x, np.generic) else x
-    if not isinstance(number, bool | int | float):
-        raise DTypeError(f"{op}: got {x!r}; a real number is needed")
+    else:
+        number = x.item() if isinstance(x, np.generic) else x
+        if not isinstance(number, bool | int | float):
+            raise DTypeError(f"{op}: got {x!r}; a real number is needed")
     if not isinstance(y, tensors.Tensor):
         return as_tensor(op, number)
     dtype = _dtype_of_number(type(number), y.array.dtype)  # type: ignore[arg-type]
@@ -360,6 +364,8 @@ def torch_spelling(op: _Op) -> _Op:
 
     @functools.wraps(op)
     def spelled(*arguments: Any, **named: Any) -> Any:
+        if not named:
+            return op(*arguments)
         for torchs, ours in (("dim", "axis"), ("keepdim", "keepdims")):
             if torchs in named:
                 named[ours] = named.pop(torchs)

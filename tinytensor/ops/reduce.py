@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -57,18 +58,32 @@ __all__ = [
 ]
 
 
+def _kept_and_dropped(op: str, shape: Shape, axis: Axis) -> tuple[Shape, Shape]:
+    """The shape with size 1 for the reduced axes, and without them."""
+    if axis is None or type(axis) is int:  # a cache would take 1.0 for 1, and no list
+        return _cached_kept_and_dropped(op, shape, axis)
+    return _computed_kept_and_dropped(op, shape, axis)
+
+
+def _computed_kept_and_dropped(op: str, shape: Shape, axis: Axis) -> tuple[Shape, Shape]:
+    axes = all_axes(op, axis, len(shape))
+    kept = tuple(1 if a in axes else size for a, size in enumerate(shape))
+    return kept, tuple(size for a, size in enumerate(shape) if a not in axes)
+
+
+_cached_kept_and_dropped = lru_cache(maxsize=1024)(_computed_kept_and_dropped)
+
+
 def _kept(op: str, x: Tensor, axis: Axis) -> Shape:
     """x's shape with size 1 for the reduced axes."""
-    axes = all_axes(op, axis, x.ndim)
-    return tuple(1 if a in axes else size for a, size in enumerate(x.shape))
+    return _kept_and_dropped(op, x.shape, axis)[0]
 
 
 def _dropped(op: str, kept: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     """The result without the reduced axes, unless keepdims is True."""
     if keepdims:
         return kept
-    axes = all_axes(op, axis, kept.ndim)
-    return reshape(kept, tuple(size for a, size in enumerate(kept.shape) if a not in axes))
+    return reshape(kept, _kept_and_dropped(op, kept.shape, axis)[1])
 
 
 # Sums -------------------------------------------------------------------------------------------
@@ -104,7 +119,8 @@ def sum_to(x: Operand, shape: Shape) -> Tensor:
 
 
 def _sums(x: Tensor, shape: Shape) -> Array:
-    out = np.empty(shape, x.dtype if x.dtype.kind == "f" else np.int64)
+    dtype = x.array.dtype
+    out = np.empty(shape, dtype if dtype.kind == "f" else np.int64)
     kernels.sum(x.array, out)
     return out
 
@@ -137,11 +153,10 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Tensor([4., 6.], dtype=float32)
     """
     x = as_tensor("sum", x)
-    axes = all_axes("sum", axis, x.ndim)
-    kept = tuple(1 if a in axes else size for a, size in enumerate(x.shape))
+    kept, dropped = _kept_and_dropped("sum", x.array.shape, axis)
     out = _sums(x, kept)
     if not keepdims:
-        out = out.reshape([size for a, size in enumerate(x.shape) if a not in axes])
+        out = out.reshape(dropped)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (broadcast_to(reshape(grad, kept), x.shape),)

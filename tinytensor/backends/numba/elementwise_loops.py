@@ -13,6 +13,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
+from tinytensor.backends.numba import functions
 from tinytensor.backends.numba.compiling import kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.strides import broadcast_strides, offset
@@ -120,7 +121,7 @@ def mod(x, y):
 
 @binary
 def pow(x, y):
-    return x**y
+    return functions.power(x, y)
 
 
 @binary
@@ -160,7 +161,7 @@ def exp(x):
 
 @unary
 def log(x):
-    return np.log(x)
+    return functions.log(x)
 
 
 @subroutine
@@ -173,11 +174,16 @@ def relu(x):
     return rectified(x)
 
 
-@unary
-def sigmoid(x):
+@subroutine
+def logistic(x):
     e = exponential(-np.abs(x))  # e^-x would overflow for large negative x
     one = type(x)(1)
     return (e if x < 0 else one) / (one + e)
+
+
+@unary
+def sigmoid(x):
+    return logistic(x)
 
 
 @binary
@@ -203,32 +209,73 @@ def sqrt(x):
 
 @unary
 def expm1(x):
-    return math.expm1(x)
+    return functions.expm1(x)
 
 
 @unary
 def log1p(x):
-    return np.log1p(x)
+    return functions.log1p(x)
 
 
-@unary
-def sin(x):
-    return math.sin(x)
+SINES = 256  # elements in a block
 
 
-@unary
-def cos(x):
-    return math.cos(x)
+def sines(library: Callable[[Any], Any], quarters: int) -> LoweredKernel[[Array, Array]]:
+    """Return a kernel that computes sin(x[i] + quarters * pi / 2), which is library(x[i]).
+
+    The C library computes a block with a number for which sin_of_quarters is not exact, and any
+    block of float64.
+    """
+
+    def loop(x, out):
+        for first in range(0, len(x), SINES):
+            last = min(first + SINES, len(x))
+            near = x.itemsize == 4  # float32
+            for i in range(first, last):
+                near &= np.abs(x[i]) < functions.FAR
+            if near:
+                for i in range(first, last):
+                    out[i] = functions.sin_of_quarters(x[i], quarters)
+            else:
+                for i in range(first, last):
+                    out[i] = library(x[i])
+
+    loop.__name__ = library.__name__
+    compiled = kernel("real[::1], real[::1]")(loop)
+
+    @lowered
+    def call(x: Array, out: Array) -> Lowered:
+        return compiled, (x.reshape(-1), out.reshape(-1))
+
+    return call
+
+
+sin, cos = sines(math.sin, 0), sines(math.cos, 1)
 
 
 @unary
 def tanh(x):
-    return math.tanh(x)
+    return functions.tanh(x)
 
 
 @unary
 def erf(x):
-    return math.erf(x)
+    return functions.erf(x)
+
+
+@unary
+def gelu(x):
+    return functions.gelu(x)
+
+
+@unary
+def silu(x):
+    return functions.silu(x)
+
+
+@unary
+def softplus(x):
+    return functions.softplus(x)
 
 
 @unary
@@ -246,15 +293,44 @@ def round(x):
     return np.rint(x)
 
 
-@lowered
-def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
-    return _relu_backward, (grad.reshape(-1), x.reshape(-1), out.reshape(-1))
+def backward(function: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array, Array]]:
+    """Return a kernel that computes function(grad[i], x[i])."""
+    one = subroutine(function)
+
+    def loop(grad, x, out):
+        for i in range(len(x)):
+            out[i] = one(grad[i], x[i])
+
+    loop.__name__ = function.__name__
+    compiled = kernel("real[::1], real[::1], real[::1]")(loop)
+
+    @lowered
+    def call(grad: Array, x: Array, out: Array) -> Lowered:
+        return compiled, (grad.reshape(-1), x.reshape(-1), out.reshape(-1))
+
+    return call
 
 
-@kernel("real[::1], real[::1], real[::1]")
-def _relu_backward(grad, x, out):
-    for i in range(len(x)):
-        out[i] = grad[i] if x[i] > 0 else 0
+@backward
+def relu_backward(grad, x):
+    return grad if x > 0 else type(x)(0)
+
+
+@backward
+def gelu_backward(grad, x):
+    return grad * functions.gelu_slope(x)
+
+
+@backward
+def silu_backward(grad, x):
+    y = type(x)(-800) if x < -800 else type(x)(800) if x > 800 else x  # infinity * 0 is NaN
+    s = logistic(y)
+    return grad * (s + y * s * logistic(-y))
+
+
+@backward
+def softplus_backward(grad, x):
+    return grad * logistic(x)
 
 
 @lowered
