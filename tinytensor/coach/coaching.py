@@ -1,0 +1,316 @@
+"""`tt.coach(model)` and `tt.coach(step)`: a training is watched, and its mistakes are named."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tinytensor import observers, recorder
+from tinytensor.arrays import Array
+from tinytensor.autograd import is_grad_enabled
+from tinytensor.capture.captured import Captured
+from tinytensor.coach import data_checks, gradient_checks, layer_checks, loss_checks  # noqa: F401
+from tinytensor.coach.check import CHECKS, Finding, Sign, Stage
+from tinytensor.coach.view import (
+    MOST_ROWS,
+    Forward,
+    Loss,
+    Parameter,
+    Progress,
+    Update,
+    graph_of,
+)
+from tinytensor.datasets import Dataset
+from tinytensor.errors import NotSupported
+from tinytensor.nn import BatchNorm, Dropout, Module
+from tinytensor.optim import Optimizer
+from tinytensor.tensors import Tensor
+
+__all__ = ["coach"]
+
+
+class Coach(observers.Observer):
+    """Watches a training and names the mistakes it finds, each once; see coach().
+
+    findings: the list of Findings so far. close() ends the watching, and so does the end of a
+    `with` block.
+    """
+
+    def __init__(
+        self,
+        target: Module | Callable[..., Any],
+        data: Dataset | None = None,
+        show: Callable[[str], object] | None = print,
+    ) -> None:
+        self.findings: list[Finding] = []
+        self.progress = Progress(data=data)
+        self._show = show
+        self._model = target if isinstance(target, Module) else None
+        self._step = None if isinstance(target, Module) else target
+        if isinstance(target, Captured):
+            self.progress.captured = target
+        self._optimizer: Callable[[], Optimizer | None] = lambda: None
+        self._made_before = 0  # steps of the optimiser before the coach
+        self._backwards = 0
+        self._checks = dict(CHECKS)  # those that have found nothing yet
+        self._paths: dict[int, str] = {}  # of modules, by id
+        self._names: dict[int, str] = {}  # of parameters, by id
+        self._order: dict[int, int] = {}  # the place of each parameter in the forward pass, by id
+        self._counts: dict[int, int] = {}  # changes of each parameter at the first backward, by id
+        self._begin_step()
+        if self._model is not None:
+            self._learn_names(self._model)
+        if data is not None:
+            self._run("progress", self.progress)
+        observers.watch(self)
+
+    def _begin_step(self) -> None:
+        self._called: list[tuple[weakref.ref[Module], int]] = []
+        self._loss: Loss | None = None
+        self._before: dict[int, Array] = {}
+
+    def close(self) -> None:
+        """Watch no more."""
+        observers.leave(self)
+
+    def __enter__(self) -> Coach:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self.findings)) or "coach: no mistake was found"
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the findings as dicts: name, mistake, evidence, where, cure and step."""
+        return [asdict(finding) for finding in self.findings]
+
+    # The step as a function
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Run the step.
+
+        The loss is the step's result, if that is a scalar tensor, or else its first element.
+        """
+        if self._step is None:
+            raise NotSupported("coach: got a call, but a model is watched; call the model itself")
+        result = self._step(*arguments, **named)
+        loss = result[0] if isinstance(result, tuple | list) and result else result
+        if isinstance(loss, Tensor) and loss.size == 1:
+            self.step_ended(float(loss.array.reshape(())))
+        return result
+
+    def step_ended(self, loss: float) -> None:
+        """Note the loss of a step, and look at the run if the step is one of 1, 2, 4, 8, ..."""
+        progress = self.progress
+        progress.step += 1
+        progress.add_loss(progress.step, loss)
+        if progress.step.bit_count() == 1:
+            self._run("progress", progress)
+
+    def tested(self, test_loss: float) -> None:
+        """Note the loss on the test images, which shows when a network overfits."""
+        self.progress.tests.append((self._steps_made(), self.progress.recent, test_loss))
+        self._run("progress", self.progress)
+
+    # Events
+
+    def _steps_made(self) -> int:
+        """The number of complete steps."""
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            return int(optimizer._step[0]) - self._made_before
+        return self.progress.step
+
+    def _looks(self) -> bool:
+        """True in steps 1, 2, 4, 8, ..., in which a captured step runs as Python, too."""
+        return (self._steps_made() + 1).bit_count() == 1
+
+    def module_called(self, module: Any, result: Any) -> None:
+        """Note which layer returned which node of the graph."""
+        if not is_grad_enabled():
+            if isinstance(module, Dropout | BatchNorm) and vars(module).get("_training", True):
+                self._note_evaluation(module)
+        elif self._looks() and isinstance(result, Tensor):
+            number = 0 if result.node is None else result.node.number
+            self._called.append((weakref.ref(module), number))
+
+    def _note_evaluation(self, module: Module) -> None:
+        if id(module) in self._paths and "evaluates_in_training_mode" not in self.progress.seen:
+            where = f"{self._paths[id(module)]}, at {recorder.users_line()}"
+            self.progress.seen["evaluates_in_training_mode"] = where
+            self._run("progress", self.progress)
+
+    def loss_called(self, op: str, prediction: Tensor, target: Array) -> None:
+        """Note the loss's arguments."""
+        if is_grad_enabled() and prediction.requires_grad and self._looks():
+            number = 0 if prediction.node is None else prediction.node.number
+            rows = prediction.array[:MOST_ROWS].copy()
+            self._loss = Loss(op, prediction.shape, number, rows, np.array(target))
+
+    def backward_starts(self, output: Tensor) -> None:
+        """Look at the forward pass."""
+        self._backwards += 1
+        value = float(output.array.reshape(())) if output.size == 1 else None
+        step = self._steps_made() + 1
+        if value is not None:
+            self.progress.add_loss(step, value)
+        if step.bit_count() != 1:
+            return
+        nodes = graph_of(output)
+        leaves = [
+            operand
+            for node in nodes
+            for operand in node.operands
+            if operand.node is None and operand.requires_grad
+        ]
+        modules = self._modules_called()
+        if not self._is_watched(leaves):
+            return
+        self._order = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
+        layers: dict[int, str] = {}
+        for ref, number in self._called:
+            module = ref()
+            if number and module is not None:
+                layers.setdefault(number, self._describe(module))
+        forward = Forward(
+            step=step, nodes=nodes, layers=layers, modules=modules, inputs=_inputs(nodes),
+            loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
+            where=recorder.users_line(),
+        )  # fmt: skip
+        if self._loss is not None and (labels := self._loss.labels) is not None:
+            self.progress.add_labels(labels, self._loss.classes)
+        self._run("forward", forward)
+        self._called, self._loss = [], None
+
+    def update_starts(self, optimizer: Any) -> None:
+        """Copy the parameters, because the update changes them."""
+        if not self._is_watched(optimizer.params):
+            return
+        if self._optimizer() is not optimizer:
+            self._optimizer = weakref.ref(optimizer)
+            self._made_before = int(optimizer._step[0]) - self.progress.step
+        if self._looks():
+            self._before = {id(x): x.array.copy() for x in self._parameters(optimizer)}
+
+    def update_ended(self, optimizer: Any) -> None:
+        """Look at the gradients and at the changes of the parameters."""
+        if not self._before or self._optimizer() is not optimizer:
+            return
+        updated = {id(x) for x in optimizer.params}
+        params = sorted(
+            self._parameters(optimizer), key=lambda x: self._order.get(id(x), len(self._order))
+        )
+        parameters = [
+            Parameter(
+                self._names.get(id(x), f"parameter {i}, {x.shape}"), self._before[id(x)], x.array,
+                None if x._grad is None else x._grad.array, id(x) in updated,
+            )
+            for i, x in enumerate(params)
+        ]  # fmt: skip
+        rate = float(optimizer.param_groups[0].rate[0])
+        update = Update(self._steps_made(), parameters, rate, recorder.users_line())
+        self.progress.ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
+        self._run("update", update)
+        self._begin_step()
+        if self._step is None:
+            self.progress.step = update.step
+            self._run("progress", self.progress)
+
+    # What belongs to the training
+
+    def _parameters(self, optimizer: Optimizer) -> list[Tensor]:
+        """The parameters of the optimiser, then those of the model that it lacks."""
+        found = {id(x): x for x in optimizer.params}
+        if self._model is not None:
+            found |= {id(x): x for x in self._model.parameters()}
+        return list(found.values())
+
+    def _is_watched(self, params: list[Tensor]) -> bool:
+        """True if a parameter belongs to the model; any parameter does if a step is watched."""
+        return self._model is None or any(id(x) in self._names for x in params)
+
+    def _learn_names(self, model: Module) -> None:
+        for path, module in model.named_modules():
+            self._paths.setdefault(id(module), path)
+        for name, x in model.named_parameters():
+            self._names.setdefault(id(x), name)
+
+    def _modules_called(self) -> dict[str, Module]:
+        """The modules that were called in this step; the paths start at the outermost one."""
+        modules = [module for ref, _ in self._called if (module := ref()) is not None]
+        for module in reversed(modules):  # a module comes after its submodules
+            if id(module) not in self._paths:
+                self._learn_names(module)
+                if self._model is None:
+                    self._model = module
+        return {self._describe(module): module for module in modules}
+
+    def _describe(self, module: Module) -> str:
+        path = self._paths.get(id(module), "")
+        return f"{path}: {type(module).__name__}" if path else type(module).__name__
+
+    def _keeps_gradients(self, leaves: list[Tensor]) -> bool:
+        """True at the second backward pass if gradients of the first are still there after updates.
+
+        A gradient that is added up on purpose, over several batches, belongs to parameters that no
+        update has changed in between.
+        """
+        counts = {id(x): 0 if x.version is None else x.version[0] for x in leaves}
+        first, self._counts = self._counts, counts if self._backwards == 1 else {}
+        return self._backwards == 2 and any(
+            x._grad is not None and first.get(id(x), counts[id(x)]) != counts[id(x)]
+            and bool(x._grad.array.any())
+            for x in leaves
+        )  # fmt: skip
+
+    # Checks
+
+    def _run(self, stage: Stage, view: Any) -> None:
+        for name, each in list(self._checks.items()):
+            if each.stage != stage:
+                continue
+            arguments = (view,) if stage == "progress" else (view, self.progress)
+            sign: Sign | None = each.find(*arguments)
+            if sign is not None:
+                del self._checks[name]
+                self.progress.found.add(name)
+                step = max(view.step, self.progress.step)
+                found = Finding(name, each.mistake, sign.evidence, sign.where, each.cure, step)
+                self.findings.append(found)
+                if self._show is not None:
+                    self._show(str(found))
+
+
+def _inputs(nodes: list[Any]) -> Array | None:
+    """The values that the first op with a parameter reads."""
+    for node in nodes:
+        for operand in node.operands:
+            if not operand.requires_grad and operand.ndim > 1 and operand.dtype.kind == "f":
+                inputs: Array = operand.array
+                return inputs
+    return None
+
+
+def coach(
+    target: Module | Callable[..., Any],
+    data: Dataset | None = None,
+    show: Callable[[str], object] | None = print,
+) -> Coach:
+    """Watch a training, and name mistakes that raise no error.
+
+    Args:
+        target: a model, whose calls, losses, backward passes and updates are watched; or a training
+            step, captured or not.
+        data: the data set of the training, whose images and labels are checked, too.
+        show: called with the text of each finding; None for no output.
+
+    Returns:
+        Coach.
+    """
+    return Coach(target, data, show)

@@ -1,0 +1,199 @@
+"""Views of a training, which the checks of the coach read.
+
+    Forward     a step after its forward pass: inputs, graph, loss, labels
+    Update      the same step after the optimiser: gradients, and parameters before and after
+    Progress    the run so far: losses, tests, counts of labels, recordings
+
+The arrays of a Forward are those of the step, so no check keeps one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinytensor.arrays import Array
+
+if TYPE_CHECKING:
+    from tinytensor.autograd import Node
+    from tinytensor.capture.captured import Captured
+    from tinytensor.datasets import Dataset
+    from tinytensor.nn import Module
+    from tinytensor.tensors import Tensor
+
+RECENT = 8  # losses whose mean is the loss "now"
+MOST_ROWS = 16  # examples of a batch that a check of all values reads
+
+
+class Loss(NamedTuple):
+    """A call of a loss function: what the network predicted and what it should predict.
+
+    op: the name of the function. shape: of the predictions. number: of the node that computed them,
+    0 without a graph. rows: the predictions of the first MOST_ROWS examples. target: a copy.
+    """
+
+    op: str
+    shape: tuple[int, ...]
+    number: int
+    rows: Array
+    target: Array
+
+    @property
+    def labels(self) -> Array | None:
+        """The labels (R,) of the examples, or None if the target is no list of classes."""
+        if self.op != "cross_entropy":
+            return None
+        if self.target.shape == self.shape:
+            return self.target.argmax(axis=1)
+        return self.target
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, which is the number of the network's outputs."""
+        return self.shape[-1]
+
+
+@dataclass
+class Forward:
+    """A step after its forward pass, when backward() is called.
+
+    step: its number, from 1. nodes: the graph of the loss, in the order of the computation. layers:
+    for the number of a node, the path of the layer that returned its result. modules: the modules
+    that were called, with their paths. inputs: the values that the first layer read, or None.
+    loss: the last call of a loss function, or None. value: the value that backward() starts from.
+    kept: True if a parameter still has the gradient that the step before used. where: the line of
+    backward().
+    """
+
+    step: int
+    nodes: list[Node]
+    layers: dict[int, str]
+    modules: dict[str, Module]
+    inputs: Array | None
+    loss: Loss | None
+    value: float | None
+    kept: bool
+    where: str
+
+    def node(self, number: int) -> Node | None:
+        """The node of this number, or None."""
+        return next((node for node in self.nodes if node.number == number), None)
+
+    def place(self, node: Node) -> str:
+        """The layer that returned the node's result; else the op, and the layer before it."""
+        if node.number in self.layers:
+            return self.layers[node.number]
+        before = max((number for number in self.layers if number < node.number), default=None)
+        after = "" if before is None else f" after {self.layers[before]}"
+        return f"tt.{node.name}{after}"
+
+
+class Parameter(NamedTuple):
+    """A parameter before and after an update.
+
+    name: its path in the model. grad: its gradient, or None. is_updated: True if the optimiser has
+    it in its list.
+    """
+
+    name: str
+    before: Array
+    after: Array
+    grad: Array | None
+    is_updated: bool
+
+    @property
+    def is_weight(self) -> bool:
+        """True for a matrix or a filter, False for biases and scales."""
+        return self.before.ndim > 1
+
+    @property
+    def grad_size(self) -> float:
+        """The mean |gradient|."""
+        return 0.0 if self.grad is None else float(np.abs(self.grad).mean())
+
+    @property
+    def update_ratio(self) -> float:
+        """|update| / |parameter|, of Euclidean norms; 0 if the parameter was 0."""
+        size = float(np.linalg.norm(self.before))
+        return float(np.linalg.norm(self.after - self.before)) / size if size else 0.0
+
+
+@dataclass
+class Update:
+    """A step after the optimiser.
+
+    step: its number, from 1. parameters: in the order in which the forward pass reads them. rate:
+    the learning rate. where: the line of optimizer.step().
+    """
+
+    step: int
+    parameters: list[Parameter]
+    rate: float
+    where: str
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """The matrices and filters that have a gradient."""
+        return [x for x in self.parameters if x.is_weight and x.grad is not None]
+
+
+@dataclass
+class Progress:
+    """The run so far.
+
+    step: the number of the last step. losses: (step, loss) of the last RECENT steps whose loss is
+    known. first: the first of all. tests: (step, training loss, test loss). labels: how often each
+    label was seen, in the steps that were looked at; runs: pairs of neighbours in a batch with the
+    same label, of all pairs. ratios: the latest |update| / |weight| by parameter. found: the names of the checks that have
+    found a mistake. captured: the captured step. data: the data set, or None. seen: what earlier looks have noted, by check.
+    """
+
+    step: int = 0
+    first: float | None = None
+    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    tests: list[tuple[int, float, float]] = field(default_factory=list)
+    labels: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    batches: int = 0
+    runs: tuple[int, int] = (0, 0)
+    ratios: dict[str, float] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+    captured: Captured | None = None
+    data: Dataset | None = None
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def add_loss(self, step: int, loss: float) -> None:
+        """Note the loss of a step, once."""
+        if self.first is None:
+            self.first = loss
+        if not self.losses or self.losses[-1][0] != step:
+            self.losses.append((step, loss))
+
+    @property
+    def recent(self) -> float:
+        """The mean of the last losses."""
+        return float(np.mean([loss for _, loss in self.losses])) if self.losses else np.nan
+
+    def add_labels(self, labels: Array, classes: int) -> None:
+        """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""
+        kept = labels[(labels >= 0) & (labels < classes)]
+        counts = np.bincount(kept, minlength=max(classes, len(self.labels)))
+        counts[: len(self.labels)] += self.labels
+        self.labels = counts
+        self.batches += 1
+        same, pairs = self.runs
+        self.runs = same + int((labels[1:] == labels[:-1]).sum()), pairs + max(len(labels) - 1, 0)
+
+
+def graph_of(output: Tensor) -> list[Node]:
+    """The nodes from which a tensor was computed, oldest first."""
+    found: dict[int, Node] = {}
+    waiting = [output.node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node.number not in found:
+            found[node.number] = node
+            waiting += [operand.node for operand in node.operands]
+    return [found[number] for number in sorted(found)]
