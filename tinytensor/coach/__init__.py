@@ -1,1 +1,1 @@
-"""The coach: it watches a training and names mistakes that raise no error; coaching.py starts it."""
+"""The coach watches a training and names mistakes that raise no error; see coaching.py."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinytensor import observers, recorder
 from tinytensor.arrays import Array
-from tinytensor.autograd import is_grad_enabled
+from tinytensor.autograd import Node, is_grad_enabled
 from tinytensor.capture.captured import Captured
 from tinytensor.coach import data_checks, gradient_checks, layer_checks, loss_checks  # noqa: F401
 from tinytensor.coach.check import CHECKS, Finding, Sign, Stage
@@ -36,39 +36,47 @@ __all__ = ["coach"]
 class Coach(observers.Observer):
     """Watches a training and names the mistakes it finds, each once; see coach().
 
-    findings: the list of Findings so far. close() ends the watching, and so does the end of a
-    `with` block.
+    Args:
+        model: the model; by default the outermost module that the step calls.
+        step: the function of a training step, captured or not, whose calls are the steps. By
+            default each update of an optimiser is a step.
+        data: the data set of the training, or None.
+        show: called with the text of each finding; None for no output.
+        first_step: the number of the first step, in the findings of a resumed run.
+
+    Attributes:
+        findings: the list of Findings so far.
+        progress: the run so far, a view.Progress.
     """
 
     def __init__(
         self,
-        target: Module | Callable[..., Any],
+        model: Module | None = None,
+        step: Callable[..., Any] | None = None,
         data: Dataset | None = None,
         show: Callable[[str], object] | None = print,
+        first_step: int = 1,
     ) -> None:
         self.findings: list[Finding] = []
-        self.progress = Progress(data=data)
-        self._show = show
-        self._model = target if isinstance(target, Module) else None
-        self._step = None if isinstance(target, Module) else target
-        if isinstance(target, Captured):
-            self.progress.captured = target
-        self._optimizer: Callable[[], Optimizer | None] = lambda: None
-        self._made_before = 0  # steps of the optimiser before the coach
-        self._backwards = 0
+        self.progress = Progress(data=data, captured=step if isinstance(step, Captured) else None)
+        self.show = show
+        self._model, self._step, self._first_step = model, step, first_step
         self._checks = dict(CHECKS)  # those that have found nothing yet
+        self._optimizer: Callable[[], Optimizer | None] = lambda: None  # a weak reference
+        self._steps_before = 0  # of the optimiser, before the coach
+        self._backwards = 0
+        self._updated: set[int] = set()  # parameters of all optimisers, by id
         self._paths: dict[int, str] = {}  # of modules, by id
         self._names: dict[int, str] = {}  # of parameters, by id
         self._order: dict[int, int] = {}  # the place of each parameter in the forward pass, by id
         self._counts: dict[int, int] = {}  # changes of each parameter at the first backward, by id
-        self._begin_step()
-        if self._model is not None:
-            self._learn_names(self._model)
-        if data is not None:
-            self._run("progress", self.progress)
+        self._forget_step()
+        if model is not None:
+            self._learn_names(model)
+        self._run("progress", self.progress)  # the checks of the data
         observers.watch(self)
 
-    def _begin_step(self) -> None:
+    def _forget_step(self) -> None:
         self._called: list[tuple[weakref.ref[Module], int]] = []
         self._loss: Loss | None = None
         self._before: dict[int, Array] = {}
@@ -124,7 +132,7 @@ class Coach(observers.Observer):
         """The number of complete steps."""
         optimizer = self._optimizer()
         if optimizer is not None:
-            return int(optimizer._step[0]) - self._made_before
+            return int(optimizer._step[0]) - self._steps_before
         return self.progress.step
 
     def _looks(self) -> bool:
@@ -155,13 +163,17 @@ class Coach(observers.Observer):
 
     def backward_starts(self, output: Tensor) -> None:
         """Look at the forward pass."""
-        self._backwards += 1
         value = float(output.array.reshape(())) if output.size == 1 else None
         step = self._steps_made() + 1
         if value is not None:
             self.progress.add_loss(step, value)
-        if step.bit_count() != 1:
-            return
+        if step.bit_count() == 1:
+            self._look_at_forward(output, step, value)
+        if self._step is None and self._optimizer() is None:
+            self.progress.step += 1  # so that a training without an optimiser has steps, too
+            self._run("progress", self.progress)
+
+    def _look_at_forward(self, output: Tensor, step: int, value: float | None) -> None:
         nodes = graph_of(output)
         leaves = [
             operand
@@ -172,19 +184,19 @@ class Coach(observers.Observer):
         modules = self._modules_called()
         if not self._is_watched(leaves):
             return
+        self._backwards += 1
         self._order = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
         layers: dict[int, str] = {}
         for ref, number in self._called:
-            module = ref()
-            if number and module is not None:
+            if number and (module := ref()) is not None:
                 layers.setdefault(number, self._describe(module))
+        if self._loss is not None and (labels := self._loss.labels) is not None:
+            self.progress.add_labels(labels, self._loss.classes)
         forward = Forward(
             step=step, nodes=nodes, layers=layers, modules=modules, inputs=_inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
             where=recorder.users_line(),
         )  # fmt: skip
-        if self._loss is not None and (labels := self._loss.labels) is not None:
-            self.progress.add_labels(labels, self._loss.classes)
         self._run("forward", forward)
         self._called, self._loss = [], None
 
@@ -192,35 +204,38 @@ class Coach(observers.Observer):
         """Copy the parameters, because the update changes them."""
         if not self._is_watched(optimizer.params):
             return
-        if self._optimizer() is not optimizer:
+        self._updated |= {id(x) for x in optimizer.params}
+        if self._optimizer() is None:
             self._optimizer = weakref.ref(optimizer)
-            self._made_before = int(optimizer._step[0]) - self.progress.step
-        if self._looks():
+            before = self.progress.step if self._step is not None else 0
+            self._steps_before = int(optimizer._step[0]) - before
+        if self._optimizer() is optimizer and self._looks():
             self._before = {id(x): x.array.copy() for x in self._parameters(optimizer)}
 
     def update_ended(self, optimizer: Any) -> None:
         """Look at the gradients and at the changes of the parameters."""
         if not self._before or self._optimizer() is not optimizer:
             return
-        updated = {id(x) for x in optimizer.params}
-        params = sorted(
-            self._parameters(optimizer), key=lambda x: self._order.get(id(x), len(self._order))
-        )
+        update = self._update_of(optimizer)
+        self.progress.add_ratios({x.name: x.update_ratio for x in update.weights if x.before.any()})
+        self._run("update", update)
+        self._forget_step()
+        if self._step is None:
+            self.progress.step = update.step
+            self._run("progress", self.progress)
+
+    def _update_of(self, optimizer: Optimizer) -> Update:
+        params = self._parameters(optimizer)
+        params.sort(key=lambda x: self._order.get(id(x), len(self._order)))
         parameters = [
             Parameter(
                 self._names.get(id(x), f"parameter {i}, {x.shape}"), self._before[id(x)], x.array,
-                None if x._grad is None else x._grad.array, id(x) in updated,
+                None if x._grad is None else x._grad.array, id(x) in self._updated,
             )
             for i, x in enumerate(params)
         ]  # fmt: skip
         rate = float(optimizer.param_groups[0].rate[0])
-        update = Update(self._steps_made(), parameters, rate, recorder.users_line())
-        self.progress.ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
-        self._run("update", update)
-        self._begin_step()
-        if self._step is None:
-            self.progress.step = update.step
-            self._run("progress", self.progress)
+        return Update(self._steps_made(), parameters, rate, recorder.users_line())
 
     # What belongs to the training
 
@@ -280,20 +295,19 @@ class Coach(observers.Observer):
             if sign is not None:
                 del self._checks[name]
                 self.progress.found.add(name)
-                step = max(view.step, self.progress.step)
+                step = max(view.step, self.progress.step) + self._first_step - 1
                 found = Finding(name, each.mistake, sign.evidence, sign.where, each.cure, step)
                 self.findings.append(found)
-                if self._show is not None:
-                    self._show(str(found))
+                if self.show is not None:
+                    self.show(str(found))
 
 
-def _inputs(nodes: list[Any]) -> Array | None:
-    """The values that the first op with a parameter reads."""
+def _inputs(nodes: list[Node]) -> Array | None:
+    """The values that the first layer reads, if they are data and not a result of parameters."""
     for node in nodes:
-        for operand in node.operands:
-            if not operand.requires_grad and operand.ndim > 1 and operand.dtype.kind == "f":
-                inputs: Array = operand.array
-                return inputs
+        if node.name in ("matmul", "conv2d"):
+            x = node.operands[0]
+            return None if x.requires_grad else x.array
     return None
 
 
@@ -302,15 +316,40 @@ def coach(
     data: Dataset | None = None,
     show: Callable[[str], object] | None = print,
 ) -> Coach:
-    """Watch a training, and name mistakes that raise no error.
+    """Watch a training, and name mistakes that raise no error, each once.
+
+    The coach reads inputs, labels, losses, gradients, parameters and updates at steps 1, 2, 4, 8,
+    ... and changes nothing: the training computes the same bits. It never reads the source code.
+    `coach.findings` lists the findings, `coach.to_json()` returns them as dicts, and
+    `coach.close()` ends the watching, as does the end of a `with` block.
 
     Args:
-        target: a model, whose calls, losses, backward passes and updates are watched; or a training
-            step, captured or not.
-        data: the data set of the training, whose images and labels are checked, too.
+        target: a model, whose steps are the updates of an optimiser of its parameters. Or a
+            training step, captured or not: the returned Coach is called as the step is, and the
+            step's result, or its first element, is the loss.
+        data: the data set of the training, or None. Its images and labels are checked at once.
         show: called with the text of each finding; None for no output.
 
     Returns:
         Coach.
+
+    Raises:
+        NotSupported: target is neither a model nor a function.
+
+    >>> model = nn.Linear(2, 3)
+    >>> optimizer = tt.optim.SGD([model.weight], lr=0.1)
+    >>> with tt.coach(model, show=None) as coach:
+    ...     for _ in range(2):
+    ...         optimizer.zero_grad()
+    ...         tt.cross_entropy(model(tt.rand(5, 2)), [0, 1, 2, 1, 0]).backward()
+    ...         optimizer.step()
+    >>> [finding.mistake for finding in coach.findings]
+    ['a parameter is not in the optimiser, so it is never trained']
     """
-    return Coach(target, data, show)
+    if isinstance(target, Module):
+        return Coach(target, data=data, show=show)
+    if callable(target):
+        return Coach(step=target, data=data, show=show)
+    raise NotSupported(
+        f"coach: got a {type(target).__name__}; a model or a function of a training step is needed"
+    )

@@ -14,7 +14,7 @@ from tinytensor.coach.view import Forward, Progress
 
 START = 2.0  # times ln(classes): a loss above it at the first step is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
-HUGE = 0.05  # |update| / |weight|: above it the weights do not settle
+HUGE = 0.2  # |update| / |weight|: above it a step throws away what earlier steps found
 TURN = 1.1  # times the lowest test loss: a test loss above it has turned
 
 
@@ -32,6 +32,8 @@ def loss_at_start(step: Forward, run: Progress) -> Sign | None:
     loss, value = step.loss, step.value
     if step.step != 1 or loss is None or value is None or loss.op == "mse_loss":
         return None
+    if "inputs-not-scaled" in run.found:
+        return None  # it is the cause
     classes = loss.classes if loss.op == "cross_entropy" else 2
     expected = float(np.log(classes))
     if not value > START * expected:
@@ -53,9 +55,10 @@ def loss_at_start(step: Forward, run: Progress) -> Sign | None:
     "binary_cross_entropy_with_logits applies sigmoid; leave the last activation out",
 )
 def softmax_twice(step: Forward, run: Progress) -> Sign | None:
-    """The sign: the logits are already probabilities, so the loss can't fall below ln(e + C - 1) - 1.
+    """The sign: the logits are positive and sum to 1 in each row, or come from a sigmoid.
 
-    Each row is between 0 and 1 and sums to 1; or the logits come from a sigmoid.
+    Scores between 0 and 1 differ by at most 1. So the loss can't fall below ln(e + C - 1) - 1,
+    which is 1.46 for ten classes.
     """
     loss = step.loss
     if loss is None or loss.op == "mse_loss" or not loss.rows.size:
@@ -66,7 +69,7 @@ def softmax_twice(step: Forward, run: Progress) -> Sign | None:
             return None
         return Sign("the logits are the result of a sigmoid", step.place(node))
     sums = loss.rows.sum(axis=1)
-    if loss.classes < 2 or (loss.rows < 0).any() or np.abs(sums - 1).max() > 1e-3:
+    if loss.classes < 2 or not (loss.rows >= 0).all() or np.abs(sums - 1).max() > 1e-3:
         return None
     node = step.node(loss.number)
     return Sign(
@@ -92,7 +95,7 @@ def relu_on_logits(step: Forward, run: Progress) -> Sign | None:
 @check(
     "forward",
     mistake="dropout is applied to the logits",
-    cure="put dropout between the hidden layers; after the last layer it sets scores to 0 at random",
+    cure="put dropout between the hidden layers; after the last one it sets scores to 0 at random",
 )
 def dropout_on_logits(step: Forward, run: Progress) -> Sign | None:
     """The sign: the layer that returned the logits is a Dropout."""
@@ -139,20 +142,20 @@ def loss_broadcast(step: Forward, run: Progress) -> Sign | None:
     cure="divide the learning rate by 10, and compare the losses after the same steps",
 )
 def rate_too_high(run: Progress) -> Sign | None:
-    """The sign: after 16 steps the loss is above its start; or it is hardly below, and each step
-    changes the weights by more than a twentieth.
+    """The sign: after 32 steps the loss is far above its start.
+
+    It is a sign, too, if the loss is where it was, and a step has changed the weights by a fifth of
+    their size: the first steps have thrown them where no gradient leads back.
     """
-    causes = {"gradients-not-cleared", "inputs-not-scaled", "inputs-not-finite"}
-    if run.step < 16 or run.first is None or not run.ratios or causes & run.found:
+    if run.step < 32 or run.first is None or not run.ratios or run.found - {"dead-relus"}:
         return None
-    ratio = float(np.median(list(run.ratios.values())))
-    is_above = not run.recent < 1.2 * run.first
-    is_restless = ratio > HUGE and not run.recent < 0.9 * run.first
-    if not (is_above and ratio > TINY) and not is_restless:
+    is_above = not run.recent < 1.5 * max(run.first, run.unknowing)
+    is_thrown = run.largest_ratio > HUGE and not run.recent < 0.95 * min(run.first, run.unknowing)
+    if not (is_above and run.largest_ratio > TINY) and not is_thrown:
         return None
     return Sign(
         f"the loss was {run.first:.3g} at first and is {run.recent:.3g} after {run.step} steps; "
-        f"each step changes the weights by {ratio:.1%} of their size",
+        f"a step has changed the weights by {run.largest_ratio:.0%} of their size",
         "the optimiser's lr",
     )
 
@@ -164,7 +167,7 @@ def rate_too_high(run: Progress) -> Sign | None:
 )
 def rate_too_low(run: Progress) -> Sign | None:
     """The sign: no weight moves by a ten-thousandth of its size in a step, and the loss stays."""
-    if run.step < 32 or run.first is None or not run.ratios:
+    if run.step < 32 or run.first is None or not run.ratios or run.found:
         return None
     ratio = max(run.ratios.values())
     if ratio > TINY or run.recent < 0.9 * run.first:
@@ -182,7 +185,7 @@ def rate_too_low(run: Progress) -> Sign | None:
     cure="stop at the lowest test loss (--save-best); use more images, dropout or augmentation",
 )
 def overfitting(run: Progress) -> Sign | None:
-    """The sign: the test loss has turned and rises in two tests, while the training loss is half."""
+    """The sign: in two tests the loss is above its lowest value, and twice the training loss."""
     if len(run.tests) < 3:
         return None
     losses = [test for *_, test in run.tests]
@@ -200,8 +203,8 @@ def overfitting(run: Progress) -> Sign | None:
 @check(
     "progress",
     mistake="the captured step is re-recorded all the time",
-    cure="pass what changes as an array, and write results into tensors that exist before the step; "
-    "step.why has the cause",
+    cure="pass what changes as an array, and return results instead of storing them; step.why has "
+    "the cause",
 )
 def step_re_recorded(run: Progress) -> Sign | None:
     """The sign: half of the calls were recordings, which cost more than the plain function."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinytensor.nn import Module
     from tinytensor.tensors import Tensor
 
-RECENT = 8  # losses whose mean is the loss "now"
+RECENT = 16  # losses whose mean is the loss "now"
 MOST_ROWS = 16  # examples of a batch that a check of all values reads
 
 
@@ -43,12 +43,15 @@ class Loss(NamedTuple):
 
     @property
     def labels(self) -> Array | None:
-        """The labels (R,) of the examples, or None if the target is no list of classes."""
+        """The labels (R,) of the examples, or None if the target is not one class for each."""
         if self.op != "cross_entropy":
             return None
-        if self.target.shape == self.shape:
-            return self.target.argmax(axis=1)
-        return self.target
+        if self.target.shape != self.shape:
+            return self.target
+        is_one_hot = ((self.target == 0) | (self.target == 1)).all() and (
+            self.target.sum(axis=1) == 1
+        ).all()
+        return self.target.argmax(axis=1) if is_one_hot else None
 
     @property
     def classes(self) -> int:
@@ -145,10 +148,13 @@ class Progress:
     """The run so far.
 
     step: the number of the last step. losses: (step, loss) of the last RECENT steps whose loss is
-    known. first: the first of all. tests: (step, training loss, test loss). labels: how often each
-    label was seen, in the steps that were looked at; runs: pairs of neighbours in a batch with the
-    same label, of all pairs. ratios: the latest |update| / |weight| by parameter. found: the names of the checks that have
-    found a mistake. captured: the captured step. data: the data set, or None. seen: what earlier looks have noted, by check.
+    known. first: the first loss of all. tests: (step, training loss, test loss). labels: how often
+    each label was seen, in the steps that were looked at. batches: the number of these steps. runs:
+    pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
+    |weight| by parameter. largest_ratio: the largest median of them at a step. classes: the number
+    of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
+    found a mistake. captured: the captured step. data: the data set, or None. seen: what was noted
+    outside of the steps.
     """
 
     step: int = 0
@@ -159,6 +165,8 @@ class Progress:
     batches: int = 0
     runs: tuple[int, int] = (0, 0)
     ratios: dict[str, float] = field(default_factory=dict)
+    largest_ratio: float = 0.0
+    classes: int = 0
     found: set[str] = field(default_factory=set)
     captured: Captured | None = None
     data: Dataset | None = None
@@ -176,11 +184,22 @@ class Progress:
         """The mean of the last losses."""
         return float(np.mean([loss for _, loss in self.losses])) if self.losses else np.nan
 
+    @property
+    def unknowing(self) -> float:
+        """The loss of a network that gives all classes the same probability, or the first loss."""
+        return float(np.log(self.classes)) if self.classes > 1 else self.first or 0.0
+
+    def add_ratios(self, ratios: dict[str, float]) -> None:
+        """Note |update| / |weight| of each parameter that was not 0."""
+        self.ratios = ratios
+        self.largest_ratio = max(self.largest_ratio, float(np.median(list(ratios.values()) or [0])))
+
     def add_labels(self, labels: Array, classes: int) -> None:
         """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""
         kept = labels[(labels >= 0) & (labels < classes)]
         counts = np.bincount(kept, minlength=max(classes, len(self.labels)))
         counts[: len(self.labels)] += self.labels
+        self.classes = classes
         self.labels = counts
         self.batches += 1
         same, pairs = self.runs
