@@ -23,6 +23,7 @@ from tinytensor.coach.view import (
     Progress,
     Update,
     graph_of,
+    sample,
 )
 from tinytensor.datasets import Dataset
 from tinytensor.errors import NotSupported
@@ -79,7 +80,8 @@ class Coach(observers.Observer):
     def _forget_step(self) -> None:
         self._called: list[tuple[weakref.ref[Module], int]] = []
         self._loss: Loss | None = None
-        self._before: dict[int, Array] = {}
+        self._params: list[Tensor] = []
+        self._before: dict[int, Array] = {}  # values of these parameters before the update, by id
 
     def close(self) -> None:
         """Watch no more."""
@@ -117,7 +119,7 @@ class Coach(observers.Observer):
         """Note the loss of a step, and look at the run if the step is one of 1, 2, 4, 8, ..."""
         progress = self.progress
         progress.step += 1
-        progress.add_loss(progress.step, loss)
+        progress.add_loss(loss)
         if progress.step.bit_count() == 1:
             self._run("progress", progress)
 
@@ -165,8 +167,8 @@ class Coach(observers.Observer):
         """Look at the forward pass."""
         value = float(output.array.reshape(())) if output.size == 1 else None
         step = self._steps_made() + 1
-        if value is not None:
-            self.progress.add_loss(step, value)
+        if value is not None and self._step is None:
+            self.progress.add_loss(value)
         if step.bit_count() == 1:
             self._look_at_forward(output, step, value)
         if self._step is None and self._optimizer() is None:
@@ -195,7 +197,6 @@ class Coach(observers.Observer):
         forward = Forward(
             step=step, nodes=nodes, layers=layers, modules=modules, inputs=_inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
-            where=recorder.users_line(),
         )  # fmt: skip
         self._run("forward", forward)
         self._called, self._loss = [], None
@@ -210,7 +211,8 @@ class Coach(observers.Observer):
             before = self.progress.step if self._step is not None else 0
             self._steps_before = int(optimizer._step[0]) - before
         if self._optimizer() is optimizer and self._looks():
-            self._before = {id(x): x.array.copy() for x in self._parameters(optimizer)}
+            self._params = self._parameters(optimizer)
+            self._before = {id(x): sample(x.array).copy() for x in self._params}
 
     def update_ended(self, optimizer: Any) -> None:
         """Look at the gradients and at the changes of the parameters."""
@@ -225,17 +227,20 @@ class Coach(observers.Observer):
             self._run("progress", self.progress)
 
     def _update_of(self, optimizer: Optimizer) -> Update:
-        params = self._parameters(optimizer)
-        params.sort(key=lambda x: self._order.get(id(x), len(self._order)))
-        parameters = [
-            Parameter(
-                self._names.get(id(x), f"parameter {i}, {x.shape}"), self._before[id(x)], x.array,
-                None if x._grad is None else x._grad.array, id(x) in self._updated,
-            )
-            for i, x in enumerate(params)
-        ]  # fmt: skip
+        self._params.sort(key=lambda x: self._order.get(id(x), len(self._order)))
+        parameters = [self._parameter(i, x) for i, x in enumerate(self._params)]
         rate = float(optimizer.param_groups[0].rate[0])
-        return Update(self._steps_made(), parameters, rate, recorder.users_line())
+        return Update(self._steps_made(), parameters, rate)
+
+    def _parameter(self, i: int, x: Tensor) -> Parameter:
+        grad = None if x._grad is None else x._grad.array
+        return Parameter(
+            name=self._names.get(id(x), f"parameter {i}, {x.shape}"),
+            before=self._before[id(x)], after=sample(x.array),
+            grad=None if grad is None else sample(grad),
+            squares=0.0 if grad is None else float(np.vdot(grad, grad)),
+            is_updated=id(x) in self._updated,
+        )  # fmt: skip
 
     # What belongs to the training
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.coach.check import Sign, check
-from tinytensor.coach.view import MOST_ROWS, Forward, Progress
+from tinytensor.coach.view import Forward, Progress
 
 SCALE = 5.0  # |mean| or standard deviation above which inputs count as unscaled
 ENOUGH = 25  # labels per class, after which a class without a label is a sign
@@ -30,7 +30,7 @@ SHUFFLES = 20  # random orders of the labels, to compare with
 )
 def inputs_not_finite(step: Forward, run: Progress) -> Sign | None:
     """The sign: a value of the first layer's input is NaN or infinite."""
-    if step.inputs is None:
+    if step.inputs is None or np.isfinite(step.inputs.sum()):  # NaN and infinity stay in a sum
         return None
     wrong = ~np.isfinite(step.inputs)
     if not wrong.any():
@@ -53,7 +53,7 @@ def inputs_not_scaled(step: Forward, run: Progress) -> Sign | None:
     The gradient of the first layer's weights is a product with the inputs. If they are a hundred
     times too large, no learning rate suits both the first layer and the rest.
     """
-    x = _first_rows(step)
+    x = step.first_rows
     if x is None:
         return None
     mean, spread = float(x.mean()), float(x.std())
@@ -73,7 +73,7 @@ def inputs_not_scaled(step: Forward, run: Progress) -> Sign | None:
 )
 def inputs_constant(step: Forward, run: Progress) -> Sign | None:
     """The sign: each row of the input equals the first row."""
-    x = _first_rows(step)
+    x = step.first_rows
     if x is None or len(x) < 2 or not (x == x[:1]).all():
         return None
     values = f"every value is {x.flat[0]:g}" if (x == x.flat[0]).all() else "the rows are equal"
@@ -81,12 +81,6 @@ def inputs_constant(step: Forward, run: Progress) -> Sign | None:
         f"{values} in the first {len(x)} examples",
         f"the input of the first layer; backward at {step.where}",
     )
-
-
-def _first_rows(step: Forward) -> Array | None:
-    """The inputs of the first examples, if they are finite."""
-    x = None if step.inputs is None else step.inputs[:MOST_ROWS]
-    return x if x is not None and x.size and np.isfinite(x).all() else None
 
 
 # The labels -------------------------------------------------------------------------------------

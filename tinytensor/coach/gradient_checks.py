@@ -94,16 +94,14 @@ def gradients_vanish(step: Update, run: Progress) -> Sign | None:
 def gradients_explode(step: Update, run: Progress) -> Sign | None:
     """The sign: the norm of all gradients is above 1,000, or not finite."""
     grads = [x for x in step.parameters if x.grad is not None]
-    squares = [float(np.vdot(x.grad, x.grad)) for x in grads]  # type: ignore[arg-type]
-    norm = float(np.sqrt(np.sum(squares)))
+    norm = sum(x.squares for x in grads) ** 0.5
     causes = {"inputs-not-scaled", "inputs-not-finite", "gradients-not-cleared"}
     if norm < EXPLODED or not grads or causes & run.found:
         return None
-    largest = grads[int(np.argmax(squares))]
     return Sign(
         f"the norm of all gradients is {norm:.3g} at step {step.step}; mean |gradient| by layer: "
         f"{_sizes(step.weights)}",
-        largest.name,
+        max(grads, key=lambda x: x.squares).name,
     )
 
 

@@ -9,12 +9,14 @@ The arrays of a Forward are those of the step, so no check keeps one.
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinytensor import recorder
 from tinytensor.arrays import Array
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 RECENT = 16  # losses whose mean is the loss "now"
 MOST_ROWS = 16  # examples of a batch that a check of all values reads
+MOST_VALUES = 16384  # values of a weight matrix that a check reads
 
 
 class Loss(NamedTuple):
@@ -67,8 +70,7 @@ class Forward:
     for the number of a node, the path of the layer that returned its result. modules: the modules
     that were called, with their paths. inputs: the values that the first layer read, or None.
     loss: the last call of a loss function, or None. value: the value that backward() starts from.
-    kept: True if a parameter still has the gradient that the step before used. where: the line of
-    backward().
+    kept: True if a parameter still has the gradient that the step before used.
     """
 
     step: int
@@ -79,7 +81,21 @@ class Forward:
     loss: Loss | None
     value: float | None
     kept: bool
-    where: str
+    _first_rows: Array | None = None
+
+    @property
+    def where(self) -> str:
+        """The line of the program that called backward(), such as "train.py:12"."""
+        return recorder.users_line()
+
+    @property
+    def first_rows(self) -> Array | None:
+        """The inputs of the first examples, if they are finite."""
+        if self._first_rows is None and self.inputs is not None:
+            self._first_rows = self.inputs[:MOST_ROWS]
+            if not self._first_rows.size or not np.isfinite(self._first_rows).all():
+                self._first_rows = self._first_rows[:0]
+        return self._first_rows if self._first_rows is not None and self._first_rows.size else None
 
     def node(self, number: int) -> Node | None:
         """The node of this number, or None."""
@@ -97,14 +113,16 @@ class Forward:
 class Parameter(NamedTuple):
     """A parameter before and after an update.
 
-    name: its path in the model. grad: its gradient, or None. is_updated: True if the optimiser has
-    it in its list.
+    name: its path in the model. before, after, grad: at most about MOST_VALUES of the values, see
+    `sample`; grad is None without a gradient. squares: the sum of the squares of the whole
+    gradient. is_updated: True if the optimiser has it in its list.
     """
 
     name: str
     before: Array
     after: Array
     grad: Array | None
+    squares: float
     is_updated: bool
 
     @property
@@ -129,13 +147,12 @@ class Update:
     """A step after the optimiser.
 
     step: its number, from 1. parameters: in the order in which the forward pass reads them. rate:
-    the learning rate. where: the line of optimizer.step().
+    the learning rate.
     """
 
     step: int
     parameters: list[Parameter]
     rate: float
-    where: str
 
     @property
     def weights(self) -> list[Parameter]:
@@ -147,9 +164,9 @@ class Update:
 class Progress:
     """The run so far.
 
-    step: the number of the last step. losses: (step, loss) of the last RECENT steps whose loss is
-    known. first: the first loss of all. tests: (step, training loss, test loss). labels: how often
-    each label was seen, in the steps that were looked at. batches: the number of these steps. runs:
+    step: the number of the last step. losses: of the last RECENT steps.
+    first: the first loss of all. tests: (step, training loss, test loss). labels: how often each
+    label was seen, in the steps that were looked at. batches: the number of these steps. runs:
     pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
     |weight| by parameter. largest_ratio: the largest median of them at a step. classes: the number
     of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
@@ -159,7 +176,7 @@ class Progress:
 
     step: int = 0
     first: float | None = None
-    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     tests: list[tuple[int, float, float]] = field(default_factory=list)
     labels: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     batches: int = 0
@@ -172,17 +189,16 @@ class Progress:
     data: Dataset | None = None
     seen: dict[str, Any] = field(default_factory=dict)
 
-    def add_loss(self, step: int, loss: float) -> None:
-        """Note the loss of a step, once."""
+    def add_loss(self, loss: float) -> None:
+        """Note the loss of a step."""
         if self.first is None:
             self.first = loss
-        if not self.losses or self.losses[-1][0] != step:
-            self.losses.append((step, loss))
+        self.losses.append(loss)
 
     @property
     def recent(self) -> float:
         """The mean of the last losses."""
-        return float(np.mean([loss for _, loss in self.losses])) if self.losses else np.nan
+        return sum(self.losses) / len(self.losses) if self.losses else np.nan
 
     @property
     def unknowing(self) -> float:
@@ -192,7 +208,7 @@ class Progress:
     def add_ratios(self, ratios: dict[str, float]) -> None:
         """Note |update| / |weight| of each parameter that was not 0."""
         self.ratios = ratios
-        self.largest_ratio = max(self.largest_ratio, float(np.median(list(ratios.values()) or [0])))
+        self.largest_ratio = max(self.largest_ratio, statistics.median(ratios.values() or [0.0]))
 
     def add_labels(self, labels: Array, classes: int) -> None:
         """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""
@@ -204,6 +220,11 @@ class Progress:
         self.batches += 1
         same, pairs = self.runs
         self.runs = same + int((labels[1:] == labels[:-1]).sum()), pairs + max(len(labels) - 1, 0)
+
+
+def sample(x: Array) -> Array:
+    """A view of every k-th row of a large array, with about MOST_VALUES values."""
+    return x[:: min(len(x), x.size // MOST_VALUES)] if x.size >= 2 * MOST_VALUES else x
 
 
 def graph_of(output: Tensor) -> list[Node]:
