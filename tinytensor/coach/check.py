@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+WIDTH = 80  # columns of a finding
 Stage = Literal["forward", "update", "progress"]
 
 
@@ -17,6 +19,11 @@ class Sign(NamedTuple):
 
     evidence: str
     where: str
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in percent, such as "53 %"."""
+    return f"{100 * share:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,18 @@ class Finding:
     step: int
 
     def __str__(self) -> str:
-        return (
-            f"coach, step {self.step}: {self.mistake}\n"
-            f"  sign   {self.evidence}\n"
-            f"  where  {self.where}\n"
-            f"  cure   {self.cure}"
-        )
+        """The finding in four paragraphs of at most WIDTH columns."""
+        rows = {"sign": self.evidence, "where": self.where, "cure": self.cure}
+        when = f"step {self.step}" if self.step else "before the first step"
+        head = textwrap.fill(f"coach, {when}: {self.mistake}", WIDTH, subsequent_indent="  ")
+        return "\n".join([head, *(_paragraph(name, text) for name, text in rows.items())])
+
+
+def _paragraph(name: str, text: str) -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent=f"  {name:7}", subsequent_indent=" " * 9,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

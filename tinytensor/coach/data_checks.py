@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.coach.check import Sign, check
+from tinytensor.coach.check import Sign, check, percent
 from tinytensor.coach.view import Forward, Progress
 
 SCALE = 5.0  # |mean| or standard deviation above which inputs count as unscaled
@@ -122,8 +122,8 @@ def data_not_shuffled(step: Forward, run: Progress) -> Sign | None:
     if share < 0.8 or by_chance > 0.6:
         return None
     return Sign(
-        f"{share:.0%} of {pairs} pairs of neighbours have the same label; in a random order "
-        f"{by_chance:.0%} would",
+        f"{percent(share)} of {pairs} pairs of neighbours have the same label; in a random order "
+        f"{percent(by_chance)} would",
         f"the labels of {run.batches} batches; backward at {step.where}",
     )
 
@@ -217,8 +217,8 @@ def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
         return None
     return Sign(
         f"after {step.step} steps the loss is {run.recent:.2f}, and ln({loss.classes}) = "
-        f"{np.log(loss.classes):.2f}; the class means explain {between:.0%} of the variance of the "
-        f"inputs, and with shuffled labels {np.mean(by_chance):.0%}",
+        f"{np.log(loss.classes):.2f}; the class means explain {percent(between)} of the variance of the "
+        f"inputs, and with shuffled labels {percent(np.mean(by_chance))}",
         f"the inputs and the labels; backward at {step.where}",
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.coach.check import Sign, check
+from tinytensor.coach.check import Sign, check, percent
 from tinytensor.coach.view import Forward, Progress
 from tinytensor.nn import BatchNorm, Dropout
 
@@ -39,7 +39,7 @@ def dead_relus(step: Forward, run: Progress) -> Sign | None:
                 dead[step.place(node)] = share
     if not dead:
         return None
-    shares = ", ".join(f"{share:.0%}" for share in dead.values())
+    shares = ", ".join(f"{percent(share)}" for share in dead.values())
     return Sign(f"share of dead neurons at step {step.step}: {shares}", "; ".join(dead))
 
 
@@ -60,7 +60,7 @@ def saturated_layer(step: Forward, run: Progress) -> Sign | None:
             end = FLAT if node.name == "sigmoid" else FLAT / 2
             share = float((np.abs(node.operands[0].array[:SAMPLE]) > end).mean())
             if share >= SATURATED:
-                return Sign(f"{share:.0%} of its inputs are beyond {end:g}", step.place(node))
+                return Sign(f"{percent(share)} of its inputs are beyond {end:g}", step.place(node))
     return None
 
 

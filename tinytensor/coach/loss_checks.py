@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytensor.coach.check import Sign, check
+from tinytensor.coach.check import Sign, check, percent
 from tinytensor.coach.view import Forward, Progress
 
 START = 2.0  # times ln(classes): a loss above it at the first step is a sign
@@ -89,7 +89,9 @@ def relu_on_logits(step: Forward, run: Progress) -> Sign | None:
     if step.loss is None or step.loss.op == "mse_loss" or node is None or node.name != "relu":
         return None
     zeros = float((step.loss.rows == 0).mean())
-    return Sign(f"the logits come from a relu, and {zeros:.0%} of them are 0", step.place(node))
+    return Sign(
+        f"the logits come from a relu, and {percent(zeros)} of them are 0", step.place(node)
+    )
 
 
 @check(
@@ -104,7 +106,7 @@ def dropout_on_logits(step: Forward, run: Progress) -> Sign | None:
         return None
     assert step.loss is not None
     zeros = float((step.loss.rows == 0).mean())
-    return Sign(f"{zeros:.0%} of the logits are exactly 0", step.place(node))
+    return Sign(f"{percent(zeros)} of the logits are exactly 0", step.place(node))
 
 
 @check(
@@ -155,7 +157,7 @@ def rate_too_high(run: Progress) -> Sign | None:
         return None
     return Sign(
         f"the loss was {run.first:.3g} at first and is {run.recent:.3g} after {run.step} steps; "
-        f"a step has changed the weights by {run.largest_ratio:.0%} of their size",
+        f"a step has changed the weights by {percent(run.largest_ratio)} of their size",
         "the optimiser's lr",
     )
 
