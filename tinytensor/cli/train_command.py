@@ -458,7 +458,7 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         f"test accuracy  {result['test_accuracy']:.4f} {after}",
         f"test loss      {result['test_loss']:.4f}",
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
-    coached = ()
+    coached: tuple[str, ...] = ()
     if training.coach is not None:
         count = len(training.coach.findings)
         coached = (f"coach          found {plural(count, 'mistake') if count else 'no mistake'}",)

@@ -61,7 +61,9 @@ class Coach(observers.Observer):
         self.findings: list[Finding] = []
         self.progress = Progress(data=data, captured=step if isinstance(step, Captured) else None)
         self.show = show
-        self._model, self._step, self._first_step = model, step, first_step
+        self._step, self._first_step = step, first_step
+        self._is_of_step = model is None  # the models are those that the step calls
+        self._models: list[Module] = []
         self._checks = dict(CHECKS)  # those that have found nothing yet
         self._optimizer: Callable[[], Optimizer | None] = lambda: None  # a weak reference
         self._steps_before = 0  # of the optimiser, before the coach
@@ -201,7 +203,7 @@ class Coach(observers.Observer):
         self._run("forward", forward)
         self._called, self._loss = [], None
 
-    def update_starts(self, optimizer: Any) -> None:
+    def update_starts(self, optimizer: Optimizer) -> None:
         """Copy the parameters, because the update changes them."""
         if not self._is_watched(optimizer.params):
             return
@@ -210,13 +212,15 @@ class Coach(observers.Observer):
             self._optimizer = weakref.ref(optimizer)
             before = self.progress.step if self._step is not None else 0
             self._steps_before = int(optimizer._step[0]) - before
-        if self._optimizer() is optimizer and self._looks():
+        is_the_first = self._optimizer() is optimizer
+        if is_the_first and self._looks():
             self._params = self._parameters(optimizer)
             self._before = {id(x): sample(x.array).copy() for x in self._params}
 
-    def update_ended(self, optimizer: Any) -> None:
+    def update_ended(self, optimizer: Optimizer) -> None:
         """Look at the gradients and at the changes of the parameters."""
-        if not self._before or self._optimizer() is not optimizer:
+        is_the_first = self._optimizer() is optimizer
+        if not self._before or not is_the_first:
             return
         update = self._update_of(optimizer)
         self.progress.add_ratios({x.name: x.update_ratio for x in update.weights if x.before.any()})
@@ -247,15 +251,16 @@ class Coach(observers.Observer):
     def _parameters(self, optimizer: Optimizer) -> list[Tensor]:
         """The parameters of the optimiser, then those of the model that it lacks."""
         found = {id(x): x for x in optimizer.params}
-        if self._model is not None:
-            found |= {id(x): x for x in self._model.parameters()}
+        for model in self._models:
+            found |= {id(x): x for x in model.parameters()}
         return list(found.values())
 
     def _is_watched(self, params: list[Tensor]) -> bool:
-        """True if a parameter belongs to the model; any parameter does if a step is watched."""
-        return self._model is None or any(id(x) in self._names for x in params)
+        """True if a parameter belongs to the model, or if all models of a step are watched."""
+        return self._is_of_step or any(id(x) in self._names for x in params)
 
     def _learn_names(self, model: Module) -> None:
+        self._models.append(model)
         for path, module in model.named_modules():
             self._paths.setdefault(id(module), path)
         for name, x in model.named_parameters():
@@ -265,10 +270,8 @@ class Coach(observers.Observer):
         """The modules that were called in this step; the paths start at the outermost one."""
         modules = [module for ref, _ in self._called if (module := ref()) is not None]
         for module in reversed(modules):  # a module comes after its submodules
-            if id(module) not in self._paths:
+            if self._is_of_step and id(module) not in self._paths:
                 self._learn_names(module)
-                if self._model is None:
-                    self._model = module
         return {self._describe(module): module for module in modules}
 
     def _describe(self, module: Module) -> str:

@@ -6,6 +6,8 @@ slowly, or falls for the wrong reason. Each function below looks for the sign of
 
 from __future__ import annotations
 
+import statistics
+
 import numpy as np
 
 from tinytensor.arrays import Array
@@ -213,12 +215,13 @@ def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
     labels, rng = labels[:ROWS], np.random.default_rng(0)
     between = _between_classes(x, labels)
     by_chance = [_between_classes(x, rng.permutation(labels)) for _ in range(SHUFFLES)]
-    if between > np.mean(by_chance) + 3 * np.std(by_chance):
+    mean = statistics.mean(by_chance)
+    if between > mean + 3 * statistics.stdev(by_chance):
         return None
     return Sign(
         f"after {step.step} steps the loss is {run.recent:.2f}, and ln({loss.classes}) = "
-        f"{np.log(loss.classes):.2f}; the class means explain {percent(between)} of the variance of the "
-        f"inputs, and with shuffled labels {percent(np.mean(by_chance))}",
+        f"{np.log(loss.classes):.2f}; the class means explain {percent(between)} of the "
+        f"variance of the inputs, and with shuffled labels {percent(mean)}",
         f"the inputs and the labels; backward at {step.where}",
     )
 

@@ -264,7 +264,7 @@ def column_minus_row(data: Dataset, capture: Any) -> Seen:
     optimizer = tt.optim.Adam(model.parameters(), lr=0.002)
 
     def step(images: Tensor, brightness: Tensor) -> Tensor:
-        loss = ((model(images) - brightness) ** 2).mean()
+        loss: Tensor = ((model(images) - brightness) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
