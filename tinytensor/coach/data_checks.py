@@ -263,7 +263,7 @@ def test_images_in_training(run: Progress) -> Sign | None:
 
 
 def _known(images: Array, others: Array) -> Array:
-    """For each image, True if it is one of the others. Both are (N, 28, 28) uint8.
+    """For each image, True if it is one of `others`. Both are (N, 28, 28) uint8.
 
     Images with different check sums of their middle rows differ; the rest is compared in full.
     """

@@ -104,7 +104,7 @@ def evaluates_in_training_mode(run: Progress) -> Sign | None:
 @check(
     "forward",
     mistake="batch norm sees one example at a time",
-    cure="use batches of 16 or more examples; with one, each example is normalised by itself alone",
+    cure="use batches of 16 or more examples; with one, the network never sees how examples differ",
 )
 def batch_of_one(step: Forward, run: Progress) -> Sign | None:
     """The sign: the batch has one example, and a BatchNorm layer is in training mode."""

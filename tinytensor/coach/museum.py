@@ -245,7 +245,7 @@ def softmax_in_the_model(data: Dataset, capture: Any) -> Seen:
 
 @exhibit("relu-on-logits")
 def relu_after_the_last_layer(data: Dataset, capture: Any) -> Seen:
-    """The last layer is followed by a ReLU, as the others are."""
+    """The last layer is followed by a ReLU, as the hidden layers are."""
     model = nn.Sequential(network(), nn.ReLU())
     return watch(capture(step_of(model)), in_batches(data))
 

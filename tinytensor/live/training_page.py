@@ -187,7 +187,7 @@ class TrainingPage:
             self.wall_panel.update()
         self._update_figures()
         text = coach_strip(self.run.training.coach)
-        set_changed(self.coach, text=text, visible=bool(text))
+        set_changed(self.coach, text=text, visible=bool(text) and not self.present.active)
 
     def _digit_is_ready(self) -> None:
         """Show what the network reads a digit as at once; called in the training thread."""
