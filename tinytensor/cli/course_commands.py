@@ -223,7 +223,7 @@ def program_command(
 )
 @backend_option
 def try_command(name: str | None, mistake: str | None, seeds: int, backend: str) -> None:
-    """Measure a claim of the course with several seeds, or see common mistakes.
+    """Measure a claim of the course, or run programs with mistakes.
 
     Without NAME, list the claims. A time in the list is for 3 seeds on 2 CPU cores; claims without
     a time take less than half a minute. With the name mistakes, run short programs with one mistake
