@@ -12,7 +12,7 @@ import numpy as np
 from tinytensor.coach.check import Sign, check, percent
 from tinytensor.coach.view import Forward, Progress
 
-START = 2.0  # times ln(classes): a loss above it at the first step is a sign
+START = 2.0  # times ln(classes), and at least plus START: a first loss above both is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
 HUGE = 0.2  # |update| / |weight|: above it a step throws away what earlier steps found
 TURN = 1.1  # times the lowest test loss: a test loss above it has turned
@@ -28,7 +28,7 @@ TURN = 1.1  # times the lowest test loss: a test loss above it has turned
     "over the batch, not the sum",
 )
 def loss_at_start(step: Forward, run: Progress) -> Sign | None:
-    """The sign: the cross-entropy of the first step is above 2 ln(C)."""
+    """The sign: the cross-entropy of the first step is above 2 ln(C), and above ln(C) + 2."""
     loss, value = step.loss, step.value
     if step.step != 1 or loss is None or value is None or loss.op == "mse_loss":
         return None
@@ -36,7 +36,7 @@ def loss_at_start(step: Forward, run: Progress) -> Sign | None:
         return None  # it is the cause
     classes = loss.classes if loss.op == "cross_entropy" else 2
     expected = float(np.log(classes))
-    if not value > START * expected:
+    if not value > max(START * expected, START + expected):
         return None
     examples = len(loss.target)
     is_sum = examples > 1 and 0.7 < value / examples / expected < 1.3
