@@ -31,7 +31,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "coach", "run_state", "saver", "train"],
+    ["claims", "coach", "microscope", "run_state", "saver", "train"],
     ["live", "bench"],
     ["cli", "__main__"],
 ]

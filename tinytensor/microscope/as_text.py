@@ -14,8 +14,12 @@ ROWS = 6  # images of the table of products
 
 def as_text(f: Followed) -> str:
     """The step of the weight: forward, backward, the sum over the batch, the checks, the update."""
-    parts = (_head(f), _forward(f), _backward(f), _batch(f), _update(f))
-    return "\n\n".join("\n".join(lines) for lines in parts)
+    return "\n\n".join("\n".join(lines) for lines in parts(f))
+
+
+def parts(f: Followed) -> list[list[str]]:
+    """The paragraphs of the text, each with its lines."""
+    return [_head(f), _forward(f), _backward(f), _batch(f), _update(f)]
 
 
 def source_of(f: Followed) -> str:
@@ -45,6 +49,7 @@ def _head(f: Followed) -> list[str]:
 def _forward(f: Followed) -> list[str]:
     x = float(f.inputs[f.example, f.place])
     right = int(f.labels[f.example])
+    own = f"loss of this image = -ln(p[{right}]) = {f.own_loss:.6g}; " if f.own_loss else ""
     return [
         f"Forward: image {f.example} of the batch, class {right}",
         *_wrap(f"x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before:.6g}"),
@@ -54,10 +59,7 @@ def _forward(f: Followed) -> list[str]:
         ),
         *_wrap("logits         " + " ".join(f"{v:.4g}" for v in f.logits), 17),
         *_wrap("probabilities  " + " ".join(f"{v:.4g}" for v in f.probs), 17),
-        *_wrap(
-            f"loss of this image = -ln(p[{right}]) = {f.own_loss:.6g}; mean of the batch: "
-            f"{f.loss:.6g}"
-        ),
+        *_wrap(f"{own}mean loss of the batch: {f.loss:.6g}"),
     ]
 
 
@@ -81,7 +83,10 @@ def _batch(f: Followed) -> list[str]:
     products = f.products
     by_image = products.sum(axis=1)
     top = np.argsort(-np.abs(by_image))[:ROWS]
-    lines = [f"The whole batch: the gradient is a sum of {N * P} products, {what}"]
+    lines = [
+        f"The whole batch: the gradient is a sum of {N * P:,} products",
+        f"  {what}",
+    ]
     head = f"{'x':>12}{'dL/dz':>14}" if P == 1 else ""
     lines.append(f"  {'image':>6}{'class':>7}{head}{'x * dL/dz':>14}")
     for n in top:
@@ -93,7 +98,8 @@ def _batch(f: Followed) -> list[str]:
         f"  {f'and {N - len(top)} more':>13}{'':{width}}{rest:>14.6g}",
         f"  {'sum':>13}{'':{width}}{products.sum():>14.6g}",
         f"  {'backward()':>13}{'':{width}}{f.gradient:>14.6g}",
-        f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}   (L(w + h) - L(w - h)) / 2h in float64",
+        f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}",
+        "  nudge = (L(w + h) - L(w - h)) / 2h, by two more forward passes in float64",
     ]
     return lines
 

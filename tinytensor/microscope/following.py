@@ -59,7 +59,8 @@ class Followed:
     is largest, or the chosen one. inputs: (N, P) float32, the values that the weight multiplied,
     for N images and P places of its filter; P is 1 for a dense layer. grads: (N, P) float32, the
     gradient of the loss at the output of each product. result: the output at `position`; terms:
-    the number of its products. loss: the mean over the batch; own_loss: of the example. stages:
+    the number of its products. loss: the mean over the batch; own_loss: of the example, if
+    the loss is the plain cross-entropy. stages:
     from the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged:
     the same by nudging. before, after: the weight. rule: the update in numbers.
     """
@@ -83,7 +84,7 @@ class Followed:
     logits: Array
     probs: Array
     loss: float
-    own_loss: float
+    own_loss: float | None
     stages: tuple[Stage, ...]
     gradient: float
     nudged: float
@@ -113,7 +114,8 @@ def chain_of(model: Module) -> Sequential:
             f"microscope: got a {type(model).__name__}; a lesson whose model is an nn.Sequential "
             "is needed"
         )
-    neurons = Linear(*model.weight.shape)
+    inputs, outputs = model.weight.shape
+    neurons = Linear(inputs, outputs)
     neurons.weight, neurons.bias = model.weight, model.bias
     return Sequential(Flatten(), neurons)
 
@@ -169,6 +171,7 @@ def follow(
 
     draws = random.state().copy()  # of dropout, so that a nudged forward pass draws the same
     before = _in_float64(chain)  # for the nudge
+    same = layers_with_weights(before)[path]
     results = _results(chain, images)
     logits = results[-1]
     loss = lesson.loss(logits, labels)
@@ -190,21 +193,23 @@ def follow(
     spot = int(np.abs(inputs[example] * grads[example]).argmax())
     where = np.unravel_index(spot, out.shape[1:-1]) if out.ndim > 2 else ()
     position = tuple(map(int, where))
+    name = next(name for name, x in training.model.named_parameters() if x is weight)
     probs = ops.softmax(logits).numpy()
+    is_plain = lesson.loss is ops.cross_entropy
     return Followed(
         lesson=lesson, step=step, layer=f"{path}: {type(followed).__name__}",
-        name=f"{path}.weight", index=place, shape=weight.shape, position=position,
+        name=name, index=place, shape=weight.shape, position=position,
         example=example, images=images, labels=labels, inputs=inputs, grads=grads, place=spot,
         result=float(out.array[(example, *position, place[-1])]),
-        bias=_bias(before.layers[number], place[-1]),
+        bias=_bias(same, place[-1]),
         terms=int(np.prod(weight.shape[:-1])),
         logits=logits.numpy()[example], probs=probs[example], loss=loss.item(),
-        own_loss=-float(np.log(probs[example, labels[example]])),
+        own_loss=-float(np.log(probs[example, labels[example]])) if is_plain else None,
         stages=_stages(chain, results, number, example, (*position, place[-1]), labels,
-                       probs),
+                       probs if is_plain else None),
         gradient=gradient,
         nudged=_nudge(
-            lesson, before, before.layers[number].weight.array, place, images, labels, draws
+            lesson, before, same.weight.array, place, images, labels, draws
         ),
         before=value, after=float(weight.array[place]),
         rule=_rule(training, weight, place, value, gradient),
@@ -275,16 +280,15 @@ def _stages(
     example: int,
     unit: tuple[int, ...],
     labels: Array,
-    probs: Array,
+    probs: Array | None,
 ) -> tuple[Stage, ...]:
-    """The layers from the loss back to layer `number`, for one example and one of its outputs."""
+    """The layers from the loss back to layer `number`, for one example and one of its outputs.
+
+    probs: (N, C) if the loss is the plain cross-entropy, else None.
+    """
     right = int(labels[example])
-    stages = [
-        Stage(
-            "loss", f"dL/dlogits = (p - y) / {len(labels)}, with y = 1 for class {right}, else 0",
-            None,
-        )
-    ]  # fmt: skip
+    formula = f"dL/dlogits = (p - y) / {len(labels)}, with y = 1 for class {right}, else 0"
+    stages = [Stage("loss", "dL/dlogits of the lesson's loss" if probs is None else formula, None)]
     last = max(i for i, x in enumerate(chain.layers) if isinstance(x, Linear | Conv2d))
     flat: int | None = int(np.ravel_multi_index(unit, results[number + 1].shape[1:]))
     found = []
@@ -313,12 +317,14 @@ def _stages(
         c = unit[-1]
         y = int(c == right)
         grad = float(_grad_of(results[-1])[example, c])
-        text = f"dL/dz[{c}] = ({probs[example, c]:.6g} - {y}) / {len(labels)}"
+        text = f"dL/dz[{c}]"
+        if probs is not None:
+            text += f" = ({probs[example, c]:.6g} - {y}) / {len(labels)}"
         stages.append(Stage("softmax and cross-entropy", text, grad))
     return (*stages, *reversed(found))
 
 
-def _formula(layer: Module) -> str:
+def _formula(layer: object) -> str:
     """How the gradient passes through a layer, from its result to its input."""
     known = {
         Linear: "dx = sum over its neurons k of grad[k] * w[., k]",
@@ -332,7 +338,7 @@ def _formula(layer: Module) -> str:
     return known.get(type(layer), "dx = grad through the formula in its docstring")
 
 
-def _slope(layer: Module, x: float, is_kept: bool) -> float:
+def _slope(layer: object, x: float, is_kept: bool) -> float:
     """The local factor of an elementwise layer. is_kept: False if dropout switched x off."""
     if isinstance(layer, ReLU):
         return float(x > 0)
