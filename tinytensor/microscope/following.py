@@ -34,7 +34,7 @@ from tinytensor.optim import SGD, Adam
 from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Training
 
-NUDGE = 1e-7  # added to and subtracted from the weight, in float64
+NUDGE = 1e-6  # added to and subtracted from the weight, in float64
 
 
 @dataclass(frozen=True)
