@@ -21,7 +21,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 FLOORS = [
     ["atomic_file", "errors", "forks", "hints", "interrupt"],
     ["arrays", "devices", "modes", "regular_file"],
-    ["recorder"],
+    ["observers", "recorder"],
     ["door"],
     ["kernels", "random"],
     ["backends"],
@@ -31,7 +31,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "run_state", "saver", "train"],
+    ["claims", "coach", "microscope", "run_state", "saver", "train"],
     ["live", "bench"],
     ["cli", "__main__"],
 ]

@@ -30,7 +30,7 @@ Names, by topic; `help(tt.conv2d)` describes one of them:
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, fit, capture, save, load, tt.datasets, tt.interop, tt.lessons, tt.live
+    training     tt.optim, fit, capture, coach, save, load, tt.datasets, tt.lessons, tt.live ...
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -66,6 +66,7 @@ from tinytensor import (
 from tinytensor.autograd import *
 from tinytensor.capture.captured import *
 from tinytensor.checkpoint import *
+from tinytensor.coach.coaching import *
 from tinytensor.devices import *
 from tinytensor.door import *
 from tinytensor.errors import *
@@ -95,7 +96,17 @@ eq, ne, lt, le = ops.equal, ops.not_equal, ops.less, ops.less_equal
 gt, ge = ops.greater, ops.greater_equal
 get_num_threads = door.num_threads
 
-__all__ = ["capture", "datasets", "fit", "gradcheck", "gradgradcheck", "lessons", "live", "nn"]
+__all__ = [
+    "capture",
+    "coach",
+    "datasets",
+    "fit",
+    "gradcheck",
+    "gradgradcheck",
+    "lessons",
+    "live",
+    "nn",
+]
 __all__ += ["optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool

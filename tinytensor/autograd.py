@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytensor import recorder, tensors
+from tinytensor import observers, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.modes import mode
@@ -214,6 +214,8 @@ def backward(
 ) -> None:
     """Add d(output)/d(leaf) to the `.grad` of every leaf; see Tensor.backward."""
     starts = [(output, _first_grad("backward", output, grad))]
+    for observer in observers.active:
+        observer.backward_starts(output)
     leaf_grads, _ = _run_backward(
         starts, (), create_graph if retain_graph is None else retain_graph, create_graph
     )

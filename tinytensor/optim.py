@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from tinytensor import arrays, checkpoint, hints, kernels, ops, recorder
+from tinytensor import arrays, checkpoint, hints, kernels, observers, ops, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
 from tinytensor.ops.operands import real
@@ -366,12 +366,16 @@ class Optimizer:
                 another shape than at first; no parameter is changed.
             DTypeError: the same for the dtype; no parameter is changed.
         """
+        for observer in observers.active:
+            observer.update_starts(self)
         if notes := recorder.recorder():
             notes.note_optimizer(self, self.params)
             with notes.in_part("update"):
                 self._make_step()
         else:
             self._make_step()
+        for observer in observers.active:
+            observer.update_ended(self)
 
     def _make_step(self) -> None:
         pairs = [(i, p, grad) for i, p in enumerate(self.params) if (grad := p.grad) is not None]

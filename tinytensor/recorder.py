@@ -31,7 +31,7 @@ recordings = 0  # the number of steps being recorded, in all threads
 _recorder: ContextVar[Recorder | None] = ContextVar("tinytensor_recorder", default=None)
 _counting = held_during_fork(threading.Lock())
 _PACKAGE = f"{Path(__file__).parent}{os.sep}"
-_LESSONS = f"{_PACKAGE}lessons{os.sep}"  # count as the user's code
+_PROGRAMS = (f"{_PACKAGE}lessons{os.sep}", f"{_PACKAGE}coach{os.sep}museum.py")  # user's code
 _CAPTURING = f"{_PACKAGE}capture{os.sep}captured.py"  # its _run_function calls the step
 
 
@@ -339,7 +339,7 @@ def users_line() -> str:
     frame: FrameType = sys._getframe()
     while frame.f_back is not None and not _runs_a_step(frame.f_back):
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_LESSONS):
+        if not file.startswith(_PACKAGE) or file.startswith(_PROGRAMS):
             break
         frame = frame.f_back
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"

@@ -18,6 +18,7 @@ from tinytensor import checkpoint, kernels, ops, optim, random, recorder, run_st
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
+from tinytensor.coach.coaching import Coach
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError, UnknownName
 from tinytensor.forks import computed_once
@@ -114,6 +115,7 @@ class Training:
         deadline: a time of time.monotonic(), infinity by default. A test that still runs then is
             given up, and the training ends without a report of it.
         best: the run_state.Best validation accuracy that a Saver has found, or None.
+        coach: the Coach that watches the training, after watch_mistakes(); else None.
 
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
@@ -157,6 +159,7 @@ class Training:
         self.report: StepReport | None = None
         self.after_step: Callable[[], None] | None = None
         self.best: run_state.Best | None = None
+        self.coach: Coach | None = None
         self.stop = False
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
@@ -230,6 +233,8 @@ class Training:
                     self.step, float((predicted == result.labels).mean()), result.loss, accuracy,
                     test_loss, result.rate, clock.lap("evaluate"),
                 )  # fmt: skip
+                if self.coach is not None:
+                    self.coach.tested(test_loss)
                 yield self.report
                 if last:
                     return
@@ -265,12 +270,28 @@ class Training:
         )  # fmt: skip
         return report, Predictions(images, labels, predicted, tested)
 
+    def watch_mistakes(self, show: Callable[[str], object] | None) -> Coach:
+        """Let a coach watch the training from now on; see tt.coach.
+
+        Args:
+            show: called with the text of each finding; None for no output.
+
+        Returns:
+            the Coach, which is the attribute `coach`, too.
+        """
+        self.coach = Coach(self.model, self._step, self.data, show, first_step=self.step + 1)
+        return self.coach
+
     def restarted(self) -> Training:
         """A new Training with the same settings, at its first step."""
-        return Training(
+        again = Training(
             self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
             evaluate_every=self.evaluate_every, eager=self.eager,
         )  # fmt: skip
+        if self.coach is not None:
+            self.coach.close()
+            again.watch_mistakes(self.coach.show)
+        return again
 
     def make_step(self) -> TrainedStep:
         """Train on the next batch; the model must be in training mode.
@@ -286,7 +307,10 @@ class Training:
         self._rate = self.optimizer.lr
         loss, logits = self._step(images, labels)
         self.step += 1
-        self._check_finite("loss", value := loss.item())
+        value = loss.item()
+        if self.coach is not None:
+            self.coach.step_ended(value)
+        self._check_finite("loss", value)
         return TrainedStep(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:

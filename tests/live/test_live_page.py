@@ -287,6 +287,29 @@ def test_lesson_text_is_not_cut(browser, lesson):
 
 
 @needs_browser
+def test_page_shows_what_the_coach_finds(browser):
+    def model(classes=10):
+        return tt.nn.Sequential(
+            tt.nn.Flatten(), tt.nn.Linear(784, classes), tt.nn.Softmax()
+        )  # fmt: skip
+
+    with served(replace(find("softmax"), model=model), steps=50) as (run, server):
+        coach = run.training.watch_mistakes(None)
+        viewer = Viewer(browser, server.address)
+        element = "Bokeh.index.find_one(model).shadow_el"
+        until(lambda: "no mistake" in viewer.model("coach", f"{element}.textContent"))
+        finish(run)
+        until(lambda: "softmax is applied" in viewer.model("coach", f"{element}.textContent"))
+        details = f"{element}.querySelector('details')"
+        assert "layers.2: Softmax" in viewer.model("coach", f"{details}.innerText")
+        assert "Cure:" not in viewer.model("coach", f"{details}.innerText")
+        viewer.model("coach", f"{element}.querySelector('summary').click()")
+        assert "Cure:" in viewer.model("coach", f"{details}.innerText")
+        assert viewer.complaints() == []
+        coach.close()
+
+
+@needs_browser
 def test_page_shows_the_error_that_ended_the_training(browser):
     bad = replace(find("softmax"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
     with served(bad, steps=50) as (run, server):

@@ -1,6 +1,7 @@
 """The command line `tinytensor`.
 
-course, lessons, lesson, train, race, program, try    the course
+course, lessons, lesson, train, race, program,
+microscope, try                                       the course
 predict                                               a trained network
 replay, report                                        a run file
 ladder, explain                                       versions of a kernel, from naive to fast
@@ -21,6 +22,7 @@ from tinytensor.cli import (
     course_commands,
     info_command,
     ladder_command,
+    microscope_command,
     predict_command,
     race_command,
     run_file_commands,
@@ -102,6 +104,7 @@ for command in (
     train_command.train_command,
     race_command.race_command,
     course_commands.program_command,
+    microscope_command.microscope_command,
     course_commands.try_command,
     predict_command.predict_command,
     run_file_commands.replay_command,

@@ -217,15 +217,17 @@ def program_command(
 
 @click.command("try")
 @click.argument("name", type=CLAIM, required=False)
+@click.argument("mistake", required=False)
 @click.option(
     "--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each variant."
 )
 @backend_option
-def try_command(name: str | None, seeds: int, backend: str) -> None:
-    """Measure a claim of the course with several seeds.
+def try_command(name: str | None, mistake: str | None, seeds: int, backend: str) -> None:
+    """Measure a claim of the course, or run programs with mistakes.
 
     Without NAME, list the claims. A time in the list is for 3 seeds on 2 CPU cores; claims without
-    a time take less than half a minute.
+    a time take less than half a minute. With the name mistakes, run short programs with one mistake
+    each, and print what the coach finds; MISTAKE chooses one of them, and prints its code too.
     """
     from tinytensor import claims
     from tinytensor.cli.progress import progress
@@ -233,7 +235,18 @@ def try_command(name: str | None, seeds: int, backend: str) -> None:
     if name is None:
         for claim in claims.CLAIMS:
             click.echo(f"{claim.name:15} {claim.sentence}{_time(claim.minutes, ' ({})')}")
+        click.echo(
+            f"{'mistakes':15} Short programs with one mistake each, and what the coach finds."
+        )
         return
+    if name == "mistakes":
+        from tinytensor.cli.mistakes import show_mistakes
+
+        door.set_backend(backend)
+        show_mistakes(mistake)
+        return
+    if mistake is not None:
+        raise SettingError(f"try: got {name} {mistake}; one claim, or mistakes MISTAKE, is needed")
     claim = claims.find_claim(name)
     door.set_backend(backend)
     measurement = claim.measurement

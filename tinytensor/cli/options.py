@@ -132,7 +132,8 @@ def _lesson_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
 def _claim_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
     from tinytensor import claims
 
-    return ((claim.name, claim.sentence) for claim in claims.CLAIMS)
+    known = [(claim.name, claim.sentence) for claim in claims.CLAIMS]
+    return [*known, ("mistakes", "Short programs with one mistake each.")]
 
 
 def _kernel_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:

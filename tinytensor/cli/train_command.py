@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,7 @@ class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click
     type=FILE,
     help="Write a run file, for replay and report.",
 )
+@click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
 @json_option
 @click.option(
     "--live",
@@ -138,6 +140,7 @@ def train_command(
     weights_file: str | None,
     resume_file: str | None,
     record_file: str | None,
+    coach: bool,
     json_file: str | None,
     live: str | None,
     port: int | None,
@@ -238,6 +241,8 @@ def train_command(
         )
 
     with ExitStack() as page:
+        if coach:
+            page.callback(training.watch_mistakes(partial(click.echo, err=True)).close)
         run = None
         if live == "browser":
             run = page.enter_context(
@@ -279,6 +284,8 @@ def train_command(
             },
             "history": [_metrics(report) for report in reports],
         }
+        if training.coach is not None:
+            result["coach"] = training.coach.to_json()
         with door.computing_with(used), ExitStack() as ending:
             # From the last callback to the first; an error keeps none of them from running.
             if sys.stderr is not None and sys.stderr.isatty():
@@ -451,11 +458,16 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         f"test accuracy  {result['test_accuracy']:.4f} {after}",
         f"test loss      {result['test_loss']:.4f}",
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
+    coached: tuple[str, ...] = ()
+    if training.coach is not None:
+        count = len(training.coach.findings)
+        coached = (f"coach          found {plural(count, 'mistake') if count else 'no mistake'}",)
     return "\n".join(
         (
             *tested,
             f"seconds        {times}",
             f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
+            *coached,
         )
     )
 

@@ -94,6 +94,11 @@ code { font-size: 11px }
 }
 .figures b { font-weight: 600 }
 p.error { color: var(--error); font-weight: 600; margin: 0 }
+p.coach { color: var(--faint); margin: 0 }
+div.coach { border-left: 3px solid var(--error); padding-left: 8px }
+div.coach summary { cursor: pointer }
+div.coach span { color: var(--faint) }
+div.coach p { margin: 2px 0 4px 16px }
 .figures span { color: var(--faint) }
 table { border-collapse: collapse; font-size: 11.5px; margin: 0 0 8px; width: 100% }
 th, td { text-align: left; padding: 1px 6px 1px 0; border-bottom: 1px solid var(--line) }

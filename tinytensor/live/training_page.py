@@ -25,6 +25,7 @@ from bokeh.models import (
 )
 
 from tinytensor.live import style
+from tinytensor.live.coach_strip import coach_strip
 from tinytensor.live.digit_tab import Digit
 from tinytensor.live.digits import Digits
 from tinytensor.live.drawing_panels import Drawing, WallPanel
@@ -108,6 +109,7 @@ class TrainingPage:
             digits.figure.on_event(Tap, self._choose_digit(digits))
         self.tabs = self._tabs()
         self.problem = self._div("", name="problem", sizing_mode="stretch_width", visible=False)
+        self.coach = self._div("", name="coach", sizing_mode="stretch_width", visible=False)
         self.controls = RunControls(run, self.sheet, restarts) if view.may_control else None
         self.header = self._header()
         body = Row(
@@ -119,6 +121,7 @@ class TrainingPage:
             self.header,
             Row(self.title, self.figures, styles={"flex-wrap": "wrap"}),
             self.problem,
+            self.coach,
             body,
         )
         self.follow(run)
@@ -183,6 +186,8 @@ class TrainingPage:
             self.wall.update(self.run)
             self.wall_panel.update()
         self._update_figures()
+        text = coach_strip(self.run.training.coach)
+        set_changed(self.coach, text=text, visible=bool(text) and not self.present.active)
 
     def _digit_is_ready(self) -> None:
         """Show what the network reads a digit as at once; called in the training thread."""

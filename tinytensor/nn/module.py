@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tinytensor import checkpoint, devices, hints, ops, recorder
+from tinytensor import checkpoint, devices, hints, observers, ops, recorder
 from tinytensor.errors import DTypeError, SettingError
 from tinytensor.tensors import Tensor
 
@@ -97,8 +97,12 @@ class Module:
         if recorder.recordings and (notes := recorder.recorder()):
             notes.modules.setdefault(id(self), (self, self.version))
             with notes.in_module(self):
-                return self.forward(*map(_as_tensor, arguments), **named)
-        return self.forward(*map(_as_tensor, arguments), **named)
+                result = self.forward(*map(_as_tensor, arguments), **named)
+        else:
+            result = self.forward(*map(_as_tensor, arguments), **named)
+        for observer in observers.active:
+            observer.module_called(self, result)
+        return result
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
         """Return the result of the module; every subclass defines this method.

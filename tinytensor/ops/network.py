@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tinytensor import kernels, random, recorder, tensors
+from tinytensor import kernels, observers, random, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
 from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
@@ -338,6 +338,8 @@ def cross_entropy(
     weight = per_channel("cross_entropy", "weight", weight, logits, C)
     refuse_to_lose_gradient("cross_entropy", "weight", weight, "")
     given = as_array("cross_entropy", labels)
+    for observer in observers.active:
+        observer.loss_called("cross_entropy", logits, given)
     if given.shape == (R, C):
         if ignore_index is not None:
             raise SettingError(
@@ -504,6 +506,8 @@ def mse_loss(x: Operand, target: Operand, reduction: Reduction = "mean") -> Tens
     """
     x, target = as_alike("mse_loss", x, target, floats=True)
     same_shape("mse_loss", x, target)
+    for observer in observers.active:
+        observer.loss_called("mse_loss", x, target.array)
     distance = x - target
     return _reduced("mse_loss", distance * distance, reduction)
 
@@ -564,6 +568,8 @@ def binary_cross_entropy_with_logits(
     """
     logits, target = as_alike("binary_cross_entropy_with_logits", logits, target, floats=True)
     same_shape("binary_cross_entropy_with_logits", logits, target)
+    for observer in observers.active:
+        observer.loss_called("binary_cross_entropy_with_logits", logits, target.array)
     loss = softplus(logits) - logits * target
     return _reduced("binary_cross_entropy_with_logits", loss, reduction)
 

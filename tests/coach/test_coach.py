@@ -1,0 +1,295 @@
+"""The coach: it finds each mistake of the museum, and nothing in trainings without a mistake."""
+
+import json
+import warnings
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import tinytensor as tt
+from tinytensor import nn, observers
+from tinytensor.coach import museum
+from tinytensor.coach.check import CHECKS
+from tinytensor.coach.coaching import Coach
+from tinytensor.coach.view import MOST_VALUES, sample
+from tinytensor.datasets import batches
+from tinytensor.errors import NotSupported
+from tinytensor.lessons import find, lessons
+from tinytensor.train import Training
+
+DATA = tt.datasets.mnist()
+
+
+@pytest.fixture(autouse=True)
+def _no_observer_is_left():
+    yield
+    assert observers.active == ()
+
+
+def names(coach):
+    return [finding.name for finding in coach.findings]
+
+
+# The museum -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["captured", "eager"])
+@pytest.mark.parametrize("each", museum.EXHIBITS, ids=lambda each: each.name)
+def test_the_coach_names_the_mistake_of_an_exhibit(each, captured):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seen = each.run(DATA, captured)
+    assert each.name in [finding.name for finding in seen.findings]
+    assert len({finding.name for finding in seen.findings}) == len(seen.findings)
+    assert all(finding.step <= museum.STEPS for finding in seen.findings)
+
+
+def test_each_check_has_an_exhibit():
+    assert sorted(each.name for each in museum.EXHIBITS) == sorted(CHECKS)
+    assert len(CHECKS) >= 20
+
+
+# Trainings without a mistake --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
+def test_the_coach_finds_nothing_in_a_lesson(lesson):
+    training = Training(lesson, DATA, steps=4 if lesson.number in ("4.2", "best") else 32)
+    training.watch_mistakes(None)
+    training.model.train()
+    for _ in range(training.steps):
+        training.make_step()
+    training.coach.close()
+    assert names(training.coach) == []
+
+
+def regression():
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(5, 1)).astype("float32")
+    while True:
+        x = rng.normal(size=(20, 5)).astype("float32")
+        yield x, x @ weights
+
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
+
+
+def images(size=50):
+    return batches(DATA.train_images, DATA.train_labels, size=size, seed=0)
+
+
+def train(model, optimizer, examples, loss=tt.cross_entropy, steps=130):
+    with tt.coach(model, show=None) as coach:
+        for x, y in islice(examples, steps):
+            value = loss(model(tt.Tensor(x)), y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+    return coach
+
+
+def test_a_regression_has_no_finding():
+    model = nn.Linear(5, 1)
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    assert names(train(model, optimizer, regression(), tt.mse_loss)) == []
+
+
+def test_images_one_by_one_have_no_finding():
+    model = network()
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.01)
+    assert names(train(model, optimizer, images(1))) == []
+
+
+def test_a_network_with_a_frozen_layer_has_no_finding():
+    model = network()
+    model[1].requires_grad_(False)
+    optimizer = tt.optim.AdamW(model.parameters(), lr=0.003)
+    assert names(train(model, optimizer, images())) == []
+
+
+def test_two_classes_with_one_logit_have_no_finding():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Tanh(), nn.Linear(20, 1))
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.003)
+    examples = ((x, (y < 5).astype("float32")[:, None]) for x, y in images())
+    loss = tt.binary_cross_entropy_with_logits
+    assert names(train(model, optimizer, examples, loss)) == []
+
+
+def test_two_optimizers_for_one_model_have_no_finding():
+    model = network()
+    body = tt.optim.SGD(model[1].parameters(), lr=0.1)
+    head = tt.optim.Adam(model[3].parameters(), lr=0.003)
+    with tt.coach(model, show=None) as coach:
+        for x, y in islice(images(), 70):
+            model.zero_grad()
+            tt.cross_entropy(model(tt.Tensor(x)), y).backward()
+            head.step()
+            body.step()
+    assert names(coach) == []
+
+
+def test_gradients_added_up_on_purpose_have_no_finding():
+    model = network()
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.003)
+    with tt.coach(model, show=None) as coach:
+        for i, (x, y) in enumerate(islice(images(), 80)):
+            (tt.cross_entropy(model(tt.Tensor(x)), y) / 4).backward()
+            if i % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+    assert names(coach) == []
+
+
+def test_a_step_without_modules_and_optimizer_has_no_finding():
+    w = tt.zeros(784, 10, requires_grad=True)
+
+    def step(x, y):
+        loss = tt.cross_entropy(x.reshape(-1, 784) @ w, y)
+        loss.backward()
+        w.data -= 0.5 * w.grad
+        w.grad = None
+        return loss
+
+    with tt.coach(step, show=None) as coach:
+        for x, y in islice(images(), 40):
+            coach(tt.Tensor(x), y)
+    assert names(coach) == []
+    assert coach.progress.step == 40
+
+
+# What the coach does ----------------------------------------------------------------------------
+
+
+def test_gradients_kept_by_a_step_without_optimizer_are_found():
+    w = tt.zeros(784, 10, requires_grad=True)
+
+    def step(x, y):
+        loss = tt.cross_entropy(x.reshape(-1, 784) @ w, y)
+        loss.backward()
+        w.data -= 0.5 * w.grad
+        return loss
+
+    with tt.coach(step, show=None) as coach:
+        for x, y in islice(images(), 3):
+            coach(tt.Tensor(x), y)
+    assert names(coach) == ["gradients-not-cleared"]
+
+
+@pytest.mark.parametrize("eager", [True, False], ids=["eager", "captured"])
+def test_a_watched_training_computes_the_same_bits(eager):
+    def weights(coached):
+        training = Training(find("2.2"), DATA, steps=20, eager=eager, evaluate_every=20)
+        if coached:
+            training.watch_mistakes(None)
+        list(training)
+        if coached:
+            training.coach.close()
+            assert eager or training._step.recordings == 1
+        return [x.numpy() for x in training.model.parameters()]
+
+    for one, other in zip(weights(False), weights(True), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_is_watched_through_a_captured_step():
+    model = nn.Sequential(network(), nn.Softmax())
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.003)
+
+    @tt.capture
+    def step(x, y):
+        loss = tt.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with tt.coach(model, show=None) as coach:
+        for x, y in islice(images(), 20):
+            step(x, y)
+    assert names(coach) == ["softmax-twice"]
+    assert coach.progress.step == 16  # the last look
+    assert step.recordings == 1
+
+
+def test_a_finding_names_the_step_the_place_and_the_cure(capsys):
+    model = nn.Sequential(network(), nn.Softmax())
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.003)
+    with tt.coach(model) as coach:
+        for x, y in islice(images(), 2):
+            tt.cross_entropy(model(tt.Tensor(x)), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    (finding,) = coach.findings
+    assert finding.where == "layers.1: Softmax"
+    assert finding.step == 1
+    assert capsys.readouterr().out == f"{finding}\n"
+    assert max(map(len, str(finding).splitlines())) <= 80
+    assert json.loads(json.dumps(coach.to_json()))[0]["name"] == "softmax-twice"
+
+
+def test_the_line_of_backward_is_named():
+    w = tt.zeros(3, 1, requires_grad=True)
+    with tt.coach(lambda: None, show=None) as coach:
+        ((tt.ones(5, 3) @ w - tt.arange(5.0)) ** 2).mean().backward()
+    (finding,) = [each for each in coach.findings if each.name == "loss-broadcast"]
+    assert "test_coach.py:" in finding.where
+
+
+def test_a_resumed_run_counts_from_its_first_step(tmp_path):
+    lesson = replace(find("1.0"), model=lambda: nn.Sequential(network(), nn.Softmax()))
+    training = Training(lesson, DATA, steps=8, evaluate_every=8)
+    list(training)
+    training.save(tmp_path / "run.safetensors")
+    resumed = Training(lesson, DATA, steps=20, evaluate_every=20)
+    resumed.resume(tmp_path / "run.safetensors")
+    coach = resumed.watch_mistakes(None)
+    list(resumed)
+    coach.close()
+    assert coach.progress.step == 12
+    assert [(each.name, each.step) for each in coach.findings] == [("softmax-twice", 9)]
+
+
+def test_other_models_are_not_watched():
+    watched, other = network(), nn.Sequential(network(), nn.Softmax())
+    optimizer = tt.optim.Adam(other.parameters(), lr=0.003)
+    with tt.coach(watched, show=None) as coach:
+        for x, y in islice(images(), 4):
+            optimizer.zero_grad()
+            tt.cross_entropy(other(tt.Tensor(x)), y).backward()
+            optimizer.step()
+    assert names(coach) == []
+
+
+def test_what_is_no_model_and_no_function_is_refused():
+    with pytest.raises(NotSupported, match="got a int"):
+        tt.coach(3)
+    with tt.coach(nn.Linear(2, 2), show=None) as coach, pytest.raises(NotSupported):
+        coach(tt.ones(1, 2))
+
+
+def test_a_sample_of_a_large_array_has_about_most_values():
+    assert sample(np.ones((784, 10))).size == 7840
+    assert MOST_VALUES <= sample(np.ones((784, 200))).size < 2 * MOST_VALUES
+    assert sample(np.ones((2, 100_000))).size > 0
+    assert sample(np.ones(())).shape == ()
+
+
+def test_restarting_a_watched_training_watches_the_new_one():
+    training = Training(find("1.0"), DATA, steps=4)
+    first = training.watch_mistakes(None)
+    again = training.restarted()
+    assert observers.active == (again.coach,)
+    assert again.coach is not first
+    again.coach.close()
+
+
+def test_a_closed_coach_hears_nothing():
+    model = nn.Sequential(network(), nn.Softmax())
+    coach = Coach(model, show=None)
+    coach.close()
+    tt.cross_entropy(model(tt.rand(5, 28, 28, 1)), [1, 2, 3, 4, 5]).backward()
+    assert names(coach) == []
+    assert str(coach) == "coach: no mistake was found"

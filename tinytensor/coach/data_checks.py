@@ -1,0 +1,326 @@
+"""Checks of the data: the inputs and the labels that the network trains on.
+
+A network trains on whatever it gets. So a mistake in the data raises no error: the loss falls
+slowly, or falls for the wrong reason. Each function below looks for the sign of one mistake.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+
+from tinytensor.arrays import Array
+from tinytensor.coach.check import Sign, check, percent
+from tinytensor.coach.view import Forward, Progress
+
+SCALE = 5.0  # |mean| or standard deviation above which inputs count as unscaled
+ENOUGH = 25  # labels per class, after which a class without a label is a sign
+COMPARED = 1000  # test images that are compared with the training images
+ROWS = 256  # examples of a batch whose class means are compared, at most
+SAMPLE = 32  # and at least
+SHUFFLES = 20  # random orders of the labels, to compare with
+
+
+# The inputs -------------------------------------------------------------------------------------
+
+
+@check(
+    "forward",
+    mistake="the inputs contain NaN or infinity",
+    cure="find the example, and remove or repair it; one NaN makes every later weight NaN",
+)
+def inputs_not_finite(step: Forward, run: Progress) -> Sign | None:
+    """The sign: a value of the first layer's input is NaN or infinite."""
+    if step.inputs is None or np.isfinite(step.inputs.sum()):  # NaN and infinity stay in a sum
+        return None
+    wrong = ~np.isfinite(step.inputs)
+    if not wrong.any():
+        return None
+    rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
+    return Sign(
+        f"{wrong.sum()} of {wrong.size:,} values; the first in example {rows[0]} of the batch",
+        f"the input of the first layer; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the inputs are not scaled",
+    cure="divide pixels by 255, or subtract the mean and divide by the standard deviation",
+)
+def inputs_not_scaled(step: Forward, run: Progress) -> Sign | None:
+    """The sign: the inputs have a mean or a standard deviation far above 1.
+
+    The gradient of the first layer's weights is a product with the inputs. If they are a hundred
+    times too large, no learning rate suits both the first layer and the rest.
+    """
+    x = step.first_rows
+    if x is None:
+        return None
+    mean, spread = float(x.mean()), float(x.std())
+    if not max(abs(mean), spread) > SCALE:
+        return None
+    return Sign(
+        f"values from {x.min():.3g} to {x.max():.3g}, mean {mean:.3g}, standard deviation "
+        f"{spread:.3g}; a mean near 0 and a standard deviation near 1 or below are needed",
+        f"the input of the first layer; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="all examples of a batch are the same",
+    cure="print two rows of the input; a wrong index, or a division of integers, makes them equal",
+)
+def inputs_constant(step: Forward, run: Progress) -> Sign | None:
+    """The sign: each row of the input equals the first row."""
+    x = step.first_rows
+    if x is None or len(x) < 2 or not (x == x[:1]).all():
+        return None
+    values = f"every value is {x.flat[0]:g}" if (x == x.flat[0]).all() else "the rows are equal"
+    return Sign(
+        f"{values} in the first {len(x)} examples",
+        f"the input of the first layer; backward at {step.where}",
+    )
+
+
+# The labels -------------------------------------------------------------------------------------
+
+
+@check(
+    "forward",
+    mistake="all labels are the same class",
+    cure="shuffle the data, because files are often sorted by class; check the filter that chose "
+    "the examples",
+)
+def one_class_only(step: Forward, run: Progress) -> Sign | None:
+    """The sign: four batches, and one class. The loss falls to 0, and nothing was learned."""
+    present = np.flatnonzero(run.labels)
+    if run.batches < 4 or run.labels.sum() < 2 * SAMPLE or len(present) != 1:
+        return None
+    return Sign(
+        f"all {run.labels.sum()} labels in {run.batches} batches are {present[0]}; the network has "
+        f"{len(run.labels)} outputs",
+        f"the labels of the loss; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the data are not shuffled",
+    cure="tt.datasets.batches(images, labels, size=100) draws a new order for each epoch",
+)
+def data_not_shuffled(step: Forward, run: Progress) -> Sign | None:
+    """The sign: neighbours in a batch have the same label far more often than by chance.
+
+    Each step then sees one class, and moves all weights towards it. The next step undoes that.
+    """
+    same, pairs = run.runs
+    if run.batches < 3 or pairs < 60:
+        return None
+    by_chance = float(((run.labels / run.labels.sum()) ** 2).sum())
+    share = same / pairs
+    if share < 0.8 or by_chance > 0.6:
+        return None
+    return Sign(
+        f"{percent(share)} of {pairs} pairs of neighbours have the same label; in a random order "
+        f"{percent(by_chance)} would",
+        f"the labels of {run.batches} batches; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the labels are shifted: they start at 1",
+    cure="subtract 1 from the labels, and make the last layer one output smaller",
+)
+def labels_start_at_1(step: Forward, run: Progress) -> Sign | None:
+    """The sign: class 0 never occurs, and every other class does."""
+    counts = run.labels
+    classes = len(counts)
+    if classes < 3 or counts.sum() < ENOUGH * classes / 2 or counts[0] or not counts[1:].all():
+        return None
+    return Sign(
+        f"of {counts.sum()} labels none is 0, and each of 1 to {classes - 1} occurs",
+        f"the labels of the loss; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the network has more outputs than there are classes",
+    cure="give the last layer, and one_hot, the number of classes of the data",
+)
+def too_many_outputs(step: Forward, run: Progress) -> Sign | None:
+    """The sign: the last outputs are never the label, as after a one-hot code of a wrong width."""
+    counts = run.labels
+    present = np.flatnonzero(counts)
+    if len(present) < 2 or counts.sum() < ENOUGH * len(counts):
+        return None
+    used = int(present[-1]) + 1
+    if used == len(counts) or not counts[1:used].all():
+        return None
+    return Sign(
+        f"{len(counts)} outputs; the largest of {counts.sum()} labels is {used - 1}",
+        f"the logits of the loss; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the rows of the target are no probabilities",
+    cure="tt.one_hot(labels, classes) makes rows with one 1; or pass the labels as integers",
+)
+def target_not_one_hot(step: Forward, run: Progress) -> Sign | None:
+    """The sign: a row of a target (R, C) does not sum to 1, or has a negative value."""
+    loss = step.loss
+    if loss is None or loss.op != "cross_entropy" or loss.target.shape != loss.shape:
+        return None
+    sums = loss.target.sum(axis=1)
+    wrong = (np.abs(sums - 1) > 1e-3) | (loss.target < 0).any(axis=1)
+    if not wrong.any():
+        return None
+    first = int(np.flatnonzero(wrong)[0])
+    return Sign(
+        f"{wrong.sum()} of {len(wrong)} rows; row {first} sums to {sums[first]:g}",
+        f"the target of cross_entropy; backward at {step.where}",
+    )
+
+
+@check(
+    "forward",
+    mistake="the labels have nothing to do with the inputs",
+    cure="shuffle images and labels by the same order: order = rng.permutation(n); images[order], "
+    "labels[order]",
+)
+def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
+    """The sign: the loss stays at ln(classes), and the classes have the same mean input.
+
+    The mean image of the label 3 looks like a 3. If the labels belong to other images, all classes
+    have the same mean image, up to chance: the means explain no more of the variance than after
+    another shuffle.
+    """
+    loss = step.loss
+    labels = None if loss is None else loss.labels
+    if step.step < 32 or loss is None or labels is None or step.inputs is None:
+        return None
+    if run.found & {"inputs-constant", "one-class-only", "data-not-shuffled"}:
+        return None  # they are the cause
+    x = step.inputs[:ROWS].reshape(len(step.inputs[:ROWS]), -1).astype(np.float64)
+    if len(labels) != len(step.inputs) or len(x) < SAMPLE or not np.isfinite(x).all():
+        return None
+    if not run.recent > 0.95 * np.log(loss.classes):
+        return None
+    labels, rng = labels[:ROWS], np.random.default_rng(0)
+    between = _between_classes(x, labels)
+    by_chance = [_between_classes(x, rng.permutation(labels)) for _ in range(SHUFFLES)]
+    mean = statistics.mean(by_chance)
+    if between > mean + 3 * statistics.stdev(by_chance):
+        return None
+    return Sign(
+        f"after {step.step} steps the loss is {run.recent:.2f}, and ln({loss.classes}) = "
+        f"{np.log(loss.classes):.2f}; the class means explain {percent(between)} of the "
+        f"variance of the inputs, and with shuffled labels {percent(mean)}",
+        f"the inputs and the labels; backward at {step.where}",
+    )
+
+
+def _between_classes(x: Array, labels: Array) -> float:
+    """The share of the variance of x (R, N) that lies between the means of the classes."""
+    x = x - x.mean(axis=0)
+    total = float((x**2).sum())
+    of_means = [
+        (labels == c).sum() * (x[labels == c].mean(axis=0) ** 2).sum() for c in np.unique(labels)
+    ]
+    return float(np.sum(of_means)) / total if total else 1.0
+
+
+# The data set -----------------------------------------------------------------------------------
+
+
+@check(
+    "progress",
+    mistake="test images are also training images",
+    cure="split the images once, before anything else; tt.datasets.split keeps the parts apart",
+)
+def test_images_in_training(run: Progress) -> Sign | None:
+    """The sign: the same bytes in both parts. The test accuracy then measures memory."""
+    data = run.data
+    if data is None or run.seen.setdefault("leak", False):
+        return None
+    run.seen["leak"] = True
+    tested = data.test_images[:COMPARED]
+    found = _known(tested, data.train_images)
+    blank = ~tested.reshape(len(tested), -1).any(axis=1)
+    count = int((found & ~blank).sum())
+    if count < max(2, 0.01 * len(tested)):
+        return None
+    return Sign(
+        f"{count} of the first {len(tested)} test images are training images, byte for byte",
+        "the data set",
+    )
+
+
+def _known(images: Array, others: Array) -> Array:
+    """For each image, True if it is one of `others`. Both are (N, 28, 28) uint8.
+
+    Images with different check sums of their middle rows differ; the rest is compared in full.
+    """
+    sums, known_sums = _check_sums(images), _check_sums(others)
+    places: dict[int, list[int]] = {}
+    for i in np.flatnonzero(np.isin(known_sums, sums)):
+        places.setdefault(int(known_sums[i]), []).append(int(i))
+    return np.array(
+        [
+            any((others[i] == image).all() for i in places.get(int(number), ()))
+            for image, number in zip(images, sums, strict=True)
+        ],
+        bool,
+    )
+
+
+def _check_sums(images: Array) -> Array:
+    """A number (N,) uint64 for each image (N, 28, 28) uint8, computed from its rows 12 to 15."""
+    words = np.ascontiguousarray(images[:, 12:16]).reshape(len(images), -1).view(np.uint64)
+    factors = 2 * np.arange(words.shape[1], dtype=np.uint64) ** 7 + 1
+    sums: Array = (words * factors).sum(axis=1)  # modulo 2**64
+    return sums
+
+
+@check(
+    "progress",
+    mistake="the labels of the test images mean other classes than those of the training images",
+    cure="make both from one list of class names; here a test label is another number for the "
+    "same class",
+)
+def test_labels_differ(run: Progress) -> Sign | None:
+    """The sign: the mean test image of a class is nearest to another class's training mean."""
+    data = run.data
+    if data is None or run.seen.setdefault("labels", False):
+        return None
+    run.seen["labels"] = True
+    train = _class_means(data.train_images, data.train_labels)
+    test = _class_means(data.test_images, data.test_labels)
+    if len(train) < 3 or train.keys() != test.keys():
+        return None
+    classes = list(train)
+    known = np.stack(list(train.values()))
+    nearest = {c: classes[int(((known - x) ** 2).sum(axis=1).argmin())] for c, x in test.items()}
+    moved = {c: other for c, other in nearest.items() if c != other}
+    if len(moved) <= len(classes) / 2:
+        return None
+    pairs = ", ".join(f"{c} like {other}" for c, other in list(moved.items())[:4])
+    return Sign(
+        f"the mean test image of {len(moved)} of {len(classes)} classes looks like another class: "
+        f"{pairs}",
+        "the labels of the data set",
+    )
+
+
+def _class_means(images: Array, labels: Array) -> dict[int, Array]:
+    """The mean image of each class with 5 or more examples, from at most 2,000 images."""
+    step = max(1, len(images) // 2000)
+    x, labels = images[::step].reshape(-1, images[0].size).astype(np.float32), labels[::step]
+    counts = np.bincount(labels)
+    return {int(c): x[labels == c].mean(axis=0) for c in np.flatnonzero(counts >= 5)}

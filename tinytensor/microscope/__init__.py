@@ -1,0 +1,1 @@
+"""The microscope: one weight of a training step, forward and backward, in numbers."""

@@ -1,0 +1,139 @@
+"""A followed weight as a page in one file, without scripts: the numbers, and three pictures.
+
+The pictures show where the transpose comes from. The gradient of a weight is a sum over the batch:
+row i of x^T, which is column i of x, times column j of grad. For a convolution the sum runs over
+the places of the filter, too, and the pictures show these places for one image.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinytensor.arrays import Array
+from tinytensor.microscope.as_text import parts, source_of, unit_of
+from tinytensor.microscope.following import Followed
+
+CELL = 4  # pixels of a value along a row or a column
+THICK = 14  # pixels across it
+SIDE = 280  # pixels of an image
+NARROW = 60  # pixels of the short side of a matrix
+
+STYLE = """
+body { font: 15px system-ui, sans-serif; margin: 16px; max-width: 1000px; color: #1c1f23 }
+h1 { font-size: 20px } h2 { font-size: 16px; margin: 20px 0 4px }
+pre { font-size: 13px; overflow-x: auto; margin: 4px 0 }
+figure { display: inline-block; margin: 4px 16px 4px 0; vertical-align: top }
+figcaption { font-size: 13px }
+svg { max-width: 100%; height: auto; background: #f4f5f7 }
+.lit { fill: none; stroke: #d97706; stroke-width: 2 }
+@media (prefers-color-scheme: dark) {
+  body { background: #14171b; color: #e6e8eb }
+  svg { background: #252a31 }
+}
+"""
+
+
+def as_html(f: Followed) -> str:
+    """The page. Each cell of a picture shows its value when the pointer is over it."""
+    head, *rest = parts(f)
+    body = [f"<h1>{html.escape(head[0])}</h1>", f"<pre>{_text(head[1:])}</pre>"]
+    for title, *lines in rest:
+        body.append(f"<h2>{html.escape(title)}</h2>")
+        if title.startswith("Forward"):
+            body.append(_image(f))
+        if title.startswith("The whole batch"):
+            body.append(_product(f) if f.inputs.shape[1] == 1 else _places(f))
+        body.append(f"<pre>{_text(lines)}</pre>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(head[0])}</title><style>{STYLE}</style></head>\n"
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _text(lines: Iterable[str]) -> str:
+    return html.escape("\n".join(lines))
+
+
+def _figure(picture: str, caption: str, width: float, height: float) -> str:
+    return (
+        f'<figure><svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
+        f'role="img">{picture}</svg><figcaption>{html.escape(caption)}</figcaption></figure>'
+    )
+
+
+def _cell(x: float, y: float, width: float, height: float, value: float, largest: float) -> str:
+    """A rectangle: blue for a positive value, red for a negative one, stronger for a larger one."""
+    strength = abs(value) / largest if largest else 0.0
+    colour = "#1769aa" if value >= 0 else "#b3261e"
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}" '
+        f'fill-opacity="{strength:.3f}"><title>{value:.6g}</title></rect>'
+    )
+
+
+def _map(values: Array, caption: str, lit: tuple[int, int] | None = None) -> str:
+    """A matrix (H, W) as a picture, with one value lit."""
+    H, W = values.shape
+    size, largest = SIDE / max(H, W), float(np.abs(values).max())
+    picture = "".join(
+        _cell(w * size, h * size, size, size, float(values[h, w]), largest)
+        for h in range(H)
+        for w in range(W)
+    )
+    if lit is not None:
+        h, w = lit
+        picture += (
+            f'<rect class="lit" x="{w * size:g}" y="{h * size:g}" width="{size:g}" '
+            f'height="{size:g}"/>'
+        )
+    return _figure(picture, caption, W * size, H * size)
+
+
+def _image(f: Followed) -> str:
+    """The image, with the pixel of the weight if the layer reads the pixels."""
+    image = f.images[f.example, :, :, 0]
+    is_pixel = len(f.index) == 2 and f.shape[0] == image.size
+    lit = divmod(f.index[0], image.shape[1]) if is_pixel else None
+    caption = f"image {f.example}, class {f.labels[f.example]}"
+    return _map(image, caption + (f"; {source_of(f)}" if is_pixel else ""), lit)
+
+
+def _product(f: Followed) -> str:
+    """x^T @ grad, with the row and the column whose product is the gradient."""
+    (i, j), (I, O), N = f.index, f.shape, len(f.inputs)  # noqa: E741
+    x, grad = f.inputs[:, 0], f.grads[:, 0]
+    long, top, left = N * CELL, i / I * (SIDE - THICK), j / O * (NARROW - THICK)
+    most, most_grad = float(np.abs(x).max()), float(np.abs(grad).max())
+    row = "".join(_cell(n * CELL, top, CELL, THICK, float(x[n]), most) for n in range(N))
+    column = "".join(
+        _cell(left, n * CELL, THICK, CELL, float(grad[n]), most_grad) for n in range(N)
+    )
+    row += f'<rect class="lit" x="0" y="{top:g}" width="{long}" height="{THICK}"/>'
+    column += f'<rect class="lit" x="{left:g}" y="0" width="{THICK}" height="{long}"/>'
+    result = f'<rect class="lit" x="{left:g}" y="{top:g}" width="{THICK}" height="{THICK}"/>'
+    return (
+        _figure(row, f"x^T ({I} x {N}): row {i}, one value per image", long, SIDE)
+        + _figure(column, f"@ grad ({N} x {O}): column {j}", NARROW, long)
+        + _figure(result, f"= dL/dw ({I} x {O}): {f.gradient:.6g}", NARROW, SIDE)
+    )
+
+
+def _places(f: Followed) -> str:
+    """For one image: the values under the weight, the gradients, and their products."""
+    side = round(f.inputs.shape[1] ** 0.5)
+    if side * side != f.inputs.shape[1]:
+        return ""
+    lit = f.position[0], f.position[1]
+    x, grad, product = (
+        values[f.example].reshape(side, side) for values in (f.inputs, f.grads, f.products)
+    )
+    return (
+        _map(x, "x: the values that the weight multiplies, at each place of the filter", lit)
+        + _map(grad, f"dL/dz at each place; {unit_of(f)} is lit", lit)
+        + _map(product, f"x * dL/dz: their sum is {product.sum():.6g}", lit)
+    )

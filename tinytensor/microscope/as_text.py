@@ -1,0 +1,119 @@
+"""A followed weight as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from tinytensor.microscope.following import Followed
+
+WIDTH = 80
+ROWS = 6  # images of the table of products
+
+
+def as_text(f: Followed) -> str:
+    """The step of the weight: forward, backward, the sum over the batch, the checks, the update."""
+    return "\n\n".join("\n".join(lines) for lines in parts(f))
+
+
+def parts(f: Followed) -> list[list[str]]:
+    """The paragraphs of the text, each with its lines."""
+    return [_head(f), _forward(f), _backward(f), _batch(f), _update(f)]
+
+
+def source_of(f: Followed) -> str:
+    """What the weight multiplies, in words."""
+    if len(f.index) == 4:
+        a, b, i, _ = f.index
+        return f"the value at row {a}, column {b} and channel {i} of each window"
+    if f.shape[0] == f.images[0].size:
+        return f"pixel {f.index[0]}: row {f.index[0] // 28}, column {f.index[0] % 28}"
+    return f"neuron {f.index[0]} of the layer before"
+
+
+def unit_of(f: Followed) -> str:
+    """The result that the weight contributes to, such as "z[3]"."""
+    return f"z[{', '.join(map(str, (*f.position, f.index[-1])))}]"
+
+
+def _head(f: Followed) -> list[str]:
+    place = ", ".join(map(str, f.index))
+    return [
+        f"lesson {f.lesson.number}, step {f.step}: {f.name}[{place}] of {f.shape}",
+        f"  it multiplies {source_of(f)}",
+        f"  and adds to neuron {f.index[-1]} of {f.layer}",
+    ]
+
+
+def _forward(f: Followed) -> list[str]:
+    x = float(f.inputs[f.example, f.place])
+    right = int(f.labels[f.example])
+    own = f"loss of this image = -ln(p[{right}]) = {f.own_loss:.6g}; " if f.own_loss else ""
+    return [
+        f"Forward: image {f.example} of the batch, class {right}",
+        *_wrap(f"x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before:.6g}"),
+        *_wrap(
+            f"{unit_of(f)} = the sum of {f.terms} such products + bias {f.bias:.6g} = "
+            f"{f.result:.6g}"
+        ),
+        *_wrap("logits         " + " ".join(f"{v:.4g}" for v in f.logits), 17),
+        *_wrap("probabilities  " + " ".join(f"{v:.4g}" for v in f.probs), 17),
+        *_wrap(f"{own}mean loss of the batch: {f.loss:.6g}"),
+    ]
+
+
+def _backward(f: Followed) -> list[str]:
+    lines = ["Backward: the chain rule, from the loss to this weight"]
+    for stage in f.stages:
+        value = "" if stage.grad is None else f" = {stage.grad:.6g}"
+        lines += _wrap(f"{stage.layer}: {stage.formula}{value}", 4)
+    x, grad = float(f.inputs[f.example, f.place]), float(f.grads[f.example, f.place])
+    lines += _wrap(f"dL/d{unit_of(f)} = {grad:.6g}")
+    lines += _wrap(f"dL/dw by this product: x * dL/dz = {x:.6g} * {grad:.6g} = {x * grad:.6g}")
+    return lines
+
+
+def _batch(f: Followed) -> list[str]:
+    N, P = f.inputs.shape
+    if P == 1:
+        what = f"row {f.index[0]} of x^T times column {f.index[1]} of grad"
+    else:
+        what = f"{P} places of the filter in each image"
+    products = f.products
+    by_image = products.sum(axis=1)
+    top = np.argsort(-np.abs(by_image))[:ROWS]
+    lines = [
+        f"The whole batch: the gradient is a sum of {N * P:,} products",
+        f"  {what}",
+    ]
+    head = f"{'x':>12}{'dL/dz':>14}" if P == 1 else ""
+    lines.append(f"  {'image':>6}{'class':>7}{head}{'x * dL/dz':>14}")
+    for n in top:
+        each = f"{f.inputs[n, 0]:>12.6g}{f.grads[n, 0]:>14.6g}" if P == 1 else ""
+        lines.append(f"  {n:>6}{f.labels[n]:>7}{each}{by_image[n]:>14.6g}")
+    rest = by_image.sum() - by_image[top].sum()
+    width = 26 if P == 1 else 0
+    lines += [
+        f"  {f'and {N - len(top)} more':>13}{'':{width}}{rest:>14.6g}",
+        f"  {'sum':>13}{'':{width}}{products.sum():>14.6g}",
+        f"  {'backward()':>13}{'':{width}}{f.gradient:>14.6g}",
+        f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}",
+        "  nudge = (L(w + h) - L(w - h)) / 2h, by two more forward passes in float64",
+    ]
+    return lines
+
+
+def _update(f: Followed) -> list[str]:
+    return [
+        "Update",
+        *_wrap(f.rule),
+        *_wrap(f"the weight was {f.before:.6g} and is {f.after:.6g}"),
+    ]
+
+
+def _wrap(text: str, indent: int = 4) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent="  ", subsequent_indent=" " * indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

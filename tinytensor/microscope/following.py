@@ -1,0 +1,407 @@
+"""One weight is followed through a training step: what it multiplies, and how it gets its gradient.
+
+The step is that of a lesson. All values are read from the engine's arrays: the inputs and results
+of the layers, the gradients after `loss.backward()`, and the weight before and after the update.
+The gradient is checked in two ways: as the sum of its products, and by nudging the weight.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinytensor import ops, random
+from tinytensor.arrays import Array
+from tinytensor.datasets import Dataset
+from tinytensor.errors import IndexingError, SettingError, UnknownName
+from tinytensor.lessons import Lesson
+from tinytensor.lessons.mnist_1_0_softmax import TenNeurons
+from tinytensor.nn import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    Module,
+    ReLU,
+    Sequential,
+    Sigmoid,
+)
+from tinytensor.optim import SGD, Adam
+from tinytensor.tensors import Tensor, from_numpy
+from tinytensor.train import Training
+
+NUDGE = 1e-6  # added to and subtracted from the weight, in float64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer behind the followed one, for one example.
+
+    layer: its path and type. formula: how the gradient passes through it, with numbers. grad: the
+    gradient of the loss at its input, at the neuron that is followed; None where it is many.
+    """
+
+    layer: str
+    formula: str
+    grad: float | None
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A weight in one training step; see the module.
+
+    name: of the parameter. index: of the weight in it. shape: of the parameter. position: the
+    place (h, w) of the output that is shown, () for a dense layer. example: the image whose product
+    is largest, or the chosen one. inputs: (N, P) float32, the values that the weight multiplied,
+    for N images and P places of its filter; P is 1 for a dense layer. grads: (N, P) float32, the
+    gradient of the loss at the output of each product. result: the output at `position`; terms:
+    the number of its products. loss: the mean over the batch; own_loss: of the example, if
+    the loss is the plain cross-entropy. stages:
+    from the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged:
+    the same by nudging. before, after: the weight. rule: the update in numbers.
+    """
+
+    lesson: Lesson
+    step: int
+    layer: str
+    name: str
+    index: tuple[int, ...]
+    shape: tuple[int, ...]
+    position: tuple[int, ...]
+    example: int
+    images: Array
+    labels: Array
+    inputs: Array
+    grads: Array
+    place: int
+    result: float
+    bias: float
+    terms: int
+    logits: Array
+    probs: Array
+    loss: float
+    own_loss: float | None
+    stages: tuple[Stage, ...]
+    gradient: float
+    nudged: float
+    before: float
+    after: float
+    rule: str
+
+    @property
+    def products(self) -> Array:
+        """The products (N, P) float64 whose sum is the gradient of the weight."""
+        products: Array = self.inputs.astype(np.float64) * self.grads
+        return products
+
+
+def chain_of(model: Module) -> Sequential:
+    """The model as a chain of layers, which share its parameters.
+
+    Lesson 1.0 has its layer written out: `images.reshape(-1, 784) @ weight + bias`. As layers these
+    are Flatten and Linear, which compute the same bits.
+
+    Raises SettingError for a model that is no chain.
+    """
+    if isinstance(model, Sequential):
+        return model
+    if not isinstance(model, TenNeurons):
+        raise SettingError(
+            f"microscope: got a {type(model).__name__}; a lesson whose model is an nn.Sequential "
+            "is needed"
+        )
+    inputs, outputs = model.weight.shape
+    neurons = Linear(inputs, outputs)
+    neurons.weight, neurons.bias = model.weight, model.bias
+    return Sequential(Flatten(), neurons)
+
+
+def layers_with_weights(chain: Sequential) -> dict[str, Linear | Conv2d]:
+    """The dense and convolutional layers of a chain, by path."""
+    return {
+        f"layers.{i}": layer
+        for i, layer in enumerate(chain.layers)
+        if isinstance(layer, Linear | Conv2d)
+    }
+
+
+def follow(
+    lesson: Lesson,
+    data: Dataset,
+    index: Sequence[int],
+    *,
+    layer: str | None = None,
+    step: int = 1,
+    seed: int = 0,
+    example: int | None = None,
+) -> Followed:
+    """Make the training steps of a lesson up to `step`, and follow one weight through the last.
+
+    Args:
+        lesson: the lesson; its model is an nn.Sequential.
+        data: the training and test images.
+        index: of the weight: (input, neuron) for a dense layer, (row, column, input channel,
+            output channel) for a convolution.
+        layer: the path of the layer, such as "layers.1"; the first layer with such an index by
+            default.
+        step: the number of the step, from 1 up.
+        seed: of the run.
+        example: the image of the batch to show; by default the one with the largest product.
+
+    Raises:
+        UnknownName: there is no such layer.
+        IndexingError: the weight or the example does not exist.
+        SettingError: the model is not an nn.Sequential, or `step` is below 1.
+    """
+    if step < 1:
+        raise SettingError(f"microscope: got step {step}; a step from 1 up is needed")
+    training = Training(lesson, data, steps=max(step, lesson.steps), seed=seed)
+    chain = chain_of(training.model)
+    path, followed = _find_layer(chain, tuple(index), layer)
+    training.model.train()
+    for _ in range(step - 1):
+        training.make_step()
+    images, labels = training.next_batch()
+    if example is not None and not 0 <= example < len(images):
+        raise IndexingError(f"microscope: got image {example}; 0 to {len(images) - 1} is needed")
+
+    draws = random.state().copy()  # of dropout, so that a nudged forward pass draws the same
+    before = _in_float64(chain)  # for the nudge
+    same = layers_with_weights(before)[path]
+    results = _results(chain, images)
+    logits = results[-1]
+    loss = lesson.loss(logits, labels)
+    training.optimizer.zero_grad()
+    loss.backward()
+    weight, place = followed.weight, tuple(index)
+    value = float(weight.array[place])
+    assert weight.grad is not None
+    gradient = float(weight.grad.array[place])
+    training.optimizer.step()
+
+    number = int(path.split(".")[1])
+    out = results[number + 1]
+    x, out_grad = results[number], _grad_of(out)
+    inputs = _multiplied(followed, x, place)
+    grads = out_grad[..., place[-1]].reshape(len(images), -1)
+    if example is None:
+        example = int(np.abs(inputs * grads).sum(axis=1).argmax())
+    spot = int(np.abs(inputs[example] * grads[example]).argmax())
+    where = np.unravel_index(spot, out.shape[1:-1]) if out.ndim > 2 else ()
+    position = tuple(map(int, where))
+    name = next(name for name, x in training.model.named_parameters() if x is weight)
+    probs = ops.softmax(logits).numpy()
+    is_plain = lesson.loss is ops.cross_entropy
+    return Followed(
+        lesson=lesson, step=step, layer=f"{path}: {type(followed).__name__}",
+        name=name, index=place, shape=weight.shape, position=position,
+        example=example, images=images, labels=labels, inputs=inputs, grads=grads, place=spot,
+        result=float(out.array[(example, *position, place[-1])]),
+        bias=_bias(same, place[-1]),
+        terms=int(np.prod(weight.shape[:-1])),
+        logits=logits.numpy()[example], probs=probs[example], loss=loss.item(),
+        own_loss=-float(np.log(probs[example, labels[example]])) if is_plain else None,
+        stages=_stages(chain, results, number, example, (*position, place[-1]), labels,
+                       probs if is_plain else None),
+        gradient=gradient,
+        nudged=_nudge(
+            lesson, before, same.weight.array, place, images, labels, draws
+        ),
+        before=value, after=float(weight.array[place]),
+        rule=_rule(training, weight, place, value, gradient),
+    )  # fmt: skip
+
+
+def _bias(layer: Linear | Conv2d, neuron: int) -> float:
+    return 0.0 if layer.bias is None else float(layer.bias.array[neuron])
+
+
+def _find_layer(
+    chain: Sequential, index: tuple[int, ...], layer: str | None
+) -> tuple[str, Linear | Conv2d]:
+    known = layers_with_weights(chain)
+    if layer is not None and layer not in known:
+        raise UnknownName(
+            f"microscope: there is no layer {layer!r} with weights; choose from {', '.join(known)}"
+        )
+    fitting = {path: x for path, x in known.items() if x.weight.ndim == len(index)}
+    path = layer or next(iter(fitting), next(iter(known)))
+    shape = known[path].weight.shape
+    if len(index) != len(shape) or not all(
+        0 <= i < size for i, size in zip(index, shape, strict=True)
+    ):
+        shapes = ", ".join(f"{path} {x.weight.shape}" for path, x in known.items())
+        raise IndexingError(
+            f"microscope: got the weight {','.join(map(str, index))} of {path}, whose weights are "
+            f"{shape}; the layers are {shapes}"
+        )
+    return path, known[path]
+
+
+def _results(chain: Sequential, images: Array) -> list[Tensor]:
+    """The images, and the result of each layer, whose gradient backward() will store."""
+    results = [from_numpy(images)]
+    for layer in chain.layers:
+        results.append(layer(results[-1]))
+        if results[-1].requires_grad:
+            results[-1].retain_grad()
+    return results
+
+
+def _grad_of(x: Tensor) -> Array:
+    assert x.grad is not None
+    return x.grad.array
+
+
+def _multiplied(layer: Linear | Conv2d, x: Tensor, index: tuple[int, ...]) -> Array:
+    """The values (N, P) that a weight multiplies.
+
+    A convolution with a filter that is 1 at the weight's place and 0 elsewhere returns them.
+    """
+    if isinstance(layer, Linear):
+        return x.numpy()[..., index[0]].reshape(len(x), -1)
+    pick = np.zeros((*layer.weight.shape[:-1], 1), x.dtype)
+    pick[(*index[:-1], 0)] = 1
+    picked = ops.conv2d(x.detach(), pick, stride=layer.stride, padding=layer.padding)
+    return picked.numpy().reshape(len(x), -1)
+
+
+# The chain rule ---------------------------------------------------------------------------------
+
+
+def _stages(
+    chain: Sequential,
+    results: list[Tensor],
+    number: int,
+    example: int,
+    unit: tuple[int, ...],
+    labels: Array,
+    probs: Array | None,
+) -> tuple[Stage, ...]:
+    """The layers from the loss back to layer `number`, for one example and one of its outputs.
+
+    probs: (N, C) if the loss is the plain cross-entropy, else None.
+    """
+    right = int(labels[example])
+    formula = f"dL/dlogits = (p - y) / {len(labels)}, with y = 1 for class {right}, else 0"
+    stages = [Stage("loss", "dL/dlogits of the lesson's loss" if probs is None else formula, None)]
+    last = max(i for i, x in enumerate(chain.layers) if isinstance(x, Linear | Conv2d))
+    flat: int | None = int(np.ravel_multi_index(unit, results[number + 1].shape[1:]))
+    found = []
+    for i in range(number + 1, len(chain.layers)):
+        layer, x, out = chain.layers[i], results[i], results[i + 1]
+        here = _grad_of(x).reshape(len(x), -1)[example]
+        there = _grad_of(out).reshape(len(out), -1)[example]
+        if flat is None:
+            found.append(Stage(f"layers.{i}: {type(layer).__name__}", _formula(layer), None))
+            continue
+        text, grad = _formula(layer), float(here[flat])
+        if isinstance(layer, Linear):
+            terms = layer.weight.array[flat].astype(np.float64) * there
+            top = np.argsort(-np.abs(terms))[:3]
+            listed = " + ".join(
+                f"({there[k]:.4g} * {layer.weight.array[flat, k]:.4g})" for k in top
+            )
+            text += f" = {listed}" + (f" + {len(terms) - 3} more" if len(terms) > 3 else "")
+        elif isinstance(layer, ReLU | Sigmoid | Dropout | Flatten):
+            at = float(x.numpy().reshape(len(x), -1)[example, flat])
+            text += f" = {there[flat]:.4g} * {_slope(layer, at, bool(here[flat])):.4g}"
+        found.append(Stage(f"layers.{i}: {type(layer).__name__}", text, grad))
+        if isinstance(layer, Linear | Conv2d):
+            flat = None  # from here on, all neurons take part
+    if last == number and not found:
+        c = unit[-1]
+        y = int(c == right)
+        grad = float(_grad_of(results[-1])[example, c])
+        text = f"dL/dz[{c}]"
+        if probs is not None:
+            text += f" = ({probs[example, c]:.6g} - {y}) / {len(labels)}"
+        stages.append(Stage("softmax and cross-entropy", text, grad))
+    return (*stages, *reversed(found))
+
+
+def _formula(layer: object) -> str:
+    """How the gradient passes through a layer, from its result to its input."""
+    known = {
+        Linear: "dx = sum over its neurons k of grad[k] * w[., k]",
+        Conv2d: "dx = sum over the windows that contain x of grad * w",
+        ReLU: "dx = grad * (1 where x > 0, else 0)",
+        Sigmoid: "dx = grad * s * (1 - s)",
+        Dropout: "dx = grad * mask",
+        Flatten: "dx = grad in the shape of x",
+        BatchNorm: "dx = scale / sqrt(var + epsilon) * (grad - mean(grad) - n * mean(grad * n))",
+    }
+    return known.get(type(layer), "dx = grad through the formula in its docstring")
+
+
+def _slope(layer: object, x: float, is_kept: bool) -> float:
+    """The local factor of an elementwise layer. is_kept: False if dropout switched x off."""
+    if isinstance(layer, ReLU):
+        return float(x > 0)
+    if isinstance(layer, Sigmoid):
+        s = 1 / (1 + float(np.exp(-x)))
+        return s * (1 - s)
+    if isinstance(layer, Dropout):
+        return 1 / layer.keep_prob if is_kept else 0.0
+    return 1.0
+
+
+# The checks -------------------------------------------------------------------------------------
+
+
+def _nudge(
+    lesson: Lesson,
+    chain: Sequential,
+    weight: Array,
+    index: tuple[int, ...],
+    images: Array,
+    labels: Array,
+    draws: Array,
+) -> float:
+    """(L(w + h) - L(w - h)) / 2h in float64, by two forward passes.
+
+    draws: the random state before the step, so that dropout switches off the same neurons.
+    """
+    x = from_numpy(images.astype(np.float64))
+
+    def loss_at(value: float) -> float:
+        weight[index] = value
+        random.state()[:] = draws
+        return float(lesson.loss(chain(x), labels).item())
+
+    middle = float(weight[index])
+    with random.fork():
+        return (loss_at(middle + NUDGE) - loss_at(middle - NUDGE)) / (2 * NUDGE)
+
+
+def _in_float64(chain: Sequential) -> Sequential:
+    """A copy of a chain of layers that computes in float64."""
+    chain = copy.deepcopy(chain)
+    for _, x in chain.named_tensors():
+        if x.dtype == np.float32:
+            x.array = x.array.astype(np.float64)
+    return chain
+
+
+def _rule(
+    training: Training, weight: Tensor, index: tuple[int, ...], before: float, grad: float
+) -> str:
+    """The update in numbers, for SGD without momentum and for Adam."""
+    optimizer = training.optimizer
+    lr = float(optimizer.param_groups[0].rate[0])
+    if type(optimizer) is SGD and not optimizer.momentum:
+        return f"w - lr * grad = {before:.6g} - {lr:.6g} * {grad:.6g}"
+    if type(optimizer) is Adam:
+        i = next(i for i, x in enumerate(optimizer.params) if x is weight)
+        m, v = (float(state[i][index]) for state in optimizer.state_of_params())
+        t = optimizer.steps
+        m_hat, v_hat = m / (1 - optimizer.beta1**t), v / (1 - optimizer.beta2**t)
+        return (
+            f"w - lr * m_hat / (sqrt(v_hat) + epsilon) = {before:.6g} - {lr:.6g} * {m_hat:.6g} / "
+            f"(sqrt({v_hat:.6g}) + {optimizer.epsilon:g})"
+        )
+    return f"by {type(optimizer).__name__}, with lr = {lr:.6g}"
