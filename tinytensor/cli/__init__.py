@@ -4,6 +4,7 @@ course, lessons, lesson, train, race, program, try    the course
 predict                                               a trained network
 replay, report                                        a run file
 ladder, explain                                       versions of a kernel, from naive to fast
+learn                                                 exercises: write the kernels yourself
 bench                                                 benchmarks
 info                                                  backends and machine
 """
@@ -21,6 +22,7 @@ from tinytensor.cli import (
     course_commands,
     info_command,
     ladder_command,
+    learn_command,
     predict_command,
     race_command,
     run_file_commands,
@@ -108,6 +110,7 @@ for command in (
     run_file_commands.report_command,
     ladder_command.ladder_command,
     ladder_command.explain_command,
+    learn_command.learn_command,
     bench_command.bench_command,
     info_command.info_command,
 ):

@@ -198,9 +198,7 @@ EXERCISES = (
         ALL,
         (
             Function("add", _arrays("x[R,C] b[C] -> out[R,C]"), lambda s: s["R"] * s["C"]),
-            Function(
-                "add_backward", _arrays("grad[R,C] -> grad_b[C]"), lambda s: s["R"] * s["C"]
-            ),
+            Function("add_backward", _arrays("grad[R,C] -> grad_b[C]"), lambda s: s["R"] * s["C"]),
         ),
         (
             "Two loops, over r and c, write each element of out once.",

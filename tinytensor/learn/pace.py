@@ -180,9 +180,7 @@ def _rung_run(rung: ladder.Rung, arrays: list[Array]) -> Callable[[], object]:
     return lambda: function(*arguments)
 
 
-def _fastest(
-    runs: dict[str, Callable[[], object]], clock: Callable[[], float]
-) -> dict[str, float]:
+def _fastest(runs: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
     """Return the time of the fastest call of each, in seconds. They take turns."""
     best = dict.fromkeys(runs, math.inf)
     with np.errstate(all="ignore"):
@@ -204,9 +202,7 @@ def _share(function: Function, call: draw.Call, seconds: float, threads: int) ->
     if not machine.can_be_measured():
         return None
     moved = sum(array.nbytes for array in call.arrays.values())
-    changed = sum(
-        call.arrays[each.name].nbytes for each in function.arrays if each.use == CHANGED
-    )
+    changed = sum(call.arrays[each.name].nbytes for each in function.arrays if each.use == CHANGED)
     traffic = "read" if all(each.use == READ for each in function.arrays[:-1]) else "copy"
     roof = max(
         function.operations(call.sizes) / machine.peak_flops(threads, 0.2),

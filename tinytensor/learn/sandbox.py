@@ -22,7 +22,7 @@ from typing import Any
 from tinytensor.learn.exercises import Exercise
 
 SECONDS = 30.0  # of a whole check
-SECONDS_OF_A_CASE = 5.0
+SECONDS_OF_A_CASE = 10.0
 SECONDS_TO_COMPILE = 15.0  # of the first case of a function in Numba
 SHOWN_LINES = 5  # printed by the student's code
 
