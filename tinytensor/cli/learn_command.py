@@ -219,9 +219,9 @@ def _verdict(exercise: Exercise, verdict: Verdict, known: Any) -> str:
     lines = []
     command = f"tinytensor learn {exercise.name}"
     if verdict.problem:
-        lines += [verdict.problem, ""]
+        lines += [_wrapped(verdict.problem), ""]
     if verdict.printed:
-        lines += ["Your code printed:", verdict.printed, ""]
+        lines += ["Your code printed:", *(line[:78] for line in verdict.printed.split("\n")), ""]
     score = f"{verdict.right} of {verdict.total} cases right"
     if not verdict.is_right:
         lines.append(f"NOT YET: {score}" if verdict.total else "NOT YET: the file can't be used")
@@ -233,7 +233,8 @@ def _verdict(exercise: Exercise, verdict: Verdict, known: Any) -> str:
         lines.append(f"PASSED. Ours: {command} --solution")
         if exercise.kernel == "matmul":
             lines.append(f"Train lesson 1.0 with it: {command} --train")
-        lines += [f"An idea: {exercise.next_idea}", f"Next: {_next(known)}"]
+        lines.append(click.wrap_text(f"An idea: {exercise.next_idea}", 78, "", " " * 9))
+        lines.append(f"Next: {_next(known)}")
     elif verdict.pace:
         lines.append(
             f"NOT YET: this rung needs {rounded(verdict.pace['needed'], 3)} GFLOP/s. If other "
@@ -242,6 +243,14 @@ def _verdict(exercise: Exercise, verdict: Verdict, known: Any) -> str:
     else:
         lines.append("NOT YET: its speed was not measured in time; check again later.")
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    """A text with its long lines of prose wrapped; lines of a compiler keep their columns."""
+    return "\n".join(
+        click.wrap_text(line, 78, "", "  ") if len(line) > 78 and line[0] != " " else line
+        for line in text.split("\n")
+    )
 
 
 def _pace(pace: dict[str, Any]) -> list[str]:
@@ -253,9 +262,9 @@ def _pace(pace: dict[str, Any]) -> list[str]:
         f"       {pace['function']}",
     ]
     if pace["share"] is not None:
-        share = min(pace["share"], 1.0)
+        share = rounded(100 * min(pace["share"], 1.0), 2)
         threads = plural(pace["threads"], "thread")
-        lines.append(f"       {share:.1%} of the roofline of this machine, on {threads}")
+        lines.append(f"       {share} % of the roofline of this machine, on {threads}")
     else:
         lines.append("       no roofline: the C backend measures it, and doesn't work here")
     if pace["rung"]:

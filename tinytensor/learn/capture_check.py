@@ -15,7 +15,8 @@ from tinytensor.learn.answer import AnswerError
 from tinytensor.learn.case import Case, shown
 
 DRAWN = 50
-KERNELS = (np.add, np.subtract, np.multiply, np.maximum)
+USED = 1e6  # what the caller writes into its arrays after a call
+KERNELS = (np.add, np.subtract, np.multiply, np.arctan2)
 
 Program = tuple[tuple[Any, int, int], ...]  # kernel, and the numbers of two earlier values
 
@@ -76,6 +77,7 @@ def _checked(
 
         fast = module.Captured(step)
         earlier: list[tuple[Array, Array]] = []
+        theirs: list[Array] = []
         other = (shape[0] + 1, *shape[1:])
         for turn, (size, most_runs) in enumerate(
             ((shape, 1), (shape, 1), (shape, 1), (other, 2), (shape, 2), (other, 2)), start=1
@@ -101,8 +103,11 @@ def _checked(
                 if not np.array_equal(array, before):
                     return f"{where}it changed the result of an earlier call; return a copy"
             earlier.append((got, got.copy()))
+            if any((array != USED).any() for array in theirs):
+                return f"{where}it wrote into an argument of an earlier call; copy the arguments"
             for array in given:  # the caller uses its arrays for something else
-                array[...] = 1e6
+                array[...] = USED
+            theirs += given
         return None
 
     return _described(run, file)

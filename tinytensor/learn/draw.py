@@ -1,4 +1,4 @@
-"""The calls that a function is checked with: drawn sizes, and values with zeros, NaN, infinities."""
+"""The calls that a function is checked with: drawn sizes and values, zeros, NaN, infinities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.learn.case import differs
-from tinytensor.learn.exercises import CHANGED, READ, WRITTEN, Argument, Function, Sizes
+from tinytensor.learn.exercises import READ, WRITTEN, Argument, Function, Sizes
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 33)  # around the widths of blocks and vectors
 LARGER_SIZES = (31, 40, 64, 65, 100, 130)  # for compiled languages
@@ -166,7 +166,7 @@ def _array(
     if argument.use == WRITTEN:
         return (GARBAGE * array).astype(np.float32)
     if values == "large":
-        array *= 100
+        array *= 1000
     if values == "zero":
         array *= 0
     if values == "infinite":

@@ -202,7 +202,7 @@ EXERCISES = (
         ),
         (
             "Two loops, over r and c, write each element of out once.",
-            "b[c] changes the whole column c of out. Its gradient is the sum of this column of grad.",
+            "b[c] changes the column c of out. Its gradient is the sum of this column of grad.",
             "grad_b isn't 0 at the start. Set it to 0 before the first addition.",
         ),
         "Go along rows, which are contiguous. Then a vector instruction adds 8 elements at once.",
@@ -214,9 +214,10 @@ EXERCISES = (
         ALL,
         (Function("softmax", _arrays("x[R,C] -> out[R,C]"), lambda s: 5 * s["R"] * s["C"], "one"),),
         (
-            "Three loops for each row: its largest value, the exponentials and their sum, the division.",
+            "Three loops for each row: the largest value, the exponentials with their sum, the "
+            "division.",
             "exp(1000) overflows. exp(x - largest) is at most 1, and the quotients are the same.",
-            "Start the largest value at minus infinity, because a row may have only negative values.",
+            "Start the largest value at minus infinity, because all values may be negative.",
         ),
         "An exp in plain arithmetic can be vectorised. A call of the C library's exp can't.",
         kernel="softmax",

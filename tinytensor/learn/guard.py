@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
 from cffi import FFI
@@ -26,7 +27,7 @@ class GuardedMemory:
         self._bytes = whole[PAGE:-PAGE]
         ffi = FFI()
         ffi.cdef("int mprotect(void *address, size_t size, int access);")
-        c = ffi.dlopen(None)
+        c: Any = ffi.dlopen(None)
         for guard in (whole[:PAGE], whole[-PAGE:]):
             if c.mprotect(ffi.cast("void *", guard.ctypes.data), PAGE, NO_ACCESS) != 0:
                 raise OSError(ffi.errno, "mprotect")

@@ -7,7 +7,7 @@ The process writes events to the file descriptor FD, one JSON object per line:
     {"total": 60}                      the number of cases that count
     {"case": "matmul: x (2, 3) ...",   a case starts
      "compiles": false}                true if Numba compiles the function in this case
-    {"guarded": "the end of x"}        no memory can be used past the end of x; "" is the end of this
+    {"guarded": "the end of x"}        no memory can be used past the end of x; "" ends this
     {"right": true, "counted": true}   the case was right
     {"right": false, "problem": "..."} the case was wrong: expected and got, as text
     {"refused": "..."}                 the file can't be used

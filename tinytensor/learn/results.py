@@ -147,7 +147,7 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }}
 div {{ overflow-x: auto }}
 table {{ border-collapse: collapse }}
 td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; text-align: left }}

@@ -5,6 +5,7 @@ An endless loop, a crash, exit() and a lack of memory end the process, and the v
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -201,8 +202,6 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the process and those that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

@@ -121,7 +121,8 @@ def _drawn(rng: np.random.Generator, length: int) -> Computation:
     R, C, D = rng.integers(1, 4, 3)
     shapes = ((R, C), (C,), (C, D), (1, C))
     inputs = tuple(0.5 * rng.standard_normal(shape) for shape in shapes)
-    values, operations = list(inputs), []
+    values = list(inputs)
+    operations: list[Operation] = []
     while len(operations) < length:
         name = str(rng.choice(list(OPERATIONS)))
         recent = rng.integers(max(len(values) - 3, 0), len(values))

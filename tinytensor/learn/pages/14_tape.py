@@ -1,8 +1,8 @@
 """Automatic differentiation: a tape of 40 lines that trains lesson 1.0.
 
 A Value has an array, and the inputs that it was computed from. Each input comes with a function: it
-maps the gradient of this Value to the gradient of the input. So each operation needs two things, its
-result and, for each input, such a function. `backward` does the rest, for any network:
+maps the gradient of this Value to the gradient of the input. So each operation needs two things:
+its result and, for each input, such a function. `backward` does the rest, for any network:
 
     the gradient of the loss by itself is 1
     for each Value, after all Values that were computed from it:
