@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +166,7 @@ def _write_stub(exercise: Exercise, language: str, known: Any) -> None:
     results.save(known, Path())
     try_it = f"cc -DTRY {file} -lm -pthread && ./a.out" if language == "c" else f"python {file}"
     command = f"tinytensor learn {exercise.name}"
-    click.echo(f"{file}: exercise {exercise.number}, {exercise.title}, in {language}")
+    click.echo(f"{file} ({language}): exercise {exercise.number}\n{exercise.title}")
     click.echo(f"  1. read it, and write the function\n  2. try it:   {try_it}")
     click.echo(f"  3. check it: {command} --check\n  stuck:       {command} --hint")
     others = [other for other in exercise.languages if other != language]
@@ -313,6 +314,8 @@ def _train(exercise: Exercise, language: str, file: Path) -> None:
         raise click.exceptions.Exit(1)
     words = ["-P", "-m", "tinytensor.learn.own_matmul", exercise.name, language]
     done = subprocess.run([sys.executable, *words, str(file.absolute())], check=False)
+    if done.returncode < 0:
+        click.echo(f"your code crashed ({signal.Signals(-done.returncode).name})", err=True)
     if done.returncode:
         raise click.exceptions.Exit(1)
 
@@ -343,7 +346,11 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         raise SettingError("--merge: needs the reports: tinytensor learn --merge *.json")
     if file is not None and not file.endswith(".html"):
         raise SettingError(f"--report: got {file}; with --merge a file .html is needed")
-    students = [results.read(Path(name)) for name in names]
+    students: list[results.Results] = []
+    for name in names:
+        student = results.read(Path(name))
+        if student not in students:  # *.json may also match the file of the results itself
+            students.append(student)
     click.echo(results.class_table(students), nl=False)
     if file is not None:
         write("--report", file, results.class_page(students))
