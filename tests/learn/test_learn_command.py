@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinytensor.learn import exercises, results, sandbox
+from tinytensor.learn import exercises, gradebook, sandbox
 from tinytensor.learn.exercises import EXERCISES
 from tinytensor.learn.sandbox import Verdict
 
@@ -110,7 +110,7 @@ def test_an_exercise_of_a_rung_needs_its_speed(run, verdict):
 
 
 def test_a_passed_exercise_stays_passed_with_its_fastest_answer():
-    result, verdict = results.Result(), Verdict(right=0, total=60)
+    result, verdict = gradebook.Result(), Verdict(right=0, total=60)
     for gflops, expected in ((2.0, 2.0), (3.0, 3.0), (1.0, 3.0)):
         passed(verdict, gflops)
         result.add(verdict, "c")
@@ -191,7 +191,7 @@ def test_reports_are_merged(run, verdict):
     for name in ("Ada <b>", "Bob"):
         assert run("learn", "--report", f"{name[:3]}.json", "--student", name)[0] == 0
     code, out, _ = run(
-        "learn", "--merge", "Ada.json", "Bob.json", results.FILE, "--report", "c.html"
+        "learn", "--merge", "Ada.json", "Bob.json", gradebook.FILE, "--report", "c.html"
     )
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
@@ -225,15 +225,15 @@ def test_a_report_is_one_page(run):
 def test_a_file_that_is_no_report_is_refused(run, text):
     Path("x.json").write_text(text)
     assert_refused(run("learn", "--merge", "x.json"), "a file of results is needed")
-    Path("x.json").rename(results.FILE)
+    Path("x.json").rename(gradebook.FILE)
     assert_refused(run("learn"), "a file of results is needed")
 
 
-def test_results_are_read_as_they_were_written(verdict, tmp_path):
+def test_results_are_read_unchanged(verdict, tmp_path):
     passed(verdict)
-    written = results.Results("Ada")
+    written = gradebook.Results("Ada")
     written.of(exercises.find("matmul")).add(verdict, "c")
     written.of(exercises.find("neuron"))
-    results.save(written, tmp_path)
-    assert results.load(tmp_path) == written
-    assert json.loads((tmp_path / results.FILE).read_text())["version"] == results.VERSION
+    gradebook.save(written, tmp_path)
+    assert gradebook.load(tmp_path) == written
+    assert json.loads((tmp_path / gradebook.FILE).read_text())["version"] == gradebook.VERSION

@@ -16,7 +16,7 @@ from tinytensor.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from tinytensor.learn.exercises import Exercise
-    from tinytensor.learn.results import Result
+    from tinytensor.learn.gradebook import Result
     from tinytensor.learn.sandbox import Verdict
 
 LANGUAGES = ("python", "numba", "c")
@@ -62,7 +62,7 @@ def learn_command(
     infinity, then its speed next to the ladder and to the limits of this machine. --merge takes the
     reports of a class instead of a name: tinytensor learn --merge *.json --report class.html
     """
-    from tinytensor.learn import exercises, results
+    from tinytensor.learn import exercises, gradebook
 
     actions = {"--check": check, "--hint": hint, "--solution": solution, "--train": train}
     given = [option for option, is_given in actions.items() if is_given]
@@ -93,7 +93,7 @@ def learn_command(
             f"--language: {exercise.name} is not an exercise in {language}; choose from "
             f"{', '.join(exercise.languages)}"
         )
-    known = results.load(Path())
+    known = gradebook.load(Path())
     if check:
         file, used = _answer(exercise, language)
         _check(exercise, used, file, known)
@@ -110,26 +110,26 @@ def learn_command(
 
 def _list() -> None:
     """Print the exercises and the results of the current folder."""
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
     from tinytensor.learn.exercises import EXERCISES
 
-    known = results.load(Path())
+    known = gradebook.load(Path())
     for exercise in EXERCISES:
-        result = known.exercises.get(exercise.name, results.Result())
-        state = results.STATES[result.state]
+        result = known.exercises.get(exercise.name, gradebook.Result())
+        state = gradebook.STATES[result.state]
         click.echo(f"{state} {exercise.number:2} {exercise.name:18} {exercise.title}")
         if result.total:
             click.echo(f"     {'':18} {_summary(result)}")
-    click.echo(f"\n{results.LEGEND}")
+    click.echo(f"\n{gradebook.LEGEND}")
     click.echo(f"{known.passed()} of {len(EXERCISES)} passed. Next: {_next(known)}")
 
 
 def _next(known: Any) -> str:
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
     from tinytensor.learn.exercises import EXERCISES
 
     for exercise in EXERCISES:
-        state = known.exercises.get(exercise.name, results.Result()).state
+        state = known.exercises.get(exercise.name, gradebook.Result()).state
         if state != "passed":
             return f"tinytensor learn {exercise.name}{' --check' if state else ''}"
     return "all are passed"
@@ -147,7 +147,7 @@ def _summary(result: Result) -> str:
 
 def _write_stub(exercise: Exercise, language: str, known: Any) -> None:
     """Write the student's file, if there is none."""
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
 
     file = Path(f"{exercise.name}{exercise.page(language).suffix}")
     try:
@@ -161,9 +161,9 @@ def _write_stub(exercise: Exercise, language: str, known: Any) -> None:
     except OSError as error:
         raise DataError(f"learn: {file} can't be written: {error.strerror}") from None
     result = known.of(exercise)
-    result.started = result.started or results.now()
+    result.started = result.started or gradebook.now()
     result.state = result.state or "started"
-    results.save(known, Path())
+    gradebook.save(known, Path())
     try_it = f"cc -DTRY {file} -lm -pthread && ./a.out" if language == "c" else f"python {file}"
     command = f"tinytensor learn {exercise.name}"
     click.echo(f"{file} ({language}): exercise {exercise.number}\n{exercise.title}")
@@ -204,12 +204,12 @@ def _answer(exercise: Exercise, language: str | None) -> tuple[Path, str]:
 
 def _check(exercise: Exercise, language: str, file: Path, known: Any) -> None:
     """Judge the student's file, print the verdict, and store it."""
-    from tinytensor.learn import results, sandbox
+    from tinytensor.learn import gradebook, sandbox
 
     click.echo(f"checking {file} ({language}), at most {sandbox.SECONDS:.0f} s", err=True)
     verdict = sandbox.check(exercise, language, file)
     known.of(exercise).add(verdict, language)
-    results.save(known, Path())
+    gradebook.save(known, Path())
     click.echo(_verdict(exercise, verdict, known))
     if not verdict.is_passed:
         raise click.exceptions.Exit(1)
@@ -278,11 +278,11 @@ def _pace(pace: dict[str, Any]) -> list[str]:
 
 def _hint(exercise: Exercise, known: Any) -> None:
     """Print the hints that were printed before, and the next one."""
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
 
     result = known.of(exercise)
     result.hints = min(result.hints + 1, len(exercise.hints))
-    results.save(known, Path())
+    gradebook.save(known, Path())
     for number, hint in enumerate(exercise.hints[: result.hints], start=1):
         start = f"{number}. "
         click.echo(click.wrap_text(hint, 78, start, " " * len(start)))
@@ -322,23 +322,23 @@ def _train(exercise: Exercise, language: str, file: Path) -> None:
 
 def _report(names: tuple[str, ...], given: list[str], file: str, student: str | None) -> None:
     """Write the results of the current folder."""
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
 
     if names or given:
         raise SettingError("--report: writes all results; leave the name and other options out")
-    known = results.load(Path())
+    known = gradebook.load(Path())
     known.student = student or known.student
     if not known.student:
         raise SettingError("--report: needs your name; add --student NAME")
-    results.save(known, Path())
-    text = known.json() if file.endswith(".json") else results.page(known)
+    gradebook.save(known, Path())
+    text = known.json() if file.endswith(".json") else gradebook.page(known)
     write("--report", file, text)
     click.echo(f"{file}: {known.passed()} passed exercises of {known.student}", err=True)
 
 
 def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
     """Print the table of a class, and write it as HTML."""
-    from tinytensor.learn import results
+    from tinytensor.learn import gradebook
 
     if given:
         raise SettingError(f"--merge: got {given[0]} too; give one of them")
@@ -346,11 +346,11 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         raise SettingError("--merge: needs the reports: tinytensor learn --merge *.json")
     if file is not None and not file.endswith(".html"):
         raise SettingError(f"--report: got {file}; with --merge a file .html is needed")
-    students: list[results.Results] = []
+    students: list[gradebook.Results] = []
     for name in names:
-        student = results.read(Path(name))
+        student = gradebook.read(Path(name))
         if student not in students:  # *.json may also match the file of the results itself
             students.append(student)
-    click.echo(results.class_table(students), nl=False)
+    click.echo(gradebook.class_table(students), nl=False)
     if file is not None:
-        write("--report", file, results.class_page(students))
+        write("--report", file, gradebook.class_page(students))

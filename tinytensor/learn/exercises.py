@@ -92,8 +92,8 @@ class Exercise:
         name: its name, which is the name of the student's file.
         title: what the student writes, in words.
         languages: the languages in which it can be written; the first is the default.
-        functions: the functions that are checked on drawn arrays. Empty for the exercises that have
-            a check of their own.
+        functions: the functions that are checked on drawn arrays. Empty for the exercises with
+            a separate check.
         hints: sentences that help, the first one least.
         next_idea: how the answer could become faster or more general.
         kernel: the kernel whose ladder the answer is compared with.

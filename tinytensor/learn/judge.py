@@ -1,4 +1,4 @@
-"""The check of a student's file. It runs in a process of its own: see sandbox.py.
+"""The check of a student's file. It runs in a separate process: see sandbox.py.
 
     python -P -m tinytensor.learn.judge EXERCISE LANGUAGE FILE FD
 
@@ -45,7 +45,7 @@ FILE_SIZE = 64 << 20  # bytes of a file that it may write
 
 
 def own_cases(exercise: Exercise, file: Path) -> list[Case]:
-    """Return the cases of an exercise that has a check of its own.
+    """Return the cases of an exercise that has a separate check.
 
     Raises:
         AnswerError: the file can't be used.
@@ -142,7 +142,7 @@ _STARTED = time.monotonic()
 
 
 def report(**event: Any) -> None:
-    """Write an event; without a process of its own, do nothing."""
+    """Write an event; in the process of the tests, do nothing."""
     if _events is not None:
         _events.write(json.dumps(event) + "\n")
         _events.flush()

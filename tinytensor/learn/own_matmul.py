@@ -1,4 +1,4 @@
-"""Trains lesson 1.0 with the student's matrix product, in a process of its own.
+"""Trains lesson 1.0 with the student's matrix product, in a separate process.
 
     python -P -m tinytensor.learn.own_matmul EXERCISE LANGUAGE FILE
 

@@ -1,4 +1,4 @@
-"""Runs the check in a process of its own, with limits of time and memory; its end is a verdict.
+"""Runs the check in a separate process, with limits of time and memory; its end is a verdict.
 
 An endless loop, a crash, exit() and a lack of memory end the process, and the verdict says which.
 """
@@ -71,7 +71,7 @@ def check(
     seconds_of_a_case: float = SECONDS_OF_A_CASE,
     show: Callable[[str], object] = lambda doing: None,
 ) -> Verdict:
-    """Check a student's file in a process of its own.
+    """Check a student's file in a separate process.
 
     Args:
         exercise, language, file: the answer.

@@ -4,7 +4,7 @@ A Value has an array, and the inputs that it was computed from. Each input comes
 maps the gradient of this Value to the gradient of the input. So each operation needs two things:
 its result and, for each input, such a function. `backward` does the rest, for any network:
 
-    the gradient of the loss by itself is 1
+    the gradient of the loss is 1
     for each Value, after all Values that were computed from it:
         for each of its inputs:  input.grad += function(value.grad)
 
