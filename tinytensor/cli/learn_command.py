@@ -263,7 +263,7 @@ def _pace(pace: dict[str, Any]) -> list[str]:
         f"       {pace['function']}",
     ]
     if pace["share"] is not None:
-        share = rounded(100 * min(pace["share"], 1.0), 2)
+        share = rounded(100 * pace["share"], 2) if pace["share"] < 1 else "about 100"
         threads = plural(pace["threads"], "thread")
         lines.append(f"       {share} % of the roofline of this machine, on {threads}")
     else:

@@ -121,11 +121,29 @@ def _problem(
                 text += f"\n{name} was not changed at all: write into it, as in {name}[...] = ..."
                 if returned is not None:
                     text += "\nThe function returned a value instead, which is ignored."
+            elif _depends_on_output(call, answered, arrays):
+                text += f"\nIt depends on what was in {name} before: write {name} before reading it"
             elif wrong.sum() < wrong.size:
                 where = ", ".join(map(str, np.argwhere(wrong)[0].tolist()))
                 text += f"\n{wrong.sum()} of {wrong.size} elements are wrong, first {name}[{where}]"
             return f"the result is wrong{text}"
     return None
+
+
+def _depends_on_output(call: Call, answered: Callable[..., Any], results: dict[str, Array]) -> bool:
+    """True if the function gives other results if other values are in the arrays it writes."""
+    arrays = {name: array.copy() for name, array in call.arrays.items()}
+    for each in call.function.arrays:
+        if each.use == exercises.WRITTEN:
+            arrays[each.name] *= -2
+    try:
+        with np.errstate(all="ignore"):
+            answered(*arrays.values(), *call.scalars)
+    except Exception:
+        return False
+    return any(
+        not np.array_equal(array, results[name], equal_nan=True) for name, array in arrays.items()
+    )
 
 
 def _inputs(call: Call) -> str:

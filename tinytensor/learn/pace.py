@@ -19,9 +19,9 @@ from tinytensor.learn.answer import Answer
 from tinytensor.learn.exercises import CHANGED, READ, Exercise, Function, Sizes
 
 LONG = 0.02  # seconds: a call that takes longer is large enough to measure
-TURNS, TURN = 5, 0.03  # of each competitor, and seconds of a turn
+TURNS, SECONDS = 12, 0.3  # turns of each competitor, and seconds of all its turns
 SAME = 0.8  # an answer stands on a rung if it has this share of its speed
-LARGEST = 512  # the largest n of the sizes below
+SMALLEST, LARGE, LARGEST = 16, 256, 512  # n of the sizes below; LARGE is the first for threads
 
 # From n to the sizes of a measured call
 SIZES: dict[str, Callable[[int], Sizes]] = {
@@ -87,7 +87,7 @@ def measure(exercise: Exercise, functions: Answer, language: str, deadline: floa
     """
     function = exercise.functions[0]
     own = functions[function.name]
-    call = _large_call(function, own)
+    call = _large_call(function, own, LARGE if exercise.threads else SMALLEST)
     arguments = [*call.arrays.values(), *call.scalars]
     threads = _use_threads(exercise.threads)
     backend = "c" if language == "c" else "numba"
@@ -140,13 +140,13 @@ def _idea(rung: ladder.Rung | None, language: str) -> str:
     return rung.why if rung else ""
 
 
-def _large_call(function: Function, own: Callable[..., Any]) -> draw.Call:
-    """Return the smallest call that takes at least LONG, or the largest one."""
-    n = 16
+def _large_call(function: Function, own: Callable[..., Any], n: int) -> draw.Call:
+    """Return the smallest call from n that takes at least LONG, or the largest one."""
+    smallest = n
     while True:
         call = draw.filled(function, SIZES[function.name](n))
         arguments = [*call.arrays.values(), *call.scalars]
-        if n == 16:
+        if n == smallest:
             own(*arguments)  # Numba may compile
         start = time.perf_counter()
         own(*arguments)
@@ -182,18 +182,16 @@ def _rung_run(rung: ladder.Rung, arrays: list[Array]) -> Callable[[], object]:
 
 def _fastest(runs: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
     """Return the time of the fastest call of each, in seconds. They take turns."""
-    best = dict.fromkeys(runs, math.inf)
+    best, spent = dict.fromkeys(runs, math.inf), dict.fromkeys(runs, 0.0)
     with np.errstate(all="ignore"):
-        for _ in range(TURNS):
+        for turn in range(1, TURNS + 1):
             for name, run in runs.items():
-                end = clock() + TURN
-                while True:
+                while spent[name] < turn * SECONDS / TURNS:
                     start = clock()
                     run()
-                    now = clock()
-                    best[name] = min(best[name], now - start)
-                    if now >= end:
-                        break
+                    taken = clock() - start
+                    best[name] = min(best[name], taken)
+                    spent[name] += taken
     return best
 
 
