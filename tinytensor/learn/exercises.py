@@ -98,7 +98,7 @@ class Exercise:
         next_idea: how the answer could become faster or more general.
         kernel: the kernel whose ladder the answer is compared with.
         rung, rung_below: for the exercise of a rung: its name without the backend, and that of the
-            rung below. The answer must be nearer to the rung than to the one below.
+            rung below. The answer must be a third of the way up from there.
         threads: True if the answer uses all cores, and must be faster than `rung_below` on one.
     """
 

@@ -121,7 +121,7 @@ def measure(exercise: Exercise, functions: Answer, language: str, deadline: floa
 
 
 def _needed(exercise: Exercise, backend: str, speeds: dict[str, float]) -> float:
-    """Return the speed that an exercise of a rung needs: half of the way up from the rung below.
+    """Return the speed that an exercise of a rung needs: a third of the way up from the rung below.
 
     On a logarithmic scale, because a rung is a factor. The rung above one thread is the same code
     on all cores.
@@ -131,7 +131,7 @@ def _needed(exercise: Exercise, backend: str, speeds: dict[str, float]) -> float
     below = speeds.get(f"{backend}.{exercise.rung_below}", 0.0)
     if exercise.threads:
         return SAME * below * math.sqrt(os.cpu_count() or 1)
-    return math.sqrt(below * speeds.get(f"{backend}.{exercise.rung}", 0.0))
+    return math.cbrt(below * below * speeds.get(f"{backend}.{exercise.rung}", 0.0))
 
 
 def _idea(rung: ladder.Rung | None, language: str) -> str:
