@@ -11,7 +11,7 @@ import pytest
 import wrong_answers
 
 import tinytensor as tt
-from tinytensor.learn import answer, draw, exercises, guard, judge, references
+from tinytensor.learn import answer, draw, exercises, guard, judge, pace, references
 from tinytensor.learn.exercises import EXERCISES, READ
 
 WITH_FUNCTIONS = [exercise for exercise in EXERCISES if exercise.functions]
@@ -259,3 +259,55 @@ def test_no_check_loads_a_later_page(exercise, tmp_path, monkeypatch):
               name.endswith("_check")}  # fmt: skip
     own = {f"tinytensor.learn.{exercise.name}_check"} if not exercise.functions else set()
     assert checks == own
+
+
+def test_an_answer_that_reads_its_output_is_named(tmp_path):
+    exercise = exercises.find("matmul")
+    text = text_of(exercise).replace("total = 0.0", "total = out[m, n]")
+    functions, file = answer_of(exercise, text, tmp_path)
+    (first, *_) = cases_of(exercise, functions, file)
+    assert "It depends on what was in out before" in first.run()
+
+
+# Speed ------------------------------------------------------------------------------------------
+
+
+def test_the_pace_of_an_answer_has_a_rung_and_the_one_above(tmp_path):
+    exercise = exercises.find("matmul")
+    functions, _ = answer_of(exercise, text_of(exercise), tmp_path)
+    found = pace.measure(exercise, functions, "python", deadline=0.0)
+    assert (found.rung, found.next_rung, found.needed) == ("", "", 0.0)  # no time for rungs
+    found = pace.measure(exercise, functions, "python", deadline=np.inf)
+    assert found.gflops > 0
+    assert {found.rung, found.next_rung} == {"", "numba.naive"}  # a loop in Python is slower
+    assert found.next_gflops > found.gflops
+    assert found.share is None or 0 < found.share
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "at", "needed"),
+    [
+        ("matmul", "naive", "loop_order", 0.0),
+        ("matmul_loop_order", "naive", "loop_order", 2.0),
+        ("matmul_blocked", "loop_order", "blocked", 2.0),
+        ("matmul_vectorised", "blocked", "vectorised", 2.0),
+    ],
+)
+def test_a_rung_needs_a_third_of_the_way_up(name, below, at, needed):
+    speeds = {f"c.{below}": 1.0, f"c.{at}": 8.0}
+    assert pace._needed(exercises.find(name), "c", speeds) == pytest.approx(needed)
+
+
+def test_threads_need_more_than_one_thread_reaches(monkeypatch):
+    monkeypatch.setattr(pace.os, "cpu_count", lambda: 4)
+    needed = pace._needed(exercises.find("matmul_threaded"), "c", {"c.loop_order": 10.0})
+    assert needed == pytest.approx(10 * pace.SAME * 2)
+
+
+def test_each_exercise_with_a_function_can_be_measured():
+    for exercise in WITH_FUNCTIONS:
+        function = exercise.functions[0]
+        call = draw.filled(function, pace.SIZES[function.name](pace.SMALLEST))
+        assert set(call.sizes) == set(function.size_names)
+        if exercise.kernel:
+            assert exercise.kernel in pace.RUNG_ARGUMENTS

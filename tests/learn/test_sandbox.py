@@ -194,3 +194,23 @@ def test_lesson_1_0_trains_on_the_students_matmul():
         training.lesson, training.data, steps=20, evaluate_every=training.evaluate_every
     )
     assert losses == pytest.approx([report.test_loss for report in usual], rel=1e-4)
+
+
+@pytest.mark.full
+def test_a_training_prints_its_accuracy(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    exercise = exercises.find("matmul_blocked")
+    file = tmp_path / "matmul_blocked.py"
+    file.write_text(exercise.solution("numba"), encoding="utf-8")
+    assert run("learn", "matmul_blocked", "--train")[0] == 0
+    out = capfd.readouterr().out
+    assert "lesson 1.0 on your matmul (numba): 2,000 steps" in out
+    assert float(out.split("test accuracy ")[-1].split()[0]) > 0.9
+
+
+def test_a_wrong_matmul_does_not_train(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matmul.py").write_text(exercises.find("matmul").stub("python"))
+    code, out, _ = run("learn", "matmul", "--train")
+    assert code == 1
+    assert "a right answer is needed before --train" in out

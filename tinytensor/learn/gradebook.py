@@ -147,10 +147,12 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: auto; padding: 1rem }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: auto; padding: 1rem }}
 div {{ overflow-x: auto }}
 table {{ border-collapse: collapse }}
-td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; text-align: left }}
+td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; white-space: nowrap }}
+th {{ text-align: left }}
+.name {{ writing-mode: vertical-rl; padding: .7rem .3rem }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums }}
 </style>
 <h1>{title}</h1>
@@ -168,12 +170,13 @@ def page(results: Results) -> str:
     for exercise in EXERCISES:
         result = results.exercises.get(exercise.name, Result())
         speed = f"{result.gflops:.3g}" if result.gflops else ""
-        share = f"{result.share:.1%}" if result.share else ""
+        share = f"{100 * result.share:.2g} %" if result.share else ""
         cases = f"{result.right} of {result.total}" if result.total else ""
         rows.append(
             [
                 *(str(exercise.number), exercise.name, result.state or "not started", cases),
-                *(result.language, speed, result.rung, share, str(result.checks), result.passed),
+                *(result.language, speed, result.rung, share, str(result.checks)),
+                result.passed[:16].replace("T", " "),
             ]
         )
     head = [
@@ -190,8 +193,8 @@ def class_page(students: Sequence[Results]) -> str:
         [student.student, str(student.passed()), *_states(student)]
         for student in sorted(students, key=lambda each: each.student)
     ]
-    head = ["student", "passed", *(exercise.name for exercise in EXERCISES)]
-    return _page("Exercises of a class", LEGEND, head, rows)
+    names = [exercise.name for exercise in EXERCISES]
+    return _page("Exercises of a class", LEGEND, ["student", "passed", *names], rows, names)
 
 
 def _states(student: Results) -> list[str]:
@@ -199,11 +202,19 @@ def _states(student: Results) -> list[str]:
     return [STATES[result.state] for result in found]
 
 
-def _page(title: str, text: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _page(
+    title: str,
+    text: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    vertical: Sequence[str] = (),
+) -> str:
+    """Return a page with a table; the names in `vertical` are headings written downwards."""
+
     def cell(tag: str, value: str) -> str:
         is_number = value.replace(".", "").isdigit() or value.endswith("%")
-        kind = ' class="number"' if is_number else ""
-        return f"<{tag}{kind}>{html.escape(value)}</{tag}>"
+        kind = "number" if is_number else "name" if tag == "th" and value in vertical else ""
+        return f'<{tag} class="{kind}">{html.escape(value)}</{tag}>'
 
     return _PAGE.format(
         title=html.escape(title),
