@@ -33,6 +33,7 @@ FLOORS = [
     ["datasets", "lessons"],
     ["claims", "coach", "microscope", "run_state", "saver", "train"],
     ["live", "bench"],
+    ["learn"],
     ["cli", "__main__"],
 ]
 

@@ -5,6 +5,7 @@ microscope, try                                       the course
 predict                                               a trained network
 replay, report                                        a run file
 ladder, explain                                       versions of a kernel, from naive to fast
+learn                                                 exercises: write the kernels yourself
 bench                                                 benchmarks
 info                                                  backends and machine
 """
@@ -22,6 +23,7 @@ from tinytensor.cli import (
     course_commands,
     info_command,
     ladder_command,
+    learn_command,
     microscope_command,
     predict_command,
     race_command,
@@ -111,6 +113,7 @@ for command in (
     run_file_commands.report_command,
     ladder_command.ladder_command,
     ladder_command.explain_command,
+    learn_command.learn_command,
     bench_command.bench_command,
     info_command.info_command,
 ):

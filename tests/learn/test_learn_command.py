@@ -1,0 +1,239 @@
+"""`tinytensor learn`: stubs, checks, hints, solutions, reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tinytensor.learn import exercises, gradebook, sandbox
+from tinytensor.learn.exercises import EXERCISES
+from tinytensor.learn.sandbox import Verdict
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def verdict(monkeypatch):
+    """The verdict of the next check; no process is started."""
+    made = Verdict(right=3, total=60, problem="matmul: x (1, 1)\nthe result is wrong")
+    monkeypatch.setattr(sandbox, "check", lambda *arguments, **settings: made)
+    return made
+
+
+def passed(verdict, gflops=2.0):
+    verdict.right, verdict.problem = verdict.total, ""
+    verdict.pace = {
+        "function": "matmul: x (64, 64)", "seconds": 1e-3, "gflops": gflops, "share": 0.02,
+        "threads": 1, "rung": "c.naive", "rung_gflops": 1.9, "next_rung": "c.loop_order",
+        "next_gflops": 4.0, "next_why": "The innermost loop goes along rows.", "needed": 0.0,
+    }  # fmt: skip
+
+
+def assert_refused(result, words):
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_the_list_fits_80_columns(run):
+    code, out, err = run("learn")
+    assert (code, err) == (0, "")
+    assert all(exercise.name in out for exercise in EXERCISES)
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.endswith("0 of 15 passed. Next: tinytensor learn neuron\n")
+
+
+@pytest.mark.parametrize("name", ["matmul", "5"])
+def test_a_stub_is_written_and_never_overwritten(run, name):
+    code, out, _ = run("learn", name)
+    assert code == 0
+    assert "tinytensor learn matmul --check" in out
+    file = Path("matmul.py")
+    assert file.read_text() == exercises.find("matmul").stub("python")
+    file.write_text("mine")
+    assert_refused(run("learn", name), "matmul.py exists and stays as it is")
+    assert file.read_text() == "mine"
+    assert "o  5 matmul" in run("learn")[1]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda each: each.name)
+def test_each_language_has_a_stub(run, exercise):
+    for language in exercise.languages:
+        code, out, _ = run("learn", exercise.name, "--language", language)
+        assert code == 0, language
+        assert max(map(len, out.splitlines())) <= 80
+        file = Path(exercise.name).with_suffix(exercise.page(language).suffix)
+        assert file.read_text() == exercise.stub(language)
+        file.unlink()
+
+
+def test_a_wrong_answer_is_printed_and_its_solution_refused(run, verdict):
+    run("learn", "matmul")
+    code, out, _ = run("learn", "matmul", "--check")
+    assert code == 1
+    assert "the result is wrong" in out
+    assert "NOT YET: 3 of 60 cases right" in out
+    assert_refused(run("learn", "matmul", "--solution"), "printed after a right answer")
+    assert "x  5 matmul" in run("learn")[1]
+
+
+def test_a_passed_answer_has_its_rung_and_its_solution(run, verdict):
+    run("learn", "matmul")
+    passed(verdict)
+    code, out, _ = run("learn", "matmul", "--check")
+    assert code == 0
+    for words in ("RIGHT: 60 of 60", "2 GFLOP/s", "2 % of the roofline", "c.naive", "c.loop_order"):
+        assert words in out
+    assert "along rows" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, _ = run("learn", "matmul", "--solution")
+    assert (code, out) == (0, exercises.find("matmul").solution("python"))
+    assert "1 of 15 passed" in run("learn")[1]
+
+
+def test_an_exercise_of_a_rung_needs_its_speed(run, verdict):
+    run("learn", "matmul_blocked", "--language", "c")
+    passed(verdict)
+    verdict.needs_speed, verdict.pace["needed"] = True, 3.0
+    code, out, _ = run("learn", "matmul_blocked", "--check")
+    assert code == 1
+    assert "this rung needs 3 GFLOP/s" in out
+    assert "~  7 matmul_blocked" in run("learn")[1]
+    verdict.pace = {}
+    code, out, _ = run("learn", "matmul_blocked", "--check")
+    assert code == 1
+    assert "not measured in time" in out
+
+
+def test_a_passed_exercise_stays_passed_with_its_fastest_answer():
+    result, verdict = gradebook.Result(), Verdict(right=0, total=60)
+    for gflops, expected in ((2.0, 2.0), (3.0, 3.0), (1.0, 3.0)):
+        passed(verdict, gflops)
+        result.add(verdict, "c")
+        assert (result.state, result.gflops) == ("passed", expected)
+    result.add(Verdict(total=60, problem="wrong"), "python")
+    assert (result.state, result.language, result.checks) == ("passed", "c", 4)
+
+
+def test_hints_are_printed_one_after_the_other(run):
+    hints = exercises.find("softmax").hints
+    for number in (1, 2, 3, 3):
+        out = " ".join(run("learn", "softmax", "--hint")[1].split())
+        assert [hint in out for hint in hints] == [i < number for i in range(3)]
+    assert "(these are all hints)" in out
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "language"),
+    [
+        ("matmul.py", "def matmul", "python"),
+        ("matmul.py", "import numba", "numba"),
+        ("matmul.c", "void", "c"),
+    ],
+)
+def test_the_language_of_a_file(run, monkeypatch, file, text, language):
+    given = []
+    monkeypatch.setattr(sandbox, "check", lambda *a, **b: given.extend(a) or Verdict())
+    Path(file).write_text(text)
+    run("learn", "matmul", "--check")
+    assert given == [exercises.find("matmul"), language, Path(file)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], "there is no exercise 'nothing'; choose from neuron"),
+        (["matmull"], "choose from matmul"),
+        (["matmul", "--check"], "there is no matmul.c or .py in this folder"),
+        (["matmul", "--check", "--hint"], "got --check and --hint; give one of them"),
+        (["matmul", "softmax"], "one exercise is needed"),
+        (["--check"], "--check: needs an exercise"),
+        (["--language", "c"], "--language: needs an exercise"),
+        (["tape", "--language", "c"], "choose from python"),
+        (["softmax", "--train"], "there is no softmax.c or .py"),
+        (["--report", "me.json"], "needs your name; add --student NAME"),
+        (["--report", "me.txt"], "a file .json or .html is needed"),
+        (["--report", "no/me.json"], "there is no folder no"),
+        (["matmul", "--report", "me.json"], "leave the name and other options out"),
+        (["--student", "Ada"], "add --report FILE"),
+        (["--merge"], "needs the reports"),
+        (["--merge", "no.json"], "no.json: can't be read"),
+        (["--merge", "a.json", "--check"], "got --check too"),
+        (["--merge", "a.json", "--report", "b.json"], "a file .html is needed"),
+    ],
+)
+def test_wrong_arguments(run, arguments, words):
+    assert_refused(run("learn", *arguments), words)
+
+
+def test_two_files_need_a_language(run):
+    for file in ("matmul.py", "matmul.c"):
+        Path(file).write_text("")
+    assert_refused(run("learn", "matmul", "--check"), "choose with --language")
+
+
+def test_only_matmul_trains(run, verdict):
+    Path("softmax.py").write_text("")
+    assert_refused(run("learn", "softmax", "--train"), "needs an exercise of matmul")
+
+
+# Reports ----------------------------------------------------------------------------------------
+
+
+def test_reports_are_merged(run, verdict):
+    passed(verdict)
+    run("learn", "matmul")
+    run("learn", "matmul", "--check")
+    for name in ("Ada <b>", "Bob"):
+        assert run("learn", "--report", f"{name[:3]}.json", "--student", name)[0] == 0
+    code, out, _ = run(
+        "learn", "--merge", "Ada.json", "Bob.json", gradebook.FILE, "--report", "c.html"
+    )
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    students = [line[:24].strip() for line in out.splitlines()[1:] if " + " in line[24:]]
+    assert students == ["Ada <b>", "Bob"]
+    page = Path("c.html").read_text()
+    assert "Ada &lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "http" not in page
+
+
+def test_a_report_is_one_page(run):
+    assert run("learn", "--report", "me.html", "--student", "Ada & Co")[0] == 0
+    page = Path("me.html").read_text()
+    assert "Exercises of Ada &amp; Co" in page
+    assert page.count("<tr>") == 16
+    assert all(exercise.name in page for exercise in EXERCISES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "3", "[]", "{}", '{"version": 2, "student": "", "exercises": {}}',
+        '{"version": 1, "student": "", "exercises": []}',
+        '{"version": 1, "student": "", "exercises": {"matmul": {"state": "best"}}}',
+        '{"version": 1, "student": "", "exercises": {"matmul": {"gflops": "fast"}}}',
+        '{"version": 1, "student": "", "exercises": {"matmul": {"grade": 1}}}',
+        "\0",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_report_is_refused(run, text):
+    Path("x.json").write_text(text)
+    assert_refused(run("learn", "--merge", "x.json"), "a file of results is needed")
+    Path("x.json").rename(gradebook.FILE)
+    assert_refused(run("learn"), "a file of results is needed")
+
+
+def test_results_are_read_unchanged(verdict, tmp_path):
+    passed(verdict)
+    written = gradebook.Results("Ada")
+    written.of(exercises.find("matmul")).add(verdict, "c")
+    written.of(exercises.find("neuron"))
+    gradebook.save(written, tmp_path)
+    assert gradebook.load(tmp_path) == written
+    assert json.loads((tmp_path / gradebook.FILE).read_text())["version"] == gradebook.VERSION

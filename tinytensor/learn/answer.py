@@ -1,0 +1,152 @@
+"""The student's file: loaded as Python or Numba, or compiled as C."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cffi import FFI
+
+from tinytensor.arrays import Array
+from tinytensor.learn.exercises import Exercise, Function
+
+# Loops stay scalar, because the exercise matmul_vectorised has the vectors. Without this, the
+# rungs of the ladder would not be comparable with the answers.
+C_OPTIONS = (
+    *("-O3", "-march=native", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-std=gnu11"),
+    *("-Wall", "-Wno-psabi", "-shared", "-fPIC", "-pthread"),
+)
+NO_COMPILER = (
+    "no C compiler was found. Install gcc or clang, or run "
+    "`pip install 'tinytensor-engine[compiler]'`, which adds a compiler as a Python package"
+)
+
+Answer = dict[str, Callable[..., None]]
+
+
+class AnswerError(Exception):
+    """The file can't be used; the message has the reason."""
+
+
+def load_module(file: Path) -> ModuleType:
+    """Return the student's file as a module.
+
+    Raises:
+        AnswerError: it can't be run; the message has the line.
+    """
+    spec = importlib.util.spec_from_file_location("answer", file)
+    if spec is None or spec.loader is None:
+        raise AnswerError(f"{file.name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["answer"] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise AnswerError(f"{file.name}, line {error.lineno}: {error.msg}") from None
+    except BaseException as error:
+        raise AnswerError(describe(error, file)) from None
+    return module
+
+
+def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:
+    """Return the functions of the student's file, as functions of NumPy arrays and scalars.
+
+    Args:
+        exercise: the exercise.
+        language: "python", "numba" or "c".
+        file: the student's file.
+        folder: where a compiled file is written to.
+
+    Raises:
+        AnswerError: the file can't be run or compiled, or lacks a function.
+    """
+    if language == "c":
+        return _load_c(exercise, file, folder)
+    module = load_module(file)
+    found: Answer = {}
+    for function in exercise.functions:
+        value = getattr(module, function.name, None)
+        if not callable(value):
+            raise AnswerError(f"{file.name} has no function {function.name}")
+        if language == "numba" and not hasattr(value, "py_func"):
+            raise AnswerError(
+                f"{function.name} in {file.name} is not compiled: write @numba.njit above it, or "
+                "check it with --language python"
+            )
+        found[function.name] = value
+    return found
+
+
+def compiler() -> tuple[str, ...] | None:
+    """Return the command of a C compiler: $CC, cc, gcc, clang, or the package ziglang."""
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and shutil.which(name):
+            return (name,)
+    if importlib.util.find_spec("ziglang"):
+        return (sys.executable, "-m", "ziglang", "cc")
+    return None
+
+
+def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
+    command = compiler()
+    if command is None:
+        raise AnswerError(NO_COMPILER)
+    library = folder / f"{file.stem}_{exercise.name}.so"
+    call = [*command, *C_OPTIONS, str(file), "-o", str(library), "-lm"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.replace(str(file), file.name).splitlines()
+        raise AnswerError("it can't be compiled:\n" + "\n".join(lines[:15]))
+    ffi = FFI()
+    ffi.cdef("".join(f"{function.prototype};\n" for function in exercise.functions))
+    try:
+        c = ffi.dlopen(str(library))
+    except OSError as error:  # a function that is called but defined nowhere
+        raise AnswerError(f"it can't be loaded: {error}") from None
+    found: Answer = {}
+    for function in exercise.functions:
+        try:
+            called = getattr(c, function.name)
+        except AttributeError:
+            raise AnswerError(f"{file.name} has no function {function.name}") from None
+        found[function.name] = functools.partial(_call_c, ffi, called, function)
+    return found
+
+
+def _call_c(ffi: FFI, called: Any, function: Function, *arguments: Any) -> None:
+    """Call a C function: pointers to the arrays, then the sizes, then the scalars."""
+    arrays: list[Array] = list(arguments[: len(function.arrays)])
+    sizes = {
+        name: size
+        for each, array in zip(function.arrays, arrays, strict=True)
+        for name, size in zip(each.shape, array.shape, strict=True)
+    }
+    called(
+        *(
+            ffi.cast("int64_t *" if array.dtype.kind == "i" else "float *", array.ctypes.data)
+            for array in arrays
+        ),
+        *(sizes[name] for name in function.size_names),
+        *arguments[len(function.arrays) :],
+    )
+
+
+def describe(error: BaseException, file: Path) -> str:
+    """Return the error in words, with the line of the student's file that raised it."""
+    if isinstance(error, SystemExit):
+        return "exit() ended it; a function returns instead"
+    lines = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+    ]
+    where = f" ({file.name}, line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
+    text = str(error) or "without a message"
+    return f"it raised {type(error).__name__}: {text}{where}"

@@ -1,0 +1,234 @@
+"""The student's results in a file, their report, and the table of a class.
+
+The file learn-results.json is in the folder where the student works. It goes with the folder to
+another machine, and a teacher can collect it. Nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tinytensor import atomic_file
+from tinytensor.errors import DataError
+from tinytensor.learn.exercises import EXERCISES, Exercise
+from tinytensor.learn.sandbox import Verdict
+
+FILE = "learn-results.json"
+VERSION = 1
+STATES = {"": "·", "started": "o", "wrong": "x", "slow": "~", "passed": "+"}
+LEGEND = "+ passed   ~ right, but too slow   x wrong   o started   · not started"
+
+
+@dataclass
+class Result:
+    """The result of one exercise.
+
+    Attributes:
+        state: "", "started", "wrong", "slow" (right, but not as fast as needed) or "passed".
+        language, right, total: of the last check, or of the best passed one.
+        gflops, rung, share: its speed, see pace.py; 0 and "" if it was not measured.
+        checks, hints: how many checks were made, and how many hints were shown.
+        started, passed: times in ISO format, or "".
+    """
+
+    state: str = ""
+    language: str = ""
+    right: int = 0
+    total: int = 0
+    gflops: float = 0.0
+    rung: str = ""
+    share: float | None = None
+    checks: int = 0
+    hints: int = 0
+    started: str = ""
+    passed: str = ""
+
+    def add(self, verdict: Verdict, language: str) -> None:
+        """Add a check. A passed exercise stays passed, with its fastest answer."""
+        self.checks += 1
+        self.started = self.started or now()
+        state = "passed" if verdict.is_passed else "slow" if verdict.is_right else "wrong"
+        gflops = verdict.pace.get("gflops", 0.0)
+        if self.state == "passed" and (state != "passed" or gflops < self.gflops):
+            return
+        if state == "passed":
+            self.passed = self.passed or now()
+        self.state, self.language = state, language
+        self.right, self.total = verdict.right, verdict.total
+        self.gflops, self.rung = gflops, verdict.pace.get("rung", "")
+        self.share = verdict.pace.get("share")
+
+
+@dataclass
+class Results:
+    """The results of a student: the name, and a Result for each exercise that was started."""
+
+    student: str = ""
+    exercises: dict[str, Result] = field(default_factory=dict)
+
+    def of(self, exercise: Exercise) -> Result:
+        """Return the Result of an exercise."""
+        return self.exercises.setdefault(exercise.name, Result())
+
+    def passed(self) -> int:
+        """Return the number of passed exercises."""
+        return sum(result.state == "passed" for result in self.exercises.values())
+
+    def json(self) -> str:
+        """Return the results as the text of a file."""
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
+
+
+def now() -> str:
+    """Return the time in ISO format, in seconds."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def load(folder: Path) -> Results:
+    """Return the results in a folder; empty ones if there are none."""
+    file = folder / FILE
+    return read(file) if file.exists() else Results()
+
+
+def read(file: Path) -> Results:
+    """Return the results in a file.
+
+    Raises:
+        DataError: it can't be read, or is no file of results.
+    """
+    needed = f"a file of results is needed, as {FILE} or `--report FILE.json`"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["version"] != VERSION:
+            raise ValueError(f"version {data['version']}")
+        found = {str(name): _result(each) for name, each in data["exercises"].items()}
+        return Results(str(data["student"]), found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError.unread(file, error, needed) from None
+
+
+def _result(data: dict[str, Any]) -> Result:
+    result = Result(**data)
+    for each in fields(Result):
+        value, default = getattr(result, each.name), each.default
+        is_number = isinstance(default, int | float) or default is None
+        right = (int, float, type(None)) if default is None else (int, float) if is_number else str
+        if not isinstance(value, right) or isinstance(value, bool):
+            raise ValueError(f"{each.name} is {value!r}")
+    if result.state not in STATES:
+        raise ValueError(f"state is {result.state!r}")
+    return result
+
+
+def save(results: Results, folder: Path) -> None:
+    """Write the results into a folder.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    try:
+        atomic_file.write(str(folder / FILE), results.json().encode())
+    except OSError as error:
+        raise DataError(f"learn: {FILE} can't be written: {error.strerror}") from None
+
+
+# Reports as HTML ---------------------------------------------------------------------------------
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: auto; padding: 1rem }}
+div {{ overflow-x: auto }}
+table {{ border-collapse: collapse }}
+td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; white-space: nowrap }}
+th {{ text-align: left }}
+.name {{ writing-mode: vertical-rl; padding: .7rem .3rem }}
+.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+</style>
+<h1>{title}</h1>
+<p>{text}</p>
+<div><table>
+<tr>{head}</tr>
+{rows}
+</table></div>
+"""
+
+
+def page(results: Results) -> str:
+    """Return the report of a student as one HTML page."""
+    rows = []
+    for exercise in EXERCISES:
+        result = results.exercises.get(exercise.name, Result())
+        speed = f"{result.gflops:.3g}" if result.gflops else ""
+        share = f"{100 * result.share:.2g} %" if result.share else ""
+        cases = f"{result.right} of {result.total}" if result.total else ""
+        rows.append(
+            [
+                *(str(exercise.number), exercise.name, result.state or "not started", cases),
+                *(result.language, speed, result.rung, share, str(result.checks)),
+                result.passed[:16].replace("T", " "),
+            ]
+        )
+    head = [
+        *("", "exercise", "verdict", "right cases", "language", "GFLOP/s", "rung"),
+        *("of the roofline", "checks", "passed at"),
+    ]
+    text = f"{results.passed()} of {len(EXERCISES)} exercises passed."
+    return _page(f"Exercises of {results.student}", text, head, rows)
+
+
+def class_page(students: Sequence[Results]) -> str:
+    """Return the table of a class as one HTML page."""
+    rows = [
+        [student.student, str(student.passed()), *_states(student)]
+        for student in sorted(students, key=lambda each: each.student)
+    ]
+    names = [exercise.name for exercise in EXERCISES]
+    return _page("Exercises of a class", LEGEND, ["student", "passed", *names], rows, names)
+
+
+def _states(student: Results) -> list[str]:
+    found = (student.exercises.get(exercise.name, Result()) for exercise in EXERCISES)
+    return [STATES[result.state] for result in found]
+
+
+def _page(
+    title: str,
+    text: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    vertical: Sequence[str] = (),
+) -> str:
+    """Return a page with a table; the names in `vertical` are headings written downwards."""
+
+    def cell(tag: str, value: str) -> str:
+        is_number = value.replace(".", "").isdigit() or value.endswith("%")
+        kind = "number" if is_number else "name" if tag == "th" and value in vertical else ""
+        return f'<{tag} class="{kind}">{html.escape(value)}</{tag}>'
+
+    return _PAGE.format(
+        title=html.escape(title),
+        text=html.escape(text),
+        head="".join(cell("th", name) for name in head),
+        rows="\n".join(f"<tr>{''.join(cell('td', each) for each in row)}</tr>" for row in rows),
+    )
+
+
+def class_table(students: Sequence[Results]) -> str:
+    """Return the table of a class as text: a column for each exercise."""
+    numbers = [str(exercise.number) for exercise in EXERCISES]
+    lines = [f"{'student':24} passed  {' '.join(f'{number:>2}' for number in numbers)}"]
+    for student in sorted(students, key=lambda each: each.student):
+        states = " ".join(f"{state:>2}" for state in _states(student))
+        lines.append(f"{student.student[:24]:24} {student.passed():6}  {states}")
+    return "\n".join([*lines, "", LEGEND, ""])

@@ -1,0 +1,218 @@
+"""The check of a student's file. It runs in a separate process: see sandbox.py.
+
+    python -P -m tinytensor.learn.judge EXERCISE LANGUAGE FILE FD
+
+The process writes events to the file descriptor FD, one JSON object per line:
+
+    {"total": 60}                      the number of cases that count
+    {"case": "matmul: x (2, 3) ...",   a case starts
+     "compiles": false}                true if Numba compiles the function in this case
+    {"guarded": "the end of x"}        no memory can be used past the end of x; "" ends this
+    {"right": true, "counted": true}   the case was right
+    {"right": false, "problem": "..."} the case was wrong: expected and got, as text
+    {"refused": "..."}                 the file can't be used
+    {"stage": "speed"}                 the cases are done, and the speed is measured
+    {"pace": {...}}                    the speed, see pace.py
+    {"done": true}                     the end
+
+If the last event is missing, the student's code has ended the process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinytensor.arrays import Array
+from tinytensor.learn import answer, draw, exercises, guard, pace
+from tinytensor.learn.answer import Answer, AnswerError
+from tinytensor.learn.case import Case, shown
+from tinytensor.learn.draw import Call
+from tinytensor.learn.exercises import READ, Exercise, Function
+
+MEMORY = 3 << 30  # bytes that the student's code may allocate
+COMPILING = 15.0  # seconds from the start; after it the rungs of the ladder are left out
+FILE_SIZE = 64 << 20  # bytes of a file that it may write
+
+
+def own_cases(exercise: Exercise, file: Path) -> list[Case]:
+    """Return the cases of an exercise that has a separate check.
+
+    Raises:
+        AnswerError: the file can't be used.
+    """
+    check = importlib.import_module(f"tinytensor.learn.{exercise.name}_check")
+    return list(check.cases(answer.load_module(file), file))
+
+
+def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> list[Case]:
+    """Return the cases of an exercise, for each function the smallest first."""
+    return [
+        case
+        for function in exercise.functions
+        for case in _cases_of(function, functions[function.name], language, file)
+    ]
+
+
+def _cases_of(
+    function: Function, answered: Callable[..., Any], language: str, file: Path
+) -> Iterator[Case]:
+    compiled = language != "python"
+    drawn = draw.calls(function, larger=compiled)
+    memory = None
+    if compiled:
+        largest = max(array.nbytes for call in drawn for array in call.arrays.values())
+        memory = guard.GuardedMemory(largest)
+    for i, call in enumerate(drawn):
+        compiles = language == "numba" and i == 0
+        yield Case(str(call), call.counted, _case(call, answered, memory, file), compiles)
+
+
+def _case(
+    call: Call, answered: Callable[..., Any], memory: guard.GuardedMemory | None, file: Path
+) -> Callable[[], str | None]:
+    def run() -> str | None:
+        arrays = {name: array.copy() for name, array in call.arrays.items()}
+        problem = _problem(call, answered, arrays, file)
+        if problem is not None or memory is None:
+            return problem
+        for name in call.arrays:
+            for place, put in (("end", memory.ending), ("start", memory.starting)):
+                arrays = {other: array.copy() for other, array in call.arrays.items()}
+                arrays[name] = put(arrays[name])
+                report(guarded=f"the {place} of {name}")
+                problem = _problem(call, answered, arrays, file)
+                report(guarded="")
+                if problem is not None:
+                    return f"only if {name} is at another address:\n{problem}"
+        return None
+
+    return run
+
+
+def _problem(
+    call: Call, answered: Callable[..., Any], arrays: dict[str, Array], file: Path
+) -> str | None:
+    """Call the student's function; return what is wrong, as text, or None."""
+    try:
+        with np.errstate(all="ignore"):
+            returned = answered(*arrays.values(), *call.scalars)
+    except BaseException as error:
+        return answer.describe(error, file) + _inputs(call)
+    for argument in call.function.arrays:
+        before, after = call.arrays[argument.name], arrays[argument.name]
+        if argument.use == READ and not np.array_equal(before, after, equal_nan=True):
+            return f"it changed its input {argument.name}, which it must only read" + _inputs(call)
+    expected = call.expected()
+    for name, wrong in call.wrong(arrays).items():
+        got = arrays[name]
+        if wrong.any():
+            text = _inputs(call) + shown(f"expected {name}", expected[name][0]) + shown("got", got)
+            if np.array_equal(got, call.arrays[name], equal_nan=True):
+                text += f"\n{name} was not changed at all: write into it, as in {name}[...] = ..."
+                if returned is not None:
+                    text += "\nThe function returned a value instead, which is ignored."
+            elif _depends_on_output(call, answered, arrays):
+                text += f"\nIt depends on what was in {name} before: write {name} before reading it"
+            elif wrong.sum() < wrong.size:
+                where = ", ".join(map(str, np.argwhere(wrong)[0].tolist()))
+                text += f"\n{wrong.sum()} of {wrong.size} elements are wrong, first {name}[{where}]"
+            return f"the result is wrong{text}"
+    return None
+
+
+def _depends_on_output(call: Call, answered: Callable[..., Any], results: dict[str, Array]) -> bool:
+    """True if the function gives other results if other values are in the arrays it writes."""
+    arrays = {name: array.copy() for name, array in call.arrays.items()}
+    for each in call.function.arrays:
+        if each.use == exercises.WRITTEN:
+            arrays[each.name] *= -2
+    try:
+        with np.errstate(all="ignore"):
+            answered(*arrays.values(), *call.scalars)
+    except Exception:
+        return False
+    return any(
+        not np.array_equal(array, results[name], equal_nan=True) for name, array in arrays.items()
+    )
+
+
+def _inputs(call: Call) -> str:
+    inputs = [each.name for each in call.function.arrays if each.use != exercises.WRITTEN]
+    text = "".join(shown(name, call.arrays[name]) for name in inputs)
+    numbers = zip(call.function.scalars, call.scalars, strict=True)
+    return text + "".join(f"\n{name} = {value}" for name, value in numbers)
+
+
+# The process -------------------------------------------------------------------------------------
+
+_events: Any = None
+_STARTED = time.monotonic()
+
+
+def report(**event: Any) -> None:
+    """Write an event; in the process of the tests, do nothing."""
+    if _events is not None:
+        _events.write(json.dumps(event) + "\n")
+        _events.flush()
+
+
+def run(exercise: Exercise, language: str, file: Path, folder: Path) -> None:
+    """Check a file, and report each case and the speed of a right answer."""
+    functions: Answer = {}
+    try:
+        if exercise.functions:
+            functions = answer.load(exercise, language, file, folder)
+            found = cases(exercise, functions, language, file)
+        else:
+            found = own_cases(exercise, file)
+    except AnswerError as error:
+        report(refused=str(error))
+        return
+    report(total=sum(case.counted for case in found))
+    all_right = True
+    for case in found:
+        report(case=case.title, compiles=case.compiles)
+        problem = case.run()
+        all_right &= problem is None
+        report(right=problem is None, counted=case.counted, problem=problem)
+    if all_right and functions:
+        report(stage="speed")
+        report(pace=asdict(pace.measure(exercise, functions, language, _STARTED + COMPILING)))
+
+
+def limit_resources() -> None:
+    """Limit the memory and the files of this process, as far as the system can."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux: its limit of addresses isn't reliable
+        return
+    most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def main(arguments: list[str]) -> None:
+    """Run the process; see the module's docstring."""
+    global _events
+    name, language, file, descriptor = arguments
+    _events = os.fdopen(int(descriptor), "w", encoding="utf-8")
+    limit_resources()
+    run(exercises.find(name), language, Path(file), Path.cwd())
+    report(done=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
