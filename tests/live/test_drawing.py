@@ -265,7 +265,10 @@ def test_missing_library_error_names_the_install_command(run, recorded, monkeypa
 
 
 def test_import_loads_no_drawing_library():
-    code = "import sys, tinytensor.cli.train_command; print({'bokeh', 'matplotlib', 'IPython'} & set(sys.modules))"
+    code = (
+        "import sys, tinytensor.cli.train_command; "
+        "print({'bokeh', 'matplotlib', 'IPython'} & set(sys.modules))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert printed.stdout == "set()\n", printed.stderr
     assert tt.live.show
