@@ -75,9 +75,8 @@ HEADERS = ["kernels.h", "ladder/ladder.h", "probe.h"]  # their functions exist i
 OTHER_HEADERS = ["machine.h", "program.h"]  # cffi reads them too, up to "Not for cffi"
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
 REALS = {"float32": "float", "float64": "double"}
-# Flags that override those of FLAGS. cffi's wrapper only converts arguments: at -O3 it takes as
+# Flags that override -O3. cffi's wrapper only converts arguments: at -O3 it takes as
 # long to compile as a variant, and a call is 2 % faster.
-QUICK = ["-O2", "-ftree-vectorize"]
 FILE_FLAGS = {"wrapper.c": ["-O1"], "calls.c": ["-O2"]}
 # A prototype of a kernel, as prototypes() writes it: its name and its arguments.
 KERNEL = re.compile(r"^void (tt_\w+_float(?:32|64))\((.*)\);", re.MULTILINE)
@@ -108,7 +107,7 @@ def variants(machine: str) -> list[Variant]:
         Variant(dtype, simd, *properties)
         for dtype in REALS
         for simd, *properties in simds
-        if (dtype, simd) != ("float64", "avx512")  # it would only save time of rare trainings
+        if (dtype, simd) != ("float64", "avx512")  # few trainings are in float64: AVX2 is enough
     ]
 
 
