@@ -33,7 +33,6 @@ enum {
     VECTORS = ROW_BYTES / VECTOR_BYTES, /* registers in a row of the tile */
     LANES = VECTOR * VECTORS,           /* columns of the tile */
     FEW_LANES = 4,                      /* elements that are stored at a time if a row is incomplete */
-    MAX_ROWS = 14,
     NEAR = 5, /* rows of x that share a pointer; there are no registers for more strides */
     /* Padding between the rows of a copy. Rows a power of two apart would use the same cache sets. */
     APART = 64 / sizeof(real),
@@ -108,7 +107,7 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arg
 {
     tile_arguments a = *arguments;
     for (; a.more >= 0; a.more--, a.x += a.x_tile, a.y += a.y_tile, a.out += a.out_tile) {
-        vector sum[MAX_ROWS][VECTORS] = {0};
+        vector sum[TILE_ROWS][VECTORS] = {0};
         for (int64_t s = 0; s < a.segments; s++) {
             const real *first = a.x + s * a.x_segment, *y = a.y + s * a.y_segment;
             const real *x[] = {first, first + NEAR * a.x_row, first + 2 * NEAR * a.x_row};
