@@ -316,7 +316,7 @@ def test_ladder_is_noisy_if_its_probes_are(run, monkeypatch):
     times = itertools.cycle([1e-3, 1e-3, 2e-3])
     monkeypatch.setattr(NoiseMonitor, "probe", lambda _: {"short computation": next(times)})
     out = run("ladder", "softmax", "--size", 8, "--seconds", 0.01)[1]
-    assert re.search("NOISY: .*time varied by 100%", " ".join(out.split()))
+    assert re.search("NOISY: .*time varied by 100 %", " ".join(out.split()))
 
 
 def test_ladder_without_c_has_no_peak(run, monkeypatch):

@@ -135,8 +135,8 @@ def test_picture_shows_the_metrics(loaded):
     assert list(test.get_xdata()) == [20, 40, 60]
     assert len(panels[3].collections) == len(panels[4].collections) == 7
     marks = [label.get_text() for label in panels[5].get_yticklabels()]
-    assert marks == ["100%", "98%", "96%", "94%", "92%", "90%"]
-    assert f"test accuracy {last.test_accuracy:.2%}" in drawn.figure.texts[1].get_text()
+    assert marks == ["100 %", "98 %", "96 %", "94 %", "92 %", "90 %"]
+    assert f"test accuracy {100 * last.test_accuracy:.2f} %" in drawn.figure.texts[1].get_text()
     # Redrawn with fewer snapshots, no old curve is left.
     drawn.show(History(loaded.snapshots[:1]), loaded.snapshots[0])
     assert list(test.get_xdata()) == [20]

@@ -89,7 +89,7 @@ def _ladder(result: dict[str, Any]) -> str:
                 name,
                 rounded(rung["seconds"] * 1e3, 3),
                 rounded(speed, 3),
-                f"{speed / peak:.1%}" if peak else "-",
+                f"{100 * speed / peak:.1f} %" if peak else "-",
                 f"{speed / before:.1f}" if before else "",
                 rounded(speed / speeds["numpy"], 2) if speeds["numpy"] else "-",
             )
