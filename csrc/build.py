@@ -8,8 +8,8 @@ double. The source of such a variant is its definitions and all kernel files:
     #define tt_add tt_add_float32_avx2
     #include "elementwise.c"
 
-cffi reads the prototypes of kernels.h, ladder/ladder.h and probe.h with the same names, so that
-Python can call a variant by its name.
+tt_add_float32 calls the variant of the instruction set in use. cffi reads the prototypes of
+kernels.h, ladder/ladder.h and probe.h with such names, so that Python can call a kernel by dtype.
 
 Without a compiler, the package is installed without the C backend, and a file has the reason: a
 sentence, then the compiler's output. A module of an earlier build is deleted, because these sources
@@ -74,21 +74,26 @@ KERNEL_FILES = [
 HEADERS = ["kernels.h", "ladder/ladder.h", "probe.h"]  # their functions exist in each variant
 OTHER_HEADERS = ["machine.h", "program.h"]  # cffi reads them too, up to "Not for cffi"
 OTHER_FILES = ["threads.c", "scratch.c", "simd.c", "program.c"]
-# The code that calls the kernels. At -O3 cffi's wrapper takes as long to compile as two variants,
-# and a call is 2 % faster.
-CALLING_FILES = ["wrapper.c", "runners.c"]
-# A prototype of a kernel in one variant, as prototypes() writes it: its name and its arguments.
-KERNEL = re.compile(r"^void (tt_\w+_float(?:32|64)_\w+)\((.*)\);", re.MULTILINE)
+REALS = {"float32": "float", "float64": "double"}
+# Flags that override -O3. cffi's wrapper only converts arguments: at -O3 it takes as
+# long to compile as a variant, and a call is 2 % faster.
+FILE_FLAGS = {"wrapper.c": ["-O1"], "calls.c": ["-O2"]}
+# A prototype of a kernel, as prototypes() writes it: its name and its arguments.
+KERNEL = re.compile(r"^void (tt_\w+_float(?:32|64))\((.*)\);", re.MULTILINE)
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 class Variant(NamedTuple):
-    suffix: str
-    real: str
+    dtype: str
+    simd: str
     target: str  # instruction sets beyond the platform's baseline
     vector_bytes: int  # the size of a vector register
     row_bytes: int  # the size of a row of matmul's tile, whose sums are all in registers
     tile_rows: int  # the number of rows of the tile
+
+    @property
+    def suffix(self) -> str:
+        return f"{self.dtype}_{self.simd}"
 
 
 def variants(machine: str) -> list[Variant]:
@@ -98,11 +103,11 @@ def variants(machine: str) -> list[Variant]:
         simds += [("avx512", avx512, 64, 128, 14)]
     else:
         simds = [("baseline", "", 16, 64, 6)]  # NEON has 32 registers of 16 bytes, SSE has 16
-    precisions = [("float32", "float"), ("float64", "double")]
     return [
-        Variant(f"{name}_{simd}", real, *properties)
-        for name, real in precisions
+        Variant(dtype, simd, *properties)
+        for dtype in REALS
         for simd, *properties in simds
+        if (dtype, simd) != ("float64", "avx512")  # few trainings are in float64: AVX2 is enough
     ]
 
 
@@ -114,6 +119,11 @@ def kernel_names() -> list[str]:
     return re.findall(r"^void (tt_\w+)\(", declarations(), re.MULTILINE)
 
 
+def flags(source: Path) -> list[str]:
+    """Return the compiler's flags for a file that write_sources has written."""
+    return [*FLAGS, *FILE_FLAGS.get(source.name, [])]
+
+
 def variant_source(variant: Variant) -> str:
     """Return the C source of a variant: definitions, then the kernel files."""
     lines = [
@@ -121,9 +131,9 @@ def variant_source(variant: Variant) -> str:
         "#include <stdint.h>",
         "#include <string.h>",
         "#include <tgmath.h>",
-        f"#define real {variant.real}",
+        f"#define real {REALS[variant.dtype]}",
         f"#define VECTOR_BYTES {variant.vector_bytes}",
-        f"#define VECTOR {variant.vector_bytes // (4 if variant.real == 'float' else 8)}",
+        f"#define VECTOR {variant.vector_bytes // (4 if variant.dtype == 'float32' else 8)}",
         f"#define ROW_BYTES {variant.row_bytes}",
         f"#define TILE_ROWS {variant.tile_rows}",
         *(f"#define {name} {name}_{variant.suffix}" for name in kernel_names()),
@@ -143,34 +153,57 @@ def variant_source(variant: Variant) -> str:
     return "\n".join(lines) + "\n"
 
 
-def prototypes(machine: str) -> str:
-    """Return the prototypes for cffi: all kernels in all variants, and parts of OTHER_HEADERS."""
+def prototypes() -> str:
+    """Return the prototypes for cffi: all kernels in both dtypes, and parts of OTHER_HEADERS."""
     text = re.sub(r"^#.*$", "", declarations(), flags=re.MULTILINE)
     declared = []
-    for variant in variants(machine):
-        renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{variant.suffix}", text)
-        declared.append(re.sub(r"\breal\b", variant.real, renamed))
+    for dtype, real in REALS.items():
+        renamed = re.sub(r"\b(tt_\w+)(?=\()", rf"\1_{dtype}", text)
+        declared.append(re.sub(r"\breal\b", real, renamed))
     for header in OTHER_HEADERS:
         public = (CSRC / header).read_text().split("/* Not for cffi")[0]
         declared.append(re.sub(r"^#.*$", "", public, flags=re.MULTILINE))
     return "\n".join(declared)
 
 
-def runners_source(machine: str) -> str:
-    """Return the C source of the runners of program.h, one for each kernel in each variant:
+def calls_source(machine: str) -> str:
+    """Return the C source of the calls of kernels.
 
-    static void run_tt_neg_float32_avx2(const tt_value *v)
+    For each kernel and dtype it has a function that calls the variant in use, and a runner for
+    program.h, which takes the arguments from an array:
+
+    void tt_neg_float64(const double *x, double *out, int64_t n)
     {
-        tt_neg_float32_avx2(v[0].p, v[1].p, v[2].i);
+        static void (*const variants[])(const double *x, double *out, int64_t n) = {
+            tt_neg_float64_baseline, tt_neg_float64_avx2, tt_neg_float64_avx2};
+        variants[tt_simd_in_use()](x, out, n);
     }
+    static void run_tt_neg_float64(const tt_value *v)
+    {
+        tt_neg_float64(v[0].p, v[1].p, v[2].i);
+    }
+
+    A dtype that isn't compiled for the widest instruction set has its widest variant again.
     """
-    lines = ['#include "program.h"', "#include <string.h>"]
+    simds = list(dict.fromkeys(variant.simd for variant in variants(machine)))
+    lines = ['#include "machine.h"', '#include "program.h"', "#include <string.h>"]
     table = []
-    for name, arguments in KERNEL.findall(prototypes(machine)):
-        kinds = ["p" if "*" in a else "d" if "double" in a else "i" for a in arguments.split(", ")]
+    for name, arguments in KERNEL.findall(prototypes()):
+        dtype = name.rpartition("_")[2]
+        compiled = [v.simd for v in variants(machine) if v.dtype == dtype]
+        lines += [f"void {name}_{simd}({arguments});" for simd in compiled]
+        chosen = [simd if simd in compiled else compiled[-1] for simd in simds]
+        of_simds = ", ".join(f"{name}_{simd}" for simd in chosen)
+        words = arguments.split(", ")
+        names = ", ".join(re.findall(r"\w+$", word)[0] for word in words)
+        kinds = ["p" if "*" in a else "d" if "double" in a else "i" for a in words]
         values = ", ".join(f"v[{i}].{kind}" for i, kind in enumerate(kinds))
-        lines.append(f"void {name}({arguments});")
-        lines.append(f"static void run_{name}(const tt_value *v)\n{{\n    {name}({values});\n}}")
+        lines += [
+            f"void {name}({arguments})\n{{",
+            f"    static void (*const variants[])({arguments}) = {{{of_simds}}};",
+            f"    variants[tt_simd_in_use()]({names});\n}}",
+            f"static void run_{name}(const tt_value *v)\n{{\n    {name}({values});\n}}",
+        ]
         table.append(f'    {{"{name}", run_{name}}},')
     lines += ["static const tt_named_runner runners[] = {", *table, "    {0, 0},", "};"]
     lines += [
@@ -197,11 +230,11 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
         path = folder / f"{variant.suffix}.c"
         path.write_text(variant_source(variant))
         written.append(path)
-    runners = folder / "runners.c"
-    runners.write_text(runners_source(machine))
+    calls = folder / "calls.c"
+    calls.write_text(calls_source(machine))
     ffi = FFI()
     # For Python a kernel returns 1 if it had no memory for its temporary values, otherwise 0.
-    declared = prototypes(machine)
+    declared = prototypes()
     ffi.cdef(KERNEL.sub(r"int \1(\2);", declared))
     checked = [
         f"#define {name}(...) ({name}(__VA_ARGS__), tt_failed())"
@@ -210,7 +243,7 @@ def write_sources(folder: Path, machine: str) -> list[Path]:
     ffi.set_source(MODULE, "\n".join([declared, *checked]))
     wrapper = folder / "wrapper.c"
     ffi.emit_c_code(str(wrapper))
-    return [wrapper, *written, runners, *(CSRC / file for file in OTHER_FILES)]
+    return [wrapper, *written, calls, *(CSRC / file for file in OTHER_FILES)]
 
 
 def compiler_problem(command: list[str], folder: Path) -> str:
@@ -256,15 +289,18 @@ class BuildKernels(build_ext):
         ext.include_dirs = [str(CSRC)]
         checks = []
         if self.sanitize:  # -O1, because -O3 takes minutes
-            checks = [f"-fsanitize={self.sanitize}", "-fno-sanitize-recover=all", "-O1", "-g1"]
-        ext.extra_compile_args = [*FLAGS, *checks]
+            checks = ext.extra_compile_args = [
+                f"-fsanitize={self.sanitize}",
+                "-fno-sanitize-recover=all",
+                "-O1",
+                "-g1",
+            ]
         ext.extra_link_args = ["-pthread", *checks]
         compile_files = self.compiler.compile
 
         def compile_one(source, extra_postargs, **options):
-            calls = Path(source).name in CALLING_FILES
-            flags = [*extra_postargs, *(["-O1"] if calls else [])]
-            return compile_files([source], extra_postargs=flags, **options)
+            postargs = [*flags(Path(source)), *extra_postargs]
+            return compile_files([source], extra_postargs=postargs, **options)
 
         def compile_all(sources, **options):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -318,7 +354,7 @@ def check(compiler: str) -> int:
                 continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
             output = ["-o", str(Path(folder) / "check.o")]
-            command = [compiler, *FLAGS, *warnings, f"-I{CSRC}", "-c", str(source), *output]
+            command = [compiler, *flags(source), *warnings, f"-I{CSRC}", "-c", str(source), *output]
             status |= subprocess.run(command).returncode
     return status
 

@@ -1,7 +1,8 @@
 /* kernels.h: the kernels of the C backend. The C compiler and cffi both read these prototypes.
 
    Every kernel is compiled several times (see build.py): `real` is float or double, and the names get
-   a suffix for the precision and the instruction set, such as tt_add_float32_avx2.
+   a suffix for the dtype and the instruction set, such as tt_add_float32_avx2. tt_add_float32 calls the
+   variant of the instruction set in use.
 
    Arrays are C-contiguous and don't overlap. Inputs come first, then outputs, then sizes. The comment
    above a group has the shapes: M K N for matmul, R C for rows and columns, as in

@@ -7,6 +7,9 @@
 
 /* The widest instruction set of this build that the CPU supports: "avx512", "avx2" or "baseline". */
 const char *tt_simd(void);
+/* The number of the instruction set that kernels use: 0 for "baseline", 1 for "avx2", 2 for "avx512". */
+void tt_use_simd(int number);
+int tt_simd_in_use(void);
 /* The compiler's name and version. */
 const char *tt_compiler(void);
 /* The number of threads that a kernel may use, including the calling thread (1 to 64). */

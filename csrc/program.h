@@ -10,7 +10,7 @@ typedef union {
     int64_t i;
     double d;
 } tt_value;
-/* Calls one kernel of one variant with these arguments. build.py writes a runner for each kernel. */
+/* Calls one kernel with these arguments. build.py writes a runner for each kernel. */
 typedef void (*tt_runner)(const tt_value *values);
 typedef struct {
     tt_runner run;
@@ -31,7 +31,7 @@ typedef struct {
     int64_t row_bytes;
 } tt_pointer;
 
-/* The runner of a kernel with a name such as tt_add_float32_avx2; 0 if there is no such kernel. */
+/* The runner of a kernel with a name such as tt_add_float32; 0 if there is no such kernel. */
 tt_runner tt_runner_of(const char *kernel);
 /* Each step sets the pointers and makes the copies `before`, then the calls, then the copies `after`.
    Returns 0, or 1 after a call that had no memory. */

@@ -1,4 +1,5 @@
-/* simd.c: the widest compiled instruction set that this CPU supports, and the compiler's name. */
+/* simd.c: the widest compiled instruction set that this CPU supports, the one in use, and the compiler's
+   name. */
 #include "machine.h"
 
 const char *tt_simd(void)
@@ -12,6 +13,18 @@ const char *tt_simd(void)
         return "avx2";
 #endif
     return "baseline";
+}
+
+static int in_use; /* the baseline, until Python chooses */
+
+void tt_use_simd(int number)
+{
+    __atomic_store_n(&in_use, number, __ATOMIC_RELAXED);
+}
+
+int tt_simd_in_use(void)
+{
+    return __atomic_load_n(&in_use, __ATOMIC_RELAXED);
 }
 
 const char *tt_compiler(void)

@@ -71,8 +71,9 @@ static ALWAYS_INLINE void exp_rows_of(const real *x, real *m, real *e, double *t
     }
 }
 
-/* For 10 classes, the most common number here, the compiler makes loops of constant length. */
-static inline void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
+/* For 10 classes, the most common number here, the compiler makes loops of constant length. A function
+   for many rows need not be inlined, and its callers would each compile it again. */
+static __attribute__((noinline)) void exp_rows(const real *x, real *m, real *e, double *total, int64_t rows, int64_t C)
 {
     if (C == 10)
         exp_rows_of(x, m, e, total, rows, 10);
@@ -262,7 +263,7 @@ static inline void gradient_of_row(const cross_entropy_arguments *a, int64_t r, 
 }
 
 /* The gradients of rows, where grad_logits contains the probabilities and is still in the L1 cache */
-static inline void probs_to_gradient(const cross_entropy_arguments *a, int64_t r, int64_t rows)
+static __attribute__((noinline)) void probs_to_gradient(const cross_entropy_arguments *a, int64_t r, int64_t rows)
 {
     real *p = a->grad_logits + r * a->C;
     const int64_t *labels = a->labels + r, C = a->C;

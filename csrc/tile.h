@@ -33,7 +33,6 @@ enum {
     VECTORS = ROW_BYTES / VECTOR_BYTES, /* registers in a row of the tile */
     LANES = VECTOR * VECTORS,           /* columns of the tile */
     FEW_LANES = 4,                      /* elements that are stored at a time if a row is incomplete */
-    MAX_ROWS = 14,
     NEAR = 5, /* rows of x that share a pointer; there are no registers for more strides */
     /* Padding between the rows of a copy. Rows a power of two apart would use the same cache sets. */
     APART = 64 / sizeof(real),
@@ -108,7 +107,7 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arg
 {
     tile_arguments a = *arguments;
     for (; a.more >= 0; a.more--, a.x += a.x_tile, a.y += a.y_tile, a.out += a.out_tile) {
-        vector sum[MAX_ROWS][VECTORS] = {0};
+        vector sum[TILE_ROWS][VECTORS] = {0};
         for (int64_t s = 0; s < a.segments; s++) {
             const real *first = a.x + s * a.x_segment, *y = a.y + s * a.y_segment;
             const real *x[] = {first, first + NEAR * a.x_row, first + 2 * NEAR * a.x_row};
@@ -131,17 +130,23 @@ static ALWAYS_INLINE void tile(const int rows, const int vectors, const tile_arg
 }
 
 /* Each tile size is a separate function, because the sums are kept in registers only if the numbers of
-   rows and vectors are constants. */
-#define TILE(rows) \
-    static void tile_##rows(const tile_arguments *a) { tile(rows, VECTORS, a); } \
-    static void half_tile_##rows(const tile_arguments *a) { tile(rows, VECTORS / 2, a); }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+   rows and vectors are constants. There are tiles of 1 to TILE_ROWS rows. */
+#define EACH_OF_2(f) f(1) f(2)
+#define EACH_OF_6(f) EACH_OF_2(f) f(3) f(4) f(5) f(6)
+#define EACH_OF_14(f) EACH_OF_6(f) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14)
+#define EACH_OF(rows, f) EACH_OF_##rows(f)
+#define EACH_TILE(rows, f) EACH_OF(rows, f)
 
-static void (*const TILES[2][MAX_ROWS + 1])(const tile_arguments *) = {
-    {0, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8,
-     tile_9, tile_10, tile_11, tile_12, tile_13, tile_14},
-    {0, half_tile_1, half_tile_2, half_tile_3, half_tile_4, half_tile_5, half_tile_6,
-     half_tile_7, half_tile_8, half_tile_9, half_tile_10, half_tile_11, half_tile_12, half_tile_13, half_tile_14},
+#define TILE(rows) static void tile_##rows(const tile_arguments *a) { tile(rows, VECTORS, a); }
+#define HALF_TILE(rows) static void half_tile_##rows(const tile_arguments *a) { tile(rows, VECTORS / 2, a); }
+EACH_TILE(TILE_ROWS, TILE)
+EACH_TILE(TILE_ROWS, HALF_TILE)
+
+#define TILE_NAME(rows) tile_##rows,
+#define HALF_TILE_NAME(rows) half_tile_##rows,
+static void (*const TILES[2][TILE_ROWS + 1])(const tile_arguments *) = {
+    {0, EACH_TILE(TILE_ROWS, TILE_NAME)},
+    {0, EACH_TILE(TILE_ROWS, HALF_TILE_NAME)},
 };
 
 /* The arguments are passed by address: to pass 17 words by value takes as long as 50 multiplications. */

@@ -24,7 +24,8 @@ from cases import Kernel, Op
 from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
-from tinytensor import cli, door
+from tinytensor import door
+from tinytensor_command import main
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # because tests set their own values
     os.environ.pop(f"TINYTENSOR_{name}", None)
@@ -83,7 +84,7 @@ def run(capsys):
     def run(*arguments: object) -> tuple[int, str, str]:
         code = 0
         try:
-            cli.main([str(argument) for argument in arguments])
+            main([str(argument) for argument in arguments])
         except SystemExit as error:
             code = int(error.code or 0)
         return code, *capsys.readouterr()

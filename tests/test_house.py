@@ -15,6 +15,7 @@ import tinytensor as tt
 from tinytensor import ops
 
 PACKAGE = Path(tt.__file__).parent
+COMMAND = PACKAGE.parent / "tinytensor_command"
 FACADE = "tinytensor"  # __init__.py: it collects the public names and may import everything
 
 # From the ground up. A file imports files of the same floor and of lower floors.
@@ -34,7 +35,9 @@ FLOORS = [
     ["claims", "coach", "microscope", "run_state", "saver", "train"],
     ["live", "bench"],
     ["learn"],
-    ["cli", "__main__"],
+    ["cli"],
+    ["tinytensor_command"],
+    ["__main__"],
 ]
 
 # Imports inside of functions that lead upwards, or close a circle: (from, to) and the reason
@@ -52,7 +55,7 @@ EXCEPTIONS = {
 
 
 class Import(NamedTuple):
-    source: str  # a module, without "tinytensor."
+    source: str  # a module, without "tinytensor." if it is in that package
     target: str
     lazy: bool  # True if it is inside a function
     line: int
@@ -63,7 +66,7 @@ def name_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = {name_of(file): file for file in PACKAGE.rglob("*.py")}
+FILES = {name_of(file): file for file in [*PACKAGE.rglob("*.py"), *COMMAND.glob("*.py")]}
 
 
 def behind_the_facade(name: str) -> str:
@@ -149,6 +152,13 @@ def test_imports_lead_downwards():
     assert not upwards, "\n".join(map(str, sorted(upwards)))
 
 
+def test_the_options_of_commands_import_the_package_in_functions_only():
+    command = [each for each in IMPORTS if each.source.startswith(COMMAND.name)]
+    outside = [each for each in command if not each.target.startswith(COMMAND.name)]
+    assert outside
+    assert [each for each in outside if not each.lazy] == []
+
+
 def test_every_exception_is_needed():
     lazy = {each[:2] for each in IMPORTS if each.lazy}
     assert set(EXCEPTIONS) <= lazy
@@ -187,7 +197,7 @@ def test_no_two_files_have_one_name():
     files: dict[str, list[Path]] = {}
     for file in FILES.values():
         if file.stem != "__init__":
-            files.setdefault(file.name, []).append(file.relative_to(PACKAGE))
+            files.setdefault(file.name, []).append(file.relative_to(PACKAGE.parent))
     twice = {name: sorted(map(str, paths)) for name, paths in files.items() if len(paths) > 1}
     assert not twice
 

@@ -73,6 +73,7 @@ def test_wheel_built_from_the_sdist(sdist, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "tinytensor/py.typed" in names
+    assert "tinytensor_command/commands.py" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
     for name in ("1.0", "3.1", "best"):
         assert f"tinytensor/lessons/weights/{name}.safetensors" in names

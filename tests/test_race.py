@@ -12,12 +12,13 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, door, random
+from tinytensor import door, random
 from tinytensor.lessons import find
 from tinytensor.live import race
 from tinytensor.live.race import GOALS, Race, Standing
 from tinytensor.run_state import tensors
 from tinytensor.train import Training
+from tinytensor_command import main
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])
@@ -173,7 +174,7 @@ def test_invalid_settings_raise(backends, settings, words):
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
     code = 0
     try:
-        cli.main(["race", *map(str, arguments)])
+        main(["race", *map(str, arguments)])
     except SystemExit as error:
         code = int(error.code or 0)
     return code, *capsys.readouterr()
@@ -239,7 +240,8 @@ def test_wrong_arguments_are_one_line_errors(capsys, arguments, words):
 
 def test_ctrl_c_ends_with_the_table_so_far(tmp_path):
     file = tmp_path / "race.json"
-    script = "from tinytensor import cli; cli.race_command.SECONDS_PER_LINE = 0; cli.main()"
+    script = "import tinytensor_command; from tinytensor.cli import race_command; "
+    script += "race_command.SECONDS_PER_LINE = 0; tinytensor_command.main()"
     command = ("race", "softmax", "--backends", "numpy", "--steps", "10000000", "--json", str(file))
     process = subprocess.Popen(
         [sys.executable, "-c", script, *command],

@@ -95,7 +95,7 @@ def test_two_processes_compile_into_one_cache_at_once_and_a_torn_cache_is_compil
 
 @pytest.mark.full
 def test_without_bokeh_a_training_works_and_the_live_page_names_the_cure():
-    program = "import sys; sys.modules['bokeh'] = None; from tinytensor import cli; cli.main()"
+    program = "import sys; sys.modules['bokeh'] = None; import tinytensor_command as c; c.main()"
     for options, code, words in ([], 0, ""), (["--live"], 2, "tinytensor-engine[live]"):
         command = [*PYTHON, "-c", program, *TRAIN[2:], *options]
         ended = subprocess.run(command, capture_output=True, text=True)

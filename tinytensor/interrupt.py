@@ -1,20 +1,19 @@
-"""Ctrl-C during the start of the command `tinytensor` ends it at once, without a traceback.
+"""Ctrl-C during the start of `python -m tinytensor` ends it at once, without a traceback.
 
-The package imports this module first. It changes nothing if tinytensor is imported as a library.
-When the imports are done, cli.main calls raise_on_interrupt(), and handles KeyboardInterrupt.
+Python imports the package before it runs __main__.py, and the package imports this module first. It
+changes nothing if tinytensor is imported as a library. When the imports are done, __main__.py calls
+raise_on_interrupt().
 """
 
-import os
 import signal
 import sys
 from itertools import pairwise
 
 
 def is_command(argv: list[str], orig_argv: list[str]) -> bool:
-    """True if sys.argv and sys.orig_argv are those of `tinytensor` or `python -m tinytensor`."""
-    name = os.path.basename(argv[0]) if argv else ""
+    """True if sys.argv and sys.orig_argv are those of `python -m tinytensor`."""
     # While python -m imports the package of a module, argv[0] is "-m".
-    return name == "tinytensor" or (name == "-m" and ("-m", "tinytensor") in pairwise(orig_argv))
+    return argv[:1] == ["-m"] and ("-m", "tinytensor") in pairwise(orig_argv)
 
 
 def raise_on_interrupt() -> None:

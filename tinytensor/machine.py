@@ -83,13 +83,14 @@ def peak_flops(threads: int = 1, seconds: float = 0.03) -> float:
     Raises:
         BackendUnavailable: the C backend is not available.
     """
-    c, variant = _probes()
+    c, functions = _probes()
     out, operations = np.empty(threads, np.float32), c.ffi.new("int64_t *")
-    with _threads(c, threads):
+    with _whole_cpu(c, threads):
         best = _best(
-            lambda steps: variant.probe_fma(variant.at(out), operations, steps, threads), seconds
+            lambda steps: functions.probe_fma(functions.at(out), operations, steps, threads),
+            seconds,
         )
-        variant.probe_fma(variant.at(out), operations, 1, threads)
+        functions.probe_fma(functions.at(out), operations, 1, threads)
     return float(operations[0] / best)
 
 
@@ -116,33 +117,36 @@ def memory_bandwidth(
         raise SettingError(
             f"memory_bandwidth: got traffic {traffic!r}; choose from {', '.join(ARRAYS)}"
         )
-    c, variant = _probes()
+    c, functions = _probes()
     groups = threads * math.ceil(size / (4 * GROUP * ARRAYS[traffic] * threads))
     count = 2 if traffic == "read" else ARRAYS[traffic]  # "read" also writes a sum per thread
-    pointers = [variant.at(zeros((groups * GROUP,), np.dtype(np.float32))) for _ in range(count)]
-    probe = getattr(variant, f"probe_{traffic}")
-    with _threads(c, threads):
+    pointers = [functions.at(zeros((groups * GROUP,), np.dtype(np.float32))) for _ in range(count)]
+    probe = getattr(functions, f"probe_{traffic}")
+    with _whole_cpu(c, threads):
         best = _best(lambda rounds: probe(*pointers, groups * GROUP, rounds), seconds)
     return groups * GROUP * 4 * ARRAYS[traffic] / best
 
 
 def _probes() -> tuple[Any, Any]:
-    """Return the C backend's module and its functions for the widest instruction set."""
+    """Return the C backend's module and its functions."""
     door.load_backend("c")  # sets its number of threads
     from tinytensor.backends import c_backend  # raises if C does not work here
 
     c_backend.require(f"probe_{name}" for name in ("fma", *ARRAYS))
-    return c_backend, c_backend.variant("float32", c_backend.WIDEST)
+    return c_backend, c_backend.functions("float32")
 
 
 @contextmanager
-def _threads(c: Any, threads: int) -> Iterator[None]:
-    before = c.num_threads()
+def _whole_cpu(c: Any, threads: int) -> Iterator[None]:
+    """Inside a `with` block, C uses this number of threads and the CPU's widest vectors."""
+    before = c.num_threads(), c.SIMD
     c.set_num_threads(threads)
+    c.set_simd(c.WIDEST)
     try:
         yield
     finally:
-        c.set_num_threads(before)
+        c.set_num_threads(before[0])
+        c.set_simd(before[1])
 
 
 def _best(repeat: Callable[[int], object], seconds: float) -> float:

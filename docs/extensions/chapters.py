@@ -58,7 +58,8 @@ this page has {steps} steps and 1,000 test images.
 ```{{code-cell}} python
 tt.live.show(training)
 report = training.report
-print(f"after {{report.step}} steps: {{report.test_accuracy:.2%}} of the test digits are correct")
+accuracy = 100 * report.test_accuracy
+print(f"after {{report.step}} steps: {{accuracy:.2f}} % of the test digits are correct")
 ```
 
 ## One training step as a program

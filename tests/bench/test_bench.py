@@ -74,7 +74,7 @@ def test_judge_quiet_and_noisy():
     )  # fmt: skip
     assert varied.noisy
     assert varied.why == (
-        "to check the machine, a work of two was timed many times, and its time varied by 25%; "
+        "to check the machine, a work of two was timed many times, and its time varied by 25 %; "
         "3 disturbed rounds were measured again"
     )
     loaded = noise.judge(steady, others=7.0, elapsed=10.0)

@@ -19,12 +19,14 @@ from conftest import BACKENDS
 from test_datasets import BROKEN, break_folder, write_folder
 
 import tinytensor as tt
-from tinytensor import claims, cli, datasets, door, interrupt, lessons
+from tinytensor import claims, datasets, door, interrupt, lessons
 from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.checkpoint import about as about_file
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
 from tinytensor.train import Training, evaluate, load_model
+from tinytensor_command import known_names, options
+from tinytensor_command.commands import program
 
 
 def test_train_prints_accuracy_and_times(run, tmp_path):
@@ -153,7 +155,9 @@ def test_wrong_arguments(run, kind, tmp_path, monkeypatch):
 
 
 def test_unwritable_file_is_refused_before_training(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.train_command, "Training", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "tinytensor.cli.train_command.Training", lambda *_, **__: pytest.fail("trained")
+    )
     link = tmp_path / "link"
     link.symlink_to("no folder/result.json")
     words = r"link can't be written to \(No such file or directory\); choose another file"
@@ -312,7 +316,7 @@ def test_ladder_is_noisy_if_its_probes_are(run, monkeypatch):
     times = itertools.cycle([1e-3, 1e-3, 2e-3])
     monkeypatch.setattr(NoiseMonitor, "probe", lambda _: {"short computation": next(times)})
     out = run("ladder", "softmax", "--size", 8, "--seconds", 0.01)[1]
-    assert re.search("NOISY: .*time varied by 100%", " ".join(out.split()))
+    assert re.search("NOISY: .*time varied by 100 %", " ".join(out.split()))
 
 
 def test_ladder_without_c_has_no_peak(run, monkeypatch):
@@ -466,9 +470,14 @@ def test_ctrl_c_writes_the_results_so_far(tmp_path):
 
 @pytest.mark.parametrize("module", ["numpy", "click"])
 def test_ctrl_c_during_the_import_of_the_command(tmp_path, module):
-    done = interrupted_import(tmp_path, module, "-m", "tinytensor", "info")
-    assert done.returncode == -signal.SIGINT
-    assert done.stderr == ""
+    script = "import sys; sys.argv[1:] = ['info']; import tinytensor_command as c; c.main()"
+    done = interrupted_import(tmp_path, module, "-c", script)
+    assert (done.returncode, done.stderr) == (130, "tinytensor: stopped\n")
+
+
+def test_ctrl_c_during_the_import_of_python_m(tmp_path):
+    done = interrupted_import(tmp_path, "numpy", "-m", "tinytensor", "info")
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_ctrl_c_during_the_import_of_the_library(tmp_path):
@@ -494,24 +503,66 @@ def interrupted_import(folder: Path, module: str, *command: str) -> subprocess.C
 
 
 def test_is_command():
-    script = "/usr/bin/tinytensor"
-    assert interrupt.is_command([script, "info"], ["python", script, "info"])
     assert interrupt.is_command(["-m", "info"], ["python", "-X", "dev", "-m", "tinytensor", "info"])
     assert not interrupt.is_command(["-m", "tinytensor"], ["python", "-m", "other", "tinytensor"])
-    assert not interrupt.is_command(["/usr/bin/pytest"], ["python", "/usr/bin/pytest"])
+    assert not interrupt.is_command(["/usr/bin/tinytensor"], ["python", "/usr/bin/tinytensor"])
     assert not interrupt.is_command([], [])
 
 
-def test_running_command_raises_keyboard_interrupt(run):
+def test_ctrl_c_raises_after_the_import():
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        run("--version")
+        interrupt.raise_on_interrupt()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
-        run("--version")
+        interrupt.raise_on_interrupt()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# Help and completion
+
+
+def test_help_and_completion_do_not_import_numpy():
+    lines = ["import sys", "from tinytensor_command import main"]
+    script = [*lines, "try: main()", "finally: print(*sys.modules, file=sys.stderr)"]
+    typed = ("", "course ", "lesson ", "train softmax --", "train mine", "try ", "ladder ", "race ")
+    typed += ("explain matmul c.", "train 1.0 --backend ", "predict --lesson 1.0 --", "bench ")
+    typed += ("bench --lessons 1.0,2.1 --", "train 1.0 --allow-origin localhost:80 --")
+    runs = [({}, [*words, "--help"]) for words in ((), *([name] for name in program.commands))]
+    runs += [({"_TINYTENSOR_COMPLETE": "bash_source"}, [])]
+    for line in typed:
+        words = ["tinytensor", *line.split(" ")]
+        setting = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+        runs.append((setting | {"_TINYTENSOR_COMPLETE": "bash_complete"}, []))
+    for setting, arguments in runs:
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(script), *arguments],
+            env=os.environ | setting,
+            capture_output=True,
+            text=True,
+        )
+        loaded = done.stderr.split()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout, setting
+        assert "tinytensor_command.commands" in loaded
+        assert {"numpy", "tinytensor"} & set(loaded) == set(), (setting, arguments)
+
+
+def test_known_names_are_those_of_the_package():
+    titles = {key: each.title for each in lessons.lessons() for key in (each.name, each.number)}
+    assert known_names.lessons() == titles
+    assert known_names.claims() == {claim.name: claim.sentence for claim in claims.CLAIMS}
+    assert list(known_names.kernels()) == list(ladder.SIZES)
+    for kernel in ladder.SIZES:
+        ideas = {rung.name: rung.why for rung in ladder.rungs(kernel)}
+        assert known_names.rungs(kernel) == ideas
+        assert list(ideas) == list(known_names.rungs(kernel))
+    assert known_names.rungs("add") == {}
+    assert options.BACKENDS == door.BACKENDS
+    assert options.MOST_THREADS == door.MOST_THREADS
+    assert tuple(lessons.OPTIMIZERS) == options.OPTIMIZERS
 
 
 # The course
@@ -774,7 +825,7 @@ def test_train_on_a_folder_of_pictures(run, tmp_path):
 
 
 def test_command_descriptions_fit_80_columns():
-    for name, command in cli.program.commands.items():
+    for name, command in program.commands.items():
         text = command.get_short_help_str(limit=65)
         assert not text.endswith("..."), f"{name}: {text}"
 

@@ -180,7 +180,7 @@ def main() -> None:
     _, model = load_model(find(options.lesson).weights_file())
     results = recognised(renderings(options.count, options.seed, fonts), model)
     wrong = [(picture, read) for picture, _, read in results if read != picture.digit]
-    print(f"{1 - len(wrong) / len(results):.1%} of {len(results)} recognised")
+    print(f"{len(results) - len(wrong)} of {len(results)} recognised")
     for picture, read in wrong:
         print(f"{picture.digit} read as {read}: {picture.about}")
 

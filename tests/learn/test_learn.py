@@ -281,7 +281,7 @@ def test_the_pace_of_an_answer_has_a_rung_and_the_one_above(tmp_path):
     assert found.gflops > 0
     assert {found.rung, found.next_rung} == {"", "numba.naive"}  # a loop in Python is slower
     assert found.next_gflops > found.gflops
-    assert found.share is None or 0 < found.share
+    assert found.share is None or found.share > 0
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from test_lessons import NETWORKS, NUMBERS
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.claims import CLAIMS, find_claim, measure
-from tinytensor.cli import program
 from tinytensor.datasets import batches
 from tinytensor.lessons import find, lessons
 from tinytensor.lessons.chapter import FOLDER, REQUIRED
 from tinytensor.train import Training, evaluate
+from tinytensor_command.commands import program
 
 DATA = tt.datasets.mnist()
 LESSONS = lessons()

@@ -17,7 +17,7 @@ from tinytensor.live.course_page import OWN, CoursePage
 from tinytensor.live.frame import Frame
 from tinytensor.live.run import Run
 from tinytensor.live.training_page import PageView, TrainingPage
-from tinytensor.live.wall import MAX_DRAWINGS, Wall
+from tinytensor.live.wall import MAX_DRAWINGS, MAX_OF_A_VIEWER, Wall
 from tinytensor.train import Training
 
 DATA = tt.datasets.mnist()
@@ -295,7 +295,7 @@ def classified(wall, run, count):
 def test_wall_has_the_digits_and_what_the_network_reads(trained):
     wall = Wall(10)
     for label in range(10):
-        wall.add(drawn(label), label if label < 8 else wall.unknown)
+        wall.add(drawn(label), label if label < 8 else wall.unknown, viewer=label)
     found = classified(wall, trained, 10)
     np.testing.assert_array_equal(found.images, [drawn(label) for label in range(10)])
     assert found.labels.tolist() == [*range(8), 10, 10]
@@ -307,15 +307,26 @@ def test_wall_has_the_digits_and_what_the_network_reads(trained):
 def test_wall_is_bounded(trained):
     wall = Wall(10)
     for count in range(3 * MAX_DRAWINGS):
-        wall.add(drawn(count % 10), count % 10)
+        wall.add(drawn(count % 10), count % 10, viewer=count)
     found = classified(wall, trained, MAX_DRAWINGS)
     assert found.drawn == 3 * MAX_DRAWINGS
     assert found.images.nbytes == MAX_DRAWINGS * 28 * 28
 
 
+def test_one_viewer_cannot_fill_the_wall(trained):
+    wall = Wall(10)
+    wall.add(drawn(4), 4, viewer="Ada")
+    for count in range(2 * MAX_DRAWINGS):
+        wall.add(drawn(count % 10), count % 7, viewer="Bob")
+    found = classified(wall, trained, 1 + MAX_OF_A_VIEWER)
+    labels = [count % 7 for count in range(2 * MAX_DRAWINGS)]
+    assert found.labels.tolist() == [4, *labels[-MAX_OF_A_VIEWER:]]
+    assert found.drawn == 1 + 2 * MAX_DRAWINGS
+
+
 def test_wall_is_read_by_the_network_of_the_next_run(trained):
     wall = Wall(10)
-    wall.add(drawn(4), 4)
+    wall.add(drawn(4), 4, viewer="Ada")
     classified(wall, trained, 1)
     untrained = Run(Training(find("softmax"), SMALL, steps=200), for_viewer=True)
     untrained.start()

@@ -643,7 +643,7 @@ def test_page_stays_after_an_error_until_ctrl_c():
         "import sys, tinytensor.train as train\n"
         "def fail(*_): raise train.AnomalyError('the loss is nan')\n"
         "train.Training.train_step = fail\n"
-        "from tinytensor.cli import main\n"
+        "from tinytensor_command import main\n"
         "main(sys.argv[1:])"
     )
     with command(begin=[sys.executable, "-c", fail]) as (process, address):
@@ -716,6 +716,6 @@ def test_lesson_after_live_is_an_error_with_advice():
 
 
 def test_import_loads_no_drawing_library():
-    code = "import tinytensor, tinytensor.cli, sys; print('bokeh' in sys.modules)"
+    code = "import tinytensor, tinytensor.cli.train_command, sys; print('bokeh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"

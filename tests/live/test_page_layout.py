@@ -83,7 +83,7 @@ def test_presentation_shows_one_panel_with_large_letters(browser):
         until(lambda: viewer.place("training digits")[2] > 1100)
         settled(viewer)
         texts = browser.execute_script(VISIBLE)
-        accuracy = f"{run.latest.test_accuracy:.2%}"
+        accuracy = f"{100 * run.latest.test_accuracy:.2f} %"
         sizes = {text: size for text, *_, size in texts}
         assert sizes[accuracy] == max(sizes.values()) >= 60
         controls = {"present", "?"}

@@ -62,7 +62,7 @@ def test_screen_shows_curves_digits_and_status(width, height, data):
         assert len(lines) == height - 1
         assert max(line.cell_len for line in lines) <= width
     text = screen.draw().plain
-    assert f"step 50/50  test {report.test_accuracy:.2%}" in text
+    assert f"step 50/50  test {100 * report.test_accuracy:.2f} %" in text
     assert "images/s on numpy" in text
     shown = training.predictions
     misclassified = np.flatnonzero(shown.labels != shown.predictions)

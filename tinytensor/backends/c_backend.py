@@ -1,10 +1,9 @@
 """The C backend: pointers and sizes go to the compiled kernels of csrc/.
 
 Each function lowers a call (lowering.py). It checks that all its arrays have one dtype, and returns
-`tt_<its name>` in the variant for that dtype and the instruction set in use, with the pointers and
-sizes that C needs. The instruction set is the widest that this CPU has, or the environment
-variable TINYTENSOR_SIMD. cffi's from_buffer refuses arrays that aren't contiguous, so C never gets
-a wrong pointer. The GIL is released while C computes.
+`tt_<its name>_<dtype>`, with the pointers and sizes that C needs. The instruction set is the widest
+that this CPU has, or the environment variable TINYTENSOR_SIMD. cffi's from_buffer refuses arrays
+that aren't contiguous, so C never gets a wrong pointer. The GIL is released while C computes.
 """
 
 import builtins
@@ -40,7 +39,7 @@ except ImportError as error:
         output,
     ) from None
 
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # each holds those before it
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # by their numbers; each holds those before it
 WIDEST = ffi.string(lib.tt_simd()).decode()
 AVAILABLE = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(WIDEST) + 1]
 
@@ -58,27 +57,25 @@ def _pointer_in_place(elements: Any) -> Callable[[Array], Any]:
     return partial(_from_buffer, elements, require_writable=True)
 
 
-def variant(precision: str, simd: str) -> SimpleNamespace:
-    """Return all C functions for a dtype and instruction set, by their names in Python.
+def functions(dtype: str) -> SimpleNamespace:
+    """Return all C functions for a dtype, by their names in Python.
 
     `at` and `in_place` make their pointers, and `real` is the type of such a pointer.
     """
-    suffix = f"{precision}_{simd}"
-    real = ffi.typeof({"float32": "float[]", "float64": "double[]"}[precision])
-    functions = {
-        name.removeprefix("tt_").removesuffix(f"_{suffix}"): getattr(lib, name)
+    real = ffi.typeof({"float32": "float[]", "float64": "double[]"}[dtype])
+    kernels = {
+        name.removeprefix("tt_").removesuffix(f"_{dtype}"): getattr(lib, name)
         for name in dir(lib)
-        if name.endswith(f"_{suffix}")
+        if name.endswith(f"_{dtype}")
     }
     pointers = {"at": _pointer_to(real), "in_place": _pointer_in_place(real)}
-    return SimpleNamespace(**functions, **pointers, real=real)
+    return SimpleNamespace(**kernels, **pointers, real=real)
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_SINGLE, _DOUBLE = functions("float32"), functions("float64")
 SIMD: str  # the instruction set in use
-_choosing = held_during_fork(threading.Lock())  # set_simd changes the next three
-_SINGLE: SimpleNamespace
-_DOUBLE: SimpleNamespace
+_choosing = held_during_fork(threading.Lock())  # set_simd changes it in Python and in C
 
 
 def set_simd(name: str) -> None:
@@ -86,7 +83,7 @@ def set_simd(name: str) -> None:
 
     Raises SettingError if this CPU or this build doesn't have it.
     """
-    global SIMD, _SINGLE, _DOUBLE
+    global SIMD
     if name not in AVAILABLE:
         known = ", ".join(AVAILABLE)
         raise SettingError(
@@ -94,7 +91,7 @@ def set_simd(name: str) -> None:
         )
     with _choosing:
         SIMD = name
-        _SINGLE, _DOUBLE = variant("float32", name), variant("float64", name)
+        lib.tt_use_simd(INSTRUCTION_SETS.index(name))
 
 
 wanted = os.environ.get("TINYTENSOR_SIMD") or WIDEST
@@ -105,7 +102,7 @@ except SettingError as error:
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
-    """Return the variant for these arrays, which must be all float32 or all float64."""
+    """Return the functions for these arrays, which must be all float32 or all float64."""
     for array in arrays:
         if array.dtype is not _FLOAT32:
             return _for_other(*arrays)

@@ -47,8 +47,8 @@ def call_costs(seconds: float = 0.02) -> dict[str, float]:
     if isinstance(states["c"], door.Backend):
         from tinytensor.backends import c_backend  # the import fails without the C backend
 
-        variant = c_backend.variant("float32", c_backend.SIMD)
-        at, function = variant.at, variant.relu_backward
+        functions = c_backend.functions("float32")
+        at, function = functions.at, functions.relu_backward
         calls["cffi"] = lambda: function(at(x), at(y), at(out), 1)
     if isinstance(numba := states["numba"], door.Backend):
         add = numba.kernels["add"]

@@ -128,7 +128,7 @@ def judge(
         if (width := Spread.of(times).width) > NOISY_SPREAD:
             reasons.append(
                 f"to check the machine, a {name} was timed many times, and its time varied by "
-                f"{width:.0%}"
+                f"{100 * width:.0f} %"
             )
     if others is not None and elapsed > 0 and (load := others / elapsed) > NOISY_LOAD:
         reasons.append(f"other programs used {load:.1f} cores")

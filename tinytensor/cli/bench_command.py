@@ -6,48 +6,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tinytensor import door
-from tinytensor.cli.options import FILE, Count, LessonNumber, Several, backends_option
 from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
 
 if TYPE_CHECKING:
     from tinytensor.bench.report import Report
 
-PARTS = ("kernels", "steps", "train")
 TRAIN_LESSONS = ("1.0", "2.1")  # lessons whose whole runs take seconds
 
 
-@click.command("bench")
-@click.argument("part", required=False, type=click.Choice(PARTS))
-@backends_option
-@click.option(
-    "--lessons",
-    metavar="NUMBERS",
-    type=Several(LessonNumber()),
-    help="Lessons, such as 1.0,2.1 [all nine; two for train].",
-)
-@click.option(
-    "--threads",
-    metavar="COUNTS",
-    type=Several(Count(1)),
-    help="Numbers of threads, such as 1,2 [1 and all cores; only all cores for train or --quick].",
-)
-@click.option(
-    "--peers",
-    metavar="NAMES",
-    type=Several(click.STRING),
-    is_flag=False,
-    flag_value="all",
-    help="Also time other libraries: torch,jax, or all installed.",
-)
-@click.option("--rounds", type=Count(1, 1000), help="Rounds to time [15; 5 for train or --quick].")
-@click.option("--quick", is_flag=True, help="Measure steps and kernels for about 45 seconds.")
-@click.option(
-    "--json", "json_file", metavar="FILE", type=FILE, help="Write the results; - for stdout."
-)
-@click.option("--html", "html_file", metavar="FILE", type=FILE, help="Write a page with plots.")
-@click.option("--readme", metavar="FILE", type=FILE, help="Replace the table of steps in FILE.")
-def bench_command(
+def run_benchmarks(
     part: str | None,
     backends: tuple[str, ...] | None,
     lessons: tuple[str, ...] | None,
@@ -59,14 +27,7 @@ def bench_command(
     html_file: str | None,
     readme: str | None,
 ) -> None:
-    """Time kernels, training steps or whole runs on each backend.
-
-    Without an argument: the machine's limits, training steps, and a selection of kernels.
-
-    Each backend runs in a separate process, bound to the given number of cores, and the processes
-    take turns. Results are compared before anything is timed. Times exclude compilation and
-    start-up, except for whole runs. If other programs used the CPU, the report says NOISY.
-    """
+    """Run `tinytensor bench`; tinytensor_command.commands has its options."""
     from tinytensor.bench import tables
     from tinytensor.bench.plan import Plan, measure, pieces
     from tinytensor.bench.report import Report

@@ -10,33 +10,13 @@ from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.live_option import say
-from tinytensor.cli.options import (
-    CLAIM,
-    FILE,
-    LESSON,
-    LESSON_OR_FILE,
-    Count,
-    backend_option,
-    page_options,
-    seed_option,
-    threads_option,
-)
 from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
 from tinytensor.train import Training, seconds_a_step
 
 
-@click.command("course")
-@click.argument("lesson", type=LESSON, required=False)
-@backend_option
-@click.option(
-    "--steps", type=Count(1, 10**9), help="Training steps of each lesson [the lesson's own]."
-)
-@seed_option
-@threads_option
-@page_options
-def course_command(
+def show_course(
     lesson: str | None,
     backend: str,
     steps: int | None,
@@ -49,12 +29,7 @@ def course_command(
     host: str | None,
     allowed: tuple[str, ...],
 ) -> None:
-    """Show the lessons on one live page, from LESSON [1.0] to 4.2.
-
-    The page has the chapter of a lesson next to the panels, and buttons that begin the next lesson
-    or the one before. Sliders change the learning rate, the batch and dropout of the next run. What
-    the viewers draw is collected on a wall. Ctrl-C ends the page.
-    """
+    """Run `tinytensor course`; tinytensor_command.commands has its options."""
     check_installed("course", "bokeh")
     from tinytensor.live.course import Course
     from tinytensor.live.course_page import page
@@ -85,13 +60,8 @@ def course_command(
         shown.run_until_interrupted()
 
 
-@click.command("lessons")
-def lessons_command() -> None:
-    """List the lessons with their accuracy, steps and time here.
-
-    The time is estimated from ten training steps of each lesson. If other programs used the CPU, a
-    line says NOISY.
-    """
+def list_lessons() -> None:
+    """Run `tinytensor lessons`; tinytensor_command.commands has its options."""
     from tinytensor.bench.noise import NoiseMonitor
     from tinytensor.cli.progress import progress
 
@@ -119,17 +89,8 @@ def lessons_command() -> None:
     click.echo("\ntinytensor lesson NAME prints the chapter, tinytensor train NAME trains it.")
 
 
-@click.command("lesson")
-@click.argument("name", type=LESSON)
-@click.option("--answers", is_flag=True, help="Print the answers to the chapter's questions.")
-@click.option("--code", is_flag=True, help="Print the lesson's file: the network and its settings.")
-def lesson_command(name: str, answers: bool, code: bool) -> None:
-    """Print the chapter of lesson NAME.
-
-    A chapter explains the network, what to look at while it trains and what to try. It ends with
-    three questions, and --answers prints their answers. On a terminal the text is shown page by
-    page.
-    """
+def show_lesson(name: str, answers: bool, code: bool) -> None:
+    """Run `tinytensor lesson`; tinytensor_command.commands has its options."""
     from rich.markdown import Markdown
     from rich.syntax import Syntax
 
@@ -160,26 +121,7 @@ def lesson_command(name: str, answers: bool, code: bool) -> None:
     show(rendered(Markdown(text)))
 
 
-@click.command("program")
-@click.argument("lesson", type=LESSON_OR_FILE)
-@backend_option
-@click.option("--batch", type=Count(min=1), help="Images in a batch [the lesson's own].")
-@click.option(
-    "--profile",
-    is_flag=True,
-    help="Time each call of the rewritten program, and compare it with this machine's limits.",
-)
-@click.option(
-    "--html",
-    "html_file",
-    metavar="FILE",
-    type=FILE,
-    help="Write the list as a page; - for standard output.",
-)
-@click.option(
-    "--rewritten", is_flag=True, help="Show it as it runs, after the rewrites that make it faster."
-)
-def program_command(
+def show_program(
     lesson: str,
     backend: str,
     batch: int | None,
@@ -187,10 +129,7 @@ def program_command(
     html_file: str | None,
     rewritten: bool,
 ) -> None:
-    """Show LESSON's training step as a list of kernel calls.
-
-    The forward pass comes first, then the backward pass, then the update.
-    """
+    """Run `tinytensor program`; tinytensor_command.commands has its options."""
     from tinytensor.cli.progress import progress
 
     found = lessons.find_or_read(lesson)
@@ -215,20 +154,8 @@ def program_command(
         write("--html", html_file, listing_html.page(title, shown.to_html()))
 
 
-@click.command("try")
-@click.argument("name", type=CLAIM, required=False)
-@click.argument("mistake", required=False)
-@click.option(
-    "--seeds", type=Count(min=1), default=3, show_default=True, help="Runs of each variant."
-)
-@backend_option
-def try_command(name: str | None, mistake: str | None, seeds: int, backend: str) -> None:
-    """Measure a claim of the course, or run programs with mistakes.
-
-    Without NAME, list the claims. A time in the list is for 3 seeds on 2 CPU cores; claims without
-    a time take less than half a minute. With the name mistakes, run short programs with one mistake
-    each, and print what the coach finds; MISTAKE chooses one of them, and prints its code too.
-    """
+def try_claim(name: str | None, mistake: str | None, seeds: int, backend: str) -> None:
+    """Run `tinytensor try`; tinytensor_command.commands has its options."""
     from tinytensor import claims
     from tinytensor.cli.progress import progress
 

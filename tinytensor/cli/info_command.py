@@ -12,14 +12,8 @@ from tinytensor.cli.output import plural
 from tinytensor.errors import BackendUnavailable, TinytensorError
 
 
-@click.command("info")
-@click.option("--measure", is_flag=True, help="Also measure the machine's limits.")
-@click.option("--verbose", is_flag=True, help="Also print a failed compiler's output.")
-def info_command(measure: bool, verbose: bool) -> None:
-    """Print versions, the backends that work here, and the machine.
-
-    The exit status is 2 if the backend in TINYTENSOR_BACKEND doesn't work here.
-    """
+def print_info(measure: bool, verbose: bool) -> None:
+    """Run `tinytensor info`; tinytensor_command.commands has its options."""
     states = door.backend_states()
     lines = [("tinytensor", _version("tinytensor-engine"))]
     lines += [

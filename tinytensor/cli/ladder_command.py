@@ -7,38 +7,14 @@ from typing import Any
 import click
 
 from tinytensor import door
-from tinytensor.cli.options import KERNEL, RUNG, Count, json_option, threads_option
 from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
 from tinytensor.errors import BackendUnavailable, TinytensorError
 
 
-@click.command("ladder")
-@click.argument("kernel", type=KERNEL)
-@click.option(
-    "--size",
-    type=Count(1, 10_000),
-    help="Rows of matmul [512] or softmax [4000], images of conv2d [100].",
-)
-@threads_option
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.01, 1000),
-    default=1,
-    show_default=True,
-    help="Time to measure each rung.",
-)
-@json_option
-def ladder_command(
+def time_ladder(
     kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
 ) -> None:
-    """Time KERNEL from its naive loop to the fast version.
-
-    KERNEL is matmul, softmax or conv2d.
-
-    Each rung adds one idea to the rung before it. The last rung of a backend is the kernel that it
-    uses. Speeds are compared with the measured limit of this machine on all threads. The rungs take
-    turns. If other programs used the CPU, the last line says NOISY.
-    """
+    """Run `tinytensor ladder`; tinytensor_command.commands has its options."""
     from tinytensor import machine
     from tinytensor.bench.noise import NoiseMonitor
     from tinytensor.cli.progress import progress
@@ -113,7 +89,7 @@ def _ladder(result: dict[str, Any]) -> str:
                 name,
                 rounded(rung["seconds"] * 1e3, 3),
                 rounded(speed, 3),
-                f"{speed / peak:.1%}" if peak else "-",
+                f"{100 * speed / peak:.1f} %" if peak else "-",
                 f"{speed / before:.1f}" if before else "",
                 rounded(speed / speeds["numpy"], 2) if speeds["numpy"] else "-",
             )
@@ -136,14 +112,8 @@ def _ladder(result: dict[str, Any]) -> str:
     return rendered(title, table, reasons, "", str(Noise(**result["noise"])))
 
 
-@click.command("explain")
-@click.argument("kernel", type=KERNEL)
-@click.argument("rung", type=RUNG, required=False)
-def explain_command(kernel: str, rung: str | None) -> None:
-    """Print the source of all rungs of KERNEL, or of one RUNG.
-
-    KERNEL is matmul, softmax or conv2d. RUNG is a name such as c.blocked.
-    """
+def explain_kernel(kernel: str, rung: str | None) -> None:
+    """Run `tinytensor explain`; tinytensor_command.commands has its options."""
     from rich.syntax import Syntax
     from rich.text import Text
 

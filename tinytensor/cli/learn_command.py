@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinytensor.cli.options import Name
 from tinytensor.cli.output import check_writable, plural, rounded, write
 from tinytensor.errors import DataError, SettingError
 
@@ -19,30 +18,8 @@ if TYPE_CHECKING:
     from tinytensor.learn.gradebook import Result
     from tinytensor.learn.sandbox import Verdict
 
-LANGUAGES = ("python", "numba", "c")
 
-
-def _exercise_names(_: dict[str, Any]) -> list[tuple[str, str]]:
-    from tinytensor.learn.exercises import EXERCISES
-
-    return [(exercise.name, exercise.title) for exercise in EXERCISES]
-
-
-@click.command("learn")
-@click.argument("names", nargs=-1, type=Name("exercise", _exercise_names, files=True))
-@click.option("--check", is_flag=True, help="Judge your file, in at most 30 s.")
-@click.option("--hint", is_flag=True, help="Print the next hint.")
-@click.option("--solution", is_flag=True, help="Print our solution, after a right answer.")
-@click.option("--train", is_flag=True, help="Train lesson 1.0 with your own matmul.")
-@click.option(
-    "--language",
-    type=click.Choice(LANGUAGES),
-    help="Language of your file [python if the exercise has it, else numba or c].",
-)
-@click.option("--report", metavar="FILE", help="Write your results, as .json or .html.")
-@click.option("--student", metavar="NAME", help="Your name in the report.")
-@click.option("--merge", is_flag=True, help="Print the table of a class from .json reports.")
-def learn_command(
+def learn(
     names: tuple[str, ...],
     check: bool,
     hint: bool,
@@ -53,15 +30,7 @@ def learn_command(
     student: str | None,
     merge: bool,
 ) -> None:
-    """Write a kernel yourself, and have it judged.
-
-    Without a name, list the exercises and your results. With the name or number of an exercise,
-    write a file with an empty function into the current folder; an existing file stays as it is.
-
-    --check runs your file in a separate process: more than 50 drawn shapes, also with 0, NaN and
-    infinity, then its speed next to the ladder and to the limits of this machine. --merge takes the
-    reports of a class instead of a name: tinytensor learn --merge *.json --report class.html
-    """
+    """Run `tinytensor learn`; tinytensor_command.commands has its options."""
     from tinytensor.learn import exercises, gradebook
 
     actions = {"--check": check, "--hint": hint, "--solution": solution, "--train": train}

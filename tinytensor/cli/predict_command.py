@@ -9,7 +9,6 @@ import numpy as np
 
 from tinytensor import atomic_file
 from tinytensor.arrays import Array
-from tinytensor.cli.options import LessonNumber
 from tinytensor.cli.output import check_writable
 from tinytensor.errors import DataError, SettingError
 
@@ -26,19 +25,7 @@ class Input(NamedTuple):
     steps: str  # what was done to the picture; empty for an image that was not changed
 
 
-@click.command("predict")
-@click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
-@click.option(
-    "--lesson", type=LessonNumber(), help=f"Lesson whose weights are used [{DEFAULT_LESSON}]."
-)
-@click.option(
-    "--weights", "--model", "weights", metavar="FILE", help="Weights or checkpoint of train."
-)
-@click.option("--many", is_flag=True, help="Read every digit of a picture, row by row.")
-@click.option("--as-is", is_flag=True, help="Take pictures of 28 x 28 pixels unchanged.")
-@click.option("--show", is_flag=True, help="Print each image as the network sees it.")
-@click.option("--save-input", metavar="FILE.png", help="Write the images as the network sees them.")
-def predict_command(
+def predict_images(
     files: tuple[str, ...],
     lesson: str | None,
     weights: str | None,
@@ -47,15 +34,7 @@ def predict_command(
     show: bool,
     save_input: str | None,
 ) -> None:
-    """Print the digit in each IMAGE, with all probabilities.
-
-    An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
-    colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
-    was done. A .npy or idx file has images of 28 x 28, light on dark, which are not changed.
-
-    If an image can't be read, all other images are read first. The package has the weights of the
-    lessons 1.0, 3.1 and best.
-    """
+    """Run `tinytensor predict`; tinytensor_command.commands has its options."""
     from tinytensor import lessons
     from tinytensor.train import class_names, load_model, probabilities
 

@@ -13,19 +13,6 @@ import click
 
 from tinytensor import datasets, door, lessons, machine
 from tinytensor.cli.live_option import check_page, linger, say
-from tinytensor.cli.options import (
-    LESSON_OR_FILE,
-    Count,
-    allow_origin_option,
-    backends_option,
-    data_option,
-    eval_every_option,
-    json_option,
-    no_browser_option,
-    port_option,
-    seed_option,
-    threads_option,
-)
 from tinytensor.cli.output import check_writable, plural, rendered, write_json
 
 if TYPE_CHECKING:
@@ -38,27 +25,7 @@ SECONDS = 30.0  # per backend, if neither --seconds nor --steps is given
 SECONDS_PER_LINE = 5.0  # between two lines of output without a terminal
 
 
-@click.command("race")
-@click.argument("lesson", type=LESSON_OR_FILE)
-@backends_option
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 1e6),
-    help="Time limit of each backend [30; none with --steps].",
-)
-@click.option(
-    "--steps", type=Count(1, 10**9), help="Step limit of each backend [the lesson's own]."
-)
-@seed_option
-@threads_option
-@data_option
-@eval_every_option
-@json_option
-@click.option("--live", is_flag=True, help="Show the race in the browser, until Ctrl-C.")
-@port_option
-@no_browser_option
-@allow_origin_option
-def race_command(
+def race_backends(
     lesson: str,
     backends: tuple[str, ...] | None,
     seconds: float | None,
@@ -73,12 +40,7 @@ def race_command(
     no_browser: bool,
     allowed: tuple[str, ...],
 ) -> None:
-    """Train LESSON on several backends in turns.
-
-    Each backend gets the same number of seconds. They include loading the backend, compiling, and
-    training, but not evaluation on the test images. A table shows the standings, and at the end the
-    time at which each backend reached 92 %, 97 % and 99 % accuracy.
-    """
+    """Run `tinytensor race`; tinytensor_command.commands has its options."""
     from tinytensor.live.race import Race
 
     found = lessons.find_or_read(lesson)

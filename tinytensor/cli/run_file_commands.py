@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor.cli.options import FILE, Count
 from tinytensor.cli.output import check_writable, plural, same_file
 from tinytensor.errors import SettingError
 from tinytensor.live import check_installed
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
     from tinytensor.live.run_file import RecordedRun
 
 
-@click.command("replay")
-@click.argument("file", type=FILE)
-@click.option("--no-browser", is_flag=True, help="Only write the page and print its path.")
-def replay_command(file: str, no_browser: bool) -> None:
-    """Replay the run FILE in the browser.
-
-    The page is written to the folder for temporary files. A slider moves through the run.
-    """
+def replay_run(file: str, no_browser: bool) -> None:
+    """Run `tinytensor replay`; tinytensor_command.commands has its options."""
     from tinytensor.cli.progress import progress
 
     check_installed("replay", "bokeh")
@@ -43,20 +36,7 @@ def replay_command(file: str, no_browser: bool) -> None:
         click.echo("(no browser was found; open the file in a browser)", err=True)
 
 
-@click.command("report")
-@click.argument("file", type=FILE)
-@click.option(
-    "-o", "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that plays."
-)
-@click.option(
-    "--movie", "movie_file", metavar="FILE", type=FILE, help="Write a .gif, or .mp4 with ffmpeg."
-)
-@click.option(
-    "--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the six panels."
-)
-@click.option("--step", type=Count(0, 10**9), help="Step that --png shows [the last].")
-@click.option("--dark", is_flag=True, help="Dark background in movies and images.")
-def report_command(
+def report_run(
     file: str,
     html_file: str | None,
     movie_file: str | None,
@@ -64,10 +44,7 @@ def report_command(
     step: int | None,
     dark: bool,
 ) -> None:
-    """Write a page, a movie or an image of the run FILE.
-
-    The page is one HTML file that needs neither Python nor a network connection.
-    """
+    """Run `tinytensor report`; tinytensor_command.commands has its options."""
     from tinytensor.cli.progress import progress
 
     options = {"--html": html_file, "--movie": movie_file, "--png": png_file}

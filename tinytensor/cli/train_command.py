@@ -17,18 +17,6 @@ from click.core import ParameterSource
 from tinytensor import checkpoint, datasets, door, lessons
 from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
-from tinytensor.cli.options import (
-    FILE,
-    LESSON_OR_FILE,
-    Count,
-    backend_option,
-    data_option,
-    eval_every_option,
-    json_option,
-    page_options,
-    seed_option,
-    threads_option,
-)
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.saver import Saver, best_file
@@ -38,90 +26,7 @@ if TYPE_CHECKING:
     from tinytensor.live.run_file import RunWriter
 
 
-class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
-    """The value of --live: browser or terminal."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The choice of a text; the error message covers a lesson given after --live."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(
-                f"got {value!r}; {' or '.join(self.choices)} is needed, or nothing; "
-                "the lesson comes first: tinytensor train LESSON --live",
-                param, ctx,
-            )  # fmt: skip
-
-
-@click.command("train")
-@click.argument("lesson", type=LESSON_OR_FILE)
-@backend_option
-@click.option("--steps", type=Count(0, 10**9), help="Training steps [the lesson's own].")
-@click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
-@click.option(
-    "--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own]."
-)
-@click.option(
-    "--optimizer", type=click.Choice(list(lessons.OPTIMIZERS)), help="Optimiser [the lesson's own]."
-)
-@click.option(
-    "--keep-prob",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Probability of dropout to keep an element [the lesson's own].",
-)
-@seed_option
-@threads_option
-@data_option
-@eval_every_option
-@click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
-@click.option(
-    "--save-weights",
-    "weights_file",
-    metavar="FILE",
-    type=FILE,
-    help="Write only the weights at the end, as float16, for predict.",
-)
-@click.option(
-    "--save",
-    "save_file",
-    metavar="FILE",
-    type=FILE,
-    help="Write a checkpoint at the end, and after Ctrl-C or SIGTERM.",
-)
-@click.option(
-    "--save-every", metavar="N", type=Count(1, 10**9), help="Save after every N steps, too."
-)
-@click.option(
-    "--save-best",
-    is_flag=True,
-    help="Also write best.safetensors next to the checkpoint: the network with the best accuracy "
-    "on a twelfth of the training images, which are not trained on.",
-)
-@click.option(
-    "--resume",
-    "resume_file",
-    metavar="FILE",
-    type=FILE,
-    help="Continue from a checkpoint, with the same bits as without a break.",
-)
-@click.option(
-    "--record",
-    "record_file",
-    metavar="FILE",
-    type=FILE,
-    help="Write a run file, for replay and report.",
-)
-@click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
-@json_option
-@click.option(
-    "--live",
-    type=Screen(["browser", "terminal"]),
-    is_flag=False,
-    flag_value="browser",
-    help="Show the training in the browser, until Ctrl-C, or in the terminal.",
-)
-@page_options
-def train_command(
+def train_lesson(
     lesson: str,
     backend: str,
     steps: int | None,
@@ -150,12 +55,7 @@ def train_command(
     host: str | None,
     allowed: tuple[str, ...],
 ) -> None:
-    """Train the network of LESSON.
-
-    LESSON is a name or a number, such as softmax or 1.0, or a Python file with a lesson of your
-    own: a changed copy of a file of tinytensor/lessons. At the end, print the accuracy on the test
-    images and the time spent.
-    """
+    """Run `tinytensor train`; tinytensor_command.commands has its options."""
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
     if live == "terminal":

@@ -249,7 +249,8 @@ def find_ink(grey: Array, window: int) -> tuple[Array, bool]:
         )
     if mask.mean() > MAX_INK:
         raise DataError(
-            f"no digit found: {mask.mean():.0%} of the picture are ink; leave a margin of paper"
+            f"no digit found: {100 * mask.mean():.0f} % of the picture are ink; leave a margin of "
+            "paper"
         )
     return np.clip(2 * (depth - threshold) / contrast + 0.5, 0, 1), dark
 

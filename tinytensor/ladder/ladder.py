@@ -347,7 +347,7 @@ def work(kernel: str, size: int) -> Work:
         images = np.zeros((n, 28, 28), np.float32)
         for image, (top, left) in zip(images, rng.integers(5, 12, (n, 2)), strict=True):
             image[top : top + 12, left : left + 12] = rng.uniform(size=(12, 12))
-        title = f"({n}, 784) x (784, 200), 82% of the first matrix are 0"
+        title = f"({n}, 784) x (784, 200), 82 % of the first matrix are 0"
         layer = images.reshape(n, 784), normal(784, 200), np.empty((n, 200), np.float32)
         return Work((*layer, False, False), 2 * n * 784 * 200, "GFLOP/s", title)
     if kernel == "softmax":

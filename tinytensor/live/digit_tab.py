@@ -191,10 +191,10 @@ def _verdict(names: tuple[str, ...], best: int, probability: float, label: int |
 
     names: of the classes. label: the correct class, None if it is unknown.
     """
-    taken = html.escape(names[best])
+    taken, share = html.escape(names[best]), f"{100 * probability:.1f} %"
     if label is None or label == best:
-        return f"predicted <b>{taken}</b>: {probability:.1%}"
-    share, correct = f"{100 * probability:.1f} %", html.escape(names[label])
+        return f"predicted <b>{taken}</b>: {share}"
+    correct = html.escape(names[label])
     return f'<b class="wrong">taken for {taken} ({share}), it is a {correct}</b>'
 
 

@@ -129,7 +129,7 @@ def status_line(snapshot: Snapshot, steps: int) -> str:
     """Step, test accuracy, learning rate and speed in one line."""
     parts = [f"step {snapshot.step:,} of {steps:,}"]
     if snapshot.test_accuracy is not None:
-        parts.append(f"test accuracy {snapshot.test_accuracy:.2%}")
+        parts.append(f"test accuracy {100 * snapshot.test_accuracy:.2f} %")
     parts.append(f"learning rate {snapshot.rate:.3g}")
     if snapshot.images_per_second:
         parts.append(f"{snapshot.images_per_second:,.0f} images/s on {snapshot.backend}")
@@ -254,5 +254,5 @@ class Picture:
         axes.yaxis.tick_right()
         axes.set_yticks(
             shares * self._test_count / shown * bottom,
-            [f"{1 - share:.0%}" for share in shares],
+            [f"{100 - 100 * share:.0f} %" for share in shares],
         )

@@ -21,6 +21,7 @@ class Drawing(Panel):
     def __init__(self, digit: Digit, wall: Wall) -> None:
         super().__init__("drawing")
         self.digit, self.wall = digit, wall
+        self.viewer = object()  # each viewer's page has one pad
         sheet = InlineStyleSheet(css=style.CONTROLS + style.DRAWING)
         self.figure = drawing_pad(
             digit.strokes, name="large pad", sizing_mode="fixed", css_classes=["pad"],
@@ -70,7 +71,7 @@ class Drawing(Panel):
         self.answer.active = None
         image = self.digit.image if self.digit.is_drawn else None
         if image is not None and 0 <= chosen <= self.wall.unknown:
-            self.wall.add(image, chosen)
+            self.wall.add(image, chosen, self.viewer)
             self.digit.clear()
             self.note.text = "It is on the wall. Draw the next one."
         else:

@@ -67,9 +67,9 @@ PANELS = {
     ),
     "wall": PanelText(
         "Wall",
-        "The digits that the viewers have drawn, the last 100 of them. Left below is the digit "
-        "that the drawer chose, right below is what the network takes it for, and both are on red "
-        "if they differ.",
+        "The digits that the viewers have drawn: the last 100 of all, and the last 10 of each "
+        "viewer. Left below is the digit that the drawer chose, right below is what the network "
+        "takes it for, and both are on red if they differ.",
     ),
 }
 ALL = "Six panels"

@@ -214,7 +214,7 @@ def _curve_panel(
         panel.line("step", name, source=sources[part], color=colour, width=width)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     if name == "accuracy":
-        panel.yaxis.formatter = NumeralTickFormatter(format="0%")
+        panel.yaxis.formatter = NumeralTickFormatter(format="0 %")
     return panel
 
 
@@ -257,7 +257,7 @@ def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosa
     panel = _panel("test", title, (0, across), (1 - share, 1))
     panel.xaxis.visible = False
     panel.grid.visible = False
-    panel.yaxis.formatter = NumeralTickFormatter(format="0%")
+    panel.yaxis.formatter = NumeralTickFormatter(format="0 %")
     mosaics = [drawing.test_mosaic(snapshot) for snapshot in snapshots]
     _keep_square(panel, across, rows)
     return _Mosaics(panel, _images(panel, mosaics, across, 1, share))

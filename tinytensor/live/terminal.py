@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 80, 24  # characters; a smaller terminal is refused
 REFRESHES_PER_SECOND = 4
 BLANK = 0x2800  # the braille character without dots
 DOTS = 2 ** np.array([[0, 3], [1, 4], [2, 5], [6, 7]])  # the bit of each dot, added to BLANK
-AXIS = 6  # characters left of a curve
+AXIS = 7  # characters left of a curve
 DIGIT = 6, 3  # characters: columns and rows of a digit
 STYLES = {"train": "bright_blue", "test": "bold dark_orange"}
 MISCLASSIFIED = "bold white on dark_red"
@@ -108,13 +108,13 @@ class _Screen:
 
     def _status(self, last: StepReport) -> str:
         return (
-            f"step {last.step:,}/{self._training.steps:,}  test {last.test_accuracy:.2%}  "
+            f"step {last.step:,}/{self._training.steps:,}  test {100 * last.test_accuracy:.2f} %  "
             f"lr {last.rate:.3g}  {self._speed:,.0f} images/s on {self._backend}"
         )
 
     def _accuracy(self, width: int, height: int) -> list[Text]:
         bottom = accuracy_start([report.test_accuracy for report in self._curves])
-        ticks = {1.0: "100%", bottom: f"{bottom:.0%}"}
+        ticks = {1.0: "100 %", bottom: f"{100 * bottom:.0f} %"}
         return self._panel("accuracy", ticks, 1.0, width, height)
 
     def _loss(self, width: int, height: int) -> list[Text]:

@@ -211,10 +211,10 @@ class TrainingPage:
         return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
 
     def _update_figures(self) -> None:
-        shot, run = self.run.latest, self.run
+        run, shot, tested = self.run, self.run.latest, self.run.latest_tested
         problem = html.escape(run.error or "")
         set_changed(self.problem, text=f'<p class="error">{problem}</p>', visible=bool(problem))
-        if shot is None or (tested := run.latest_tested) is None:
+        if shot is None or tested is None or tested.test_accuracy is None:
             set_changed(self.figures, text="" if problem else "testing the untrained network")
             return
         if self.present.active:
@@ -233,12 +233,12 @@ class TrainingPage:
         parts = (f"<div><span>{name}</span> <b>{value}</b></div>" for name, value in pairs.items())
         set_changed(self.figures, text=f'<div class="figures">{"".join(parts)}</div>')
 
-    def _headline(self, step: int, accuracy: float | None) -> str:
+    def _headline(self, step: int, accuracy: float) -> str:
         """The line above a presented panel: the accuracy, large."""
         lesson = self.run.training.lesson
         return (
-            f'<div class="accuracy"><b>{accuracy:.2%}</b><span>of the test images recognised '
-            f"after {step:,} of {self.run.training.steps:,} steps</span>"
+            f'<div class="accuracy"><b>{100 * accuracy:.2f} %</b><span>of the test images '
+            f"recognised after {step:,} of {self.run.training.steps:,} steps</span>"
             f"<span>lesson {lesson.number}: {html.escape(lesson.title)}</span></div>"
         )
 

@@ -1,18 +1,22 @@
-"""Options of several commands, and the types of their values."""
+"""Options of several commands, and the types of their values.
+
+This file doesn't import NumPy, so it has its own list of the backends, and of the optimisers. A
+type that needs tinytensor imports it when it converts a value.
+"""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from tinytensor import door, lessons
-from tinytensor.errors import UnknownName
-from tinytensor.live import HOST_AND_PORT
+from tinytensor_command import known_names
 
-BACKEND_CHOICES = ["auto", *door.BACKENDS]
+BACKENDS = ("c", "numba", "numpy")
+MOST_THREADS = 64
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
 class Count(click.IntRange):
@@ -46,6 +50,21 @@ class Several(click.ParamType):  # type: ignore[type-arg] # not generic before c
         return values
 
 
+class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
+    """The value of --live: browser or terminal."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The choice of a text; the error message covers a lesson given after --live."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"got {value!r}; {' or '.join(self.choices)} is needed, or nothing; "
+                "the lesson comes first: tinytensor train LESSON --live",
+                param, ctx,
+            )  # fmt: skip
+
+
 class StepsPerSecond(click.ParamType):  # type: ignore[type-arg]
     """A number of steps per second; "max" is infinity."""
 
@@ -72,6 +91,10 @@ class HostAndPort(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The address, in lower case."""
+        if ctx is not None and ctx.resilient_parsing:  # a shell completes the next word
+            return str(value)
+        from tinytensor.live import HOST_AND_PORT
+
         if not HOST_AND_PORT.fullmatch(value):
             self.fail(f"got {value!r}; HOST:PORT is needed, such as localhost:8080", param, ctx)
         return str(value).lower()
@@ -84,10 +107,28 @@ class LessonNumber(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The lesson's number."""
+        if ctx is not None and ctx.resilient_parsing:  # a shell completes the next word
+            return str(value)
+        from tinytensor import lessons
+        from tinytensor.errors import UnknownName
+
         try:
             return lessons.find(value).number
         except UnknownName as error:
             self.fail(str(error).removeprefix("lesson: "), param, ctx)
+
+
+class Index(Several):
+    """Integers separated by commas, which may be equal: 2,2,0,1."""
+
+    def __init__(self) -> None:
+        super().__init__(Count(min=0))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The integers of a text."""
+        return tuple(self.each.convert(text.strip(), param, ctx) for text in value.split(","))
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
@@ -95,14 +136,14 @@ class Name(click.ParamType):  # type: ignore[type-arg]
 
     The command itself looks the name up, and raises UnknownName with the nearest names.
 
-    known: returns the names, each with a description; it gets the command's other arguments.
+    known: a function from the command's other arguments to the names, with their descriptions.
     files: True if a file is accepted too.
     """
 
     def __init__(
         self,
         name: str,
-        known: Callable[[dict[str, Any]], Iterable[tuple[str, str]]],
+        known: Callable[[dict[str, Any]], dict[str, str]],
         files: bool = False,
     ) -> None:
         self.name, self.known, self.files = name, known, files
@@ -110,7 +151,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         """The names to choose from."""
         given = {} if ctx is None else ctx.params
-        return f"Choose from {', '.join(name for name, _ in self.known(given))}."
+        return f"Choose from {', '.join(name for name in self.known(given))}."
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -118,54 +159,30 @@ class Name(click.ParamType):  # type: ignore[type-arg]
         """The names that start with the typed text, and files."""
         found = [
             CompletionItem(name, help=description)
-            for name, description in self.known(ctx.params)
+            for name, description in self.known(ctx.params).items()
             if name.startswith(incomplete)
         ]
         return [*found, CompletionItem(incomplete, type="file")] if self.files else found
 
 
-def _lesson_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    titles = {key: each.title for each in lessons.lessons() for key in (each.name, each.number)}
-    return titles.items()
-
-
-def _claim_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    from tinytensor import claims
-
-    known = [(claim.name, claim.sentence) for claim in claims.CLAIMS]
-    return [*known, ("mistakes", "Short programs with one mistake each.")]
-
-
-def _kernel_names(_: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    from tinytensor.ladder import ladder
-
-    return ((kernel, "") for kernel in ladder.SIZES)
-
-
-def _rung_names(given: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    from tinytensor.ladder import ladder
-
-    kernel = given.get("kernel")
-    return ((rung.name, rung.why) for rung in ladder.LADDER if rung.kernel == kernel)
-
-
-LESSON = Name("lesson", _lesson_names)
-LESSON_OR_FILE = Name("lesson", _lesson_names, files=True)
-CLAIM = Name("claim", _claim_names)
-KERNEL = Name("kernel", _kernel_names)
-RUNG = Name("rung", _rung_names)
+LESSON = Name("lesson", lambda _: known_names.lessons())
+EXERCISE_OR_FILE = Name("exercise", lambda _: known_names.exercises(), files=True)
+LESSON_OR_FILE = Name("lesson", lambda _: known_names.lessons(), files=True)
+CLAIM = Name("claim", lambda _: known_names.claims())
+KERNEL = Name("kernel", lambda _: known_names.kernels())
+RUNG = Name("rung", lambda given: known_names.rungs(given.get("kernel")))
 FILE = click.Path()  # any name; shells complete the files that exist
 
 backends_option = click.option(
     "--backends",
     metavar="NAMES",
-    type=Several(click.Choice(door.BACKENDS)),
+    type=Several(click.Choice(BACKENDS)),
     help="Backends, such as c,numba [all that work here].",
 )
 
 backend_option = click.option(
     "--backend",
-    type=click.Choice(BACKEND_CHOICES),
+    type=click.Choice(["auto", *BACKENDS]),
     envvar="TINYTENSOR_BACKEND",
     default="auto",
     show_default=True,
@@ -174,7 +191,7 @@ backend_option = click.option(
 
 threads_option = click.option(
     "--threads",
-    type=Count(1, door.MOST_THREADS),
+    type=Count(1, MOST_THREADS),
     envvar="TINYTENSOR_NUM_THREADS",
     help="Number of threads [one per core].",
 )
