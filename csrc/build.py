@@ -61,6 +61,7 @@ KERNEL_FILES = [
     "random.c",
     "softmax.c",
     "images.c",
+    "warp.c",
     "normalize.c",
     "optimizers.c",
     "ladder/ladder_matmul.c",

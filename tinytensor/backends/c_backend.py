@@ -501,6 +501,13 @@ def load_images(images: Array, index: Array, out: Array) -> Lowered:
     )
 
 
+@lowered
+def warp(images: Array, affine: Array, shifts: Array, out: Array) -> Lowered:
+    arrays = images, affine, shifts, out
+    c = _for(*arrays)
+    return c.warp, (*map(c.at, arrays), *images.shape, shifts.shape[-1])
+
+
 # Optimisers
 
 
