@@ -458,7 +458,7 @@ def warp(images: Array, affine: Array, shifts: Array, out: Array) -> None:
         + _between(_between(shifts[:, i], W, 2), H, 1)
         for i in (0, 1)
     )
-    # Around each image are two rows and columns of zeros, so a point outside has four neighbours, too.
+    # A frame of zeros, two pixels wide, so that a point outside the image has four neighbours too.
     pixels = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, C)
     y, x = np.where(y > -2, y, real(-2)), np.where(x > -2, x, real(-2))  # NaN becomes -2, too
     y, x = np.where(y < H, y, real(H)) + 2, np.where(x < W, x, real(W)) + 2
@@ -478,7 +478,6 @@ def _between(x: Array, size: int, axis: int) -> Array:
     share = (place - index.astype(real)).reshape(-1, *[1] * (x.ndim - 1 - axis))
     between: Array = x.take(index, axis) * (1 - share) + x.take(index + 1, axis) * share
     return between
-
 
 
 # Optimisers

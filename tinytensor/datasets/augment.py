@@ -4,9 +4,9 @@ A change gives, for each pixel of the new image, the point of the old image from
 read. Between pixels, the value is a weighted mean of the four neighbours (bilinear interpolation).
 Several changes are combined into one such rule, so they need only one pass over the images.
 
-NumPy's generator draws the random numbers of a batch: 5 for each image, and 50 more for elastic
-distortions. `batches` makes a generator for each batch, from the seed and the number of the batch. The
-kernel `warp` computes the images. All backends compute the same bits.
+NumPy's generator draws the random numbers: 5 for each image, and 50 more for an elastic distortion.
+`batches` makes a generator for each batch, from the seed and the number of the batch. The kernel
+`warp` computes the images. All backends compute the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tinytensor import kernels
 from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, SettingError, ShapeError
 
-GRID = 5  # the number of points along each axis with a random shift of their own
+GRID = 5  # the number of points with a random shift, along each axis
 MOST = 2**24  # of the height and width; a float32 has every integer below
 
 # Maps images (N, H, W, C) float and a generator to changed images.
@@ -65,8 +65,8 @@ def distort(
         affine[:, 1] = np.stack([-sin / size[1], cos / size[1], moved[1] + (W - 1) / 2], axis=1)
         shifts = np.zeros((N, 2, GRID, GRID), images.dtype)
         if elastic:
-            for i in (0, 1):
-                shifts[:, i] = elastic * rng.standard_normal((N, GRID, GRID), np.float32)
+            drawn = rng.standard_normal((2, N, GRID, GRID), np.float32)
+            shifts[...] = elastic * drawn.swapaxes(0, 1)
         out = np.empty_like(images)
         kernels.warp(images, affine, shifts, out)
         return out
