@@ -15,7 +15,7 @@ from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.backends.numba.compiling import kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
-from tinytensor.backends.numba.strides import broadcast_strides, offset
+from tinytensor.backends.numba.strides import broadcast_strides, flat, offset
 from tinytensor.backends.numba.tile import item, set_item
 
 
@@ -50,7 +50,7 @@ def binary(
     @lowered
     def call(x: Array, y: Array, out: Array) -> Lowered:
         places = broadcast_strides(x.shape, y.shape, out.shape)
-        return compiled, (x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
+        return compiled, (flat(x), flat(y), flat(out), *places)
 
     return call
 
@@ -73,7 +73,7 @@ def unary(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
 
     @lowered
     def call(x: Array, out: Array) -> Lowered:
-        return compiled, (x.reshape(-1), out.reshape(-1))
+        return compiled, (flat(x), flat(out))
 
     return call
 
@@ -248,7 +248,7 @@ def round(x):
 
 @lowered
 def relu_backward(grad: Array, x: Array, out: Array) -> Lowered:
-    return _relu_backward, (grad.reshape(-1), x.reshape(-1), out.reshape(-1))
+    return _relu_backward, (flat(grad), flat(x), flat(out))
 
 
 @kernel("real[::1], real[::1], real[::1]")
@@ -259,7 +259,7 @@ def _relu_backward(grad, x, out):
 
 @lowered
 def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
-    return _where, (x.reshape(-1), y.reshape(-1), condition.reshape(-1), out.reshape(-1))
+    return _where, (flat(x), flat(y), flat(condition), flat(out))
 
 
 @kernel("real[::1], real[::1], boolean[::1], real[::1]")
