@@ -8,6 +8,8 @@ bench                                                 benchmarks
 info                                                  backends and machine
 """
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments: sys.argv[1:] by default.
     """
     interrupt.raise_on_interrupt()
+    # A process collects garbage when it ends. With Bokeh that takes up to 1 s of CPU time, so all
+    # objects are exempted from the collection.
+    atexit.register(gc.freeze)
     if "_TINYTENSOR_COMPLETE" in os.environ:  # called by a shell's completion
         program.main(prog_name="tinytensor")
     try:
