@@ -1,4 +1,4 @@
-"""The lead of each kernel over a slow rung of its ladder, so that a regression fails on any machine.
+"""The lead of each kernel over a slow rung of its ladder: a regression fails on any machine.
 
 Times differ from machine to machine. The ratio of two rungs that take turns differs little. The
 bounds are less than half of what was measured on AMD Zen 3 with AVX2 and one thread.

@@ -113,6 +113,8 @@ void tt_one_hot(const int64_t *labels, real *out, int64_t R, int64_t C);
 
 /* images (N, D), index (R), out (R, D) */
 void tt_load_images(const uint8_t *images, const int64_t *index, real *out, int64_t R, int64_t D);
+/* images, out (N, H, W, C), affine (N, 2, 3), shifts (N, 2, G, G) */
+void tt_warp(const real *images, const real *affine, const real *shifts, real *out, int64_t N, int64_t H, int64_t W, int64_t C, int64_t G);
 
 /* state (2): the seed, and the count of numbers drawn, which grows by n; out (n) */
 void tt_dropout_mask(uint64_t *state, real *out, double keep_prob, int64_t n);

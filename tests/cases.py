@@ -117,6 +117,14 @@ def pixels(*shape: int) -> Callable:
     return uint8_images
 
 
+def affine(N: int) -> Callable:
+    def near_the_identity(rng, dtype):
+        matrices = np.array([[1, 0, 3], [0, 1, 3]]) + 0.3 * rng.standard_normal((N, 2, 3))
+        return matrices.astype(dtype)
+
+    return near_the_identity
+
+
 def learning_rate(rng, dtype):
     return np.array([0.1])
 
@@ -393,6 +401,20 @@ KERNELS = [
         for image in ((1,), (28, 28))
     ),
     *(
+        Kernel("warp", (shape, affine(shape[0]), (shape[0], 2, G, G), shape), ulp=0)
+        for shape, G in (
+            ((2, 7, 9, 1), 5),
+            ((9, 28, 28, 1), 5),
+            ((3, 5, 70, 3), 2),
+            ((1, 1, 1, 1), 2),
+            ((2, 1, 17, 2), 3),
+            ((0, 8, 8, 1), 5),
+            ((2, 0, 8, 1), 5),
+            ((2, 8, 0, 1), 5),
+            ((2, 8, 8, 0), 5),
+        )
+    ),
+    *(
         kernel
         for R, C in ((1, 1), (9, 7), (33, 10), (130, 33), (3, 0))
         for kernel in (
@@ -499,6 +521,7 @@ def at_size(R: int, C: int) -> list[Kernel]:
         ("one_hot", (labels(R, C), x), ()),
         ("dropout_mask", (seed_and_count, x), (0.75,)),
         ("load_images", (pixels(40, C), labels(R, 40), single(R, C)), ()),
+        ("warp", (image, affine(R), (R, 2, 3, 3), image), ()),
         ("moments", (x, row, row), ()),
         ("normalize", (x, row, positive(C), row, row, x), (1e-5,)),
         ("batch_norm_backward", (x, x, row, positive(C), row, x, row, row), (1e-5,)),

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+import weakref
 from collections import deque
 
 import numpy as np
@@ -392,3 +393,32 @@ def test_a_replaced_submodule_is_seen_by_a_captured_step(backend):
     assert step(x).tolist() == [[7, 7]]
     model.fc = nn.Identity()
     assert step(x).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        nn.Module.parameters,
+        nn.Module.state_dict,
+        nn.Module.train,
+        nn.Module.eval,
+        nn.Module.zero_grad,
+        repr,
+        lambda model: model.apply(lambda module: None),
+        lambda model: list(model.named_tensors()),
+    ],
+)
+def test_a_module_that_contains_itself_is_named(use):
+    model = nn.Sequential(Net(), nn.ReLU())
+    model[0].parent = model
+    match = r"Sequential: layers\.0\.parent is this module, and a module can't contain itself"
+    with pytest.raises(tt.SettingError, match=match):
+        use(model)
+    model[0].parent = [model[0]]
+    with pytest.raises(tt.SettingError, match=r"layers\.0\.parent\.0 is layers\.0, and a module"):
+        use(model)
+    assert len(list(model.modules())) == 4  # the three layers and the network, each once
+    model[0].parent = weakref.ref(model)  # as the error advises
+    use(model)
+    assert len(model.parameters()) == 2
+    assert model[0].parent() is model

@@ -696,3 +696,13 @@ def test_layer_norm_without_parameters_takes_lists():
     assert layer([[1, 3], [10, 30]]).tolist() == [[-1, 1], [-1, 1]]
     with pytest.raises(tt.ShapeError, match=r"\(\.\.\., 2\) is needed"):
         layer([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("value", [b"x", "a", [1, 2], None])
+def test_settings_that_are_no_numbers_raise(value):
+    with pytest.raises(
+        tt.SettingError, match=r"BatchNorm: got offset_start=.*; a number is needed"
+    ):
+        nn.BatchNorm(2, offset_start=value)
+    with pytest.raises(tt.SettingError, match=r"constant: got value=.*; a number is needed"):
+        nn.constant(value)

@@ -104,6 +104,23 @@ def test_without_bokeh_a_training_works_and_the_live_page_names_the_cure():
         assert code == 0 or len(ended.stderr.splitlines()) == 1
 
 
+def test_without_modules_that_only_posix_has_a_checkpoint_is_saved(tmp_path):
+    """Temporary files are not locked, so those that processes left behind stay."""
+    (tmp_path / ".run.00000000.part").write_bytes(b"of a process that was killed")
+    program = (
+        "import sys\n"
+        "for name in ('fcntl', 'grp', 'pwd', 'resource', 'termios'):\n"
+        "    sys.modules[name] = None\n"
+        "import tinytensor as tt\n"
+        "for i in range(2):\n"
+        "    tt.save('run', {'x': tt.full(3, float(i))})\n"
+        "print(tt.load('run')['x'].tolist())\n"
+    )
+    ended = subprocess.run([*PYTHON, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("[1.0, 1.0, 1.0]\n", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"run", ".run.00000000.part"}
+
+
 @pytest.mark.skipif("numba" not in BACKENDS, reason="no Numba here")
 @pytest.mark.parametrize(("changes", "words"), FAILS, ids=lambda x: str(x))
 def test_an_unusable_setting_is_one_line(changes, words, tmp_path):

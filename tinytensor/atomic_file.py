@@ -10,17 +10,24 @@ old file unchanged, or the new one complete. The steps are these system calls:
     fsync(folder)                       the disk stores the new name
 
 A process that was killed leaves its temporary file behind. The next `write` of the same file
-removes it, because its lock is free.
+removes it, because its lock is free. Windows has no fcntl module and so no such locks. Without them
+leftovers stay, because a temporary file may be in use.
 """
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
 from contextlib import suppress
 from functools import partial
 from typing import BinaryIO, TypeAlias
+
+try:
+    import fcntl
+except ImportError:
+    CAN_LOCK = False
+else:
+    CAN_LOCK = True
 
 Name: TypeAlias = str | os.PathLike[str]
 
@@ -155,8 +162,9 @@ def _open_part(folder: str, name: str, old: os.stat_result | None) -> tuple[Bina
         except FileExistsError:
             continue
         try:
-            with suppress(OSError):  # without locks in the file system, leftovers stay
-                fcntl.flock(opened, fcntl.LOCK_EX)
+            if CAN_LOCK:
+                with suppress(OSError):  # without locks in the file system, leftovers stay
+                    fcntl.flock(opened, fcntl.LOCK_EX)
             if os.fstat(opened.fileno()).st_nlink:
                 return opened, part
         except BaseException:
@@ -178,6 +186,8 @@ def _discard(opened: BinaryIO, part: str) -> None:
 
 def _remove_leftovers(folder: str, name: str) -> None:
     """Remove the temporary files of this file whose process has ended."""
+    if not CAN_LOCK:
+        return
     prefix = _part_prefix(name)
     with suppress(OSError):  # a folder that can't be listed
         for other in os.listdir(folder):

@@ -433,14 +433,33 @@ def door(
         def kernel(*arguments: Any) -> None:
             if recorder.recordings and (notes := recorder.recorder()):
                 notes.note_call(contract, arguments)
-            if arguments[decides].dtype.kind == "f":
-                (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
-            else:
-                _on_numpy(name, arguments)
+            try:
+                if arguments[decides].dtype.kind == "f":
+                    (_here.get() or _everywhere or _default_backend()).kernels[name](*arguments)
+                else:
+                    _on_numpy(name, arguments)
+            except (TypeError, ValueError) as error:
+                _name_the_array(contract, arguments, error)
+                raise
 
         return kernel  # type: ignore[return-value]
 
     return declare
+
+
+def _name_the_array(contract: Contract, arguments: tuple[Any, ...], error: Exception) -> None:
+    """Raise SettingError if the kernel raised because of the memory of one of its arrays."""
+    for i, name in enumerate(contract.arrays):
+        flags = arguments[i].flags
+        if not flags.c_contiguous:
+            found, needed = "is not C-contiguous", "np.ascontiguousarray(x) copies it"
+        elif not flags.aligned:
+            found, needed = "is not aligned", "x.copy() copies it"
+        elif i in contract.writes and not flags.writeable:
+            found, needed = "is read-only", "a writable array is needed"
+        else:
+            continue
+        raise SettingError(f"{contract.name}: {name} {found}; {needed}") from error
 
 
 def _on_numpy(name: str, arguments: tuple[Any, ...]) -> None:

@@ -643,6 +643,23 @@ def load_images(images: Array, index: Array, out: Array) -> None:
     """
 
 
+@door(operations=32)
+def warp(images: Array, affine: Array, shifts: Array, out: Array) -> None:
+    """out[n, h, w, c] = images[n, y, x, c] at the point (y, x) that pixel (h, w) shows:
+
+        y = affine[n, 0, 0] * h' + affine[n, 0, 1] * w' + affine[n, 0, 2] + shift_y
+        x = affine[n, 1, 0] * h' + affine[n, 1, 1] * w' + affine[n, 1, 2] + shift_x
+
+    where h' = h - (H - 1) / 2 and w' = w - (W - 1) / 2 are the distances from the image's centre.
+    shifts[n, 0] are the values of shift_y, and shifts[n, 1] those of shift_x, at G x G points that
+    are spread over the image, corners included. Between these points, and between pixels, values
+    are interpolated linearly along both axes. Pixels outside the image are 0. Each product and each
+    sum is rounded, as in NumPy, so all backends compute the same bits.
+
+    images, out: (N, H, W, C), H and W below 2**24; affine: (N, 2, 3); shifts: (N, 2, G, G), G >= 2
+    """
+
+
 # Optimisers: param and the averages of earlier steps are changed in place. All arrays have the same
 # shape, except lr, step and decay: (1,) float64.
 

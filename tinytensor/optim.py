@@ -20,7 +20,7 @@ import numpy as np
 
 from tinytensor import arrays, checkpoint, hints, kernels, observers, ops, recorder
 from tinytensor.arrays import Array
-from tinytensor.errors import DTypeError, NotSupported, SettingError, ShapeError
+from tinytensor.errors import DTypeError, GradientError, NotSupported, SettingError, ShapeError
 from tinytensor.ops.operands import real
 from tinytensor.tensors import Tensor, wrap
 
@@ -365,6 +365,7 @@ class Optimizer:
             ShapeError: a gradient has another shape than its parameter, or the parameter has
                 another shape than at first; no parameter is changed.
             DTypeError: the same for the dtype; no parameter is changed.
+            GradientError: a gradient shares memory with its parameter; no parameter is changed.
         """
         for observer in observers.active:
             observer.update_starts(self)
@@ -389,6 +390,13 @@ class Optimizer:
             old, new = param.array, grad.array
             if new.shape != old.shape or new.dtype is not old.dtype:
                 self._raise_for_gradient(param, grad)
+            # Two arrays that own their memory can't share it.
+            is_view = old.base is not None or new.base is not None
+            if new is old or (is_view and np.may_share_memory(new, old)):
+                raise GradientError(
+                    f"{self._name}: a gradient of shape {new.shape} shares memory with its "
+                    "parameter, so the update would change it; grad.clone() has its own memory"
+                )
             for arrays_of_state in self._state.values():
                 state = arrays_of_state[i]
                 if state.shape != old.shape or state.dtype is not old.dtype:

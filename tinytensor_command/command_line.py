@@ -1,5 +1,7 @@
 """Runs a command line. An error that the user can correct is one line, with exit status 2."""
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +14,9 @@ from tinytensor_command.commands import program
 
 def run(arguments: list[str] | None) -> None:
     """Run a command; see tinytensor_command.main."""
+    # A process collects garbage when it ends. With Bokeh that takes up to 1 s of CPU time, so all
+    # objects are exempted from the collection.
+    atexit.register(gc.freeze)
     if "_TINYTENSOR_COMPLETE" in os.environ:  # called by a shell's completion
         program.main(prog_name="tinytensor")
     try:

@@ -502,6 +502,18 @@ def interrupted_import(folder: Path, module: str, *command: str) -> subprocess.C
     )
 
 
+def test_a_command_ends_without_a_garbage_collection():
+    """Functions registered earlier are called later."""
+    program = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(len(gc.get_objects())))\n"
+        "from tinytensor.cli import main\n"
+        "main(['--version'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert int(done.stdout.splitlines()[-1]) < 1000, "objects that a collection would visit"
+
+
 def test_is_command():
     assert interrupt.is_command(["-m", "info"], ["python", "-X", "dev", "-m", "tinytensor", "info"])
     assert not interrupt.is_command(["-m", "tinytensor"], ["python", "-m", "other", "tinytensor"])

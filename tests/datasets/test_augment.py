@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from conftest import BACKENDS
 
 import tinytensor as tt
+from tinytensor import kernels
 from tinytensor.datasets import to_float
 from tinytensor.datasets.augment import distort
 
@@ -131,3 +133,55 @@ def test_negative_arguments_raise(name, number):
 def test_scale_of_one_raises():
     with pytest.raises(tt.SettingError, match=r"distort: got scale=1\.0; less than 1"):
         distort(scale=1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_bits_on_all_backends(dtype):
+    images = np.concatenate([DIGITS, DIGITS[::-1]], axis=-1).astype(dtype)
+    changed = {}
+    for name in BACKENDS:
+        with tt.backend(name):
+            changed[name] = distort(**ALL)(images, generator(5))
+            assert changed[name].dtype == dtype
+    for name in BACKENDS:
+        np.testing.assert_array_equal(changed[name], changed["numpy"])
+
+
+def test_warp_computes_its_formula(backend):
+    rng = generator()
+    N, H, W, C, G = 3, 6, 9, 2, 4
+    images, shifts = rng.random((N, H, W, C)), rng.standard_normal((N, 2, G, G))
+    affine = np.array([[1, 0, 2.5], [0, 1, 4]]) + 0.3 * rng.standard_normal((N, 2, 3))
+
+    def between(x, *place):
+        """The value of x at a point, by linear interpolation; 0 outside."""
+        value = 0.0
+        for index in np.ndindex(x.shape[: len(place)]):
+            near = [max(0, 1 - abs(p - i)) for p, i in zip(place, index, strict=True)]
+            value += x[index] * np.prod(near)
+        return value
+
+    wanted = np.empty_like(images)
+    for n, h, w in np.ndindex(N, H, W):
+        at = np.array([h - (H - 1) / 2, w - (W - 1) / 2, 1])
+        y, x = affine[n] @ at
+        place = h * (G - 1) / (H - 1), w * (G - 1) / (W - 1)
+        y, x = y + between(shifts[n, 0], *place), x + between(shifts[n, 1], *place)
+        wanted[n, h, w] = between(images[n], y, x)
+    out = np.empty_like(images)
+    kernels.warp(images, affine, shifts, out)
+    np.testing.assert_allclose(out, wanted, atol=1e-12)
+
+
+def test_points_that_are_no_numbers_are_outside(backend):
+    affine = np.full((3, 2, 3), [[[np.nan]], [[np.inf]], [[-np.inf]]], np.float32)
+    out = np.ones((3, 4, 4, 1), np.float32)
+    kernels.warp(np.ones_like(out), affine, np.zeros((3, 2, 2, 2), np.float32), out)
+    assert not out.any()
+
+
+def test_other_arrays_raise():
+    with pytest.raises(tt.DTypeError, match="got images of uint8; float32 or float64 is needed"):
+        distort()(np.zeros((2, 4, 4, 1), np.uint8), generator())
+    with pytest.raises(tt.ShapeError, match=r"got images \(2, 4, 4\); \(N, H, W, C\) is needed"):
+        distort()(np.zeros((2, 4, 4), np.float32), generator())

@@ -554,14 +554,22 @@ def test_next_update_is_sent_after_the_pong():
         stream.close()
 
 
-def _websocket(server, host=None):
-    """A viewer's connection, before anything was read; host: that the browser sends."""
-    own = f"127.0.0.1:{server.port}"
-    host = host or own
-    connection = http.client.HTTPConnection(own, timeout=SECONDS)
+def _token(server):
+    """The token of a new page, which its websocket sends."""
+    connection = http.client.HTTPConnection(f"127.0.0.1:{server.port}", timeout=SECONDS)
     connection.request("GET", "/")
     token = re.search(r'"token":"([^"]+)"', connection.getresponse().read().decode())[1]
     connection.close()
+    return token
+
+
+def _websocket(server, host=None, token=None):
+    """A viewer's connection, before anything was read; host: that the browser sends.
+
+    token: of a page; by default of a new one.
+    """
+    host = host or f"127.0.0.1:{server.port}"
+    token = token or _token(server)
     stream = socket.create_connection(("127.0.0.1", server.port))
     headers = {
         "Host": host, "Origin": f"http://{host}", "Upgrade": "websocket", "Connection": "Upgrade",

@@ -1,17 +1,21 @@
 """Whatever a viewer sends, the training goes on with the same bits, and others see the page."""
 
+import gc
 import http.client
 import json
+import logging
 import random
+import resource
 import socket
 import struct
 from contextlib import closing, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import viewer as viewers
 from chromium import needs_browser
-from test_live_page import _websocket
+from test_live_page import _token, _websocket
 from viewer import SECONDS, Viewer, finish, served, settled, until
 
 import tinytensor as tt
@@ -39,9 +43,9 @@ def frame(payload: bytes | str, size: int | None = None) -> bytes:
     return bytes([kind, 0x80 | 127]) + struct.pack(">Q", size or len(data)) + mask + masked
 
 
-def opened(server):
-    """A viewer's connection, after the first bytes of the server."""
-    stream = _websocket(server)
+def opened(server, token=None):
+    """A viewer's connection, after the first bytes of the server; token: of an open page."""
+    stream = _websocket(server, token=token)
     stream.settimeout(SECONDS)
     assert stream.recv(100).startswith(b"HTTP/1.1 101")
     return stream
@@ -128,6 +132,67 @@ def _works(server) -> bool:
         return get(server)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+ROUNDS = 4  # memory is compared after each, because the first ones fill caches
+MOST_GROWN = 8 * 2**20  # bytes from the first round to the last
+HALF_OPEN = 20  # connections
+HUGE = MAX_MESSAGE // 16  # points of a stroke, whose message is nearly as long as allowed
+
+
+def patch(model, **data) -> list[bytes]:
+    """The frames of a message that changes the data of a model."""
+    header = '{"msgid": "1", "msgtype": "PATCH-DOC"}'
+    event = {"kind": "ModelChanged", "model": {"id": model.id}, "attr": "data"}
+    entries = [[name, values] for name, values in data.items()]
+    changed = {"events": [event | {"new": {"type": "map", "entries": entries}}]}
+    return [frame(header), frame("{}"), frame(json.dumps(changed))]
+
+
+def attack(server, rng) -> None:
+    """One page, and on it each bad message, half-open connections and a huge stroke."""
+    token = _token(server)
+    with closing(opened(server, token)) as stays:  # so that the page stays, too
+        for messages in MESSAGES.values():
+            with closing(opened(server, token)) as stream, suppress(OSError):
+                for message in messages:
+                    stream.sendall(message)
+                assert is_closed(stream)
+        idle = [opened(server, token) for _ in range(HALF_OPEN)]
+        for stream in idle:
+            stream.sendall(frame(rng.randbytes(1000), 2**19))  # the rest never comes
+            stream.close()
+        (session,) = server._application.get_sessions("/")
+        strokes = session.document.get_model_by_name("strokes")
+        xs = [round(rng.random(), 3) for _ in range(HUGE)]
+        for message in patch(strokes, xs=[xs], ys=[xs]):
+            stays.sendall(message)
+        until(lambda: len(strokes.data["xs"]) == 1)
+    until(lambda: not server._application.get_sessions("/"))
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_stays_flat_under_a_hostile_viewer(request, monkeypatch):
+    """--programs N: N pages, each with 10 bad messages, 20 half-open connections, a huge stroke."""
+    count = max((request.config.getoption("--programs") or 12) // ROUNDS, 1)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # pytest keeps messages
+    rng = random.Random(0)
+    with served(steps=10**7, evaluate_every=10**7) as (run, server):
+        run.start()
+        sizes = []
+        for _ in range(ROUNDS):
+            for _ in range(count):
+                attack(server, rng)
+            gc.collect()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            sizes.append(pages * resource.getpagesize())
+        assert run.state == "running"
+        before = run.training.step
+        until(lambda: run.training.step > before)
+    grown = sizes[-1] - sizes[0]
+    print(f"{count * ROUNDS:,} pages: {sizes[-1] / 2**20:.0f} MiB, {grown / 2**20:+.2f} MiB")
+    assert grown <= MOST_GROWN, sizes
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,15 @@ def _pointer_to(elements: Any) -> Callable[[Array], Any]:
     return partial(_from_buffer, elements)
 
 
-def _pointer_in_place(elements: Any) -> Callable[[Array], Any]:
-    """The same for arrays that a kernel changes in place: it refuses read-only arrays."""
+def _pointer_to_write(elements: Any) -> Callable[[Array], Any]:
+    """The same for arrays that a kernel writes: it refuses read-only arrays."""
     return partial(_from_buffer, elements, require_writable=True)
 
 
 def functions(dtype: str) -> SimpleNamespace:
     """Return all C functions for a dtype, by their names in Python.
 
-    `at` and `in_place` make their pointers, and `real` is the type of such a pointer.
+    `at` and `to` make pointers, for reading and for writing; `real` is the type of such a pointer.
     """
     real = ffi.typeof({"float32": "float[]", "float64": "double[]"}[dtype])
     kernels = {
@@ -68,7 +68,7 @@ def functions(dtype: str) -> SimpleNamespace:
         for name in dir(lib)
         if name.endswith(f"_{dtype}")
     }
-    pointers = {"at": _pointer_to(real), "in_place": _pointer_in_place(real)}
+    pointers = {"at": _pointer_to(real), "to": _pointer_to_write(real)}
     return SimpleNamespace(**kernels, **pointers, real=real)
 
 
@@ -134,7 +134,9 @@ def _of(dtype: type, pointer_to: Callable[[Array], Any]) -> Callable[[Array], An
 _bools = _of(np.bool_, _pointer_to(ffi.typeof("uint8_t[]")))
 _bytes = _of(np.uint8, _pointer_to(ffi.typeof("uint8_t[]")))
 _int64 = _of(np.int64, _pointer_to(ffi.typeof("int64_t[]")))
-_state = _of(np.uint64, _pointer_in_place(ffi.typeof("uint64_t[]")))
+_bools_to = _of(np.bool_, _pointer_to_write(ffi.typeof("uint8_t[]")))
+_int64_to = _of(np.int64, _pointer_to_write(ffi.typeof("int64_t[]")))
+_state = _of(np.uint64, _pointer_to_write(ffi.typeof("uint64_t[]")))
 
 
 @lru_cache(maxsize=4096)
@@ -160,14 +162,14 @@ def _one_row(size: int) -> tuple[Any, ...]:
 def _pairs(name: str) -> LoweredKernel[[Array, Array, Array]]:
     @lowered
     def kernel(x: Array, y: Array, out: Array) -> Lowered:
-        # _for and c.at, written out, because half of the time of a small op is spent here
+        # _for, c.at and c.to, written out, because half of the time of a small op is spent here
         single = x.dtype is _FLOAT32 and y.dtype is _FLOAT32 and out.dtype is _FLOAT32
         c = _SINGLE if single else _for_other(x, y, out)
         real = c.real
         size = out.size
         same = x.size == size and y.size == size
         sizes = _one_row(size) if same else _broadcast(x.shape, y.shape, out.shape)
-        pointers = _from_buffer(real, x), _from_buffer(real, y), _from_buffer(real, out)
+        pointers = _from_buffer(real, x), _from_buffer(real, y), _from_buffer(real, out, True)
         return getattr(c, name), pointers + sizes
 
     return kernel
@@ -183,7 +185,7 @@ def _compare(name: str) -> LoweredKernel[[Array, Array, Array]]:
     def kernel(x: Array, y: Array, out: Array) -> Lowered:
         c = _for(x, y)
         sizes = _broadcast(x.shape, y.shape, out.shape)
-        return getattr(c, name), (c.at(x), c.at(y), _bools(out), *sizes)
+        return getattr(c, name), (c.at(x), c.at(y), _bools_to(out), *sizes)
 
     return kernel
 
@@ -199,7 +201,11 @@ def _each(name: str) -> LoweredKernel[[Array, Array]]:
     def kernel(x: Array, out: Array) -> Lowered:
         single = x.dtype is _FLOAT32 and out.dtype is _FLOAT32  # as in _pairs
         c = _SINGLE if single else _for_other(x, out)
-        return getattr(c, name), (_from_buffer(c.real, x), _from_buffer(c.real, out), out.size)
+        return getattr(c, name), (
+            _from_buffer(c.real, x),
+            _from_buffer(c.real, out, True),
+            out.size,
+        )
 
     return kernel
 
@@ -215,7 +221,7 @@ def _each_backward(name: str) -> LoweredKernel[[Array, Array, Array]]:
     @lowered
     def kernel(grad: Array, x: Array, out: Array) -> Lowered:
         c = _for(grad, x, out)
-        return getattr(c, name), (c.at(grad), c.at(x), c.at(out), out.size)
+        return getattr(c, name), (c.at(grad), c.at(x), c.to(out), out.size)
 
     return kernel
 
@@ -227,7 +233,7 @@ silu_backward, softplus_backward = map(_each_backward, ("silu_backward", "softpl
 @lowered
 def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
     c = _for(x, y, out)
-    return c.where, (_bools(condition), c.at(x), c.at(y), c.at(out), out.size)
+    return c.where, (_bools(condition), c.at(x), c.at(y), c.to(out), out.size)
 
 
 # Reductions and layout
@@ -243,76 +249,76 @@ def _reduction(x_shape: Sizes, out_shape: Sizes) -> tuple[Any, ...]:
 @lowered
 def sum(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.sum, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.sum, (c.at(x), c.to(out), *_reduction(x.shape, out.shape))
 
 
 @lowered
 def max(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.max, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.max, (c.at(x), c.to(out), *_reduction(x.shape, out.shape))
 
 
 @lowered
 def min(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.min, (c.at(x), c.at(out), *_reduction(x.shape, out.shape))
+    return c.min, (c.at(x), c.to(out), *_reduction(x.shape, out.shape))
 
 
 @lowered
 def cumsum(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.cumsum, (c.at(x), c.at(out), *x.shape)
+    return c.cumsum, (c.at(x), c.to(out), *x.shape)
 
 
 @lowered
 def broadcast_to(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
     shape, strides, _ = broadcast(x.shape, out.shape, out.shape)
-    return c.broadcast_to, (c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
+    return c.broadcast_to, (c.at(x), c.to(out), len(shape), _sizes(shape), _sizes(strides))
 
 
 @lowered
 def argmax(x: Array, out: Array) -> Lowered:
     c = _for(x)
-    return c.argmax, (c.at(x), _int64(out), *x.shape)
+    return c.argmax, (c.at(x), _int64_to(out), *x.shape)
 
 
 @lowered
 def argmin(x: Array, out: Array) -> Lowered:
     c = _for(x)
-    return c.argmin, (c.at(x), _int64(out), *x.shape)
+    return c.argmin, (c.at(x), _int64_to(out), *x.shape)
 
 
 @lowered
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> Lowered:
     c = _for(x, out)
     shape, strides = permutation(x.shape, axes)
-    return c.transpose, (c.at(x), c.at(out), len(shape), _sizes(shape), _sizes(strides))
+    return c.transpose, (c.at(x), c.to(out), len(shape), _sizes(shape), _sizes(strides))
 
 
 @lowered
 def take(x: Array, index: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.take, (c.at(x), _int64(index), c.at(out), *out.shape)
+    return c.take, (c.at(x), _int64(index), c.to(out), *out.shape)
 
 
 @lowered
 def scatter_add(grad: Array, index: Array, out: Array) -> Lowered:
     c = _for(grad, out)
-    return c.scatter_add, (c.at(grad), _int64(index), c.at(out), *grad.shape, len(out))
+    return c.scatter_add, (c.at(grad), _int64(index), c.to(out), *grad.shape, len(out))
 
 
 @lowered
 def put(x: Array, index: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.put, (c.at(x), _int64(index), c.in_place(out), *x.shape)
+    return c.put, (c.at(x), _int64(index), c.to(out), *x.shape)
 
 
 @lowered
 def concat(x: Array, out: Array, start: int) -> Lowered:
     c = _for(x, out)
     A, N, B = out.shape
-    return c.concat, (c.at(x), c.at(out), start, A, x.shape[1], N, B)
+    return c.concat, (c.at(x), c.to(out), start, A, x.shape[1], N, B)
 
 
 # Linear algebra
@@ -323,7 +329,7 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     c = _for(x, y, out)
     B, (M, N) = (1, out.shape) if out.ndim == 2 else (len(out), out.shape[1:])
     K = x.shape[-2 if transpose_x else -1]
-    return c.matmul, (c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
+    return c.matmul, (c.at(x), c.at(y), c.to(out), B, M, K, N, transpose_x, transpose_y)
 
 
 @lowered
@@ -331,7 +337,7 @@ def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y
     c = _for(x, y, out)
     M, N = out.shape
     K = x.shape[0 if transpose_x else 1]
-    return c.sparse_matmul, (c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
+    return c.sparse_matmul, (c.at(x), c.at(y), c.to(out), M, K, N, transpose_x, transpose_y)
 
 
 # Convolution
@@ -341,21 +347,21 @@ def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y
 def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, weight, out)
     sizes = _convolution(x.shape, weight.shape, out.shape, stride, padding)
-    return c.conv2d, (c.at(x), c.at(weight), c.at(out), sizes)
+    return c.conv2d, (c.at(x), c.at(weight), c.to(out), sizes)
 
 
 @lowered
 def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(grad, weight, out)
     sizes = _convolution(out.shape, weight.shape, grad.shape, stride, padding)
-    return c.conv2d_grad_x, (c.at(grad), c.at(weight), c.at(out), sizes)
+    return c.conv2d_grad_x, (c.at(grad), c.at(weight), c.to(out), sizes)
 
 
 @lowered
 def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, grad, out)
     sizes = _convolution(x.shape, out.shape, grad.shape, stride, padding)
-    return c.conv2d_grad_weight, (c.at(x), c.at(grad), c.at(out), sizes)
+    return c.conv2d_grad_weight, (c.at(x), c.at(grad), c.to(out), sizes)
 
 
 def _convolution(x: Sizes, weight: Sizes, out: Sizes, stride: Pair, padding: Pair) -> Any:
@@ -372,7 +378,7 @@ def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair)
     c = _for(x)
     return c.argmax_pool2d, (
         c.at(x),
-        _int64(out),
+        _int64_to(out),
         _pooling(x.shape, out.shape, size, stride, padding),
     )
 
@@ -380,7 +386,7 @@ def argmax_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair)
 @lowered
 def sum_pool2d(x: Array, out: Array, size: Pair, stride: Pair, padding: Pair) -> Lowered:
     c = _for(x, out)
-    return c.sum_pool2d, (c.at(x), c.at(out), _pooling(x.shape, out.shape, size, stride, padding))
+    return c.sum_pool2d, (c.at(x), c.to(out), _pooling(x.shape, out.shape, size, stride, padding))
 
 
 @lowered
@@ -388,7 +394,7 @@ def sum_pool2d_grad_x(grad: Array, out: Array, size: Pair, stride: Pair, padding
     c = _for(grad, out)
     return c.sum_pool2d_grad_x, (
         c.at(grad),
-        c.at(out),
+        c.to(out),
         _pooling(out.shape, grad.shape, size, stride, padding),
     )
 
@@ -404,25 +410,25 @@ def _pooling(x: Sizes, out: Sizes, size: Pair, stride: Pair, padding: Pair) -> A
 @lowered
 def softmax(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.softmax, (c.at(x), c.at(out), *x.shape)
+    return c.softmax, (c.at(x), c.to(out), *x.shape)
 
 
 @lowered
 def softmax_backward(grad: Array, probs: Array, out: Array) -> Lowered:
     c = _for(grad, probs, out)
-    return c.softmax_backward, (c.at(grad), c.at(probs), c.at(out), *out.shape)
+    return c.softmax_backward, (c.at(grad), c.at(probs), c.to(out), *out.shape)
 
 
 @lowered
 def log_softmax(x: Array, out: Array) -> Lowered:
     c = _for(x, out)
-    return c.log_softmax, (c.at(x), c.at(out), *x.shape)
+    return c.log_softmax, (c.at(x), c.to(out), *x.shape)
 
 
 @lowered
 def log_softmax_backward(grad: Array, log_probs: Array, out: Array) -> Lowered:
     c = _for(grad, log_probs, out)
-    return c.log_softmax_backward, (c.at(grad), c.at(log_probs), c.at(out), *out.shape)
+    return c.log_softmax_backward, (c.at(grad), c.at(log_probs), c.to(out), *out.shape)
 
 
 @lowered
@@ -430,7 +436,7 @@ def cross_entropy(
     logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
 ) -> Lowered:
     c = _for(logits, weight, out)
-    arrays = c.at(logits), _int64(labels), c.at(weight), c.at(out)
+    arrays = c.at(logits), _int64(labels), c.at(weight), c.to(out)
     return c.cross_entropy, (*arrays, smoothing, *logits.shape, weight.ndim, out.ndim)
 
 
@@ -445,7 +451,7 @@ def cross_entropy_and_grad(
     smoothing: float,
 ) -> Lowered:
     c = _for(grad, logits, weight, out, grad_logits)
-    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.at(out), c.at(grad_logits)
+    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.to(out), c.to(grad_logits)
     return c.cross_entropy_and_grad, (*arrays, smoothing, *logits.shape, weight.ndim, out.ndim)
 
 
@@ -454,14 +460,14 @@ def cross_entropy_backward(
     grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
 ) -> Lowered:
     c = _for(grad, logits, weight, out)
-    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.at(out)
+    arrays = c.at(grad), c.at(logits), _int64(labels), c.at(weight), c.to(out)
     return c.cross_entropy_backward, (*arrays, smoothing, *logits.shape, grad.ndim, weight.ndim)
 
 
 @lowered
 def one_hot(labels: Array, out: Array) -> Lowered:
     c = _for(out)
-    return c.one_hot, (_int64(labels), c.at(out), *out.shape)
+    return c.one_hot, (_int64(labels), c.to(out), *out.shape)
 
 
 # Normalisation
@@ -470,16 +476,16 @@ def one_hot(labels: Array, out: Array) -> Lowered:
 @lowered
 def moments(x: Array, mean: Array, var: Array) -> Lowered:
     c = _for(x, mean, var)
-    return c.moments, (c.at(x), c.at(mean), c.at(var), *x.shape)
+    return c.moments, (c.at(x), c.to(mean), c.to(var), *x.shape)
 
 
 @lowered
 def normalize(
     x: Array, mean: Array, var: Array, gamma: Array, beta: Array, out: Array, epsilon: float
 ) -> Lowered:
-    arrays = x, mean, var, gamma, beta, out
-    c = _for(*arrays)
-    return c.normalize, (*map(c.at, arrays), epsilon, *x.shape)
+    inputs = x, mean, var, gamma, beta
+    c = _for(*inputs, out)
+    return c.normalize, (*map(c.at, inputs), c.to(out), epsilon, *x.shape)
 
 
 @lowered
@@ -494,16 +500,16 @@ def batch_norm_backward(
     grad_beta: Array,
     epsilon: float,
 ) -> Lowered:
-    arrays = grad, x, mean, var, gamma, grad_x, grad_gamma, grad_beta
-    c = _for(*arrays)
-    return c.batch_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
+    inputs, outputs = (grad, x, mean, var, gamma), (grad_x, grad_gamma, grad_beta)
+    c = _for(*inputs, *outputs)
+    pointers = *map(c.at, inputs), *map(c.to, outputs)
+    return c.batch_norm_backward, (*pointers, epsilon, *x.shape)
 
 
 @lowered
 def layer_norm(x: Array, gamma: Array, beta: Array, out: Array, epsilon: float) -> Lowered:
-    arrays = x, gamma, beta, out
-    c = _for(*arrays)
-    return c.layer_norm, (*map(c.at, arrays), epsilon, *x.shape)
+    c = _for(x, gamma, beta, out)
+    return c.layer_norm, (c.at(x), c.at(gamma), c.at(beta), c.to(out), epsilon, *x.shape)
 
 
 @lowered
@@ -516,9 +522,10 @@ def layer_norm_backward(
     grad_beta: Array,
     epsilon: float,
 ) -> Lowered:
-    arrays = grad, x, gamma, grad_x, grad_gamma, grad_beta
-    c = _for(*arrays)
-    return c.layer_norm_backward, (*map(c.at, arrays), epsilon, *x.shape)
+    inputs, outputs = (grad, x, gamma), (grad_x, grad_gamma, grad_beta)
+    c = _for(*inputs, *outputs)
+    pointers = *map(c.at, inputs), *map(c.to, outputs)
+    return c.layer_norm_backward, (*pointers, epsilon, *x.shape)
 
 
 # Random numbers
@@ -527,7 +534,7 @@ def layer_norm_backward(
 @lowered
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> Lowered:
     c = _for(out)
-    return c.dropout_mask, (_state(state), c.at(out), keep_prob, out.size)
+    return c.dropout_mask, (_state(state), c.to(out), keep_prob, out.size)
 
 
 # Data
@@ -540,10 +547,17 @@ def load_images(images: Array, index: Array, out: Array) -> Lowered:
     return c.load_images, (
         _bytes(images),
         _int64(index),
-        c.at(out),
+        c.to(out),
         R,
         out.size // builtins.max(R, 1),
     )
+
+
+@lowered
+def warp(images: Array, affine: Array, shifts: Array, out: Array) -> Lowered:
+    inputs = images, affine, shifts
+    c = _for(*inputs, out)
+    return c.warp, (*map(c.at, inputs), c.to(out), *images.shape, shifts.shape[-1])
 
 
 # Optimisers
@@ -552,7 +566,7 @@ def load_images(images: Array, index: Array, out: Array) -> Lowered:
 @lowered
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> Lowered:
     c = _for(grad, param)
-    return c.sgd, (c.at(grad), _DOUBLE.at(lr), c.in_place(param), weight_decay, param.size)
+    return c.sgd, (c.at(grad), _DOUBLE.at(lr), c.to(param), weight_decay, param.size)
 
 
 @lowered
@@ -566,7 +580,7 @@ def sgd_momentum(
     weight_decay: float,
 ) -> Lowered:
     c = _for(grad, velocity, param)
-    arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(velocity), c.in_place(param)
+    arrays = c.at(grad), _DOUBLE.at(lr), c.to(velocity), c.to(param)
     return c.sgd_momentum, (*arrays, momentum, nesterov, weight_decay, param.size)
 
 
@@ -584,7 +598,7 @@ def adam(
     weight_decay: float,
 ) -> Lowered:
     c = _for(grad, m, v, param)
-    arrays = c.at(grad), _DOUBLE.at(lr), _DOUBLE.at(step), *map(c.in_place, (m, v, param))
+    arrays = c.at(grad), _DOUBLE.at(lr), _DOUBLE.at(step), *map(c.to, (m, v, param))
     return c.adam, (*arrays, beta1, beta2, epsilon, weight_decay, param.size)
 
 
@@ -593,14 +607,14 @@ def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
 ) -> Lowered:
     c = _for(grad, square, param)
-    arrays = c.at(grad), _DOUBLE.at(lr), c.in_place(square), c.in_place(param)
+    arrays = c.at(grad), _DOUBLE.at(lr), c.to(square), c.to(param)
     return c.rmsprop, (*arrays, decay, epsilon, param.size)
 
 
 @lowered
 def moving_average(x: Array, decay: Array, average: Array) -> Lowered:
     c = _for(x, average)
-    return c.moving_average, (c.at(x), _DOUBLE.at(decay), c.in_place(average), average.size)
+    return c.moving_average, (c.at(x), _DOUBLE.at(decay), c.to(average), average.size)
 
 
 # Programs: calls that C makes one after the other

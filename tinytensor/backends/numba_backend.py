@@ -112,6 +112,7 @@ from tinytensor.backends.numba.softmax_loops import (
     softmax,
     softmax_backward,
 )
+from tinytensor.backends.numba.warp_loops import warp
 
 # Programs: calls of compiled code, bound to their arrays once
 

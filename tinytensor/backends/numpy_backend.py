@@ -524,6 +524,42 @@ def load_images(images: Array, index: Array, out: Array) -> None:
     np.multiply(images[index].reshape(out.shape), np.float32(1 / 255), out)
 
 
+def warp(images: Array, affine: Array, shifts: Array, out: Array) -> None:
+    N, H, W, C = images.shape
+    if not out.size:
+        return
+    real = images.dtype.type
+    h = (np.arange(H).astype(real) - real((H - 1) / 2))[:, np.newaxis]
+    w = np.arange(W).astype(real) - real((W - 1) / 2)
+    y, x = (
+        affine[:, i, :1, np.newaxis] * h
+        + affine[:, i, 1:2, np.newaxis] * w
+        + affine[:, i, 2:, np.newaxis]
+        + _between(_between(shifts[:, i], W, 2), H, 1)
+        for i in (0, 1)
+    )
+    # A frame of zeros, two pixels wide, so that a point outside the image has four neighbours too.
+    pixels = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, C)
+    y, x = np.where(y > -2, y, real(-2)), np.where(x > -2, x, real(-2))  # NaN becomes -2, too
+    y, x = np.where(y < H, y, real(H)) + 2, np.where(x < W, x, real(W)) + 2
+    top, left = y.astype(np.int64), x.astype(np.int64)
+    below, right = (y - top.astype(real))[..., np.newaxis], (x - left.astype(real))[..., np.newaxis]
+    first = (np.arange(N)[:, np.newaxis, np.newaxis] * (H + 4) + top) * (W + 4) + left
+    upper = pixels[first] * (1 - right) + pixels[first + 1] * right
+    lower = pixels[first + W + 4] * (1 - right) + pixels[first + W + 5] * right
+    out[...] = upper * (1 - below) + lower * below
+
+
+def _between(x: Array, size: int, axis: int) -> Array:
+    """Return x with `size` elements along an axis, by linear interpolation; the ends stay."""
+    real, G = x.dtype.type, x.shape[axis]
+    place = np.arange(size).astype(real) * (real(G - 1) / real(builtins.max(size - 1, 1)))
+    index = np.minimum(place.astype(np.int64), G - 2)
+    share = (place - index.astype(real)).reshape(-1, *[1] * (x.ndim - 1 - axis))
+    between: Array = x.take(index, axis) * (1 - share) + x.take(index + 1, axis) * share
+    return between
+
+
 # Optimisers
 
 

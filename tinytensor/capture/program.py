@@ -217,6 +217,8 @@ class Program:
             else:
                 buffer.array = array
         self.trace.roots = [b.array for k in read_first if (b := buffers[k]).array is not None]
+        # NumPy doesn't resize an array that has a weak reference, so the memory stays where it is.
+        self._pins = [weakref.ref(b.array) for b in buffers.values() if b.array is not None]
         return list(buffers.values()), items
 
     def _find_buffers(self, notes: Recorder) -> dict[int, Buffer]:

@@ -3,6 +3,10 @@
 A change gives, for each pixel of the new image, the point of the old image from which its value is
 read. Between pixels, the value is a weighted mean of the four neighbours (bilinear interpolation).
 Several changes are combined into one such rule, so they need only one pass over the images.
+
+NumPy's generator draws the random numbers: 5 for each image, and 50 more for an elastic distortion.
+`batches` makes a generator for each batch, from the seed and the number of the batch. The kernel
+`warp` computes the images. All backends compute the same bits.
 """
 
 from __future__ import annotations
@@ -11,8 +15,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinytensor import kernels
 from tinytensor.arrays import Array
-from tinytensor.errors import SettingError
+from tinytensor.errors import DTypeError, SettingError, ShapeError
+
+GRID = 5  # the number of points with a random shift, along each axis
+MOST = 2**24  # of the height and width; a float32 has every integer below
 
 # Maps images (N, H, W, C) float and a generator to changed images.
 Augmentation = Callable[[Array, np.random.Generator], Array]
@@ -32,8 +40,8 @@ def distort(
             their standard deviation over the whole image is 0.68 * elastic.
 
     Returns:
-        a function of images (N, H, W, C) float and a generator, which returns changed images of the
-        same shape and dtype.
+        a function of images (N, H, W, C) float32 or float64 and a generator, which returns changed
+        images of the same shape and dtype. It raises DTypeError or ShapeError for other arrays.
 
     Raises:
         SettingError: an argument is negative, or `scale` is 1 or more.
@@ -46,40 +54,35 @@ def distort(
         raise SettingError(f"distort: got scale={scale}; less than 1 is needed")
 
     def augment(images: Array, rng: np.random.Generator) -> Array:
+        images = _checked(images)
         N, H, W, _ = images.shape
-        y, x = np.mgrid[:H, :W].astype(np.float32)
-        y, x = y - (H - 1) / 2, x - (W - 1) / 2
-        angle = np.radians(rng.uniform(-rotate, rotate, (N, 1, 1))).astype(np.float32)
-        size = rng.uniform(1 - scale, 1 + scale, (2, N, 1, 1)).astype(np.float32)
-        moved = rng.uniform(-shift, shift, (2, N, 1, 1)).astype(np.float32)
+        angle = np.radians(rng.uniform(-rotate, rotate, N))
+        size = rng.uniform(1 - scale, 1 + scale, (2, N))
+        moved = rng.uniform(-shift, shift, (2, N))
         cos, sin = np.cos(angle), np.sin(angle)
-        from_y = (cos * y + sin * x) / size[0] + moved[0] + (H - 1) / 2
-        from_x = (cos * x - sin * y) / size[1] + moved[1] + (W - 1) / 2
+        affine = np.empty((N, 2, 3), images.dtype)
+        affine[:, 0] = np.stack([cos / size[0], sin / size[0], moved[0] + (H - 1) / 2], axis=1)
+        affine[:, 1] = np.stack([-sin / size[1], cos / size[1], moved[1] + (W - 1) / 2], axis=1)
+        shifts = np.zeros((N, 2, GRID, GRID), images.dtype)
         if elastic:
-            from_y = from_y + elastic * _smooth_noise(rng, N, H, W)
-            from_x = from_x + elastic * _smooth_noise(rng, N, H, W)
-        return _read(images, from_y, from_x)
+            drawn = rng.standard_normal((2, N, GRID, GRID), np.float32)
+            shifts[...] = elastic * drawn.swapaxes(0, 1)
+        out = np.empty_like(images)
+        kernels.warp(images, affine, shifts, out)
+        return out
 
     return augment
 
 
-def _smooth_noise(rng: np.random.Generator, N: int, H: int, W: int, coarse: int = 5) -> Array:
-    """(N, H, W) float32: coarse x coarse random values per image, interpolated linearly."""
-    grid = rng.standard_normal((N, coarse, coarse, 1), np.float32)
-    y, x = np.mgrid[0 : coarse - 1 : H * 1j, 0 : coarse - 1 : W * 1j].astype(np.float32)
-    shape = (N, H, W)
-    return _read(grid, np.broadcast_to(y, shape), np.broadcast_to(x, shape))[..., 0]
-
-
-def _read(images: Array, y: Array, x: Array) -> Array:
-    """Bilinear interpolation of images (N, H, W, C) at points y, x (N, h, w); 0 outside."""
-    N, H, W, C = images.shape
-    pixels = np.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(-1, C)
-    y, x = np.clip(y, -1, H) + 1, np.clip(x, -1, W) + 1
-    top, left = y.astype(np.int64), x.astype(np.int64)
-    below, right = (y - top)[..., np.newaxis], (x - left)[..., np.newaxis]
-    index = (np.arange(N)[:, np.newaxis, np.newaxis] * (H + 3) + top) * (W + 3) + left
-    upper = pixels[index] * (1 - right) + pixels[index + 1] * right
-    lower = pixels[index + W + 3] * (1 - right) + pixels[index + W + 4] * right
-    out: Array = upper * (1 - below) + lower * below
-    return np.ascontiguousarray(out, images.dtype)
+def _checked(images: Array) -> Array:
+    """The images as a contiguous array."""
+    if images.ndim != 4 or max(images.shape[1:3]) >= MOST:
+        raise ShapeError(
+            f"distort: got images {images.shape}; (N, H, W, C) is needed, H and W below {MOST:,}"
+        )
+    if images.dtype not in (np.float32, np.float64):
+        raise DTypeError(
+            f"distort: got images of {images.dtype}; float32 or float64 is needed, and "
+            "tt.datasets.to_float(images) converts bytes"
+        )
+    return np.ascontiguousarray(images)

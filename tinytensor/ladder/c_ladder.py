@@ -20,7 +20,7 @@ def _matmul(rung: str) -> Callable[[Array, Array, Array, bool, bool], None]:
         c = _for(x, y, out)
         B, (M, N) = (1, out.shape) if out.ndim == 2 else (len(out), out.shape[1:])
         K = x.shape[-2 if transpose_x else -1]
-        getattr(c, name)(c.at(x), c.at(y), c.at(out), B, M, K, N, transpose_x, transpose_y)
+        getattr(c, name)(c.at(x), c.at(y), c.to(out), B, M, K, N, transpose_x, transpose_y)
 
     return kernel
 
@@ -38,7 +38,7 @@ def _sparse_matmul(rung: str) -> Callable[[Array, Array, Array, bool, bool], Non
         c = _for(x, y, out)
         M, N = out.shape
         K = x.shape[0 if transpose_x else 1]
-        getattr(c, name)(c.at(x), c.at(y), c.at(out), M, K, N, transpose_x, transpose_y)
+        getattr(c, name)(c.at(x), c.at(y), c.to(out), M, K, N, transpose_x, transpose_y)
 
     return kernel
 
@@ -53,7 +53,7 @@ def _softmax(rung: str) -> Callable[[Array, Array], None]:
 
     def kernel(x: Array, out: Array) -> None:
         c = _for(x, out)
-        getattr(c, name)(c.at(x), c.at(out), *x.shape)
+        getattr(c, name)(c.at(x), c.to(out), *x.shape)
 
     return kernel
 
@@ -70,7 +70,7 @@ def _conv2d(rung: str) -> Callable[[Array, Array, Array, Pair, Pair], None]:
     def kernel(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> None:
         c = _for(x, weight, out)
         sizes = _convolution(x.shape, weight.shape, out.shape, stride, padding)
-        getattr(c, name)(c.at(x), c.at(weight), c.at(out), sizes)
+        getattr(c, name)(c.at(x), c.at(weight), c.to(out), sizes)
 
     return kernel
 

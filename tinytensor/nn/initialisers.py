@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tinytensor.errors import SettingError, ShapeError
 from tinytensor.ops import creation
+from tinytensor.ops.operands import real
 from tinytensor.tensors import Tensor
 
 __all__ = ["constant", "glorot", "he", "normal", "truncated_normal", "zeros"]
@@ -23,12 +24,16 @@ def constant(value: float) -> Initializer:
     Args:
         value: a number.
 
+    Raises:
+        SettingError: `value` is not a number.
+
     Source: torch.nn.init.constant_.
 
     >>> nn.constant(0.5)((2,))
     Tensor([0.5, 0.5], dtype=float32)
     """
-    return lambda shape: creation.full(shape, float(value))
+    number = float(real("constant", "value", value))
+    return lambda shape: creation.full(shape, number)
 
 
 zeros: Initializer = constant(0)

@@ -180,6 +180,9 @@ class Module:
         Args:
             function: a function of a module, such as one that sets weights. Its result is not used.
 
+        Raises:
+            SettingError: a module contains itself, as after `child.parent = self`.
+
         Source: torch.nn.Module.apply.
 
         >>> def halve(module):
@@ -188,6 +191,7 @@ class Module:
         >>> nn.Sequential(nn.Linear(1, 1, nn.constant(4.0))).apply(halve)[0].weight
         Tensor([[2.]], dtype=float32, requires_grad=True)
         """
+        _refuse_cycle(self)
         for child in self.children():
             child.apply(function)
         function(self)
@@ -200,13 +204,20 @@ class Module:
 
         Args:
             prefix: the beginning of each path.
+
+        Raises:
+            SettingError: a module contains itself, as after `child.parent = self`.
         """
+        _refuse_cycle(self)
+        yield from self._named_tensors(prefix)
+
+    def _named_tensors(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         for name, x in self._members():
             if isinstance(x, Tensor):
                 yield prefix + name, x
         for name, x in self._members():
             if isinstance(x, Module):
-                yield from x.named_tensors(f"{prefix}{name}.")
+                yield from x._named_tensors(f"{prefix}{name}.")
 
     def _members(self) -> Iterator[tuple[str, Tensor | Module]]:
         for name, value in vars(self).items():
@@ -306,7 +317,11 @@ class Module:
 
         Args:
             training: False sets evaluation mode, like `eval()`.
+
+        Raises:
+            SettingError: a module contains itself, as after `child.parent = self`.
         """
+        _refuse_cycle(self)
         self.training = training
         for child in self.children():
             child.train(training)
@@ -397,6 +412,31 @@ def _refuse_to_lose_parameter(module: str, name: str, old: object, new: object) 
             f"parameter and would not be trained any more; {name}.data = x copies the values, "
             f"x.requires_grad_() makes a parameter of a tensor, and {name} = None removes it"
         )
+
+
+def _refuse_cycle(module: Module) -> None:
+    """Raise SettingError if a module contains itself, directly or through other modules."""
+    done: set[int] = set()
+    above: dict[int, str] = {}  # the modules that contain the current one, with their paths
+    waiting: list[tuple[str, Module] | Module] = [("", module)]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, Module):  # all modules below this one are done
+            del above[id(entry)]
+            done.add(id(entry))
+            continue
+        path, x = entry
+        if id(x) in above:
+            raise SettingError(
+                f"{type(module).__name__}: {path} is {above[id(x)] or 'this module'}, and a module "
+                f"can't contain itself; let {path} be weakref.ref(module), a call of which returns "
+                "the module"
+            )
+        if id(x) not in done:
+            above[id(x)] = path
+            waiting.append(x)
+            start = f"{path}." if path else ""
+            waiting += [(start + name, child) for name, child in x.named_children()]
 
 
 def as_input(layer: str, x: Tensor, *tensors: Tensor | None) -> Tensor:

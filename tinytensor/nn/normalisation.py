@@ -81,10 +81,9 @@ class BatchNorm(Module):
         if not real("BatchNorm", "epsilon", epsilon) >= 0:
             raise SettingError(f"BatchNorm: got epsilon={epsilon}; a number from 0 up is needed")
         channels = whole("BatchNorm", "channels", channels, 1)
+        start = float(real("BatchNorm", "offset_start", offset_start))
         self.scale = creation.ones(channels, requires_grad=True) if scale else None
-        self.offset = (
-            creation.full(channels, float(offset_start), requires_grad=True) if offset else None
-        )
+        self.offset = creation.full(channels, start, requires_grad=True) if offset else None
         self.mean, self.var = creation.zeros(channels), creation.ones(channels)
         self.steps = creation.zeros(1, dtype="int64")  # a tensor, because tensors are saved
         self.decay, self.warm_up, self.epsilon = decay, warm_up, epsilon

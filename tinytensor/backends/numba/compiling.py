@@ -85,17 +85,24 @@ class Kernel:
         compiled = self.compiled.get(dtype) or self._compile(dtype, dtype)
         try:
             compiled(*arguments)
-        except TypeError:
+        except TypeError as error:
             read_only = tuple(
                 i
                 for i, argument in enumerate(arguments)
                 if isinstance(argument, np.ndarray) and not argument.flags.writeable
             )
             if not read_only:
-                raise
+                raise self._unfit(error) from None
             key = dtype, read_only
             compiled = self.compiled.get(key) or self._compile(key, dtype, read_only)
-            compiled(*arguments)
+            try:
+                compiled(*arguments)
+            except TypeError as error:
+                raise self._unfit(error) from None
+
+    def _unfit(self, error: TypeError) -> DTypeError:
+        """The error for arrays of other types than those that the loops are compiled for."""
+        return DTypeError(f"numba backend: {self.name}: {error}; {self.signature} is needed")
 
     def bind(self, arguments: tuple[Any, ...]) -> Lowered:
         """Return the function and the arguments of the fastest call with these arguments."""

@@ -18,6 +18,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes
 from tinytensor.backends.numba.matmul_loops import full_tiles, strided
+from tinytensor.backends.numba.strides import flat
 from tinytensor.backends.numba.tile import products
 
 FRAMES = 1 << 18  # elements of the frames that are computed together
@@ -66,8 +67,8 @@ def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> 
     for batch, frames in _frames(x, size, padding):
         products(
             frames, math.prod(size) * x.shape[3], full_tiles(begins), inputs,
-            weight.reshape(-1), 0, strided(len(inputs), O), 1,
-            out[batch].reshape(-1), pixels * O, strided(pixels, O), 1,
+            flat(weight), 0, strided(len(inputs), O), 1,
+            flat(out[batch]), pixels * O, strided(pixels, O), 1,
             O, batch.stop - batch.start, False,
         )  # fmt: skip
 
@@ -80,8 +81,8 @@ def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding:
     for batch, frames in _frames(x, size, padding):
         products(
             frames, math.prod(size) * x.shape[3], full_tiles(inputs), begins,
-            grad[batch].reshape(-1), pixels * O, strided(pixels, O), 1,
-            out.reshape(-1), 0, strided(len(inputs), O), 1,
+            flat(grad[batch]), pixels * O, strided(pixels, O), 1,
+            flat(out), 0, strided(len(inputs), O), 1,
             O, batch.stop - batch.start, True,
         )  # fmt: skip
 
@@ -123,7 +124,7 @@ def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding:
         for rows, steps, weights, pixels in tables:
             products(
                 frames, math.prod(size) * O, rows, steps,
-                weight.reshape(-1), 0, weights, O,
-                out[batch].reshape(-1), math.prod(out.shape[1:]), pixels, 1,
+                flat(weight), 0, weights, O,
+                flat(out[batch]), math.prod(out.shape[1:]), pixels, 1,
                 I, batch.stop - batch.start, False,
             )  # fmt: skip

@@ -16,7 +16,7 @@ from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.backends.numba import functions
 from tinytensor.backends.numba.compiling import kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
-from tinytensor.backends.numba.strides import broadcast_strides, offset
+from tinytensor.backends.numba.strides import broadcast_strides, flat, offset
 from tinytensor.backends.numba.tile import item, set_item
 
 
@@ -51,7 +51,7 @@ def binary(
     @lowered
     def call(x: Array, y: Array, out: Array) -> Lowered:
         places = broadcast_strides(x.shape, y.shape, out.shape)
-        return compiled, (x.reshape(-1), y.reshape(-1), out.reshape(-1), *places)
+        return compiled, (flat(x), flat(y), flat(out), *places)
 
     return call
 
@@ -74,7 +74,7 @@ def unary(function: Callable[[Any], Any]) -> LoweredKernel[[Array, Array]]:
 
     @lowered
     def call(x: Array, out: Array) -> Lowered:
-        return compiled, (x.reshape(-1), out.reshape(-1))
+        return compiled, (flat(x), flat(out))
 
     return call
 
@@ -245,7 +245,7 @@ def sines(library: Callable[[Any], Any], quarters: int) -> LoweredKernel[[Array,
 
     @lowered
     def call(x: Array, out: Array) -> Lowered:
-        return compiled, (x.reshape(-1), out.reshape(-1))
+        return compiled, (flat(x), flat(out))
 
     return call
 
@@ -306,7 +306,7 @@ def backward(function: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array
 
     @lowered
     def call(grad: Array, x: Array, out: Array) -> Lowered:
-        return compiled, (grad.reshape(-1), x.reshape(-1), out.reshape(-1))
+        return compiled, (flat(grad), flat(x), flat(out))
 
     return call
 
@@ -335,7 +335,7 @@ def softplus_backward(grad, x):
 
 @lowered
 def where(condition: Array, x: Array, y: Array, out: Array) -> Lowered:
-    return _where, (x.reshape(-1), y.reshape(-1), condition.reshape(-1), out.reshape(-1))
+    return _where, (flat(x), flat(y), flat(condition), flat(out))
 
 
 @kernel("real[::1], real[::1], boolean[::1], real[::1]")

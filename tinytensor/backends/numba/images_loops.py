@@ -12,7 +12,11 @@ from tinytensor.backends.numba.compiling import kernel
 @lowered
 def load_images(images: Array, index: Array, out: Array) -> Lowered:
     D = math.prod(out.shape[1:])
-    return _load_images, (out.reshape(len(index), D), images.reshape(len(images), D), index)
+    rows, examples = (
+        out.reshape(len(index), D, copy=False),
+        images.reshape(len(images), D, copy=False),
+    )
+    return _load_images, (rows, examples, index)
 
 
 @kernel("real[:, ::1], Array(uint8, 2, 'C', readonly=True), int64[::1]")

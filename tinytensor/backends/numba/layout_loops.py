@@ -4,19 +4,19 @@ from tinytensor.arrays import Array
 from tinytensor.backends.axes import permutation
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.backends.numba.strides import as_array, broadcast_strides, offset
+from tinytensor.backends.numba.strides import as_array, broadcast_strides, flat, offset
 from tinytensor.backends.numba.tile import item, set_item
 
 
 @lowered
 def broadcast_to(x: Array, out: Array) -> Lowered:
     shape, strides, _ = broadcast_strides(x.shape, out.shape, out.shape)
-    return _gather, (x.reshape(-1), out.reshape(-1), shape, strides)
+    return _gather, (flat(x), flat(out), shape, strides)
 
 
 @lowered
 def transpose(x: Array, out: Array, axes: tuple[int, ...]) -> Lowered:
-    return _gather, (x.reshape(-1), out.reshape(-1), *map(as_array, permutation(x.shape, axes)))
+    return _gather, (flat(x), flat(out), *map(as_array, permutation(x.shape, axes)))
 
 
 @kernel("real[::1], real[::1], int64[::1], int64[::1]")

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
+from tinytensor.backends.numba.strides import flat
 from tinytensor.backends.numba.tile import (
     LANES,
     ROWS,
@@ -24,7 +25,7 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
     K = x.shape[-2 if transpose_x else -1]
     x_row, x_column = (1, M) if transpose_x else (K, 1)
     y_row, y_column = (1, K) if transpose_y else (N, 1)
-    flat_x, flat_y, flat_out = x.reshape(-1), y.reshape(-1), out.reshape(-1)
+    flat_x, flat_y, flat_out = flat(x), flat(y), flat(out)
     if N < LANES and K >= LONG_SUMS and not transpose_x:
         return products_of_few_columns, (flat_x, flat_y, y_row, y_column, flat_out, B, M, K, N)
     elif transpose_x and N < LANES < M:
@@ -51,9 +52,9 @@ def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y
     x_row, x_column = (1, M) if transpose_x else (K, 1)
     y_row, y_column = (1, K) if transpose_y else (N, 1)
     return sparse_products, (
-        x.reshape(-1), _rows(M, x_row), strided(K, x_column),
-        y.reshape(-1), strided(K, y_row), y_column,
-        out.reshape(-1), strided(M, N), N,
+        flat(x), _rows(M, x_row), strided(K, x_column),
+        flat(y), strided(K, y_row), y_column,
+        flat(out), strided(M, N), N,
     )  # fmt: skip
 
 

@@ -5,12 +5,12 @@ import math
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
-from tinytensor.backends.numba.strides import like
+from tinytensor.backends.numba.strides import flat, like
 
 
 @lowered
 def sgd(grad: Array, lr: Array, param: Array, weight_decay: float) -> Lowered:
-    return _sgd, (grad.reshape(-1), param.reshape(-1), lr, weight_decay)
+    return _sgd, (flat(grad), flat(param), lr, weight_decay)
 
 
 @kernel("real[::1], real[::1], float64[::1], float64")
@@ -30,7 +30,7 @@ def sgd_momentum(
     nesterov: bool,
     weight_decay: float,
 ) -> Lowered:
-    arrays = grad.reshape(-1), velocity.reshape(-1), param.reshape(-1)
+    arrays = flat(grad), flat(velocity), flat(param)
     return _sgd_momentum, (*arrays, lr, momentum, nesterov, weight_decay)
 
 
@@ -58,7 +58,7 @@ def adam(
     epsilon: float,
     weight_decay: float,
 ) -> Lowered:
-    arrays = grad.reshape(-1), m.reshape(-1), v.reshape(-1), param.reshape(-1)
+    arrays = flat(grad), flat(m), flat(v), flat(param)
     return _adam, (*arrays, lr, step, beta1, beta2, epsilon, weight_decay)
 
 
@@ -85,7 +85,7 @@ def _adam(grad, m, v, param, lr, step, beta1, beta2, epsilon, weight_decay):
 def rmsprop(
     grad: Array, lr: Array, square: Array, param: Array, decay: float, epsilon: float
 ) -> Lowered:
-    arrays = grad.reshape(-1), square.reshape(-1), param.reshape(-1)
+    arrays = flat(grad), flat(square), flat(param)
     return _rmsprop, (*arrays, lr, decay, epsilon)
 
 
@@ -101,7 +101,7 @@ def _rmsprop(grad, square, param, lr, decay, epsilon):
 
 @lowered
 def moving_average(x: Array, decay: Array, average: Array) -> Lowered:
-    return _moving_average, (x.reshape(-1), decay, average.reshape(-1))
+    return _moving_average, (flat(x), decay, flat(average))
 
 
 @kernel("real[::1], float64[::1], real[::1]")

@@ -5,11 +5,12 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import kernel
+from tinytensor.backends.numba.strides import flat
 
 
 @lowered
 def dropout_mask(state: Array, out: Array, keep_prob: float) -> Lowered:
-    return _dropout_mask, (out.reshape(-1), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
+    return _dropout_mask, (flat(out), state, np.uint64(keep_prob * 2**24), 1 / keep_prob)
 
 
 @kernel("real[::1], uint64[::1], uint64, float64")

@@ -7,7 +7,7 @@ from typing import Any
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, subroutine
-from tinytensor.backends.numba.strides import offset, product_of, reduction_strides
+from tinytensor.backends.numba.strides import flat, offset, product_of, reduction_strides
 from tinytensor.backends.numba.tile import (
     LANES,
     item,
@@ -23,7 +23,7 @@ from tinytensor.backends.numba.tile import (
 
 @lowered
 def sum(x: Array, out: Array) -> Lowered:
-    return _sum, (x.reshape(-1), out.reshape(-1), *reduction_strides(x.shape, out.shape))
+    return _sum, (flat(x), flat(out), *reduction_strides(x.shape, out.shape))
 
 
 REDUCTION = "real[::1], real[::1], int64[::1], int64[::1], int64[::1], int64[::1]"
@@ -78,7 +78,7 @@ def choose(better: Callable[[Any, Any], Any]) -> LoweredKernel[[Array, Array]]:
 
     @lowered
     def call(x: Array, out: Array) -> Lowered:
-        return compiled, (x.reshape(-1), out.reshape(-1), *reduction_strides(x.shape, out.shape))
+        return compiled, (flat(x), flat(out), *reduction_strides(x.shape, out.shape))
 
     return call
 

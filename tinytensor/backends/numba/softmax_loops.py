@@ -14,7 +14,7 @@ from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.compiling import REASSOCIATE, kernel, subroutine
 from tinytensor.backends.numba.exponential import exponential
-from tinytensor.backends.numba.strides import like
+from tinytensor.backends.numba.strides import flat, like
 
 ABREAST = 32  # independent comparisons in a long row
 
@@ -143,8 +143,8 @@ def _log_softmax_backward(grad, log_probs, out):
 def cross_entropy(
     logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
 ) -> Lowered:
-    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
-    return _cross_entropy, (*given, out.reshape(-1), out.ndim)
+    given = logits, labels, flat(weight), weight.ndim, float(smoothing)
+    return _cross_entropy, (*given, flat(out), out.ndim)
 
 
 @kernel("real[:, ::1], int64[::1], real[::1], int64, float64, real[::1], int64")
@@ -191,8 +191,8 @@ def _losses(logits, labels, weight, weight_stride, smoothing, out, out_stride):
 def cross_entropy_backward(
     grad: Array, logits: Array, labels: Array, weight: Array, out: Array, smoothing: float
 ) -> Lowered:
-    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
-    return _cross_entropy_backward, (*given, grad.reshape(-1), grad.ndim, out)
+    given = logits, labels, flat(weight), weight.ndim, float(smoothing)
+    return _cross_entropy_backward, (*given, flat(grad), grad.ndim, out)
 
 
 @kernel("real[:, ::1], int64[::1], real[::1], int64, float64, real[::1], int64, real[:, ::1]")
@@ -240,8 +240,8 @@ def cross_entropy_and_grad(
     grad_logits: Array,
     smoothing: float,
 ) -> Lowered:
-    given = logits, labels, weight.reshape(-1), weight.ndim, float(smoothing)
-    arrays = grad.reshape(-1), out.reshape(-1), out.ndim, grad_logits
+    given = logits, labels, flat(weight), weight.ndim, float(smoothing)
+    arrays = flat(grad), flat(out), out.ndim, grad_logits
     return _cross_entropy_and_grad, (*given, *arrays)
 
 

@@ -15,6 +15,11 @@ def as_array(sizes: Sizes) -> Array:
     return np.array(sizes, np.int64)
 
 
+def flat(x: Array) -> Array:
+    """Return a view of x with one axis.  Raises ValueError if x is not C-contiguous."""
+    return x.reshape(-1, copy=False)
+
+
 @subroutine
 def offset(index, axes, shape, strides):
     """Return the offset of the element with the flat index `index` in the first `axes` axes."""
