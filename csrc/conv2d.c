@@ -74,7 +74,7 @@ static void pack_weight(real *panel, const real *weight, conv_sizes s)
 
        sum[o][image] += weight[kh][kw][i][o] * frame[y + kh][x + kw][i][image]
 
-   The frame holds only as many lines as fit into the L2 cache ("a band"). The results of one line are
+   The frame holds the lines that fit into the L2 cache ("a band"). The results of one line are
    collected, and then copied to the images. */
 
 enum { BAND = 1 << 16 }; /* elements */

@@ -1,4 +1,4 @@
-/* winograd.c: convolutions with half as many multiplications (Winograd's algorithm).
+/* winograd.c: convolutions with half of the multiplications (Winograd's algorithm).
 
    Two neighbouring results of a filter with three taps take 6 multiplications:
 

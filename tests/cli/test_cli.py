@@ -24,6 +24,7 @@ from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.checkpoint import about as about_file
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.ladder import ladder
+from tinytensor.learn import exercises
 from tinytensor.train import Training, evaluate, load_model
 from tinytensor_command import known_names, options
 from tinytensor_command.commands import program
@@ -507,7 +508,7 @@ def test_a_command_ends_without_a_garbage_collection():
     program = (
         "import atexit, gc\n"
         "atexit.register(lambda: print(len(gc.get_objects())))\n"
-        "from tinytensor.cli import main\n"
+        "from tinytensor_command import main\n"
         "main(['--version'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -565,7 +566,9 @@ def test_help_and_completion_do_not_import_numpy():
 def test_known_names_are_those_of_the_package():
     titles = {key: each.title for each in lessons.lessons() for key in (each.name, each.number)}
     assert known_names.lessons() == titles
-    assert known_names.claims() == {claim.name: claim.sentence for claim in claims.CLAIMS}
+    sentences = {claim.name: claim.sentence for claim in claims.CLAIMS}
+    assert known_names.claims() == {**sentences, "mistakes": known_names.claims()["mistakes"]}
+    assert known_names.exercises() == {each.name: each.title for each in exercises.EXERCISES}
     assert list(known_names.kernels()) == list(ladder.SIZES)
     for kernel in ladder.SIZES:
         ideas = {rung.name: rung.why for rung in ladder.rungs(kernel)}
