@@ -134,6 +134,15 @@ def _works(server) -> bool:
         return False
 
 
+@pytest.mark.full
+def test_connections_that_close_at_once_leave_no_session():
+    with served(steps=1) as (_, server):
+        token = _token(server)
+        for _ in range(20):
+            opened(server, token).close()
+        until(lambda: not server._application.get_sessions("/"))
+
+
 ROUNDS = 4  # memory is compared after each, because the first ones fill caches
 MOST_GROWN = 8 * 2**20  # bytes from the first round to the last
 HALF_OPEN = 20  # connections

@@ -225,7 +225,12 @@ class LocalOnly(BokehTornado):
         socket.receiver = BoundedReceiver(protocol)
         viewer_of(session.document).connect(socket)
         self.sockets.add(socket)
-        return super().new_connection(protocol, socket, application_context, session)
+        connection = super().new_connection(protocol, socket, application_context, session)
+        if socket.ws_connection is None:
+            # The browser has closed the connection already. Without this call, the session would
+            # wait permanently for its end.
+            self.client_lost(connection)
+        return connection
 
     def find_handler(self, request: HTTPServerRequest, **arguments: Any) -> Any:
         """The handler of a request; 403 Forbidden for a foreign Host or Origin, or no token."""
