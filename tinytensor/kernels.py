@@ -8,9 +8,9 @@ on tensors.
 These rules hold for all kernels:
 
 - Arrays are C-contiguous and aligned. An output shares no memory with another array. All float
-  arrays of a call have the same dtype, float32 or float64; labels, indices and the results of argmax
-  are int64. Strides are never passed: matmul has flags for transposition, and the axes that are
-  broadcast or summed follow from the shapes.
+  arrays of a call have the same dtype, float32 or float64; labels, indices and the results of
+  argmax are int64. Strides are never passed: matmul has flags for transposition, and the axes that
+  are broadcast or summed follow from the shapes.
 - The backend computes on floats. NumPy computes on integers and booleans for every backend, because
   networks have few of them. The dtype of one array decides which of the two computes: the first
   array, or the array that the stub names in `data`.
