@@ -67,12 +67,12 @@ static inline double exp_less_1_of_double(double x)
    log m = 2 artanh s = 2 (s + s^3 / 3 + s^5 / 5 + ...) */
 static inline double natural_log(double x)
 {
-    const int64_t sqrt_half = 0x3fe6a09e667f3bcd, mantissa = 0x000fffffffffffff;
-    const int64_t above = bits_of(x) - sqrt_half;
+    const uint64_t sqrt_half = 0x3fe6a09e667f3bcd, mantissa = 0x000fffffffffffff;
+    const uint64_t above = bits_of(x) - sqrt_half; /* unsigned, because it overflows for x <= 0 */
     const double m = from_bits((above & mantissa) + sqrt_half);
     /* e = above >> 52. It is moved to positive numbers, because vectors of 64 bits have only a logical
        shift, and from the low bits of ROUNDER to a double. */
-    const uint64_t moved = (uint64_t)(above + ((int64_t)1024 << 52)) >> 52;
+    const uint64_t moved = (above + ((uint64_t)1024 << 52)) >> 52;
     const double e = from_bits(bits_of(ROUNDER) + (int64_t)moved) - (ROUNDER + 1024);
     const double s = (m - 1) / (m + 1), z = s * s;
     return e * 0.6931471805599453 + 2 * s * (1 + z * (1 / 3. + z * (1 / 5. + z * (1 / 7. + z * (1 / 9. + z * (1 / 11.))))));
