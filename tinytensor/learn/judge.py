@@ -4,7 +4,8 @@
 
 The process writes events to the file descriptor FD, one JSON object per line:
 
-    {"total": 60}                      the number of cases that count
+    {"compiling": true}                a C compiler starts
+    {"total": 60}                      the file is loaded; the number of cases that count
     {"case": "matmul: x (2, 3) ...",   a case starts
      "compiles": false}                true if Numba compiles the function in this case
     {"guarded": "the end of x"}        no memory can be used past the end of x; "" ends this
@@ -169,6 +170,10 @@ def report(**event: Any) -> None:
 def run(exercise: Exercise, language: str, file: Path, folder: Path) -> None:
     """Check a file, and report each case and the speed of a right answer."""
     functions: Answer = {}
+    if language == "c":
+        report(compiling=True)
+    else:
+        limit_resources()
     try:
         if exercise.functions:
             functions = answer.load(exercise, language, file, folder)
@@ -178,6 +183,8 @@ def run(exercise: Exercise, language: str, file: Path, folder: Path) -> None:
     except AnswerError as error:
         report(refused=str(error))
         return
+    if language == "c":
+        limit_resources()  # not before, because a compiler may need more
     report(total=sum(case.counted for case in found))
     all_right = True
     for case in found:
@@ -209,7 +216,6 @@ def main(arguments: list[str]) -> None:
     global _events
     name, language, file, descriptor = arguments
     _events = os.fdopen(int(descriptor), "w", encoding="utf-8")
-    limit_resources()
     run(exercises.find(name), language, Path(file), Path.cwd())
     report(done=True)
 

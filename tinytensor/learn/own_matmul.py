@@ -107,9 +107,9 @@ def _shown(training: Training) -> Iterator[Callable[[StepReport], None]]:
 def main(arguments: list[str]) -> None:
     """Run the training; see the module's docstring."""
     name, language, file = arguments
-    judge.limit_resources()
     with tempfile.TemporaryDirectory() as folder:
         functions = answer.load(exercises.find(name), language, Path(file), Path(folder))
+        judge.limit_resources()  # not before, because a C compiler may need more
         matmul = functions["matmul"]
         with door.computing_with(backend_with(matmul)):
             training = training_of(matmul)

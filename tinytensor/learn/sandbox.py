@@ -22,9 +22,11 @@ from typing import Any
 
 from tinytensor.learn.exercises import Exercise
 
+COMPILING, MEASURING = "compiling", "speed"  # stages of a check
 SECONDS = 30.0  # of a whole check
 SECONDS_OF_A_CASE = 10.0
 SECONDS_TO_COMPILE = 15.0  # of the first case of a function in Numba
+SECONDS_OF_A_COMPILER = 120.0  # ziglang compiles its C library at the first use
 SHOWN_LINES = 5  # printed by the student's code
 
 
@@ -130,21 +132,23 @@ def _follow(
         events.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    case = guarded = stage = ""
+    whole, case, guarded, stage = seconds, "", "", ""
     limit = seconds  # of the next event; the first one comes after the imports
     while True:
         allowed = max(min(limit, start + seconds - time.monotonic()), 0)
         try:
             event = events.get(timeout=allowed)
         except queue.Empty:
-            if not stage:
+            if stage == COMPILING:
+                verdict.problem = f"the C compiler did not end after {limit:.0f} s"
+            elif stage != MEASURING:
                 passed = min(limit, time.monotonic() - start)
                 problem = f"no result after {passed:.0f} s: an endless loop, or very slow"
                 verdict.problem = verdict.problem or _in_case(case, problem)
             return
         if event is None:
             _wait(process)
-            if not stage:
+            if stage != MEASURING:
                 problem = _end_of(process, guarded)
                 verdict.problem = verdict.problem or _in_case(case, problem)
             return
@@ -152,7 +156,12 @@ def _follow(
             return
         if "refused" in event:
             verdict.problem = str(event["refused"])
-        verdict.total = int(event.get("total", verdict.total))
+        if "compiling" in event:
+            stage, limit, seconds = COMPILING, SECONDS_OF_A_COMPILER, SECONDS_OF_A_COMPILER
+        if "total" in event:
+            if stage == COMPILING:
+                stage, start, seconds = "", time.monotonic(), whole
+            limit, verdict.total = seconds, int(event["total"])
         case = str(event.get("case", case))
         guarded = str(event.get("guarded", guarded))
         if "case" in event:
@@ -163,8 +172,7 @@ def _follow(
             if not event["right"] and not verdict.problem:
                 verdict.problem = _in_case(case, str(event["problem"]))
         if "stage" in event:
-            stage = str(event["stage"])
-            limit = seconds
+            stage, limit = MEASURING, seconds
             show("measuring the speed")
         verdict.pace = event.get("pace", verdict.pace)
 
