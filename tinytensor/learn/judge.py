@@ -41,7 +41,7 @@ from tinytensor.learn.draw import Call
 from tinytensor.learn.exercises import READ, Exercise, Function
 
 MEMORY = 3 << 30  # bytes that the student's code may allocate
-COMPILING = 15.0  # seconds from the start; after it the rungs of the ladder are left out
+COMPILING = 15.0  # seconds of the cases and of Numba; after them further rungs are left out
 FILE_SIZE = 64 << 20  # bytes of a file that it may write
 
 
@@ -157,7 +157,6 @@ def _inputs(call: Call) -> str:
 # The process -------------------------------------------------------------------------------------
 
 _events: Any = None
-_STARTED = time.monotonic()
 
 
 def report(**event: Any) -> None:
@@ -185,6 +184,7 @@ def run(exercise: Exercise, language: str, file: Path, folder: Path) -> None:
         return
     if language == "c":
         limit_resources()  # not before, because a compiler may need more
+    deadline = time.monotonic() + COMPILING
     report(total=sum(case.counted for case in found))
     all_right = True
     for case in found:
@@ -194,7 +194,7 @@ def run(exercise: Exercise, language: str, file: Path, folder: Path) -> None:
         report(right=problem is None, counted=case.counted, problem=problem)
     if all_right and functions:
         report(stage="speed")
-        report(pace=asdict(pace.measure(exercise, functions, language, _STARTED + COMPILING)))
+        report(pace=asdict(pace.measure(exercise, functions, language, deadline)))
 
 
 def limit_resources() -> None:
