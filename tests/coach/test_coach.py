@@ -260,7 +260,27 @@ def test_other_models_are_not_watched():
             optimizer.zero_grad()
             tt.cross_entropy(other(tt.Tensor(x)), y).backward()
             optimizer.step()
+        assert coach._called == []
     assert names(coach) == []
+    assert coach.progress.first is None
+    assert coach.progress.step == 0
+
+
+def test_a_rising_test_loss_without_a_training_loss_is_no_sign():
+    with tt.coach(network(), show=None) as coach:
+        for loss in (1.0, 0.5, 0.7, 0.9, 1.2):
+            coach.tested(loss)
+    assert names(coach) == []
+
+
+def test_fit_can_be_watched():
+    model = nn.Sequential(network(), nn.Softmax())
+    few = DATA._replace(
+        train_images=DATA.train_images[:1000], train_labels=DATA.train_labels[:1000]
+    )
+    with tt.coach(model, show=None) as coach:
+        tt.fit(model, few, epochs=1, show=None)
+    assert names(coach) == ["softmax-twice"]
 
 
 def test_what_is_no_model_and_no_function_is_refused():

@@ -80,6 +80,7 @@ class Coach(observers.Observer):
         observers.watch(self)
 
     def _forget_step(self) -> None:
+        self._is_called = False  # True after a call of a watched module in this step
         self._called: list[tuple[weakref.ref[Module], int]] = []
         self._loss: Loss | None = None
         self._params: list[Tensor] = []
@@ -127,7 +128,8 @@ class Coach(observers.Observer):
 
     def tested(self, test_loss: float) -> None:
         """Note the loss on the test images, which shows when a network overfits."""
-        self.progress.tests.append((self._steps_made(), self.progress.recent, test_loss))
+        step = self._steps_made() + self._first_step - 1
+        self.progress.tests.append((step, self.progress.recent, test_loss))
         self._run("progress", self.progress)
 
     # Events
@@ -148,7 +150,11 @@ class Coach(observers.Observer):
         if not is_grad_enabled():
             if isinstance(module, Dropout | BatchNorm) and vars(module).get("_training", True):
                 self._note_evaluation(module)
-        elif self._looks() and isinstance(result, Tensor):
+            return
+        if not self._is_of_step and id(module) not in self._paths:
+            return  # of another model
+        self._is_called = True
+        if self._looks() and isinstance(result, Tensor):
             number = 0 if result.node is None else result.node.number
             self._called.append((weakref.ref(module), number))
 
@@ -167,6 +173,9 @@ class Coach(observers.Observer):
 
     def backward_starts(self, output: Tensor) -> None:
         """Look at the forward pass."""
+        if not self._is_of_step and not self._is_called:
+            return  # of another model
+        self._is_called = False
         value = float(output.array.reshape(())) if output.size == 1 else None
         step = self._steps_made() + 1
         if value is not None and self._step is None:

@@ -193,7 +193,9 @@ def overfitting(run: Progress) -> Sign | None:
     losses = [test for *_, test in run.tests]
     lowest = int(np.argmin(losses))
     *_, (_, _, before), (step, train, test) = run.tests
-    if lowest > len(losses) - 3 or min(before, test) < TURN * losses[lowest] or train > test / 2:
+    if lowest > len(losses) - 3 or min(before, test) < TURN * losses[lowest]:
+        return None
+    if not train < test / 2:  # or not known
         return None
     return Sign(
         f"the test loss was lowest at step {run.tests[lowest][0]:,} ({losses[lowest]:.4f}), and is "
