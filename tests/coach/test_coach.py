@@ -97,6 +97,35 @@ def test_a_regression_has_no_finding():
     assert names(train(model, optimizer, regression(), tt.mse_loss)) == []
 
 
+def test_four_examples_that_come_again_and_again_have_no_finding():
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.5)
+    assert names(train(model, optimizer, ((x, np.array([0, 1, 1, 0])) for _ in range(130)))) == []
+
+
+def test_a_deep_network_has_no_finding():
+    hidden = [layer for _ in range(8) for layer in (nn.ReLU(), nn.Linear(40, 40))]
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 40), *hidden, nn.LayerNorm(40), nn.GELU(), nn.Linear(40, 10)
+    )
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.001)
+    assert names(train(model, optimizer, images())) == []
+
+
+def test_words_have_no_finding():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 20))
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.003)
+    words = (rng.integers(20, size=64) for _ in range(130))
+    with tt.coach(model, show=None) as coach:
+        for word in words:
+            optimizer.zero_grad()
+            tt.cross_entropy(model(tt.Tensor(word)), (word + 1) % 20).backward()
+            optimizer.step()
+    assert names(coach) == []
+
+
 def test_images_one_by_one_have_no_finding():
     model = network()
     optimizer = tt.optim.SGD(model.parameters(), lr=0.01)
