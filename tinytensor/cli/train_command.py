@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,7 @@ def train_lesson(
 
     with ExitStack() as page:
         if coach:
-            page.callback(training.watch_mistakes(partial(click.echo, err=True)).close)
+            page.callback(training.watch_mistakes(_print_finding).close)
         run = None
         if live == "browser":
             run = page.enter_context(
@@ -204,6 +203,12 @@ def train_lesson(
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _print_finding(text: str) -> None:
+    """Print a finding of the coach above the bar, which redirects sys.stderr but not click.echo."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _held_out(data: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, tuple[Array, Array]]:
