@@ -65,6 +65,11 @@ def test_training_and_race_on_a_terminal():
     assert re.search(r"^ numpy +0\.\d", shown, re.MULTILINE), "the table at the end"
 
 
+def test_findings_of_the_coach_are_above_the_bar():
+    shown = on_terminal("train", "softmax", "--lr", 1e5, "--steps", 64, "--coach")
+    assert re.search(r"^coach, step 32: the learning rate is too high$", shown, re.MULTILINE)
+
+
 def test_without_a_terminal_there_is_at_most_a_line_a_second(monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
