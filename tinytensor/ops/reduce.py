@@ -154,9 +154,11 @@ def sum(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """
     x = as_tensor("sum", x)
     kept, dropped = _kept_and_dropped("sum", x.array.shape, axis)
-    out = _sums(x, kept)
-    if not keepdims:
-        out = out.reshape(dropped)
+    if axis is None and not keepdims:
+        out = _sums(x, ())
+    else:
+        out = _sums(x, kept)
+        out = out if keepdims else out.reshape(dropped)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         return (broadcast_to(reshape(grad, kept), x.shape),)
