@@ -110,7 +110,7 @@ def test_an_exercise_of_a_rung_needs_its_speed(run, verdict):
 
 
 def test_a_passed_exercise_stays_passed_with_its_fastest_answer():
-    result, verdict = gradebook.Result(), Verdict(right=0, total=60)
+    result, verdict = gradebook.ExerciseResult(), Verdict(right=0, total=60)
     for gflops, expected in ((2.0, 2.0), (3.0, 3.0), (1.0, 3.0)):
         passed(verdict, gflops)
         result.add(verdict, "c")

@@ -15,7 +15,7 @@ from tinytensor.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from tinytensor.learn.exercises import Exercise
-    from tinytensor.learn.gradebook import Result
+    from tinytensor.learn.gradebook import ExerciseResult
     from tinytensor.learn.sandbox import Verdict
 
 
@@ -84,7 +84,7 @@ def _list() -> None:
 
     known = gradebook.load(Path())
     for exercise in EXERCISES:
-        result = known.exercises.get(exercise.name, gradebook.Result())
+        result = known.exercises.get(exercise.name, gradebook.ExerciseResult())
         state = gradebook.STATES[result.state]
         click.echo(f"{state} {exercise.number:2} {exercise.name:18} {exercise.title}")
         if result.total:
@@ -98,13 +98,13 @@ def _next(known: Any) -> str:
     from tinytensor.learn.exercises import EXERCISES
 
     for exercise in EXERCISES:
-        state = known.exercises.get(exercise.name, gradebook.Result()).state
+        state = known.exercises.get(exercise.name, gradebook.ExerciseResult()).state
         if state != "passed":
             return f"tinytensor learn {exercise.name}{' --check' if state else ''}"
     return "all are passed"
 
 
-def _summary(result: Result) -> str:
+def _summary(result: ExerciseResult) -> str:
     """The last or best check of an exercise in one line."""
     parts = [f"{result.right} of {result.total} right", result.language]
     if result.gflops:

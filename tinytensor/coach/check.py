@@ -57,7 +57,7 @@ def _paragraph(name: str, text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Check:
+class CoachCheck:
     """A check of one mistake.
 
     stage: when it runs: with a Forward, an Update, or after them. find: returns the Sign, or None;
@@ -71,7 +71,7 @@ class Check:
     find: Callable[..., Sign | None]
 
 
-CHECKS: dict[str, Check] = {}
+CHECKS: dict[str, CoachCheck] = {}
 
 
 def check(stage: Stage, mistake: str, cure: str) -> Callable[[Any], Any]:
@@ -88,7 +88,7 @@ def check(stage: Stage, mistake: str, cure: str) -> Callable[[Any], Any]:
 
     def add(find: Callable[..., Sign | None]) -> Callable[..., Sign | None]:
         name = find.__name__.replace("_", "-")
-        CHECKS[name] = Check(name, stage, mistake, cure, find)
+        CHECKS[name] = CoachCheck(name, stage, mistake, cure, find)
         return find
 
     return add

@@ -17,7 +17,7 @@ from typing import Any
 from cffi import FFI
 
 from tinytensor.arrays import Array
-from tinytensor.learn.exercises import Exercise, Function
+from tinytensor.learn.exercises import Exercise, Signature
 
 # Loops stay scalar, because the exercise matmul_vectorised has the vectors. Without this, the
 # rungs of the ladder would not be comparable with the answers.
@@ -122,7 +122,7 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
     return found
 
 
-def _call_c(ffi: FFI, called: Any, function: Function, *arguments: Any) -> None:
+def _call_c(ffi: FFI, called: Any, function: Signature, *arguments: Any) -> None:
     """Call a C function: pointers to the arrays, then the sizes, then the scalars."""
     arrays: list[Array] = list(arguments[: len(function.arrays)])
     sizes = {

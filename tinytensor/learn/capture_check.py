@@ -12,7 +12,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.learn import answer
 from tinytensor.learn.answer import AnswerError
-from tinytensor.learn.case import Case, shown
+from tinytensor.learn.case import JudgedCase, shown
 
 DRAWN = 50
 USED = 1e6  # what the caller writes into its arrays after a call
@@ -21,7 +21,7 @@ KERNELS = (np.add, np.subtract, np.multiply, np.arctan2)
 Program = tuple[tuple[Any, int, int], ...]  # kernel, and the numbers of two earlier values
 
 
-def cases(module: ModuleType, file: Path) -> Iterator[Case]:
+def cases(module: ModuleType, file: Path) -> Iterator[JudgedCase]:
     """Yield the cases for the student's module."""
     for name in ("call", "Captured"):
         if not callable(getattr(module, name, None)):
@@ -30,9 +30,9 @@ def cases(module: ModuleType, file: Path) -> Iterator[Case]:
     for i in range(DRAWN):
         program = _drawn(rng, 1 + i // 6)
         shapes = tuple(map(int, rng.integers(1, 2 + i // 8, 2)))
-        yield Case(_title(program, shapes), True, _checked(module, file, program, shapes))
-    yield Case("call without a recorded step", True, _outside(module, file))
-    yield Case("a step that raises an error", True, _raising(module, file))
+        yield JudgedCase(_title(program, shapes), True, _checked(module, file, program, shapes))
+    yield JudgedCase("call without a recorded step", True, _outside(module, file))
+    yield JudgedCase("a step that raises an error", True, _raising(module, file))
 
 
 def _drawn(rng: np.random.Generator, length: int) -> Program:

@@ -10,7 +10,7 @@ import numpy as np
 from tinytensor.arrays import Array
 
 
-class Case(NamedTuple):
+class JudgedCase(NamedTuple):
     """A case of a check.
 
     Attributes:

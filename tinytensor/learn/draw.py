@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.learn.case import differs
-from tinytensor.learn.exercises import READ, WRITTEN, Argument, Function, Sizes
+from tinytensor.learn.exercises import READ, WRITTEN, Argument, Signature, Sizes
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 33)  # around the widths of blocks and vectors
 LARGER_SIZES = (31, 40, 64, 65, 100, 130)  # for compiled languages
@@ -24,7 +24,7 @@ GARBAGE = 1e4  # the size of the values in an array before it is written
 
 
 @dataclass(frozen=True)
-class Call:
+class DrawnCall:
     """A call of a function.
 
     Attributes:
@@ -33,7 +33,7 @@ class Call:
         scalars: the arguments after the arrays.
     """
 
-    function: Function
+    function: Signature
     sizes: Sizes
     arrays: dict[str, Array]
     scalars: tuple[Any, ...]
@@ -91,7 +91,7 @@ class Call:
         }
 
 
-def calls(function: Function, larger: bool = False, seed: int = 0) -> list[Call]:
+def calls(function: Signature, larger: bool = False, seed: int = 0) -> list[DrawnCall]:
     """Return the calls of a check, the smallest first; those with a size of 0 at the end.
 
     Args:
@@ -114,24 +114,24 @@ def calls(function: Function, larger: bool = False, seed: int = 0) -> list[Call]
     return sorted(found, key=lambda call: (0 in call.sizes.values(), call.elements))
 
 
-def filled(function: Function, sizes: Sizes, seed: int = 0) -> Call:
+def filled(function: Signature, sizes: Sizes, seed: int = 0) -> DrawnCall:
     """Return a call with these sizes and normal values."""
     return _call(function, _all_sizes(function, sizes), "normal", np.random.default_rng(seed))
 
 
-def _free(function: Function) -> list[str]:
+def _free(function: Signature) -> list[str]:
     """Return the names of the sizes that don't follow from others."""
     return [name for name in function.size_names if name not in function.derived]
 
 
-def _all_sizes(function: Function, sizes: Sizes) -> Sizes:
+def _all_sizes(function: Signature, sizes: Sizes) -> Sizes:
     """Return all sizes, in the order of the function's arguments."""
     derived = {name: rule(sizes) for name, rule in function.derived.items()}
     return {name: {**sizes, **derived}[name] for name in function.size_names}
 
 
 def _drawn_sizes(
-    function: Function, allowed: Sequence[int], most: int, rng: np.random.Generator
+    function: Signature, allowed: Sequence[int], most: int, rng: np.random.Generator
 ) -> Sizes:
     """Return drawn sizes of a call with at most `most` operations."""
     names = _free(function)
@@ -142,21 +142,25 @@ def _drawn_sizes(
     return _all_sizes(function, sizes)
 
 
-def _with_zero(function: Function) -> Iterator[Sizes]:
+def _with_zero(function: Signature) -> Iterator[Sizes]:
     """Yield sizes with one zero, for each size that may be 0."""
     for zero in _free(function):
         if zero not in function.never_zero:
             yield _all_sizes(function, {name: 2 for name in _free(function)} | {zero: 0})
 
 
-def _call(function: Function, sizes: Sizes, values: str, rng: np.random.Generator) -> Call:
+def _call(function: Signature, sizes: Sizes, values: str, rng: np.random.Generator) -> DrawnCall:
     arrays = {each.name: _array(each, function, sizes, values, rng) for each in function.arrays}
     scalars = {"rate": 0.25, "step": int(rng.integers(1, 100))}
-    return Call(function, sizes, arrays, tuple(scalars[name] for name in function.scalars))
+    return DrawnCall(function, sizes, arrays, tuple(scalars[name] for name in function.scalars))
 
 
 def _array(
-    argument: Argument, function: Function, sizes: Sizes, values: str, rng: np.random.Generator
+    argument: Argument,
+    function: Signature,
+    sizes: Sizes,
+    values: str,
+    rng: np.random.Generator,
 ) -> Array:
     """Return drawn values of an array."""
     shape = argument.shape_of(sizes)

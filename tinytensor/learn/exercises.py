@@ -32,7 +32,7 @@ class Argument(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Function:
+class Signature:
     """A function that the student writes.
 
     Args:
@@ -106,7 +106,7 @@ class Exercise:
     name: str
     title: str
     languages: tuple[str, ...]
-    functions: tuple[Function, ...]
+    functions: tuple[Signature, ...]
     hints: tuple[str, ...]
     next_idea: str
     kernel: str | None = None
@@ -171,7 +171,7 @@ def _windows(sizes: Sizes) -> int:
     return result
 
 
-_MATMUL = Function("matmul", _arrays("x[M,K] y[K,N] -> out[M,N]"), _products)
+_MATMUL = Signature("matmul", _arrays("x[M,K] y[K,N] -> out[M,N]"), _products)
 _SIZES_OF_WINDOWS = ("A", "B", "P", "Q")
 
 EXERCISES = (
@@ -181,7 +181,7 @@ EXERCISES = (
         "a neuron: a weighted sum and a bias",
         ALL,
         (
-            Function(
+            Signature(
                 "neuron", _arrays("x[K] weight[K] bias[1] -> out[1]"), lambda sizes: 2 * sizes["K"]
             ),
         ),
@@ -197,8 +197,8 @@ EXERCISES = (
         "a row added to every row, and its gradient",
         ALL,
         (
-            Function("add", _arrays("x[R,C] b[C] -> out[R,C]"), lambda s: s["R"] * s["C"]),
-            Function("add_backward", _arrays("grad[R,C] -> grad_b[C]"), lambda s: s["R"] * s["C"]),
+            Signature("add", _arrays("x[R,C] b[C] -> out[R,C]"), lambda s: s["R"] * s["C"]),
+            Signature("add_backward", _arrays("grad[R,C] -> grad_b[C]"), lambda s: s["R"] * s["C"]),
         ),
         (
             "Two loops, over r and c, write each element of out once.",
@@ -212,7 +212,11 @@ EXERCISES = (
         "softmax",
         "softmax, without overflow",
         ALL,
-        (Function("softmax", _arrays("x[R,C] -> out[R,C]"), lambda s: 5 * s["R"] * s["C"], "one"),),
+        (
+            Signature(
+                "softmax", _arrays("x[R,C] -> out[R,C]"), lambda s: 5 * s["R"] * s["C"], "one"
+            ),
+        ),
         (
             "Three loops for each row: the largest value, the exponentials with their sum, the "
             "division.",
@@ -228,14 +232,14 @@ EXERCISES = (
         "the loss of lesson 1.0, and its gradient",
         ALL,
         (
-            Function(
+            Signature(
                 "cross_entropy",
                 _arrays("x[R,C] int:labels[R] -> out[R]"),
                 lambda s: 4 * s["R"] * s["C"],
                 "inputs",
                 never_zero=("C",),
             ),
-            Function(
+            Signature(
                 "cross_entropy_backward",
                 _arrays("x[R,C] int:labels[R] -> grad[R,C]"),
                 lambda s: 5 * s["R"] * s["C"],
@@ -335,8 +339,8 @@ EXERCISES = (
         "the two gradients of the matrix product",
         ALL,
         (
-            Function("matmul_backward_x", _arrays("grad[M,N] y[K,N] -> grad_x[M,K]"), _products),
-            Function("matmul_backward_y", _arrays("x[M,K] grad[M,N] -> grad_y[K,N]"), _products),
+            Signature("matmul_backward_x", _arrays("grad[M,N] y[K,N] -> grad_x[M,K]"), _products),
+            Signature("matmul_backward_y", _arrays("x[M,K] grad[M,N] -> grad_y[K,N]"), _products),
         ),
         (
             "Which elements of out does x[m, k] change? The whole row m: so the sum is over n.",
@@ -351,7 +355,7 @@ EXERCISES = (
         "the convolution",
         ALL,
         (
-            Function(
+            Signature(
                 "conv2d",
                 _arrays("x[N,H,W,I] weight[A,B,I,O] -> out[N,P,Q,O]"),
                 _windows,
@@ -373,14 +377,14 @@ EXERCISES = (
         "the two gradients of the convolution",
         ALL,
         (
-            Function(
+            Signature(
                 "conv2d_backward_x",
                 _arrays("grad[N,P,Q,O] weight[A,B,I,O] -> grad_x[N,H,W,I]"),
                 _windows,
                 derived=_WINDOWS,
                 never_zero=_SIZES_OF_WINDOWS,
             ),
-            Function(
+            Signature(
                 "conv2d_backward_weight",
                 _arrays("x[N,H,W,I] grad[N,P,Q,O] -> grad_weight[A,B,I,O]"),
                 _windows,
@@ -400,17 +404,17 @@ EXERCISES = (
         "SGD, momentum and Adam",
         ALL,
         (
-            Function(
+            Signature(
                 "sgd", _arrays("p*[N] grad[N]"), lambda s: 2 * s["N"], "inputs", scalars=("rate",)
             ),
-            Function(
+            Signature(
                 "momentum",
                 _arrays("p*[N] velocity*[N] grad[N]"),
                 lambda s: 4 * s["N"],
                 "inputs",
                 scalars=("rate",),
             ),
-            Function(
+            Signature(
                 "adam",
                 _arrays("p*[N] m*[N] v*[N] grad[N]"),
                 lambda s: 12 * s["N"],

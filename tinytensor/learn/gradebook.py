@@ -26,7 +26,7 @@ LEGEND = "+ passed   ~ right, but too slow   x wrong   o started   · not starte
 
 
 @dataclass
-class Result:
+class ExerciseResult:
     """The result of one exercise.
 
     Attributes:
@@ -67,14 +67,14 @@ class Result:
 
 @dataclass
 class Results:
-    """The results of a student: the name, and a Result for each exercise that was started."""
+    """The results of a student: the name, and a result for each exercise that was started."""
 
     student: str = ""
-    exercises: dict[str, Result] = field(default_factory=dict)
+    exercises: dict[str, ExerciseResult] = field(default_factory=dict)
 
-    def of(self, exercise: Exercise) -> Result:
-        """Return the Result of an exercise."""
-        return self.exercises.setdefault(exercise.name, Result())
+    def of(self, exercise: Exercise) -> ExerciseResult:
+        """Return the ExerciseResult of an exercise."""
+        return self.exercises.setdefault(exercise.name, ExerciseResult())
 
     def passed(self) -> int:
         """Return the number of passed exercises."""
@@ -113,9 +113,9 @@ def read(file: Path) -> Results:
         raise DataError.unread(file, error, needed) from None
 
 
-def _result(data: dict[str, Any]) -> Result:
-    result = Result(**data)
-    for each in fields(Result):
+def _result(data: dict[str, Any]) -> ExerciseResult:
+    result = ExerciseResult(**data)
+    for each in fields(ExerciseResult):
         value, default = getattr(result, each.name), each.default
         is_number = isinstance(default, int | float) or default is None
         right = (int, float, type(None)) if default is None else (int, float) if is_number else str
@@ -168,7 +168,7 @@ def page(results: Results) -> str:
     """Return the report of a student as one HTML page."""
     rows = []
     for exercise in EXERCISES:
-        result = results.exercises.get(exercise.name, Result())
+        result = results.exercises.get(exercise.name, ExerciseResult())
         speed = f"{result.gflops:.3g}" if result.gflops else ""
         share = f"{100 * result.share:.2g} %" if result.share else ""
         cases = f"{result.right} of {result.total}" if result.total else ""
@@ -198,7 +198,7 @@ def class_page(students: Sequence[Results]) -> str:
 
 
 def _states(student: Results) -> list[str]:
-    found = (student.exercises.get(exercise.name, Result()) for exercise in EXERCISES)
+    found = (student.exercises.get(exercise.name, ExerciseResult()) for exercise in EXERCISES)
     return [STATES[result.state] for result in found]
 
 

@@ -36,16 +36,16 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.learn import answer, draw, exercises, guard, pace
 from tinytensor.learn.answer import Answer, AnswerError
-from tinytensor.learn.case import Case, shown
-from tinytensor.learn.draw import Call
-from tinytensor.learn.exercises import READ, Exercise, Function
+from tinytensor.learn.case import JudgedCase, shown
+from tinytensor.learn.draw import DrawnCall
+from tinytensor.learn.exercises import READ, Exercise, Signature
 
 MEMORY = 3 << 30  # bytes that the student's code may allocate
 COMPILING = 15.0  # seconds of the cases and of Numba; after them further rungs are left out
 FILE_SIZE = 64 << 20  # bytes of a file that it may write
 
 
-def own_cases(exercise: Exercise, file: Path) -> list[Case]:
+def own_cases(exercise: Exercise, file: Path) -> list[JudgedCase]:
     """Return the cases of an exercise that has a separate check.
 
     Raises:
@@ -55,7 +55,7 @@ def own_cases(exercise: Exercise, file: Path) -> list[Case]:
     return list(check.cases(answer.load_module(file), file))
 
 
-def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> list[Case]:
+def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> list[JudgedCase]:
     """Return the cases of an exercise, for each function the smallest first."""
     return [
         case
@@ -65,8 +65,8 @@ def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> l
 
 
 def _cases_of(
-    function: Function, answered: Callable[..., Any], language: str, file: Path
-) -> Iterator[Case]:
+    function: Signature, answered: Callable[..., Any], language: str, file: Path
+) -> Iterator[JudgedCase]:
     compiled = language != "python"
     drawn = draw.calls(function, larger=compiled)
     memory = None
@@ -75,11 +75,11 @@ def _cases_of(
         memory = guard.GuardedMemory(largest)
     for i, call in enumerate(drawn):
         compiles = language == "numba" and i == 0
-        yield Case(str(call), call.counted, _case(call, answered, memory, file), compiles)
+        yield JudgedCase(str(call), call.counted, _case(call, answered, memory, file), compiles)
 
 
 def _case(
-    call: Call, answered: Callable[..., Any], memory: guard.GuardedMemory | None, file: Path
+    call: DrawnCall, answered: Callable[..., Any], memory: guard.GuardedMemory | None, file: Path
 ) -> Callable[[], str | None]:
     def run() -> str | None:
         arrays = {name: array.copy() for name, array in call.arrays.items()}
@@ -101,7 +101,7 @@ def _case(
 
 
 def _problem(
-    call: Call, answered: Callable[..., Any], arrays: dict[str, Array], file: Path
+    call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Array], file: Path
 ) -> str | None:
     """Call the student's function; return what is wrong, as text, or None."""
     try:
@@ -131,7 +131,9 @@ def _problem(
     return None
 
 
-def _depends_on_output(call: Call, answered: Callable[..., Any], results: dict[str, Array]) -> bool:
+def _depends_on_output(
+    call: DrawnCall, answered: Callable[..., Any], results: dict[str, Array]
+) -> bool:
     """True if the function gives other results if other values are in the arrays it writes."""
     arrays = {name: array.copy() for name, array in call.arrays.items()}
     for each in call.function.arrays:
@@ -147,7 +149,7 @@ def _depends_on_output(call: Call, answered: Callable[..., Any], results: dict[s
     )
 
 
-def _inputs(call: Call) -> str:
+def _inputs(call: DrawnCall) -> str:
     inputs = [each.name for each in call.function.arrays if each.use != exercises.WRITTEN]
     text = "".join(shown(name, call.arrays[name]) for name in inputs)
     numbers = zip(call.function.scalars, call.scalars, strict=True)

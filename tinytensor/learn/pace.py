@@ -16,7 +16,7 @@ from tinytensor.arrays import Array
 from tinytensor.ladder import ladder
 from tinytensor.learn import draw
 from tinytensor.learn.answer import Answer
-from tinytensor.learn.exercises import CHANGED, READ, Exercise, Function, Sizes
+from tinytensor.learn.exercises import CHANGED, READ, Exercise, Signature, Sizes
 
 LONG = 0.02  # seconds: a call that takes longer is large enough to measure
 TURNS, SECONDS = 12, 0.3  # turns of each competitor, and seconds of all its turns
@@ -47,7 +47,7 @@ RUNG_ARGUMENTS: dict[str, Callable[..., tuple[Any, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Pace:
+class MeasuredPace:
     """The speed of an answer.
 
     Attributes:
@@ -74,7 +74,7 @@ class Pace:
     needed: float = 0.0
 
 
-def measure(exercise: Exercise, functions: Answer, language: str, deadline: float) -> Pace:
+def measure(exercise: Exercise, functions: Answer, language: str, deadline: float) -> MeasuredPace:
     """Measure the first function of a right answer next to the rungs of its ladder.
 
     Times are CPU seconds of the process, because other programs don't change them much. Only
@@ -105,7 +105,7 @@ def measure(exercise: Exercise, functions: Answer, language: str, deadline: floa
     above = [rung for rung in rungs if speeds[""] < SAME * speeds[rung.name]]
     standing = max(reached, key=lambda rung: speeds[rung.name], default=None)
     following = min(above, key=lambda rung: speeds[rung.name], default=None)
-    return Pace(
+    return MeasuredPace(
         str(call),
         seconds[""],
         speeds[""],
@@ -140,7 +140,7 @@ def _idea(rung: ladder.Rung | None, language: str) -> str:
     return rung.why if rung else ""
 
 
-def _large_call(function: Function, own: Callable[..., Any], n: int) -> draw.Call:
+def _large_call(function: Signature, own: Callable[..., Any], n: int) -> draw.DrawnCall:
     """Return the smallest call from n that takes at least LONG, or the largest one."""
     smallest = n
     while True:
@@ -195,7 +195,7 @@ def _fastest(runs: dict[str, Callable[[], object]], clock: Callable[[], float]) 
     return best
 
 
-def _share(function: Function, call: draw.Call, seconds: float, threads: int) -> float | None:
+def _share(function: Signature, call: draw.DrawnCall, seconds: float, threads: int) -> float | None:
     """Return the share of the roofline: its minimal time, divided by the measured time."""
     if not machine.can_be_measured():
         return None

@@ -38,7 +38,7 @@ class Verdict:
         right, total: the number of right cases, and of all cases that count; 0 of 0 if the file
             can't be used.
         problem: the first wrong case in words, with its arrays; empty if the answer is right.
-        pace: the attributes of a Pace, if the answer is right and its speed was measured.
+        pace: the attributes of a MeasuredPace, if the answer is right and its speed was measured.
         needs_speed: True if the exercise needs a speed.
         printed: the last lines that the student's code printed.
         seconds: the duration of the check.

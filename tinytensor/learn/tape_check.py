@@ -19,7 +19,7 @@ from tinytensor import datasets
 from tinytensor.arrays import Array
 from tinytensor.learn import answer
 from tinytensor.learn.answer import AnswerError
-from tinytensor.learn.case import Case, differs, shown
+from tinytensor.learn.case import JudgedCase, differs, shown
 
 DRAWN = 50
 TINY = 1e-30  # the imaginary part of a complex step
@@ -83,14 +83,14 @@ class Computation(NamedTuple):
         return found
 
 
-def cases(module: ModuleType, file: Path) -> Iterator[Case]:
+def cases(module: ModuleType, file: Path) -> Iterator[JudgedCase]:
     """Yield the cases for the student's module."""
     if not isinstance(getattr(module, "Value", None), type):
         raise AnswerError(f"{file.name} has no class Value")
     for computation in computations():
-        yield Case(str(computation), True, _checked(module, file, computation))
-    yield Case(f"{DEEP:,} additions after each other", True, _deep(module, file))
-    yield Case(f"the first {STEPS} losses of lesson 1.0", True, _lesson(module, file))
+        yield JudgedCase(str(computation), True, _checked(module, file, computation))
+    yield JudgedCase(f"{DEEP:,} additions after each other", True, _deep(module, file))
+    yield JudgedCase(f"the first {STEPS} losses of lesson 1.0", True, _lesson(module, file))
 
 
 def computations() -> Iterator[Computation]:
