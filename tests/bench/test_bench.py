@@ -19,7 +19,7 @@ import pytest
 from conftest import BACKENDS
 
 import tinytensor as tt
-from tinytensor import cli, door
+from tinytensor import door
 from tinytensor.bench import (
     cases,
     kernel_times,
@@ -42,6 +42,9 @@ from tinytensor.bench.contest import (
 from tinytensor.bench.task import Task, Unsupported
 from tinytensor.bench.worker import PEERS, Peer
 from tinytensor.capture import listing
+from tinytensor.cli import bench_command
+from tinytensor.cli.output import rendered
+from tinytensor_command import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -208,7 +211,7 @@ def test_slow_kernel_is_measured_as_slow(monkeypatch):
     assert c.to_numpy is not None
     assert c.to_numpy < 1 / 2  # 1 / 20 on an idle machine
     assert c.seconds.median > 2 * numpy.seconds.median
-    shown = cli.output.rendered(*tables.kernels_tables(results, 1))
+    shown = rendered(*tables.kernels_tables(results, 1))
     (row,) = [line for line in shown.splitlines() if line.startswith(" softmax")]
     assert row.index(tables.WINNER) > len(row) / 2  # in NumPy's column
 
@@ -321,7 +324,7 @@ def test_peer_that_is_not_installed_is_an_error(monkeypatch, capsys):
         "run: pip install 'tinytensor-engine[peers]'"
     )
     partial = report.Report()
-    assert "torch" not in cli.bench_command._peers(("all",), partial)
+    assert "torch" not in bench_command._peers(("all",), partial)
     assert "no_such_module isn't installed" in partial.skipped[0].why
 
 
@@ -423,7 +426,7 @@ def test_json_format():
 
 def shown(results: report.Report, columns: int, monkeypatch) -> list[str]:
     monkeypatch.setenv("COLUMNS", str(columns))
-    return cli.output.rendered(*tables.tables(results)).splitlines()
+    return rendered(*tables.tables(results)).splitlines()
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -497,8 +500,8 @@ def test_readme_table_is_replaced():
     assert new.startswith(f"before\n{tables.BEGIN}\n\nMilliseconds for one training step")
     assert new.endswith(f"\n\n{tables.END}\nafter")
     assert (
-        "| 2 threads | c | numpy | torch |\n|---|---|---|---|\n| 1.0 | **1.00** | 2.00 | 2.00 |"
-        in new
+        "| 2 threads | c | c run | numpy | torch |\n|---|---|---|---|---|\n"
+        "| 1.0 | **1.00** | **1.00** | 2.00 | 2.00 |" in new
     )
     assert "A Processor, 2 cores, 2030-01-02; python 3.11.7, numpy 2.4.6." in new
     assert tables.with_table(new, made_up()) == new
@@ -528,8 +531,12 @@ def test_readme_table_has_the_format_of_the_command():
     first, *blocks, last = found[0].strip().split("\n\n")
     assert first == tables.markdown(made_up()).split("\n\n")[0]
     for block in blocks:
+        if not block.startswith("|"):
+            assert block == tables.markdown(made_up()).split("\n\n")[-2]
+            continue
         head, rule, *rows = block.split("\n")
-        assert re.fullmatch(r"\| \d+ threads? \| c \| numba \| numpy( \| [\w.-]+)* \|", head)
+        own = r"\| c( \| c dense)?( \| c run)? \| numba \| numpy"
+        assert re.fullmatch(rf"\| \d+ threads? {own}( \| [\w.-]+)* \|", head)
         assert set(rule) == {"|", "-"}
         assert [row.split("|")[1].strip() for row in rows] == list(step_times.LESSONS)
         for row in rows:
@@ -548,7 +555,7 @@ def test_readme_table_has_the_format_of_the_command():
 def fails(*arguments: str, capsys) -> str:
     """The line on standard error of a command that fails with exit status 2."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
+        main(list(arguments))
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -594,7 +601,7 @@ def test_backend_that_can_not_be_loaded_is_an_error(capsys, monkeypatch):
 @pytest.mark.full
 def test_quick_benchmark(capsys, tmp_path):
     file = tmp_path / "report.json"
-    cli.main(
+    main(
         ["bench", "--quick", "--backends", ",".join(BACKENDS), "--lessons", "1.0", "--threads", "1",
          "--rounds", "1", "--json", str(file)]
     )  # fmt: skip
@@ -611,7 +618,7 @@ def test_quick_benchmark_names_what_it_left_out(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "QUICK_SECONDS", 0.0)
     file = tmp_path / "report.json"
     arguments = ["bench", "--quick", "--backends", "numpy", "--lessons", "1.0", "--threads", "1"]
-    cli.main([*arguments, "--json", str(file)])
+    main([*arguments, "--json", str(file)])
     result = json.loads(file.read_text(encoding="utf-8"))
     assert result["steps"] == result["kernels"] == []
     assert not result["stopped"]
@@ -670,7 +677,7 @@ def test_interrupted_benchmark_prints_its_results(how, code, line, tmp_path, cap
     monkeypatch.setattr(plan, "measure", ends_early)
     file = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", "--backends", "numpy", "--json", str(file)])
+        main(["bench", "--backends", "numpy", "--json", str(file)])
     assert ended.value.code == code
     printed = capsys.readouterr()
     assert "Training steps, 2 threads" in printed.out

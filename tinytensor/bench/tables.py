@@ -323,9 +323,9 @@ def markdown(report: Report) -> str:
         "Milliseconds for one training step of 100 images. Each time is the median of many "
         "measurements, and the fastest is bold. On tinytensor's backends (c, numba, numpy) the "
         "step is captured: its kernel calls are recorded once and then repeated, on C without "
-        "Python between them. Its first layer skips products with pixels that are 0; *c dense* "
-        "computes them, as the other libraries do. *c run* makes many steps in one call."
+        "Python between them."
     ]
+    columns: set[str] = set()
     for threads in dict.fromkeys(result.threads for result in report.steps):
         rows: dict[str, dict[str, float]] = {}
         for result in report.steps:
@@ -340,6 +340,13 @@ def markdown(report: Report) -> str:
         for lesson, row in rows.items():
             cells = [_markdown_cell(row.get(name), min(row.values())) for name in names]
             lines.append(f"| {lesson} | {' | '.join(cells)} |")
+        columns.update(names)
+    if {"c dense", "c run"} & columns:
+        lines += [
+            "",
+            "The first layer skips products with pixels that are 0; *c dense* computes them, as "
+            "the other libraries do. *c run* makes many steps in one call.",
+        ]
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     lines += ["", f"{report.cpu}, {report.cores} cores, {report.date[:10]}; {versions}."]
     return "\n".join([*lines, str(report.noise)])
