@@ -128,7 +128,12 @@ def test_a_change_that_is_shown_works(name, extension, tmp_path):
         pytest.skip("no compiler here")
     changes = extension("changes")
     assert changes.CHANGES.keys() == RUNS.keys()
-    for folder in ("tinytensor", "tests", "csrc"):  # with what Numba has compiled
+    for folder in (
+        "tinytensor",
+        "tinytensor_command",
+        "tests",
+        "csrc",
+    ):  # with what Numba has compiled
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, tmp_path)

@@ -30,7 +30,7 @@ def claims() -> dict[str, str]:
 def exercises() -> dict[str, str]:
     """The title of each exercise, by its name."""
     file = PACKAGE / "learn" / "exercises.py"
-    return {given["name"]: given["title"] for given in _calls(file, "Exercise")}
+    return {given[1]: given[2] for given in _calls(file, "Exercise")}
 
 
 def kernels() -> dict[str, str]:

@@ -95,7 +95,7 @@ static void conv2d_direct(const real *x, const real *weight, real *out, conv_siz
 }
 
 /* As winograd.c, on one thread: 4 products in the place of 9, if the sizes suit. */
-static void conv2d_by_winograd(const real *x, const real *weight, real *out, conv_sizes s)
+static void conv2d_winograd(const real *x, const real *weight, real *out, conv_sizes s)
 {
     atomic_int overflow = 0;
     if (suits_winograd(s)) {
@@ -135,7 +135,7 @@ void tt_conv2d_direct(const real *x, const real *weight, real *out, const int64_
 
 void tt_conv2d_winograd(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
-    conv2d_by_winograd(x, weight, out, unpack_sizes(sizes));
+    conv2d_winograd(x, weight, out, unpack_sizes(sizes));
 }
 
 void tt_conv2d_lanes(const real *x, const real *weight, real *out, const int64_t *sizes)

@@ -39,6 +39,15 @@ SCALAR static void sparse_matmul_tested(matmul_arguments a)
     }
 }
 
+/* As sparse_matmul.c, on one thread. */
+static void sparse_matmul_listed(matmul_arguments a)
+{
+    if (a.K == 0)
+        memset(a.out, 0, a.M * a.N * sizeof(real));
+    else
+        sparse_matmul_rows(&a, 0, a.M);
+}
+
 void tt_sparse_matmul_tested(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
     sparse_matmul_tested(matmul_arguments_of(x, y, out, M, K, N, transpose_x, transpose_y));
@@ -46,9 +55,5 @@ void tt_sparse_matmul_tested(const real *x, const real *y, real *out, int64_t M,
 
 void tt_sparse_matmul_listed(const real *x, const real *y, real *out, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
-    const matmul_arguments a = matmul_arguments_of(x, y, out, M, K, N, transpose_x, transpose_y);
-    if (K == 0)
-        memset(out, 0, M * N * sizeof(real));
-    else
-        sparse_matmul_rows(&a, 0, M);
+    sparse_matmul_listed(matmul_arguments_of(x, y, out, M, K, N, transpose_x, transpose_y));
 }

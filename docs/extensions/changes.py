@@ -135,6 +135,11 @@ UNARY(cube, cube_of)
 
 BACKEND = [
     Insertion(
+        "tinytensor_command/options.py",
+        'BACKENDS = ("c", "numba", "numpy", "python")',
+        instead_of='BACKENDS = ("c", "numba", "numpy")',
+    ),
+    Insertion(
         "tinytensor/door.py",
         'BACKENDS = ("c", "numba", "numpy", "python")',
         instead_of='BACKENDS = ("c", "numba", "numpy")',

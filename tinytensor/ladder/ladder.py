@@ -140,7 +140,7 @@ LADDER = [
         "Sums in registers, and one test for six elements: a tile walks along a list of the places "
         "where one of six rows of x is not 0.",
         (
-            ("ladder/ladder_sparse_matmul.c", "tt_sparse_matmul_listed"),
+            ("ladder/ladder_sparse_matmul.c", "sparse_matmul_listed"),
             ("sparse_matmul.c", "list_of_rows"),
             ("sparse_matmul.c", "sparse_tile"),
             ("sparse_matmul.c", "sparse_matmul_rows"),
@@ -236,8 +236,7 @@ LADDER = [
         "Tiles of 2 x 2 results with half of the multiplications, but more additions. This pays "
         "from about 16 input channels on, and here there are 6.",
         (
-            ("ladder/ladder_conv2d.c", "conv2d_by_winograd"),
-            ("ladder/ladder_conv2d.c", "tt_conv2d_winograd"),
+            ("ladder/ladder_conv2d.c", "conv2d_winograd"),
             ("winograd.c", "input_points"),
             ("winograd.c", "results_of_points"),
             ("winograd.c", "winograd_forward"),
