@@ -1,4 +1,4 @@
-/* panels.h: the panels of matmul.c and sparse_matmul.c.
+/* panels.h: the panels of matmul.c and sparse_matmul.c, and a test for infinities.
 
    A panel holds LANES columns of a matrix, one row after the other, so that a tile reads it from one end
    to the other. */
@@ -8,6 +8,8 @@
 #include "transpose.h"
 #include <stdint.h>
 #include <string.h>
+
+typedef lane_number vector_bits __attribute__((vector_size(VECTOR_BYTES))); /* the bits of a vector */
 
 enum {
     DEPTH = 256,    /* elements of a piece of a sum: a panel has 16 KiB */
@@ -42,6 +44,23 @@ static void pack_panels(real *panels, const real *y, const real *end, int64_t ro
     else
         for (int64_t n = 0; n < columns; n += LANES)
             transpose(panels + n * K, LANES, y + n * column, column, smaller_of(LANES, columns - n), K);
+}
+
+/* True if none of n elements is infinite or NaN: then x - x is +0. */
+static int all_finite(const real *x, int64_t n)
+{
+    vector_bits any = {0};
+    int64_t i = 0;
+    for (; i + VECTOR <= n; i += VECTOR) {
+        vector part;
+        memcpy(&part, x + i, sizeof part);
+        part -= part;
+        any |= (vector_bits)part;
+    }
+    for (; i < n; i++)
+        any[0] |= x[i] - x[i] != 0;
+    static const vector_bits none;
+    return !memcmp(&any, &none, sizeof any);
 }
 
 #endif

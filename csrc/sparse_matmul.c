@@ -25,8 +25,6 @@ enum {
     SAMPLES = 256, /* elements of x from which the share of zeros is estimated */
 };
 
-typedef lane_number vector_bits __attribute__((vector_size(VECTOR_BYTES))); /* the bits of a vector */
-
 /* The k at which one of the TILE_ROWS rows of a strip is not 0, in ascending order */
 typedef struct {
     int32_t *k;
@@ -94,20 +92,6 @@ static ALWAYS_INLINE void sparse_tile(const int vectors, needed_list list, const
         }
     }
     store_tile(TILE_ROWS, vectors, sum, &a);
-}
-
-/* True if none of n elements, a multiple of VECTOR, is infinite or NaN: then x - x is +0. */
-static int all_finite(const real *x, int64_t n)
-{
-    vector_bits any = {0};
-    for (int64_t i = 0; i < n; i += VECTOR) {
-        vector part;
-        memcpy(&part, x + i, sizeof part);
-        part -= part;
-        any |= (vector_bits)part;
-    }
-    static const vector_bits none;
-    return !memcmp(&any, &none, sizeof any);
 }
 
 /* Some rows of out, in the order of multiply() in matmul.c */

@@ -224,6 +224,9 @@ typedef struct {
     real *points; /* the points of one dimension: (POINTS, columns, I), or for two columns (2, POINTS, O) */
     real *image;  /* one phase of an image: (rows, columns, I) */
     real *rest;   /* for points and results that are not needed */
+    /* the matrices of all points: of the weights (or the sums for their gradient), of the image, and of
+       the results (or their gradient) */
+    real *weights, *images, *results;
 } winograd_room;
 
 /* The tiles of one image that are computed together: `lines` lines from line `top` on. The first one is
@@ -351,14 +354,22 @@ static void small_product(real *out, const real *x, int64_t x_row, int64_t x_col
         });
 }
 
-/* Divides the scratch memory: `first` and `second` elements, and the room for transformations. */
-static winograd_room room_of(const winograd_sizes *w, int64_t elements, real **rest)
+/* Divides the scratch memory of this thread; `weights` is 0 if there is none. */
+static winograd_room room_of(const winograd_sizes *w, int64_t outputs)
 {
     const int64_t widest = w->s.I > w->s.O ? w->s.I : w->s.O, lines = POINTS * (w->columns + RESULTS) * widest;
-    const int64_t image = w->rows * w->columns * w->s.I;
-    real *room = tt_scratch((elements + 2 * LANES + lines + image + widest) * sizeof(real));
-    *rest = room;
-    return (winograd_room){.points = room + elements + 2 * LANES, .image = room + elements + 2 * LANES + lines, .rest = room + elements + 2 * LANES + lines + image};
+    const int64_t weights = w->total * outputs, images = w->total * w->tiles, image = w->rows * w->columns * w->s.I;
+    const int64_t results = POINTS * POINTS * w->tiles * outputs + 2 * LANES; /* tiles read complete rows */
+    real *all = tt_scratch((weights + images + results + lines + image + widest) * sizeof(real));
+    winograd_room room = {.weights = all};
+    if (all) {
+        room.images = all + weights;
+        room.results = room.images + images;
+        room.points = room.results + results;
+        room.image = room.points + lines;
+        room.rest = room.image + image;
+    }
+    return room;
 }
 
 typedef struct {
@@ -370,11 +381,7 @@ typedef struct {
 
 static void note_overflow(const winograd_arguments *a, const real *out, int64_t n)
 {
-    real sum = 0; /* of zeros, or NaN */
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += out[i] - out[i];
-    if (sum != 0)
+    if (!all_finite(out, n))
         atomic_store(a->overflow, 1);
 }
 
@@ -384,24 +391,22 @@ static void winograd_forward(const void *arguments, int64_t begin, int64_t end)
     const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
-    real *weights;
-    const winograd_room room = room_of(w, w->total * (s.O + w->tiles) + POINTS * POINTS * w->tiles * s.O, &weights);
-    if (!weights)
+    const winograd_room room = room_of(w, s.O);
+    if (!room.weights)
         return;
-    real *points = weights + w->total * s.O, *products = points + w->total * w->tiles;
-    weight_points(weights, 0, w, a->weight);
+    weight_points(room.weights, 0, w, a->weight);
     for (int64_t group = begin; group < end; group++) {
         const int64_t first = group * w->images, count = smaller_of(w->images, s.N - first), image = s.OH * s.OW * s.O;
         for (int64_t top = 0; top < w->tiles_h; top += w->band) {
             const int64_t tiles = band_of(w, top, count).first;
             for (int64_t n = 0; n < count; n++)
-                image_points(points, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
+                image_points(room.images, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(products + (i * POINTS + j) * w->tiles * s.O, points + w->start[i][j] * w->tiles, w->depth[i][j], 1,
-                                  weights + w->start[i][j] * s.O, tiles, w->depth[i][j], s.O, 0);
+                    small_product(room.results + (i * POINTS + j) * w->tiles * s.O, room.images + w->start[i][j] * w->tiles, w->depth[i][j], 1,
+                                  room.weights + w->start[i][j] * s.O, tiles, w->depth[i][j], s.O, 0);
             for (int64_t n = 0; n < count; n++)
-                results_of_tiles(a->out + (first + n) * image, w, room, products, band_of(w, top, n));
+                results_of_tiles(a->out + (first + n) * image, w, room, room.results, band_of(w, top, n));
         }
         note_overflow(a, a->out + first * image, count * image);
     }
@@ -412,25 +417,23 @@ static void winograd_grad_x(const void *arguments, int64_t begin, int64_t end)
     const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
-    real *weights;
-    const winograd_room room = room_of(w, w->total * (s.O + w->tiles) + POINTS * POINTS * w->tiles * s.O, &weights);
-    if (!weights)
+    const winograd_room room = room_of(w, s.O);
+    if (!room.weights)
         return;
-    real *points = weights + w->total * s.O, *grads = points + w->total * w->tiles;
-    weight_points(weights, 1, w, a->weight);
+    weight_points(room.weights, 1, w, a->weight);
     for (int64_t group = begin; group < end; group++) {
         const int64_t first = group * w->images, count = smaller_of(w->images, s.N - first), image = s.H * s.W * s.I;
         memset(a->out + first * image, 0, count * image * sizeof(real));
         for (int64_t top = 0; top < w->tiles_h; top += w->band) {
             const int64_t tiles = band_of(w, top, count).first;
             for (int64_t n = 0; n < count; n++)
-                tiles_of_results(grads, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), 0, s.O);
+                tiles_of_results(room.results, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), 0, s.O);
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(points + w->start[i][j] * w->tiles, grads + (i * POINTS + j) * w->tiles * s.O, s.O, 1,
-                                  weights + w->start[i][j] * s.O, tiles, s.O, w->depth[i][j], 0);
+                    small_product(room.images + w->start[i][j] * w->tiles, room.results + (i * POINTS + j) * w->tiles * s.O, s.O, 1,
+                                  room.weights + w->start[i][j] * s.O, tiles, s.O, w->depth[i][j], 0);
             for (int64_t n = 0; n < count; n++)
-                add_points_to_image(a->out + (first + n) * image, w, room, points, band_of(w, top, n));
+                add_points_to_image(a->out + (first + n) * image, w, room, room.images, band_of(w, top, n));
         }
         note_overflow(a, a->out + first * image, count * image);
     }
@@ -443,24 +446,22 @@ static void winograd_grad_weight(const void *arguments, int64_t begin, int64_t e
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
     const int64_t outputs = end - begin;
-    real *sums;
-    const winograd_room room = room_of(w, w->total * (outputs + w->tiles) + POINTS * POINTS * w->tiles * outputs, &sums);
-    if (!sums)
+    const winograd_room room = room_of(w, outputs);
+    if (!room.weights)
         return;
-    real *points = sums + w->total * outputs, *grads = points + w->total * w->tiles;
     for (int64_t first = 0; first < s.N; first += w->images)
         for (int64_t top = 0; top < w->tiles_h; top += w->band) {
             const int64_t count = smaller_of(w->images, s.N - first), tiles = band_of(w, top, count).first;
             for (int64_t n = 0; n < count; n++) {
-                image_points(points, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
-                tiles_of_results(grads, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), begin, end);
+                image_points(room.images, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
+                tiles_of_results(room.results, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), begin, end);
             }
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(sums + w->start[i][j] * outputs, points + w->start[i][j] * w->tiles, 1, w->depth[i][j],
-                                  grads + (i * POINTS + j) * w->tiles * outputs, w->depth[i][j], tiles, outputs, first > 0 || top > 0);
+                    small_product(room.weights + w->start[i][j] * outputs, room.images + w->start[i][j] * w->tiles, 1, w->depth[i][j],
+                                  room.results + (i * POINTS + j) * w->tiles * outputs, w->depth[i][j], tiles, outputs, first > 0 || top > 0);
         }
-    weights_of_points(a->out, w, sums, begin, end);
+    weights_of_points(a->out, w, room.weights, begin, end);
 }
 
 /* True if the convolution was computed by Winograd's algorithm, and all results are finite. */

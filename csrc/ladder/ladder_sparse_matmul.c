@@ -10,19 +10,11 @@
 #include "machine.h"
 #include <string.h>
 
-static int holds_no_infinity(const real *y, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (y[i] - y[i] != 0)
-            return 0;
-    return 1;
-}
-
 /* The loops of "loop order", with a test. A row of y is skipped if its factor is 0. But out is loaded
    and stored for each row that is not skipped. Sums in registers are faster even if nothing is skipped. */
 SCALAR static void sparse_matmul_tested(matmul_arguments a)
 {
-    if (!holds_no_infinity(a.y, a.K * a.N)) {
+    if (!all_finite(a.y, a.K * a.N)) {
         matmul_loop_order(a);
         return;
     }
