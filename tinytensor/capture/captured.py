@@ -76,7 +76,6 @@ class Captured:
     def forget(self) -> None:
         """Drop all programs, so that the next call records."""
         self.program: Program | None = None
-        self._replayed: Program | None = None  # the last one, which is tried first
         self.recordings = self.verifications = 0
         self.why = ""
         self._programs: OrderedDict[Any, list[Program]] = OrderedDict()
@@ -138,7 +137,7 @@ class Captured:
                 result, values = self._record(key, given, arrays, program)
                 return result.make(values)
             self._in_a_row = 0
-            self.program = self._replayed = program
+            self.program = program
             return program.replay(arrays)
 
     def run(self, *tables: Any, steps: int | None = None, **named: Any) -> Any:
@@ -229,9 +228,6 @@ class Captured:
     # The program for a call, and whether to verify it
 
     def _find(self, key: Key) -> Program | None:
-        last = self._replayed
-        if last is not None and last.key == key and not last.guards.change():
-            return last
         programs = self._programs.get(key.arguments, ())
         for program in reversed(programs):
             if program.key == key and not program.guards.change():
@@ -374,12 +370,10 @@ class Captured:
         self._programs.move_to_end(key.arguments)
         programs.append(program)
         del programs[:-MOST_PROGRAMS]
-        self._replayed = None
         while len(self._programs) > MOST_SHAPES:
             self._programs.popitem(last=False)
 
     def _drop(self, program: Program) -> None:
-        self._replayed = None
         for programs in self._programs.values():
             programs[:] = [other for other in programs if other is not program]
 

@@ -472,16 +472,12 @@ class Program:
         finally:  # after an error, too, the steps before the error are made
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
-            in_place = [
-                (table, places)
-                for (_, table, _), places in zip(given, bound.places, strict=True)
-                if places and table.flags.aligned
-            ]
-            inputs = [
-                (table[:done], own)
-                for (own, table, _), places in zip(given, bound.places, strict=True)
-                if not (places and table.flags.aligned)
-            ]
+            in_place, inputs = [], []
+            for (own, table, _), pointers in zip(given, bound.places, strict=True):
+                if pointers and table.flags.aligned:
+                    in_place.append((table, pointers))
+                else:
+                    inputs.append((table[:done], own))
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
             calls.run(done, in_place, [*inputs, *values], taken)
