@@ -313,7 +313,7 @@ def set_num_threads(n: int) -> None:
     """Let kernels use up to n threads.
 
     Small arrays are computed on one thread, because waking a second one costs more than it saves.
-    The Numba backend always uses one thread. The C backend gives the same bits for every n.
+    The C and Numba backends give the same bits for every n.
 
     Args:
         n: int from 1 to 64, the number of threads.

@@ -20,6 +20,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
+from tinytensor.backends.cores import cores
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
@@ -747,6 +748,4 @@ def require(names: Iterable[str]) -> None:
 
 
 require(name for name in CONTRACTS if name in globals())
-set_num_threads(
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
+set_num_threads(cores())

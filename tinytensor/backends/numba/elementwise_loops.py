@@ -19,7 +19,6 @@ from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.strides import broadcast_strides, flat, offset
 from tinytensor.backends.numba.tile import item, set_item
 
-
 SHORT = 64  # elements; a loop over a shorter row takes longer to start than to run
 LONG = 256  # elements of a repeated row
 MANY = 16 * LONG  # elements; smaller arrays do not repay the time for the repeated row
