@@ -33,6 +33,8 @@ LARGE = [
 
 def computed(case: Kernel, dtype: str = "float32") -> np.ndarray:
     arrays = case.make(dtype)
+    if case.name == "sparse_matmul":
+        arrays[0][:, 1::3] = arrays[0][:, 2::3] = arrays[0][::5] = 0
     door.load_backend("numba").kernels[case.name](*arrays, *case.numbers)
     return outputs(case, arrays)
 

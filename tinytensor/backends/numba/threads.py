@@ -234,7 +234,9 @@ class ByRows:
             end = min(self.rows, grains * (share + 1) // count * self.grain)
             own = list(arguments)
             for i, per_row in self.per_row.items():
-                own[i] = own[i][begin * per_row : end * per_row]
+                # The last share gets the end of a table, too, which is filled up to complete tiles.
+                last = None if end == self.rows else end * per_row
+                own[i] = own[i][begin * per_row : last]
             if self.count is not None:
                 own[self.count] = end - begin
             shares.append(tuple(own))
