@@ -130,7 +130,8 @@ def train_lesson(
         )
     click.echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
-        f"{plural(batch, 'image')} on {used.name}, {plural(used.num_threads, 'thread')}",
+        f"{plural(batch, 'image')} on {used.name}, "
+        f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
     if threads is not None and used.num_threads != threads:
@@ -170,7 +171,7 @@ def train_lesson(
         result = {
             "lesson": found.name,
             "backend": used.name,
-            "threads": used.num_threads,
+            "threads": min(training.threads, used.num_threads),
             "seed": seed,
             "steps": training.step if last is None else last.step,
             "batch": batch,
@@ -363,6 +364,8 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         f"test accuracy  {result['test_accuracy']:.4f} {after}",
         f"test loss      {result['test_loss']:.4f}",
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
+    most = door.load_backend(result["backend"]).num_threads
+    as_fast = f" ({most} are not faster here)" if result["threads"] < most else ""
     coached: tuple[str, ...] = ()
     if training.coach is not None:
         count = len(training.coach.findings)
@@ -371,7 +374,7 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         (
             *tested,
             f"seconds        {times}",
-            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
+            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
             *coached,
         )
     )
