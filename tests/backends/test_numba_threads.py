@@ -15,7 +15,7 @@ from tinytensor import door
 
 pytestmark = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba isn't installed here")
 if "numba" in BACKENDS:
-    from tinytensor.backends.numba import threads as pools
+    from tinytensor.backends.numba import thread_pool as pools
 
 STRIDES = (2, 2), (1, 1)
 LARGE = [

@@ -19,7 +19,7 @@ from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes
 from tinytensor.backends.numba.matmul_loops import full_tiles, strided
 from tinytensor.backends.numba.strides import flat
-from tinytensor.backends.numba.threads import by_rows
+from tinytensor.backends.numba.thread_pool import by_rows
 from tinytensor.backends.numba.tile import ROWS, products
 
 FRAMES = 1 << 18  # elements of the frames that are computed together

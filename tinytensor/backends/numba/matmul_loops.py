@@ -8,7 +8,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.strides import flat
-from tinytensor.backends.numba.threads import by_rows
+from tinytensor.backends.numba.thread_pool import by_rows
 from tinytensor.backends.numba.tile import (
     LANES,
     ROWS,
