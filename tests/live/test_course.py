@@ -427,7 +427,7 @@ def test_command_errors_are_one_line(run, arguments, words):
 
 
 def test_command_needs_bokeh(run, monkeypatch):
-    monkeypatch.setattr("tinytensor.live.find_spec", lambda name: None)
+    monkeypatch.setattr("tinytensor.extras.find_spec", lambda name: None)
     code, _, err = run("course")
     assert code == 2
     assert err == (

@@ -257,7 +257,7 @@ def test_unwritable_outputs_are_one_line_errors(run, recorded, tmp_path, monkeyp
 
 
 def test_missing_library_error_names_the_install_command(run, recorded, monkeypatch):
-    monkeypatch.setattr("tinytensor.live.find_spec", lambda name: None)
+    monkeypatch.setattr("tinytensor.extras.find_spec", lambda name: None)
     for option, library in (("--png", "matplotlib"), ("--movie", "matplotlib"), ("-o", "bokeh")):
         code, _, err = run("report", recorded, option, recorded.parent / "x.gif")
         assert code == 2

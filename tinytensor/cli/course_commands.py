@@ -12,7 +12,7 @@ from tinytensor.capture.captured import capture
 from tinytensor.cli.live_option import say
 from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
 from tinytensor.errors import SettingError
-from tinytensor.live import check_installed
+from tinytensor.extras import check_installed
 from tinytensor.train import Training, seconds_a_step
 
 
@@ -30,7 +30,7 @@ def show_course(
     allowed: tuple[str, ...],
 ) -> None:
     """Run `tinytensor course`; tinytensor_command.commands has its options."""
-    check_installed("course", "bokeh")
+    check_installed("course", "live", "bokeh")
     from tinytensor.live.course import Course
     from tinytensor.live.course_page import page
     from tinytensor.live.watching import invitation, pages_served

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tinytensor.errors import SettingError
-from tinytensor.live import check_installed
+from tinytensor.extras import check_installed
 from tinytensor.train import Training
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def check_page(live: str | None, options: Mapping[str, object]) -> None:
     options: the values of the page's options by name; None or False if an option is not given.
     """
     if live == "browser":
-        check_installed("--live", "bokeh")
+        check_installed("--live", "live", "bokeh")
         return
     cure = "add --live" if live is None else f"write --live instead of --live {live}"
     for name, value in options.items():

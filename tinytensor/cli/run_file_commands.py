@@ -10,7 +10,7 @@ import click
 
 from tinytensor.cli.output import check_writable, plural, same_file
 from tinytensor.errors import SettingError
-from tinytensor.live import check_installed
+from tinytensor.extras import check_installed
 
 if TYPE_CHECKING:
     from tinytensor.live.run_file import RecordedRun
@@ -20,7 +20,7 @@ def replay_run(file: str, no_browser: bool) -> None:
     """Run `tinytensor replay`; tinytensor_command.commands has its options."""
     from tinytensor.cli.progress import progress
 
-    check_installed("replay", "bokeh")
+    check_installed("replay", "live", "bokeh")
     from tinytensor.live import replay_page
 
     recording = _load(file)
@@ -66,9 +66,9 @@ def report_run(
         if name == "-" or any(same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
     if html_file is not None:
-        check_installed("report --html", "bokeh")
+        check_installed("report --html", "live", "bokeh")
     if movie_file is not None or png_file is not None:
-        check_installed("report --movie and --png", "matplotlib")
+        check_installed("report --movie and --png", "live", "matplotlib")
     recording = _load(file)
     pieces = sum(1 + (option == "--movie") * len(recording.snapshots) for option in outputs)
     with progress(pieces) as work:

@@ -42,15 +42,15 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tinytensor.errors import SettingError
+from tinytensor.extras import check_installed
 
 if TYPE_CHECKING:
     from tinytensor.train import Training
 
-__all__ = ["check_installed", "show", "watch"]
+__all__ = ["show", "watch"]
 
 # An address as a browser sends it, such as localhost:8080 or [::1]:8080.
 HOST_AND_PORT = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
@@ -102,7 +102,7 @@ def watch(
             machine, or the training has already made all its steps.
         AnomalyError: the loss becomes NaN or infinite.
     """
-    check_installed("live.watch", "bokeh")
+    check_installed("live.watch", "live", "bokeh")
     if training.step >= training.steps:
         raise SettingError(
             f"live.watch: the training has already made its {training.steps} steps; "
@@ -117,16 +117,3 @@ def watch(
         training, port=port, browser=browser, speed=speed, present=present, host=host, say=say
     ) as run:
         finish(run)
-
-
-def check_installed(feature: str, *libraries: str) -> None:
-    """Raise SettingError if one of the libraries is not installed.
-
-    feature: the name of the feature that needs the libraries, for the message.
-    """
-    for library in libraries:
-        if find_spec(library) is None:
-            raise SettingError(
-                f"{feature}: {library} is not installed; "
-                f"run: pip install 'tinytensor-engine[live]' (or pip install {library})"
-            )

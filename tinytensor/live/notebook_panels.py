@@ -9,7 +9,7 @@ from typing import Any
 
 from tinytensor import door
 from tinytensor.errors import SettingError
-from tinytensor.live import check_installed
+from tinytensor.extras import check_installed
 from tinytensor.live.details import Details, details_of
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
@@ -25,7 +25,7 @@ def show_training(training: Training) -> None:
 
     See tinytensor.live.show.
     """
-    check_installed("live.show", "IPython", "matplotlib")
+    check_installed("live.show", "live", "IPython", "matplotlib")
     from IPython.core.getipython import get_ipython
 
     if get_ipython() is None:
