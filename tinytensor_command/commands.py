@@ -160,6 +160,12 @@ def lesson_command(**given: Any) -> None:
     type=FILE,
     help="Write a run file, for replay and report.",
 )
+@click.option(
+    "--log",
+    "log_name",
+    metavar="NAME",
+    help="Write each test to a file, such as run.csv or run.jsonl, or to a folder for TensorBoard.",
+)
 @click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
 @json_option
 @click.option(

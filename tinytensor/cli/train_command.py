@@ -18,6 +18,7 @@ from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.logs import log_to
 from tinytensor.saver import Saver, best_file
 from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
 
@@ -44,6 +45,7 @@ def train_lesson(
     weights_file: str | None,
     resume_file: str | None,
     record_file: str | None,
+    log_name: str | None,
     coach: bool,
     json_file: str | None,
     live: str | None,
@@ -74,11 +76,11 @@ def train_lesson(
         check_writable(option, name, is_replaced=True)
     outputs = {
         "--record": record_file, "--save-weights": weights_file, "--save-best": best,
-        "--save": save_file,
+        "--save": save_file, "--log": log_name,
     }  # fmt: skip
     for option, name in outputs.items():
         others = [json_file, *(other for key, other in outputs.items() if key != option)]
-        if option in ("--record", "--save-weights"):
+        if option in ("--record", "--save-weights", "--log"):
             others.append(resume_file)
         if name == "-" or any(same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
@@ -123,6 +125,9 @@ def train_lesson(
     )
     if resume_file is not None:
         training.resume(resume_file)
+    log = None
+    if log_name is not None:
+        log = log_to(log_name, after=None if resume_file is None else training.step)
     steps, batch = training.steps, training.batch
     if training.step == steps and (record_file is not None or console is not None):
         raise SettingError(
@@ -141,6 +146,8 @@ def train_lesson(
         )
 
     with ExitStack() as page:
+        if log is not None:
+            page.enter_context(log)
         if coach:
             page.callback(training.watch_mistakes(_print_finding).close)
         run = None
@@ -163,6 +170,8 @@ def train_lesson(
             for report in run or training:
                 if recorder is not None and run is None:
                     recorder.add(report, used)
+                if log is not None:
+                    log(report)
                 reports.append(report)
                 show(report)
         if run is not None:
@@ -196,6 +205,8 @@ def train_lesson(
                 ending.callback(training.save_weights, weights_file)
             if recorder is not None:
                 ending.callback(_finish_recording, recorder)
+            if log is not None:
+                ending.callback(log.close)
             if saver is not None:
                 ending.callback(_finish_saving, saver, lesson)
         if received:
@@ -238,7 +249,7 @@ def _finish_saving(saver: Saver, lesson: str) -> None:
 
 # The options that a resumed run must share with the run before, or that it continues.
 _SHARED = ("backend", "batch", "lr", "optimizer", "keep_prob", "seed", "threads", "data")
-_CONTINUED = ("eval_every", "save_every", "save_best")
+_CONTINUED = ("eval_every", "save_every", "save_best", "log_name")
 
 
 def _command_to_resume(training: Training, lesson: str, file: str) -> str:
