@@ -32,7 +32,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "coach", "logs", "microscope", "run_state", "saver", "train"],
+    ["claims", "coach", "logs", "microscope", "run_state", "saver", "sklearn", "train"],
     ["live", "bench"],
     ["learn"],
     ["cli"],

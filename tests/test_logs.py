@@ -1,16 +1,18 @@
 """Logs: what each format has, how a resumed run continues it, and files that can't be written."""
 
+import copy
 import csv
 import errno
 import json
 import os
+import pickle
 import struct
 
 import pytest
 
 import tinytensor as tt
 from tinytensor import atomic_file, nn
-from tinytensor.errors import AnomalyError, DataError, SettingError
+from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError
 from tinytensor.logs import Log, log_to
 from tinytensor.train import Seconds, StepReport
 
@@ -117,6 +119,24 @@ def test_a_new_run_refuses_an_existing_log(tmp_path, name):
     with pytest.raises(SettingError, match=rf"{name} exists; remove it, or choose another name"):
         log_to(path)
     assert before == (path.read_bytes() if path.is_file() else sorted(os.listdir(path)))
+
+
+def test_two_runs_that_start_together_do_not_write_to_one_file(tmp_path):
+    one, other = log_to(tmp_path / "run.csv"), log_to(tmp_path / "run.csv")
+    one(report(10))
+    other(report(20))
+    one(report(30))
+    one.close()
+    with pytest.raises(SettingError, match=r"run\.csv exists"):
+        other.close()
+    assert steps_in(tmp_path / "run.csv") == [10, 30]
+
+
+def test_a_copy_is_the_same_log_and_a_pickle_is_refused(tmp_path):
+    with log_to(tmp_path / "run.csv") as log:
+        assert copy.deepcopy(log) is log
+        with pytest.raises(NotSupported, match=r"n_jobs=1"):
+            pickle.dumps(log)
 
 
 @pytest.mark.parametrize("name", ["run.csv", "run.jsonl"])

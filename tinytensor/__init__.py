@@ -30,7 +30,7 @@ Names, by topic; `help(tt.conv2d)` describes one of them:
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, fit, capture, coach, save, load, tt.datasets, tt.lessons, tt.live ...
+    training     tt.optim, fit, capture, coach, save, load, tt.datasets, tt.live, tt.sklearn ...
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -62,6 +62,7 @@ from tinytensor import (
     ops,
     optim,
     random,
+    sklearn,
 )
 from tinytensor.autograd import *
 from tinytensor.capture.captured import *
@@ -106,6 +107,7 @@ __all__ = [
     "lessons",
     "live",
     "nn",
+    "sklearn",
 ]
 __all__ += ["optim"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]

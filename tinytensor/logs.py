@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from tinytensor import atomic_file, regular_file
-from tinytensor.errors import DataError, SettingError
+from tinytensor.errors import DataError, NotSupported, SettingError
 from tinytensor.extras import check_installed
 
 Values = dict[str, Any]
@@ -68,7 +68,7 @@ class Log:
 
     def __init__(self, name: str | Path) -> None:
         self.name = name
-        self._error: OSError | DataError | None = None
+        self._error: OSError | DataError | SettingError | None = None
 
     def __call__(self, report: Any) -> None:
         """Write a report.
@@ -79,7 +79,7 @@ class Log:
         if self._error is None:
             try:
                 self.write(_values(report))
-            except (OSError, DataError) as error:
+            except (OSError, DataError, SettingError) as error:
                 self._error = error
 
     def write(self, values: Values) -> None:
@@ -102,6 +102,7 @@ class Log:
 
         Raises:
             DataError: a report could not be written.
+            SettingError: another run has created the file in the meantime.
         """
         error, self._error = self._error, None
         try:
@@ -122,9 +123,18 @@ class Log:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.close()
-        except DataError:
+        except (DataError, SettingError):
             if kind is None:  # an error of the training is more important
                 raise
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # such as in a grid search, which copies the callbacks of an estimator
+
+    def __reduce__(self) -> Any:
+        raise NotSupported(
+            "pickle: a log can't be pickled, because two processes would write to one file; use "
+            "one process, such as n_jobs=1"
+        )
 
 
 class TextLog(Log):
@@ -141,10 +151,11 @@ class TextLog(Log):
 
     def __init__(self, name: str | Path, after: int | None = None) -> None:
         super().__init__(name)
+        self._is_new = after is None
         self._begin = b""  # the reports that stay, until the first new one
         self._opened: BinaryIO | None = None  # the file, after the first new report
         self._size = 0  # bytes of complete rows in it
-        if after is None:
+        if self._is_new:
             _refuse_existing(name)
         try:
             atomic_file.check(name)
@@ -177,6 +188,8 @@ class TextLog(Log):
         """Append a row.  Raises OSError if the disk is full or failed."""
         row = self.row(values).encode()
         if self._opened is None:
+            if self._is_new:
+                _refuse_existing(self.name)  # again, because another run may have created it
             self._opened = atomic_file.replace(self.name, self._begin + row)
             self._size = len(self._begin + row)
             return
