@@ -189,6 +189,17 @@ def test_tensorboard_without_its_library_names_the_extra(tmp_path, monkeypatch):
         log_to(tmp_path / "runs")
 
 
+@pytest.mark.parametrize("name", ["run.csv", "run.jsonl", "runs"])
+def test_a_closed_log_can_be_closed_again_and_takes_no_report(tmp_path, name):
+    if name == "runs":
+        pytest.importorskip("tensorboardX", reason="no tensorboardX here")
+    with log_to(tmp_path / name) as log:
+        log(report(10))
+        log.close()
+    with pytest.raises(SettingError, match="is closed"):
+        log(report(20))
+
+
 def test_a_missing_folder_is_an_error_at_the_start(tmp_path):
     with pytest.raises(DataError, match=r"run\.csv can't be written \(No such file or directory\)"):
         log_to(tmp_path / "none" / "run.csv")
@@ -250,6 +261,13 @@ def test_train_command_logs_each_report_and_continues_a_resumed_run(run, tmp_pat
     assert code == 0
     assert steps_in(log) == [5, 10, 12, 15, 20]
     assert f"--log {log}" in err, "the command that continues the run has the option, too"
+
+
+def test_train_command_writes_for_tensorboard(run, tmp_path):
+    pytest.importorskip("tensorboardX", reason="no tensorboardX here")
+    code, _, err = run("train", "1.0", "--steps", 10, "--eval-every", 5, "--log", tmp_path / "1")
+    assert code == 0, err
+    assert {step for step, _ in curves_in(tmp_path / "1")} == {5, 10}
 
 
 def test_train_command_refuses_a_wrong_log_in_one_line(run, tmp_path):

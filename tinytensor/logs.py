@@ -69,13 +69,19 @@ class Log:
     def __init__(self, name: str | Path) -> None:
         self.name = name
         self._error: OSError | DataError | SettingError | None = None
+        self._is_closed = False
 
     def __call__(self, report: Any) -> None:
         """Write a report.
 
         Args:
             report: a dataclass of numbers, such as a StepReport. Its first field is the step.
+
+        Raises:
+            SettingError: the log is closed.
         """
+        if self._is_closed:
+            raise SettingError(f"log: {self.name} is closed; call it inside of the with block")
         if self._error is None:
             try:
                 self.write(_values(report))
@@ -98,13 +104,15 @@ class Log:
         """Close what the subclass has opened."""
 
     def close(self) -> None:
-        """End the log.
+        """End the log; a second call does nothing.
 
         Raises:
             DataError: a report could not be written.
             SettingError: another run has created the file in the meantime.
         """
-        error, self._error = self._error, None
+        if self._is_closed:
+            return
+        self._is_closed, error = True, self._error
         try:
             self.end()
         except OSError as last:
