@@ -8,6 +8,6 @@ share of each batch. The gradients are summed over all ranks, so all ranks make 
 """
 
 from tinytensor.parallel.shares import Share, Team, current_share
-from tinytensor.parallel.world import ALONE, World, launched_rank, world
+from tinytensor.parallel.world import ALONE, RANKS_FILE, World, world
 
-__all__ = ["ALONE", "Share", "Team", "World", "current_share", "launched_rank", "world"]
+__all__ = ["ALONE", "RANKS_FILE", "Share", "Team", "World", "current_share", "world"]

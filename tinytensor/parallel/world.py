@@ -7,10 +7,13 @@ a rank that waits too long for another one ends the run with a sentence.
 from __future__ import annotations
 
 import functools
+import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +25,7 @@ from tinytensor.errors import BackendUnavailable, DataError
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+RANKS_FILE = "TINYTENSOR_RANKS_FILE"  # an environment variable
 TIMEOUT = 60.0  # seconds that a rank waits for the other ranks
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # of MPICH, PMIx, Open MPI
 _NO_MPI = (
@@ -62,8 +66,8 @@ def world() -> World:
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
         raise BackendUnavailable(_NO_MPI.format(" ".join(str(error).split()))) from None
     made = World(MPI.COMM_WORLD)
-    if made.is_launched:
-        sys.excepthook = functools.partial(_end_all, made, sys.excepthook)
+    sys.excepthook = functools.partial(_end_all, made, sys.excepthook)
+    made.write_ranks()
     return made
 
 
@@ -74,7 +78,13 @@ def _end_all(
     """Print an exception that ends the program on this rank, and end the other ranks."""
     made.wait_for_lower_ranks()
     print_error(kind, error, traceback)
-    made.abort(f"{kind.__name__}: {error}", 1)
+    made.abort(1)
+
+
+def started() -> World | None:
+    """Return the ranks of this run if world() has started MPI, else None."""
+    made = world() if world.cache_info().currsize else ALONE
+    return made if made.is_launched else None
 
 
 class World:
@@ -108,6 +118,17 @@ class World:
             self.local_size = local.size
             local.Free()
 
+    def write_ranks(self) -> None:
+        """Write the host and process of each rank to the file that `tinytensor launch` reads."""
+        file = os.environ.get(RANKS_FILE)
+        if self._comm is None or file is None:
+            return
+        ranks = self._comm.gather((socket.gethostname(), os.getpid()))
+        if self.rank == 0:
+            new = Path(f"{file}.new")  # so that the file is complete as soon as it exists
+            new.write_text(json.dumps(ranks), encoding="utf-8")
+            new.rename(file)
+
     def __repr__(self) -> str:
         return f"World(rank {self.rank} of {self.size})"
 
@@ -136,53 +157,52 @@ class World:
             x[...] = other
         self.broadcast(x)
 
-    def broadcast(self, *arrays: Array) -> None:
-        """Replace each array by the one of rank 0.
+    def broadcast(self, *arrays: Array, root: int = 0) -> None:
+        """Replace each array by the one of the rank `root`.
 
         Args:
             arrays: contiguous arrays of any dtype, of the same shapes and dtypes on each rank.
+            root: int, the rank whose values all ranks get.
         """
         if self._comm is not None and self.size > 1:
             for x in arrays:
-                self._wait(self._comm.Ibcast(x.view(np.uint8) if x.ndim else x))
+                self._wait(self._comm.Ibcast(x.reshape(-1).view(np.uint8), root))
 
-    def broadcast_text(self, text: str) -> str:
-        """Return the text of rank 0, on each rank."""
-        encoded = np.frombuffer(text.encode(), np.uint8).copy()
+    def broadcast_text(self, text: str, root: int = 0) -> str:
+        """Return the text of the rank `root`, on each rank."""
+        encoded = np.frombuffer(text.encode(), np.uint8)
         length = np.array([len(encoded)])
-        self.broadcast(length)
-        encoded = np.resize(encoded, length[0]) if len(encoded) else np.zeros(length[0], np.uint8)
-        self.broadcast(encoded)
-        return encoded.tobytes().decode()
+        self.broadcast(length, root=root)
+        found = encoded.copy() if self.rank == root else np.empty(length[0], np.uint8)
+        self.broadcast(found, root=root)
+        return found.tobytes().decode()
 
     def check_same(self, what: str, values: Mapping[str, str]) -> None:
-        """Raise DataError on each rank that has other values than rank 0.
+        """Raise DataError on all ranks if a rank has other values than rank 0.
 
         Args:
             what: the start of the message, such as "train".
-            values: texts by name, such as {"weights": a checksum}. The message names the first
-                value that differs.
+            values: texts by name, such as {"weights": a checksum}.
 
         Raises:
-            DataError: a value differs. The message names the rank and both values.
+            DataError: a value differs. The message names the first such rank, the name and both
+                values.
         """
-        import json
-
         first: dict[str, str] = json.loads(self.broadcast_text(json.dumps(dict(values))))
         names = [*first, *(name for name in values if name not in first)]
         wrong = [name for name in names if first.get(name) != values.get(name)]
         differs = np.zeros(self.size, np.int64)
         differs[self.rank] = bool(wrong)
         self.sum(differs)
+        if not differs.any():
+            return
+        message = ""
         if wrong:
-            name = wrong[0]
-            raise DataError(
-                f"{what}: rank {self.rank} has {name} {values.get(name, 'none')}, and rank 0 has "
-                f"{first.get(name, 'none')}; the same is needed on all ranks"
-            )
-        if differs.any():  # its message is printed first
-            rank = int(differs.argmax())
-            raise DataError(f"{what}: rank {rank} differs from rank 0")
+            own, its = (given.get(wrong[0], "none") for given in (values, first))
+            message = f"has {wrong[0]} {own}, and rank 0 has {its}"
+        rank = int(differs.argmax())
+        message = self.broadcast_text(message, rank)
+        raise DataError(f"{what}: rank {rank} {message}; the same is needed on all ranks")
 
     def _wait(self, *requests: MPI.Request) -> None:
         """Wait until the requests are complete; end the run after `timeout` seconds."""
@@ -210,11 +230,12 @@ class World:
         seconds = time.monotonic() - start
         if self.rank != min(waiting):
             time.sleep(2)  # the first of the waiting ranks prints
-        self.abort(
-            f"rank {names} has not answered for {seconds:.0f} s (exchange {self.exchanges}); it "
-            "hangs, or it works on something that the other ranks don't",
-            is_printed=False,
+        print(
+            f"tinytensor: rank {names} has not answered rank {self.rank} for {seconds:.0f} s; it "
+            "hangs, or computes something that the other ranks don't",
+            file=sys.stderr,
         )
+        self.abort(2)
 
     def _others(self) -> Sequence[int]:
         return [rank for rank in range(self.size) if rank != self.rank]
@@ -223,20 +244,13 @@ class World:
         """Wait a little before an error is printed, so that ranks with the same error print one."""
         time.sleep(min(0.3 * self.rank, 1.5))
 
-    def abort(self, message: str, status: int = 2, is_printed: bool = True) -> NoReturn:
-        """End all ranks at once.
-
-        Args:
-            message: the reason.
-            status: int, the exit status of mpiexec.
-            is_printed: True if the reason is on the screen already.
-        """
-        if not is_printed:
-            print(f"tinytensor: {message}", file=sys.stderr)
+    def abort(self, status: int) -> NoReturn:
+        """End all ranks at once; `status` is the exit status of mpiexec."""
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
         if self._comm is not None:
+            time.sleep(0.2)  # mpiexec reads what was printed; it loses the rest at an Abort
             self._comm.Abort(status)
         sys.exit(status)
 
