@@ -234,3 +234,50 @@ def test_three_ranks_agree_with_one_within_a_tolerance():
     three = trained(3, "2.2", 9).split()
     one = trained(1, "2.2", 9).split()
     assert float(three[2]) == pytest.approx(float(one[2]), rel=1e-4)
+
+
+@needs_mpi
+def test_a_loop_of_your_own_averages_its_gradients():
+    program = """
+from tinytensor import nn
+tt.manual_seed(world.rank)  # other weights on each rank, until they are broadcast
+model = nn.Linear(4, 2)
+world.broadcast(*(x.array for _, x in model.named_tensors()))
+optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+
+@tt.capture
+def step(x):
+    loss = (model(x) ** 2).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    tt.parallel.average_gradients(world, optimizer.params)
+    optimizer.step()
+    return loss
+
+x = tt.arange(32, dtype="float32").reshape(8, 4) / 32
+share = 8 // world.size
+for _ in range(5):
+    step(x[world.rank * share : (world.rank + 1) * share])
+world.check_same("loop", {"weight": str(model.weight.tolist())})
+print(model.weight.numpy().sum() if world.rank == 0 else "")
+assert world.size == 1 or "exchanged" in str(step.program)
+"""
+    sums = [float(ranks(n, program).stdout) for n in (1, 2, 4)]
+    assert sums == pytest.approx([sums[0]] * 3, rel=1e-5)
+
+
+@needs_mpi
+def test_fit_trains_on_all_ranks_and_shows_each_report_once():
+    program = """
+from tinytensor import nn
+data = tt.datasets.mnist()._replace(train_images=tt.datasets.mnist().train_images[:2000],
+                                    train_labels=tt.datasets.mnist().train_labels[:2000])
+tt.manual_seed(3)
+model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+report = tt.fit(model, data, epochs=2)
+world.check_same("fit", {"weights": str(model.layers[1].weight.numpy().sum())})
+"""
+    one, two = ranks(1, program), ranks(2, program)
+    assert two.returncode == 0, two.stderr
+    assert len(two.stdout.splitlines()) == 2
+    assert two.stdout == one.stdout

@@ -30,7 +30,7 @@ from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.lessons import OWN_SETTINGS
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
-from tinytensor.parallel import World
+from tinytensor.ranks import World
 from tinytensor.tensors import Tensor, wrap
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from tinytensor.forks import computed_once
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
 from tinytensor.ops.operands import whole
-from tinytensor.parallel import ALONE, Team, World
-from tinytensor.parallel_step import ParallelStep
+from tinytensor.parallel import ParallelStep
+from tinytensor.ranks import ALONE, Team, World, world
 from tinytensor.tensors import Tensor, from_numpy
 
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
@@ -559,8 +559,9 @@ def fit(
 ) -> StepReport:
     """Train a model in place on a data set, and test it after each epoch.
 
-    Each step is captured. If this function does not do what you need, write the loop yourself, with
-    `tt.capture`. Call `model.eval()` before you use the trained model.
+    Each step is captured. On several ranks (see tt.parallel) each rank trains on its share of each
+    batch, and rank 0 calls `show`. If this function does not do what you need, write the loop
+    yourself, with `tt.capture`. Call `model.eval()` before you use the trained model.
 
     Args:
         model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
@@ -600,11 +601,13 @@ def fit(
         model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
     )  # fmt: skip
     per_epoch = max(len(data.train_images) // max(batch, 1), 1)
+    ranks = world()
     training = Training(
-        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch
-    )
+        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch,
+        world=ranks,
+    )  # fmt: skip
     for report in training:
-        if show is not None:
+        if show is not None and ranks.rank == 0:
             show(report)
     return report
 

@@ -78,7 +78,7 @@ def _fail(message: str) -> NoReturn:
 
 def _ranks() -> Any:
     """The ranks of this run, if MPI has started; else None."""
-    module = sys.modules.get("tinytensor.parallel.world")
+    module = sys.modules.get("tinytensor.ranks.world")
     return module.started() if module else None
 
 

@@ -20,7 +20,7 @@ from typing import IO
 import click
 
 from tinytensor.errors import BackendUnavailable
-from tinytensor.parallel import RANKS_FILE
+from tinytensor.ranks import RANKS_FILE
 
 _NEEDED = "install both with: pip install 'tinytensor-engine[mpi]'"
 
@@ -39,7 +39,7 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ranks.json"
         environment = os.environ | {RANKS_FILE: str(file)}
-        # A session of its own, so that Ctrl-C reaches each rank once: through this process.
+        # In its own session, so that Ctrl-C reaches each rank once: through this process.
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,

@@ -1,6 +1,5 @@
 """`tinytensor train`: train a lesson's network."""
 
-import os
 import shlex
 import signal
 import sys
@@ -109,7 +108,7 @@ def train_lesson(
     check_page(live, given_for_page)
     console = terminal() if live == "terminal" else None
     if threads is None and world.is_launched:
-        threads = max(1, len(os.sched_getaffinity(0)) // world.local_size)
+        threads = world.threads_per_rank
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()

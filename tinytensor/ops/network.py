@@ -45,7 +45,7 @@ from tinytensor.ops.operands import (
 from tinytensor.ops.reduce import max as largest
 from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
 from tinytensor.ops.shape import reshape
-from tinytensor.parallel import current_share
+from tinytensor.ranks import current_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

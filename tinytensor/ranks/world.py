@@ -129,6 +129,13 @@ class World:
             new.write_text(json.dumps(ranks), encoding="utf-8")
             new.rename(file)
 
+    @property
+    def threads_per_rank(self) -> int:
+        """The number of cores of this machine for each of its ranks, at least 1."""
+        has_affinity = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        return max(1, cores // self.local_size)
+
     def __repr__(self) -> str:
         return f"World(rank {self.rank} of {self.size})"
 

@@ -1,4 +1,4 @@
-"""Data parallel training: several processes, called ranks, train one network with MPI.
+"""The processes, called ranks, that train one network with MPI; see tt.parallel.
 
     world.py     the ranks of this run, and the sum of an array over all ranks
     shares.py    the chunks of a batch, and what a layer computes for all chunks
@@ -7,7 +7,7 @@
 share of each batch. The gradients are summed over all ranks, so all ranks make the same update.
 """
 
-from tinytensor.parallel.shares import Share, Team, current_share
-from tinytensor.parallel.world import ALONE, RANKS_FILE, World, world
+from tinytensor.ranks.shares import Share, Team, current_share
+from tinytensor.ranks.world import ALONE, RANKS_FILE, World, world
 
 __all__ = ["ALONE", "RANKS_FILE", "Share", "Team", "World", "current_share", "world"]

@@ -18,7 +18,7 @@ import numpy as np
 from tinytensor import kernels, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import NotSupported, SettingError
-from tinytensor.parallel.world import World
+from tinytensor.ranks.world import World
 
 CHUNKS = 4  # of a batch, by default: the same bits on 1, 2 and 4 ranks
 _current: ContextVar[Share | None] = ContextVar("tinytensor_share", default=None)

@@ -1,4 +1,4 @@
-"""A training step whose batch is divided into chunks: one thread each, on one rank or on several.
+"""Data parallel training: a step whose batch is divided among ranks, and among their threads.
 
 Each chunk has a copy of the model that shares the parameters and has its own gradients. A captured
 step of a chunk has the exchange with the other chunks as one call of its program. The step of a
@@ -8,7 +8,7 @@ rank's first chunk also updates the parameters.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -19,11 +19,13 @@ import numpy as np
 from tinytensor import random, recorder
 from tinytensor.arrays import Array
 from tinytensor.capture.captured import capture
-from tinytensor.errors import NotSupported
+from tinytensor.errors import DTypeError, NotSupported
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
-from tinytensor.parallel import Share, Team
+from tinytensor.ranks import ALONE, Share, Team, World, world
 from tinytensor.tensors import Tensor, from_numpy, wrap
+
+__all__ = ["ALONE", "ParallelStep", "Share", "Team", "World", "average_gradients", "world"]
 
 _FLAGS = 2  # elements at the end of an exchange: stop, and report_next
 
@@ -43,6 +45,7 @@ class ParallelStep:
     Attributes:
         asked: the flags that this rank sends with the next step, such as a request to stop.
         answered: their sums over all ranks, from the last step.
+        exchanged_bytes: the size of the array that each step sums over the ranks.
 
     Raises:
         NotSupported: a parameter is not float32.
@@ -68,6 +71,7 @@ class ParallelStep:
         self.answered = np.zeros(_FLAGS, np.float32)
         self._logits_shape = team.batch, classes
         size = sum(p.size for p in params) + 1 + team.batch * classes + _FLAGS
+        self.exchanged_bytes = 4 * size
         self._steps: list[Callable[[Array, Array], tuple[Tensor, Tensor]]] = []
         for share in team.shares:
             own, own_params = (model, params) if share.place == 0 else _twin(model, params)
@@ -160,6 +164,53 @@ class ParallelStep:
             return wrap(sums[-2]), wrap(sums[-1])
 
         return train_on_chunk
+
+
+def average_gradients(world: World, params: Sequence[Tensor]) -> None:
+    """Replace each gradient by its mean over the ranks, with one exchange of one array.
+
+    Call it between `loss.backward()` and `optimizer.step()`. In a captured step it is a call of the
+    program. On one rank it does nothing.
+
+    Args:
+        world: the ranks, as tt.parallel.world() returns them.
+        params: Tensors of any shape and float dtype, in the same order on each rank. A tensor
+            without a gradient is left out.
+
+    Raises:
+        DTypeError: the gradients have different dtypes.
+
+    Source: torch.nn.parallel.DistributedDataParallel.
+
+    >>> x = tt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> tt.parallel.average_gradients(tt.parallel.world(), [x])
+    >>> x.grad
+    Tensor([2., 4.], dtype=float32)
+    """
+    if world.size == 1:
+        return
+    params = [param for param in params if param.grad is not None]
+    grads = [_gradient(param) for param in params]
+    dtypes = sorted({str(grad.dtype) for grad in grads})
+    if len(dtypes) > 1:
+        raise DTypeError(f"average_gradients: got {' and '.join(dtypes)}; one dtype is needed")
+    means = [np.empty(grad.shape, grad.dtype) for grad in grads]
+    n = len(grads)
+
+    def exchange_gradients(*arrays: Array) -> None:
+        buffer = np.concatenate([grad.reshape(-1) for grad in arrays[:n]])
+        world.sum(buffer)
+        buffer /= world.size
+        _unpack(buffer, arrays[n:])
+
+    if grads:
+        recorder.each_step(
+            exchange_gradients, reads=grads, writes=means, reads_anything=True,
+            exchanged_bytes=sum(grad.nbytes for grad in grads),
+        )  # fmt: skip
+    for param, mean in zip(params, means, strict=True):
+        param.grad = wrap(mean)
 
 
 def _gradient(param: Tensor) -> Array:
