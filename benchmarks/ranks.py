@@ -3,8 +3,8 @@
     mpiexec -n 2 python benchmarks/ranks.py [LESSON ...] [--steps 60]
 
 Prints a Markdown table with one row per lesson. "bytes" is the size of the array that a step sums
-over the ranks. "sum" is the median time of World.sum of this array, and "Allreduce" that of MPI's
-own function, whose bits depend on the number of ranks. "one process" is the median time of a step
+over the ranks. "sum" is the least time of World.sum of this array, and "Allreduce" that of MPI's
+own function, whose bits depend on the number of ranks. "one process" is the least time of a step
 without MPI on one thread, and "ranks" that on all ranks, each with one thread. Times are in ms.
 """
 
@@ -21,24 +21,24 @@ from tinytensor.lessons import find, lessons
 from tinytensor.train import Training
 
 
-def median_ms(call: Callable[[], object], repeats: int, barrier: Callable[[], object]) -> float:
-    """The median time of a call in milliseconds; all ranks start it together."""
+def least_ms(call: Callable[[], object], repeats: int, barrier: Callable[[], object]) -> float:
+    """The least time of a call in milliseconds; all ranks start it together."""
     times = []
     for _ in range(repeats):
         barrier()
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1000
+    return min(times) * 1000
 
 
 def step_ms(lesson: str, steps: int, world: parallel.World) -> tuple[float, int]:
-    """The median time of a training step, and the bytes of its last exchange."""
+    """The least time of a training step, and the bytes of its last exchange."""
     training = Training(find(lesson), tt.datasets.mnist(), steps=steps + 20, world=world)
     training.model.train()
     for _ in range(20):
         training.make_step()
-    time_taken = median_ms(training.make_step, steps, lambda: None)
+    time_taken = least_ms(training.make_step, steps, lambda: None)
     return time_taken, training.parallel.exchanged_bytes if training.parallel else 0
 
 
@@ -68,8 +68,8 @@ def main() -> None:
         together, size = step_ms(lesson, given.steps, world)
         x = np.ones(size // 4, np.float32)
         y = np.empty_like(x)
-        own = median_ms(lambda x=x: world.sum(x), given.steps, barrier)
-        mpi = median_ms(lambda x=x, y=y: MPI.COMM_WORLD.Allreduce(x, y), given.steps, barrier)
+        own = least_ms(lambda x=x: world.sum(x), given.steps, barrier)
+        mpi = least_ms(lambda x=x, y=y: MPI.COMM_WORLD.Allreduce(x, y), given.steps, barrier)
         show(lesson, f"{size:,}", *(f"{each:.3g}" for each in (own, mpi, alone, together)))
 
 

@@ -25,7 +25,7 @@ LONG = ("train", "2.1", "--steps", "1000000", "--eval-every", "500000", "--batch
 
 
 def started(n: int, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
-    """`tinytensor launch` in a process group of its own."""
+    """`tinytensor launch` in a separate process group."""
     command = [sys.executable, "-m", "tinytensor", "launch", "-n", str(n), *arguments]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

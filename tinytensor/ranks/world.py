@@ -218,8 +218,9 @@ class World:
         self.exchanges += 1
         start = time.monotonic()
         while not MPI.Request.Testall(list(requests)):
-            time.sleep(0)  # lets another process or thread use this core
-            if time.monotonic() - start > self.timeout:
+            waited = time.monotonic() - start
+            time.sleep(0 if waited < 0.001 else 5e-5)  # another process or thread uses this core
+            if waited > self.timeout:
                 self._end_after_timeout(start)
 
     def _end_after_timeout(self, start: float) -> NoReturn:
