@@ -86,7 +86,7 @@ def wait_for(file: Path) -> None:
 def weights(result: "subprocess.CompletedProcess[str]") -> str:
     assert result.returncode == 0, result.stderr
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("weights"))
-    return line.split()[2]
+    return line.split()[2].rstrip(",")
 
 
 def test_launch_prints_what_it_runs_and_each_result_once(tmp_path):
@@ -100,6 +100,14 @@ def test_launch_prints_what_it_runs_and_each_result_once(tmp_path):
     assert "2 ranks: rank 0 trains on 50 images of each batch of 100" in rest[1]
     assert done.stdout.count("test accuracy") == 1
     assert len([line for line in rest if line.startswith("step")]) == 2
+
+
+def test_hosts_are_passed_to_mpiexec(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost:2\n")
+    done = launched(2, "--hosts", str(hosts), "train", "1.0", "--steps", "3")
+    assert f"-hostfile {hosts}" in done.stderr
+    assert len(weights(done)) == 16
 
 
 @pytest.mark.parametrize(
@@ -129,6 +137,16 @@ def test_without_mpi4py_the_message_names_the_extra(monkeypatch):
     with pytest.raises(tt.BackendUnavailable, match=r"pip install 'tinytensor-engine\[mpi\]'"):
         tt.parallel.world()
     tt.parallel.world.cache_clear()
+
+
+def test_mpiexec_of_another_library_is_refused():
+    program = "import tinytensor as tt; tt.parallel.world()"
+    as_open_mpi = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | as_open_mpi, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert "mpiexec started 4 processes, and mpi4py found 1" in done.stderr
 
 
 def test_a_run_resumes_on_another_number_of_ranks(tmp_path):

@@ -427,7 +427,8 @@ def _summary(result: dict[str, Any], training: Training) -> str:
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
     ranks: tuple[str, ...] = ()
     if training.parallel is not None:
-        equal = f", equal on {plural(result['ranks'], 'rank')}"
+        count = result["ranks"]
+        equal = f", equal on {count} ranks" if count > 1 else ""
         ranks = (f"weights        SHA-256 {result['weights_sha256'][:16]}{equal}",)
     coached: tuple[str, ...] = ()
     if training.coach is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RANKS_FILE = "TINYTENSOR_RANKS_FILE"  # an environment variable
 TIMEOUT = 60.0  # seconds that a rank waits for the other ranks
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # of MPICH, PMIx, Open MPI
+_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _NO_MPI = (
     "world: mpiexec started this program, and mpi4py is missing or can't load MPI ({}); install "
     "both with: pip install 'tinytensor-engine[mpi]'"
@@ -52,7 +53,8 @@ def world() -> World:
         World, the same one at each call.
 
     Raises:
-        BackendUnavailable: mpiexec started the program, and mpi4py is not installed.
+        BackendUnavailable: mpiexec started the program, and mpi4py is not installed, or it uses
+            another MPI library than mpiexec.
 
     Source: mpi4py.MPI.COMM_WORLD.
 
@@ -66,6 +68,14 @@ def world() -> World:
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
         raise BackendUnavailable(_NO_MPI.format(" ".join(str(error).split()))) from None
     made = World(MPI.COMM_WORLD)
+    sizes = [int(os.environ[name]) for name in _SIZE_VARIABLES if name in os.environ]
+    if sizes and made.size != sizes[0]:  # each process would be a rank 0 that writes the same files
+        library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
+        raise BackendUnavailable(
+            f"world: mpiexec started {sizes[0]} processes, and mpi4py found {made.size}, because "
+            f"mpiexec belongs to another MPI library than mpi4py's, {' '.join(library.split())}; "
+            "the mpiexec of this library is needed, such as that of tinytensor launch"
+        )
     sys.excepthook = functools.partial(_end_all, made, sys.excepthook)
     made.write_ranks()
     return made
