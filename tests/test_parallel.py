@@ -209,7 +209,7 @@ assert world.size == world.local_size == int(sys.argv[1]) and world.is_launched
 print("done")
 """
     done = ranks(n, program, str(n))
-    assert done.stdout.split() == ["done"] * n, done.stderr
+    assert done.stdout.count("done") == n, done.stderr  # two lines may be mixed
 
 
 @needs_mpi
