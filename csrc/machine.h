@@ -21,6 +21,9 @@ int tt_failed(void);
 
 /* Not for cffi: */
 
+/* Sets the most threads of the jobs that this thread starts; returns the number before. */
+int tt_limit_threads(int threads);
+
 /* Computes the rows [begin, end). */
 typedef void (*tt_rows_function)(const void *arguments, int64_t begin, int64_t end);
 /* Divides the rows among the threads, in multiples of `grain` rows; returns when all are computed. */

@@ -11,7 +11,7 @@ static void copy_all(int64_t step, int64_t count, const tt_copy *copies)
     }
 }
 
-int tt_run(int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
+static int run_steps(int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
 {
     for (int64_t step = 0; step < steps; step++) {
         for (int64_t i = 0; i < moving; i++)
@@ -25,4 +25,12 @@ int tt_run(int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t be
         copy_all(step, afters, after);
     }
     return 0;
+}
+
+int tt_run(int threads, int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after)
+{
+    const int limit = tt_limit_threads(threads);
+    const int failed = run_steps(steps, moving, pointers, befores, before, count, calls, afters, after);
+    tt_limit_threads(limit);
+    return failed;
 }

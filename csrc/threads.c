@@ -6,7 +6,8 @@
    share that has not started, so a worker that was never scheduled delays nobody else.
 
    A waiting thread first spins, because the next job usually comes at once. Then it yields the core,
-   and at last a worker sleeps, because other programs may need the core.
+   and at last a worker sleeps, because other programs may need the core. A job of n threads wakes only
+   the workers 1 to n - 1, so workers that it does not use cost nothing.
 
    The results do not depend on which thread computes a share, because each row is computed in the same
    way. */
@@ -22,13 +23,15 @@ enum {
     LIGHT = 1 << 16, /* elements: one thread computes fewer before another one has woken up */
 };
 
-static atomic_int num_threads = 1; /* threads of a job, including the calling thread */
-static int num_workers = 0;        /* started threads */
+static atomic_int num_threads = 1;            /* the most threads of a job, including the calling thread */
+static _Thread_local int limit = MAX_THREADS; /* of the jobs that this thread starts */
+static atomic_int in_use = 1;                 /* threads of the latest job */
+static int num_workers = 0;                   /* started threads */
 
 static pthread_mutex_t job_lock = PTHREAD_MUTEX_INITIALIZER;   /* held by the caller while its job runs */
 static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER; /* guards `wake` */
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static atomic_int sleepers; /* the number of sleeping workers */
+static pthread_cond_t wake[MAX_THREADS];                        /* of each worker */
+static _Atomic uint64_t sleepers;                               /* the sleeping workers, one bit each */
 
 static struct {
     tt_rows_function function;
@@ -44,6 +47,17 @@ static struct {
    `job` does not change before all shares are finished. */
 static _Atomic uint64_t open_shares;
 static atomic_int unfinished; /* the number of shares that are not finished */
+
+static uint64_t bit(int rank)
+{
+    return (uint64_t)1 << rank;
+}
+
+/* One bit for each of the first `threads` threads. */
+static uint64_t bits(int threads)
+{
+    return ~(uint64_t)0 >> (MAX_THREADS - threads);
+}
 
 static void relax(int turn)
 {
@@ -72,7 +86,7 @@ static void work(int rank)
 {
     uint64_t open = atomic_load(&open_shares);
     while (open) {
-        const uint64_t own = open & (uint64_t)1 << rank;
+        const uint64_t own = open & bit(rank);
         const uint64_t taken = own ? own : open & -open;
         if (atomic_compare_exchange_weak(&open_shares, &open, open & ~taken)) {
             run_share(__builtin_ctzll(taken));
@@ -87,10 +101,10 @@ static int no_share_left(void)
     return atomic_load(&open_shares) == 0;
 }
 
-/* True if tt_set_threads has reduced the number of threads, and this worker must sleep. */
+/* True if the latest job uses fewer threads, so that this worker must sleep. */
 static int is_unused(int rank)
 {
-    return rank >= atomic_load(&num_threads);
+    return rank >= atomic_load(&in_use);
 }
 
 static void wait_for_shares(int rank)
@@ -101,10 +115,10 @@ static void wait_for_shares(int rank)
         relax(turn);
     }
     pthread_mutex_lock(&sleep_lock);
-    atomic_fetch_add(&sleepers, 1);
+    atomic_fetch_or(&sleepers, bit(rank));
     if (no_share_left() || is_unused(rank)) /* `if`, not `while`: after a short job a worker spins again */
-        pthread_cond_wait(&wake, &sleep_lock);
-    atomic_fetch_sub(&sleepers, 1);
+        pthread_cond_wait(&wake[rank], &sleep_lock);
+    atomic_fetch_and(&sleepers, ~bit(rank));
     pthread_mutex_unlock(&sleep_lock);
 }
 
@@ -130,6 +144,12 @@ static void start_workers(int count)
     }
 }
 
+static void init_conditions(void)
+{
+    for (int rank = 0; rank < MAX_THREADS; rank++)
+        pthread_cond_init(&wake[rank], 0);
+}
+
 /* A forked child process has no workers, and its locks may be locked. */
 static void reset_after_fork(void)
 {
@@ -138,17 +158,26 @@ static void reset_after_fork(void)
     atomic_store(&sleepers, 0);
     pthread_mutex_init(&job_lock, 0);
     pthread_mutex_init(&sleep_lock, 0);
-    pthread_cond_init(&wake, 0);
+    init_conditions();
 }
 
-__attribute__((constructor)) static void register_fork_handler(void)
+__attribute__((constructor)) static void init(void)
 {
+    init_conditions();
     pthread_atfork(0, 0, reset_after_fork);
+}
+
+static void wake_up(uint64_t workers)
+{
+    pthread_mutex_lock(&sleep_lock);
+    for (uint64_t asleep = atomic_load(&sleepers) & workers; asleep; asleep &= asleep - 1)
+        pthread_cond_signal(&wake[__builtin_ctzll(asleep)]);
+    pthread_mutex_unlock(&sleep_lock);
 }
 
 void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t rows, int64_t grain)
 {
-    const int threads = atomic_load(&num_threads);
+    const int most = atomic_load(&num_threads), threads = limit < most ? limit : most;
     /* While the job of another caller runs, this thread computes its job alone instead of waiting. */
     if (threads == 1 || rows <= grain || pthread_mutex_trylock(&job_lock)) {
         function(arguments, 0, rows);
@@ -160,13 +189,11 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
     job.rows = rows;
     job.grain = grain;
     job.shares = threads;
+    atomic_store(&in_use, threads);
     atomic_store(&unfinished, threads);
-    atomic_store(&open_shares, ~(uint64_t)0 >> (MAX_THREADS - threads));
-    if (atomic_load(&sleepers)) {
-        pthread_mutex_lock(&sleep_lock);
-        pthread_cond_broadcast(&wake);
-        pthread_mutex_unlock(&sleep_lock);
-    }
+    atomic_store(&open_shares, bits(threads));
+    if (atomic_load(&sleepers) & bits(threads))
+        wake_up(bits(threads));
     work(0);
     for (int turn = 0; atomic_load(&unfinished) > 0; turn += turn < SPINS)
         relax(turn);
@@ -186,6 +213,13 @@ void tt_parallel_elements(tt_rows_function function, const void *arguments, int6
 void tt_set_threads(int threads)
 {
     atomic_store(&num_threads, threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads);
+}
+
+int tt_limit_threads(int threads)
+{
+    const int before = limit;
+    limit = threads;
+    return before;
 }
 
 int tt_get_threads(void)

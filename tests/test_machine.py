@@ -30,6 +30,17 @@ def test_peak_and_bandwidth(threads):
     assert door.load_backend("c").num_threads == before
 
 
+def test_waiting_for_a_busy_machine_does_not_count(monkeypatch):
+    now = 0.0
+
+    def repeat(times: int) -> None:
+        nonlocal now
+        now += 0.0012 + times * 1e-8  # each call waits for a thread, whatever it computes
+
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: now)
+    assert 1e-8 <= machine._best(repeat, 0.01) <= 2e-8
+
+
 @needs_c
 def test_count_of_operations():
     c, variant = machine._probes()

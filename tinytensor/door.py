@@ -113,6 +113,7 @@ def load_backend(name: str) -> Backend:
 
     Raises UnknownName, or BackendUnavailable with the reason and the command that repairs it.
     """
+    global _num_threads
     if name == "auto":
         for candidate in BACKENDS[:-1]:
             try:
@@ -129,8 +130,9 @@ def load_backend(name: str) -> Backend:
         lacking = tuple(kernel for kernel in CONTRACTS if not hasattr(module, kernel))
         numpy = importlib.import_module("tinytensor.backends.numpy_backend")
         kernels = {kernel: getattr(module, kernel, getattr(numpy, kernel)) for kernel in CONTRACTS}
-        if threads := _num_threads or _threads_of_environment():
-            module.set_num_threads(threads)
+        _num_threads = _num_threads or _threads_of_environment()
+        if _num_threads is not None:
+            module.set_num_threads(_num_threads)
         _loaded[name] = Backend(name, module, kernels, lacking)
     return _loaded[name]
 
@@ -313,7 +315,9 @@ def set_num_threads(n: int) -> None:
     """Let kernels use up to n threads.
 
     Small arrays are computed on one thread, because waking a second one costs more than it saves.
-    The Numba backend always uses one thread. The C backend gives the same bits for every n.
+    Before the first call the C backend uses a thread for each core, and each captured step tries
+    in its first replays whether fewer are as fast; afterwards it uses n.
+    The C and Numba backends give the same bits for every n.
 
     Args:
         n: int from 1 to 64, the number of threads.
@@ -331,6 +335,11 @@ def set_num_threads(n: int) -> None:
     _num_threads = n
     for loaded in _loaded.values():
         loaded.module.set_num_threads(_num_threads)
+
+
+def threads_are_set() -> bool:
+    """True if set_num_threads() or TINYTENSOR_NUM_THREADS has set the number of threads."""
+    return _num_threads is not None
 
 
 def num_threads() -> int:

@@ -34,6 +34,11 @@ def held_during_fork(lock: _Lock) -> _Lock:
     return lock
 
 
+def in_each_child(reset: Callable[[], object]) -> None:
+    """Call reset() in each forked child process."""
+    _at_fork(in_child=reset)
+
+
 class Turns:
     """A lock whose holder may compute for long, so that no fork waits for it.
 

@@ -23,9 +23,9 @@ These rules hold for all kernels:
 - Sums over a whole array are accumulated in float64. NaN, infinities and empty arrays give the same
   results as in NumPy.
 - The same inputs give the same bits on one backend, machine and instruction set, with the same
-  number of threads. The C backend gives the same bits for any number of threads, because each row
-  is computed by one thread, always in the same order. In NumPy the number of threads may change the
-  last bit of matmul. Other backends and instruction sets add sums in another order.
+  number of threads. The C and Numba backends give the same bits for any number of threads, because
+  each row is computed by one thread, always in the same order. In NumPy the number of threads may
+  change the last bit of matmul. Other backends and instruction sets add sums in another order.
 
 Sizes are named M, K, N in matrix products, and R rows, C columns or classes elsewhere. `i` in a
 formula stands for the index of an element, on all axes.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ARRAYS = {"read": 1, "copy": 2, "add": 3}  # the number of arrays of each traffic
 GROUP = 1024  # elements: the unit in which a probe divides an array among threads
 SHORT = 0.0005  # seconds of one measurement, which often runs between two interruptions
+WORK_GROWS = 1.5  # at least: the time of twice the work, divided by the time of the work
 POLL = 0.002  # seconds between two checks whether threads still compute
 SMALLEST = 16 * 1024  # bytes: smaller working sets have the same bandwidth
 CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -160,9 +161,15 @@ def _best(repeat: Callable[[int], object], seconds: float) -> float:
         repeat(times)
         return time.perf_counter() - start
 
+    def quickest(times: int) -> float:
+        return min(timed(times) for _ in range(3))  # of 3: one may be disturbed
+
     times, end = 1, time.perf_counter() + seconds
-    while (best := min(timed(times) for _ in range(3))) < SHORT:  # of 3: one may be disturbed
+    best, twice = quickest(1), quickest(2)
+    # A thread may wait for longer than SHORT, but that time does not grow with `times`.
+    while best < SHORT or twice < WORK_GROWS * best:
         times *= 2
+        best, twice = twice, quickest(2 * times)
     while time.perf_counter() < end:
         best = min(best, timed(times))
     return best / times

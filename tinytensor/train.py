@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, kernels, ops, optim, random, recorder, run_state
+from tinytensor import checkpoint, door, kernels, ops, optim, random, recorder, run_state
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
-from tinytensor.capture.captured import capture
+from tinytensor.capture.captured import Captured, capture
 from tinytensor.coach.coaching import Coach
 from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
 from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError, UnknownName
@@ -312,6 +312,13 @@ class Training:
     def seconds(self) -> Seconds:
         """Seconds spent so far."""
         return self._clock.seconds
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of a step: fewer than the backend may use if they are as fast."""
+        program = self._step.program if isinstance(self._step, Captured) else None
+        trials = None if program is None else program.threads
+        return door.current_backend().num_threads if trials is None else trials.used
 
     def look_ahead(self) -> tuple[StepReport, Predictions]:
         """Evaluate the network as it is now, before its next step.

@@ -122,7 +122,6 @@ def test_set_num_threads():
     for threads in (1, 2):
         tt.set_num_threads(threads)
         for name in BACKENDS:
-            expected = 1 if name == "numba" else threads
-            assert door.load_backend(name).num_threads == expected
+            assert door.load_backend(name).num_threads == threads
     with pytest.raises(tt.SettingError, match="got 0; at least 1"):
         tt.set_num_threads(0)

@@ -293,7 +293,7 @@ def test_different_losses_raise():
 def test_wrong_number_of_threads_raises(monkeypatch):
     monkeypatch.setattr(
         "tinytensor.bench.worker.Worker.set_threads",
-        lambda self, threads: {"threads": threads + 1, "has_one": False},
+        lambda self, threads: {"threads": threads + 1},
     )
     with pytest.raises(Unfair, match="numpy has 2 threads; 1 are needed"):
         Here("numpy", 1)

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 import tinytensor as tt
-from tinytensor.bench import plots, scaling, start, tables
+from tinytensor.bench import plots, scaling, start
 from tinytensor.bench import report_page as pages
 from tinytensor.bench.report_page import page
 
@@ -190,16 +190,13 @@ def test_notes_about_noise_quick_and_stopped():
 
 
 @pytest.mark.full
-def test_notes_about_skipped_contestants_and_numba():
+def test_note_about_skipped_contestants():
     skipped = [
         {"contestant": "by hand", "lesson": lesson, "why": "it has no convolutions"}
         for lesson in ("3.0", "3.1")
     ]
     text = "\n".join(Reader(page(FULL | {"skipped": skipped})).text)
     assert "by hand, 3.0, 3.1: it has no convolutions" in text
-    assert tables.NUMBA_ONE_THREAD not in text
-    alone = step("numba captured", "numba", "captured", 1, threads=2)
-    assert tables.NUMBA_ONE_THREAD in "\n".join(Reader(page(FULL | {"steps": [alone]})).text)
 
 
 def test_axes_fit_the_values():

@@ -20,6 +20,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
+from tinytensor.backends.cores import cores
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
@@ -664,15 +665,19 @@ _NONE = 0, ffi.NULL  # no pointers, no copies
 
 
 class BoundCalls:
-    """Calls that C makes one after the other, for one step or for n steps."""
+    """Calls that C makes one after the other, for one step or for n steps.
+
+    threads: the largest number of threads of a call; set_num_threads() may allow fewer.
+    """
 
     def __init__(self, calls: Sequence[BoundCall]) -> None:
+        self.threads = 64
         self._kept = calls
         self._calls = ffi.new("tt_call[]", [(call.runner, call.values) for call in calls])
 
     def __call__(self) -> None:
         """Make the calls of one step."""
-        if lib.tt_run(1, *_NONE, *_NONE, len(self._calls), self._calls, *_NONE):
+        if lib.tt_run(self.threads, 1, *_NONE, *_NONE, len(self._calls), self._calls, *_NONE):
             raise no_memory()
 
     def places_of(self, array: Array) -> list[PointerPlace]:
@@ -709,7 +714,8 @@ class BoundCalls:
         taken = [_copy(array, table, 0, array.nbytes) for table, array in after]
         pointers = len(moving), ffi.new("tt_pointer[]", moving)
         befores, afters = [(len(c), ffi.new("tt_copy[]", c)) for c in (given, taken)]
-        if lib.tt_run(steps, *pointers, *befores, len(self._calls), self._calls, *afters):
+        calls = len(self._calls), self._calls
+        if lib.tt_run(self.threads, steps, *pointers, *befores, *calls, *afters):
             raise no_memory()
 
 
@@ -747,6 +753,4 @@ def require(names: Iterable[str]) -> None:
 
 
 require(name for name in CONTRACTS if name in globals())
-set_num_threads(
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
+set_num_threads(cores())

@@ -6,7 +6,8 @@ inner loop of matmul and convolution, which take most of the time. tinytensor/ke
 the kernels' arguments.
 
 A kernel whose arrays may have any number of axes gets flat views, and from axes.py the sizes and
-strides of the axes over which it loops. All kernels run on one thread.
+strides of the axes over which it loops. thread_pool.py divides large matrix products and
+convolutions among threads; all other kernels run on one thread.
 """
 
 import os
@@ -112,6 +113,7 @@ from tinytensor.backends.numba.softmax_loops import (
     softmax,
     softmax_backward,
 )
+from tinytensor.backends.numba.thread_pool import pool
 from tinytensor.backends.numba.warp_loops import warp
 
 # Programs: calls of compiled code, bound to their arrays once
@@ -143,12 +145,13 @@ class BoundCalls:
 
 
 def num_threads() -> int:
-    """Return 1, because these kernels use one thread."""
-    return 1
+    """Return the largest number of threads that a kernel may use."""
+    return pool.num_threads
 
 
 def set_num_threads(n: int) -> None:
-    """Do nothing, because these kernels use one thread."""
+    """Let kernels use up to n threads."""
+    pool.num_threads = n
 
 
 def compiling() -> dict[str, Any]:

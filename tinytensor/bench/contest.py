@@ -139,11 +139,10 @@ def threads_of(contestant: BenchContestant, threads: int) -> int:
 
     Raises Unfair if it uses another number.
     """
-    answer = contestant.request("set_threads", threads=threads)
-    found, wanted = answer["threads"], 1 if answer["has_one"] else threads
-    if found != wanted:
-        raise Unfair(f"bench: {contestant.name} has {found} threads; {wanted} are needed")
-    return int(found)
+    found = int(contestant.request("set_threads", threads=threads)["threads"])
+    if found != threads:
+        raise Unfair(f"bench: {contestant.name} has {found} threads; {threads} are needed")
+    return found
 
 
 def bind(threads: int) -> None:

@@ -97,9 +97,6 @@ def _heading(report: Mapping[str, Any]) -> Iterator[str]:
             f"The machine was noisy, so small differences are not reliable: {why}", "warning"
         )
 
-    timed = (*report["kernels"], *report["steps"])
-    if any(row["backend"] == "numba" and row["threads"] > 1 for row in timed):
-        yield _paragraph(tables.NUMBA_ONE_THREAD)
     if report["skipped"]:
         yield _list(list(tables.skipped_lines(report["skipped"])))
 

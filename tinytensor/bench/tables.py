@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WINNER = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
-NUMBA_ONE_THREAD = "numba computes on one thread, whatever the number of threads."
 STOPPED = "Stopped before the end: the results are complete measurements, but some are missing."
 PLAIN = "not bold dim default"  # style of the text below a time
 LEGEND = (
@@ -45,8 +44,6 @@ def tables(report: Report) -> Iterator[Any]:
         yield LEGEND
     if any(result.on_numpy for result in report.kernels):
         yield "numpy*: the backend has no kernel for this, and falls back to NumPy."
-    if any(result.backend == "numba" and result.threads > 1 for result in timed):
-        yield NUMBA_ONE_THREAD
     yield from skipped_lines([asdict(skipped) for skipped in report.skipped])
     if report.stopped:
         yield STOPPED

@@ -1,6 +1,6 @@
 """The process of one contestant: reads requests as lines of JSON, and answers with lines of JSON.
 
-    {"method": "set_threads", "threads": 2}          -> {"threads": 2, "has_one": false}
+    {"method": "set_threads", "threads": 2}          -> {"threads": 2}
     {"method": "prepare", "lesson": "2.1", "mode": "eager", "keep_prob": null}        -> {}
     {"method": "train", "mode": "eager", "steps": 50, "warm": 10}
                      -> {"seconds": per step, "losses": [...], "compiled": 0}
@@ -67,17 +67,12 @@ class Worker:
         self._call: Callable[[], object] = lambda: None
 
     def set_threads(self, threads: int) -> dict[str, Any]:
-        """Set the number of threads; return the number in use.
-
-        has_one: True if the contestant always computes on one thread.
-        """
+        """Set the number of threads; return the number in use."""
         if self._peer is None:
             tt.set_num_threads(threads)
-            has = door.load_backend(self.name).num_threads
-            # Numba's kernels compute on one thread, whatever the setting.
-            return {"threads": has, "has_one": self.name == "numba"}
+            return {"threads": door.load_backend(self.name).num_threads}
         module = self._peer.steps.partition(".")[0]
-        return {"threads": _of_peers(f"{module}.set_threads")(threads), "has_one": False}
+        return {"threads": _of_peers(f"{module}.set_threads")(threads)}
 
     # Steps
 

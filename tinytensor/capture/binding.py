@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tinytensor import kernels
 from tinytensor.capture.calls import Call, Function
 from tinytensor.capture.memory import AFTER_THE_STEP, Buffer
+from tinytensor.capture.threads import ThreadTrials
 from tinytensor.door import CONTRACTS
 from tinytensor.forks import computed_once
 
@@ -27,7 +28,7 @@ class Binding:
     C's calls to it. written: memory that the calls write, by its id, except the temporaries.
     foreign: the part of it that NumPy did not allocate. outside: memory of tensors from outside.
     by_numpy: the calls that NumPy computes for the backend. by_door: all calls that go through the
-    door one by one.
+    door one by one. threads: how many pay; None if the backend does not make all calls at once.
     """
 
     def __init__(self, program: Program) -> None:
@@ -49,13 +50,20 @@ class Binding:
         touched = {view.buffer for item in self._items for view in (*item.reads, *item.writes)}
         self.outside = [b.array for b in touched if b.kind == "outside" and b.array is not None]
         self.foreign = [array for array in arrays if array.base is not None]
+        self.threads: ThreadTrials | None = None
+        if len(self.runs) == 1 and hasattr(self.runs[0], "threads"):
+            self.threads = ThreadTrials(self.runs, self.backend.num_threads)
 
     def run(self) -> None:
         """Make all calls. If a function raises, `failed` is that function."""
+        if self.threads is not None:
+            self.threads.begin()
         self.failed: Function | None
         for failed, call in self._all:
             self.failed = failed
             call()
+        if self.threads is not None:
+            self.threads.end()
 
     def catch_up(self) -> None:
         """After an error, make the calls that come before `failed` and have not been made."""

@@ -245,6 +245,8 @@ def _summary(program: Program) -> Iterator[str]:
         "and written"
     )
     yield f"on {program.key.backend.name}, {_how(program)}"
+    if program.threads and (trials := str(program.threads)):
+        yield trials
     if any(call.kernel == "sparse_matmul" for call in calls):
         yield "sparse_matmul: FLOP counts the products with 0, too, which it may skip"
     exchanges = [f.exchanged_bytes for f in program.functions if f.exchanged_bytes]

@@ -44,6 +44,7 @@ from tinytensor.capture.guards import Guards
 from tinytensor.capture.memory import Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
+from tinytensor.capture.threads import ThreadTrials
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.forks import Turns, computed_once
 from tinytensor.recorder import Recorder
@@ -163,6 +164,11 @@ class Program:
     def by_numpy(self) -> set[Call]:
         """The calls that NumPy computes for the backend."""
         return self._binding.by_numpy
+
+    @property
+    def threads(self) -> ThreadTrials | None:
+        """The trials of how many threads pay; None if C does not make all calls at once."""
+        return self._binding.threads
 
     # From the notes
 
@@ -480,7 +486,11 @@ class Program:
                     inputs.append((table[:done], own))
             taken = [(table[:done], array) for table, array in results]
             values = [(rows[1:], array) for array, rows in zip(places, found, strict=True)]
+            if bound.threads is not None:
+                bound.threads.begin()
             calls.run(done, in_place, [*inputs, *values], taken)
+            if bound.threads is not None:
+                bound.threads.end(done)
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
                 self._replay([table[done, ...] for _, table, _ in given])

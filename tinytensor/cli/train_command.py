@@ -154,7 +154,8 @@ def train_lesson(
         )
     echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
-        f"{plural(batch, 'image')} on {used.name}, {plural(used.num_threads, 'thread')}",
+        f"{plural(batch, 'image')} on {used.name}, "
+        f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
     if training.parallel is not None:
@@ -199,7 +200,7 @@ def train_lesson(
         result = {
             "lesson": found.name,
             "backend": used.name,
-            "threads": used.num_threads,
+            "threads": min(training.threads, used.num_threads),
             "seed": seed,
             "steps": training.step if last is None else last.step,
             "batch": batch,
@@ -430,6 +431,8 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         count = result["ranks"]
         equal = f", equal on {count} ranks" if count > 1 else ""
         ranks = (f"weights        SHA-256 {result['weights_sha256'][:16]}{equal}",)
+    most = door.load_backend(result["backend"]).num_threads
+    as_fast = f" ({most} are not faster here)" if result["threads"] < most else ""
     coached: tuple[str, ...] = ()
     if training.coach is not None:
         count = len(training.coach.findings)
@@ -438,7 +441,7 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         (
             *tested,
             f"seconds        {times}",
-            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}",
+            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
             *ranks,
             *coached,
         )

@@ -79,12 +79,12 @@ class Kernel:
         self.function, self.signature, self.fastmath = function, signature, fastmath
         self.compiled: dict[Any, Any] = {}
 
-    def __call__(self, *arguments: Any) -> None:
+    def __call__(self, *arguments: Any) -> Any:
         """Run the loops, and compile them first if needed."""
         dtype = arguments[0].dtype
         compiled = self.compiled.get(dtype) or self._compile(dtype, dtype)
         try:
-            compiled(*arguments)
+            return compiled(*arguments)
         except TypeError as error:
             read_only = tuple(
                 i
@@ -96,7 +96,7 @@ class Kernel:
             key = dtype, read_only
             compiled = self.compiled.get(key) or self._compile(key, dtype, read_only)
             try:
-                compiled(*arguments)
+                return compiled(*arguments)
             except TypeError as error:
                 raise self._unfit(error) from None
 
@@ -114,8 +114,12 @@ class Kernel:
         return self, arguments
 
     def _compile(self, key: Any, dtype: np.dtype[Any], read_only: tuple[int, ...] = ()) -> Any:
-        """Compile a version for this dtype, or load it from the cache on disk."""
-        if dtype not in (np.float32, np.float64):
+        """Return the version for this dtype, which one thread compiles or loads from the cache."""
+        with global_compiler_lock:
+            return self.compiled.get(key) or self._compiled(key, dtype, read_only)
+
+    def _compiled(self, key: Any, dtype: np.dtype[Any], read_only: tuple[int, ...]) -> Any:
+        if "real" in self.signature and dtype not in (np.float32, np.float64):
             raise DTypeError(f"numba backend: got {dtype}; float32 or float64 is needed")
         start = time.perf_counter()
         arguments, _ = normalize_signature(f"({self.signature.replace('real', str(dtype))},)")

@@ -19,7 +19,8 @@ from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes
 from tinytensor.backends.numba.matmul_loops import full_tiles, strided
 from tinytensor.backends.numba.strides import flat
-from tinytensor.backends.numba.tile import products
+from tinytensor.backends.numba.thread_pool import by_rows
+from tinytensor.backends.numba.tile import ROWS, products
 
 FRAMES = 1 << 18  # elements of the frames that are computed together
 
@@ -65,11 +66,13 @@ def conv2d(x: Array, weight: Array, out: Array, stride: Pair, padding: Pair) -> 
     size, begins, inputs = _windows(weight.shape, out.shape, stride)
     pixels = len(begins)
     for batch, frames in _frames(x, size, padding):
-        products(
-            frames, math.prod(size) * x.shape[3], full_tiles(begins), inputs,
+        images = batch.stop - batch.start
+        work, per_image = images * pixels * len(inputs) * O, math.prod(size) * x.shape[3]
+        by_rows(products, work, images, 1, {0: per_image, 8: pixels * O}, 13)(
+            frames, per_image, full_tiles(begins), inputs,
             flat(weight), 0, strided(len(inputs), O), 1,
             flat(out[batch]), pixels * O, strided(pixels, O), 1,
-            O, batch.stop - batch.start, False,
+            O, images, False,
         )  # fmt: skip
 
 
@@ -79,11 +82,13 @@ def conv2d_grad_weight(x: Array, grad: Array, out: Array, stride: Pair, padding:
     pixels = len(begins)
     out[...] = 0
     for batch, frames in _frames(x, size, padding):
-        products(
+        images = batch.stop - batch.start
+        work = images * pixels * len(inputs) * O
+        by_rows(products, work, len(inputs), ROWS, {2: 1, 10: 1})(
             frames, math.prod(size) * x.shape[3], full_tiles(inputs), begins,
             flat(grad[batch]), pixels * O, strided(pixels, O), 1,
             flat(out), 0, strided(len(inputs), O), 1,
-            O, batch.stop - batch.start, True,
+            O, images, True,
         )  # fmt: skip
 
 
@@ -121,10 +126,13 @@ def conv2d_grad_x(grad: Array, weight: Array, out: Array, stride: Pair, padding:
     _, _, I, O = weight.shape  # noqa: E741
     size, corner, tables = _phases(weight.shape, out.shape, grad.shape, stride, padding)
     for batch, frames in _frames(grad, size, corner):
+        images = batch.stop - batch.start
         for rows, steps, weights, pixels in tables:
-            products(
+            work = images * len(pixels) * len(steps) * I
+            per_image = {0: math.prod(size) * O, 8: math.prod(out.shape[1:])}
+            by_rows(products, work, images, 1, per_image, 13)(
                 frames, math.prod(size) * O, rows, steps,
                 flat(weight), 0, weights, O,
                 flat(out[batch]), math.prod(out.shape[1:]), pixels, 1,
-                I, batch.stop - batch.start, False,
+                I, images, False,
             )  # fmt: skip

@@ -19,6 +19,38 @@ from tinytensor.backends.numba.exponential import exponential
 from tinytensor.backends.numba.strides import broadcast_strides, flat, offset
 from tinytensor.backends.numba.tile import item, set_item
 
+SHORT = 64  # elements; a loop over a shorter row takes longer to start than to run
+LONG = 256  # elements of a repeated row
+MANY = 16 * LONG  # elements; smaller arrays do not repay the time for the repeated row
+
+
+@subroutine
+def _long_rows(x, y, shape, x_strides, y_strides):
+    """Return the operands of a broadcast, their shape and strides, with longer rows if possible.
+
+    If one operand is a short row that is broadcast to all rows of the other, such as a bias with
+    few channels, the row is repeated, and rows of the other operand are merged. The last merged row
+    may reach beyond the end.
+    """
+    if len(shape) == 2 and shape[1] <= SHORT and shape[0] * shape[1] >= MANY:
+        C, steps = shape[1], (x_strides[1], y_strides[1])
+        if steps == (1, 1) and (x_strides[0] == 0 or y_strides[0] == 0):
+            times = LONG // C
+            shape = np.array([-(-shape[0] // times), times * C])
+            whole, repeated = np.array([times * C, 1]), np.array([0, 1])
+            if x_strides[0] == 0:
+                return _repeated(x, C, times), y, shape, repeated, whole
+            return x, _repeated(y, C, times), shape, whole, repeated
+    return x, y, shape, x_strides, y_strides
+
+
+@subroutine
+def _repeated(x, C, times):
+    row = np.empty(times * C, x.dtype)
+    for i in range(len(row)):
+        row[i] = x[i % C]
+    return row
+
 
 def binary(
     function: Callable[[Any, Any], Any], result: str = "real"
@@ -27,22 +59,24 @@ def binary(
     one = subroutine(function)
 
     def loops(x, y, out, shape, x_strides, y_strides):
+        x, y, shape, x_strides, y_strides = _long_rows(x, y, shape, x_strides, y_strides)
         last = len(shape) - 1
-        C, x_step, y_step = shape[last], x_strides[last], y_strides[last]
-        for r in range(len(out) // max(C, 1)):
+        row, x_step, y_step = shape[last], x_strides[last], y_strides[last]
+        for r in range(shape[0] if last == 1 else len(out) // max(row, 1)):
             i = offset(r, last, shape, x_strides)
             j = offset(r, last, shape, y_strides)
+            C = min(row, len(out) - r * row)
             # Along a row an operand has stride 1 or 0. There is a loop for each case, because the
             # compiler vectorises only constant strides.
             if x_step == 1 and y_step == 1:
                 for c in range(C):
-                    set_item(out, r * C + c, one(item(x, i + c), item(y, j + c)))
+                    set_item(out, r * row + c, one(item(x, i + c), item(y, j + c)))
             elif x_step == 1:
                 for c in range(C):
-                    set_item(out, r * C + c, one(item(x, i + c), item(y, j)))
+                    set_item(out, r * row + c, one(item(x, i + c), item(y, j)))
             else:
                 for c in range(C):
-                    set_item(out, r * C + c, one(item(x, i), item(y, j + c)))
+                    set_item(out, r * row + c, one(item(x, i), item(y, j + c)))
 
     loops.__name__ = function.__name__
     sizes = "int64[::1], int64[::1], int64[::1]"

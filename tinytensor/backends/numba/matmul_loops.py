@@ -8,6 +8,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.backends.lowering import Lowered, lowered
 from tinytensor.backends.numba.strides import flat
+from tinytensor.backends.numba.thread_pool import by_rows
 from tinytensor.backends.numba.tile import (
     LANES,
     ROWS,
@@ -37,7 +38,8 @@ def matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y: bool)
             flat_out, M * N, strided(N, 1), N, M, B, False,
         )  # fmt: skip
     else:
-        return products, (
+        loops = by_rows(products, B * M * K * N, M, ROWS, {2: 1, 10: 1})
+        return loops, (
             flat_x, M * K, _rows(M, x_row), strided(K, x_column),
             flat_y, K * N, strided(K, y_row), y_column,
             flat_out, M * N, strided(M, N), 1, N, B, False,
@@ -51,7 +53,8 @@ def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y
     (M, N), K = out.shape, x.shape[0 if transpose_x else 1]
     x_row, x_column = (1, M) if transpose_x else (K, 1)
     y_row, y_column = (1, K) if transpose_y else (N, 1)
-    return sparse_products, (
+    loops = by_rows(sparse_products, M * K * N, M, ROWS, {1: 1, 7: 1})
+    return loops, (
         flat(x), _rows(M, x_row), strided(K, x_column),
         flat(y), strided(K, y_row), y_column,
         flat(out), strided(M, N), N,

@@ -114,6 +114,25 @@ def store(typing, vector, array, place):
     return types.void(vector, array, types.intp), code
 
 
+@intrinsic
+def prefetch(typing, array, place):
+    """Start to load array[place] into the L2 cache, without waiting for it."""
+
+    def code(context, builder, signature, arguments):
+        pointer = _pointer(context, builder, array, *arguments)
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        to_read, level_2, data = number(0), number(2), number(1)
+        builder.call(function, (pointer, to_read, level_2, data))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
+
+
 def _vector_pointer(context, builder, array_type, array, place):
     pointer = _pointer(context, builder, array_type, array, place)
     return builder.bitcast(pointer, context.get_value_type(Vector(array_type.dtype)).as_pointer())
@@ -224,50 +243,152 @@ def narrowed(typing, vector, array):
     return narrow(vector, array), code
 
 
+def loads_of(count):
+    """Return a function that loads a tuple of `count` Vectors, which are `stride` apart."""
+
+    @intrinsic
+    def loads(typing, array, first, stride):
+        def code(context, builder, signature, arguments):
+            x, first, stride = arguments
+            places = [
+                builder.add(first, builder.mul(stride, ir.Constant(stride.type, i)))
+                for i in range(count)
+            ]
+            pointers = [_vector_pointer(context, builder, array, x, place) for place in places]
+            align = array.dtype.bitwidth // 8
+            vectors = [builder.load(pointer, align=align) for pointer in pointers]
+            return context.make_tuple(builder, signature.return_type, vectors)
+
+        return types.UniTuple(Vector(array.dtype), count)(array, types.intp, types.intp), code
+
+    return loads
+
+
+def zeros_of(count):
+    """Return a function that returns a tuple of `count` Vectors of zeros."""
+
+    @intrinsic
+    def zero_vectors(typing, array):
+        vectors = types.UniTuple(Vector(array.dtype), count)
+
+        def code(context, builder, signature, arguments):
+            return ir.Constant(context.get_value_type(vectors), None)
+
+        return vectors(array), code
+
+    return zero_vectors
+
+
 @intrinsic
-def plus_products(typing, total, x, y):
-    """Return the Vector total + x * y."""
+def plus_products(typing, sums, x, y):
+    """Return the tuple of sums[i * len(y) + j] + x[i] * y[j], where all elements are Vectors."""
 
     def code(context, builder, signature, arguments):
-        total, x, y = arguments
-        return builder.fadd(total, builder.fmul(x, y, flags=["contract"]), flags=["contract"])
+        sums, x, y = (cgutils.unpack_tuple(builder, argument) for argument in arguments)
+        products = [builder.fmul(x_i, y_j, flags=["contract"]) for x_i in x for y_j in y]
+        totals = [
+            builder.fadd(total, product, flags=["contract"])
+            for total, product in zip(sums, products, strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, totals)
 
-    return total(total, x, y), code
+    return sums(sums, x, y), code
 
 
 @intrinsic
-def put_sums(typing, x, y, array, place):
-    """array[place], array[place + 1] = the sum of the lanes of x, the sum of the lanes of y
+def put_sums(typing, sums, array):
+    """array[i] = the sum of the lanes of sums[i]; the last element may be written twice
 
-    Each step adds one half of the lanes to the other half, for x and y in one register.
+    Each step adds one half of the lanes to the other half, for two Vectors in one register.
     """
     _check_writable(array)
 
     def code(context, builder, signature, arguments):
-        x, y, array, place = arguments
-        half = LANES // 2  # lanes of x, and of y, after the next addition
-        lanes = range(2 * LANES)  # of x, then of y
-        first = (*lanes[:half], *lanes[LANES : LANES + half])
-        second = (*lanes[half:LANES], *lanes[LANES + half :])
-        total = _folded(builder, x, y, first, second)
-        while half > 1:
-            lanes, quarter = range(2 * half), half // 2
-            first = (*lanes[:quarter], *lanes[half : half + quarter])
-            second = (*lanes[quarter:half], *lanes[half + quarter :])
-            total, half = _folded(builder, total, total, first, second), quarter
-        pointer = _pointer(context, builder, signature.args[2], array, place)
-        pointer = builder.bitcast(pointer, total.type.as_pointer())
-        builder.store(total, pointer, align=signature.args[2].dtype.bitwidth // 8)
+        vectors, array = cgutils.unpack_tuple(builder, arguments[0]), arguments[1]
+        array_type = signature.args[1]
+        for i in range(0, len(vectors), 2):
+            x, y = vectors[i], vectors[min(i + 1, len(vectors) - 1)]
+            half = LANES // 2  # lanes of x, and of y, after the next addition
+            lanes = range(2 * LANES)  # of x, then of y
+            first = (*lanes[:half], *lanes[LANES : LANES + half])
+            second = (*lanes[half:LANES], *lanes[LANES + half :])
+            total = _folded(builder, x, y, first, second)
+            while half > 1:
+                lanes, quarter = range(2 * half), half // 2
+                first = (*lanes[:quarter], *lanes[half : half + quarter])
+                second = (*lanes[quarter:half], *lanes[half + quarter :])
+                total, half = _folded(builder, total, total, first, second), quarter
+            pointer = _pointer(context, builder, array_type, array, ir.Constant(ir.IntType(64), i))
+            pointer = builder.bitcast(pointer, total.type.as_pointer())
+            builder.store(total, pointer, align=array_type.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(x, y, array, types.intp), code
+    return types.void(sums, array), code
 
 
 def _folded(builder, x, y, first, second):
     """Return the sum of two selections from the lanes of x and y."""
-    lanes = ir.VectorType(ir.IntType(32), len(first))
-    parts = [builder.shuffle_vector(x, y, ir.Constant(lanes, list(c))) for c in (first, second)]
-    return builder.fadd(*parts)
+    return builder.fadd(_shuffled(builder, x, y, first), _shuffled(builder, x, y, second))
+
+
+def _shuffled(builder, x, y, lanes):
+    """Return a selection from the lanes of x and y."""
+    numbers = ir.VectorType(ir.IntType(32), len(lanes))
+    return builder.shuffle_vector(x, y, ir.Constant(numbers, list(lanes)))
+
+
+@intrinsic
+def transpose_block(typing, x, first, row, rows, columns, out, out_first, out_row):
+    """out[out_first + c * out_row + r] = x[first + r * row + c] for r < rows and c < columns
+
+    LANES rows are loaded as Vectors, and at most LANES columns are stored. The elements of two
+    Vectors, half of the block apart, are taken by turns; after log2(LANES) such steps, rows have
+    become columns.
+    """
+    _check_writable(out)
+
+    def code(context, builder, signature, arguments):
+        x, first, row, rows, columns, out, out_first, out_row = arguments
+        x_type, out_type = signature.args[0], signature.args[5]
+        align, none = _ALIGN(x_type.dtype.bitwidth // 8), ir.Constant(first.type, 0)
+        vector = context.get_value_type(Vector(x_type.dtype))
+
+        def pointer_and_mask(array_type, array, start, stride, i, count, length):
+            number = ir.Constant(first.type, i)
+            place = builder.add(start, builder.mul(stride, number))
+            exists = builder.icmp_signed("<", number, count)
+            mask = _first_lanes(builder, builder.select(exists, length, none))
+            return _vector_pointer(context, builder, array_type, array, place), mask
+
+        block = []
+        for r in range(LANES):
+            pointer, mask = pointer_and_mask(x_type, x, first, row, r, rows, columns)
+            empty = ir.Constant(vector, None)
+            block.append(_masked(builder, "load", vector, (pointer, align, mask, empty)))
+        half = LANES // 2
+        lower, upper = (
+            [i for lane in lanes for i in (lane, LANES + lane)]
+            for lanes in (range(half), range(half, LANES))
+        )
+        for _ in range(half.bit_length()):
+            pairs = zip(block[:half], block[half:], strict=True)
+            block = [_shuffled(builder, x, y, lanes) for x, y in pairs for lanes in (lower, upper)]
+        for c in range(LANES):
+            pointer, mask = pointer_and_mask(out_type, out, out_first, out_row, c, columns, rows)
+            _masked(builder, "store", ir.VoidType(), (block[c], pointer, align, mask))
+        return context.get_dummy_value()
+
+    places = (types.intp,) * 4
+    return types.void(x, *places, out, types.intp, types.intp), code
+
+
+@subroutine
+def transpose_to(x, first, row, rows, columns, out, out_first, out_row):
+    """The same for any number of rows and columns."""
+    for c in range(0, columns, LANES):
+        for r in range(0, rows, LANES):
+            place, out_place = first + r * row + c, out_first + c * out_row + r
+            transpose_block(x, place, row, rows - r, columns - c, out, out_place, out_row)
 
 
 # The tile: sums[r] = the sum over k of x[start + rows[m + r] + steps[k]] * y[first + y_rows[k]]
@@ -486,38 +607,47 @@ def sparse_products(x, rows, steps, y, y_rows, y_column, out, out_rows, columns)
 # k: along the rows of x, and along the columns of y, which are first copied to rows of a panel.
 # Each result is the sum of the lanes of a Vector.
 
+DOT_ROWS = 5 if LANES == 16 else 2  # with DOT_COLUMNS they fill the registers
+DOT_COLUMNS = 5
+_load_rows, _load_columns = loads_of(DOT_ROWS), loads_of(DOT_COLUMNS)
+_zeros = zeros_of(DOT_ROWS * DOT_COLUMNS)
+
 
 @kernel("real[::1], real[::1], int64, int64, real[::1], int64, int64, int64, int64")
 def products_of_few_columns(x, y, y_row, y_column, out, B, M, K, N):
     """out (B, M, N) = x (B, M, K) . y (B, K, N), where y_row and y_column are the strides of y."""
-    width = K + -K % LANES  # of a row of the panel, which is filled up with zeros
-    panel, sums = np.zeros((N + -N % 5) * width, x.dtype), np.empty(10, x.dtype)
+    width, whole = K + -K % LANES, K - K % LANES
+    panel = np.empty((N + -N % DOT_COLUMNS) * width, x.dtype)
+    rest = np.zeros(DOT_ROWS * LANES, x.dtype)  # the ends of rows of x, filled up with zeros
+    sums = np.empty(DOT_ROWS * DOT_COLUMNS + 1, x.dtype)
+    height, row = (DOT_ROWS, K) if M >= DOT_ROWS else (1, 0)
+    for n in range(N, N + -N % DOT_COLUMNS):
+        panel[n * width : (n + 1) * width] = 0
     for b in range(B):
         for n in range(N):
-            first = b * K * N + n * y_column
-            for k in range(K):
-                set_item(panel, n * width + k, item(y, first + k * y_row))
-        for m in range(0, M, 2):
-            second = min(m + 1, M - 1)  # if M is odd, the last row is computed twice
-            row, next_row = (b * M + m) * K, (b * M + second) * K
-            for n in range(0, N, 5):  # 2 x 5 sums
-                a0 = a1 = a2 = a3 = a4 = zeros(x)
-                b0 = b1 = b2 = b3 = b4 = zeros(x)
-                for k in range(0, K, LANES):
-                    p, q = load_part(x, row + k, K - k), load_part(x, next_row + k, K - k)
-                    place = n * width + k
-                    y_part = load(panel, place)
-                    a0, b0 = plus_products(a0, p, y_part), plus_products(b0, q, y_part)
-                    y_part = load(panel, place + width)
-                    a1, b1 = plus_products(a1, p, y_part), plus_products(b1, q, y_part)
-                    y_part = load(panel, place + 2 * width)
-                    a2, b2 = plus_products(a2, p, y_part), plus_products(b2, q, y_part)
-                    y_part = load(panel, place + 3 * width)
-                    a3, b3 = plus_products(a3, p, y_part), plus_products(b3, q, y_part)
-                    y_part = load(panel, place + 4 * width)
-                    a4, b4 = plus_products(a4, p, y_part), plus_products(b4, q, y_part)
-                put_sums(a0, b0, sums, 0), put_sums(a1, b1, sums, 2), put_sums(a2, b2, sums, 4)
-                put_sums(a3, b3, sums, 6), put_sums(a4, b4, sums, 8)
-                for c in range(min(5, N - n)):
-                    set_item(out, (b * M + m) * N + n + c, item(sums, 2 * c))
-                    set_item(out, (b * M + second) * N + n + c, item(sums, 2 * c + 1))
+            panel[n * width + whole : (n + 1) * width] = 0
+        if y_column == 1:
+            transpose_to(y, b * K * N, y_row, K, N, panel, 0, width)
+        else:
+            for n in range(N):
+                for k in range(K):
+                    set_item(panel, n * width + k, item(y, b * K * N + n * y_column + k))
+        for some_rows in range(0, M, height):
+            m = min(some_rows, M - height)  # the last rows may be computed twice
+            start = (b * M + m) * K
+            for r in range(height):
+                for k in range(whole, K):
+                    set_item(rest, r * LANES + k - whole, item(x, start + r * K + k))
+            for n in range(0, N, DOT_COLUMNS):
+                totals, first = _zeros(x), n * width
+                for k in range(0, whole, LANES):
+                    parts = _load_rows(x, start + k, row), _load_columns(panel, first + k, width)
+                    totals = plus_products(totals, parts[0], parts[1])
+                if whole < K:
+                    columns = _load_columns(panel, first + whole, width)
+                    totals = plus_products(totals, _load_rows(rest, 0, LANES), columns)
+                put_sums(totals, sums)
+                for r in range(height):
+                    place = (b * M + m + r) * N + n
+                    for c in range(min(DOT_COLUMNS, N - n)):
+                        set_item(out, place + c, item(sums, r * DOT_COLUMNS + c))
