@@ -22,7 +22,7 @@ WEIGHTS = [
     ("2.2", (7, 2), "layers.13", 2),
     ("3.0", (2, 2, 0, 1), None, 1),
     ("3.1", (1, 2, 3, 4), "layers.2", 1),
-    ("4.1", (300, 7), None, 2),
+    ("4.0", (300, 7), None, 2),  # not 4.1: rounding decides whether a ReLU near 0 is open
 ]
 
 
