@@ -16,6 +16,7 @@
     side_tabs.py       the other tabs next to the panels: lesson text, weights, confusion matrix
     drawing_panels.py  two more panels: a large pad to draw on, and the wall
     wall.py            the digits that viewers have drawn
+    setting_sliders.py the sliders of learning rate, batch and keep probability
     run_controls.py    the controls: pause, step, stop, restart, speed, backend
     training_page.py   the live page: panels, tabs and controls
     frame.py           the frame of a page: its colours and its regular updates
