@@ -1,5 +1,6 @@
 """The course's six panels, drawn while a network trains.
 
+    run_settings.py    learning rate and keep probability, which viewers change
     run.py             a training thread with commands: pause, step, stop, change the backend
     details.py         digits and predictions of one step; quantiles of weights or activations
     snapshot.py        the data of the six panels at one step, as small arrays

@@ -12,9 +12,10 @@ from bokeh.document import Document
 from bokeh.models import InlineStyleSheet, RadioButtonGroup, Row, UIElement
 
 from tinytensor.live import style
-from tinytensor.live.course import Course, Present, Settings
+from tinytensor.live.course import Course, Present
 from tinytensor.live.frame import Frame
 from tinytensor.live.run_controls import button
+from tinytensor.live.run_settings import Settings
 from tinytensor.live.setting_sliders import (
     BATCHES,
     KEEP_PROBABILITIES,

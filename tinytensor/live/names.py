@@ -73,6 +73,7 @@ PANELS = {
     ),
 }
 ALL = "Six panels"
+SHOWN_CHANGES = 2  # of those that were made while the training ran
 _SETTINGS = {"lr": "learning rate", "optimizer": "optimiser", "keep_prob": "keep probability"}
 
 
@@ -86,6 +87,9 @@ def changed_settings(training: Training) -> str:
     ]
     if training.batch != lesson.batch:
         parts.append(f"batch {training.batch}")
+    if len(training.changes) > SHOWN_CHANGES:
+        parts.append("...")
+    parts += training.changes[-SHOWN_CHANGES:]
     return ", ".join(parts)
 
 

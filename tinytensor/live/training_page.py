@@ -154,12 +154,12 @@ class TrainingPage:
         self._position = START
         self._updates_seen = 0
         training, lesson = run.training, run.training.lesson
-        title = "; ".join(filter(None, (lesson.title, changed_settings(training))))
-        self.title.text = f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>"
+        self._earlier = run.earlier
+        self._update_title()
         self.frame.document.title = f"tinytensor: lesson {lesson.number}"
         self.lesson.text = lesson_text(lesson)
         before = [panel.name for panel in self._all_panels()]
-        self.panels.follow(training, earlier)
+        self.panels.follow(training, earlier or run.earlier)
         panels = {panel.name: panel.title for panel in self._all_panels()}
         self.show.options = [(ALL, ALL), *panels.items()]
         names = dict(zip(before, panels, strict=True))  # a band may have another name now
@@ -175,6 +175,10 @@ class TrainingPage:
         if self.controls is not None:
             self._begin_if_seen()
             self.controls.update()
+        self._update_title()
+        if self.run.earlier is not self._earlier:  # the run has restarted
+            self._earlier = self.run.earlier
+            self.panels.follow(self.run.training, self._earlier)
         new_points = self.run.history.since(self._position)
         self._position = new_points.position
         self.panels.update(new_points, self.run.latest, self.run.latest_tested)
@@ -209,6 +213,11 @@ class TrainingPage:
         tabs: dict[int, Digit | Weights | Confusion]
         tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
         return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
+
+    def _update_title(self) -> None:
+        lesson = self.run.training.lesson
+        title = "; ".join(filter(None, (lesson.title, changed_settings(self.run.training))))
+        set_changed(self.title, text=f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>")
 
     def _update_figures(self) -> None:
         run, shot, tested = self.run, self.run.latest, self.run.latest_tested
