@@ -34,6 +34,7 @@
     drawing.py         the six panels by matplotlib; functions for pages, movies and images
     movie.py           a run file as a movie or an image
     replay_page.py     a run file as an HTML page that plays without Python
+    comparison.py      two run files as one image or HTML page
     terminal.py        the curves and the training digits in a terminal
     notebook_panels.py the six panels under a notebook cell
 

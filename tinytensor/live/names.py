@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tinytensor.lessons import Lesson
 from tinytensor.train import Training
 
 
@@ -95,9 +96,12 @@ def changed_settings(training: Training) -> str:
 
 def name_of_run(training: Training) -> str:
     """The name of a training: "2.1 relu, learning rate 0.01"."""
-    changed = changed_settings(training)
-    name = f"{training.lesson.number} {training.lesson.name}"
-    return f"{name}, {changed}" if changed else name
+    return named(training.lesson, changed_settings(training))
+
+
+def named(lesson: Lesson, settings: str) -> str:
+    """The name of a run of a lesson with these changed settings, which may be empty."""
+    return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
 
 
 def digits_title(panel: str, count: int | None, of: int) -> str:

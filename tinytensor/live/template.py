@@ -69,10 +69,16 @@ const loading = setInterval(() => {
 }, 50)
 """
 
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+# A page without a server.
+STILL = FILE.environment.from_string(
+    "{% extends 'file.html.jinja' %}" + f"{{% block preamble %}}{VIEWPORT}{{% endblock %}}"
+)
+
 PAGE = FILE.environment.from_string(
     "{% extends 'file.html.jinja' %}"
-    "{% block preamble %}"
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f"{{% block preamble %}}{VIEWPORT}"
     '<link rel="icon" href="data:,">'  # none, so that the browser does not request one
     "{% endblock %}"
     '{% block contents %}{{ super() }}<div id="gone" role="status"></div>{% endblock %}'
