@@ -104,6 +104,10 @@ table { border-collapse: collapse; font-size: 11.5px; margin: 0 0 8px; width: 10
 th, td { text-align: left; padding: 1px 6px 1px 0; border-bottom: 1px solid var(--line) }
 .accuracy { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 24px; font-size: 20px }
 .accuracy b { font-size: 64px; line-height: 1; font-variant-numeric: tabular-nums }
+table.signs td { vertical-align: top }
+table.signs span { color: var(--faint) }
+.bar { height: 4px; background: var(--line); margin: 2px 0 3px }
+.bar div { height: 4px; background: #2b8cc4 }
 b.wrong { color: var(--error) }
 """
 

@@ -31,6 +31,7 @@ from tinytensor.live.digits import Digits
 from tinytensor.live.drawing_panels import Drawing, WallPanel
 from tinytensor.live.frame import Frame
 from tinytensor.live.history import START, Earlier
+from tinytensor.live.layer_signs import Layers
 from tinytensor.live.names import ALL, changed_settings
 from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
@@ -41,6 +42,9 @@ from tinytensor.live.wall import Wall
 
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
+
+
+Tab = Digit | Weights | Confusion | Layers
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class TrainingPage:
         self.title = self._div("", name="title", margin=(0, 13, 0, 5))
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        self.layers = Layers(run, self.sheet)
         for digits in (
             self.panels.training, self.panels.test, self.confusion.digits, self.wall_panel,
         ):  # fmt: skip
@@ -138,6 +143,7 @@ class TrainingPage:
             "a digit": self.digit.content,
             "weights": self.weights.content,
             "confusions": self.confusion.content,
+            "layers": self.layers.content,
         }
         return Tabs(
             name="tabs",
@@ -164,7 +170,7 @@ class TrainingPage:
         self.show.options = [(ALL, ALL), *panels.items()]
         names = dict(zip(before, panels, strict=True))  # a band may have another name now
         self.show.value = names.get(self.show.value, ALL)
-        for part in (self.digit, self.weights, self.confusion, self.controls):
+        for part in (self.digit, self.weights, self.confusion, self.layers, self.controls):
             if part is not None:
                 part.follow(run)
 
@@ -208,10 +214,10 @@ class TrainingPage:
             if self._updates_seen > UNTRAINED_UPDATES:
                 self.run.begin()
 
-    def _open_tabs(self) -> list[Digit | Weights | Confusion]:
+    def _open_tabs(self) -> list[Tab]:
         """The open tab, if it needs updates; hidden tabs are not computed."""
-        tabs: dict[int, Digit | Weights | Confusion]
-        tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
+        tabs: dict[int, Tab]
+        tabs = {1: self.digit, 2: self.weights, 3: self.confusion, 4: self.layers}
         return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
 
     def _update_title(self) -> None:
