@@ -35,7 +35,7 @@ with a logarithmic bar. The backward pass goes up this table, and it may lose si
 
 
 class LayerSigns(NamedTuple):
-    """What is measured of a layer.
+    """The measures of a layer.
 
     name: of its weights. shape: of its weights. dead: the share of its ReLUs that are 0 for all
     images, or None without a ReLU. flow: |gradient| / |weights| of Euclidean norms, or None if the

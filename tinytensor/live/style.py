@@ -106,6 +106,11 @@ th, td { text-align: left; padding: 1px 6px 1px 0; border-bottom: 1px solid var(
 .accuracy b { font-size: 64px; line-height: 1; font-variant-numeric: tabular-nums }
 table.signs td { vertical-align: top }
 table.signs span { color: var(--faint) }
+ul.claims { list-style: none; margin: 0 0 12px; padding: 0 0 0 20px }
+ul.claims li { margin: 0 0 8px; line-height: 1.4; text-indent: -20px; color: var(--faint) }
+ul.claims li.seen { color: var(--ink) }
+ul.claims li.seen b { color: #2b8cc4 }
+ul.claims span { color: var(--faint); white-space: nowrap }
 .bar { height: 4px; background: var(--line); margin: 2px 0 3px }
 .bar div { height: 4px; background: #2b8cc4 }
 b.wrong { color: var(--error) }

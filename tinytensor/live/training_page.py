@@ -38,13 +38,14 @@ from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
 from tinytensor.live.run_controls import RunControls, select, set_changed
 from tinytensor.live.side_tabs import Confusion, Weights, lesson_text
+from tinytensor.live.sights import Checklist
 from tinytensor.live.wall import Wall
 
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 
 
-Tab = Digit | Weights | Confusion | Layers
+Tab = Digit | Weights | Confusion | Layers | Checklist
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class TrainingPage:
         self.title = self._div("", name="title", margin=(0, 13, 0, 5))
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
-        self.layers = Layers(run, self.sheet)
+        self.layers, self.checklist = Layers(run, self.sheet), Checklist(run, self.sheet)
         for digits in (
             self.panels.training, self.panels.test, self.confusion.digits, self.wall_panel,
         ):  # fmt: skip
@@ -138,16 +139,21 @@ class TrainingPage:
             "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
             styles={"overflow-y": "auto", "height": "100%"},
         )  # fmt: skip
-        contents = {
-            "lesson": self.lesson,
-            "a digit": self.digit.content,
-            "weights": self.weights.content,
-            "confusions": self.confusion.content,
-            "layers": self.layers.content,
+        self.updated: dict[str, Tab] = {
+            "a digit": self.digit,
+            "weights": self.weights,
+            "confusions": self.confusion,
+            "layers": self.layers,
+            "claims": self.checklist,
         }
+        contents = {title: tab.content for title, tab in self.updated.items()}
+        panels = [
+            TabPanel(title=title, child=child)
+            for title, child in {"lesson": self.lesson, **contents}.items()
+        ]
         return Tabs(
             name="tabs",
-            tabs=[TabPanel(title=title, child=child) for title, child in contents.items()],
+            tabs=panels,
             width=WIDTH,
             sizing_mode="stretch_height",
             css_classes=["tabs"],
@@ -170,7 +176,7 @@ class TrainingPage:
         self.show.options = [(ALL, ALL), *panels.items()]
         names = dict(zip(before, panels, strict=True))  # a band may have another name now
         self.show.value = names.get(self.show.value, ALL)
-        for part in (self.digit, self.weights, self.confusion, self.layers, self.controls):
+        for part in (*self.updated.values(), self.controls):
             if part is not None:
                 part.follow(run)
 
@@ -188,7 +194,7 @@ class TrainingPage:
         new_points = self.run.history.since(self._position)
         self._position = new_points.position
         self.panels.update(new_points, self.run.latest, self.run.latest_tested)
-        for tab in self._open_tabs():
+        if (tab := self._open_tab()) is not None:
             tab.update(self.run.latest)
         if self.show.value == self.drawing.name:
             self._update_digit()
@@ -214,11 +220,9 @@ class TrainingPage:
             if self._updates_seen > UNTRAINED_UPDATES:
                 self.run.begin()
 
-    def _open_tabs(self) -> list[Tab]:
+    def _open_tab(self) -> Tab | None:
         """The open tab, if it needs updates; hidden tabs are not computed."""
-        tabs: dict[int, Tab]
-        tabs = {1: self.digit, 2: self.weights, 3: self.confusion, 4: self.layers}
-        return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
+        return self.updated.get(self.tabs.tabs[self.tabs.active].title)
 
     def _update_title(self) -> None:
         lesson = self.run.training.lesson
