@@ -38,8 +38,8 @@ class RunControls:
         self.speed = select("speed", [_speed_value(None)], sheet)
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = select("backend", backends, sheet, run.backend.name)
-        self.rate = slider("learning rate", LEARNING_RATES, 150, sheet)
-        self.keep = slider("keep probability", KEEP_PROBABILITIES, 176, sheet)
+        self.rate = slider("learning rate", LEARNING_RATES, 160, sheet)
+        self.keep = slider("keep probability", KEEP_PROBABILITIES, 185, sheet)
         restart, sliders = ([self.restart], [self.rate, self.keep]) if restarts else ([], [])
         self.elements: list[UIElement] = [
             self.pause, self.step, self.stop, *restart, self.speed, self.backend, *sliders,
@@ -103,7 +103,7 @@ def select(
 ) -> Select:
     """A drop-down; value: the chosen option, the first by default."""
     return Select(
-        name=name, options=options, value=value or options[0], width=118, stylesheets=[sheet]
+        name=name, options=options, value=value or options[0], width=115, stylesheets=[sheet]
     )
 
 

@@ -62,9 +62,13 @@ CONTROLS = """
 .bk-btn, .bk-input, select.bk-input {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); font-size: 13px
 }
-.bk-btn:focus-visible, select.bk-input:focus-visible, .bk-tab:focus-visible {
+.bk-btn:focus-visible, select.bk-input:focus-visible, .noUi-handle:focus-visible,
+summary:focus-visible {
   outline: 2px solid #2b8cc4; outline-offset: 1px
 }
+.bk-tab:focus-visible { outline: 2px solid #2b8cc4; outline-offset: -2px }
+.bk-header { height: auto; max-width: 100% }
+.bk-headers-wrapper { flex-wrap: wrap; overflow: visible }
 .bk-btn.bk-active { background-color: var(--ink); color: var(--ground) }
 .bk-btn:hover { border-color: var(--faint) }
 .bk-btn:hover:not(.bk-active, :disabled) { background-color: var(--line); color: var(--ink) }
@@ -76,7 +80,7 @@ select.bk-input:not([multiple]) {
 }
 .noUi-target { background: var(--line); border-color: var(--line); box-shadow: none }
 .noUi-handle { background: var(--ground); border-color: var(--faint); box-shadow: none }
-.bk-tab { color: var(--faint); padding: 4px 8px }
+.bk-tab { color: var(--faint); padding: 3px 6px }
 .bk-tab.bk-active, .bk-tab:hover {
   color: var(--ink); background-color: var(--ground); border-color: var(--line)
 }
