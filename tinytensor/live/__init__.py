@@ -15,6 +15,7 @@
     pending_call.py    a function that a page submits to a run
     digit_tab.py       the tab of one digit: drawing, probabilities, layer outputs
     side_tabs.py       the other tabs next to the panels: lesson text, weights, confusion matrix
+    microscope_tab.py  the tab of the microscope: one sum of the next step
     sights.py          the tab of the claims that the run has shown
     layer_signs.py     the tab of the layers: dead neurons, and the size of the gradients
     drawing_panels.py  two more panels: a large pad to draw on, and the wall

@@ -115,6 +115,11 @@ ul.claims li { margin: 0 0 8px; line-height: 1.4; text-indent: -20px; color: var
 ul.claims li.seen { color: var(--ink) }
 ul.claims li.seen b { color: #2b8cc4 }
 ul.claims span { color: var(--faint); white-space: nowrap }
+.numbers td, .numbers th { text-align: right; font-variant-numeric: tabular-nums }
+.numbers p { margin: 4px 0 }
+.numbers table { margin: 0 0 4px }
+.numbers pre { font-size: 9.5px }
+.numbers tr.chosen td, .numbers td.chosen { color: #d97706; font-weight: 600 }
 .bar { height: 4px; background: var(--line); margin: 2px 0 3px }
 .bar div { height: 4px; background: #2b8cc4 }
 b.wrong { color: var(--error) }

@@ -32,6 +32,7 @@ from tinytensor.live.drawing_panels import Drawing, WallPanel
 from tinytensor.live.frame import Frame
 from tinytensor.live.history import START, Earlier
 from tinytensor.live.layer_signs import Layers
+from tinytensor.live.microscope_tab import Microscope
 from tinytensor.live.names import ALL, changed_settings
 from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
@@ -45,7 +46,7 @@ UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
 
 
-Tab = Digit | Weights | Confusion | Layers | Checklist
+Tab = Digit | Weights | Confusion | Layers | Checklist | Microscope
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class TrainingPage:
         self.title = self._div("", name="title", margin=(0, 13, 0, 5))
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        self.microscope = Microscope(run, self.sheet)
         self.layers, self.checklist = Layers(run, self.sheet), Checklist(run, self.sheet)
         for digits in (
             self.panels.training, self.panels.test, self.confusion.digits, self.wall_panel,
@@ -145,6 +147,7 @@ class TrainingPage:
             "confusions": self.confusion,
             "layers": self.layers,
             "claims": self.checklist,
+            "microscope": self.microscope,
         }
         contents = {title: tab.content for title, tab in self.updated.items()}
         panels = [
