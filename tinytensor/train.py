@@ -126,6 +126,7 @@ class Training:
             given up, and the training ends without a report of it.
         best: the run_state.Best validation accuracy that a Saver has found, or None.
         coach: the Coach that watches the training, after watch_mistakes(); else None.
+        changes: what was changed between two steps, such as "learning rate 0.1 from step 200".
 
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
@@ -173,6 +174,7 @@ class Training:
         self.after_step: Callable[[], None] | None = None
         self.best: run_state.Best | None = None
         self.coach: Coach | None = None
+        self.changes: list[str] = []
         self.stop = False
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
@@ -522,6 +524,8 @@ class Training:
         )
         if self.step < self.steps:
             command += f"  # stopped after step {self.step}"
+        if self.changes:
+            command += f"  # {', '.join(self.changes)}"
         made = {"test_accuracy": str(accuracy), "command": command}
         checkpoint.save_float16(file, weights, about | made)
 

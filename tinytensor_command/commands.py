@@ -379,22 +379,21 @@ def replay_command(**given: Any) -> None:
 
 
 @program.command("report")
-@click.argument("file", type=FILE)
+@click.argument("files", metavar="FILE [FILE]", nargs=-1, type=FILE, required=True)
 @click.option(
     "-o", "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that plays."
 )
 @click.option(
     "--movie", "movie_file", metavar="FILE", type=FILE, help="Write a .gif, or .mp4 with ffmpeg."
 )
-@click.option(
-    "--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the six panels."
-)
+@click.option("--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the panels.")
 @click.option("--step", type=Count(0, 10**9), help="Step that --png shows [the last].")
 @click.option("--dark", is_flag=True, help="Dark background in movies and images.")
 def report_command(**given: Any) -> None:
     """Write a page, a movie or an image of the run FILE.
 
-    The page is one HTML file that needs neither Python nor a network connection.
+    The page is one HTML file that needs neither Python nor a network connection. With two FILEs,
+    the page or the image compares the runs: it has the curves of both over each other.
     """
     from tinytensor.cli.run_file_commands import report_run
 

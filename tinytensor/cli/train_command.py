@@ -218,6 +218,8 @@ def train_lesson(
         if training.parallel is not None:
             result["ranks"], result["chunks"] = world.size, training.chunks
             result["weights_sha256"] = training.weights_checksum()
+        if training.changes:
+            result["changes"] = training.changes
         with door.computing_with(used), ExitStack() as ending:
             # From the last callback to the first; an error keeps none of them from running.
             if sys.stderr is not None and sys.stderr.isatty() and not world.rank:
@@ -437,9 +439,11 @@ def _summary(result: dict[str, Any], training: Training) -> str:
     if training.coach is not None:
         count = len(training.coach.findings)
         coached = (f"coach          found {plural(count, 'mistake') if count else 'no mistake'}",)
+    changed = [f"changed        {change}" for change in training.changes]
     return "\n".join(
         (
             *tested,
+            *changed,
             f"seconds        {times}",
             f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
             *ranks,
