@@ -61,6 +61,7 @@ from tinytensor import (
     nn,
     ops,
     optim,
+    parallel,
     random,
     sklearn,
 )
@@ -109,7 +110,7 @@ __all__ = [
     "nn",
     "sklearn",
 ]
-__all__ += ["optim"]
+__all__ += ["optim", "parallel"]
 __all__ += ["cat", "clamp", "eq", "ge", "get_num_threads", "gt", "le", "lt", "mm", "ne", "view"]
 __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps Python's bool
 __all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__

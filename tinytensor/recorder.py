@@ -59,6 +59,7 @@ def each_step(
     writes: Sequence[Array] = (),
     settings: tuple[Any, ...] = (),
     reads_anything: bool = False,
+    exchanged_bytes: int = 0,
 ) -> None:
     """Call function(*reads, *changes, *writes) now and at every replay of a recorded step.
 
@@ -67,12 +68,15 @@ def each_step(
     reads, changes, writes: the arrays that it reads, changes in place, and writes.
     settings: all other values on which its result depends.
     reads_anything: True if it may read further memory.
+    exchanged_bytes: the size of the array that it exchanges with other ranks; 0 if it does not.
     """
     notes = recorder()
     if notes is None:
         function(*reads, *changes, *writes)
         return
-    notes.note_function(NotedFunction(function, reads, changes, writes, settings, reads_anything))
+    notes.note_function(
+        NotedFunction(function, reads, changes, writes, settings, reads_anything, exchanged_bytes)
+    )
     token = _recorder.set(None)  # a replay calls the function, not its kernels one by one
     try:
         function(*reads, *changes, *writes)
@@ -118,6 +122,7 @@ class NotedFunction:
     writes: Sequence[Array]
     settings: tuple[Any, ...]
     reads_anything: bool
+    exchanged_bytes: int
     memories: list[int] = field(default_factory=list)
     place: Place = field(default_factory=Place)
 

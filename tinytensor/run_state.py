@@ -30,17 +30,21 @@ from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.lessons import OWN_SETTINGS
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
+from tinytensor.ranks import World
 from tinytensor.tensors import Tensor, wrap
 
 if TYPE_CHECKING:
     from tinytensor.train import Training
 
 SAMPLE = 10  # images of the next batch that the network is applied to
+_OF_OLD_FILES = OWN_SETTINGS | {"chunks": "1", "batch_norm": "synchronized"}
 _MISMATCH = {  # messages for settings that differ, where the default says too little
     "steps": "is of a run of {its} steps, and its learning rate depends on this number; "
     "got {own} steps, and {its} are needed",
     "data": "is of a run on data with checksum {its}; got training data with checksum {own}, and "
     "the same data are needed, with the same images held out for validation",
+    "chunks": "is of a run whose batches were divided into {its} chunk(s); got {own}, which rounds "
+    "differently; --chunks {its} is needed, and a number of ranks that divides it",
     "backend": "is of a run on the backend {its}; got {own}, which rounds differently; {its} is "
     "needed",
     "computed_by": "is of a run on {its}; got {own}, which may round differently; the same is "
@@ -114,6 +118,7 @@ def settings(training: Training) -> dict[str, str]:
     threads = [f"{backend.num_threads} thread(s)"] if backend.name == "numpy" else []
     found["computed_by"] = ", ".join([backend.description, *threads, *backend.rungs])
     found["average"] = str(lesson.average)
+    found |= {"chunks": str(training.chunks or 1), "batch_norm": training.batch_norm}
     layers = {path or "model": _described(x) for path, x in training.model.named_modules()}
     update = {"": _described_optimizer(training.optimizer)}
     for i, group in enumerate(training.optimizer.param_groups):
@@ -186,6 +191,26 @@ def checksum(*arrays: Array) -> str:
     return found.hexdigest()[:16]
 
 
+def broadcast(training: Training, world: World) -> None:
+    """Give all ranks the state of rank 0."""
+    own = tensors(training)
+    for x in own.values():
+        copied = np.ascontiguousarray(x.array)
+        world.broadcast(copied)
+        x.array[...] = copied
+        x.changed()
+    about_run = {
+        "step": training.step,
+        "generator": random.generator_state(),
+        "best": training.best,
+    }
+    given = json.loads(world.broadcast_text(json.dumps(about_run)))
+    random.set_generator_state("train", given["generator"])
+    training.best = None if given["best"] is None else Best(*given["best"])
+    if given["step"] != training.step:
+        training.go_to(given["step"])
+
+
 # Resuming ---------------------------------------------------------------------------------------
 
 
@@ -220,7 +245,7 @@ def _copy(x: Tensor) -> Tensor:
 
 def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]) -> None:
     for name, own in settings(training).items():
-        its = metadata.get(name, OWN_SETTINGS.get(name, "unknown"))
+        its = metadata.get(name, _OF_OLD_FILES.get(name, "unknown"))
         if its == own:
             continue
         if name in ("network", "update") and its != "unknown":

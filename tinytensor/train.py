@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -25,6 +26,8 @@ from tinytensor.forks import computed_once
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
 from tinytensor.ops.operands import whole
+from tinytensor.parallel import ParallelStep
+from tinytensor.ranks import ALONE, Team, World, world
 from tinytensor.tensors import Tensor, from_numpy
 
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
@@ -107,6 +110,13 @@ class Training:
         eager: True to run each step op by op. By default the step is captured, with the same bits.
         between_steps: called after each step except the last, after its report. Its time is not
             counted as training time.
+        world: the ranks that train together, such as tt.parallel.world(); this process alone by
+            default. All ranks make the same calls.
+        chunks: the number of chunks of a batch, whose gradients are computed separately and then
+            added; see tt.parallel. The batch is not divided by default, or for several ranks into 4
+            chunks, or if 4 is no multiple of their number, into one chunk for each rank.
+        batch_norm: "synchronized" for the moments of the whole batch, "local" for those of each
+            chunk.
 
     Attributes:
         after_step: called after each step, before its report, such as a Saver; None by default. Its
@@ -116,6 +126,7 @@ class Training:
             given up, and the training ends without a report of it.
         best: the run_state.Best validation accuracy that a Saver has found, or None.
         coach: the Coach that watches the training, after watch_mistakes(); else None.
+        changes: what was changed between two steps, such as "learning rate 0.1 from step 200".
 
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
@@ -135,6 +146,9 @@ class Training:
         evaluate_every: int | None = None,
         eager: bool = False,
         between_steps: Callable[[TrainedStep], None] | None = None,
+        world: World = ALONE,
+        chunks: int | None = None,
+        batch_norm: str = "synchronized",
     ) -> None:
         self.lesson, self.data, self.seed = lesson, data, seed
         self.eager, self.between_steps = eager, between_steps
@@ -160,6 +174,7 @@ class Training:
         self.after_step: Callable[[], None] | None = None
         self.best: run_state.Best | None = None
         self.coach: Coach | None = None
+        self.changes: list[str] = []
         self.stop = False
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
@@ -167,6 +182,13 @@ class Training:
         self.go_to(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
+        self.world, self.batch_norm = world, batch_norm
+        self.parallel: ParallelStep | None = None
+        if world.is_launched or chunks is not None:
+            team = Team(world, self.batch, chunks, batch_norm == "synchronized")
+            self._step = self.parallel = ParallelStep(
+                team, self.model, len(data.names), lesson.loss, self.optimizer, self._average, eager
+            )
         self._scores: dict[Module, Step] = {}
         for model in (self.model, self.averaged):
             score = partial(_score, model, self._test_images)
@@ -199,6 +221,8 @@ class Training:
         Raises:
             AnomalyError: the loss is NaN or infinite.
         """
+        if self.world.size > 1:
+            self.synchronize()
         clock = self._clock = _Clock()
         if self.step >= self.steps:
             try:
@@ -219,8 +243,8 @@ class Training:
                 clock.lap("train")
                 self.after_step()
                 clock.restart()
-            last = self.stop or self.step == self.steps
-            if self.step % self.evaluate_every == 0 or last or self.report_next:
+            last = self._asks_to_stop or self.step == self.steps
+            if self.step % self.evaluate_every == 0 or last or self._asks_for_report:
                 self.report_next = False
                 predicted = result.predictions()
                 clock.lap("train")
@@ -244,6 +268,47 @@ class Training:
                 clock.lap("train")
                 self.between_steps(result)
                 clock.restart()
+
+    @property
+    def chunks(self) -> int | None:
+        """The number of chunks of a batch; None if the batch is not divided."""
+        return None if self.parallel is None else self.parallel.team.chunks
+
+    @property
+    def _asks_to_stop(self) -> bool:
+        """True if a rank had set `stop` before the last step; alone, if it is set now."""
+        return self.stop if self.world.size == 1 else bool(self._answered[0])
+
+    @property
+    def _asks_for_report(self) -> bool:
+        """As _asks_to_stop, for `report_next`."""
+        return self.report_next if self.world.size == 1 else bool(self._answered[1])
+
+    @property
+    def _answered(self) -> Array:
+        assert self.parallel is not None  # because there are several ranks
+        return self.parallel.answered
+
+    def synchronize(self) -> None:
+        """Give all ranks the state of rank 0: parameters, optimiser, random numbers and step.
+
+        Raises:
+            DataError: a rank has other settings, data or versions than rank 0.
+        """
+        self.world.check_same("train", run_state.about(self) | {"step": "any"})
+        run_state.broadcast(self, self.world)
+
+    def weights_checksum(self) -> str:
+        """The SHA-256 of all tensors of the model.
+
+        Raises:
+            DataError: a rank has another checksum than rank 0.
+        """
+        found = hashlib.sha256()
+        for _, x in self.model.named_tensors():
+            found.update(np.ascontiguousarray(x.array).data)
+        self.world.check_same("train", {"weights with SHA-256": found.hexdigest()})
+        return found.hexdigest()
 
     @property
     def seconds(self) -> Seconds:
@@ -293,7 +358,8 @@ class Training:
         """A new Training with the same settings, at its first step."""
         again = Training(
             self.lesson, self.data, steps=self.steps, batch=self.batch, seed=self.seed,
-            evaluate_every=self.evaluate_every, eager=self.eager,
+            evaluate_every=self.evaluate_every, eager=self.eager, world=self.world,
+            chunks=self.chunks, batch_norm=self.batch_norm,
         )  # fmt: skip
         if self.coach is not None:
             self.coach.close()
@@ -312,6 +378,8 @@ class Training:
         images, labels = self.next_batch()
         self._next_batch = None
         self._rate = self.optimizer.lr
+        if self.parallel is not None:
+            self.parallel.asked[:] = self.stop, self.report_next
         loss, logits = self._step(images, labels)
         self.step += 1
         value = loss.item()
@@ -335,8 +403,7 @@ class Training:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        if self.lesson.average is not None:
-            self._average(self.lesson.average)
+        self._average()
         return loss, logits
 
     def _check_finite(self, name: str, loss: float) -> None:
@@ -355,11 +422,14 @@ class Training:
         """
         return self.averaged if self.step >= AVERAGES_FROM else self.model
 
-    def _average(self, max_decay: float) -> None:
+    def _average(self) -> None:
         """Update the moving averages: average = decay * average + (1 - decay) * weight.
 
-        The decay grows with the number of steps to max_decay, so early averages forget faster.
+        The decay grows with the number of steps to the lesson's, so early averages forget faster.
         """
+        max_decay = self.lesson.average
+        if max_decay is None:
+            return
         decay = np.empty(1)
 
         def find_decay(decay: Array) -> None:
@@ -386,7 +456,7 @@ class Training:
         """
         with evaluation_mode(self.tested):
             accuracy, loss, predictions = _scores(
-                self._scores[self.tested], self.data.test_labels, self._check_time
+                self._scores[self.tested], self.data.test_labels, self._check_time, self.world
             )
         self._check_finite("test loss", loss)
         return accuracy, loss, predictions
@@ -454,6 +524,8 @@ class Training:
         )
         if self.step < self.steps:
             command += f"  # stopped after step {self.step}"
+        if self.changes:
+            command += f"  # {', '.join(self.changes)}"
         made = {"test_accuracy": str(accuracy), "command": command}
         checkpoint.save_float16(file, weights, about | made)
 
@@ -498,8 +570,9 @@ def fit(
 ) -> StepReport:
     """Train a model in place on a data set, and test it after each epoch.
 
-    Each step is captured. If this function does not do what you need, write the loop yourself, with
-    `tt.capture`. Call `model.eval()` before you use the trained model.
+    Each step is captured. On several ranks (see tt.parallel) each rank trains on its share of each
+    batch, and rank 0 calls `show`. If this function does not do what you need, write the loop
+    yourself, with `tt.capture`. Call `model.eval()` before you use the trained model.
 
     Args:
         model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
@@ -539,11 +612,13 @@ def fit(
         model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
     )  # fmt: skip
     per_epoch = max(len(data.train_images) // max(batch, 1), 1)
+    ranks = world()
     training = Training(
-        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch
-    )
+        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch,
+        world=ranks,
+    )  # fmt: skip
     for report in training:
-        if show is not None:
+        if show is not None and ranks.rank == 0:
             show(report)
     return report
 
@@ -602,23 +677,37 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
 
 def _scores(
-    score: Step, labels: Array, before_each: Callable[[], None] | None = None
+    score: Step,
+    labels: Array,
+    before_each: Callable[[], None] | None = None,
+    world: World = ALONE,
 ) -> tuple[float, float, Array]:
     """Accuracy, mean loss and predictions (N,) on all N images.
 
     score: called with the indices and labels of at most EVALUATION_BATCH images; returns their
-    predictions and mean loss. before_each: called before each of these calls.
+    predictions and mean loss. before_each: called before each of these calls; it may raise
+    OutOfTimeError. world: the ranks that share these calls.
     """
-    predictions = np.empty(len(labels), np.int64)
-    total = 0.0
+    predictions = np.zeros(len(labels), np.int64)
+    starts = range(0, len(labels), EVALUATION_BATCH)
+    losses = np.zeros(len(starts) + 1)  # of each call, and whether a rank is out of time
     with no_grad():
-        for start in range(0, len(labels), EVALUATION_BATCH):
-            if before_each is not None:
-                before_each()
-            chosen = np.arange(start, min(start + EVALUATION_BATCH, len(labels)))
+        for i in range(world.rank, len(starts), world.size):
+            try:
+                if before_each is not None:
+                    before_each()
+            except OutOfTimeError:
+                losses[-1] = 1
+                break
+            chosen = np.arange(starts[i], min(starts[i] + EVALUATION_BATCH, len(labels)))
             predicted, loss = score(chosen, labels[chosen])
             predictions[chosen] = predicted.numpy()
-            total += loss.item() * len(chosen)
+            losses[i] = loss.item() * len(chosen)
+    world.sum(predictions)
+    world.sum(losses)
+    if losses[-1]:
+        raise OutOfTimeError
+    total = sum(losses[:-1].tolist())  # one by one, in order
     return float((predictions == labels).mean()), total / len(labels), predictions
 
 

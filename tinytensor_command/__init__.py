@@ -24,5 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
 
         run(arguments)
     except KeyboardInterrupt:
+        command_line = sys.modules.get("tinytensor_command.command_line")
+        if command_line is not None:
+            command_line.stop()
         print("tinytensor: stopped", file=sys.stderr)
         sys.exit(130)

@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -63,8 +63,29 @@ def _discard(*streams: TextIO) -> None:
 
 
 def _fail(message: str) -> NoReturn:
+    ranks = _ranks()
+    if ranks is not None:
+        ranks.wait_for_lower_ranks()
+        message = f"rank {ranks.rank}: {message}"
     try:
         click.echo(f"tinytensor: {' '.join(message.split())}", err=True)
     except OSError:  # standard error is closed too; only the exit status is left
         _discard(sys.stderr)
+    if ranks is not None:
+        ranks.abort(2)
     sys.exit(2)
+
+
+def _ranks() -> Any:
+    """The ranks of this run, if MPI has started; else None."""
+    module = sys.modules.get("tinytensor.ranks.world")
+    return module.started() if module else None
+
+
+def stop() -> NoReturn:
+    """End this command after Ctrl-C, and the other ranks."""
+    print("tinytensor: stopped", file=sys.stderr)
+    ranks = _ranks()
+    if ranks is not None:
+        ranks.abort(130)
+    sys.exit(130)

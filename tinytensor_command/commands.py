@@ -166,6 +166,25 @@ def lesson_command(**given: Any) -> None:
     metavar="NAME",
     help="Write each test to a file, such as run.csv or run.jsonl, or to a folder for TensorBoard.",
 )
+@click.option(
+    "--chunks",
+    metavar="N",
+    type=Count(1, 10**6),
+    help="Divide each batch into N chunks and add their gradients [1; on several ranks 4].",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["synchronized", "local"]),
+    default="synchronized",
+    show_default=True,
+    help="Moments of batch norm: those of the whole batch, or of each chunk.",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    help="Time after which ranks that wait for another one end the run [60].",
+)
 @click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
 @json_option
 @click.option(
@@ -186,6 +205,31 @@ def train_command(**given: Any) -> None:
     from tinytensor.cli.train_command import train_lesson
 
     train_lesson(**given)
+
+
+@program.command("launch", context_settings={"ignore_unknown_options": True})
+@click.option("-n", "--ranks", type=Count(1, 10**4), required=True, help="Number of processes.")
+@click.option(
+    "--hosts",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Names of machines, one on each line, as mpiexec reads them [this machine].",
+)
+@click.argument("arguments", metavar="train LESSON ...", nargs=-1, type=click.UNPROCESSED)
+def launch_command(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
+    """Train on several processes, which MPI connects.
+
+    The arguments after the options are those of tinytensor train. Each process, called a rank,
+    trains on its share of each batch, so --batch is the batch of all ranks together. Needs the
+    extra mpi: pip install 'tinytensor-engine[mpi]'.
+    """
+    from tinytensor.cli.launch_command import launch
+
+    if arguments[:1] != ("train",):
+        raise click.UsageError(f"got {' '.join(arguments) or 'no command'}; train LESSON is needed")
+    # Checks the arguments here, so that an error is printed once and not by each rank.
+    train_command.make_context("tinytensor train", list(arguments[1:]))
+    launch(ranks, hosts, arguments)
 
 
 @program.command("race")
@@ -341,22 +385,21 @@ def replay_command(**given: Any) -> None:
 
 
 @program.command("report")
-@click.argument("file", type=FILE)
+@click.argument("files", metavar="FILE [FILE]", nargs=-1, type=FILE, required=True)
 @click.option(
     "-o", "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that plays."
 )
 @click.option(
     "--movie", "movie_file", metavar="FILE", type=FILE, help="Write a .gif, or .mp4 with ffmpeg."
 )
-@click.option(
-    "--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the six panels."
-)
+@click.option("--png", "png_file", metavar="FILE", type=FILE, help="Write an image of the panels.")
 @click.option("--step", type=Count(0, 10**9), help="Step that --png shows [the last].")
 @click.option("--dark", is_flag=True, help="Dark background in movies and images.")
 def report_command(**given: Any) -> None:
     """Write a page, a movie or an image of the run FILE.
 
-    The page is one HTML file that needs neither Python nor a network connection.
+    The page is one HTML file that needs neither Python nor a network connection. With two FILEs,
+    the page or the image compares the runs: it has the curves of both over each other.
     """
     from tinytensor.cli.run_file_commands import report_run
 

@@ -12,7 +12,9 @@ from tinytensor.lessons.chapter import Chapter
 
 COURSE = Path(__file__).parents[1] / "course"
 # Steps of the run on the page, so that the site is built in minutes: a convolution takes longer.
-STEPS = {"conv": 100, "conv-dropout": 100, "batchnorm-conv": 20, "fast": 100, "best": 20}
+STEPS = {
+    "conv": 100, "conv-dropout": 100, "batchnorm-conv": 20, "fast": 100, "small": 100, "best": 20,
+}  # fmt: skip
 DENSE_STEPS = 500
 TESTS = 10  # the number of tests during the run
 

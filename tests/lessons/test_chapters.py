@@ -245,6 +245,7 @@ def slopes():
 
 OTHERS = {
     "last accuracy of lesson fast": lambda: reports("fast")[-1].test_accuracy,
+    "last accuracy of lesson small": lambda: [*Training(find("small"), DATA)][-1].test_accuracy,
     "ten neurons, 10,000 steps / best test accuracy": lambda: max(
         report.test_accuracy for report in reports("softmax", 10_000)
     ),

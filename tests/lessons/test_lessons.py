@@ -72,7 +72,7 @@ def test_the_nine_of_the_course_come_first_and_names_are_unique():
 @pytest.mark.full
 def test_our_own_learn(backend):
     few = DATA._replace(test_images=DATA.test_images[:300], test_labels=DATA.test_labels[:300])
-    for name, steps in (("fast", 60), ("best", 20)):
+    for name, steps in (("fast", 60), ("small", 60), ("best", 20)):
         *_, last = train(find(name), few, steps=steps, batch=20, evaluate_every=steps)
         assert last.test_accuracy > 0.5, name
 

@@ -12,10 +12,12 @@ from bokeh.events import ButtonClick
 
 import tinytensor as tt
 from tinytensor.lessons import changed, course, find, lessons
-from tinytensor.live.course import Course, Settings
-from tinytensor.live.course_page import OWN, CoursePage
+from tinytensor.live.course import Course
+from tinytensor.live.course_page import CoursePage
 from tinytensor.live.frame import Frame
 from tinytensor.live.run import Run
+from tinytensor.live.run_settings import Settings
+from tinytensor.live.setting_sliders import OWN
 from tinytensor.live.training_page import PageView, TrainingPage
 from tinytensor.live.wall import MAX_DRAWINGS, MAX_OF_A_VIEWER, Wall
 from tinytensor.train import Training

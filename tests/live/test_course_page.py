@@ -116,9 +116,7 @@ def test_sliders_set_the_next_run(browser):
         until(lambda: viewer.step() == 30)
         first = shown.present.run
         for name in ("learning rate", "batch", "keep probability"):
-            handle = "Bokeh.index.find_one(model).shadow_el.querySelector('.noUi-handle')"
-            viewer.model(name, f"{handle}.focus()")
-            viewer.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+            viewer.slide(name, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
         until(lambda: viewer.model("keep probability", "model.value") == "0.5")
         assert shown.present.run is first, "the sliders change nothing until then"
         assert viewer.model("begin again", "model.label") == "begin again with"

@@ -116,6 +116,14 @@ class Viewer:
             name, label,
         )  # fmt: skip
 
+    def slide(self, name, *keys):
+        """Press keys on a slider."""
+        self.model(
+            name,
+            "Bokeh.index.find_one(model).shadow_el.querySelector('.noUi-handle').focus()",
+        )
+        self.keys(*keys)
+
     def place(self, figure):
         """x, y, width and height of a figure's frame on the page, in pixels; 0 if not shown."""
         return self.browser.execute_script(

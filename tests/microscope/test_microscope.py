@@ -22,7 +22,7 @@ WEIGHTS = [
     ("2.2", (7, 2), "layers.13", 2),
     ("3.0", (2, 2, 0, 1), None, 1),
     ("3.1", (1, 2, 3, 4), "layers.2", 1),
-    ("4.1", (300, 7), None, 2),
+    ("4.0", (300, 7), None, 2),  # not 4.1: rounding decides whether a ReLU near 0 is open
 ]
 
 
@@ -134,3 +134,14 @@ def test_the_command_prints_and_writes(run, tmp_path):
     assert err.count("\n") == 1
     code, _, err = run("microscope", "1.0", "--weight", "a,b")
     assert code == 2
+
+
+def test_the_chain_rule_reads_the_weights_before_the_update():
+    f = follow(find("2.0"), DATA, (406, 3), step=2)
+    training = Training(find("2.0"), DATA)
+    training.model.train()
+    training.make_step()
+    (stage,) = [stage for stage in f.stages if stage.layer == "layers.3: Linear"]
+    shown = re.findall(r"\(\S+ \* (\S+)\)", stage.formula)
+    assert len(shown) == 3
+    assert set(shown) <= {f"{w:.4g}" for w in training.model.layers[3].weight.numpy()[3]}

@@ -62,13 +62,17 @@ class Call:
 
 @dataclass(eq=False)
 class Function:
-    """A function that each replay calls, such as a check of labels or a learning rate."""
+    """A function that each replay calls, such as a check of labels or a learning rate.
+
+    exchanged_bytes: the size of the array that it exchanges with other ranks; 0 if it does not.
+    """
 
     function: Callable[..., None]
     reads: list[View]  # the arrays that it reads or changes in place
     writes: list[View]  # the arrays that it writes or changes in place
     views: tuple[View, ...]  # its arguments
     reads_anything: bool
+    exchanged_bytes: int
 
     def __call__(self) -> None:
         """Call it with its arrays."""
@@ -234,7 +238,9 @@ def views_of(
     n, m = len(note.reads), len(note.reads) + len(note.changes)
     arrays = (*note.reads, *note.changes, *note.writes)
     own = tuple(map(view, arrays, note.memories))
-    return Function(note.function, [*own[:m]], [*own[n:]], own, note.reads_anything)
+    return Function(
+        note.function, [*own[:m]], [*own[n:]], own, note.reads_anything, note.exchanged_bytes
+    )
 
 
 def tensors_with_grad(notes: Recorder) -> list[Tensor]:

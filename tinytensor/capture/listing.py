@@ -249,6 +249,10 @@ def _summary(program: Program) -> Iterator[str]:
         yield trials
     if any(call.kernel == "sparse_matmul" for call in calls):
         yield "sparse_matmul: FLOP counts the products with 0, too, which it may skip"
+    exchanges = [f.exchanged_bytes for f in program.functions if f.exchanged_bytes]
+    if exchanges:
+        sizes = ", ".join(f"{each:,}" for each in exchanges)
+        yield f"exchanged with the other chunks of the batch: {sizes} bytes, in this order"
     if program.rewrites:
         saved = len(program.calls_before) - len(calls)
         yield f"rewritten by {', '.join(program.rewrites)}: {saved} of the recorded calls saved"
@@ -265,7 +269,7 @@ def _how(program: Program) -> str:
         how = "in groups of calls, because NumPy computes the calls with a star"
     else:
         how = "call by call"
-    if functions := program.functions:
+    if functions := [f for f in program.functions if not f.exchanged_bytes]:
         how += f"; {len(functions)} Python functions check labels or compute learning rates"
     return how
 

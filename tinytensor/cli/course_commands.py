@@ -68,7 +68,7 @@ def list_lessons() -> None:
     data, course, used = datasets.mnist(), lessons.lessons(), door.current_backend()
     monitor = NoiseMonitor()
     monitor.use_threads(used.num_threads)
-    lines = [f"{'':5}{'name':18}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds"]
+    lines = [f"{'':6}{'name':17}{'reaches':>7}{'steps':>7}{'here':>7}  what it adds"]
     with progress(len(course)) as work, monitor.during([]):
         for lesson in course:
             work.show(f"measuring lesson {lesson.number}")
@@ -76,7 +76,7 @@ def list_lessons() -> None:
             seconds = lesson.steps * seconds_a_step(lesson, data)
             monitor.count_probe()
             lines.append(
-                f"{lesson.number:5}{lesson.name:18}{lesson.expected_accuracy:>7.4g}"
+                f"{lesson.number:6}{lesson.name:17}{lesson.expected_accuracy:>7.4g}"
                 f"{lesson.steps:>7,}{about_seconds(seconds):>7}  {lesson.title}"
             )
     now = datetime.datetime.now().isoformat(" ", timespec="minutes")

@@ -37,7 +37,7 @@ def replay_run(file: str, no_browser: bool) -> None:
 
 
 def report_run(
-    file: str,
+    files: tuple[str, ...],
     html_file: str | None,
     movie_file: str | None,
     png_file: str | None,
@@ -53,6 +53,14 @@ def report_run(
         raise SettingError(
             "report: got no output; give -o page.html, --movie run.gif or --png FILE"
         )
+    if len(files) > 2:
+        raise SettingError(f"report: got {len(files)} run files; one or two are needed")
+    if len(files) == 2:
+        if same_file(*files):
+            raise SettingError(f"report: got {files[0]} twice; two runs are needed to compare them")
+        for option, value in {"--movie": movie_file, "--step": step}.items():
+            if value is not None:
+                raise SettingError(f"{option}: is an option of one run; name one run file")
     if step is not None and png_file is None:
         raise SettingError("--step: is an option of the image; add --png FILE")
     if dark and png_file is None and movie_file is None:
@@ -62,19 +70,41 @@ def report_run(
         )
     for option, name in outputs.items():
         check_writable(option, name)
-        others = [file, *(other for key, other in outputs.items() if key != option)]
+        others = [*files, *(other for key, other in outputs.items() if key != option)]
         if name == "-" or any(same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
     if html_file is not None:
         check_installed("report --html", "live", "bokeh")
     if movie_file is not None or png_file is not None:
         check_installed("report --movie and --png", "live", "matplotlib")
-    recording = _load(file)
+    recording, *second = map(_load, files)
+    if second:
+        _compare(dict(zip(files, (recording, *second), strict=True)), outputs, dark)
+        return
     pieces = sum(1 + (option == "--movie") * len(recording.snapshots) for option in outputs)
     with progress(pieces) as work:
         for option, name in outputs.items():
             try:
                 _write(option, name, recording, step, dark, work.show)
+            except OSError as error:
+                raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
+            work.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")
+
+
+def _compare(recordings: dict[str, "RecordedRun"], outputs: dict[str, str], dark: bool) -> None:
+    """Write the page and the image of two runs."""
+    from tinytensor.cli.progress import progress
+    from tinytensor.live.comparison import Comparison
+
+    comparison = Comparison(recordings)
+    with progress(len(outputs)) as work:
+        for option, name in outputs.items():
+            work.show(f"drawing {name}")
+            try:
+                if option == "--html":
+                    comparison.write_html(name)
+                else:
+                    comparison.write_png(name, dark)
             except OSError as error:
                 raise SettingError(f"{option}: {name}: {error.strerror or error}") from None
             work.echo(f"{name}: {Path(name).stat().st_size / 2**20:.1f} MiB")

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from tinytensor import checkpoint, datasets, door, lessons
+from tinytensor import checkpoint, datasets, door, lessons, parallel
 from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
@@ -46,6 +46,9 @@ def train_lesson(
     resume_file: str | None,
     record_file: str | None,
     log_name: str | None,
+    chunks: int | None,
+    batch_norm: str,
+    timeout: float | None,
     coach: bool,
     json_file: str | None,
     live: str | None,
@@ -57,6 +60,13 @@ def train_lesson(
     allowed: tuple[str, ...],
 ) -> None:
     """Run `tinytensor train`; tinytensor_command.commands has its options."""
+    world = parallel.world()
+    if timeout is not None:
+        world.timeout = timeout
+    if world.rank:  # rank 0 prints and writes
+        save_every, json_file, record_file, weights_file = None, None, None, None
+        log_name = None
+    echo = click.echo if world.rank == 0 else _no_output
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
     if live == "terminal":
@@ -67,6 +77,14 @@ def train_lesson(
     for option, given in (("--save-every", save_every), ("--save-best", save_best)):
         if given and save_file is None:
             raise SettingError(f"{option}: needs a checkpoint; add --save FILE")
+    if world.rank:
+        save_file = None
+    for option, value in (("--live", live), ("--coach", coach or None)):
+        if value is not None and (world.is_launched or chunks is not None):
+            raise SettingError(
+                f"{option}: not possible with ranks of MPI or with --chunks; --record FILE writes "
+                "a run file that tinytensor replay shows"
+            )
     check_writable("--json", json_file)
     check_writable("--record", record_file)
     best = str(best_file(save_file)) if save_best and save_file is not None else None
@@ -92,6 +110,8 @@ def train_lesson(
     }  # fmt: skip
     check_page(live, given_for_page)
     console = terminal() if live == "terminal" else None
+    if threads is None and world.is_launched:
+        threads = world.threads_per_rank
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
@@ -101,12 +121,14 @@ def train_lesson(
     if save_best:
         data_set, validation = _held_out(data_set, seed)
 
-    if backend == "auto" and resume_file is not None:
-        backend = checkpoint.about(resume_file).get("backend", backend)
-    if backend == "auto":
-        backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
-        if reason:
-            click.echo(reason, err=True)
+    if world.rank == 0 and backend == "auto":
+        if resume_file is not None:
+            backend = checkpoint.about(resume_file).get("backend", backend)
+        if backend == "auto":
+            backend, reason = _backend_for(found, data_set, found.steps if steps is None else steps)
+            if reason:
+                echo(reason, err=True)
+    backend = world.broadcast_text(backend)
     start = time.perf_counter()
     door.set_backend(backend)
     backend_seconds = time.perf_counter() - start
@@ -122,8 +144,11 @@ def train_lesson(
         seed=seed,
         evaluate_every=eval_every,
         eager=eager,
+        world=world,
+        chunks=chunks,
+        batch_norm=batch_norm,
     )
-    if resume_file is not None:
+    if resume_file is not None and world.rank == 0:  # which sends the state to the other ranks
         training.resume(resume_file)
     log = None
     if log_name is not None:
@@ -133,14 +158,16 @@ def train_lesson(
         raise SettingError(
             "--record, --live: the training has no steps to make; more --steps are needed"
         )
-    click.echo(
+    echo(
         f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
         f"{plural(batch, 'image')} on {used.name}, "
         f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
+    if training.parallel is not None:
+        echo(_division(training), err=True)
     if threads is not None and used.num_threads != threads:
-        click.echo(
+        echo(
             f"(--threads {threads}: {used.name} uses {plural(used.num_threads, 'thread')})",
             err=True,
         )
@@ -162,7 +189,10 @@ def train_lesson(
         if run is not None:
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
-        if console is None:
+        progress: AbstractContextManager[Any]
+        if world.rank:
+            progress = nullcontext(_no_output)
+        elif console is None:
             progress = _progress(training, by_steps=run is None)
         else:
             progress = view(training, used.name, console)
@@ -195,11 +225,16 @@ def train_lesson(
         }
         if training.coach is not None:
             result["coach"] = training.coach.to_json()
+        if training.parallel is not None:
+            result["ranks"], result["chunks"] = world.size, training.chunks
+            result["weights_sha256"] = training.weights_checksum()
+        if training.changes:
+            result["changes"] = training.changes
         with door.computing_with(used), ExitStack() as ending:
             # From the last callback to the first; an error keeps none of them from running.
-            if sys.stderr is not None and sys.stderr.isatty():
+            if sys.stderr is not None and sys.stderr.isatty() and not world.rank:
                 ending.callback(click.echo, _what_next(found), err=True)
-            ending.callback(click.echo, _summary(result, training), err=json_file == "-")
+            ending.callback(echo, _summary(result, training), err=json_file == "-")
             ending.callback(write_json, json_file, result)
             if weights_file is not None:
                 ending.callback(training.save_weights, weights_file)
@@ -210,11 +245,28 @@ def train_lesson(
             if saver is not None:
                 ending.callback(_finish_saving, saver, lesson)
         if received:
-            click.echo("tinytensor: stopped", err=True)
+            echo("tinytensor: stopped", err=True)
             raise click.exceptions.Exit(128 + received[0])
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _no_output(*_: object, **__: object) -> None:
+    """Print nothing, on the ranks of MPI after the first."""
+
+
+def _division(training: Training) -> str:
+    """How a batch is divided among the ranks and their threads."""
+    assert training.parallel is not None
+    team, world = training.parallel.team, training.world
+    share = sum(each.count for each in team.shares)
+    norm = {True: "the whole batch", False: "each chunk"}[team.synchronizes]
+    return (
+        f"{plural(world.size, 'rank')}: rank 0 trains on {plural(share, 'image')} of each batch of "
+        f"{team.batch}, which is divided into {plural(team.chunks, 'chunk')}; batch norm uses the "
+        f"moments of {norm}"
+    )
 
 
 def _print_finding(text: str) -> None:
@@ -248,7 +300,18 @@ def _finish_saving(saver: Saver, lesson: str) -> None:
 
 
 # The options that a resumed run must share with the run before, or that it continues.
-_SHARED = ("backend", "batch", "lr", "optimizer", "keep_prob", "seed", "threads", "data")
+_SHARED = (
+    "backend",
+    "batch",
+    "chunks",
+    "batch_norm",
+    "lr",
+    "optimizer",
+    "keep_prob",
+    "seed",
+    "threads",
+    "data",
+)
 _CONTINUED = ("eval_every", "save_every", "save_best", "log_name")
 
 
@@ -262,7 +325,9 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     if is_over and training.lesson.rate is not None:
         return ""
     context = click.get_current_context()
-    words = ["tinytensor", "train", lesson]
+    world = training.world
+    start = ["launch", "-n", str(world.size)] if world.is_launched else []
+    words = ["tinytensor", *start, "train", lesson]
     for option in context.command.params:
         name = str(option.name)
         is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
@@ -375,17 +440,25 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         f"test accuracy  {result['test_accuracy']:.4f} {after}",
         f"test loss      {result['test_loss']:.4f}",
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
+    ranks: tuple[str, ...] = ()
+    if training.parallel is not None:
+        count = result["ranks"]
+        equal = f", equal on {count} ranks" if count > 1 else ""
+        ranks = (f"weights        SHA-256 {result['weights_sha256'][:16]}{equal}",)
     most = door.load_backend(result["backend"]).num_threads
     as_fast = f" ({most} are not faster here)" if result["threads"] < most else ""
     coached: tuple[str, ...] = ()
     if training.coach is not None:
         count = len(training.coach.findings)
         coached = (f"coach          found {plural(count, 'mistake') if count else 'no mistake'}",)
+    changed = [f"changed        {change}" for change in training.changes]
     return "\n".join(
         (
             *tested,
+            *changed,
             f"seconds        {times}",
             f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
+            *ranks,
             *coached,
         )
     )

@@ -32,9 +32,9 @@ def dead_relus(step: Forward, run: Progress) -> Sign | None:
     dead = {}
     for node in step.nodes:
         if node.name == "relu" and (x := node.operands[0].array).ndim > 1 and len(x) >= SAMPLE:
-            share = _share_of_dead(x[:SAMPLE])
+            share = share_of_dead(x[:SAMPLE])
             if share >= DEAD:  # more examples may wake a neuron
-                share = _share_of_dead(x)
+                share = share_of_dead(x)
             if share >= DEAD:
                 dead[step.place(node)] = share
     if not dead:
@@ -43,7 +43,7 @@ def dead_relus(step: Forward, run: Progress) -> Sign | None:
     return Sign(f"share of dead neurons at step {step.step}: {shares}", "; ".join(dead))
 
 
-def _share_of_dead(x: Array) -> float:
+def share_of_dead(x: Array) -> float:
     """The share of channels, the last axis, in which no value is above 0."""
     return float((x.reshape(-1, x.shape[-1]).max(axis=0) <= 0).mean())
 

@@ -148,7 +148,7 @@ _COURSE_FILES = (
     "mnist_4_1_batchnorm_five_layers_relu",
     "mnist_4_2_batchnorm_convolutional",
 )
-_FILES = (*_COURSE_FILES, "mnist_fast", "mnist_best")
+_FILES = (*_COURSE_FILES, "mnist_fast", "mnist_small", "mnist_best")
 
 
 def course() -> list[Lesson]:
@@ -157,7 +157,7 @@ def course() -> list[Lesson]:
 
 
 def lessons() -> list[Lesson]:
-    """All lessons: the course and, after it, two more."""
+    """All lessons: the course and, after it, three more."""
     return [module.LESSON for module in _modules()]
 
 

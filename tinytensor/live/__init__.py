@@ -1,5 +1,6 @@
 """The course's six panels, drawn while a network trains.
 
+    run_settings.py    learning rate and keep probability, which viewers change
     run.py             a training thread with commands: pause, step, stop, change the backend
     details.py         digits and predictions of one step; quantiles of weights or activations
     snapshot.py        the data of the six panels at one step, as small arrays
@@ -14,8 +15,12 @@
     pending_call.py    a function that a page submits to a run
     digit_tab.py       the tab of one digit: drawing, probabilities, layer outputs
     side_tabs.py       the other tabs next to the panels: lesson text, weights, confusion matrix
+    microscope_tab.py  the tab of the microscope: one sum of the next step
+    sights.py          the tab of the claims that the run has shown
+    layer_signs.py     the tab of the layers: dead neurons, and the size of the gradients
     drawing_panels.py  two more panels: a large pad to draw on, and the wall
     wall.py            the digits that viewers have drawn
+    setting_sliders.py the sliders of learning rate, batch and keep probability
     run_controls.py    the controls: pause, step, stop, restart, speed, backend
     training_page.py   the live page: panels, tabs and controls
     frame.py           the frame of a page: its colours and its regular updates
@@ -32,6 +37,7 @@
     drawing.py         the six panels by matplotlib; functions for pages, movies and images
     movie.py           a run file as a movie or an image
     replay_page.py     a run file as an HTML page that plays without Python
+    comparison.py      two run files as one image or HTML page
     terminal.py        the curves and the training digits in a terminal
     notebook_panels.py the six panels under a notebook cell
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from tinytensor import door
 from tinytensor.datasets import Dataset
@@ -18,20 +17,10 @@ from tinytensor.lessons import Lesson, changed
 from tinytensor.live.history import Earlier
 from tinytensor.live.names import name_of_run
 from tinytensor.live.run import Run
+from tinytensor.live.run_settings import OWN, Settings
 from tinytensor.live.wall import Wall
 from tinytensor.live.watching import run_to_watch
 from tinytensor.train import Training
-
-
-class Settings(NamedTuple):
-    """What differs from a lesson in its run; None is the lesson's own."""
-
-    lr: float | None = None
-    batch: int | None = None
-    keep_prob: float | None = None
-
-
-OWN = Settings()
 
 
 @dataclass(frozen=True)
@@ -99,13 +88,8 @@ class Course:
             training = Training(
                 lesson, self.data, steps=self._steps, batch=settings.batch, seed=self._seed
             )
-        earlier = None if before is None else _earlier(before, name_of_run(training))
+        earlier = None
+        if before is not None:
+            name, new_name = name_of_run(before.run.training), name_of_run(training)
+            earlier = before.run.history.as_earlier(name, new_name, before.earlier)
         return Present(index, settings, run_to_watch(training, self._speed, backend), earlier)
-
-
-def _earlier(before: Present, new_name: str) -> Earlier | None:
-    """The curves of the run `before`, or of the one before it if they are too short to be seen."""
-    training, history = before.run.training, before.run.history
-    if len(history.test) > 1:
-        return Earlier(name_of_run(training), new_name, history.train, history.test)
-    return before.earlier and before.earlier._replace(new_name=new_name)

@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bokeh.document import Document
-from bokeh.models import CategoricalSlider, InlineStyleSheet, RadioButtonGroup, Row, UIElement
+from bokeh.models import InlineStyleSheet, RadioButtonGroup, Row, UIElement
 
 from tinytensor.live import style
-from tinytensor.live.course import Course, Present, Settings
+from tinytensor.live.course import Course, Present
 from tinytensor.live.frame import Frame
 from tinytensor.live.run_controls import button
+from tinytensor.live.run_settings import Settings
+from tinytensor.live.setting_sliders import (
+    BATCHES,
+    KEEP_PROBABILITIES,
+    LEARNING_RATES,
+    number,
+    position,
+    slider,
+)
 from tinytensor.live.training_page import PageView, TrainingPage
 from tinytensor.nn import Dropout
-
-OWN = "the lesson's"
-LEARNING_RATES = ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "1")
-BATCHES = ("10", "20", "50", "100", "200", "500", "1000")
-KEEP_PROBABILITIES = ("0.25", "0.5", "0.6", "0.75", "0.9", "1")
 
 
 def page(course: Course, view: PageView) -> Callable[[Document], None]:
@@ -77,9 +81,9 @@ class CourseRow:
         self.next = button("next", lambda: self._begin(self._wanted + 1), self.sheet)
         again = button("begin again", self._begin_again, self.sheet)
         again.label, again.width = "begin again with", 120
-        self.rate = self._slider("learning rate", LEARNING_RATES, 160)
-        self.batch = self._slider("batch", BATCHES, 160)
-        self.keep = self._slider("keep probability", KEEP_PROBABILITIES, 185)
+        self.rate = slider("learning rate", LEARNING_RATES, 160, self.sheet)
+        self.batch = slider("batch", BATCHES, 160, self.sheet)
+        self.keep = slider("keep probability", KEEP_PROBABILITIES, 185, self.sheet)
         elements: list[UIElement] = [
             self.back, self.lessons, self.next, again, self.rate, self.batch, self.keep
         ]  # fmt: skip
@@ -104,24 +108,12 @@ class CourseRow:
         self.lessons.active = index
         self.back.disabled = index == 0
         self.next.disabled = index == len(self.course.lessons) - 1
-        for slider, value in zip((self.rate, self.batch, self.keep), settings, strict=True):
-            slider.value = OWN if value is None else f"{value:g}"
-
-    def _slider(self, name: str, values: tuple[str, ...], width: int) -> CategoricalSlider:
-        return CategoricalSlider(
-            title=name, name=name, categories=[OWN, *values], value=OWN, width=width,
-            margin=(5, 10, 5, 8), stylesheets=[self.sheet],
-        )  # fmt: skip
+        for shown, value in zip((self.rate, self.batch, self.keep), settings, strict=True):
+            shown.value = position(value)
 
     def _begin_again(self) -> None:
-        batch = _number(self.batch)
+        batch = number(self.batch)
         settings = Settings(
-            _number(self.rate), None if batch is None else int(batch), _number(self.keep)
+            number(self.rate), None if batch is None else int(batch), number(self.keep)
         )
         self.course.begin(self._wanted, settings)
-
-
-def _number(slider: CategoricalSlider) -> float | None:
-    """The number that a slider shows; None for the lesson's own."""
-    value = slider.value
-    return float(value) if value in slider.categories and value != OWN else None

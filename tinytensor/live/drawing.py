@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TRAIN_COLUMNS, TEST_COLUMNS = 10, 35  # digits per row; as high as wide, they fill a panel
 DIGITS = tuple(map(str, range(CLASSES)))
+INK_AND_PAPER = (("#222222", "#ffffff"), ("#e6e6e6", "#16181c"))  # light, dark
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
 
@@ -162,7 +163,7 @@ class Picture:
         from matplotlib.ticker import PercentFormatter
 
         self._steps, self._test_count, self._names = steps, test_count, names
-        self._ink, self._paper = ("#e6e6e6", "#16181c") if dark else ("#222222", "#ffffff")
+        self._ink, self._paper = INK_AND_PAPER[dark]
         self.figure: Figure = Figure((12.8, 8), dpi=100, facecolor=self._paper)
         self._axes = self.figure.subplots(
             2, 3, gridspec_kw=dict(

@@ -73,6 +73,15 @@ class History:
             self.train, self.test, self.bands = [], [], []
             self._version += 1
 
+    def as_earlier(self, name: str, new_name: str, before: Earlier | None) -> Earlier | None:
+        """These curves behind those of a new run, or the curves `before` if these are too short.
+
+        name: of this run. new_name: of the new run.
+        """
+        if len(self.test) > 1:
+            return Earlier(name, new_name, self.train, self.test)
+        return before and before._replace(new_name=new_name)
+
     def add_test(self, report: StepReport) -> None:
         """Add the points of a report to the training and test curves."""
         with self._lock:

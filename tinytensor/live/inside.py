@@ -45,11 +45,11 @@ def layer_outputs(model: Module, image: Array) -> LayerOutputs:
                 idle = isinstance(layer, Flatten | Dropout)  # no change of values in eval mode
                 if not idle and not isinstance(following, BatchNorm | Activation):
                     shape = " x ".join(map(str, x.shape[1:]))
-                    layers.append((f"{type(layer).__name__} {shape}", _as_image(x.numpy()[0])))
+                    layers.append((f"{type(layer).__name__} {shape}", as_image(x.numpy()[0])))
         else:
             layers += _weighted_pixels(model, image)
             x = model(x)
-            layers.append((f"logits {x.shape[1]}", _as_image(x.numpy()[0])))
+            layers.append((f"logits {x.shape[1]}", as_image(x.numpy()[0])))
         probabilities = ops.softmax(x).numpy()[0]
     return LayerOutputs(probabilities, layers)
 
@@ -70,7 +70,7 @@ def _weighted_pixels(model: Module, image: Array) -> list[tuple[str, Array]]:
     return []
 
 
-def _as_image(x: Array) -> Array:
+def as_image(x: Array) -> Array:
     """A layer's output as one image: channels (H, W, C) side by side, a vector (C,) in rows."""
     if x.ndim == 3:
         return tiles(x.transpose(2, 0, 1), columns=_columns(x.shape[2]))

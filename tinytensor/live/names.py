@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tinytensor.lessons import Lesson
 from tinytensor.train import Training
 
 
@@ -73,6 +74,7 @@ PANELS = {
     ),
 }
 ALL = "Six panels"
+SHOWN_CHANGES = 2  # of those that were made while the training ran
 _SETTINGS = {"lr": "learning rate", "optimizer": "optimiser", "keep_prob": "keep probability"}
 
 
@@ -86,14 +88,20 @@ def changed_settings(training: Training) -> str:
     ]
     if training.batch != lesson.batch:
         parts.append(f"batch {training.batch}")
+    if len(training.changes) > SHOWN_CHANGES:
+        parts.append("...")
+    parts += training.changes[-SHOWN_CHANGES:]
     return ", ".join(parts)
 
 
 def name_of_run(training: Training) -> str:
     """The name of a training: "2.1 relu, learning rate 0.01"."""
-    changed = changed_settings(training)
-    name = f"{training.lesson.number} {training.lesson.name}"
-    return f"{name}, {changed}" if changed else name
+    return named(training.lesson, changed_settings(training))
+
+
+def named(lesson: Lesson, settings: str) -> str:
+    """The name of a run of a lesson with these changed settings, which may be empty."""
+    return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
 
 
 def digits_title(panel: str, count: int | None, of: int) -> str:

@@ -207,11 +207,17 @@ def _curve_panel(
     x: tuple[float, float],
     y: tuple[float, float],
 ) -> figure:
+    panel = plain_panel(name, x, y)
+    for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
+        panel.line("step", name, source=sources[part], color=colour, width=width)
+    return panel
+
+
+def plain_panel(name: str, x: tuple[float, float], y: tuple[float, float]) -> figure:
+    """The panel "accuracy" or "loss" without curves; x and y are the ends of its axes."""
     from bokeh.models import NumeralTickFormatter
 
     panel = _panel(name, PANELS[name].title, x, y)
-    for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
-        panel.line("step", name, source=sources[part], color=colour, width=width)
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     if name == "accuracy":
         panel.yaxis.formatter = NumeralTickFormatter(format="0 %")

@@ -25,7 +25,9 @@ from tinytensor.autograd import no_grad
 from tinytensor.door import Backend
 from tinytensor.errors import TinytensorError
 from tinytensor.live.details import details_of
-from tinytensor.live.history import History
+from tinytensor.live.history import Earlier, History
+from tinytensor.live.names import name_of_run
+from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 from tinytensor.train import (
@@ -71,12 +73,16 @@ class Run:
         self._is_waiting = for_viewer
         self.error: str | None = None  # one line: the error that ended the run
         self.speed: float | None = None  # steps per second, at most
+        self.settings = OWN  # those that viewers have chosen last
+        self.earlier: Earlier | None = None  # the curves before the last restart
         self.was_stopped = False  # True after stop(); Ctrl-C sets only training.stop
         self.may_restart = False  # set to True when the results of the first run are saved
         self._record: Callable[[StepReport, Backend], None] | None = None
         self._steps_allowed = 0  # while paused
         self._paused = self._closed = self._restart_requested = False
         self._next_backend: Backend | None = None
+        self._next_settings: Settings | None = None
+        self._changing = ChangingSettings(training)
         self._calls: deque[tuple[Callable[[Module], Any], Future[Any]]] = deque()
         self._condition = threading.Condition()
         self._last_report: StepReport | None = None
@@ -150,8 +156,19 @@ class Run:
         with self._notifying():
             self._next_backend = wanted
 
+    def change(self, settings: Settings) -> None:
+        """Use this learning rate and this keep probability from the next step on.
+
+        After the last step they are for the restarted run. The batch is not changed.
+        """
+        with self._notifying():
+            self.settings = self._next_settings = settings
+
     def restart(self) -> None:
-        """If may_restart, train once more when the run has ended, from the same first weights."""
+        """If may_restart, train once more when the run has ended, from the same first weights.
+
+        The chosen settings hold from the first step on.
+        """
         with self._notifying():
             self._restart_requested = self.may_restart
 
@@ -246,10 +263,11 @@ class Run:
         while True:
             self._run_calls()
             self._swap_backend()
+            self._change_settings()
             with self._condition:
                 if not self._is_waiting or self.training.stop:
                     return
-                if not self._calls and self._next_backend is None:
+                if not self._calls and not self._next_backend and not self._next_settings:
                     self._condition.wait(0.1)  # a signal handler can stop, but can't notify
 
     def _put_report(self, report: StepReport) -> None:
@@ -259,7 +277,11 @@ class Run:
 
     def _restart(self) -> None:
         self.state = "ready"
-        self.training, self._record = self.training.restarted(), None
+        before, self._record = name_of_run(self.training), None
+        self.training = self.training.restarted()
+        self._changing, self._next_settings = ChangingSettings(self.training), None
+        self._changing.set(self.settings)
+        self.earlier = self.history.as_earlier(before, name_of_run(self.training), self.earlier)
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
         self._next_snapshot = self._next_tested = self._next_step = 0.0
@@ -321,7 +343,8 @@ class Run:
     def _between_steps(self, result: TrainedStep) -> None:
         if time.monotonic() >= self._next_snapshot:
             self._snapshot_between_tests(result)
-        if self._calls or self._paused or self.speed or self._next_backend:
+        is_to_change = self._next_backend or self._next_settings
+        if self._calls or self._paused or self.speed or is_to_change:
             self._follow_commands(result)
 
     def _snapshot_between_tests(self, result: TrainedStep) -> None:
@@ -345,10 +368,11 @@ class Run:
         while True:
             self._run_calls()
             self._swap_backend()
+            self._change_settings()
             with self._condition:
                 if self.training.stop:
                     return
-                if self._calls or self._next_backend:
+                if self._calls or self._next_backend or self._next_settings:
                     continue
                 if not self._paused:
                     self.state = "running"
@@ -380,6 +404,12 @@ class Run:
             self._computing.close()
             self._computing.enter_context(door.computing_with(wanted))
             self.backend = wanted
+
+    def _change_settings(self) -> None:
+        with self._condition:
+            wanted, self._next_settings = self._next_settings, None
+        if wanted is not None:
+            self._changing.set(wanted)
 
     def _run_calls(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The controls of a run on the live page: pause, step, stop, restart, speed and backend."""
+"""The controls of a run on the live page: pause, step, stop, restart, speed, backend, sliders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from bokeh.models import Button, InlineStyleSheet, Select, Toggle, UIElement
 
 from tinytensor import door
 from tinytensor.live.run import Run
+from tinytensor.live.run_settings import OWN, Settings
+from tinytensor.live.setting_sliders import (
+    KEEP_PROBABILITIES,
+    LEARNING_RATES,
+    number,
+    position,
+    slider,
+)
+from tinytensor.nn import Dropout
 
 SPEEDS = (None, 1000, 100, 10, 1)  # steps per second to choose from
 
 
 class RunControls:
-    """The controls of a run. restarts: False without the button that trains once more."""
+    """The controls of a run.
+
+    restarts: False without the button that trains once more, and without the sliders.
+    """
 
     def __init__(self, run: Run, sheet: InlineStyleSheet, restarts: bool = True) -> None:
         # The label never changes, because Bokeh would make a new button without keyboard focus.
@@ -26,17 +38,23 @@ class RunControls:
         self.speed = select("speed", [_speed_value(None)], sheet)
         backends = [(name, f"backend {name}") for name in door.available_backends()]
         self.backend = select("backend", backends, sheet, run.backend.name)
-        restart = [self.restart] if restarts else []
+        self.rate = slider("learning rate", LEARNING_RATES, 160, sheet)
+        self.keep = slider("keep probability", KEEP_PROBABILITIES, 185, sheet)
+        restart, sliders = ([self.restart], [self.rate, self.keep]) if restarts else ([], [])
         self.elements: list[UIElement] = [
-            self.pause, self.step, self.stop, *restart, self.speed, self.backend,
+            self.pause, self.step, self.stop, *restart, self.speed, self.backend, *sliders,
         ]  # fmt: skip
         self.follow(run)
         self.speed.on_change("value", lambda _, __, chosen: self.run.set_speed(_speed(chosen)))
+        for each in (self.rate, self.keep):
+            each.on_change("value_throttled", lambda _, __, ___: self._change())
         self.backend.on_change("value", lambda _, __, chosen: self.run.set_backend(chosen))
 
     def follow(self, run: Run) -> None:
         """Control this run from now on."""
-        self.run = run
+        self.run, self._shown = run, OWN
+        layers = run.training.model.modules()
+        self.keep.visible = any(isinstance(layer, Dropout) for layer in layers)
         options = [
             (_speed_value(speed), f"{speed:g} steps/s" if speed else "full speed")
             for speed in dict.fromkeys([run.speed, *SPEEDS])
@@ -51,7 +69,19 @@ class RunControls:
         set_changed(self.speed, value=_speed_value(self.run.speed))
         set_changed(self.step, disabled=ended or not paused)
         set_changed(self.stop, disabled=ended)
+        self._show_settings()
         set_changed(self.restart, disabled=not (ended and self.run.may_restart))
+
+    def _show_settings(self) -> None:
+        """Show the settings that a viewer has chosen since the last update."""
+        if self._shown != self.run.settings:
+            self._shown = shown = self.run.settings
+            set_changed(self.rate, value=position(shown.lr))
+            set_changed(self.keep, value=position(shown.keep_prob))
+
+    def _change(self) -> None:
+        self._shown = Settings(lr=number(self.rate), keep_prob=number(self.keep))
+        self.run.change(self._shown)
 
     def _pause_or_resume(self, is_to_pause: bool) -> None:
         if is_to_pause:
@@ -73,7 +103,7 @@ def select(
 ) -> Select:
     """A drop-down; value: the chosen option, the first by default."""
     return Select(
-        name=name, options=options, value=value or options[0], width=132, stylesheets=[sheet]
+        name=name, options=options, value=value or options[0], width=115, stylesheets=[sheet]
     )
 
 

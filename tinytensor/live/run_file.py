@@ -35,6 +35,7 @@ from tinytensor.door import Backend
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.details import BANDS, Details, details_of
+from tinytensor.live.names import changed_settings, named
 from tinytensor.live.snapshot import TEST_SHOWN, Snapshot, misclassified_first
 from tinytensor.live.speed import Speed
 from tinytensor.train import StepReport, Training
@@ -95,6 +96,7 @@ class RunWriter:
             "steps": training.steps,
             "test_count": len(training.data.test_labels),
             "classes": training.data.names,
+            "settings": changed_settings(training),
         }
         self._begin = FIRST_LINE + _encode_block({}, about)
 
@@ -192,6 +194,12 @@ class RecordedRun:
     test_count: int  # number of test images; a snapshot shows some of them
     names: tuple[str, ...]  # of the classes
     snapshots: Sequence[Snapshot]
+    settings: str = ""  # that differ from the lesson at the first step, in words
+
+    @property
+    def name(self) -> str:
+        """Its lesson, settings and seed: "1.0 softmax, learning rate 0.01, seed 0"."""
+        return f"{named(self.lesson, self.settings)}, seed {self.seed}"
 
 
 def load(file: str | Path) -> RecordedRun:
@@ -226,6 +234,7 @@ def load(file: str | Path) -> RecordedRun:
             test_count=about["test_count"],
             names=_names(about.get("classes", list(map(str, range(CLASSES)))), blocks),
             snapshots=_Snapshots(blocks),
+            settings=str(about.get("settings", "")),
         )
     except DataError:
         raise

@@ -62,9 +62,13 @@ CONTROLS = """
 .bk-btn, .bk-input, select.bk-input {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); font-size: 13px
 }
-.bk-btn:focus-visible, select.bk-input:focus-visible, .bk-tab:focus-visible {
+.bk-btn:focus-visible, select.bk-input:focus-visible, .noUi-handle:focus-visible,
+summary:focus-visible {
   outline: 2px solid #2b8cc4; outline-offset: 1px
 }
+.bk-tab:focus-visible { outline: 2px solid #2b8cc4; outline-offset: -2px }
+.bk-header { height: auto; max-width: 100% }
+.bk-headers-wrapper { flex-wrap: wrap; overflow: visible }
 .bk-btn.bk-active { background-color: var(--ink); color: var(--ground) }
 .bk-btn:hover { border-color: var(--faint) }
 .bk-btn:hover:not(.bk-active, :disabled) { background-color: var(--line); color: var(--ink) }
@@ -76,7 +80,7 @@ select.bk-input:not([multiple]) {
 }
 .noUi-target { background: var(--line); border-color: var(--line); box-shadow: none }
 .noUi-handle { background: var(--ground); border-color: var(--faint); box-shadow: none }
-.bk-tab { color: var(--faint); padding: 4px 8px }
+.bk-tab { color: var(--faint); padding: 3px 6px }
 .bk-tab.bk-active, .bk-tab:hover {
   color: var(--ink); background-color: var(--ground); border-color: var(--line)
 }
@@ -104,6 +108,20 @@ table { border-collapse: collapse; font-size: 11.5px; margin: 0 0 8px; width: 10
 th, td { text-align: left; padding: 1px 6px 1px 0; border-bottom: 1px solid var(--line) }
 .accuracy { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 24px; font-size: 20px }
 .accuracy b { font-size: 64px; line-height: 1; font-variant-numeric: tabular-nums }
+table.signs td { vertical-align: top }
+table.signs span { color: var(--faint) }
+ul.claims { list-style: none; margin: 0 0 12px; padding: 0 0 0 20px }
+ul.claims li { margin: 0 0 8px; line-height: 1.4; text-indent: -20px; color: var(--faint) }
+ul.claims li.seen { color: var(--ink) }
+ul.claims li.seen b { color: #2b8cc4 }
+ul.claims span { color: var(--faint); white-space: nowrap }
+.numbers td, .numbers th { text-align: right; font-variant-numeric: tabular-nums }
+.numbers p { margin: 4px 0 }
+.numbers table { margin: 0 0 4px }
+.numbers pre { font-size: 9.5px }
+.numbers tr.chosen td, .numbers td.chosen { color: #d97706; font-weight: 600 }
+.bar { height: 4px; background: var(--line); margin: 2px 0 3px }
+.bar div { height: 4px; background: #2b8cc4 }
 b.wrong { color: var(--error) }
 """
 

@@ -9,8 +9,9 @@ KEYS = """
 const page = () => window.Bokeh?.documents[0]
 const model = (name) => page()?.get_model_by_name(name)
 
-// Space pauses, p presents one panel, Escape ends that, and arrows choose the panel. f is for the
-// full screen; on the page of the course, n and b go to the next lesson and back.
+// Space pauses, p presents one panel, Escape ends that, and arrows choose the panel. A digit shows
+// one panel, and again all. f is for the full screen, F for one panel on it, t and T for the next
+// tab and the one before. On the page of the course, n and b go to the next lesson and back.
 function press(key) {
   const present = model("present")
   const toggle = {" ": model("pause"), p: present, Escape: present?.active ? present : null}[key]
@@ -18,9 +19,16 @@ function press(key) {
     if (!toggle.disabled) toggle.active = !toggle.active
     return true
   }
-  if (key == "f") {
-    if (document.fullscreenElement) document.exitFullscreen()
-    else document.documentElement.requestFullscreen()
+  if (key == "f" || key == "F") {
+    const begins = !document.fullscreenElement
+    if (begins) document.documentElement.requestFullscreen()
+    else document.exitFullscreen()
+    if (key == "F" && present) present.active = begins
+    return true
+  }
+  const tabs = model("tabs"), to = {t: 1, T: -1}[key]
+  if (to && tabs && !present?.active) {
+    tabs.active = (tabs.active + to + tabs.tabs.length) % tabs.tabs.length
     return true
   }
   const lessons = model("lessons"), by = {n: 1, b: -1}[key]
@@ -28,15 +36,23 @@ function press(key) {
     lessons.active = Math.min(Math.max(lessons.active + by, 0), lessons.labels.length - 1)
     return true
   }
+  const show = model("show"), [all, ...names] = show?.options.map(([name]) => name) ?? []
+  const chosen = /^[1-9]$/.test(key) ? names[key - 1] : undefined
+  if (chosen) {
+    show.value = show.value == chosen && !present.active ? all : chosen
+    return true
+  }
   const step = {ArrowRight: 1, ArrowLeft: -1}[key]
   if (!step || !present?.active) return false
-  const show = model("show"), names = show.options.map(([name]) => name).slice(1)
   show.value = names[(names.indexOf(show.value) + step + names.length) % names.length]
   return true
 }
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
-  if (press(event.key)) {
+  const focused = event.composedPath()[0]  // inside of the element that Bokeh has made
+  const is_tab = focused.matches?.(".bk-tab") && (event.key == "Enter" || event.key == " ")
+  if (is_tab) focused.click()
+  if (is_tab || press(event.key)) {
     event.preventDefault()
     event.stopPropagation()
   }
@@ -69,10 +85,16 @@ const loading = setInterval(() => {
 }, 50)
 """
 
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+# A page without a server.
+STILL = FILE.environment.from_string(
+    "{% extends 'file.html.jinja' %}" + f"{{% block preamble %}}{VIEWPORT}{{% endblock %}}"
+)
+
 PAGE = FILE.environment.from_string(
     "{% extends 'file.html.jinja' %}"
-    "{% block preamble %}"
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f"{{% block preamble %}}{VIEWPORT}"
     '<link rel="icon" href="data:,">'  # none, so that the browser does not request one
     "{% endblock %}"
     '{% block contents %}{{ super() }}<div id="gone" role="status"></div>{% endblock %}'

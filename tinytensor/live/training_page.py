@@ -31,16 +31,22 @@ from tinytensor.live.digits import Digits
 from tinytensor.live.drawing_panels import Drawing, WallPanel
 from tinytensor.live.frame import Frame
 from tinytensor.live.history import START, Earlier
+from tinytensor.live.layer_signs import Layers
+from tinytensor.live.microscope_tab import Microscope
 from tinytensor.live.names import ALL, changed_settings
 from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
 from tinytensor.live.run_controls import RunControls, select, set_changed
 from tinytensor.live.side_tabs import Confusion, Weights, lesson_text
+from tinytensor.live.sights import Checklist
 from tinytensor.live.wall import Wall
 
 UNTRAINED_UPDATES = 5  # updates of a page with the untrained network before the first step
 DOUBLE_CLICK = 300  # milliseconds between its two clicks, at most
+
+
+Tab = Digit | Weights | Confusion | Layers | Checklist | Microscope
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class TrainingPage:
         self.title = self._div("", name="title", margin=(0, 13, 0, 5))
         self.figures = self._div("", name="figures", margin=(1, 5, 0, 5))
         self.weights, self.confusion = Weights(run, self.sheet), Confusion(run, self.sheet)
+        self.microscope = Microscope(run, self.sheet)
+        self.layers, self.checklist = Layers(run, self.sheet), Checklist(run, self.sheet)
         for digits in (
             self.panels.training, self.panels.test, self.confusion.digits, self.wall_panel,
         ):  # fmt: skip
@@ -133,15 +141,22 @@ class TrainingPage:
             "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
             styles={"overflow-y": "auto", "height": "100%"},
         )  # fmt: skip
-        contents = {
-            "lesson": self.lesson,
-            "a digit": self.digit.content,
-            "weights": self.weights.content,
-            "confusions": self.confusion.content,
+        self.updated: dict[str, Tab] = {
+            "a digit": self.digit,
+            "weights": self.weights,
+            "confusions": self.confusion,
+            "layers": self.layers,
+            "claims": self.checklist,
+            "microscope": self.microscope,
         }
+        contents = {title: tab.content for title, tab in self.updated.items()}
+        panels = [
+            TabPanel(title=title, child=child)
+            for title, child in {"lesson": self.lesson, **contents}.items()
+        ]
         return Tabs(
             name="tabs",
-            tabs=[TabPanel(title=title, child=child) for title, child in contents.items()],
+            tabs=panels,
             width=WIDTH,
             sizing_mode="stretch_height",
             css_classes=["tabs"],
@@ -154,17 +169,17 @@ class TrainingPage:
         self._position = START
         self._updates_seen = 0
         training, lesson = run.training, run.training.lesson
-        title = "; ".join(filter(None, (lesson.title, changed_settings(training))))
-        self.title.text = f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>"
+        self._earlier = run.earlier
+        self._update_title()
         self.frame.document.title = f"tinytensor: lesson {lesson.number}"
         self.lesson.text = lesson_text(lesson)
         before = [panel.name for panel in self._all_panels()]
-        self.panels.follow(training, earlier)
+        self.panels.follow(training, earlier or run.earlier)
         panels = {panel.name: panel.title for panel in self._all_panels()}
         self.show.options = [(ALL, ALL), *panels.items()]
         names = dict(zip(before, panels, strict=True))  # a band may have another name now
         self.show.value = names.get(self.show.value, ALL)
-        for part in (self.digit, self.weights, self.confusion, self.controls):
+        for part in (*self.updated.values(), self.controls):
             if part is not None:
                 part.follow(run)
 
@@ -175,10 +190,14 @@ class TrainingPage:
         if self.controls is not None:
             self._begin_if_seen()
             self.controls.update()
+        self._update_title()
+        if self.run.earlier is not self._earlier:  # the run has restarted
+            self._earlier = self.run.earlier
+            self.panels.follow(self.run.training, self._earlier)
         new_points = self.run.history.since(self._position)
         self._position = new_points.position
         self.panels.update(new_points, self.run.latest, self.run.latest_tested)
-        for tab in self._open_tabs():
+        if (tab := self._open_tab()) is not None:
             tab.update(self.run.latest)
         if self.show.value == self.drawing.name:
             self._update_digit()
@@ -204,11 +223,14 @@ class TrainingPage:
             if self._updates_seen > UNTRAINED_UPDATES:
                 self.run.begin()
 
-    def _open_tabs(self) -> list[Digit | Weights | Confusion]:
+    def _open_tab(self) -> Tab | None:
         """The open tab, if it needs updates; hidden tabs are not computed."""
-        tabs: dict[int, Digit | Weights | Confusion]
-        tabs = {1: self.digit, 2: self.weights, 3: self.confusion}
-        return [tabs[self.tabs.active]] if self.tabs.active in tabs else []
+        return self.updated.get(self.tabs.tabs[self.tabs.active].title)
+
+    def _update_title(self) -> None:
+        lesson = self.run.training.lesson
+        title = "; ".join(filter(None, (lesson.title, changed_settings(self.run.training))))
+        set_changed(self.title, text=f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>")
 
     def _update_figures(self) -> None:
         run, shot, tested = self.run, self.run.latest, self.run.latest_tested

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.microscope.as_text import parts, source_of, unit_of
-from tinytensor.microscope.following import Followed
+
+if TYPE_CHECKING:
+    from tinytensor.microscope.following import Followed
 
 CELL = 4  # pixels of a value along a row or a column
 THICK = 14  # pixels across it
@@ -23,23 +26,38 @@ NARROW = 60  # pixels of the short side of a matrix
 
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 16px; max-width: 1000px; color: #1c1f23 }
-h1 { font-size: 20px } h2 { font-size: 16px; margin: 20px 0 4px }
-pre { font-size: 13px; overflow-x: auto; margin: 4px 0 }
-figure { display: inline-block; margin: 4px 16px 4px 0; vertical-align: top }
-figcaption { font-size: 13px }
-svg { max-width: 100%; height: auto; background: #f4f5f7 }
-.lit { fill: none; stroke: #d97706; stroke-width: 2 }
-@media (prefers-color-scheme: dark) {
-  body { background: #14171b; color: #e6e8eb }
-  svg { background: #252a31 }
-}
+h1 { font-size: 20px }
+@media (prefers-color-scheme: dark) { body { background: #14171b; color: #e6e8eb } }
+"""
+# The part that notebooks and the live page show, too. Its colours suit light and dark pages.
+FRAGMENT_STYLE = """
+.followed h2 { font-size: 16px; margin: 20px 0 4px }
+.followed pre { font-size: 13px; overflow-x: auto; margin: 4px 0; white-space: pre }
+.followed figure { display: inline-block; margin: 4px 16px 4px 0; vertical-align: top }
+.followed figcaption { font-size: 13px }
+.followed svg { max-width: 100%; height: auto; background: #7d859022 }
+.followed .lit { fill: none; stroke: #d97706; stroke-width: 2 }
 """
 
 
 def as_html(f: Followed) -> str:
     """The page. Each cell of a picture shows its value when the pointer is over it."""
+    title = html.escape(parts(f)[0][0])
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n"
+        f"<body><h1>{title}</h1>{as_fragment(f, with_title=False)}</body></html>\n"
+    )
+
+
+def as_fragment(f: Followed, with_title: bool = True) -> str:
+    """The content of the page, for a page that has its own head.
+
+    with_title: False without the first line.
+    """
     head, *rest = parts(f)
-    body = [f"<h1>{html.escape(head[0])}</h1>", f"<pre>{_text(head[1:])}</pre>"]
+    body = [f"<pre>{_text(head if with_title else head[1:])}</pre>"]
     for title, *lines in rest:
         body.append(f"<h2>{html.escape(title)}</h2>")
         if title.startswith("Forward"):
@@ -47,12 +65,7 @@ def as_html(f: Followed) -> str:
         if title.startswith("The whole batch"):
             body.append(_product(f) if f.inputs.shape[1] == 1 else _places(f))
         body.append(f"<pre>{_text(lines)}</pre>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(head[0])}</title><style>{STYLE}</style></head>\n"
-        f"<body>{''.join(body)}</body></html>\n"
-    )
+    return f'<div class="followed"><style>{FRAGMENT_STYLE}</style>{"".join(body)}</div>'
 
 
 def _text(lines: Iterable[str]) -> str:

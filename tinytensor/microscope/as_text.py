@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinytensor.microscope.following import Followed
+if TYPE_CHECKING:
+    from tinytensor.microscope.following import Followed
 
 WIDTH = 80
 ROWS = 6  # images of the table of products
@@ -98,9 +100,12 @@ def _batch(f: Followed) -> list[str]:
         f"  {f'and {N - len(top)} more':>13}{'':{width}}{rest:>14.6g}",
         f"  {'sum':>13}{'':{width}}{products.sum():>14.6g}",
         f"  {'backward()':>13}{'':{width}}{f.gradient:>14.6g}",
-        f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}",
-        "  nudge = (L(w + h) - L(w - h)) / 2h, by two more forward passes in float64",
     ]
+    if f.nudged is not None:
+        lines += [
+            f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}",
+            "  nudge = (L(w + h) - L(w - h)) / 2h, by two more forward passes in float64",
+        ]
     return lines
 
 

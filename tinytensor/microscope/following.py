@@ -15,10 +15,13 @@ import numpy as np
 
 from tinytensor import ops, random
 from tinytensor.arrays import Array
+from tinytensor.autograd import enable_grad
 from tinytensor.datasets import Dataset
 from tinytensor.errors import IndexingError, SettingError, UnknownName
 from tinytensor.lessons import Lesson
 from tinytensor.lessons.mnist_1_0_softmax import TenNeurons
+from tinytensor.microscope.as_html import as_fragment
+from tinytensor.microscope.as_text import as_text
 from tinytensor.nn import (
     BatchNorm,
     Conv2d,
@@ -30,7 +33,7 @@ from tinytensor.nn import (
     Sequential,
     Sigmoid,
 )
-from tinytensor.optim import SGD, Adam
+from tinytensor.optim import SGD, Adam, Optimizer
 from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Training
 
@@ -50,7 +53,7 @@ class Stage:
     grad: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Followed:
     """A weight in one training step; see the module.
 
@@ -58,11 +61,14 @@ class Followed:
     place (h, w) of the output that is shown, () for a dense layer. example: the image whose product
     is largest, or the chosen one. inputs: (N, P) float32, the values that the weight multiplied,
     for N images and P places of its filter; P is 1 for a dense layer. grads: (N, P) float32, the
-    gradient of the loss at the output of each product. result: the output at `position`; terms:
-    the number of its products. loss: the mean over the batch; own_loss: of the example, if
-    the loss is the plain cross-entropy. stages:
+    gradient of the loss at the output of each product. window, weights: the values and the weights
+    whose products are summed in the output, in the shape (KH, KW, I) of a filter or (I,). outputs:
+    (H, W) or (), all outputs of the same neuron or channel for the example. result: the output at
+    `position`; terms: the number of its products. loss: the mean over the batch; own_loss: of the
+    example, if the loss is the plain cross-entropy. stages:
     from the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged:
-    the same by nudging. before, after: the weight. rule: the update in numbers.
+    the same by nudging, or None if that was not measured. before, after: the weight. rule: the
+    update in numbers.
     """
 
     lesson: Lesson
@@ -78,6 +84,9 @@ class Followed:
     inputs: Array
     grads: Array
     place: int
+    window: Array
+    weights: Array
+    outputs: Array
     result: float
     bias: float
     terms: int
@@ -87,7 +96,7 @@ class Followed:
     own_loss: float | None
     stages: tuple[Stage, ...]
     gradient: float
-    nudged: float
+    nudged: float | None
     before: float
     after: float
     rule: str
@@ -97,6 +106,14 @@ class Followed:
         """The products (N, P) float64 whose sum is the gradient of the weight."""
         products: Array = self.inputs.astype(np.float64) * self.grads
         return products
+
+    def __repr__(self) -> str:
+        """The step of the weight as text."""
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same with pictures, for notebooks."""
+        return as_fragment(self)
 
 
 def chain_of(model: Module) -> Sequential:
@@ -118,6 +135,15 @@ def chain_of(model: Module) -> Sequential:
     neurons = Linear(inputs, outputs)
     neurons.weight, neurons.bias = model.weight, model.bias
     return Sequential(Flatten(), neurons)
+
+
+def weights_by_layer(model: Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of a chain's layers, by path; empty if the model is no chain."""
+    if isinstance(model, TenNeurons):
+        return {"layers.1": model.weight.shape}
+    if not isinstance(model, Sequential):
+        return {}
+    return {path: layer.weight.shape for path, layer in layers_with_weights(model).items()}
 
 
 def layers_with_weights(chain: Sequential) -> dict[str, Linear | Conv2d]:
@@ -160,28 +186,116 @@ def follow(
     if step < 1:
         raise SettingError(f"microscope: got step {step}; a step from 1 up is needed")
     training = Training(lesson, data, steps=max(step, lesson.steps), seed=seed)
-    chain = chain_of(training.model)
-    path, followed = _find_layer(chain, tuple(index), layer)
+    _find_layer(chain_of(training.model), tuple(index), layer)  # an error comes before the steps
     training.model.train()
     for _ in range(step - 1):
         training.make_step()
+    return _follow_step(training, training.model, training.optimizer, index, layer, example, None)
+
+
+def follow_next(
+    training: Training,
+    layer: str,
+    neuron: int,
+    place: tuple[int, ...] = (),
+    example: int = 0,
+) -> Followed:
+    """Follow a weight through the next step of a training, which stays as it is.
+
+    The step is made by copies of the model and of the optimiser, with the random numbers of the
+    training's own next step. So the numbers are those of that step, and the training computes the
+    same bits. Call it between two steps.
+
+    Args:
+        training: the training.
+        layer: the path of a layer with weights, such as "layers.1".
+        neuron: the neuron of a dense layer, or the channel of a convolution.
+        place: (i,), the input of a dense layer; or (h, w), the place of the output of a
+            convolution, by default its middle. The followed weight is the one of its window with
+            the largest product.
+        example: the image of the batch.
+
+    Raises:
+        UnknownName: there is no such layer.
+        IndexingError: the weight, the place or the example does not exist.
+        SettingError: the model is not an nn.Sequential.
+    """
+    with random.fork(), enable_grad():
+        model, optimizer = copy.deepcopy((training.model, training.optimizer))
+        model.train()
+        position = None
+        index = (*place, neuron)
+        chain = chain_of(model)
+        if layer in (known := layers_with_weights(chain)) and known[layer].weight.ndim == 4:
+            position, index = _in_window(training, chain, layer, neuron, place, example)
+        nudges = False  # because two more forward passes in float64 would delay the training
+        return _follow_step(training, model, optimizer, index, layer, example, position, nudges)
+
+
+def _in_window(
+    training: Training,
+    chain: Sequential,
+    path: str,
+    neuron: int,
+    place: tuple[int, ...],
+    example: int,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The place in a convolution's output, and the index of its weight with the largest product."""
+    images, _ = training.next_batch()
+    draws, tried = random.state().copy(), copy.deepcopy(chain)
+    number, layer = int(path.split(".")[1]), layers_with_weights(chain)[path]
+    x = from_numpy(images)
+    for each in tried.layers[:number]:
+        x = each(x)
+    random.state()[:] = draws
+    shape = layer(x[:1]).shape[1:]
+    place = place or tuple(size // 2 for size in shape[:-1])
+    here, sizes = (example, *place, neuron), (len(x), *shape)
+    if len(here) != len(sizes) or not all(0 <= i < n for i, n in zip(here, sizes, strict=True)):
+        raise IndexingError(
+            f"microscope: got the place {place}, channel {neuron} and image {example} of {path}; "
+            "the layer has no such output"
+        )
+    products = np.abs(_window(layer, x, example, place) * layer.weight.array[..., neuron])
+    found = map(int, np.unravel_index(products.argmax(), products.shape))
+    return place, (*found, neuron)
+
+
+def _follow_step(
+    training: Training,
+    model: Module,
+    optimizer: Optimizer,
+    index: Sequence[int],
+    layer: str | None,
+    example: int | None,
+    position: tuple[int, ...] | None,
+    nudges: bool = True,
+) -> Followed:
+    """Make the next step of a training by this model and optimiser, and follow one weight.
+
+    position: the place of the output that is shown; by default the one with the largest product.
+    nudges: False without the check by nudging.
+    """
+    lesson, step = training.lesson, training.step + 1
     images, labels = training.next_batch()
+    chain = chain_of(model)
+    path, followed = _find_layer(chain, tuple(index), layer)
     if example is not None and not 0 <= example < len(images):
         raise IndexingError(f"microscope: got image {example}; 0 to {len(images) - 1} is needed")
 
     draws = random.state().copy()  # of dropout, so that a nudged forward pass draws the same
-    before = _in_float64(chain)  # for the nudge
+    before = _in_float64(chain) if nudges else chain  # for the nudge
     same = layers_with_weights(before)[path]
+    bias = _bias(same, index[-1])
     results = _results(chain, images)
     logits = results[-1]
     loss = lesson.loss(logits, labels)
-    training.optimizer.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
     weight, place = followed.weight, tuple(index)
     value = float(weight.array[place])
     assert weight.grad is not None
     gradient = float(weight.grad.array[place])
-    training.optimizer.step()
 
     number = int(path.split(".")[1])
     out = results[number + 1]
@@ -191,29 +305,53 @@ def follow(
     if example is None:
         example = int(np.abs(inputs * grads).sum(axis=1).argmax())
     spot = int(np.abs(inputs[example] * grads[example]).argmax())
-    where = np.unravel_index(spot, out.shape[1:-1]) if out.ndim > 2 else ()
-    position = tuple(map(int, where))
-    name = next(name for name, x in training.model.named_parameters() if x is weight)
+    if position is None:
+        where = np.unravel_index(spot, out.shape[1:-1]) if out.ndim > 2 else ()
+        position = tuple(map(int, where))
+    elif position:
+        spot = int(np.ravel_multi_index(position, out.shape[1:-1]))
     probs = ops.softmax(logits).numpy()
     is_plain = lesson.loss is ops.cross_entropy
+    stages = _stages(
+        chain, results, number, example, (*position, place[-1]), labels, probs if is_plain else None
+    )
+    window = _window(followed, x, example, position)
+    weights = weight.array[..., place[-1]].copy()
+    optimizer.step()
     return Followed(
         lesson=lesson, step=step, layer=f"{path}: {type(followed).__name__}",
-        name=name, index=place, shape=weight.shape, position=position,
+        name=next(name for name, x in model.named_parameters() if x is weight),
+        index=place, shape=weight.shape, position=position,
         example=example, images=images, labels=labels, inputs=inputs, grads=grads, place=spot,
+        window=window, weights=weights, outputs=out.numpy()[example, ..., place[-1]].copy(),
         result=float(out.array[(example, *position, place[-1])]),
-        bias=_bias(same, place[-1]),
+        bias=bias,
         terms=int(np.prod(weight.shape[:-1])),
         logits=logits.numpy()[example], probs=probs[example], loss=loss.item(),
         own_loss=-float(np.log(probs[example, labels[example]])) if is_plain else None,
-        stages=_stages(chain, results, number, example, (*position, place[-1]), labels,
-                       probs if is_plain else None),
+        stages=stages,
         gradient=gradient,
-        nudged=_nudge(
-            lesson, before, same.weight.array, place, images, labels, draws
-        ),
+        nudged=_nudge(lesson, before, same.weight.array, place, images, labels, draws)
+        if nudges
+        else None,
         before=value, after=float(weight.array[place]),
-        rule=_rule(training, weight, place, value, gradient),
+        rule=_rule(optimizer, weight, place, value, gradient),
     )  # fmt: skip
+
+
+def _window(layer: Linear | Conv2d, x: Tensor, example: int, position: tuple[int, ...]) -> Array:
+    """The values that the weights of one output multiply, in the shape of these weights.
+
+    A convolution with one filter for each weight, 1 at its place and 0 elsewhere, returns them.
+    """
+    one = x.detach()[example : example + 1]
+    shape = layer.weight.shape[:-1]
+    if isinstance(layer, Linear):
+        return one.numpy().reshape(shape).copy()
+    picks = np.eye(int(np.prod(shape)), dtype=x.dtype).reshape(*shape, -1)
+    windows = ops.conv2d(one, picks, stride=layer.stride, padding=layer.padding)
+    window: Array = windows.numpy()[(0, *position)].reshape(shape).copy()
+    return window
 
 
 def _bias(layer: Linear | Conv2d, neuron: int) -> float:
@@ -388,10 +526,9 @@ def _in_float64(chain: Sequential) -> Sequential:
 
 
 def _rule(
-    training: Training, weight: Tensor, index: tuple[int, ...], before: float, grad: float
+    optimizer: Optimizer, weight: Tensor, index: tuple[int, ...], before: float, grad: float
 ) -> str:
     """The update in numbers, for SGD without momentum and for Adam."""
-    optimizer = training.optimizer
     lr = float(optimizer.param_groups[0].rate[0])
     if type(optimizer) is SGD and not optimizer.momentum:
         return f"w - lr * grad = {before:.6g} - {lr:.6g} * {grad:.6g}"

@@ -17,7 +17,7 @@ import numpy as np
 from tinytensor import kernels, observers, random, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.autograd import is_grad_enabled, record
-from tinytensor.errors import DTypeError, LabelError, SettingError, ShapeError
+from tinytensor.errors import DTypeError, LabelError, NotSupported, SettingError, ShapeError
 from tinytensor.ops.elementwise import abs as absolute
 from tinytensor.ops.elementwise import exp, greater_equal, softplus
 from tinytensor.ops.index import entries, gather
@@ -45,6 +45,7 @@ from tinytensor.ops.operands import (
 from tinytensor.ops.reduce import max as largest
 from tinytensor.ops.reduce import mean, move_axis, norm, sum, var
 from tinytensor.ops.shape import reshape
+from tinytensor.ranks import current_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -731,7 +732,10 @@ def dropout(
         return x
     shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]) if channels else x.shape
     mask = np.empty(shape, x.dtype)
-    kernels.dropout_mask(random.state(), mask, keep_prob)
+    if share := current_share():
+        share.draw_mask(mask, keep_prob)
+    else:
+        kernels.dropout_mask(random.state(), mask, keep_prob)
     return x * tensors.wrap(mask)
 
 
@@ -870,10 +874,20 @@ def _own_batch_norm(
     mean_, var_ = np.empty(C, x.dtype), np.empty(C, x.dtype)
     out = np.empty(x.shape, x.dtype)
     kernels.moments(as_rows(x.array), mean_, var_)
+    share = current_share()
+    if share is not None and share.team.synchronizes:
+        share.combine_moments(mean_, var_, x.size // C)
+    else:
+        share = None
     kernels.normalize(as_rows(x.array), mean_, var_, gamma.array, beta.array, as_rows(out), epsilon)
 
     def backward(grad: Tensor) -> tuple[Tensor | None, ...]:
         if is_grad_enabled():  # for a second derivative: the same formula, made of ops
+            if share is not None:
+                raise NotSupported(
+                    f"{op}: its second derivative needs the other chunks of the batch; set "
+                    "batch_norm='local', or train on one rank"
+                )
             axes = tuple(range(x.ndim - 1))
             scale = (var(x, axes) + epsilon).rsqrt()
             n = (x - mean(x, axes)) * scale
@@ -882,6 +896,8 @@ def _own_batch_norm(
         dx, dgamma, dbeta = (np.empty(a.shape, x.dtype) for a in (x, gamma, beta))
         arrays = as_rows(grad.array), as_rows(x.array), mean_, var_, gamma.array
         kernels.batch_norm_backward(*arrays, as_rows(dx), dgamma, dbeta, epsilon)
+        if share is not None:
+            share.correct_grad(as_rows(dx), *arrays[1:], dgamma, dbeta, epsilon)
         return tensors.wrap(dx), tensors.wrap(dgamma), tensors.wrap(dbeta)
 
     result = record("batch_norm", out, (x, gamma, beta), backward, (x, gamma))

@@ -1,0 +1,258 @@
+"""`tinytensor launch`, and how a run on several ranks ends."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_parallel import MPIEXEC, ranks
+
+import tinytensor as tt
+from tinytensor import checkpoint
+
+pytestmark = pytest.mark.skipif(
+    MPIEXEC is None, reason="needs mpi4py and mpiexec: pip install 'tinytensor-engine[mpi]'"
+)
+ENDS_WITHIN = 30  # seconds, also on a machine on which other programs run
+LONG = ("train", "2.1", "--steps", "1000000", "--eval-every", "500000", "--batch", "40")
+
+
+def started(n: int, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
+    """`tinytensor launch` in a separate process group."""
+    command = [sys.executable, "-m", "tinytensor", "launch", "-n", str(n), *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, **settings,
+    )  # fmt: skip
+
+
+def launched(n: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    process = started(n, *arguments)
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def ranks_of(process: "subprocess.Popen[str]", n: int) -> list[int]:
+    """The process ids of the n ranks that a launch has started, after their imports."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [pid for pid in descendants(process.pid) if "PMI_RANK" in environment(pid)]
+        python = [pid for pid in found if Path(f"/proc/{pid}/exe").resolve().name[:6] == "python"]
+        if len(python) == n:
+            return sorted(python, key=lambda pid: int(environment(pid)["PMI_RANK"]))
+        time.sleep(0.1)
+    raise AssertionError(f"{n} ranks did not start")
+
+
+def descendants(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [each for child in children for each in (int(child), *descendants(int(child)))]
+    return []
+
+
+def environment(pid: int) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        items = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        return dict(item.split("=", 1) for item in items if "=" in item)
+    return {}
+
+
+def assert_end(pids: list[int]) -> None:
+    """Waits up to 5 s until the processes have ended."""
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 90
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def weights(result: "subprocess.CompletedProcess[str]") -> str:
+    assert result.returncode == 0, result.stderr
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("weights"))
+    return line.split()[2].rstrip(",")
+
+
+def test_launch_prints_what_it_runs_and_each_result_once(tmp_path):
+    file = tmp_path / "result.json"
+    arguments = ("train", "1.0", "--steps", "20", "--eval-every", "10", "--json", str(file))
+    done = launched(2, *arguments)
+    assert weights(done).startswith(json.loads(file.read_text())["weights_sha256"][:16])
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("mpiexec: ")
+    assert first.endswith(" ".join(arguments))
+    assert "2 ranks: rank 0 trains on 50 images of each batch of 100" in rest[1]
+    assert done.stdout.count("test accuracy") == 1
+    assert len([line for line in rest if line.startswith("step")]) == 2
+
+
+def test_hosts_are_passed_to_mpiexec(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost:2\n")
+    done = launched(2, "--hosts", str(hosts), "train", "1.0", "--steps", "3")
+    assert f"-hostfile {hosts}" in done.stderr
+    assert len(weights(done)) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "2.2", "--stps", "3"), "No such option '--stps'"),
+        (("lessons",), "train LESSON is needed"),
+        (("train", "nothing"), "rank 0: train: no lesson"),
+        (("train", "1.0", "--chunks", "3"), "rank 0: chunks: got 3 for 2 ranks"),
+        (("train", "1.0", "--live"), "rank 0: --live: not possible"),
+        (("train", "1.0", "--coach"), "rank 0: --coach: not possible"),
+    ],
+)
+def test_an_error_is_one_line_with_status_2(arguments, message):
+    done = launched(2, *arguments)
+    assert done.returncode == 2
+    lines = [x for x in done.stderr.splitlines() if x and not x.startswith("mpiexec: ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("tinytensor: ")
+    assert message.replace("train: no lesson", "") in lines[0]
+
+
+def test_without_mpi4py_the_message_names_the_extra(monkeypatch):
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    tt.parallel.world.cache_clear()
+    with pytest.raises(tt.BackendUnavailable, match=r"pip install 'tinytensor-engine\[mpi\]'"):
+        tt.parallel.world()
+    tt.parallel.world.cache_clear()
+
+
+def test_mpiexec_of_another_library_is_refused():
+    program = "import tinytensor as tt; tt.parallel.world()"
+    as_open_mpi = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | as_open_mpi, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+    assert "mpiexec started 4 processes, and mpi4py found 1" in done.stderr
+
+
+def test_a_run_resumes_on_another_number_of_ranks(tmp_path):
+    whole = launched(1, "train", "2.2", "--steps", "30")
+    file = str(tmp_path / "run.safetensors")
+    # The learning rate of lesson 2.2 does not depend on the number of steps.
+    weights(launched(4, "train", "2.2", "--steps", "17", "--save", file))
+    resumed = launched(2, "train", "2.2", "--steps", "30", "--resume", file, "--save", file)
+    assert weights(resumed) == weights(whole)
+    assert checkpoint.about(file)["step"] == "30"
+
+
+def test_a_killed_rank_ends_all_ranks_and_is_named(tmp_path):
+    file = tmp_path / "run.safetensors"
+    process = started(4, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, 4)
+    wait_for(file)
+    os.kill(pids[2], signal.SIGKILL)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode != 0
+    (line,) = (line for line in err.splitlines() if "was killed by SIGKILL" in line)
+    assert re.search(r"ranks? (\d, )*2\b", line)  # alone, unless this machine is busy
+    assert_end(pids)
+    assert int(checkpoint.about(file)["step"]) % 5 == 0
+    checkpoint.read(file)  # whole
+
+
+def test_a_rank_that_hangs_ends_all_ranks_and_is_named(tmp_path):
+    file = tmp_path / "run.safetensors"
+    process = started(3, *LONG, "--save", str(file), "--save-every", "5", "--timeout", "2")
+    pids = ranks_of(process, 3)
+    wait_for(file)
+    os.kill(pids[1], signal.SIGSTOP)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode != 0
+    assert "rank 1 has not answered rank 0 for" in err
+    assert_end(pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path, number):
+    file = tmp_path / "run.safetensors"
+    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
+    ranks_of(process, 2)
+    wait_for(file)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode == 128 + number
+    assert err.count("tinytensor: stopped") == 1
+    assert "tinytensor launch -n 2 train 2.1" in err
+    assert "equal on 2 ranks" in out
+    checkpoint.read(file)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_all_ranks(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    file = folder / "run.safetensors"
+    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
+    ranks_of(process, 2)
+    wait_for(file)
+    shutil.rmtree(folder)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode == 2
+    (line,) = (line for line in err.splitlines() if line.startswith("tinytensor: rank"))
+    assert line.startswith("tinytensor: rank 0: ")
+    assert "run.safetensors" in line
+
+
+def test_an_exception_on_one_rank_ends_all_ranks():
+    program = """
+import numpy as np
+if world.rank == 1:
+    raise RuntimeError("the disk is on fire")
+world.sum(np.ones(3))
+"""
+    start = time.monotonic()
+    done = ranks(3, program, timeout=ENDS_WITHIN)
+    assert time.monotonic() - start < ENDS_WITHIN
+    assert done.returncode != 0
+    assert "RuntimeError: the disk is on fire" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [("seed=world.rank", "seed"), ("batch=100 + 4 * world.rank", "batch")]
+)
+def test_ranks_with_other_settings_are_named(change, named):
+    program = f"""
+from tinytensor import lessons
+from tinytensor.train import Training
+list(Training(lessons.find("1.0"), tt.datasets.mnist(), world=world, steps=3, {change}))
+"""
+    done = ranks(2, program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    assert f"DataError: train: rank 1 has {named}" in done.stderr
+
+
+def test_ranks_with_other_data_are_named():
+    program = """
+from tinytensor import lessons
+from tinytensor.train import Training
+data = tt.datasets.mnist()
+images = data.train_images.copy()
+images[7, 14, 14] ^= world.rank == 2
+data = data._replace(train_images=images)
+list(Training(lessons.find("1.0"), data, world=world, steps=3))
+"""
+    done = ranks(4, program, timeout=ENDS_WITHIN)
+    assert "DataError: train: rank 2 has data" in done.stderr

@@ -1,0 +1,87 @@
+"""The keys of the live page: panels, tabs, the full screen, and where the focus is."""
+
+import viewer as viewers
+from chromium import needs_browser
+from viewer import Viewer, served, until
+
+browser = viewers.browser
+
+FOCUSED = """
+let element = document.activeElement
+while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
+return element && [element.className, element.innerText, getComputedStyle(element).outlineStyle]
+"""
+
+
+def is_full(browser):
+    return browser.execute_script("return document.fullscreenElement !== null")
+
+
+@needs_browser
+def test_digits_choose_a_panel_and_all_again(browser):
+    with served(steps=5) as (_, server):
+        viewer = Viewer(browser, server.address)
+        for key, panel in (("1", "accuracy"), ("3", "training digits"), ("7", "drawing")):
+            viewer.keys(key)
+            until(lambda panel=panel: viewer.model("show", "model.value") == panel)
+        viewer.keys("7")
+        until(lambda: viewer.model("show", "model.value") == "Six panels")
+        viewer.keys("9")
+        assert viewer.model("show", "model.value") == "Six panels", "there is no ninth panel"
+        viewer.keys("p", "2")
+        until(lambda: viewer.model("show", "model.value") == "loss")
+        viewer.keys("2")
+        assert viewer.model("present", "model.active"), "a presentation has always one panel"
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_capital_f_is_one_panel_on_the_full_screen(browser):
+    with served(steps=5) as (_, server):
+        viewer = Viewer(browser, server.address)
+        viewer.keys("F")
+        until(lambda: is_full(browser))
+        assert viewer.model("present", "model.active")
+        until(lambda: not viewer.model("tabs", "model.visible"))
+        until(lambda: viewer.place("training digits")[2] > 600)
+        viewer.keys("F")
+        until(lambda: not is_full(browser))
+        until(lambda: viewer.model("tabs", "model.visible"))
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_t_goes_through_the_tabs_and_back(browser):
+    with served(steps=5) as (_, server):
+        viewer = Viewer(browser, server.address)
+        viewer.keys("t", "t")
+        until(lambda: viewer.model("tabs", "model.active") == 2)
+        viewer.keys("T", "T", "T")
+        last = viewer.model("tabs", "model.tabs.length") - 1
+        until(lambda: viewer.model("tabs", "model.active") == last)
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_tab_reaches_the_tabs_and_the_focus_is_visible(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    with served(steps=5) as (run, server):
+        viewer = Viewer(browser, server.address)
+        reached = []
+        for _ in range(40):
+            viewer.keys(Keys.TAB)
+            name, text, outline = browser.execute_script(FOCUSED) or ("", "", "")
+            reached.append((name, text))
+            if name.startswith(("bk-tab", "bk-btn", "bk-input", "noUi-handle")):
+                assert outline != "none", (name, text)
+            if (name, text) == ("bk-tab", "weights"):
+                break
+        names = {name.split()[0] for name, _ in reached if name}
+        assert {"bk-btn", "bk-input", "noUi-handle", "bk-tab"} <= names, reached
+        for key in (Keys.ENTER, " "):
+            viewer.model("tabs", "model.active = 0")
+            viewer.keys(key)
+            until(lambda: viewer.model("tabs", "model.active") == 2)
+        assert not run.is_paused, "the space key belongs to the tab"
+        assert viewer.complaints() == []

@@ -1,0 +1,184 @@
+"""Learning rate and keep probability of a run, changed by a viewer while it trains."""
+
+import numpy as np
+import viewer as viewers
+from chromium import needs_browser
+from test_live import SMALL, until
+from viewer import Viewer, served
+
+import tinytensor as tt
+from tinytensor.lessons import changed, find
+from tinytensor.live.names import name_of_run
+from tinytensor.live.run import Run
+from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
+from tinytensor.nn import Dropout
+from tinytensor.train import Training
+
+browser = viewers.browser
+DROPOUT = find("dropout")
+
+
+def weights(training):
+    return [x.numpy().copy() for x in training.model.parameters()]
+
+
+def reports(training):
+    return [(report.test_loss, report.rate) for report in training]
+
+
+def test_a_change_before_the_first_step_is_that_of_the_command():
+    here = Training(DROPOUT, SMALL, steps=20, evaluate_every=5)
+    ChangingSettings(here).set(Settings(lr=0.01, keep_prob=0.5))
+    assert here.changes == ["learning rate 0.01", "keep probability 0.5"]
+    assert name_of_run(here) == "2.2 dropout, learning rate 0.01, keep probability 0.5"
+    seen = reports(here)
+    there = Training(changed(DROPOUT, lr=0.01, keep_prob=0.5), SMALL, steps=20, evaluate_every=5)
+    assert reports(there) == seen
+
+
+def test_a_change_in_the_middle_is_that_of_a_loop_by_hand():
+    def train(change):
+        training = Training(DROPOUT, SMALL, steps=20)
+        for step, _ in enumerate(range(20), 1):
+            training.model.train()
+            training.make_step()
+            if step == 10:
+                change(training)
+        return weights(training)
+
+    def by_hand(training):
+        training.optimizer.lr = 0.03
+        for layer in training.model.modules():
+            if isinstance(layer, Dropout):
+                layer.keep_prob = 0.25
+
+    def nothing(training):
+        ChangingSettings(training).set(OWN)
+        assert training.changes == []
+
+    def back(training):
+        changing = ChangingSettings(training)
+        changing.set(Settings(lr=0.03, keep_prob=0.25))
+        changing.set(OWN)
+        assert training.changes == [
+            "learning rate of the lesson from step 11",
+            "keep probability of the lesson from step 11",
+        ]
+
+    ours = train(lambda training: ChangingSettings(training).set(Settings(0.03, None, 0.25)))
+    theirs, unchanged = train(by_hand), train(lambda training: None)
+    assert all(map(np.array_equal, ours, theirs))
+    assert not all(map(np.array_equal, ours, unchanged))
+    for change in (nothing, back):
+        assert all(map(np.array_equal, train(change), unchanged))
+
+
+def test_a_schedule_goes_on_after_its_rate_comes_back():
+    training = Training(find("relu"), SMALL, steps=20)
+    changing, rates = ChangingSettings(training), []
+    for step in range(20):
+        changing.set(Settings(lr=0.5) if 5 <= step < 10 else OWN)
+        rates.append(training.make_step().rate)
+    untouched = Training(find("relu"), SMALL, steps=20)
+    own = [untouched.make_step().rate for _ in range(20)]
+    assert rates[:5] + rates[10:] == own[:5] + own[10:]
+    assert set(rates[5:10]) == {0.5}
+    assert len(set(own)) == 20
+
+
+def test_only_the_last_changes_are_in_the_name():
+    training = Training(find("softmax"), SMALL, steps=20)
+    changing = ChangingSettings(training)
+    for lr in (0.1, 0.2, 0.3):
+        training.make_step()
+        changing.set(Settings(lr=lr))
+    assert len(training.changes) == 3
+    assert name_of_run(training) == (
+        "1.0 softmax, ..., learning rate 0.2 from step 3, learning rate 0.3 from step 4"
+    )
+
+
+def test_the_command_in_a_file_of_weights_names_the_changes(tmp_path):
+    training = Training(find("softmax"), SMALL, steps=3)
+    training.make_step()
+    ChangingSettings(training).set(Settings(lr=0.1))
+    list(training)
+    training.save_weights(tmp_path / "weights")
+    about = tt.checkpoint.about(tmp_path / "weights")
+    assert about["command"].endswith("  # learning rate 0.1 from step 2")
+
+
+def test_a_run_follows_and_restarts_with_the_settings():
+    run = Run(Training(DROPOUT, SMALL, steps=10**6, evaluate_every=10))
+    run.start()
+    try:
+        until(lambda: run.training.step > 5)
+        run.pause()
+        until(lambda: run.state == "paused")
+        run.change(Settings(lr=0.002, keep_prob=0.5))
+        run.step()
+        until(lambda: run.training.changes)
+        at = run.submit(lambda model: run.training.step).result(60)
+        since = f"from step {at}"
+        assert run.training.changes == [
+            f"learning rate 0.002 {since}",
+            f"keep probability 0.5 {since}",
+        ]
+        run.resume()
+        until(lambda: run.training.step > at + 20)
+        first = run.training
+        run.stop()
+        list(run)
+        run.may_restart = True
+        first.steps = 20  # of the restarted training
+        run.restart()
+        until(lambda: run.training is not first and run.state == "ended")
+        again = Training(
+            changed(DROPOUT, lr=0.002, keep_prob=0.5), SMALL, steps=20, evaluate_every=10
+        )
+        assert [report.test_loss for report in again] == [x.loss for x in run.history.test[1:]]
+        assert run.earlier.name == name_of_run(first)
+        assert run.earlier.new_name == name_of_run(run.training)
+        assert run.earlier.test[0].step == 0
+        assert run.earlier.test[-1].step == first.step
+    finally:
+        run.close()
+
+
+@needs_browser
+def test_sliders_of_a_training_change_it_and_its_restart(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    with served("dropout", steps=400) as (run, server):
+        viewer = Viewer(browser, server.address)
+        run.set_speed(20)
+        run.start()
+        until(lambda: viewer.step() > 2)
+        viewer.slide("learning rate", *[Keys.ARROW_RIGHT] * 5)
+        viewer.slide("keep probability", Keys.ARROW_RIGHT)
+        until(lambda: run.settings == Settings(lr=0.01, keep_prob=0.25))
+        until(lambda: viewer.figures()["learning rate"] == "0.01")
+        until(lambda: "keep probability 0.25 from step" in viewer.model("title", "model.text"))
+        assert {layer.keep_prob for layer in run.training.model.modules()
+                if isinstance(layer, Dropout)} == {0.25}  # fmt: skip
+        run.stop()
+        list(run)
+        run.may_restart = True
+        until(lambda: not viewer.model("restart", "model.disabled"))
+        viewer.click("restart")
+        until(lambda: run.earlier is not None)
+        until(lambda: len(viewer.column("loss earlier test", "y")) > 1)
+        title = viewer.model("loss title", "model.text")
+        assert "2.2 dropout, learning rate 0.01, keep probability 0.25</b>" in title
+        assert viewer.complaints() == []
+
+
+@needs_browser
+def test_a_lesson_without_dropout_has_one_slider(browser):
+    with served(steps=5) as (_, server):
+        viewer = Viewer(browser, server.address)
+        assert viewer.model("learning rate", "model.visible")
+        assert not viewer.model("keep probability", "model.visible")
+    with served(steps=5, may_control=False) as (_, server):
+        viewer = Viewer(browser, server.address)
+        assert viewer.model("learning rate", "model") is None

@@ -1,0 +1,134 @@
+"""`tinytensor launch`: start the ranks of a training with mpiexec."""
+
+import importlib.util
+import json
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import click
+
+from tinytensor.errors import BackendUnavailable
+from tinytensor.ranks import RANKS_FILE
+
+_NEEDED = "install both with: pip install 'tinytensor-engine[mpi]'"
+
+
+def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
+    """Run `tinytensor launch`; tinytensor_command.commands has its options.
+
+    arguments: of the command tinytensor, such as ("train", "3.1").
+    """
+    mpiexec = _mpiexec()
+    command = [mpiexec, "-n", str(ranks)]
+    if hosts is not None:
+        command += ["-hostfile", hosts]
+    command += [sys.executable, "-m", "tinytensor", *arguments]
+    click.echo(f"mpiexec: {shlex.join(command)}", err=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ranks.json"
+        environment = os.environ | {RANKS_FILE: str(file)}
+        # In its own session, so that Ctrl-C reaches each rank once: through this process.
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {n: signal.signal(n, lambda n, _: process.send_signal(n)) for n in numbers}
+        ended = list[int]()
+        try:
+            streams = (process.stdout, False), (process.stderr, True)
+            threads = [Thread(target=_show, args=(*each, ended)) for each in streams]
+            threads.append(Thread(target=_watch, args=(file, process, ended)))
+            for thread in threads:
+                thread.start()
+            status = process.wait()
+            for thread in threads:
+                thread.join()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if status:
+        raise click.exceptions.Exit(status if status > 0 else 128 - status)
+
+
+def _mpiexec() -> str:
+    """The path of mpiexec: the one next to Python, which the package mpich installs, or another.
+
+    Raises BackendUnavailable if it is missing, or mpi4py is.
+    """
+    beside = Path(sys.executable).parent
+    found = shutil.which("mpiexec", path=str(beside)) or shutil.which("mpiexec")
+    if importlib.util.find_spec("mpi4py") is None:
+        raise BackendUnavailable(f"launch: mpi4py is missing, and mpiexec may be; {_NEEDED}")
+    if found is None:
+        raise BackendUnavailable(f"launch: mpiexec is not in {beside} nor in PATH; {_NEEDED}")
+    return found
+
+
+_KILLED = re.compile(r"=   EXIT CODE: 9$")
+_OF_MPICH = re.compile(  # lines that mpiexec prints if a rank has ended the run
+    r"={60}|=   [A-Z]|YOUR APPLICATION TERMINATED|This typically refers|Please see the FAQ page"
+    r"|Abort\(\d+\) on node|application called MPI_Abort|\[(mpiexec|proxy)[@:]|Press Ctrl-C again"
+)
+
+
+def _show(stream: IO[str], is_error: bool, ended: list[int]) -> None:
+    """Print the lines of the ranks; one sentence replaces MPICH's report of a killed rank.
+
+    ended: the ranks that _watch has found.
+    """
+    for given in stream:
+        line = given.rstrip("\n")
+        if not _OF_MPICH.match(line):
+            click.echo(line, err=is_error)
+        elif _KILLED.match(line):
+            names = ", ".join(map(str, ended))
+            which = "one of the ranks " + names if len(ended) > 1 else f"rank {names}"
+            click.echo(
+                f"tinytensor: {which if ended else 'a rank'} was killed by SIGKILL, so mpiexec "
+                "ended all ranks; the usual cause is too little memory",
+                err=True,
+            )
+
+
+def _watch(file: Path, process: "subprocess.Popen[str]", ended: list[int]) -> None:
+    """Wait until a rank on this machine ends, and add it to `ended`.
+
+    mpiexec then ends the other ranks, and does not report which one was the first. If more than one
+    has ended before this thread runs, all of them are added.
+
+    file: rank 0 writes there the host and the process of each rank.
+    """
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        return
+    while not file.exists():
+        if process.poll() is not None:
+            return
+        time.sleep(0.05)
+    waiting = select.poll()
+    ranks = {}
+    for rank, (host, pid) in enumerate(json.loads(file.read_text(encoding="utf-8"))):
+        if host == socket.gethostname():
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                ended.append(rank)
+                continue
+            ranks[descriptor] = rank
+            waiting.register(descriptor, select.POLLIN)
+    if ranks and not ended:
+        ended += sorted(ranks[descriptor] for descriptor, _ in waiting.poll())
+    for descriptor in ranks:
+        os.close(descriptor)

@@ -1,0 +1,50 @@
+"""The settings of a run that a viewer may choose, and how they change a training that runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tinytensor.nn import Dropout
+from tinytensor.train import Training
+
+
+class Settings(NamedTuple):
+    """What differs from a lesson in its run; None is the lesson's own."""
+
+    lr: float | None = None
+    batch: int | None = None
+    keep_prob: float | None = None
+
+
+OWN = Settings()
+
+
+class ChangingSettings:
+    """The learning rate and the keep probability of a training, set between two steps.
+
+    training: it still has the lesson's own settings.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._now = OWN
+        self._groups = [(x, x.schedule or x["lr"]) for x in training.optimizer.param_groups]
+        layers = training.model.modules()
+        self._dropouts = [(x, x.keep_prob) for x in layers if isinstance(x, Dropout)]
+
+    def set(self, wanted: Settings) -> None:
+        """Use the wanted settings from the next step on, and note that in training.changes."""
+        for group, own in self._groups:
+            group["lr"] = own if wanted.lr is None else wanted.lr
+        for layer, own in self._dropouts:
+            layer.keep_prob = own if wanted.keep_prob is None else wanted.keep_prob
+        self._note("learning rate", self._now.lr, wanted.lr)
+        self._note("keep probability", self._now.keep_prob, wanted.keep_prob)
+        self._now = wanted
+
+    def _note(self, name: str, before: float | None, value: float | None) -> None:
+        if value != before:
+            step, changes = self._training.step, self._training.changes
+            since = f" from step {step + 1:,}" if step else ""
+            changes[:] = [x for x in changes if not (x.startswith(name) and x.endswith(since))]
+            changes.append(f"{name} {'of the lesson' if value is None else f'{value:g}'}{since}")
