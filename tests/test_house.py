@@ -32,7 +32,7 @@ FLOORS = [
     ["machine"],
     ["ladder"],
     ["datasets", "lessons"],
-    ["claims", "coach", "microscope", "run_state", "saver", "train"],
+    ["claims", "coach", "microscope", "onnx", "run_state", "saver", "train"],
     ["live", "bench"],
     ["learn"],
     ["cli"],
