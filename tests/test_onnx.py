@@ -223,6 +223,198 @@ def test_arguments_that_do_not_fit(file, tmp_path):
             export(nn.ReLU(), place, tt.zeros(1, 2))
 
 
+# Files of other programs
+
+
+def graph_of(*nodes, inputs=None, outputs=None, constants=None, opset=20, **settings):
+    """A model of ONNX with float inputs and outputs of any size, and constants by name."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    inputs, outputs = inputs or {"x": 2}, outputs or {"y": 2}
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(x, floats, [None] * ndim) for x, ndim in inputs.items()],
+        [helper.make_tensor_value_info(x, floats, [None] * ndim) for x, ndim in outputs.items()],
+        [onnx.numpy_helper.from_array(x, name) for name, x in (constants or {}).items()],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("mine", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9, **settings)
+
+
+def node(op, inputs="x", outputs="y", **attributes):
+    return onnx.helper.make_node(op, inputs.split(" "), outputs.split(), **attributes)
+
+
+IMAGES = {"inputs": {"x": 4}, "outputs": {"y": 4}}
+MATRICES = {"w": drawn(4, 3), "b": drawn(3)}
+FOREIGN = {
+    "Gemm": ([node("Gemm", "x w b", alpha=0.5, beta=2.0)], {"constants": MATRICES}),
+    "Gemm transposed": (
+        [node("Gemm", "x w", transA=1, transB=1)],
+        {"constants": {"w": drawn(3, 5)}},
+    ),
+    "BatchNormalization": (
+        [node("BatchNormalization", "x s o m v", epsilon=0.1)],
+        {**IMAGES, "constants": {**{k: drawn(2) for k in "som"}, "v": np.abs(drawn(2))}},
+    ),
+    "Conv with a bias": (
+        [node("Conv", "x w b", strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 1], group=1)],
+        {**IMAGES, "constants": {"w": drawn(3, 2, 3, 2), "b": drawn(3)}},
+    ),
+    "AveragePool": ([node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])], IMAGES),
+    "GlobalAveragePool": ([node("GlobalAveragePool")], IMAGES),
+    "Flatten": ([node("Flatten", axis=2)], {"inputs": {"x": 4}}),
+    "Flatten and Dropout": (
+        [node("Flatten", outputs="z"), node("Dropout", "z")],
+        {"inputs": {"x": 4}},
+    ),
+    "Reshape that keeps a size": (
+        [node("Reshape", "x n")],
+        {**IMAGES, "outputs": {"y": 2}, "constants": {"n": np.array([0, -1])}},
+    ),
+    "Transpose": ([node("Transpose")], {}),
+    "ReduceMean": (
+        [node("ReduceMean", "x n", keepdims=0)],
+        {**IMAGES, "outputs": {"y": 2}, "constants": {"n": np.array([-1, 2])}},
+    ),
+    "ReduceMax of opset 13": ([node("ReduceMax", axes=[1])], {"opset": 13}),
+    "ReduceSum over all": ([node("ReduceSum", keepdims=0)], {"outputs": {"y": 0}}),
+    "ReduceSum over none": (
+        [node("ReduceSum", "x n", noop_with_empty_axes=1)],
+        {"constants": {"n": np.array([], np.int64)}},
+    ),
+    "Max of three": ([node("Max", "x z v")], {"inputs": {"x": 2, "z": 2, "v": 2}}),
+    "a Constant": (
+        [
+            node("Constant", "", "c", value=onnx.numpy_helper.from_array(drawn(4))),
+            node("Add", "x c"),
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_of_another_program(file, name):
+    nodes, settings = FOREIGN[name]
+    for each in nodes:
+        if each.op_type == "Constant":
+            del each.input[:]
+    onnx.save(graph_of(*nodes, **settings), file)
+    shapes = [(5, 2, 6, 7) if n == 4 else (5, 4) for n in settings.get("inputs", {"x": 2}).values()]
+    given = [drawn(*shape) * (i + 1) for i, shape in enumerate(shapes)]
+    assert_alike(load(file)(*given).numpy(), run(file, *given))
+
+
+def test_several_outputs_are_a_tuple(file):
+    onnx.save(graph_of(node("Abs"), node("Neg", "x", "z"), outputs={"y": 2, "z": 2}), file)
+    model = load(file)
+    y, z = model(tt.tensor([[-1.0, 2.0]]))
+    assert (y.tolist(), z.tolist()) == ([[1.0, 2.0]], [[1.0, -2.0]])
+    assert not model.training
+    assert "nodes=2" in repr(model)
+    with pytest.raises(tt.NotSupported, match="got 2 arguments; 1 are needed: x"):
+        model(y, z)
+
+
+def raw(name, shape, data):
+    return onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=shape, raw_data=data)
+
+
+UNSUPPORTED = {
+    "an operator": (graph_of(node("Hardmax")), "Hardmax 'y': the operator is not supported"),
+    "another domain": (graph_of(node("Relu", domain="mine")), "the operator is not supported"),
+    "an attribute": (
+        graph_of(node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), **IMAGES),
+        r"dilations=\[2, 2\] is not supported",
+    ),
+    "a mode": (
+        graph_of(node("AveragePool", kernel_shape=[2, 2], ceil_mode=1), **IMAGES),
+        "ceil_mode=1 is not supported",
+    ),
+    "a second output": (graph_of(node("Dropout", "x", "y mask")), "a second output"),
+    "old": (graph_of(node("Relu"), opset=12), "has opset 12; 13 to"),
+    "a computed shape": (
+        graph_of(node("Shape", "x", "n"), node("Reshape", "x n")),
+        "Shape 'n': the operator is not supported|constant integers are needed",
+    ),
+    "float16": (
+        graph_of(node("Relu"), constants={"c": drawn(2).astype(np.float16)}),
+        "'c' is FLOAT16; FLOAT, DOUBLE, INT64 or BOOL is needed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_file_that_is_not_supported(file, name):
+    model, words = UNSUPPORTED[name]
+    onnx.save(model, file)
+    with pytest.raises(tt.NotSupported, match=rf"^onnx.load: .*model\.onnx.*({words})"):
+        load(file)
+
+
+def malformed(change):
+    """The bytes of a small file after a change of the model."""
+    model = graph_of(node("MatMul", "x w"), constants={"w": drawn(4, 3)})
+    change(model.graph)
+    return model.SerializeToString()
+
+
+def make_external(graph):
+    graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    graph.initializer[0].external_data.add(key="location", value="other.bin")
+
+
+MALFORMED = {
+    "no protobuf": (b"PK\x03\x04 no model", "isn't an ONNX file"),
+    "empty": (b"", "is malformed"),
+    "cut off": (malformed(lambda graph: None)[:-9], "isn't an ONNX file"),
+    "a missing input": (malformed(lambda graph: graph.initializer.pop()), "is malformed"),
+    "no nodes": (malformed(lambda graph: graph.node.pop()), "is malformed"),
+    "sizes": (
+        malformed(lambda graph: graph.initializer[0].dims.__setitem__(0, 2**40)),
+        "is malformed|bytes are needed",
+    ),
+    "a negative size": (
+        malformed(lambda graph: graph.initializer[0].dims.__setitem__(0, -4)),
+        "is malformed|bytes are needed",
+    ),
+    "shapes that differ": (
+        malformed(lambda graph: graph.initializer[0].CopyFrom(raw("w", (), b"1234"))),
+        "is malformed",
+    ),
+    "a dtype": (
+        malformed(lambda graph: setattr(graph.initializer[0], "data_type", 99)),
+        "is malformed",
+    ),
+    "another file": (malformed(make_external), "has its weights in another file"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_file(file, name):
+    content, words = MALFORMED[name]
+    file.write_bytes(content)
+    with pytest.raises(tt.DataError, match=rf"^onnx.load: .*model\.onnx.*({words})"):
+        load(file)
+
+
+def test_a_path_that_cannot_be_read(tmp_path):
+    with pytest.raises(tt.DataError, match=r"none\.onnx can't be read: No such file"):
+        load(tmp_path / "none.onnx")
+    with pytest.raises(tt.DataError, match="a regular file is needed"):
+        load(tmp_path)
+    with pytest.raises(tt.NotSupported, match="the path of a file is needed"):
+        load(3)
+
+
+def test_padding_wider_than_the_window_is_refused_before_memory_is_allocated(file):
+    wide = node("Conv", "x w", pads=[2**30] * 4)
+    onnx.save(graph_of(wide, **IMAGES, constants={"w": drawn(1, 1, 3, 3)}), file)
+    with pytest.raises(tt.NotSupported, match="0 up to its size less 1 are supported"):
+        load(file)(drawn(1, 1, 4, 4))
+
+
 def test_without_onnx_the_message_names_the_command(monkeypatch, file):
     monkeypatch.setitem(sys.modules, "onnx", None)
     words = r"onnx is not installed; run: pip install 'tinytensor-engine\[onnx\]'"

@@ -119,8 +119,8 @@ def load(file: str | os.PathLike[str]) -> OnnxModel:
     weights = {name: from_numpy(x) for name, x in arrays.items() if name not in integers}
     inputs = tuple(x.name for x in graph.input if x.name not in arrays)
     outputs = tuple(x.name for x in graph.output)
-    if not outputs:
-        raise DataError(f"onnx.load: {file} has no output")
+    if not outputs or integers.keys() & outputs:
+        raise NotSupported(f"onnx.load: {file} has no output of floats")
     return OnnxModel(
         weights, integers, inputs, outputs, [_node(file, node, integers) for node in nodes]
     )
@@ -139,19 +139,26 @@ def _checked(file: str | os.PathLike[str]) -> Any:
         raise DataError(f"onnx.load: {file} can't be read: {error.strerror}") from None
     try:
         model = onnx.load_model_from_string(content)
-        if any(x.data_location == onnx.TensorProto.EXTERNAL for x in model.graph.initializer):
+    except DecodeError:
+        raise DataError(f"onnx.load: {file} isn't an ONNX file") from None
+    for constant in _constants(model.graph):
+        if constant.data_location == onnx.TensorProto.EXTERNAL:
             raise DataError(
                 f"onnx.load: {file} has its weights in another file; a file with its own weights "
                 "is needed, as onnx.save(onnx.load(file), other) writes it"
             )
+    try:
         onnx.checker.check_model(model, full_check=True)
-    except DecodeError:
-        raise DataError(f"onnx.load: {file} isn't an ONNX file") from None
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         (reason, *_) = str(error).strip().splitlines() or ["no reason is given"]
         raise DataError(f"onnx.load: {file} is malformed: {reason}") from None
     _check_version(file, model)
     return model
+
+
+def _constants(graph: Any) -> list[Any]:
+    """The constants of a graph: those with a name, and those of nodes."""
+    return [*graph.initializer, *(x.t for node in graph.node for x in node.attribute)]
 
 
 def _check_version(file: str | os.PathLike[str], model: Any) -> None:
