@@ -743,7 +743,7 @@ def test_export(run, tmp_path):
     images, labels = tt.datasets.to_float(data.test_images), data.test_labels
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"input": images})
-    assert (logits.argmax(axis=1) == labels).mean() > 0.92
+    assert (logits.argmax(axis=1) == labels).mean() > 0.91
     weights = tmp_path / "weights.safetensors"
     run("train", "softmax", "--steps", 1, "--save-weights", weights)
     assert run("export", file, "--weights", weights)[0] == 0
