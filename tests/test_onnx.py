@@ -349,7 +349,7 @@ UNSUPPORTED = {
 def test_a_file_that_is_not_supported(file, name):
     model, words = UNSUPPORTED[name]
     onnx.save(model, file)
-    with pytest.raises(tt.NotSupported, match=rf"^onnx.load: .*model\.onnx.*({words})"):
+    with pytest.raises(tt.DataError, match=rf"^onnx.load: .*model\.onnx.*({words})"):
         load(file)
 
 

@@ -91,9 +91,9 @@ def load(file: str | os.PathLike[str]) -> OnnxModel:
         OnnxModel. Its attribute `weights` has the constants of the file.
 
     Raises:
-        DataError: the file can't be read, is not an ONNX file, or is malformed; the message has the
-            reason.
-        NotSupported: the file has an operator, an attribute or a dtype that is not supported here.
+        DataError: the file can't be read, is not an ONNX file, is malformed, or has an operator, an
+            attribute or a dtype that is not supported; the message has the reason.
+        NotSupported: the argument is not a path.
         SettingError: the package onnx is not installed.
 
     Source: the operators are described at onnx.ai; torch.load of a whole model.
@@ -120,7 +120,7 @@ def load(file: str | os.PathLike[str]) -> OnnxModel:
     inputs = tuple(x.name for x in graph.input if x.name not in arrays)
     outputs = tuple(x.name for x in graph.output)
     if not outputs or integers.keys() & outputs:
-        raise NotSupported(f"onnx.load: {file} has no output of floats")
+        raise DataError(f"onnx.load: {file} has no output of floats")
     return OnnxModel(
         weights, integers, inputs, outputs, [_node(file, node, integers) for node in nodes]
     )
@@ -167,11 +167,11 @@ def _check_version(file: str | os.PathLike[str], model: Any) -> None:
     versions = {x.domain: x.version for x in model.opset_import}
     version, newest = versions.get("", 0), onnx_opset_version()
     if not OLDEST_OPSET <= version <= newest:
-        raise NotSupported(
+        raise DataError(
             f"onnx.load: {file} has opset {version}; {OLDEST_OPSET} to {newest} are supported"
         )
     if model.graph.sparse_initializer or model.functions:
-        raise NotSupported(
+        raise DataError(
             f"onnx.load: {file} has sparse weights or defines functions, which are not supported"
         )
 
@@ -179,7 +179,7 @@ def _check_version(file: str | os.PathLike[str], model: Any) -> None:
 def _value_of_constant(file: str | os.PathLike[str], node: Any) -> Any:
     """The tensor of a Constant node."""
     if [x.name for x in node.attribute] != ["value"]:
-        raise NotSupported(
+        raise DataError(
             f"onnx.load: {file}: the Constant {node.output[0]!r} has another attribute than value"
         )
     return node.attribute[0].t
@@ -191,7 +191,7 @@ def _array(file: str | os.PathLike[str], name: str, given: Any) -> Array:
 
     known = {helper.np_dtype_to_tensor_dtype(np.dtype(x)): np.dtype(x) for x in DTYPES}
     if given.data_type not in known or known[given.data_type] in (np.int32, np.uint8):
-        raise NotSupported(
+        raise DataError(
             f"onnx.load: {file}: {name!r} is {TensorProto.DataType.Name(given.data_type)}; "
             "FLOAT, DOUBLE, INT64 or BOOL is needed"
         )
@@ -216,24 +216,24 @@ def _node(file: str | os.PathLike[str], node: Any, integers: dict[str, Any]) -> 
     where = f"onnx.load: {file}: {node.op_type} {node.name or node.output[0]!r}"
     function = _FUNCTIONS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if function is None:
-        raise NotSupported(
+        raise DataError(
             f"{where}: the operator is not supported; supported are {', '.join(sorted(_FUNCTIONS))}"
         )
     if any(node.output[1:]):
-        raise NotSupported(f"{where}: a second output is not supported")
+        raise DataError(f"{where}: a second output is not supported")
     attributes = {x.name: helper.get_attribute_value(x) for x in node.attribute}
     for name, value in list(attributes.items()):
         if name in _FIXED:
             if value not in _FIXED[name] and not (name == "dilations" and set(value) == {1}):
-                raise NotSupported(f"{where}: {name}={value} is not supported")
+                raise DataError(f"{where}: {name}={value} is not supported")
             del attributes[name]
         elif name not in inspect.signature(function).parameters:
-            raise NotSupported(f"{where}: the attribute {name} is not supported")
+            raise DataError(f"{where}: the attribute {name} is not supported")
     wanted = _INTEGERS.get(node.op_type)
     for position, name in enumerate(node.input):
         if name and (name in integers) != (position == wanted):
             need = "constant integers are needed" if position == wanted else "floats are needed"
-            raise NotSupported(f"{where}: input {position}, {name!r}: {need}")
+            raise DataError(f"{where}: input {position}, {name!r}: {need}")
     return _Node(function, tuple(node.input), node.output[0], attributes)
 
 
