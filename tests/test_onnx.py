@@ -1,5 +1,6 @@
 """ONNX files: what onnxruntime computes from them, what is read back, and what can't be written."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -413,6 +414,12 @@ def test_padding_wider_than_the_window_is_refused_before_memory_is_allocated(fil
     onnx.save(graph_of(wide, **IMAGES, constants={"w": drawn(1, 1, 3, 3)}), file)
     with pytest.raises(tt.NotSupported, match="0 up to its size less 1 are supported"):
         load(file)(drawn(1, 1, 4, 4))
+
+
+def test_the_package_is_imported_without_onnx():
+    program = "import sys, tinytensor; print('onnx' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "False\n"
 
 
 def test_without_onnx_the_message_names_the_command(monkeypatch, file):
