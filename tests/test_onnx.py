@@ -334,6 +334,13 @@ UNSUPPORTED = {
         "ceil_mode=1 is not supported",
     ),
     "a second output": (graph_of(node("Dropout", "x", "y mask")), "a second output"),
+    "a third input": (
+        graph_of(
+            node("Dropout", "x r t"),
+            constants={"r": np.float32(0.5).reshape(()), "t": np.array(True)},
+        ),
+        "too many positional arguments",
+    ),
     "old": (graph_of(node("Relu"), opset=12), "has opset 12; 13 to"),
     "a computed shape": (
         graph_of(node("Shape", "x", "n"), node("Reshape", "x n")),

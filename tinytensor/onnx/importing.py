@@ -229,6 +229,10 @@ def _node(file: str | os.PathLike[str], node: Any, integers: dict[str, Any]) -> 
             del attributes[name]
         elif name not in inspect.signature(function).parameters:
             raise DataError(f"{where}: the attribute {name} is not supported")
+    try:
+        inspect.signature(function).bind(*node.input, **attributes)
+    except TypeError as error:
+        raise DataError(f"{where}: {error}") from None
     wanted = _INTEGERS.get(node.op_type)
     for position, name in enumerate(node.input):
         if name and (name in integers) != (position == wanted):
@@ -418,7 +422,6 @@ _FIXED: dict[str, Any] = {
     "stash_type": (1,),
     "seed": range(2**63),
     "saturate": (0, 1),
-    "fmod": (),
 }
 _INTEGERS = {"Reshape": 1, "ReduceSum": 1, "ReduceMax": 1, "ReduceMin": 1, "ReduceMean": 1}
 
