@@ -27,9 +27,15 @@ import numpy as np
 from PIL import Image
 
 import tinytensor as tt
+from tinytensor import nn
 from tinytensor.datasets.images import read_images
 from tinytensor.datasets.photo import read_photo
 from tinytensor.live import run_file
+
+try:
+    import onnx
+except ImportError:
+    onnx = None
 
 MEMORY = 256 * 2**20  # bytes
 SECONDS = 60
@@ -212,6 +218,35 @@ def absurd_run(choice: Choice) -> bytes:
     return (content if choice.random() < 0.5 else content[: len(run_file.FIRST_LINE)]) + block
 
 
+def valid_onnx(choice: Choice) -> bytes:
+    """A small network; the file is made once."""
+    return NETWORK.read_bytes()
+
+
+def absurd_onnx(choice: Choice) -> bytes:
+    """A network with absurd sizes, dtypes, attributes, operators and names."""
+    model = onnx.load_model_from_string(valid_onnx(choice))
+    for _ in range(choice.randint(1, 3)):
+        node, constant = choice.choice(model.graph.node), choice.choice(model.graph.initializer)
+        kind = choice.randrange(6)
+        if kind == 0:
+            constant.dims[:] = [min(choice.choice(LARGE), 2**63 - 1) for _ in range(3)]
+        elif kind == 1:
+            constant.data_type = choice.randrange(30)
+        elif kind == 2:
+            for attribute in node.attribute:
+                attribute.ints[:] = [min(choice.choice(LARGE), 2**63 - 1) for _ in "1234"]
+        elif kind == 3:
+            node.op_type = choice.choice(["Loop", "Expand", "ConstantOfShape", "MatMul", "Relu"])
+        elif kind == 4:
+            node.input[0] = choice.choice(["", "none", model.graph.node[-1].output[0]])
+        else:
+            constant.data_location = onnx.TensorProto.EXTERNAL
+            place = choice.choice(["/dev/zero", "../../etc/passwd", ""])
+            constant.external_data.add(key="location", value=place)
+    return model.SerializeToString()
+
+
 def in_folder(path: Path) -> object:
     """Read an idx file as one of the four files of a data set."""
     folder = path.with_suffix(".d")
@@ -235,7 +270,9 @@ FORMATS: list[tuple[str, Callable, Callable, list[Callable[[Path], object]]]] = 
     (".jpg", picture("JPEG"), absurd_jpeg, [read_photo, read_images]),
     (".tt", valid_run, absurd_run, [run_file.load]),
 ]
-RUN = Path("run.tt")
+if onnx is not None:
+    FORMATS.append((".onnx", valid_onnx, absurd_onnx, [tt.onnx.load]))
+RUN, NETWORK = Path("run.tt"), Path("network.onnx")
 
 
 def damaged(choice: Choice, content: bytes) -> bytes:
@@ -272,8 +309,11 @@ def read_all(path: Path, readers: list[Callable[[Path], object]]) -> str:
 
 def main(folder: Path, first: int, last: int) -> None:
     """Make and read the files of the seeds first to last - 1."""
-    global RUN
-    RUN = folder / "run.tt"
+    global RUN, NETWORK
+    RUN, NETWORK = folder / "run.tt", folder / "network.onnx"
+    if onnx is not None:
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3))
+        tt.onnx.export(model, NETWORK, tt.zeros(1, 4, 4, 1))
     for ending, valid, _, readers in FORMATS:
         path = folder / f"valid{ending}"
         path.write_bytes(valid(random.Random(0)))

@@ -23,6 +23,8 @@ EXAMPLES = {
 def test_examples_of_docstrings(name, backend, tmp_path, monkeypatch):
     if name.startswith("tinytensor.sklearn"):
         pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    if name.startswith("tinytensor.onnx"):
+        pytest.importorskip("onnx", reason="onnx is not installed")
     monkeypatch.chdir(tmp_path)  # because examples of save() write files
     tt.set_backend(backend)  # and not a `with` block, because examples of set_backend() change it
     module = importlib.import_module(name)

@@ -59,6 +59,7 @@ from tinytensor import (
     lessons,
     live,
     nn,
+    onnx,  # noqa: F401 - it is public as tt.onnx
     ops,
     optim,
     parallel,
@@ -116,7 +117,7 @@ __all__ += ["float32", "float64", "int32", "int64", "uint8"]  # `import *` keeps
 __all__ += autograd.__all__ + checkpoint.__all__ + devices.__all__ + door.__all__ + errors.__all__
 __all__ += ops.__all__ + ops.creation.__all__ + random.__all__ + tensors.__all__
 
-_modules = ["errors", "interop", "random"]
+_modules = ["errors", "interop", "onnx", "random"]
 hints.add_to(_sys.modules[__name__], "tt", [*__all__, *_modules, "__version__", "bool"])
 hints.add_to(nn, "tt.nn", [*nn.__all__, "functional"])
 hints.add_to(optim, "tt.optim", optim.__all__)

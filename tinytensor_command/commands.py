@@ -371,6 +371,22 @@ def predict_command(**given: Any) -> None:
     predict_images(**given)
 
 
+@program.command("export")
+@click.argument("file", metavar="FILE.onnx", type=FILE)
+@click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
+@click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
+def export_command(**given: Any) -> None:
+    """Write a trained network as an ONNX file, which other programs run.
+
+    Its input are float32 images (batch, 28, 28, 1) with values from 0 to 1, light on dark. Its
+    output are logits (batch, classes); the largest one is the prediction. The package has the
+    weights of the lessons 1.0, 3.1 and best.
+    """
+    from tinytensor.cli.export_command import export_network
+
+    export_network(**given)
+
+
 @program.command("replay")
 @click.argument("file", type=FILE)
 @click.option("--no-browser", is_flag=True, help="Only write the page and print its path.")

@@ -730,6 +730,41 @@ def test_predict_a_photo_with_the_weights_of_the_package(run, tmp_path, photo):
     )
 
 
+def test_export(run, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    file = tmp_path / "model.onnx"
+    code, out, err = run("export", file, "--lesson", "1.0")
+    assert (code, err) == (0, "")
+    line = (
+        r"model\.onnx: lesson 1\.0 softmax, images \(batch, 28, 28, 1\) to logits \(batch, 10\), "
+    )
+    assert re.search(line + r"3\d kB\n$", out)
+    data = tt.datasets.mnist()
+    images, labels = tt.datasets.to_float(data.test_images), data.test_labels
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": images})
+    assert (logits.argmax(axis=1) == labels).mean() > 0.91
+    weights = tmp_path / "weights.safetensors"
+    run("train", "softmax", "--steps", 1, "--save-weights", weights)
+    assert run("export", file, "--weights", weights)[0] == 0
+
+
+def test_export_with_wrong_options(run, tmp_path, monkeypatch):
+    file = tmp_path / "model.onnx"
+    assert_one_line(*run("export", file, "--lesson", "2.0"), "only of 1.0, 3.1, best; make a file")
+    words = "--lesson: got --weights too"
+    assert_one_line(*run("export", file, "--lesson", "best", "--weights", file), words)
+    assert_one_line(*run("export", "3.1"), r"got 3\.1; a name that ends with \.onnx is needed")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert_one_line(*run("export", file), r"run: pip install 'tinytensor-engine\[onnx\]'")
+
+
+def test_export_into_a_folder_that_does_not_exist(run, tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    words = "there is no folder .*none; make it first"
+    assert_one_line(*run("export", tmp_path / "none" / "model.onnx"), words)
+
+
 def test_predict_many_digits(run, tmp_path, photo):
     from PIL import Image
 

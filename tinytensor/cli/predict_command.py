@@ -35,17 +35,14 @@ def predict_images(
     save_input: str | None,
 ) -> None:
     """Run `tinytensor predict`; tinytensor_command.commands has its options."""
-    from tinytensor import lessons
     from tinytensor.train import class_names, load_model, probabilities
 
-    if lesson is not None and weights is not None:
-        raise SettingError("--lesson: got --weights too, which has its own lesson; choose one")
+    file = chosen_weights(lesson, weights)
     if many and as_is:
         raise SettingError("--many: got --as-is too, which takes pictures unchanged; choose one")
     check_writable("--save-input", save_input)
     if save_input is not None and Path(save_input).suffix.lower() != ".png":
         raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
-    file = weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
     found, network = load_model(file)
     names = class_names(file)
     inputs: list[Input] = []
@@ -68,6 +65,15 @@ def predict_images(
         _save(save_input, _stack(inputs))
     if unread:
         raise DataError("; ".join(unread))
+
+
+def chosen_weights(lesson: str | None, weights: str | None) -> str | Path:
+    """The file of --weights, or the package's weights of --lesson, or of the best lesson."""
+    from tinytensor import lessons
+
+    if lesson is not None and weights is not None:
+        raise SettingError("--lesson: got --weights too, which has its own lesson; choose one")
+    return weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
 
 
 def _inputs(file: str, many: bool, as_is: bool) -> list[Input]:
