@@ -33,7 +33,7 @@ FLOORS = [
     ["ladder"],
     ["datasets", "lessons"],
     ["claims", "coach", "microscope", "parallel", "run_state", "saver", "train"],
-    ["live", "bench"],
+    ["live", "bench", "sweep"],
     ["learn"],
     ["cli"],
     ["tinytensor_command"],
