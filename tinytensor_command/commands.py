@@ -283,7 +283,7 @@ def launch_command(ranks: int, hosts: str | None, arguments: tuple[str, ...]) ->
 @click.option("--png", "png_file", metavar="FILE", type=FILE, help="Write the plots as an image.")
 @json_option
 def sweep_command(**given: Any) -> None:
-    """Try settings of LESSON, and print them with their accuracy, the best first.
+    """Try settings of LESSON, and list them, the best first.
 
     Optuna chooses the settings of a trial by the results of the trials before. A setting without an
     option keeps the lesson's value. The accuracy is measured on a twelfth of the training images,

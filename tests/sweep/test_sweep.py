@@ -188,6 +188,15 @@ def test_a_file_of_another_format_stays_unchanged(tmp_path):
     assert file.read_text() == "no newline at the end"
 
 
+def test_a_damaged_journal_is_named(tmp_path):
+    settings = {**SETTINGS, "trials": 1, "storage": tmp_path / "journal"}
+    sweep("softmax", DATA, show=None, **settings)
+    lines = (tmp_path / "journal").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal").write_bytes(b"".join([*lines[:4], b"{half\n", *lines[4:]]))
+    with pytest.raises(DataError, match="the journal is damaged"):
+        sweep("softmax", DATA, **settings)
+
+
 def test_a_storage_that_this_process_uses_is_refused(tmp_path):
     settings = {**SETTINGS, "storage": tmp_path / "journal"}
     with Sweep(find("softmax"), DATA, **settings), pytest.raises(SettingError, match="in use"):

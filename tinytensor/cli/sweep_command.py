@@ -67,7 +67,7 @@ def sweep_lesson(
     if done:
         click.echo(_table(done), nl=False, err=json_file == "-" or html_file == "-")
         if done[0].accuracy is not None:
-            click.echo(_command(lesson, done[0], steps), err=True)
+            click.echo(_command(lesson, done[0], steps, data), err=True)
         _write_plots(title, done, html_file, png_file)
     write_json(json_file, {
         "lesson": found.name, "steps": running.steps, "seed": seed, "backend": used.name,
@@ -157,12 +157,13 @@ def _table(trials: Sequence[Trial]) -> str:
     return rendered(table)
 
 
-def _command(lesson: str, best: Trial, steps: int | None) -> str:
+def _command(lesson: str, best: Trial, steps: int | None, data: Path | None) -> str:
     """The command that trains with the settings of the best trial, and tests on the test images."""
     words = ["tinytensor", "train", lesson]
     for name, value in best.settings.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     words += [] if steps is None else ["--steps", str(steps)]
+    words += [] if data is None else ["--data", str(data)]
     return f"to train with the best settings: {shlex.join(words)}"
 
 

@@ -99,9 +99,11 @@ class Journal:
         """Lock the journal, and remove half a line that a killed process or a full disk left."""
         fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, APPENDING)
         with open(self._path, "rb+") as opened:
-            content = opened.read()
-            if content and not content.endswith(b"\n"):
-                opened.truncate(content.rfind(b"\n") + 1)
+            if opened.seek(0, os.SEEK_END):
+                opened.seek(-1, os.SEEK_END)
+                if opened.read() != b"\n":
+                    opened.seek(0)
+                    opened.truncate(opened.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:

@@ -29,14 +29,23 @@ _PAUSE = 0.1  # seconds between two looks at the trials of other processes
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that a sweep has tried, and what came out."""
+    """Settings that a sweep has tried, with their accuracy.
 
-    number: int  # from 0 up
-    settings: Mapping[str, Any]  # lr, keep_prob, batch, optimizer: those that the sweep varies
-    seed: int  # of the training
-    accuracy: float | None  # on the validation images, 0 to 1; None if the loss became NaN
-    loss: float | None  # on the validation images
-    seconds: float  # of training and validation
+    Attributes:
+        number: the number of the trial, from 0 up.
+        settings: the settings that the sweep varies: lr, keep_prob, batch, optimizer.
+        seed: the seed of the training.
+        accuracy: on the validation images, 0 to 1; None if the loss became NaN or infinite.
+        loss: the mean loss on the validation images, or None.
+        seconds: the time of training and validation.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    seed: int
+    accuracy: float | None
+    loss: float | None
+    seconds: float
 
 
 class Sweep:
@@ -321,16 +330,32 @@ def sweep(
     lesson: lessons.Lesson | str | float,
     data: datasets.Dataset | None = None,
     *,
+    rate: tuple[float, float] | None = None,
+    keep: tuple[float, float] | None = None,
+    batch: Sequence[int] | None = None,
+    optimizer: Sequence[str] | None = None,
+    trials: int = 20,
+    steps: int | None = None,
+    seed: int = 0,
+    storage: str | Path | None = None,
     show: Callable[[Trial], object] | None = print,
-    **settings: Any,
 ) -> list[Trial]:
     """Try settings of a lesson on validation images, and return the trials, the best first.
 
     Args:
         lesson: a lesson, its name or its number.
-        data: the data set; MNIST by default. The test images are not used.
+        data: the data set; MNIST by default. A twelfth of its training images are the validation
+            images. The test images are not used.
+        rate: the smallest and the largest constant learning rate, on a logarithmic scale.
+        keep: the smallest and the largest probability of dropout to keep an element.
+        batch: numbers of images per step, to choose from.
+        optimizer: names of optimisers, to choose from; see lessons.OPTIMIZERS.
+        trials: the number of trials of all processes together.
+        steps: training steps of each trial; the lesson's own by default.
+        seed: the seed of the validation images, the settings and the trainings.
+        storage: the journal file, which several processes may share, and from which a sweep
+            resumes; a temporary file by default.
         show: called with each trial of this process when it has finished; None for no output.
-        settings: rate, keep, batch, optimizer, trials, steps, seed and storage; see Sweep.
 
     Returns:
         the finished trials of all processes that share the storage.
@@ -342,7 +367,10 @@ def sweep(
         UnknownName: there is no such lesson or optimiser.
     """
     found = lesson if isinstance(lesson, lessons.Lesson) else lessons.find(lesson)
-    with Sweep(found, datasets.mnist() if data is None else data, **settings) as running:
+    with Sweep(
+        found, datasets.mnist() if data is None else data, rate=rate, keep=keep, batch=batch,
+        optimizer=optimizer, trials=trials, steps=steps, seed=seed, storage=storage,
+    ) as running:  # fmt: skip
         for trial in running:
             if show is not None:
                 show(trial)
