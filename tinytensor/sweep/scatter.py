@@ -38,6 +38,8 @@ def as_png(title: str, trials: Sequence[Trial]) -> bytes:
     for axes, name in zip(panels, names, strict=False):
         axes.set(xlabel=TITLES[name], xscale="log" if name == "lr" else "linear")
         axes.grid(alpha=0.2)
+        if name not in ("lr", "keep_prob"):
+            axes.xaxis.update_units(_choices(name, drawn))
         for group, colour in ((drawn[1:], BLUE), (drawn[:1], ORANGE)):
             x = [_place(name, trial) for trial in group]
             axes.scatter(x, [trial.accuracy for trial in group], color=colour)
@@ -80,14 +82,19 @@ def _place(name: str, trial: Trial) -> Any:
     return value if name in ("lr", "keep_prob") else str(value)
 
 
+def _choices(name: str, drawn: Sequence[Trial]) -> list[str]:
+    """The places on the axis of a setting that is chosen from a list, in order."""
+    return [str(value) for value in sorted({trial.settings[name] for trial in drawn})]
+
+
 def _plot(name: str, drawn: Sequence[Trial]) -> Any:
-    from bokeh.models import NumeralTickFormatter
+    from bokeh.models import LogTicker, NumeralTickFormatter
     from bokeh.plotting import ColumnDataSource, figure
 
     places = [_place(name, trial) for trial in drawn]
     axis: dict[str, Any] = {"x_axis_type": "log"} if name == "lr" else {}
     if name not in ("lr", "keep_prob"):
-        axis = {"x_range": list(dict.fromkeys(places))}
+        axis = {"x_range": _choices(name, drawn)}
     rows = {
         "x": places,
         "accuracy": [trial.accuracy for trial in drawn],
@@ -101,6 +108,9 @@ def _plot(name: str, drawn: Sequence[Trial]) -> Any:
         **axis,
     )  # fmt: skip
     plot.scatter("x", "accuracy", source=ColumnDataSource(rows), color="colour", size=9)
+    if name == "lr":
+        plot.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
+        plot.xaxis.formatter = NumeralTickFormatter(format="0.[000000000]")
     plot.yaxis.formatter = NumeralTickFormatter(format="0.0 %")
     plot.toolbar.logo = None
     return plot
