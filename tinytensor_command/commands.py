@@ -16,6 +16,7 @@ from tinytensor_command.options import (
     Count,
     Index,
     LessonNumber,
+    NumberRange,
     Screen,
     Several,
     allow_origin_option,
@@ -230,6 +231,74 @@ def launch_command(ranks: int, hosts: str | None, arguments: tuple[str, ...]) ->
     # Checks the arguments here, so that an error is printed once and not by each rank.
     train_command.make_context("tinytensor train", list(arguments[1:]))
     launch(ranks, hosts, arguments)
+
+
+@program.command("sweep")
+@click.argument("lesson", type=LESSON_OR_FILE)
+@click.option(
+    "--rate",
+    metavar="LOW..HIGH",
+    type=NumberRange(),
+    help="Range of constant learning rates, such as 1e-4..1e-2; drawn on a logarithmic scale.",
+)
+@click.option(
+    "--keep",
+    metavar="LOW..HIGH",
+    type=NumberRange(most=1),
+    help="Range of the probability of dropout to keep an element, such as 0.5..0.9.",
+)
+@click.option(
+    "--batch",
+    metavar="COUNTS",
+    type=Several(Count(min=1)),
+    help="Images per step to choose from, such as 50,100,200.",
+)
+@click.option(
+    "--optimizer",
+    metavar="NAMES",
+    type=Several(click.Choice(OPTIMIZERS)),
+    help="Optimisers to choose from, such as sgd,adam.",
+)
+@click.option(
+    "--trials",
+    type=Count(1, 10**6),
+    default=20,
+    show_default=True,
+    help="Trials of all processes together.",
+)
+@click.option(
+    "--storage",
+    metavar="FILE",
+    type=FILE,
+    help="Journal of the trials. Several processes may share it, and the same command continues.",
+)
+@click.option(
+    "--steps", type=Count(1, 10**9), help="Training steps of each trial [the lesson's own]."
+)
+@seed_option
+@backend_option
+@threads_option
+@data_option
+@click.option(
+    "--html",
+    "html_file",
+    metavar="FILE",
+    type=FILE,
+    help="Write a page with plots; - for standard output.",
+)
+@click.option("--png", "png_file", metavar="FILE", type=FILE, help="Write the plots as an image.")
+@json_option
+def sweep_command(**given: Any) -> None:
+    """Try settings of LESSON, and list them, the best first.
+
+    Optuna chooses the settings of a trial by the results of the trials before. A setting without an
+    option keeps the lesson's value. The accuracy is measured on a twelfth of the training images,
+    which are not trained on; the test images are not used. Needs the extra sweep: pip install
+    'tinytensor-engine[sweep]'.
+    """
+    from tinytensor.cli.sweep_command import sweep_lesson
+
+    sweep_lesson(**given)
 
 
 @program.command("race")

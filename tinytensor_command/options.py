@@ -84,6 +84,31 @@ class StepsPerSecond(click.ParamType):  # type: ignore[type-arg]
         self.fail(f"got {value!r}; steps per second, above 0, or max is needed", param, ctx)
 
 
+class NumberRange(click.ParamType):  # type: ignore[type-arg]
+    """Two numbers, LOW..HIGH, as a tuple: 1e-4..1e-2."""
+
+    name = "range"
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """The two numbers of a text."""
+        low, dots, high = value.partition("..")
+        try:
+            if dots and 0 < float(low) < float(high) <= self.most and float(high) < math.inf:
+                return float(low), float(high)
+        except ValueError:
+            pass
+        upper = "" if math.isinf(self.most) else f" and up to {self.most:g}"
+        self.fail(
+            f"got {value!r}; LOW..HIGH is needed, two numbers above 0{upper} with LOW below HIGH",
+            param, ctx,
+        )  # fmt: skip
+
+
 class HostAndPort(click.ParamType):  # type: ignore[type-arg]
     """An address as a browser sends it: localhost:8080."""
 

@@ -1,6 +1,6 @@
 """What the commands of `tinytensor` do; the package `tinytensor_command` has their options.
 
-course, lessons, lesson, train, race, program,
+course, lessons, lesson, train, sweep, race, program,
 microscope, try                                       the course
 predict                                               a trained network
 replay, report                                        a run file

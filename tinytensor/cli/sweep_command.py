@@ -1,0 +1,183 @@
+"""`tinytensor sweep`: try settings of a lesson."""
+
+import shlex
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tinytensor import atomic_file, datasets, door, lessons
+from tinytensor.cli.output import check_writable, plural, rendered, same_file, write, write_json
+from tinytensor.errors import SettingError
+from tinytensor.live import check_installed
+from tinytensor.sweep.sweeping import Sweep, Trial
+
+
+def sweep_lesson(
+    lesson: str,
+    rate: tuple[float, float] | None,
+    keep: tuple[float, float] | None,
+    batch: tuple[int, ...] | None,
+    optimizer: tuple[str, ...] | None,
+    trials: int,
+    storage: str | None,
+    steps: int | None,
+    seed: int,
+    backend: str,
+    threads: int | None,
+    data: Path | None,
+    html_file: str | None,
+    png_file: str | None,
+    json_file: str | None,
+) -> None:
+    """Run `tinytensor sweep`; tinytensor_command.commands has its options."""
+    found = lessons.find_or_read(lesson)
+    files = {"--storage": storage, "--html": html_file, "--png": png_file, "--json": json_file}
+    _check_files(files)
+    if html_file is not None:
+        check_installed("sweep --html", "bokeh")
+    if png_file is not None:
+        check_installed("sweep --png", "matplotlib")
+    if threads is not None:
+        door.set_num_threads(threads)
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    door.set_backend(backend)
+    with Sweep(
+        found, data_set, rate=rate, keep=keep, batch=batch, optimizer=optimizer, trials=trials,
+        steps=steps, seed=seed, storage=storage,
+    ) as running:  # fmt: skip
+        used = door.current_backend()
+        click.echo(
+            f"lesson {found.number} {found.name}: {plural(trials, 'trial')} of "
+            f"{plural(running.steps, 'step')} on {used.name}; accuracy on "
+            f"{plural(len(running.data.validation_images), 'validation image')}, which are part "
+            "of the training images",
+            err=True,
+        )
+        with _stop_on_signals(running) as received:
+            for trial in running:
+                click.echo(_line(trial, trials), err=True)
+        done = running.trials
+    title = (
+        f"lesson {found.number}: {plural(len(done), 'trial')} of {plural(running.steps, 'step')}"
+    )
+    if done:
+        click.echo(_table(done), nl=False, err=json_file == "-" or html_file == "-")
+        if done[0].accuracy is not None:
+            click.echo(_command(lesson, done[0], steps, data), err=True)
+        _write_plots(title, done, html_file, png_file)
+    write_json(json_file, {
+        "lesson": found.name, "steps": running.steps, "seed": seed, "backend": used.name,
+        "trials": [asdict(trial) for trial in done],
+    })  # fmt: skip
+    if received:
+        kept = f"{len(done)} of {plural(trials, 'trial')} have finished"
+        more = "the same command continues" if storage else "--storage FILE would keep them"
+        click.echo(f"tinytensor: stopped; {kept}; {more}", err=True)
+        raise click.exceptions.Exit(128 + received[0])
+
+
+def _check_files(files: dict[str, str | None]) -> None:
+    """Raise SettingError if a file can't be written, or is given twice."""
+    for option, name in files.items():
+        if option == "--storage" and name == "-":
+            raise SettingError("--storage: got -; a file is needed")
+        check_writable(option, name, is_replaced=option == "--storage")
+        if option == "--png" and name == "-":
+            raise SettingError("--png: got -; a file is needed")
+        others = [other for key, other in files.items() if key != option]
+        if name is not None and any(name == other or same_file(name, other) for other in others):
+            raise SettingError(f"{option}: got {name}; a separate file is needed")
+
+
+@contextmanager
+def _stop_on_signals(running: Sweep) -> Iterator[list[int]]:
+    """Inside a `with` block, Ctrl-C and SIGTERM stop the sweep after the current step.
+
+    A second signal has its usual effect. So has SIGHUP if it is ignored, as with nohup. Yields a
+    list, which has the number of the signal then.
+    """
+    received = list[int]()
+
+    def stop(number: int, _: object) -> None:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+        received.append(number)
+        running.stop()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _line(trial: Trial, trials: int) -> str:
+    """The line of a trial that has finished."""
+    settings = "  ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
+    return (
+        f"trial {trial.number:>{len(str(trials - 1))}}  {settings}  {_accuracy(trial)}  "
+        f"{trial.seconds:.1f} s"
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _accuracy(trial: Trial) -> str:
+    if trial.accuracy is None:
+        return "diverged: the loss is not finite"
+    return f"validation accuracy {trial.accuracy:.4f}"
+
+
+def _table(trials: Sequence[Trial]) -> str:
+    """The trials as a table, in their order."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for name in ("trial", *trials[0].settings, "accuracy", "loss", "seconds"):
+        table.add_column(name, justify="right")
+    for trial in trials:
+        table.add_row(
+            str(trial.number),
+            *map(_short, trial.settings.values()),
+            "diverged" if trial.accuracy is None else f"{trial.accuracy:.4f}",
+            "" if trial.loss is None else f"{trial.loss:.4g}",
+            f"{trial.seconds:.1f}",
+        )
+    return rendered(table)
+
+
+def _command(lesson: str, best: Trial, steps: int | None, data: Path | None) -> str:
+    """The command that trains with the settings of the best trial, and tests on the test images."""
+    words = ["tinytensor", "train", lesson]
+    for name, value in best.settings.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    words += [] if steps is None else ["--steps", str(steps)]
+    words += [] if data is None else ["--data", str(data)]
+    return f"to train with the best settings: {shlex.join(words)}"
+
+
+def _write_plots(
+    title: str, trials: Sequence[Trial], html_file: str | None, png_file: str | None
+) -> None:
+    if html_file is None and png_file is None:
+        return
+    from tinytensor.sweep.scatter import as_html, as_png
+
+    if html_file is not None:
+        write("--html", html_file, as_html(title, trials))
+    if png_file is not None:
+        try:
+            atomic_file.write(png_file, as_png(title, trials))
+        except OSError as error:
+            raise SettingError(f"--png: {png_file}: {error.strerror}") from None
