@@ -445,7 +445,7 @@ def predict_command(**given: Any) -> None:
 @click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
 @click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
 def export_command(**given: Any) -> None:
-    """Write a trained network as an ONNX file, which other programs run.
+    """Write a trained network as an ONNX file.
 
     Its input are float32 images (batch, 28, 28, 1) with values from 0 to 1, light on dark. Its
     output are logits (batch, classes); the largest one is the prediction. The package has the

@@ -7,18 +7,19 @@ import click
 from tinytensor.cli.output import check_writable
 from tinytensor.cli.predict_command import chosen_weights
 from tinytensor.errors import SettingError
+from tinytensor.extras import check_installed
 
 
 def export_network(file: str, lesson: str | None, weights: str | None) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
-    from tinytensor.onnx.exporting import check_installed, export
+    from tinytensor.onnx.exporting import export
     from tinytensor.ops.creation import zeros
     from tinytensor.train import class_names, load_model
 
     source = chosen_weights(lesson, weights)
     if Path(file).suffix.lower() != ".onnx":
         raise SettingError(f"export: got {file}; a name that ends with .onnx is needed")
-    check_installed("export")
+    check_installed("export", "onnx", "onnx")
     check_writable("export", file, is_replaced=True)
     found, network = load_model(source)
     export(network, file, zeros(1, 28, 28, 1))

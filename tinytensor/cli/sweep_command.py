@@ -12,7 +12,7 @@ import click
 from tinytensor import atomic_file, datasets, door, lessons
 from tinytensor.cli.output import check_writable, plural, rendered, same_file, write, write_json
 from tinytensor.errors import SettingError
-from tinytensor.live import check_installed
+from tinytensor.extras import check_installed
 from tinytensor.sweep.sweeping import Sweep, Trial
 
 
@@ -38,9 +38,9 @@ def sweep_lesson(
     files = {"--storage": storage, "--html": html_file, "--png": png_file, "--json": json_file}
     _check_files(files)
     if html_file is not None:
-        check_installed("sweep --html", "bokeh")
+        check_installed("sweep --html", "live", "bokeh")
     if png_file is not None:
-        check_installed("sweep --png", "matplotlib")
+        check_installed("sweep --png", "live", "matplotlib")
     if threads is not None:
         door.set_num_threads(threads)
     data_set = datasets.mnist() if data is None else datasets.load(data)

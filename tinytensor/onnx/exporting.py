@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,8 @@ import numpy as np
 from tinytensor import atomic_file, regular_file
 from tinytensor.arrays import Array, address, root
 from tinytensor.autograd import no_grad
-from tinytensor.errors import CaptureError, DataError, NotSupported, SettingError, ShapeError
+from tinytensor.errors import CaptureError, DataError, NotSupported, ShapeError
+from tinytensor.extras import check_installed
 from tinytensor.nn import Module
 from tinytensor.ops.operands import Operand, as_float
 from tinytensor.recorder import NotedCall, NotedFunction, Recorder, recording
@@ -30,15 +30,6 @@ IR_VERSION = 9  # the version of the file format that belongs to it
 CHANNELS_FIRST, CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # axes of images
 
 Shape = tuple[int | None, ...]  # None for a size that depends on the number of examples
-
-
-def check_installed(op: str) -> None:
-    """Raise SettingError if the package onnx is not installed."""
-    if find_spec("onnx") is None:
-        raise SettingError(
-            f"{op}: onnx is not installed; run: pip install 'tinytensor-engine[onnx]' "
-            "(or pip install onnx)"
-        )
 
 
 def export(model: Module, file: str | os.PathLike[str], example: Operand) -> None:
@@ -69,7 +60,7 @@ def export(model: Module, file: str | os.PathLike[str], example: Operand) -> Non
     >>> tt.onnx.load("model.onnx")(tt.zeros(5, 28, 28, 1)).shape
     (5, 10)
     """
-    check_installed("onnx.export")
+    check_installed("onnx.export", "onnx", "onnx")
     if not isinstance(model, Module):
         raise NotSupported(
             f"onnx.export: got a {type(model).__name__}; a Module is needed, such as "

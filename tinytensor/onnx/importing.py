@@ -19,8 +19,9 @@ import numpy as np
 from tinytensor import ops, regular_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported, ShapeError
+from tinytensor.extras import check_installed
 from tinytensor.nn import Module
-from tinytensor.onnx.exporting import CHANNELS_FIRST, CHANNELS_LAST, check_installed
+from tinytensor.onnx.exporting import CHANNELS_FIRST, CHANNELS_LAST
 from tinytensor.tensors import DTYPES, Tensor, from_numpy
 
 OLDEST_OPSET = 13  # from here on the axes of a sum are an input, and softmax has one axis
@@ -103,7 +104,7 @@ def load(file: str | os.PathLike[str]) -> OnnxModel:
     >>> model(tt.zeros(5, 3)).shape, list(model.weights)
     ((5, 2), ['weight', 'bias'])
     """
-    check_installed("onnx.load")
+    check_installed("onnx.load", "onnx", "onnx")
     graph = _checked(file).graph
     constants = [(x.name, x) for x in graph.initializer]
     nodes = []

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from tinytensor import datasets, lessons, random, run_state
 from tinytensor.errors import AnomalyError, DataError, SettingError
+from tinytensor.extras import check_installed
 from tinytensor.ops.operands import whole
 from tinytensor.sweep.journal import CHOOSING, FIRST_TRIAL, Journal
 from tinytensor.train import StepReport, Training
@@ -89,10 +89,7 @@ class Sweep:
         seed: int = 0,
         storage: str | Path | None = None,
     ) -> None:
-        if find_spec("optuna") is None:
-            raise SettingError(
-                "sweep: optuna is not installed; run: pip install 'tinytensor-engine[sweep]'"
-            )
+        check_installed("sweep", "sweep", "optuna")
         self.count = whole("sweep", "trials", trials, 1)
         self.steps = whole("sweep", "steps", lesson.steps if steps is None else steps, 1)
         self.lesson, self.seed = lesson, whole("sweep", "seed", seed)
