@@ -126,6 +126,46 @@ def test_words_have_no_finding():
     assert names(coach) == []
 
 
+@pytest.mark.parametrize("captures", [False, True])
+@pytest.mark.parametrize("rate", [0.001, 0.1])
+def test_gradients_that_one_layer_never_clears_are_found(rate, captures):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    optimizer = tt.optim.SGD(model.parameters(), lr=rate)
+
+    def step(x, y):
+        loss = tt.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = tt.capture(step) if captures else step
+    with tt.coach(step if captures else model, show=None) as coach:
+        for (x, y), _ in zip(images(), range(40), strict=False):
+            step(tt.Tensor(x), y)
+    assert "gradients-not-cleared" in names(coach)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rate_that_is_far_too_high_is_named_and_nothing_else():
+    lesson = replace(find("1.0"), optimizer=lambda params: tt.optim.SGD(params, lr=1e5))
+    training = Training(lesson, DATA, steps=60, evaluate_every=10)
+    training.watch_mistakes(None)
+    list(training)
+    training.coach.close()
+    assert names(training.coach) == ["rate-too-high"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_gradients_that_are_nan_after_an_update_do_not_explode():
+    lesson = replace(find("1.0"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
+    training = Training(lesson, DATA, steps=60, evaluate_every=10)
+    training.watch_mistakes(None)
+    with pytest.raises(tt.AnomalyError, match="a learning rate that is too large"):
+        list(training)
+    training.coach.close()
+    assert "gradients-explode" not in names(training.coach)
+
+
 def test_images_one_by_one_have_no_finding():
     model = network()
     optimizer = tt.optim.SGD(model.parameters(), lr=0.01)

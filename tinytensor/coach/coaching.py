@@ -11,7 +11,7 @@ import numpy as np
 
 from tinytensor import observers, recorder
 from tinytensor.arrays import Array
-from tinytensor.autograd import Node, is_grad_enabled
+from tinytensor.autograd import Node, is_grad_enabled, version_now
 from tinytensor.capture.captured import Captured
 from tinytensor.coach import data_checks, gradient_checks, layer_checks, loss_checks  # noqa: F401
 from tinytensor.coach.check import CHECKS, Finding, Sign, Stage
@@ -231,9 +231,11 @@ class Coach(observers.Observer):
         is_the_first = self._optimizer() is optimizer
         if not self._before or not is_the_first:
             return
-        update = self._update_of(optimizer)
-        self.progress.add_ratios({x.name: x.update_ratio for x in update.weights if x.before.any()})
-        self._run("update", update)
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum that is infinite is a sign
+            update = self._update_of(optimizer)
+            ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
+            self.progress.add_ratios(ratios)
+            self._run("update", update)
         self._forget_step()
         if self._step is None:
             self.progress.step = update.step
@@ -293,7 +295,7 @@ class Coach(observers.Observer):
         A gradient that is added up on purpose, over several batches, belongs to parameters that no
         update has changed in between.
         """
-        counts = {id(x): 0 if x.version is None else x.version[0] for x in leaves}
+        counts = {id(x): version_now(x)[1] for x in leaves}
         first, self._counts = self._counts, counts if self._backwards == 1 else {}
         return self._backwards == 2 and any(
             x._grad is not None and first.get(id(x), counts[id(x)]) != counts[id(x)]

@@ -39,7 +39,7 @@ def inputs_not_finite(step: Forward, run: Progress) -> Sign | None:
         return None
     rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
     return Sign(
-        f"{wrong.sum()} of {wrong.size:,} values; the first in example {rows[0]} of the batch",
+        f"{wrong.sum():,} of {wrong.size:,} values; the first in example {rows[0]} of the batch",
         f"the input of the first layer; backward at {step.where}",
     )
 

@@ -6,6 +6,8 @@ update subtracts a small multiple of it. Each function below looks for a break i
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tinytensor.coach.check import Sign, check
@@ -92,11 +94,16 @@ def gradients_vanish(step: Update, run: Progress) -> Sign | None:
     "the update",
 )
 def gradients_explode(step: Update, run: Progress) -> Sign | None:
-    """The sign: the norm of all gradients is above 1,000, or not finite."""
+    """The sign: the norm of all gradients is above 1,000, or not finite at the first step.
+
+    At a later step NaN comes from the weights, which the updates have changed.
+    """
     grads = [x for x in step.parameters if x.grad is not None]
     norm = sum(x.squares for x in grads) ** 0.5
     causes = {"inputs-not-scaled", "inputs-not-finite", "gradients-not-cleared"}
     if norm < EXPLODED or not grads or causes & run.found:
+        return None
+    if not math.isfinite(norm) and step.step > 1:
         return None
     return Sign(
         f"the norm of all gradients is {norm:.3g} at step {step.step}; mean |gradient| by layer: "

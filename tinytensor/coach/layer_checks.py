@@ -80,7 +80,7 @@ def trains_in_evaluation_mode(step: Forward, run: Progress) -> Sign | None:
     if not idle:
         return None
     return Sign(
-        f"{len(idle)} layers of dropout and batch norm are in evaluation mode while backward runs",
+        f"layers of dropout and batch norm in evaluation mode while backward runs: {len(idle)}",
         ", ".join(idle[:4]),
     )
 

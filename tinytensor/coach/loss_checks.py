@@ -187,7 +187,11 @@ def rate_too_low(run: Progress) -> Sign | None:
     cure="stop at the lowest test loss (--save-best); use more images, dropout or augmentation",
 )
 def overfitting(run: Progress) -> Sign | None:
-    """The sign: in two tests the loss is above its lowest value, and twice the training loss."""
+    """The sign: in two tests the loss is above its lowest value, and twice the training loss.
+
+    The training loss must be below that of guessing, because a network that diverges has not
+    memorised anything.
+    """
     if len(run.tests) < 3:
         return None
     losses = [test for *_, test in run.tests]
@@ -195,7 +199,7 @@ def overfitting(run: Progress) -> Sign | None:
     *_, (_, _, before), (step, train, test) = run.tests
     if lowest > len(losses) - 3 or min(before, test) < TURN * losses[lowest]:
         return None
-    if not train < test / 2:  # or not known
+    if not train < min(test / 2, run.unknowing):  # or not known
         return None
     return Sign(
         f"the test loss was lowest at step {run.tests[lowest][0]:,} ({losses[lowest]:.4f}), and is "
