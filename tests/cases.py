@@ -352,8 +352,9 @@ KERNELS = [
         for ty in (False, True)
     ),
     *(
-        # with 16 channels and more by Winograd's algorithm, whose error is larger
-        Kernel(name, arrays, (stride, padding), 1e-6 if min(weight[2:]) < 16 else 1e-5)
+        # NumPy rounds sums of 3,136 products by 1.2e-6. Winograd's algorithm, for 16 channels and
+        # more, has a larger error.
+        Kernel(name, arrays, (stride, padding), 2e-6 if min(weight[2:]) < 16 else 1e-5)
         for (x, weight, out), stride, padding in CONVOLUTIONS
         for name, arrays in (
             ("conv2d", (x, weight, out)),

@@ -298,6 +298,12 @@ def test_the_validation_images_are_not_trained_on(run, tmp_path, monkeypatch):
 # Signals
 
 
+def accept_signals():
+    """A background process ignores SIGINT, and one under nohup ignores SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(*arguments, folder):
     """Start a training that lasts until it gets a signal; return after its first test."""
     process = subprocess.Popen(
@@ -306,8 +312,7 @@ def start(*arguments, folder):
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        # because a background process ignores it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=accept_signals,
     )
     assert "lesson" in process.stderr.readline()
     assert "step" in process.stderr.readline()
