@@ -110,8 +110,8 @@ def settings(training: Training) -> dict[str, str]:
     """
     lesson = training.lesson
     found = {"lesson": lesson.number, "seed": str(training.seed), "batch": str(training.batch)}
-    found |= lesson.settings
-    if lesson.rate is not None:
+    found |= lesson.settings | {name: str(value) for name, value in training.changed.items()}
+    if training.depends_on_steps:
         found["steps"] = str(training.steps)
     backend = door.current_backend()
     found |= {"data": training.data_checksum, "backend": backend.name}
@@ -253,6 +253,10 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
         message = "is of {name} {its}; {name} {own} is needed"
         if its != "unknown":  # an old file
             message = _MISMATCH.get(name, message)
+        if name in OWN_SETTINGS and its != "unknown":
+            option = f"--{name.replace('_', '-')}"
+            remedy = f"leave {option} out" if its == "own" else f"{option} {its} is needed"
+            message = "is of a run with {name} {its}; got {name} {own}; " + remedy
         raise DataError(f"{caller} {message.format(name=name, its=its, own=own)}")
 
 

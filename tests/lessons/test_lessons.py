@@ -350,7 +350,9 @@ def test_other_settings_of_a_lesson(tmp_path):
     assert set(kept) == {0.5}
     assert [report.rate for report in training] == [0.25]
     training.save(tmp_path / "changed.safetensors")
-    with pytest.raises(tt.DataError, match=r"is of lr 0\.25; lr own is needed"):
+    with pytest.raises(
+        tt.DataError, match=r"of a run with lr 0\.25; got lr own; --lr 0\.25 is needed"
+    ):
         Training(find("2.2"), DATA, steps=4, batch=10).resume(tmp_path / "changed.safetensors")
     with pytest.raises(tt.SettingError, match=r"lesson 1\.0 has no Dropout layer"):
         Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)

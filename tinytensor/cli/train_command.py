@@ -322,7 +322,7 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     their number.
     """
     is_over = training.step == training.steps
-    if is_over and training.lesson.rate is not None:
+    if is_over and training.depends_on_steps:
         return ""
     context = click.get_current_context()
     world = training.world
@@ -331,7 +331,9 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     for option in context.command.params:
         name = str(option.name)
         is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
-        if is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if name in training.changed:  # by a viewer of the live page
+            words += [option.opts[0], str(training.changed[name])]
+        elif is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = context.params[name]
             words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     if is_over:
