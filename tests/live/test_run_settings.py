@@ -1,7 +1,9 @@
 """Learning rate and keep probability of a run, changed by a viewer while it trains."""
 
+import json
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,7 +116,7 @@ def test_the_command_in_a_file_of_weights_names_the_changes(tmp_path):
 
 @pytest.fixture
 def changed_run(run, tmp_path, monkeypatch):
-    """A run of 60 steps that is changed after step 20 and stopped after step 30: what it printed."""
+    """What a run printed that was changed after step 20 and stopped after step 30."""
     make_step = Training.make_step
 
     def change_and_stop(training):
@@ -156,6 +158,26 @@ def test_a_changed_run_does_not_resume_with_the_settings_of_the_lesson(run, chan
     code, _, err = run("train", "dropout", "--resume", "half", "--keep-prob", 1)
     assert code == 2
     assert "half is of a run with lr 0.0003; got lr own; --lr 0.0003 is needed" in err
+
+
+def test_a_resumed_run_reports_the_changes_before_it(run, changed_run):
+    options = ("--lr", 0.0003, "--keep-prob", 1.0, "--resume", "half", "--steps", 40)
+    code, out, err = run("train", "dropout", *options, "--json", "result.json")
+    assert code == 0
+    changes = ["learning rate 0.0003 from step 21", "keep probability 1 from step 21"]
+    assert f"changed: {', '.join(changes)}\n" in err
+    assert all(f"changed        {change}\n" in out for change in changes)
+    assert json.loads(Path("result.json").read_text())["changes"] == changes
+
+
+@pytest.mark.parametrize("text", ["learning rate", "{}", "[1]"])
+def test_malformed_changes_of_a_checkpoint(tmp_path, text):
+    training = Training(DROPOUT, SMALL, steps=20)
+    training.save(tmp_path / "run")
+    tensors, about = tt.checkpoint.read(tmp_path / "run")
+    tt.checkpoint.save(tmp_path / "run", tensors, about | {"changes": text})
+    with pytest.raises(tt.DataError, match="got changes .*; a list of texts is needed"):
+        training.resume(tmp_path / "run")
 
 
 def test_settings_that_came_back_to_the_lesson_resume_without_options(tmp_path):

@@ -164,6 +164,8 @@ def train_lesson(
         f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
+    if training.changes:  # before the run was resumed
+        echo(f"changed: {', '.join(training.changes)}", err=True)
     if training.parallel is not None:
         echo(_division(training), err=True)
     if threads is not None and used.num_threads != threads:
