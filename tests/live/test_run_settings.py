@@ -176,7 +176,7 @@ def test_malformed_changes_of_a_checkpoint(tmp_path, text):
     training.save(tmp_path / "run")
     tensors, about = tt.checkpoint.read(tmp_path / "run")
     tt.checkpoint.save(tmp_path / "run", tensors, about | {"changes": text})
-    with pytest.raises(tt.DataError, match="got changes .*; a list of texts is needed"):
+    with pytest.raises(tt.DataError, match=r"got changes .*; a list of texts is needed"):
         training.resume(tmp_path / "run")
 
 
