@@ -64,6 +64,7 @@ def test_each_end_is_a_verdict(lines, problem, tmp_path):
     ("text", "problem"),
     [
         ("def neuron(:", "neuron.py, line 1: invalid syntax"),
+        ("x = '\0'", "cannot contain null bytes"),
         ("import no_such_module", "it raised ModuleNotFoundError"),
         ("raise SystemExit", "exit() ended it"),
         ("neuron = 3", "neuron.py has no function neuron"),
@@ -75,6 +76,7 @@ def test_a_file_that_cannot_be_used(text, problem, tmp_path):
     verdict = checked("neuron", text, tmp_path, seconds=6.0)
     assert (verdict.right, verdict.total, verdict.is_right) == (0, 0, False)
     assert problem in verdict.problem
+    assert "None" not in verdict.problem
 
 
 def test_what_the_code_prints_is_shown_and_ends_with_the_process(tmp_path):

@@ -340,6 +340,13 @@ def test_a_file_without_a_lesson(tmp_path, text, message):
         tt.lessons.read_file(file)
 
 
+def test_a_nul_byte_in_the_file_of_a_lesson_has_no_line(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_bytes(b"x = '\0'")
+    with pytest.raises(tt.DataError, match=r"mine\.py: \w+: .*null bytes"):
+        tt.lessons.read_file(file)
+
+
 def test_other_settings_of_a_lesson(tmp_path):
     lesson = tt.lessons.changed(find("2.2"), lr=0.25, optimizer="rmsprop", keep_prob=0.5)
     training = Training(lesson, DATA, steps=2, batch=10)

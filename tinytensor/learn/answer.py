@@ -51,7 +51,8 @@ def load_module(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise AnswerError(f"{file.name}, line {error.lineno}: {error.msg}") from None
+        line = "" if error.lineno is None else f", line {error.lineno}"  # None for a NUL byte
+        raise AnswerError(f"{file.name}{line}: {error.msg}") from None
     except BaseException as error:
         raise AnswerError(describe(error, file)) from None
     return module
