@@ -116,7 +116,7 @@ def test_the_command_in_a_file_of_weights_names_the_changes(tmp_path):
 
 @pytest.fixture
 def changed_run(run, tmp_path, monkeypatch):
-    """What a run printed that was changed after step 20 and stopped after step 30."""
+    """The messages of a run that is changed after step 20 and stopped after step 30."""
     make_step = Training.make_step
 
     def change_and_stop(training):
