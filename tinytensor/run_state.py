@@ -4,7 +4,8 @@ A checkpoint is a safetensors file. It has three parts:
 
 - `tensors`: all arrays that change from step to step: the parameters, their moving averages, the
   state of the optimiser with the learning rate, and the state of dropout's masks. The metadata have
-  the step, the state of NumPy's generator and the best validation accuracy.
+  the step, the state of NumPy's generator, the best validation accuracy, and the changes that a
+  viewer made.
 - `settings`: what the next steps depend on and what does not change, such as the lesson, the seed,
   the data and the backend. A run with other settings can't resume from the file.
 - `samples`: checksums of the next batch and of what the network computes for it, and the next
@@ -78,6 +79,8 @@ def save(training: Training, file: checkpoint.Name) -> None:
     state = {"generator": random.generator_state()}
     if training.best is not None:
         state["best"] = json.dumps(training.best)
+    if training.changes:
+        state["changes"] = json.dumps(training.changes)
     metadata = about(training) | state | samples(training)
     checkpoint.save(file, tensors(training), metadata)
 
@@ -111,7 +114,8 @@ def settings(training: Training) -> dict[str, str]:
     lesson = training.lesson
     found = {"lesson": lesson.number, "seed": str(training.seed), "batch": str(training.batch)}
     found |= lesson.settings
-    if lesson.rate is not None:
+    found |= {name: str(value) for name, value in training.changed.items()}
+    if training.depends_on_steps:
         found["steps"] = str(training.steps)
     backend = door.current_backend()
     found |= {"data": training.data_checksum, "backend": backend.name}
@@ -224,6 +228,7 @@ def resume(training: Training, file: checkpoint.Name) -> None:
     saved, metadata = checkpoint.read(file)
     _check_settings(caller, training, metadata)
     step, best = _step(caller, training, metadata), _best(caller, metadata)
+    changes = _changes(caller, metadata)
     own = tensors(training)
     before = training.step, random.generator_state(), {name: _copy(x) for name, x in own.items()}
     try:
@@ -236,7 +241,7 @@ def resume(training: Training, file: checkpoint.Name) -> None:
         random.set_generator_state(caller, before[1])
         checkpoint.copy_into(caller, own, before[2])
         raise
-    training.best = best
+    training.best, training.changes = best, changes
 
 
 def _copy(x: Tensor) -> Tensor:
@@ -253,6 +258,10 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
         message = "is of {name} {its}; {name} {own} is needed"
         if its != "unknown":  # an old file
             message = _MISMATCH.get(name, message)
+        if name in OWN_SETTINGS and its != "unknown":
+            option = f"--{name.replace('_', '-')}"
+            remedy = f"leave {option} out" if its == "own" else f"{option} {its} is needed"
+            message = "is of a run with {name} {its}; got {name} {own}; " + remedy
         raise DataError(f"{caller} {message.format(name=name, its=its, own=own)}")
 
 
@@ -299,6 +308,17 @@ def _best(caller: str, metadata: Mapping[str, str]) -> Best | None:
         return Best(int(step), float(accuracy))
     except (TypeError, ValueError):
         raise DataError(f"{caller}: got best {text[:100]}; [step, accuracy] is needed") from None
+
+
+def _changes(caller: str, metadata: Mapping[str, str]) -> list[str]:
+    text = metadata.get("changes", "[]")
+    try:
+        changes = json.loads(text)
+    except ValueError:
+        changes = None
+    if not isinstance(changes, list) or not all(isinstance(each, str) for each in changes):
+        raise DataError(f"{caller}: got changes {text[:100]}; a list of texts is needed")
+    return changes
 
 
 def _check_samples(caller: str, training: Training, metadata: Mapping[str, str]) -> None:

@@ -127,6 +127,7 @@ class Training:
         best: the run_state.Best validation accuracy that a Saver has found, or None.
         coach: the Coach that watches the training, after watch_mistakes(); else None.
         changes: what was changed between two steps, such as "learning rate 0.1 from step 200".
+        changed: the values that replace the lesson's settings "lr" and "keep_prob" now.
 
     Raises:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
@@ -175,6 +176,7 @@ class Training:
         self.best: run_state.Best | None = None
         self.coach: Coach | None = None
         self.changes: list[str] = []
+        self.changed: dict[str, float] = {}
         self.stop = False
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
@@ -268,6 +270,11 @@ class Training:
                 clock.lap("train")
                 self.between_steps(result)
                 clock.restart()
+
+    @property
+    def depends_on_steps(self) -> bool:
+        """True if the learning rate depends on the number of steps of the whole run."""
+        return self.lesson.rate is not None and "lr" not in self.changed
 
     @property
     def chunks(self) -> int | None:

@@ -203,6 +203,18 @@ def test_reports_are_merged(run, verdict):
     assert "http" not in page
 
 
+def test_students_of_one_name_or_none_have_a_row_each(run):
+    for file, student in {"a": "Ada", "b": "Ada", "c": "", "d": "", "e": "Bob"}.items():
+        Path(f"{file}.json").write_text(gradebook.Results(student).json())
+    files = [f"{file}.json" for file in "abcde"]
+    code, out, _ = run("learn", "--merge", *files, "--report", "class.html")
+    assert code == 0
+    rows = ["(c.json)", "(d.json)", "Ada (a.json)", "Ada (b.json)", "Bob"]
+    assert [line[:24].strip() for line in out.splitlines()[1:6]] == rows
+    page = Path("class.html").read_text()
+    assert all(f">{row}</td>" in page for row in rows)
+
+
 def test_a_report_is_one_page(run):
     assert run("learn", "--report", "me.html", "--student", "Ada & Co")[0] == 0
     page = Path("me.html").read_text()

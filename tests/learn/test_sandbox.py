@@ -1,5 +1,6 @@
 """The process of a check: whatever the student's code does, the check ends with a verdict."""
 
+import ast
 import subprocess
 import sys
 
@@ -64,6 +65,7 @@ def test_each_end_is_a_verdict(lines, problem, tmp_path):
     ("text", "problem"),
     [
         ("def neuron(:", "neuron.py, line 1: invalid syntax"),
+        ("x = '\0'", "cannot contain null bytes"),
         ("import no_such_module", "it raised ModuleNotFoundError"),
         ("raise SystemExit", "exit() ended it"),
         ("neuron = 3", "neuron.py has no function neuron"),
@@ -75,6 +77,37 @@ def test_a_file_that_cannot_be_used(text, problem, tmp_path):
     verdict = checked("neuron", text, tmp_path, seconds=6.0)
     assert (verdict.right, verdict.total, verdict.is_right) == (0, 0, False)
     assert problem in verdict.problem
+    assert "None" not in verdict.problem
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import tinytensor as tt",
+        "import math, tinytensor.ops as tt",
+        "from tinytensor import softmax as ours",
+        "from tinytensor.ops import softmax as ours",
+    ],
+)
+@pytest.mark.parametrize("place", ["module", "function"])
+def test_an_answer_that_imports_tinytensor_is_refused(statement, place, tmp_path):
+    called = "ours" if statement.startswith("from") else "tt.softmax"
+    text = f"def softmax(x, out):\n    out[...] = {called}(x).numpy()\n"
+    if place == "module":
+        text = f"{statement}\n\n{text}"
+    else:
+        text = text.replace("    out", f"    {statement}\n    out")
+    verdict = checked("softmax", text, tmp_path)
+    assert (verdict.total, verdict.is_right) == (0, False)
+    assert "it imports tinytensor, which has the finished function" in verdict.problem
+
+
+def test_the_page_of_an_exercise_has_the_rule_of_the_check():
+    for exercise in exercises.EXERCISES:
+        for language in exercise.languages:
+            stub = exercise.stub(language)
+            assert stub.count("The check refuses an answer") == (language != "c")
+            assert language == "c" or ast.get_docstring(ast.parse(stub)).endswith("tinytensor.")
 
 
 def test_what_the_code_prints_is_shown_and_ends_with_the_process(tmp_path):

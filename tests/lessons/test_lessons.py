@@ -340,6 +340,13 @@ def test_a_file_without_a_lesson(tmp_path, text, message):
         tt.lessons.read_file(file)
 
 
+def test_a_nul_byte_in_the_file_of_a_lesson_has_no_line(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_bytes(b"x = '\0'")
+    with pytest.raises(tt.DataError, match=r"mine\.py: \w+: .*null bytes"):
+        tt.lessons.read_file(file)
+
+
 def test_other_settings_of_a_lesson(tmp_path):
     lesson = tt.lessons.changed(find("2.2"), lr=0.25, optimizer="rmsprop", keep_prob=0.5)
     training = Training(lesson, DATA, steps=2, batch=10)
@@ -350,7 +357,9 @@ def test_other_settings_of_a_lesson(tmp_path):
     assert set(kept) == {0.5}
     assert [report.rate for report in training] == [0.25]
     training.save(tmp_path / "changed.safetensors")
-    with pytest.raises(tt.DataError, match=r"is of lr 0\.25; lr own is needed"):
+    with pytest.raises(
+        tt.DataError, match=r"of a run with lr 0\.25; got lr own; --lr 0\.25 is needed"
+    ):
         Training(find("2.2"), DATA, steps=4, batch=10).resume(tmp_path / "changed.safetensors")
     with pytest.raises(tt.SettingError, match=r"lesson 1\.0 has no Dropout layer"):
         Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)

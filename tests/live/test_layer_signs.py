@@ -90,6 +90,20 @@ def test_a_lost_gradient_is_marked_once():
     assert "width: 60%" in table(signs)
 
 
+@pytest.mark.parametrize("where", ["weights", "gradient"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_are_marked(where, value):
+    training = Training(find("softmax"), SMALL, steps=5)
+    if where == "weights":
+        next(x for x in training.model.parameters() if x.ndim == 2).array[0, 0] = value
+        (signs,) = layer_signs(training)
+    else:
+        signs = LayerSigns("layers.1.weight", (784, 10), None, value, value)
+    shown = table([signs])
+    assert re.search(r'<b class="wrong">(nan|inf), not finite</b>', shown)
+    assert 'class="bar"' not in shown
+
+
 @needs_browser
 def test_tab_shows_the_signs_of_the_last_test(browser):
     with served("relu", steps=20) as (run, server):

@@ -631,6 +631,36 @@ def test_ctrl_c_during_training_writes_the_outputs(tmp_path):
     assert json.loads(result.read_text())["steps"] < 10**6
 
 
+def test_ctrl_c_before_the_first_step_makes_and_saves_no_step(tmp_path):
+    file = tmp_path / "model.safetensors"
+    with command("--speed", "100", "--save", str(file)) as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+        assert process.stderr.read().strip() == "tinytensor: stopped"
+    assert not file.exists()
+
+
+def test_ctrl_c_during_the_first_step_prints_what_was_saved(tmp_path):
+    slow = (
+        "import os, signal, sys, time, tinytensor.train as train\n"
+        "make_step = train.Training.make_step\n"
+        "def slow(training):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    while not training.stop: time.sleep(0.01)\n"
+        "    return make_step(training)\n"
+        "train.Training.make_step = slow\n"
+        "from tinytensor_command import main\n"
+        "main(sys.argv[1:])"
+    )
+    file = tmp_path / "model.safetensors"
+    with command("--save", str(file), begin=[sys.executable, "-c", slow]) as (process, _):
+        assert process.wait(SECONDS) == 130
+        printed = process.stderr.read()
+    assert file.exists()
+    assert "saved after step 1; to continue: tinytensor train softmax" in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.full
 def test_ctrl_c_during_recording_leaves_a_complete_file(tmp_path):
     file = tmp_path / "run.tt"

@@ -1,6 +1,12 @@
 """Learning rate and keep probability of a run, changed by a viewer while it trains."""
 
+import json
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
+import pytest
 import viewer as viewers
 from chromium import needs_browser
 from test_live import SMALL, until
@@ -106,6 +112,87 @@ def test_the_command_in_a_file_of_weights_names_the_changes(tmp_path):
     training.save_weights(tmp_path / "weights")
     about = tt.checkpoint.about(tmp_path / "weights")
     assert about["command"].endswith("  # learning rate 0.1 from step 2")
+
+
+@pytest.fixture
+def changed_run(run, tmp_path, monkeypatch):
+    """The messages of a run that is changed after step 20 and stopped after step 30."""
+    make_step = Training.make_step
+
+    def change_and_stop(training):
+        result = make_step(training)
+        if training.step == 20:
+            ChangingSettings(training).set(Settings(lr=0.0003, keep_prob=1))
+        training.stop = training.step == 30
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "make_step", change_and_stop)
+        patch.chdir(tmp_path)
+        options = ("--steps", 60, "--keep-prob", 0.5, "--save", "half")
+        code, _, err = run("train", "dropout", *options)
+    assert code == 0
+    monkeypatch.chdir(tmp_path)
+    return err
+
+
+def test_a_changed_run_resumes_by_the_command_that_it_prints(run, changed_run, tmp_path):
+    command = shlex.split(re.findall(r"to continue: tinytensor (.*)", changed_run)[0])
+    assert command[command.index("--lr") + 1] == "0.0003"
+    assert command[command.index("--keep-prob") + 1] == "1.0"
+    code, _, err = run(*command[:-1], "rest")
+    assert code == 0, err
+
+    whole = Training(changed(DROPOUT, keep_prob=0.5), tt.datasets.mnist(), steps=60)
+    whole.model.train()
+    for step in range(60):
+        if step == 20:
+            ChangingSettings(whole).set(Settings(lr=0.0003, keep_prob=1))
+        whole.make_step()
+    rest = tt.load(tmp_path / "rest")
+    for name, x in whole.model.state_dict().items():
+        np.testing.assert_array_equal(rest[f"model.{name}"].numpy(), x.numpy(), err_msg=name)
+
+
+def test_a_changed_run_does_not_resume_with_the_settings_of_the_lesson(run, changed_run):
+    code, _, err = run("train", "dropout", "--resume", "half", "--keep-prob", 1)
+    assert code == 2
+    assert "half is of a run with lr 0.0003; got lr own; --lr 0.0003 is needed" in err
+
+
+def test_a_resumed_run_reports_the_changes_before_it(run, changed_run):
+    options = ("--lr", 0.0003, "--keep-prob", 1.0, "--resume", "half", "--steps", 40)
+    code, out, err = run("train", "dropout", *options, "--json", "result.json")
+    assert code == 0
+    changes = ["learning rate 0.0003 from step 21", "keep probability 1 from step 21"]
+    assert f"changed: {', '.join(changes)}\n" in err
+    assert all(f"changed        {change}\n" in out for change in changes)
+    assert json.loads(Path("result.json").read_text())["changes"] == changes
+
+
+@pytest.mark.parametrize("text", ["learning rate", "{}", "[1]"])
+def test_malformed_changes_of_a_checkpoint(tmp_path, text):
+    training = Training(DROPOUT, SMALL, steps=20)
+    training.save(tmp_path / "run")
+    tensors, about = tt.checkpoint.read(tmp_path / "run")
+    tt.checkpoint.save(tmp_path / "run", tensors, about | {"changes": text})
+    with pytest.raises(tt.DataError, match=r"got changes .*; a list of texts is needed"):
+        training.resume(tmp_path / "run")
+
+
+def test_settings_that_came_back_to_the_lesson_resume_without_options(tmp_path):
+    first = Training(DROPOUT, SMALL, steps=20)
+    changing = ChangingSettings(first)
+    first.model.train()
+    for settings in (Settings(lr=0.0003, keep_prob=1), OWN):
+        changing.set(settings)
+        first.make_step()
+    first.save(tmp_path / "run")
+    losses = [first.make_step().loss for _ in range(3)]
+    second = Training(DROPOUT, SMALL, steps=20)
+    second.resume(tmp_path / "run")
+    second.model.train()
+    assert [second.make_step().loss for _ in range(3)] == losses
 
 
 def test_a_run_follows_and_restarts_with_the_settings():

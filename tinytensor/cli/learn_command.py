@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -315,11 +316,18 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         raise SettingError("--merge: needs the reports: tinytensor learn --merge *.json")
     if file is not None and not file.endswith(".html"):
         raise SettingError(f"--report: got {file}; with --merge a file .html is needed")
-    students: list[gradebook.Results] = []
-    for name in names:
-        student = gradebook.read(Path(name))
-        if student not in students:  # *.json may also match the file of the results itself
-            students.append(student)
+    reports = {name: gradebook.read(Path(name)) for name in names}
+    others = [student for name, student in reports.items() if Path(name).name != gradebook.FILE]
+    by_file = {  # *.json may also match the file of the results itself
+        name: student
+        for name, student in reports.items()
+        if Path(name).name != gradebook.FILE or student not in others
+    }
+    students = list(by_file.values())
+    named = Counter(student.student.strip() for student in students)
+    for name, student in by_file.items():
+        if named[student.student.strip()] > 1 or not student.student.strip():
+            student.student = f"{student.student} ({name})".strip()
     click.echo(gradebook.class_table(students), nl=False)
     if file is not None:
         write("--report", file, gradebook.class_page(students))

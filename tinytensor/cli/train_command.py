@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,8 @@ def train_lesson(
         f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
+    if training.changes:  # before the run was resumed
+        echo(f"changed: {', '.join(training.changes)}", err=True)
     if training.parallel is not None:
         echo(_division(training), err=True)
     if threads is not None and used.num_threads != threads:
@@ -177,15 +180,18 @@ def train_lesson(
             page.enter_context(log)
         if coach:
             page.callback(training.watch_mistakes(_print_finding).close)
+        saver = None
+        if save_file is not None:
+            saver = training.after_step = Saver(training, save_file, save_every, validation)
+        early = page.enter_context(ExitStack())  # left after the training thread has ended
+        if saver is not None:
+            early.push(partial(_print_saved_early, saver, lesson))
         run = None
         if live == "browser":
             run = page.enter_context(
                 watched(training, port, not no_browser, speed, present, host, allowed)
             )
         recorder = None if record_file is None else RunWriter(record_file, training)
-        saver = None
-        if save_file is not None:
-            saver = training.after_step = Saver(training, save_file, save_every, validation)
         if run is not None:
             run.start(None if recorder is None else recorder.add)
         reports: list[StepReport] = []
@@ -204,6 +210,7 @@ def train_lesson(
                     log(report)
                 reports.append(report)
                 show(report)
+        early.pop_all()  # because the summary has the checkpoint
         if run is not None:
             used = run.backend  # a viewer may have changed the backend
         last = reports[-1] if reports else None  # None after a signal before the first test
@@ -295,8 +302,20 @@ def _finish_saving(saver: Saver, lesson: str) -> None:
         click.echo(
             f"best validation accuracy: {best.accuracy:.4f} after step {best.step:,}", err=True
         )
-    command = _command_to_resume(training, lesson, str(saver.file))
+    _print_saved(saver, lesson)
+
+
+def _print_saved(saver: Saver, lesson: str) -> None:
+    command = _command_to_resume(saver.training, lesson, str(saver.file))
     click.echo(f"saved after step {saver.step:,}{command}", err=True)
+
+
+def _print_saved_early(
+    saver: Saver, lesson: str, kind: type[BaseException] | None, *_: object
+) -> None:
+    """Print what was saved if Ctrl-C came during the first step, which the thread finished."""
+    if kind is KeyboardInterrupt and saver.step is not None:
+        _print_saved(saver, lesson)
 
 
 # The options that a resumed run must share with the run before, or that it continues.
@@ -322,7 +341,7 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     their number.
     """
     is_over = training.step == training.steps
-    if is_over and training.lesson.rate is not None:
+    if is_over and training.depends_on_steps:
         return ""
     context = click.get_current_context()
     world = training.world
@@ -331,7 +350,9 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     for option in context.command.params:
         name = str(option.name)
         is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
-        if is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if name in training.changed:  # by a viewer of the live page
+            words += [option.opts[0], str(training.changed[name])]
+        elif is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = context.params[name]
             words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     if is_over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
 import os
@@ -41,7 +42,7 @@ def load_module(file: Path) -> ModuleType:
     """Return the student's file as a module.
 
     Raises:
-        AnswerError: it can't be run; the message has the line.
+        AnswerError: it can't be run, or it imports tinytensor; the message has the line.
     """
     spec = importlib.util.spec_from_file_location("answer", file)
     if spec is None or spec.loader is None:
@@ -49,12 +50,35 @@ def load_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules["answer"] = module
     try:
+        _check_imports(file)
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise AnswerError(f"{file.name}, line {error.lineno}: {error.msg}") from None
+        line = "" if error.lineno is None else f", line {error.lineno}"  # None for a NUL byte
+        raise AnswerError(f"{file.name}{line}: {error.msg}") from None
+    except AnswerError:
+        raise
     except BaseException as error:
         raise AnswerError(describe(error, file)) from None
     return module
+
+
+def _check_imports(file: Path) -> None:
+    """Raise AnswerError if an import statement of a Python file imports tinytensor.
+
+    sys.modules can't show it, because the check itself imports tinytensor.
+    """
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        if any(name.split(".")[0] == "tinytensor" for name in names):
+            raise AnswerError(
+                f"{file.name}, line {node.lineno}: it imports tinytensor, which has the finished "
+                "function; write it with loops or with NumPy's basic operations"
+            )
 
 
 def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:

@@ -4,8 +4,8 @@
     ...                   ...
     # end of solution     /* end of solution */
 
-The student gets the page without the lines between the marks. A page in Python also serves for
-Numba: then each checked function gets a decorator.
+The student gets the page without the lines between the marks, and a page in Python with the rule of
+the check. A page in Python also serves for Numba: then each checked function gets a decorator.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "pages"
+RULE = """Write it with loops or with NumPy's basic operations. The check refuses an answer that
+imports tinytensor.
+"""
 SOLUTION = re.compile(
     r"^(?P<indent> *)(?P<comment># solution|/\* solution \*/)\n(?P<lines>.*?)"
     r"^ *(?:# end of solution|/\* end of solution \*/)\n",
@@ -39,7 +42,10 @@ def stub(page: Path, language: str, functions: tuple[str, ...]) -> str:
             return f"{found['indent']}/* write the function here */\n"
         return f"{found['indent']}pass  # write the function here\n"
 
-    return _in_language(SOLUTION.sub(empty, page.read_text(encoding="utf-8")), language, functions)
+    text = SOLUTION.sub(empty, page.read_text(encoding="utf-8"))
+    if language != "c":
+        text = text.replace('\n"""\n', f'\n\n{RULE}"""\n', 1)  # the end of the module's docstring
+    return _in_language(text, language, functions)
 
 
 def solution(page: Path, language: str, functions: tuple[str, ...]) -> str:

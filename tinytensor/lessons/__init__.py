@@ -210,7 +210,8 @@ def read_file(file: str | Path) -> Lesson:
         ]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         what = error.msg if isinstance(error, SyntaxError) else error
-        raise DataError(f"{path}, line {line}: {type(error).__name__}: {what}") from error
+        where = path if line is None else f"{path}, line {line}"  # None for a NUL byte
+        raise DataError(f"{where}: {type(error).__name__}: {what}") from error
     found = names.get("LESSON")
     if not isinstance(found, Lesson):
         raise DataError(

@@ -116,6 +116,8 @@ def _dead(share: float | None) -> str:
 def _flow(flow: float | None, is_lost: bool) -> str:
     if flow is None:
         return "weights are 0"
+    if not math.isfinite(flow):
+        return f'<b class="wrong">{flow}, not finite</b>'
     part = 1 + math.log10(flow) / -math.log10(SMALLEST) if flow > 0 else 0.0
     width = 100 * min(max(part, 0.0), 1.0)
     text = f'<b class="wrong">{flow:.1e}, vanishes</b>' if is_lost else f"{flow:.1e}"

@@ -239,6 +239,8 @@ class Run:
         if training.step < training.steps:
             self._show_untrained()
             self._wait_for_viewer()
+        if self._closed:  # Ctrl-C before the first step
+            return
         self.state = "running"
         is_put = True
         for report in training:

@@ -33,11 +33,17 @@ class ChangingSettings:
         self._dropouts = [(x, x.keep_prob) for x in layers if isinstance(x, Dropout)]
 
     def set(self, wanted: Settings) -> None:
-        """Use the wanted settings from the next step on, and note that in training.changes."""
+        """Use the wanted settings from the next step on, and note them in the training.
+
+        `training.changes` has them in words, and `training.changed` as settings of a checkpoint.
+        """
+        given = {"lr": wanted.lr, "keep_prob": wanted.keep_prob}
+        # Floats, because a checkpoint has 1.0 and not 1, as `--keep-prob 1` does.
+        self._training.changed = {key: float(x) for key, x in given.items() if x is not None}
         for group, own in self._groups:
-            group["lr"] = own if wanted.lr is None else wanted.lr
+            group["lr"] = self._training.changed.get("lr", own)
         for layer, own in self._dropouts:
-            layer.keep_prob = own if wanted.keep_prob is None else wanted.keep_prob
+            layer.keep_prob = self._training.changed.get("keep_prob", own)
         self._note("learning rate", self._now.lr, wanted.lr)
         self._note("keep probability", self._now.keep_prob, wanted.keep_prob)
         self._now = wanted
