@@ -38,7 +38,7 @@ class Calls:
 )
 def test_halves_are_tried_while_they_are_as_fast(seconds, best, monkeypatch):
     calls = Calls(seconds, monkeypatch)
-    trials = ThreadTrials([calls], 8)
+    trials = ThreadTrials(calls, 8)
     assert (trials.best, str(trials)) == (8, "")
     while not trials.seconds:
         calls.replay(trials)
@@ -52,7 +52,7 @@ def test_halves_are_tried_while_they_are_as_fast(seconds, best, monkeypatch):
 
 def test_trials_are_repeated_when_the_steps_have_doubled(monkeypatch):
     calls = Calls({2: 1.0, 1: 0.5}, monkeypatch)
-    trials = ThreadTrials([calls], 2)
+    trials = ThreadTrials(calls, 2)
     for _ in range(40):
         calls.replay(trials)
     assert trials.best == 1
@@ -66,7 +66,7 @@ def test_trials_are_repeated_when_the_steps_have_doubled(monkeypatch):
 
 def test_one_slow_replay_decides_nothing(monkeypatch):
     calls = Calls({2: 1.0, 1: 1.5}, monkeypatch)
-    trials = ThreadTrials([calls], 2)
+    trials = ThreadTrials(calls, 2)
     for i in range(30):
         calls.seconds[2] = 9.0 if i % 6 == 0 else 1.0  # a sleeping thread wakes up
         calls.replay(trials)
@@ -75,7 +75,7 @@ def test_one_slow_replay_decides_nothing(monkeypatch):
 
 def test_a_number_that_is_set_is_used(monkeypatch):
     calls = Calls({2: 1.0, 1: 0.1}, monkeypatch)
-    trials = ThreadTrials([calls], 2)
+    trials = ThreadTrials(calls, 2)
     for _ in range(30):
         calls.replay(trials)
     assert trials.best == 1
@@ -88,7 +88,7 @@ def test_a_number_that_is_set_is_used(monkeypatch):
 
 def test_one_core_needs_no_trials(monkeypatch):
     calls = Calls({1: 1.0}, monkeypatch)
-    trials = ThreadTrials([calls], 1)
+    trials = ThreadTrials(calls, 1)
     for _ in range(30):
         calls.replay(trials)
     assert (trials.best, trials.seconds) == (1, {})

@@ -52,7 +52,7 @@ class Binding:
         self.foreign = [array for array in arrays if array.base is not None]
         self.threads: ThreadTrials | None = None
         if len(self.runs) == 1 and hasattr(self.runs[0], "threads"):
-            self.threads = ThreadTrials(self.runs, self.backend.num_threads)
+            self.threads = ThreadTrials(self.runs[0], self.backend.num_threads)
 
     def run(self) -> None:
         """Make all calls. If a function raises, `failed` is that function."""

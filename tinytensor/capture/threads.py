@@ -10,7 +10,7 @@ number of threads. A number that the user has set is used as it is.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 from tinytensor import door
@@ -23,15 +23,15 @@ AS_FAST = 1.03  # the time of fewer threads that are as fast, divided by the tim
 class ThreadTrials:
     """Sets the number of threads of a program's calls before each replay.
 
-    runs: BoundCalls of the C backend. most: the number of threads of the backend.
+    calls: BoundCalls of the C backend. most: the number of threads of the backend.
     best: the number of threads after the trials, `most` before. seconds: the shortest time of a
     step in the latest trials, by number of threads.
     """
 
-    def __init__(self, runs: Sequence[Any], most: int) -> None:
+    def __init__(self, calls: Any, most: int) -> None:
         self.best = self._most = most
         self.seconds: dict[int, float] = {}
-        self._runs = runs
+        self._calls = calls
         self._steps = 0
         self._end_of_pause = 0  # the number of steps at which the next trials start
         self._trials: Generator[int, float, None] | None = None
@@ -46,9 +46,7 @@ class ThreadTrials:
 
     def begin(self) -> None:
         """Set the number of threads for a replay, or for many steps at once."""
-        threads = door.MOST_THREADS if door.threads_are_set() else self._threads
-        for calls in self._runs:
-            calls.threads = threads
+        self._calls.threads = door.MOST_THREADS if door.threads_are_set() else self._threads
         self._start = time.perf_counter()
 
     def end(self, steps: int = 1) -> None:
