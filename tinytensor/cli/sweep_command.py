@@ -1,9 +1,7 @@
 """`tinytensor sweep`: try settings of a lesson."""
 
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import click
 
 from tinytensor import atomic_file, datasets, door, lessons
 from tinytensor.cli.output import check_writable, plural, rendered, same_file, write, write_json
+from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
 from tinytensor.sweep.sweeping import Sweep, Trial
@@ -57,7 +56,12 @@ def sweep_lesson(
             "of the training images",
             err=True,
         )
-        with _stop_on_signals(running) as received:
+
+        def stop(_: int) -> bool:
+            running.stop()
+            return True
+
+        with stop_on_signals(stop) as received:
             for trial in running:
                 click.echo(_line(trial, trials), err=True)
         done = running.trials
@@ -91,32 +95,6 @@ def _check_files(files: dict[str, str | None]) -> None:
         others = [other for key, other in files.items() if key != option]
         if name is not None and any(name == other or same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
-
-
-@contextmanager
-def _stop_on_signals(running: Sweep) -> Iterator[list[int]]:
-    """Inside a `with` block, Ctrl-C and SIGTERM stop the sweep after the current step.
-
-    A second signal has its usual effect. So has SIGHUP if it is ignored, as with nohup. Yields a
-    list, which has the number of the signal then.
-    """
-    received = list[int]()
-
-    def stop(number: int, _: object) -> None:
-        for other, handler in before.items():
-            signal.signal(other, handler)
-        received.append(number)
-        running.stop()
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _line(trial: Trial, trials: int) -> str:

@@ -18,6 +18,7 @@ from tinytensor import checkpoint, datasets, door, lessons, parallel
 from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
+from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.logs import log_to
 from tinytensor.saver import Saver, best_file
@@ -284,13 +285,9 @@ def _print_finding(text: str) -> None:
 
 def _held_out(data: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, tuple[Array, Array]]:
     """The data without some training images, and these images with their labels."""
-    count = max(len(data.train_images) // _VALIDATION_PART, 1)
-    parts = datasets.split(data, count, seed)
+    parts = datasets.hold_out(data, seed)
     data = data._replace(train_images=parts.train_images, train_labels=parts.train_labels)
     return data, (parts.validation_images, parts.validation_labels)
-
-
-_VALIDATION_PART = 12  # 5,000 of the 60,000 images of MNIST
 
 
 def _finish_saving(saver: Saver, lesson: str) -> None:
@@ -401,36 +398,23 @@ def _metrics(report: StepReport) -> dict[str, float | None]:
 _TEST_SECONDS = 0.5  # that a test may still take after a signal
 
 
-@contextmanager
-def _stop_on_signals(training: Training) -> Iterator[list[int]]:
+def _stop_on_signals(training: Training) -> AbstractContextManager[list[int]]:
     """Inside a `with` block, Ctrl-C and SIGTERM stop the training after its current step.
 
     The last test is given up if it takes too long. A signal before the first step, and a second
-    signal, have their usual effect. So has SIGHUP if it is ignored, as with nohup.
-
-    Yields a list, which has the number of the signal then.
+    signal, have their usual effect; see stop_on_signals.
     """
-    first, received = training.step, list[int]()
+    first = training.step
 
-    def stop(number: int, _: object) -> None:
-        for other, handler in before.items():
-            signal.signal(other, handler)
+    def stop(number: int) -> bool:
         if training.step == first:
             signal.raise_signal(number)
-            return
-        received.append(number)
+            return False
         training.deadline = time.monotonic() + _TEST_SECONDS
         training.stop = True
+        return True
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return stop_on_signals(stop)
 
 
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process

@@ -23,7 +23,6 @@ from tinytensor.train import StepReport, Training
 if TYPE_CHECKING:
     import optuna
 
-_VALIDATION_PART = 12  # one of 12 training images: 5,000 of the 60,000 of MNIST
 _PAUSE = 0.1  # seconds between two looks at the trials of other processes
 
 
@@ -93,8 +92,7 @@ class Sweep:
         self.count = whole("sweep", "trials", trials, 1)
         self.steps = whole("sweep", "steps", lesson.steps if steps is None else steps, 1)
         self.lesson, self.seed = lesson, whole("sweep", "seed", seed)
-        count = max(len(data.train_images) // _VALIDATION_PART, 1)
-        self.data = datasets.split(data, count, self.seed)
+        self.data = datasets.hold_out(data, self.seed)
         given = {"rate": rate, "keep": keep, "batch": batch, "optimizer": optimizer}
         self._check(given)
         self._space = _space(given)
