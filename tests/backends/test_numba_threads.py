@@ -143,38 +143,14 @@ def process(code: str) -> tuple[int, str, str]:
 
 @test_threads.needs_proc
 def test_number_of_started_threads():
-    code = """
-before = tasks()
-for n in (1, 2, 3, 6, 4):
-    tt.set_num_threads(n)
-    work()
-    print(1 + tasks() - before)
-"""
-    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # after 6 and 4, two of the 6 sleep
+    # After 6 and 4, two of the 6 sleep.
+    assert process(test_threads.STARTED_THREADS) == (0, "1\n2\n3\n6\n6\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_fork_while_other_threads_compute():
-    code = """
-tt.set_num_threads(2)
-done = False
-def compute():
-    while not done:
-        work()
-others = [threading.Thread(target=compute) for _ in range(2)]
-for other in others:
-    other.start()
-for _ in range(20):
-    child = os.fork()
-    if not child:
-        before = tasks()
-        work()
-        os._exit(7 if tasks() == before + 1 else 8)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-done = True
-for other in others:
-    other.join()
-"""
+    child = "before = tasks(); work(); os._exit(7 if tasks() == before + 1 else 8)"
+    code = test_threads.FORKS.replace("CHILD", child)
     assert process(code) == (0, "7\n" * 20, "")
 
 

@@ -129,16 +129,19 @@ def process(
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux")
 
 
-@needs_proc
-def test_number_of_started_threads():
-    code = """
+STARTED_THREADS = """
 before = tasks()
 for n in (1, 2, 3, 6, 4):
     tt.set_num_threads(n)
     work()
     print(1 + tasks() - before)
 """
-    assert process(code) == (0, "1\n2\n3\n6\n6\n", "")  # after 6 and 4, two of the 6 sleep
+
+
+@needs_proc
+def test_number_of_started_threads():
+    # After 6 and 4, two of the 6 sleep.
+    assert process(STARTED_THREADS) == (0, "1\n2\n3\n6\n6\n", "")
 
 
 @needs_proc
@@ -162,8 +165,7 @@ for _ in range(3):
     assert process(code) == (0, "7\n7\n7\n", "")
 
 
-def test_fork_while_other_threads_compute():
-    code = """
+FORKS = """
 tt.set_num_threads(2)
 done = False
 def compute():
@@ -175,13 +177,16 @@ for other in others:
 for _ in range(20):
     child = os.fork()
     if not child:
-        work()
-        os._exit(7)
+        CHILD
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 done = True
 for other in others:
     other.join()
 """
+
+
+def test_fork_while_other_threads_compute():
+    code = FORKS.replace("CHILD", "work(); os._exit(7)")
     assert process(code) == (0, "7\n" * 20, "")
 
 

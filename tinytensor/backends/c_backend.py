@@ -20,8 +20,8 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.backends.axes import Pair, Sizes, broadcast, permutation, reduction
-from tinytensor.backends.cores import cores
 from tinytensor.backends.lowering import Lowered, LoweredKernel, lowered, no_memory
+from tinytensor.cores import cores
 from tinytensor.door import CONTRACTS
 from tinytensor.errors import BackendUnavailable, DTypeError, SettingError
 from tinytensor.forks import held_during_fork

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.cores import cores
 from tinytensor.errors import BackendUnavailable, DataError
 
 if TYPE_CHECKING:
@@ -142,9 +143,7 @@ class World:
     @property
     def threads_per_rank(self) -> int:
         """The number of cores of this machine for each of its ranks, at least 1."""
-        has_affinity = hasattr(os, "sched_getaffinity")
-        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-        return max(1, cores // self.local_size)
+        return max(1, cores() // self.local_size)
 
     def __repr__(self) -> str:
         return f"World(rank {self.rank} of {self.size})"

@@ -23,9 +23,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinytensor.arrays import Array
-from tinytensor.backends.cores import cores
 from tinytensor.backends.lowering import Lowered
 from tinytensor.backends.numba.compiling import Kernel, kernel
+from tinytensor.cores import cores
 from tinytensor.forks import in_each_child
 
 SPINS = 1 << 20  # about 0.5 ms: longer than the short calls between two jobs of a step
