@@ -70,6 +70,14 @@ def _restore_backend_and_threads():
     door._everywhere, door._num_threads = everywhere, threads
 
 
+@pytest.fixture(autouse=True)
+def _no_observer_is_left():
+    """A coach that a test forgets would watch the trainings of all later tests."""
+    yield
+    forgotten, observers.active = observers.active, ()
+    assert forgotten == ()
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request):
     """Each available backend in turn; it is in use during the test."""

@@ -22,12 +22,6 @@ from tinytensor.train import Training
 DATA = tt.datasets.mnist()
 
 
-@pytest.fixture(autouse=True)
-def _no_observer_is_left():
-    yield
-    assert observers.active == ()
-
-
 def names(coach):
     return [finding.name for finding in coach.findings]
 

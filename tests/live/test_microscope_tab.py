@@ -39,13 +39,13 @@ def trained(lesson, steps, data=SMALL):
 def test_a_look_changes_no_bit(lesson, layer, neuron, place):
     def losses(looks):
         training = Training(find(lesson), SMALL, steps=6, batch=20)
-        coach = training.watch_mistakes(None)
         training.model.train()
         seen = []
-        for _ in range(6):
-            if looks:
-                follow_next(training, layer, neuron, place)
-            seen.append(training.make_step().loss)
+        with training.watch_mistakes(None) as coach:
+            for _ in range(6):
+                if looks:
+                    follow_next(training, layer, neuron, place)
+                seen.append(training.make_step().loss)
         return seen, [x.numpy().copy() for x in training.model.parameters()], coach.to_json()
 
     (looked, weights, found), (plain, same, wanted) = losses(True), losses(False)
