@@ -20,7 +20,8 @@ from tinytensor.arrays import Array
 from tinytensor.errors import UnknownName
 from tinytensor.lessons import Lesson, find, lessons
 from tinytensor.nn import Module
-from tinytensor.train import Training, load_model
+from tinytensor.saved_model import load_model
+from tinytensor.train import Training
 
 BATCH = 1000
 

@@ -33,8 +33,8 @@ FLOORS = [
     ["ladder"],
     ["datasets", "lessons"],
     [
-        *["claims", "coach", "logs", "microscope", "onnx"],
-        *["parallel", "run_state", "saver", "sklearn", "train"],
+        *["claims", "coach", "evaluation", "fitting", "logs", "microscope", "onnx", "parallel"],
+        *["run_state", "saved_model", "saver", "sklearn", "step_report", "train"],
     ],
     ["live", "bench", "sweep"],
     ["learn"],

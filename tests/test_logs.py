@@ -14,7 +14,7 @@ import tinytensor as tt
 from tinytensor import atomic_file, nn
 from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError
 from tinytensor.logs import Log, log_to
-from tinytensor.train import Seconds, StepReport
+from tinytensor.step_report import Seconds, StepReport
 
 FIELDS = [
     "step",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import tinytensor as tt
-from tinytensor.train import Seconds, StepReport
+from tinytensor.step_report import Seconds, StepReport
 
 
 def pictures(x: tt.Tensor) -> list[np.ndarray]:

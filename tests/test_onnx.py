@@ -11,7 +11,8 @@ from tinytensor import lessons, nn
 from tinytensor.onnx.exporting import _RULES as RULES
 from tinytensor.onnx.exporting import export
 from tinytensor.onnx.importing import load
-from tinytensor.train import Training, load_model
+from tinytensor.saved_model import load_model
+from tinytensor.train import Training
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -16,11 +16,13 @@ from test_datasets import write_folder
 
 import tinytensor as tt
 from tinytensor import atomic_file, checkpoint, door
+from tinytensor.evaluation import OutOfTimeError, probabilities
 from tinytensor.lessons import find
 from tinytensor.live import run_file
 from tinytensor.live.run import Run
+from tinytensor.saved_model import load_model
 from tinytensor.saver import Saver
-from tinytensor.train import OutOfTimeError, Training, load_model, probabilities
+from tinytensor.train import Training
 
 DATA = tt.datasets.mnist()
 TINY = DATA._replace(

@@ -8,19 +8,12 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import checkpoint, nn, random, run_state
+from tinytensor.evaluation import EVALUATION_BATCH, evaluate, probabilities
 from tinytensor.lessons import find, lessons
 from tinytensor.live.details import details_of
+from tinytensor.saved_model import load_model
 from tinytensor.saver import Saver
-from tinytensor.train import (
-    AVERAGES_FROM,
-    EVALUATION_BATCH,
-    Training,
-    evaluate,
-    load_model,
-    probabilities,
-    seconds_a_step,
-    train,
-)
+from tinytensor.train import AVERAGES_FROM, Training, seconds_a_step, train
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])

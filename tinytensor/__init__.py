@@ -73,6 +73,7 @@ from tinytensor.coach.coaching import *
 from tinytensor.devices import *
 from tinytensor.door import *
 from tinytensor.errors import *
+from tinytensor.fitting import fit
 from tinytensor.gradcheck import *
 from tinytensor.ops.convolution import *
 from tinytensor.ops.creation import *
@@ -86,7 +87,6 @@ from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensors import *
-from tinytensor.train import fit
 
 __version__ = "0.1.0"
 

@@ -18,10 +18,11 @@ from tinytensor import nn, ops
 from tinytensor.arrays import Array
 from tinytensor.datasets import Dataset, batches
 from tinytensor.datasets.augment import distort
+from tinytensor.evaluation import evaluate
 from tinytensor.lessons import Lesson, find, known_by_name
 from tinytensor.lessons.mnist_2_0_five_layers_sigmoid import SIZES
 from tinytensor.tensors import Tensor
-from tinytensor.train import Training, evaluate
+from tinytensor.train import Training
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, SettingError
+from tinytensor.evaluation import OutOfTimeError
 from tinytensor.run_state import Best
-from tinytensor.train import OutOfTimeError, Training
+from tinytensor.train import Training
 
 BEST = "best.safetensors"
 

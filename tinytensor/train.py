@@ -3,94 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, door, kernels, ops, optim, random, recorder, run_state
+from tinytensor import checkpoint, door, kernels, random, recorder, run_state
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.coach.coaching import Coach
-from tinytensor.datasets import CLASSES, Dataset, batches, one_label_each, to_float
-from tinytensor.errors import AnomalyError, DataError, NotSupported, SettingError, UnknownName
+from tinytensor.datasets import Dataset, batches
+from tinytensor.errors import AnomalyError, SettingError
+from tinytensor.evaluation import (
+    OutOfTimeError,
+    Step,
+    evaluate,
+    evaluation_mode,
+    probabilities,
+    score,
+    scores,
+)
 from tinytensor.forks import computed_once
-from tinytensor.lessons import Lesson, find
+from tinytensor.lessons import Lesson
 from tinytensor.nn import Module
-from tinytensor.ops.operands import whole
 from tinytensor.parallel import ParallelStep
-from tinytensor.ranks import ALONE, Team, World, world
+from tinytensor.ranks import ALONE, Team, World
+from tinytensor.saved_model import class_names, load_model
+from tinytensor.step_report import Clock, Predictions, Seconds, StepReport, TrainedStep
 from tinytensor.tensors import Tensor, from_numpy
 
-Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
+# The parts of a training that other files define can be imported from here, too.
+__all__ = [
+    "AVERAGES_FROM",
+    "OutOfTimeError",
+    "Predictions",
+    "Seconds",
+    "StepReport",
+    "TrainedStep",
+    "Training",
+    "class_names",
+    "evaluate",
+    "evaluation_mode",
+    "load_model",
+    "probabilities",
+    "seconds_a_step",
+    "train",
+]
+
 AVERAGES_FROM = 50  # steps after which averaged weights are tested
-EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
-
-
-class OutOfTimeError(Exception):
-    """A test was given up, because Training.deadline has passed."""
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Seconds spent so far. The first step is counted separately because it may compile kernels."""
-
-    first_step: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """The accuracies and losses after `step` steps.
-
-    train_accuracy and train_loss are measured on the last batch, before its update; they are None
-    before the first step. test_accuracy and test_loss are measured on all test images, after it.
-    """
-
-    step: int  # number of steps made
-    train_accuracy: float | None
-    train_loss: float | None
-    test_accuracy: float
-    test_loss: float
-    rate: float  # the learning rate of the last step
-    seconds: Seconds
-
-    def __repr__(self) -> str:
-        """The step and the test accuracy; the attributes have the rest."""
-        return f"StepReport(step {self.step:,}, test {self.test_accuracy:.4f})"
-
-
-class TrainedStep(NamedTuple):
-    """The batch of the last step, with its logits and its loss before the update."""
-
-    images: Array  # (N, 28, 28, 1) float32
-    labels: Array  # (N,)
-    logits: Tensor  # (N, classes), overwritten by the next step
-    loss: float
-    rate: float  # the learning rate
-
-    def predictions(self) -> Array:
-        """The classes (N,) int64 predicted for the batch, before the update."""
-        predicted: Array = self.logits.argmax(axis=1).numpy()
-        return predicted
-
-
-class Predictions(NamedTuple):
-    """The predicted classes for the batch of a step and for all test images."""
-
-    images: Array  # (N, 28, 28, 1) float32, the batch
-    labels: Array  # (N,)
-    predictions: Array  # (N,), before the update
-    test_predictions: Array  # (number of test images,)
 
 
 class Training:
@@ -180,7 +144,7 @@ class Training:
         self.stop = False
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
-        self._clock = _Clock()
+        self._clock = Clock()
         self.go_to(0)
         self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
@@ -193,8 +157,8 @@ class Training:
             )
         self._scores: dict[Module, Step] = {}
         for model in (self.model, self.averaged):
-            score = partial(_score, model, self._test_images)
-            self._scores[model] = score if eager else capture(score)
+            score_model = partial(score, model, self._test_images)
+            self._scores[model] = score_model if eager else capture(score_model)
 
     def go_to(self, step: int) -> None:
         """Set the number of steps made; the next batch is the one after `step` batches."""
@@ -225,7 +189,7 @@ class Training:
         """
         if self.world.size > 1:
             self.synchronize()
-        clock = self._clock = _Clock()
+        clock = self._clock = Clock()
         if self.step >= self.steps:
             try:
                 accuracy, test_loss, _ = self.test()
@@ -462,7 +426,7 @@ class Training:
             OutOfTimeError: the deadline has passed.
         """
         with evaluation_mode(self.tested):
-            accuracy, loss, predictions = _scores(
+            accuracy, loss, predictions = scores(
                 self._scores[self.tested], self.data.test_labels, self._check_time, self.world
             )
         self._check_finite("test loss", loss)
@@ -479,8 +443,7 @@ class Training:
             OutOfTimeError: the deadline has passed.
         """
         with evaluation_mode(self.tested):
-            score = partial(_score, self.tested, images)
-            return _scores(score, labels, self._check_time)[0]
+            return scores(partial(score, self.tested, images), labels, self._check_time)[0]
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -520,9 +483,9 @@ class Training:
         checkpoint.save_float16(file, weights, about)
         _, rounded = load_model(file)
         with evaluation_mode(rounded):
-            score = partial(_score, rounded, self._test_images)
+            score_rounded = partial(score, rounded, self._test_images)
             try:
-                accuracy, _, _ = _scores(score, self.data.test_labels, self._check_time)
+                accuracy, _, _ = scores(score_rounded, self.data.test_labels, self._check_time)
             except OutOfTimeError:
                 return
         command = (
@@ -564,166 +527,6 @@ def train(lesson: Lesson, data: Dataset, **settings: int | None) -> Iterator[Ste
     return iter(Training(lesson, data, **settings))  # type: ignore[arg-type]
 
 
-def fit(
-    model: Module,
-    data: Dataset,
-    *,
-    epochs: int = 5,
-    batch: int = 100,
-    optimizer: optim.Optimizer | None = None,
-    loss: Callable[[Tensor, Array], Tensor] = ops.cross_entropy,
-    seed: int = 0,
-    show: Callable[[StepReport], object] | None = print,
-) -> StepReport:
-    """Train a model in place on a data set, and test it after each epoch.
-
-    Each step is captured. On several ranks (see tt.parallel) each rank trains on its share of each
-    batch, and rank 0 calls `show`. If this function does not do what you need, write the loop
-    yourself, with `tt.capture`. Call `model.eval()` before you use the trained model.
-
-    Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
-        data: the training and test images, such as tt.datasets.mnist().
-        epochs: the number of passes over the training images, from 1 up.
-        batch: the number of images per step.
-        optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
-        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
-        seed: the seed of the order of the images and of dropout.
-        show: called with each report; None for no output.
-
-    Returns:
-        StepReport, the last one: test_accuracy, test_loss and more.
-
-    Raises:
-        SettingError: `epochs` is below 1, or `batch` is not from 1 to the number of images.
-        NotSupported: `data` is not a Dataset.
-        AnomalyError: the loss is NaN or infinite.
-
-    Source: Keras's Model.fit.
-
-    >>> data = tt.datasets.mnist()
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    >>> report = tt.fit(model, data, epochs=1, show=None)
-    >>> report.test_accuracy > 0.88
-    True
-    """
-    if not isinstance(data, Dataset):
-        raise NotSupported(
-            f"fit: got a {type(data).__name__} as data; a data set is needed: "
-            "tt.datasets.Dataset(train_images, train_labels, test_images, test_labels)"
-        )
-    whole("fit", "epochs", epochs, 1)
-    made = optim.Adam(model.parameters()) if optimizer is None else optimizer
-    lesson = Lesson(
-        number="own", name="own", title=type(model).__name__, chapter="",
-        model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
-    )  # fmt: skip
-    per_epoch = max(len(data.train_images) // max(batch, 1), 1)
-    ranks = world()
-    training = Training(
-        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch,
-        world=ranks,
-    )  # fmt: skip
-    for report in training:
-        if show is not None and ranks.rank == 0:
-            show(report)
-    return report
-
-
-class _Clock:
-    """A stopwatch: lap(name) adds the time since the last lap to one field of Seconds."""
-
-    def __init__(self) -> None:
-        self.seconds = Seconds()
-        self.restart()
-
-    def restart(self) -> None:
-        self._then = time.perf_counter()
-
-    def lap(self, name: str) -> Seconds:
-        now = time.perf_counter()
-        self.seconds = replace(
-            self.seconds, **{name: getattr(self.seconds, name) + now - self._then}
-        )
-        self._then = now
-        return self.seconds
-
-
-def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float, Array]:
-    """Evaluate a model in eval mode; afterwards each module is in the same mode as before.
-
-    Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
-        images: (N, 28, 28) uint8.
-        labels: (N,) integers from 0 to classes - 1.
-
-    Returns:
-        accuracy (0 to 1), mean loss, and predictions (N,) int64.
-
-    Raises:
-        ShapeError: the number of labels is not the number of images.
-    """
-    one_label_each("evaluate", "test", images, labels)
-    with evaluation_mode(model):
-        return _scores(lambda chosen, labels: _score(model, images, chosen, labels), labels)
-
-
-@contextmanager
-def evaluation_mode(model: Module) -> Iterator[None]:
-    """Set the model to eval mode inside a `with` block: no dropout, batch norm by its averages.
-
-    Afterwards the model and each module in it are in the same mode as before.
-    """
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
-
-
-def _scores(
-    score: Step,
-    labels: Array,
-    before_each: Callable[[], None] | None = None,
-    world: World = ALONE,
-) -> tuple[float, float, Array]:
-    """Accuracy, mean loss and predictions (N,) on all N images.
-
-    score: called with the indices and labels of at most EVALUATION_BATCH images; returns their
-    predictions and mean loss. before_each: called before each of these calls; it may raise
-    OutOfTimeError. world: the ranks that share these calls.
-    """
-    predictions = np.zeros(len(labels), np.int64)
-    starts = range(0, len(labels), EVALUATION_BATCH)
-    losses = np.zeros(len(starts) + 1)  # of each call, and whether a rank is out of time
-    with no_grad():
-        for i in range(world.rank, len(starts), world.size):
-            try:
-                if before_each is not None:
-                    before_each()
-            except OutOfTimeError:
-                losses[-1] = 1
-                break
-            chosen = np.arange(starts[i], min(starts[i] + EVALUATION_BATCH, len(labels)))
-            predicted, loss = score(chosen, labels[chosen])
-            predictions[chosen] = predicted.numpy()
-            losses[i] = loss.item() * len(chosen)
-    world.sum(predictions)
-    world.sum(losses)
-    if losses[-1]:
-        raise OutOfTimeError
-    total = sum(losses[:-1].tolist())  # one by one, in order
-    return float((predictions == labels).mean()), total / len(labels), predictions
-
-
-def _score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """Predictions (R,) and mean loss () on images[chosen]; chosen: int64 indices (R,)."""
-    logits = model(from_numpy(to_float(images, chosen)))
-    return logits.argmax(axis=1), ops.cross_entropy(logits, labels)
-
-
 def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
     """Measure a training step, without evaluation, after three steps to warm up.
 
@@ -742,72 +545,3 @@ def seconds_a_step(lesson: Lesson, data: Dataset, steps: int = 10) -> float:
         training = Training(lesson, one, steps=steps + 3, evaluate_every=1)
         times = [report.seconds.train for report in training]
     return float(np.median(np.diff(times[2:])))
-
-
-def load_model(file: str | Path) -> tuple[Lesson, Module]:
-    """The lesson and the network, in eval mode, of a checkpoint.
-
-    Args:
-        file: a checkpoint that `tinytensor train --save` or Training.save wrote, or weights that
-            `--save-weights` or Training.save_weights wrote.
-
-    Raises:
-        DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
-    """
-    tensors, about = checkpoint.read(file)
-    if "lesson" not in about:
-        raise DataError(
-            f"{file} has no lesson; a checkpoint that tinytensor train --save wrote is needed"
-        )
-    try:
-        lesson = find(about["lesson"])
-    except UnknownName:
-        raise DataError(
-            f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
-            "of the lessons that tinytensor lessons lists is needed"
-        ) from None
-    model = lesson.new_model(len(_class_names(file, about)))
-    own = {f"tested.{name}": x for name, x in model.named_tensors()}
-    given = {name: x for name, x in tensors.items() if name.startswith("tested.")}
-    checkpoint.copy_into(str(file), own, given)
-    return lesson, model.eval()
-
-
-def class_names(file: str | Path) -> tuple[str, ...]:
-    """The names of the classes of a checkpoint or of a file of weights: "0" to "9" for MNIST.
-
-    Raises:
-        DataError: the file can't be read, or its names are not a list of strings.
-    """
-    return _class_names(file, checkpoint.about(file))
-
-
-def _class_names(file: str | Path, about: Mapping[str, str]) -> tuple[str, ...]:
-    text = about.get("classes")
-    if text is None:  # a checkpoint of an earlier version, which knew ten classes only
-        return tuple(map(str, range(CLASSES)))
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):
-        raise DataError(f"{file}: got classes {text[:100]}; a list of names is needed")
-    return tuple(names)
-
-
-def probabilities(model: Module, images: Array) -> Array:
-    """Probabilities of the classes, computed in eval mode.
-
-    Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
-        images: (N, 28, 28) uint8.
-
-    Returns:
-        (N, classes) float32. Afterwards each module is in the same mode as before.
-    """
-    with evaluation_mode(model), no_grad():
-        parts = [
-            ops.softmax(model(from_numpy(to_float(images[start : start + EVALUATION_BATCH]))))
-            for start in range(0, len(images), EVALUATION_BATCH)
-        ]
-    return np.concatenate([part.numpy() for part in parts])

@@ -23,9 +23,11 @@ from tinytensor import claims, datasets, door, interrupt, lessons
 from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.checkpoint import about as about_file
 from tinytensor.errors import BackendUnavailable, UnknownName
+from tinytensor.evaluation import evaluate
 from tinytensor.ladder import ladder
 from tinytensor.learn import exercises
-from tinytensor.train import Training, evaluate, load_model
+from tinytensor.saved_model import load_model
+from tinytensor.train import Training
 from tinytensor_command import known_names, options
 from tinytensor_command.commands import program
 

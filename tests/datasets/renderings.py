@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tinytensor.datasets.photo import Found, read_photo
+from tinytensor.evaluation import probabilities
 from tinytensor.lessons import find
 from tinytensor.nn import Module
-from tinytensor.train import load_model, probabilities
+from tinytensor.saved_model import load_model
 
 # Strokes of each digit as points (x, y) in a box of 1 x 1, y downwards; two ways for some digits.
 STROKES = {

@@ -13,7 +13,8 @@ import tinytensor as tt
 from tinytensor.datasets import load
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
 from tinytensor.lessons import find
-from tinytensor.train import Training, class_names, load_model
+from tinytensor.saved_model import class_names, load_model
+from tinytensor.train import Training
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from tinytensor.datasets.photo import find_digits, read_grey, read_photo
 from tinytensor.datasets.regions import connected
 from tinytensor.errors import DataError
 from tinytensor.lessons import find
-from tinytensor.train import load_model
+from tinytensor.saved_model import load_model
 
 
 def seven(side=200, paper=255, ink=0):

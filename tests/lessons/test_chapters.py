@@ -14,9 +14,10 @@ import tinytensor as tt
 from tinytensor import nn
 from tinytensor.claims import CLAIMS, find_claim, measure
 from tinytensor.datasets import batches
+from tinytensor.evaluation import evaluate
 from tinytensor.lessons import find, lessons
 from tinytensor.lessons.chapter import FOLDER, REQUIRED
-from tinytensor.train import Training, evaluate
+from tinytensor.train import Training
 from tinytensor_command.commands import program
 
 DATA = tt.datasets.mnist()

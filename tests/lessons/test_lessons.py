@@ -15,8 +15,10 @@ from conftest import BACKENDS
 
 import tinytensor as tt
 from tinytensor import checkpoint, nn, random, run_state
+from tinytensor.evaluation import evaluate
 from tinytensor.lessons import find, lessons, scaled
-from tinytensor.train import AVERAGES_FROM, Training, evaluate, load_model, train
+from tinytensor.saved_model import load_model
+from tinytensor.train import AVERAGES_FROM, Training, train
 
 FOLDER = Path(tt.lessons.__file__).parent
 DATA = tt.datasets.mnist()

@@ -8,6 +8,7 @@ import pytest
 
 import tinytensor as tt
 from tinytensor import nn
+from tinytensor.evaluation import probabilities
 from tinytensor.lessons import find, lessons
 from tinytensor.live import history, inside, picture
 from tinytensor.live.details import details_of
@@ -15,7 +16,7 @@ from tinytensor.live.history import START, History
 from tinytensor.live.run import MAX_CALLS, Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import watchable
-from tinytensor.train import Training, probabilities
+from tinytensor.train import Training
 
 DATA = tt.datasets.mnist()
 SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_labels[:200])

@@ -14,7 +14,7 @@ def export_network(file: str, lesson: str | None, weights: str | None) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
     from tinytensor.onnx.exporting import export
     from tinytensor.ops.creation import zeros
-    from tinytensor.train import class_names, load_model
+    from tinytensor.saved_model import class_names, load_model
 
     source = chosen_weights(lesson, weights)
     if Path(file).suffix.lower() != ".onnx":

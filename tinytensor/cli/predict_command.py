@@ -35,7 +35,8 @@ def predict_images(
     save_input: str | None,
 ) -> None:
     """Run `tinytensor predict`; tinytensor_command.commands has its options."""
-    from tinytensor.train import class_names, load_model, probabilities
+    from tinytensor.evaluation import probabilities
+    from tinytensor.saved_model import class_names, load_model
 
     file = chosen_weights(lesson, weights)
     if many and as_is:

@@ -22,7 +22,8 @@ from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.logs import log_to
 from tinytensor.saver import Saver, best_file
-from tinytensor.train import StepReport, TrainedStep, Training, seconds_a_step
+from tinytensor.step_report import StepReport, TrainedStep
+from tinytensor.train import Training, seconds_a_step
 
 if TYPE_CHECKING:
     from tinytensor.live.run_file import RunWriter

@@ -22,7 +22,8 @@ from tinytensor import datasets, door, lessons
 from tinytensor.arrays import Array
 from tinytensor.errors import SettingError
 from tinytensor.learn import answer, exercises, judge
-from tinytensor.train import StepReport, Training
+from tinytensor.step_report import StepReport
+from tinytensor.train import Training
 
 SECONDS = 60  # of a training with a slow matmul, about
 FEWEST_STEPS, MOST_STEPS = 20, 2000

@@ -9,9 +9,10 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
+from tinytensor.evaluation import evaluation_mode
 from tinytensor.nn import Activation, BatchNorm, Module, Sequential
+from tinytensor.step_report import Predictions
 from tinytensor.tensors import Tensor, from_numpy
-from tinytensor.train import Predictions, evaluation_mode
 
 BANDS = 7  # bands of equal count, between 8 quantiles
 MAX_SAMPLE = 20_000  # elements; quantiles of a larger array are estimated from a random sample

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.live.snapshot import Snapshot
-from tinytensor.train import StepReport
+from tinytensor.step_report import StepReport
 
 MAX_POINTS = 2000  # per curve; a longer curve loses every second point
 

@@ -14,7 +14,8 @@ from tinytensor.live.details import Details, details_of
 from tinytensor.live.history import History
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.speed import Speed
-from tinytensor.train import StepReport, Training
+from tinytensor.step_report import StepReport
+from tinytensor.train import Training
 
 MIN_INTERVAL = 0.5  # seconds between two pictures, at least
 WIDTH = 1024  # pixels

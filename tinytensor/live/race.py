@@ -21,7 +21,8 @@ from tinytensor import door, machine, random
 from tinytensor.datasets import Dataset
 from tinytensor.errors import SettingError
 from tinytensor.lessons import Lesson
-from tinytensor.train import TrainedStep, Training
+from tinytensor.step_report import TrainedStep
+from tinytensor.train import Training
 
 TURN_SECONDS = 0.2  # long compared with refilling the caches, short enough for a live display
 GOALS = (0.92, 0.97, 0.99)  # accuracies

@@ -24,21 +24,15 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.door import Backend
 from tinytensor.errors import TinytensorError
+from tinytensor.evaluation import OutOfTimeError, evaluation_mode
 from tinytensor.live.details import details_of
 from tinytensor.live.history import Earlier, History
 from tinytensor.live.names import name_of_run
 from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
-from tinytensor.train import (
-    OutOfTimeError,
-    Predictions,
-    Seconds,
-    StepReport,
-    TrainedStep,
-    Training,
-    evaluation_mode,
-)
+from tinytensor.step_report import Predictions, Seconds, StepReport, TrainedStep
+from tinytensor.train import Training
 
 MIN_INTERVAL = 0.2  # seconds between two snapshots, at least
 MAX_SNAPSHOT_SHARE = 1 / 40  # fraction of the time spent on snapshots, at most

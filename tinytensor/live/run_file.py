@@ -38,7 +38,8 @@ from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.names import changed_settings, named
 from tinytensor.live.snapshot import TEST_SHOWN, Snapshot, misclassified_first
 from tinytensor.live.speed import Speed
-from tinytensor.train import StepReport, Training
+from tinytensor.step_report import StepReport
+from tinytensor.train import Training
 
 FIRST_LINE = b"tinytensor recording 1\n"
 MAX_BLOCK = 2**26  # bytes of a block after decompression; a snapshot takes less than 1 MiB

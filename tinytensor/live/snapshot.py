@@ -9,7 +9,7 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.live.details import Details
-from tinytensor.train import StepReport
+from tinytensor.step_report import StepReport
 
 TRAIN_SHOWN = 100  # images
 TEST_SHOWN = 1000  # images

@@ -1,6 +1,7 @@
 """The training speed between two reports, and the default speed of a watched training."""
 
-from tinytensor.train import StepReport, Training
+from tinytensor.step_report import StepReport
+from tinytensor.train import Training
 
 WATCHED_SECONDS = 25  # of all steps, if the machine is fast enough
 MIN_STEPS_PER_SECOND = 10

@@ -18,7 +18,8 @@ from tinytensor.live.history import accuracy_start, loss_end
 from tinytensor.live.names import PANELS, digits_title
 from tinytensor.live.snapshot import TRAIN_SHOWN, misclassified_first
 from tinytensor.live.speed import Speed
-from tinytensor.train import Predictions, StepReport, Training
+from tinytensor.step_report import Predictions, StepReport
+from tinytensor.train import Training
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.evaluation import probabilities
 from tinytensor.live.pending_call import PendingCall
 from tinytensor.live.run import Run
 from tinytensor.nn import Module
-from tinytensor.train import probabilities
 
 MAX_DRAWINGS = 100  # the oldest are removed
 MAX_OF_A_VIEWER = 10  # the same, among those of one viewer

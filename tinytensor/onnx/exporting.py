@@ -18,12 +18,12 @@ from tinytensor import atomic_file, regular_file
 from tinytensor.arrays import Array, address, root
 from tinytensor.autograd import no_grad
 from tinytensor.errors import CaptureError, DataError, NotSupported, ShapeError
+from tinytensor.evaluation import evaluation_mode
 from tinytensor.extras import check_installed
 from tinytensor.nn import Module
 from tinytensor.ops.operands import Operand, as_float
 from tinytensor.recorder import NotedCall, NotedFunction, Recorder, recording
 from tinytensor.tensors import Tensor, wrap
-from tinytensor.train import evaluation_mode
 
 OPSET = 20  # the version of ONNX's operators; Gelu is new in it
 IR_VERSION = 9  # the version of the file format that belongs to it

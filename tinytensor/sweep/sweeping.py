@@ -17,8 +17,9 @@ from tinytensor import datasets, lessons, random, run_state
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.extras import check_installed
 from tinytensor.ops.operands import whole
+from tinytensor.step_report import StepReport
 from tinytensor.sweep.journal import CHOOSING, FIRST_TRIAL, Journal
-from tinytensor.train import StepReport, Training
+from tinytensor.train import Training
 
 if TYPE_CHECKING:
     import optuna
