@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,12 +11,15 @@ import numpy as np
 from tinytensor import ops
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
+from tinytensor.capture.captured import capture
 from tinytensor.datasets import one_label_each, to_float
+from tinytensor.datasets.mapped import FileRows, is_mapped
 from tinytensor.nn import Module
 from tinytensor.ranks import ALONE, World
 from tinytensor.tensors import Tensor, from_numpy
 
 Step = Callable[[Array, Array], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Array], Tensor]  # of outputs and labels or targets
 EVALUATION_BATCH = 250  # images; a larger batch needs more memory, and more time to fetch it
 
 
@@ -27,8 +31,8 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
     """Evaluate a model in eval mode; afterwards each module is in the same mode as before.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
-        images: (N, 28, 28) uint8.
+        model: maps images (N, H, W, C) float32 to logits (N, classes).
+        images: (N, H, W) or (N, H, W, C) uint8, or a memory map of them, whose file is read.
         labels: (N,) integers from 0 to classes - 1.
 
     Returns:
@@ -39,7 +43,7 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
     """
     one_label_each("evaluate", "test", images, labels)
     with evaluation_mode(model):
-        return scores(lambda chosen, labels: score(model, images, chosen, labels), labels)
+        return scores(scorer(model, images, eager=True), labels)
 
 
 @contextmanager
@@ -63,13 +67,13 @@ def scores(
     before_each: Callable[[], None] | None = None,
     world: World = ALONE,
 ) -> tuple[float, float, Array]:
-    """Accuracy, mean loss and predictions (N,) on all N images.
+    """Accuracy, mean loss and predictions (N,) on all N images; for targets the accuracy is NaN.
 
     score: called with the indices and labels of at most EVALUATION_BATCH images; returns their
     predictions and mean loss. before_each: called before each of these calls; it may raise
     OutOfTimeError. world: the ranks that share these calls.
     """
-    predictions = np.zeros(len(labels), np.int64)
+    predictions = np.zeros_like(labels)
     starts = range(0, len(labels), EVALUATION_BATCH)
     losses = np.zeros(len(starts) + 1)  # of each call, and whether a rank is out of time
     with no_grad():
@@ -89,21 +93,62 @@ def scores(
     if losses[-1]:
         raise OutOfTimeError
     total = sum(losses[:-1].tolist())  # one by one, in order
-    return float((predictions == labels).mean()), total / len(labels), predictions
+    return accuracy(predictions, labels), total / len(labels), predictions
 
 
-def score(model: Module, images: Array, chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """Predictions (R,) and mean loss () on images[chosen]; chosen: int64 indices (R,)."""
-    logits = model(from_numpy(to_float(images, chosen)))
-    return logits.argmax(axis=1), ops.cross_entropy(logits, labels)
+def accuracy(predictions: Array, labels: Array) -> float:
+    """The share of predictions (N,) that equal the labels (N,); NaN for targets (N, T)."""
+    return math.nan if labels.dtype.kind == "f" else float((predictions == labels).mean())
+
+
+def scorer(
+    model: Module, images: Array, loss: Loss = ops.cross_entropy, *, eager: bool = False
+) -> Step:
+    """A function of the indices (R,) and the labels of images, for `scores`.
+
+    It returns the predictions (R,) and the mean loss of the model. For targets (R, T) the
+    predictions are the outputs.
+
+    Args:
+        model: the model.
+        images: (N, ...), or a memory map, whose file is read.
+        loss: maps outputs and labels to a scalar Tensor.
+        eager: True to compute op by op. By default the computation is captured.
+    """
+    captured: Callable[[Step], Step] = (lambda step: step) if eager else capture
+    if images.dtype == np.uint8 and images.ndim in (3, 4) and not is_mapped(images):
+        images = np.ascontiguousarray(images)
+
+        def score_chosen(chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
+            return _score(model, to_float(images, chosen), labels, loss)
+
+        return captured(score_chosen)
+
+    score_rows = captured(lambda rows, labels: _score(model, rows, labels, loss))
+    read = FileRows(images).read if is_mapped(images) else images.__getitem__
+    return lambda chosen, labels: score_rows(as_input(read(chosen)), labels)
+
+
+def _score(model: Module, x: Array, labels: Array, loss: Loss) -> tuple[Tensor, Tensor]:
+    outputs = model(from_numpy(x))
+    predicted = outputs if labels.dtype.kind == "f" else outputs.argmax(axis=1)
+    return predicted, loss(outputs, labels)
+
+
+def as_input(rows: Array) -> Array:
+    """Rows as networks get them: uint8 images from 0 to 1, other floats as float32."""
+    if rows.dtype == np.uint8 and rows.ndim in (3, 4):
+        return to_float(rows)
+    dtype = np.float32 if rows.dtype.kind == "f" else rows.dtype
+    return np.ascontiguousarray(rows, dtype)
 
 
 def probabilities(model: Module, images: Array) -> Array:
     """Probabilities of the classes, computed in eval mode.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, classes).
-        images: (N, 28, 28) uint8.
+        model: maps images (N, H, W, C) float32 to logits (N, classes).
+        images: (N, H, W) or (N, H, W, C) uint8.
 
     Returns:
         (N, classes) float32. Afterwards each module is in the same mode as before.

@@ -27,6 +27,7 @@ import numpy as np
 
 from tinytensor import checkpoint, door, random
 from tinytensor.arrays import Array
+from tinytensor.datasets.mapped import FileRows, is_mapped
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.lessons import OWN_SETTINGS
 from tinytensor.nn import Module
@@ -37,6 +38,7 @@ from tinytensor.tensors import Tensor, wrap
 if TYPE_CHECKING:
     from tinytensor.train import Training
 
+MAPPED_SAMPLE = 1000  # rows of a memory map, evenly spread, that a checksum is computed of
 SAMPLE = 10  # images of the next batch that the network is applied to
 _OF_OLD_FILES = OWN_SETTINGS | {"chunks": "1", "batch_norm": "synchronized"}
 _MISMATCH = {  # messages for settings that differ, where the default says too little
@@ -94,13 +96,17 @@ def tensors(training: Training) -> dict[str, Tensor]:
 
 
 def about(training: Training) -> dict[str, str]:
-    """The metadata of a file of weights: versions, settings, step, and the names of the classes."""
+    """The metadata of a file of weights: versions, settings, step, classes and image shape."""
     from tinytensor import __version__
 
     versions = {
         "tinytensor": __version__, "numpy": np.__version__, "python": platform.python_version(),
     }  # fmt: skip
-    step = {"step": str(training.step), "classes": json.dumps(training.data.names)}
+    data = training.data
+    step = {
+        "step": str(training.step), "classes": json.dumps(data.names),
+        "image_shape": json.dumps(data.image_shape),
+    }  # fmt: skip
     return versions | settings(training) | step
 
 
@@ -187,10 +193,16 @@ def samples(training: Training) -> dict[str, str]:
 
 
 def checksum(*arrays: Array) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of arrays, with their dtypes and shapes."""
+    """The first 16 hexadecimal digits of the SHA-256 of arrays, with their dtypes and shapes.
+
+    Of a memory map, MAPPED_SAMPLE rows are read, because reading all of it may take minutes.
+    """
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode())
+        if is_mapped(array):
+            rows = np.linspace(0, len(array) - 1, min(MAPPED_SAMPLE, len(array))).astype(np.int64)
+            array = FileRows(array).read(rows)
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()[:16]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 
 from tinytensor import checkpoint
-from tinytensor.datasets import CLASSES
+from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.errors import DataError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
+
+MOST_VALUES = 2**20  # of an image; a damaged file could ask for a network of any size
 
 
 def load_model(file: str | Path) -> tuple[Lesson, Module]:
@@ -35,7 +38,7 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
             f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
             "of the lessons that tinytensor lessons lists is needed"
         ) from None
-    model = lesson.new_model(len(_class_names(file, about)))
+    model = lesson.new_model(len(_class_names(file, about)), _image_shape(file, about))
     own = {f"tested.{name}": x for name, x in model.named_tensors()}
     given = {name: x for name, x in tensors.items() if name.startswith("tested.")}
     checkpoint.copy_into(str(file), own, given)
@@ -49,6 +52,30 @@ def class_names(file: str | Path) -> tuple[str, ...]:
         DataError: the file can't be read, or its names are not a list of strings.
     """
     return _class_names(file, checkpoint.about(file))
+
+
+def image_shape(file: str | Path) -> tuple[int, int, int]:
+    """The shape of the images of a checkpoint or of a file of weights: height, width, channels.
+
+    Raises:
+        DataError: the file can't be read, or its shape is not three integers from 1 up.
+    """
+    return _image_shape(file, checkpoint.about(file))
+
+
+def _image_shape(file: str | Path, about: Mapping[str, str]) -> tuple[int, int, int]:
+    text = about.get("image_shape")
+    if text is None:  # a checkpoint of an earlier version, which knew one shape only
+        return MNIST_SHAPE
+    try:
+        height, width, channels = (operator.index(size) for size in json.loads(text))
+    except (TypeError, ValueError):
+        height = width = channels = 0
+    if min(height, width, channels) < 1 or height * width * channels > MOST_VALUES:
+        raise DataError(
+            f"{file}: got image_shape {text[:100]}; a list of height, width and channels is needed"
+        )
+    return height, width, channels
 
 
 def _class_names(file: str | Path, about: Mapping[str, str]) -> tuple[str, ...]:

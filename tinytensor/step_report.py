@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -25,6 +26,7 @@ class StepReport:
 
     train_accuracy and train_loss are measured on the last batch, before its update; they are None
     before the first step. test_accuracy and test_loss are measured on all test images, after it.
+    For targets of a regression the accuracies are NaN.
     """
 
     step: int  # number of steps made
@@ -36,29 +38,35 @@ class StepReport:
     seconds: Seconds
 
     def __repr__(self) -> str:
-        """The step and the test accuracy; the attributes have the rest."""
+        """The step and the test accuracy, or else the test loss; the attributes have the rest."""
+        if math.isnan(self.test_accuracy):
+            return f"StepReport(step {self.step:,}, test loss {self.test_loss:.4g})"
         return f"StepReport(step {self.step:,}, test {self.test_accuracy:.4f})"
 
 
 class TrainedStep(NamedTuple):
     """The batch of the last step, with its logits and its loss before the update."""
 
-    images: Array  # (N, 28, 28, 1) float32
+    images: Array  # (N, H, W, C) float32
     labels: Array  # (N,)
     logits: Tensor  # (N, classes), overwritten by the next step
     loss: float
     rate: float  # the learning rate
 
     def predictions(self) -> Array:
-        """The classes (N,) int64 predicted for the batch, before the update."""
-        predicted: Array = self.logits.argmax(axis=1).numpy()
+        """The classes (N,) int64 predicted for the batch, before the update.
+
+        For targets they are the outputs (N, T).
+        """
+        has_targets = self.labels.dtype.kind == "f"
+        predicted: Array = (self.logits if has_targets else self.logits.argmax(axis=1)).numpy()
         return predicted
 
 
 class Predictions(NamedTuple):
     """The predicted classes for the batch of a step and for all test images."""
 
-    images: Array  # (N, 28, 28, 1) float32, the batch
+    images: Array  # (N, H, W, C) float32, the batch
     labels: Array  # (N,)
     predictions: Array  # (N,), before the update
     test_predictions: Array  # (number of test images,)

@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,18 @@ from tinytensor.errors import AnomalyError, SettingError
 from tinytensor.evaluation import (
     OutOfTimeError,
     Step,
+    accuracy,
+    as_input,
     evaluate,
     evaluation_mode,
     probabilities,
-    score,
+    scorer,
     scores,
 )
 from tinytensor.forks import computed_once
 from tinytensor.lessons import Lesson
 from tinytensor.nn import Module
+from tinytensor.ops import cross_entropy
 from tinytensor.parallel import ParallelStep
 from tinytensor.ranks import ALONE, Team, World
 from tinytensor.saved_model import class_names, load_model
@@ -97,7 +99,7 @@ class Training:
         SettingError: `steps` is negative, `evaluate_every` is less than 1, or `batch` is not from 1
             to the number of training images.
         DTypeError: the training images are not uint8.
-        ShapeError: they don't have three axes.
+        ShapeError: they don't have three or four axes.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Training:
         if self.evaluate_every < 1:
             raise SettingError(f"evaluate_every: got {self.evaluate_every}; 1 or more is needed")
         random.manual_seed(seed)
-        self.model = lesson.new_model(len(data.names))
+        self.model = self._new_model()
         self.optimizer = lesson.optimizer(self.model.parameters())
         if lesson.rate is not None:
             self.optimizer.lr = lesson.rate(max(self.steps, 1))
@@ -133,7 +135,7 @@ class Training:
         # A second model with moving averages of the weights, or the trained model.
         self.averaged = self.model
         if lesson.average is not None:
-            self.averaged = lesson.new_model(len(data.names))
+            self.averaged = self._new_model()
         self.predictions: Predictions | None = None
         self.report: StepReport | None = None
         self.after_step: Callable[[], None] | None = None
@@ -146,19 +148,27 @@ class Training:
         self.report_next = False  # set to True for one extra report after the next step
         self._clock = Clock()
         self.go_to(0)
-        self._test_images = np.ascontiguousarray(data.test_images)
         self._step: Step = self.train_step if eager else capture(self.train_step)
         self.world, self.batch_norm = world, batch_norm
         self.parallel: ParallelStep | None = None
         if world.is_launched or chunks is not None:
             team = Team(world, self.batch, chunks, batch_norm == "synchronized")
             self._step = self.parallel = ParallelStep(
-                team, self.model, len(data.names), lesson.loss, self.optimizer, self._average, eager
+                team, self.model, data.outputs, lesson.loss, self.optimizer, self._average, eager
             )
         self._scores: dict[Module, Step] = {}
         for model in (self.model, self.averaged):
-            score_model = partial(score, model, self._test_images)
-            self._scores[model] = score_model if eager else capture(score_model)
+            self._scores[model] = self._scorer(model, data.test_images)
+
+    def _new_model(self) -> Module:
+        if not self.data.has_images:
+            return self.lesson.model()
+        return self.lesson.new_model(len(self.data.names), self.data.image_shape)
+
+    def _scorer(self, model: Module, images: Array, eager: bool | None = None) -> Step:
+        """The test of a model; its loss is the cross-entropy, and for targets the lesson's."""
+        loss = cross_entropy if self.data.has_labels else self.lesson.loss
+        return scorer(model, images, loss, eager=self.eager if eager is None else eager)
 
     def go_to(self, step: int) -> None:
         """Set the number of steps made; the next batch is the one after `step` batches."""
@@ -170,9 +180,10 @@ class Training:
         )  # fmt: skip
 
     def next_batch(self) -> tuple[Array, Array]:
-        """The images (N, 28, 28, 1) float32 and labels (N,) of the next step."""
+        """The images (N, H, W, C) float32 and labels (N,) of the next step."""
         if self._next_batch is None:
-            self._next_batch = next(self._batches)
+            rows, labels = next(self._batches)
+            self._next_batch = as_input(rows), labels
         return self._next_batch
 
     def outputs(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -192,12 +203,14 @@ class Training:
         clock = self._clock = Clock()
         if self.step >= self.steps:
             try:
-                accuracy, test_loss, _ = self.test()
+                tested_accuracy, test_loss, _ = self.test()
             except OutOfTimeError:
                 return
             rate = self.optimizer.lr
             seconds = clock.lap("evaluate")
-            self.report = StepReport(self.step, None, None, accuracy, test_loss, rate, seconds)
+            self.report = StepReport(
+                self.step, None, None, tested_accuracy, test_loss, rate, seconds
+            )
             yield self.report
         first = self.step + 1
         self.model.train()
@@ -215,12 +228,12 @@ class Training:
                 predicted = result.predictions()
                 clock.lap("train")
                 try:
-                    accuracy, test_loss, tested = self.test()
+                    tested_accuracy, test_loss, tested = self.test()
                 except OutOfTimeError:
                     return
                 self.predictions = Predictions(result.images, result.labels, predicted, tested)
                 self.report = StepReport(
-                    self.step, float((predicted == result.labels).mean()), result.loss, accuracy,
+                    self.step, accuracy(predicted, result.labels), result.loss, tested_accuracy,
                     test_loss, result.rate, clock.lap("evaluate"),
                 )  # fmt: skip
                 if self.coach is not None:
@@ -305,11 +318,10 @@ class Training:
         images, labels = self.next_batch()
         logits, loss = self.outputs(images, labels)
         predicted = logits.argmax(axis=1).numpy()
-        accuracy, test_loss, tested = self.test()
-        train_accuracy = float((predicted == labels).mean())
+        tested_accuracy, test_loss, tested = self.test()
         report = StepReport(
-            self.step, train_accuracy, loss.item(), accuracy, test_loss, self.optimizer.lr,
-            Seconds(),
+            self.step, accuracy(predicted, labels), loss.item(), tested_accuracy, test_loss,
+            self.optimizer.lr, Seconds(),
         )  # fmt: skip
         return report, Predictions(images, labels, predicted, tested)
 
@@ -363,7 +375,7 @@ class Training:
         """Train on a batch: forward pass, backward pass, update.
 
         Args:
-            images: (N, 28, 28, 1) float32.
+            images: (N, H, W, C) float32.
             labels: (N,) integers from 0 to classes - 1.
 
         Returns:
@@ -426,24 +438,25 @@ class Training:
             OutOfTimeError: the deadline has passed.
         """
         with evaluation_mode(self.tested):
-            accuracy, loss, predictions = scores(
+            found = scores(
                 self._scores[self.tested], self.data.test_labels, self._check_time, self.world
             )
-        self._check_finite("test loss", loss)
-        return accuracy, loss, predictions
+        self._check_finite("test loss", found[1])
+        return found
 
     def accuracy(self, images: Array, labels: Array) -> float:
         """Return the accuracy, 0 to 1, of the tested model on other images, such as validation's.
 
         Args:
-            images: (N, 28, 28) uint8.
+            images: (N, H, W) or (N, H, W, C) uint8.
             labels: (N,) integers.
 
         Raises:
             OutOfTimeError: the deadline has passed.
         """
         with evaluation_mode(self.tested):
-            return scores(partial(score, self.tested, images), labels, self._check_time)[0]
+            score = self._scorer(self.tested, images, eager=True)
+            return scores(score, labels, self._check_time)[0]
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -483,9 +496,9 @@ class Training:
         checkpoint.save_float16(file, weights, about)
         _, rounded = load_model(file)
         with evaluation_mode(rounded):
-            score_rounded = partial(score, rounded, self._test_images)
+            score = self._scorer(rounded, self.data.test_images, eager=True)
             try:
-                accuracy, _, _ = scores(score_rounded, self.data.test_labels, self._check_time)
+                tested_accuracy, _, _ = scores(score, self.data.test_labels, self._check_time)
             except OutOfTimeError:
                 return
         command = (
@@ -496,12 +509,12 @@ class Training:
             command += f"  # stopped after step {self.step}"
         if self.changes:
             command += f"  # {', '.join(self.changes)}"
-        made = {"test_accuracy": str(accuracy), "command": command}
+        made = {"test_accuracy": str(tested_accuracy), "command": command}
         checkpoint.save_float16(file, weights, about | made)
 
     @computed_once
     def data_checksum(self) -> str:
-        """The checksum of the training images and labels."""
+        """The checksum of the training images and labels; see run_state.checksum."""
         return run_state.checksum(self.data.train_images, self.data.train_labels)
 
     def resume(self, file: str | Path) -> None:

@@ -242,10 +242,30 @@ def test_images_of_other_dtypes_raise(backend, dtype):
         Dataset(images, np.arange(3), images, np.arange(3))
 
 
-@pytest.mark.parametrize("shape", [(), (28,), (28, 28), (3, 28, 28, 1)])
+@pytest.mark.parametrize("shape", [(), (28,), (28, 28), (3, 28, 28, 1, 1)])
 def test_images_of_other_shapes_raise(backend, shape):
     with pytest.raises(tt.ShapeError, match=r"to_float: got images of shape .* \(N, height, width"):
         to_float(np.ones(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "image"),
+    [
+        ((3, 20, 20), (3, 20, 20), (20, 20, 1)),
+        ((3, 20, 30, 1), (3, 20, 30), (20, 30, 1)),
+        ((3, 32, 32, 3), (3, 32, 32, 3), (32, 32, 3)),
+    ],
+)
+def test_images_of_any_shape(given, kept, image):
+    images = np.random.default_rng(0).integers(0, 256, given).astype(np.uint8)
+    data = Dataset(images, np.arange(3), images, np.arange(3))
+    assert data.train_images.shape == kept
+    assert data.image_shape == image
+    floats = to_float(data.test_images, [2, 0])
+    np.testing.assert_allclose(floats, images.reshape(3, *image)[[2, 0]] / 255, rtol=1e-6)
+    other = np.zeros((3, 20, 21), np.uint8)
+    with pytest.raises(tt.ShapeError, match=r"and test images of shape \(3, 20, 21\); the same sh"):
+        data._replace(test_images=other)
 
 
 @pytest.mark.parametrize(("train", "test"), [(29, 30), (30, 20), (30, 31)])
@@ -290,7 +310,7 @@ def test_classes_of_a_dataset():
             tt.ShapeError,
             r"shape \(3, 1\); .*reshape\(-1\) for \(N, 1",
         ),
-        ((3, 32, 32), [0, 1, 2], None, tt.ShapeError, r"shape \(3, 32, 32\); \(N, 28, 28\)"),
+        ((3, 0, 32), [0, 1, 2], None, tt.ShapeError, r"shape \(3, 0, 32\), without pixels"),
         ((3, 28, 28), [0, 1, 0], ["a", "a"], tt.SettingError, "got 2 names of classes, 1 of them"),
         ((3, 28, 28), [0, 1, 300], None, tt.SettingError, "got 301 names .* 1 to 256"),
     ],

@@ -10,10 +10,11 @@ from PIL import Image
 from test_datasets import idx, write_folder
 
 import tinytensor as tt
-from tinytensor.datasets import load
+from tinytensor import checkpoint, run_state
+from tinytensor.datasets import load, to_float
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
 from tinytensor.lessons import find
-from tinytensor.saved_model import class_names, load_model
+from tinytensor.saved_model import class_names, image_shape, load_model
 from tinytensor.train import Training
 
 RNG = np.random.default_rng(0)
@@ -176,11 +177,50 @@ def test_npz_files(plain, tmp_path):
         load(folder)
 
 
+def test_labels_from_1_become_labels_from_0(tmp_path):
+    images = np.zeros((52, 28, 28), np.uint8)
+    labels = np.arange(52) % 26 + 1
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
+    data = load(tmp_path)
+    assert data.names == tuple(map(str, range(1, 27)))
+    np.testing.assert_array_equal(data.train_labels, labels - 1)
+    np.testing.assert_array_equal(data.test_labels, labels - 1)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels - 1))
+    kept = load(tmp_path)
+    assert kept.names == tuple(map(str, range(27))), "a test label is 0"
+    np.testing.assert_array_equal(kept.train_labels, labels)
+
+
+def test_colours_and_names_in_npz_and_npy_files(tmp_path):
+    images = RNG.integers(0, 256, (30, 32, 32, 3)).astype(np.uint8)
+    labels = np.arange(30)[:, None] % 3  # (N, 1), as in Keras's CIFAR
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:9], "y_test": labels[:9]}
+    arrays["class_names"] = np.array(["cat", "dog", "ship"])
+    np.savez(tmp_path / "cifar.npz", **arrays)
+    folder = tmp_path / "cifar"
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    for data in (load(tmp_path / "cifar.npz"), load(folder)):
+        assert data.names == ("cat", "dog", "ship")
+        assert data.image_shape == (32, 32, 3)
+        assert_equal(data, (images, labels[:, 0], images[:9], labels[:9, 0]))
+    assert isinstance(data.train_images, np.memmap)
+    (folder / "y_test.npy").write_bytes(b"no array")
+    with pytest.raises(tt.DataError, match=r"y_test\.npy: a \.npy file of an array is needed"):
+        load(folder)
+    np.save(folder / "y_test.npy", labels)
+    with pytest.raises(tt.DataError, match="cifar: Dataset: got 30 test labels for 9 images"):
+        load(folder)
+
+
 # Folders of pictures
 
 
 def write_pictures(folder: Path, names: list[str], count: int, size: int, light: bool) -> None:
-    """For class i, squares of i + 4 pixels in pictures of size x size."""
+    """For class i, i + 4 rows of 9 pixels in pictures of size x size."""
     for i, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for j in range(count):
@@ -208,8 +248,10 @@ def test_pictures_of_28_x_28_in_folders(tmp_path, light):
     assert parts.test_labels.tolist() == [0, 0, 1, 1]
 
 
-def test_larger_pictures_become_like_mnist(tmp_path):
-    write_pictures(tmp_path, ["a", "b"], 6, 80, light=True)
+@pytest.mark.parametrize("sizes", [(80, 90), (260, 260)])
+def test_pictures_of_several_sizes_or_large_ones_become_like_mnist(tmp_path, sizes):
+    for name, size in zip("ab", sizes, strict=True):
+        write_pictures(tmp_path, [name], 6, size, light=True)
     data = load(tmp_path)
     assert data.train_images.shape == (10, 28, 28)
     rows = (data.train_images[0] > 100).any(axis=1).sum()
@@ -217,6 +259,36 @@ def test_larger_pictures_become_like_mnist(tmp_path):
     assert columns == 20, "the larger side is 20 pixels"
     assert rows < 15
     np.testing.assert_array_equal(data.train_images[0][0], 0)
+
+
+def test_pictures_of_one_size_stay_as_they_are(tmp_path):
+    write_pictures(tmp_path / "grey", ["a", "b"], 6, 80, light=True)
+    data = load(tmp_path / "grey")
+    assert data.image_shape == (80, 80, 1)
+    assert (data.train_images[:5, 20:24, 26:35] == 0).all(), "dark on light, not inverted"
+    assert (data.train_images[:5, 24:] == 255).all()
+    for i, name in enumerate(("red", "blue")):
+        (tmp_path / "colours" / name).mkdir(parents=True)
+        for j in range(6):
+            pixels = np.zeros((10, 12, 3), np.uint8)
+            pixels[..., 2 * i] = 200 + j
+            Image.fromarray(pixels).save(tmp_path / "colours" / name / f"{j}.png")
+    data = load(tmp_path / "colours")
+    assert data.names == ("blue", "red")
+    assert data.image_shape == (10, 12, 3)
+    assert data.test_images[:, 0, 0].tolist() == [[0, 0, 205], [205, 0, 0]]
+
+
+def test_transparent_pictures_with_colours(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for j in range(6):
+            pixels = np.zeros((9, 9, 4), np.uint8)
+            pixels[:4] = 30, 20, 10, 255
+            Image.fromarray(pixels).save(tmp_path / name / f"{j}.png")
+    data = load(tmp_path)
+    assert (data.train_images[:, :4] == (30, 20, 10)).all()
+    assert (data.train_images[:, 4:] == 255).all(), "dark ink gets white paper"
 
 
 def test_wrong_folders_of_pictures_raise(tmp_path):
@@ -252,13 +324,40 @@ def test_lessons_train_on_letters(tmp_path, lesson):
     assert model.parameters()[-1].shape == (26,)
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (20, 20), (9, 30)])
+@pytest.mark.parametrize("lesson", [each.name for each in tt.lessons.lessons()])
+def test_lessons_train_on_images_of_any_shape(tmp_path, lesson, shape):
+    """For all lessons, the images, and the network that a checkpoint makes."""
+    images = RNG.integers(0, 256, (12, *shape)).astype(np.uint8)
+    data = tt.datasets.Dataset(images, np.arange(12) % 4, images, np.arange(12) % 4, list("abcd"))
+    training = Training(find(lesson), data, steps=1, batch=4)
+    (report,) = training
+    assert np.isfinite(report.test_loss)
+    file = tmp_path / "run.safetensors"
+    training.save(file)
+    assert image_shape(file) == data.image_shape
+    _, model = load_model(file)
+    x = to_float(images)
+    assert model(tt.from_numpy(x)).shape == (12, 4)
+
+
+@pytest.mark.parametrize("text", ["[28, 28]", "[28, 28, 0]", "7", "[1e9, 1, 1]", "[65536, 99, 1]"])
+def test_a_checkpoint_with_a_wrong_image_shape_is_refused(tmp_path, text):
+    file = tmp_path / "run.safetensors"
+    training = Training(find("softmax"), tt.datasets.mnist(), steps=0)
+    about = run_state.about(training) | {"image_shape": text}
+    checkpoint.save(file, run_state.tensors(training), about)
+    with pytest.raises(tt.DataError, match=r"image_shape .*; a list of height, width and channels"):
+        load_model(file)
+
+
 def test_ten_classes_are_unchanged():
     """The first weights are those of a network that is not asked for a number of classes."""
     for lesson in tt.lessons.lessons():
         tt.manual_seed(0)
         plain = lesson.model().state_dict()
         tt.manual_seed(0)
-        asked = lesson.model(10).state_dict()
+        asked = lesson.model(10, (28, 28, 1)).state_dict()
         for name, x in plain.items():
             np.testing.assert_array_equal(asked[name].numpy(), x.numpy(), f"{lesson.name} {name}")
 
@@ -274,3 +373,8 @@ def test_a_model_function_without_classes_needs_ten(tmp_path):
     )
     with pytest.raises(tt.SettingError, match=words):
         Training(lesson, load(tmp_path))
+    lesson = replace(find("softmax"), model=lambda classes=10: find("softmax").model(classes))
+    assert lesson.new_model(26).bias.shape == (26,)
+    words = r"is for images of 28 x 28 and the data have 32 x 32 x 3; .* and the shape \(h"
+    with pytest.raises(tt.SettingError, match=words):
+        lesson.new_model(10, (32, 32, 3))

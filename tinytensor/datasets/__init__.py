@@ -1,4 +1,4 @@
-"""Data sets of 28 x 28 images in classes: MNIST in the package, folders, and arrays."""
+"""Data sets of images in classes: MNIST in the package, folders, arrays and memory maps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from tinytensor import kernels, random, recorder
 from tinytensor.arrays import Array
 from tinytensor.datasets.augment import Augmentation
+from tinytensor.datasets.mapped import FileRows, is_mapped, streamed, windows
 from tinytensor.errors import DTypeError, GradientError, LabelError, SettingError, ShapeError
 from tinytensor.ops.operands import as_array, kept_integers, whole
 from tinytensor.tensors import Tensor, from_numpy
@@ -21,6 +22,7 @@ __all__ = ["Dataset", "Epochs", "Split", "batches", "fetch", "load", "mnist", "s
 CLASSES = 10  # the number of classes, if neither names nor labels need another
 MAX_CLASSES = 256  # run files have one byte for a label
 SIDE = 28
+MNIST_SHAPE = (SIDE, SIDE, 1)  # of an image: height, width, channels
 
 
 class _Arrays(NamedTuple):
@@ -31,21 +33,24 @@ class _Arrays(NamedTuple):
 
 
 class Dataset(_Arrays):
-    """Images (N, 28, 28) uint8, 0 to 255, with labels (N,) integers, for training and test.
+    """Images uint8, 0 to 255, with labels (N,) integers, for training and test.
 
     A named tuple of train_images, train_labels, test_images and test_labels. A label is the index
-    of a class, from 0 up.
+    of a class, from 0 up. An array of images can be a memory map that is larger than the memory;
+    batches and tests read its rows from the file.
 
     Args:
-        train_images: (N, 28, 28) uint8, light on dark as in MNIST.
+        train_images: (N, H, W) uint8, grey, light on dark as in MNIST; or (N, H, W, C) with C
+            channels, such as red, green and blue. (N, H, W, 1) becomes (N, H, W).
         train_labels: (N,) integers, which become int64.
-        test_images: (M, 28, 28) uint8.
+        test_images: (M, H, W) or (M, H, W, C) uint8.
         test_labels: (M,) integers.
         names: the name of each class, such as ("cat", "dog"). By default "0", "1", ...: ten
             classes, or more if the training labels go above 9.
 
     Raises:
-        ShapeError: the images are not 28 x 28, or the number of labels is not the number of images.
+        ShapeError: the images have other axes, the test images have another shape than the training
+            images, or the number of labels is not the number of images.
         DTypeError: the images are not uint8, or the labels are not integers.
         LabelError: a label is negative, or too large for the number of classes.
         SettingError: there are more than 256 classes, or two have the same name.
@@ -66,25 +71,19 @@ class Dataset(_Arrays):
         names: Sequence[str] | None = None,
     ) -> Dataset:
         """Return the Dataset, after a check of the arrays."""
-        parts = (("training", train_images, train_labels), ("test", test_images, test_labels))
-        arrays = [array for part in parts for array in _checked_part(*part)]
-        dataset = super().__new__(cls, *arrays)
-        if names is None:
-            names = [str(i) for i in range(max(CLASSES, int(arrays[1].max(initial=0)) + 1))]
-        dataset.names = tuple(names)
-        largest = max(int(labels.max(initial=0)) for labels in arrays[1::2])
-        count = len(dataset.names)
-        if largest >= count:
-            raise LabelError(
-                f"Dataset: got label {largest} and {count} classes; labels from 0 to {count - 1} "
-                "are needed"
-            )
-        if not 1 <= count <= MAX_CLASSES or len(set(dataset.names)) < count:
-            raise SettingError(
-                f"Dataset: got {count} names of classes, {len(set(dataset.names))} of them "
-                f"different; 1 to {MAX_CLASSES} different names are needed"
-            )
+        arrays = [
+            *_checked_part("training", train_images, train_labels),
+            *_checked_part("test", test_images, test_labels),
+        ]
+        same_shape(*arrays[::2])
+        dataset = cls._unchecked(arrays)
+        dataset.names = names_up_to(arrays[1]) if names is None else tuple(names)
+        check_names(dataset.names, *arrays[1::2])
         return dataset
+
+    @classmethod
+    def _unchecked(cls, arrays: Iterable[Array]) -> typing.Self:
+        return super().__new__(cls, *arrays)
 
     @classmethod
     def _make(cls, iterable: Iterable[Array]) -> Dataset:  # type: ignore[override]
@@ -95,6 +94,27 @@ class Dataset(_Arrays):
     def _replace(self, **changes: Any) -> Dataset:
         """Return a Dataset with some arrays or the names replaced."""
         return type(self)(**{**self._asdict(), "names": self.names, **changes})
+
+    @property
+    def has_images(self) -> bool:
+        """True if the examples are images, which pages and pictures can show."""
+        return True
+
+    @property
+    def has_labels(self) -> bool:
+        """True if the examples have labels, and False if they have targets of a regression."""
+        return self.train_labels.dtype.kind in "iu"
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a network for these data: of classes, or of targets."""
+        return len(self.names) if self.has_labels else self.train_labels.shape[1]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image as networks get it: height, width, channels."""
+        shape = self.train_images.shape[1:]
+        return shape[0], shape[1], 1 if len(shape) == 2 else shape[2]
 
     @property
     def train(self) -> tuple[Tensor, Tensor]:
@@ -118,13 +138,25 @@ class Dataset(_Arrays):
 
 
 def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array]:
-    """Images and int64 labels of one part of a Dataset, after all checks."""
+    """Images and int64 labels of one part of a Dataset, after all checks.
+
+    No check reads the images, because that takes minutes if they are larger than the memory.
+    """
     images, labels = as_array("Dataset", images), as_array("Dataset", labels)
     check_bytes("Dataset", images)
-    if images.shape[1:] != (SIDE, SIDE):
-        raise ShapeError(
-            f"Dataset: got {part} images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
-        )
+    if 0 in images.shape[1:]:
+        raise ShapeError(f"Dataset: got {part} images of shape {images.shape}, without pixels")
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    return images, checked_labels(part, images, labels)
+
+
+def checked_labels(part: str, images: Array, labels: Array) -> Array:
+    """The labels of one part as int64.
+
+    Raises:
+        DTypeError, ShapeError, LabelError: see Dataset.
+    """
     if labels.dtype.kind not in "iu":
         raise DTypeError(
             f"Dataset: got {part} labels of dtype {labels.dtype}; integers from 0 up are needed, "
@@ -138,7 +170,41 @@ def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array
     one_label_each("Dataset", part, images, labels)
     if labels.size and labels.min() < 0:
         raise LabelError(f"Dataset: got {part} label {labels.min()}; labels from 0 up are needed")
-    return images, labels.astype(np.int64, copy=False)
+    return np.asarray(labels).astype(np.int64, copy=False)
+
+
+def same_shape(train: Array, test: Array) -> None:
+    """Raise ShapeError unless training and test examples have the same shape."""
+    if train.shape[1:] != test.shape[1:]:
+        raise ShapeError(
+            f"Dataset: got training images of shape {train.shape} and test images of shape "
+            f"{test.shape}; the same shape after the first axis is needed"
+        )
+
+
+def names_up_to(labels: Array) -> tuple[str, ...]:
+    """The names "0", "1", ... of ten classes, or of more if the labels go above 9."""
+    return tuple(str(i) for i in range(max(CLASSES, int(labels.max(initial=0)) + 1)))
+
+
+def check_names(names: tuple[str, ...], *labels: Array) -> None:
+    """Raise LabelError or SettingError unless the names are different, and each label has one."""
+    largest, count = max(int(each.max(initial=0)) for each in labels), len(names)
+    if largest >= count:
+        raise LabelError(
+            f"Dataset: got label {largest} and {count} classes; labels from 0 to {count - 1} "
+            "are needed"
+        )
+    if not 1 <= count <= MAX_CLASSES or len(set(names)) < count:
+        raise SettingError(
+            f"Dataset: got {count} names of classes, {len(set(names))} of them different; 1 to "
+            f"{MAX_CLASSES} different names are needed"
+        )
+
+
+def described_shape(shape: Sequence[int]) -> str:
+    """The shape of an image in words: "28 x 28", or "32 x 32 x 3" with three channels."""
+    return " x ".join(map(str, shape[:2] if shape[2:] == (1,) else shape))
 
 
 def _as_tensor(array: Array) -> Tensor:
@@ -192,21 +258,27 @@ def load(path: str | Path) -> Dataset:
 
     In this order, the path can be:
 
-    - an .npz file with the arrays x_train, y_train, x_test and y_test, as Keras's mnist.npz;
+    - an .npz file with the arrays x_train, y_train, x_test and y_test, as Keras's mnist.npz, and
+      the names of the classes in class_names, if they have names;
     - a folder of four idx files, named as MNIST's or EMNIST's, plain or .gz. The name
       `train-images.idx3-ubyte` means `train-images-idx3-ubyte`. The files may also be in the
       subfolder `raw` or `MNIST/raw`, where torchvision puts them;
     - a folder with one such .npz file;
+    - a folder with the files x_train.npy, y_train.npy, x_test.npy and y_test.npy, and
+      class_names.npy if the classes have names. The images are not loaded into memory;
     - a folder of pictures with one subfolder per class, or with two subfolders `train` and `test`
       that have one subfolder per class.
 
-    EMNIST's images are transposed and its letters have labels from 1; both are corrected. If a
-    folder has several data sets of EMNIST, `folder/emnist-letters` is one of them.
+    Images have any height and width, the same for all. EMNIST's images are transposed and its
+    letters have labels from 1; both are corrected. Labels of other files that are 1 to n become 0
+    to n - 1, and the names of the classes are "1" to n. If a folder has several data sets of
+    EMNIST, `folder/emnist-letters` is one of them.
 
     Pictures in subfolders are the training pictures, except every sixth of each class, which is a
-    test picture. Pictures that all are 28 x 28 are not cropped or resized; if their borders are
-    light, all of them are inverted. If at least one picture has another size, all become images
-    like MNIST's, as with `tinytensor predict`.
+    test picture. Pictures that all have the same size, at most 256 x 256 pixels, stay as they are:
+    in colour (H, W, 3) if at least one of them has colours, else grey. Grey pictures of 28 x 28 are
+    inverted if their borders are light. Other pictures are taken for photos of digits, and become
+    images like MNIST's, as with `tinytensor predict`.
 
     Args:
         path: `~` and variables such as `$HOME` are expanded.
@@ -227,16 +299,16 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
     """Convert images from bytes to float32, for a network.
 
     Args:
-        images: (N, height, width) uint8, from 0 to 255.
+        images: (N, height, width) or (N, height, width, channels) uint8, from 0 to 255.
         chosen: int64 indices (R,) of the images to convert; all by default.
 
     Returns:
-        (R, height, width, 1) float32, from 0 to 1.
+        (R, height, width, channels) float32, from 0 to 1. Grey images get one channel.
 
     Raises:
         SettingError: `chosen` is not a vector of integers, or has an index that doesn't exist.
         DTypeError: the images are not uint8.
-        ShapeError: the images don't have three axes.
+        ShapeError: the images don't have three or four axes.
     """
     images = as_array("to_float", images)
     check_bytes("to_float", images)
@@ -247,16 +319,16 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
 
 
 def check_bytes(name: str, images: Array) -> None:
-    """Raise DTypeError or ShapeError unless the images are uint8 (N, height, width)."""
+    """Raise DTypeError or ShapeError unless the images are uint8 with three or four axes."""
     if images.dtype != np.uint8:
         raise DTypeError(
             f"{name}: got images of dtype {images.dtype}; uint8, from 0 to 255, is needed; to "
             "convert floats from 0 to 1, use (images * 255).round().astype(np.uint8)"
         )
-    if images.ndim != 3:
+    if images.ndim not in (3, 4):
         raise ShapeError(
-            f"{name}: got images of shape {images.shape}; (N, height, width) is needed, without an "
-            f"axis for channels, because {name} adds it"
+            f"{name}: got images of shape {images.shape}; (N, height, width) is needed, or (N, "
+            "height, width, channels)"
         )
 
 
@@ -330,6 +402,10 @@ def batches(
     Each epoch has the rows in a new random order. uint8 images in the first array become float32
     from 0 to 1, and grey images (N, H, W) get an axis for the channel. All other arrays stay as
     they are.
+
+    If the first array is a memory map, a thread reads its file, one window of 32 MiB ahead. The
+    window consists of 32 blocks of rows at random places, and its rows are shuffled. All rows of
+    the other arrays are read, so they should fit into memory.
 
     Args:
         arrays: arrays or Tensors (N, ...) of any dtype, such as images and labels. Row i of each
@@ -440,25 +516,40 @@ class Epochs:
         return len(self.dataset) if self.partial else len(self.dataset) - self.size + 1
 
     def _epoch(self) -> Iterator[Any]:
-        count = len(self.dataset)
-        order = self._rng.permutation(count) if self._shuffle else np.arange(count)
-        for start in range(0, self._end, self.size):
+        starts = range(0, self._end, self.size)
+        skipped = min(max(self._skip - self._count, 0), len(starts))
+        self._count += skipped
+        first, *others = self.arrays
+        for chosen, examples in self._examples(first, starts[skipped:]):
             self._count += 1
-            if self._count <= self._skip:
-                continue
-            chosen = order[start : start + self.size]
-            first, *others = self.arrays
-            rows = [self._examples(first, chosen), *(_rows(array, chosen) for array in others)]
+            if self._augment is not None:
+                rng = np.random.default_rng((self._seed, self._count))
+                examples = np.ascontiguousarray(self._augment(examples, rng))
+            changed = from_numpy(examples) if isinstance(first, Tensor) else examples
+            rows = [changed, *(_rows(array, chosen) for array in others)]
             yield tuple(rows) if others else rows[0]
 
-    def _examples(self, array: Array | Tensor, chosen: Array) -> Array | Tensor:
-        """Rows of the first array: images become floats, and are augmented."""
+    def _examples(
+        self, array: Array | Tensor, starts: Sequence[int]
+    ) -> Iterator[tuple[Array, Array]]:
+        """The indices and the rows of each batch of an epoch; images become floats.
+
+        starts: for each batch, its first place in the order of the epoch.
+        """
         given = array.array if isinstance(array, Tensor) else array
         is_images = given.dtype == np.uint8 and given.ndim in (3, 4)
-        rows: Array = _to_float(given, chosen) if is_images else given[chosen]
-        if self._augment is not None:
-            rows = self._augment(rows, np.random.default_rng((self._seed, self._count)))
-        return from_numpy(np.ascontiguousarray(rows)) if isinstance(array, Tensor) else rows
+        count = len(given)
+        if is_mapped(given):
+            source = FileRows(given)
+            orders = windows(self._rng, count, source.row_bytes, self._shuffle)
+            skip = starts[0] if starts else count
+            for chosen, rows in streamed(source, orders, self.size, skip, self.partial):
+                yield chosen, _to_float(rows, np.arange(len(rows))) if is_images else rows
+            return
+        order = self._rng.permutation(count) if self._shuffle else np.arange(count)
+        for start in starts:
+            chosen = order[start : start + self.size]
+            yield chosen, _to_float(given, chosen) if is_images else given[chosen]
 
 
 def _as_rows(array: Array | Tensor) -> Array | Tensor:
@@ -471,7 +562,8 @@ def _as_rows(array: Array | Tensor) -> Array | Tensor:
             )
     else:
         try:
-            array = np.asarray(array, order="C")  # once, not in each batch
+            if not is_mapped(array):
+                array = np.asarray(array, order="C")  # once, not in each batch
         except ValueError:
             raise ShapeError(
                 f"batches: got a {type(array).__name__} whose parts have different shapes; arrays "
@@ -507,7 +599,7 @@ class Split(Dataset):
 
     @property
     def validation_images(self) -> Array:
-        """The validation images (V, 28, 28) uint8."""
+        """The validation images (V, H, W) or (V, H, W, C) uint8."""
         return self.test_images
 
     @property
@@ -525,6 +617,9 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
     Use the validation images to choose settings such as a learning rate, so that the test images
     stay unseen.
 
+    The validation images of a memory map are its last images, because a random choice would be
+    copied into memory. So shuffle the images when you write the file.
+
     Args:
         data: the data set; its test images are not used.
         validation: number of validation images.
@@ -535,13 +630,10 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
         test part is the validation part.
 
     Raises:
-        SettingError: `validation` is not from 1 to the number of training images - 1.
+        SettingError: `validation` is not from 1 to the number of training images - 1, or the last
+            images of a memory map lack a class, as in a file that is sorted by class.
     """
-    count = len(data.train_images)
-    if not 0 < whole("split", "validation", validation, None) < count:
-        raise SettingError(f"split: got {validation}; from 1 to {count - 1} is needed")
-    order = np.random.default_rng(seed).permutation(count)
-    held, rest = np.sort(order[:validation]), np.sort(order[validation:])
+    rest, held = split_rows(data.train_images, data.train_labels, validation, seed)
     return Split(
         data.train_images[rest],
         data.train_labels[rest],
@@ -549,6 +641,27 @@ def split(data: Dataset, validation: int = 5000, seed: int = 0) -> Split:
         data.train_labels[held],
         data.names,
     )
+
+
+def split_rows(
+    rows: Array, labels: Array, validation: int, seed: int
+) -> tuple[Array | slice, Array | slice]:
+    """The indices of the training rows and of the validation rows; see split."""
+    count = len(rows)
+    if not 0 < whole("split", "validation", validation, None) < count:
+        raise SettingError(f"split: got {validation}; from 1 to {count - 1} is needed")
+    if is_mapped(rows):
+        rest, held = slice(None, count - validation), slice(count - validation, None)
+        missing = np.setdiff1d(labels, labels[held]).tolist()
+        if labels.dtype.kind in "iu" and missing:
+            raise SettingError(
+                f"split: the last {validation:,} rows of the memory map, which would be the "
+                f"validation part, have no label {missing[0]}; shuffle the rows when you write "
+                "the file"
+            )
+        return rest, held
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[validation:]), np.sort(order[:validation])
 
 
 def hold_out(data: Dataset, seed: int) -> Split:

@@ -1,4 +1,4 @@
-"""Data sets in folders: idx files by any of their usual names, .npz files, and pictures."""
+"""Data sets in folders: idx files by any of their usual names, .npz, .npy files, pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import string
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
-from tinytensor.datasets.photo import ENDINGS, read_grey, read_photo
+from tinytensor.datasets.photo import ENDINGS, read_colours, read_photo
 from tinytensor.errors import DataError, LabelError, TinytensorError
 
 # Where the files may be: the folder itself, and below it the folders that torchvision makes.
@@ -26,6 +27,8 @@ IDX_NAME = re.compile(
     r"[-.]idx[13]-ubyte(\.gz)?"
 )
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
+CLASS_NAMES = "class_names"  # an array in an .npz file, or a .npy file next to the others
+LARGEST = 256  # pixels along an axis of a picture that is not taken for a photo of a digit
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "training"), ("test", "testing")
 ONE_IN = 6  # pictures: this share is for the test, if there is no folder for it
 LISTED = 6  # names of files in an error message
@@ -62,12 +65,15 @@ def load(path: str | Path) -> Dataset:
     archives = [entry for entry in entries if entry.suffix == ".npz"]
     if len(archives) == 1:
         return _load_npz(archives[0])
+    if all((path / f"{name}.npy").is_file() for name in NPZ_NAMES):
+        return _load_npy(path)
     if any(entry.is_dir() and _pictures(entry) for entry in entries) or _parts(path):
         return _load_pictures(path)
     raise DataError(
         f"{path}: there is no data set; the folder has {_listing(path)}; looked for idx files such "
         "as train-images-idx3-ubyte or its .gz, for one .npz file with "
-        f"{', '.join(NPZ_NAMES)}, and for one subfolder of pictures per class"
+        f"{', '.join(NPZ_NAMES)}, for .npy files of these names, and for one subfolder of pictures "
+        "per class"
     )
 
 
@@ -119,11 +125,34 @@ def _load_idx(folder: Path, name: str) -> Dataset:
         if min(labels.min() for _, labels in parts) < 1:
             raise DataError(f"{folder}: got label 0; the labels of EMNIST's letters start at 1")
         parts = [(images, labels - 1) for images, labels in parts]
+    (train_images, train_labels), (test_images, test_labels) = parts
+    if train_images.shape[1:] != test_images.shape[1:]:
+        images = [_find(folder, f"{name}{part}-images-idx3-ubyte") for part in ("train", test)]
+        raise DataError(
+            f"{images[0]} has images of shape {train_images.shape}, and {images[1].name} of shape "
+            f"{test_images.shape}; the same height and width are needed"
+        )
+    names: Sequence[str] | None = EMNIST_NAMES.get(name)
+    if names is None:
+        train_labels, test_labels, names = _from_0(train_labels, test_labels)
     try:
-        return Dataset(*parts[0], *parts[1], EMNIST_NAMES.get(name))
+        return Dataset(train_images, train_labels, test_images, test_labels, names)
     except LabelError as error:
         labels = _find(folder, f"{name}{test}-labels-idx1-ubyte")
         raise DataError(f"{labels}: {error}") from None
+
+
+def _from_0(train: Array, test: Array) -> tuple[Array, Array, Sequence[str] | None]:
+    """Labels from 0 up, and the names of their classes if the labels of a file start at 1.
+
+    They start at 1 if each of 1 to n occurs in the training labels, and 0 in neither part. The
+    names are then "1" to n, so a class keeps the number that it has in the file.
+    """
+    most = int(train.max(initial=0))
+    in_order = np.array_equal(np.unique(train), np.arange(1, most + 1))
+    if not most or not in_order or (test == 0).any():
+        return train, test, None
+    return train - 1, test - 1, [str(i) for i in range(1, most + 1)]
 
 
 def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
@@ -131,9 +160,9 @@ def _load_part(folder: Path, part: str) -> tuple[Array, Array]:
     labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
     images = read_idx(images_path, axes=3)
     labels = read_idx(labels_path, axes=1)
-    if images.shape[1:] != (SIDE, SIDE) or not len(images):
+    if not images.size:
         raise DataError(
-            f"{images_path}: got images of shape {images.shape}; (N, {SIDE}, {SIDE}) is needed"
+            f"{images_path}: got images of shape {images.shape}; at least one image is needed"
         )
     if len(labels) != len(images):
         raise DataError(
@@ -175,13 +204,45 @@ def _load_npz(path: Path) -> Dataset:
                     f"{path}: {', '.join(missing)} is missing; the file has {', '.join(file)}; "
                     f"{', '.join(NPZ_NAMES)} are needed"
                 )
-            x_train, y_train, x_test, y_test = (file[name] for name in NPZ_NAMES)
+            arrays = [file[name] for name in NPZ_NAMES]
+            names = file.get(CLASS_NAMES)
     except DataError:
         raise
     except Exception as error:  # many types of error, because the bytes can be anything
         raise DataError(f"{path}: an .npz file of arrays is needed ({error})") from None
+    return _of_arrays(path, arrays, names)
+
+
+def _load_npy(folder: Path) -> Dataset:
+    """Load the four .npy files of a folder; the images stay in their files, as memory maps."""
+    arrays = []
+    for name in NPZ_NAMES:
+        file = folder / f"{name}.npy"
+        regular_file.checked(file)
+        try:
+            mode: Literal["r"] | None = "r" if name.startswith("x") else None
+            arrays.append(np.load(file, mmap_mode=mode, allow_pickle=False))
+        except Exception as error:  # many types of error, because the bytes can be anything
+            raise DataError.unread(file, error, "a .npy file of an array is needed") from None
+    names = folder / f"{CLASS_NAMES}.npy"
     try:
-        return Dataset(x_train, y_train, x_test, y_test)
+        found = np.load(names, allow_pickle=False) if names.is_file() else None
+    except Exception as error:  # as above
+        raise DataError.unread(names, error, "a .npy file of an array is needed") from None
+    return _of_arrays(folder, arrays, found)
+
+
+def _of_arrays(path: Path, arrays: Sequence[Array], names: Array | None) -> Dataset:
+    """The data set of x_train, y_train, x_test and y_test. Labels may be (N, 1), as Keras's are."""
+    x_train, y_train, x_test, y_test = arrays
+    y_train, y_test = (y.reshape(-1) if y.shape[1:] == (1,) else y for y in (y_train, y_test))
+    own: Sequence[str] | None = None
+    if names is not None:
+        own = [str(name) for name in names.reshape(-1)]
+    elif y_train.dtype.kind in "iu" and y_train.ndim == 1 and y_test.dtype.kind in "iu":
+        y_train, y_test, own = _from_0(y_train, y_test)
+    try:
+        return Dataset(x_train, y_train, x_test, y_test, own)
     except TinytensorError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -256,15 +317,28 @@ def _load_pictures(folder: Path) -> Dataset:
 
 
 def _read_pictures(files: Sequence[Path]) -> Array:
-    """The pictures as images (N, 28, 28) uint8, light on dark."""
-    levels = []
+    """The pictures as images (N, H, W) uint8, or (N, H, W, 3) if one of them has colours.
+
+    Pictures of different sizes, or larger than LARGEST, are photos of digits: they become 28 x 28.
+    """
+    pictures: list[Array] = []
     for file in files:
-        levels.append(read_grey(file))
-        if levels[-1].shape != (SIDE, SIDE):
+        pictures.append(read_colours(file))
+        shape = pictures[-1].shape
+        if shape != pictures[0].shape or max(shape[:2]) > LARGEST:
             return np.stack([read_photo(file)[0].image for file in files])
-    images: Array = np.rint(np.stack(levels)).astype(np.uint8)
-    border = np.ones((SIDE, SIDE), bool)
-    border[1:-1, 1:-1] = False
-    if np.median(images[:, border]) > 127:
-        images = 255 - images
+        if shape[0] * shape[1] * 3 * len(files) > MAX_BYTES:
+            raise DataError(
+                f"{file}: {len(files):,} pictures of {shape[1]} x {shape[0]} pixels need more "
+                f"than {MAX_BYTES:,} bytes; write them into .npy files, which are not loaded into "
+                "memory"
+            )
+    images = np.stack(pictures)
+    if (images == images[..., :1]).all():
+        images = np.ascontiguousarray(images[..., 0])
+    if images.shape[1:] == (SIDE, SIDE):
+        border = np.ones((SIDE, SIDE), bool)
+        border[1:-1, 1:-1] = False
+        if np.median(images[:, border]) > 127:  # light on dark, as MNIST
+            images = 255 - images
     return images

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -84,6 +85,26 @@ def read_grey(file: Path | IO[bytes]) -> Array:
     Raises:
         DataError: the file is no picture that can be read, or has more than MAX_PIXELS pixels.
     """
+    # A large JPEG is decoded smaller.
+    return _read(file, _grey, draft=("L", (SIDE_OF_MANY, SIDE_OF_MANY)))
+
+
+def read_colours(file: Path | IO[bytes]) -> Array:
+    """Read a picture as red, green and blue (H, W, 3) uint8; those of a grey picture are equal.
+
+    It is rotated, and its transparent pixels are replaced, as by read_grey.
+
+    Raises:
+        DataError: see read_grey.
+    """
+    return _read(file, _colours)
+
+
+def _read(
+    file: Path | IO[bytes],
+    convert: Callable[[Image.Image], Array],
+    draft: tuple[str, tuple[int, int]] | None = None,
+) -> Array:
     if isinstance(file, Path):
         regular_file.checked(file)
     try:
@@ -94,8 +115,9 @@ def read_grey(file: Path | IO[bytes]) -> Array:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{width} x {height} pixels")
-            picture.draft("L", (SIDE_OF_MANY, SIDE_OF_MANY))  # a large JPEG is decoded smaller
-            return _grey(ImageOps.exif_transpose(picture))
+            if draft is not None:
+                picture.draft(*draft)
+            return convert(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{_name(file)}: got {error}; a picture of at most {MAX_PIXELS:,} pixels is needed; "
@@ -104,6 +126,20 @@ def read_grey(file: Path | IO[bytes]) -> Array:
     except Exception as error:  # many types of error, because the bytes can be anything
         needed = "a picture is needed, such as a PNG or JPEG file"
         raise DataError.unread(_name(file), error, needed) from None
+
+
+def _colours(picture: Image.Image) -> Array:
+    """The colours (H, W, 3) uint8 of a picture in any mode."""
+    if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;16"):
+        grey = np.rint(_grey(picture)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("RGB"))
+    pixels: Array = np.asarray(picture.convert("RGBA"), np.float32)
+    colours, opaque = pixels[..., :3], pixels[..., 3:] / 255
+    mean = (colours * opaque).sum() / max(3 * opaque.sum(), 1)
+    paper = 255.0 if mean < 128 else 0.0
+    return np.rint(colours * opaque + paper * (1 - opaque)).astype(np.uint8)
 
 
 def _grey(picture: Image.Image) -> Array:

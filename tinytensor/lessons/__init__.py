@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Literal, TypeVar
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import CLASSES
+from tinytensor.datasets import CLASSES, MNIST_SHAPE, described_shape
 from tinytensor.datasets.augment import Augmentation
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons.chapter import Chapter, read
@@ -30,6 +30,8 @@ from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
 from tinytensor.tensors import Tensor
 
 BATCH = 100
+Shape = tuple[int, int, int]  # of an image: height, width, channels
+MNIST: Shape = MNIST_SHAPE
 OWN_SETTINGS = {"lr": "own", "optimizer": "own", "keep_prob": "own"}  # those of the lesson's file
 WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
 _Known = TypeVar("_Known")
@@ -49,7 +51,8 @@ class Lesson:
             lessons/chapters of the package.
         model: a function that returns a new Module, which maps images (N, 28, 28, 1) float32 to
             logits (N, 10). For data with another number of classes it is called with this number,
-            and the logits are (N, classes).
+            and the logits are (N, classes). For images of another shape it is called with the
+            number of classes and the shape (height, width, channels).
         optimizer: a function from the list of parameters to an Optimizer.
         expected_accuracy: the accuracy on the test images that the lesson must reach, 0 to 1.
         expected_of: "final": the mean of several runs after the last step must reach it. "best":
@@ -85,22 +88,34 @@ class Lesson:
     evaluate_every: int = 100
     settings: Mapping[str, str] = field(default_factory=lambda: OWN_SETTINGS)
 
-    def new_model(self, classes: int = CLASSES) -> Module:
+    def new_model(self, classes: int = CLASSES, shape: Shape = MNIST) -> Module:
         """Return a new network with one output per class.
 
+        Args:
+            classes: the number of classes.
+            shape: of an image: height, width, channels.
+
         Raises:
-            SettingError: `model` takes no number of classes, and 10 are not right.
+            SettingError: `model` takes no number of classes, and 10 are not right; or it takes no
+                shape, and the images are not 28 x 28 with one channel.
         """
-        if classes == CLASSES:
+        if (classes, shape) == (CLASSES, MNIST):
             return self.model()
+        given = (classes,) if shape == MNIST else (classes, shape)
         try:
-            inspect.signature(self.model).bind(classes)
+            inspect.signature(self.model).bind(*given)
         except TypeError:
+            if shape == MNIST:
+                differ = f"has {CLASSES} outputs and the data have {classes} classes"
+                needed = "the number of classes"
+            else:
+                differ = f"is for images of 28 x 28 and the data have {described_shape(shape)}"
+                needed = "the number of classes and the shape (height, width, channels)"
             raise SettingError(
-                f"lesson {self.name}: its model has {CLASSES} outputs and the data have {classes} "
-                "classes; a model function that takes the number of classes is needed"
+                f"lesson {self.name}: its model {differ}; a model function that takes {needed} is "
+                "needed"
             ) from None
-        return self.model(classes)
+        return self.model(*given)
 
     def weights_file(self) -> Path:
         """The file of trained weights in the package.
@@ -258,8 +273,8 @@ def _with_keep_prob(lesson: Lesson, keep_prob: float) -> Callable[..., Module]:
     if not 0 < keep_prob <= 1:
         raise SettingError(f"keep_prob: got {keep_prob}; above 0 and up to 1 is needed")
 
-    def model(classes: int = CLASSES) -> Module:
-        network = lesson.new_model(classes)
+    def model(classes: int = CLASSES, shape: Shape = MNIST) -> Module:
+        network = lesson.new_model(classes, shape)
         layers = [layer for layer in network.modules() if isinstance(layer, Dropout)]
         if not layers:
             raise SettingError(

@@ -1,9 +1,11 @@
 """Lesson best: augmentation, and averaged weights. Its chapter is chapters/best.md."""
 
+import math
+
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.datasets.augment import distort
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import MNIST, Lesson, Shape
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -11,12 +13,14 @@ def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [conv, nn.BatchNorm(outputs), nn.ReLU()]
 
 
-def convolutional(classes: int = 10) -> nn.Module:
+def convolutional(classes: int = 10, shape: Shape = MNIST) -> nn.Module:
     """Five convolutions and a dense layer with batch norm."""
+    height, width, channels = shape
+    pixels = math.ceil(height / 4) * math.ceil(width / 4)  # after two strides of 2
     return nn.Sequential(
-        *_convolution(1, 16, 1), *_convolution(16, 32, 2), *_convolution(32, 32, 1),
+        *_convolution(channels, 16, 1), *_convolution(16, 32, 2), *_convolution(32, 32, 1),
         *_convolution(32, 64, 2), *_convolution(64, 64, 1), nn.Flatten(),
-        nn.Linear(7 * 7 * 64, 128, bias=None), nn.BatchNorm(128), nn.ReLU(),
+        nn.Linear(pixels * 64, 128, bias=None), nn.BatchNorm(128), nn.ReLU(),
         nn.Dropout(keep_prob=0.6), nn.Linear(128, classes, nn.glorot),
     )  # fmt: skip
 

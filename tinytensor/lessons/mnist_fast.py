@@ -1,10 +1,11 @@
 """Lesson fast: the fewest seconds to 99 %. Its chapter is chapters/fast.md."""
 
 import functools
+import math
 
 import tinytensor as tt
 from tinytensor import nn
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import MNIST, Lesson, Shape
 
 STEPS = 550
 
@@ -13,12 +14,14 @@ def _norm(channels: int) -> nn.Module:
     return nn.BatchNorm(channels, scale=False, decay=0.95)
 
 
-def convolutional(classes: int = 10) -> nn.Module:
+def convolutional(classes: int = 10, shape: Shape = MNIST) -> nn.Module:
     """Two convolutions and a dense layer with batch norm."""
+    height, width, channels = shape
+    pixels = math.ceil(height / 4) * math.ceil(width / 4)  # after two strides of 2
     return nn.Sequential(
-        nn.Conv2d(1, 16, 6, stride=2, bias=None), _norm(16), nn.ReLU(),
+        nn.Conv2d(channels, 16, 6, stride=2, bias=None), _norm(16), nn.ReLU(),
         nn.Conv2d(16, 32, 3, stride=2, bias=None), _norm(32), nn.ReLU(),
-        nn.Flatten(), nn.Linear(7 * 7 * 32, 128, bias=None), _norm(128), nn.ReLU(),
+        nn.Flatten(), nn.Linear(pixels * 32, 128, bias=None), _norm(128), nn.ReLU(),
         nn.Linear(128, classes),
     )  # fmt: skip
 

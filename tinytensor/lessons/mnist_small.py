@@ -1,9 +1,11 @@
 """Lesson small: fewer than 8,000 weights. Its chapter is chapters/small.md."""
 
+import math
+
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.datasets.augment import distort
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import MNIST, Lesson, Shape
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
@@ -11,12 +13,14 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.M
     return [conv, nn.BatchNorm(outputs), nn.ReLU()]
 
 
-def convolutional(classes: int = 10) -> nn.Module:
+def convolutional(classes: int = 10, shape: Shape = MNIST) -> nn.Module:
     """Five narrow convolutions with batch norm, the mean of each map, and a small dense layer."""
+    height, width, channels = shape
+    maps = math.ceil(height / 4), math.ceil(width / 4)  # after two strides of 2
     return nn.Sequential(
-        *_convolution(1, 8, 5, 2), *_convolution(8, 12, 3, 1), *_convolution(12, 14, 3, 2),
+        *_convolution(channels, 8, 5, 2), *_convolution(8, 12, 3, 1), *_convolution(12, 14, 3, 2),
         *_convolution(14, 16, 3, 1), *_convolution(16, 20, 3, 1),
-        nn.AvgPool2d(7), nn.Flatten(), nn.Linear(20, classes),
+        nn.AvgPool2d(maps), nn.Flatten(), nn.Linear(20, classes),
     )  # fmt: skip
 
 

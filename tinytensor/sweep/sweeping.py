@@ -180,7 +180,7 @@ class Sweep:
         if given["keep"] is not None:  # raises if the lesson has no dropout
             changed = lessons.changed(self.lesson, keep_prob=given["keep"][0])
             with random.fork():
-                changed.new_model(len(self.data.names))
+                changed.new_model(len(self.data.names), self.data.image_shape)
 
     def _all(self) -> list[optuna.trial.FrozenTrial]:
         """All trials in the journal that have a number in the sweep."""
