@@ -422,7 +422,7 @@ def try_command(**given: Any) -> None:
     "--weights", "--model", "weights", metavar="FILE", help="Weights or checkpoint of train."
 )
 @click.option("--many", is_flag=True, help="Read every digit of a picture, row by row.")
-@click.option("--as-is", is_flag=True, help="Take pictures of 28 x 28 pixels unchanged.")
+@click.option("--as-is", is_flag=True, help="Take pictures of the network's size unchanged.")
 @click.option("--show", is_flag=True, help="Print each image as the network sees it.")
 @click.option("--save-input", metavar="FILE.png", help="Write the images as the network sees them.")
 def predict_command(**given: Any) -> None:
@@ -431,6 +431,9 @@ def predict_command(**given: Any) -> None:
     An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
     was done. A .npy or idx file has images of 28 x 28, light on dark, which are not changed.
+
+    If the network was trained on images of another size, or in colour, a picture is cropped in the
+    middle and resized to this size.
 
     If an image can't be read, all other images are read first. The package has the weights of the
     lessons 1.0, 3.1 and best.
@@ -447,9 +450,9 @@ def predict_command(**given: Any) -> None:
 def export_command(**given: Any) -> None:
     """Write a trained network as an ONNX file.
 
-    Its input are float32 images (batch, 28, 28, 1) with values from 0 to 1, light on dark. Its
-    output are logits (batch, classes); the largest one is the prediction. The package has the
-    weights of the lessons 1.0, 3.1 and best.
+    Its input are float32 images (batch, 28, 28, 1), or of the shape that the network was trained
+    on, with values from 0 to 1. Its output are logits (batch, classes); the largest one is the
+    prediction. The package has the weights of the lessons 1.0, 3.1 and best.
     """
     from tinytensor.cli.export_command import export_network
 

@@ -233,7 +233,7 @@ data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
     envvar="TINYTENSOR_DATA_DIR",
-    help="Folder of idx files or of pictures, or an .npz file [MNIST, in the package].",
+    help="Folder of idx files, .npy files or pictures, or an .npz file [MNIST, in the package].",
 )
 
 eval_every_option = click.option(

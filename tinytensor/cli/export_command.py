@@ -14,7 +14,7 @@ def export_network(file: str, lesson: str | None, weights: str | None) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
     from tinytensor.onnx.exporting import export
     from tinytensor.ops.creation import zeros
-    from tinytensor.saved_model import class_names, load_model
+    from tinytensor.saved_model import class_names, image_shape, load_model
 
     source = chosen_weights(lesson, weights)
     if Path(file).suffix.lower() != ".onnx":
@@ -22,9 +22,11 @@ def export_network(file: str, lesson: str | None, weights: str | None) -> None:
     check_installed("export", "onnx", "onnx")
     check_writable("export", file, is_replaced=True)
     found, network = load_model(source)
-    export(network, file, zeros(1, 28, 28, 1))
+    shape = image_shape(source)
+    export(network, file, zeros(1, *shape))
     kilobytes = Path(file).stat().st_size / 1000
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, images (batch, 28, 28, 1) to logits "
-        f"(batch, {len(class_names(source))}), {kilobytes:,.0f} kB"
+        f"{file}: lesson {found.number} {found.name}, images "
+        f"(batch, {', '.join(map(str, shape))}) to logits (batch, {len(class_names(source))}), "
+        f"{kilobytes:,.0f} kB"
     )

@@ -10,6 +10,7 @@ import numpy as np
 from tinytensor import atomic_file
 from tinytensor.arrays import Array
 from tinytensor.cli.output import check_writable
+from tinytensor.datasets import MNIST_SHAPE, described_shape
 from tinytensor.errors import DataError, SettingError
 
 DEFAULT_LESSON = "best"
@@ -21,7 +22,7 @@ class Input(NamedTuple):
     """One image that the network sees."""
 
     name: str  # the file, with an index if it has several images
-    image: Array  # (28, 28) uint8
+    image: Array  # (H, W) or (H, W, C) uint8
     steps: str  # what was done to the picture; empty for an image that was not changed
 
 
@@ -36,7 +37,7 @@ def predict_images(
 ) -> None:
     """Run `tinytensor predict`; tinytensor_command.commands has its options."""
     from tinytensor.evaluation import probabilities
-    from tinytensor.saved_model import class_names, load_model
+    from tinytensor.saved_model import class_names, image_shape, load_model
 
     file = chosen_weights(lesson, weights)
     if many and as_is:
@@ -45,12 +46,17 @@ def predict_images(
     if save_input is not None and Path(save_input).suffix.lower() != ".png":
         raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
     found, network = load_model(file)
-    names = class_names(file)
+    names, shape = class_names(file), image_shape(file)
+    if many and shape != MNIST_SHAPE:
+        raise SettingError(
+            f"--many: finds digits of 28 x 28, and this network reads {described_shape(shape)}; "
+            "leave --many out"
+        )
     inputs: list[Input] = []
     unread: list[str] = []
     for name in files:
         try:
-            inputs += _inputs(name, many, as_is)
+            inputs += _inputs(name, many, as_is, shape)
         except DataError as error:
             unread.append(str(error))
     if not inputs:
@@ -77,16 +83,22 @@ def chosen_weights(lesson: str | None, weights: str | None) -> str | Path:
     return weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
 
 
-def _inputs(file: str, many: bool, as_is: bool) -> list[Input]:
-    """The images of a file."""
-    from tinytensor.datasets.images import read_images
+def _inputs(file: str, many: bool, as_is: bool, shape: tuple[int, int, int]) -> list[Input]:
+    """The images of a file. shape: of the network's images.
+
+    A picture is read as a photo of a digit, if the network's images are like MNIST's.
+    """
+    from tinytensor.datasets.images import read_images, read_resized
     from tinytensor.datasets.photo import ENDINGS, read_photo
 
     path = Path(file)
-    if path.suffix.lower() in ENDINGS and not as_is:
+    is_picture = path.suffix.lower() in ENDINGS and not as_is
+    if is_picture and shape != MNIST_SHAPE:
+        read = [read_resized(path, shape)]
+    elif is_picture:
         read = [(each.image, each.steps) for each in read_photo(path, many)]
     else:
-        read = [(image, "") for image in read_images(path)]
+        read = [(image, "") for image in read_images(path, shape)]
     several = len(read) > 1
     return [
         Input(f"{file}[{i}]" if several else file, image, steps)
@@ -107,15 +119,21 @@ def _listed(names: tuple[str, ...], probs: Array) -> str:
 
 
 def _characters(image: Array) -> str:
-    """An image (28, 28) uint8 as lines of characters, two per pixel."""
+    """An image (H, W) or (H, W, C) uint8 as lines of characters, two per pixel."""
+    if image.ndim == 3:
+        image = image.mean(axis=2)
     shades = np.array(list(SHADES))[image.astype(int) * len(SHADES) // 256]
     return "\n".join("".join(2 * shade for shade in row).rstrip() for row in shades)
 
 
 def _save(file: str, images: Array) -> None:
-    """Write images (N, 28, 28) uint8 side by side to a PNG file."""
+    """Write images (N, H, W) or (N, H, W, C) uint8 side by side to a PNG file."""
     from PIL import Image
 
+    if images.shape[3:] not in ((), (3,)):
+        raise DataError(
+            f"--save-input: got images with {images.shape[3]} channels; 1 or 3 are needed"
+        )
     png = io.BytesIO()
     Image.fromarray(np.concatenate(images, axis=1)).save(png, "PNG")
     try:

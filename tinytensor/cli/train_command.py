@@ -167,6 +167,8 @@ def train_lesson(
         f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,
     )
+    if data is not None:
+        echo(f"data {data}: {_described(data_set)}", err=True)
     if training.changes:  # before the run was resumed
         echo(f"changed: {', '.join(training.changes)}", err=True)
     if training.parallel is not None:
@@ -259,6 +261,18 @@ def train_lesson(
         if run is not None:
             run.may_restart = True
             linger()
+
+
+def _described(data: datasets.Dataset) -> str:
+    """The numbers of images, their shape and the classes, in words."""
+    size = datasets.described_shape(data.image_shape)
+    names = ", ".join(data.names[:6])
+    return (
+        f"{plural(len(data.train_images), 'training image')} and "
+        f"{plural(len(data.test_images), 'test image')} of {size}, "
+        f"{len(data.names)} classes: {names}"
+        f"{', ...' if len(data.names) > 6 else ''}"
+    )
 
 
 def _no_output(*_: object, **__: object) -> None:

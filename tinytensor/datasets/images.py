@@ -1,46 +1,90 @@
-"""Reads images of 28 x 28 pixels from idx and .npy files and from pictures."""
+"""Reads images for a trained network from idx and .npy files and from pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets.drawn import SHAPE
+from tinytensor.datasets import MNIST_SHAPE, described_shape
 from tinytensor.datasets.idx import read_idx
-from tinytensor.datasets.photo import ENDINGS, read_grey
+from tinytensor.datasets.photo import ENDINGS, read_colours, read_grey
 from tinytensor.errors import DataError
 
 
-def read_images(path: Path) -> Array:
+def read_images(path: Path, shape: tuple[int, int, int] = MNIST_SHAPE) -> Array:
     """Read the images of a file.
 
     Args:
-        path: a picture, such as .png; a .npy file with an array (28, 28) or (N, 28, 28), uint8 or
+        path: a picture, such as .png; a .npy file with one image or with (N, ...) images, uint8 or
             float from 0 to 1; any other name is read as an idx file, plain or .gz.
+        shape: of an image: height H, width W, channels C.
 
     Returns:
-        (N, 28, 28) uint8, from 0 (background) to 255.
+        (N, H, W) uint8, from 0 (background) to 255; (N, H, W, C) if there are several channels.
 
     Raises:
         DataError: the file can't be read, or its images have another size or format.
     """
+    H, W, C = shape
+    image = (H, W) if C == 1 else shape
     if path.suffix.lower() == ".npy":
         images = _read_npy(path)
+        if C == 1 and images.shape[-1:] == (1,) and images.ndim > 2:
+            images = images[..., 0]
     elif path.suffix.lower() in ENDINGS:
-        images = _read_picture(path)
+        images = _read_picture(path, shape)
     else:
         images = _read_idx(path)
-    if images.shape[-2:] != SHAPE or images.ndim not in (2, 3):
+    if images.shape[-len(image) :] != image or images.ndim > len(image) + 1:
+        one, size = ", ".join(map(str, image)), described_shape(shape)
         raise DataError(
-            f"{path}: got shape {images.shape}; images of 28 x 28 are needed: (28, 28) for one, "
-            "(N, 28, 28) for several"
+            f"{path}: got shape {images.shape}; images of {size} are needed: ({one}) for one, "
+            f"(N, {one}) for several"
         )
     if not images.size:
         raise DataError(f"{path}: has no images; at least one is needed")
-    return images.reshape(-1, *SHAPE)
+    return images.reshape(-1, *image)
+
+
+def read_resized(path: Path, shape: tuple[int, int, int]) -> tuple[Array, str]:
+    """Read a picture of any size, cropped in the middle and resized.
+
+    Args:
+        path: a picture, such as .png.
+        shape: of the image: height H, width W, channels C, which is 1 or 3.
+
+    Returns:
+        the image (H, W) or (H, W, 3) uint8, and in words what was done to the picture.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    H, W, C = shape
+    _check_channels(path, C)
+    picture = Image.fromarray(read_colours(path))
+    if C == 1:
+        picture = picture.convert("L")
+    across, down = picture.size
+    if (down, across) == (H, W):
+        return np.asarray(picture), ""
+    scale = min(across / W, down / H)
+    method = Image.Resampling.BOX if scale > 1 else Image.Resampling.BICUBIC
+    cropped = round(scale * W), round(scale * H)
+    crop = "" if cropped == picture.size else f", cropped to {cropped[0]} x {cropped[1]}"
+    steps = f"{across} x {down}{crop}, resized to {W} x {H}"
+    return np.asarray(ImageOps.fit(picture, (W, H), method)), steps
+
+
+def _check_channels(path: Path, channels: int) -> None:
+    if channels not in (1, 3):
+        raise DataError(
+            f"{path}: got a picture, and the network's images have {channels} channels; a .npy "
+            "file with such images is needed"
+        )
 
 
 def _read_idx(path: Path) -> Array:
@@ -71,9 +115,10 @@ def _read_npy(path: Path) -> Array:
     return array
 
 
-def _read_picture(path: Path) -> Array:
-    levels = read_grey(path)
-    if levels.shape != SHAPE:
-        H, W = levels.shape
-        raise DataError(f"{path}: got a picture of {W} x {H} pixels; 28 x 28 is needed")
+def _read_picture(path: Path, shape: tuple[int, int, int]) -> Array:
+    _check_channels(path, shape[2])
+    levels = read_grey(path) if shape[2] == 1 else read_colours(path)
+    if levels.shape[:2] != shape[:2]:
+        (H, W), (height, width) = levels.shape[:2], shape[:2]
+        raise DataError(f"{path}: got a picture of {W} x {H} pixels; {width} x {height} is needed")
     return np.rint(levels).astype(np.uint8)

@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, LinearColorMapper, PrintfTickFormatte
 from tinytensor.arrays import Array
 from tinytensor.live import names
 from tinytensor.live.panel import Panel
-from tinytensor.live.picture import EMPTY, MARK_WIDTH, PALETTE, TEST, mosaic, square_grid
+from tinytensor.live.picture import MARK_WIDTH, PALETTE, TEST, mosaic, square_grid
 from tinytensor.live.snapshot import Snapshot
 
 DIGITS_COLOURS = [f"#{r:02x}{g:02x}{b:02x}{a:02x}" for r, g, b, a in PALETTE]
@@ -21,7 +21,7 @@ MIN_MARK = 10  # pixels
 class Chosen(NamedTuple):
     """A digit that a viewer has clicked."""
 
-    image: Array  # (28, 28) uint8
+    image: Array  # (H, W) or (H, W, C) uint8
     label: int | None  # None if it is unknown
 
 
@@ -43,7 +43,7 @@ class Digits(Panel):
         self.image = ColumnDataSource(
             {"image": [], "y": [], "width": [], "height": []}, name=f"{name} data"
         )
-        colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=EMPTY)
+        colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=len(PALETTE) - 1)
         self.figure.image(
             image="image", x=0, y="y", dw="width", dh="height", source=self.image,
             color_mapper=colours, anchor="top_left", origin="top_left",
@@ -73,7 +73,7 @@ class Digits(Panel):
             return None
 
     def show(self, images: Array, labels: Array, predictions: Array) -> None:
-        """Show images (N, 28, 28) uint8 with labels (N,) and predictions (N,)."""
+        """Show images (N, H, W) or (N, H, W, C) uint8 with labels (N,) and predictions (N,)."""
         self.shown = images, labels, predictions
         self._draw()
 

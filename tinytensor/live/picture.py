@@ -2,7 +2,8 @@
 
 A mosaic of digits has one byte per pixel, an index into PALETTE, because RGBA colours would be four
 times larger to send to a browser. A correctly classified digit is dark on white. A
-misclassified digit is light on red, so the two also differ without colour.
+misclassified digit is light on red, so the two also differ without colour. An image in colour has
+the nearest of 6 x 6 x 6 colours, and a red frame if it is misclassified.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tinytensor.datasets import SIDE
 GREYS = 16  # shades of a digit; more would not be visible, and files would be twice as large
 MISCLASSIFIED = GREYS  # the palette index of the first colour of misclassified digits
 EMPTY = 2 * GREYS  # the palette index of a transparent pixel
+COLOURS = EMPTY + 1  # the palette index of the first of the colours of images in colour
+LEVELS = 6  # of red, green and blue; the palette has at most 256 colours
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (178, 24, 43)
 CELL = (SIDE, SIDE)
 MARK_WIDTH = 20  # pixels; a narrower digit has no room for marks
@@ -31,11 +34,12 @@ ALPHAS = (0.3, 0.45, 0.65, 1.0, 0.65, 0.45, 0.3)  # opacity of the seven bands
 def _palette() -> Array:
     recognised, misclassified = np.linspace(WHITE, BLACK, GREYS), np.linspace(RED, WHITE, GREYS)
     colours = np.rint(np.concatenate([recognised, misclassified])).astype(np.uint8)
-    opaque = np.full((len(colours), 1), 255, np.uint8)
-    return np.concatenate([np.concatenate([colours, opaque], axis=1), np.zeros((1, 4), np.uint8)])
+    cube = np.indices((LEVELS,) * 3).reshape(3, -1).T * (255 // (LEVELS - 1))
+    opaque = [np.pad(part, ((0, 0), (0, 1)), constant_values=255) for part in (colours, cube)]
+    return np.concatenate([opaque[0], np.zeros((1, 4), int), opaque[1]]).astype(np.uint8)
 
 
-PALETTE = _palette()  # (33, 4): red, green, blue, alpha
+PALETTE = _palette()  # (249, 4): red, green, blue, alpha
 
 
 def mosaic(
@@ -43,19 +47,39 @@ def mosaic(
 ) -> Array:
     """Digits side by side, row by row, as indices into PALETTE (rows * H, columns * W) uint8.
 
-    images: (N, 28, 28) uint8. misclassified: (N,) bool. rows = ceil(N / columns).
+    images: (N, H, W) or (N, H, W, C) uint8. misclassified: (N,) bool. rows = ceil(N / columns).
     cell: H and W, the size of a digit in pixels.
     """
     return side_by_side(coloured(images, misclassified, cell), columns, EMPTY)
 
 
 def coloured(images: Array, misclassified: Array, cell: tuple[int, int] = CELL) -> Array:
-    """Digits (N, H, W) as indices into PALETTE; see mosaic."""
+    """Images (N, H, W) or (N, H, W, C) as indices into PALETTE; see mosaic.
+
+    The first three channels are red, green and blue. Two channels are shown by their mean.
+    """
+    if images.ndim == 4 and images.shape[3] < 3:
+        images = np.rint(images.mean(axis=3)).astype(np.uint8)
+    if images.ndim == 4:
+        return _in_colour(images[..., :3], misclassified, cell)
     colours = resized(images, cell) // (256 // GREYS)
     colours[misclassified] += MISCLASSIFIED
     if cell[1] >= MARK_WIDTH:  # white lines separate the marks of neighbouring digits
         line = max(1, cell[1] // SIDE)
         colours[misclassified, :, -line:] = colours[misclassified, -line:] = 0
+    return colours
+
+
+def _in_colour(images: Array, misclassified: Array, cell: tuple[int, int]) -> Array:
+    """Images (N, H, W, 3) as indices into PALETTE, with a frame around the misclassified ones."""
+    channels = np.stack([resized(images[..., i], cell) for i in range(3)], axis=-1)
+    levels = np.rint(channels * ((LEVELS - 1) / 255)).astype(np.uint8)
+    colours: Array = COLOURS + levels @ np.array([LEVELS**2, LEVELS, 1], np.uint8)
+    line = max(1, cell[1] // 14)
+    framed = colours[misclassified]
+    framed[:, :line] = framed[:, -line:] = MISCLASSIFIED
+    framed[:, :, :line] = framed[:, :, -line:] = MISCLASSIFIED
+    colours[misclassified] = framed
     return colours
 
 

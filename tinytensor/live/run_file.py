@@ -17,6 +17,8 @@ the images written so far.
 from __future__ import annotations
 
 import json
+import math
+import operator
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,13 +32,13 @@ import numpy as np
 
 from tinytensor import atomic_file, regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets import CLASSES, SIDE
+from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.door import Backend
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.names import changed_settings, named
-from tinytensor.live.snapshot import TEST_SHOWN, Snapshot, misclassified_first
+from tinytensor.live.snapshot import Snapshot, misclassified_first, test_count
 from tinytensor.live.speed import Speed
 from tinytensor.step_report import StepReport
 from tinytensor.train import Training
@@ -97,6 +99,7 @@ class RunWriter:
             "steps": training.steps,
             "test_count": len(training.data.test_labels),
             "classes": training.data.names,
+            "image_shape": training.data.image_shape,
             "settings": changed_settings(training),
         }
         self._begin = FIRST_LINE + _encode_block({}, about)
@@ -134,7 +137,8 @@ class RunWriter:
             self._waiting.release()
 
     def _block_of(self, snapshot: Snapshot, test_predictions: Array) -> bytes:
-        shown = misclassified_first(self._data.test_labels, test_predictions, TEST_SHOWN)
+        count = test_count(self._data)
+        shown = misclassified_first(self._data.test_labels, test_predictions, count)
         new = self._image_ids[shown] < 0
         known = self._image_ids.max(initial=-1) + 1
         self._image_ids[shown[new]] = np.arange(known, known + new.sum())
@@ -234,7 +238,7 @@ def load(file: str | Path) -> RecordedRun:
             steps=about["steps"],
             test_count=about["test_count"],
             names=_names(about.get("classes", list(map(str, range(CLASSES)))), blocks),
-            snapshots=_Snapshots(blocks),
+            snapshots=_Snapshots(blocks, _image_shape(about)),
             settings=str(about.get("settings", "")),
         )
     except DataError:
@@ -259,17 +263,27 @@ def _names(classes: list[str], blocks: list[_Block]) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
+def _image_shape(about: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of an image in a snapshot: (H, W), or (H, W, C) with several channels."""
+    height, width, channels = map(operator.index, about.get("image_shape", MNIST_SHAPE))
+    if min(height, width, channels) < 1 or height * width * channels > MAX_BLOCK:
+        raise ValueError(f"images of {height} x {width} x {channels} are too small or too large")
+    return (height, width) if channels == 1 else (height, width, channels)
+
+
 class _Snapshots(Sequence[Snapshot]):
     """Snapshots that are decoded on access, because all their images would need much memory."""
 
-    def __init__(self, blocks: list[_Block]) -> None:
-        self._blocks = blocks
-        self._test_images = np.concatenate([_unpack_images("new", arrays) for arrays, _ in blocks])
+    def __init__(self, blocks: list[_Block], shape: tuple[int, ...]) -> None:
+        self._blocks, self._shape = blocks, shape
+        self._test_images = np.concatenate(
+            [_unpack_images("new", arrays, shape) for arrays, _ in blocks]
+        )
         self._test_labels = np.concatenate([arrays["new_labels"] for arrays, _ in blocks])
         known = 0
         for arrays, metadata in blocks:
             known += len(arrays["new_labels"])
-            _check(arrays, metadata, known)
+            _check(arrays, metadata, known, shape)
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -285,7 +299,7 @@ class _Snapshots(Sequence[Snapshot]):
         shown = arrays["test_steps"].cumsum()
         return Snapshot(
             **metadata["figures"],
-            train_images=_unpack_images("train", arrays),
+            train_images=_unpack_images("train", arrays, self._shape),
             train_labels=arrays["train_labels"],
             train_predictions=arrays["train_predictions"],
             test_images=self._test_images[shown],
@@ -330,10 +344,12 @@ def _decode_block(block: bytes) -> _Block:
     return arrays, json.loads(arrays.pop("about").tobytes())
 
 
-def _check(arrays: dict[str, Array], metadata: dict[str, Any], known: int) -> None:
+def _check(
+    arrays: dict[str, Array], metadata: dict[str, Any], known: int, shape: tuple[int, ...]
+) -> None:
     """Raise ValueError or KeyError if a block can't be made into a snapshot.
 
-    known: number of test images written so far.
+    known: number of test images written so far. shape: of an image.
     """
     for name, array in arrays.items():
         if array.dtype != (wanted := _DTYPES.get(name, np.dtype(np.uint8))):
@@ -346,7 +362,7 @@ def _check(arrays: dict[str, Array], metadata: dict[str, Any], known: int) -> No
     }.items():
         if arrays[name].shape != wanted:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {wanted}")
-    _unpack_images("train", arrays)
+    _unpack_images("train", arrays, shape)
     if shown.min(initial=0) < 0 or shown.max(initial=-1) >= known:
         raise ValueError("a test image is missing")
     if set(metadata["figures"]) != set(_FIELDS):
@@ -358,9 +374,12 @@ def _pack_images(name: str, images: Array) -> dict[str, Array]:
     return {f"{name}_ink": np.packbits(images > 0), f"{name}_grey": images[images > 0]}
 
 
-def _unpack_images(name: str, arrays: dict[str, Array]) -> Array:
-    """The images (N, 28, 28) uint8 that _pack_images packed; N is the number of labels."""
-    images = np.zeros((len(arrays[f"{name}_labels"]), SIDE, SIDE), np.uint8)
+def _unpack_images(name: str, arrays: dict[str, Array], shape: tuple[int, ...]) -> Array:
+    """The images (N, *shape) uint8 that _pack_images packed; N is the number of labels."""
+    count = len(arrays[f"{name}_labels"])
+    if count * math.prod(shape) > MAX_BLOCK:
+        raise ValueError(f"{count} images of {shape} are too many")
+    images = np.zeros((count, *shape), np.uint8)
     ink = np.unpackbits(arrays[f"{name}_ink"], count=images.size).astype(bool)
     images[ink.reshape(images.shape)] = arrays[f"{name}_grey"]
     return images

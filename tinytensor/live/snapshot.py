@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import SIDE, Dataset
+from tinytensor.datasets import Dataset
 from tinytensor.live.details import Details
 from tinytensor.step_report import StepReport
 
 TRAIN_SHOWN = 100  # images
-TEST_SHOWN = 1000  # images
+TEST_SHOWN = 1000  # images; fewer if they have more than SHOWN_BYTES together
+SHOWN_BYTES = 2**24
 
 
 @dataclass(frozen=True, eq=False)  # two snapshots are never equal
@@ -34,10 +36,10 @@ class Snapshot:
     seconds: float  # of training and evaluation so far
     images_per_second: float
     backend: str
-    train_images: Array  # (100, 28, 28) uint8
+    train_images: Array  # (100, H, W) uint8, or (100, H, W, C) with several channels
     train_labels: Array  # (100) uint8
     train_predictions: Array  # (100) uint8
-    test_images: Array  # (1000, 28, 28) uint8
+    test_images: Array  # (1000, H, W) or (1000, H, W, C) uint8
     test_labels: Array  # (1000) uint8
     test_predictions: Array  # (1000) uint8
     bands: dict[str, Array]  # 8 quantiles (8,) each: weights and biases, or activations and logits
@@ -57,8 +59,10 @@ class Snapshot:
         backend: name of the backend that computed the step. images_per_second: training speed.
         """
         train = misclassified_first(details.labels, details.predictions, TRAIN_SHOWN)
-        test = misclassified_first(data.test_labels, details.test_predictions, TEST_SHOWN)
-        pixels = details.images[train].reshape(-1, SIDE, SIDE)
+        count = test_count(data)
+        test = misclassified_first(data.test_labels, details.test_predictions, count)
+        pixels = details.images[train]
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         seconds = report.seconds
         return cls(
             step=report.step,
@@ -78,6 +82,11 @@ class Snapshot:
             test_predictions=details.test_predictions[test].astype(np.uint8),
             bands=details.bands,
         )
+
+
+def test_count(data: Dataset) -> int:
+    """The number of test images that a snapshot has, at most."""
+    return max(1, min(TEST_SHOWN, SHOWN_BYTES // math.prod(data.image_shape)))
 
 
 def misclassified_first(labels: Array, predictions: Array, count: int) -> Array:
