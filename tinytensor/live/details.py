@@ -27,7 +27,7 @@ class Details:
     activation layers for the last batch.
     """
 
-    images: Array  # (N, 28, 28, 1) float32, the last batch
+    images: Array  # (N, H, W, C) float32, the last batch
     labels: Array  # (N,)
     predictions: Array  # (N,)
     test_predictions: Array  # (number of test images,)
@@ -42,7 +42,7 @@ def details_of(model: Module, predictions: Predictions) -> Details:
 def bands(model: Module, images: Array) -> dict[str, Array]:
     """The 8 quantiles of weights and biases; with batch norm, of activations and logits.
 
-    images: float32 (N, 28, 28, 1). The activations are computed for them in eval mode. With batch
+    images: float32 (N, H, W, C). The activations are computed for them in eval mode. With batch
     norm the course shows activations because the weights alone no longer set their scale.
     """
     if _has_batch_norm(model):

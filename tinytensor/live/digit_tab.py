@@ -28,10 +28,10 @@ from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.live import inside
-from tinytensor.live.digits import Chosen
+from tinytensor.live.digits import DIGITS_COLOURS, Chosen
 from tinytensor.live.panel import FAINT, WIDTH, plain_figure
 from tinytensor.live.pending_call import PendingCall
-from tinytensor.live.picture import TEST, TRAIN
+from tinytensor.live.picture import TEST, TRAIN, coloured, resized
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
@@ -64,14 +64,15 @@ class Digit:
         )  # fmt: skip
         seen = plain_figure(
             name="digit", title="as the network sees it", width=158, height=175,
-            sizing_mode="fixed", x_range=Range1d(0, 28), y_range=Range1d(0, 28),
+            sizing_mode="fixed", x_range=Range1d(0, 1), y_range=Range1d(0, 1),
         )  # fmt: skip
         seen.axis.visible = seen.grid.visible = False
         self.source = ColumnDataSource({"image": []}, name="digit data")
-        grey = LinearColorMapper(palette=WHITE_TO_BLACK, low=0, high=255)
+        self._shape = run.training.data.image_shape
+        colours = WHITE_TO_BLACK if self._shape[2] < 3 else DIGITS_COLOURS
         seen.image(
-            "image", 0, 28, 28, 28, source=self.source, color_mapper=grey, anchor="top_left",
-            origin="top_left",
+            "image", 0, 1, 1, 1, source=self.source, anchor="top_left", origin="top_left",
+            color_mapper=LinearColorMapper(palette=colours, low=0, high=len(colours) - 1),
         )  # fmt: skip
         self.names = run.training.data.names
         count = len(self.names)
@@ -125,7 +126,7 @@ class Digit:
         try:
             xs, ys = self.strokes.data["xs"], self.strokes.data["ys"]
             strokes = [list(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
-            self._set_image(render_strokes(strokes))
+            self._set_image(fitted(render_strokes(strokes), self._shape))
         except (DataError, KeyError, TypeError, ValueError):
             return  # the strokes have no ink yet, or something else was sent than strokes
 
@@ -137,7 +138,13 @@ class Digit:
     def _set_image(self, image: Array, label: int | None = None) -> None:
         self.image, self.label = image, label
         self._images += 1
-        self.source.data = {"image": [image]}
+        shown = image
+        if image.ndim == 3:
+            in_colour = image.shape[2] >= 3
+            size = image.shape[0], image.shape[1]
+            indices = coloured(image[None], np.zeros(1, bool), size)[0]
+            shown = indices if in_colour else image[..., 0]
+        self.source.data = {"image": [shown]}
         self.update(self.run.latest)
 
     def update(self, shot: Snapshot | None) -> None:
@@ -158,6 +165,13 @@ def _outputs(
 ) -> tuple[inside.LayerOutputs, int | None]:
     """The outputs for a digit, and its label, which may differ from that of the next digit."""
     return inside.layer_outputs(model, image), label
+
+
+def fitted(image: Array, shape: tuple[int, int, int]) -> Array:
+    """A drawn digit (28, 28) uint8 as an image of another shape; all channels are the same."""
+    height, width, channels = shape
+    grey = resized(image[None], (height, width))[0]
+    return grey if channels == 1 else np.repeat(grey[..., None], channels, axis=2)
 
 
 def drawing_pad(strokes: ColumnDataSource, **settings: Any) -> figure:

@@ -37,6 +37,7 @@ class Digits(Panel):
 
     def __init__(self, name: str, classes: tuple[str, ...]) -> None:
         self.classes = classes
+        self.short_names = names.short_names(classes, 2)
         super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
@@ -119,8 +120,8 @@ class Digits(Panel):
             "y": high - (row + 1 - edge) * self.row_height,
             "left": column + edge,
             "right": column + 1 - edge,
-            "correct": [self.classes[label][:2] for label in labels[chosen]],
-            "computed": [self.classes[label][:2] for label in predictions[chosen]],
+            "correct": [self.short_names[label] for label in labels[chosen]],
+            "computed": [self.short_names[label] for label in predictions[chosen]],
         }
 
     def ends(self) -> tuple[float, float]:
@@ -151,7 +152,7 @@ class TrainingDigits(Digits):
         """Show the training digits of a snapshot."""
         count = int((shot.train_labels != shot.train_predictions).sum())
         self.show(shot.train_images, shot.train_labels, shot.train_predictions)
-        self.set_title(names.digits_title(self.name, count, len(shot.train_labels)))
+        self.set_title(names.digits_title(self.name, count, len(shot.train_labels), self.classes))
 
 
 class TestDigits(Digits):
@@ -179,4 +180,4 @@ class TestDigits(Digits):
         assert tested.test_accuracy is not None
         self.reached.location = 100 * tested.test_accuracy
         count = round((1 - tested.test_accuracy) * self.test_count)
-        self.set_title(names.digits_title(self.name, count, self.test_count))
+        self.set_title(names.digits_title(self.name, count, self.test_count, self.classes))

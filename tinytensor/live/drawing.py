@@ -6,16 +6,17 @@ larger mosaic the correct digit is written at the left and the computed digit at
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import CLASSES, SIDE
+from tinytensor.datasets import SIDE
 from tinytensor.lessons import Lesson
 from tinytensor.live.history import History, Point, accuracy_start, band_range, loss_end
-from tinytensor.live.names import PANELS, digits_title
+from tinytensor.live.names import DIGITS, PANELS, digits_title, short_names
 from tinytensor.live.picture import (
     ALPHAS,
     EMPTY,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAIN_COLUMNS, TEST_COLUMNS = 10, 35  # digits per row; as high as wide, they fill a panel
-DIGITS = tuple(map(str, range(CLASSES)))
+TRAIN_COLUMNS = 10  # digits per row; as high as wide, they fill a panel
+MOST_TEST_COLUMNS = 35
 INK_AND_PAPER = (("#222222", "#ffffff"), ("#e6e6e6", "#16181c"))  # light, dark
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
@@ -64,9 +65,15 @@ def training_mosaic(
 
 
 def test_mosaic(snapshot: Snapshot) -> Array:
-    """The test digits, 35 per row, at half size, as indices into PALETTE."""
+    """The test digits at half size, as indices into PALETTE."""
     misclassified = snapshot.test_labels != snapshot.test_predictions
-    return mosaic(snapshot.test_images, misclassified, TEST_COLUMNS, (SIDE // 2, SIDE // 2))
+    columns = test_columns(len(misclassified))
+    return mosaic(snapshot.test_images, misclassified, columns, (SIDE // 2, SIDE // 2))
+
+
+def test_columns(count: int) -> int:
+    """The number of test digits per row: 35 for 1,000 digits."""
+    return max(1, min(MOST_TEST_COLUMNS, math.ceil(1.1 * math.sqrt(count))))
 
 
 @cache
@@ -79,10 +86,10 @@ def _class_labels(names: tuple[str, ...], scale: int) -> Array:
 
     height, width = 9 * scale, 7 * scale
     images = []
-    for name in names:
+    for name in short_names(names, 2):
         image = Image.new("L", (width, height))
         font = ImageFont.load_default((11 if len(name) == 1 else 7) * scale)
-        ImageDraw.Draw(image).text((width / 2, height / 2), name[:2], 255, font, "mm")
+        ImageDraw.Draw(image).text((width / 2, height / 2), name, 255, font, "mm")
         images.append(np.asarray(image))
     return np.stack(images) // (256 // GREYS)
 
@@ -117,13 +124,15 @@ def band_title(name: str) -> str:
     return f"{PANELS[name].title}, in bands of equal count"
 
 
-def mosaic_titles(snapshot: Snapshot, test_count: int) -> tuple[str, str]:
+def mosaic_titles(
+    snapshot: Snapshot, test_count: int, names: tuple[str, ...] = DIGITS
+) -> tuple[str, str]:
     """The titles of the panels of training digits and of test digits."""
     count = int((snapshot.train_labels != snapshot.train_predictions).sum())
-    train = digits_title("training digits", count, len(snapshot.train_labels))
+    train = digits_title("training digits", count, len(snapshot.train_labels), names)
     accuracy = snapshot.test_accuracy
     count_test = None if accuracy is None else round((1 - accuracy) * test_count)
-    return train, digits_title("test digits", count_test, test_count)
+    return train, digits_title("test digits", count_test, test_count, names)
 
 
 def status_line(snapshot: Snapshot, steps: int) -> str:
@@ -220,7 +229,7 @@ class Picture:
         steps = [point.step for point in history.bands]
         for axes, (name, quantiles) in zip(self._bands, bands(history).items(), strict=True):
             self._show_band(axes, name, steps, quantiles)
-        train, test = mosaic_titles(snapshot, self._test_count)
+        train, test = mosaic_titles(snapshot, self._test_count, self._names)
         self._show_mosaic(self._digits, training_mosaic(snapshot, self._names), train)
         self._show_mosaic(self._tests, test_mosaic(snapshot), test)
         self._show_scale(snapshot)

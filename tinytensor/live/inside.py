@@ -14,12 +14,11 @@ import numpy as np
 from tinytensor import ops
 from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
-from tinytensor.datasets import CLASSES, SIDE, to_float
+from tinytensor.datasets import CLASSES, MNIST_SHAPE, described_shape, to_float
 from tinytensor.live.picture import tiles
 from tinytensor.nn import Activation, BatchNorm, Dropout, Flatten, Module, Sequential
 from tinytensor.tensors import from_numpy
 
-PIXELS = SIDE * SIDE
 MAX_TILES = 100
 MAX_ROW_LENGTH = 50
 
@@ -32,12 +31,13 @@ class LayerOutputs(NamedTuple):
 
 
 def layer_outputs(model: Module, image: Array) -> LayerOutputs:
-    """The outputs of the layers of `model` for an image (28, 28) uint8.
+    """The outputs of the layers of `model` for an image (H, W) or (H, W, C) uint8.
 
     A layer that an activation or batch norm follows is not listed; the activation is.
     """
     x = from_numpy(to_float(image[None]))
-    layers: list[tuple[str, Array]] = [("image 28 x 28", x.numpy().reshape(SIDE, SIDE))]
+    size = described_shape(x.shape[1:])
+    layers: list[tuple[str, Array]] = [(f"image {size}", as_image(x.numpy()[0]))]
     with no_grad():
         if isinstance(model, Sequential):
             for layer, following in zip(model.layers, [*model.layers[1:], None], strict=True):
@@ -55,7 +55,7 @@ def layer_outputs(model: Module, image: Array) -> LayerOutputs:
 
 
 def probabilities(model: Module, image: Array) -> Array:
-    """The probabilities (classes,) of the classes for an image (28, 28) uint8."""
+    """The probabilities (classes,) of the classes for an image (H, W) or (H, W, C) uint8."""
     with no_grad():
         probs: Array = ops.softmax(model(from_numpy(to_float(image[None])))).numpy()[0]
     return probs
@@ -64,8 +64,10 @@ def probabilities(model: Module, image: Array) -> Array:
 def _weighted_pixels(model: Module, image: Array) -> list[tuple[str, Array]]:
     """For the neurons of the first layer, each pixel times its weight, as one image."""
     for _, x in model.named_parameters():
-        if x.ndim == 2 and x.shape[0] == PIXELS:
-            products = x.numpy().T.reshape(-1, SIDE, SIDE) * (image / np.float32(255))
+        if x.ndim == 2 and x.shape[0] == image.size:
+            products = x.numpy().T.reshape(-1, *image.shape) * (image / np.float32(255))
+            if products.ndim == 4:
+                products = products.sum(axis=3)
             return [("image * weight, for each neuron", tiles(products, columns=5))]
     return []
 
@@ -87,12 +89,13 @@ def weight_names(model: Module) -> list[str]:
     return [f"{name} {x.shape}" for name, x in model.named_parameters() if x.ndim > 1]
 
 
-def weights(model: Module, name: str) -> Array:
+def weights(model: Module, name: str, image_shape: tuple[int, int, int] = MNIST_SHAPE) -> Array:
     """The weights with the given name as an image (H, W); gaps between tiles are NaN.
 
-    name: one of weight_names(model). A first dense layer is shown as one template (28, 28) per
-    neuron. A convolution is shown as its filters, one row per output channel and one column per
-    input channel. Other weights are shown as the matrix.
+    name: one of weight_names(model). image_shape: of the data; a first dense layer is shown as one
+    template of this height and width per neuron, the mean over the channels. A convolution is shown
+    as its filters, one row per output channel and one column per input channel. Other weights are
+    shown as the matrix.
     """
     ((_, x),) = [(n, x) for n, x in model.named_parameters() if f"{n} {x.shape}" == name]
     weight = x.numpy().copy()
@@ -101,8 +104,8 @@ def weights(model: Module, name: str) -> Array:
         outputs = min(outputs, max(1, MAX_TILES * 2 // inputs))
         filters = weight[..., :outputs].transpose(3, 2, 0, 1).reshape(-1, KH, KW)
         return tiles(filters, columns=_columns(outputs) if inputs == 1 else inputs)
-    if weight.shape[0] == PIXELS:
-        templates = weight.T.reshape(-1, SIDE, SIDE)[:MAX_TILES]
+    if weight.shape[0] == math.prod(image_shape):
+        templates = weight.T.reshape(-1, *image_shape)[:MAX_TILES].mean(axis=3)
         return tiles(templates, columns=5 if len(templates) <= 10 else 10)
     return weight
 

@@ -21,7 +21,6 @@ from bokeh.models import (
 )
 
 from tinytensor.arrays import Array
-from tinytensor.datasets import SIDE
 from tinytensor.errors import TinytensorError
 from tinytensor.live.inside import as_image
 from tinytensor.live.panel import WIDTH, plain_figure
@@ -35,7 +34,6 @@ from tinytensor.nn import Module
 from tinytensor.train import Training
 
 ROWS = 6  # products of a dense layer that are listed, the largest ones
-MIDDLE = SIDE * SIDE // 2 + SIDE // 2  # the pixel that is chosen at first
 MAP_HEIGHT = 200  # pixels
 NO_CHAIN = "The microscope needs a network that is an nn.Sequential, as in the lessons."
 
@@ -60,8 +58,10 @@ def picture_of(f: Followed) -> Array:
     """The picture (H, W) to click on: the outputs of a convolution, or the inputs of a neuron."""
     if f.outputs.ndim == 2:
         return f.outputs
-    is_image = f.window.size == SIDE * SIDE
-    return f.window.reshape(SIDE, SIDE) if is_image else as_image(f.window)
+    height, width, channels = f.images.shape[1:]
+    if f.window.size == height * width * channels:  # a pixel and its channels are neighbours
+        return f.window.reshape(height, width * channels)
+    return as_image(f.window)
 
 
 def numbers(f: Followed) -> str:
@@ -171,7 +171,10 @@ class Microscope:
         if shape is not None:
             outputs = [str(i) for i in range(shape[-1])]
             self.neuron.update(options=outputs, value="0")
-            at_first = () if len(shape) == 4 else (MIDDLE if shape[0] == SIDE**2 else 0,)
+            height, width, channels = self.run.training.data.image_shape
+            middle = (height // 2 * width + width // 2) * channels
+            is_first = shape[0] == height * width * channels
+            at_first = () if len(shape) == 4 else (middle if is_first else 0,)
             self.choice = Choice(self.layer.value, 0, at_first)
 
     def _choose(self, neuron: int) -> None:

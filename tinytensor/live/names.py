@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from tinytensor.datasets import CLASSES
 from tinytensor.lessons import Lesson
 from tinytensor.train import Training
+
+DIGITS = tuple(map(str, range(CLASSES)))
 
 
 class PanelText(NamedTuple):
@@ -29,8 +34,9 @@ PANELS = {
     ),
     "training digits": PanelText(
         "Training digits",
-        "The images of the current batch, misclassified images first and on red. In their corners "
-        "are the correct digit (left) and the computed digit (right).",
+        "The images of the current batch, misclassified images first and on red; images in colour "
+        "have a red frame. In their corners are the correct digit (left) and the computed digit "
+        "(right).",
     ),
     "test digits": PanelText(
         "Test digits",
@@ -104,7 +110,19 @@ def named(lesson: Lesson, settings: str) -> str:
     return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
 
 
-def digits_title(panel: str, count: int | None, of: int) -> str:
-    """The title of a panel of digits; count is None before the first test."""
+def short_names(names: Sequence[str], length: int) -> list[str]:
+    """The first `length` characters of each name, without words that all names start with."""
+    words = re.match(r"(.*[ _-])?", names[0])[0]  # type: ignore[index] # "" always matches
+    is_common = all(name.startswith(words) and name != words for name in names)
+    return [name.removeprefix(words if is_common else "")[:length] for name in names]
+
+
+def digits_title(panel: str, count: int | None, of: int, names: Sequence[str] = DIGITS) -> str:
+    """The title of a panel of digits, or of images of other classes.
+
+    count: of the misclassified images; None before the first test.
+    """
     title = PANELS[panel].title
+    if not set(names) <= set(DIGITS):
+        title = title.replace("digits", "images")
     return title if count is None else f"{title}: {count:,} of {of:,} misclassified"

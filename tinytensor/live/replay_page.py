@@ -67,7 +67,7 @@ HEADING = f"""
 <span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
 <b style='color: {TRAIN}'>― training batch</b> &nbsp;
 <b style='color: {TEST}'>━ test images</b> &nbsp;
-Misclassified digits come first, white on red: correct digit left, computed digit right.
+Misclassified images come first, on red or in a red frame: correct class left, computed class right.
 """
 
 STYLE = """
@@ -121,7 +121,10 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     }
     shown = {name: ColumnDataSource(dict(source.data)) for name, source in sources.items()}
     x, y = (0, recording.steps), drawing.limits(history)
-    titles = [drawing.mosaic_titles(snapshot, recording.test_count) for snapshot in snapshots]
+    titles = [
+        drawing.mosaic_titles(snapshot, recording.test_count, recording.names)
+        for snapshot in snapshots
+    ]
     train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
     train = _train_panel(snapshots, train_titles[-1], recording.names)
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
@@ -257,7 +260,7 @@ def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosa
     """The test digits, with a scale of accuracies; see Picture._show_scale."""
     from bokeh.models import NumeralTickFormatter
 
-    across = drawing.TEST_COLUMNS
+    across = drawing.test_columns(len(snapshots[0].test_labels))
     rows = -(-len(snapshots[0].test_labels) // across)
     share = rows * across / test_count
     panel = _panel("test", title, (0, across), (1 - share, 1))

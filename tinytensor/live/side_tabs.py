@@ -96,13 +96,15 @@ class Weights:
     def follow(self, run: Run) -> None:
         """Show the weights of the network of this run, from now on."""
         names = inside.weight_names(run.training.tested)
+        self._image_shape = run.training.data.image_shape
         self._call: PendingCall[Array] = PendingCall(run)
         self.choice.update(options=names, value=names[0])
 
     def update(self, shot: Snapshot | None) -> None:
         """Show the image if it is ready; make a new one if the weights have changed."""
         name = self.choice.value
-        image = self._call.update((shot, name), functools.partial(inside.weights, name=name))
+        draw = functools.partial(inside.weights, name=name, image_shape=self._image_shape)
+        image = self._call.update((shot, name), draw)
         if image is not None:
             H, W = image.shape
             most = float(np.nanmax(np.abs(image))) or 1.0

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor.arrays import Array
+from tinytensor.datasets import MNIST_SHAPE
 from tinytensor.errors import SettingError
 from tinytensor.live.history import accuracy_start, loss_end
-from tinytensor.live.names import PANELS, digits_title
+from tinytensor.live.names import PANELS, digits_title, short_names
+from tinytensor.live.picture import resized
 from tinytensor.live.snapshot import TRAIN_SHOWN, misclassified_first
 from tinytensor.live.speed import Speed
 from tinytensor.step_report import Predictions, StepReport
@@ -31,6 +33,9 @@ BLANK = 0x2800  # the braille character without dots
 DOTS = 2 ** np.array([[0, 3], [1, 4], [2, 5], [6, 7]])  # the bit of each dot, added to BLANK
 AXIS = 7  # characters left of a curve
 DIGIT = 6, 3  # characters: columns and rows of a digit
+IMAGE = 12, 6  # of an image in colour, with two pixels in each character
+DIGIT_DOTS = 12  # height and width of a digit
+MARGIN = 2  # pixels around the digits of MNIST
 STYLES = {"train": "bright_blue", "test": "bold dark_orange"}
 MISCLASSIFIED = "bold white on dark_red"
 
@@ -170,28 +175,65 @@ def _digits(made: Predictions, names: tuple[str, ...], width: int, height: int) 
     """
     from rich.text import Text
 
+    in_colour = made.images.shape[-1] >= 3
+    short = short_names(names, 3)
     shown = misclassified_first(made.labels, made.predictions, TRAIN_SHOWN)
     count = int((made.labels != made.predictions).sum())
-    lines = [Text(digits_title("training digits", count, len(made.labels)), "bold")]
-    columns, rows = DIGIT
+    lines = [Text(digits_title("training digits", count, len(made.labels), names), "bold")]
+    columns, rows = IMAGE if in_colour else DIGIT
     left = iter(shown)
     while len(lines) + rows + 1 <= height:
         band: list[list[Text]] = [[] for _ in range(rows + 1)]
         for i in islice(left, (width + 1) // (columns + 1)):
             right, computed = made.labels[i], made.predictions[i]
             misclassified = right != computed
-            marks = f"{names[right][:3]:<3}{names[computed][:3]:>3}"
-            below = marks if misclassified else " " * columns
-            for line, text in zip(band, [*_half_size(made.images[i]), below], strict=True):
-                line.append(Text(text, MISCLASSIFIED if misclassified else ""))
+            marks = f"{short[right]:<3}{short[computed]:>{columns - 3}}"
+            style = MISCLASSIFIED if misclassified else ""
+            below = Text(marks if misclassified else " " * columns, style)
+            image = made.images[i]
+            if in_colour:
+                parts = _blocks(image)
+            else:
+                parts = [Text(text, style) for text in _half_size(image)]
+            for line, part in zip(band, [*parts, below], strict=True):
+                line.append(part)
         lines += [Text(" ").join(line) for line in band]
     return lines + [Text()] * (height - len(lines))
 
 
 def _half_size(image: Array) -> list[str]:
-    """An image (28, 28, 1) with values from 0 to 1, without its margin, at half its size."""
-    half = image[2:26, 2:26].reshape(12, 2, 12, 2).mean(axis=(1, 3))
-    return _braille(half > 0.3)
+    """An image (H, W, C) with values from 0 to 1 as dots; MNIST's without its margin, halved.
+
+    Dark images on light paper are inverted.
+    """
+    grey = image.mean(axis=2)
+    if image.shape == MNIST_SHAPE:
+        grey = grey[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    bytes_ = np.rint(255 * grey)[None].astype(np.uint8)
+    dots = resized(bytes_, (DIGIT_DOTS, DIGIT_DOTS))[0] > 0.3 * 255
+    edge = np.concatenate([dots[0], dots[-1], dots[:, 0], dots[:, -1]])
+    return _braille(~dots if edge.mean() > 0.5 else dots)
+
+
+def _blocks(image: Array) -> list[Text]:
+    """An image (H, W, C) in colour, with values from 0 to 1, as lines of half blocks."""
+    from rich.style import Style
+    from rich.text import Text
+
+    columns, rows = IMAGE
+    levels = np.rint(255 * image[..., :3]).astype(np.uint8).transpose(2, 0, 1)
+    pixels = resized(levels, (2 * rows, columns)).transpose(1, 2, 0)
+    lines = []
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        line = Text()
+        for above, below in zip(upper.tolist(), lower.tolist(), strict=True):
+            line.append("▀", Style(color=_rgb(above), bgcolor=_rgb(below)))
+        lines.append(line)
+    return lines
+
+
+def _rgb(levels: list[int]) -> str:
+    return "#" + "".join(f"{level:02x}" for level in levels)
 
 
 def _line(xs: Sequence[float], ys: Sequence[float], width: int, height: int) -> Array:

@@ -26,7 +26,7 @@ MAX_OF_A_VIEWER = 10  # the same, among those of one viewer
 class Drawn(NamedTuple):
     """A digit of the wall."""
 
-    image: Array  # (28, 28) uint8
+    image: Array  # (H, W) or (H, W, C) uint8
     label: int
     viewer: object
 
@@ -34,7 +34,7 @@ class Drawn(NamedTuple):
 class Classified(NamedTuple):
     """The digits of the wall, and what the network reads them as."""
 
-    images: Array  # (N, 28, 28) uint8
+    images: Array  # (N, H, W) or (N, H, W, C) uint8
     labels: Array  # (N,), what their drawers said; `unknown` if they said nothing
     predictions: Array  # (N,)
     drawn: int  # number of digits so far, with those that are no longer on the wall
@@ -57,7 +57,8 @@ class Wall:
     def add(self, image: Array, label: int, viewer: object) -> None:
         """Add a digit.
 
-        image: (28, 28) uint8. label: its class, or `unknown`. viewer: any object of this viewer.
+        image: (H, W) or (H, W, C) uint8. label: its class, or `unknown`. viewer: any object of this
+        viewer.
         """
         with self._lock:
             own = [drawn for drawn in self._drawings if drawn.viewer is viewer]

@@ -30,7 +30,9 @@ def source_of(f: Followed) -> str:
         a, b, i, _ = f.index
         return f"the value at row {a}, column {b} and channel {i} of each window"
     if f.shape[0] == f.images[0].size:
-        return f"pixel {f.index[0]}: row {f.index[0] // 28}, column {f.index[0] % 28}"
+        row, column, channel = np.unravel_index(f.index[0], f.images.shape[1:])
+        of = f", channel {channel}" if f.images.shape[3] > 1 else ""
+        return f"pixel {f.index[0]}: row {row}, column {column}{of}"
     return f"neuron {f.index[0]} of the layer before"
 
 
