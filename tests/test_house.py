@@ -33,10 +33,11 @@ FLOORS = [
     ["ladder"],
     ["datasets", "lessons"],
     [
-        *["claims", "coach", "evaluation", "fitting", "logs", "microscope", "onnx", "parallel"],
-        *["run_state", "saved_model", "saver", "sklearn", "step_report", "train"],
+        *["claims", "coach", "early_stopping", "evaluation", "logs", "microscope", "onnx"],
+        *["parallel", "run_state", "saved_model", "saver", "sklearn", "step_report", "train"],
     ],
     ["live", "bench", "sweep"],
+    ["fitting"],
     ["learn"],
     ["cli"],
     ["tinytensor_command"],

@@ -689,5 +689,5 @@ def test_fit_trains_in_place_and_reports_each_epoch():
         tt.fit(model, SMALL, epochs="a")
     with pytest.raises(tt.SettingError, match="batch: got 0"):
         tt.fit(model, SMALL, batch=0)
-    with pytest.raises(tt.NotSupported, match="fit: got a tuple as data; a data set is needed"):
-        tt.fit(model, (SMALL.train_images, SMALL.train_labels))
+    with pytest.raises(tt.NotSupported, match="fit: got a dict as data; a data set is needed"):
+        tt.fit(model, {"x": SMALL.train_images})

@@ -2,54 +2,99 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
-from tinytensor import ops, optim
+import numpy as np
+
+from tinytensor import live as live_page
+from tinytensor import optim, random
 from tinytensor.arrays import Array
-from tinytensor.datasets import Dataset
-from tinytensor.errors import NotSupported
+from tinytensor.autograd import no_grad
+from tinytensor.datasets import Dataset, Split, load, names_up_to, split, split_rows
+from tinytensor.datasets.examples import Examples
+from tinytensor.early_stopping import EarlyStopping
+from tinytensor.errors import NotSupported, SettingError, ShapeError
+from tinytensor.evaluation import as_input, evaluation_mode
 from tinytensor.lessons import Lesson
 from tinytensor.nn import Module
-from tinytensor.ops.operands import whole
+from tinytensor.ops import cross_entropy, mse_loss
+from tinytensor.ops.operands import as_array, real, whole
 from tinytensor.ranks import world
+from tinytensor.saver import check_name
 from tinytensor.step_report import StepReport
-from tinytensor.tensors import Tensor
+from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Training
+
+Pair: TypeAlias = tuple[Array | Tensor, Array | Tensor]  # examples, and labels or targets
 
 
 def fit(
     model: Module,
-    data: Dataset,
+    data: Dataset | Pair | str | Path,
     *,
     epochs: int = 5,
     batch: int = 100,
     optimizer: optim.Optimizer | None = None,
-    loss: Callable[[Tensor, Array], Tensor] = ops.cross_entropy,
+    loss: Callable[[Tensor, Array], Tensor] | None = None,
+    validation: float | Pair = 0,
+    patience: int | None = None,
     seed: int = 0,
     show: Callable[[StepReport], object] | None = print,
+    live: bool = False,
+    coach: bool = False,
+    save: str | Path | None = None,
+    save_every: int = 1,
+    resume: str | Path | None = None,
 ) -> StepReport:
     """Train a model in place on a data set, and test it after each epoch.
 
-    Each step is captured. On several ranks (see tt.parallel) each rank trains on its share of each
-    batch, and rank 0 calls `show`. If this function does not do what you need, write the loop
-    yourself, with `tt.capture`. Call `model.eval()` before you use the trained model.
+    It is the training loop of the lessons: each step is captured, and with several ranks (see
+    tt.parallel) each rank trains on its share of each batch. If this function does not do what you
+    need, write the loop yourself, with `tt.capture`. Call `model.eval()` before you use the trained
+    model.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, 10), or one logit per class.
-        data: the training and test images, such as tt.datasets.mnist().
-        epochs: the number of passes over the training images, from 1 up.
-        batch: the number of images per step.
+        model: maps images (N, H, W, C) float32, or rows (N, ...), to outputs (N, outputs): one
+            logit per class, or one number per target.
+        data: the training and test images, such as tt.datasets.mnist(); the path of a data set that
+            tt.datasets.load reads; or a pair of arrays: examples (N, ...), and labels (N,) integers
+            or targets (N,) or (N, T) floats. uint8 images become float32 from 0 to 1. Memory maps
+            may be larger than the memory.
+        epochs: the number of passes over the training examples, from 1 up.
+        batch: the number of examples per step.
         optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
-        loss: a function from logits (N, 10) and labels (N,) to a scalar Tensor.
-        seed: the seed of the order of the images and of dropout.
+        loss: a function from outputs and labels or targets to a scalar Tensor; cross_entropy for
+            labels and mse_loss for targets (N, T) by default.
+        validation: the examples to test on instead of data's test part, so that this stays unseen:
+            the fraction of the training examples to hold out, their number, or a pair of arrays. 0
+            tests on data's test part. Of a memory map, the last examples are held out.
+        patience: number of epochs. If the loss of the test has not fallen for so long, the training
+            ends, and the model gets the parameters of its best epoch. None for no early stopping.
+        seed: the seed of the order of the examples, of dropout, and of those held out.
         show: called with each report; None for no output.
+        live: True shows the training in the browser, as tt.live.watch does.
+        coach: True prints the mistakes that tt.coach finds.
+        save: the file of the checkpoint, which is written after the last epoch and every
+            `save_every` epochs.
+        save_every: the number of epochs between checkpoints.
+        resume: a checkpoint that `save` wrote. The training continues with the same bits; `epochs`
+            counts from the start.
 
     Returns:
-        StepReport, the last one: test_accuracy, test_loss and more.
+        StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
+            `patience` both are of the best epoch.
 
     Raises:
-        SettingError: `epochs` is below 1, or `batch` is not from 1 to the number of images.
-        NotSupported: `data` is not a Dataset.
+        SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
+            there are no validation examples; or `live` or `coach` is not possible here.
+        NotSupported: `data` is neither a Dataset, a path nor a pair of arrays.
+        ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs.
+        DataError: `data` or `resume` can't be read, `resume` is of another training, or `save`
+            can't be written.
         AnomalyError: the loss is NaN or infinite.
 
     Source: Keras's Model.fit.
@@ -60,24 +105,159 @@ def fit(
     >>> report.test_accuracy > 0.88
     True
     """
-    if not isinstance(data, Dataset):
-        raise NotSupported(
-            f"fit: got a {type(data).__name__} as data; a data set is needed: "
-            "tt.datasets.Dataset(train_images, train_labels, test_images, test_labels)"
-        )
     whole("fit", "epochs", epochs, 1)
+    whole("fit", "save_every", save_every, 1)
+    ranks = world()
+    if ranks.is_launched and (live or coach):
+        raise SettingError("fit: live and coach are not possible with ranks of MPI; leave them out")
+    if patience is not None:
+        whole("fit", "patience", patience, 1)
+        if not isinstance(validation, tuple) and not validation:
+            raise SettingError(
+                "fit: got patience without validation examples, and early stopping must not use "
+                "the test images; add validation=0.1"
+            )
+    if save is not None:
+        check_name("fit", save)
+    examples = _for_model(model, _examples(data, validation, seed))
+    if loss is None:
+        loss = cross_entropy if examples.has_labels else mse_loss
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     lesson = Lesson(
         number="own", name="own", title=type(model).__name__, chapter="",
         model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
     )  # fmt: skip
-    per_epoch = max(len(data.train_images) // max(batch, 1), 1)
-    ranks = world()
+    per_epoch = max(len(examples.train_images) // max(batch, 1), 1)
     training = Training(
-        lesson, data, steps=epochs * per_epoch, batch=batch, seed=seed, evaluate_every=per_epoch,
-        world=ranks,
+        lesson, examples, steps=epochs * per_epoch, batch=batch, seed=seed,
+        evaluate_every=per_epoch, world=ranks,
     )  # fmt: skip
-    for report in training:
-        if show is not None and ranks.rank == 0:
+    if patience is not None:
+        training.early_stopping = EarlyStopping(model, patience)
+    if resume is not None and ranks.rank == 0:  # which sends the state to the other ranks
+        training.resume(resume)
+    return _run(training, show, live, coach, save, save_every * per_epoch)
+
+
+def _run(
+    training: Training,
+    show: Callable[[StepReport], object] | None,
+    live: bool,
+    coach: bool,
+    save: str | Path | None,
+    save_every: int,
+) -> StepReport:
+    """Train, and return the last report. save_every: the number of steps between checkpoints."""
+    stopping = training.early_stopping
+    saved = None
+
+    def after_report(report: StepReport) -> None:
+        nonlocal saved
+        if save is not None and report.step % save_every == 0:
+            training.save(save)
+            saved = report.step
+        if show is not None:
             show(report)
+
+    if training.world.rank == 0:
+        training.after_report = after_report
+    if coach:
+        training.watch_mistakes(print)
+    try:
+        if live:
+            live_page.watch(training)
+        else:
+            for _ in training:
+                pass
+    finally:
+        if training.coach is not None:
+            training.coach.close()
+    report = training.report
+    assert report is not None  # because an iteration over a training yields at least one
+    if save is not None and saved != training.step and training.world.rank == 0:
+        training.save(save)
+    if stopping is not None:
+        stopping.restore()
+        accuracy, test_loss, _ = training.test()
+        report = replace(report, test_accuracy=accuracy, test_loss=test_loss)
     return report
+
+
+def _examples(data: Dataset | Pair | str | Path, validation: float | Pair, seed: int) -> Dataset:
+    """The data set to train and to test on."""
+    if isinstance(data, str | os.PathLike):
+        data = load(data)
+    if not isinstance(data, Dataset):
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise NotSupported(
+                f"fit: got a {type(data).__name__} as data; a data set is needed, "
+                "tt.datasets.Dataset(train_images, train_labels, test_images, test_labels), or a "
+                "pair of arrays (images, labels)"
+            )
+        return _of_arrays(*data, validation, seed)
+    if isinstance(validation, tuple):
+        return Split(data.train_images, data.train_labels, *_arrays(validation), data.names)
+    if not validation:
+        return data
+    return split(data, _count(validation, len(data.train_images)), seed)
+
+
+def _of_arrays(
+    rows: Array | Tensor, labels: Array | Tensor, validation: float | Pair, seed: int
+) -> Dataset:
+    rows, labels = _arrays((rows, labels))
+    if isinstance(validation, tuple):
+        parts = rows, labels, *_arrays(validation)
+    elif not validation:
+        raise SettingError(
+            "fit: got a pair of arrays, and nothing to test on; add validation=0.1, which holds "
+            "out a tenth of the examples, or validation=(images, labels)"
+        )
+    else:
+        if len(rows) != len(labels):
+            raise ShapeError(
+                f"fit: got {len(labels)} labels for {len(rows)} examples; one label per example is "
+                "needed"
+            )
+        rest, held = split_rows(rows, labels, _count(validation, len(rows)), seed)
+        parts = rows[rest], labels[rest], rows[held], labels[held]
+    if rows.dtype == np.uint8 and rows.ndim in (3, 4) and labels.dtype.kind != "f":
+        return Dataset(*parts)
+    return Examples(*parts)
+
+
+def _arrays(pair: Pair) -> tuple[Array, Array]:
+    rows, labels = pair
+    return as_array("fit", rows), as_array("fit", labels)
+
+
+def _count(validation: float, examples: int) -> int:
+    """The number of validation examples: `validation` itself, or this fraction of the examples."""
+    count = real("fit", "validation", validation)
+    if 0 < count < 1:
+        return max(1, round(count * examples))
+    if not 1 <= count < examples or count != int(count):
+        raise SettingError(
+            f"fit: got validation={validation} for {examples} examples; a fraction between 0 and "
+            f"1, or a number from 1 to {examples - 1}, is needed"
+        )
+    return int(count)
+
+
+def _for_model(model: Module, data: Dataset) -> Dataset:
+    """The data with a name for each output of the model, after a check of its outputs."""
+    with random.fork(), evaluation_mode(model), no_grad():
+        shape = model(from_numpy(as_input(data.train_images[:1]))).shape
+    if len(shape) != 2:
+        raise ShapeError(
+            f"fit: the model returns shape {shape} for one example; (1, outputs) is needed"
+        )
+    if not data.has_labels:
+        if shape[1] != data.outputs:
+            raise ShapeError(
+                f"fit: the model has {shape[1]} outputs for {data.outputs} targets per example; "
+                "the same number is needed"
+            )
+        return data
+    names = (*data.names, *names_up_to(np.array([shape[1]]))[len(data.names) :])[: shape[1]]
+    return data if names == data.names else data._replace(names=names)

@@ -3,9 +3,9 @@
 A checkpoint is a safetensors file. It has three parts:
 
 - `tensors`: all arrays that change from step to step: the parameters, their moving averages, the
-  state of the optimiser with the learning rate, and the state of dropout's masks. The metadata have
-  the step, the state of NumPy's generator, the best validation accuracy, and the changes that a
-  viewer made.
+  state of the optimiser with the learning rate, the state of dropout's masks, and with early
+  stopping the best parameters. The metadata have the step, the state of NumPy's generator, the best
+  validation accuracy or loss, and the changes that a viewer made.
 - `settings`: what the next steps depend on and what does not change, such as the lesson, the seed,
   the data and the backend. A run with other settings can't resume from the file.
 - `samples`: checksums of the next batch and of what the network computes for it, and the next
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +82,8 @@ def save(training: Training, file: checkpoint.Name) -> None:
     state = {"generator": random.generator_state()}
     if training.best is not None:
         state["best"] = json.dumps(training.best)
+    if training.early_stopping is not None:
+        state["early_stopping"] = json.dumps(_waiting(training))
     if training.changes:
         state["changes"] = json.dumps(training.changes)
     metadata = about(training) | state | samples(training)
@@ -92,6 +95,8 @@ def tensors(training: Training) -> dict[str, Tensor]:
     found = {f"model.{name}": x for name, x in training.model.state_dict().items()}
     found |= {f"tested.{name}": x for name, x in training.averaged.state_dict().items()}
     found |= {f"optimizer.{name}": x for name, x in training.optimizer.state_dict().items()}
+    if training.early_stopping is not None:
+        found |= {f"best.{name}": x for name, x in training.early_stopping.parameters.items()}
     return found | {"masks": wrap(random.state().view(np.int64))}
 
 
@@ -219,12 +224,25 @@ def broadcast(training: Training, world: World) -> None:
         "step": training.step,
         "generator": random.generator_state(),
         "best": training.best,
+        "early_stopping": _waiting(training),
     }
     given = json.loads(world.broadcast_text(json.dumps(about_run)))
     random.set_generator_state("train", given["generator"])
     training.best = None if given["best"] is None else Best(*given["best"])
+    _wait(training, given["early_stopping"])
     if given["step"] != training.step:
         training.go_to(given["step"])
+
+
+def _waiting(training: Training) -> tuple[float, int] | None:
+    """The lowest loss of early stopping, and the number of tests since then."""
+    stopping = training.early_stopping
+    return None if stopping is None else (stopping.best, stopping.waited)
+
+
+def _wait(training: Training, waiting: tuple[float, int] | None) -> None:
+    if training.early_stopping is not None and waiting is not None:
+        training.early_stopping.best, training.early_stopping.waited = waiting
 
 
 # Resuming ---------------------------------------------------------------------------------------
@@ -240,7 +258,7 @@ def resume(training: Training, file: checkpoint.Name) -> None:
     saved, metadata = checkpoint.read(file)
     _check_settings(caller, training, metadata)
     step, best = _step(caller, training, metadata), _best(caller, metadata)
-    changes = _changes(caller, metadata)
+    changes, waiting = _changes(caller, metadata), _early_stopping(caller, training, metadata)
     own = tensors(training)
     before = training.step, random.generator_state(), {name: _copy(x) for name, x in own.items()}
     try:
@@ -254,6 +272,7 @@ def resume(training: Training, file: checkpoint.Name) -> None:
         checkpoint.copy_into(caller, own, before[2])
         raise
     training.best, training.changes = best, changes
+    _wait(training, waiting)
 
 
 def _copy(x: Tensor) -> Tensor:
@@ -320,6 +339,26 @@ def _best(caller: str, metadata: Mapping[str, str]) -> Best | None:
         return Best(int(step), float(accuracy))
     except (TypeError, ValueError):
         raise DataError(f"{caller}: got best {text[:100]}; [step, accuracy] is needed") from None
+
+
+def _early_stopping(
+    caller: str, training: Training, metadata: Mapping[str, str]
+) -> tuple[float, int] | None:
+    text = metadata.get("early_stopping")
+    if (text is None) != (training.early_stopping is None):
+        saved, own = ("with", "without") if text is not None else ("without", "with")
+        raise DataError(
+            f"{caller} is of a run {saved} early stopping; got one {own} it, and the same is needed"
+        )
+    if text is None:
+        return None
+    try:
+        loss, waited = json.loads(text)
+        return float(loss), operator.index(waited)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{caller}: got early_stopping {text[:100]}; [loss, tests] is needed"
+        ) from None
 
 
 def _changes(caller: str, metadata: Mapping[str, str]) -> list[str]:

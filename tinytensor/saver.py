@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tinytensor import atomic_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, SettingError
 from tinytensor.evaluation import OutOfTimeError
@@ -12,6 +13,16 @@ from tinytensor.run_state import Best
 from tinytensor.train import Training
 
 BEST = "best.safetensors"
+
+
+def check_name(caller: str, file: str | Path) -> None:
+    """Raise DataError unless a checkpoint can be written to the file, before hours of training."""
+    try:
+        atomic_file.check(file)
+    except OSError as error:
+        raise DataError(
+            f"{caller}: {file} can't be written ({error.strerror}); choose another file"
+        ) from None
 
 
 def best_file(file: str | Path) -> Path:

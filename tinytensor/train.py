@@ -16,6 +16,8 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.coach.coaching import Coach
 from tinytensor.datasets import Dataset, batches
+from tinytensor.datasets.mapped import is_mapped
+from tinytensor.early_stopping import EarlyStopping
 from tinytensor.errors import AnomalyError, SettingError
 from tinytensor.evaluation import (
     OutOfTimeError,
@@ -87,6 +89,9 @@ class Training:
     Attributes:
         after_step: called after each step, before its report, such as a Saver; None by default. Its
             time is not counted.
+        after_report: called with each report, before it is yielded; None by default. Its time is
+            not counted.
+        early_stopping: an EarlyStopping, which ends the training after a report; None by default.
         stop: set to True, from any thread, to end after the current step, with a report.
         deadline: a time of time.monotonic(), infinity by default. A test that still runs then is
             given up, and the training ends without a report of it.
@@ -139,6 +144,8 @@ class Training:
         self.predictions: Predictions | None = None
         self.report: StepReport | None = None
         self.after_step: Callable[[], None] | None = None
+        self.after_report: Callable[[StepReport], None] | None = None
+        self.early_stopping: EarlyStopping | None = None
         self.best: run_state.Best | None = None
         self.coach: Coach | None = None
         self.changes: list[str] = []
@@ -201,7 +208,8 @@ class Training:
         if self.world.size > 1:
             self.synchronize()
         clock = self._clock = Clock()
-        if self.step >= self.steps:
+        is_over = self.early_stopping is not None and self.early_stopping.is_over
+        if self.step >= self.steps or is_over:
             try:
                 tested_accuracy, test_loss, _ = self.test()
             except OutOfTimeError:
@@ -211,7 +219,11 @@ class Training:
             self.report = StepReport(
                 self.step, None, None, tested_accuracy, test_loss, rate, seconds
             )
+            if self.after_report is not None:
+                self.after_report(self.report)
             yield self.report
+        if is_over:
+            return
         first = self.step + 1
         self.model.train()
         while self.step < self.steps:
@@ -238,6 +250,12 @@ class Training:
                 )  # fmt: skip
                 if self.coach is not None:
                     self.coach.tested(test_loss)
+                if self.early_stopping is not None:
+                    self.early_stopping.test(test_loss)
+                    if self.early_stopping.is_over:
+                        last = self.stop = True
+                if self.after_report is not None:
+                    self.after_report(self.report)
                 yield self.report
                 if last:
                     return
@@ -328,13 +346,17 @@ class Training:
     def watch_mistakes(self, show: Callable[[str], object] | None) -> Coach:
         """Let a coach watch the training from now on; see tt.coach.
 
+        It checks the data set, too, unless the images are in a memory map.
+
         Args:
             show: called with the text of each finding; None for no output.
 
         Returns:
             the Coach, which is the attribute `coach`, too.
         """
-        self.coach = Coach(self.model, self._step, self.data, show, first_step=self.step + 1)
+        is_read_whole = self.data.has_images and not is_mapped(self.data.train_images)
+        data = self.data if is_read_whole else None
+        self.coach = Coach(self.model, self._step, data, show, first_step=self.step + 1)
         return self.coach
 
     def restarted(self) -> Training:

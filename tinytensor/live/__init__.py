@@ -71,12 +71,22 @@ def show(training: Training) -> None:
         training: the Training to run until its last step.
 
     Raises:
-        SettingError: this is not a notebook, or the training has already made all its steps.
+        SettingError: this is not a notebook, the examples are no images, or the training has
+            already made all its steps.
         AnomalyError: the loss becomes NaN or infinite.
     """
+    _check_images("show", training)
     from tinytensor.live.notebook_panels import show_training
 
     show_training(training)
+
+
+def _check_images(name: str, training: Training) -> None:
+    if not training.data.has_images:
+        raise SettingError(
+            f"live.{name}: the examples are no images in classes, which the panels show; print the "
+            "reports instead"
+        )
 
 
 def watch(
@@ -109,6 +119,7 @@ def watch(
         AnomalyError: the loss becomes NaN or infinite.
     """
     check_installed("live.watch", "live", "bokeh")
+    _check_images("watch", training)
     if training.step >= training.steps:
         raise SettingError(
             f"live.watch: the training has already made its {training.steps} steps; "

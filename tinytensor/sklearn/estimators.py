@@ -22,6 +22,7 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.datasets import batches
+from tinytensor.early_stopping import EarlyStopping
 from tinytensor.errors import AnomalyError, LabelError, SettingError, ShapeError
 from tinytensor.forks import Turns
 from tinytensor.nn import Linear, Module, ReLU, Sequential
@@ -60,36 +61,6 @@ def perceptron(hidden_layer_sizes: int | Sequence[int], inputs: int, outputs: in
     for before, after in itertools.pairwise(sizes):
         layers += [Linear(before, after), ReLU()]
     return Sequential(*layers[:-1])
-
-
-class EarlyStopping:
-    """Ends a training whose validation loss falls no more, with the parameters of the best epoch.
-
-    Args:
-        model: the network that is trained.
-        rows: (V, features) float32; the network is not trained on them.
-        targets: their labels (V,) or targets (V, targets).
-        patience: the number of epochs without a lower loss after which the training ends.
-    """
-
-    def __init__(self, model: Module, rows: Array, targets: Array, patience: int) -> None:
-        self.model, self.rows, self.targets, self.patience = model, rows, targets, patience
-        self.best, self.waited = math.inf, 0
-        self._parameters = dict[str, Tensor]()  # of the best epoch
-
-    def is_over(self, loss: float) -> bool:
-        """True if the training ends after an epoch with this validation loss."""
-        self.waited += 1
-        if loss < self.best:
-            self.best, self.waited = loss, 0
-            state = self.model.state_dict()
-            self._parameters = {name: x.detach().clone() for name, x in state.items()}
-        return self.waited >= self.patience
-
-    def restore(self) -> None:
-        """Set the parameters to those of the best epoch."""
-        if self._parameters:
-            self.model.load_state_dict(self._parameters)
 
 
 class NetworkEstimator(BaseEstimator):
@@ -138,8 +109,9 @@ class NetworkEstimator(BaseEstimator):
         whole("fit", "patience", patience, 1)
         with self._seeded(0):
             self._start(outputs)
-            stopping = EarlyStopping(self.model_, X[held_out], targets[held_out], patience)
-            self._train(X[train], targets[train], epochs, stopping)
+            stopping = EarlyStopping(self.model_, patience)
+            tested = X[held_out], targets[held_out]
+            self._train(X[train], targets[train], epochs, stopping, tested)
             stopping.restore()
         return self
 
@@ -175,9 +147,17 @@ class NetworkEstimator(BaseEstimator):
         self._step: Captured = capture(step)
 
     def _train(
-        self, X: Array, targets: Array, epochs: int, stopping: EarlyStopping | None = None
+        self,
+        X: Array,
+        targets: Array,
+        epochs: int,
+        stopping: EarlyStopping | None = None,
+        validation: tuple[Array, Array] | None = None,
     ) -> None:
-        """Train for `epochs` epochs, or until early stopping ends the training."""
+        """Train for `epochs` epochs, or until early stopping ends the training.
+
+        validation: the rows and the targets that it tests on.
+        """
         size = min(whole("fit", "batch", self.batch, 1), len(X))
         # Each loop over these batches has a new order, from the generator that was seeded.
         all_batches = batches(X, targets, size=size, epochs=1)
@@ -194,15 +174,16 @@ class NetworkEstimator(BaseEstimator):
                     f"fit: the loss is {loss} in epoch {len(self.history_) + 1}; scale X, such as "
                     f"with StandardScaler, or choose a smaller lr than {self.lr:g}"
                 )
-            if stopping is not None:
-                outputs = from_numpy(self._outputs(stopping.rows))
-                tested = self._loss(outputs, stopping.targets).item()
+            if stopping is not None and validation is not None:
+                outputs = from_numpy(self._outputs(validation[0]))
+                tested = self._loss(outputs, validation[1]).item()
+                stopping.test(tested)
             seconds = time.perf_counter() - start
             report = EpochReport(len(self.history_) + 1, loss, tested, seconds)
             self.history_.append(report)
             for callback in self.callbacks:
                 callback(report)
-            if stopping is not None and tested is not None and stopping.is_over(tested):
+            if stopping is not None and stopping.is_over:
                 return
 
     def _split(self, rows: int, targets: Array) -> tuple[Array, Array]:
