@@ -17,9 +17,10 @@ RNG = np.random.default_rng(0)
 
 
 def pictures(count, shape=(6, 5, 3), classes=3):
-    """Images uint8 whose mean brightness depends on the label, and their labels."""
+    """Images uint8 with a bright row, whose number is the label, and their labels."""
     labels = np.arange(count) % classes
-    images = RNG.integers(0, 60, (count, *shape)) + labels.reshape(-1, *[1] * len(shape)) * 90
+    images = RNG.integers(0, 60, (count, *shape))
+    images[np.arange(count), labels] += 190
     return images.astype(np.uint8), labels
 
 
