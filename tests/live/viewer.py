@@ -180,12 +180,13 @@ class Viewer:
 
 @contextmanager
 def served(
-    lesson="softmax", for_viewer=False, present=False, may_control=True, host=None, **settings
-):
+    lesson="softmax", for_viewer=False, present=False, may_control=True, host=None, data=DATA,
+    **settings,
+):  # fmt: skip
     """A run that is not started, and the server of its page."""
     found = find(lesson) if isinstance(lesson, str) else lesson
-    run = Run(Training(found, DATA, **settings), for_viewer=for_viewer)
-    wall = Wall(len(DATA.names))
+    run = Run(Training(found, data, **settings), for_viewer=for_viewer)
+    wall = Wall(len(data.names))
     server = Server(page(run, wall, PageView(may_control, present)), host=host)
     server.start()
     try:

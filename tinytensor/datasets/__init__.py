@@ -543,8 +543,8 @@ class Epochs:
             source = FileRows(given)
             orders = windows(self._rng, count, source.row_bytes, self._shuffle)
             skip = starts[0] if starts else count
-            for chosen, rows in streamed(source, orders, self.size, skip, self.partial):
-                yield chosen, _to_float(rows, np.arange(len(rows))) if is_images else rows
+            for chosen, rows, places in streamed(source, orders, self.size, skip, self.partial):
+                yield chosen, _to_float(rows, places) if is_images else rows[places]
             return
         order = self._rng.permutation(count) if self._shuffle else np.arange(count)
         for start in starts:

@@ -72,7 +72,7 @@ class FileRows:
         """Read rows.
 
         Args:
-            rows: int64 indices (R,) in any order. Neighbours are read at once.
+            rows: int64 indices (R,), ascending. Neighbours are read at once.
 
         Returns:
             (R, ...) of the array's dtype.
@@ -80,25 +80,19 @@ class FileRows:
         Raises:
             DataError: the file can't be read any more, or has become shorter.
         """
-        order = np.argsort(rows, kind="stable")
-        ascending = rows[order]
-        ends = np.flatnonzero(np.diff(ascending) != 1) + 1
+        ends = np.flatnonzero(np.diff(rows) != 1) + 1
         found = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
         bytes_of_rows = found.reshape(-1).view(np.uint8).data
         try:
             with open(self.file, "rb", buffering=0) as file:
                 for start, end in zip([0, *ends], [*ends, len(rows)], strict=True):
                     if start < end:
-                        file.seek(self._start + int(ascending[start]) * self.row_bytes)
+                        file.seek(self._start + int(rows[start]) * self.row_bytes)
                         part = bytes_of_rows[start * self.row_bytes : end * self.row_bytes]
                         self._fill(file, part)
         except OSError as error:
             raise DataError(f"{self.file} can't be read ({error.strerror})") from None
-        if (order[1:] > order[:-1]).all():
-            return found
-        shuffled = np.empty_like(found)
-        shuffled[order] = found
-        return shuffled
+        return found
 
     def _fill(self, file: FileIO, part: memoryview) -> None:
         while part:
@@ -132,7 +126,7 @@ def windows(rng: np.random.Generator, count: int, row_bytes: int, shuffle: bool)
 
 def streamed(
     source: FileRows, orders: Iterable[Array], size: int, skip: int, partial: bool
-) -> Iterator[tuple[Array, Array]]:
+) -> Iterator[tuple[Array, Array, Array]]:
     """Yield batches of rows, while a thread reads the next window.
 
     Args:
@@ -143,18 +137,26 @@ def streamed(
         partial: True yields the rows at the end that don't fill a batch.
 
     Returns:
-        pairs of indices (size,) and rows (size, ...).
+        for each batch: the indices (size,) of its rows, an array of rows (R, ...), and the places
+        (size,) of the batch in this array.
     """
     rest = np.empty(0, np.int64), np.empty((0, *source.array.shape[1:]), source.array.dtype)
-    for indices, rows in _read_ahead(source, _skipped(orders, skip)):
+    for order, rows in _read_ahead(source, _skipped(orders, skip)):
+        places = np.argsort(np.argsort(order))
+        start = 0
         if len(rest[0]):
-            indices, rows = np.concatenate([rest[0], indices]), np.concatenate([rest[1], rows])
-        end = len(indices) - len(indices) % size
-        for start in range(0, end, size):
-            yield indices[start : start + size], rows[start : start + size]
-        rest = indices[end:], rows[end:].copy()
+            start = min(size - len(rest[0]), len(order))
+            indices = np.concatenate([rest[0], order[:start]])
+            rest = indices, np.concatenate([rest[1], rows[places[:start]]])
+            if len(indices) < size:
+                continue
+            yield *rest, np.arange(size)
+        end = start + (len(order) - start) // size * size
+        for i in range(start, end, size):
+            yield order[i : i + size], rows, places[i : i + size]
+        rest = order[end:], rows[places[end:]]
     if partial and len(rest[0]):
-        yield rest
+        yield *rest, np.arange(len(rest[0]))
 
 
 def _skipped(orders: Iterable[Array], skip: int) -> Iterator[Array]:
@@ -165,10 +167,11 @@ def _skipped(orders: Iterable[Array], skip: int) -> Iterator[Array]:
 
 
 def _read_ahead(source: FileRows, orders: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
+    """Yield the indices of each window, and its rows in ascending order of their indices."""
     with ThreadPoolExecutor(1, "tinytensor-reader") as thread:
         ahead = None
         for order in orders:
-            waiting, ahead = ahead, (order, thread.submit(source.read, order))
+            waiting, ahead = ahead, (order, thread.submit(source.read, np.sort(order)))
             if waiting is not None:
                 yield waiting[0], waiting[1].result()
         if ahead is not None:

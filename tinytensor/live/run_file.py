@@ -38,7 +38,7 @@ from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.names import changed_settings, named
-from tinytensor.live.snapshot import Snapshot, misclassified_first, test_count
+from tinytensor.live.snapshot import Snapshot, misclassified_first, most_test_images
 from tinytensor.live.speed import Speed
 from tinytensor.step_report import StepReport
 from tinytensor.train import Training
@@ -137,7 +137,7 @@ class RunWriter:
             self._waiting.release()
 
     def _block_of(self, snapshot: Snapshot, test_predictions: Array) -> bytes:
-        count = test_count(self._data)
+        count = most_test_images(self._data)
         shown = misclassified_first(self._data.test_labels, test_predictions, count)
         new = self._image_ids[shown] < 0
         known = self._image_ids.max(initial=-1) + 1

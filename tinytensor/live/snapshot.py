@@ -59,7 +59,7 @@ class Snapshot:
         backend: name of the backend that computed the step. images_per_second: training speed.
         """
         train = misclassified_first(details.labels, details.predictions, TRAIN_SHOWN)
-        count = test_count(data)
+        count = most_test_images(data)
         test = misclassified_first(data.test_labels, details.test_predictions, count)
         pixels = details.images[train]
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -84,7 +84,7 @@ class Snapshot:
         )
 
 
-def test_count(data: Dataset) -> int:
+def most_test_images(data: Dataset) -> int:
     """The number of test images that a snapshot has, at most."""
     return max(1, min(TEST_SHOWN, SHOWN_BYTES // math.prod(data.image_shape)))
 

@@ -1,0 +1,89 @@
+"""Commands with data of another shape than MNIST's: train, predict, export and report."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tinytensor as tt
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of pictures in colour, 12 x 10 pixels, of two classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, name in enumerate(("red", "blue")):
+        (folder / name).mkdir()
+        for j in range(12):
+            pixels = np.random.default_rng(j).integers(0, 60, (10, 12, 3)).astype(np.uint8)
+            pixels[..., 2 * i] += 150
+            Image.fromarray(pixels).save(folder / name / f"{j}.png")
+    return folder
+
+
+@pytest.fixture
+def trained(folder, tmp_path, run):
+    """The weights and the run file of a short training on the pictures."""
+    weights, recorded = tmp_path / "red.safetensors", tmp_path / "red.run"
+    code, out, err = run(
+        "train", "conv", "--data", folder, "--steps", 12, "--batch", 10, "--eval-every", 4,
+        "--save-weights", weights, "--record", recorded,
+    )  # fmt: skip
+    assert code == 0
+    words = "20 training images and 4 test images of 10 x 12 x 3, 2 classes: blue, red"
+    assert f"data {folder}: {words}\n" in err
+    assert "test accuracy  1.0000" in out
+    return weights, recorded
+
+
+def test_predict(trained, folder, run, tmp_path):
+    weights, _ = trained
+    large = tmp_path / "large.png"
+    Image.open(folder / "red/3.png").resize((60, 80)).save(large)
+    code, out, err = run("predict", "--weights", weights, folder / "blue/3.png", large, "--show")
+    assert code == 0
+    assert f"{folder}/blue/3.png: blue" in out
+    assert f"{large}: red" in out
+    assert err == f"lesson 3.0 conv\n{large}: 60 x 80, cropped to 60 x 50, resized to 12 x 10\n"
+    images = tt.datasets.load(folder).test_images
+    np.save(tmp_path / "images.npy", images)
+    code, out, _ = run("predict", "--weights", weights, tmp_path / "images.npy")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == ["blue", "blue", "red", "red"]
+
+
+def test_predict_refuses_other_images(trained, folder, run, tmp_path):
+    weights, _ = trained
+    np.save(tmp_path / "grey.npy", np.zeros((3, 10, 12), np.uint8))
+    Image.new("RGB", (9, 9)).save(tmp_path / "small.png")
+    for arguments, words in (
+        ((folder / "red/1.png", "--many"), "--many: finds digits of 28 x 28, and this network"),
+        ((tmp_path / "grey.npy",), "images of 10 x 12 x 3 are needed: (10, 12, 3) for one, (N, "),
+        ((tmp_path / "small.png", "--as-is"), "got a picture of 9 x 9 pixels; 12 x 10 is needed"),
+    ):
+        code, _, err = run("predict", "--weights", weights, *arguments)
+        assert (code, err.count("\n")) == (2, 1) or err.startswith("lesson")
+        assert words in err
+
+
+@pytest.mark.full
+def test_report(trained, run, tmp_path):
+    pytest.importorskip("matplotlib")
+    _, recorded = trained
+    image = tmp_path / "red.png"
+    code, _, _ = run("report", recorded, "--png", image)
+    assert code == 0
+    with Image.open(image) as drawn:
+        pixels = np.asarray(drawn.convert("RGB")).astype(int)
+    right = pixels[:, 850:]  # the two panels of images
+    assert ((right[..., 0] - right[..., 2]) > 100).sum() > 500
+    assert ((right[..., 2] - right[..., 0]) > 100).sum() > 500
+
+
+def test_export(trained, run, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    weights, _ = trained
+    code, out, _ = run("export", tmp_path / "red.onnx", "--weights", weights)
+    assert code == 0
+    assert "images (batch, 10, 12, 3) to logits (batch, 2)" in out
+    (given,) = onnx.load(tmp_path / "red.onnx").graph.input
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim][1:] == [10, 12, 3]

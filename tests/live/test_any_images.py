@@ -1,0 +1,192 @@
+"""Images of any shape, in colour, and names of any classes: pictures, run files and pages."""
+
+import io
+
+import numpy as np
+import pytest
+from chromium import needs_browser
+from rich.console import Console
+from test_recording import assert_same, record
+
+from tinytensor.datasets import Dataset
+from tinytensor.lessons import find
+from tinytensor.live import inside, picture, run_file, terminal
+from tinytensor.live.digit_tab import fitted
+from tinytensor.live.names import digits_title, short_names
+from tinytensor.live.snapshot import Snapshot, most_test_images
+from tinytensor.train import Training
+
+RNG = np.random.default_rng(0)
+NAMES = tuple(["airplane", "car", "cat", "deer", "frog", "ship"])
+
+
+def any_images(shape, count=60, names=NAMES):
+    images = RNG.integers(0, 256, (count, *shape)).astype(np.uint8)
+    return Dataset(images, np.arange(count) % len(names), images[:50], np.arange(50) % 5, names)
+
+
+COLOURS = any_images((12, 10, 3))
+
+
+# Pictures
+
+
+def test_the_palette_has_a_byte_per_colour():
+    assert len(picture.PALETTE) == picture.COLOURS + picture.LEVELS**3 <= 256
+    np.testing.assert_array_equal(picture.PALETTE[picture.COLOURS][:3], 0)
+    np.testing.assert_array_equal(picture.PALETTE[-1], 255)
+
+
+def test_images_in_colour_have_their_colours_and_a_red_frame():
+    images = COLOURS.train_images[:4]
+    colours = picture.coloured(images, np.array([True, False, False, False]), (12, 10))
+    found = picture.rgba(colours)[..., :3].astype(int)
+    assert np.abs(found[1:] - images[1:]).max() <= 26, "half of the distance of two levels"
+    frame = np.ones((12, 10), bool)
+    frame[1:-1, 1:-1] = False
+    assert (found[0][frame] == picture.RED).all()
+    assert np.abs(found[0] - images[0])[~frame].max() <= 26
+
+
+def test_two_channels_are_shown_as_their_mean():
+    images = np.full((1, 4, 4, 2), (40, 80), np.uint8)
+    np.testing.assert_array_equal(
+        picture.coloured(images, np.zeros(1, bool), (4, 4)),
+        picture.coloured(np.full((1, 4, 4), 60, np.uint8), np.zeros(1, bool), (4, 4)),
+    )
+
+
+def test_a_drawing_fits_the_network():
+    drawn = RNG.integers(0, 256, (28, 28)).astype(np.uint8)
+    assert fitted(drawn, (28, 28, 1)) is not None
+    np.testing.assert_array_equal(fitted(drawn, (28, 28, 1)), drawn)
+    assert fitted(drawn, (20, 30, 1)).shape == (20, 30)
+    in_colour = fitted(drawn, (32, 32, 3))
+    assert in_colour.shape == (32, 32, 3)
+    assert (in_colour == in_colour[..., :1]).all()
+
+
+def test_large_images_are_shown_in_smaller_numbers():
+    assert most_test_images(any_images((28, 28))) == 1000
+    huge = any_images((300, 200, 3), count=50, names=tuple("abcdef"))
+    assert most_test_images(huge) == 2**24 // (300 * 200 * 3)
+
+
+@pytest.mark.parametrize("lesson", ["softmax", "relu", "conv"])
+@pytest.mark.parametrize("shape", [(12, 10, 3), (9, 9)])
+def test_layer_outputs_and_weights(lesson, shape):
+    data = any_images(shape)
+    model = find(lesson).new_model(6, data.image_shape).eval()
+    outputs = inside.layer_outputs(model, data.test_images[3])
+    assert outputs.layers[0][0] == f"image {' x '.join(map(str, shape))}"
+    assert all(image.ndim == 2 for _, image in outputs.layers)
+    assert outputs.probabilities.shape == (6,)
+    for name in inside.weight_names(model):
+        assert inside.weights(model, name, data.image_shape).ndim == 2
+
+
+def test_the_templates_of_images_in_colour_are_means_over_the_channels():
+    training = Training(find("softmax"), COLOURS, steps=3, batch=20)
+    list(training)
+    image = inside.weights(training.model, "weight (360, 6)", COLOURS.image_shape)
+    wanted = training.model.weight.numpy()[:, 1].reshape(12, 10, 3).mean(axis=2)
+    np.testing.assert_allclose(image[:12, 11:21], wanted, rtol=1e-5)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (("cat", "dog", "x"), ["ca", "do", "x"]),
+        (("letter A", "letter B"), ["A", "B"]),
+        (("a", "a b"), ["a", "a "]),
+        (("10", "11"), ["10", "11"]),
+        (("a_b_one", "a_b_two"), ["on", "tw"]),
+    ],
+)
+def test_short_names(names, short):
+    assert short_names(names, 2) == short
+
+
+def test_titles_of_other_classes_than_digits():
+    assert digits_title("training digits", 3, 50, NAMES) == "Training images: 3 of 50 misclassified"
+    assert digits_title("test digits", None, 50, ("1", "7")) == "Test digits"
+
+
+# Run files, the terminal, the page
+
+
+@pytest.mark.parametrize("shape", [(12, 10, 3), (20, 20), (5, 6, 2)])
+def test_run_files(tmp_path, shape):
+    data = any_images(shape)
+    training, reports = record(tmp_path / "run", data=data, steps=4, evaluate_every=2, batch=20)
+    loaded = run_file.load(tmp_path / "run")
+    assert loaded.names == NAMES
+    for snapshot, (report, details) in zip(loaded.snapshots, reports, strict=True):
+        speed = snapshot.images_per_second
+        wanted = Snapshot.of(
+            report, details, training.data, backend="numpy", images_per_second=speed
+        )
+        assert_same(snapshot, wanted)
+        assert snapshot.train_images.shape == (20, *shape)
+
+
+def test_the_terminal_shows_colours():
+    training = Training(find("softmax"), COLOURS, steps=2, evaluate_every=1, batch=20)
+    console = Console(force_terminal=True, width=90, height=30, file=io.StringIO())
+    screen = terminal._Screen(training, "numpy", console)
+    for report in training:
+        screen.take(report)
+    text = screen.draw()
+    assert "Training images: " in text.plain
+    shown = training.predictions
+    wrong = int(np.flatnonzero(shown.labels != shown.predictions)[0])
+    first = picture.resized(
+        np.rint(255 * shown.images[wrong]).astype(np.uint8).transpose(2, 0, 1), (12, 12)
+    )
+    upper, lower = ("#{:02x}{:02x}{:02x}".format(*first[:, row, 0]) for row in (0, 1))
+    blocks = [span.style for span in text.spans if text.plain[span.start] == "▀"]
+    assert blocks
+    assert (blocks[0].color.name, blocks[0].bgcolor.name) == (upper, lower)
+
+
+def test_a_light_image_is_shown_dark_in_the_terminal():
+    """The dots are the ink, on light paper as on dark."""
+    light = np.ones((20, 20, 1), np.float32)
+    light[5:15, 8:12] = 0
+    assert terminal._half_size(light) == terminal._half_size(1 - light)
+
+
+@needs_browser
+def test_the_page_shows_images_in_colour():
+    import viewer as viewers
+    from chromium import chromium
+
+    browser = chromium("--hide-scrollbars", "--disable-gpu")
+    viewers.resize(browser, 1280, 800)
+    try:
+        with viewers.served("conv", data=COLOURS, steps=6, batch=20, evaluate_every=3) as (
+            run,
+            server,
+        ):
+            viewer = viewers.Viewer(browser, server.address)
+            viewers.finish(run)
+            viewers.until(lambda: viewer.step() == 6 and viewer.column("test digits data", "image"))
+            assert viewer.title("training digits").startswith("Training images: ")
+            assert (viewer.picture("training digits data") >= picture.COLOURS).any()
+            viewer.model("tabs", "model.active = 1")
+            viewers.until(lambda: viewer.place("neurons")[2])
+            x, y, *_ = viewer.place("training digits")
+            viewer.press((x + 20, y + 20))
+            viewers.until(lambda: max(viewer.column("neurons data", "probability")) > 0)
+            assert viewer.column("neurons data", "digit") == list(NAMES)
+            viewers.until(lambda: viewer.column("layers data", "image"))
+            assert viewer.picture("digit data").shape == (12, 10)
+            for tab in (2, 6):
+                viewer.model("tabs", f"model.active = {tab}")
+                viewers.settled(viewer)
+            assert viewer.complaints() == []
+    finally:
+        browser.quit()
