@@ -234,6 +234,7 @@ def test_early_stopping_ends_with_the_parameters_of_the_best_epoch():
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + 3 < 30
     assert last.test_loss == losses[best] < losses[-1]
+    assert last.step == reports[best].step
     unstopped = network()
     run(unstopped, epochs=best + 1)
     assert_same_weights(model, weights_of(unstopped))
@@ -253,6 +254,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path, patience):
     again = network()
     report = run(again, epochs=9, patience=patience, resume=file)
     assert report.test_loss == wanted.test_loss, "the run is over, and nothing is trained"
+    assert report.step == found.step == wanted.step
     assert_same_weights(again, weights_of(whole))
 
 

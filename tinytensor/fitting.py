@@ -86,7 +86,7 @@ def fit(
 
     Returns:
         StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
-            `patience` both are of the best epoch.
+            `patience` it is of the best epoch, without train_accuracy and train_loss.
 
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
@@ -179,7 +179,11 @@ def _run(
     if stopping is not None:
         stopping.restore()
         accuracy, test_loss, _ = training.test()
-        report = replace(report, test_accuracy=accuracy, test_loss=test_loss)
+        epochs = training.step // training.evaluate_every - stopping.waited
+        report = replace(
+            report, step=epochs * training.evaluate_every, train_accuracy=None, train_loss=None,
+            test_accuracy=accuracy, test_loss=test_loss,
+        )  # fmt: skip
     return report
 
 

@@ -13,7 +13,7 @@ from tinytensor.errors import DataError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.nn import Module
 
-MOST_VALUES = 2**20  # of an image; a damaged file could ask for a network of any size
+MOST_VALUES = 2**18  # of an image; a damaged file could ask for a network of any size
 
 
 def load_model(file: str | Path) -> tuple[Lesson, Module]:

@@ -250,7 +250,8 @@ class Training:
                 )  # fmt: skip
                 if self.coach is not None:
                     self.coach.tested(test_loss)
-                if self.early_stopping is not None:
+                is_extra = self.step % self.evaluate_every and self.step < self.steps
+                if self.early_stopping is not None and not is_extra:
                     self.early_stopping.test(test_loss)
                     if self.early_stopping.is_over:
                         last = self.stop = True

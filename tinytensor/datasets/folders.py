@@ -27,7 +27,7 @@ IDX_NAME = re.compile(
     r"[-.]idx[13]-ubyte(\.gz)?"
 )
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
-CLASS_NAMES = "class_names"  # an array in an .npz file, or a .npy file next to the others
+CLASS_NAMES = "class_names"  # an array in an .npz file, or a .npy file next to x_train.npy
 LARGEST = 256  # pixels along an axis of a picture that is not taken for a photo of a digit
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "training"), ("test", "testing")
 ONE_IN = 6  # pictures: this share is for the test, if there is no folder for it
