@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,6 +179,7 @@ def _run(
         training.save(save)
     if stopping is not None:
         stopping.restore()
+        training.deadline = math.inf  # because the end of a live page has set it
         accuracy, test_loss, _ = training.test()
         epochs = training.step // training.evaluate_every - stopping.waited
         report = replace(

@@ -1,6 +1,7 @@
 """tt.live.watch: the live page of one's own Training."""
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,42 @@ sys.stdin.read()
 """
 
 
+FIT = """
+import sys
+import numpy as np
+import tinytensor as tt
+from tinytensor import nn
+
+images = np.random.default_rng(0).integers(0, 256, (300, 12, 10, 3)).astype(np.uint8)
+model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(480, 26))
+report = tt.fit(model, (images, np.arange(300) % 26), epochs=4, batch=50, validation=0.2, live=True)
+sys.stdin.read()
+"""
+
+
+def test_a_fit_on_the_live_page_has_the_same_bits(monkeypatch, tmp_path):
+    pages = []
+    monkeypatch.setattr("tinytensor.live.run.Run._wait_for_viewer", lambda run: None)
+    monkeypatch.setattr("tinytensor.live.watching.watchable", lambda training: 1e6)
+    monkeypatch.setattr("webbrowser.open", pages.append)
+    settings = {"epochs": 9, "batch": 20, "validation": 40, "patience": 1, "show": None}
+
+    def fitted(**live):
+        tt.manual_seed(0)
+        model = tt.nn.Sequential(tt.nn.Flatten(), tt.nn.Linear(784, 10))
+        images, labels = DATA.train_images[:140], DATA.train_labels[:140]
+        return model, tt.fit(model, (images, labels), **settings, **live)
+
+    alone, report = fitted()
+    file = tmp_path / "run.safetensors"
+    watched, seen = fitted(live=True, save=file, coach=True)
+    assert len(pages) == 1
+    assert (seen.step, seen.test_loss) == (report.step, report.test_loss)
+    for name, x in alone.state_dict().items():
+        np.testing.assert_array_equal(x.numpy(), watched.state_dict()[name].numpy())
+    assert file.exists()
+
+
 @pytest.mark.parametrize("speed", [math.inf, 1000])
 def test_watched_training_has_the_same_bits(capsys, speed, monkeypatch):
     if speed < math.inf:  # a viewer is there
@@ -54,6 +91,25 @@ def test_errors_of_a_watched_training_reach_the_caller():
     training.optimizer.lr = 1e38
     with pytest.raises(tt.AnomalyError):
         tt.live.watch(training, browser=False, speed=math.inf)
+
+
+@needs_browser
+def test_the_page_of_a_fit(browser):
+    """A model of one's own, images in colour, 26 classes without names."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FIT], env=os.environ | {"BROWSER": "true"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        address = re.search("http://[^;]+", process.stderr.readline())[0]
+        viewer = Viewer(browser, address)
+        until(lambda: viewer.step() > 0)
+        assert viewer.column("neurons data", "digit") == [str(i) for i in range(26)]
+        until(lambda: viewer.title("test digits").startswith("Test images: "))
+        assert viewer.complaints() == []
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @needs_browser

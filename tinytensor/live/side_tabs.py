@@ -36,6 +36,7 @@ from tinytensor.live.pending_call import PendingCall
 from tinytensor.live.picture import TEST, TRAIN
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
+from tinytensor.nn import Module
 
 SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"], 255)
 FIRST = ("The network", "What to look at")  # sections of a chapter
@@ -44,8 +45,13 @@ MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
 MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
 
 
-def lesson_text(lesson: Lesson) -> str:
-    """The chapter as HTML, without commands and answers; first what helps to read the panels."""
+def lesson_text(lesson: Lesson, model: Module) -> str:
+    """The chapter as HTML, without commands and answers; first what helps to read the panels.
+
+    If the lesson has no chapter, because the model is trained by tt.fit, the text is the model.
+    """
+    if not lesson.chapter:
+        return f"<pre>{html.escape(repr(model))}</pre>"
     markdown = MarkdownIt("commonmark").enable("table")
     markdown.add_render_rule("fence", _fence)
     chapter = lesson.read_chapter()

@@ -172,7 +172,7 @@ class TrainingPage:
         self._earlier = run.earlier
         self._update_title()
         self.frame.document.title = f"tinytensor: lesson {lesson.number}"
-        self.lesson.text = lesson_text(lesson)
+        self.lesson.text = lesson_text(lesson, training.model)
         before = [panel.name for panel in self._all_panels()]
         self.panels.follow(training, earlier or run.earlier)
         panels = {panel.name: panel.title for panel in self._all_panels()}
