@@ -27,15 +27,10 @@ def convolutional(classes: int = 10, shape: Shape = MNIST) -> nn.Module:
 
 
 LESSON = Lesson(
-    number="fast",
-    name="fast",
-    title="the fewest seconds to 99 %",
-    chapter="fast.md",
+    number="fast", name="fast", title="the fewest seconds to 99 %", chapter="fast.md",
     model=convolutional,
     optimizer=lambda parameters: tt.optim.Adam(parameters, betas=(0.85, 0.95)),
     rate=lambda steps: tt.optim.warm_up(tt.optim.cosine(0.025, steps), min(60, steps / 4)),
     loss=functools.partial(tt.cross_entropy, label_smoothing=0.1),
-    expected_accuracy=0.99,
-    steps=STEPS,
-    evaluate_every=STEPS,
-)
+    expected_accuracy=0.99, steps=STEPS, evaluate_every=STEPS,
+)  # fmt: skip

@@ -119,8 +119,8 @@ class Followed:
 def chain_of(model: Module) -> Sequential:
     """The model as a chain of layers, which share its parameters.
 
-    Lesson 1.0 has its layer written out: `images.reshape(-1, 784) @ weight + bias`. As layers these
-    are Flatten and Linear, which compute the same bits.
+    Lesson 1.0 has its layer written out: `images.reshape(-1, len(weight)) @ weight + bias`. As
+    layers these are Flatten and Linear, which compute the same bits.
 
     Raises SettingError for a model that is no chain.
     """
