@@ -8,6 +8,7 @@ rank's first chunk also updates the parameters.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -46,6 +47,8 @@ class ParallelStep:
         asked: the flags that this rank sends with the next step, such as a request to stop.
         answered: their sums over all ranks, from the last step.
         exchanged_bytes: the size of the array that each step sums over the ranks.
+        models: the list of the models, one for each chunk of this rank; the first is `model`.
+        first: the step of the first chunk; a Captured unless `eager`.
 
     Raises:
         NotSupported: a parameter is not float32.
@@ -73,10 +76,14 @@ class ParallelStep:
         size = sum(p.size for p in params) + 1 + team.batch * classes + _FLAGS
         self.exchanged_bytes = 4 * size
         self._steps: list[Callable[[Array, Array], tuple[Tensor, Tensor]]] = []
+        self.models: list[Module] = []
         for share in team.shares:
             own, own_params = (model, params) if share.place == 0 else _twin(model, params)
             step = self._step_of(share, own, own_params, np.empty(size, np.float32))
+            self.models.append(own)
             self._steps.append(step if eager else capture(step))
+        self.first = self._steps[0]
+        self._is_new = True  # the first step may compile kernels
         self._threads = ThreadPoolExecutor(max(len(team.shares) - 1, 1), "tinytensor-chunk")
 
     def __call__(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -85,7 +92,7 @@ class ParallelStep:
         Returns:
             the loss () and the logits (N, classes) of the whole batch, before the update.
         """
-        shares = self.team.shares
+        shares, start = self.team.shares, time.perf_counter()
         calls: list[Callable[[], tuple[Tensor, Tensor]]] = []
         for share, step in zip(shares, self._steps, strict=True):
             share.masks[:] = random.state()
@@ -103,7 +110,16 @@ class ParallelStep:
             first = [each for each in failures if not isinstance(each, BrokenBarrierError)]
             raise (first or failures)[0]
         random.state()[:] = shares[0].masks
+        if self._is_new:
+            self._is_new = False
+            self.team.world.forget_steps()
+        else:
+            self.team.world.note_step(time.perf_counter() - start)
         return result
+
+    def backend_changed(self) -> None:
+        """Note that another backend computes the next step, which may compile its kernels."""
+        self._is_new = True
 
     def _compute(
         self, share: Share, step: Callable[[Array, Array], tuple[Tensor, Tensor]], images: Array,
