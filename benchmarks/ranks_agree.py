@@ -2,9 +2,9 @@
 
     python benchmarks/ranks_agree.py [LESSON ...] [--steps 200] [--ranks 1,2,4] [--backend c]
 
-Starts each training with mpiexec, one thread for each rank, with the same batch of all ranks. Prints
-a Markdown table with one row for each lesson: the first 16 digits of the SHA-256, and the numbers of
-ranks that have it. The exit status is 1 if a lesson has more than one.
+Starts each training with mpiexec, one thread for each rank, with the same batch of all ranks.
+Prints a Markdown table with one row for each lesson: the first 16 digits of the SHA-256, and the
+numbers of ranks that have it. The exit status is 1 if a lesson has more than one SHA-256.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     sudo python benchmarks/two_hosts.py [LESSON ...] [--steps 200] [--delay 50] [--loss 0.01]
 
 The hosts are two network namespaces of Linux, which share no memory for messages: UCX, the layer
-below MPICH, may only use TCP. Each has a TAP device. This program passes each Ethernet frame from
-one device to the other, after --delay ms, and drops the share --loss of them. The kernel's own netem
+below MPICH, may only use TCP. Each has a TAP device. This program passes each Ethernet frame to
+the other device after --delay ms, and drops the share --loss of them. The kernel's own netem
 does the same, but many kernels lack it.
 
 Prints a Markdown table: each lesson trained on 2 ranks of one host, of two hosts, and of two hosts
