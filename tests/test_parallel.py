@@ -138,7 +138,7 @@ def test_the_exchanges_are_printed_with_their_bytes():
     training, _ = one_step("1.0", 2)
     training.make_step()
     step = training.parallel._steps[0]
-    size = 4 * (784 * 10 + 10 + 1 + 100 * 10 + 2)
+    size = 4 * (784 * 10 + 10 + 1 + 2)
     assert f"exchanged with the other chunks of the batch: {size:,} bytes" in str(step.program)
 
 

@@ -72,8 +72,8 @@ class ParallelStep:
                 raise NotSupported(f"parallel: got a parameter of {param.dtype}; float32 is needed")
         self.asked = np.zeros(_FLAGS, np.float32)
         self.answered = np.zeros(_FLAGS, np.float32)
-        self._logits_shape = team.batch, classes
-        size = sum(p.size for p in params) + 1 + team.batch * classes + _FLAGS
+        self._logits = np.zeros((team.batch, classes), np.float32)
+        size = sum(p.size for p in params) + 1 + _FLAGS
         self.exchanged_bytes = 4 * size
         self._steps: list[Callable[[Array, Array], tuple[Tensor, Tensor]]] = []
         self.models: list[Module] = []
@@ -90,7 +90,8 @@ class ParallelStep:
         """Train on a batch: its images (N, 28, 28, 1), of which this rank computes its chunks.
 
         Returns:
-            the loss () and the logits (N, classes) of the whole batch, before the update.
+            the loss () of the whole batch, and the logits (N, classes), before the update. The rows
+            of other ranks' images are 0; see gathered().
         """
         shares, start = self.team.shares, time.perf_counter()
         calls: list[Callable[[], tuple[Tensor, Tensor]]] = []
@@ -117,6 +118,17 @@ class ParallelStep:
             self.team.world.note_step(time.perf_counter() - start)
         return result
 
+    def gathered(self, x: Array) -> Array:
+        """The array x (N, ...) with the rows that other ranks have computed; all ranks call it."""
+        shares, world = self.team.shares, self.team.world
+        if world.size == 1:
+            return x
+        own = slice(shares[0].rows.start, shares[-1].rows.stop)
+        found = np.zeros_like(x)
+        found[own] = x[own]
+        world.sum(found)
+        return found
+
     def backend_changed(self) -> None:
         """Note that another backend computes the next step, which may compile its kernels."""
         self._is_new = True
@@ -139,21 +151,20 @@ class ParallelStep:
         is_first = share.place == 0
 
         def exchange_gradients(*arrays: Array) -> None:
-            """Sum the gradients, the loss, the logits and the flags over all chunks."""
+            """Sum the gradients, the loss and the flags over all chunks."""
             n = len(params)
             grads, loss, logits, results = arrays[:n], arrays[n], arrays[n + 1], arrays[n + 2 :]
             buffer[...] = 0
             end = _pack(buffer, grads)
             buffer[end] = loss
-            logits_of_all = buffer[end + 1 : -_FLAGS].reshape(self._logits_shape)
-            logits_of_all[share.rows] = logits
+            self._logits[share.rows] = logits
             if is_first:
                 buffer[-_FLAGS:] = self.asked
             total = self.team.sum(share, buffer)
             if is_first:
                 _unpack(total, results[:n])
                 results[n][...] = total[end]
-                results[n + 1][...] = total[end + 1 : -_FLAGS].reshape(self._logits_shape)
+                results[n + 1][...] = self._logits
                 self.answered[...] = total[-_FLAGS:]
 
         def train_on_chunk(images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -165,7 +176,7 @@ class ParallelStep:
             grads = [_gradient(param) for param in params]
             sums = [np.empty(p.shape, p.dtype) for p in params] if is_first else []
             if is_first:
-                sums += [np.empty((), np.float32), np.empty(self._logits_shape, np.float32)]
+                sums += [np.empty((), np.float32), np.empty_like(self._logits)]
             reads = *grads, loss.array, logits.array
             recorder.each_step(
                 exchange_gradients, reads=reads, writes=sums, reads_anything=True,

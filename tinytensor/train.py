@@ -247,7 +247,7 @@ class Training:
             last = self._asks_to_stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last or self._asks_for_report:
                 self.report_next = False
-                predicted = result.predictions()
+                predicted = self.predictions_for(result)
                 clock.lap("train")
                 try:
                     accuracy, test_loss, tested = self.test()
@@ -361,6 +361,11 @@ class Training:
             Seconds(),
         )  # fmt: skip
         return report, Predictions(images, labels, predicted, tested)
+
+    def predictions_for(self, result: TrainedStep) -> Array:
+        """The predictions (N,) for the whole batch of the last step; all ranks call it."""
+        predicted = result.predictions()
+        return predicted if self.parallel is None else self.parallel.gathered(predicted)
 
     def watch_mistakes(self, show: Callable[[str], object] | None) -> Coach:
         """Let a coach watch the training from now on; see tt.coach.

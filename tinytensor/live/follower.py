@@ -26,6 +26,7 @@ class Order(Enum):
     """An order that a Run sends to the Followers; some have a value."""
 
     STEP = "make the next step"
+    PREDICTIONS = "gather the predictions for the batch"
     WAIT = "wait for the next order"
     BACKEND = "compute with the backend of this name"
     SETTINGS = "use these Settings from the next step on"
@@ -89,7 +90,8 @@ class Follower:
             self._follow()
         yield from training
 
-    def _after_step(self, _: TrainedStep) -> None:
+    def _after_step(self, result: TrainedStep) -> None:
+        self._result = result
         self._follow()
 
     def _follow(self) -> Order:
@@ -99,6 +101,8 @@ class Follower:
             if order == Order.BACKEND:
                 door.set_backend(value)
                 self._training.use_new_backend()
+            elif order == Order.PREDICTIONS:
+                self._training.predictions_for(self._result)
             elif order == Order.SETTINGS:
                 self._changing.set(value)
             elif order == Order.RESTART:

@@ -364,7 +364,8 @@ class Run:
         if last is None or self.test_predictions is None or last.step == training.step:
             return
         began = time.monotonic()
-        predicted = result.predictions()
+        self._orders.send(Order.PREDICTIONS)
+        predicted = training.predictions_for(result)
         report = replace(
             last, step=training.step, train_accuracy=float((predicted == result.labels).mean()),
             train_loss=result.loss, rate=result.rate, seconds=training.seconds,
