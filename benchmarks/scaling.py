@@ -1,9 +1,10 @@
 """What several ranks cost and gain: measured on this machine, and computed for 64 hosts.
 
-    python benchmarks/scaling.py [LESSON ...] [--steps 60] [--json FILE]
+    python benchmarks/scaling.py [LESSON ...] [--steps 60] [--json FILE] [--page FILE]
 
 Starts the ranks with mpiexec itself. Each rank has one thread, and each time is the least of many,
-because other programs can only make a time longer. Prints five Markdown tables:
+because other programs can only make a time longer. --page writes the tables into a page, such as
+docs/guides/scaling.md. Prints five Markdown tables:
 
 1. An exchange: World.sum, and MPI's own Allreduce, by size and number of ranks.
 2. A step on 2 and 4 ranks: the model of `time_of_step`, and what was measured.
@@ -17,11 +18,13 @@ If there are more ranks than cores, they share the cores, and the model counts t
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,7 @@ SIZES = [10**3, 10**4, 10**5, 10**6, 10**7]  # bytes
 HOSTS = [2, 4, 8, 16, 32, 64]
 LATENCY = 30e-3  # ms of a message between two hosts; TCP over Ethernet of 10 Gbit/s
 BYTES_PER_MS = 1.25e6  # 10 Gbit/s
+START, END = "<!-- benchmarks/scaling.py -->", "<!-- end of benchmarks/scaling.py -->"
 
 
 # Measuring --------------------------------------------------------------------------------------
@@ -63,6 +67,17 @@ def exchange_ms(world: parallel.World, size: int) -> tuple[float, float]:
     repeats = 200 if size <= 10**6 else 40
     own = least_ms(lambda: world.sum(x), repeats)
     return own, least_ms(lambda: MPI.COMM_WORLD.Allreduce(x, y), repeats)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """In a `with` block, all threads of this process run on one core, as those of a rank do."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @dataclass
@@ -91,7 +106,7 @@ def step(
 
 
 def measure_on_ranks(names: Sequence[str], steps: int) -> dict[str, Any]:
-    """All measurements of one number of ranks, by name; rank 0 has the same as the others."""
+    """All measurements of one number of ranks, by name; all ranks return theirs."""
     tt.set_num_threads(1)
     world = parallel.world()
     n = world.size
@@ -155,8 +170,8 @@ class Compute:
 def time_of_step(compute: float, exchanges: int, size: int, n: int, exchange: Exchange) -> float:
     """The model: a rank computes its images, and takes part in all exchanges.
 
-    The first exchange has the gradients. The others are those of batch norm, two for each layer,
-    and are small.
+    The first exchange has the gradients. The other ones are those of batch norm, which are small:
+    two for each layer.
     """
     small = exchange.ms(SIZES[0], n)
     return compute + exchange.ms(size, n) + (exchanges - 1) * small
@@ -165,15 +180,24 @@ def time_of_step(compute: float, exchanges: int, size: int, n: int, exchange: Ex
 # The tables -------------------------------------------------------------------------------------
 
 
+printed: list[str] = []
+
+
+def say(line: str) -> None:
+    """Print a line, and keep it for the page."""
+    printed.append(line)
+    print(line, flush=True)
+
+
 def show(*cells: object) -> None:
     """Print a row of a table."""
     texts = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
-    print("| " + " | ".join(texts) + " |", flush=True)
+    say("| " + " | ".join(texts) + " |")
 
 
 def header(title: str, *cells: str) -> None:
     """Print a title, and the first rows of a table."""
-    print(f"\n{title}\n")
+    say(f"\n{title}\n")
     show(*cells)
     show(*["---"] * len(cells))
 
@@ -181,7 +205,7 @@ def header(title: str, *cells: str) -> None:
 def show_exchanges(on: dict[int, dict[str, Any]]) -> None:
     """The first table."""
     names = [f"{what}, {n} ranks" for n in on for what in ("sum", "Allreduce")]
-    header("Least time of an exchange in ms:", "bytes", *names)
+    header("Table 1. An exchange, in ms:", "bytes", *names)
     for size in SIZES:
         show(f"{size:,}", *(float(x) for n in on for x in on[n]["exchange"][str(size)]))
 
@@ -191,7 +215,7 @@ def show_model(
 ) -> None:
     """The second table."""
     cells = [f"{what}, {n} ranks" for n in on for what in ("model", "measured", "ratio")]
-    header("Least time of a step of 100 images in ms:", "lesson", "bytes", "exchanges", *cells)
+    header("Table 2. A step of 100 images, in ms:", "lesson", "bytes", "exchanges", *cells)
     for name in names:
         row: list[object] = []
         for n, found in on.items():
@@ -207,7 +231,7 @@ def show_model(
 def show_threads(names: Sequence[str], alone: dict[str, list[float]], two: dict[str, Any]) -> None:
     """The third table."""
     cells = ["one thread", "two threads", "two ranks", "ranks / threads"]
-    header("Least time of a step of 100 images in ms:", "lesson", *cells)
+    header("Table 3. A step of 100 images, in ms:", "lesson", *cells)
     for name in names:
         one, threads = alone[name]
         ranks = two["step"][name]["ms"]
@@ -218,7 +242,7 @@ def show_weak(names: Sequence[str], alone: dict[str, list[float]], two: dict[str
     """The fourth table."""
     cells = [f"2 ranks of 100, {c} chunks" for c in (2, CHUNKS)]
     header(
-        "Least time of a step in ms, and the efficiency with 2 chunks:",
+        "Table 4. A step of 100 images for each rank, in ms, and the efficiency with 2 chunks:",
         "lesson", "one process of 100", *cells, "efficiency",
     )  # fmt: skip
     for name in names:
@@ -233,32 +257,22 @@ def show_hosts(
     """The fifth table: what the model says of hosts with 10 Gbit/s."""
     network = Exchange(LATENCY, 1 / BYTES_PER_MS + add)
     header(
-        f"The model for hosts with 10 Gbit/s, {LATENCY * 1000:g} us a message, and "
+        f"Table 5. The model for hosts with 10 Gbit/s, {LATENCY * 1000:g} us a message, and "
         f"{add * 1e6:.2g} ms to add 1 MB:",
-        "lesson", "compute", "exchange, 64", "batch of 100: best hosts", "speed-up",
-        "64 hosts of 100: efficiency", "images a host for 50 %", "local steps for 90 %",
+        "lesson", "compute, 100 images", "exchanges, 64 hosts", "fastest number of hosts",
+        "speed-up", "64 hosts, 100 images each: efficiency", "images each for 50 %",
+        "local steps for 90 %",
     )  # fmt: skip
     for name in names:
         compute, made = computes[name], Step(**two["step"][name])
-        params = made.bytes - IMAGES * 40  # each image adds its 10 logits
-
-        def exchanged(images: float, n: int, made: Step = made, params: int = params) -> float:
-            size = params + int(images * n * 40)
-            return time_of_step(0.0, made.exchanges, size, n, network)
-
-        one = compute.ms(IMAGES)
-        by_hosts = {1: one} | {
-            n: compute.ms(IMAGES / n) + exchanged(IMAGES / n, n) for n in HOSTS
-        }
+        costs = {n: time_of_step(0.0, made.exchanges, made.bytes, n, network) for n in HOSTS}
+        one, cost = compute.ms(IMAGES), costs[HOSTS[-1]]
+        by_hosts = {1: one} | {n: compute.ms(IMAGES / n) + costs[n] for n in HOSTS}
         best = min(by_hosts, key=lambda n: by_hosts[n])
-        cost = exchanged(IMAGES, HOSTS[-1])
-        half = next(
-            (m for m in (2**i for i in range(20)) if compute.ms(m) >= exchanged(m, HOSTS[-1])), None
-        )
-        local = math.ceil(9 * cost / one)
+        enough = math.ceil((cost - compute.fixed) / compute.per_image)
         show(
             name, one, cost, best, round(one / by_hosts[best], 1), f"{one / (one + cost):.0%}",
-            "never" if half is None else half, local,
+            f"{max(enough, 1):,}", math.ceil(9 * cost / one),
         )  # fmt: skip
 
 
@@ -268,6 +282,7 @@ def main() -> None:
     parser.add_argument("lessons", nargs="*", default=[each.number for each in lessons()])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--page", metavar="FILE")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     names, steps = given.lessons, given.steps
@@ -276,15 +291,21 @@ def main() -> None:
         if parallel.world().rank == 0:
             print(json.dumps(found))
         return
+    say(
+        f"Measured on {cores()} cores. The load average before the measurement was "
+        f"{os.getloadavg()[0]:.1f}; it is 0 on an idle machine."
+    )
     alone: dict[str, list[float]] = {}
     parts: dict[str, dict[int, float]] = {}
     computes: dict[str, Compute] = {}
     for name in names:
         tt.set_num_threads(1)
         one = step(name, steps, IMAGES, parallel.ALONE).ms
-        parts[name] = {
-            n: step(name, steps, IMAGES // n, parallel.ALONE, CHUNKS // n).ms for n in (2, CHUNKS)
-        }
+        with one_core():
+            parts[name] = {
+                n: step(name, steps, IMAGES // n, parallel.ALONE, CHUNKS // n).ms
+                for n in (2, CHUNKS)
+            }
         per_image = (one - step(name, steps, IMAGES // 4, parallel.ALONE).ms) / (3 * IMAGES // 4)
         computes[name] = Compute(one - per_image * IMAGES, per_image)
         tt.set_num_threads(2)
@@ -300,6 +321,12 @@ def main() -> None:
     show_threads(names, alone, on[2])
     show_weak(names, alone, on[2])
     show_hosts(names, computes, on[2], add)
+    if given.page:
+        page = Path(given.page)
+        before, _, rest = page.read_text(encoding="utf-8").partition(START)
+        _, _, after = rest.partition(END)
+        tables = "\n".join([START, "", *printed, "", END])
+        page.write_text(f"{before}{tables}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
