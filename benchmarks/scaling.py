@@ -1,10 +1,10 @@
 """What several ranks cost and gain: measured on this machine, and computed for 64 hosts.
 
-    python benchmarks/scaling.py [LESSON ...] [--steps 60] [--json FILE] [--page FILE]
+    python benchmarks/scaling.py [LESSON ...] [--seconds 2] [--json FILE] [--page FILE]
 
-Starts the ranks with mpiexec itself. Each rank has one thread, and each time is the least of many,
-because other programs can only make a time longer. --page writes the tables into a page, such as
-docs/guides/scaling.md. Prints five Markdown tables:
+Starts the ranks with mpiexec itself. Each rank has one thread. Each time is the least of those that
+fit into --seconds, because other programs can only make a time longer. --page writes the tables
+into a page, such as docs/guides/scaling.md. Prints five Markdown tables:
 
 1. An exchange: World.sum, and MPI's own Allreduce, by size and number of ranks.
 2. A step on 2 and 4 ranks: the model of `time_of_step`, and what was measured.
@@ -90,41 +90,45 @@ class Step:
 
 
 def step(
-    lesson: str, steps: int, batch: int, world: parallel.World, chunks: int | None = None
+    lesson: str, seconds: float, batch: int, world: parallel.World, chunks: int | None = None
 ) -> Step:
     """Measure a step of the whole batch on all ranks."""
     training = Training(
-        find(lesson), tt.datasets.mnist(), steps=steps + 20, batch=batch, world=world, chunks=chunks
+        find(lesson), tt.datasets.mnist(), steps=10**4, batch=batch, world=world, chunks=chunks
     )
     training.model.train()
-    for _ in range(20):
+    for _ in range(10):
+        start = time.perf_counter()
         training.make_step()
+    wanted = np.array([seconds / (time.perf_counter() - start)])
+    world.broadcast(wanted)
+    steps = int(min(max(wanted[0], 20), 5000))
     before = world.exchanges
     ms = least_ms(training.make_step, steps)
     made = (world.exchanges - before) // steps // max(1, int(math.log2(world.size)))
     return Step(ms, training.parallel.exchanged_bytes if training.parallel else 0, made)
 
 
-def measure_on_ranks(names: Sequence[str], steps: int) -> dict[str, Any]:
+def measure_on_ranks(names: Sequence[str], seconds: float) -> dict[str, Any]:
     """All measurements of one number of ranks, by name; all ranks return theirs."""
     tt.set_num_threads(1)
     world = parallel.world()
     n = world.size
     found: dict[str, Any] = {"exchange": {str(s): exchange_ms(world, s) for s in SIZES}}
-    found["step"] = {x: asdict(step(x, steps, IMAGES, world)) for x in names}
+    found["step"] = {x: asdict(step(x, seconds, IMAGES, world)) for x in names}
     if n == 2:
         for chunks in (2, CHUNKS):
             found[f"weak {chunks}"] = {
-                x: asdict(step(x, steps, n * IMAGES, world, chunks)) for x in names
+                x: asdict(step(x, seconds, n * IMAGES, world, chunks)) for x in names
             }
     return found
 
 
-def on_ranks(n: int, names: Sequence[str], steps: int) -> dict[str, Any]:
+def on_ranks(n: int, names: Sequence[str], seconds: float) -> dict[str, Any]:
     """What measure_on_ranks returns on n ranks."""
     mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
     command = [mpiexec, "-n", str(n), sys.executable, __file__, "--measure", *names]
-    command += ["--steps", str(steps)]
+    command += ["--seconds", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -280,14 +284,14 @@ def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="*", default=[each.number for each in lessons()])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--page", metavar="FILE")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    names, steps = given.lessons, given.steps
+    names, seconds = given.lessons, given.seconds
     if given.measure:
-        found = measure_on_ranks(names, steps)
+        found = measure_on_ranks(names, seconds)
         if parallel.world().rank == 0:
             print(json.dumps(found))
         return
@@ -300,17 +304,17 @@ def main() -> None:
     computes: dict[str, Compute] = {}
     for name in names:
         tt.set_num_threads(1)
-        one = step(name, steps, IMAGES, parallel.ALONE).ms
+        one = step(name, seconds, IMAGES, parallel.ALONE).ms
         with one_core():
             parts[name] = {
-                n: step(name, steps, IMAGES // n, parallel.ALONE, CHUNKS // n).ms
+                n: step(name, seconds, IMAGES // n, parallel.ALONE, CHUNKS // n).ms
                 for n in (2, CHUNKS)
             }
-        per_image = (one - step(name, steps, IMAGES // 4, parallel.ALONE).ms) / (3 * IMAGES // 4)
+        per_image = (one - step(name, seconds, IMAGES // 4, parallel.ALONE).ms) / (3 * IMAGES // 4)
         computes[name] = Compute(one - per_image * IMAGES, per_image)
         tt.set_num_threads(2)
-        alone[name] = [one, step(name, steps, IMAGES, parallel.ALONE).ms]
-    on = {n: on_ranks(n, names, steps) for n in (2, CHUNKS)}
+        alone[name] = [one, step(name, seconds, IMAGES, parallel.ALONE).ms]
+    on = {n: on_ranks(n, names, seconds) for n in (2, CHUNKS)}
     x = np.zeros(10**6 // 4, np.float32)
     add = least_ms(lambda: np.add(x, x, out=x), 200) / 10**6
     if given.json:
