@@ -94,7 +94,7 @@ static inline int by_lanes(int64_t N, int64_t width, int64_t channels)
 }
 
 /* The number of n images for which lanes of images are faster: all, those that fill the lanes, or
-   none. The others have lanes of channels. Both compute the same sums in the same order. */
+   none. The rest of the images have lanes of channels. Both compute the same sums in the same order. */
 static inline int64_t images_by_lanes(int64_t n, int64_t width, int64_t channels)
 {
     if (!by_lanes(LANES, width, channels))

@@ -20,7 +20,7 @@ enum {
     MAX_THREADS = 64, /* bits of open_shares */
     SPINS = 2000,
     YIELDS = 2000,   /* about 1 ms: longer than the short calls between two jobs of a step */
-    LIGHT = 1 << 14, /* elements: one thread computes fewer before another one has begun */
+    LIGHT = 1 << 14, /* elements: one thread computes fewer before another one has started */
     HEAVY = 1 << 16, /* elements: one thread computes fewer before another one has woken up */
 };
 
