@@ -353,10 +353,12 @@ class Wheel(bdist_wheel):
     """
 
     def finalize_options(self) -> None:
-        if LIMITED_API and not NO_KERNELS:
+        if LIMITED_API:
             self.py_limited_api = "cp311"
         super().finalize_options()
-        self.root_is_pure = self.root_is_pure or NO_KERNELS
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", "any") if NO_KERNELS else super().get_tag()
 
 
 def check(compiler: str) -> int:
