@@ -361,8 +361,10 @@ class Wheel(bdist_wheel):
         return ("py3", "none", "any") if NO_KERNELS else super().get_tag()
 
 
-def check(compiler: str) -> int:
-    machine = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True)
+def check(compiler: list[str]) -> int:
+    machine = subprocess.run(
+        [*compiler, "-dumpmachine"], check=True, capture_output=True, text=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         status = 0
         for source in write_sources(Path(folder), machine.stdout):
@@ -370,10 +372,10 @@ def check(compiler: str) -> int:
                 continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
             output = ["-o", str(Path(folder) / "check.o")]
-            command = [compiler, *flags(source), *warnings, f"-I{CSRC}", "-c", str(source), *output]
+            command = [*compiler, *flags(source), *warnings, f"-I{CSRC}", "-c", str(source), *output]
             status |= subprocess.run(command).returncode
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(check(os.environ.get("CC", "cc")))
+    sys.exit(check(shlex.split(os.environ.get("CC", "cc"))))
