@@ -372,7 +372,15 @@ def check(compiler: list[str]) -> int:
                 continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
             output = ["-o", str(Path(folder) / "check.o")]
-            command = [*compiler, *flags(source), *warnings, f"-I{CSRC}", "-c", str(source), *output]
+            command = [
+                *compiler,
+                *flags(source),
+                *warnings,
+                f"-I{CSRC}",
+                "-c",
+                str(source),
+                *output,
+            ]
             status |= subprocess.run(command).returncode
     return status
 

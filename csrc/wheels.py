@@ -1,9 +1,11 @@
-"""Build wheels for several platforms on one Linux machine: python csrc/wheels.py [--to FOLDER] [NAME ...]
+"""Build wheels for several platforms on one Linux machine.
 
-ziglang, a C compiler in a Python package, compiles for all platforms of PLATFORMS, with the oldest C
-library that a wheel may need. The headers of the Python that runs this file are used for all of them.
-This is correct for the stable ABI on Linux and macOS, where `long` has 64 bits. Windows needs its own
-headers, so cibuildwheel builds that wheel on a Windows machine; see pyproject.toml.
+    python csrc/wheels.py [--to FOLDER] [NAME ...]
+
+ziglang, a C compiler in a Python package, compiles for all platforms of PLATFORMS, with the oldest
+C library that a wheel may need. The headers of the Python that runs this file are used for all of
+them. This is correct for the stable ABI on Linux and macOS, where `long` has 64 bits. Windows needs
+its own headers, so cibuildwheel builds that wheel on a Windows machine; see pyproject.toml.
 
 Each wheel is built from a copy of the files that git knows. The same files give the same bytes.
 
@@ -26,6 +28,8 @@ NUMBA = '    "numba>=0.61",\n'  # in pyproject.toml
 
 
 class Platform(NamedTuple):
+    """A platform and how its wheel is built."""
+
     target: str  # of zig; "" for a wheel without kernels
     host: str  # as sysconfig.get_platform() names the platform
     tag: str  # of the wheel
@@ -102,6 +106,7 @@ def build(name: str, destination: Path) -> Path:
 
 
 def main() -> None:
+    """Build the wheels that the command names."""
     parser = argparse.ArgumentParser(description="Build wheels for several platforms.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PLATFORMS))
     parser.add_argument("--to", type=Path, default=ROOT / "dist", help="the folder [dist]")
