@@ -7,7 +7,7 @@ C library that a wheel may need. The headers of the Python that runs this file a
 them. This is correct for the stable ABI on Linux and macOS, where `long` has 64 bits. Windows needs
 its own headers, so cibuildwheel builds that wheel on a Windows machine; see pyproject.toml.
 
-Each wheel is built from a copy of the files that git knows. The same files give the same bytes.
+Each wheel is built from a copy of the files that git has. The same files give the same bytes.
 
 Needs: pip install build 'setuptools>=77' cffi ziglang
 """
@@ -69,7 +69,7 @@ def environment(platform: Platform) -> dict[str, str]:
 
 
 def copy_sources(folder: Path, platform: Platform) -> None:
-    """Copy the files that git knows. A wheel for a platform without numba doesn't require it."""
+    """Copy the files that git has. A wheel for a platform without numba doesn't require it."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
     for name in listed.stdout.decode().rstrip("\0").split("\0"):
         copy = folder / name
