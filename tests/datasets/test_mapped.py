@@ -1,5 +1,7 @@
 """Memory maps: rows that are read from the file, in windows of blocks, and their batches."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -101,13 +103,13 @@ def test_rows_in_their_own_order(rows):
 
 
 def test_batches_end_in_the_middle_without_a_thread_that_stays(rows):
-    import threading
-
+    before = set(threading.enumerate())
     endless = batches(rows, size=5, seed=0)
     next(endless)
-    assert any("reader" in thread.name for thread in threading.enumerate())
+    (reader,) = set(threading.enumerate()) - before
+    assert reader.name.startswith("tinytensor-reader")
     endless.close()
-    assert not any("reader" in thread.name for thread in threading.enumerate())
+    assert not reader.is_alive()
 
 
 def test_images_of_a_memory_map_are_augmented(tmp_path):
