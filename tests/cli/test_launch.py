@@ -279,6 +279,7 @@ world.sum(np.ones(3))
     assert time.monotonic() - start < ENDS_WITHIN
     assert done.returncode != 0
     assert "RuntimeError: the disk is on fire" in done.stderr
+    assert "tinytensor: rank 1 raised this error, which ends all ranks" in done.stderr
 
 
 @pytest.mark.parametrize(

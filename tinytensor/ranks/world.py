@@ -92,6 +92,7 @@ def _end_all(
     """Print an exception that ends the program on this rank, and end the other ranks."""
     made.wait_for_lower_ranks()
     print_error(kind, error, traceback)
+    print(f"tinytensor: rank {made.rank} raised this error, which ends all ranks", file=sys.stderr)
     made.abort(1)
 
 
