@@ -91,7 +91,7 @@ def fit(
 
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
-            there are no validation examples; or `live` or `coach` is not possible here.
+            there are no validation examples; or `live` is not possible here.
         NotSupported: `data` is neither a Dataset, a path nor a pair of arrays.
         ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs.
         DataError: `data` or `resume` can't be read, `resume` is of another training, or `save`
@@ -109,8 +109,11 @@ def fit(
     whole("fit", "epochs", epochs, 1)
     whole("fit", "save_every", save_every, 1)
     ranks = world()
-    if ranks.is_launched and (live or coach):
-        raise SettingError("fit: live and coach are not possible with ranks of MPI; leave them out")
+    if ranks.is_launched and live:
+        raise SettingError(
+            "fit: live is not possible with ranks of MPI; leave it out, or train a lesson by "
+            "tinytensor launch with --live"
+        )
     if patience is not None:
         whole("fit", "patience", patience, 1)
         if not isinstance(validation, tuple) and not validation:
@@ -162,7 +165,7 @@ def _run(
 
     if training.world.rank == 0:
         training.after_report = after_report
-    if coach:
+    if coach and training.world.rank == 0:
         training.watch_mistakes(print)
     try:
         if live:
