@@ -34,7 +34,7 @@ FLOORS = [
     ["datasets", "lessons"],
     [
         *["claims", "coach", "logs", "microscope", "onnx"],
-        *["parallel", "run_state", "saver", "sklearn", "train"],
+        *["parallel", "run_state", "saver", "sklearn", "train", "web"],
     ],
     ["live", "bench", "sweep"],
     ["learn"],
