@@ -447,9 +447,7 @@ def predict_command(**given: Any) -> None:
 )
 @click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
 @click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
-@click.option(
-    "--images", type=Count(1), help="Training images of the page [as many as fit into 3 MB]."
-)
+@click.option("--images", type=Count(1), help="Training images of the page [those that fill 3 MB].")
 @click.option("--steps", type=Count(1, 10**6), help="Steps after which the page stops [10,000].")
 @seed_option
 @data_option

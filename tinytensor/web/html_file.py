@@ -71,8 +71,9 @@ def export_html(
 
     Args:
         model: maps images (N, 28, 28, 1) float32 to logits (N, classes); its weights are float32.
-        data: the training and test images. The file has all test images, rounded down to hundreds,
-            and the first training images.
+        data: the training and test images. The file has training images that are chosen at random,
+            and all test images; if there are more than 100 of them, their number is rounded down to
+            hundreds.
         file: the path of the file, which is replaced.
         optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
         loss: a function from logits (N, classes) and labels (N,) to a scalar Tensor.
@@ -80,8 +81,8 @@ def export_html(
         steps: the number of steps after which the page stops.
         evaluate_every: the number of steps between two tests.
         seed: the seed of the order of the training images.
-        images: the number of training images; by default as many as fit into a file of 3 MB, and
-            at least 10,000.
+        images: the number of training images. By default they fill a file of 3 MB; there are at
+            least 10,000 of them, also in a larger file.
         title: the heading of the page.
         note: a line at the end of the page, such as who made the images.
 
@@ -95,11 +96,6 @@ def export_html(
             compiles the kernels.
         BackendUnavailable: the C backend does not work.
         DataError: the file can't be written.
-
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    >>> written = tt.export_html(model, tt.datasets.mnist(), "net.html", images=2000)
-    >>> written.train_images, written.test_images
-    (2000, 10000)
     """
     count = len(data.train_images)
     for name, value, least in (
@@ -121,7 +117,12 @@ def export_html(
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     room = MOST_BYTES if images is None else None
     with door.backend("c"), random.fork():
-        page = _Page(model, data, made, loss, batch, steps)
+        order = np.random.default_rng(seed).permutation(count)  # of a folder with sorted classes
+        mixed = data.train_images[order], data.train_labels[order]
+        page = _Page(
+            model, data._replace(train_images=mixed[0], train_labels=mixed[1]), made, loss, batch,
+            steps,
+        )  # fmt: skip
         about = page.about | {
             "title": title, "note": note, "names": data.names, "steps": steps,
             "every": evaluate_every, "seed": seed,
@@ -218,7 +219,7 @@ class _Page:
     def content(self, images: int | None, room: int | None) -> tuple[int, str]:
         """Return the number of training images and the compressed content in base64.
 
-        images: this number. room: as many as fit into these bytes, and at least LEAST_IMAGES.
+        images: this number. room: the most bytes of the content; at least LEAST_IMAGES are taken.
         """
         packing = zlib.compressobj(9, zlib.DEFLATED, *LEVEL)
         parts = [packing.compress(np.ascontiguousarray(x).tobytes()) for x in self._values]

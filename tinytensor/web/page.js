@@ -131,7 +131,7 @@ function drawScale(low) {
 
 // The curves of the accuracy or the loss by step, for training and test, in an SVG of 400 x 260.
 function drawCurves(name) {
-  const [, ...tests] = curves.test.map(point => point[name]); // without the first: it is far from the others
+  const [, ...tests] = curves.test.map(point => point[name]); // without the first, which is far away
   const low = name === "loss" ? 0 : Math.floor(20 * Math.min(0.95, ...tests) - 1) / 20;
   const high = name === "accuracy" ? 1 : Math.ceil(Math.max(0.1, ...(tests.length ? tests : [2])) * 6) / 4;
   const steps = Math.max(5 * about.every, network.step);
