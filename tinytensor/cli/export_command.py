@@ -84,7 +84,6 @@ def _export_page(
         images=images, note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, trains on {written.train_images:,} images "
-        f"and tests on {written.test_images:,} others, {written.bytes / 1e6:.1f} MB; open it in a "
-        "browser"
+        f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "
+        f"{written.test_images:,} test images, {written.bytes / 1e6:.1f} MB"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from importlib import resources
@@ -270,9 +271,7 @@ def _page_with(about: str, kernels: str, content: str) -> str:
     }
     text = parts.pop("page.html")
     parts |= {"about": about.replace("<", "\\u003c"), "kernels": kernels, "content": content}
-    for name, part in parts.items():
-        text = text.replace(f"{{{{{name}}}}}", part)
-    return text
+    return re.sub(r"\{\{([\w.]+)\}\}", lambda found: parts[found[1]], text)
 
 
 def export_lesson(
