@@ -1,7 +1,6 @@
 /* wasm.c: all kernels in float, for WebAssembly with 128-bit vectors. tinytensor/web compiles this file.
 
-   WebAssembly has one thread here, so a job of rows is a call. Its memory is one array that can grow at
-   its end. A page puts its arrays into this memory and calls the kernels with their addresses. */
+   It has one thread, so this file has its own functions of threads.c. scratch.c is used as it is. */
 #define real float
 #define VECTOR_BYTES 16
 #define VECTOR 4
@@ -41,46 +40,4 @@ void tt_parallel_elements(tt_rows_function function, const void *arguments, int6
 int tt_get_threads(void)
 {
     return 1;
-}
-
-/* scratch.c: one block, from the end that the memory has at the first call. Nothing else may make the
-   memory grow after that. */
-
-enum { PAGE = 65536 };
-
-static char *memory;
-static size_t size;
-static int failed;
-
-void *tt_scratch(size_t bytes)
-{
-    if (!memory)
-        memory = (char *)(__builtin_wasm_memory_size(0) * PAGE);
-    if (bytes > size) {
-        const size_t pages = (bytes - size + PAGE - 1) / PAGE;
-        if (__builtin_wasm_memory_grow(0, pages) == (size_t)-1) {
-            failed = 1;
-            return 0;
-        }
-        size += pages * PAGE;
-    }
-    return memory;
-}
-
-void *tt_zeroed_scratch(size_t bytes)
-{
-    void *block = tt_scratch(bytes);
-    return block ? memset(block, 0, bytes) : 0;
-}
-
-void tt_fail(void)
-{
-    failed = 1;
-}
-
-int tt_failed(void)
-{
-    const int result = failed;
-    failed = 0;
-    return result;
 }

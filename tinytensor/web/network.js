@@ -29,9 +29,10 @@ class Network {
   constructor(about, kernels, content) {
     this.about = about;
     this.kernels = kernels;
-    this.start = Math.ceil(kernels.__heap_base.value / 64) * 64; // of our block in the memory
-    const missing = this.start + about.memory - kernels.memory.buffer.byteLength;
-    kernels.memory.grow(Math.max(0, Math.ceil(missing / 65536)));
+    kernels._initialize();
+    this.start = kernels.aligned_alloc(64, about.memory); // the address of our block
+    if (!this.start)
+      throw new Error(`${about.memory} bytes of memory are needed`);
     this.programs = {};
     this.rateFactor = 1; // of the step's own learning rate
     for (const [name, program] of Object.entries(about.programs))

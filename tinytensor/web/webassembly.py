@@ -17,17 +17,18 @@ from tinytensor.datasets.remote import cache_folder
 from tinytensor.errors import DataError
 from tinytensor.extras import check_installed
 
+FILES = ("wasm.c", "scratch.c")
 FLAGS = (
     "-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", "-std=gnu11", "-O3", "-g0",
     "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd",
-    "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,--export=__heap_base", "-Wl,--export=tt_failed",
+    "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,--export=aligned_alloc", "-Wl,--export=tt_failed",
 )  # fmt: skip
 
 
 def compiled_kernels(caller: str) -> bytes:
     """Return all kernels as one WebAssembly module with 128-bit vectors, which imports nothing.
 
-    The first call compiles csrc/wasm.c in half a minute and stores the module in the cache folder.
+    The first call compiles the files of csrc/ in half a minute and stores the module in the cache folder.
     A change in csrc/ or another version of ziglang compiles it again.
 
     caller: the start of an error message.
@@ -44,7 +45,7 @@ def compiled_kernels(caller: str) -> bytes:
         digest.update(source.read_bytes())
     file = cache_folder() / f"kernels-{digest.hexdigest()[:16]}.wasm"
     if not file.is_file():
-        module = _compile(caller, folder / "wasm.c", flags)
+        module = _compile(caller, folder, flags)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             atomic_file.write(file, module)
@@ -62,16 +63,17 @@ def _exports(folder: Path) -> list[str]:
     return [f"-Wl,--export={name}" for name in kernels]
 
 
-def _compile(caller: str, source: Path, flags: list[str]) -> bytes:
+def _compile(caller: str, sources: Path, flags: list[str]) -> bytes:
+    files = [str(sources / name) for name in FILES]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "kernels.wasm"
         compiler = [sys.executable, "-m", "ziglang", "cc"]
         done = subprocess.run(
-            [*compiler, *flags, str(source), "-o", str(out)],
+            [*compiler, *flags, *files, "-o", str(out)],
             env=os.environ | {"ZIG_LOCAL_CACHE_DIR": folder},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode or not out.is_file():
             last = (done.stderr.strip() or "no output").splitlines()[-1]
-            raise DataError(f"{caller}: ziglang can't compile {source}: {last}")
+            raise DataError(f"{caller}: ziglang can't compile {files[0]}: {last}")
         return out.read_bytes()
