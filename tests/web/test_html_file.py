@@ -169,6 +169,8 @@ def test_a_browser_trains_without_a_network(tmp_path):
         browser.find_element("id", "clear").click()
         assert not browser.find_elements("css selector", "#classes .best")
         assert browser.find_element("id", "note").text == "<i>made</i> up"
+        browser.find_element("id", "play").click()
+        time.sleep(0.1)
         browser.find_element("id", "again").click()
         status.until("step 0 of 10,000")
         messages = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]

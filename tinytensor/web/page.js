@@ -12,7 +12,8 @@ const about = JSON.parse(element("about").textContent);
 const percent = value => (100 * value).toFixed(2) + " %";
 const grouped = number => Math.round(number).toLocaleString("en");
 
-let network, work, isPlaying = false, speed, problem;
+let network, steps, isPlaying = false, speed, problem;
+let frame; // the next call of play()
 let latest, tested; // the results of the last step and of the last test
 let curves = {train: [], test: []}; // points {step, accuracy, loss}
 let drawing = new Drawing(), drawn = null; // drawn: its image
@@ -51,31 +52,51 @@ function addPoint(set, {chosen, predictions, loss}) {
   curves[set].push({step: network.step, accuracy: right / chosen.length, loss});
 }
 
-// Work for some milliseconds, draw, and go on as long as the page plays.
-function play() {
+// Training steps until `isEnough()`, or until an error or the last step.
+function work(isEnough) {
   const start = performance.now(), before = network.step;
   try {
-    while (isPlaying && performance.now() < start + PIECE)
-      isPlaying = !work.next().done;
+    while (!isEnough())
+      if (steps.next().done) {
+        isPlaying = false;
+        break;
+      }
   } catch (error) {
     problem = error.message;
     isPlaying = false;
   }
   if (network.step > before)
     speed = (network.step - before) / (performance.now() - start) * 1000;
+}
+
+// Work for some milliseconds, draw, and go on as long as the page plays.
+function play() {
+  const end = performance.now() + PIECE;
+  work(() => !isPlaying || performance.now() > end);
   if (!isPlaying || performance.now() > drawnAt + PAUSE)
     draw();
   if (isPlaying)
-    requestAnimationFrame(play);
+    frame = requestAnimationFrame(play);
 }
 
-function startAgain() {
-  network.reset();
-  work = training();
+// The state before the first step, and its accuracy.
+async function startAgain() {
+  for (const button of ["play", "one", "again"])
+    element(button).disabled = true;
+  element("status").textContent = "Testing.";
+  cancelAnimationFrame(frame);
   isPlaying = false;
+  network.reset();
+  steps = training();
   latest = speed = problem = undefined;
   curves = {train: [], test: []};
-  for (const _ of testing()); // the accuracy before the first step
+  let end = performance.now() + PIECE;
+  for (const _ of testing())
+    if (performance.now() > end) {
+      await new Promise(requestAnimationFrame);
+      end = performance.now() + PIECE;
+    }
+  element("again").disabled = false;
   draw();
 }
 
@@ -132,14 +153,14 @@ function drawScale(low) {
 // The curves of the accuracy or the loss by step, for training and test, in an SVG of 400 x 260.
 function drawCurves(name) {
   const [, ...tests] = curves.test.map(point => point[name]); // without the first, which is far away
-  const low = name === "loss" ? 0 : Math.floor(20 * Math.min(0.95, ...tests) - 1) / 20;
+  const low = name === "loss" ? 0 : Math.max(0, Math.floor(20 * Math.min(0.95, ...tests) - 1) / 20);
   const high = name === "accuracy" ? 1 : Math.ceil(Math.max(0.1, ...(tests.length ? tests : [2])) * 6) / 4;
-  const steps = Math.max(5 * about.every, network.step);
-  const x = step => (44 + 346 * step / steps).toFixed(1);
+  const last = Math.max(5 * about.every, network.step);
+  const x = step => (44 + 346 * step / last).toFixed(1);
   const y = value => (235 - 225 * (Math.min(high, Math.max(low, value)) - low) / (high - low)).toFixed(1);
   let text = "";
   for (let i = 0; i <= 5; i++) {
-    const value = low + (high - low) * i / 5, step = steps * i / 5;
+    const value = low + (high - low) * i / 5, step = last * i / 5;
     text += `<line x1="44" x2="390" y1="${y(value)}" y2="${y(value)}"/>`;
     text += `<text x="38" y="${+y(value) + 4}" text-anchor="end">${name === "loss" ? value.toFixed(2) : Math.round(100 * value) + " %"}</text>`;
     text += `<text x="${x(step)}" y="252" text-anchor="middle">${grouped(step)}</text>`;
@@ -208,22 +229,22 @@ async function open() {
     + "Your browser computes everything, on one thread, with the C kernels of tinytensor as WebAssembly.";
   network = await Network.load(about, element("kernels").textContent, element("content").textContent);
   element("play").onclick = () => {
+    cancelAnimationFrame(frame);
     isPlaying = !isPlaying;
     play();
   };
   element("one").onclick = () => {
     const before = network.step;
-    while (network.step === before && !work.next().done);
+    work(() => network.step > before);
     draw();
   };
   element("again").onclick = startAgain;
-  element("again").disabled = false;
   element("rate").oninput = () => {
     network.rateFactor = 10 ** element("rate").value;
     element("rateText").textContent = Number(network.rate.toPrecision(3));
   };
   listenToPad();
-  startAgain();
+  await startAgain();
 }
 
 open().catch(error => (element("status").textContent = `This browser can't run the page: ${error.message}`));

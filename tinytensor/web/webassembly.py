@@ -28,8 +28,8 @@ FLAGS = (
 def compiled_kernels(caller: str) -> bytes:
     """Return all kernels as one WebAssembly module with 128-bit vectors, which imports nothing.
 
-    The first call compiles the files of csrc/ in half a minute and stores the module in the cache folder.
-    A change in csrc/ or another version of ziglang compiles it again.
+    The first call compiles it in half a minute and stores it in the cache folder. A change in csrc/
+    or another version of ziglang compiles it again.
 
     caller: the start of an error message.
 
