@@ -452,15 +452,15 @@ def predict_command(**given: Any) -> None:
 @seed_option
 @data_option
 def export_command(**given: Any) -> None:
-    """Write a trained network as an ONNX file, or LESSON as a page that trains in a browser.
+    """Write a network as an ONNX file, or LESSON as a page.
 
-    FILE.onnx: its input are float32 images (batch, 28, 28, 1) with values from 0 to 1, light on
-    dark. Its output are logits (batch, classes); the largest one is the prediction. The package has
-    the weights of the lessons 1.0, 3.1 and best.
+    FILE.onnx: a trained network, whose input are float32 images (batch, 28, 28, 1) with values from
+    0 to 1, light on dark. Its output are logits (batch, classes); the largest one is the
+    prediction. The package has the weights of the lessons 1.0, 3.1 and best.
 
-    LESSON --html FILE: the file has the training step, the C kernels as WebAssembly, and images. It
-    needs neither Python nor a network. The page trains from the first weights of the lesson, or
-    from --weights. Needs the extra compiler: pip install 'tinytensor-engine[compiler]'.
+    LESSON --html FILE: a page that trains LESSON in a browser, without Python and without a network
+    connection. It starts from the first weights of the lesson, or from --weights. Needs the extra
+    compiler: pip install 'tinytensor-engine[compiler]'.
     """
     from tinytensor.cli.export_command import export_network
 
