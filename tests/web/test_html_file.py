@@ -206,7 +206,7 @@ def draw_a_one(browser):
 
 
 def test_steps_that_need_python_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinytensor.web.html_file.compiled_kernels", lambda caller: b"")
+    monkeypatch.setattr("tinytensor.web.webassembly.compiled_kernels", lambda caller: b"")
     data, file = some(tt.datasets.mnist()), tmp_path / "net.html"
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 

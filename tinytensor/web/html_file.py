@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from tinytensor.ops.operands import whole
 from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import evaluation_mode
 from tinytensor.web.wasm_program import Block, Tables, recorded
-from tinytensor.web.webassembly import compiled_kernels
 
 STEPS = 10_000  # after which a page stops
 SHADES = 4
@@ -114,6 +113,8 @@ def export_html(
         raise SettingError(f"export_html: got images={images}; {batch} to {count} is needed")
     if not len(data.test_images):
         raise SettingError("export_html: got data without test images; at least one is needed")
+    from tinytensor.web.webassembly import compiled_kernels  # its imports take 10 ms
+
     kernels = _packed(compiled_kernels("export_html"))
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     room = MOST_BYTES if images is None else None
@@ -264,7 +265,7 @@ def _packed(kernels: bytes) -> str:
 
 def _page_with(about: str, kernels: str, content: str) -> str:
     """Return page.html with these parts."""
-    folder = resources.files("tinytensor.web")
+    folder = Path(__file__).parent
     parts = {
         name: (folder / name).read_text(encoding="utf-8")
         for name in ("page.html", "network.js", "drawing.js", "page.js")
