@@ -24,7 +24,7 @@ from cases import Kernel, Op
 from hypothesis import HealthCheck, settings
 
 import tinytensor as tt
-from tinytensor import door
+from tinytensor import door, observers
 from tinytensor_command import main
 
 for name in ("BACKEND", "NUM_THREADS", "DATA_DIR"):  # because tests set their own values
