@@ -27,11 +27,13 @@ C_OPTIONS = (
     *("-Wall", "-Wno-psabi", "-shared", "-fPIC", "-pthread"),
 )
 NO_COMPILER = (
+COUNTED_THREADS = Path(__file__).parent / "counted_threads.h"
+MOST_THREADS = 1024  # in this file
     "no C compiler was found. Install gcc or clang, or run "
     "`pip install 'tinytensor-engine[compiler]'`, which adds a compiler as a Python package"
 )
 
-Answer = dict[str, Callable[..., None]]
+Answer = dict[str, Callable[..., Any]]
 
 
 class AnswerError(Exception):
@@ -85,6 +87,8 @@ def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:
     """Return the functions of the student's file, as functions of NumPy arrays and scalars.
 
     Args:
+    An exercise with threads in C also has the function `counted_threads`, see counted_threads.h.
+
         exercise: the exercise.
         language: "python", "numba" or "c".
         file: the student's file.
@@ -127,12 +131,15 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
     library = folder / f"{file.stem}_{exercise.name}.so"
     call = [*command, *C_OPTIONS, str(file), "-o", str(library), "-lm"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if exercise.threads:
+        call += ["-include", str(COUNTED_THREADS)]
     if done.returncode:
         lines = done.stderr.replace(str(file), file.name).splitlines()
         raise AnswerError("it can't be compiled:\n" + "\n".join(lines[:15]))
     ffi = FFI()
     ffi.cdef("".join(f"{function.prototype};\n" for function in exercise.functions))
     try:
+    ffi.cdef("int64_t counted_threads(double *seconds);")
         c = ffi.dlopen(str(library))
     except OSError as error:  # a function that is called but defined nowhere
         raise AnswerError(f"it can't be loaded: {error}") from None
@@ -144,9 +151,17 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
             raise AnswerError(f"{file.name} has no function {function.name}") from None
         found[function.name] = functools.partial(_call_c, ffi, called, function)
     return found
+    if exercise.threads:
+        found["counted_threads"] = functools.partial(_counted_threads, ffi, c)
 
 
 def _call_c(ffi: FFI, called: Any, function: Signature, *arguments: Any) -> None:
+def _counted_threads(ffi: FFI, c: Any) -> list[float]:
+    """Return the CPU seconds of each thread that has ended since the last call."""
+    seconds = ffi.new("double[]", MOST_THREADS)
+    return list(seconds[0 : c.counted_threads(seconds)])
+
+
     """Call a C function: pointers to the arrays, then the sizes, then the scalars."""
     arrays: list[Array] = list(arguments[: len(function.arrays)])
     sizes = {

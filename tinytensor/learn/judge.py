@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.learn import answer, draw, exercises, guard, pace
+from tinytensor.learn import answer, draw, exercises, guard, pace, shares
 from tinytensor.learn.answer import Answer, AnswerError
 from tinytensor.learn.case import JudgedCase, shown
 from tinytensor.learn.draw import DrawnCall
@@ -62,6 +62,9 @@ def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> l
         for function in exercise.functions
         for case in _cases_of(function, functions[function.name], language, file)
     ]
+    if exercise.threads and language != "python":
+        found.append(shares.case(exercise.functions[0], functions, file))
+    return found
 
 
 def _cases_of(

@@ -90,13 +90,16 @@ def check(
         with output.open("wb") as printed:
             process = subprocess.Popen(
                 [sys.executable, *words, str(file.absolute()), str(writing)],
+        own = {"PYTHONWARNINGS": "ignore"}
+        if exercise.threads:  # Numba uses a second thread also on one core
+            own["NUMBA_NUM_THREADS"] = str(max(os.cpu_count() or 1, 2))
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
                 pass_fds=(writing,),
                 start_new_session=True,
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, **own},
             )
         os.close(writing)
         try:
