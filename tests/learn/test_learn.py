@@ -269,6 +269,20 @@ def test_an_answer_that_reads_its_output_is_named(tmp_path):
     assert "It depends on what was in out before" in first.run()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("out[m, n] = total", "pass", "\nout was not written at all: write into it"),
+        ("range(N)", "range(0, N, 2)", 'got (1, 2), "-" is not written =\n[[0.47152       -]]\n'),
+    ],
+)
+def test_an_element_that_was_never_written_is_shown_without_a_value(before, after, words, tmp_path):
+    exercise = exercises.find("matmul")
+    functions, file = answer_of(exercise, text_of(exercise).replace(before, after), tmp_path)
+    problems = (case.run() for case in cases_of(exercise, functions, file))
+    assert words in next(each for each in problems if each is not None)
+
+
 # Speed ------------------------------------------------------------------------------------------
 
 
