@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.learn import answer, draw, exercises, guard, pace, shares
+from tinytensor.learn import answer, draw, exercises, guard, pace, thread_work
 from tinytensor.learn.answer import Answer, AnswerError
 from tinytensor.learn.case import JudgedCase, shown
 from tinytensor.learn.draw import DrawnCall
@@ -63,7 +63,7 @@ def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> l
         for case in _cases_of(function, functions[function.name], language, file)
     ]
     if exercise.threads and language != "python":
-        found.append(shares.case(exercise.functions[0], functions, file))
+        found.append(thread_work.case(exercise.functions[0], functions, file))
     return found
 
 
