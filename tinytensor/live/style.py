@@ -118,7 +118,10 @@ ul.claims span { color: var(--faint); white-space: nowrap }
 .numbers td, .numbers th { text-align: right; font-variant-numeric: tabular-nums }
 .numbers p { margin: 4px 0 }
 .numbers table { margin: 0 0 4px }
-.numbers pre { font-size: 9.5px }
+.numbers .followed .text { font-size: 9.5px }
+.numbers .followed h2 { font-size: 13px; margin: 12px 0 2px }
+.numbers .followed figure { margin-right: 6px }
+.numbers .followed figcaption { font-size: 10.5px }
 .numbers tr.chosen td, .numbers td.chosen { color: #d97706; font-weight: 600 }
 .bar { height: 4px; background: var(--line); margin: 2px 0 3px }
 .bar div { height: 4px; background: #2b8cc4 }
