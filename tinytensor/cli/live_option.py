@@ -63,6 +63,7 @@ def watched(
         except Exception:
             if run.error is not None:  # keep the page, because it shows the error
                 click.echo(f"the training stopped with an error: {run.error}", err=True)
+                run.may_restart = True  # with another learning rate, for example
                 linger()
             raise
 
