@@ -76,7 +76,7 @@ summary:focus-visible {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); opacity: 0.4
 }
 select.bk-input:not([multiple]) {
-  appearance: auto; background-image: none; color-scheme: var(--scheme)
+  appearance: auto; background-image: none; color-scheme: var(--scheme); padding: 0 4px 0 6px
 }
 .noUi-target { background: var(--line); border-color: var(--line); box-shadow: none }
 .noUi-handle { background: var(--ground); border-color: var(--faint); box-shadow: none }
