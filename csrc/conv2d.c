@@ -29,9 +29,6 @@ typedef struct {
     conv_sizes s;
 } conv_arguments;
 
-static inline int64_t panels_of(int64_t columns) { return (columns + LANES - 1) / LANES; }
-static inline int64_t half_panels_of(int64_t columns) { return (columns + LANES / 2 - 1) / (LANES / 2); }
-
 /* Copies an image (H, W, C) to (top, left) of a frame (rows, columns, C); what does not fit is cut. */
 static void frame_image(real *frame, int64_t rows, int64_t columns, int64_t top, int64_t left, const real *image, int64_t H, int64_t W, int64_t C)
 {
@@ -94,6 +91,15 @@ static inline int by_lanes(int64_t N, int64_t width, int64_t channels)
     const int64_t halves = half_panels_of(channels), half = in_tile * VECTORS / 2;
     const int64_t tile_pair = halves / 2 * 2 * half + halves % 2 * (half < BUSY ? BUSY : half);
     return 8 * channels * half_panels_of(N) * VECTORS / 2 * width < 7 * N * tiles * tile_pair;
+}
+
+/* The number of n images for which lanes of images are faster: all, those that fill the lanes, or
+   none. The rest of the images have lanes of channels. Both compute the same sums in the same order. */
+static inline int64_t images_by_lanes(int64_t n, int64_t width, int64_t channels)
+{
+    if (!by_lanes(LANES, width, channels))
+        return 0;
+    return by_lanes(n % LANES, width, channels) ? n : n - n % LANES;
 }
 
 /* frame[y][left + x][c][lane] = images[lane][first + y][x][c]. What lies outside of an image stays 0,
@@ -340,8 +346,10 @@ static void conv2d_grad_x_images(const void *arguments, int64_t begin, int64_t e
    the KH rows of a window are copied next to each other ("stacked"), so that the complete window is
    contiguous.
 
-   The work is divided by weights, not by images, so the order of each sum does not depend on the number
-   of threads. The sums of a tile have rows of LANES until all images have been added. */
+   The images are divided into CHUNKS. Each chunk has its own sums, which are added up at the end. So the
+   order of each sum does not depend on the number of threads, and a thread reads the images that it has
+   also written. (After another core has read a cache line, writing to it takes about ten times as long.)
+   The sums of a tile have rows of LANES until all images have been added. */
 
 typedef struct {
     int64_t count;       /* contiguous elements for one pixel of out */
@@ -403,21 +411,31 @@ static void stack_image(real *stack, real *upright, const real *image, int64_t r
             memcpy(stack + (h * columns + x) * s.KH, upright + x * rows + h * s.stride_h, sizeof(real[COPIED]));
 }
 
-static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
+typedef struct {
+    const real *x, *grad;
+    real *out;
+    conv_sizes s;
+    weight_tiles w;
+    int64_t tiles; /* of all weights */
+    real *sums;    /* [CHUNKS][tiles][in_tile][LANES] */
+} grad_weight_arguments;
+
+/* Adds the images of a chunk to its tiles [begin, end). */
+static void add_chunk(const grad_weight_arguments *a, int64_t chunk, int64_t begin, int64_t end)
 {
-    const conv_arguments *a = arguments;
     const conv_sizes s = a->s;
-    const weight_tiles w = tiles_of_weights(s);
+    const weight_tiles w = a->w;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
     const int64_t grad_size = s.OH * s.OW * s.O, tile_size = w.in_tile * LANES;
     /* each is LANES longer than its contents, because tiles read full rows */
     const int64_t frame_size = rows * columns * s.I + LANES, last_size = grad_size + LANES;
     const int64_t stack_size = w.stacked ? s.OH * w.lanes.below + LANES : 0;
-    real *sums = tt_zeroed_scratch(((end - begin) * tile_size + frame_size + last_size + stack_size) * sizeof(real));
-    if (!sums)
+    real *frame = tt_zeroed_scratch((frame_size + last_size + stack_size) * sizeof(real));
+    if (!frame)
         return;
-    real *frame = sums + (end - begin) * tile_size, *last_grad = frame + frame_size, *stack = last_grad + last_size;
-    for (int64_t n = 0; n < s.N; n++) {
+    real *last_grad = frame + frame_size, *stack = last_grad + last_size, *sums = a->sums + chunk * a->tiles * tile_size;
+    memset(sums + begin * tile_size, 0, (end - begin) * tile_size * sizeof(real));
+    for (int64_t n = first_of_chunk(chunk, s.N); n < first_of_chunk(chunk + 1, s.N); n++) {
         const real *image = a->x + n * s.H * s.W * s.I, *grad = a->grad + n * grad_size;
         if ((s.N - 1 - n) * grad_size < LANES) /* a full row would end outside of grad */
             grad = memcpy(last_grad, grad, grad_size * sizeof(real));
@@ -436,45 +454,87 @@ static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64
                 .y = (w.lanes_are_grad ? grad : window) + h.first * w.lanes.below + at.lane,
                 .y_row = w.lanes.next, .y_segment = w.lanes.below,
                 .K = s.OW, .segments = h.count, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
-                .out = sums + (t - begin) * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
+                .out = sums + t * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
             });
         }
     }
-    for (int64_t t = begin; t < end; t++, sums += tile_size) {
+}
+
+/* [begin, end): the tiles of chunk 0, then those of chunk 1, ... */
+static void conv2d_grad_weight_chunks(const void *arguments, int64_t begin, int64_t end)
+{
+    const grad_weight_arguments *a = arguments;
+    for (int64_t first, next; begin < end; begin = next) {
+        first = begin / a->tiles * a->tiles;
+        next = smaller_of(end, first + a->tiles);
+        add_chunk(a, begin / a->tiles, begin - first, next - first);
+    }
+}
+
+/* [begin, end): tiles, whose sums of all chunks are added up and stored. */
+static void conv2d_grad_weight_tiles(const void *arguments, int64_t begin, int64_t end)
+{
+    const grad_weight_arguments *a = arguments;
+    const weight_tiles w = a->w;
+    const conv_sizes s = a->s;
+    const int64_t tile_size = w.in_tile * LANES;
+    for (int64_t t = begin; t < end; t++) {
         const weight_tile at = weight_tile_of(w, t);
         for (int64_t r = 0; r < at.rows; r++)
             for (int64_t c = 0; c < at.columns; c++) {
                 const int64_t o = w.lanes_are_grad ? at.lane + c : at.row + r;
                 const int64_t input = w.lanes_are_grad ? at.row + r : at.lane + c;
                 const int64_t element = w.stacked ? input % s.KH * s.KW + input / s.KH : at.kh * s.KW * s.I + input;
-                a->out[element * s.O + o] = sums[r * LANES + c];
+                a->out[element * s.O + o] = sum_of_chunks(a->sums + t * tile_size + r * LANES + c, a->tiles * tile_size);
             }
     }
+}
+
+/* [begin, end): images */
+static void conv2d_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_sizes s = ((const conv_arguments *)arguments)->s;
+    const int64_t rest = begin + images_by_lanes(end - begin, s.OW, s.O);
+    if (begin < rest)
+        conv2d_lanes(arguments, begin, rest);
+    if (rest < end)
+        conv2d_images(arguments, rest, end);
+}
+
+static void conv2d_grad_x_rows(const void *arguments, int64_t begin, int64_t end)
+{
+    const conv_sizes s = ((const conv_arguments *)arguments)->s;
+    const int64_t rest = begin + images_by_lanes(end - begin, (s.W + s.stride_w - 1) / s.stride_w, s.I);
+    if (begin < rest)
+        conv2d_grad_x_lanes(arguments, begin, rest);
+    if (rest < end)
+        conv2d_grad_x_images(arguments, rest, end);
 }
 
 void tt_conv2d(const real *x, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.x = x, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
-    if (winograd(winograd_forward, x, weight, 0, out, a.s))
-        return;
-    const int lanes = by_lanes(a.s.N, a.s.OW, a.s.O);
-    tt_parallel_rows(lanes ? conv2d_lanes : conv2d_images, &a, a.s.N, 1);
+    if (!winograd(winograd_forward, x, weight, 0, out, a.s))
+        tt_parallel_rows(conv2d_rows, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_x(const real *grad, const real *weight, real *out, const int64_t *sizes)
 {
     const conv_arguments a = {.grad = grad, .weight = weight, .out = out, .s = unpack_sizes(sizes)};
-    if (winograd(winograd_grad_x, 0, weight, grad, out, a.s))
-        return;
-    const int lanes = by_lanes(a.s.N, (a.s.W + a.s.stride_w - 1) / a.s.stride_w, a.s.I);
-    tt_parallel_rows(lanes ? conv2d_grad_x_lanes : conv2d_grad_x_images, &a, a.s.N, 1);
+    if (!winograd(winograd_grad_x, 0, weight, grad, out, a.s))
+        tt_parallel_rows(conv2d_grad_x_rows, &a, a.s.N, 1);
 }
 
 void tt_conv2d_grad_weight(const real *x, const real *grad, real *out, const int64_t *sizes)
 {
-    const conv_arguments a = {.x = x, .grad = grad, .out = out, .s = unpack_sizes(sizes)};
-    if (winograd(winograd_grad_weight, x, 0, grad, out, a.s))
+    grad_weight_arguments a = {.x = x, .grad = grad, .out = out, .s = unpack_sizes(sizes)};
+    if (winograd_grad_weight(x, grad, out, a.s))
         return;
-    const weight_tiles w = tiles_of_weights(a.s);
-    tt_parallel_rows(conv2d_grad_weight_tiles, &a, w.KH * w.panels * w.tiles, 1);
+    a.w = tiles_of_weights(a.s);
+    a.tiles = a.w.KH * a.w.panels * a.w.tiles;
+    a.sums = tt_shared_scratch(CHUNKS * a.tiles * a.w.in_tile * LANES * sizeof(real));
+    if (!a.sums)
+        return;
+    tt_parallel_rows(conv2d_grad_weight_chunks, &a, CHUNKS * a.tiles, 1);
+    tt_parallel_elements(conv2d_grad_weight_tiles, &a, a.tiles, CHUNKS * a.w.in_tile * LANES);
 }

@@ -17,4 +17,20 @@ static inline conv_sizes unpack_sizes(const int64_t *sizes)
     return s;
 }
 
+/* The gradient of the weights is a sum over the images. Each of CHUNKS parts of a batch has its own
+   sums, for any number of threads, so that the order of the additions is always the same. */
+enum { CHUNKS = 4 };
+
+/* The first image (or group of images) of a chunk; that of CHUNKS is the number of images. */
+static inline int64_t first_of_chunk(int64_t chunk, int64_t images) { return images * chunk / CHUNKS; }
+
+/* The sum of the chunks' sums, which are `next` elements apart. */
+static inline real sum_of_chunks(const real *sums, int64_t next)
+{
+    real sum = sums[0];
+    for (int chunk = 1; chunk < CHUNKS; chunk++)
+        sum += sums[chunk * next];
+    return sum;
+}
+
 #endif

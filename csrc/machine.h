@@ -36,6 +36,7 @@ void tt_parallel_elements(tt_rows_function function, const void *arguments, int6
    memory. Returns 0 without memory: the kernel returns then, and tt_failed returns 1. */
 void *tt_scratch(size_t bytes);
 void *tt_zeroed_scratch(size_t bytes); /* the same; all bytes are 0 */
+void *tt_shared_scratch(size_t bytes); /* other memory, for results of several threads of a job */
 void tt_fail(void); /* lets tt_failed return 1 in this thread */
 
 /* Inlines a function into its caller. A function passed as an argument is then a constant, so the

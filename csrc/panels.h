@@ -19,6 +19,8 @@ enum {
 
 static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t rounded_up(int64_t length, int64_t step) { return (length + step - 1) / step * step; }
+static inline int64_t panels_of(int64_t columns) { return (columns + LANES - 1) / LANES; }
+static inline int64_t half_panels_of(int64_t columns) { return (columns + LANES / 2 - 1) / (LANES / 2); }
 
 /* Packs columns of a matrix in groups of `width`: packed[c / width][k][c % width] = from[k][c]. The
    columns beyond the last one may hold any values, because their sums are not stored. So `width`

@@ -1,4 +1,5 @@
-/* scratch.c: temporary memory for the kernels, one block for each thread.
+/* scratch.c: temporary memory for the kernels. Each thread has two blocks: one for its own use, and one
+   for results that the threads of its job share.
 
    A block grows to the largest size requested so far and is kept, so a training step allocates
    nothing. It is freed when its thread ends. Without memory the kernel returns at once, and tt_failed
@@ -10,39 +11,56 @@
 
 enum { LINE = 64 }; /* bytes in a cache line */
 
-static _Thread_local void *memory;
-static _Thread_local size_t size;
+typedef struct {
+    void *memory;
+    size_t size;
+} block;
+
+static _Thread_local block own, shared;
 static _Thread_local int failed;
 
-static pthread_key_t key; /* the value under this key is freed when the thread ends */
+static pthread_key_t key; /* a value under this key lets free_blocks run when the thread ends */
 
-static void free_block(void *block)
+static void free_block(block *b)
 {
-    free(block);
-    memory = 0;
-    size = 0;
+    free(b->memory);
+    *b = (block){0};
+}
+
+static void free_blocks(void *value)
+{
+    (void)value;
+    free_block(&own);
+    free_block(&shared);
 }
 
 __attribute__((constructor)) static void create_key(void)
 {
-    pthread_key_create(&key, free_block);
+    pthread_key_create(&key, free_blocks);
+}
+
+static void *at_least(block *b, size_t bytes)
+{
+    bytes = bytes ? bytes : 1;
+    if (bytes > b->size) {
+        free_block(b);
+        const size_t size = (bytes + LINE - 1) / LINE * LINE;
+        b->memory = aligned_alloc(LINE, size);
+        b->size = b->memory ? size : 0;
+        failed |= !b->memory;
+        pthread_setspecific(key, &own);
+    }
+    return b->memory;
 }
 
 void *tt_scratch(size_t bytes)
 {
-    bytes = bytes ? bytes : 1;
-    if (bytes > size) {
-        free(memory);
-        size = (bytes + LINE - 1) / LINE * LINE;
-        memory = aligned_alloc(LINE, size);
-        pthread_setspecific(key, memory);
-    }
-    if (!memory) {
-        size = 0;
-        failed = 1;
-        return 0;
-    }
-    return memory;
+    return at_least(&own, bytes);
+}
+
+void *tt_shared_scratch(size_t bytes)
+{
+    return at_least(&shared, bytes);
 }
 
 void *tt_zeroed_scratch(size_t bytes)

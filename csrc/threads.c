@@ -20,7 +20,8 @@ enum {
     MAX_THREADS = 64, /* bits of open_shares */
     SPINS = 2000,
     YIELDS = 2000,   /* about 1 ms: longer than the short calls between two jobs of a step */
-    LIGHT = 1 << 16, /* elements: one thread computes fewer before another one has woken up */
+    LIGHT = 1 << 14, /* elements: one thread computes fewer before another one has started */
+    HEAVY = 1 << 16, /* elements: one thread computes fewer before another one has woken up */
 };
 
 static atomic_int num_threads = 1;            /* the most threads of a job, including the calling thread */
@@ -175,9 +176,16 @@ static void wake_up(uint64_t workers)
     pthread_mutex_unlock(&sleep_lock);
 }
 
+/* The number of threads of a job that this thread starts. */
+static int threads_of_job(void)
+{
+    const int most = atomic_load(&num_threads);
+    return limit < most ? limit : most;
+}
+
 void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t rows, int64_t grain)
 {
-    const int most = atomic_load(&num_threads), threads = limit < most ? limit : most;
+    const int threads = threads_of_job();
     /* While the job of another caller runs, this thread computes its job alone instead of waiting. */
     if (threads == 1 || rows <= grain || pthread_mutex_trylock(&job_lock)) {
         function(arguments, 0, rows);
@@ -204,7 +212,9 @@ void tt_parallel_rows(tt_rows_function function, const void *arguments, int64_t 
 
 void tt_parallel_elements(tt_rows_function function, const void *arguments, int64_t rows, int64_t columns)
 {
-    if (rows * columns < LIGHT)
+    const int64_t elements = rows * columns;
+    const int are_awake = !(atomic_load(&sleepers) & bits(threads_of_job()));
+    if (elements < LIGHT || (elements < HEAVY && !are_awake))
         function(arguments, 0, rows);
     else
         tt_parallel_rows(function, arguments, rows, 1);

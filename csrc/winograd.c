@@ -181,7 +181,7 @@ static void weight_points(real *matrices, int transposed, const winograd_sizes *
 }
 
 /* The transposed transformation: the gradient of the weights for the outputs [begin, end), from
-   matrices (depth, end - begin). */
+   matrices (depth, O). */
 static void weights_of_points(real *weight, const winograd_sizes *w, const real *matrices, int64_t begin, int64_t end)
 {
     const conv_sizes s = w->s;
@@ -191,14 +191,14 @@ static void weights_of_points(real *weight, const winograd_sizes *w, const real 
         for (int64_t q = 0; q < s.stride_w; q++)
             for (int a = 0; a < POINTS; a++)
                 for (int b = 0; b < POINTS; b++) {
-                    const real *matrix = matrices + (w->start[a][b] + w->place[p][q][a][b]) * (end - begin);
+                    const real *matrix = matrices + (w->start[a][b] + w->place[p][q][a][b]) * s.O;
                     if (w->place[p][q][a][b] < 0)
                         continue;
                     for (int64_t t = 0; t < taps_of(p, s.KH, s.stride_h); t++)
                         for (int64_t u = 0; u < taps_of(q, s.KW, s.stride_w); u++)
                             for (int64_t i = 0; i < s.I; i++)
                                 for (int64_t o = begin; o < end; o++)
-                                    weight[tap_of(s, p, q, t, u) + i * s.O + o] += FILTER[a][t] * FILTER[b][u] * matrix[i * (end - begin) + o - begin];
+                                    weight[tap_of(s, p, q, t, u) + i * s.O + o] += FILTER[a][t] * FILTER[b][u] * matrix[i * s.O + o];
                 }
 }
 
@@ -343,22 +343,23 @@ static void tiles_of_results(real *matrices, const winograd_sizes *w, winograd_r
 /* The kernels ------------------------------------------------------------------------------------- */
 
 /* out (M, N) = (or +=) x (M, K) . y (K, N); rows of y are read in place, and LANES beyond them. */
-static void small_product(real *out, const real *x, int64_t x_row, int64_t x_column, const real *y, int64_t M, int64_t K, int64_t N, int add)
+static void small_product(real *out, int64_t out_row, const real *x, int64_t x_row, int64_t x_column, const real *y, int64_t M, int64_t K, int64_t N, int add)
 {
     const int64_t height = even_rows(M);
     for (int64_t n = 0; n < N; n += LANES)
         tiles_of(M, height, (tile_arguments){
             .x = x, .x_row = x_row, .x_column = x_column, .x_tile = height * x_row,
             .y = y + n, .y_row = N, .K = K, .segments = 1, .columns = smaller_of(LANES, N - n),
-            .out = out + n, .out_row = N, .out_column = 1, .add = add,
+            .out = out + n, .out_row = out_row, .out_column = 1, .add = add,
         });
 }
 
-/* Divides the scratch memory of this thread; `weights` is 0 if there is none. */
-static winograd_room room_of(const winograd_sizes *w, int64_t outputs)
+/* Divides the scratch memory of this thread, for some outputs of the results, and
+   `weight_outputs` outputs of the weights. `images` is 0 if there is no memory. */
+static winograd_room room_of(const winograd_sizes *w, int64_t outputs, int64_t weight_outputs)
 {
     const int64_t widest = w->s.I > w->s.O ? w->s.I : w->s.O, lines = POINTS * (w->columns + RESULTS) * widest;
-    const int64_t weights = w->total * outputs, images = w->total * w->tiles, image = w->rows * w->columns * w->s.I;
+    const int64_t weights = w->total * weight_outputs, images = w->total * w->tiles, image = w->rows * w->columns * w->s.I;
     const int64_t results = POINTS * POINTS * w->tiles * outputs + 2 * LANES; /* tiles read complete rows */
     real *all = tt_scratch((weights + images + results + lines + image + widest) * sizeof(real));
     winograd_room room = {.weights = all};
@@ -377,6 +378,7 @@ typedef struct {
     real *out;
     winograd_sizes w;
     atomic_int *overflow; /* 1 if a result is not finite */
+    real *sums;           /* for the gradient of the weights: [CHUNKS][total][O] */
 } winograd_arguments;
 
 static void note_overflow(const winograd_arguments *a, const real *out, int64_t n)
@@ -391,8 +393,8 @@ static void winograd_forward(const void *arguments, int64_t begin, int64_t end)
     const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
-    const winograd_room room = room_of(w, s.O);
-    if (!room.weights)
+    const winograd_room room = room_of(w, s.O, s.O);
+    if (!room.images)
         return;
     weight_points(room.weights, 0, w, a->weight);
     for (int64_t group = begin; group < end; group++) {
@@ -403,7 +405,7 @@ static void winograd_forward(const void *arguments, int64_t begin, int64_t end)
                 image_points(room.images, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(room.results + (i * POINTS + j) * w->tiles * s.O, room.images + w->start[i][j] * w->tiles, w->depth[i][j], 1,
+                    small_product(room.results + (i * POINTS + j) * w->tiles * s.O, s.O, room.images + w->start[i][j] * w->tiles, w->depth[i][j], 1,
                                   room.weights + w->start[i][j] * s.O, tiles, w->depth[i][j], s.O, 0);
             for (int64_t n = 0; n < count; n++)
                 results_of_tiles(a->out + (first + n) * image, w, room, room.results, band_of(w, top, n));
@@ -417,8 +419,8 @@ static void winograd_grad_x(const void *arguments, int64_t begin, int64_t end)
     const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
-    const winograd_room room = room_of(w, s.O);
-    if (!room.weights)
+    const winograd_room room = room_of(w, s.O, s.O);
+    if (!room.images)
         return;
     weight_points(room.weights, 1, w, a->weight);
     for (int64_t group = begin; group < end; group++) {
@@ -430,7 +432,7 @@ static void winograd_grad_x(const void *arguments, int64_t begin, int64_t end)
                 tiles_of_results(room.results, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), 0, s.O);
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(room.images + w->start[i][j] * w->tiles, room.results + (i * POINTS + j) * w->tiles * s.O, s.O, 1,
+                    small_product(room.images + w->start[i][j] * w->tiles, w->depth[i][j], room.results + (i * POINTS + j) * w->tiles * s.O, s.O, 1,
                                   room.weights + w->start[i][j] * s.O, tiles, s.O, w->depth[i][j], 0);
             for (int64_t n = 0; n < count; n++)
                 add_points_to_image(a->out + (first + n) * image, w, room, room.images, band_of(w, top, n));
@@ -439,29 +441,53 @@ static void winograd_grad_x(const void *arguments, int64_t begin, int64_t end)
     }
 }
 
-/* [begin, end): outputs. Each sum over the images has the same order for any number of threads. */
-static void winograd_grad_weight(const void *arguments, int64_t begin, int64_t end)
+/* Adds a chunk of groups of images to its sums for the outputs [begin, end). */
+static void winograd_add_chunk(const winograd_arguments *a, int64_t chunk, int64_t begin, int64_t end)
 {
-    const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
-    const int64_t outputs = end - begin;
-    const winograd_room room = room_of(w, outputs);
-    if (!room.weights)
+    const int64_t outputs = end - begin, groups = groups_of(w);
+    const winograd_room room = room_of(w, outputs, 0);
+    if (!room.images)
         return;
-    for (int64_t first = 0; first < s.N; first += w->images)
+    real *sums = a->sums + chunk * w->total * s.O + begin;
+    for (int64_t row = 0; row < w->total; row++)
+        memset(sums + row * s.O, 0, outputs * sizeof(real));
+    for (int64_t group = first_of_chunk(chunk, groups); group < first_of_chunk(chunk + 1, groups); group++)
         for (int64_t top = 0; top < w->tiles_h; top += w->band) {
-            const int64_t count = smaller_of(w->images, s.N - first), tiles = band_of(w, top, count).first;
+            const int64_t first = group * w->images, count = smaller_of(w->images, s.N - first), tiles = band_of(w, top, count).first;
             for (int64_t n = 0; n < count; n++) {
                 image_points(room.images, w, room, a->x + (first + n) * s.H * s.W * s.I, band_of(w, top, n));
                 tiles_of_results(room.results, w, room, a->grad + (first + n) * s.OH * s.OW * s.O, band_of(w, top, n), begin, end);
             }
             for (int i = 0; i < POINTS; i++)
                 for (int j = 0; j < POINTS; j++)
-                    small_product(room.weights + w->start[i][j] * outputs, room.images + w->start[i][j] * w->tiles, 1, w->depth[i][j],
-                                  room.results + (i * POINTS + j) * w->tiles * outputs, w->depth[i][j], tiles, outputs, first > 0 || top > 0);
+                    small_product(sums + w->start[i][j] * s.O, s.O, room.images + w->start[i][j] * w->tiles, 1, w->depth[i][j],
+                                  room.results + (i * POINTS + j) * w->tiles * outputs, w->depth[i][j], tiles, outputs, 1);
         }
-    weights_of_points(a->out, w, room.weights, begin, end);
+}
+
+/* [begin, end): the parts of the outputs of chunk 0, then those of chunk 1, ... */
+static void winograd_grad_weight_chunks(const void *arguments, int64_t begin, int64_t end)
+{
+    const winograd_arguments *a = arguments;
+    const int64_t O = a->w.s.O, parts = half_panels_of(O);
+    for (int64_t first, next; begin < end; begin = next) {
+        first = begin / parts * parts;
+        next = smaller_of(end, first + parts);
+        winograd_add_chunk(a, begin / parts, (begin - first) * LANES / 2, smaller_of((next - first) * LANES / 2, O));
+    }
+}
+
+/* [begin, end): outputs, whose sums of all chunks are added up and transformed. */
+static void winograd_grad_weight_results(const void *arguments, int64_t begin, int64_t end)
+{
+    const winograd_arguments *a = arguments;
+    const int64_t total = a->w.total, O = a->w.s.O;
+    for (int64_t row = 0; row < total; row++)
+        for (int64_t o = begin; o < end; o++)
+            a->sums[row * O + o] = sum_of_chunks(a->sums + row * O + o, total * O);
+    weights_of_points(a->out, &a->w, a->sums, begin, end);
 }
 
 /* True if the convolution was computed by Winograd's algorithm, and all results are finite. */
@@ -471,10 +497,20 @@ static int winograd(tt_rows_function function, const real *x, const real *weight
         return 0;
     atomic_int overflow = 0;
     const winograd_arguments a = {.x = x, .weight = weight, .grad = grad, .out = out, .w = winograd_sizes_of(s), .overflow = &overflow};
-    if (function == winograd_grad_weight) {
-        tt_parallel_rows(function, &a, s.O, LANES / 2);
-        note_overflow(&a, out, s.KH * s.KW * s.I * s.O);
-    } else
-        tt_parallel_rows(function, &a, groups_of(&a.w), 1);
+    tt_parallel_rows(function, &a, groups_of(&a.w), 1);
     return !atomic_load(&overflow);
+}
+
+/* The same for the gradient of the weights. */
+static int winograd_grad_weight(const real *x, const real *grad, real *out, conv_sizes s)
+{
+    if (!by_winograd(s))
+        return 0;
+    winograd_arguments a = {.x = x, .grad = grad, .out = out, .w = winograd_sizes_of(s)};
+    a.sums = tt_shared_scratch(CHUNKS * a.w.total * s.O * sizeof(real));
+    if (a.sums) {
+        tt_parallel_rows(winograd_grad_weight_chunks, &a, CHUNKS * half_panels_of(s.O), 1);
+        tt_parallel_elements(winograd_grad_weight_results, &a, s.O, CHUNKS * a.w.total);
+    }
+    return all_finite(out, s.KH * s.KW * s.I * s.O);
 }

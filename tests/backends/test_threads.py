@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from cases import Kernel, at_size
-from conftest import BACKENDS
+from cases import KERNELS, Kernel, at_size
+from conftest import BACKENDS, instructions
 from test_kernels import outputs
 
 from tinytensor import door
@@ -53,6 +53,18 @@ def test_same_bits_for_any_number_of_threads(case, dtype, set_threads):
     for threads in (2, 3, 7):
         set_threads(threads)
         np.testing.assert_array_equal(computed(case, dtype), alone)
+
+
+@pytest.mark.parametrize("simd", C.module.AVAILABLE if C else ())
+@pytest.mark.parametrize("case", [case for case in KERNELS if "conv2d" in case.name], ids=str)
+def test_convolutions_have_the_same_bits_for_any_number_of_threads(case, simd, set_threads):
+    """Each thread has other images in the lanes, and some in lanes of channels; see conv2d.c."""
+    with instructions(simd):
+        set_threads(1)
+        alone = computed(case)
+        for threads in (2, 3, 5, 7):
+            set_threads(threads)
+            np.testing.assert_array_equal(computed(case), alone)
 
 
 @pytest.mark.full
