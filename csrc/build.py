@@ -15,6 +15,8 @@ Without a compiler, the package is installed without the C backend, and a file h
 sentence, then the compiler's output. A module of an earlier build is deleted, because these sources
 may differ from it.
 
+With the environment variable TINYTENSOR_KERNELS=none the kernels are left out.
+
 Run as a script, this file is a check: it compiles all variants with the compiler $CC, for the
 machine that $CC compiles for, with warnings as errors, and deletes the result.
 """
@@ -81,6 +83,7 @@ FILE_FLAGS = {"wrapper.c": ["-O1"], "calls.c": ["-O2"]}
 # A prototype of a kernel, as prototypes() writes it: its name and its arguments.
 KERNEL = re.compile(r"^void (tt_\w+_float(?:32|64))\((.*)\);", re.MULTILINE)
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+NO_KERNELS = os.environ.get("TINYTENSOR_KERNELS") == "none"  # see wheels.py
 
 
 class Variant(NamedTuple):
@@ -287,6 +290,9 @@ class BuildKernels(build_ext):
             extension.py_limited_api = LIMITED_API
 
     def build_extension(self, ext) -> None:
+        if NO_KERNELS:
+            self.failure = "this wheel is for all platforms and has no kernels"
+            raise CompileError(self.failure)
         folder = Path(self.build_temp) / "variants"
         sources = write_sources(folder, sysconfig.get_platform())
         ext.sources = [os.path.relpath(path) for path in sources]
@@ -341,16 +347,24 @@ class BuildKernels(build_ext):
 
 
 class Wheel(bdist_wheel):
-    """One wheel for all versions of Python from 3.11 on, if Python has a stable ABI."""
+    """One wheel for all versions of Python from 3.11 on, if Python has a stable ABI.
+
+    A wheel without kernels is also for all platforms.
+    """
 
     def finalize_options(self) -> None:
         if LIMITED_API:
             self.py_limited_api = "cp311"
         super().finalize_options()
 
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", "any") if NO_KERNELS else super().get_tag()
 
-def check(compiler: str) -> int:
-    machine = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True)
+
+def check(compiler: list[str]) -> int:
+    machine = subprocess.run(
+        [*compiler, "-dumpmachine"], check=True, capture_output=True, text=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         status = 0
         for source in write_sources(Path(folder), machine.stdout):
@@ -358,10 +372,18 @@ def check(compiler: str) -> int:
                 continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
             output = ["-o", str(Path(folder) / "check.o")]
-            command = [compiler, *flags(source), *warnings, f"-I{CSRC}", "-c", str(source), *output]
+            command = [
+                *compiler,
+                *flags(source),
+                *warnings,
+                f"-I{CSRC}",
+                "-c",
+                str(source),
+                *output,
+            ]
             status |= subprocess.run(command).returncode
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(check(os.environ.get("CC", "cc")))
+    sys.exit(check(shlex.split(os.environ.get("CC", "cc"))))

@@ -9,6 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(_WIN32) /* Windows has the same functions under other names */
+#include <malloc.h>
+#define aligned_alloc(alignment, size) _aligned_malloc(size, alignment)
+#define free _aligned_free
+#endif
+
 enum { LINE = 64 }; /* bytes in a cache line */
 
 typedef struct {

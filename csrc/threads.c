@@ -152,7 +152,7 @@ static void init_conditions(void)
 }
 
 /* A forked child process has no workers, and its locks may be locked. */
-static void reset_after_fork(void)
+static __attribute__((unused)) void reset_after_fork(void) /* Windows has no fork */
 {
     num_workers = 0;
     atomic_store(&open_shares, 0);

@@ -118,6 +118,31 @@ def test_installation_without_a_compiler(sdist, tmp_path):
     assert "static void matmul_packed(matmul_arguments a)\n{\n" in result.stdout
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="wheels.py copies the files of git")
+def test_the_wheel_for_all_platforms(tmp_path):
+    """It has the same bytes each time, and NumPy computes; it doesn't require numba."""
+    wheels = []
+    for folder in ("first", "second"):
+        arguments = (ROOT / "csrc/wheels.py", "--to", tmp_path / folder, "any")
+        result = run(sys.executable, *arguments, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        wheels += (tmp_path / folder).iterdir()
+    first, second = wheels
+    assert first.name.endswith("-py3-none-any.whl")
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        text = archive.read(metadata).decode()
+    assert "Requires-Dist: numpy" in text
+    assert "Requires-Dist: numba" not in text
+    site = install(first, tmp_path / "site")
+    train = ("-m", "tinytensor", "train", "softmax", "--steps", 1, "--backend", "auto")
+    result = run(sys.executable, *train, cwd=tmp_path, PYTHONPATH=str(site))
+    assert "backend numpy: C is not compiled here" in result.stderr
+    result = run(sys.executable, "-m", "tinytensor", "info", cwd=tmp_path, PYTHONPATH=str(site))
+    assert "this wheel is for all platforms and has no kernels; install gcc" in result.stdout
+
+
 @pytest.mark.parametrize("where", ["build", "in place"])
 def test_a_failed_build_removes_the_older_module(tmp_path, where):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
