@@ -4,13 +4,14 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor import lessons, parallel, random
+from tinytensor import lessons, nn, parallel, random
 from tinytensor.errors import NotSupported, SettingError, ShapeError
 from tinytensor.train import Training
 
@@ -19,7 +20,7 @@ HAS_MPI = MPIEXEC is not None and importlib.util.find_spec("mpi4py") is not None
 needs_mpi = pytest.mark.skipif(
     not HAS_MPI, reason="needs mpi4py and mpiexec: pip install 'tinytensor-engine[mpi]'"
 )
-LESSONS = ["1.0", "2.0", "2.1", "2.2", "3.0", "3.1", "4.0", "4.1", "4.2", "fast", "best"]
+LESSONS = ["1.0", "2.0", "2.1", "2.2", "3.0", "3.1", "4.0", "4.1", "4.2", "fast", "small", "best"]
 
 
 def ranks(
@@ -47,7 +48,8 @@ for name in names:
     *_, last = run
     found = run.weights_checksum()
     if world.rank == 0:
-        print(name, found, last.test_loss, last.train_loss, last.test_accuracy)
+        losses = last.test_loss, last.train_loss
+        print(name, found, *losses, last.test_accuracy, last.train_accuracy)
 """
     done = ranks(n, program, names, str(steps), str(chunks))
     assert done.returncode == 0, done.stderr
@@ -138,7 +140,7 @@ def test_the_exchanges_are_printed_with_their_bytes():
     training, _ = one_step("1.0", 2)
     training.make_step()
     step = training.parallel._steps[0]
-    size = 4 * (784 * 10 + 10 + 1 + 100 * 10 + 2)
+    size = 4 * (784 * 10 + 10 + 1 + 2)
     assert f"exchanged with the other chunks of the batch: {size:,} bytes" in str(step.program)
 
 
@@ -186,6 +188,54 @@ def test_dropout_refuses_another_first_axis_than_the_images():
 def test_a_chunk_of_one_image_has_no_variance():
     with pytest.raises(ShapeError, match="one value per channel"):
         one_step("4.0", 4, batch=4)
+
+
+def test_the_coach_reads_the_first_chunk_and_the_gradients_of_the_batch():
+    def large() -> nn.Sequential:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        model.layers[1].weight.array[...] *= 1000
+        return model
+
+    lesson = replace(lessons.find("1.0"), model=large)
+    data = tt.datasets.mnist()
+    found = []
+    for chunks in (None, 4):
+        training = Training(lesson, data, steps=4, chunks=chunks)
+        training.model.train()
+        with training.watch_mistakes(None) as coach:
+            losses = [training.make_step().loss for _ in range(4)]
+        assert [finding.name for finding in coach.findings][:1] == ["loss-at-start"]
+        found.append(float(coach.findings[0].evidence.split("loss is ")[1].split(",")[0]))
+        assert found[-1] == pytest.approx(losses[0], rel=0.5)  # 25 images or all 100, no quarter
+        assert coach.progress.ratios
+    assert found[0] != found[1]
+
+
+def test_the_timeout_is_that_of_100_mean_steps_and_at_least_10_s():
+    world = parallel.World()
+    assert world.seconds_to_wait == 60  # the first step may compile kernels
+    world.note_step(0.05)
+    assert world.seconds_to_wait == 10
+    world.note_step(0.95)
+    assert world.seconds_to_wait == pytest.approx(50)
+    world.forget_steps()
+    assert world.seconds_to_wait == 60
+    world.timeout = 3.0
+    assert world.seconds_to_wait == 3
+
+
+def test_the_first_step_and_one_on_another_backend_are_not_measured():
+    training = few_tests("1.0", steps=6, chunks=2)
+    training.model.train()
+    world = training.world
+    world.forget_steps()
+    training.make_step()
+    assert world.seconds_to_wait == 60
+    training.make_step()
+    assert world.seconds_to_wait == 10
+    training.use_new_backend()
+    training.make_step()
+    assert world.seconds_to_wait == 60
 
 
 # With MPI ---------------------------------------------------------------------------------------

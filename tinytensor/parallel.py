@@ -8,6 +8,7 @@ rank's first chunk also updates the parameters.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -46,6 +47,8 @@ class ParallelStep:
         asked: the flags that this rank sends with the next step, such as a request to stop.
         answered: their sums over all ranks, from the last step.
         exchanged_bytes: the size of the array that each step sums over the ranks.
+        models: the list of the models, one for each chunk of this rank; the first is `model`.
+        first: the step of the first chunk; a Captured unless `eager`.
 
     Raises:
         NotSupported: a parameter is not float32.
@@ -69,23 +72,28 @@ class ParallelStep:
                 raise NotSupported(f"parallel: got a parameter of {param.dtype}; float32 is needed")
         self.asked = np.zeros(_FLAGS, np.float32)
         self.answered = np.zeros(_FLAGS, np.float32)
-        self._logits_shape = team.batch, classes
-        size = sum(p.size for p in params) + 1 + team.batch * classes + _FLAGS
+        self._logits = np.zeros((team.batch, classes), np.float32)
+        size = sum(p.size for p in params) + 1 + _FLAGS
         self.exchanged_bytes = 4 * size
         self._steps: list[Callable[[Array, Array], tuple[Tensor, Tensor]]] = []
+        self.models: list[Module] = []
         for share in team.shares:
             own, own_params = (model, params) if share.place == 0 else _twin(model, params)
             step = self._step_of(share, own, own_params, np.empty(size, np.float32))
+            self.models.append(own)
             self._steps.append(step if eager else capture(step))
+        self.first = self._steps[0]
+        self._is_new = True  # the first step may compile kernels
         self._threads = ThreadPoolExecutor(max(len(team.shares) - 1, 1), "tinytensor-chunk")
 
     def __call__(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
         """Train on a batch: its images (N, 28, 28, 1), of which this rank computes its chunks.
 
         Returns:
-            the loss () and the logits (N, classes) of the whole batch, before the update.
+            the loss () of the whole batch, and the logits (N, classes), before the update. The rows
+            of other ranks' images are 0; see gathered().
         """
-        shares = self.team.shares
+        shares, start = self.team.shares, time.perf_counter()
         calls: list[Callable[[], tuple[Tensor, Tensor]]] = []
         for share, step in zip(shares, self._steps, strict=True):
             share.masks[:] = random.state()
@@ -103,7 +111,27 @@ class ParallelStep:
             first = [each for each in failures if not isinstance(each, BrokenBarrierError)]
             raise (first or failures)[0]
         random.state()[:] = shares[0].masks
+        if self._is_new:
+            self._is_new = False
+            self.team.world.forget_steps()
+        else:
+            self.team.world.note_step(time.perf_counter() - start)
         return result
+
+    def gathered(self, x: Array) -> Array:
+        """The array x (N, ...) with the rows that other ranks have computed; all ranks call it."""
+        shares, world = self.team.shares, self.team.world
+        if world.size == 1:
+            return x
+        own = slice(shares[0].rows.start, shares[-1].rows.stop)
+        found = np.zeros_like(x)
+        found[own] = x[own]
+        world.sum(found)
+        return found
+
+    def backend_changed(self) -> None:
+        """Note that another backend computes the next step, which may compile its kernels."""
+        self._is_new = True
 
     def _compute(
         self, share: Share, step: Callable[[Array, Array], tuple[Tensor, Tensor]], images: Array,
@@ -123,21 +151,20 @@ class ParallelStep:
         is_first = share.place == 0
 
         def exchange_gradients(*arrays: Array) -> None:
-            """Sum the gradients, the loss, the logits and the flags over all chunks."""
+            """Sum the gradients, the loss and the flags over all chunks."""
             n = len(params)
             grads, loss, logits, results = arrays[:n], arrays[n], arrays[n + 1], arrays[n + 2 :]
             buffer[...] = 0
             end = _pack(buffer, grads)
             buffer[end] = loss
-            logits_of_all = buffer[end + 1 : -_FLAGS].reshape(self._logits_shape)
-            logits_of_all[share.rows] = logits
+            self._logits[share.rows] = logits
             if is_first:
                 buffer[-_FLAGS:] = self.asked
             total = self.team.sum(share, buffer)
             if is_first:
                 _unpack(total, results[:n])
                 results[n][...] = total[end]
-                results[n + 1][...] = total[end + 1 : -_FLAGS].reshape(self._logits_shape)
+                results[n + 1][...] = self._logits
                 self.answered[...] = total[-_FLAGS:]
 
         def train_on_chunk(images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -149,7 +176,7 @@ class ParallelStep:
             grads = [_gradient(param) for param in params]
             sums = [np.empty(p.shape, p.dtype) for p in params] if is_first else []
             if is_first:
-                sums += [np.empty((), np.float32), np.empty(self._logits_shape, np.float32)]
+                sums += [np.empty((), np.float32), np.empty_like(self._logits)]
             reads = *grads, loss.array, logits.array
             recorder.each_step(
                 exchange_gradients, reads=reads, writes=sums, reads_anything=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tinytensor.arrays import Array
@@ -28,7 +29,8 @@ class Saver:
     """Saves checkpoints of a training: set as `training.after_step`, it is called after each step.
 
     A checkpoint that can't be written stops the training after its current step. `finish` raises
-    the error.
+    the error. On several ranks all ranks have a Saver, because they share the validation images,
+    and rank 0 writes the files.
 
     Args:
         training: the Training, new or resumed.
@@ -68,13 +70,9 @@ class Saver:
         """Save what is due after a step."""
         training = self.training
         is_last = training.stop or training.step == training.steps
-        try:
-            if is_last or (self.every is not None and training.step % self.every == 0):
-                self._save()
-            self._validate()
-        except DataError as error:
-            self._error = error
-            training.stop = True
+        if is_last or (self.every is not None and training.step % self.every == 0):
+            self._noting_error(self._save)
+        self._noting_error(self._validate)
 
     def finish(self) -> None:
         """Save the last step, if it is not saved yet.
@@ -87,9 +85,20 @@ class Saver:
         if self.step != self.training.step:
             self._save()
 
+    def _noting_error(self, save: Callable[[], None]) -> None:
+        try:
+            save()
+        except DataError as error:
+            self._error = self._error or error
+            self.training.stop = True
+
     def _save(self) -> None:
-        self.training.save(self.file)
+        self._write(self.file)
         self.step = self.training.step
+
+    def _write(self, file: str | Path) -> None:
+        if self.training.world.rank == 0:
+            self.training.save(file)
 
     def _validate(self) -> None:
         """Test on the validation images, if this is due, and save the best network."""
@@ -103,4 +112,4 @@ class Saver:
             return
         if training.best is None or accuracy > training.best.accuracy:
             training.best = Best(training.step, accuracy)
-            training.save(self.best_file)
+            self._write(self.best_file)

@@ -223,8 +223,7 @@ class Training:
         Raises:
             AnomalyError: the loss is NaN or infinite.
         """
-        if self.world.size > 1:
-            self.synchronize()
+        self.synchronize()
         clock = self._clock = _Clock()
         if self.step >= self.steps:
             try:
@@ -248,7 +247,7 @@ class Training:
             last = self._asks_to_stop or self.step == self.steps
             if self.step % self.evaluate_every == 0 or last or self._asks_for_report:
                 self.report_next = False
-                predicted = result.predictions()
+                predicted = self.predictions_for(result)
                 clock.lap("train")
                 try:
                     accuracy, test_loss, tested = self.test()
@@ -277,6 +276,11 @@ class Training:
         return self.lesson.rate is not None and "lr" not in self.changed
 
     @property
+    def models(self) -> list[Module]:
+        """The trained model, and its copies for the other chunks of this rank."""
+        return [self.model] if self.parallel is None else self.parallel.models
+
+    @property
     def chunks(self) -> int | None:
         """The number of chunks of a batch; None if the batch is not divided."""
         return None if self.parallel is None else self.parallel.team.chunks
@@ -296,14 +300,22 @@ class Training:
         assert self.parallel is not None  # because there are several ranks
         return self.parallel.answered
 
+    def use_new_backend(self) -> None:
+        """Note that another backend computes the next step."""
+        if self.parallel is not None:
+            self.parallel.backend_changed()
+
     def synchronize(self) -> None:
         """Give all ranks the state of rank 0: parameters, optimiser, random numbers and step.
+
+        On one rank it does nothing.
 
         Raises:
             DataError: a rank has other settings, data or versions than rank 0.
         """
-        self.world.check_same("train", run_state.about(self) | {"step": "any"})
-        run_state.broadcast(self, self.world)
+        if self.world.size > 1:
+            self.world.check_same("train", run_state.about(self) | {"step": "any"})
+            run_state.broadcast(self, self.world)
 
     def weights_checksum(self) -> str:
         """The SHA-256 of all tensors of the model.
@@ -332,12 +344,13 @@ class Training:
     def look_ahead(self) -> tuple[StepReport, Predictions]:
         """Evaluate the network as it is now, before its next step.
 
-        The next steps are the same, bit by bit, as without the call.
+        The next steps are the same, bit by bit, as without the call. All ranks call it.
 
         Returns:
             a report of the steps so far, and the predictions for the next batch and the test
             images. The times in the report are 0.
         """
+        self.synchronize()
         images, labels = self.next_batch()
         logits, loss = self.outputs(images, labels)
         predicted = logits.argmax(axis=1).numpy()
@@ -349,6 +362,11 @@ class Training:
         )  # fmt: skip
         return report, Predictions(images, labels, predicted, tested)
 
+    def predictions_for(self, result: TrainedStep) -> Array:
+        """The predictions (N,) for the whole batch of the last step; all ranks call it."""
+        predicted = result.predictions()
+        return predicted if self.parallel is None else self.parallel.gathered(predicted)
+
     def watch_mistakes(self, show: Callable[[str], object] | None) -> Coach:
         """Let a coach watch the training from now on; see tt.coach.
 
@@ -358,7 +376,8 @@ class Training:
         Returns:
             the Coach, which is the attribute `coach`, too.
         """
-        self.coach = Coach(self.model, self._step, self.data, show, first_step=self.step + 1)
+        step = self._step if self.parallel is None else self.parallel.first
+        self.coach = Coach(self.model, step, self.data, show, first_step=self.step + 1)
         return self.coach
 
     def restarted(self) -> Training:
@@ -471,6 +490,8 @@ class Training:
     def accuracy(self, images: Array, labels: Array) -> float:
         """Return the accuracy, 0 to 1, of the tested model on other images, such as validation's.
 
+        All ranks call it, and share the images.
+
         Args:
             images: (N, 28, 28) uint8.
             labels: (N,) integers.
@@ -480,7 +501,7 @@ class Training:
         """
         with evaluation_mode(self.tested):
             score = partial(_score, self.tested, images)
-            return _scores(score, labels, self._check_time)[0]
+            return _scores(score, labels, self._check_time, self.world)[0]
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:

@@ -84,8 +84,10 @@ def _ranks() -> Any:
 
 def stop() -> NoReturn:
     """End this command after Ctrl-C, and the other ranks."""
-    print("tinytensor: stopped", file=sys.stderr)
     ranks = _ranks()
+    if ranks is not None:
+        ranks.wait_for_lower_ranks()
+    print("tinytensor: stopped", file=sys.stderr)
     if ranks is not None:
         ranks.abort(130)
     sys.exit(130)

@@ -16,12 +16,34 @@ from test_parallel import MPIEXEC, ranks
 
 import tinytensor as tt
 from tinytensor import checkpoint
+from tinytensor.live import run_file
 
 pytestmark = pytest.mark.skipif(
     MPIEXEC is None, reason="needs mpi4py and mpiexec: pip install 'tinytensor-engine[mpi]'"
 )
 ENDS_WITHIN = 30  # seconds, also on a machine on which other programs run
 LONG = ("train", "2.1", "--steps", "1000000", "--eval-every", "500000", "--batch", "40")
+
+
+SOFTMAX_TWICE = """
+from dataclasses import replace
+
+import tinytensor as tt
+from tinytensor import nn
+from tinytensor.lessons import find
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return tt.softmax(self.linear(x.reshape(-1, 784)))
+
+
+LESSON = replace(find("softmax"), name="mine", model=lambda *_: Network())
+"""
 
 
 def started(n: int, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
@@ -102,6 +124,36 @@ def test_launch_prints_what_it_runs_and_each_result_once(tmp_path):
     assert len([line for line in rest if line.startswith("step")]) == 2
 
 
+@pytest.mark.full
+def test_rank_0_records_logs_and_saves_the_best(tmp_path):
+    run, log, save = (str(tmp_path / name) for name in ("run.tt", "log.csv", "run.safetensors"))
+    arguments = ("--record", run, "--log", log, "--save", save, "--save-best")
+    done = launched(2, "train", "1.0", "--steps", "30", "--eval-every", "10", *arguments)
+    assert len(weights(done)) == 16
+    assert done.stderr.count("best validation accuracy") == 1
+    steps = [line.split(",")[0] for line in Path(log).read_text().splitlines()]
+    assert steps == ["step", "10", "20", "30"]
+    assert run_file.load(run).snapshots[-1].step == 30
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    command = ["train", "1.0", "--steps", "30", "--eval-every", "10", "--chunks", "4"]
+    command += ["--save", str(alone / "run.safetensors"), "--save-best", "--threads", "1"]
+    subprocess.run([sys.executable, "-m", "tinytensor", *command], check=True, timeout=60)
+    for name in ("step", "best", "outputs"):  # the ranks share the validation images
+        best = [checkpoint.about(each / "best.safetensors")[name] for each in (tmp_path, alone)]
+        assert best[0] == best[1]
+
+
+@pytest.mark.full
+def test_rank_0_coaches(tmp_path):
+    lesson = tmp_path / "mine.py"
+    lesson.write_text(SOFTMAX_TWICE)
+    done = launched(2, "train", str(lesson), "--steps", "10", "--coach")
+    assert done.returncode == 0, done.stderr
+    assert "coach          found 1 mistake" in done.stdout
+    assert done.stderr.count("softmax is applied twice") == 1
+
+
 def test_hosts_are_passed_to_mpiexec(tmp_path):
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost:2\n")
@@ -117,8 +169,7 @@ def test_hosts_are_passed_to_mpiexec(tmp_path):
         (("lessons",), "train LESSON is needed"),
         (("train", "nothing"), "rank 0: train: no lesson"),
         (("train", "1.0", "--chunks", "3"), "rank 0: chunks: got 3 for 2 ranks"),
-        (("train", "1.0", "--live"), "rank 0: --live: not possible"),
-        (("train", "1.0", "--coach"), "rank 0: --coach: not possible"),
+        (("train", "1.0", "--live", "terminal"), "rank 0: --live terminal: mpiexec reads"),
     ],
 )
 def test_an_error_is_one_line_with_status_2(arguments, message):
@@ -228,6 +279,7 @@ world.sum(np.ones(3))
     assert time.monotonic() - start < ENDS_WITHIN
     assert done.returncode != 0
     assert "RuntimeError: the disk is on fire" in done.stderr
+    assert "tinytensor: rank 1 raised this error, which ends all ranks" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor.errors import SettingError
+from tinytensor.errors import AnomalyError, SettingError
 from tinytensor.extras import check_installed
 from tinytensor.train import Training
 
@@ -44,7 +44,8 @@ def watched(
 ) -> Iterator[Run]:
     """A Run of the training, not started, whose page is served inside a `with` block.
 
-    If an error ends the run, the page stays until Ctrl-C. See tinytensor.live.watching.watched.
+    If an error ends the run, the page stays until Ctrl-C, unless it is an error of one rank. See
+    tinytensor.live.watching.watched.
     """
     from tinytensor.live import watching
 
@@ -60,8 +61,9 @@ def watched(
     ) as run:
         try:
             yield run
-        except Exception:
-            if run.error is not None:  # keep the page, because it shows the error
+        except Exception as error:
+            is_of_all = training.world.size == 1 or isinstance(error, AnomalyError)
+            if run.error is not None and is_of_all:  # keep the page, because it shows the error
                 click.echo(f"the training stopped with an error: {run.error}", err=True)
                 run.may_restart = True  # with another learning rate, for example
                 linger()

@@ -66,8 +66,7 @@ def train_lesson(
     if timeout is not None:
         world.timeout = timeout
     if world.rank:  # rank 0 prints and writes
-        save_every, json_file, record_file, weights_file = None, None, None, None
-        log_name = None
+        json_file, record_file, weights_file, log_name, coach = None, None, None, None, False
     echo = click.echo if world.rank == 0 else _no_output
     if record_file is not None:
         from tinytensor.live.run_file import RunWriter
@@ -79,21 +78,19 @@ def train_lesson(
     for option, given in (("--save-every", save_every), ("--save-best", save_best)):
         if given and save_file is None:
             raise SettingError(f"{option}: needs a checkpoint; add --save FILE")
-    if world.rank:
-        save_file = None
-    for option, value in (("--live", live), ("--coach", coach or None)):
-        if value is not None and (world.is_launched or chunks is not None):
-            raise SettingError(
-                f"{option}: not possible with ranks of MPI or with --chunks; --record FILE writes "
-                "a run file that tinytensor replay shows"
-            )
+    if live == "terminal" and world.is_launched:
+        raise SettingError(
+            "--live terminal: mpiexec reads what the ranks print, so there is no terminal to draw "
+            "on; --live shows the training in a browser"
+        )
     check_writable("--json", json_file)
     check_writable("--record", record_file)
     best = str(best_file(save_file)) if save_best and save_file is not None else None
     for option, name in (
         ("--save", save_file), ("--save-weights", weights_file), ("--save-best", best),
     ):  # fmt: skip
-        check_writable(option, name, is_replaced=True)
+        if world.rank == 0:
+            check_writable(option, name, is_replaced=True)
     outputs = {
         "--record": record_file, "--save-weights": weights_file, "--save-best": best,
         "--save": save_file, "--log": log_name,
@@ -110,7 +107,8 @@ def train_lesson(
         "--port": port, "--no-browser": no_browser, "--speed": speed, "--present": present,
         "--host": host, "--allow-origin": allowed,
     }  # fmt: skip
-    check_page(live, given_for_page)
+    if world.rank == 0:
+        check_page(live, given_for_page)
     console = terminal() if live == "terminal" else None
     if threads is None and world.is_launched:
         threads = world.threads_per_rank
@@ -152,6 +150,7 @@ def train_lesson(
     )
     if resume_file is not None and world.rank == 0:  # which sends the state to the other ranks
         training.resume(resume_file)
+    training.synchronize()
     log = None
     if log_name is not None:
         log = log_to(log_name, after=None if resume_file is None else training.step)
@@ -185,16 +184,21 @@ def train_lesson(
         if save_file is not None:
             saver = training.after_step = Saver(training, save_file, save_every, validation)
         early = page.enter_context(ExitStack())  # left after the training thread has ended
-        if saver is not None:
+        if saver is not None and world.rank == 0:
             early.push(partial(_print_saved_early, saver, lesson))
         run = None
-        if live == "browser":
+        if live == "browser" and world.rank == 0:
             run = page.enter_context(
                 watched(training, port, not no_browser, speed, present, host, allowed)
             )
         recorder = None if record_file is None else RunWriter(record_file, training)
         if run is not None:
             run.start(None if recorder is None else recorder.add)
+        follower = None
+        if live == "browser" and world.rank:
+            from tinytensor.live.follower import Follower
+
+            follower = Follower(training)
         reports: list[StepReport] = []
         progress: AbstractContextManager[Any]
         if world.rank:
@@ -204,7 +208,7 @@ def train_lesson(
         else:
             progress = view(training, used.name, console)
         with progress as show, _stop_on_signals(training) as received:
-            for report in run or training:
+            for report in run or follower or training:
                 if recorder is not None and run is None:
                     recorder.add(report, used)
                 if log is not None:
@@ -250,7 +254,7 @@ def train_lesson(
                 ending.callback(_finish_recording, recorder)
             if log is not None:
                 ending.callback(log.close)
-            if saver is not None:
+            if saver is not None and world.rank == 0:
                 ending.callback(_finish_saving, saver, lesson)
         if received:
             echo("tinytensor: stopped", err=True)
@@ -258,6 +262,8 @@ def train_lesson(
         if run is not None:
             run.may_restart = True
             linger()
+        elif follower is not None:
+            follower.follow_to_the_end()
 
 
 def _no_output(*_: object, **__: object) -> None:

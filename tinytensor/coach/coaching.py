@@ -29,6 +29,7 @@ from tinytensor.datasets import Dataset
 from tinytensor.errors import NotSupported
 from tinytensor.nn import BatchNorm, Dropout, Module
 from tinytensor.optim import Optimizer
+from tinytensor.ranks import current_share
 from tinytensor.tensors import Tensor
 
 __all__ = ["coach"]
@@ -36,6 +37,9 @@ __all__ = ["coach"]
 
 class Coach(observers.Observer):
     """Watches a training and names the mistakes it finds, each once; see coach().
+
+    If a batch is divided into chunks (see tt.parallel), it reads the inputs, labels and losses of
+    the first chunk of its rank, and the gradients and updates of the whole batch.
 
     Args:
         model: the model; by default the outermost module that the step calls.
@@ -147,6 +151,8 @@ class Coach(observers.Observer):
 
     def module_called(self, module: Any, result: Any) -> None:
         """Note which layer returned which node of the graph."""
+        if _is_of_another_chunk():
+            return
         if not is_grad_enabled():
             if isinstance(module, Dropout | BatchNorm) and vars(module).get("_training", True):
                 self._note_evaluation(module)
@@ -166,6 +172,8 @@ class Coach(observers.Observer):
 
     def loss_called(self, op: str, prediction: Tensor, target: Array) -> None:
         """Note the loss's arguments."""
+        if _is_of_another_chunk():
+            return
         if is_grad_enabled() and prediction.requires_grad and self._looks():
             number = 0 if prediction.node is None else prediction.node.number
             rows = prediction.array[:MOST_ROWS].copy()
@@ -173,10 +181,13 @@ class Coach(observers.Observer):
 
     def backward_starts(self, output: Tensor) -> None:
         """Look at the forward pass."""
-        if not self._is_of_step and not self._is_called:
-            return  # of another model
+        if _is_of_another_chunk() or (not self._is_of_step and not self._is_called):
+            return  # or of another model
         self._is_called = False
         value = float(output.array.reshape(())) if output.size == 1 else None
+        share = current_share()
+        if value is not None and share is not None:
+            value /= share.weight  # the mean loss of the chunk
         step = self._steps_made() + 1
         if value is not None and self._step is None:
             self.progress.add_loss(value)
@@ -319,6 +330,12 @@ class Coach(observers.Observer):
                 self.findings.append(found)
                 if self.show is not None:
                     self.show(str(found))
+
+
+def _is_of_another_chunk() -> bool:
+    """True in a thread that computes another chunk of the batch than the first of this rank."""
+    share = current_share()
+    return share is not None and share.place > 0
 
 
 def _inputs(nodes: list[Node]) -> Array | None:

@@ -4,7 +4,8 @@ The training thread writes points to `history` and replaces `latest` with each n
 read both at any time. The first snapshot shows the untrained network. With `for_viewer` the first
 step waits until a viewer has seen it; later the training never waits for a viewer. Commands and
 submitted functions run between two steps, when the model doesn't change. The training computes the
-same bits as without a Run.
+same bits as without a Run. On several ranks rank 0 has the Run, and the other ranks follow its
+orders: see follower.py.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.door import Backend
 from tinytensor.errors import TinytensorError
 from tinytensor.live.details import details_of
+from tinytensor.live.follower import Order, Orders
 from tinytensor.live.history import Earlier, History
 from tinytensor.live.names import name_of_run
 from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
@@ -83,6 +85,7 @@ class Run:
         self._next_backend: Backend | None = None
         self._next_settings: Settings | None = None
         self._changing = ChangingSettings(training)
+        self._orders = Orders(training.world)
         self._calls: deque[tuple[Callable[[Module], Any], Future[Any]]] = deque()
         self._condition = threading.Condition()
         self._last_report: StepReport | None = None
@@ -220,6 +223,7 @@ class Run:
             self._reports.put(None)
             while self._wait_for_restart():
                 self._restart()
+        self._orders.send(Order.END)
         for _, future in self._calls:
             future.cancel()
 
@@ -241,6 +245,8 @@ class Run:
             self._wait_for_viewer()
         if self._closed:  # Ctrl-C before the first step
             return
+        if training.step < training.steps:
+            self._orders.send(Order.STEP)
         self.state = "running"
         is_put = True
         for report in training:
@@ -263,6 +269,7 @@ class Run:
     def _wait_for_viewer(self) -> None:
         """Run submitted functions until begin() or the end of the training."""
         while True:
+            self._orders.wait()
             self._run_calls()
             self._swap_backend()
             self._change_settings()
@@ -284,6 +291,7 @@ class Run:
         self.training = self.training.restarted()
         self._changing, self._next_settings = ChangingSettings(self.training), None
         self._changing.set(self.settings)
+        self._orders.send(Order.RESTART, self.settings)
         self.earlier = self.history.as_earlier(before, name_of_run(self.training), self.earlier)
         self.history.clear()
         self._last_report, self._pace = None, (0, 0.0, 0.0)
@@ -348,6 +356,7 @@ class Run:
         is_to_change = self._next_backend or self._next_settings
         if self._calls or self._paused or self.speed or is_to_change:
             self._follow_commands(result)
+        self._orders.send(Order.STEP)
 
     def _snapshot_between_tests(self, result: TrainedStep) -> None:
         """Make a snapshot without new test results, between two tests."""
@@ -355,7 +364,8 @@ class Run:
         if last is None or self.test_predictions is None or last.step == training.step:
             return
         began = time.monotonic()
-        predicted = result.predictions()
+        self._orders.send(Order.PREDICTIONS)
+        predicted = training.predictions_for(result)
         report = replace(
             last, step=training.step, train_accuracy=float((predicted == result.labels).mean()),
             train_loss=result.loss, rate=result.rate, seconds=training.seconds,
@@ -368,6 +378,7 @@ class Run:
         """Run submitted functions and follow commands; return when the next step may be made."""
         shown = False
         while True:
+            self._orders.wait()
             self._run_calls()
             self._swap_backend()
             self._change_settings()
@@ -406,12 +417,15 @@ class Run:
             self._computing.close()
             self._computing.enter_context(door.computing_with(wanted))
             self.backend = wanted
+            self.training.use_new_backend()
+            self._orders.send(Order.BACKEND, wanted.name)
 
     def _change_settings(self) -> None:
         with self._condition:
             wanted, self._next_settings = self._next_settings, None
         if wanted is not None:
             self._changing.set(wanted)
+            self._orders.send(Order.SETTINGS, wanted)
 
     def _run_calls(self) -> None:
         while True:
@@ -431,10 +445,11 @@ class Run:
     def _wait_for_restart(self) -> bool:
         """Run submitted functions until restart() or close(); True after restart()."""
         while True:
+            self._orders.wait()
             self._run_calls()
             self._swap_backend()
             with self._condition:
                 if self._closed or self._restart_requested:
                     return self._restart_requested and not self._closed
                 if not self._calls and self._next_backend is None:
-                    self._condition.wait()
+                    self._condition.wait(self._orders.interval)

@@ -29,7 +29,7 @@ class ChangingSettings:
         self._training = training
         self._now = OWN
         self._groups = [(x, x.schedule or x["lr"]) for x in training.optimizer.param_groups]
-        layers = training.model.modules()
+        layers = [layer for model in training.models for layer in model.modules()]
         self._dropouts = [(x, x.keep_prob) for x in layers if isinstance(x, Dropout)]
 
     def set(self, wanted: Settings) -> None:

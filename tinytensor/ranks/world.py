@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 RANKS_FILE = "TINYTENSOR_RANKS_FILE"  # an environment variable
-TIMEOUT = 60.0  # seconds that a rank waits for the other ranks
+TIMEOUT = 60.0  # seconds that a rank waits for the other ranks, until steps are measured
+MIN_TIMEOUT = 10.0  # seconds, after that
+MAX_STEPS = 100  # mean steps that a rank waits for, if they take longer than MIN_TIMEOUT
+_NOTE, _ORDER = 0, 1  # tags of messages
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # of MPICH, PMIx, Open MPI
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _NO_MPI = (
@@ -89,6 +92,7 @@ def _end_all(
     """Print an exception that ends the program on this rank, and end the other ranks."""
     made.wait_for_lower_ranks()
     print_error(kind, error, traceback)
+    print(f"tinytensor: rank {made.rank} raised this error, which ends all ranks", file=sys.stderr)
     made.abort(1)
 
 
@@ -109,7 +113,8 @@ class World:
         size: int, the number of ranks.
         local_size: int, the number of ranks on this machine.
         is_launched: True if mpiexec or srun started the ranks.
-        timeout: float, the seconds after which a rank that waits ends the run.
+        timeout: float, the seconds after which a rank that waits ends the run. None, the default,
+            for 60 s until steps are noted, and then for the time of 100 mean steps, at least 10 s.
 
     Source: MPI_Comm_rank and MPI_Comm_size of the MPI standard.
     """
@@ -118,13 +123,15 @@ class World:
         self._comm = comm
         self.is_launched = comm is not None
         self.rank, self.size, self.local_size = 0, 1, 1
-        self.timeout = TIMEOUT
+        self.timeout: float | None = None
         self.exchanges = 0  # the number of exchanges that this rank has started
+        self._steps, self._seconds = 0, 0.0  # that were noted
         if comm is not None:
             from mpi4py import MPI
 
             self.rank, self.size = comm.rank, comm.size
-            self._notes = comm.Dup()  # of ranks that wait too long
+            self._notes = comm.Dup()  # of ranks that wait too long, and the orders of rank 0
+            self._sent: list[MPI.Request] = []  # orders that may not have arrived
             local = comm.Split_type(MPI.COMM_TYPE_SHARED)
             self.local_size = local.size
             local.Free()
@@ -220,26 +227,66 @@ class World:
         message = self.broadcast_text(message, rank)
         raise DataError(f"{what}: rank {rank} {message}; the same is needed on all ranks")
 
+    def send_order(self, order: object) -> None:
+        """Send an order of rank 0 to the other ranks, which call receive_order().
+
+        It does not wait, so any thread may call it at any time.
+
+        Args:
+            order: any object that pickle can copy.
+        """
+        if self._comm is not None:
+            self._sent = [request for request in self._sent if not request.Test()]
+            self._sent += [self._notes.isend(order, other, _ORDER) for other in self._others()]
+
+    def receive_order(self) -> Any:
+        """Wait for the next order of rank 0, and return it."""
+        start = time.monotonic()
+        while not self._notes.iprobe(0, _ORDER):
+            self._poll(start)
+        return self._notes.recv(source=0, tag=_ORDER)
+
+    def note_step(self, seconds: float) -> None:
+        """Note the time of a training step, from which the default timeout is computed."""
+        self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+
+    def forget_steps(self) -> None:
+        """Forget the times of the steps, because the next ones may compile kernels."""
+        self._steps, self._seconds = 0, 0.0
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """The seconds after which a rank that waits ends the run now; see `timeout`."""
+        if self.timeout is not None:
+            return self.timeout
+        if not self._steps:
+            return TIMEOUT
+        return max(MIN_TIMEOUT, MAX_STEPS * self._seconds / self._steps)
+
     def _wait(self, *requests: MPI.Request) -> None:
-        """Wait until the requests are complete; end the run after `timeout` seconds."""
+        """Wait until the requests are complete."""
         from mpi4py import MPI
 
         self.exchanges += 1
         start = time.monotonic()
         while not MPI.Request.Testall(list(requests)):
-            waited = time.monotonic() - start
-            time.sleep(0 if waited < 0.001 else 5e-5)  # another process or thread uses this core
-            if waited > self.timeout:
-                self._end_after_timeout(start)
+            self._poll(start)
+
+    def _poll(self, start: float) -> None:
+        """Sleep between two looks for a message; end the run if this rank waits for too long."""
+        waited = time.monotonic() - start
+        time.sleep(0 if waited < 0.001 else 5e-5)  # another process or thread uses this core
+        if waited > self.seconds_to_wait:
+            self._end_after_timeout(start)
 
     def _end_after_timeout(self, start: float) -> NoReturn:
         """End the run with the ranks that are missing: those that don't wait, too."""
         waiting = {self.rank}
-        notes = [self._notes.isend(self.rank, other) for other in self._others()]
+        notes = [self._notes.isend(self.rank, other, _NOTE) for other in self._others()]
         end = time.monotonic() + 1.5  # other ranks started to wait a little later
         while time.monotonic() < end:
-            while self._notes.iprobe():
-                waiting.add(self._notes.recv())
+            while self._notes.iprobe(tag=_NOTE):
+                waiting.add(self._notes.recv(tag=_NOTE))
             time.sleep(0.01)
         del notes
         missing = [rank for rank in range(self.size) if rank not in waiting]
