@@ -17,6 +17,8 @@ from tinytensor.coach.view import Forward, Progress
 SCALE = 5.0  # |mean| or standard deviation above which inputs count as unscaled
 ENOUGH = 25  # labels per class, after which a class without a label is a sign
 COMPARED = 1000  # test images that are compared with the training images
+KEY = 16  # bytes of an image in its key
+FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F  # odd, with random bits
 ROWS = 256  # examples of a batch whose class means are compared, at most
 SAMPLE = 32  # and at least
 SHUFFLES = 20  # random orders of the labels, to compare with
@@ -205,12 +207,12 @@ def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
     labels = None if loss is None else loss.labels
     if step.step < 32 or loss is None or labels is None or step.inputs is None:
         return None
+    if not run.recent > 0.95 * np.log(loss.classes):
+        return None
     if run.found & {"inputs-constant", "one-class-only", "data-not-shuffled"}:
         return None  # they are the cause
     x = step.inputs[:ROWS].reshape(len(step.inputs[:ROWS]), -1).astype(np.float64)
     if len(labels) != len(step.inputs) or len(x) < SAMPLE or not np.isfinite(x).all():
-        return None
-    if not run.recent > 0.95 * np.log(loss.classes):
         return None
     labels, rng = labels[:ROWS], np.random.default_rng(0)
     between = _between_classes(x, labels)
@@ -263,29 +265,37 @@ def test_images_in_training(run: Progress) -> Sign | None:
 
 
 def _known(images: Array, others: Array) -> Array:
-    """For each image, True if it is one of `others`. Both are (N, 28, 28) uint8.
+    """For each image, True if it is one of `others`. Both are (N, H, W) uint8.
 
-    Images with different check sums of their middle rows differ; the rest is compared in full.
+    Images with different keys differ; the rest is compared in full.
     """
-    sums, known_sums = _check_sums(images), _check_sums(others)
+    keys, known_keys = _keys(images), _keys(others)
+    first_bits = np.zeros(1 << 16, bool)  # of the keys: a table excludes almost all `others`
+    first_bits[keys >> 48] = True
     places: dict[int, list[int]] = {}
-    for i in np.flatnonzero(np.isin(known_sums, sums)):
-        places.setdefault(int(known_sums[i]), []).append(int(i))
+    for i in np.flatnonzero(first_bits[known_keys >> 48]).tolist():
+        places.setdefault(int(known_keys[i]), []).append(i)
     return np.array(
         [
-            any((others[i] == image).all() for i in places.get(int(number), ()))
-            for image, number in zip(images, sums, strict=True)
+            any((others[i] == image).all() for i in places.get(key, ()))
+            for image, key in zip(images, keys.tolist(), strict=True)
         ],
         bool,
     )
 
 
-def _check_sums(images: Array) -> Array:
-    """A number (N,) uint64 for each image (N, 28, 28) uint8, computed from its rows 12 to 15."""
-    words = np.ascontiguousarray(images[:, 12:16]).reshape(len(images), -1).view(np.uint64)
-    factors = 2 * np.arange(words.shape[1], dtype=np.uint64) ** 7 + 1
-    sums: Array = (words * factors).sum(axis=1)  # modulo 2**64
-    return sums
+def _keys(images: Array) -> Array:
+    """A number (N,) uint64 for each image (N, H, W) uint8: a hash of KEY bytes in its middle.
+
+    Few bytes, because reading all training images takes longer than hundreds of steps.
+    """
+    pixels = images.reshape(len(images), int(np.prod(images.shape[1:])))
+    start = max(images.shape[1] // 2 * images.shape[2] + (images.shape[2] - KEY) // 2, 0)
+    middle = pixels[:, start : start + KEY]
+    words = np.zeros((len(images), KEY), np.uint8)
+    words[:, : middle.shape[1]] = middle
+    keys: Array = words.view(np.uint64) @ np.array(FACTORS, np.uint64)  # modulo 2**64
+    return keys
 
 
 @check(
@@ -321,6 +331,6 @@ def test_labels_differ(run: Progress) -> Sign | None:
 def _class_means(images: Array, labels: Array) -> dict[int, Array]:
     """The mean image of each class with 5 or more examples, from at most 2,000 images."""
     step = max(1, len(images) // 2000)
-    x, labels = images[::step].reshape(-1, images[0].size).astype(np.float32), labels[::step]
-    counts = np.bincount(labels)
-    return {int(c): x[labels == c].mean(axis=0) for c in np.flatnonzero(counts >= 5)}
+    x, labels = images[::step].reshape(-1, images[0].size), labels[::step]
+    classes = np.flatnonzero(np.bincount(labels) >= 5)
+    return {int(c): x[labels == c].mean(axis=0, dtype=np.float32) for c in classes}

@@ -104,6 +104,15 @@ def named(lesson: Lesson, settings: str) -> str:
     return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
 
 
+def differing(one: str, other: str) -> tuple[str, str]:
+    """Two names of runs, without the settings that both have."""
+    (first, *settings), (second, *others) = one.split(", "), other.split(", ")
+    return (
+        ", ".join([first, *(x for x in settings if x not in others)]),
+        ", ".join([second, *(x for x in others if x not in settings)]),
+    )
+
+
 def digits_title(panel: str, count: int | None, of: int) -> str:
     """The title of a panel of digits; count is None before the first test."""
     title = PANELS[panel].title
