@@ -34,7 +34,16 @@ FLOORS = [
     ["datasets", "lessons"],
     [
         *["claims", "coach", "early_stopping", "evaluation", "logs", "microscope", "onnx"],
-        *["parallel", "run_state", "saved_model", "saver", "sklearn", "step_report", "train"],
+        *[
+            "parallel",
+            "run_state",
+            "saved_model",
+            "saver",
+            "sklearn",
+            "step_report",
+            "train",
+            "web",
+        ],
     ],
     ["live", "bench", "sweep"],
     ["fitting"],

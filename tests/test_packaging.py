@@ -74,6 +74,8 @@ def test_wheel_built_from_the_sdist(sdist, tmp_path):
         names = archive.namelist()
     assert "tinytensor/py.typed" in names
     assert "tinytensor_command/commands.py" in names
+    for name in ("page.html", "page.js", "network.js", "drawing.js"):
+        assert f"tinytensor/web/{name}" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
     for name in ("1.0", "3.1", "best"):
         assert f"tinytensor/lessons/weights/{name}.safetensors" in names

@@ -317,6 +317,36 @@ assert world.size == 1 or "exchanged" in str(step.program)
 
 
 @needs_mpi
+@pytest.mark.full
+def test_a_fit_with_early_stopping_resumes_on_all_ranks(tmp_path):
+    program = f"""
+from tinytensor import nn
+x = np.random.default_rng(1).standard_normal((80, 20)).astype(np.float32)
+y = np.random.default_rng(2).integers(0, 2, 80)
+file = {str(tmp_path / "run.safetensors")!r}
+
+def fit(**settings):
+    tt.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 2))
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.05)
+    report = tt.fit(
+        model, (x, y), batch=20, validation=20, patience=2, optimizer=optimizer, show=None,
+        **settings,
+    )
+    weights = [float(p.numpy().sum()) for p in model.parameters()]
+    return report.step, report.test_loss, *weights
+
+whole = fit(epochs=12, coach=True)
+fit(epochs=2, save=file)
+assert fit(epochs=12, resume=file) == whole
+assert whole[0] < 36, "stopped early"
+world.check_same("fit", {{"found": str(whole)}})
+"""
+    made = ranks(2, program)
+    assert made.returncode == 0, made.stderr
+
+
+@needs_mpi
 def test_fit_trains_on_all_ranks_and_shows_each_report_once():
     program = """
 from tinytensor import nn

@@ -30,7 +30,7 @@ Names, by topic; `help(tt.conv2d)` describes one of them:
     shapes       reshape flatten permute transpose squeeze broadcast_to concat stack split pad ...
     matrices     matmul outer einsum linear conv2d tril triu diag
     networks     relu sigmoid softmax cross_entropy dropout batch_norm max_pool2d ... and tt.nn
-    training     tt.optim, fit, capture, coach, save, load, tt.datasets, tt.live, tt.sklearn ...
+    training     tt.optim, fit, capture, coach, save, load, export_html, tt.datasets, tt.live ...
     gradients    grad no_grad enable_grad graph detect_anomaly gradcheck
     backends     set_backend backend available_backends set_num_threads use_kernel
     errors       ShapeError DTypeError ...: all of them are TinytensorErrors
@@ -87,6 +87,7 @@ from tinytensor.ops.reduce import *
 from tinytensor.ops.shape import *
 from tinytensor.random import *
 from tinytensor.tensors import *
+from tinytensor.web import export_html
 
 __version__ = "0.1.0"
 
@@ -103,6 +104,7 @@ __all__ = [
     "capture",
     "coach",
     "datasets",
+    "export_html",
     "fit",
     "gradcheck",
     "gradgradcheck",

@@ -444,15 +444,27 @@ def predict_command(**given: Any) -> None:
 
 
 @program.command("export")
-@click.argument("file", metavar="FILE.onnx", type=FILE)
+@click.argument("name", metavar="FILE.onnx|LESSON", type=LESSON_OR_FILE)
+@click.option(
+    "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that trains LESSON."
+)
 @click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
 @click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
+@click.option("--images", type=Count(1), help="Training images of the page [those that fill 3 MB].")
+@click.option("--steps", type=Count(1, 10**6), help="Steps after which the page stops [10,000].")
+@seed_option
+@data_option
 def export_command(**given: Any) -> None:
-    """Write a trained network as an ONNX file.
+    """Write a network as an ONNX file, or LESSON as a page.
 
-    Its input are float32 images (batch, 28, 28, 1), or of the shape that the network was trained
-    on, with values from 0 to 1. Its output are logits (batch, classes); the largest one is the
-    prediction. The package has the weights of the lessons 1.0, 3.1 and best.
+    FILE.onnx: a trained network, whose input are float32 images (batch, 28, 28, 1) with values from
+    0 to 1, light on dark, or of the shape that the network was trained on. Its output are logits
+    (batch, classes); the largest one is the prediction. The package has the weights of the lessons
+    1.0, 3.1 and best.
+
+    LESSON --html FILE: a page that trains LESSON in a browser, without Python and without a network
+    connection. It starts from the first weights of the lesson, or from --weights. Needs the extra
+    compiler: pip install 'tinytensor-engine[compiler]'.
     """
     from tinytensor.cli.export_command import export_network
 

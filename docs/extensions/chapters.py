@@ -35,7 +35,7 @@ kernelspec:
 
 {chapter}
 
-## The network in Python
+{in_a_browser}## The network in Python
 
 ```{{code-cell}} python
 import tinytensor as tt
@@ -93,6 +93,27 @@ print(step.program)
 ```
 """
 
+# On the page of the first lesson
+IN_A_BROWSER = """\
+## Train it here
+
+Press *Play*: this network trains in your browser, without Python. Move the slider to change the
+learning rate, and draw a digit. [A page that trains without Python](../guides/browser.md) explains
+how it works.
+
+```{code-cell} python
+:tags: [remove-cell]
+
+%%sh
+tinytensor export 1.0 --html $DOCS_PAGES/lesson-1.0-in-a-browser.html
+```
+
+<iframe class="page" src="../lesson-1.0-in-a-browser.html" title="Lesson 1.0 in a browser"></iframe>
+
+<a href="../lesson-1.0-in-a-browser.html">Open the page alone.</a>
+
+"""
+
 
 def page(lesson: Lesson, file: str) -> str:
     """The page of a lesson, whose source is in `file`."""
@@ -102,6 +123,7 @@ def page(lesson: Lesson, file: str) -> str:
         number=lesson.number,
         title=lesson.title,
         chapter=to_markdown(lesson.read_chapter()),
+        in_a_browser=IN_A_BROWSER if lesson is lessons()[0] else "",
         steps=steps,
         every=steps // TESTS,
         all_steps=lesson.steps,

@@ -761,6 +761,21 @@ def test_export_with_wrong_options(run, tmp_path, monkeypatch):
     assert_one_line(*run("export", file), r"run: pip install 'tinytensor-engine\[onnx\]'")
 
 
+def test_export_of_a_page_with_wrong_options(run, tmp_path):
+    page = tmp_path / "net.html"
+    words = "--images: it is for pages; give --html FILE"
+    assert_one_line(*run("export", tmp_path / "model.onnx", "--images", 1000), words)
+    words = "--lesson: a page takes its lesson first"
+    assert_one_line(*run("export", "1.0", "--html", page, "--lesson", "1.0"), words)
+    weights = tt.lessons.find("1.0").weights_file()
+    words = r"1\.0\.safetensors is of lesson 1\.0; weights of lesson 3\.1 are needed"
+    assert_one_line(*run("export", "3.1", "--html", page, "--weights", weights), words)
+    words = r"export_html: lesson best distorts the images in Python at each step"
+    assert_one_line(*run("export", "best", "--html", page), words)
+    assert_one_line(*run("export", "9.9", "--html", page), "there is none named '9.9'")
+    assert not page.exists()
+
+
 def test_export_into_a_folder_that_does_not_exist(run, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     words = "there is no folder .*none; make it first"

@@ -10,7 +10,7 @@ import pytest
 
 import tinytensor as tt
 from tinytensor import nn, observers
-from tinytensor.coach import museum
+from tinytensor.coach import data_checks, museum
 from tinytensor.coach.check import CHECKS
 from tinytensor.coach.coaching import Coach
 from tinytensor.coach.view import MOST_VALUES, sample
@@ -83,6 +83,20 @@ def train(model, optimizer, examples, loss=tt.cross_entropy, steps=130):
             value.backward()
             optimizer.step()
     return coach
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (32, 32), (5, 3), (1, 1)])
+def test_images_in_both_parts_are_found_byte_by_byte(shape):
+    rng = np.random.default_rng(0)
+    others = rng.integers(0, 256, (300, *shape)).astype(np.uint8)
+    images = others[::-3].copy()
+    images[::2] ^= 1 << 7
+    in_both = [(others == image).all(axis=(1, 2)).any() for image in images]
+    assert data_checks._known(images, others).tolist() == in_both
+    near = others[:9].copy()
+    near[:, 0, 0] ^= 1  # a byte that is not in the key of a larger image
+    in_both = [(others == image).all(axis=(1, 2)).any() for image in near]
+    assert data_checks._known(near, others).tolist() == in_both
 
 
 def test_a_regression_has_no_finding():

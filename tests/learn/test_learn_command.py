@@ -95,6 +95,14 @@ def test_a_passed_answer_has_its_rung_and_its_solution(run, verdict):
     assert "1 of 15 passed" in run("learn")[1]
 
 
+def test_an_answer_below_the_first_rung_is_placed(run, verdict):
+    run("learn", "matmul")
+    passed(verdict)
+    verdict.pace.update(rung="", rung_gflops=0.0, next_rung="numba.naive")
+    _, out, _ = run("learn", "matmul", "--check")
+    assert "Rung:  below the first one, numba.naive, whose loops are compiled\n" in out
+
+
 def test_an_exercise_of_a_rung_needs_its_speed(run, verdict):
     run("learn", "matmul_blocked", "--language", "c")
     passed(verdict)

@@ -34,7 +34,7 @@ def test_an_empty_answer_has_no_point(tmp_path):
     assert (verdict.right, verdict.is_right) == (0, False)
     assert "x (1,) =" in verdict.problem  # the smallest case, as arrays
     assert "expected out (1,) =" in verdict.problem
-    assert "out was not changed at all" in verdict.problem
+    assert "out was not written at all" in verdict.problem
 
 
 @pytest.mark.full
@@ -60,6 +60,23 @@ def test_each_end_is_a_verdict(lines, problem, tmp_path):
     assert problem in verdict.problem
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "kept = []\n    while True: kept.append(bytearray(10**6))",
+        "kept = []\n    while True: kept.append([0] * 1000)",
+        "kept = 'kept'\n    while True: kept += kept",
+    ],
+)
+def test_a_lack_of_memory_is_no_endless_loop(lines, tmp_path):
+    verdict = checked("neuron", neuron(lines), tmp_path)
+    assert "endless loop" not in verdict.problem
+    assert "a check may use 1 GB" in verdict.problem
+    assert verdict.right == 0
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("text", "problem"),
@@ -71,6 +88,7 @@ def test_each_end_is_a_verdict(lines, problem, tmp_path):
         ("neuron = 3", "neuron.py has no function neuron"),
         ("", "neuron.py has no function neuron"),
         ("while True: pass", "an endless loop"),
+        ("kept = 'kept'\nwhile True: kept += kept", "a check may use 1 GB"),
     ],
 )
 def test_a_file_that_cannot_be_used(text, problem, tmp_path):
@@ -156,6 +174,12 @@ def test_solutions_in_c_are_right_next_to_guard_pages(exercise, tmp_path):
         ("float total = 0;", "float total = 0 * x[M * K];", "past the end of x"),
         ("float total = 0;", "float total = 0 * y[-1];", "before the start of y"),
         ("float total = 0;", "float total = *(float *)8;", "it crashed (SIGSEGV)"),
+        (
+            "out[m * N + n] = total",
+            "for (int i = 0; i < 100; i++) out[i] = 1",
+            "past the end of out",
+        ),
+        ("out[m * N + n] = total", "out[M * N] = out[100000] = 1", "past the end of out"),
         ("float total = 0;", "float total = 0; __builtin_trap();", "it crashed (SIGILL)"),
         ("float total = 0;", "float total = 0; for (;;) ;", "an endless loop"),
         ("float total = 0;", "float total = zero;", "matmul.c:"),
@@ -171,6 +195,44 @@ def test_wrong_answers_in_c_are_refused(before, after, problem, tmp_path):
     verdict = checked("matmul", changed, tmp_path, "c", seconds_of_a_case=2.0)
     assert not verdict.is_right
     assert problem in verdict.problem
+
+
+@needs_compiler
+@pytest.mark.full
+def test_a_leak_in_c_is_named_as_a_lack_of_memory(tmp_path):
+    text = exercises.find("neuron").solution("c")
+    leak = "#include <stdlib.h>\n#include <string.h>\nchar *kept;\n" + text.replace(
+        "out[0] = total", "kept = memset(malloc(1000000), 1, 1000000); out[0] = total"
+    )
+    assert leak.count("memset") == 1
+    verdict = checked("neuron", leak, tmp_path, "c")
+    assert "measuring the speed: each call keeps memory\nout of memory" in verdict.problem
+    assert not verdict.is_right
+
+
+@needs_compiler
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("THREADS = 4", "THREADS = 2", ""),
+        ("return NULL;", "pthread_exit(NULL);", ""),
+        ("THREADS = 4", "THREADS = 1", "one thread did"),
+        ("pthread_create(&threads[i], NULL, rows, &shares[i]) == 0", "0", "the thread that called"),
+        ("M * i / THREADS, M * (i + 1) / THREADS", "0, i == 0 ? M : 0", "one thread did"),
+    ],
+)
+def test_the_work_of_an_answer_in_c_is_divided_among_threads(before, after, problem, tmp_path):
+    exercise = exercises.find("matmul_threaded")
+    text = exercise.solution("c")
+    assert before in text
+    file = tmp_path / "matmul_threaded.c"
+    file.write_text(text.replace(before, after), encoding="utf-8")
+    functions = answer.load(exercise, "c", file, tmp_path)
+    *others, threads = judge.cases(exercise, functions, "c", file)
+    assert {case.run() for case in others[:20]} == {None}
+    found = threads.run()
+    assert found is None if not problem else found.startswith(problem)
 
 
 def test_without_a_compiler_the_verdict_says_what_to_install(tmp_path, monkeypatch):
@@ -200,6 +262,16 @@ def test_numba_answers_are_checked_next_to_guard_pages(tmp_path):
     )
     verdict = checked("broadcast_add", wrong, tmp_path, "numba")
     assert "past the end of" in verdict.problem
+
+
+@pytest.mark.full
+def test_the_work_of_a_numba_answer_is_divided_among_threads(tmp_path):
+    text = exercises.find("matmul_threaded").solution("numba")
+    assert checked("matmul_threaded", text, tmp_path, "numba").is_passed
+    serial = text.replace("(parallel=True)", "")
+    verdict = checked("matmul_threaded", serial, tmp_path, "numba")
+    assert verdict.right == verdict.total - 1
+    assert "the thread that called it did" in verdict.problem
 
 
 def test_a_python_function_is_refused_as_numba(tmp_path):

@@ -107,6 +107,9 @@ def test_axes_fit_the_typical_values():
     assert history.accuracy_start([0.1]) == history.accuracy_start([]) == 0
     assert history.loss_end([230, 10, 8]) == 25
     assert history.loss_end([]) == 1
+    one, other = [0.97, 0.98, 0.98], [0.5, 0.6, 0.6, 0.6, 0.6]
+    assert history.accuracy_start(one, other, []) == history.accuracy_start(other) == 0
+    assert history.loss_end(one, other, []) == history.loss_end(one)
     assert history.band_range(np.full((2, 8), np.nan)) == (0, 1)
     assert history.band_range(np.zeros((2, 8))) == (-0.5, 0.5)
     low, high = history.band_range(np.array([[np.nan] * 8, [*range(-1, 7)]]))

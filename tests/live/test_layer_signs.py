@@ -23,13 +23,13 @@ browser = viewers.browser
 def test_a_look_changes_no_bit(name):
     def losses(look):
         training = Training(find(name), SMALL, steps=6, batch=20)
-        training.watch_mistakes(None)
         seen = []
         training.model.train()
-        for _ in range(6):
-            if look:
-                layer_signs(training)
-            seen.append(training.make_step().loss)
+        with training.watch_mistakes(None):
+            for _ in range(6):
+                if look:
+                    layer_signs(training)
+                seen.append(training.make_step().loss)
         return seen, [x.numpy().copy() for x in training.model.parameters()]
 
     (looked, weights), (plain, same) = losses(True), losses(False)

@@ -289,6 +289,20 @@ def test_restart_after_the_results_are_saved(watch):
     assert [again[step] for step in (10, 20, 30)] == first
 
 
+def test_a_restarted_run_shows_nothing_of_the_run_before(watch):
+    run = watch(steps=20, evaluate_every=10)
+    list(run)
+    until(lambda: run.state == "ended")
+    seen = []
+    show = run._show_untrained
+    run._show_untrained = lambda: seen.append((run.state, run.latest, run.latest_tested)) or show()
+    run.may_restart = True
+    run.restart()
+    until(lambda: seen and run.state == "ended")
+    assert seen == [("ready", None, None)]
+    assert run.latest.step == 20
+
+
 def test_change_of_backend(watch):
     others = [name for name in tt.available_backends() if name != tt.current_backend().name]
     before = tt.current_backend().name

@@ -14,8 +14,11 @@ import tinytensor as tt
 from tinytensor import nn
 from tinytensor.errors import IndexingError
 from tinytensor.lessons import find
+from tinytensor.live.layer_signs import layer_signs
 from tinytensor.live.microscope_tab import Choice, look, numbers, picture_of
-from tinytensor.microscope.following import follow_next
+from tinytensor.microscope.as_html import as_fragment
+from tinytensor.microscope.as_text import parts
+from tinytensor.microscope.following import follow_next, weights_by_layer
 from tinytensor.train import Training
 
 browser = viewers.browser
@@ -106,6 +109,25 @@ def test_mistakes_are_words_on_the_page():
     training = trained("conv", 0)
     assert "the layer has no such output" in look(training, Choice("layers.0", 0, (28, 0)))
     assert "there is no layer 'layers.99'" in look(training, Choice("layers.99", 0, (1,)))
+
+
+@pytest.mark.parametrize(("lesson", "layer", "neuron", "place"), PLACES)
+def test_the_tab_shows_what_the_command_prints(lesson, layer, neuron, place):
+    f = follow_next(trained(lesson, 1), layer, neuron, place)
+    text = html.unescape(re.sub("<[^>]*>", "", numbers(f)))
+    for line in (line for part in parts(f, 10_000) for line in part[1:]):
+        assert line in text
+    assert "probabilities  " in text
+    assert "mean loss of the batch" in text
+    assert numbers(f).count("<svg") == 3
+    assert numbers(f).endswith(f"{as_fragment(f, with_title=False, with_image=False)}</div>")
+
+
+@pytest.mark.parametrize("lesson", ["softmax", "dropout", "conv-dropout", "batchnorm-conv"])
+def test_a_layer_has_one_name(lesson):
+    training = trained(lesson, 1)
+    names = [(each.name, each.shape) for each in layer_signs(training)]
+    assert list(weights_by_layer(training.model).values()) == names
 
 
 def test_notebooks_show_text_and_pictures():

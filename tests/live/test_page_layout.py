@@ -1,12 +1,16 @@
 """The layout of the live page: windows, presentation, help, keys, and the end of the server."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import viewer as viewers
 from chromium import needs_browser
 from viewer import Viewer, finish, resize, served, settled, until
 
+from tinytensor.lessons import find
 from tinytensor.live.names import PANELS
+from tinytensor.live.run_settings import Settings
 
 browser = viewers.browser
 
@@ -24,6 +28,11 @@ const visit = (root) => {
 }
 visit(document.body)
 return found
+"""
+
+ROWS_OF_TABS = """
+const tabs = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name("tabs"))
+return tabs.header_els.map((element) => element.getBoundingClientRect().y)
 """
 
 
@@ -53,6 +62,34 @@ def test_no_text_is_cut(browser, window, width, height):
             *_, across, down = viewer.place(panel)
             assert across > 150, panel
             assert down > 150, panel
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_no_text_is_cut_after_many_changes(browser, window, width, height):
+    given = {"lr": "0.01", "optimizer": "rmsprop", "keep_prob": "0.5"}
+    with served(replace(find("dropout"), settings=given), steps=20, batch=50) as (run, server):
+        window(width, height)
+        run.training.changes[:] = ["learning rate 0.02 from step 10", "keep probability 1"]
+        finish(run)
+        run.may_restart = True
+        run.change(Settings(lr=0.03, keep_prob=0.8))
+        run.restart()
+        viewer = Viewer(browser, server.address)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 20)
+        until(
+            lambda: (
+                "pale: 2.2 dropout, learning rate 0.02" in viewer.model("loss title", "model.text")
+            )
+        )
+        settled(viewer)
+        for text, left, right, cut, _ in browser.execute_script(VISIBLE):
+            assert left >= 0, text
+            assert right <= width, text
+            assert cut <= 0, text
+        rows = browser.execute_script(ROWS_OF_TABS)
+        assert len(rows) == 7
+        assert len(set(rows)) == 1
 
 
 @needs_browser

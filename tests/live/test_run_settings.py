@@ -14,7 +14,7 @@ from viewer import Viewer, served
 
 import tinytensor as tt
 from tinytensor.lessons import changed, find
-from tinytensor.live.names import name_of_run
+from tinytensor.live.names import differing, name_of_run
 from tinytensor.live.run import Run
 from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
 from tinytensor.nn import Dropout
@@ -269,3 +269,11 @@ def test_a_lesson_without_dropout_has_one_slider(browser):
     with served(steps=5, may_control=False) as (_, server):
         viewer = Viewer(browser, server.address)
         assert viewer.model("learning rate", "model") is None
+
+
+def test_two_names_are_shown_without_what_both_have():
+    assert differing("2.2 dropout, batch 50, keep probability 0.8", "2.2 dropout, batch 50") == (
+        "2.2 dropout, keep probability 0.8",
+        "2.2 dropout",
+    )
+    assert differing("1.0 softmax", "2.1 relu, batch 50") == ("1.0 softmax", "2.1 relu, batch 50")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from chromium import needs_browser
 from viewer import DATA, SECONDS, Viewer, until
 
 import tinytensor as tt
+from tinytensor.cli import live_option
 from tinytensor.lessons import find
+from tinytensor.live.run_settings import Settings
 from tinytensor.train import Training
 
 browser = viewers.browser
@@ -22,7 +25,9 @@ SMALL = DATA._replace(test_images=DATA.test_images[:200], test_labels=DATA.test_
 PROGRAM = """
 import sys
 import tinytensor as tt
+from tinytensor.cli import live_option
 from tinytensor.lessons import find
+from tinytensor.live.run_settings import Settings
 from tinytensor.train import Training
 
 training = Training(find("softmax"), tt.datasets.mnist(), steps=60)
@@ -131,3 +136,29 @@ def test_watch_returns_when_the_training_has_ended_and_the_page_says_so(browser)
     finally:
         process.kill()
         process.wait()
+
+
+def test_after_nan_the_page_can_restart_with_another_learning_rate(monkeypatch):
+    bad = replace(find("softmax"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
+    training = Training(bad, SMALL, steps=20, evaluate_every=10)
+    runs, errors = [], []
+
+    def linger():
+        (run,) = runs
+        errors.append(run.error)
+        run.change(Settings(lr=0.1))
+        run.restart()
+        until(lambda: run.training is not training and run.state == "ended")
+        errors.append(run.error)
+
+    def train():
+        with live_option.watched(training, None, False, math.inf, False, None, ()) as run:
+            runs.append(run)
+            run.start()
+            list(run)
+
+    monkeypatch.setattr(live_option, "linger", linger)
+    with pytest.raises(tt.AnomalyError) as caught:
+        train()
+    assert errors == [str(caught.value), None]
+    assert runs[0].latest_tested.step == 20

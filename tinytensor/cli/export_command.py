@@ -1,4 +1,4 @@
-"""`tinytensor export`: write a trained network as an ONNX file."""
+"""`tinytensor export`: write a trained network as an ONNX file, or a lesson as an HTML page."""
 
 from pathlib import Path
 
@@ -9,16 +9,41 @@ from tinytensor.cli.predict_command import chosen_weights
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
 
+MNIST = "The images are from MNIST, by Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
 
-def export_network(file: str, lesson: str | None, weights: str | None) -> None:
+
+def export_network(
+    name: str,
+    html_file: str | None,
+    lesson: str | None,
+    weights: str | None,
+    images: int | None,
+    steps: int | None,
+    seed: int,
+    data: Path | None,
+) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
+    if html_file is None:
+        of_pages = {"--images": images, "--steps": steps}
+        if given := [option for option, value in of_pages.items() if value is not None]:
+            raise SettingError(f"{given[0]}: it is for pages; give --html FILE, too")
+        _export_onnx(name, lesson, weights)
+    elif lesson is not None:
+        raise SettingError("--lesson: a page takes its lesson first: export LESSON --html FILE")
+    else:
+        _export_page(name, html_file, weights, images, steps, seed, data)
+
+
+def _export_onnx(file: str, lesson: str | None, weights: str | None) -> None:
     from tinytensor.onnx.exporting import export
     from tinytensor.ops.creation import zeros
     from tinytensor.saved_model import class_names, image_shape, load_model
 
     source = chosen_weights(lesson, weights)
     if Path(file).suffix.lower() != ".onnx":
-        raise SettingError(f"export: got {file}; a name that ends with .onnx is needed")
+        raise SettingError(
+            f"export: got {file}; a name that ends with .onnx is needed, or LESSON --html FILE"
+        )
     check_installed("export", "onnx", "onnx")
     check_writable("export", file, is_replaced=True)
     found, network = load_model(source)
@@ -29,4 +54,38 @@ def export_network(file: str, lesson: str | None, weights: str | None) -> None:
         f"{file}: lesson {found.number} {found.name}, images "
         f"(batch, {', '.join(map(str, shape))}) to logits (batch, {len(class_names(source))}), "
         f"{kilobytes:,.0f} kB"
+    )
+
+
+def _export_page(
+    name: str,
+    file: str,
+    weights: str | None,
+    images: int | None,
+    steps: int | None,
+    seed: int,
+    data: Path | None,
+) -> None:
+    from tinytensor import datasets, lessons
+    from tinytensor.train import load_model
+    from tinytensor.web.html_file import STEPS, export_lesson
+
+    found = lessons.find_or_read(name)
+    check_writable("--html", file, is_replaced=True)
+    network = None
+    if weights is not None:
+        lesson, network = load_model(weights)
+        if lesson.number != found.number:
+            raise SettingError(
+                f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "
+                f"{found.number} are needed"
+            )
+    data_set = datasets.mnist() if data is None else datasets.load(data)
+    written = export_lesson(
+        found, data_set, file, weights=network, steps=STEPS if steps is None else steps, seed=seed,
+        images=images, note=MNIST if data is None else "",
+    )  # fmt: skip
+    click.echo(
+        f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "
+        f"{written.test_images:,} test images, {written.bytes / 1e6:.1f} MB"
     )

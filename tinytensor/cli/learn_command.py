@@ -240,6 +240,8 @@ def _pace(pace: dict[str, Any]) -> list[str]:
         lines.append("       no roofline: the C backend measures it, and doesn't work here")
     if pace["rung"]:
         lines.append(f"Rung:  {pace['rung']} ({rounded(pace['rung_gflops'], 3)} GFLOP/s)")
+    elif pace["next_rung"]:
+        lines.append(f"Rung:  below the first one, {pace['next_rung']}, whose loops are compiled")
     if pace["next_rung"]:
         lines.append(f"Above: {pace['next_rung']} ({rounded(pace['next_gflops'], 3)} GFLOP/s)")
         lines.append(click.wrap_text(pace["next_why"], 72, " " * 7, " " * 7))

@@ -65,6 +65,7 @@ def watched(
             is_of_all = training.world.size == 1 or isinstance(error, AnomalyError)
             if run.error is not None and is_of_all:  # keep the page, because it shows the error
                 click.echo(f"the training stopped with an error: {run.error}", err=True)
+                run.may_restart = True  # with another learning rate, for example
                 linger()
             raise
 

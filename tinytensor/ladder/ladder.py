@@ -20,7 +20,8 @@ import numpy as np
 
 from tinytensor import door, kernels, machine
 from tinytensor.arrays import Array
-from tinytensor.errors import DataError, UnknownName
+from tinytensor.backends.c_sources import c_sources
+from tinytensor.errors import UnknownName
 
 
 @dataclass(frozen=True)
@@ -426,21 +427,9 @@ def _timed(function: Callable[..., None], call: Work) -> float:
 SHOWN_MODULES = ("tinytensor.backends.", "tinytensor.ladder.")  # their functions are printed too
 
 
-def _csrc() -> Path:
-    """Return the folder of C sources: in an installed package, or next to the package."""
-    package = Path(kernels.__file__).parent
-    for folder in (package / "csrc", package.parent / "csrc"):
-        if (folder / "ladder" / "ladder.h").is_file():
-            return folder
-    raise DataError(
-        f"explain: the C sources are not in {package / 'csrc'}; install tinytensor again: run "
-        "`pip install --force-reinstall --no-deps .` in its folder"
-    )
-
-
 def _c_function(file: str, name: str) -> str:
     """Return the source of a function of csrc/, from the comment above it to its closing brace."""
-    lines = (_csrc() / file).read_text(encoding="utf-8").splitlines()
+    lines = (c_sources("explain") / file).read_text(encoding="utf-8").splitlines()
     head = re.compile(rf"\w.*\b{name}\(")
     (first,) = (i for i, line in enumerate(lines) if head.match(line) and lines[i + 1] == "{")
     last = lines.index("}", first)

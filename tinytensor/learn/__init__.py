@@ -6,7 +6,8 @@ exercises.py    the list of exercises, with the arrays of each function
 references.py   what each function must compute, in NumPy and float64
 draw.py         the calls that a function is checked with: drawn shapes, zeros, NaN, infinities
 answer.py       the student's file: loaded as Python or Numba, or compiled as C
-guard.py        memory that ends at a page without access
+guard.py        memory that ends at pages without access
+thread_work.py  the case of the exercise with threads; counted_threads.h measures it in C
 judge.py        the check itself, which runs in a separate process
 sandbox.py      starts this process, with limits of time and memory
 pace.py         the speed of the answer: its rung of the ladder, its share of the roofline

@@ -19,6 +19,7 @@ from cffi import FFI
 
 from tinytensor.arrays import Array
 from tinytensor.learn.exercises import Exercise, Signature
+from tinytensor.learn.sandbox import MEMORY_LIMIT
 
 # Loops stay scalar, because the exercise matmul_vectorised has the vectors. Without this, the
 # rungs of the ladder would not be comparable with the answers.
@@ -26,12 +27,14 @@ C_OPTIONS = (
     *("-O3", "-march=native", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-std=gnu11"),
     *("-Wall", "-Wno-psabi", "-shared", "-fPIC", "-pthread"),
 )
+COUNTED_THREADS = Path(__file__).parent / "counted_threads.h"
+MOST_THREADS = 1024  # in this file
 NO_COMPILER = (
     "no C compiler was found. Install gcc or clang, or run "
     "`pip install 'tinytensor-engine[compiler]'`, which adds a compiler as a Python package"
 )
 
-Answer = dict[str, Callable[..., None]]
+Answer = dict[str, Callable[..., Any]]
 
 
 class AnswerError(Exception):
@@ -84,6 +87,8 @@ def _check_imports(file: Path) -> None:
 def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:
     """Return the functions of the student's file, as functions of NumPy arrays and scalars.
 
+    An exercise with threads in C also has the function `counted_threads`, see counted_threads.h.
+
     Args:
         exercise: the exercise.
         language: "python", "numba" or "c".
@@ -126,12 +131,15 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
         raise AnswerError(NO_COMPILER)
     library = folder / f"{file.stem}_{exercise.name}.so"
     call = [*command, *C_OPTIONS, str(file), "-o", str(library), "-lm"]
+    if exercise.threads:
+        call += ["-include", str(COUNTED_THREADS)]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.replace(str(file), file.name).splitlines()
         raise AnswerError("it can't be compiled:\n" + "\n".join(lines[:15]))
     ffi = FFI()
     ffi.cdef("".join(f"{function.prototype};\n" for function in exercise.functions))
+    ffi.cdef("int64_t counted_threads(double *seconds);")
     try:
         c = ffi.dlopen(str(library))
     except OSError as error:  # a function that is called but defined nowhere
@@ -143,7 +151,15 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
         except AttributeError:
             raise AnswerError(f"{file.name} has no function {function.name}") from None
         found[function.name] = functools.partial(_call_c, ffi, called, function)
+    if exercise.threads:
+        found["counted_threads"] = functools.partial(_counted_threads, ffi, c)
     return found
+
+
+def _counted_threads(ffi: FFI, c: Any) -> list[float]:
+    """Return the CPU seconds of each thread that has ended since the last call."""
+    seconds = ffi.new("double[]", MOST_THREADS)
+    return list(seconds[0 : c.counted_threads(seconds)])
 
 
 def _call_c(ffi: FFI, called: Any, function: Signature, *arguments: Any) -> None:
@@ -173,4 +189,6 @@ def describe(error: BaseException, file: Path) -> str:
     ]
     where = f" ({file.name}, line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
     text = str(error) or "without a message"
+    if isinstance(error, MemoryError):
+        text = f"{text}; out of memory: {MEMORY_LIMIT}" if str(error) else MEMORY_LIMIT
     return f"it raised {type(error).__name__}: {text}{where}"

@@ -40,10 +40,28 @@ def differs(got: Array, expected: Array, scale: Array | float, tolerance: float)
     return wrong
 
 
-def shown(name: str, array: Array) -> str:
-    """Return an array as text, below its name and shape."""
+def shown(name: str, array: Array, unwritten: Array | None = None) -> str:
+    """Return an array as text, below its name and shape.
+
+    Args:
+        name: its name.
+        array: its values.
+        unwritten: True for elements without a value, an array of bool; None if all have one.
+    """
     rounded = array.astype(np.float32) if array.dtype == np.float64 else array
+    legend = ""
+    if unwritten is not None:
+        legend = ', "-" is not written'
+        pairs = zip(rounded.ravel(), unwritten.ravel(), strict=True)
+        words = ["-" if is_empty else f"{value:.5g}" for value, is_empty in pairs]
+        width = max(map(len, words))
+        rounded = np.array([word.rjust(width) for word in words]).reshape(array.shape)
     text = np.array2string(
-        rounded, max_line_width=78, precision=5, suppress_small=True, threshold=60
+        rounded,
+        max_line_width=78,
+        precision=5,
+        suppress_small=True,
+        threshold=60,
+        formatter={"numpystr": str} if unwritten is not None else None,
     )
-    return f"\n{name} {array.shape} =\n{text}"
+    return f"\n{name} {array.shape}{legend} =\n{text}"

@@ -99,7 +99,7 @@ class Exercise:
         kernel: the kernel whose ladder the answer is compared with.
         rung, rung_below: for the exercise of a rung: its name without the backend, and that of the
             rung below. The answer must be a third of the way up from there.
-        threads: True if the answer uses all cores, and must be faster than `rung_below` on one.
+        threads: True if the answer must divide its work among threads.
     """
 
     number: int
@@ -330,7 +330,6 @@ EXERCISES = (
         ),
         "Combine it with vectors and packing. Start the threads once, not at each call.",
         kernel="matmul",
-        rung_below="loop_order",
         threads=True,
     ),
     Exercise(

@@ -148,6 +148,7 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: auto; padding: 1rem }}
+p {{ white-space: pre-wrap }}
 div {{ overflow-x: auto }}
 table {{ border-collapse: collapse }}
 td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; white-space: nowrap }}

@@ -34,13 +34,13 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.learn import answer, draw, exercises, guard, pace
+from tinytensor.learn import answer, draw, exercises, guard, pace, thread_work
 from tinytensor.learn.answer import Answer, AnswerError
 from tinytensor.learn.case import JudgedCase, shown
 from tinytensor.learn.draw import DrawnCall
-from tinytensor.learn.exercises import READ, Exercise, Signature
+from tinytensor.learn.exercises import CHANGED, READ, WRITTEN, Exercise, Signature
 
-MEMORY = 3 << 30  # bytes that the student's code may allocate
+ADDRESSES = 3 << 30  # bytes that it may allocate; sandbox.py limits those in use
 COMPILING = 15.0  # seconds of the cases and of Numba; after them further rungs are left out
 FILE_SIZE = 64 << 20  # bytes of a file that it may write
 
@@ -57,11 +57,14 @@ def own_cases(exercise: Exercise, file: Path) -> list[JudgedCase]:
 
 def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> list[JudgedCase]:
     """Return the cases of an exercise, for each function the smallest first."""
-    return [
+    found = [
         case
         for function in exercise.functions
         for case in _cases_of(function, functions[function.name], language, file)
     ]
+    if exercise.threads and language != "python":
+        found.append(thread_work.case(exercise.functions[0], functions, file))
+    return found
 
 
 def _cases_of(
@@ -82,53 +85,100 @@ def _case(
     call: DrawnCall, answered: Callable[..., Any], memory: guard.GuardedMemory | None, file: Path
 ) -> Callable[[], str | None]:
     def run() -> str | None:
-        arrays = {name: array.copy() for name, array in call.arrays.items()}
-        problem = _problem(call, answered, arrays, file)
-        if problem is not None or memory is None:
-            return problem
-        for name in call.arrays:
-            for place, put in (("end", memory.ending), ("start", memory.starting)):
-                arrays = {other: array.copy() for other, array in call.arrays.items()}
-                arrays[name] = put(arrays[name])
-                report(guarded=f"the {place} of {name}")
-                problem = _problem(call, answered, arrays, file)
-                report(guarded="")
-                if problem is not None:
-                    return f"only if {name} is at another address:\n{problem}"
+        if memory is None:
+            arrays = {name: array.copy() for name, array in call.arrays.items()}
+            return _called(call, answered, arrays, file) or _problem(call, answered, arrays)
+        first = guard.apart(call.arrays)
+        first_error = _called(call, answered, first, file)  # a crash here has another reason
+        guarded = list(_guarded(call, answered, memory, file))  # before the diagnosis calls again
+        for name, error, arrays in (("", first_error, first), *guarded):
+            problem = error or _problem(call, answered, arrays)
+            if problem is not None:
+                return f"only if {name} is at another address:\n{problem}" if name else problem
         return None
 
     return run
 
 
-def _problem(
+def _guarded(
+    call: DrawnCall, answered: Callable[..., Any], memory: guard.GuardedMemory, file: Path
+) -> Iterator[tuple[str, str | None, dict[str, Array]]]:
+    """Call the function with each array next to a page without access, at its end and its start.
+
+    Yields the name of the array, an error as text or None, and the arrays after the call. The
+    arrays that the function writes come first: a write past their end would change other memory.
+    """
+    for argument in sorted(call.function.arrays, key=lambda argument: argument.use == READ):
+        for place, put in (("end", memory.ending), ("start", memory.starting)):
+            arrays = {name: array.copy() for name, array in call.arrays.items()}
+            arrays[argument.name] = put(arrays[argument.name])
+            report(guarded=f"the {place} of {argument.name}")
+            error = _called(call, answered, arrays, file)
+            report(guarded="")
+            yield argument.name, error, {name: array.copy() for name, array in arrays.items()}
+
+
+def _called(
     call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Array], file: Path
 ) -> str | None:
-    """Call the student's function; return what is wrong, as text, or None."""
+    """Call the student's function; return its error as text, or None."""
     try:
         with np.errstate(all="ignore"):
-            returned = answered(*arrays.values(), *call.scalars)
+            answered(*arrays.values(), *call.scalars)
     except BaseException as error:
         return answer.describe(error, file) + _inputs(call)
+    return None
+
+
+def _problem(call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Array]) -> str | None:
+    """Return what is wrong with the arrays after a call, as text, or None."""
     for argument in call.function.arrays:
         before, after = call.arrays[argument.name], arrays[argument.name]
         if argument.use == READ and not np.array_equal(before, after, equal_nan=True):
             return f"it changed its input {argument.name}, which it must only read" + _inputs(call)
     expected = call.expected()
     for name, wrong in call.wrong(arrays).items():
-        got = arrays[name]
         if wrong.any():
-            text = _inputs(call) + shown(f"expected {name}", expected[name][0]) + shown("got", got)
-            if np.array_equal(got, call.arrays[name], equal_nan=True):
-                text += f"\n{name} was not changed at all: write into it, as in {name}[...] = ..."
-                if returned is not None:
-                    text += "\nThe function returned a value instead, which is ignored."
-            elif _depends_on_output(call, answered, arrays):
-                text += f"\nIt depends on what was in {name} before: write {name} before reading it"
-            elif wrong.sum() < wrong.size:
-                where = ", ".join(map(str, np.argwhere(wrong)[0].tolist()))
-                text += f"\n{wrong.sum()} of {wrong.size} elements are wrong, first {name}[{where}]"
-            return f"the result is wrong{text}"
+            text = _inputs(call) + shown(f"expected {name}", expected[name][0])
+            return f"the result is wrong{text}{_difference(call, answered, arrays, name, wrong)}"
     return None
+
+
+def _difference(
+    call: DrawnCall,
+    answered: Callable[..., Any],
+    arrays: dict[str, Array],
+    name: str,
+    wrong: Array,
+) -> str:
+    """Return a wrong array as text, and what is wrong with it."""
+    got, before = arrays[name], call.arrays[name]
+    kept = (got == before) | (np.isnan(got) & np.isnan(before))
+    use = next(each.use for each in call.function.arrays if each.name == name)
+    if kept.all():
+        state = "changed" if use == CHANGED else "written"
+        text = f"\n{name} was not {state} at all: write into it, as in {name}[...] = ..."
+        if _returns_a_value(call, answered):
+            text += "\nThe function returned a value instead, which is ignored."
+        return text
+    if use == WRITTEN and kept.any():  # these elements have values that mean nothing
+        where = ", ".join(map(str, np.argwhere(kept)[0].tolist()))
+        return shown("got", got, kept) + (
+            f"\n{kept.sum()} of {kept.size} elements were not written, first {name}[{where}]"
+        )
+    text = shown("got", got)
+    if _depends_on_output(call, answered, arrays):
+        text += f"\nIt depends on what was in {name} before: write {name} before reading it"
+    elif wrong.sum() < wrong.size:
+        where = ", ".join(map(str, np.argwhere(wrong)[0].tolist()))
+        text += f"\n{wrong.sum()} of {wrong.size} elements are wrong, first {name}[{where}]"
+    return text
+
+
+def _returns_a_value(call: DrawnCall, answered: Callable[..., Any]) -> bool:
+    with np.errstate(all="ignore"):
+        arrays = [array.copy() for array in call.arrays.values()]
+        return answered(*arrays, *call.scalars) is not None
 
 
 def _depends_on_output(
@@ -137,7 +187,7 @@ def _depends_on_output(
     """True if the function gives other results if other values are in the arrays it writes."""
     arrays = {name: array.copy() for name, array in call.arrays.items()}
     for each in call.function.arrays:
-        if each.use == exercises.WRITTEN:
+        if each.use == WRITTEN:
             arrays[each.name] *= -2
     try:
         with np.errstate(all="ignore"):
@@ -150,7 +200,7 @@ def _depends_on_output(
 
 
 def _inputs(call: DrawnCall) -> str:
-    inputs = [each.name for each in call.function.arrays if each.use != exercises.WRITTEN]
+    inputs = [each.name for each in call.function.arrays if each.use != WRITTEN]
     text = "".join(shown(name, call.arrays[name]) for name in inputs)
     numbers = zip(call.function.scalars, call.scalars, strict=True)
     return text + "".join(f"\n{name} = {value}" for name, value in numbers)
@@ -209,7 +259,7 @@ def limit_resources() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:  # not Linux: its limit of addresses isn't reliable
         return
-    most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
+    most = pages * os.sysconf("SC_PAGE_SIZE") + ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 

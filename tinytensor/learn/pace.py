@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,14 +122,11 @@ def measure(exercise: Exercise, functions: Answer, language: str, deadline: floa
 def _needed(exercise: Exercise, backend: str, speeds: dict[str, float]) -> float:
     """Return the speed that an exercise of a rung needs: a third of the way up from the rung below.
 
-    On a logarithmic scale, because a rung is a factor. The rung above one thread is the same code
-    on all cores.
+    On a logarithmic scale, because a rung is a factor.
     """
     if not exercise.rung_below:
         return 0.0
     below = speeds.get(f"{backend}.{exercise.rung_below}", 0.0)
-    if exercise.threads:
-        return SAME * below * math.sqrt(os.cpu_count() or 1)
     return math.cbrt(below * below * speeds.get(f"{backend}.{exercise.rung}", 0.0))
 
 

@@ -1,6 +1,6 @@
 """Runs the check in a separate process, with limits of time and memory; its end is a verdict.
 
-An endless loop, a crash, exit() and a lack of memory end the process, and the verdict says which.
+An endless loop, a crash, exit() and too much memory end the process, and the verdict says which.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ SECONDS = 30.0  # of a whole check
 SECONDS_OF_A_CASE = 10.0
 SECONDS_TO_COMPILE = 15.0  # of the first case of a function in Numba
 SECONDS_OF_A_COMPILER = 120.0  # ziglang compiles its C library at the first use
+MEMORY = 1 << 30  # bytes that the process may use
+MEMORY_LIMIT = f"a check may use {MEMORY >> 30} GB"
+POLL = 0.05  # seconds between two looks at this memory
 SHOWN_LINES = 5  # printed by the student's code
 
 
@@ -87,6 +90,9 @@ def check(
         output = Path(folder) / "output.txt"
         reading, writing = os.pipe()
         words = ["-P", "-m", "tinytensor.learn.judge", exercise.name, language]
+        own = {"PYTHONWARNINGS": "ignore"}
+        if exercise.threads:  # Numba uses a second thread also on one core
+            own["NUMBA_NUM_THREADS"] = str(max(os.cpu_count() or 1, 2))
         with output.open("wb") as printed:
             process = subprocess.Popen(
                 [sys.executable, *words, str(file.absolute()), str(writing)],
@@ -96,7 +102,7 @@ def check(
                 stderr=printed,
                 pass_fds=(writing,),
                 start_new_session=True,
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, **own},
             )
         os.close(writing)
         try:
@@ -135,9 +141,13 @@ def _follow(
     whole, case, guarded, stage = seconds, "", "", ""
     limit = seconds  # of the next event; the first one comes after the imports
     while True:
-        allowed = max(min(limit, start + seconds - time.monotonic()), 0)
+        deadline = min(time.monotonic() + limit, start + seconds)
         try:
-            event = events.get(timeout=allowed)
+            event = _next_event(events, process, deadline)
+        except MemoryError:
+            doing = "measuring the speed: each call keeps memory" if stage == MEASURING else case
+            verdict.problem = verdict.problem or _in_case(doing, f"out of memory: {MEMORY_LIMIT}")
+            return
         except queue.Empty:
             if stage == COMPILING:
                 verdict.problem = f"the C compiler did not end after {limit:.0f} s"
@@ -175,6 +185,35 @@ def _follow(
             stage, limit = MEASURING, seconds
             show("measuring the speed")
         verdict.pace = event.get("pace", verdict.pace)
+
+
+def _next_event(
+    events: queue.Queue[dict[str, Any] | None], process: subprocess.Popen[bytes], deadline: float
+) -> dict[str, Any] | None:
+    """Return the next event of the process.
+
+    Raises:
+        queue.Empty: the deadline has passed.
+        MemoryError: the process uses more than MEMORY.
+    """
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return events.get(timeout=max(min(POLL, left), 0))
+        except queue.Empty:
+            if _memory(process.pid) > MEMORY:
+                raise MemoryError from None
+            if left <= POLL:
+                raise
+
+
+def _memory(pid: int) -> int:
+    """Return the bytes of memory that a process uses; 0 on a system that is not Linux."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):  # no such file, or the process has ended
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _in_case(case: str, problem: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from tinytensor import atomic_file
 from tinytensor.errors import DataError
@@ -21,6 +20,9 @@ from tinytensor.live.style import PHONE
 
 COLOURS_OF_RUNS = (TRAIN, TEST)
 WIDTHS = {"training": 1.0, "test": 2.5}
+MARGIN = 0.015  # of the x axis after the last step, so that its point is fully visible
+LONGEST = 140  # characters of a line of an image
+LINE = 0.045  # height of a line, as a share of an image
 HEADING = "Thin lines are the training batches, thick lines are the test images."
 TITLE = "Two runs"
 SIDE_BY_SIDE = f"""
@@ -63,14 +65,12 @@ class Comparison:
             _compared(f"{name}: {recording.name}", recording, colour)
             for (name, recording), colour in zip(recordings.items(), COLOURS_OF_RUNS, strict=True)
         ]
-        both = {
-            quantity: np.concatenate([run.curves["test"][quantity] for run in self.runs])
-            for quantity in ("step", "accuracy", "loss")
-        }
-        self.x = (0.0, float(max(1, both["step"].max(initial=1))))
+        tests = [run.curves["test"] for run in self.runs]
+        steps = max(test["step"].max(initial=1) for test in tests)
+        self.x = (0.0, (1 + MARGIN) * float(steps))
         self.y = {
-            "accuracy": (accuracy_start(both["accuracy"]), ACCURACY_END),
-            "loss": (0.0, loss_end(both["loss"])),
+            "accuracy": (accuracy_start(*(test["accuracy"] for test in tests)), ACCURACY_END),
+            "loss": (0.0, loss_end(*(test["loss"] for test in tests))),
         }
 
     def write_png(self, file: str | Path, dark: bool = False) -> None:
@@ -83,14 +83,20 @@ class Comparison:
 
         ink, paper = INK_AND_PAPER[dark]
         figure = Figure((12.8, 5.6), dpi=100, facecolor=paper)
-        panels = figure.subplots(
-            1, 2, gridspec_kw=dict(left=0.05, right=0.975, bottom=0.07, top=0.73, wspace=0.12)
-        )
         figure.text(0.05, 0.93, TITLE, size=15, weight="bold", color=ink)
         figure.text(0.16, 0.93, HEADING, size=11, color=ink)
-        for run, height in zip(self.runs, (0.87, 0.82), strict=True):
-            figure.text(0.05, height, f"━ {run.name}", size=11, color=run.colour, weight="bold")
-            figure.text(0.62, height, run.result, size=11, color=ink)
+        height = 0.93 - 0.06
+        for run in self.runs:
+            for line in textwrap.wrap(f"━ {run.name}", LONGEST, subsequent_indent="    "):
+                figure.text(0.05, height, line, size=11, color=run.colour, weight="bold")
+                height -= LINE
+            figure.text(0.05, height, f"    {run.result}", size=11, color=ink)
+            height -= LINE
+        panels = figure.subplots(
+            1, 2, gridspec_kw=dict(
+                left=0.05, right=0.975, bottom=0.07, top=height - 0.02, wspace=0.12
+            ),
+        )  # fmt: skip
         for axes, (quantity, ends) in zip(panels, self.y.items(), strict=True):
             axes.set(facecolor=paper, xlim=self.x, ylim=ends)
             axes.set_title(PANELS[quantity].title, loc="left", color=ink)
@@ -143,7 +149,6 @@ class Comparison:
         from bokeh.models import ColumnDataSource, HoverTool
 
         panel = plain_panel(quantity, self.x, self.y[quantity])
-        panel.update(toolbar_location=None, sizing_mode="stretch_both")
         for number, run in enumerate(self.runs, 1):
             for part, columns in run.curves.items():
                 name = f"{quantity} {part} {number}"

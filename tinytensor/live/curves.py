@@ -18,6 +18,7 @@ from tinytensor.live.history import (
     band_range,
     loss_end,
 )
+from tinytensor.live.names import differing
 from tinytensor.live.panel import Panel
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN
 
@@ -59,8 +60,10 @@ class Curves(Panel):
         points = ([], []) if earlier is None else (earlier.train, earlier.test)
         for source, part in zip(self.earlier, points, strict=True):
             source.data = self._columns(part)
-        names = ("", "") if earlier is None else (earlier.new_name, earlier.name)
-        legend = LEGEND_OF_TWO.format(*map(html.escape, names)) if earlier else ""
+        legend = ""
+        if earlier is not None:
+            names = differing(earlier.new_name, earlier.name)
+            legend = LEGEND_OF_TWO.format(*map(html.escape, names))
         self.set_title(self.title, LEGEND + legend)
 
     def update(self, new_points: NewPoints) -> None:
@@ -78,11 +81,12 @@ class Curves(Panel):
 
     def _fit(self) -> None:
         """Fit the y range to the typical points; the first steps may be outside."""
-        test = np.concatenate([self.test.data["y"], self.earlier[1].data["y"]])
+        tests = [np.asarray(source.data["y"]) for source in (self.test, self.earlier[1])]
         if self.quantity == "accuracy":
-            self.figure.y_range.update(start=100 * accuracy_start(test / 100), end=100.5)
+            start = 100 * accuracy_start(*(test / 100 for test in tests))
+            self.figure.y_range.update(start=start, end=100.5)
         else:
-            self.figure.y_range.update(start=0, end=loss_end(test))
+            self.figure.y_range.update(start=0, end=loss_end(*tests))
 
 
 class Bands(Panel):

@@ -122,15 +122,15 @@ class History:
 # Axes fit the typical points. The first steps, far from all later ones, may be outside.
 
 
-def accuracy_start(accuracies: Array | Sequence[float]) -> float:
-    """The start of the accuracy axis, from 0 to 1, computed from the test accuracies."""
-    typical = np.median(accuracies) if len(accuracies) else 0.0
+def accuracy_start(*accuracies: Array | Sequence[float]) -> float:
+    """The start of the accuracy axis, from 0 to 1, for the test accuracies of each run."""
+    typical = min((float(np.median(run)) for run in accuracies if len(run)), default=0.0)
     return float(max(0.0, np.floor(20 * (typical - 1.5 * (1 - typical))) / 20))
 
 
-def loss_end(losses: Array | Sequence[float]) -> float:
-    """The end of the loss axis, computed from the test losses."""
-    return float(2.5 * np.median(losses) if len(losses) else 0.0) or 1.0
+def loss_end(*losses: Array | Sequence[float]) -> float:
+    """The end of the loss axis, for the test losses of each run."""
+    return 2.5 * max((float(np.median(run)) for run in losses if len(run)), default=0.0) or 1.0
 
 
 def band_range(quantiles: Array) -> tuple[float, float]:

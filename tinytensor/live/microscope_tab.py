@@ -28,7 +28,8 @@ from tinytensor.live.pending_call import PendingCall
 from tinytensor.live.run import Run
 from tinytensor.live.side_tabs import SIGNED
 from tinytensor.live.snapshot import Snapshot
-from tinytensor.microscope.as_text import parts, unit_of
+from tinytensor.microscope.as_html import as_fragment
+from tinytensor.microscope.as_text import unit_of
 from tinytensor.microscope.following import Followed, follow_next, weights_by_layer
 from tinytensor.nn import Module
 from tinytensor.train import Training
@@ -74,11 +75,10 @@ def numbers(f: Followed) -> str:
         f"<p>sum of {products.size:,} products {products.sum():.6g}<br>"
         f"+ bias {f.bias:.6g}<br>= {unit_of(f)} = <b>{f.result:.6g}</b></p>"
     )
-    _, _, *rest = parts(f)
-    steps = "".join(f"<pre>{html.escape(chr(10).join(lines))}</pre>" for lines in rest)
     place = ", ".join(map(str, f.index))
-    weight = f"<p>The weight {html.escape(f.name)}[{place}] in this step:</p>"
-    return f'<div class="numbers"><p><b>{title}</b></p>{tables}{total}{weight}{steps}</div>'
+    weight = f"<p><b>The weight {html.escape(f.name)}[{place}] in this step:</b></p>"
+    step = as_fragment(f, with_title=False, with_image=False)  # the tab has the image
+    return f'<div class="numbers"><p><b>{title}</b></p>{tables}{total}{weight}{step}</div>'
 
 
 def _largest(f: Followed, products: Array) -> str:
@@ -120,8 +120,8 @@ class Microscope:
     """The tab: two lists that choose the layer and the neuron, a picture to click on, numbers."""
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
-        self.layer = Select(name="layer", title="layer", width=185, stylesheets=[sheet])
-        self.neuron = Select(name="neuron", title="neuron", width=110, stylesheets=[sheet])
+        self.layer = Select(name="layer", title="weights", width=205, stylesheets=[sheet])
+        self.neuron = Select(name="neuron", title="neuron", width=90, stylesheets=[sheet])
         self.figure = plain_figure(
             name="microscope", title="", width=WIDTH - 12, height=MAP_HEIGHT, sizing_mode="fixed",
             match_aspect=True, x_range=Range1d(0, 1), y_range=Range1d(-1, 0),
@@ -159,16 +159,19 @@ class Microscope:
         self.run = run
         self._call: PendingCall[Followed | str] = PendingCall(run)
         self._seen: Followed | None = None
-        self._shapes = weights_by_layer(run.training.model)
-        names = {x: f"{x}: {' x '.join(map(str, s))}" for x, s in self._shapes.items()}
-        first = next(iter(self._shapes), "")
+        self._weights = weights_by_layer(run.training.model)
+        names = {
+            path: f"{name}: {' x '.join(map(str, shape))}"
+            for path, (name, shape) in self._weights.items()
+        }
+        first = next(iter(self._weights), "")
         self.layer.update(options=list(names.items()), value=first)
         self._choose_layer()
 
     def _choose_layer(self) -> None:
-        shape = self._shapes.get(self.layer.value)
         self.choice: Choice | None = None
-        if shape is not None:
+        if self.layer.value in self._weights:
+            _, shape = self._weights[self.layer.value]
             outputs = [str(i) for i in range(shape[-1])]
             self.neuron.update(options=outputs, value="0")
             height, width, channels = self.run.training.data.image_shape

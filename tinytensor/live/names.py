@@ -110,6 +110,15 @@ def named(lesson: Lesson, settings: str) -> str:
     return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
 
 
+def differing(one: str, other: str) -> tuple[str, str]:
+    """Two names of runs, without the settings that both have."""
+    (first, *settings), (second, *others) = one.split(", "), other.split(", ")
+    return (
+        ", ".join([first, *(x for x in settings if x not in others)]),
+        ", ".join([second, *(x for x in others if x not in settings)]),
+    )
+
+
 def short_names(names: Sequence[str], length: int) -> list[str]:
     """The first `length` characters of each name, without words that all names start with."""
     words = re.match(r"(.*[ _-])?", names[0])[0]  # type: ignore[index] # "" always matches

@@ -22,6 +22,7 @@ from tinytensor.live.names import PANELS
 from tinytensor.live.picture import ALPHAS, TEST, TRAIN, rgba
 from tinytensor.live.run_file import RecordedRun
 from tinytensor.live.snapshot import Snapshot
+from tinytensor.live.style import PHONE
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
@@ -82,6 +83,16 @@ STYLE = """
 }
 """
 
+# Three panels per row; on a phone one, and the page scrolls.
+GRID = f"""
+:host {{ grid-template: none; grid-auto-columns: minmax(0, 1fr); grid-auto-rows: minmax(0, 1fr) }}
+@media (max-width: {PHONE}) {{
+  :host {{ display: flex; flex-direction: column; flex: none; height: auto; max-height: none }}
+  .panel {{ flex: none; height: 78vw }}
+}}
+"""
+ROOT = f"@media (max-width: {PHONE}) {{ :host {{ height: auto; max-height: none }} }}"
+
 
 def write(file: str | Path, recording: RecordedRun, frames: int = FRAMES) -> None:
     """Write the page of a run file.
@@ -102,17 +113,20 @@ def page(recording: RecordedRun, frames: int = FRAMES) -> str:
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
+    from tinytensor.live.template import STILL
+
     count = len(recording.snapshots)
     chosen = np.linspace(0, count - 1, min(count, frames)).round().astype(int)
     snapshots = [recording.snapshots[i] for i in chosen]
     title = f"Lesson {recording.lesson.number}: {recording.lesson.title}"
-    return str(file_html(_layout(recording, snapshots, title), INLINE, title))
+    layout = _layout(recording, snapshots, title)
+    return str(file_html(layout, INLINE, title, template=STILL))
 
 
 def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UIElement:
-    from bokeh.layouts import column, gridplot, row
-    from bokeh.models import ColumnDataSource, CustomJS, Div, Slider, Toggle
-    from bokeh.models.css import GlobalInlineStyleSheet
+    from bokeh.layouts import column, row
+    from bokeh.models import ColumnDataSource, CustomJS, Div, GridBox, Slider, Toggle
+    from bokeh.models.css import GlobalInlineStyleSheet, InlineStyleSheet
 
     history = History(recording.snapshots)
     sources = {
@@ -129,22 +143,18 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     train = _train_panel(snapshots, train_titles[-1], recording.names)
     test = _test_panel(snapshots, test_titles[-1], recording.test_count)
     panels = [
-        [
-            _curve_panel("accuracy", shown, x, y["accuracy"]),
-            _curve_panel("loss", shown, x, y["loss"]),
-            train.panel,
-        ],
-        [
-            *(_band_panel(name, shown["bands"], x, y[name]) for name in snapshots[-1].bands),
-            test.panel,
-        ],
+        _curve_panel("accuracy", shown, x, y["accuracy"]),
+        _curve_panel("loss", shown, x, y["loss"]),
+        train.panel,
+        *(_band_panel(name, shown["bands"], x, y[name]) for name in snapshots[-1].bands),
+        test.panel,
     ]
     last = len(snapshots) - 1
-    heading = Div(text=HEADING.format(title=html.escape(title)))
+    heading = Div(text=HEADING.format(title=html.escape(title)), sizing_mode="stretch_width")
     lines = [drawing.status_line(snapshot, recording.steps) for snapshot in snapshots]
-    line = Div(name="line", text=lines[-1], width=700)
+    line = Div(name="line", text=lines[-1])
     slider = Slider(
-        name="slider", start=0, end=max(last, 1), value=last, show_value=False, width=420
+        name="slider", start=0, end=max(last, 1), value=last, show_value=False, width=350
     )
     button = Toggle(label="▶ Play", button_type="primary", width=90)
     slider.disabled = button.disabled = last == 0
@@ -162,12 +172,16 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     slider.js_on_change("value", CustomJS(args=seen, code=SHOW))
     play = {"slider": slider, "button": button, "frames_per_second": FRAMES_PER_SECOND}
     button.js_on_change("active", CustomJS(args=play, code=PLAY))
-    grid = gridplot(panels, toolbar_location=None, sizing_mode="stretch_both")
+    grid = GridBox(
+        children=[(panel, *divmod(i, 3)) for i, panel in enumerate(panels)],
+        sizing_mode="stretch_both",
+        stylesheets=[InlineStyleSheet(css=GRID)],
+    )
     return column(
         heading,
-        row(button, slider, line),
+        row(button, slider, line, sizing_mode="stretch_width", styles={"flex-wrap": "wrap"}),
         grid,
-        stylesheets=[GlobalInlineStyleSheet(css=STYLE)],
+        stylesheets=[GlobalInlineStyleSheet(css=STYLE), InlineStyleSheet(css=ROOT)],
         sizing_mode="stretch_both",
         margin=(6, 8, 6, 8),
     )
@@ -199,8 +213,9 @@ def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]
         border_fill_color=None,
         outline_line_color=None,
         min_border_right=20,
-        min_width=300,
-        min_height=250,
+        toolbar_location=None,
+        sizing_mode="stretch_both",
+        css_classes=["panel"],
     )
 
 

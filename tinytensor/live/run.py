@@ -72,7 +72,7 @@ class Run:
         self.settings = OWN  # those that viewers have chosen last
         self.earlier: Earlier | None = None  # the curves before the last restart
         self.was_stopped = False  # True after stop(); Ctrl-C sets only training.stop
-        self.may_restart = False  # set to True when the results of the first run are saved
+        self.may_restart = False  # set to True after the first run, when its results are saved
         self._record: Callable[[StepReport, Backend], None] | None = None
         self._steps_allowed = 0  # while paused
         self._paused = self._closed = self._restart_requested = False
@@ -279,7 +279,8 @@ class Run:
         self._reports.put(report)
 
     def _restart(self) -> None:
-        self.state = "ready"
+        self.state, self.error = "ready", None
+        self.latest = self.latest_tested = self.test_predictions = None
         before, self._record = name_of_run(self.training), None
         self.training = self.training.restarted()
         self._changing, self._next_settings = ChangingSettings(self.training), None
@@ -290,7 +291,6 @@ class Run:
         self._last_report, self._pace = None, (0, 0.0, 0.0)
         self._next_snapshot = self._next_tested = self._next_step = 0.0
         self._restart_requested = self._paused = False
-        self.error = None
         self._run_training()
 
     def _is_snapshot_due(self) -> bool:

@@ -42,6 +42,7 @@ SIGNED = interp_palette(["#0b559f", "#6baed6", "#f7f7f7", "#fd9a52", "#a63603"],
 FIRST = ("The network", "What to look at")  # sections of a chapter
 LEFT_OUT = ("Try it", "Answers")
 MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
+STRONG = 0.4  # share from which a cell is bright enough for a black number, also on a dark page
 MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
 
 
@@ -191,7 +192,7 @@ class Confusion:
             "correct": [self._names[i] for i in correct],
             "computed": [self._names[i] for i in computed],
             "text": [f"{count}" if count else "" for count in counts.ravel()],
-            "ink": ["black" if share > 0.4 else FAINT for share in shares.ravel()],
-            "alpha": list(0.8 * shares.ravel()),
+            "ink": ["black" if share > STRONG else FAINT for share in shares.ravel()],
+            "alpha": list(np.where(shares > STRONG, 0.6 + 0.3 * shares, 0.8 * shares).ravel()),
             "color": [TRAIN if correct else TEST for correct in diagonal.ravel()],
         }

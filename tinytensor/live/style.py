@@ -76,17 +76,17 @@ summary:focus-visible {
   background-color: var(--ground); color: var(--ink); border-color: var(--line); opacity: 0.4
 }
 select.bk-input:not([multiple]) {
-  appearance: auto; background-image: none; color-scheme: var(--scheme)
+  appearance: auto; background-image: none; color-scheme: var(--scheme); padding: 0 4px 0 6px
 }
 .noUi-target { background: var(--line); border-color: var(--line); box-shadow: none }
 .noUi-handle { background: var(--ground); border-color: var(--faint); box-shadow: none }
-.bk-tab { color: var(--faint); padding: 3px 6px }
+.bk-tab { color: var(--faint); padding: 3px 2px; font-size: 11.5px }
 .bk-tab.bk-active, .bk-tab:hover {
   color: var(--ink); background-color: var(--ground); border-color: var(--line)
 }
 .bk-header { border-color: var(--line) }
 div.bk-clearfix { display: block; width: 100% }
-h1 { font-size: 15px; margin: 0 }
+h1 { font-size: 15px; margin: 0; max-width: calc(100vw - 26px) }
 h2 { font-size: 14px; margin: 0 0 6px }
 p { margin: 0 0 8px; line-height: 1.4 }
 p.formula { border-left: 3px solid #d55e00; padding-left: 7px }
@@ -118,7 +118,10 @@ ul.claims span { color: var(--faint); white-space: nowrap }
 .numbers td, .numbers th { text-align: right; font-variant-numeric: tabular-nums }
 .numbers p { margin: 4px 0 }
 .numbers table { margin: 0 0 4px }
-.numbers pre { font-size: 9.5px }
+.numbers .followed .text { font-size: 9.5px }
+.numbers .followed h2 { font-size: 13px; margin: 12px 0 2px }
+.numbers .followed figure { margin-right: 6px }
+.numbers .followed figcaption { font-size: 10.5px }
 .numbers tr.chosen td, .numbers td.chosen { color: #d97706; font-weight: 600 }
 .bar { height: 4px; background: var(--line); margin: 2px 0 3px }
 .bar div { height: 4px; background: #2b8cc4 }
@@ -131,7 +134,7 @@ PANEL = """
 h3 { font-size: 13px; font-weight: 600; line-height: 1.4; margin: 0 }
 h3 span { font-weight: 400; white-space: nowrap; margin-left: 8px }
 h3 div { font-weight: 400 }
-h3 div span { margin: 0 }
+h3 div span { margin: 0; white-space: normal }
 h3 .pale { opacity: 0.6 }
 summary {
   list-style: none; width: 18px; line-height: 18px; margin-left: auto; text-align: center;

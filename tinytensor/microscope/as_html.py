@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.microscope.as_text import parts, source_of, unit_of
+from tinytensor.microscope.as_text import indent_of, parts, source_of, unit_of
 
 if TYPE_CHECKING:
     from tinytensor.microscope.following import Followed
@@ -23,6 +23,7 @@ CELL = 4  # pixels of a value along a row or a column
 THICK = 14  # pixels across it
 SIDE = 280  # pixels of an image
 NARROW = 60  # pixels of the short side of a matrix
+UNLIMITED = 10_000  # characters of a line
 
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 16px; max-width: 1000px; color: #1c1f23 }
@@ -32,11 +33,11 @@ h1 { font-size: 20px }
 # The part that notebooks and the live page show, too. Its colours suit light and dark pages.
 FRAGMENT_STYLE = """
 .followed h2 { font-size: 16px; margin: 20px 0 4px }
-.followed pre { font-size: 13px; overflow-x: auto; margin: 4px 0; white-space: pre }
+.followed .text { font: min(13px, 2.7vw)/1.4 monospace; margin: 4px 0; white-space: pre-wrap }
 .followed figure { display: inline-block; margin: 4px 16px 4px 0; vertical-align: top }
 .followed figcaption { font-size: 13px }
 .followed svg { max-width: 100%; height: auto; background: #7d859022 }
-.followed .lit { fill: none; stroke: #d97706; stroke-width: 2 }
+.followed .lit { fill: none; stroke: currentColor; stroke-width: 2 }
 """
 
 
@@ -51,25 +52,34 @@ def as_html(f: Followed) -> str:
     )
 
 
-def as_fragment(f: Followed, with_title: bool = True) -> str:
+def as_fragment(f: Followed, with_title: bool = True, with_image: bool = True) -> str:
     """The content of the page, for a page that has its own head.
 
-    with_title: False without the first line.
+    Args:
+        f: the followed weight.
+        with_title: False without the first line.
+        with_image: False without the picture of the image.
     """
-    head, *rest = parts(f)
-    body = [f"<pre>{_text(head if with_title else head[1:])}</pre>"]
+    head, *rest = parts(f, UNLIMITED)
+    body = [_text(head if with_title else head[1:])]
     for title, *lines in rest:
         body.append(f"<h2>{html.escape(title)}</h2>")
-        if title.startswith("Forward"):
+        if with_image and title.startswith("Forward"):
             body.append(_image(f))
         if title.startswith("The whole batch"):
             body.append(_product(f) if f.inputs.shape[1] == 1 else _places(f))
-        body.append(f"<pre>{_text(lines)}</pre>")
+        body.append(_text(lines))
     return f'<div class="followed"><style>{FRAGMENT_STYLE}</style>{"".join(body)}</div>'
 
 
 def _text(lines: Iterable[str]) -> str:
-    return html.escape("\n".join(lines))
+    """The lines as HTML; the browser wraps them, and the rest of a line is indented."""
+    found = []
+    for line in lines:
+        indent = indent_of(line)
+        style = f"padding-left: {indent}ch; text-indent: -{indent}ch"
+        found.append(f'<div style="{style}">{html.escape(line)}</div>')
+    return f'<div class="text">{"".join(found)}</div>'
 
 
 def _figure(picture: str, caption: str, width: float, height: float) -> str:
@@ -80,9 +90,9 @@ def _figure(picture: str, caption: str, width: float, height: float) -> str:
 
 
 def _cell(x: float, y: float, width: float, height: float, value: float, largest: float) -> str:
-    """A rectangle: blue for a positive value, red for a negative one, stronger for a larger one."""
+    """A rectangle, as on the live page: orange is positive, blue is negative, 0 has no colour."""
     strength = abs(value) / largest if largest else 0.0
-    colour = "#1769aa" if value >= 0 else "#b3261e"
+    colour = "#d0580a" if value >= 0 else "#2b7fc4"
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}" '
         f'fill-opacity="{strength:.3f}"><title>{value:.6g}</title></rect>'

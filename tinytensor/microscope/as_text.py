@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,23 @@ def as_text(f: Followed) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts(f))
 
 
-def parts(f: Followed) -> list[list[str]]:
-    """The paragraphs of the text, each with its lines."""
-    return [_head(f), _forward(f), _backward(f), _batch(f), _update(f)]
+def parts(f: Followed, width: int = WIDTH) -> list[list[str]]:
+    """The paragraphs of the text, each with its lines; the first line of each is its title.
+
+    width: in characters; longer lines are wrapped.
+    """
+    paragraphs = [_head(f), _forward(f), _backward(f), _batch(f), _update(f)]
+    return [[part for line in lines for part in _wrapped(line, width)] for lines in paragraphs]
+
+
+def indent_of(line: str) -> int:
+    """The number of characters by which the rest of a wrapped line is indented.
+
+    After a word in a column, such as "logits", this is the next column.
+    """
+    start = re.match(r" *([a-z]+ {2,})?", line)
+    assert start is not None
+    return start.end() if start[1] else start.end() + 2
 
 
 def source_of(f: Followed) -> str:
@@ -56,14 +71,11 @@ def _forward(f: Followed) -> list[str]:
     own = f"loss of this image = -ln(p[{right}]) = {f.own_loss:.6g}; " if f.own_loss else ""
     return [
         f"Forward: image {f.example} of the batch, class {right}",
-        *_wrap(f"x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before:.6g}"),
-        *_wrap(
-            f"{unit_of(f)} = the sum of {f.terms} such products + bias {f.bias:.6g} = "
-            f"{f.result:.6g}"
-        ),
-        *_wrap("logits         " + " ".join(f"{v:.4g}" for v in f.logits), 17),
-        *_wrap("probabilities  " + " ".join(f"{v:.4g}" for v in f.probs), 17),
-        *_wrap(f"{own}mean loss of the batch: {f.loss:.6g}"),
+        f"  x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before:.6g}",
+        f"  {unit_of(f)} = the sum of {f.terms} such products + bias {f.bias:.6g} = {f.result:.6g}",
+        "  logits         " + " ".join(f"{v:.4g}" for v in f.logits),
+        "  probabilities  " + " ".join(f"{v:.4g}" for v in f.probs),
+        f"  {own}mean loss of the batch: {f.loss:.6g}",
     ]
 
 
@@ -71,11 +83,13 @@ def _backward(f: Followed) -> list[str]:
     lines = ["Backward: the chain rule, from the loss to this weight"]
     for stage in f.stages:
         value = "" if stage.grad is None else f" = {stage.grad:.6g}"
-        lines += _wrap(f"{stage.layer}: {stage.formula}{value}", 4)
+        lines.append(f"  {stage.layer}: {stage.formula}{value}")
     x, grad = float(f.inputs[f.example, f.place]), float(f.grads[f.example, f.place])
-    lines += _wrap(f"dL/d{unit_of(f)} = {grad:.6g}")
-    lines += _wrap(f"dL/dw by this product: x * dL/dz = {x:.6g} * {grad:.6g} = {x * grad:.6g}")
-    return lines
+    return [
+        *lines,
+        f"  dL/d{unit_of(f)} = {grad:.6g}",
+        f"  dL/dw by this product: x * dL/dz = {x:.6g} * {grad:.6g} = {x * grad:.6g}",
+    ]
 
 
 def _batch(f: Followed) -> list[str]:
@@ -114,13 +128,16 @@ def _batch(f: Followed) -> list[str]:
 def _update(f: Followed) -> list[str]:
     return [
         "Update",
-        *_wrap(f.rule),
-        *_wrap(f"the weight was {f.before:.6g} and is {f.after:.6g}"),
+        f"  {f.rule}",
+        f"  the weight was {f.before:.6g} and is {f.after:.6g}",
     ]
 
 
-def _wrap(text: str, indent: int = 4) -> list[str]:
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    start = len(line) - len(line.lstrip())
     return textwrap.wrap(
-        text, WIDTH, initial_indent="  ", subsequent_indent=" " * indent,
+        line.lstrip(), width, initial_indent=" " * start, subsequent_indent=" " * indent_of(line),
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip

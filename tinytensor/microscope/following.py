@@ -137,13 +137,16 @@ def chain_of(model: Module) -> Sequential:
     return Sequential(Flatten(), neurons)
 
 
-def weights_by_layer(model: Module) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights of a chain's layers, by path; empty if the model is no chain."""
-    if isinstance(model, TenNeurons):
-        return {"layers.1": model.weight.shape}
-    if not isinstance(model, Sequential):
+def weights_by_layer(model: Module) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The name and the shape of the weights of a chain's layers, by the path of the layer.
+
+    The name is that of `named_parameters()`. Empty if the model is no chain.
+    """
+    if not isinstance(model, Sequential | TenNeurons):
         return {}
-    return {path: layer.weight.shape for path, layer in layers_with_weights(model).items()}
+    names = {id(x): name for name, x in model.named_parameters()}
+    layers = layers_with_weights(chain_of(model))
+    return {path: (names[id(x.weight)], x.weight.shape) for path, x in layers.items()}
 
 
 def layers_with_weights(chain: Sequential) -> dict[str, Linear | Conv2d]:
@@ -319,7 +322,8 @@ def _follow_step(
     weights = weight.array[..., place[-1]].copy()
     optimizer.step()
     return Followed(
-        lesson=lesson, step=step, layer=f"{path}: {type(followed).__name__}",
+        lesson=lesson, step=step,
+        layer=f"{path}: {type(followed).__name__}" if chain is model else "the only layer",
         name=next(name for name, x in model.named_parameters() if x is weight),
         index=place, shape=weight.shape, position=position,
         example=example, images=images, labels=labels, inputs=inputs, grads=grads, place=spot,

@@ -1,0 +1,205 @@
+"""Programs for WebAssembly: kernel calls with addresses in one block of memory.
+
+The C backend lowers each call to a C function and its arguments. Here each pointer among them is
+replaced by the address of the same array in the block, in bytes from the start of the block:
+
+    {"kernel": "matmul", "arguments": [{"address": 640}, {"address": 0}, ..., {"int64": 100}, ...]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinytensor.arrays import CACHE_LINE, Array, address, root
+from tinytensor.capture.calls import Call, Function
+from tinytensor.capture.captured import capture
+from tinytensor.capture.memory import View
+from tinytensor.capture.program import Program
+from tinytensor.door import CONTRACTS
+from tinytensor.errors import NotSupported
+
+STORED = ("outside", "constant")  # the kinds of buffers whose values a step finds
+
+
+def recorded(caller: str, function: Callable[..., Any], *arguments: Array) -> Program:
+    """Return the program of a function. Afterwards all tensors have the values from before.
+
+    caller: the start of an error message.
+
+    Raises:
+        NotSupported: each step of the program needs NumPy or other Python.
+    """
+    step = capture(function, verify="never")
+    step(*arguments)
+    program = step.program
+    assert program is not None
+    for array, before in zip(program.trace.roots, program.trace.before, strict=True):
+        if before is not None:
+            np.copyto(array, before)
+    _ = program.peak  # gives the temporaries their memory
+    for call in program.calls:
+        by_numpy = call.kernel in program.key.backend.on_numpy
+        if by_numpy or CONTRACTS[call.kernel].is_for_numpy(call.arguments()):
+            raise NotSupported(
+                f"{caller}: NumPy computes {call.kernel} for the C backend; a network whose "
+                "kernels are all in C is needed, with weights of float32"
+            )
+    for item in program.order[1]:
+        if isinstance(item, Function) and item.writes:
+            name = getattr(item.function, "__qualname__", repr(item.function))
+            raise NotSupported(
+                f"{caller}: each step calls the Python function {name}, which a page can't; a step "
+                "of kernel calls is needed"
+            )
+    if any(buffer.kind == "restored" for buffer in program.buffers):
+        raise NotSupported(f"{caller}: the step changes a constant, which a page does not restore")
+    return program
+
+
+@dataclass(eq=False)
+class _Region:
+    """The part of a memory that programs use, and its place in the block."""
+
+    start: int  # addresses in this process
+    end: int
+    values: Array | None  # the memory, as bytes; None if a step does not read values from before
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class _Pointer:
+    region: _Region
+    offset: int
+
+
+class Block:
+    """The block of memory of programs that share arrays, such as a training step and a test.
+
+    Args:
+        programs: the programs, with their temporaries in memory.
+        last: arrays whose values are not stored, and which are placed last, in this order.
+
+    Attributes:
+        size: bytes of the block.
+        values: the bytes at the start of the block, which a page needs before the first step.
+    """
+
+    def __init__(self, programs: Sequence[Program], last: Sequence[Array]) -> None:
+        self._regions: dict[int, _Region] = {}  # by the id of the memory
+        for program in programs:
+            for array, kind in _arrays(program):
+                self._note(array, kind in STORED)
+        for array in last:
+            self._note(array, False)
+            self._region(array).values = None
+            self._regions[id(root(array))] = self._regions.pop(id(root(array)))
+        self._tables: dict[tuple[int, ...], _Region] = {}  # of sizes, which are arguments too
+        self._calls = {id(p): [self._lowered(call) for call in p.calls] for p in programs}
+        regions = [*self._tables.values(), *self._regions.values()]
+        self.size = 0
+        parts = []
+        for region in sorted(regions, key=lambda region: region.values is None):
+            region.place = self.size
+            size = region.end - region.start
+            self.size += -(-size // CACHE_LINE) * CACHE_LINE
+            if region.values is not None:
+                parts += [region.values, np.zeros(-size % CACHE_LINE, np.uint8)]
+        self.values = np.concatenate(parts)
+
+    def calls(self, program: Program) -> list[dict[str, Any]]:
+        """Return the kernel calls of a program, for JSON."""
+        return [
+            {"kernel": kernel, "arguments": [{kind: _plain(x)} for kind, x in arguments]}
+            for kernel, arguments in self._calls[id(program)]
+        ]
+
+    def address(self, array: Array) -> int:
+        """Return the address of an array in the block."""
+        region = self._region(array)
+        return region.place + address(array) - region.start
+
+    def _region(self, array: Array) -> _Region:
+        return self._regions[id(root(array))]
+
+    def _note(self, array: Array, is_stored: bool) -> None:
+        start, end = address(array), address(array) + array.nbytes
+        key = id(root(array))
+        region = self._regions.setdefault(key, _Region(start, end, None))
+        region.start, region.end = min(start, region.start), max(end, region.end)
+        if is_stored:
+            own = root(array).reshape(-1).view(np.uint8)
+            first = address(own)
+            region.values = own[region.start - first : region.end - first]
+
+    def _lowered(self, call: Call) -> tuple[str, list[tuple[str, Any]]]:
+        """Return the kernel's name, and each argument with its type."""
+        from tinytensor.backends import c_backend  # only where it can be loaded
+        from tinytensor.backends._c import ffi
+
+        function, given = getattr(c_backend, call.kernel).lower(*call.arguments())
+        arguments = []
+        for parameter, value in zip(ffi.typeof(function).args, given, strict=True):
+            if parameter.kind == "pointer":
+                arguments.append(("address", self._pointer(value, ffi)))
+            else:
+                arguments.append(("int64" if parameter.cname == "int64_t" else "number", value))
+        return call.kernel, arguments
+
+    def _pointer(self, value: Any, ffi: Any) -> _Pointer:
+        pointed = int(ffi.cast("intptr_t", value))
+        for region in self._regions.values():
+            if region.start <= pointed < region.end:
+                return _Pointer(region, pointed - region.start)
+        sizes = tuple(value)
+        if sizes not in self._tables:
+            table = np.array(sizes, np.int64).view(np.uint8)
+            start = address(table)
+            self._tables[sizes] = _Region(start, start + table.nbytes, table)
+        return _Pointer(self._tables[sizes], 0)
+
+
+def _arrays(program: Program) -> Iterable[tuple[Array, str]]:
+    """Yield the arrays that a program uses, each with the kind of its buffer."""
+    for item in program.items:
+        for view in item.views:
+            if isinstance(view, View):
+                yield view.array(), view.buffer.kind
+    for array in program.inputs:
+        yield array, "argument"
+
+
+def _plain(value: Any) -> int | float:
+    if isinstance(value, _Pointer):
+        return value.region.place + value.offset
+    return float(value) if isinstance(value, float) else int(value)
+
+
+class Tables:
+    """Tables of what the Python functions of a program write before each step.
+
+    Args:
+        program: the program.
+        steps: the number of rows.
+
+    Attributes:
+        arrays: the arrays that the functions write.
+        rows: a table (steps, ...) for each of them.
+    """
+
+    def __init__(self, program: Program, steps: int) -> None:
+        functions = [item for item in program.order[0] if item.writes]
+        arrays = [view.array() for item in functions for view in item.writes]
+        self.arrays = list({address(array): array for array in arrays}.values())
+        before = [array.copy() for array in self.arrays]
+        self.rows = [np.empty((steps, *array.shape), array.dtype) for array in self.arrays]
+        for step in range(steps):
+            for function in functions:
+                function()
+            for rows, array in zip(self.rows, self.arrays, strict=True):
+                rows[step] = array
+        for array, old in zip(self.arrays, before, strict=True):
+            np.copyto(array, old)
