@@ -320,6 +320,7 @@ assert world.size == 1 or "exchanged" in str(step.program)
 @pytest.mark.full
 def test_a_fit_with_early_stopping_resumes_on_all_ranks(tmp_path):
     program = f"""
+import numpy as np
 from tinytensor import nn
 x = np.random.default_rng(1).standard_normal((80, 20)).astype(np.float32)
 y = np.random.default_rng(2).integers(0, 2, 80)
