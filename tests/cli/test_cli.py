@@ -22,6 +22,7 @@ import tinytensor as tt
 from tinytensor import claims, datasets, door, interrupt, lessons
 from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.checkpoint import about as about_file
+from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
 from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.evaluation import evaluate
 from tinytensor.ladder import ladder
@@ -30,6 +31,18 @@ from tinytensor.saved_model import load_model
 from tinytensor.train import Training
 from tinytensor_command import known_names, options
 from tinytensor_command.commands import program
+
+
+def test_train_prints_the_accuracy_without_wrong_labels(run, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    code, out, _ = run("train", "1.0", "--steps", 5, "--save-weights", weights)
+    assert code == 0
+    data = tt.datasets.mnist()
+    right = np.delete(np.arange(10_000), WRONG_TEST_LABELS)
+    _, model = load_model(weights)
+    known, _, _ = evaluate(model, data.test_images[right], data.test_labels[right])
+    shown = float(re.search(r"(\S+) without the 15 images with a wrong label", out)[1])
+    assert abs(shown - known) < 2e-4  # the weights were rounded to float16
 
 
 def test_train_prints_accuracy_and_times(run, tmp_path):
@@ -43,8 +56,8 @@ def test_train_prints_accuracy_and_times(run, tmp_path):
     assert "step 120/120" in err
     assert "\r" not in err, "no progress bar without a terminal"
     result = json.loads(file.read_text())
-    names = "lesson backend threads seed steps batch test_accuracy test_loss seconds history"
-    assert list(result) == names.split()
+    names = "lesson backend threads seed steps batch test_accuracy test_loss seconds history "
+    assert list(result) == (names + "test_accuracy_of_right_labels").split()
     assert list(result["seconds"]) == ["import", "data", "first_step", "train", "evaluate"]
     assert all(seconds > 0 for seconds in result["seconds"].values())
     names = "step train_accuracy train_loss test_accuracy test_loss"

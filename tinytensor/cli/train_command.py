@@ -19,7 +19,9 @@ from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.cli.signals import stop_on_signals
+from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
 from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.evaluation import evaluate
 from tinytensor.logs import log_to
 from tinytensor.saver import Saver, best_file
 from tinytensor.step_report import StepReport, TrainedStep
@@ -238,6 +240,9 @@ def train_lesson(
             },
             "history": [_metrics(report) for report in reports],
         }
+        if data is None and not save_best and training.step == result["steps"] and last is not None:
+            with door.computing_with(used):
+                result["test_accuracy_of_right_labels"] = _of_right_labels(training, last)
         if training.coach is not None:
             result["coach"] = training.coach.to_json()
         if training.parallel is not None:
@@ -455,6 +460,14 @@ def _what_next(lesson: lessons.Lesson) -> str:
     return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
 
 
+def _of_right_labels(training: Training, last: StepReport) -> float:
+    """The accuracy without the test images of MNIST whose label is wrong."""
+    images, labels = training.data.test_images, training.data.test_labels
+    wrong = list(WRONG_TEST_LABELS)
+    recognised = evaluate(training.tested, images[wrong], labels[wrong])[0] * len(wrong)
+    return (last.test_accuracy * len(labels) - recognised) / (len(labels) - len(wrong))
+
+
 def _summary(result: dict[str, Any], training: Training) -> str:
     seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
     times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
@@ -466,6 +479,10 @@ def _summary(result: dict[str, Any], training: Training) -> str:
         f"test accuracy  {result['test_accuracy']:.4f} {after}",
         f"test loss      {result['test_loss']:.4f}",
     ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
+    right: tuple[str, ...] = ()
+    if "test_accuracy_of_right_labels" in result:
+        accuracy, count = result["test_accuracy_of_right_labels"], len(WRONG_TEST_LABELS)
+        right = (f"               {accuracy:.4f} without the {count} images with a wrong label",)
     ranks: tuple[str, ...] = ()
     if training.parallel is not None:
         count = result["ranks"]
@@ -480,7 +497,9 @@ def _summary(result: dict[str, Any], training: Training) -> str:
     changed = [f"changed        {change}" for change in training.changes]
     return "\n".join(
         (
-            *tested,
+            tested[0],
+            *right,
+            *tested[1:],
             *changed,
             f"seconds        {times}",
             f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
