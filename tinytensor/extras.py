@@ -21,4 +21,4 @@ def check_installed(feature: str, extra: str, *libraries: str) -> None:
             )
 
 
-PACKAGES = {"sklearn": "scikit-learn"}  # names of imports that pip doesn't have
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # names of imports that pip doesn't have

@@ -12,6 +12,7 @@ from tinytensor.arrays import Array
 from tinytensor.cli.output import check_writable
 from tinytensor.datasets import MNIST_SHAPE, described_shape
 from tinytensor.errors import DataError, SettingError
+from tinytensor.extras import check_installed
 
 DEFAULT_LESSON = "best"
 MAX_LISTED = 10  # probabilities in a line
@@ -88,8 +89,10 @@ def _inputs(file: str, many: bool, as_is: bool, shape: tuple[int, int, int]) -> 
 
     A picture is read as a photo of a digit, if the network's images are like MNIST's.
     """
+    check_installed("predict", "images", "PIL")
+    from tinytensor.datasets.folders import ENDINGS
     from tinytensor.datasets.images import read_images, read_resized
-    from tinytensor.datasets.photo import ENDINGS, read_photo
+    from tinytensor.datasets.photo import read_photo
 
     path = Path(file)
     is_picture = path.suffix.lower() in ENDINGS and not as_is

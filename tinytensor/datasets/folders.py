@@ -17,8 +17,8 @@ from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
-from tinytensor.datasets.photo import ENDINGS, read_colours, read_photo
 from tinytensor.errors import DataError, LabelError, TinytensorError
+from tinytensor.extras import check_installed
 
 # Where the files may be: the folder itself, and below it the folders that torchvision makes.
 BELOW = (".", "raw", *(f"{name}/raw" for name in ("MNIST", "FashionMNIST", "KMNIST", "EMNIST")))
@@ -26,6 +26,8 @@ IDX_NAME = re.compile(
     r"(?P<set>emnist-[a-z]+-|)(?P<part>train|t10k|test)-(?P<what>images|labels)"
     r"[-.]idx[13]-ubyte(\.gz)?"
 )
+# The endings of pictures. Other files are read without Pillow.
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
 CLASS_NAMES = "class_names"  # an array in an .npz file, or a .npy file next to x_train.npy
 LARGEST = 256  # pixels along an axis of a picture that is not taken for a photo of a digit
@@ -321,6 +323,9 @@ def _read_pictures(files: Sequence[Path]) -> Array:
 
     Pictures of different sizes, or larger than LARGEST, are photos of digits: they become 28 x 28.
     """
+    check_installed("load", "images", "PIL")
+    from tinytensor.datasets.photo import read_colours, read_photo
+
     pictures: list[Array] = []
     for file in files:
         pictures.append(read_colours(file))

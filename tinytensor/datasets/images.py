@@ -10,8 +10,9 @@ from PIL import Image, ImageOps
 from tinytensor import regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import MNIST_SHAPE, described_shape
+from tinytensor.datasets.folders import ENDINGS
 from tinytensor.datasets.idx import read_idx
-from tinytensor.datasets.photo import ENDINGS, read_colours, read_grey
+from tinytensor.datasets.photo import read_colours, read_grey
 from tinytensor.errors import DataError
 
 

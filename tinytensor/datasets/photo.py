@@ -30,7 +30,6 @@ from tinytensor.errors import DataError
 
 MAX_PIXELS = 50_000_000  # a larger picture is refused before it is decoded
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 SIDE_OF_ONE, SIDE_OF_MANY = 300, 1200  # pixels: larger pictures are made smaller first
 WINDOW_OF_ONE, WINDOW_OF_MANY = 0.3, 0.1  # of the larger side; strokes are narrower than this
 SIDE_OF_FIT = 48  # pixels of the picture to which the paper is fitted

@@ -9,8 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from platformdirs import user_cache_dir
+
 from tinytensor.datasets import Dataset, load
 from tinytensor.errors import DataError, UnknownName
+from tinytensor.extras import check_installed
 
 log = logging.getLogger("tinytensor")
 
@@ -61,9 +64,7 @@ EMNIST = (
 
 def cache_folder() -> Path:
     """The folder TINYTENSOR_CACHE_DIR, or the system's cache folder for tinytensor."""
-    import pooch
-
-    return Path(os.environ.get("TINYTENSOR_CACHE_DIR") or pooch.os_cache("tinytensor"))
+    return Path(os.environ.get("TINYTENSOR_CACHE_DIR") or user_cache_dir("tinytensor", False))
 
 
 def fetch(name: str) -> Dataset:
@@ -81,6 +82,7 @@ def fetch(name: str) -> Dataset:
 
 
 def _retrieve(name: str, urls: list[str], md5: str, folder: Path, file: str) -> Path:
+    check_installed("fetch", "fetch", "pooch")
     import pooch
 
     reasons = []
