@@ -14,6 +14,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import one_label_each, to_float
 from tinytensor.datasets.mapped import FileRows, is_mapped
+from tinytensor.errors import SettingError
 from tinytensor.nn import Module
 from tinytensor.ranks import ALONE, World
 from tinytensor.tensors import Tensor, from_numpy
@@ -73,6 +74,8 @@ def scores(
     predictions and mean loss. before_each: called before each of these calls; it may raise
     OutOfTimeError. world: the ranks that share these calls.
     """
+    if not len(labels):
+        raise SettingError("test: got no images to test on; at least one is needed")
     predictions = np.zeros_like(labels)
     starts = range(0, len(labels), EVALUATION_BATCH)
     losses = np.zeros(len(starts) + 1)  # of each call, and whether a rank is out of time

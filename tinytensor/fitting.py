@@ -243,9 +243,10 @@ def _arrays(pair: Pair) -> tuple[Array, Array]:
 def _count(validation: float, examples: int) -> int:
     """The number of validation examples: `validation` itself, or this fraction of the examples."""
     count = real("fit", "validation", validation)
-    if 0 < count < 1:
-        return max(1, round(count * examples))
-    if not 1 <= count < examples or count != int(count):
+    is_fraction = isinstance(validation, float | np.floating)
+    if is_fraction and 0 < count < 1 and round(count * examples):
+        return round(count * examples)
+    if is_fraction or isinstance(validation, bool) or not 1 <= count < examples:
         raise SettingError(
             f"fit: got validation={validation} for {examples} examples; a fraction between 0 and "
             f"1, or a number from 1 to {examples - 1}, is needed"

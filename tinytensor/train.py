@@ -319,6 +319,7 @@ class Training:
         Raises:
             DataError: a rank has another checksum than rank 0.
         """
+        self._share_moving_averages()
         found = hashlib.sha256()
         for _, x in self.model.named_tensors():
             found.update(np.ascontiguousarray(x.array).data)
@@ -479,12 +480,23 @@ class Training:
             AnomalyError: the loss is NaN or infinite.
             OutOfTimeError: the deadline has passed.
         """
+        self._share_moving_averages()
         with evaluation_mode(self.tested):
             found = scores(
                 self._scores[self.tested], self.data.test_labels, self._check_time, self.world
             )
         self._check_finite("test loss", found[1])
         return found
+
+    def _share_moving_averages(self) -> None:
+        """Give all ranks the moving averages of rank 0, if batch norm has local moments."""
+        if self.world.size == 1 or self.batch_norm != "local":
+            return
+        models = [self.model] if self.tested is self.model else [self.model, self.tested]
+        for model in models:
+            trained = {id(param) for param in model.parameters()}
+            moving = [x.array for _, x in model.named_tensors() if id(x) not in trained]
+            self.world.broadcast(*moving)
 
     def accuracy(self, images: Array, labels: Array) -> float:
         """Return the accuracy, 0 to 1, of the tested model on other images, such as validation's.

@@ -168,6 +168,11 @@ def checked_labels(part: str, images: Array, labels: Array) -> Array:
             "labels.reshape(-1) for (N, 1), labels.argmax(axis=1) for one-hot rows (N, classes)"
         )
     one_label_each("Dataset", part, images, labels)
+    if labels.size and labels.max() >= MAX_CLASSES:
+        raise LabelError(
+            f"Dataset: got {part} label {labels.max()}; labels from 0 to {MAX_CLASSES - 1} are "
+            "needed"
+        )
     if labels.size and labels.min() < 0:
         raise LabelError(f"Dataset: got {part} label {labels.min()}; labels from 0 up are needed")
     return np.asarray(labels).astype(np.int64, copy=False)

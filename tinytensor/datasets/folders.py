@@ -15,7 +15,7 @@ import numpy as np
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets import SIDE, Dataset
+from tinytensor.datasets import MAX_CLASSES, SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
 from tinytensor.errors import DataError, LabelError, TinytensorError
 from tinytensor.extras import check_installed
@@ -49,6 +49,8 @@ EMNIST_NAMES = {
 def load(path: str | Path) -> Dataset:
     """Load a data set from a folder or an .npz file; see tinytensor.datasets.load."""
     given, path = path, Path(path)
+    if not str(given):
+        raise DataError("load: the path of the data set is empty; a folder or file is needed")
     try:
         if not path.exists():
             path = Path(os.path.expandvars(path)).expanduser()
@@ -151,6 +153,8 @@ def _from_0(train: Array, test: Array) -> tuple[Array, Array, Sequence[str] | No
     names are then "1" to n, so a class keeps the number that it has in the file.
     """
     most = int(train.max(initial=0))
+    if most > MAX_CLASSES:  # an error of Dataset
+        return train, test, None
     in_order = np.array_equal(np.unique(train), np.arange(1, most + 1))
     if not most or not in_order or (test == 0).any():
         return train, test, None
@@ -253,8 +257,12 @@ def _of_arrays(path: Path, arrays: Sequence[Array], names: Array | None) -> Data
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+    """The pictures of a folder, sorted by name. Hidden files, such as a Mac's ._1.png, are none."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+    )
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -270,7 +278,8 @@ def _parts(folder: Path) -> list[Path]:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """The pictures of each class by the name of its subfolder; 10 comes after 9."""
-    found = {each.name: _pictures(each) for each in folder.iterdir() if each.is_dir()}
+    folders = [each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."]
+    found = {each.name: _pictures(each) for each in folders}
     names = sorted((name for name in found if found[name]), key=_natural)
     if not names:
         raise DataError(
@@ -300,6 +309,11 @@ def _load_pictures(folder: Path) -> Dataset:
             for name, files in every.items()
         }
     names = list(train)
+    if len(names) == 1:
+        raise DataError(
+            f"{folder}: the only subfolder with pictures is {names[0]}; one subfolder per class is "
+            "needed, and two classes or more"
+        )
     files = [[f for name in part for f in part[name]] for part in (train, test)]
     labels = [
         np.array([names.index(name) for name in part for _ in part[name]], np.int64)

@@ -131,6 +131,11 @@ def export_html(
         }  # fmt: skip
         text = _page_with(json.dumps(about | {"trainImages": count}), kernels, "")
         used, content = page.content(images, None if room is None else room - len(text))
+    if used < batch:
+        raise SettingError(
+            f"export_html: got batch={batch}, and a page of {MOST_BYTES / 1e6:.0f} MB has room for "
+            f"{used:,} images; use a smaller batch, or images={batch}"
+        )
     text = _page_with(json.dumps(about | {"trainImages": used}), kernels, content)
     try:
         if regular_file.is_special(file):
