@@ -86,7 +86,7 @@ def test_train_makes_the_given_number_of_steps(run, monkeypatch, backend):
     code, out, _ = run("train", "softmax", "--backend", backend, "--steps", 3)
     assert code == 0
     assert len(made) == 3
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 5
 
 
 def test_environment_variables_are_defaults(run, monkeypatch, tmp_path):

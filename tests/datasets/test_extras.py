@@ -20,8 +20,9 @@ def test_mnist_needs_no_extra():
 
 def test_a_folder_of_pictures_names_its_extra(tmp_path):
     for part in ("train", "test"):
-        (tmp_path / part / "cat").mkdir(parents=True)
-        (tmp_path / part / "cat" / "1.png").write_bytes(b"")
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / "1.png").write_bytes(b"")
     with pytest.raises(SettingError, match=r"pillow is not installed; run: pip install .*\[images"):
         tt.datasets.load(tmp_path)
 

@@ -109,6 +109,7 @@ def test_batches_end_in_the_middle_without_a_thread_that_stays(rows):
     (reader,) = set(threading.enumerate()) - before
     assert reader.name.startswith("tinytensor-reader")
     endless.close()
+    reader.join(timeout=60)
     assert not reader.is_alive()
 
 

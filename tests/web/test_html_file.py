@@ -134,6 +134,7 @@ def test_a_page_starts_with_the_given_weights(tmp_path):
     assert run_page(file, 0)["test"] == [4] * SOME
 
 
+@pytest.mark.browser
 @needs_browser
 @pytest.mark.skipif("ziglang" in lacking, reason="ziglang is not installed")
 def test_a_browser_trains_without_a_network(tmp_path):

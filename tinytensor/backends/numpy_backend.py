@@ -5,6 +5,7 @@ If two backends disagree, this one is right. The shapes are in tinytensor/kernel
 
 import builtins
 import math
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -619,18 +620,24 @@ def moving_average(x: Array, decay: Array, average: Array) -> None:
 # The functions besides kernels that each backend has
 
 
+def _blas() -> list[dict[str, Any]]:
+    """The BLAS libraries of this process. Other packages may have loaded an OpenMP library, too."""
+    libraries: list[dict[str, Any]] = threadpoolctl.threadpool_info()
+    return [library for library in libraries if library["user_api"] == "blas"]
+
+
 def num_threads() -> int:
     """Return the number of threads of NumPy's matmul, which are those of the BLAS library."""
-    counts = [library["num_threads"] for library in threadpoolctl.threadpool_info()]
-    return builtins.max(counts, default=1)
+    return builtins.max((library["num_threads"] for library in _blas()), default=1)
 
 
 def set_num_threads(n: int) -> None:
     """Set the number of threads of NumPy's matmul."""
-    threadpoolctl.threadpool_limits(n)
+    threadpoolctl.threadpool_limits(n, user_api="blas")
 
 
 def description() -> str:
     """Return the versions of NumPy and of its BLAS library."""
-    blas = [library["internal_api"] for library in threadpoolctl.threadpool_info()]
-    return f"numpy {np.__version__} with {blas[0] if blas else 'its own matmul'}"
+    blas = _blas()
+    library = blas[0]["internal_api"] if blas else "its own matmul"
+    return f"numpy {np.__version__} with {library}"

@@ -168,7 +168,8 @@ def _skipped(orders: Iterable[Array], skip: int) -> Iterator[Array]:
 
 def _read_ahead(source: FileRows, orders: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
     """Yield the indices of each window, and its rows in ascending order of their indices."""
-    with ThreadPoolExecutor(1, "tinytensor-reader") as thread:
+    thread = ThreadPoolExecutor(1, "tinytensor-reader")
+    try:
         ahead = None
         for order in orders:
             waiting, ahead = ahead, (order, thread.submit(source.read, np.sort(order)))
@@ -176,3 +177,7 @@ def _read_ahead(source: FileRows, orders: Iterable[Array]) -> Iterator[tuple[Arr
                 yield waiting[0], waiting[1].result()
         if ahead is not None:
             yield ahead[0], ahead[1].result()
+    finally:
+        # Not `with`, which would wait for the thread. The garbage collector may close a generator
+        # that was left, while another thread starts and holds a lock of the module threading.
+        thread.shutdown(wait=False, cancel_futures=True)

@@ -97,9 +97,17 @@ def export_html(
         BackendUnavailable: the C backend does not work.
         DataError: the file can't be written.
     """
+    if not isinstance(model, Module):
+        raise NotSupported(f"export_html: got a {type(model).__name__}; a Module is needed")
+    if not isinstance(data, Dataset):
+        raise NotSupported(
+            f"export_html: got a {type(data).__name__} as data; a data set is needed, such as "
+            "tt.datasets.mnist()"
+        )
     count = len(data.train_images)
     for name, value, least in (
-        ("steps", steps, 1), ("evaluate_every", evaluate_every, 1), ("seed", seed, 0),
+        ("batch", batch, 1), ("steps", steps, 1), ("evaluate_every", evaluate_every, 1),
+        ("seed", seed, 0),
     ):  # fmt: skip
         whole("export_html", name, value, least)
     if data.train_images.shape[1:] != (SIDE, SIDE):
