@@ -362,3 +362,46 @@ world.check_same("fit", {"weights": str(model.layers[1].weight.numpy().sum())})
     assert two.returncode == 0, two.stderr
     assert len(two.stdout.splitlines()) == 2
     assert two.stdout == one.stdout
+
+
+@needs_mpi
+@pytest.mark.full
+@pytest.mark.parametrize("size", ["3 + world.rank", "4 - world.rank"])
+def test_a_sum_of_arrays_of_different_sizes_is_an_error_on_each_rank(size):
+    program = f"""
+import numpy as np
+from tinytensor.errors import ShapeError
+try:
+    world.sum(np.zeros({size}, np.float32))
+except ShapeError as error:
+    print(error)
+"""
+    done = ranks(2, program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("one of another size") == 2
+
+
+def test_a_sum_needs_a_contiguous_array():
+    with pytest.raises(ShapeError, match=r"not contiguous; sum a copy"):
+        tt.parallel.world().sum(np.zeros((3, 4))[:, ::2])
+
+
+@needs_mpi
+@pytest.mark.full
+def test_local_batch_norm_is_tested_with_the_moving_averages_of_rank_0():
+    program = """
+from tinytensor import lessons
+from tinytensor.train import Training
+data = tt.datasets.mnist()
+data = data._replace(test_images=data.test_images[:600], test_labels=data.test_labels[:600])
+run = Training(
+    lessons.find("4.1"), data, steps=4, world=world, chunks=4, batch_norm="local", evaluate_every=2
+)
+*_, last = run
+found = run.weights_checksum()
+if world.rank == 0:
+    print(found, last.test_loss, last.test_accuracy)
+"""
+    alone, two = ranks(1, program), ranks(2, program)
+    assert two.returncode == 0, two.stderr
+    assert alone.stdout == two.stdout != ""

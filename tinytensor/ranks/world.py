@@ -21,7 +21,7 @@ import numpy as np
 
 from tinytensor.arrays import Array
 from tinytensor.cores import cores
-from tinytensor.errors import BackendUnavailable, DataError
+from tinytensor.errors import BackendUnavailable, DataError, ShapeError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -163,7 +163,15 @@ class World:
 
         Args:
             x: contiguous float or int array, of the same shape and dtype on each rank.
+
+        Raises:
+            ShapeError: x is not contiguous, or has another size on another rank.
         """
+        if not x.flags.c_contiguous:
+            raise ShapeError(
+                f"sum: got an array of shape {x.shape} that is not contiguous; sum a copy, "
+                "np.ascontiguousarray(x), and use the copy"
+            )
         if self._comm is None or self.size == 1:
             return
         other = np.empty_like(x)
@@ -171,7 +179,7 @@ class World:
             distance = 1
             while distance < self.size:  # ranks whose numbers differ in one binary digit
                 partner = self.rank ^ distance
-                self._wait(self._comm.Isend(x, partner), self._comm.Irecv(other, partner))
+                self._exchange(x, other, partner)
                 np.add(x, other, out=x)  # x + y has the same bits as y + x
                 distance *= 2
             return
@@ -263,13 +271,33 @@ class World:
             return TIMEOUT
         return max(MIN_TIMEOUT, MAX_STEPS * self._seconds / self._steps)
 
-    def _wait(self, *requests: MPI.Request) -> None:
+    def _exchange(self, x: Array, other: Array, partner: int) -> None:
+        """Send x to the partner, and receive the partner's x, which must have the same size."""
+        from mpi4py import MPI
+
+        assert self._comm is not None
+        sent, received = MPI.Status(), MPI.Status()
+        requests = self._comm.Isend(x, partner), self._comm.Irecv(other, partner)
+        is_longer = False
+        try:
+            self._wait(*requests, statuses=[sent, received])
+        except MPI.Exception:
+            is_longer = MPI.Get_error_class(received.Get_error()) == MPI.ERR_TRUNCATE
+            if not is_longer:
+                raise
+        if is_longer or received.Get_count(MPI.BYTE) != x.nbytes:
+            raise ShapeError(
+                f"sum: rank {self.rank} has an array of {x.size:,} elements, and rank {partner} one "
+                "of another size; the same shape and dtype are needed on all ranks"
+            )
+
+    def _wait(self, *requests: MPI.Request, statuses: list[MPI.Status] | None = None) -> None:
         """Wait until the requests are complete."""
         from mpi4py import MPI
 
         self.exchanges += 1
         start = time.monotonic()
-        while not MPI.Request.Testall(list(requests)):
+        while not MPI.Request.Testall(list(requests), statuses):
             self._poll(start)
 
     def _poll(self, start: float) -> None:
