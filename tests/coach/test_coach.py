@@ -390,3 +390,30 @@ def test_a_closed_coach_hears_nothing():
     tt.cross_entropy(model(tt.rand(5, 28, 28, 1)), [1, 2, 3, 4, 5]).backward()
     assert names(coach) == []
     assert str(coach) == "coach: no mistake was found"
+
+
+def test_a_step_that_failed_is_not_watched_any_more(capsys):
+    """As in a notebook: a cell fails, is corrected, and is run again with a new coach."""
+
+    def coached(labels):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        optimizer = tt.optim.SGD(model.parameters(), lr=0.5)
+
+        def step(images):
+            loss = tt.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return tt.coach(tt.capture(step))
+
+    images = tt.rand(20, 28, 28, 1)
+    failed = coached(np.full(20, -1))
+    with pytest.raises(tt.TinytensorError):
+        failed(images)
+    with coached(np.arange(20) % 10) as right:
+        for _ in range(8):
+            right(images)
+    assert failed.findings == []
+    assert "gradient" not in capsys.readouterr().out

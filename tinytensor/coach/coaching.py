@@ -77,6 +77,7 @@ class Coach(observers.Observer):
         self._names: dict[int, str] = {}  # of parameters, by id
         self._order: dict[int, int] = {}  # the place of each parameter in the forward pass, by id
         self._counts: dict[int, int] = {}  # changes of each parameter at the first backward, by id
+        self._is_closed = False
         self._forget_step()
         if model is not None:
             self._learn_names(model)
@@ -92,6 +93,7 @@ class Coach(observers.Observer):
 
     def close(self) -> None:
         """Watch no more."""
+        self._is_closed = True
         observers.leave(self)
 
     def __enter__(self) -> Coach:
@@ -113,10 +115,18 @@ class Coach(observers.Observer):
         """Run the step.
 
         The loss is the step's result, if that is a scalar tensor, or else its first element.
+        After an exception the coach watches no more, until the next call.
         """
         if self._step is None:
             raise NotSupported("coach: got a call, but a model is watched; call the model itself")
-        result = self._step(*arguments, **named)
+        if not self._is_closed:
+            observers.watch(self)
+        try:
+            result = self._step(*arguments, **named)
+        except BaseException:  # the program may be corrected and watched by another coach
+            self._forget_step()
+            observers.leave(self)
+            raise
         loss = result[0] if isinstance(result, tuple | list) and result else result
         if isinstance(loss, Tensor) and loss.size == 1:
             self.step_ended(float(loss.array.reshape(())))

@@ -287,8 +287,8 @@ class World:
                 raise
         if is_longer or received.Get_count(MPI.BYTE) != x.nbytes:
             raise ShapeError(
-                f"sum: rank {self.rank} has an array of {x.size:,} elements, and rank {partner} one "
-                "of another size; the same shape and dtype are needed on all ranks"
+                f"sum: rank {self.rank} has an array of {x.size:,} elements, and rank {partner} "
+                "one of another size; the same shape and dtype are needed on all ranks"
             )
 
     def _wait(self, *requests: MPI.Request, statuses: list[MPI.Status] | None = None) -> None:
