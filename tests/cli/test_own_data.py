@@ -87,3 +87,26 @@ def test_export(trained, run, tmp_path):
     assert "images (batch, 10, 12, 3) to logits (batch, 2)" in out
     (given,) = onnx.load(tmp_path / "red.onnx").graph.input
     assert [d.dim_value for d in given.type.tensor_type.shape.dim][1:] == [10, 12, 3]
+
+
+@pytest.mark.parametrize("light", [False, True], ids=["light on dark", "dark on light"])
+def test_predict_reads_pictures_of_28_x_28_in_the_same_way_as_train(run, tmp_path, light):
+    rng = np.random.default_rng(0)
+    for name in ("standing", "lying"):
+        (tmp_path / "bars" / name).mkdir(parents=True)
+        for i in range(40):
+            image = np.zeros((28, 28), np.uint8)
+            start = rng.integers(4, 20)
+            image[:, start : start + 4] = 230
+            image = image if name == "standing" else image.T
+            picture = Image.fromarray(255 - image if light else image)
+            picture.save(tmp_path / "bars" / name / f"{i}.png")
+    weights = tmp_path / "weights.safetensors"
+    options = ("--steps", 60, "--batch", 20, "--save-weights", weights)
+    code, out, _ = run("train", "relu", "--data", tmp_path / "bars", *options)
+    assert code == 0
+    assert "test accuracy  1.0000" in out
+    files = [tmp_path / "bars" / name / "0.png" for name in ("standing", "lying")]
+    code, out, _ = run("predict", "--weights", weights, *files)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == ["standing", "lying"]

@@ -14,6 +14,8 @@ from tinytensor.datasets import MNIST_SHAPE, described_shape
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
 
+DIGITS = tuple("0123456789")  # the names of MNIST's classes
+
 DEFAULT_LESSON = "best"
 MAX_LISTED = 10  # probabilities in a line
 SHADES = " .:-=+*#%@"
@@ -48,16 +50,17 @@ def predict_images(
         raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
     found, network = load_model(file)
     names, shape = class_names(file), image_shape(file)
-    if many and shape != MNIST_SHAPE:
+    reads_digits = shape == MNIST_SHAPE and names == DIGITS
+    if many and not reads_digits:
+        what = described_shape(shape) if names == DIGITS else f"the classes {', '.join(names[:3])}"
         raise SettingError(
-            f"--many: finds digits of 28 x 28, and this network reads {described_shape(shape)}; "
-            "leave --many out"
+            f"--many: finds digits of 28 x 28, and this network reads {what}; leave --many out"
         )
     inputs: list[Input] = []
     unread: list[str] = []
     for name in files:
         try:
-            inputs += _inputs(name, many, as_is, shape)
+            inputs += _inputs(name, many, as_is, shape, reads_digits)
         except DataError as error:
             unread.append(str(error))
     if not inputs:
@@ -84,10 +87,12 @@ def chosen_weights(lesson: str | None, weights: str | None) -> str | Path:
     return weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
 
 
-def _inputs(file: str, many: bool, as_is: bool, shape: tuple[int, int, int]) -> list[Input]:
+def _inputs(
+    file: str, many: bool, as_is: bool, shape: tuple[int, int, int], reads_digits: bool
+) -> list[Input]:
     """The images of a file. shape: of the network's images.
 
-    A picture is read as a photo of a digit, if the network's images are like MNIST's.
+    A picture is read as a photo of a digit, if the network's images and classes are MNIST's.
     """
     check_installed("predict", "images", "PIL")
     from tinytensor.datasets.folders import ENDINGS
@@ -96,7 +101,7 @@ def _inputs(file: str, many: bool, as_is: bool, shape: tuple[int, int, int]) -> 
 
     path = Path(file)
     is_picture = path.suffix.lower() in ENDINGS and not as_is
-    if is_picture and shape != MNIST_SHAPE:
+    if is_picture and not reads_digits:
         read = [read_resized(path, shape)]
     elif is_picture:
         read = [(each.image, each.steps) for each in read_photo(path, many)]

@@ -355,9 +355,11 @@ def _read_pictures(files: Sequence[Path]) -> Array:
     images = np.stack(pictures)
     if (images == images[..., :1]).all():
         images = np.ascontiguousarray(images[..., 0])
-    if images.shape[1:] == (SIDE, SIDE):
-        border = np.ones((SIDE, SIDE), bool)
-        border[1:-1, 1:-1] = False
-        if np.median(images[:, border]) > 127:  # light on dark, as MNIST
-            images = 255 - images
-    return images
+    return light_on_dark(images) if images.shape[1:] == (SIDE, SIDE) else images
+
+
+def light_on_dark(images: Array) -> Array:
+    """Images (N, 28, 28) uint8, inverted if their borders are light: as in MNIST."""
+    border = np.ones(images.shape[1:], bool)
+    border[1:-1, 1:-1] = False
+    return 255 - images if np.median(images[:, border]) > 127 else images

@@ -9,8 +9,8 @@ from PIL import Image, ImageOps
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets import MNIST_SHAPE, described_shape
-from tinytensor.datasets.folders import ENDINGS
+from tinytensor.datasets import MNIST_SHAPE, SIDE, described_shape
+from tinytensor.datasets.folders import ENDINGS, light_on_dark
 from tinytensor.datasets.idx import read_idx
 from tinytensor.datasets.photo import read_colours, read_grey
 from tinytensor.errors import DataError
@@ -71,13 +71,17 @@ def read_resized(path: Path, shape: tuple[int, int, int]) -> tuple[Array, str]:
         picture = picture.convert("L")
     across, down = picture.size
     if (down, across) == (H, W):
-        return np.asarray(picture), ""
+        return _inverted_as_by_load(np.asarray(picture)), ""
     scale = min(across / W, down / H)
     method = Image.Resampling.BOX if scale > 1 else Image.Resampling.BICUBIC
     cropped = round(scale * W), round(scale * H)
     crop = "" if cropped == picture.size else f", cropped to {cropped[0]} x {cropped[1]}"
     steps = f"{across} x {down}{crop}, resized to {W} x {H}"
-    return np.asarray(ImageOps.fit(picture, (W, H), method)), steps
+    return _inverted_as_by_load(np.asarray(ImageOps.fit(picture, (W, H), method))), steps
+
+
+def _inverted_as_by_load(image: Array) -> Array:
+    return light_on_dark(image[np.newaxis])[0] if image.shape == (SIDE, SIDE) else image
 
 
 def _check_channels(path: Path, channels: int) -> None:
