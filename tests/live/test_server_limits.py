@@ -222,12 +222,11 @@ def test_absurd_strokes_raise(strokes):
 
 @pytest.mark.full
 @needs_browser
-def test_markup_in_names_is_shown_as_text(browser, monkeypatch):
+def test_markup_in_names_is_shown_as_text(browser):
     """The names of classes come from folders, so anybody may have written them."""
     names = [f"<img src=x onerror='window.ran={i}'>" for i in range(10)]
     data = tt.datasets.Dataset(*viewers.DATA[:4], names=tuple(names))
-    monkeypatch.setattr(viewers, "DATA", data)
-    with served(steps=20) as (run, server):
+    with served(steps=20, data=data) as (run, server):
         viewer = Viewer(browser, server.address)
         finish(run)
         until(lambda: viewer.column("training digits data", "image") and viewer.step() == 20)
