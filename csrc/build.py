@@ -371,16 +371,8 @@ def check(compiler: list[str]) -> int:
             if source.name == "wrapper.c":
                 continue  # cffi writes this file, so its warnings don't matter
             warnings = ["-Wall", "-Wextra", "-Werror"]
-            output = ["-o", str(Path(folder) / "check.o")]
-            command = [
-                *compiler,
-                *flags(source),
-                *warnings,
-                f"-I{CSRC}",
-                "-c",
-                str(source),
-                *output,
-            ]
+            files = ["-c", str(source), "-o", str(Path(folder) / "check.o")]
+            command = [*compiler, *flags(source), *warnings, f"-I{CSRC}", *files]
             status |= subprocess.run(command).returncode
     return status
 

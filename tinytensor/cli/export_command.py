@@ -67,7 +67,7 @@ def _export_page(
     data: Path | None,
 ) -> None:
     from tinytensor import datasets, lessons
-    from tinytensor.train import load_model
+    from tinytensor.saved_model import load_model
     from tinytensor.web.html_file import STEPS, export_lesson
 
     found = lessons.find_or_read(name)

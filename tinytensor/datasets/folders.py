@@ -15,7 +15,7 @@ import numpy as np
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets import MAX_CLASSES, SIDE, Dataset
+from tinytensor.datasets import SIDE, Dataset
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
 from tinytensor.errors import DataError, LabelError, TinytensorError
 from tinytensor.extras import check_installed
@@ -152,13 +152,11 @@ def _from_0(train: Array, test: Array) -> tuple[Array, Array, Sequence[str] | No
     They start at 1 if each of 1 to n occurs in the training labels, and 0 in neither part. The
     names are then "1" to n, so a class keeps the number that it has in the file.
     """
-    most = int(train.max(initial=0))
-    if most > MAX_CLASSES:  # an error of Dataset
+    classes = np.unique(train)
+    starts_at_1 = classes.size > 0 and classes[0] == 1 and classes[-1] == classes.size
+    if not starts_at_1 or (test == 0).any():
         return train, test, None
-    in_order = np.array_equal(np.unique(train), np.arange(1, most + 1))
-    if not most or not in_order or (test == 0).any():
-        return train, test, None
-    return train - 1, test - 1, [str(i) for i in range(1, most + 1)]
+    return train - 1, test - 1, [str(i) for i in classes]
 
 
 def _load_part(folder: Path, part: str) -> tuple[Array, Array]:

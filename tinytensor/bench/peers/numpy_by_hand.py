@@ -9,19 +9,19 @@ Blocking these passes for the caches is not faster.
 import math
 
 import numpy as np
-import threadpoolctl
 
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
+from tinytensor.backends import numpy_backend
 from tinytensor.bench.task import BATCH, Steps, Task, Unsupported
 
 ONES = np.ones(BATCH, np.float32)
 
 
 def set_threads(threads: int) -> int:
-    threadpoolctl.threadpool_limits(threads)
-    return max(library["num_threads"] for library in threadpoolctl.threadpool_info())
+    numpy_backend.set_num_threads(threads)
+    return numpy_backend.num_threads()
 
 
 def steps_of(task: Task) -> Steps:
