@@ -3,6 +3,7 @@
 pages/          a page for each exercise: its text, and its solution between two marks
 page.py         the parts of a page: the stub that the student gets, and the solution
 exercises.py    the list of exercises, with the arrays of each function
+rules.py        what an answer may import and call
 references.py   what each function must compute, in NumPy and float64
 draw.py         the calls that a function is checked with: drawn shapes, zeros, NaN, infinities
 answer.py       the student's file: loaded as Python or Numba, or compiled as C

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import importlib.util
 import os
@@ -18,6 +17,7 @@ from typing import Any
 from cffi import FFI
 
 from tinytensor.arrays import Array
+from tinytensor.learn import rules
 from tinytensor.learn.exercises import Exercise, Signature
 from tinytensor.learn.sandbox import MEMORY_LIMIT
 
@@ -41,11 +41,11 @@ class AnswerError(Exception):
     """The file can't be used; the message has the reason."""
 
 
-def load_module(file: Path) -> ModuleType:
+def load_module(file: Path, exercise: Exercise, language: str = "python") -> ModuleType:
     """Return the student's file as a module.
 
     Raises:
-        AnswerError: it can't be run, or it imports tinytensor; the message has the line.
+        AnswerError: it can't be run, or it breaks a rule; the message has the line.
     """
     spec = importlib.util.spec_from_file_location("answer", file)
     if spec is None or spec.loader is None:
@@ -53,35 +53,26 @@ def load_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules["answer"] = module
     try:
-        _check_imports(file)
-        spec.loader.exec_module(module)
+        rules.check_source(file.read_bytes(), exercise.refused)
+    except rules.RuleError as error:
+        raise AnswerError(f"{file.name}, {error}") from None
     except SyntaxError as error:
         line = "" if error.lineno is None else f", line {error.lineno}"  # None for a NUL byte
         raise AnswerError(f"{file.name}{line}: {error.msg}") from None
-    except AnswerError:
-        raise
+    try:
+        with rules.enforced(refused_now(exercise, language)):
+            spec.loader.exec_module(module)
     except BaseException as error:
         raise AnswerError(describe(error, file)) from None
     return module
 
 
-def _check_imports(file: Path) -> None:
-    """Raise AnswerError if an import statement of a Python file imports tinytensor.
+def refused_now(exercise: Exercise, language: str) -> tuple[str, ...]:
+    """Return the functions of NumPy that raise an error while the answer runs.
 
-    sys.modules can't show it, because the check itself imports tinytensor.
+    None for Numba, which compiles calls of NumPy: there the check of the source is enough.
     """
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            names = [each.name for each in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        else:
-            continue
-        if any(name.split(".")[0] == "tinytensor" for name in names):
-            raise AnswerError(
-                f"{file.name}, line {node.lineno}: it imports tinytensor, which has the finished "
-                "function; write it with loops or with NumPy's basic operations"
-            )
+    return exercise.refused if language == "python" else ()
 
 
 def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:
@@ -100,7 +91,7 @@ def load(exercise: Exercise, language: str, file: Path, folder: Path) -> Answer:
     """
     if language == "c":
         return _load_c(exercise, file, folder)
-    module = load_module(file)
+    module = load_module(file, exercise, language)
     found: Answer = {}
     for function in exercise.functions:
         value = getattr(module, function.name, None)
@@ -189,6 +180,8 @@ def describe(error: BaseException, file: Path) -> str:
     ]
     where = f" ({file.name}, line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
     text = str(error) or "without a message"
+    if isinstance(error, rules.RuleError):
+        return f"{text}{where}"
     if isinstance(error, MemoryError):
         text = f"{text}; out of memory: {MEMORY_LIMIT}" if str(error) else MEMORY_LIMIT
     return f"it raised {type(error).__name__}: {text}{where}"

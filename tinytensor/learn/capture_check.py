@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.learn import answer
+from tinytensor.learn import answer, rules
 from tinytensor.learn.answer import AnswerError
 from tinytensor.learn.case import JudgedCase, shown
 
@@ -146,7 +146,8 @@ def _described(run: Callable[[], str | None], file: Path) -> Callable[[], str | 
 
     def described() -> str | None:
         try:
-            return run()
+            with rules.enforced():
+                return run()
         except BaseException as error:
             return answer.describe(error, file)
 

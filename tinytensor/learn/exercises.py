@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinytensor.errors import UnknownName
-from tinytensor.learn import page, references
+from tinytensor.learn import page, references, rules
 
 Sizes = dict[str, int]
+# What computes a sum of products at once, in NumPy and numpy.linalg
+PRODUCTS = (
+    *("matmul", "dot", "vdot", "inner", "vecdot", "matvec", "vecmat", "tensordot", "einsum"),
+    *("multi_dot", "convolve", "correlate", "matrix"),
+)
 READ, CHANGED, WRITTEN = "read", "changed", "written"
 
 
@@ -100,6 +105,7 @@ class Exercise:
         rung, rung_below: for the exercise of a rung: its name without the backend, and that of the
             rung below. The answer must be a third of the way up from there.
         threads: True if the answer must divide its work among threads.
+        refused: the names of NumPy's functions that an answer may not use; see rules.py.
     """
 
     number: int
@@ -113,6 +119,7 @@ class Exercise:
     rung: str = ""
     rung_below: str = ""
     threads: bool = False
+    refused: tuple[str, ...] = ()
 
     def page(self, language: str) -> Path:
         """Return the file of the page in this language."""
@@ -120,7 +127,9 @@ class Exercise:
 
     def stub(self, language: str) -> str:
         """Return the text of the file that the student starts with."""
-        return page.stub(self.page(language), language, self._function_names)
+        return page.stub(
+            self.page(language), language, self._function_names, rules.text(self.refused)
+        )
 
     def solution(self, language: str) -> str:
         """Return the text of the page with its solution."""
@@ -190,6 +199,7 @@ EXERCISES = (
             "Write the total into the array: out[0] = total. `out = total` only names it.",
         ),
         "Each addition waits for the previous one. Several totals, added at the end, don't wait.",
+        refused=PRODUCTS,
     ),
     Exercise(
         2,
@@ -268,6 +278,7 @@ EXERCISES = (
         ),
         "Exchange two loops, so that the innermost one goes along rows.",
         kernel="matmul",
+        refused=PRODUCTS,
     ),
     Exercise(
         6,
@@ -283,6 +294,7 @@ EXERCISES = (
         kernel="matmul",
         rung="loop_order",
         rung_below="naive",
+        refused=PRODUCTS,
     ),
     Exercise(
         7,
@@ -299,6 +311,7 @@ EXERCISES = (
         kernel="matmul",
         rung="blocked",
         rung_below="loop_order",
+        refused=PRODUCTS,
     ),
     Exercise(
         8,
@@ -331,6 +344,7 @@ EXERCISES = (
         "Combine it with vectors and packing. Start the threads once, not at each call.",
         kernel="matmul",
         threads=True,
+        refused=PRODUCTS,
     ),
     Exercise(
         10,

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.learn import answer, draw, exercises, guard, pace, thread_work
+from tinytensor.learn import answer, draw, exercises, guard, pace, rules, thread_work
 from tinytensor.learn.answer import Answer, AnswerError
 from tinytensor.learn.case import JudgedCase, shown
 from tinytensor.learn.draw import DrawnCall
@@ -52,16 +52,17 @@ def own_cases(exercise: Exercise, file: Path) -> list[JudgedCase]:
         AnswerError: the file can't be used.
     """
     check = importlib.import_module(f"tinytensor.learn.{exercise.name}_check")
-    return list(check.cases(answer.load_module(file), file))
+    return list(check.cases(answer.load_module(file, exercise), file))
 
 
 def cases(exercise: Exercise, functions: Answer, language: str, file: Path) -> list[JudgedCase]:
     """Return the cases of an exercise, for each function the smallest first."""
-    found = [
-        case
-        for function in exercise.functions
-        for case in _cases_of(function, functions[function.name], language, file)
-    ]
+    found: list[JudgedCase] = []
+    for function in exercise.functions:
+        answered = functions[function.name]
+        if language != "c":
+            answered = rules.by_the_rules(answered, answer.refused_now(exercise, language))
+        found += _cases_of(function, answered, language, file)
     if exercise.threads and language != "python":
         found.append(thread_work.case(exercise.functions[0], functions, file))
     return found

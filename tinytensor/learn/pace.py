@@ -56,6 +56,7 @@ class MeasuredPace:
         share: of the roofline of `threads` threads; None if it can't be measured here.
         threads: the threads of the roofline.
         rung, rung_gflops: the fastest rung that the answer is at least as fast as; "" without one.
+            The name ends with " or above" if there was no time to measure the rungs above.
         next_rung, next_gflops, next_why: the rung above it, and its idea.
         needed: for the exercise of a rung, the speed that is needed; 0 for other exercises.
     """
@@ -91,30 +92,37 @@ def measure(exercise: Exercise, functions: Answer, language: str, deadline: floa
     threads = _use_threads(exercise.threads)
     backend = "c" if language == "c" else "numba"
     runs: dict[str, Callable[[], object]] = {"": lambda: own(*arguments)}
-    rungs = []
-    for rung in _rungs(exercise, language):
-        is_needed = rung.name.partition(".")[2] in (exercise.rung, exercise.rung_below)
-        if is_needed or time.monotonic() < deadline:
-            rungs.append(rung)
-            runs[rung.name] = _rung_run(rung, list(call.arrays.values()))
-            runs[rung.name]()  # Numba compiles at the first call
-    seconds = _fastest(runs, time.perf_counter if exercise.threads else time.process_time)
-    speeds = {name: function.operations(call.sizes) / s / 1e9 for name, s in seconds.items()}
-    reached = [rung for rung in rungs if speeds[""] >= SAME * speeds[rung.name]]
-    above = [rung for rung in rungs if speeds[""] < SAME * speeds[rung.name]]
+    rungs = _rungs(exercise, language)
+    clock = time.perf_counter if exercise.threads else time.process_time
+    # A loop in Python is below the first rung. Only a faster answer needs them all.
+    for number in (1, len(rungs)) if language == "python" else (len(rungs),):
+        for rung in rungs[:number]:
+            step = rung.name.partition(".")[2]  # "" for the kernel of the backend
+            is_needed = step and step in (exercise.rung, exercise.rung_below)
+            if rung.name not in runs and (is_needed or time.monotonic() < deadline):
+                runs[rung.name] = _rung_run(rung, list(call.arrays.values()))
+                runs[rung.name]()  # Numba compiles at the first call
+        seconds = _fastest(runs, clock)
+        speeds = {name: function.operations(call.sizes) / s / 1e9 for name, s in seconds.items()}
+        measured = [rung for rung in rungs if rung.name in speeds]
+        reached = [rung for rung in measured if speeds[""] >= SAME * speeds[rung.name]]
+        above = [rung for rung in measured if speeds[""] < SAME * speeds[rung.name]]
+        if above or number >= len(rungs):
+            break
     standing = max(reached, key=lambda rung: speeds[rung.name], default=None)
     following = min(above, key=lambda rung: speeds[rung.name], default=None)
+    is_open = following is None and len(measured) < len(rungs)
     return MeasuredPace(
         str(call),
         seconds[""],
         speeds[""],
         _share(function, call, seconds[""], threads),
         threads,
-        rung=standing.name if standing else "",
+        rung=f"{standing.name}{' or above' if is_open else ''}" if standing else "",
         rung_gflops=speeds[standing.name] if standing else 0.0,
         next_rung=following.name if following else "",
         next_gflops=speeds[following.name] if following else 0.0,
-        next_why=_idea(following, language),
+        next_why=_idea(following, language, is_first=following in rungs[:1]),
         needed=_needed(exercise, backend, speeds),
     )
 
@@ -130,8 +138,8 @@ def _needed(exercise: Exercise, backend: str, speeds: dict[str, float]) -> float
     return math.cbrt(below * below * speeds.get(f"{backend}.{exercise.rung}", 0.0))
 
 
-def _idea(rung: ladder.Rung | None, language: str) -> str:
-    if language == "python" and rung:
+def _idea(rung: ladder.Rung | None, language: str, is_first: bool) -> str:
+    if language == "python" and is_first:
         return "The same loops, compiled: --language numba."
     return rung.why if rung else ""
 
@@ -160,14 +168,13 @@ def _use_threads(all_cores: bool) -> int:
 
 
 def _rungs(exercise: Exercise, language: str) -> list[ladder.Rung]:
-    """Return the rungs in the language of the answer; for Python the first rung of Numba."""
+    """Return the rungs in the language of the answer; for Python those of Numba."""
     if exercise.kernel is None:
         return []
     backend = "c" if language == "c" else "numba"
     if backend not in door.available_backends():
         return []
-    rungs = [rung for rung in ladder.rungs(exercise.kernel) if rung.backend == backend]
-    return rungs[:1] if language == "python" else rungs
+    return [rung for rung in ladder.rungs(exercise.kernel) if rung.backend == backend]
 
 
 def _rung_run(rung: ladder.Rung, arrays: list[Array]) -> Callable[[], object]:

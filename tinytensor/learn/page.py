@@ -4,19 +4,18 @@
     ...                   ...
     # end of solution     /* end of solution */
 
-The student gets the page without the lines between the marks, and a page in Python with the rule of
-the check. A page in Python also serves for Numba: then each checked function gets a decorator.
+The student gets the page without the lines between the marks, and a page in Python with the rules
+of the check. A page in Python also serves for Numba: then each checked function gets a decorator.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "pages"
-RULE = """Write it with loops or with NumPy's basic operations. The check refuses an answer that
-imports tinytensor.
-"""
+WIDTH = 100  # columns of the text
 SOLUTION = re.compile(
     r"^(?P<indent> *)(?P<comment># solution|/\* solution \*/)\n(?P<lines>.*?)"
     r"^ *(?:# end of solution|/\* end of solution \*/)\n",
@@ -34,8 +33,8 @@ def suffix(language: str) -> str:
     return ".c" if language == "c" else ".py"
 
 
-def stub(page: Path, language: str, functions: tuple[str, ...]) -> str:
-    """Return the page as the student gets it: empty functions."""
+def stub(page: Path, language: str, functions: tuple[str, ...], rules: str) -> str:
+    """Return the page as the student gets it: empty functions, and in Python the rules."""
 
     def empty(found: re.Match[str]) -> str:
         if language == "c":
@@ -44,7 +43,8 @@ def stub(page: Path, language: str, functions: tuple[str, ...]) -> str:
 
     text = SOLUTION.sub(empty, page.read_text(encoding="utf-8"))
     if language != "c":
-        text = text.replace('\n"""\n', f'\n\n{RULE}"""\n', 1)  # the end of the module's docstring
+        end = f'\n\n{textwrap.fill(rules, WIDTH)}\n"""\n'  # of the module's docstring
+        text = text.replace('\n"""\n', end, 1)
     return _in_language(text, language, functions)
 
 

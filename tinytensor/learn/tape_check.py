@@ -17,7 +17,7 @@ import numpy as np
 
 from tinytensor import datasets
 from tinytensor.arrays import Array
-from tinytensor.learn import answer
+from tinytensor.learn import answer, rules
 from tinytensor.learn.answer import AnswerError
 from tinytensor.learn.case import JudgedCase, differs, shown
 
@@ -148,10 +148,11 @@ def _checked(module: ModuleType, file: Path, computation: Computation) -> Callab
             shown("abcdefgh"[i], array) for i, array in enumerate(computation.inputs)
         )
         try:
-            inputs = [module.Value(array.copy()) for array in computation.inputs]
-            result = computation.result(*inputs, of_values=True)
+            with rules.enforced():
+                inputs = [module.Value(array.copy()) for array in computation.inputs]
+                result = computation.result(*inputs, of_values=True)
+                result.backward()
             data = np.asarray(result.data, np.float64)
-            result.backward()
             grads = [np.asarray(each.grad, np.float64) for each in inputs]
         except BaseException as error:
             return answer.describe(error, file) + shown_inputs
@@ -168,11 +169,12 @@ def _checked(module: ModuleType, file: Path, computation: Computation) -> Callab
 def _deep(module: ModuleType, file: Path) -> Callable[[], str | None]:
     def run() -> str | None:
         try:
-            x = module.Value([1.0])
-            total = x
-            for _ in range(DEEP):
-                total = total + x
-            total.backward()
+            with rules.enforced():
+                x = module.Value([1.0])
+                total = x
+                for _ in range(DEEP):
+                    total = total + x
+                total.backward()
             grad = float(x.grad[0])
         except BaseException as error:
             return answer.describe(error, file)
@@ -193,7 +195,8 @@ def _lesson(module: ModuleType, file: Path) -> Callable[[], str | None]:
         for step in range(STEPS):
             loss, *grads = _step(images[step], labels[step], weight, bias)
             try:
-                got, *their_grads = _step_of(module, images[step], labels[step], *theirs)
+                with rules.enforced():
+                    got, *their_grads = _step_of(module, images[step], labels[step], *theirs)
             except BaseException as error:
                 return answer.describe(error, file)
             if not abs(got - loss) <= TOLERANCE:

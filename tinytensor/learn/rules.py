@@ -1,0 +1,167 @@
+"""The rules of an answer in Python or Numba: what it may import and call.
+
+The source is checked before it runs: its imports, and the names of the functions that the exercise
+refuses. While the answer runs, tinytensor can't be imported, and the refused functions of NumPy
+raise an error. So `getattr(np, "dot")` and `exec` find no finished function either.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+OURS = "tinytensor"
+IMPORTED = (sys.stdlib_module_names - {"importlib"}) | {"numpy", "numba"}
+OPERATORS = ("__matmul__", "__rmatmul__", "__imatmul__")
+IMPORTS_OURS = (
+    "it imports tinytensor, which has the finished function; write it with loops or with NumPy's "
+    "basic operations"
+)
+
+
+class RuleError(Exception):
+    """The answer breaks a rule; the message has the rule."""
+
+
+def text(refused: Sequence[str]) -> str:
+    """Return the rules of an exercise as sentences; they are on its page.
+
+    Args:
+        refused: the names of NumPy's functions that an answer may not call.
+    """
+    calls = f"Don't use NumPy's {_listed(refused)}. " if refused else ""
+    return (
+        "Write it with loops or with NumPy's basic operations. Import only numpy, numba and "
+        f"Python's standard library. {calls}The check refuses an answer that breaks these rules."
+    )
+
+
+def _listed(refused: Sequence[str]) -> str:
+    names = ["@", *refused] if "matmul" in refused else refused
+    return ", ".join(names)
+
+
+def check_source(source: bytes, refused: Sequence[str]) -> None:
+    """Check the source of an answer.
+
+    The lines below `if __name__ == "__main__":` may do anything, because the check does not run
+    them.
+
+    Raises:
+        RuleError: the message starts with the line.
+    """
+    found = [
+        (getattr(node, "lineno", 0), problem)
+        for statement in ast.parse(source).body
+        if not _is_example(statement)
+        for node in ast.walk(statement)
+        for problem in (_problem_of_import(node), _problem_of_call(node, refused))
+        if problem
+    ]
+    if found:
+        line, problem = min(found)
+        raise RuleError(f"line {line}: {problem}")
+
+
+def _is_example(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+
+
+def _problem_of_import(node: ast.AST) -> str | None:
+    names = []
+    if isinstance(node, ast.Import):
+        names = [each.name for each in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        names = ["." * node.level + (node.module or "")]
+    elif isinstance(node, ast.Name) and node.id == "__import__":
+        return "it calls __import__; write an import statement"
+    for name in names:
+        first = name.partition(".")[0]
+        if first == OURS:
+            return IMPORTS_OURS
+        if first not in IMPORTED:
+            return (
+                f"it imports {name}; an answer may import numpy, numba and Python's standard "
+                "library, by import statements"
+            )
+    return None
+
+
+def _problem_of_call(node: ast.AST, refused: Sequence[str]) -> str | None:
+    used = ""
+    if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult):
+        used = "matmul"
+    elif isinstance(node, ast.Attribute):
+        used = "matmul" if node.attr in OPERATORS else node.attr
+    elif isinstance(node, ast.ImportFrom):
+        names = [each.name for each in node.names]
+        used = next((name for name in names if name in refused), names[0])
+        if used == "*" and node.module in ("numpy", "numpy.linalg") and refused:
+            return f"it imports all names of {node.module}; import those that it needs"
+    return _refusal(used, refused) if used in refused else None
+
+
+def _refusal(name: str, refused: Sequence[str]) -> str:
+    used = "@ or matmul" if name == "matmul" else name
+    return (
+        f"it uses {used}. This exercise is a sum of products itself, so an answer may not use "
+        f"NumPy's {_listed(refused)}; use loops, or `*` and sums"
+    )
+
+
+@contextmanager
+def enforced(refused: Sequence[str] = ()) -> Iterator[None]:
+    """Hide tinytensor, and let the refused functions of NumPy raise RuleError."""
+    hidden = {
+        name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == OURS
+    }
+    usual = [
+        (module, name, getattr(module, name))
+        for module in (np, np.linalg, operator)
+        for name in refused
+        if hasattr(module, name)
+    ]
+    finder: Any = _NoTinytensor()
+    sys.meta_path.insert(0, finder)
+    for module, name, _ in usual:
+        setattr(module, name, _refusing(name, refused))
+    try:
+        yield
+    finally:
+        for module, name, function in usual:
+            setattr(module, name, function)
+        sys.meta_path.remove(finder)
+        sys.modules.update(hidden)
+
+
+class _NoTinytensor:
+    """A finder, which the import system calls for a module that is not in sys.modules."""
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> None:
+        """Raise RuleError for tinytensor; other modules are found by the other finders."""
+        if name.partition(".")[0] == OURS:
+            raise RuleError(IMPORTS_OURS)
+
+
+def _refusing(name: str, refused: Sequence[str]) -> Callable[..., None]:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise RuleError(_refusal(name, refused))
+
+    return refuse
+
+
+def by_the_rules(function: Callable[..., Any], refused: Sequence[str]) -> Callable[..., Any]:
+    """Return a function that calls an answer while the rules are enforced."""
+
+    def run(*arguments: Any) -> Any:
+        with enforced(refused):
+            return function(*arguments)
+
+    return run
