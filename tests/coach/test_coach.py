@@ -1,6 +1,7 @@
 """The coach: it finds each mistake of the museum, and nothing in trainings without a mistake."""
 
 import json
+import re
 import warnings
 from dataclasses import replace
 from itertools import islice
@@ -163,6 +164,38 @@ def test_a_rate_that_is_far_too_high_is_named_and_nothing_else():
     assert names(training.coach) == ["rate-too-high"]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("lesson", "optimizer", "rate"),
+    [
+        ("2.0", tt.optim.SGD, 100.0),  # saturates the sigmoids
+        ("2.0", tt.optim.Adam, 0.1),
+        ("2.1", tt.optim.SGD, 10.0),  # the gradients explode, and the loss is NaN
+        ("2.1", tt.optim.SGD, 100.0),
+        ("2.1", tt.optim.Adam, 0.1),  # the loss stays where it was
+        ("2.1", tt.optim.Adam, 1.0),
+    ],
+)
+def test_a_rate_that_is_too_high_is_named_and_no_cause_that_is_none(lesson, optimizer, rate):
+    own = replace(find(lesson), optimizer=lambda params: optimizer(params, lr=rate), rate=None)
+    training = Training(own, DATA, steps=70, evaluate_every=100)
+    training.watch_mistakes(None)
+    training.model.train()
+    try:
+        for _ in range(training.steps):
+            training.make_step()
+    except tt.AnomalyError:
+        pass
+    training.coach.close()
+    found = {finding.name: finding.evidence for finding in training.coach.findings}
+    assert set(found) <= {"rate-too-high", "dead-relus"}
+    evidence = found["rate-too-high"]
+    assert re.search(
+        r"a step has changed the weights by \d+ % of their size; the loss was", evidence
+    )
+    assert re.search(r"and (between \S+ and )?\S+ in the last \d+ steps", evidence)
+
+
 @pytest.mark.filterwarnings("error")
 def test_gradients_that_are_nan_after_an_update_do_not_explode():
     lesson = replace(find("1.0"), optimizer=lambda params: tt.optim.SGD(params, lr=1e38))
@@ -185,6 +218,47 @@ def test_a_network_with_a_frozen_layer_has_no_finding():
     model[1].requires_grad_(False)
     optimizer = tt.optim.AdamW(model.parameters(), lr=0.003)
     assert names(train(model, optimizer, images())) == []
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("of_all", [False, True], ids=["optimizer of the head", "of all"])
+def test_training_only_the_last_layer_on_purpose_has_no_finding(of_all, captured):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU())
+    body[1].weight.data *= 40  # so that its features are as large as unscaled pixels
+    model = nn.Sequential(body, nn.Linear(20, 10))
+    params = model.parameters() if of_all else model[1].parameters()
+    optimizer = tt.optim.Adam(params, lr=0.001)
+    body.requires_grad_(False)
+
+    def step(x, y):
+        loss = tt.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = tt.capture(step) if captured else step
+    with tt.coach(step, show=None) as coach:
+        for x, y in islice(images(), 70):
+            coach(tt.Tensor(x), y)
+    assert [name for name in names(coach) if name != "loss-at-start"] == []
+
+
+def test_a_parameter_in_no_optimizer_is_found_unless_it_is_frozen():
+    model = network()
+    optimizer = tt.optim.Adam(model[3].parameters(), lr=0.003)
+    coach = train(model, optimizer, images(), steps=3)
+    (finding,) = coach.findings
+    assert finding.name == "parameter-not-in-optimizer"
+    assert finding.where == "layers.1.weight, layers.1.bias"
+
+
+def test_a_trained_network_with_a_small_rate_has_no_finding():
+    model = network()
+    examples = images()
+    train(model, tt.optim.Adam(model.parameters(), lr=0.003), examples, steps=300)
+    coach = train(model, tt.optim.SGD(model.parameters(), lr=1e-5), examples, steps=70)
+    assert names(coach) == []
 
 
 def test_two_classes_with_one_logit_have_no_finding():

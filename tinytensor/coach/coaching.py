@@ -133,11 +133,14 @@ class Coach(observers.Observer):
         return result
 
     def step_ended(self, loss: float) -> None:
-        """Note the loss of a step, and look at the run if the step is one of 1, 2, 4, 8, ..."""
+        """Note the loss of a step, and look at the run if the step is one of 1, 2, 4, 8, ...
+
+        It looks, too, if the loss is NaN or infinite, because the training may end there.
+        """
         progress = self.progress
         progress.step += 1
         progress.add_loss(loss)
-        if progress.step.bit_count() == 1:
+        if progress.step.bit_count() == 1 or loss - loss != 0:
             self._run("progress", progress)
 
     def tested(self, test_loss: float) -> None:
@@ -227,7 +230,7 @@ class Coach(observers.Observer):
         if self._loss is not None and (labels := self._loss.labels) is not None:
             self.progress.add_labels(labels, self._loss.classes)
         forward = Forward(
-            step=step, nodes=nodes, layers=layers, modules=modules, inputs=_inputs(nodes),
+            step=step, nodes=nodes, layers=layers, modules=modules, inputs=self._inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
         )  # fmt: skip
         self._run("forward", forward)
@@ -254,8 +257,7 @@ class Coach(observers.Observer):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # a sum that is infinite is a sign
             update = self._update_of(optimizer)
-            ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
-            self.progress.add_ratios(ratios)
+            self.progress.add_update(update)
             self._run("update", update)
         self._forget_step()
         if self._step is None:
@@ -281,8 +283,11 @@ class Coach(observers.Observer):
     # What belongs to the training
 
     def _parameters(self, optimizer: Optimizer) -> list[Tensor]:
-        """The parameters of the optimiser, then those of the model that it lacks."""
-        found = {id(x): x for x in optimizer.params}
+        """The parameters of the optimiser, then those of the model that it lacks.
+
+        A frozen parameter, without requires_grad, is left out: it needs no gradient.
+        """
+        found = {id(x): x for x in optimizer.params if x.requires_grad}
         for model in self._models:
             found |= {id(x): x for x in model.parameters()}
         return list(found.values())
@@ -324,6 +329,19 @@ class Coach(observers.Observer):
             for x in leaves
         )  # fmt: skip
 
+    def _inputs(self, nodes: list[Node]) -> Array | None:
+        """The values that the first layer reads, if they are data.
+
+        They are no data if they depend on parameters, or if a frozen layer has computed them.
+        """
+        if any(number == 0 and _has_tensors(ref()) for ref, number in self._called):
+            return None
+        for node in nodes:
+            if node.name in ("matmul", "conv2d"):
+                x = node.operands[0]
+                return None if x.requires_grad else x.array
+        return None
+
     # Checks
 
     def _run(self, stage: Stage, view: Any) -> None:
@@ -348,13 +366,9 @@ def _is_of_another_chunk() -> bool:
     return share is not None and share.place > 0
 
 
-def _inputs(nodes: list[Node]) -> Array | None:
-    """The values that the first layer reads, if they are data and not a result of parameters."""
-    for node in nodes:
-        if node.name in ("matmul", "conv2d"):
-            x = node.operands[0]
-            return None if x.requires_grad else x.array
-    return None
+def _has_tensors(module: Module | None) -> bool:
+    """True if a module has tensors, such as frozen weights, without those of its submodules."""
+    return module is not None and any(isinstance(x, Tensor) for x in vars(module).values())
 
 
 def coach(

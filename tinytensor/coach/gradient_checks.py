@@ -79,7 +79,7 @@ def parameter_not_in_optimizer(step: Update, run: Progress) -> Sign | None:
 def gradients_vanish(step: Update, run: Progress) -> Sign | None:
     """The sign: the first weights' gradients are 100,000 times smaller than those of the last."""
     weights = [x for x in step.weights if not _is_equal_in_columns(x)]
-    if len(weights) < 3:
+    if len(weights) < 3 or run.is_by_updates(step.step):
         return None
     first, last = weights[0].grad_size, weights[-1].grad_size
     if not 0 < first < VANISHED * last:
@@ -96,14 +96,15 @@ def gradients_vanish(step: Update, run: Progress) -> Sign | None:
 def gradients_explode(step: Update, run: Progress) -> Sign | None:
     """The sign: the norm of all gradients is above 1,000, or not finite at the first step.
 
-    At a later step NaN comes from the weights, which the updates have changed.
+    At a later step it comes from the weights if the updates have changed them by a fifth of their
+    size. Then the learning rate is the cause; so is that of NaN.
     """
     grads = [x for x in step.parameters if x.grad is not None]
-    norm = sum(x.squares for x in grads) ** 0.5
+    norm = step.grad_norm
     causes = {"inputs-not-scaled", "inputs-not-finite", "gradients-not-cleared"}
     if norm < EXPLODED or not grads or causes & run.found:
         return None
-    if not math.isfinite(norm) and step.step > 1:
+    if step.step > 1 and (run.is_thrown or not math.isfinite(norm)):
         return None
     return Sign(
         f"the norm of all gradients is {norm:.3g} at step {step.step}; mean |gradient| by layer: "

@@ -55,6 +55,8 @@ def share_of_dead(x: Array) -> float:
 )
 def saturated_layer(step: Forward, run: Progress) -> Sign | None:
     """The sign: nine tenths of the values are where sigmoid or tanh is flat: their slope is 0."""
+    if run.is_by_updates(step.step):
+        return None
     for node in step.nodes:
         if node.name in ("sigmoid", "tanh") and node.operands[0].ndim > 1:
             end = FLAT if node.name == "sigmoid" else FLAT / 2

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinytensor.coach.check import Sign, check, percent
-from tinytensor.coach.view import Forward, Progress
+from tinytensor.coach.gradient_checks import EXPLODED
+from tinytensor.coach.view import RATE_STEPS, Forward, Progress
 
 START = 2.0  # times ln(classes), and at least plus START: a first loss above both is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
-HUGE = 0.2  # |update| / |weight|: above it a step throws away what earlier steps found
+UNKNOWING = 0.5  # times ln(classes): a network whose first loss is below it was trained before
 TURN = 1.1  # times the lowest test loss: a test loss above it has turned
 
 
@@ -144,22 +145,37 @@ def loss_broadcast(step: Forward, run: Progress) -> Sign | None:
     cure="divide the learning rate by 10, and compare the losses after the same steps",
 )
 def rate_too_high(run: Progress) -> Sign | None:
-    """The sign: after 32 steps the loss is far above its start.
+    """The sign: after 32 steps the loss is far above its start, or jumps there again and again.
 
-    It is a sign, too, if the loss is where it was, and a step has changed the weights by a fifth of
-    their size: the first steps have thrown them where no gradient leads back.
+    It is a sign, too, if a step has changed the weights by a fifth of their size, and the loss is
+    where it was after 32 steps: the first steps have thrown the weights where no gradient leads
+    back. Or the gradients have exploded since the first step, because they depend on the weights.
     """
-    if run.step < 32 or run.first is None or not run.ratios or run.found - {"dead-relus"}:
+    if run.first is None or not run.ratios or run.found - {"dead-relus"}:
         return None
-    is_above = not run.recent < 1.5 * max(run.first, run.unknowing)
-    is_thrown = run.largest_ratio > HUGE and not run.recent < 0.95 * min(run.first, run.unknowing)
-    if not (is_above and run.largest_ratio > TINY) and not is_thrown:
+    start, is_far = max(run.first, run.unknowing), run.is_thrown
+    is_late = run.step >= RATE_STEPS or (is_far and not np.isfinite(run.losses[-1]))
+    is_above = is_late and run.largest_ratio > TINY and not run.recent < 1.5 * start
+    is_thrown = is_late and is_far and not run.recent < 0.95 * min(run.first, run.unknowing)
+    jumps = is_late and is_far and max(run.losses) > 2 * start
+    norms = run.norms or (0.0, 0.0)
+    explodes = is_far and norms[0] < EXPLODED and not norms[1] < EXPLODED
+    if not (is_above or is_thrown or jumps or explodes):
         return None
-    return Sign(
-        f"the loss was {run.first:.3g} at first and is {run.recent:.3g} after {run.step} steps; "
+    signs = [
         f"a step has changed the weights by {percent(run.largest_ratio)} of their size",
-        "the optimiser's lr",
-    )
+        f"the loss was {run.first:.3g} at first, and {_extent(run)} in the last "
+        f"{len(run.losses)} steps",
+    ]
+    if explodes:
+        signs.append(f"the norm of the gradients grew from {norms[0]:.3g} to {norms[1]:.3g}")
+    return Sign("; ".join(signs), "the optimiser's lr")
+
+
+def _extent(run: Progress) -> str:
+    """The range of the last losses in words."""
+    low, high = min(run.losses), max(run.losses)
+    return f"between {low:.3g} and {high:.3g}" if low < high else f"{run.recent:.3g}"
 
 
 @check(
@@ -168,8 +184,13 @@ def rate_too_high(run: Progress) -> Sign | None:
     cure="multiply the learning rate by 10; 0.1 % to 1 % of a weight in a step is usual",
 )
 def rate_too_low(run: Progress) -> Sign | None:
-    """The sign: no weight moves by a ten-thousandth of its size in a step, and the loss stays."""
-    if run.step < 32 or run.first is None or not run.ratios or run.found:
+    """The sign: no weight moves by a ten-thousandth of its size in a step, and the loss stays.
+
+    A network that was trained before may have reached its lowest loss.
+    """
+    if run.step < RATE_STEPS or run.first is None or not run.ratios or run.found:
+        return None
+    if run.first < UNKNOWING * run.unknowing:
         return None
     ratio = max(run.ratios.values())
     if ratio > TINY or run.recent < 0.9 * run.first:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 RECENT = 16  # losses whose mean is the loss "now"
 MOST_ROWS = 16  # examples of a batch that a check of all values reads
 MOST_VALUES = 16384  # values of a weight matrix that a check reads
+THROWN = 0.2  # |update| / |weight|: above it a step throws away what earlier steps found
+RATE_STEPS = 32  # after which the losses show if the learning rate is right
 
 
 class Loss(NamedTuple):
@@ -159,6 +161,11 @@ class Update:
         """The matrices and filters that have a gradient."""
         return [x for x in self.parameters if x.is_weight and x.grad is not None]
 
+    @property
+    def grad_norm(self) -> float:
+        """The Euclidean norm of all gradients."""
+        return float(sum(x.squares for x in self.parameters) ** 0.5)
+
 
 @dataclass
 class Progress:
@@ -168,7 +175,8 @@ class Progress:
     first: the first loss of all. tests: (step, training loss, test loss). labels: how often each
     label was seen, in the steps that were looked at. batches: the number of these steps. runs:
     pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
-    |weight| by parameter. largest_ratio: the largest median of them at a step. classes: the number
+    |weight| by parameter. largest_ratio: the largest median of them at a step. norms: the
+    Euclidean norm of all gradients, at the first look and at the last one. classes: the number
     of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
     found a mistake. captured: the captured step. data: the data set, or None. seen: what was noted
     outside of the steps.
@@ -183,6 +191,7 @@ class Progress:
     runs: tuple[int, int] = (0, 0)
     ratios: dict[str, float] = field(default_factory=dict)
     largest_ratio: float = 0.0
+    norms: tuple[float, float] | None = None
     classes: int = 0
     found: set[str] = field(default_factory=set)
     captured: Captured | None = None
@@ -196,6 +205,18 @@ class Progress:
         self.losses.append(loss)
 
     @property
+    def is_thrown(self) -> bool:
+        """True if an update has changed the weights by THROWN of their size."""
+        return self.largest_ratio > THROWN
+
+    def is_by_updates(self, step: int) -> bool:
+        """True if updates that are too large may have caused what is seen at this step.
+
+        After RATE_STEPS steps it is known if the learning rate is too high.
+        """
+        return self.is_thrown and step > 1 and (step <= RATE_STEPS or "rate-too-high" in self.found)
+
+    @property
     def recent(self) -> float:
         """The mean of the last losses."""
         return sum(self.losses) / len(self.losses) if self.losses else np.nan
@@ -205,10 +226,13 @@ class Progress:
         """The loss of a network that gives all classes the same probability, or the first loss."""
         return float(np.log(self.classes)) if self.classes > 1 else self.first or 0.0
 
-    def add_ratios(self, ratios: dict[str, float]) -> None:
-        """Note |update| / |weight| of each parameter that was not 0."""
-        self.ratios = ratios
-        self.largest_ratio = max(self.largest_ratio, statistics.median(ratios.values() or [0.0]))
+    def add_update(self, update: Update) -> None:
+        """Note |update| / |weight| of each weight that was not 0, and the norm of the gradients."""
+        self.ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
+        median = statistics.median(self.ratios.values() or [0.0])
+        self.largest_ratio = max(self.largest_ratio, median)
+        first = update.grad_norm if self.norms is None else self.norms[0]
+        self.norms = first, update.grad_norm
 
     def add_labels(self, labels: Array, classes: int) -> None:
         """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""
