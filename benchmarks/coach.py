@@ -1,75 +1,76 @@
 """What the coach costs in each lesson, and what it finds there.
 
-    python benchmarks/coach.py [LESSON ...] [--seeds 5] [--steps 150]
+    python benchmarks/coach.py [LESSON ...] [--seeds 5] [--steps 150] [--turns 10]
 
-Prints a Markdown table. "step", "look" and "start" are CPU times in microseconds on one thread: the
-least of 60 captured steps, of 40 looks, and of 20 starts of a coach, which checks the data set.
+Prints a Markdown table. Times are CPU times on one thread, in microseconds. Each is the least of
+`turns` trainings of 64 steps, with and without a coach in turns. "step" is the median of a captured
+step. "start" is the time in which a coach starts and checks the data set. "look" is the mean of
+what the coach adds to the steps that it looks at, and "count" is what it adds to the other steps.
 "share" is the time of the coach divided by the time of the steps, in a run of the lesson's own
-length, in which the coach looks at steps 1, 2, 4, 8, ... "of 500" is the same for 500 steps.
-"findings" counts what the coach finds in `steps` steps with each seed; without a mistake it should
-be 0.
+length. "of 500" is the same for 500 steps. "findings" counts what the coach finds in `steps` steps
+with each seed; without a mistake it should be 0.
 """
 
 import argparse
 import time
 import timeit
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 import tinytensor as tt
-from tinytensor.coach.coaching import Coach
+from tinytensor.arrays import Array
+from tinytensor.coach.view import is_look
 from tinytensor.lessons import Lesson, find, lessons
 from tinytensor.train import Training
 
-EVENTS = "module_called", "loss_called", "backward_starts", "update_starts", "update_ended"
+STEPS = 64  # of a measured training
 now = time.thread_time_ns
 
 
-class TimedCoach(Coach):
-    """A coach that adds up the nanoseconds of its events."""
+class Costs(NamedTuple):
+    """Microseconds of a step, a start, a look, and a step at which the coach only counts."""
 
-    spent = 0
+    step: float
+    start: float
+    look: float
+    count: float
 
-
-def timed(event: Callable[..., None]) -> Callable[..., None]:
-    def run(self: TimedCoach, *arguments: Any) -> None:
-        start = now()
-        event(self, *arguments)
-        self.spent += now() - start
-
-    return run
-
-
-for name in EVENTS:
-    setattr(TimedCoach, name, timed(getattr(Coach, name)))
+    def share(self, steps: int) -> float:
+        """The share of the coach in a run of this number of steps."""
+        looks = sum(map(is_look, range(1, steps + 1)))
+        return (self.start + looks * self.look + steps * self.count) / (steps * self.step)
 
 
-def costs(lesson: Lesson, data: tt.datasets.Dataset) -> tuple[float, float, float, float]:
-    """Microseconds of a captured step, a look, a start, and a step at which the coach counts."""
+def times(lesson: Lesson, data: tt.datasets.Dataset, coached: bool) -> Array:
+    """Nanoseconds of the start of a coach, and of each step."""
     training = Training(lesson, data)
     training.model.train()
-    for _ in range(20):
-        training.make_step()
-    steps, looks = [], []
-    for _ in range(60):
+    found, start = [], now()
+    if coached:
+        training.watch_mistakes(None)
+    for _ in range(STEPS + 1):
+        found.append(now() - start)
         start = now()
         training.make_step()
-        steps.append(now() - start)
-    training._step = training.train_step  # the first step of a new coach is a look
-    for _ in range(40 if min(steps) < 1e7 else 4):
-        with TimedCoach(training.model, training.train_step, show=None) as coach:
-            training.make_step()
-            start = now()
-            coach.step_ended(0.0)
-        looks.append(coach.spent + now() - start)
-    starts = []
-    for _ in range(20):
-        start = now()
-        with Coach(training.model, data=data, show=None):
-            starts.append(now() - start)
-    coach.progress.step = 4
-    count = min(timeit.repeat(lambda: coach.step_ended(0.0), number=1000, repeat=20)) * 1000
-    return min(steps) / 1000, min(looks) / 1000, min(starts) / 1000, count
+    if training.coach is not None:
+        training.coach.close()
+    return np.array(found) / 1000
+
+
+def costs(lesson: Lesson, data: tt.datasets.Dataset, turns: int) -> Costs:
+    """Measure a lesson with and without a coach, in turns."""
+    with_coach, without = np.inf, np.inf
+    for _ in range(turns):
+        without = np.minimum(without, times(lesson, data, coached=False))
+        with_coach = np.minimum(with_coach, times(lesson, data, coached=True))
+    added = with_coach - without
+    looks = [step for step in range(1, STEPS + 1) if is_look(step)]
+    training = Training(lesson, data)
+    with training.watch_mistakes(None) as coach:
+        coach.progress.step = STEPS
+        count = min(timeit.repeat(lambda: coach.step_ended(0.0), number=1000, repeat=20)) * 1000
+    return Costs(float(np.median(without)), float(added[0]), float(added[looks].mean()), count)
 
 
 def findings(lesson: Lesson, data: tt.datasets.Dataset, steps: int, seed: int) -> int:
@@ -87,26 +88,22 @@ def main() -> None:
     parser.add_argument("lessons", nargs="*", default=[lesson.number for lesson in lessons()])
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds: 0 to N - 1")
     parser.add_argument("--steps", type=int, default=150, help="steps of the runs that are watched")
+    parser.add_argument("--turns", type=int, default=10, help="trainings that are measured")
     arguments = parser.parse_args()
     data = tt.datasets.mnist()
     tt.set_num_threads(1)
-    print(
-        "| lesson | step, us | look, us | start, us | share | of 500 | steps | seeds | findings |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| lesson | step | start | look | count | share | of 500 | steps | seeds | findings |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for number in arguments.lessons:
         lesson = find(number)
-        step, look, start, count = costs(lesson, data)
-        whole, short = (
-            (start + steps.bit_length() * look + steps * count) / (steps * step)
-            for steps in (lesson.steps, 500)
-        )
+        cost = costs(lesson, data, arguments.turns)
         found = sum(
             findings(lesson, data, arguments.steps, seed) for seed in range(arguments.seeds)
         )
         print(
-            f"| {lesson.number} | {step:.0f} | {look:.0f} | {start:.0f} | {100 * whole:.1f} % "
-            f"| {100 * short:.1f} % | {arguments.steps} | {arguments.seeds} | {found} |",
+            f"| {lesson.number} | {cost.step:.0f} | {cost.start:.0f} | {cost.look:.0f} "
+            f"| {cost.count:.2f} | {100 * cost.share(lesson.steps):.1f} % "
+            f"| {100 * cost.share(500):.1f} % | {arguments.steps} | {arguments.seeds} | {found} |",
             flush=True,
         )
 

@@ -14,7 +14,7 @@ from tinytensor import nn, observers
 from tinytensor.coach import data_checks, museum
 from tinytensor.coach.check import CHECKS
 from tinytensor.coach.coaching import Coach
-from tinytensor.coach.view import MOST_VALUES, sample
+from tinytensor.coach.view import MOST_VALUES, is_look, sample
 from tinytensor.datasets import batches
 from tinytensor.errors import NotSupported
 from tinytensor.lessons import find, lessons
@@ -98,6 +98,32 @@ def test_images_in_both_parts_are_found_byte_by_byte(shape):
     near[:, 0, 0] ^= 1  # a byte that is not in the key of a larger image
     in_both = [(others == image).all(axis=(1, 2)).any() for image in near]
     assert data_checks._known(near, others).tolist() == in_both
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_test_images_in_training_are_found_in_a_sample(share):
+    rng = np.random.default_rng(0)
+    tested = DATA.test_images.copy()
+    known = rng.permutation(len(tested))[: int(share * len(tested))]
+    tested[known] = DATA.train_images[rng.choice(len(DATA.train_images), len(known))]
+    with tt.coach(network(), data=DATA._replace(test_images=tested), show=None) as coach:
+        pass
+    assert ("test-images-in-training" in names(coach)) == (share > 0)
+
+
+def test_the_means_of_the_classes_explain_their_share_of_the_variance():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=40)
+    x = rng.normal(size=(40, 5)) + labels[:, None]
+    x -= x.mean(axis=0)
+    means = np.stack([x[labels == label].mean(axis=0) for label in labels])
+    share = data_checks._between_classes(x @ x.T, labels)
+    assert share == pytest.approx((means**2).sum() / (x**2).sum())
+
+
+def test_the_coach_looks_at_powers_of_two_and_later_less_often():
+    looks = [step for step in range(1, 5000) if is_look(step)]
+    assert looks == [1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096]
 
 
 def test_a_regression_has_no_finding():

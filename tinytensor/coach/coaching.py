@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tinytensor.arrays import Array
 from tinytensor.autograd import Node, is_grad_enabled, version_now
 from tinytensor.capture.captured import Captured
 from tinytensor.coach import data_checks, gradient_checks, layer_checks, loss_checks  # noqa: F401
-from tinytensor.coach.check import CHECKS, Finding, Sign, Stage
+from tinytensor.coach.check import CHECKS, CoachCheck, Finding, Sign, Stage
 from tinytensor.coach.view import (
     MOST_ROWS,
     Forward,
@@ -23,6 +23,7 @@ from tinytensor.coach.view import (
     Progress,
     Update,
     graph_of,
+    is_look,
     sample,
 )
 from tinytensor.datasets import Dataset
@@ -68,7 +69,10 @@ class Coach(observers.Observer):
         self._step, self._first_step = step, first_step
         self._is_of_step = model is None  # the models are those that the step calls
         self._models: list[Module] = []
-        self._checks = dict(CHECKS)  # those that have found nothing yet
+        self._checks: dict[Stage, list[CoachCheck]] = {  # those that have found nothing yet
+            stage: [each for each in CHECKS.values() if each.stage == stage]
+            for stage in get_args(Stage)
+        }
         self._optimizer: Callable[[], Optimizer | None] = lambda: None  # a weak reference
         self._steps_before = 0  # of the optimiser, before the coach
         self._backwards = 0
@@ -119,7 +123,7 @@ class Coach(observers.Observer):
         """
         if self._step is None:
             raise NotSupported("coach: got a call, but a model is watched; call the model itself")
-        if not self._is_closed:
+        if not self._is_closed and self not in observers.active:
             observers.watch(self)
         try:
             result = self._step(*arguments, **named)
@@ -133,14 +137,16 @@ class Coach(observers.Observer):
         return result
 
     def step_ended(self, loss: float) -> None:
-        """Note the loss of a step, and look at the run if the step is one of 1, 2, 4, 8, ...
+        """Note the loss of a step, and look at the run if it is time.
 
         It looks, too, if the loss is NaN or infinite, because the training may end there.
         """
         progress = self.progress
-        progress.step += 1
-        progress.add_loss(loss)
-        if progress.step.bit_count() == 1 or loss - loss != 0:
+        progress.step = step = progress.step + 1
+        progress.losses.append(loss)
+        if (step & (step - 1) == 0 and is_look(step)) or loss - loss != 0:
+            if step == 1 and progress.first is None:
+                progress.first = loss
             self._run("progress", progress)
 
     def tested(self, test_loss: float) -> None:
@@ -159,8 +165,8 @@ class Coach(observers.Observer):
         return self.progress.step
 
     def _looks(self) -> bool:
-        """True in steps 1, 2, 4, 8, ..., in which a captured step runs as Python, too."""
-        return (self._steps_made() + 1).bit_count() == 1
+        """True if the coach looks at the step that is being made."""
+        return is_look(self._steps_made() + 1)
 
     def module_called(self, module: Any, result: Any) -> None:
         """Note which layer returned which node of the graph."""
@@ -204,7 +210,7 @@ class Coach(observers.Observer):
         step = self._steps_made() + 1
         if value is not None and self._step is None:
             self.progress.add_loss(value)
-        if step.bit_count() == 1:
+        if is_look(step):
             self._look_at_forward(output, step, value)
         if self._step is None and self._optimizer() is None:
             self.progress.step += 1  # so that a training without an optimiser has steps, too
@@ -276,7 +282,7 @@ class Coach(observers.Observer):
             name=self._names.get(id(x), f"parameter {i}, {x.shape}"),
             before=self._before[id(x)], after=sample(x.array),
             grad=None if grad is None else sample(grad),
-            squares=0.0 if grad is None else float(np.vdot(grad, grad)),
+            squares=0.0 if grad is None else float(np.vdot(grad, grad)), size=x.array.size,
             is_updated=id(x) in self._updated,
         )  # fmt: skip
 
@@ -285,10 +291,11 @@ class Coach(observers.Observer):
     def _parameters(self, optimizer: Optimizer) -> list[Tensor]:
         """The parameters of the optimiser, then those of the model that it lacks.
 
-        A frozen parameter, without requires_grad, is left out: it needs no gradient.
+        A frozen parameter, without requires_grad, is left out: it needs no gradient. The model is
+        searched in the first two looks, because a search takes as long as all checks.
         """
         found = {id(x): x for x in optimizer.params if x.requires_grad}
-        for model in self._models:
+        for model in self._models if self._steps_made() < 2 else ():
             found |= {id(x): x for x in model.parameters()}
         return list(found.values())
 
@@ -345,16 +352,14 @@ class Coach(observers.Observer):
     # Checks
 
     def _run(self, stage: Stage, view: Any) -> None:
-        for name, each in list(self._checks.items()):
-            if each.stage != stage:
-                continue
-            arguments = (view,) if stage == "progress" else (view, self.progress)
+        arguments = (view,) if stage == "progress" else (view, self.progress)
+        for each in tuple(self._checks[stage]):
             sign: Sign | None = each.find(*arguments)
             if sign is not None:
-                del self._checks[name]
-                self.progress.found.add(name)
+                self._checks[stage].remove(each)
+                self.progress.found.add(each.name)
                 step = max(view.step, self.progress.step) + self._first_step - 1
-                found = Finding(name, each.mistake, sign.evidence, sign.where, each.cure, step)
+                found = Finding(each.name, each.mistake, sign.evidence, sign.where, each.cure, step)
                 self.findings.append(found)
                 if self.show is not None:
                     self.show(str(found))
@@ -378,10 +383,10 @@ def coach(
 ) -> Coach:
     """Watch a training, and name mistakes that raise no error, each once.
 
-    The coach reads inputs, labels, losses, gradients, parameters and updates at steps 1, 2, 4, 8,
-    ... and changes nothing: the training computes the same bits. It never reads the source code.
-    `coach.findings` lists the findings, `coach.to_json()` returns them as dicts, and
-    `coach.close()` ends the watching, as does the end of a `with` block.
+    The coach reads inputs, labels, losses, gradients, parameters and updates at steps 1, 2, 4, ...,
+    64, then 256, 1024, ... and changes nothing: the training computes the same bits. It never reads
+    the source code. `coach.findings` lists the findings, `coach.to_json()` returns them as dicts,
+    and `coach.close()` ends the watching, as does the end of a `with` block.
 
     Args:
         target: a model, whose steps are the updates of an optimiser of its parameters. Or a

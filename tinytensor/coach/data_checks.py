@@ -6,6 +6,7 @@ slowly, or falls for the wrong reason. Each function below looks for the sign of
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import numpy as np
@@ -16,7 +17,9 @@ from tinytensor.coach.view import Forward, Progress
 
 SCALE = 5.0  # |mean| or standard deviation above which inputs count as unscaled
 ENOUGH = 25  # labels per class, after which a class without a label is a sign
-COMPARED = 1000  # test images that are compared with the training images
+COMPARED = 500  # test images that are compared with the training images
+OTHERS = 5_000  # training images that they are compared with, at most
+MEANS = 20  # images from which the mean image of a class is computed, about
 KEY = 16  # bytes of an image in its key
 FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F  # odd, with random bits
 ROWS = 256  # examples of a batch whose class means are compared, at most
@@ -34,8 +37,8 @@ SHUFFLES = 20  # random orders of the labels, to compare with
 )
 def inputs_not_finite(step: Forward, run: Progress) -> Sign | None:
     """The sign: a value of the first layer's input is NaN or infinite."""
-    if step.inputs is None or np.isfinite(step.inputs.sum()):  # NaN and infinity stay in a sum
-        return None
+    if step.inputs is None or np.isfinite(np.vdot(step.inputs, step.inputs)):
+        return None  # NaN and infinity stay in a sum of squares
     wrong = ~np.isfinite(step.inputs)
     if not wrong.any():
         return None
@@ -58,7 +61,7 @@ def inputs_not_scaled(step: Forward, run: Progress) -> Sign | None:
     times too large, no learning rate suits both the first layer and the rest.
     """
     x = step.first_rows
-    if x is None:
+    if x is None or np.vdot(x, x) <= SCALE**2 * x.size:  # mean**2 + variance is the mean of x**2
         return None
     mean, spread = float(x.mean()), float(x.std())
     if not max(abs(mean), spread) > SCALE:
@@ -78,7 +81,7 @@ def inputs_not_scaled(step: Forward, run: Progress) -> Sign | None:
 def inputs_constant(step: Forward, run: Progress) -> Sign | None:
     """The sign: each row of the input equals the first row."""
     x = step.first_rows
-    if x is None or len(x) < 2 or not (x == x[:1]).all():
+    if x is None or len(x) < 2 or not (x[1] == x[0]).all() or not (x == x[0]).all():
         return None
     values = f"every value is {x.flat[0]:g}" if (x == x.flat[0]).all() else "the rows are equal"
     return Sign(
@@ -98,9 +101,9 @@ def inputs_constant(step: Forward, run: Progress) -> Sign | None:
 )
 def one_class_only(step: Forward, run: Progress) -> Sign | None:
     """The sign: four batches, and one class. The loss falls to 0, and nothing was learned."""
-    present = np.flatnonzero(run.labels)
-    if run.batches < 4 or run.labels.sum() < 2 * SAMPLE or len(present) != 1:
+    if run.batches < 4 or np.count_nonzero(run.labels) != 1 or run.labels.sum() < 2 * SAMPLE:
         return None
+    present = np.flatnonzero(run.labels)
     return Sign(
         f"all {run.labels.sum()} labels in {run.batches} batches are {present[0]}; the network has "
         f"{len(run.labels)} outputs",
@@ -119,11 +122,11 @@ def data_not_shuffled(step: Forward, run: Progress) -> Sign | None:
     Each step then sees one class, and moves all weights towards it. The next step undoes that.
     """
     same, pairs = run.runs
-    if run.batches < 3 or pairs < 60:
+    if run.batches < 3 or pairs < 60 or same < 0.8 * pairs:
         return None
     by_chance = float(((run.labels / run.labels.sum()) ** 2).sum())
     share = same / pairs
-    if share < 0.8 or by_chance > 0.6:
+    if by_chance > 0.6:
         return None
     return Sign(
         f"{percent(share)} of {pairs} pairs of neighbours have the same label; in a random order "
@@ -141,7 +144,7 @@ def labels_start_at_1(step: Forward, run: Progress) -> Sign | None:
     """The sign: class 0 never occurs, and every other class does."""
     counts = run.labels
     classes = len(counts)
-    if classes < 3 or counts.sum() < ENOUGH * classes / 2 or counts[0] or not counts[1:].all():
+    if classes < 3 or counts[0] or counts.sum() < ENOUGH * classes / 2 or not counts[1:].all():
         return None
     return Sign(
         f"of {counts.sum()} labels none is 0, and each of 1 to {classes - 1} occurs",
@@ -157,11 +160,13 @@ def labels_start_at_1(step: Forward, run: Progress) -> Sign | None:
 def too_many_outputs(step: Forward, run: Progress) -> Sign | None:
     """The sign: the last outputs are never the label, as after a one-hot code of a wrong width."""
     counts = run.labels
+    if not len(counts) or counts[-1] or counts.sum() < ENOUGH * len(counts):
+        return None
     present = np.flatnonzero(counts)
-    if len(present) < 2 or counts.sum() < ENOUGH * len(counts):
+    if len(present) < 2:
         return None
     used = int(present[-1]) + 1
-    if used == len(counts) or not counts[1:used].all():
+    if not counts[1:used].all():
         return None
     return Sign(
         f"{len(counts)} outputs; the largest of {counts.sum()} labels is {used - 1}",
@@ -204,19 +209,21 @@ def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
     another shuffle.
     """
     loss = step.loss
-    labels = None if loss is None else loss.labels
-    if step.step < 32 or loss is None or labels is None or step.inputs is None:
+    if step.step < 32 or loss is None or not run.recent > 0.95 * math.log(loss.classes):
         return None
-    if not run.recent > 0.95 * np.log(loss.classes):
+    labels = loss.labels
+    if labels is None or step.inputs is None:
         return None
     if run.found & {"inputs-constant", "one-class-only", "data-not-shuffled"}:
         return None  # they are the cause
-    x = step.inputs[:ROWS].reshape(len(step.inputs[:ROWS]), -1).astype(np.float64)
+    x = step.inputs[:ROWS].reshape(len(step.inputs[:ROWS]), -1)
     if len(labels) != len(step.inputs) or len(x) < SAMPLE or not np.isfinite(x).all():
         return None
     labels, rng = labels[:ROWS], np.random.default_rng(0)
-    between = _between_classes(x, labels)
-    by_chance = [_between_classes(x, rng.permutation(labels)) for _ in range(SHUFFLES)]
+    x = x - x.mean(axis=0)
+    products = (x @ x.T).astype(np.float64)
+    between = _between_classes(products, labels)
+    by_chance = [_between_classes(products, rng.permutation(labels)) for _ in range(SHUFFLES)]
     mean = statistics.mean(by_chance)
     if between > mean + 3 * statistics.stdev(by_chance):
         return None
@@ -228,14 +235,16 @@ def labels_unrelated(step: Forward, run: Progress) -> Sign | None:
     )
 
 
-def _between_classes(x: Array, labels: Array) -> float:
-    """The share of the variance of x (R, N) that lies between the means of the classes."""
-    x = x - x.mean(axis=0)
-    total = float((x**2).sum())
-    of_means = [
-        (labels == c).sum() * (x[labels == c].mean(axis=0) ** 2).sum() for c in np.unique(labels)
-    ]
-    return float(np.sum(of_means)) / total if total else 1.0
+def _between_classes(products: Array, labels: Array) -> float:
+    """The share of the variance of x (R, N) that lies between the means of the classes.
+
+    products: x @ x.T (R, R), where the mean of x is 0. The square of the sum of a class is the sum
+    of the products of its rows.
+    """
+    total = float(products.trace())
+    is_of = (labels == np.unique(labels)[:, None]).astype(np.float64)
+    squares = ((is_of @ products) * is_of).sum(axis=1)
+    return float((squares / is_of.sum(axis=1)).sum()) / total if total else 1.0
 
 
 # The data set -----------------------------------------------------------------------------------
@@ -252,14 +261,16 @@ def test_images_in_training(run: Progress) -> Sign | None:
     if data is None or run.seen.setdefault("leak", False):
         return None
     run.seen["leak"] = True
-    tested = data.test_images[:COMPARED]
-    found = _known(tested, data.train_images)
-    blank = ~tested.reshape(len(tested), -1).any(axis=1)
-    count = int((found & ~blank).sum())
-    if count < max(2, 0.01 * len(tested)):
+    tested, train = data.test_images[:COMPARED], data.train_images
+    others = train[:: -(-len(train) // OTHERS) or 1]
+    found = _known(tested, others)
+    count = sum(bool(image.any()) for image in tested[found])  # blank images may be equal
+    if count < max(2, 0.01 * len(tested) * len(others) / len(train)):
         return None
+    sample = "the" if len(others) == len(train) else f"{len(others):,} of the"
     return Sign(
-        f"{count} of the first {len(tested)} test images are training images, byte for byte",
+        f"{count} of the first {len(tested)} test images are among {sample} training images, byte "
+        "for byte",
         "the data set",
     )
 
@@ -269,19 +280,11 @@ def _known(images: Array, others: Array) -> Array:
 
     Images with different keys differ; the rest is compared in full.
     """
-    keys, known_keys = _keys(images), _keys(others)
     first_bits = np.zeros(1 << 16, bool)  # of the keys: a table excludes almost all `others`
-    first_bits[keys >> 48] = True
-    places: dict[int, list[int]] = {}
-    for i in np.flatnonzero(first_bits[known_keys >> 48]).tolist():
-        places.setdefault(int(known_keys[i]), []).append(i)
-    return np.array(
-        [
-            any((others[i] == image).all() for i in places.get(key, ()))
-            for image, key in zip(images, keys.tolist(), strict=True)
-        ],
-        bool,
-    )
+    first_bits[_keys(images) >> 48] = True
+    candidates = np.flatnonzero(first_bits[_keys(others) >> 48])
+    known = {others[i].tobytes() for i in candidates.tolist()}
+    return np.array([image.tobytes() in known for image in images], bool)
 
 
 def _keys(images: Array) -> Array:
@@ -329,8 +332,11 @@ def test_labels_differ(run: Progress) -> Sign | None:
 
 
 def _class_means(images: Array, labels: Array) -> dict[int, Array]:
-    """The mean image of each class with 5 or more examples, from at most 2,000 images."""
-    step = max(1, len(images) // 2000)
+    """The mean image of each class with 5 or more examples, from about MEANS images of each."""
+    step = max(1, len(images) // (MEANS * (int(labels.max(initial=0)) + 1)))
     x, labels = images[::step].reshape(-1, images[0].size), labels[::step]
-    classes = np.flatnonzero(np.bincount(labels) >= 5)
-    return {int(c): x[labels == c].mean(axis=0, dtype=np.float32) for c in classes}
+    counts = np.bincount(labels)
+    classes = np.flatnonzero(counts >= 5)
+    shares = (labels == classes[:, None]) / counts[classes, None].astype(np.float32)
+    means = shares.astype(np.float32) @ x.astype(np.float32)
+    return dict(zip(classes.tolist(), means, strict=True))

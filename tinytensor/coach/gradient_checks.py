@@ -78,8 +78,14 @@ def parameter_not_in_optimizer(step: Update, run: Progress) -> Sign | None:
 )
 def gradients_vanish(step: Update, run: Progress) -> Sign | None:
     """The sign: the first weights' gradients are 100,000 times smaller than those of the last."""
-    weights = [x for x in step.weights if not _is_equal_in_columns(x)]
+    weights = step.weights
     if len(weights) < 3 or run.is_by_updates(step.step):
+        return None
+    sizes = [(x.squares / x.size) ** 0.5 for x in weights]  # near the mean |gradient|
+    if min(sizes) > 10 * VANISHED * max(sizes):
+        return None
+    weights = [x for x in weights if not _is_equal_in_columns(x)]
+    if len(weights) < 3:
         return None
     first, last = weights[0].grad_size, weights[-1].grad_size
     if not 0 < first < VANISHED * last:

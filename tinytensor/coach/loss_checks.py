@@ -7,6 +7,8 @@ the best sign of most mistakes.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tinytensor.coach.check import Sign, check, percent
@@ -69,8 +71,10 @@ def softmax_twice(step: Forward, run: Progress) -> Sign | None:
         if node is None or node.name != "sigmoid":
             return None
         return Sign("the logits are the result of a sigmoid", step.place(node))
+    if loss.classes < 2 or not loss.rows.min() >= 0:
+        return None
     sums = loss.rows.sum(axis=1)
-    if loss.classes < 2 or not (loss.rows >= 0).all() or np.abs(sums - 1).max() > 1e-3:
+    if np.abs(sums - 1).max() > 1e-3:
         return None
     node = step.node(loss.number)
     return Sign(
@@ -153,10 +157,10 @@ def rate_too_high(run: Progress) -> Sign | None:
     """
     if run.first is None or not run.ratios or run.found - {"dead-relus"}:
         return None
-    start, is_far = max(run.first, run.unknowing), run.is_thrown
-    is_late = run.step >= RATE_STEPS or (is_far and not np.isfinite(run.losses[-1]))
-    is_above = is_late and run.largest_ratio > TINY and not run.recent < 1.5 * start
-    is_thrown = is_late and is_far and not run.recent < 0.95 * min(run.first, run.unknowing)
+    start, is_far, recent = max(run.first, run.unknowing), run.is_thrown, run.recent
+    is_late = run.step >= RATE_STEPS or (is_far and not math.isfinite(recent))
+    is_above = is_late and run.largest_ratio > TINY and not recent < 1.5 * start
+    is_thrown = is_late and is_far and not recent < 0.95 * min(run.first, run.unknowing)
     jumps = is_late and is_far and max(run.losses) > 2 * start
     norms = run.norms or (0.0, 0.0)
     explodes = is_far and norms[0] < EXPLODED and not norms[1] < EXPLODED

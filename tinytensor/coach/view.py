@@ -9,6 +9,7 @@ The arrays of a Forward are those of the step, so no check keeps one.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 RECENT = 16  # losses whose mean is the loss "now"
 MOST_ROWS = 16  # examples of a batch that a check of all values reads
-MOST_VALUES = 16384  # values of a weight matrix that a check reads
+MOST_VALUES = 8192  # values of a weight matrix that a check reads
 THROWN = 0.2  # |update| / |weight|: above it a step throws away what earlier steps found
+EACH_POWER = 64  # the last of the steps 1, 2, 4, ... that are all looked at
 RATE_STEPS = 32  # after which the losses show if the learning rate is right
 
 
@@ -95,7 +97,8 @@ class Forward:
         """The inputs of the first examples, if they are finite."""
         if self._first_rows is None and self.inputs is not None:
             self._first_rows = self.inputs[:MOST_ROWS]
-            if not self._first_rows.size or not np.isfinite(self._first_rows).all():
+            rows = self._first_rows
+            if not np.isfinite(np.vdot(rows, rows)) and not np.isfinite(rows).all():
                 self._first_rows = self._first_rows[:0]
         return self._first_rows if self._first_rows is not None and self._first_rows.size else None
 
@@ -117,7 +120,7 @@ class Parameter(NamedTuple):
 
     name: its path in the model. before, after, grad: at most about MOST_VALUES of the values, see
     `sample`; grad is None without a gradient. squares: the sum of the squares of the whole
-    gradient. is_updated: True if the optimiser has it in its list.
+    gradient, of `size` elements. is_updated: True if the optimiser has it in its list.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Parameter(NamedTuple):
     after: Array
     grad: Array | None
     squares: float
+    size: int
     is_updated: bool
 
     @property
@@ -138,10 +142,11 @@ class Parameter(NamedTuple):
         return 0.0 if self.grad is None else float(np.abs(self.grad).mean())
 
     @property
-    def update_ratio(self) -> float:
-        """|update| / |parameter|, of Euclidean norms; 0 if the parameter was 0."""
-        size = float(np.linalg.norm(self.before))
-        return float(np.linalg.norm(self.after - self.before)) / size if size else 0.0
+    def update_ratio(self) -> float | None:
+        """|update| / |parameter|, of Euclidean norms; None if the parameter was 0."""
+        update = self.after - self.before
+        size = float(np.vdot(self.before, self.before))
+        return float((np.vdot(update, update) / size) ** 0.5) if size else None
 
 
 @dataclass
@@ -167,7 +172,7 @@ class Update:
         return float(sum(x.squares for x in self.parameters) ** 0.5)
 
 
-@dataclass
+@dataclass(slots=True)
 class Progress:
     """The run so far.
 
@@ -224,11 +229,12 @@ class Progress:
     @property
     def unknowing(self) -> float:
         """The loss of a network that gives all classes the same probability, or the first loss."""
-        return float(np.log(self.classes)) if self.classes > 1 else self.first or 0.0
+        return math.log(self.classes) if self.classes > 1 else self.first or 0.0
 
     def add_update(self, update: Update) -> None:
         """Note |update| / |weight| of each weight that was not 0, and the norm of the gradients."""
-        self.ratios = {x.name: x.update_ratio for x in update.weights if x.before.any()}
+        ratios = {x.name: x.update_ratio for x in update.weights}
+        self.ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
         median = statistics.median(self.ratios.values() or [0.0])
         self.largest_ratio = max(self.largest_ratio, median)
         first = update.grad_norm if self.norms is None else self.norms[0]
@@ -236,14 +242,25 @@ class Progress:
 
     def add_labels(self, labels: Array, classes: int) -> None:
         """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""
-        kept = labels[(labels >= 0) & (labels < classes)]
-        counts = np.bincount(kept, minlength=max(classes, len(self.labels)))
-        counts[: len(self.labels)] += self.labels
-        self.classes = classes
-        self.labels = counts
+        if self.classes != classes:
+            self.classes, known = classes, self.labels
+            self.labels = np.zeros(max(classes, len(known)), np.int64)
+            self.labels[: len(known)] = known
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+            labels = labels[(labels >= 0) & (labels < classes)]
+        self.labels += np.bincount(labels, minlength=len(self.labels))
         self.batches += 1
         same, pairs = self.runs
-        self.runs = same + int((labels[1:] == labels[:-1]).sum()), pairs + max(len(labels) - 1, 0)
+        equal = int(np.count_nonzero(labels[1:] == labels[:-1]))
+        self.runs = same + equal, pairs + max(len(labels) - 1, 0)
+
+
+def is_look(step: int) -> bool:
+    """True in the steps 1, 2, 4, ..., 64, and then 256, 1024, ..., at which the coach looks.
+
+    In a step that is a power of two, a captured step runs as Python, too. Few mistakes appear late.
+    """
+    return step & (step - 1) == 0 and (step <= EACH_POWER or step.bit_length() % 2 == 1)
 
 
 def sample(x: Array) -> Array:
