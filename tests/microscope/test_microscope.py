@@ -1,6 +1,8 @@
 """The microscope: its numbers are those of the engine, in text and in HTML."""
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -145,3 +147,111 @@ def test_the_chain_rule_reads_the_weights_before_the_update():
     shown = re.findall(r"\(\S+ \* (\S+)\)", stage.formula)
     assert len(shown) == 3
     assert set(shown) <= {f"{w:.4g}" for w in training.model.layers[3].weight.numpy()[3]}
+
+
+# The chain rule in numbers ----------------------------------------------------------------------
+
+
+def pooled():
+    """A lesson with max pooling and average pooling."""
+
+    def model(classes=10, shape=(28, 28, 1)):
+        return nn.Sequential(
+            nn.Conv2d(1, 3, 5, stride=2), nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.AvgPool2d(7), nn.Flatten(), nn.Linear(4, classes),
+        )  # fmt: skip
+
+    return replace(find("1.0"), model=model)
+
+
+@pytest.mark.parametrize(
+    ("lesson", "index"),
+    [
+        (find("2.0"), (406, 3)),
+        (find("4.0"), (300, 7)),
+        (find("4.1"), (406, 3)),
+        (find("fast"), (2, 2, 0, 1)),
+        (pooled(), (2, 2, 0, 1)),
+    ],
+    ids=["2.0", "4.0", "4.1", "fast", "pooled"],
+)
+def test_each_stage_behind_a_weight_has_its_numbers(lesson, index):
+    f = follow(lesson, DATA, index)
+    loss, *path = f.stages
+    assert loss.grad is None
+    assert path[0].layer == "softmax and cross-entropy"
+    assert path[-1].grad == float(f.grads[f.example, f.place])
+    for before, stage in pairwise(path):
+        *_, numbers = stage.formula.split(" = ")
+        kind = stage.layer.split(": ")[1]
+        if kind in ("ReLU", "Sigmoid", "Dropout", "BatchNorm"):
+            terms = [abs(float(x)) for x in re.findall(r"-?\d[\d.e-]*", numbers)]
+            assert eval(numbers) == pytest.approx(stage.grad, rel=5e-3, abs=1e-3 * max(terms))
+        elif kind in ("Linear", "Conv2d", "AvgPool2d"):  # the path comes through the largest term
+            grad = re.match(r"\((\S+) \* \S+\)", numbers)[1]
+            assert float(grad) == pytest.approx(before.grad, rel=1e-3)
+            if "more" not in numbers:
+                assert eval(numbers) == pytest.approx(stage.grad, rel=5e-3, abs=1e-6)
+        else:
+            assert kind in ("Flatten", "MaxPool2d")
+            assert stage.grad == before.grad
+
+
+@pytest.mark.parametrize("lesson", ["1.0", "fast"])
+def test_the_loss_of_the_image_and_its_gradient_are_shown(lesson):
+    f = follow(find(lesson), DATA, (2, 2, 0, 1) if lesson == "fast" else (406, 3))
+    smoothing = 0.1 if lesson == "fast" else 0.0
+    y = np.full(10, smoothing / 10)
+    y[f.labels[f.example]] += 1 - smoothing
+    assert f.own_loss == pytest.approx(-(y * np.log(f.probs)).sum(), rel=1e-5)
+    assert f"= {f.own_loss:.6g}; mean loss" in " ".join(as_text(f).split())
+    stage = f.stages[1]
+    (c,) = map(int, re.findall(r"\[(\d)\]", stage.formula))
+    assert stage.grad == pytest.approx((f.probs[c] - y[c]) / 100, rel=1e-4)
+
+
+# Why nudging and backward() differ --------------------------------------------------------------
+
+
+def test_equal_digits_need_no_reason():
+    f = follow(find("1.0"), DATA, (0, 3))  # a white pixel: the gradient is 0
+    assert (f.gradient, f.nudged, f.why) == (0, 0, ())
+
+
+def test_rounding_is_the_reason_of_a_difference_in_the_last_digits():
+    f = follow(find("2.0"), DATA, (406, 3))
+    assert f"{f.gradient:.6g}" != f"{f.nudged:.6g}"
+    (sentence,) = f.why
+    exact, precision = re.match(r"In float64 .* gives (\S+): .* about (\S+)\.$", sentence).groups()
+    assert float(exact) == pytest.approx(f.gradient, rel=1e-4)
+    assert abs(float(exact) - f.nudged) < 10 * float(precision)
+    assert sentence in " ".join(as_text(f).split())
+
+
+def test_the_corner_of_a_relu_is_named():
+    """All weights of the layer are 0, so each ReLU is at its corner."""
+    images = np.full((200, 28, 28), 255, np.uint8)
+    data = DATA._replace(train_images=images, train_labels=DATA.train_labels[:200])
+
+    def model(classes=10, shape=(28, 28, 1)):
+        corner = nn.Linear(784, 3, nn.constant(0.0))
+        return nn.Sequential(nn.Flatten(), corner, nn.ReLU(), nn.Linear(3, 10))
+
+    f = follow(replace(find("1.0"), model=model), data, (406, 1))
+    assert f.gradient == 0
+    assert f.nudged != 0
+    assert f.why[0].startswith("Between w - h and w + h the input of a ReLU crosses 0 at 100 pl")
+
+
+def test_a_tie_of_max_pooling_is_named():
+    """One bright pixel is in four windows of a 2 x 2 filter, whose weights are equal."""
+    images = np.zeros((200, 28, 28), np.uint8)
+    images[:, 10, 10] = 255
+    data = DATA._replace(train_images=images, train_labels=DATA.train_labels[:200])
+
+    def model(classes=10, shape=(28, 28, 1)):
+        conv = nn.Conv2d(1, 1, 2, padding=0, weight=nn.constant(0.5))
+        return nn.Sequential(conv, nn.MaxPool2d(27), nn.Flatten(), nn.Linear(1, 10))
+
+    f = follow(replace(find("1.0"), model=model), data, (0, 0, 0, 0))
+    assert f.why[0].startswith("Between w - h and w + h max pooling takes another value at 100 pl")

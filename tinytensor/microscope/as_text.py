@@ -68,14 +68,16 @@ def _head(f: Followed) -> list[str]:
 def _forward(f: Followed) -> list[str]:
     x = float(f.inputs[f.example, f.place])
     right = int(f.labels[f.example])
-    own = f"loss of this image = -ln(p[{right}]) = {f.own_loss:.6g}; " if f.own_loss else ""
+    own = "the lesson's loss"
+    if f.smoothing is not None:
+        own = f"-ln(p[{right}])" if not f.smoothing else "the sum over k of -y[k] * ln(p[k])"
     return [
         f"Forward: image {f.example} of the batch, class {right}",
-        f"  x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before:.6g}",
+        f"  x = {x:.6g}, w = {f.before:.6g}: the product x * w = {x * f.before + 0.0:.6g}",
         f"  {unit_of(f)} = the sum of {f.terms} such products + bias {f.bias:.6g} = {f.result:.6g}",
         "  logits         " + " ".join(f"{v:.4g}" for v in f.logits),
         "  probabilities  " + " ".join(f"{v:.4g}" for v in f.probs),
-        f"  {own}mean loss of the batch: {f.loss:.6g}",
+        f"  loss of this image = {own} = {f.own_loss:.6g}; mean loss of the batch: {f.loss:.6g}",
     ]
 
 
@@ -88,7 +90,7 @@ def _backward(f: Followed) -> list[str]:
     return [
         *lines,
         f"  dL/d{unit_of(f)} = {grad:.6g}",
-        f"  dL/dw by this product: x * dL/dz = {x:.6g} * {grad:.6g} = {x * grad:.6g}",
+        f"  dL/dw by this product: x * dL/dz = {x:.6g} * {grad:.6g} = {x * grad + 0.0:.6g}",
     ]
 
 
@@ -121,6 +123,7 @@ def _batch(f: Followed) -> list[str]:
         lines += [
             f"  {'nudge':>13}{'':{width}}{f.nudged:>14.6g}",
             "  nudge = (L(w + h) - L(w - h)) / 2h, by two more forward passes in float64",
+            *(f"  {sentence}" for sentence in f.why),
         ]
     return lines
 

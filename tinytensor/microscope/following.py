@@ -15,42 +15,19 @@ import numpy as np
 
 from tinytensor import ops, random
 from tinytensor.arrays import Array
-from tinytensor.autograd import enable_grad
+from tinytensor.autograd import enable_grad, no_grad
 from tinytensor.datasets import Dataset
 from tinytensor.errors import IndexingError, SettingError, UnknownName
 from tinytensor.lessons import Lesson
 from tinytensor.lessons.mnist_1_0_softmax import TenNeurons
 from tinytensor.microscope.as_html import as_fragment
 from tinytensor.microscope.as_text import as_text
-from tinytensor.nn import (
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    Module,
-    ReLU,
-    Sequential,
-    Sigmoid,
-)
+from tinytensor.microscope.chain_rule import Stage, grad_of, smoothing_of, stages
+from tinytensor.microscope.nudging import nudge
+from tinytensor.nn import Conv2d, Flatten, Linear, Module, Sequential
 from tinytensor.optim import SGD, Adam, Optimizer
 from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Training
-
-NUDGE = 1e-6  # added to and subtracted from the weight, in float64
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A layer behind the followed one, for one example.
-
-    layer: its path and type. formula: how the gradient passes through it, with numbers. grad: the
-    gradient of the loss at its input, at the neuron that is followed; None where it is many.
-    """
-
-    layer: str
-    formula: str
-    grad: float | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,10 +42,10 @@ class Followed:
     whose products are summed in the output, in the shape (KH, KW, I) of a filter or (I,). outputs:
     (H, W) or (), all outputs of the same neuron or channel for the example. result: the output at
     `position`; terms: the number of its products. loss: the mean over the batch; own_loss: of the
-    example, if the loss is the plain cross-entropy. stages:
-    from the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged:
-    the same by nudging, or None if that was not measured. before, after: the weight. rule: the
-    update in numbers.
+    example; smoothing: the label smoothing, or None if the loss is no cross-entropy. stages: from
+    the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged: the
+    same by nudging, or None if that was not measured; why: why the two differ. before, after: the
+    weight. rule: the update in numbers.
     """
 
     lesson: Lesson
@@ -93,10 +70,12 @@ class Followed:
     logits: Array
     probs: Array
     loss: float
-    own_loss: float | None
+    own_loss: float
+    smoothing: float | None
     stages: tuple[Stage, ...]
     gradient: float
     nudged: float | None
+    why: tuple[str, ...]
     before: float
     after: float
     rule: str
@@ -302,7 +281,7 @@ def _follow_step(
 
     number = int(path.split(".")[1])
     out = results[number + 1]
-    x, out_grad = results[number], _grad_of(out)
+    x, out_grad = results[number], grad_of(out)
     inputs = _multiplied(followed, x, place)
     grads = out_grad[..., place[-1]].reshape(len(images), -1)
     if example is None:
@@ -313,11 +292,15 @@ def _follow_step(
         position = tuple(map(int, where))
     elif position:
         spot = int(np.ravel_multi_index(position, out.shape[1:-1]))
-    probs = ops.softmax(logits).numpy()
-    is_plain = lesson.loss is ops.cross_entropy
-    stages = _stages(
-        chain, results, number, example, (*position, place[-1]), labels, probs if is_plain else None
-    )
+    probs, smoothing = ops.softmax(logits).numpy(), smoothing_of(lesson.loss)
+    here = (*position, place[-1])
+    passed = stages(chain, results, number, example, here, labels, probs, smoothing)
+    with no_grad():
+        one = slice(example, example + 1)
+        own_loss = lesson.loss(logits[one], labels[one]).item()
+    nudged = None
+    if nudges:
+        nudged = nudge(lesson, before, same.weight, place, images, labels, draws, results, gradient)
     window = _window(followed, x, example, position)
     weights = weight.array[..., place[-1]].copy()
     optimizer.step()
@@ -332,12 +315,11 @@ def _follow_step(
         bias=bias,
         terms=int(np.prod(weight.shape[:-1])),
         logits=logits.numpy()[example], probs=probs[example], loss=loss.item(),
-        own_loss=-float(np.log(probs[example, labels[example]])) if is_plain else None,
-        stages=stages,
+        own_loss=own_loss, smoothing=smoothing,
+        stages=passed,
         gradient=gradient,
-        nudged=_nudge(lesson, before, same.weight.array, place, images, labels, draws)
-        if nudges
-        else None,
+        nudged=None if nudged is None else nudged.gradient,
+        why=() if nudged is None else nudged.why,
         before=value, after=float(weight.array[place]),
         rule=_rule(optimizer, weight, place, value, gradient),
     )  # fmt: skip
@@ -394,11 +376,6 @@ def _results(chain: Sequential, images: Array) -> list[Tensor]:
     return results
 
 
-def _grad_of(x: Tensor) -> Array:
-    assert x.grad is not None
-    return x.grad.array
-
-
 def _multiplied(layer: Linear | Conv2d, x: Tensor, index: tuple[int, ...]) -> Array:
     """The values (N, P) that a weight multiplies.
 
@@ -412,112 +389,7 @@ def _multiplied(layer: Linear | Conv2d, x: Tensor, index: tuple[int, ...]) -> Ar
     return picked.numpy().reshape(len(x), -1)
 
 
-# The chain rule ---------------------------------------------------------------------------------
-
-
-def _stages(
-    chain: Sequential,
-    results: list[Tensor],
-    number: int,
-    example: int,
-    unit: tuple[int, ...],
-    labels: Array,
-    probs: Array | None,
-) -> tuple[Stage, ...]:
-    """The layers from the loss back to layer `number`, for one example and one of its outputs.
-
-    probs: (N, C) if the loss is the plain cross-entropy, else None.
-    """
-    right = int(labels[example])
-    formula = f"dL/dlogits = (p - y) / {len(labels)}, with y = 1 for class {right}, else 0"
-    stages = [Stage("loss", "dL/dlogits of the lesson's loss" if probs is None else formula, None)]
-    last = max(i for i, x in enumerate(chain.layers) if isinstance(x, Linear | Conv2d))
-    flat: int | None = int(np.ravel_multi_index(unit, results[number + 1].shape[1:]))
-    found = []
-    for i in range(number + 1, len(chain.layers)):
-        layer, x, out = chain.layers[i], results[i], results[i + 1]
-        here = _grad_of(x).reshape(len(x), -1)[example]
-        there = _grad_of(out).reshape(len(out), -1)[example]
-        if flat is None:
-            found.append(Stage(f"layers.{i}: {type(layer).__name__}", _formula(layer), None))
-            continue
-        text, grad = _formula(layer), float(here[flat])
-        if isinstance(layer, Linear):
-            terms = layer.weight.array[flat].astype(np.float64) * there
-            top = np.argsort(-np.abs(terms))[:3]
-            listed = " + ".join(
-                f"({there[k]:.4g} * {layer.weight.array[flat, k]:.4g})" for k in top
-            )
-            text += f" = {listed}" + (f" + {len(terms) - 3} more" if len(terms) > 3 else "")
-        elif isinstance(layer, ReLU | Sigmoid | Dropout | Flatten):
-            at = float(x.numpy().reshape(len(x), -1)[example, flat])
-            text += f" = {there[flat]:.4g} * {_slope(layer, at, bool(here[flat])):.4g}"
-        found.append(Stage(f"layers.{i}: {type(layer).__name__}", text, grad))
-        if isinstance(layer, Linear | Conv2d):
-            flat = None  # from here on, all neurons take part
-    if last == number and not found:
-        c = unit[-1]
-        y = int(c == right)
-        grad = float(_grad_of(results[-1])[example, c])
-        text = f"dL/dz[{c}]"
-        if probs is not None:
-            text += f" = ({probs[example, c]:.6g} - {y}) / {len(labels)}"
-        stages.append(Stage("softmax and cross-entropy", text, grad))
-    return (*stages, *reversed(found))
-
-
-def _formula(layer: object) -> str:
-    """How the gradient passes through a layer, from its result to its input."""
-    known = {
-        Linear: "dx = sum over its neurons k of grad[k] * w[., k]",
-        Conv2d: "dx = sum over the windows that contain x of grad * w",
-        ReLU: "dx = grad * (1 where x > 0, else 0)",
-        Sigmoid: "dx = grad * s * (1 - s)",
-        Dropout: "dx = grad * mask",
-        Flatten: "dx = grad in the shape of x",
-        BatchNorm: "dx = scale / sqrt(var + epsilon) * (grad - mean(grad) - n * mean(grad * n))",
-    }
-    return known.get(type(layer), "dx = grad through the formula in its docstring")
-
-
-def _slope(layer: object, x: float, is_kept: bool) -> float:
-    """The local factor of an elementwise layer. is_kept: False if dropout switched x off."""
-    if isinstance(layer, ReLU):
-        return float(x > 0)
-    if isinstance(layer, Sigmoid):
-        s = 1 / (1 + float(np.exp(-x)))
-        return s * (1 - s)
-    if isinstance(layer, Dropout):
-        return 1 / layer.keep_prob if is_kept else 0.0
-    return 1.0
-
-
-# The checks -------------------------------------------------------------------------------------
-
-
-def _nudge(
-    lesson: Lesson,
-    chain: Sequential,
-    weight: Array,
-    index: tuple[int, ...],
-    images: Array,
-    labels: Array,
-    draws: Array,
-) -> float:
-    """(L(w + h) - L(w - h)) / 2h in float64, by two forward passes.
-
-    draws: the random state before the step, so that dropout switches off the same neurons.
-    """
-    x = from_numpy(images.astype(np.float64))
-
-    def loss_at(value: float) -> float:
-        weight[index] = value
-        random.state()[:] = draws
-        return float(lesson.loss(chain(x), labels).item())
-
-    middle = float(weight[index])
-    with random.fork():
-        return (loss_at(middle + NUDGE) - loss_at(middle - NUDGE)) / (2 * NUDGE)
+# The checks and the update ----------------------------------------------------------------------
 
 
 def _in_float64(chain: Sequential) -> Sequential:
