@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from chromium import chromium, needs_browser
 
 from tinytensor.learn import exercises, gradebook, sandbox
 from tinytensor.learn.exercises import EXERCISES
@@ -220,7 +221,7 @@ def test_students_of_one_name_or_none_have_a_row_each(run):
     rows = ["(c.json)", "(d.json)", "Ada (a.json)", "Ada (b.json)", "Bob"]
     assert [line[:24].strip() for line in out.splitlines()[1:6]] == rows
     page = Path("class.html").read_text()
-    assert all(f">{row}</td>" in page for row in rows)
+    assert all(f">{row}</th>" in page for row in rows)
 
 
 def test_a_report_is_one_page(run):
@@ -257,3 +258,26 @@ def test_results_are_read_unchanged(verdict, tmp_path):
     gradebook.save(written, tmp_path)
     assert gradebook.load(tmp_path) == written
     assert json.loads((tmp_path / gradebook.FILE).read_text())["version"] == gradebook.VERSION
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_table_of_a_class_fits_the_window():
+    students = [gradebook.Results(name) for name in ("Ada", "Maximilian-Alexander von Hohenstein")]
+    for student in students:
+        for exercise in EXERCISES:
+            student.of(exercise).state = "wrong"
+    Path("class.html").write_text(gradebook.class_page(students), encoding="utf-8")
+    browser = chromium("--hide-scrollbars")
+    try:
+        for width in (1280, 390):
+            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            browser.get(Path("class.html").absolute().as_uri())
+            table, window = browser.execute_script(
+                "return [document.querySelector('table').getBoundingClientRect().right,"
+                "document.querySelector('div').getBoundingClientRect().right]"
+            )
+            assert table <= window <= width
+    finally:
+        browser.quit()

@@ -154,7 +154,16 @@ table {{ border-collapse: collapse }}
 td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; white-space: nowrap }}
 th {{ text-align: left }}
 .name {{ writing-mode: vertical-rl; padding: .7rem .3rem }}
+.state {{ text-align: center }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums }}
+[scope=row] {{ font-weight: normal; position: sticky; left: 0; background: Canvas }}
+@media (max-width: 700px) {{
+  body {{ font-size: 14px; padding: .5rem }}
+  h1 {{ font-size: 1.4rem }}
+  td, th {{ padding: .3rem .22rem }}
+  [scope=row] {{ white-space: normal; overflow-wrap: anywhere; min-width: 4.9rem }}
+  .name, .state {{ padding: .3rem .05rem; line-height: 1.15 }}
+}}
 </style>
 <h1>{title}</h1>
 <p>{text}</p>
@@ -185,7 +194,7 @@ def page(results: Results) -> str:
         *("of the roofline", "checks", "passed at"),
     ]
     text = f"{results.passed()} of {len(EXERCISES)} exercises passed."
-    return _page(f"Exercises of {results.student}", text, head, rows)
+    return _page(f"Exercises of {results.student}", text, head, rows, heading=1)
 
 
 def class_page(students: Sequence[Results]) -> str:
@@ -194,8 +203,8 @@ def class_page(students: Sequence[Results]) -> str:
         [student.student, str(student.passed()), *_states(student)]
         for student in sorted(students, key=lambda each: each.student)
     ]
-    names = [exercise.name for exercise in EXERCISES]
-    return _page("Exercises of a class", LEGEND, ["student", "passed", *names], rows, names)
+    names = ["passed", *(exercise.name for exercise in EXERCISES)]
+    return _page("Exercises of a class", LEGEND, ["student", *names], rows, names)
 
 
 def _states(student: Results) -> list[str]:
@@ -209,19 +218,31 @@ def _page(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     vertical: Sequence[str] = (),
+    heading: int = 0,
 ) -> str:
-    """Return a page with a table; the names in `vertical` are headings written downwards."""
+    """Return a page with a table.
 
-    def cell(tag: str, value: str) -> str:
+    vertical: the names in the head that are written downwards. heading: the column that names the
+    row, which stays in view if a narrow window scrolls.
+    """
+
+    def cell(tag: str, value: str, column: int = -1) -> str:
         is_number = value.replace(".", "").isdigit() or value.endswith("%")
-        kind = "number" if is_number else "name" if tag == "th" and value in vertical else ""
+        kind = "number" if is_number else "state" if value in STATES.values() else ""
+        if tag == "th" and value in vertical:
+            kind = "name"
+        if column == heading:
+            return f'<th scope="row">{html.escape(value)}</th>'
         return f'<{tag} class="{kind}">{html.escape(value)}</{tag}>'
+
+    def row_of(row: Sequence[str]) -> str:
+        return f"<tr>{''.join(cell('td', each, i) for i, each in enumerate(row))}</tr>"
 
     return _PAGE.format(
         title=html.escape(title),
         text=html.escape(text),
         head="".join(cell("th", name) for name in head),
-        rows="\n".join(f"<tr>{''.join(cell('td', each) for each in row)}</tr>" for row in rows),
+        rows="\n".join(map(row_of, rows)),
     )
 
 
