@@ -49,6 +49,7 @@ def test_the_exercises_of_products_refuse_those_of_numpy():
         ("out[...] = np.tensordot(x, y, 1)", "tensordot"),
         ("out[...] = np.linalg.multi_dot([x, y])", "multi_dot"),
         ("out[...] = np.matrix(x) * np.matrix(y)", "matrix"),
+        ("out[...] = np.asmatrix(x) * y", "asmatrix"),
     ],
 )
 def test_a_product_of_numpy_is_refused_before_it_runs(lines, used, language, tmp_path):
@@ -107,6 +108,22 @@ def test_tinytensor_is_hidden_while_an_answer_runs(lines, problem, tmp_path):
     assert found.startswith(problem)
     after = {name for name in sys.modules if name.startswith("tinytensor")}
     assert after == {name for name in before if name.startswith("tinytensor")}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("tape", "        result = np.exp(self.data)\n"), ("capture", "    kernel(*arrays)\n")],
+)
+def test_tinytensor_is_hidden_while_the_classes_of_an_answer_run(name, line, tmp_path):
+    exercise, file = exercises.find(name), tmp_path / f"{name}.py"
+    text = exercise.solution("python")
+    assert line in text
+    indent = line[: len(line) - len(line.lstrip())]
+    file.write_text(text.replace(line, f"{indent}exec('import tinytensor')\n{line}", 1))
+    problems = [case.run() for case in judge.own_cases(exercise, file)]
+    found = [problem for problem in problems if problem]
+    assert found
+    assert all(problem.startswith("it imports tinytensor") for problem in found)
 
 
 @pytest.mark.parametrize(
