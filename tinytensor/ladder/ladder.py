@@ -143,7 +143,7 @@ LADDER = [
         (
             ("ladder/ladder_sparse_matmul.c", "sparse_matmul_listed"),
             ("sparse_matmul.c", "list_of_rows"),
-            ("sparse_matmul.c", "sparse_tile"),
+            ("sparse_matmul.c", "sparse_tiles"),
             ("sparse_matmul.c", "sparse_matmul_rows"),
         ),
     ),
