@@ -85,20 +85,15 @@ static ALWAYS_INLINE void sparse_tiles(const int panels, const int vectors, cons
         for (int64_t i = 0; i < lists[s].length; i++) {
             const int64_t k = lists[s].k[i];
             const real *y = a.y + k * a.y_row, *x[] = {a.x + k * a.x_column, a.x + k * a.x_column + NEAR * a.x_row};
-            vector y_row[2][VECTORS];
             UNROLL
             for (int p = 0; p < panels; p++) {
                 UNROLL
-                for (int v = 0; v < vectors; v++)
-                    memcpy(&y_row[p][v], y + p * a.y_tile + v * VECTOR, sizeof y_row[p][v]);
-            }
-            UNROLL
-            for (int r = 0; r < STRIP; r++) {
-                UNROLL
-                for (int p = 0; p < panels; p++) {
+                for (int v = 0; v < vectors; v++) {
+                    vector y_part;
+                    memcpy(&y_part, y + p * a.y_tile + v * VECTOR, sizeof y_part);
                     UNROLL
-                    for (int v = 0; v < vectors; v++)
-                        sum[p][r][v] += x[r / NEAR][r % NEAR * a.x_row] * y_row[p][v];
+                    for (int r = 0; r < STRIP; r++)
+                        sum[p][r][v] += x[r / NEAR][r % NEAR * a.x_row] * y_part;
                 }
             }
         }
