@@ -138,8 +138,8 @@ LADDER = [
     Rung(
         "sparse_matmul",
         "c.listed",
-        "Sums in registers, and one test for a strip of rows, such as three: a tile walks along a list "
-        "of the places where one of these rows of x is not 0.",
+        "Sums in registers, and one test for a strip of rows, such as three: a tile walks along a "
+        "list of the places where one of these rows of x is not 0.",
         (
             ("ladder/ladder_sparse_matmul.c", "sparse_matmul_listed"),
             ("sparse_matmul.c", "list_of_rows"),
