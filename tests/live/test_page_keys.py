@@ -2,7 +2,7 @@
 
 import viewer as viewers
 from chromium import needs_browser
-from viewer import Viewer, served, until
+from viewer import Viewer, finish, served, until
 
 browser = viewers.browser
 
@@ -49,6 +49,45 @@ def test_capital_f_is_one_panel_on_the_full_screen(browser):
         viewer.keys("F")
         until(lambda: not is_full(browser))
         until(lambda: viewer.model("tabs", "model.visible"))
+        assert viewer.complaints() == []
+
+
+NOTE_SHAPES = """
+window.shapes = []
+const named = (name) => Bokeh.documents[0].get_model_by_name(name)
+const note = () => {
+  for (const name of ["training digits", "test digits"]) {
+    const view = Bokeh.index.find_one(named(name)), {height, rows} = named(`${name} data`).data
+    if (!view || !rows.length) continue
+    const {x_range, y_range} = view.model, frame = view.frame.bbox
+    const across = frame.width / (x_range.end - x_range.start)
+    const down = frame.height / (y_range.end - y_range.start) * height[0] / rows[0]
+    window.shapes.push([name, frame.width, across / down])
+  }
+  requestAnimationFrame(note)
+}
+note()
+"""
+
+
+@needs_browser
+def test_digits_stay_square_while_their_panel_changes_its_size(browser):
+    """In every frame, also before the server has drawn a mosaic for the new size."""
+    from selenium.webdriver.common.keys import Keys
+
+    with served(steps=20) as (run, server):
+        viewer = Viewer(browser, server.address)
+        finish(run)
+        until(lambda: viewer.column("test digits data", "image") and viewer.step() == 20)
+        browser.execute_script(NOTE_SHAPES)
+        for key, is_wide in (("p", True), (Keys.ESCAPE, False), ("p", True)):
+            viewer.keys(key)
+            until(lambda is_wide=is_wide: (viewer.place("training digits")[2] > 600) == is_wide)
+        until(lambda: viewer.column("training digits data", "across")[0] > 600)
+        shapes = browser.execute_script("return window.shapes")
+        assert len({width for _, width, _ in shapes}) > 3
+        for name, width, shape in shapes:
+            assert 0.9 < shape < 1.1, (name, width)
         assert viewer.complaints() == []
 
 

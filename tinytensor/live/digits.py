@@ -29,7 +29,8 @@ class Digits(Panel):
     """A mosaic of square digits: the misclassified first, light on red; the rest dark on white.
 
     The mosaic has the number of columns that makes the digits as large as possible. The names of
-    the classes on a misclassified digit have at most two characters.
+    the classes on a misclassified digit have at most two characters. The browser sets the ranges of
+    the figure: see `square` in template.py.
     """
 
     least = 1  # digits that there is room for, at least
@@ -41,9 +42,8 @@ class Digits(Panel):
         super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
-        self.image = ColumnDataSource(
-            {"image": [], "y": [], "width": [], "height": []}, name=f"{name} data"
-        )
+        drawn = ("image", "y", "width", "height", "rows", "side", "across", "down")
+        self.image = ColumnDataSource({column: [] for column in drawn}, name=f"{name} data")
         colours = LinearColorMapper(palette=DIGITS_COLOURS, low=0, high=len(PALETTE) - 1)
         self.figure.image(
             image="image", x=0, y="y", dw="width", dh="height", source=self.image,
@@ -92,11 +92,10 @@ class Digits(Panel):
         misclassified = self.is_misclassified(labels, predictions)
         low, high = self.ends()
         self.row_height = (high - low) / self.rows
-        self.figure.x_range.end = width / side
-        self.figure.y_range.update(start=high - height / side * self.row_height, end=high)
         self.image.data = {
             "image": [mosaic(images, misclassified, self.columns, (side, side))],
-            "y": [high], "width": [self.columns], "height": [high - low],
+            "y": [high], "width": [self.columns], "height": [high - low], "rows": [self.rows],
+            "side": [side], "across": [width], "down": [height],
         }  # fmt: skip
         self._mark(labels, predictions, np.flatnonzero(self.is_marked(misclassified)), side)
 

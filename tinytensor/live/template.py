@@ -75,9 +75,28 @@ setInterval(() => {
   strokes.sent = Math.min(strokes.sent, points)
 }, 200)
 
+// Digits are square. The browser changes the size of their panel long before the server has drawn a
+// new mosaic for it. A mosaic is drawn for a panel of `across` x `down` pixels, with digits of
+// `side` pixels; in a panel of another size it is scaled.
+function square(name) {
+  const panel = model(name), drawn = model(`${name} data`)?.data
+  if (!panel || !drawn?.side?.length) return
+  const [top, columns, height, rows, side, across, down] =
+    ["y", "width", "height", "rows", "side", "across", "down"].map((column) => drawn[column][0])
+  const {inner_width, inner_height, x_range, y_range} = panel
+  const fits = inner_width == across && inner_height == down
+  const pixels = fits ? side : Math.min(inner_width / columns, inner_height / rows)
+  x_range.end = inner_width / pixels
+  y_range.setv({start: top - inner_height / pixels * height / rows, end: top})
+}
+
 const loading = setInterval(() => {
   if (!page()?.roots().length) return
   clearInterval(loading)
+  page().on_change(({model, attr}) => {
+    if (attr == "data" || attr == "inner_width" || attr == "inner_height")
+      square(model.name?.replace(/ data$/, ""))
+  })
   const say = (text) => { document.getElementById("gone").textContent = text }
   page().on_event("connection_lost", () => say("The training program has ended. " +
     "The page shows its last state; drawing and clicking have no effect any more."))
