@@ -311,7 +311,7 @@ def test_the_command_prints_a_table_and_writes_plots(run, tmp_path):
         (["--rate", "1e-4..1", "--storage", "no/file"], "there is no folder no"),
         (["--rate", "1e-4..1", "--storage", "."], "--storage: . is a folder"),
         (["--rate", "1e-4..1", "--png", "-"], "--png: got -; a file is needed"),
-        (["--rate", "1e-4..1", "--png", "x", "--html", "x"], "a separate file is needed"),
+        (["--rate", "1e-4..1", "--json", "x", "--storage", "x"], "a separate file is needed"),
     ],
 )
 def test_an_error_is_one_line(run, options, words):

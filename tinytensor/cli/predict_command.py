@@ -46,8 +46,6 @@ def predict_images(
     if many and as_is:
         raise SettingError("--many: got --as-is too, which takes pictures unchanged; choose one")
     check_writable("--save-input", save_input)
-    if save_input is not None and Path(save_input).suffix.lower() != ".png":
-        raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
     found, network = load_model(file)
     names, shape = class_names(file), image_shape(file)
     reads_digits = shape == MNIST_SHAPE and names == DIGITS
