@@ -46,7 +46,7 @@ FLOORS = [
         ],
     ],
     ["live", "bench", "sweep"],
-    ["fitting"],
+    ["fit_data", "fitting"],
     ["learn"],
     ["cli"],
     ["tinytensor_command"],
