@@ -29,6 +29,7 @@ from tinytensor_command.options import (
     page_options,
     port_option,
     seed_option,
+    size_option,
     threads_option,
 )
 
@@ -122,6 +123,7 @@ def lesson_command(**given: Any) -> None:
 @seed_option
 @threads_option
 @data_option
+@size_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
 @click.option(

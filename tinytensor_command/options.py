@@ -7,7 +7,7 @@ type that needs tinytensor imports it when it converts a value.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -16,6 +16,7 @@ from tinytensor_command import known_names
 
 BACKENDS = ("c", "numba", "numpy")
 MOST_THREADS = 64
+MOST_PIXELS = 1024  # along an axis of an image
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
@@ -107,6 +108,37 @@ class NumberRange(click.ParamType):  # type: ignore[type-arg]
             f"got {value!r}; LOW..HIGH is needed, two numbers above 0{upper} with LOW below HIGH",
             param, ctx,
         )  # fmt: skip
+
+
+class Size(NamedTuple):
+    """The size of images in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"  # as the option takes it
+
+
+class ImageSize(click.ParamType):  # type: ignore[type-arg]
+    """The size of images, HEIGHTxWIDTH, or one number for both: 24x32."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """The size of a text."""
+        height, _, width = str(value).partition("x")
+        try:
+            size = Size(int(height), int(width or height))
+        except ValueError:
+            size = Size(0, 0)
+        if not 1 <= min(size) <= max(size) <= MOST_PIXELS:
+            self.fail(
+                f"got {value!r}; HEIGHTxWIDTH is needed, two integers from 1 to {MOST_PIXELS}, "
+                "such as 32x32",
+                param, ctx,
+            )  # fmt: skip
+        return size
 
 
 class HostAndPort(click.ParamType):  # type: ignore[type-arg]
@@ -234,6 +266,13 @@ data_option = click.option(
     type=click.Path(path_type=Path),
     envvar="TINYTENSOR_DATA_DIR",
     help="Folder of idx files, .npy files or pictures, or an .npz file [MNIST, in the package].",
+)
+
+size_option = click.option(
+    "--size",
+    metavar="HxW",
+    type=ImageSize(),
+    help="Crop and resize the pictures of --data to this height and width, such as 32x32.",
 )
 
 eval_every_option = click.option(

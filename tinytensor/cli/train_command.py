@@ -19,6 +19,7 @@ from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.cli.signals import stop_on_signals
+from tinytensor.datasets.folders import first_picture
 from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.evaluation import evaluate
@@ -42,6 +43,7 @@ def train_lesson(
     seed: int,
     threads: int | None,
     data: Path | None,
+    size: tuple[int, int] | None,
     eval_every: int | None,
     eager: bool,
     save_file: str | None,
@@ -118,7 +120,9 @@ def train_lesson(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    if size is not None and data is None:
+        raise SettingError("--size: is of the pictures of a folder; add --data FOLDER")
+    data_set = datasets.mnist() if data is None else datasets.load(data, size)
     data_seconds = time.perf_counter() - start
     validation = None
     if save_best:
@@ -253,7 +257,12 @@ def train_lesson(
         with door.computing_with(used), ExitStack() as ending:
             # From the last callback to the first; an error keeps none of them from running.
             if sys.stderr is not None and sys.stderr.isatty() and not world.rank:
-                ending.callback(click.echo, _what_next(found), err=True)
+                own = [] if data is None else ["--data", str(data)]
+                own += [] if size is None else ["--size", str(size)]
+                weights = weights_file or save_file
+                first = None if data is None or weights is None else first_picture(data)
+                one = [] if first is None else ["--weights", str(weights), str(first)]
+                ending.callback(click.echo, _what_next(found, own, one), err=True)
             ending.callback(echo, _summary(result, training), err=json_file == "-")
             ending.callback(write_json, json_file, result)
             if weights_file is not None:
@@ -353,6 +362,7 @@ _SHARED = (
     "seed",
     "threads",
     "data",
+    "size",
 )
 _CONTINUED = ("eval_every", "save_every", "save_best", "log_name")
 
@@ -446,18 +456,25 @@ def _stop_on_signals(training: Training) -> AbstractContextManager[list[int]]:
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
 
 
-def _what_next(lesson: lessons.Lesson) -> str:
-    """Commands to try after a training, one on each line."""
+def _what_next(lesson: lessons.Lesson, data: list[str], picture: list[str]) -> str:
+    """Commands to try after a training, one on each line.
+
+    data: the options with the data set. picture: those of predict for a picture, if there is one.
+    """
     course = lessons.lessons()
     numbers = [each.number for each in course]
     commands = {}
     if lesson.number in numbers:
-        commands["watch it learn"] = f"tinytensor train {lesson.name} --live"
-        commands["why it works"] = f"tinytensor lesson {lesson.number}"
+        commands["watch it learn"] = ["train", lesson.name, *data, "--live"]
+        commands["why it works"] = ["lesson", lesson.number]
         if after := course[numbers.index(lesson.number) + 1 :]:
-            commands["the next network"] = f"tinytensor train {after[0].name}"
-    commands["your own digit"] = "tinytensor predict photo.png"
-    return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
+            commands["the next network"] = ["train", after[0].name, *data]
+    if not data:
+        commands["your own digit"] = ["predict", "photo.png"]
+    elif picture:
+        commands["a picture"] = ["predict", *picture]
+    lines = [f"  {what:17} tinytensor {shlex.join(words)}" for what, words in commands.items()]
+    return "\n".join(["\nNext:", *lines])
 
 
 def _of_right_labels(training: Training, last: StepReport) -> float:

@@ -225,6 +225,11 @@ def described_shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape[:2] if shape[2:] == (1,) else shape))
 
 
+def are_characters(names: Sequence[str]) -> bool:
+    """True if each class is a digit, a letter or another character, by its name."""
+    return all(len(name) == 1 for name in names)
+
+
 def _as_tensor(array: Array) -> Tensor:
     """A Tensor that shares the array's memory, or a copy if it isn't contiguous."""
     return from_numpy(np.ascontiguousarray(array))
@@ -271,7 +276,7 @@ def fetch(name: str) -> Dataset:
     return remote.fetch(name)
 
 
-def load(path: str | Path) -> Dataset:
+def load(path: str | Path, size: tuple[int, int] | None = None) -> Dataset:
     """Load a data set from a folder or an .npz file.
 
     In this order, the path can be:
@@ -293,24 +298,29 @@ def load(path: str | Path) -> Dataset:
     EMNIST, `folder/emnist-letters` is one of them.
 
     Pictures in subfolders are the training pictures, except every sixth of each class, which is a
-    test picture. Pictures that all have the same size, at most 256 x 256 pixels, stay as they are:
-    in colour (H, W, 3) if at least one of them has colours, else grey. Grey pictures of 28 x 28 are
-    inverted if their borders are light. Other pictures are taken for photos of digits, and become
-    images like MNIST's, as with `tinytensor predict`.
+    test picture. They become images in colour (H, W, 3) if at least one of them has colours, else
+    grey. Grey images of 28 x 28 are inverted if their borders are light. Without `size`, pictures
+    that all have the same size, at most 256 x 256 pixels, stay as they are. Others are photos of
+    characters if the name of each class has one character, such as 7 or A: each becomes a grey
+    image like MNIST's, as with `tinytensor predict`.
 
     Args:
         path: `~` and variables such as `$HOME` are expanded.
+        size: (height, width) of the images. Each picture is cropped in the middle and resized.
 
     Returns:
         a Dataset. Its names are the names of the subfolders, or EMNIST's letters.
 
     Raises:
         DataError: there is no data set, a file is missing, damaged, or doesn't fit. The message
-            names the file, or what the folder has and what was looked for.
+            names the file, or what the folder has and what was looked for. Or pictures of other
+            classes than characters have different sizes, and `size` is not given.
+        SettingError: `size` is not two integers from 1 up, or the path has no pictures in folders
+            and its images have another size.
     """
     from tinytensor.datasets import folders
 
-    return folders.load(path)
+    return folders.load(path, size)
 
 
 def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Array:
