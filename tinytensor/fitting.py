@@ -12,12 +12,11 @@ from tinytensor import optim
 from tinytensor.arrays import Array
 from tinytensor.datasets import Dataset
 from tinytensor.early_stopping import EarlyStopping
-from tinytensor.errors import SettingError
-from tinytensor.fit_data import Pair, for_model, split_examples
-from tinytensor.lessons import Lesson
+from tinytensor.errors import NotSupported, SettingError
+from tinytensor.fit_data import Pair, for_model, in_words, is_pair, split_examples
+from tinytensor.lessons import of_model
 from tinytensor.nn import Module
-from tinytensor.ops import cross_entropy, mse_loss
-from tinytensor.ops.operands import whole
+from tinytensor.ops.operands import real, whole
 from tinytensor.ranks import world
 from tinytensor.saver import check_name
 from tinytensor.step_report import StepReport
@@ -55,8 +54,9 @@ def fit(
             logit per class, or one number per target.
         data: the training and test images, such as tt.datasets.mnist(); the path of a data set that
             tt.datasets.load reads; or a pair of arrays: examples (N, ...), and labels (N,) integers
-            or targets (N,) or (N, T) floats. uint8 images become float32 from 0 to 1. Memory maps
-            may be larger than the memory.
+            or targets (N,) or (N, T) floats. Images (N, H, W) or (N, H, W, C) of bytes, uint8,
+            become float32 from 0 to 1; in this shape other integers are an error. Memory maps may
+            be larger than the memory.
         epochs: the number of passes over the training examples, from 1 up.
         batch: the number of examples per step.
         optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
@@ -74,8 +74,9 @@ def fit(
         save: the file of the checkpoint, which is written after the last epoch and every
             `save_every` epochs.
         save_every: the number of epochs between checkpoints.
-        resume: a checkpoint that `save` wrote. The training continues with the same bits; `epochs`
-            counts from the start.
+        resume: a checkpoint that `save` wrote. The training continues with the same bits, so the
+            learning rate and all other settings must be those of the saved run, except `epochs`,
+            which counts from the start, and `patience`.
 
     Returns:
         StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
@@ -83,9 +84,12 @@ def fit(
 
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
-            there are no validation examples; or `live` is not possible here.
-        NotSupported: `data` is neither a Dataset, a path nor a pair of arrays.
-        ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs.
+            there are no validation examples; the optimizer has another model's parameters; targets
+            are one-hot, and there is no `loss`; or `live` is not possible here.
+        NotSupported: an argument is of another type, such as an optimiser's class, a function as
+            `model`, or `data` that are neither a Dataset, a path nor a pair of arrays.
+        ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs,
+            or have NaN or infinity.
         DataError: `data` or `resume` can't be read, `resume` is of another training, or `save`
             can't be written.
         AnomalyError: the loss is NaN or infinite.
@@ -98,8 +102,10 @@ def fit(
     >>> report.test_accuracy > 0.88
     True
     """
-    whole("fit", "epochs", epochs, 1)
-    whole("fit", "save_every", save_every, 1)
+    _check_parts(model, optimizer, loss, show)
+    for name, value in (("epochs", epochs), ("batch", batch), ("save_every", save_every)):
+        whole("fit", name, value, 1)
+    whole("fit", "seed", seed)
     ranks = world()
     if ranks.is_launched and live:
         raise SettingError(
@@ -108,22 +114,17 @@ def fit(
         )
     if patience is not None:
         whole("fit", "patience", patience, 1)
-        if not isinstance(validation, tuple) and not validation:
+        if not is_pair(validation) and not real("fit", "validation", validation):
             raise SettingError(
                 "fit: got patience without validation examples, and early stopping must not use "
                 "the test images; add validation=0.1"
             )
     if save is not None:
         check_name("fit", save)
-    examples = for_model(model, split_examples(data, validation, seed))
-    if loss is None:
-        loss = cross_entropy if examples.has_labels else mse_loss
+    examples, loss = for_model(model, split_examples(data, validation, seed), loss)
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
-    lesson = Lesson(
-        number="own", name="own", title=type(model).__name__, chapter="",
-        model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
-    )  # fmt: skip
-    per_epoch = max(len(examples.train_images) // max(batch, 1), 1)
+    lesson = of_model(model, lambda _: made, loss, _rates(made))
+    per_epoch = max(len(examples.train_images) // batch, 1)
     training = Training(
         lesson, examples, steps=epochs * per_epoch, batch=batch, seed=seed,
         evaluate_every=per_epoch, world=ranks,
@@ -133,6 +134,44 @@ def fit(
     if resume is not None and ranks.rank == 0:  # which sends the state to the other ranks
         training.resume(resume)
     return _run(training, show, live, coach, save, save_every * per_epoch)
+
+
+def _check_parts(model: object, optimizer: object, loss: object, show: object) -> None:
+    """Raise NotSupported or SettingError unless these arguments of fit can be what they are for."""
+    if not isinstance(model, Module):
+        needed = "an nn.Module, such as nn.Sequential(nn.Flatten(), nn.Linear(784, 10))"
+        if isinstance(model, type):
+            needed = f"a model, which {model.__name__}() makes,"
+        raise NotSupported(f"fit: got {in_words(model)} as model; {needed} is needed")
+    if optimizer is not None and not isinstance(optimizer, optim.Optimizer):
+        name = optimizer.__name__ if isinstance(optimizer, type) else "tt.optim.Adam"
+        raise NotSupported(
+            f"fit: got {in_words(optimizer)} as optimizer; an optimiser is needed, such as "
+            f"{name}(model.parameters())"
+        )
+    own = set(map(id, model.parameters()))
+    if isinstance(optimizer, optim.Optimizer) and own.isdisjoint(map(id, optimizer.params)):
+        raise SettingError(
+            "fit: the optimizer has no parameter of the model, which would not change; make the "
+            "optimizer after the model, from model.parameters()"
+        )
+    if loss is not None and (isinstance(loss, type) or not callable(loss)):
+        raise NotSupported(
+            f"fit: got {in_words(loss)} as loss; a function of outputs and labels is needed, such "
+            "as tt.cross_entropy or tt.mse_loss"
+        )
+    if show is not None and not callable(show):
+        raise NotSupported(
+            f"fit: got {in_words(show)} as show; a function of each report is needed, such as "
+            "print, or None for no output"
+        )
+
+
+def _rates(optimizer: optim.Optimizer) -> str:
+    """The learning rates of the groups, as a setting that a resumed run must share."""
+    groups = optimizer.param_groups
+    rates = ["a schedule" if group.schedule else str(group["lr"]) for group in groups]
+    return rates[0] if len(set(rates)) == 1 else ", ".join(rates)
 
 
 def _run(
