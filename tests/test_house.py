@@ -37,6 +37,7 @@ FLOORS = [
         *[
             "parallel",
             "run_state",
+            "saved_layers",
             "saved_model",
             "saver",
             "sklearn",

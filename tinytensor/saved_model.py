@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from tinytensor import checkpoint
+from tinytensor import checkpoint, saved_layers
 from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.errors import DataError, UnknownName
-from tinytensor.lessons import Lesson, find
+from tinytensor.lessons import OWN_MODEL, Lesson, find, of_model
 from tinytensor.nn import Module
+from tinytensor.run_state import described_layers
+from tinytensor.tensors import Tensor
 
 MOST_VALUES = 2**18  # of an image; a damaged file could ask for a network of any size
 
@@ -20,11 +23,13 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     """The lesson and the network, in eval mode, of a checkpoint.
 
     Args:
-        file: a checkpoint that `tinytensor train --save` or Training.save wrote, or weights that
-            `--save-weights` or Training.save_weights wrote.
+        file: a checkpoint that `tinytensor train --save`, tt.fit or Training.save wrote, or weights
+            that `--save-weights` or Training.save_weights wrote.
 
     Raises:
         DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
+            Or it is of a model of your own that is not a Sequential of layers of tt.nn, and then
+            load_weights reads it.
     """
     tensors, about = checkpoint.read(file)
     if "lesson" not in about:
@@ -34,15 +39,69 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
     try:
         lesson = find(about["lesson"])
     except UnknownName:
-        raise DataError(
-            f"{file} is of lesson {about['lesson']}, which doesn't exist here; a checkpoint of one "
-            "of the lessons that tinytensor lessons lists is needed"
-        ) from None
+        made = of_model(_network(file, about, tensors))
+        lesson = replace(made, number=about["lesson"], name=Path(about["lesson"]).stem)
     model = lesson.new_model(len(_class_names(file, about)), _image_shape(file, about))
-    own = {f"tested.{name}": x for name, x in model.named_tensors()}
-    given = {name: x for name, x in tensors.items() if name.startswith("tested.")}
-    checkpoint.copy_into(str(file), own, given)
-    return lesson, model.eval()
+    return lesson, _with_weights(str(file), model, tensors)
+
+
+def load_weights(model: Module, file: str | Path) -> Module:
+    """Copy the weights of a checkpoint into a model with the same layers.
+
+    With early stopping they are those of the best test so far.
+
+    Args:
+        model: a network of your own, such as the one that tt.fit has trained.
+        file: a checkpoint that tt.fit, `tinytensor train --save` or Training.save wrote, or weights
+            that `--save-weights` wrote.
+
+    Returns:
+        the model, in eval mode.
+
+    Raises:
+        DataError: the file can't be read, or has other tensors than the model; the message lists
+            them, and the model is unchanged.
+    """
+    return _with_weights(f"load_weights: {file}", model, checkpoint.load(file))
+
+
+def _with_weights(caller: str, model: Module, tensors: Mapping[str, Tensor]) -> Module:
+    """The model in eval mode, with the weights among the tensors of a checkpoint."""
+    start = _start(tensors)
+    own = {f"{start}{name}": x for name, x in model.named_tensors()}
+    given = {name: x for name, x in tensors.items() if name.startswith(start)}
+    checkpoint.copy_into(caller, own, given)
+    return model.eval()
+
+
+def _start(tensors: Mapping[str, Tensor]) -> str:
+    """What the names of the weights start with: those of the best test, or of the last one."""
+    return "best." if any(name.startswith("best.") for name in tensors) else "tested."
+
+
+def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Module:
+    """The network of a lesson or model that is not in the package, made by its description."""
+    start = _start(tensors)
+    shapes = {x.removeprefix(start): y.shape for x, y in tensors.items() if x.startswith(start)}
+    try:
+        try:
+            layers = json.loads(about.get("network", ""))
+        except (ValueError, RecursionError):
+            raise DataError("it has no description of its layers") from None
+        model = saved_layers.network(layers, shapes)
+        made = json.loads(json.dumps(described_layers(model)))
+        if about.get("own_layers") != "[]":
+            raise DataError("a layer is of a class of your own")
+        if any(made.get(path) != layer for path, layer in layers.items()):
+            raise DataError("its layers have other settings than those of tt.nn")
+    except DataError as error:
+        lesson = about["lesson"]
+        is_of = "" if lesson == OWN_MODEL else f" is of lesson {lesson}, which doesn't exist here"
+        raise DataError(
+            f"{file}{is_of}: its network can't be made from the file, because {error}; in Python, "
+            "make the model and call tt.train.load_weights(model, file)"
+        ) from None
+    return model
 
 
 def class_names(file: str | Path) -> tuple[str, ...]:
@@ -67,6 +126,11 @@ def _image_shape(file: str | Path, about: Mapping[str, str]) -> tuple[int, int, 
     text = about.get("image_shape")
     if text is None:  # a checkpoint of an earlier version, which knew one shape only
         return MNIST_SHAPE
+    if text == "null":
+        raise DataError(
+            f"{file}: it is trained on arrays of your own, and images of bytes are needed; "
+            "in Python, make the model and call tt.train.load_weights(model, file)"
+        )
     try:
         height, width, channels = (operator.index(size) for size in json.loads(text))
     except (TypeError, ValueError):

@@ -36,7 +36,7 @@ from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
 from tinytensor.parallel import ParallelStep
 from tinytensor.ranks import ALONE, Team, World
-from tinytensor.saved_model import class_names, load_model
+from tinytensor.saved_model import class_names, load_model, load_weights
 from tinytensor.step_report import Clock, Predictions, Seconds, StepReport, TrainedStep
 from tinytensor.tensors import Tensor, from_numpy
 
@@ -53,6 +53,7 @@ __all__ = [
     "evaluate",
     "evaluation_mode",
     "load_model",
+    "load_weights",
     "probabilities",
     "seconds_a_step",
     "train",
@@ -550,7 +551,8 @@ class Training:
         weights = {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         about = run_state.about(self)
         checkpoint.save_float16(file, weights, about)
-        _, rounded = load_model(file)
+        with random.fork():
+            rounded = load_weights(self._new_model(), file)
         with evaluation_mode(rounded):
             score = self._scorer(rounded, self.data.test_images, eager=True)
             try:

@@ -51,7 +51,7 @@ def _export_onnx(file: str, lesson: str | None, weights: str | None) -> None:
     export(network, file, zeros(1, *shape))
     kilobytes = Path(file).stat().st_size / 1000
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, images "
+        f"{file}: {found.in_words}, images "
         f"(batch, {', '.join(map(str, shape))}) to logits (batch, {len(class_names(source))}), "
         f"{kilobytes:,.0f} kB"
     )
