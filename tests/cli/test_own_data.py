@@ -162,3 +162,19 @@ def test_photos_of_letters_are_read_by_predict_as_by_train(run, tmp_path):
     assert code == 0, err
     assert [line.split()[1] for line in out.splitlines()] == ["I", "-"]
     assert "dark on light, inverted, cropped to" in err
+
+
+def test_hints_after_a_training_name_files_that_exist(folder, tmp_path):
+    from tinytensor.cli.train_summary import what_next
+    from tinytensor.datasets.folders import first_picture
+
+    picture = first_picture(folder)
+    assert picture in (folder / "blue").iterdir()
+    (tmp_path / "a.npz").touch()
+    assert first_picture(tmp_path / "a.npz") is first_picture(tmp_path) is None
+    relu = tt.lessons.find("relu")
+    hints = what_next(relu, ["--data", "my things"], ["--weights", "w", str(picture)])
+    assert "tinytensor train relu --data 'my things' --live\n" in hints
+    assert hints.endswith(f"tinytensor predict --weights w {picture}")
+    assert "predict" not in what_next(relu, ["--data", "x.npz"], [])
+    assert what_next(relu, [], []).endswith("tinytensor predict photo.png")
