@@ -212,3 +212,23 @@ def test_a_rate_that_show_has_changed_continues(tmp_path):
     run(2, save=file)
     run(3, resume=file)
     assert rates == [0.01, 0.005, 0.005], "the checkpoint was written before the second change"
+
+
+def test_predict_reads_the_weights_of_a_lesson_file(tmp_path, run):
+    """Its network is a class, so predict needs the file."""
+    lesson, weights = tmp_path / "mine.py", tmp_path / "mine.safetensors"
+    lesson.write_text(tt.lessons.source("softmax"))
+    code, _, err = run("train", lesson, "--steps", 20, "--save-weights", weights)
+    assert code == 0, err
+    np.save(tmp_path / "images.npy", tt.datasets.mnist().test_images[:2])
+    predict = "predict", "--weights", weights, tmp_path / "images.npy"
+    code, _, err = run(*predict)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is of lesson mine.py, which doesn't exist here: its network can't be made" in err
+    assert "add --lesson FILE.py" in err
+    code, out, err = run(*predict, "--lesson", lesson)
+    assert (code, err) == (0, "lesson mine.py mine\n")
+    assert out.count("\n") == 2
+    code, _, err = run("predict", "--lesson", lesson, tmp_path / "images.npy")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "which has no weights; add --weights FILE" in err

@@ -19,12 +19,13 @@ from tinytensor.tensors import Tensor
 MOST_VALUES = 2**18  # of an image; a damaged file could ask for a network of any size
 
 
-def load_model(file: str | Path) -> tuple[Lesson, Module]:
+def load_model(file: str | Path, lesson: Lesson | None = None) -> tuple[Lesson, Module]:
     """The lesson and the network, in eval mode, of a checkpoint.
 
     Args:
         file: a checkpoint that `tinytensor train --save`, tt.fit or Training.save wrote, or weights
             that `--save-weights` or Training.save_weights wrote.
+        lesson: makes the network; by default the lesson of the file.
 
     Raises:
         DataError: the file can't be read, is not such a checkpoint, or doesn't fit the lesson.
@@ -36,13 +37,20 @@ def load_model(file: str | Path) -> tuple[Lesson, Module]:
         raise DataError(
             f"{file} has no lesson; a checkpoint that tinytensor train --save wrote is needed"
         )
-    try:
-        lesson = find(about["lesson"])
-    except UnknownName:
-        made = of_model(_network(file, about, tensors))
-        lesson = replace(made, number=about["lesson"], name=Path(about["lesson"]).stem)
+    if lesson is None:
+        lesson = _lesson(file, about, tensors)
     model = lesson.new_model(len(_class_names(file, about)), _image_shape(file, about))
     return lesson, _with_weights(str(file), model, tensors)
+
+
+def _lesson(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Lesson:
+    """The lesson of a file; if the package has no such lesson, one with the network of the file."""
+    name = about["lesson"]
+    try:
+        return find(name)
+    except UnknownName:
+        made = of_model(_network(file, about, tensors))
+        return replace(made, number=name, name=Path(name).stem)
 
 
 def load_weights(model: Module, file: str | Path) -> Module:
@@ -98,8 +106,9 @@ def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, T
         lesson = about["lesson"]
         is_of = "" if lesson == OWN_MODEL else f" is of lesson {lesson}, which doesn't exist here"
         raise DataError(
-            f"{file}{is_of}: its network can't be made from the file, because {error}; in Python, "
-            "make the model and call tt.train.load_weights(model, file)"
+            f"{file}{is_of}: its network can't be made from the file, because {error}; write a "
+            "Python file with its LESSON and add --lesson FILE.py, or call "
+            "tt.train.load_weights(model, file) in Python"
         ) from None
     return model
 

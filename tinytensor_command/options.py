@@ -158,13 +158,21 @@ class HostAndPort(click.ParamType):  # type: ignore[type-arg]
 
 
 class LessonNumber(click.ParamType):  # type: ignore[type-arg]
-    """A lesson by its number or its name."""
+    """A lesson by its number or its name.
+
+    files: True if the name of a Python file with a lesson is accepted, too.
+    """
 
     name = "lesson"
 
+    def __init__(self, files: bool = False) -> None:
+        self.files = files
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The lesson's number."""
+        """The lesson's number, or the name of a file."""
         if ctx is not None and ctx.resilient_parsing:  # a shell completes the next word
+            return str(value)
+        if self.files and str(value).endswith(".py"):
             return str(value)
         from tinytensor import lessons
         from tinytensor.errors import UnknownName
@@ -259,6 +267,12 @@ seed_option = click.option(
     default=0,
     show_default=True,
     help="Seed of all random numbers.",
+)
+
+lesson_of_weights_option = click.option(
+    "--lesson",
+    type=LessonNumber(files=True),
+    help="Lesson whose weights are used [best]; or the Python file of the lesson of --weights.",
 )
 
 data_option = click.option(

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from tinytensor import atomic_file
+from tinytensor import atomic_file, lessons
 from tinytensor.arrays import Array
 from tinytensor.cli.output import check_writable
 from tinytensor.datasets import MNIST_SHAPE, are_characters, described_shape
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
+from tinytensor.nn import Module
 
 DIGITS = tuple("0123456789")  # the names of MNIST's classes
 
@@ -40,15 +41,14 @@ def predict_images(
 ) -> None:
     """Run `tinytensor predict`; tinytensor_command.commands has its options."""
     from tinytensor.evaluation import probabilities
-    from tinytensor.saved_model import class_names, image_shape, load_model
+    from tinytensor.saved_model import class_names, image_shape
 
-    file = chosen_weights(lesson, weights)
     if many and as_is:
         raise SettingError("--many: got --as-is too, which takes pictures unchanged; choose one")
     check_writable("--save-input", save_input)
     if save_input is not None and Path(save_input).suffix.lower() != ".png":
         raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
-    found, network = load_model(file)
+    file, found, network = chosen_network(lesson, weights)
     names, shape = class_names(file), image_shape(file)
     reads_digits = shape == MNIST_SHAPE and names == DIGITS
     if many and not reads_digits:
@@ -78,13 +78,25 @@ def predict_images(
         raise DataError("; ".join(unread))
 
 
-def chosen_weights(lesson: str | None, weights: str | None) -> str | Path:
-    """The file of --weights, or the package's weights of --lesson, or of the best lesson."""
-    from tinytensor import lessons
+def chosen_network(
+    lesson: str | None, weights: str | None
+) -> tuple[str | Path, lessons.Lesson, Module]:
+    """The file of weights, its lesson, and the network in eval mode.
 
-    if lesson is not None and weights is not None:
+    It is the file of --weights, or the package's weights of --lesson, or of the best lesson. With
+    both options the lesson is a Python file, which makes the network.
+    """
+    from tinytensor.saved_model import load_model
+
+    own = None
+    if lesson is not None and lesson.endswith(".py"):
+        if weights is None:
+            raise SettingError(f"--lesson: got {lesson}, which has no weights; add --weights FILE")
+        own = lessons.read_file(lesson)
+    elif lesson is not None and weights is not None:
         raise SettingError("--lesson: got --weights too, which has its own lesson; choose one")
-    return weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
+    file = weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
+    return file, *load_model(file, own)
 
 
 def _inputs(
