@@ -140,7 +140,7 @@ WRONG = {
     "no examples": ({"data": (IMAGES[:0], LABELS[:0])}, "got 0 examples and validation=0.2; 2 ex"),
     "one example": ({"data": (IMAGES[:1], LABELS[:1])}, "got 1 example and validation=0.2; 2 exa"),
     "validation of a text": ({"validation": "0.1"}, "got validation='0.1'; a number is needed"),
-    "validation of one array": ({"validation": IMAGES}, "got validation=a ndarray; a number is needed"),
+    "validation of one array": ({"validation": IMAGES}, "got validation=an array of shape"),
     "patience 0": ({"patience": 0}, "got patience=0; a whole number from 1 up"),
 }  # fmt: skip
 
@@ -180,3 +180,10 @@ def test_one_hot_rows_with_a_loss_are_targets():
 def test_names_beyond_those_of_the_data_are_different():
     data = tt.datasets.Dataset(IMAGES, LABELS % 2, IMAGES, LABELS % 2, names=["1", "2"])
     assert np.isfinite(fit(data=data, validation=0, model=model(4)).test_loss)
+
+
+def test_nan_in_a_memory_map_is_named_when_its_batch_is_reached(tmp_path):
+    np.save(tmp_path / "x.npy", with_nan(FLOATS, 3, 2, 1, 0))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with pytest.raises(tt.AnomalyError, match=r"got nan in example \d of the batch of step \d, at"):
+        fit(data=(x, LABELS))

@@ -412,7 +412,7 @@ class Training:
         value = loss.item()
         if self.coach is not None:
             self.coach.step_ended(value)
-        self._check_finite("loss", value)
+        self._check_finite("loss", value, images)
         return TrainedStep(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -433,8 +433,15 @@ class Training:
         self._average()
         return loss, logits
 
-    def _check_finite(self, name: str, loss: float) -> None:
+    def _check_finite(self, name: str, loss: float, images: Array | None = None) -> None:
+        """Raise AnomalyError if the loss is not finite, which names a pixel that is not, if any."""
         if not math.isfinite(loss):
+            if images is not None and not (is_finite := np.isfinite(images)).all():
+                example, *place = map(int, np.unravel_index(is_finite.argmin(), images.shape))
+                raise AnomalyError(
+                    f"train: got {images[(example, *place)]} in example {example} of the batch of "
+                    f"step {self.step}, at {place}; finite numbers are needed"
+                )
             raise AnomalyError(
                 f"train: the {name} is {loss} at step {self.step}, and training can't recover; "
                 f"usual causes are a learning rate that is too large ({self._rate:g} here), log(0) "

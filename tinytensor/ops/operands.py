@@ -329,6 +329,8 @@ def real(op: str, name: str, given: Any) -> float:
 
 def _shown(given: object) -> str:
     """A wrong setting for a message: as Python writes it, if that is short, or its type."""
+    if isinstance(given, np.ndarray) and given.ndim:
+        return f"an array of shape {given.shape}"
     text = repr(given)
     return text if len(text) <= 200 and "\n" not in text else f"a {type(given).__name__}"
 
