@@ -136,7 +136,7 @@ def test_networks_for_rows_of_numbers_are_for_python(tmp_path):
     file, x = tmp_path / "run.safetensors", RNG.standard_normal((40, 2))
     tt.fit(nn.Linear(2, 2), (x, LABELS), validation=10, batch=10, epochs=1, save=file, show=None)
     with pytest.raises(
-        tt.DataError, match=r"code is not in the file|is trained on arrays of your own"
+        tt.DataError, match="run.safetensors: it is trained on arrays of your own, and images"
     ):
         load_model(file)
     assert load_weights(nn.Linear(2, 2), file).weight.shape == (2, 2)
@@ -151,6 +151,9 @@ MALFORMED = {
     "a class that is no text": '{"model": {"class": ["Linear"]}}',
     "a name of Python": '{"model": {"class": "__import__"}}',
     "a negative stride": None,
+    "a huge padding": None,
+    "more outputs than classes": None,
+    "layers that do not fit": None,
     "deep": '{"model": {"class": "Softmax", "axis": ' + "[" * 5000 + "]" * 5000 + "}}",
     "layers in layers": '{"model": {"class": "Sequential", "layers": ["Sequential"]}}',
 }
@@ -162,9 +165,16 @@ def test_a_malformed_description_is_refused(tmp_path, name):
     fitted(sequential(), file)
     tensors, about = checkpoint.read(file)
     about["network"] = MALFORMED[name]
+    layers = described_layers(sequential())
     if name == "a negative stride":
-        layers = described_layers(sequential())
         layers["layers.0"]["stride"] = -1
+    elif name == "a huge padding":
+        layers["layers.0"]["padding"] = 10**9
+    elif name == "layers that do not fit":
+        layers["layers.3.layers.0"]["settings"] = [1, None, 0]
+    elif name == "more outputs than classes":
+        about["classes"] = json.dumps(["a"])
+    if MALFORMED[name] is None:
         about["network"] = json.dumps(layers)
     checkpoint.save(file, tensors, about)
     with pytest.raises(tt.DataError, match="its network can't be made from the file"):

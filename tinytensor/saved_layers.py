@@ -16,6 +16,7 @@ from tinytensor.nn import Module
 
 Shape: TypeAlias = tuple[int, ...]
 Layers: TypeAlias = Mapping[str, Mapping[str, Any]]  # the class and the settings, by path
+MOST = 256  # of a stride, a padding or the size of a window; a damaged file could ask for any
 
 
 class _Saved:
@@ -25,7 +26,7 @@ class _Saved:
         self.settings, self.shapes = settings, shapes
 
     def __getitem__(self, setting: str) -> Any:
-        return _with_tuples(self.settings[setting])
+        return _checked(self.settings[setting])
 
     def bias(self) -> Callable[[Shape], Any] | None:
         """The argument `bias`: None for a layer without one."""
@@ -59,7 +60,8 @@ def _batch_norm(saved: _Saved) -> Module:
 
 
 def _layer_norm(saved: _Saved) -> Module:
-    channels = saved.shapes.get("scale") or saved.shapes.get("offset") or saved["channels"]
+    sizes = tuple(saved.settings["channels"])  # without tensors, they need no memory
+    channels = saved.shapes.get("scale") or saved.shapes.get("offset") or sizes
     return nn.LayerNorm(channels, **saved.scale_and_offset(), epsilon=saved["epsilon"])
 
 
@@ -126,6 +128,10 @@ def _layer(
     return LAYERS[name](_Saved(settings, own))
 
 
-def _with_tuples(value: Any) -> Any:
-    """A setting whose tuples became lists in JSON."""
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+def _checked(value: Any) -> Any:
+    """A setting whose tuples became lists in JSON, after a check that it is not huge."""
+    if isinstance(value, list):
+        return tuple(map(_checked, value))
+    if isinstance(value, int) and abs(value) > MOST:
+        raise ValueError(f"got {value}; at most {MOST} is needed")
+    return value

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tinytensor import checkpoint, saved_layers
-from tinytensor.datasets import CLASSES, MNIST_SHAPE
-from tinytensor.errors import DataError, UnknownName
+from tinytensor.autograd import no_grad
+from tinytensor.datasets import CLASSES, MNIST_SHAPE, described_shape
+from tinytensor.errors import DataError, TinytensorError, UnknownName
 from tinytensor.lessons import OWN_MODEL, Lesson, find, of_model
 from tinytensor.nn import Module
 from tinytensor.run_state import described_layers
-from tinytensor.tensors import Tensor
+from tinytensor.tensors import Tensor, from_numpy
 
 MOST_VALUES = 2**18  # of an image; a damaged file could ask for a network of any size
 
@@ -89,6 +92,7 @@ def _start(tensors: Mapping[str, Tensor]) -> str:
 
 def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Module:
     """The network of a lesson or model that is not in the package, made by its description."""
+    shape, classes = _image_shape(file, about), len(_class_names(file, about))
     start = _start(tensors)
     shapes = {x.removeprefix(start): y.shape for x, y in tensors.items() if x.startswith(start)}
     try:
@@ -102,6 +106,7 @@ def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, T
             raise DataError("a layer is of a class of your own")
         if any(made.get(path) != layer for path, layer in layers.items()):
             raise DataError("its layers have other settings than those of tt.nn")
+        _check_outputs(model.eval(), shape, classes)
     except DataError as error:
         lesson = about["lesson"]
         is_of = "" if lesson == OWN_MODEL else f" is of lesson {lesson}, which doesn't exist here"
@@ -111,6 +116,19 @@ def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, T
             "tt.train.load_weights(model, file) in Python"
         ) from None
     return model
+
+
+def _check_outputs(model: Module, shape: tuple[int, int, int], classes: int) -> None:
+    """Raise DataError unless the model has one output per class for an image of this shape."""
+    try:
+        with no_grad():
+            outputs = model(from_numpy(np.zeros((1, *shape), np.float32)))
+    except TinytensorError as error:
+        raise DataError(f"it can't read images of {described_shape(shape)} ({error})") from None
+    if outputs.shape != (1, classes):
+        raise DataError(
+            f"it returns shape {outputs.shape} for one image, and (1, {classes}) is needed"
+        )
 
 
 def class_names(file: str | Path) -> tuple[str, ...]:
@@ -137,8 +155,8 @@ def _image_shape(file: str | Path, about: Mapping[str, str]) -> tuple[int, int, 
         return MNIST_SHAPE
     if text == "null":
         raise DataError(
-            f"{file}: it is trained on arrays of your own, and images of bytes are needed; "
-            "in Python, make the model and call tt.train.load_weights(model, file)"
+            f"{file}: it is trained on arrays of your own, and images of bytes are needed; in "
+            "Python, make the model and call tt.train.load_weights(model, file)"
         )
     try:
         height, width, channels = (operator.index(size) for size in json.loads(text))
