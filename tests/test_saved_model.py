@@ -136,7 +136,7 @@ def test_networks_for_rows_of_numbers_are_for_python(tmp_path):
     file, x = tmp_path / "run.safetensors", RNG.standard_normal((40, 2))
     tt.fit(nn.Linear(2, 2), (x, LABELS), validation=10, batch=10, epochs=1, save=file, show=None)
     with pytest.raises(
-        tt.DataError, match="run.safetensors: it is trained on arrays of your own, and images"
+        tt.DataError, match="it is trained on arrays of your own, and images of bytes"
     ):
         load_model(file)
     assert load_weights(nn.Linear(2, 2), file).weight.shape == (2, 2)

@@ -307,7 +307,7 @@ def coloured(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
 def test_pictures_of_things_keep_their_colours_or_need_a_size(tmp_path, cat, dog, words):
     coloured(tmp_path, {"cat": cat, "dog": dog})
     with pytest.raises(
-        tt.DataError, match=words + r".*--size 32x32, in Python load\(folder, size=\("
+        tt.DataError, match=words + r".*train --size 32x32, or in Python load\(folder, size=\("
     ):
         load(tmp_path)
     data = load(tmp_path, size=(8, 12))

@@ -430,6 +430,6 @@ def _wrong_size(
     else:
         needed = f"and {first} has {others}; one size is needed"
     return DataError(
-        f"{file}: has {pixels} pixels, {needed}; --size 32x32, in Python "
-        "load(folder, size=(32, 32)) crops and resizes all pictures"
+        f"{file}: has {pixels} pixels, {needed}; train --size 32x32, or in Python "
+        "load(folder, size=(32, 32)), crops and resizes all pictures"
     )
