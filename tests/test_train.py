@@ -687,7 +687,7 @@ def test_fit_trains_in_place_and_reports_each_epoch():
         tt.fit(model, SMALL, epochs=0)
     with pytest.raises(tt.SettingError, match="fit: got epochs='a'; a whole number from 1"):
         tt.fit(model, SMALL, epochs="a")
-    with pytest.raises(tt.SettingError, match="batch: got 0"):
+    with pytest.raises(tt.SettingError, match="fit: got batch=0; a whole number from 1"):
         tt.fit(model, SMALL, batch=0)
     with pytest.raises(tt.NotSupported, match="fit: got a dict as data; a data set is needed"):
         tt.fit(model, {"x": SMALL.train_images})

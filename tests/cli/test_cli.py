@@ -695,7 +695,7 @@ def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):
     [
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
         (np.zeros((28, 28), np.int64), "got int64; uint8, or floats from 0 to 1"),
-        (np.full((28, 28), 2.0), "got floats outside 0 to 1; floats from 0 to 1 are needed"),
+        (np.full((28, 28), 2.0), r"got 2.0 at \[0, 0\]; floats from 0 to 1 are needed"),
         (np.zeros((28, 28, 3), np.uint8), r"\(28, 28, 3\); .* \(N, 28, 28\) for"),
     ],
 )

@@ -104,6 +104,7 @@ def test_curves_are_those_of_the_reports(loaded):
 
 def test_axes_fit_the_typical_values():
     assert history.accuracy_start([0.1, 0.961, 0.962]) == 0.9
+    assert history.accuracy_start([0.9, 1.0, 1.0]) == 0.95
     assert history.accuracy_start([0.1]) == history.accuracy_start([]) == 0
     assert history.loss_end([230, 10, 8]) == 25
     assert history.loss_end([]) == 1
