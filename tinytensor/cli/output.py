@@ -37,6 +37,17 @@ def check_writable(option: str, name: str | None, is_replaced: bool = False) -> 
         ) from None
 
 
+def check_suffix(option: str, name: str | None, suffix: str) -> None:
+    """Raise SettingError if the file's name does not end with the suffix of its format.
+
+    A pipe or a device may have any name.
+    """
+    if name is None or regular_file.is_special(Path(name)):
+        return
+    if Path(name).suffix.lower() != suffix:
+        raise SettingError(f"{option}: got {name}; a name that ends with {suffix} is needed")
+
+
 def same_file(one: str | None, other: str | None) -> bool:
     """True if both names are given and are names of the same file."""
     if one is None or other is None:

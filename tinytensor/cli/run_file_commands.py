@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor.cli.output import check_writable, plural, same_file
+from tinytensor.cli.output import check_suffix, check_writable, plural, same_file
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
 
@@ -73,6 +73,7 @@ def report_run(
         others = [*files, *(other for key, other in outputs.items() if key != option)]
         if name == "-" or any(same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
+    check_suffix("--png", png_file, ".png")
     if html_file is not None:
         check_installed("report --html", "live", "bokeh")
     if movie_file is not None or png_file is not None:
