@@ -148,12 +148,10 @@ class ParallelStep:
             """Sum the gradients, the loss and the flags over all chunks."""
             n = len(params)
             grads, loss, logits, results = arrays[:n], arrays[n], arrays[n + 1], arrays[n + 2 :]
-            buffer[...] = 0
             end = _pack(buffer, grads)
             buffer[end] = loss
             self._logits[share.rows] = logits
-            if is_first:
-                buffer[-_FLAGS:] = self.asked
+            buffer[-_FLAGS:] = self.asked if is_first else 0
             total = self.team.sum(share, buffer)
             if is_first:
                 _unpack(total, results[:n])

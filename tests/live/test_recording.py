@@ -188,6 +188,7 @@ def test_inconsistent_run_file_raises(tmp_path, change):
         words["figures"] = {}
     else:
         about[1]["lesson"] = "17.3"
+        del about[1]["title"]  # as in old files
     blocks = run_file._encode_block(*about) + run_file._encode_block(arrays, words)
     file.write_bytes(run_file.FIRST_LINE + blocks)
     with pytest.raises(tt.DataError, match=r"another version|the run file is damaged"):

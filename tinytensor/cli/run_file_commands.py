@@ -73,11 +73,11 @@ def report_run(
         others = [*files, *(other for key, other in outputs.items() if key != option)]
         if name == "-" or any(same_file(name, other) for other in others):
             raise SettingError(f"{option}: got {name}; a separate file is needed")
-    check_suffix("--png", png_file, ".png")
     if html_file is not None:
         check_installed("report --html", "live", "bokeh")
     if movie_file is not None or png_file is not None:
         check_installed("report --movie and --png", "live", "matplotlib")
+    check_suffix("--png", png_file, ".png")
     recording, *second = map(_load, files)
     if second:
         _compare(dict(zip(files, (recording, *second), strict=True)), outputs, dark)

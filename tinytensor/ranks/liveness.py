@@ -33,9 +33,11 @@ LONGEST_STEPS = 20  # the longest steps that one step may take, if that is above
 DEADLOCK = 60.0
 TIMEOUT = 600.0
 SOON = 0.5  # seconds of a wait before its first request
+POLLING = 0.001  # seconds of a wait without a longer sleep
 TICK = 0.1  # seconds between two requests, and between two looks of the replying thread
 NOTICE = 30.0  # seconds of a wait before a line says what it waits for
 _REQUEST, _REPLY, _ENDED = 0, 1, 2  # tags of messages
+_YIELDS = hasattr(os, "sched_yield")
 _DEBUGGERS = ("pdb", "pydevd")  # modules that stop a program at a breakpoint
 
 
@@ -57,11 +59,15 @@ class Status(NamedTuple):
 class Wait:
     """A wait of this rank.
 
+    Args:
+        has_core: True if no other rank needs this rank's core, which may then poll all the time.
+
     Attributes:
         seconds: float, its duration in ticks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_core: bool) -> None:
+        self.has_core = has_core
         self.seconds, self.next_look, self.next_notice = 0.0, SOON, NOTICE
         self.number = 0  # of the wait, after its first look
         self.requested: set[int] = set()  # ranks that have not replied to the last request
@@ -69,11 +75,16 @@ class Wait:
         self._last = time.monotonic()
 
     def pause(self) -> None:
-        """Let another process or thread use this core for a moment."""
+        """Let another thread, and after some time another process, use this core for a moment."""
         now = time.monotonic()
         self.seconds += min(now - self._last, TICK)
         self._last = now
-        time.sleep(0 if self.seconds < 0.001 else 5e-5)
+        if self.seconds > POLLING:
+            time.sleep(5e-5)
+        elif self.has_core and _YIELDS:
+            os.sched_yield()  # time.sleep(0) takes 60 us on Linux
+        else:
+            time.sleep(0)
 
 
 class Liveness:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 RANKS_FILE = "TINYTENSOR_RANKS_FILE"  # an environment variable
-PARTS_FROM = 2**16  # bytes of an array from which on each rank adds a part of it
+PARTS_FROM = 2**19  # bytes of an array from which on each rank adds a part of it
 MOST_TAGS = 2**15  # of a message, in any MPI library
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # of MPICH, PMIx, Open MPI
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
@@ -131,6 +131,7 @@ class World:
         self.is_launched = comm is not None
         self.rank, self.size, self.local_size = 0, 1, 1
         self.timeout: float | None = None
+        self._has_core = True  # of this machine, for itself
         self._liveness: Liveness | None = None
         if comm is not None:
             from mpi4py import MPI
@@ -142,6 +143,7 @@ class World:
                 self._liveness = Liveness(comm.Dup())
             local = comm.Split_type(MPI.COMM_TYPE_SHARED)
             self.local_size = local.size
+            self._has_core = local.size <= cores()
             local.Free()
 
     def write_ranks(self) -> None:
@@ -286,7 +288,7 @@ class World:
 
     def receive_order(self) -> Any:
         """Wait for the next order of rank 0, and return it."""
-        wait = Wait()
+        wait = Wait(has_core=False)  # for a step of rank 0, which may use all cores
         while not self._orders.iprobe(0):
             self._poll(wait)
         return self._orders.recv(source=0)
@@ -344,7 +346,7 @@ class World:
 
         own = self._liveness
         assert own is not None  # because there are several ranks
-        wait, own.is_waiting = Wait(), True
+        wait, own.is_waiting = Wait(self._has_core), True
         try:
             while not MPI.Request.Testall(list(requests), statuses):
                 self._poll(wait)
