@@ -2,7 +2,6 @@
 
 import html as markup
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,12 +93,6 @@ return rounded < 0.001 || rounded >= 10000 ? rounded.toExponential() : String(ro
 """  # JavaScript: the label of a tick, such as 0.02 or 5e-5
 
 
-def _mantissas(values: Sequence[float]) -> list[int]:
-    """The ticks of each power of 10, of which a wider range has fewer."""
-    powers = math.log10(max(values) / min(values)) if values else 0.0
-    return [1, 2, 5] if powers < 2 else [1, 3] if powers < 4 else [1]
-
-
 def _plot(name: str, drawn: Sequence[Trial]) -> Any:
     from bokeh.models import CustomJSTickFormatter, LogTicker, NumeralTickFormatter
     from bokeh.plotting import ColumnDataSource, figure
@@ -122,7 +115,7 @@ def _plot(name: str, drawn: Sequence[Trial]) -> Any:
     )  # fmt: skip
     plot.scatter("x", "accuracy", source=ColumnDataSource(rows), color="colour", size=9)
     if name == "lr":
-        plot.xaxis.ticker = LogTicker(mantissas=_mantissas(places))
+        plot.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
         plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT)
     plot.yaxis.formatter = NumeralTickFormatter(format="0.0 %")
     plot.toolbar.logo = None
