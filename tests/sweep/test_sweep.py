@@ -308,7 +308,7 @@ def test_a_full_disk_keeps_the_table(run, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return tell(study, trial, *values, **settings)
 
-    monkeypatch.setattr(optuna.Study, "tell", tell_or_fail)
+    monkeypatch.setattr(optuna.Study, tell.__name__, tell_or_fail)
     storage, found = tmp_path / "journal", tmp_path / "found.json"
     code, out, err = run("sweep", "softmax", *OPTIONS, "--storage", storage, "--json", found)
     assert code == 2

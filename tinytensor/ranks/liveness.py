@@ -42,7 +42,7 @@ _DEBUGGERS = ("pdb", "pydevd")  # modules that stop a program at a breakpoint
 
 
 class Status(NamedTuple):
-    """What a rank does.
+    """The work of a rank now.
 
     exchanges: the number that it has made. is_waiting: True if it waits in the next one. seconds:
     of its training step, since the start or the last exchange. longest: the seconds of its longest

@@ -149,7 +149,7 @@ class World:
     def write_ranks(self) -> None:
         """Write the host and process of each rank to the file that `tinytensor launch` reads.
 
-        When the program ends by itself, rank 0 makes a second file, FILE.ended.
+        When the program ends without being killed, rank 0 makes a second file, FILE.ended.
         """
         file = os.environ.get(RANKS_FILE)
         if self._comm is None or file is None:
