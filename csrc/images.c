@@ -2,7 +2,10 @@
 
    The images of a batch are scattered over an array that is larger than the caches, so the wait for
    an image is longer than its conversion. The loop therefore prefetches the image AHEAD images later
-   while it converts one. */
+   while it converts one.
+
+   To prefetch the next batch during the gradient of the weights does not pay: in lesson 1.0 load_images
+   then takes 6 us instead of 15, but the gradient takes 22 instead of 16, because its own data wait. */
 #include "kernels.h"
 
 enum {

@@ -81,9 +81,19 @@ static ALWAYS_INLINE void sum_in_registers(const real *x, int64_t step, int64_t 
     memcpy(total, sums, vectors * sizeof(doubles));
 }
 
-/* The last axis is kept, and its rows are short and `step` elements apart. */
+/* The last axis is kept, and its rows are short and `step` elements apart. If the columns don't fill CHAINS
+   registers, each addition would wait for the one before. So CHAINS rows are added as one longer row. */
 static void sum_few_columns(const real *x, int64_t step, int64_t n, double *total, int64_t columns)
 {
+    if (columns < CHAINS * DOUBLES && step == columns && n >= CHAINS) {
+        double longer[CHAINS * CHAINS * DOUBLES];
+        const int64_t rows = n / CHAINS, row = CHAINS * columns;
+        sum_few_columns(x, row, rows, longer, row);
+        sum_few_columns(x + rows * row, step, n % CHAINS, total, columns);
+        for (int64_t i = 0; i < row; i++)
+            total[i % columns] += longer[i];
+        return;
+    }
     int64_t c = 0;
     for (; c + CHAINS * DOUBLES <= columns; c += CHAINS * DOUBLES)
         sum_in_registers(x + c, step, n, total + c, CHAINS);

@@ -60,6 +60,7 @@ def each_step(
     settings: tuple[Any, ...] = (),
     reads_anything: bool = False,
     exchanged_bytes: int = 0,
+    checks_elements: bool = False,
 ) -> None:
     """Call function(*reads, *changes, *writes) now and at every replay of a recorded step.
 
@@ -69,14 +70,18 @@ def each_step(
     settings: all other values on which its result depends.
     reads_anything: True if it may read further memory.
     exchanged_bytes: the size of the array that it exchanges with other ranks; 0 if it does not.
+    checks_elements: True if it only checks each element of its arrays, whatever their shape. Then
+        one call may check the arrays of many steps.
     """
     notes = recorder()
     if notes is None:
         function(*reads, *changes, *writes)
         return
-    notes.note_function(
-        NotedFunction(function, reads, changes, writes, settings, reads_anything, exchanged_bytes)
-    )
+    noted = NotedFunction(
+        function, reads, changes, writes, settings,
+        reads_anything, exchanged_bytes, checks_elements,
+    )  # fmt: skip
+    notes.note_function(noted)
     token = _recorder.set(None)  # a replay calls the function, not its kernels one by one
     try:
         function(*reads, *changes, *writes)
@@ -123,6 +128,7 @@ class NotedFunction:
     settings: tuple[Any, ...]
     reads_anything: bool
     exchanged_bytes: int
+    checks_elements: bool
     memories: list[int] = field(default_factory=list)
     place: Place = field(default_factory=Place)
 

@@ -36,6 +36,8 @@ static void sparse_matmul_listed(matmul_arguments a)
 {
     if (a.K == 0)
         memset(a.out, 0, a.M * a.N * sizeof(real));
+    else if (!all_finite(a.y, a.K * a.N))
+        matmul_rows(&a, 0, a.M);
     else
         sparse_matmul_rows(&a, 0, a.M);
 }

@@ -1248,6 +1248,32 @@ def test_an_error_in_a_run_comes_after_the_steps_before_it(backend):
     assert_same(at_once, eager)
 
 
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name == "c"], indirect=True)
+def test_one_call_checks_the_arguments_of_many_steps(backend):
+    checked = []
+
+    def check(x):
+        checked.append(x.shape)
+        if (x < 0).any():
+            raise tt.SettingError("got a number below 0")
+
+    @tt.capture
+    def step(x):
+        recorder.each_step(check, (x.array,), checks_elements=True)
+        return x * 2
+
+    x = np.ones((20, 3), np.float32)
+    step.run(np.repeat(x, 10, axis=0))  # after which the number of threads is chosen
+    checked.clear()
+    step.run(x)
+    assert checked == [(20, 3)]
+    x[5, 1] = -1
+    checked.clear()
+    with pytest.raises(tt.SettingError, match="below 0"):
+        step.run(x)
+    assert checked == [(20, 3), *[(3,)] * 7]  # the replay of the wrong step raises again
+
+
 def test_images_may_be_chosen_in_the_step(backend):
     images = DATA.train_images
 

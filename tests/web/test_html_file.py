@@ -139,7 +139,7 @@ def test_a_page_starts_with_the_given_weights(tmp_path):
 @pytest.mark.skipif("ziglang" in lacking, reason="ziglang is not installed")
 def test_a_browser_trains_without_a_network(tmp_path):
     file = tmp_path / "net.html"
-    steps = 1_000_000  # so many that a fast machine has not done all before the page is told to pause
+    steps = 1_000_000  # more than a fast machine makes before the page is told to pause
     export_lesson(
         find("1.0"), tt.datasets.mnist(), file, steps=steps, images=3000, note="<i>made</i> up"
     )

@@ -65,6 +65,7 @@ class Function:
     """A function that each replay calls, such as a check of labels or a learning rate.
 
     exchanged_bytes: the size of the array that it exchanges with other ranks; 0 if it does not.
+    checks_elements: True if one call may check the arrays of many steps.
     """
 
     function: Callable[..., None]
@@ -73,6 +74,7 @@ class Function:
     views: tuple[View, ...]  # its arguments
     reads_anything: bool
     exchanged_bytes: int
+    checks_elements: bool
 
     def __call__(self) -> None:
         """Call it with its arrays."""
@@ -239,8 +241,9 @@ def views_of(
     arrays = (*note.reads, *note.changes, *note.writes)
     own = tuple(map(view, arrays, note.memories))
     return Function(
-        note.function, [*own[:m]], [*own[n:]], own, note.reads_anything, note.exchanged_bytes
-    )
+        note.function, [*own[:m]], [*own[n:]], own, note.reads_anything, note.exchanged_bytes,
+        note.checks_elements,
+    )  # fmt: skip
 
 
 def tensors_with_grad(notes: Recorder) -> list[Tensor]:

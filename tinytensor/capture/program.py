@@ -45,7 +45,7 @@ from tinytensor.capture.memory import Buffer, View, plan, whole_lines
 from tinytensor.capture.results import Result
 from tinytensor.capture.rewrites import rewritten
 from tinytensor.capture.threads import ThreadTrials
-from tinytensor.errors import BackendUnavailable, SettingError
+from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError
 from tinytensor.forks import Turns, computed_once
 from tinytensor.recorder import Recorder
 from tinytensor.tensors import Tensor
@@ -452,13 +452,14 @@ class Program:
         self.replays += steps
         self._point_to_own_arguments()
         (calls,) = bound.runs
-        views = [view for item in bound.before for view in (*item.reads, *item.writes)]
-        seen = [any(view.buffer.array is own for view in views) for own in self.inputs]
         # Functions check copies of their tables, which no other thread can change before the calls.
+        seen = self._seen_by(bound.before)
         given = [
-            (own, np.array(table) if is_seen else table, is_seen)
+            (own, np.array(table) if is_seen else table)
             for own, table, is_seen in zip(self.inputs, tables, seen, strict=True)
         ]
+        of_each_step = [item for item in bound.before if not _passes(item, given)]
+        seen = self._seen_by(of_each_step)
         written = {id(v.buffer): v.buffer.array for item in bound.before for v in item.writes}
         places = [array for array in written.values() if array is not None]
         found = [np.empty((steps + 1, *array.shape), array.dtype) for array in places]
@@ -467,10 +468,10 @@ class Program:
         try:
             _note_row(0, found, places)
             for row in range(steps):
-                for own, table, is_seen in given:
+                for (own, table), is_seen in zip(given, seen, strict=True):
                     if is_seen:
                         np.copyto(own, table[row])
-                for item in bound.before:
+                for item in of_each_step:
                     item()
                 _note_row(row + 1, found, places)
                 done += 1
@@ -479,7 +480,7 @@ class Program:
             for array, rows in zip(places, found, strict=True):
                 np.copyto(array, rows[done])
             in_place, inputs = [], []
-            for (own, table, _), pointers in zip(given, bound.places, strict=True):
+            for (own, table), pointers in zip(given, bound.places, strict=True):
                 if pointers and table.flags.aligned:
                     in_place.append((table, pointers))
                 else:
@@ -493,7 +494,27 @@ class Program:
                 bound.threads.end(done)
             self._update_tensors()
             if failed and done < steps:  # the step that raised, up to the error
-                self._replay([table[done, ...] for _, table, _ in given])
+                self._replay([table[done, ...] for _, table in given])
+
+    def _seen_by(self, items: Sequence[Function]) -> list[bool]:
+        """Return for each argument whether one of these functions reads or changes it."""
+        views = [view for item in items for view in (*item.reads, *item.writes)]
+        return [any(view.buffer.array is own for view in views) for own in self.inputs]
+
+
+def _passes(item: Function, given: Sequence[tuple[Array, Array]]) -> bool:
+    """True if this is a check of arguments that one call can make for all steps, and it passes.
+
+    If it does not pass, it is called at each step, so that the error comes from the right one.
+    """
+    found = [table for view in item.views for own, table in given if view.array() is own]
+    if not item.checks_elements or len(found) != len(item.views):
+        return False
+    try:
+        item.function(*found)
+    except TinytensorError:
+        return False
+    return True
 
 
 def _note_row(row: int, tables: Sequence[Array], arrays: Sequence[Array]) -> None:

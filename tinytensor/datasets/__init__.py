@@ -357,7 +357,7 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
 
     def check(indices: Array) -> None:
         # As uint64 a negative index is a very large one, so one comparison finds both errors.
-        if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
+        if indices.size and np.maximum.reduce(indices.view(np.uint64), axis=None) >= count:
             (wrong, *_) = indices[(indices < 0) | (indices >= count)].tolist()
             if is_unsigned:
                 wrong %= 2**64
@@ -366,7 +366,8 @@ def _checked(chosen: Array | Tensor, count: int) -> Array:
                 "start at 0"
             )
 
-    recorder.each_step(check, (indices,), settings=(count, is_unsigned))
+    settings = count, is_unsigned
+    recorder.each_step(check, (indices,), settings=settings, checks_elements=True)
     return indices
 
 

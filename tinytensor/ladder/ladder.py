@@ -127,7 +127,7 @@ LADDER = [
     Rung(
         "sparse_matmul",
         "numba",
-        "The kernel of the Numba backend: one test for six elements, as in c.listed.",
+        "The kernel of the Numba backend: one test for six rows, and a list, as in c.listed.",
     ),
     Rung(
         "sparse_matmul",
@@ -138,12 +138,12 @@ LADDER = [
     Rung(
         "sparse_matmul",
         "c.listed",
-        "Sums in registers, and one test for six elements: a tile walks along a list of the places "
-        "where one of six rows of x is not 0.",
+        "Sums in registers, and one test for a strip of rows, such as three: a tile walks along a "
+        "list of the places where one of these rows of x is not 0.",
         (
             ("ladder/ladder_sparse_matmul.c", "sparse_matmul_listed"),
             ("sparse_matmul.c", "list_of_rows"),
-            ("sparse_matmul.c", "sparse_tile"),
+            ("sparse_matmul.c", "sparse_tiles"),
             ("sparse_matmul.c", "sparse_matmul_rows"),
         ),
     ),

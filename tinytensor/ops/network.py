@@ -596,14 +596,17 @@ def _class_numbers(op: str, labels: Array, classes: int, ignore_index: int | Non
         recorder.each_step(replace, reads=(given,), writes=(kept,), settings=settings)
         return kept
     recorder.each_step(
-        lambda labels: _check_labels(op, labels, classes), reads=(kept,), settings=(op, classes)
+        lambda labels: _check_labels(op, labels, classes),
+        reads=(kept,),
+        settings=(op, classes),
+        checks_elements=True,
     )
     return kept
 
 
 def _check_labels(op: str, labels: Array, classes: int) -> None:
     # As an unsigned number a negative label is huge, so one comparison finds both mistakes.
-    if labels.size and np.maximum.reduce(labels.view(np.uint64)) >= classes:
+    if labels.size and np.maximum.reduce(labels.view(np.uint64), axis=None) >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         hint = f"; ignore_index={wrong} leaves out its rows" if op == "cross_entropy" else ""
         raise LabelError(
