@@ -4,7 +4,8 @@ A rank that has waited for a short time sends a request to each other rank. A th
 replies with its Status, also while the rank computes. These replies end a wait:
 
 - A rank has ended its program. It has sent its last Status then, so this is found at once.
-- A rank has not replied for LIMIT seconds. Its process was stopped or killed.
+- A rank has not replied for LIMIT seconds, and the time in which a slow network sends the array.
+  Its process was stopped or killed.
 - A rank has computed the same training step for LIMIT seconds, and for 20 times as long as its
   longest step so far. The first two steps don't count, because they may compile kernels.
 - A rank has done something else for TIMEOUT seconds, such as a test or a checkpoint.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 LIMIT = 4.0  # seconds without a reply, or of one training step
 LONGEST_STEPS = 20  # the longest steps that one step may take, if that is above LIMIT
+SLOWEST = 1e6  # bytes per second of a network
 DEADLOCK = 60.0
 TIMEOUT = 600.0
 SOON = 0.5  # seconds of a wait before its first request
@@ -61,13 +63,14 @@ class Wait:
 
     Args:
         has_core: True if no other rank needs this rank's core, which may then poll all the time.
+        sent: the bytes that are sent to another machine meanwhile. Replies wait until they are.
 
     Attributes:
         seconds: float, its duration in ticks.
     """
 
-    def __init__(self, has_core: bool) -> None:
-        self.has_core = has_core
+    def __init__(self, has_core: bool, sent: int = 0) -> None:
+        self.has_core, self.most_silent = has_core, LIMIT + sent / SLOWEST
         self.seconds, self.next_look, self.next_notice = 0.0, SOON, NOTICE
         self.number = 0  # of the wait, after its first look
         self.requested: set[int] = set()  # ranks that have not replied to the last request
@@ -171,7 +174,7 @@ class Liveness:
                 "calls"
             )
         second, status = wait.replied.get(rank, (0.0, None))
-        if wait.seconds - second > (timeout or LIMIT):
+        if wait.seconds - second > (timeout or wait.most_silent):
             return (
                 f"has not answered rank {own} for {wait.seconds - second:.0f} s; its process was "
                 "stopped or has ended, or its machine can't be reached"

@@ -190,7 +190,7 @@ class World:
             return
         other = np.empty_like(x)
         if self.size & (self.size - 1):
-            self._wait(self._comm.Ireduce(x, other))
+            self._wait(self._comm.Ireduce(x, other), size=x.nbytes)
             if self.rank == 0:
                 x[...] = other
             self.broadcast(x)
@@ -236,7 +236,8 @@ class World:
         """
         if self._comm is not None and self.size > 1:
             for x in arrays:
-                self._wait(self._comm.Ibcast(x.reshape(-1).view(np.uint8), root))
+                content = x.reshape(-1).view(np.uint8)
+                self._wait(self._comm.Ibcast(content, root), size=x.nbytes)
 
     def broadcast_text(self, text: str, root: int = 0) -> str:
         """Return the text of the rank `root`, on each rank."""
@@ -328,7 +329,7 @@ class World:
         requests = self._comm.Isend(sent, partner, tag), self._comm.Irecv(other, partner)
         is_longer = False
         try:
-            self._wait(*requests, statuses=statuses)
+            self._wait(*requests, size=sent.nbytes, statuses=statuses)
         except MPI.Exception:
             is_longer = MPI.Get_error_class(statuses[1].Get_error()) == MPI.ERR_TRUNCATE
             if not is_longer:
@@ -340,13 +341,16 @@ class World:
                 "one of another size; the same shape and dtype are needed on all ranks"
             )
 
-    def _wait(self, *requests: MPI.Request, statuses: list[MPI.Status] | None = None) -> None:
-        """Wait until the requests are complete."""
+    def _wait(
+        self, *requests: MPI.Request, size: int, statuses: list[MPI.Status] | None = None
+    ) -> None:
+        """Wait until the requests are complete, which send or receive `size` bytes."""
         from mpi4py import MPI
 
         own = self._liveness
         assert own is not None  # because there are several ranks
-        wait, own.is_waiting = Wait(self._has_core), True
+        is_network = self.local_size < self.size
+        wait, own.is_waiting = Wait(self._has_core, size if is_network else 0), True
         try:
             while not MPI.Request.Testall(list(requests), statuses):
                 self._poll(wait)
