@@ -236,7 +236,7 @@ print("done")
 
 
 @needs_mpi
-@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_small_and_large_arrays_are_added_in_the_same_order(n):
     program = """
 import numpy as np
@@ -258,6 +258,7 @@ assert (x == sum(range(world.size))).all()
 
 
 @needs_mpi
+@pytest.mark.full
 def test_the_first_two_steps_and_those_on_another_backend_are_not_timed():
     program = """
 import time

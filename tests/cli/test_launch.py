@@ -384,6 +384,7 @@ list(Training(lessons.find("1.0"), tt.datasets.mnist(), world=world, steps=3, {c
     assert f"DataError: train: rank 1 has {named}" in done.stderr
 
 
+@pytest.mark.full
 def test_of_long_settings_only_the_difference_is_named():
     program = """
 from dataclasses import replace
@@ -413,6 +414,7 @@ list(Training(lessons.find("1.0"), data, world=world, steps=3))
     assert "DataError: train: rank 2 has data" in done.stderr
 
 
+@pytest.mark.full
 def test_a_sweep_on_several_ranks_needs_a_storage():
     pytest.importorskip("optuna", reason="needs optuna")
     sweeping = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
