@@ -272,6 +272,20 @@ world.sum(np.ones(3))
 
 
 @pytest.mark.full
+def test_ranks_that_wait_for_each_other_end():
+    program = """
+import numpy as np
+world.timeout = 1.5
+if world.rank == 1:
+    world.broadcast(np.ones(3))
+world.sum(np.ones(3))
+"""
+    done = ranks(2, program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    assert "all ranks have waited for each other for 2 s; all ranks must make the" in done.stderr
+
+
+@pytest.mark.full
 def test_launch_names_a_rank_that_ends_without_a_message(tmp_path):
     lesson = tmp_path / "mine.py"
     lesson.write_text(ENDS_AT_ONCE)

@@ -194,7 +194,8 @@ class Liveness:
     def _deadlock(self, wait: Wait, timeout: float | None) -> list[str]:
         """A sentence if all ranks wait in exchanges for too long."""
         statuses = [status for _, status in wait.replied.values() if status.is_waiting]
-        if wait.seconds < (timeout or DEADLOCK) or len(statuses) < len(self._others):
+        most = timeout or DEADLOCK + wait.most_silent
+        if wait.seconds < most or len(statuses) < len(self._others):
             return []
         return [
             f"all ranks have waited for each other for {wait.seconds:.0f} s; all ranks must make "
