@@ -33,7 +33,7 @@ from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.lessons import OWN_MODEL, OWN_SETTINGS
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
-from tinytensor.ranks import World
+from tinytensor.ranks import World, first_difference
 from tinytensor.tensors import Tensor, wrap
 
 if TYPE_CHECKING:
@@ -315,14 +315,10 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
 
 def _difference(caller: str, its: str, own: str) -> str:
     """The first difference of two descriptions, such as "layers.3: keep_prob is 0.75, not 0.5"."""
-    theirs, ours = _parsed(caller, its), json.loads(own)
-    for path in [*theirs, *(path for path in ours if path not in theirs)]:
-        one, other = theirs.get(path, {}), ours.get(path, {})
-        for name in [*one, *(name for name in other if name not in one)]:
-            values = [each.get(name, "missing") for each in (one, other)]
-            if values[0] != values[1]:
-                return f"{path}: {name} is {values[0]}, and {values[1]} is needed".lstrip(": ")
-    return "its layers are in another order"
+    if _parsed(caller, its) == json.loads(own):
+        return "its layers are in another order"
+    path, theirs, ours = first_difference(its, own)
+    return f"{path} is {theirs}, and {ours} is needed"
 
 
 def _parsed(caller: str, text: str) -> dict[str, dict[str, Any]]:

@@ -299,8 +299,7 @@ class Training:
 
     def use_new_backend(self) -> None:
         """Note that another backend computes the next step."""
-        if self.parallel is not None:
-            self.parallel.backend_changed()
+        self.world.forget_steps()
 
     def synchronize(self) -> None:
         """Give all ranks the state of rank 0: parameters, optimiser, random numbers and step.

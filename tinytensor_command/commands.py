@@ -187,7 +187,7 @@ def lesson_command(**given: Any) -> None:
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=1),
-    help="Time after which ranks that wait for another one end the run [100 steps, at least 10].",
+    help="Time after which a rank that waits for another one ends the run [4 s to 10 min].",
 )
 @click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
 @json_option
