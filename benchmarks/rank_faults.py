@@ -23,6 +23,7 @@ from killed_ranks import is_running
 import tinytensor as tt
 from tinytensor import atomic_file, datasets
 from tinytensor.cli import launch_command
+from tinytensor.parallel import ParallelStep
 from tinytensor.train import Training
 
 STEP = 50
@@ -48,6 +49,21 @@ def hang() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def leave() -> None:
+    """End the program before the other ranks do."""
+    sys.exit()
+
+
+def leave_at_once() -> None:
+    """End the program without a message to the other ranks."""
+    os._exit(0)
+
+
+def hang_in_step() -> None:
+    """Compute the next training step without an end."""
+    ParallelStep._compute = lambda *_: time.sleep(1e6)  # type: ignore[assignment]
+
+
 def fill_the_disk() -> None:
     """Let each later write fail."""
 
@@ -66,7 +82,10 @@ AT_STEP: dict[str, tuple[Callable[[], None], int]] = {  # and the rank
     "exception": (raise_error, 2),
     "error of tinytensor": (refuse_labels, 2),
     "killed": (kill, 2),
-    "hangs": (hang, 2),
+    "ends by sys.exit()": (leave, 2),
+    "ends by os._exit(0)": (leave_at_once, 2),
+    "is stopped": (hang, 2),
+    "hangs in a step": (hang_in_step, 2),
     "full disk": (fill_the_disk, 0),
     "Ctrl-C": (interrupt, 0),
 }

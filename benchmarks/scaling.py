@@ -35,6 +35,7 @@ import tinytensor as tt
 from tinytensor import parallel
 from tinytensor.cores import cores
 from tinytensor.lessons import find, lessons
+from tinytensor.ranks.world import PARTS_FROM
 from tinytensor.train import Training
 
 CHUNKS = 4  # the default
@@ -106,7 +107,8 @@ def step(
     before = world.exchanges
     ms = least_ms(training.make_step, steps)
     made = (world.exchanges - before) // steps // max(1, int(math.log2(world.size)))
-    return Step(ms, training.parallel.exchanged_bytes if training.parallel else 0, made)
+    size = training.parallel.exchanged_bytes if training.parallel else 0
+    return Step(ms, size, made - (size >= PARTS_FROM))  # the parts are summed, and then sent
 
 
 def measure_on_ranks(names: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -139,23 +141,31 @@ def on_ranks(n: int, names: Sequence[str], seconds: float) -> dict[str, Any]:
 
 @dataclass
 class Exchange:
-    """The model of an exchange on n ranks: log2(n) messages, one after another.
+    """The model of an exchange on n ranks: messages, one after another.
 
     latency: ms of a message. per_byte: ms for each byte, sent and added.
     """
+
+    @staticmethod
+    def counts(size: float, n: int) -> tuple[float, float]:
+        """The number of messages of a rank, and of arrays of `size` bytes in all of them."""
+        rounds = math.log2(n)
+        return (rounds, rounds) if size < PARTS_FROM else (2 * rounds, 2 * (1 - 1 / n))
 
     latency: float
     per_byte: float
 
     def ms(self, size: float, n: int) -> float:
         """The time of the sum of arrays of `size` bytes over n ranks."""
-        return math.log2(n) * (self.latency + self.per_byte * size)
+        messages, arrays = self.counts(size, n)
+        return messages * self.latency + arrays * self.per_byte * size
 
 
 def fitted(times: dict[str, tuple[float, float]], n: int) -> Exchange:
     """The Exchange with the latency of the smallest, and the slope of a middle size."""
     latency = times[str(SIZES[0])][0] / math.log2(n)
-    slope = (times[str(SIZES[3])][0] / math.log2(n) - latency) / SIZES[3]
+    messages, arrays = Exchange.counts(SIZES[3], n)
+    slope = (times[str(SIZES[3])][0] - messages * latency) / arrays / SIZES[3]
     return Exchange(latency, slope)
 
 

@@ -289,6 +289,11 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             extension.py_limited_api = LIMITED_API
 
+    def get_ext_filename(self, fullname: str) -> str:
+        name: str = super().get_ext_filename(fullname)
+        is_for_windows = sysconfig.get_platform().startswith("win")  # also if Linux compiles it
+        return re.sub(r"(\.abi3)?\.so$", ".pyd", name) if is_for_windows else name
+
     def build_extension(self, ext) -> None:
         if NO_KERNELS:
             self.failure = "this wheel is for all platforms and has no kernels"

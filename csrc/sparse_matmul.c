@@ -11,7 +11,7 @@
                    sum[r][c] += x[r][list[i]] * y[list[i]][c];
 
    The fewer rows a strip has, the fewer products are left. So these tiles have half the rows of those in
-   tile.h, and twice the columns: as many sums fit into the registers. In MNIST 19 % of the pixels are not
+   tile.h, and twice the columns, so they have the same number of sums. In MNIST 19 % of the pixels are not
    0. With strips of 3 rows, 35 % of the products are left in x . y, where a strip holds 3 images, and 26 %
    in x^T . y, where it holds 3 neighbouring pixels of all images. (With 6 rows: 44 % and 34 %.)
 

@@ -12,7 +12,7 @@ import tinytensor as tt
 from tinytensor import ops
 
 PACKAGE = Path(tt.__file__).parent
-COMPUTING = [*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / "nn").glob("*.py"), PACKAGE / "optim.py"]
+COMPUTING = [file for room in ("ops", "nn", "optim") for file in (PACKAGE / room).glob("*.py")]
 
 
 def reads_an_array(node: ast.AST) -> bool:

@@ -157,19 +157,19 @@ WRONG = {
         ((IMAGES, LABELS + 5),),
         {"validation": 0.1},
         tt.LabelError,
-        "got label 7 and 3 classes",
+        "got label 7, and the model has 3 outputs; one output for each of the labels 0 to 7",
     ),
     "targets": (
         ((IMAGES, LABELS / 2),),
         {"validation": 0.1},
         tt.ShapeError,
-        "the model has 3 outputs for 1 targets per example",
+        "3 outputs for 1 target per example; .* for labels of classes, labels.astype",
     ),
     "NaN as a target": (
         ((IMAGES, np.full(120, np.nan)),),
         {"validation": 0.1},
         tt.DTypeError,
-        "targets with NaN or infinity",
+        "got nan in the labels, first in row 0; finite numbers are needed",
     ),
     "one number": (
         ((LABELS, LABELS),),
@@ -202,7 +202,9 @@ def test_wrong_arguments_raise(name):
 
 
 def test_a_model_that_returns_no_row_per_example_raises():
-    with pytest.raises(tt.ShapeError, match=r"returns shape \(1, 6, 5, 3\) for one example"):
+    with pytest.raises(
+        tt.ShapeError, match=r"returns shape \(2, 6, 5, 3\) for 2 examples; \(2, outputs\)"
+    ):
         tt.fit(nn.Identity(), FITTING, validation=0.1)
 
 

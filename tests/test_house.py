@@ -37,6 +37,7 @@ FLOORS = [
         *[
             "parallel",
             "run_state",
+            "saved_layers",
             "saved_model",
             "saver",
             "sklearn",
@@ -46,7 +47,7 @@ FLOORS = [
         ],
     ],
     ["live", "bench", "sweep"],
-    ["fitting"],
+    ["fit_data", "fitting"],
     ["learn"],
     ["cli"],
     ["tinytensor_command"],

@@ -74,7 +74,7 @@ def test_wheel_built_from_the_sdist(sdist, tmp_path):
         names = archive.namelist()
     assert "tinytensor/py.typed" in names
     assert "tinytensor_command/commands.py" in names
-    for name in ("page.html", "page.js", "network.js", "drawing.js"):
+    for name in ("page.html", "page.js", "network.js"):
         assert f"tinytensor/web/{name}" in names
     assert sum(name.startswith("tinytensor/datasets/mnist/") for name in names) == 5
     for name in ("1.0", "3.1", "best"):
@@ -121,11 +121,11 @@ def test_installation_without_a_compiler(sdist, tmp_path):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="wheels.py copies the files of git")
-def test_the_wheel_for_all_platforms(tmp_path):
-    """It has the same bytes each time, and NumPy computes; it doesn't require numba."""
+def test_the_wheel_for_all_platforms(sdist, tmp_path):
+    """A clone and the sdist give the same bytes. NumPy computes, and numba is not required."""
     wheels = []
-    for folder in ("first", "second"):
-        arguments = (ROOT / "csrc/wheels.py", "--to", tmp_path / folder, "any")
+    for folder, sources in (("first", ROOT), ("second", unpack(sdist, tmp_path / "unpacked"))):
+        arguments = (sources / "csrc/wheels.py", "--to", tmp_path / folder, "any")
         result = run(sys.executable, *arguments, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         wheels += (tmp_path / folder).iterdir()
@@ -143,6 +143,16 @@ def test_the_wheel_for_all_platforms(tmp_path):
     assert "backend numpy: C is not compiled here" in result.stderr
     result = run(sys.executable, "-m", "tinytensor", "info", cwd=tmp_path, PYTHONPATH=str(site))
     assert "this wheel is for all platforms and has no kernels; install gcc" in result.stdout
+
+
+def test_wheels_need_a_list_of_files(tmp_path):
+    script = tmp_path / "csrc/wheels.py"
+    script.parent.mkdir()
+    script.write_text((ROOT / "csrc/wheels.py").read_text())
+    result = run(sys.executable, script, "any", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "is neither a git clone nor an unpacked source archive" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("where", ["build", "in place"])

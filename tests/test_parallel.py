@@ -211,33 +211,6 @@ def test_the_coach_reads_the_first_chunk_and_the_gradients_of_the_batch():
     assert found[0] != found[1]
 
 
-def test_the_timeout_is_that_of_100_mean_steps_and_at_least_10_s():
-    world = parallel.World()
-    assert world.seconds_to_wait == 60  # the first step may compile kernels
-    world.note_step(0.05)
-    assert world.seconds_to_wait == 10
-    world.note_step(0.95)
-    assert world.seconds_to_wait == pytest.approx(50)
-    world.forget_steps()
-    assert world.seconds_to_wait == 60
-    world.timeout = 3.0
-    assert world.seconds_to_wait == 3
-
-
-def test_the_first_step_and_one_on_another_backend_are_not_measured():
-    training = few_tests("1.0", steps=6, chunks=2)
-    training.model.train()
-    world = training.world
-    world.forget_steps()
-    training.make_step()
-    assert world.seconds_to_wait == 60
-    training.make_step()
-    assert world.seconds_to_wait == 10
-    training.use_new_backend()
-    training.make_step()
-    assert world.seconds_to_wait == 60
-
-
 # With MPI ---------------------------------------------------------------------------------------
 
 
@@ -260,6 +233,57 @@ print("done")
 """
     done = ranks(n, program, str(n))
     assert done.stdout.count("done") == n, done.stderr  # two lines may be mixed
+
+
+@needs_mpi
+@pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.full)])
+def test_small_and_large_arrays_are_added_in_the_same_order(n):
+    program = """
+import numpy as np
+def values(rank, size):
+    return np.random.default_rng(rank).standard_normal(size).astype(np.float32)
+for size in (1000, 200_003):
+    parts = [values(rank, size) for rank in range(world.size)]
+    while len(parts) > 1:
+        parts = [a + b for a, b in zip(parts[::2], parts[1::2])]
+    x = values(world.rank, size)
+    world.sum(x)
+    assert x.tobytes() == parts[0].tobytes()
+x = np.full((300, 300), world.rank)  # int64
+world.sum(x)
+assert (x == sum(range(world.size))).all()
+"""
+    done = ranks(n, program)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_mpi
+@pytest.mark.full
+def test_the_first_two_steps_and_those_on_another_backend_are_not_timed():
+    program = """
+import time
+from tinytensor import lessons
+from tinytensor.train import Training
+state = world._liveness
+
+def longest():
+    with world.in_step():
+        time.sleep(0.01)
+        return state._status().longest
+
+first, second, third = longest(), longest(), longest()
+assert first == second == state._status().longest == 0 and third >= 0.01
+run = Training(lessons.find("1.0"), tt.datasets.mnist(), world=world, steps=9)
+assert longest() == 0
+run.model.train()
+for _ in range(3):
+    run.make_step()
+assert longest() > 0
+run.use_new_backend()
+assert longest() == longest() == 0
+"""
+    done = ranks(2, program)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_mpi
@@ -366,7 +390,9 @@ world.check_same("fit", {"weights": str(model.layers[1].weight.numpy().sum())})
 
 @needs_mpi
 @pytest.mark.full
-@pytest.mark.parametrize("size", ["3 + world.rank", "4 - world.rank"])
+@pytest.mark.parametrize(
+    "size", ["3 + world.rank", "4 - world.rank", "200_000 + world.rank", "200_001 - world.rank"]
+)
 def test_a_sum_of_arrays_of_different_sizes_is_an_error_on_each_rank(size):
     program = f"""
 import numpy as np

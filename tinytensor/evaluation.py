@@ -14,7 +14,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import one_label_each, to_float
 from tinytensor.datasets.mapped import FileRows, is_mapped
-from tinytensor.errors import SettingError
+from tinytensor.errors import DTypeError, SettingError
 from tinytensor.nn import Module
 from tinytensor.ranks import ALONE, World
 from tinytensor.tensors import Tensor, from_numpy
@@ -41,10 +41,26 @@ def evaluate(model: Module, images: Array, labels: Array) -> tuple[float, float,
 
     Raises:
         ShapeError: the number of labels is not the number of images.
+        DTypeError: the images are integers of another dtype, which are not scaled.
     """
+    check_pixels("evaluate: got images", images)
     one_label_each("evaluate", "test", images, labels)
     with evaluation_mode(model):
         return scores(scorer(model, images, eager=True), labels)
+
+
+def check_pixels(got: str, images: Array) -> None:
+    """Raise DTypeError for integers in the shape of images that would not be scaled: not uint8.
+
+    got: the start of the message.
+    """
+    if images.dtype.kind in "iu" and images.dtype != np.uint8 and images.ndim in (3, 4):
+        raise DTypeError(
+            f"{got} of dtype {images.dtype}, and only uint8 images become floats from 0 to 1; "
+            "np.asarray(images, np.uint8) is needed for values from 0 to 255, "
+            "np.asarray(x, np.float32) for other numbers, and shape (N, T) for the indices of an "
+            "Embedding"
+        )
 
 
 @contextmanager

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
 
 from tinytensor import live as live_page
-from tinytensor import optim, random
+from tinytensor import optim
 from tinytensor.arrays import Array
-from tinytensor.autograd import no_grad
-from tinytensor.datasets import Dataset, Split, load, names_up_to, split, split_rows
-from tinytensor.datasets.examples import Examples
+from tinytensor.datasets import Dataset
 from tinytensor.early_stopping import EarlyStopping
-from tinytensor.errors import NotSupported, SettingError, ShapeError
-from tinytensor.evaluation import as_input, evaluation_mode
-from tinytensor.lessons import Lesson
+from tinytensor.errors import NotSupported, SettingError
+from tinytensor.fit_data import Pair, for_model, in_words, is_pair, split_examples
+from tinytensor.lessons import of_model
 from tinytensor.nn import Module
-from tinytensor.ops import cross_entropy, mse_loss
-from tinytensor.ops.operands import as_array, real, whole
+from tinytensor.ops.operands import real, whole
 from tinytensor.ranks import world
 from tinytensor.saver import check_name
 from tinytensor.step_report import StepReport
-from tinytensor.tensors import Tensor, from_numpy
+from tinytensor.tensors import Tensor
 from tinytensor.train import Training
-
-Pair: TypeAlias = tuple[Array | Tensor, Array | Tensor]  # examples, and labels or targets
 
 
 def fit(
@@ -63,8 +54,9 @@ def fit(
             logit per class, or one number per target.
         data: the training and test images, such as tt.datasets.mnist(); the path of a data set that
             tt.datasets.load reads; or a pair of arrays: examples (N, ...), and labels (N,) integers
-            or targets (N,) or (N, T) floats. uint8 images become float32 from 0 to 1. Memory maps
-            may be larger than the memory.
+            or targets (N,) or (N, T) floats. Images (N, H, W) or (N, H, W, C) of bytes, uint8,
+            become float32 from 0 to 1; in this shape other integers are an error. Memory maps may
+            be larger than the memory.
         epochs: the number of passes over the training examples, from 1 up.
         batch: the number of examples per step.
         optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
@@ -82,8 +74,9 @@ def fit(
         save: the file of the checkpoint, which is written after the last epoch and every
             `save_every` epochs.
         save_every: the number of epochs between checkpoints.
-        resume: a checkpoint that `save` wrote. The training continues with the same bits; `epochs`
-            counts from the start.
+        resume: a checkpoint that `save` wrote. The training continues with the same bits, so the
+            learning rate and all other settings must be those of the saved run, except `epochs`,
+            which counts from the start, and `patience`.
 
     Returns:
         StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
@@ -91,9 +84,12 @@ def fit(
 
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
-            there are no validation examples; or `live` is not possible here.
-        NotSupported: `data` is neither a Dataset, a path nor a pair of arrays.
-        ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs.
+            there are no validation examples; the optimizer has another model's parameters; targets
+            are one-hot, and there is no `loss`; or `live` is not possible here.
+        NotSupported: an argument is of another type, such as an optimiser's class, a function as
+            `model`, or `data` that are neither a Dataset, a path nor a pair of arrays.
+        ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs,
+            or have NaN or infinity.
         DataError: `data` or `resume` can't be read, `resume` is of another training, or `save`
             can't be written.
         AnomalyError: the loss is NaN or infinite.
@@ -106,8 +102,10 @@ def fit(
     >>> report.test_accuracy > 0.88
     True
     """
-    whole("fit", "epochs", epochs, 1)
-    whole("fit", "save_every", save_every, 1)
+    _check_parts(model, optimizer, loss, show)
+    for name, value in (("epochs", epochs), ("batch", batch), ("save_every", save_every)):
+        whole("fit", name, value, 1)
+    whole("fit", "seed", seed)
     ranks = world()
     if ranks.is_launched and live:
         raise SettingError(
@@ -116,22 +114,17 @@ def fit(
         )
     if patience is not None:
         whole("fit", "patience", patience, 1)
-        if not isinstance(validation, tuple) and not validation:
+        if not is_pair(validation) and not real("fit", "validation", validation):
             raise SettingError(
                 "fit: got patience without validation examples, and early stopping must not use "
                 "the test images; add validation=0.1"
             )
     if save is not None:
         check_name("fit", save)
-    examples = _for_model(model, _examples(data, validation, seed))
-    if loss is None:
-        loss = cross_entropy if examples.has_labels else mse_loss
+    examples, loss = for_model(model, split_examples(data, validation, seed), loss)
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
-    lesson = Lesson(
-        number="own", name="own", title=type(model).__name__, chapter="",
-        model=lambda *_: model, optimizer=lambda _: made, loss=loss, expected_accuracy=0.0,
-    )  # fmt: skip
-    per_epoch = max(len(examples.train_images) // max(batch, 1), 1)
+    lesson = of_model(model, lambda _: made, loss, _rates(made))
+    per_epoch = max(len(examples.train_images) // batch, 1)
     training = Training(
         lesson, examples, steps=epochs * per_epoch, batch=batch, seed=seed,
         evaluate_every=per_epoch, world=ranks,
@@ -141,6 +134,44 @@ def fit(
     if resume is not None and ranks.rank == 0:  # which sends the state to the other ranks
         training.resume(resume)
     return _run(training, show, live, coach, save, save_every * per_epoch)
+
+
+def _check_parts(model: object, optimizer: object, loss: object, show: object) -> None:
+    """Raise NotSupported or SettingError unless these arguments of fit can be what they are for."""
+    if not isinstance(model, Module):
+        needed = "an nn.Module, such as nn.Sequential(nn.Flatten(), nn.Linear(784, 10))"
+        if isinstance(model, type):
+            needed = f"a model, which {model.__name__}() makes,"
+        raise NotSupported(f"fit: got {in_words(model)} as model; {needed} is needed")
+    if optimizer is not None and not isinstance(optimizer, optim.Optimizer):
+        name = optimizer.__name__ if isinstance(optimizer, type) else "tt.optim.Adam"
+        raise NotSupported(
+            f"fit: got {in_words(optimizer)} as optimizer; an optimiser is needed, such as "
+            f"{name}(model.parameters())"
+        )
+    own = set(map(id, model.parameters()))
+    if isinstance(optimizer, optim.Optimizer) and own.isdisjoint(map(id, optimizer.params)):
+        raise SettingError(
+            "fit: the optimizer has no parameter of the model, which would not change; make the "
+            "optimizer after the model, from model.parameters()"
+        )
+    if loss is not None and (isinstance(loss, type) or not callable(loss)):
+        raise NotSupported(
+            f"fit: got {in_words(loss)} as loss; a function of outputs and labels is needed, such "
+            "as tt.cross_entropy or tt.mse_loss"
+        )
+    if show is not None and not callable(show):
+        raise NotSupported(
+            f"fit: got {in_words(show)} as show; a function of each report is needed, such as "
+            "print, or None for no output"
+        )
+
+
+def _rates(optimizer: optim.Optimizer) -> str:
+    """The learning rates of the groups, as a setting that a resumed run must share."""
+    groups = optimizer.param_groups
+    rates = ["a schedule" if group.schedule else str(group["lr"]) for group in groups]
+    return rates[0] if len(set(rates)) == 1 else ", ".join(rates)
 
 
 def _run(
@@ -190,84 +221,3 @@ def _run(
             test_accuracy=accuracy, test_loss=test_loss,
         )  # fmt: skip
     return report
-
-
-def _examples(data: Dataset | Pair | str | Path, validation: float | Pair, seed: int) -> Dataset:
-    """The data set to train and to test on."""
-    if isinstance(data, str | os.PathLike):
-        data = load(data)
-    if not isinstance(data, Dataset):
-        if not isinstance(data, tuple | list) or len(data) != 2:
-            raise NotSupported(
-                f"fit: got a {type(data).__name__} as data; a data set is needed, "
-                "tt.datasets.Dataset(train_images, train_labels, test_images, test_labels), or a "
-                "pair of arrays (images, labels)"
-            )
-        return _of_arrays(*data, validation, seed)
-    if isinstance(validation, tuple):
-        return Split(data.train_images, data.train_labels, *_arrays(validation), data.names)
-    if not validation:
-        return data
-    return split(data, _count(validation, len(data.train_images)), seed)
-
-
-def _of_arrays(
-    rows: Array | Tensor, labels: Array | Tensor, validation: float | Pair, seed: int
-) -> Dataset:
-    rows, labels = _arrays((rows, labels))
-    if isinstance(validation, tuple):
-        parts = rows, labels, *_arrays(validation)
-    elif not validation:
-        raise SettingError(
-            "fit: got a pair of arrays, and nothing to test on; add validation=0.1, which holds "
-            "out a tenth of the examples, or validation=(images, labels)"
-        )
-    else:
-        if len(rows) != len(labels):
-            raise ShapeError(
-                f"fit: got {len(labels)} labels for {len(rows)} examples; one label per example is "
-                "needed"
-            )
-        rest, held = split_rows(rows, labels, _count(validation, len(rows)), seed)
-        parts = rows[rest], labels[rest], rows[held], labels[held]
-    if rows.dtype == np.uint8 and rows.ndim in (3, 4) and labels.dtype.kind != "f":
-        return Dataset(*parts)
-    return Examples(*parts)
-
-
-def _arrays(pair: Pair) -> tuple[Array, Array]:
-    rows, labels = pair
-    return as_array("fit", rows), as_array("fit", labels)
-
-
-def _count(validation: float, examples: int) -> int:
-    """The number of validation examples: `validation` itself, or this fraction of the examples."""
-    count = real("fit", "validation", validation)
-    is_fraction = isinstance(validation, float | np.floating)
-    if is_fraction and 0 < count < 1 and round(count * examples):
-        return round(count * examples)
-    if is_fraction or isinstance(validation, bool) or not 1 <= count < examples:
-        raise SettingError(
-            f"fit: got validation={validation} for {examples} examples; a fraction between 0 and "
-            f"1, or a number from 1 to {examples - 1}, is needed"
-        )
-    return int(count)
-
-
-def _for_model(model: Module, data: Dataset) -> Dataset:
-    """The data with a name for each output of the model, after a check of its outputs."""
-    with random.fork(), evaluation_mode(model), no_grad():
-        shape = model(from_numpy(as_input(data.train_images[:1]))).shape
-    if len(shape) != 2:
-        raise ShapeError(
-            f"fit: the model returns shape {shape} for one example; (1, outputs) is needed"
-        )
-    if not data.has_labels:
-        if shape[1] != data.outputs:
-            raise ShapeError(
-                f"fit: the model has {shape[1]} outputs for {data.outputs} targets per example; "
-                "the same number is needed"
-            )
-        return data
-    names = (*data.names, *names_up_to(np.array([shape[1]]))[len(data.names) :])[: shape[1]]
-    return data if names == data.names else data._replace(names=names)

@@ -8,7 +8,6 @@ rank's first chunk also updates the parameters.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -83,7 +82,7 @@ class ParallelStep:
             self.models.append(own)
             self._steps.append(step if eager else capture(step))
         self.first = self._steps[0]
-        self._is_new = True  # the first step may compile kernels
+        team.world.forget_steps()
         self._threads = ThreadPoolExecutor(max(len(team.shares) - 1, 1), "tinytensor-chunk")
 
     def __call__(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -93,7 +92,11 @@ class ParallelStep:
             the loss () of the whole batch, and the logits (N, classes), before the update. The rows
             of other ranks' images are 0; see gathered().
         """
-        shares, start = self.team.shares, time.perf_counter()
+        with self.team.world.in_step():
+            return self._train(images, labels)
+
+    def _train(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        shares = self.team.shares
         calls: list[Callable[[], tuple[Tensor, Tensor]]] = []
         for share, step in zip(shares, self._steps, strict=True):
             share.masks[:] = random.state()
@@ -111,11 +114,6 @@ class ParallelStep:
             first = [each for each in failures if not isinstance(each, BrokenBarrierError)]
             raise (first or failures)[0]
         random.state()[:] = shares[0].masks
-        if self._is_new:
-            self._is_new = False
-            self.team.world.forget_steps()
-        else:
-            self.team.world.note_step(time.perf_counter() - start)
         return result
 
     def gathered(self, x: Array) -> Array:
@@ -128,10 +126,6 @@ class ParallelStep:
         found[own] = x[own]
         world.sum(found)
         return found
-
-    def backend_changed(self) -> None:
-        """Note that another backend computes the next step, which may compile its kernels."""
-        self._is_new = True
 
     def _compute(
         self, share: Share, step: Callable[[Array, Array], tuple[Tensor, Tensor]], images: Array,
@@ -154,12 +148,10 @@ class ParallelStep:
             """Sum the gradients, the loss and the flags over all chunks."""
             n = len(params)
             grads, loss, logits, results = arrays[:n], arrays[n], arrays[n + 1], arrays[n + 2 :]
-            buffer[...] = 0
             end = _pack(buffer, grads)
             buffer[end] = loss
             self._logits[share.rows] = logits
-            if is_first:
-                buffer[-_FLAGS:] = self.asked
+            buffer[-_FLAGS:] = self.asked if is_first else 0
             total = self.team.sum(share, buffer)
             if is_first:
                 _unpack(total, results[:n])

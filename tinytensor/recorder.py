@@ -1,7 +1,7 @@
 """The notes of a step while it is recorded; capture/ turns them into a program.
 
 door.py notes every kernel call, autograd.py every tensor that an op reads, nn the modules that
-are called, and optim.py the optimisers that make a step. The engine looks at nothing else of the
+are called, and optim the optimisers that make a step. The engine looks at nothing else of the
 user's code. If no step is being recorded, a note costs one comparison of `recordings`.
 """
 

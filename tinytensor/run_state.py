@@ -30,10 +30,10 @@ from tinytensor import checkpoint, door, random
 from tinytensor.arrays import Array
 from tinytensor.datasets.mapped import FileRows, is_mapped
 from tinytensor.errors import AnomalyError, DataError, SettingError
-from tinytensor.lessons import OWN_SETTINGS
+from tinytensor.lessons import OWN_MODEL, OWN_SETTINGS
 from tinytensor.nn import Module
 from tinytensor.optim import Optimizer
-from tinytensor.ranks import World
+from tinytensor.ranks import World, first_difference
 from tinytensor.tensors import Tensor, wrap
 
 if TYPE_CHECKING:
@@ -110,9 +110,16 @@ def about(training: Training) -> dict[str, str]:
     data = training.data
     step = {
         "step": str(training.step), "classes": json.dumps(data.names),
-        "image_shape": json.dumps(data.image_shape),
+        "image_shape": json.dumps(data.image_shape if data.has_images else None),
+        "own_layers": json.dumps(_own_layers(training.model)),
     }  # fmt: skip
     return versions | settings(training) | step
+
+
+def _own_layers(model: Module) -> list[str]:
+    """The paths of the layers whose class is not one of tt.nn."""
+    layers = model.named_modules()
+    return [path for path, x in layers if not type(x).__module__.startswith("tinytensor.nn.")]
 
 
 def settings(training: Training) -> dict[str, str]:
@@ -134,11 +141,16 @@ def settings(training: Training) -> dict[str, str]:
     found["computed_by"] = ", ".join([backend.description, *threads, *backend.rungs])
     found["average"] = str(lesson.average)
     found |= {"chunks": str(training.chunks or 1), "batch_norm": training.batch_norm}
-    layers = {path or "model": _described(x) for path, x in training.model.named_modules()}
     update = {"": _described_optimizer(training.optimizer)}
     for i, group in enumerate(training.optimizer.param_groups):
         update[f"group {i}"] = {name: group[name] for name in training.optimizer.group_settings}
+    layers = described_layers(training.model)
     return found | {"network": json.dumps(layers), "update": json.dumps(update)}
+
+
+def described_layers(model: Module) -> dict[str, dict[str, object]]:
+    """The class and the settings of each layer, by its path; the path of the model is "model"."""
+    return {path or "model": _described(x) for path, x in model.named_modules()}
 
 
 def _described(layer: Module) -> dict[str, object]:
@@ -280,7 +292,10 @@ def _copy(x: Tensor) -> Tensor:
 
 
 def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]) -> None:
-    for name, own in settings(training).items():
+    needed = settings(training)
+    if training.lesson.number == OWN_MODEL:
+        del needed["keep_prob"]  # it is part of the network
+    for name, own in needed.items():
         its = metadata.get(name, _OF_OLD_FILES.get(name, "unknown"))
         if its == own:
             continue
@@ -292,20 +307,18 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
         if name in OWN_SETTINGS and its != "unknown":
             option = f"--{name.replace('_', '-')}"
             remedy = f"leave {option} out" if its == "own" else f"{option} {its} is needed"
+            if training.lesson.number == OWN_MODEL:
+                remedy = "the same is needed, or a new run: tt.train.load_weights(model, file)"
             message = "is of a run with {name} {its}; got {name} {own}; " + remedy
         raise DataError(f"{caller} {message.format(name=name, its=its, own=own)}")
 
 
 def _difference(caller: str, its: str, own: str) -> str:
     """The first difference of two descriptions, such as "layers.3: keep_prob is 0.75, not 0.5"."""
-    theirs, ours = _parsed(caller, its), json.loads(own)
-    for path in [*theirs, *(path for path in ours if path not in theirs)]:
-        one, other = theirs.get(path, {}), ours.get(path, {})
-        for name in [*one, *(name for name in other if name not in one)]:
-            values = [each.get(name, "missing") for each in (one, other)]
-            if values[0] != values[1]:
-                return f"{path}: {name} is {values[0]}, and {values[1]} is needed".lstrip(": ")
-    return "its layers are in another order"
+    if _parsed(caller, its) == json.loads(own):
+        return "its layers are in another order"
+    path, theirs, ours = first_difference(its, own)
+    return f"{path} is {theirs}, and {ours} is needed"
 
 
 def _parsed(caller: str, text: str) -> dict[str, dict[str, Any]]:

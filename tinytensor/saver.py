@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinytensor import atomic_file
 from tinytensor.arrays import Array
-from tinytensor.errors import DataError, SettingError
+from tinytensor.errors import DataError, NotSupported, SettingError
 from tinytensor.evaluation import OutOfTimeError
 from tinytensor.run_state import Best
 from tinytensor.train import Training
@@ -18,6 +18,8 @@ BEST = "best.safetensors"
 
 def check_name(caller: str, file: str | Path) -> None:
     """Raise DataError unless a checkpoint can be written to the file, before hours of training."""
+    if not isinstance(file, str | os.PathLike):
+        raise NotSupported(f"{caller}: got {file!r} as the file to save; a path is needed")
     try:
         atomic_file.check(file)
     except OSError as error:

@@ -36,7 +36,7 @@ from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy
 from tinytensor.parallel import ParallelStep
 from tinytensor.ranks import ALONE, Team, World
-from tinytensor.saved_model import class_names, load_model
+from tinytensor.saved_model import class_names, load_model, load_weights
 from tinytensor.step_report import Clock, Predictions, Seconds, StepReport, TrainedStep
 from tinytensor.tensors import Tensor, from_numpy
 
@@ -53,6 +53,7 @@ __all__ = [
     "evaluate",
     "evaluation_mode",
     "load_model",
+    "load_weights",
     "probabilities",
     "seconds_a_step",
     "train",
@@ -298,8 +299,7 @@ class Training:
 
     def use_new_backend(self) -> None:
         """Note that another backend computes the next step."""
-        if self.parallel is not None:
-            self.parallel.backend_changed()
+        self.world.forget_steps()
 
     def synchronize(self) -> None:
         """Give all ranks the state of rank 0: parameters, optimiser, random numbers and step.
@@ -411,7 +411,7 @@ class Training:
         value = loss.item()
         if self.coach is not None:
             self.coach.step_ended(value)
-        self._check_finite("loss", value)
+        self._check_finite("loss", value, images)
         return TrainedStep(images, labels, logits, value, self._rate)
 
     def train_step(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
@@ -432,8 +432,15 @@ class Training:
         self._average()
         return loss, logits
 
-    def _check_finite(self, name: str, loss: float) -> None:
+    def _check_finite(self, name: str, loss: float, images: Array | None = None) -> None:
+        """Raise AnomalyError if the loss is not finite, which names a pixel that is not, if any."""
         if not math.isfinite(loss):
+            if images is not None and not (is_finite := np.isfinite(images)).all():
+                example, *place = map(int, np.unravel_index(is_finite.argmin(), images.shape))
+                raise AnomalyError(
+                    f"train: got {images[(example, *place)]} in example {example} of the batch of "
+                    f"step {self.step}, at {place}; finite numbers are needed"
+                )
             raise AnomalyError(
                 f"train: the {name} is {loss} at step {self.step}, and training can't recover; "
                 f"usual causes are a learning rate that is too large ({self._rate:g} here), log(0) "
@@ -550,7 +557,8 @@ class Training:
         weights = {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         about = run_state.about(self)
         checkpoint.save_float16(file, weights, about)
-        _, rounded = load_model(file)
+        with random.fork():
+            rounded = load_weights(self._new_model(), file)
         with evaluation_mode(rounded):
             score = self._scorer(rounded, self.data.test_images, eager=True)
             try:

@@ -25,10 +25,12 @@ from tinytensor_command.options import (
     data_option,
     eval_every_option,
     json_option,
+    lesson_of_weights_option,
     no_browser_option,
     page_options,
     port_option,
     seed_option,
+    size_option,
     threads_option,
 )
 
@@ -122,6 +124,7 @@ def lesson_command(**given: Any) -> None:
 @seed_option
 @threads_option
 @data_option
+@size_option
 @eval_every_option
 @click.option("--eager", is_flag=True, help="Run each step op by op, not as a captured program.")
 @click.option(
@@ -184,7 +187,7 @@ def lesson_command(**given: Any) -> None:
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=1),
-    help="Time after which ranks that wait for another one end the run [100 steps, at least 10].",
+    help="Time after which a rank that waits for another one ends the run [4 s to 10 min].",
 )
 @click.option("--coach", is_flag=True, help="Name mistakes that raise no error, with the cure.")
 @json_option
@@ -417,7 +420,7 @@ def try_command(**given: Any) -> None:
 
 @program.command("predict")
 @click.argument("files", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
+@lesson_of_weights_option
 @click.option(
     "--weights", "--model", "weights", metavar="FILE", help="Weights or checkpoint of train."
 )
@@ -448,7 +451,7 @@ def predict_command(**given: Any) -> None:
 @click.option(
     "--html", "html_file", metavar="FILE", type=FILE, help="Write a page that trains LESSON."
 )
-@click.option("--lesson", type=LessonNumber(), help="Lesson whose weights are used [best].")
+@lesson_of_weights_option
 @click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
 @click.option("--images", type=Count(1), help="Training images of the page [those that fill 3 MB].")
 @click.option("--steps", type=Count(1, 10**6), help="Steps after which the page stops [10,000].")

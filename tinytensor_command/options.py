@@ -7,7 +7,7 @@ type that needs tinytensor imports it when it converts a value.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -16,6 +16,7 @@ from tinytensor_command import known_names
 
 BACKENDS = ("c", "numba", "numpy")
 MOST_THREADS = 64
+MOST_PIXELS = 1024  # along an axis of an image
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 
 
@@ -109,6 +110,37 @@ class NumberRange(click.ParamType):  # type: ignore[type-arg]
         )  # fmt: skip
 
 
+class Size(NamedTuple):
+    """The size of images in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"  # as the option takes it
+
+
+class ImageSize(click.ParamType):  # type: ignore[type-arg]
+    """The size of images, HEIGHTxWIDTH, or one number for both: 24x32."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """The size of a text."""
+        height, _, width = str(value).partition("x")
+        try:
+            size = Size(int(height), int(width or height))
+        except ValueError:
+            size = Size(0, 0)
+        if not 1 <= min(size) <= max(size) <= MOST_PIXELS:
+            self.fail(
+                f"got {value!r}; HEIGHTxWIDTH is needed, two integers from 1 to {MOST_PIXELS}, "
+                "such as 32x32",
+                param, ctx,
+            )  # fmt: skip
+        return size
+
+
 class HostAndPort(click.ParamType):  # type: ignore[type-arg]
     """An address as a browser sends it: localhost:8080."""
 
@@ -126,13 +158,21 @@ class HostAndPort(click.ParamType):  # type: ignore[type-arg]
 
 
 class LessonNumber(click.ParamType):  # type: ignore[type-arg]
-    """A lesson by its number or its name."""
+    """A lesson by its number or its name.
+
+    files: True if the name of a Python file with a lesson is accepted, too.
+    """
 
     name = "lesson"
 
+    def __init__(self, files: bool = False) -> None:
+        self.files = files
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The lesson's number."""
+        """The lesson's number, or the name of a file."""
         if ctx is not None and ctx.resilient_parsing:  # a shell completes the next word
+            return str(value)
+        if self.files and str(value).endswith(".py"):
             return str(value)
         from tinytensor import lessons
         from tinytensor.errors import UnknownName
@@ -229,11 +269,24 @@ seed_option = click.option(
     help="Seed of all random numbers.",
 )
 
+lesson_of_weights_option = click.option(
+    "--lesson",
+    type=LessonNumber(files=True),
+    help="Lesson whose weights are used [best]; or the Python file of the lesson of --weights.",
+)
+
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
     envvar="TINYTENSOR_DATA_DIR",
     help="Folder of idx files, .npy files or pictures, or an .npz file [MNIST, in the package].",
+)
+
+size_option = click.option(
+    "--size",
+    metavar="HxW",
+    type=ImageSize(),
+    help="Crop and resize the pictures of --data to this height and width, such as 32x32.",
 )
 
 eval_every_option = click.option(

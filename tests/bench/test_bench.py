@@ -709,7 +709,7 @@ def children(pid: int) -> list[Path]:
 def test_ctrl_c_ends_all_processes_and_writes_the_results(option, begin, tmp_path):
     if option == "--html":
         pytest.importorskip("bokeh")
-    file = tmp_path / "results"
+    file = tmp_path / f"results.{option[2:]}"
     names = ",".join(BACKENDS)
     process = subprocess.Popen(
         [sys.executable, "-m", "tinytensor", "bench", "steps", "--quick", "--threads", "1",

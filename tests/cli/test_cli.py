@@ -695,7 +695,7 @@ def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):
     [
         (np.zeros((27, 28), np.uint8), r"got shape \(27, 28\); images of 28 x 28"),
         (np.zeros((28, 28), np.int64), "got int64; uint8, or floats from 0 to 1"),
-        (np.full((28, 28), 2.0), "got floats outside 0 to 1; floats from 0 to 1 are needed"),
+        (np.full((28, 28), 2.0), r"got 2.0 at \[0, 0\]; floats from 0 to 1 are needed"),
         (np.zeros((28, 28, 3), np.uint8), r"\(28, 28, 3\); .* \(N, 28, 28\) for"),
     ],
 )
@@ -789,6 +789,32 @@ def test_export_of_a_page_with_wrong_options(run, tmp_path):
     assert not page.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option", "endings"),
+    [
+        (("export", "1.0"), "--html", ".html or .htm"),
+        (("report", "run"), "--html", ".html or .htm"),
+        (("report", "run"), "--png", ".png"),
+        (("report", "run"), "--movie", ".mp4 or .gif"),
+        (("bench", "--quick"), "--html", ".html or .htm"),
+        (("bench", "--quick"), "--json", ".json"),
+        (("sweep", "1.0", "--rate", "1e-4..1"), "--html", ".html or .htm"),
+        (("sweep", "1.0", "--rate", "1e-4..1"), "--png", ".png"),
+        (("program", "1.0"), "--html", ".html or .htm"),
+        (("microscope", "1.0", "--weight", "1,1"), "--html", ".html or .htm"),
+        (("race", "1.0"), "--json", ".json"),
+        (("train", "1.0"), "--json", ".json"),
+        (("predict", "photo.png"), "--save-input", ".png"),
+    ],
+)
+def test_an_output_does_not_replace_a_program(run, tmp_path, arguments, option, endings):
+    program = tmp_path / "mine.py"
+    program.write_text("x = 1\n")
+    words = rf"{option}: got .*mine\.py; a file name that ends with {re.escape(endings)} is needed"
+    assert_one_line(*run(*arguments, option, program), words)
+    assert program.read_text() == "x = 1\n"
+
+
 def test_export_into_a_folder_that_does_not_exist(run, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     words = "there is no folder .*none; make it first"
@@ -832,7 +858,7 @@ def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
     assert_one_line(*run("predict", "--lesson", "best", "--weights", photo, photo), words)
     assert_one_line(*run("predict", "--many", "--as-is", photo), "--many: got --as-is too")
     assert_one_line(*run("predict", "--as-is", photo), "got a picture of 300 x 200 pixels; 28 x 28")
-    words = r"--save-input: got .*x\.jpg; a name that ends with \.png"
+    words = r"--save-input: got .*x\.jpg; a file name that ends with \.png"
     assert_one_line(*run("predict", "--save-input", tmp_path / "x.jpg", photo), words)
     white = tmp_path / "white.png"
     for colour in ("white", "black"):

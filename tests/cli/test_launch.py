@@ -46,6 +46,25 @@ LESSON = replace(find("softmax"), name="mine", model=lambda *_: Network())
 """
 
 
+ENDS_AT_ONCE = """
+import os
+from dataclasses import replace
+
+import tinytensor as tt
+from tinytensor.lessons import find
+from tinytensor.ops import cross_entropy
+
+
+def loss(logits, labels):
+    if tt.parallel.world().rank == 2 and tt.parallel.world().exchanges > 40:
+        os._exit(0)
+    return cross_entropy(logits, labels)
+
+
+LESSON = replace(find("softmax"), loss=loss)
+"""
+
+
 def started(n: int, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
     """`tinytensor launch` in a separate process group."""
     command = [sys.executable, "-m", "tinytensor", "launch", "-n", str(n), *arguments]
@@ -237,6 +256,89 @@ def test_a_rank_that_hangs_ends_all_ranks_and_is_named(tmp_path):
     assert_end(pids)
 
 
+def test_a_rank_that_ends_early_ends_all_ranks_and_is_named():
+    program = """
+import sys
+import numpy as np
+world.sum(np.ones(3))
+if world.rank == 1:
+    sys.exit()
+world.sum(np.ones(3))
+"""
+    done = ranks(3, program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    words = "tinytensor: rank 1 has ended its program, and rank 0 waits for it"
+    assert done.stderr.count(words) == 1
+
+
+@pytest.mark.full
+def test_ranks_that_wait_for_each_other_end():
+    program = """
+import numpy as np
+world.timeout = 1.5
+if world.rank == 1:
+    world.broadcast(np.ones(3))
+world.sum(np.ones(3))
+"""
+    done = ranks(2, program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    assert "all ranks have waited for each other for 2 s; all ranks must make the" in done.stderr
+
+
+@pytest.mark.full
+def test_launch_names_a_rank_that_ends_without_a_message(tmp_path):
+    lesson = tmp_path / "mine.py"
+    lesson.write_text(ENDS_AT_ONCE)
+    done = launched(3, "train", str(lesson), "--steps", "9", "--eager")
+    assert done.returncode != 0  # mpiexec may return 0 or 9
+    (line,) = (line for line in done.stderr.splitlines() if "os._exit" in line)
+    assert re.search(r"ranks? (\d, )*2\b", line)
+
+
+STEPS = """
+import sys, time
+from tinytensor import lessons
+from tinytensor.ranks import liveness
+from tinytensor.train import Training
+data = tt.datasets.mnist()
+data = data._replace(test_images=data.test_images[:600], test_labels=data.test_labels[:600])
+run = Training(lessons.find("1.0"), data, world=world, steps=20, evaluate_every=10)
+liveness.LIMIT = 1.0
+
+def sleep_at(step, owner, name):
+    compute = getattr(owner, name)
+    def sleep_and_compute(*arguments):
+        if run.step == step and world.rank == 1:
+            time.sleep(3)
+        return compute(*arguments)
+    setattr(owner, name, sleep_and_compute)
+"""
+
+
+def test_a_rank_that_hangs_in_a_step_is_named():
+    program = "sleep_at(5, run.parallel, '_compute')\nlist(run)\n"
+    done = ranks(2, STEPS + program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    assert "tinytensor: rank 1 has computed one training step for 1 s, and its" in done.stderr
+
+
+@pytest.mark.full
+def test_a_rank_that_tests_saves_compiles_or_is_debugged_is_waited_for():
+    program = """
+sleep_at(0, run.parallel, "_compute")  # the first step
+sleep_at(10, run, "test")
+run.after_step = lambda: None
+sleep_at(15, run, "after_step")
+if world.rank == 1:
+    import pdb
+sleep_at(17, run.parallel, "_compute")
+list(run)
+"""
+    done = ranks(2, STEPS + program)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path, number):
     file = tmp_path / "run.safetensors"
@@ -296,6 +398,22 @@ list(Training(lessons.find("1.0"), tt.datasets.mnist(), world=world, steps=3, {c
     assert f"DataError: train: rank 1 has {named}" in done.stderr
 
 
+@pytest.mark.full
+def test_of_long_settings_only_the_difference_is_named():
+    program = """
+from dataclasses import replace
+from tinytensor import lessons, nn
+from tinytensor.train import Training
+drop = nn.Dropout(keep_prob=0.5 + 0.1 * world.rank)
+layers = nn.Flatten(), nn.Linear(784, 30), drop, nn.Linear(30, 10)
+lesson = replace(lessons.find("1.0"), model=lambda *_: nn.Sequential(*layers))
+list(Training(lesson, tt.datasets.mnist(), world=world, steps=3))
+"""
+    done = ranks(2, program, timeout=ENDS_WITHIN)
+    words = "rank 1 has network: layers.2: keep_prob 0.6, and rank 0 has 0.5; the same is needed"
+    assert f"DataError: train: {words} on all ranks\n" in done.stderr
+
+
 def test_ranks_with_other_data_are_named():
     program = """
 from tinytensor import lessons
@@ -308,3 +426,16 @@ list(Training(lessons.find("1.0"), data, world=world, steps=3))
 """
     done = ranks(4, program, timeout=ENDS_WITHIN)
     assert "DataError: train: rank 2 has data" in done.stderr
+
+
+@pytest.mark.full
+def test_a_sweep_on_several_ranks_needs_a_storage():
+    pytest.importorskip("optuna", reason="needs optuna")
+    sweeping = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
+    done = subprocess.run(
+        [str(MPIEXEC), "-n", "2", sys.executable, *sweeping, "--backend", "numpy"],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("tinytensor:"))
+    assert "sweep: mpiexec started 2 processes, which would all make the same trials" in line

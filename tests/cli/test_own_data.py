@@ -110,3 +110,71 @@ def test_predict_reads_pictures_of_28_x_28_in_the_same_way_as_train(run, tmp_pat
     code, out, _ = run("predict", "--weights", weights, *files)
     assert code == 0
     assert [line.split()[1] for line in out.splitlines()] == ["standing", "lying"]
+
+
+def test_pictures_of_different_sizes(run, tmp_path):
+    folder = tmp_path / "things"
+    for i, name in enumerate(("red", "blue")):
+        (folder / name).mkdir(parents=True)
+        for j in range(12):
+            pixels = np.random.default_rng(j).integers(0, 60, (30 + j, 40, 3)).astype(np.uint8)
+            pixels[..., 2 * i] += 150
+            Image.fromarray(pixels).save(folder / name / f"{j}.png")
+    weights = tmp_path / "weights.safetensors"
+    command = "train", "softmax", "--data", folder, "--steps", 20, "--batch", 10
+    code, _, err = run(*command)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "blue/1.png: has 40 x 31 pixels, and " in err
+    code, out, err = run(*command, "--size", "8x12", "--save", weights)
+    assert code == 0, err
+    assert "of 8 x 12 x 3, 2 classes: blue, red" in err
+    assert "--size 8x12" in err, "the command that continues"
+    code, out, _ = run("predict", "--weights", weights, folder / "red/3.png")
+    assert code == 0
+    assert f"{folder}/red/3.png: red" in out
+    code, _, err = run("train", "softmax", "--size", "8x12")
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = run(*command, "--size", "8,12")
+    assert code == 2
+    assert "got '8,12'; HEIGHTxWIDTH is needed" in err
+
+
+def photo_of_a_bar(length):
+    """A dark bar on light paper, smaller than the picture."""
+    pixels = np.full((120, 100), 220, np.uint8)
+    pixels[50:58, 50 - length // 2 : 50 + length // 2] = 30
+    return Image.fromarray(pixels)
+
+
+def test_photos_of_letters_are_read_by_predict_as_by_train(run, tmp_path):
+    folder, weights = tmp_path / "letters", tmp_path / "weights.safetensors"
+    for name, turn in (("I", True), ("-", False)):
+        (folder / name).mkdir(parents=True)
+        for i in range(12):
+            picture = photo_of_a_bar(30 + 2 * i)
+            picture = picture.transpose(Image.Transpose.ROTATE_90) if turn else picture
+            picture.save(folder / name / f"{i}.png")
+    options = "--data", folder, "--steps", 60, "--batch", 10, "--save-weights", weights
+    code, out, err = run("train", "softmax", *options)
+    assert code == 0, err
+    assert "of 28 x 28, 2 classes: -, I" in err
+    code, out, err = run("predict", "--weights", weights, folder / "I/0.png", folder / "-/0.png")
+    assert code == 0, err
+    assert [line.split()[1] for line in out.splitlines()] == ["I", "-"]
+    assert "dark on light, inverted, cropped to" in err
+
+
+def test_hints_after_a_training_name_files_that_exist(folder, tmp_path):
+    from tinytensor.cli.train_summary import what_next
+    from tinytensor.datasets.folders import first_picture
+
+    picture = first_picture(folder)
+    assert picture in (folder / "blue").iterdir()
+    (tmp_path / "a.npz").touch()
+    assert first_picture(tmp_path / "a.npz") is first_picture(tmp_path) is None
+    relu = tt.lessons.find("relu")
+    hints = what_next(relu, ["--data", "my things"], ["--weights", "w", str(picture)])
+    assert "tinytensor train relu --data 'my things' --live\n" in hints
+    assert hints.endswith(f"tinytensor predict --weights w {picture}")
+    assert "predict" not in what_next(relu, ["--data", "x.npz"], [])
+    assert what_next(relu, [], []).endswith("tinytensor predict photo.png")

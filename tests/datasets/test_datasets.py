@@ -254,6 +254,7 @@ def test_images_of_other_shapes_raise(backend, shape):
         ((3, 20, 20), (3, 20, 20), (20, 20, 1)),
         ((3, 20, 30, 1), (3, 20, 30), (20, 30, 1)),
         ((3, 32, 32, 3), (3, 32, 32, 3), (32, 32, 3)),
+        ((3, 3, 9, 4), (3, 3, 9, 4), (3, 9, 4)),
     ],
 )
 def test_images_of_any_shape(given, kept, image):
@@ -284,7 +285,7 @@ def test_a_dataset_needs_one_label_per_image(train, test):
 
 def test_classes_of_a_dataset():
     images, labels = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 2, 3], np.uint8)
-    assert Dataset(images, labels, images, labels).names == tuple("0123456789")
+    assert Dataset(images, labels, images, labels).names == tuple("0123")
     more = Dataset(images, labels * 9, images, labels)
     assert len(more.names) == 28
     assert more.train_labels.dtype == np.int64
@@ -311,6 +312,7 @@ def test_classes_of_a_dataset():
             r"shape \(3, 1\); .*reshape\(-1\) for \(N, 1",
         ),
         ((3, 0, 32), [0, 1, 2], None, tt.ShapeError, r"shape \(3, 0, 32\), without pixels"),
+        ((3, 3, 8, 9), [0, 1, 2], None, tt.ShapeError, "the channels come first: images.transpose"),
         ((3, 28, 28), [0, 1, 0], ["a", "a"], tt.SettingError, "got 2 names of classes, 1 of them"),
         ((3, 28, 28), [0, 1, 300], None, tt.LabelError, "label 300; labels from 0 to 255"),
     ],

@@ -279,6 +279,72 @@ def test_pictures_of_one_size_stay_as_they_are(tmp_path):
     assert data.test_images[:, 0, 0].tolist() == [[0, 0, 205], [205, 0, 0]]
 
 
+def coloured(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
+    """A folder with six pictures for each name: red at the left, blue at the right."""
+    for name, (height, width) in sizes.items():
+        (folder / name).mkdir(parents=True)
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[:, : width // 2, 0] = pixels[:, width // 2 :, 2] = 200
+        for j in range(6):
+            Image.fromarray(pixels).save(folder / name / f"{j}.png")
+
+
+@pytest.mark.parametrize(
+    ("cat", "dog", "words"),
+    [
+        (
+            (40, 60),
+            (40, 61),
+            r"dog/0.png: has 61 x 40 pixels, and .*cat/0.png has 60 x 40; one size ",
+        ),
+        (
+            (300, 30),
+            (300, 30),
+            r"cat/0.png: has 30 x 300 pixels, and pictures of at most 256 x 256",
+        ),
+    ],
+)
+def test_pictures_of_things_keep_their_colours_or_need_a_size(tmp_path, cat, dog, words):
+    coloured(tmp_path, {"cat": cat, "dog": dog})
+    with pytest.raises(
+        tt.DataError, match=words + r".*train --size 32x32, or in Python load\(folder, size=\("
+    ):
+        load(tmp_path)
+    data = load(tmp_path, size=(8, 12))
+    assert data.image_shape == (8, 12, 3)
+    assert (data.train_images[:, :, :5] == (200, 0, 0)).all()
+    assert (data.train_images[:, :, 7:] == (0, 0, 200)).all()
+
+
+def test_a_size_is_of_pictures(plain, tmp_path):
+    folder, data = plain
+    with pytest.raises(
+        tt.SettingError, match="has images of 28 x 28, and only pictures in folders"
+    ):
+        load(folder, size=(20, 20))
+    assert_equal(load(folder, size=(28, 28)), data)
+    for size in ((0, 3), (3,), 3):
+        with pytest.raises(tt.TinytensorError, match="size"):
+            load(folder, size=size)
+    coloured(tmp_path / "letters", {"a": (40, 60), "b": (40, 60)})
+    with pytest.raises(tt.SettingError, match="for classes of one character; leave it out"):
+        load(tmp_path / "letters", size=(28, 28))
+
+
+def test_classes_without_names_are_those_of_the_labels(tmp_path):
+    """Three labels are three classes, and 26 are 26: in files and in arrays."""
+    images = np.zeros((52, 9, 9), np.uint8)
+    for count in (3, 26):
+        labels = np.arange(52) % count
+        arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+        np.savez(tmp_path / "data.npz", **arrays)
+        for data in (load(tmp_path), tt.datasets.Dataset(*arrays.values())):
+            assert data.names == tuple(map(str, range(count)))
+    np.savez(tmp_path / "data.npz", **arrays | {"y_test": labels + 1})
+    with pytest.raises(tt.DataError, match="got label 26 and 26 classes"):
+        load(tmp_path)
+
+
 def test_transparent_pictures_with_colours(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

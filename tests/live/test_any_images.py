@@ -190,3 +190,30 @@ def test_the_page_shows_images_in_colour():
             assert viewer.complaints() == []
     finally:
         browser.quit()
+
+
+@pytest.mark.parametrize(
+    ("names", "every", "is_vertical"),
+    [
+        (tuple(map(str, range(10))), 1, False),
+        (tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), 1, False),
+        (("airplane", "cat", "bird"), 1, False),
+        (("airplane", "automobile", *"abcdefgh"), 1, True),
+        (tuple(f"class {i}" for i in range(100)), 4, True),
+    ],
+)
+def test_names_of_classes_do_not_overlap(names, every, is_vertical):
+    from bokeh.plotting import figure
+
+    from tinytensor.live.class_axis import LETTER, class_range, label
+
+    matrix = figure(x_range=class_range(names))
+    assert label(matrix.xaxis, names, 258, matrix.yaxis) is is_vertical
+    for axis in matrix.axis:
+        texts = axis.major_label_overrides
+        assert list(texts) == axis.ticker.ticks == [i + 0.5 for i in range(0, len(names), every)]
+        size = int(axis.major_label_text_font_size.removesuffix("px"))
+        longest = max(map(len, texts.values())) * LETTER * size
+        cell = (258 - longest) / len(names) * every
+        assert size <= round(cell)
+        assert is_vertical or longest <= cell

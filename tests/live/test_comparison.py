@@ -1,5 +1,6 @@
 """Two recorded runs compared: as data, as an image, as a page, and by the command."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -96,10 +97,11 @@ def test_mistakes_are_one_sentence(files, tmp_path, monkeypatch, names, options,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_never_replaces_a_run(files):
-    result, _ = report(*files, "--png", files[1])
+def test_an_output_never_replaces_a_run(files, tmp_path):
+    second = shutil.copy(files[1], tmp_path / "run.png")
+    result, _ = report(files[0], second, "--png", second)
     assert "a separate file is needed" in result.output + str(result.exception)
-    run_file.load(files[1])
+    run_file.load(second)
 
 
 @needs_browser

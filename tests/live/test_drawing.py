@@ -104,6 +104,7 @@ def test_curves_are_those_of_the_reports(loaded):
 
 def test_axes_fit_the_typical_values():
     assert history.accuracy_start([0.1, 0.961, 0.962]) == 0.9
+    assert history.accuracy_start([0.9, 1.0, 1.0]) == 0.95
     assert history.accuracy_start([0.1]) == history.accuracy_start([]) == 0
     assert history.loss_end([230, 10, 8]) == 25
     assert history.loss_end([]) == 1
@@ -242,15 +243,18 @@ def test_unwritable_outputs_are_one_line_errors(run, recorded, tmp_path, monkeyp
         (["--movie", tmp_path / "run.mp4"], "needs the program ffmpeg, which is not in PATH"),
         (["--movie", tmp_path / "run.avi"], "a file name that ends with .mp4 or .gif is needed"),
         (["--png", "-"], "--png: got -; a separate file is needed"),
-        (["--png", recorded], "a separate file is needed"),
+        (["--png", recorded], "a file name that ends with .png is needed"),
         (["--png", "/dev/full"], "--png: /dev/full: No space left on device"),
         (["-o", tmp_path], "--html: .* is a folder"),
-        (["-o", tmp_path / "x", "--step", 20], "--step: is an option of the image; add --png FILE"),
+        (
+            ["-o", tmp_path / "x.html", "--step", 20],
+            "--step: is an option of the image; add --png FILE",
+        ),
         (
             ["--movie", tmp_path / "x.gif", "--step", 20],
             "--step: is an option of the image; add --png FILE",
         ),
-        (["-o", tmp_path / "x", "--dark"], "--dark: is an option of images and movies"),
+        (["-o", tmp_path / "x.html", "--dark"], "--dark: is an option of images and movies"),
     ):
         code, out, err = run("report", recorded, *options)
         assert (code, out) == (2, "")
@@ -261,8 +265,12 @@ def test_unwritable_outputs_are_one_line_errors(run, recorded, tmp_path, monkeyp
 
 def test_missing_library_error_names_the_install_command(run, recorded, monkeypatch):
     monkeypatch.setattr("tinytensor.extras.find_spec", lambda name: None)
-    for option, library in (("--png", "matplotlib"), ("--movie", "matplotlib"), ("-o", "bokeh")):
-        code, _, err = run("report", recorded, option, recorded.parent / "x.gif")
+    for option, name, library in (
+        ("--png", "x.png", "matplotlib"),
+        ("--movie", "x.gif", "matplotlib"),
+        ("-o", "x.html", "bokeh"),
+    ):
+        code, _, err = run("report", recorded, option, recorded.parent / name)
         assert code == 2
         assert f"{library} is not installed; run: pip install 'tinytensor-engine[live]'" in err
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tinytensor as tt
-from tinytensor import door
+from tinytensor import door, lessons
 from tinytensor.lessons import find
 from tinytensor.live import run_file
 from tinytensor.live.details import details_of
@@ -64,6 +64,23 @@ def test_loaded_snapshots_match_the_reports(tmp_path, lesson, data, batch):
         assert_same(snapshot, Snapshot.of(report, details, data, **own))
     assert_same(loaded.snapshots[-1], loaded.snapshots[2])
     assert [snapshot.step for snapshot in loaded.snapshots[:2]] == [5, 10]
+
+
+def test_a_run_of_a_lesson_of_your_own_is_read_with_its_names(tmp_path, run):
+    file = tmp_path / "mine.py"
+    file.write_text(lessons.source("softmax"))
+    record = ["--steps", 2, "--eval-every", 1, "--backend", "numpy", "--record", tmp_path / "run"]
+    assert run("train", file, *record)[0] == 0
+    loaded = run_file.load(tmp_path / "run")
+    assert (loaded.lesson.number, loaded.lesson.name) == ("mine.py", "mine")
+    assert loaded.lesson.title == find("softmax").title
+    assert loaded.name == "mine.py mine, seed 0"
+    assert [snapshot.step for snapshot in loaded.snapshots] == [1, 2]
+    with pytest.raises(tt.NotSupported, match="a run file does not contain its network"):
+        loaded.lesson.new_model()
+    code, _, err = run("report", tmp_path / "run", "--png", tmp_path / "run.png")
+    assert code == 0
+    assert err.startswith("lesson mine.py mine, seed 0: 2 snapshots")
 
 
 def test_watched_run_is_recorded_completely(tmp_path):
@@ -171,6 +188,7 @@ def test_inconsistent_run_file_raises(tmp_path, change):
         words["figures"] = {}
     else:
         about[1]["lesson"] = "17.3"
+        del about[1]["title"]  # as in old files
     blocks = run_file._encode_block(*about) + run_file._encode_block(arrays, words)
     file.write_bytes(run_file.FIRST_LINE + blocks)
     with pytest.raises(tt.DataError, match=r"another version|the run file is damaged"):

@@ -1,12 +1,12 @@
 """Sweeps: each setting is tried once, also if several processes share the journal, or one ends."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from tinytensor.lessons import changed, find
 from tinytensor.sweep import Sweep, Trial, sweep
 from tinytensor.train import Training
 
-pytestmark = pytest.mark.skipif(
-    find_spec("optuna") is None, reason="needs optuna: pip install 'tinytensor-engine[sweep]'"
+optuna = pytest.importorskip(
+    "optuna", reason="needs optuna: pip install 'tinytensor-engine[sweep]'"
 )
 
 MNIST = tt.datasets.mnist()
@@ -283,7 +283,8 @@ def test_the_command_prints_a_table_and_writes_plots(run, tmp_path):
     files = {name: tmp_path / f"plot.{name}" for name in ("html", "png", "json")}
     options = [word for name, file in files.items() for word in (f"--{name}", file)]
     code, out, err = run(
-        "sweep", "softmax", *OPTIONS, "--optimizer", "sgd,adam", "--batch", "20,50", *options
+        *("sweep", "softmax", *OPTIONS, "--seed", 5, "--optimizer", "sgd,adam"),
+        *("--batch", "20,50", *options),
     )
     assert code == 0, err
     trials = json.loads(files["json"].read_text())["trials"]
@@ -292,10 +293,32 @@ def test_the_command_prints_a_table_and_writes_plots(run, tmp_path):
     assert [float(row[4]) for row in rows] == [round(t["accuracy"], 4) for t in trials]
     assert err.count("\ntrial ") == 3
     assert f"tinytensor train softmax --lr {trials[0]['settings']['lr']} --batch" in err
+    assert " --steps 2 --seed 5 --backend numpy" in err
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     page = files["html"].read_text()
     assert "lesson 1.0: 3 trials of 2 steps" in page
     assert "http" not in page.replace("http://www.w3.org", "").partition("<script")[0]
+
+
+def test_a_full_disk_keeps_the_table(run, tmp_path, monkeypatch):
+    tell = optuna.Study.tell
+
+    def tell_or_fail(study, trial, *values, **settings):
+        if trial.number == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return tell(study, trial, *values, **settings)
+
+    monkeypatch.setattr(optuna.Study, tell.__name__, tell_or_fail)
+    storage, found = tmp_path / "journal", tmp_path / "found.json"
+    code, out, err = run("sweep", "softmax", *OPTIONS, "--storage", storage, "--json", found)
+    assert code == 2
+    rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdecimal()]
+    assert sorted(int(row[0]) for row in rows) == [0, 1, 2]
+    assert len(json.loads(found.read_text())["trials"]) == 3
+    assert err.splitlines()[-1] == (
+        f"tinytensor: sweep: {storage} can't be written (No space left on device); free space on "
+        "the disk or choose another --storage"
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +334,8 @@ def test_the_command_prints_a_table_and_writes_plots(run, tmp_path):
         (["--rate", "1e-4..1", "--storage", "no/file"], "there is no folder no"),
         (["--rate", "1e-4..1", "--storage", "."], "--storage: . is a folder"),
         (["--rate", "1e-4..1", "--png", "-"], "--png: got -; a file is needed"),
-        (["--rate", "1e-4..1", "--png", "x", "--html", "x"], "a separate file is needed"),
+        (["--rate", "1e-4..1", "--json", "x", "--storage", "x"], "a separate file is needed"),
+        (["--rate", "1e-4..1", "--png", "x.foo"], "a file name that ends with .png is needed"),
     ],
 )
 def test_an_error_is_one_line(run, options, words):

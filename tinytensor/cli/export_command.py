@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tinytensor.cli.output import check_writable
-from tinytensor.cli.predict_command import chosen_weights
+from tinytensor.cli.predict_command import chosen_network
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
 
@@ -37,21 +37,20 @@ def export_network(
 def _export_onnx(file: str, lesson: str | None, weights: str | None) -> None:
     from tinytensor.onnx.exporting import export
     from tinytensor.ops.creation import zeros
-    from tinytensor.saved_model import class_names, image_shape, load_model
+    from tinytensor.saved_model import class_names, image_shape
 
-    source = chosen_weights(lesson, weights)
     if Path(file).suffix.lower() != ".onnx":
         raise SettingError(
             f"export: got {file}; a name that ends with .onnx is needed, or LESSON --html FILE"
         )
     check_installed("export", "onnx", "onnx")
     check_writable("export", file, is_replaced=True)
-    found, network = load_model(source)
+    source, found, network = chosen_network(lesson, weights)
     shape = image_shape(source)
     export(network, file, zeros(1, *shape))
     kilobytes = Path(file).stat().st_size / 1000
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, images "
+        f"{file}: {found.in_words}, images "
         f"(batch, {', '.join(map(str, shape))}) to logits (batch, {len(class_names(source))}), "
         f"{kilobytes:,.0f} kB"
     )
@@ -74,7 +73,7 @@ def _export_page(
     check_writable("--html", file, is_replaced=True)
     network = None
     if weights is not None:
-        lesson, network = load_model(weights)
+        lesson, network = load_model(weights, found if found.number.endswith(".py") else None)
         if lesson.number != found.number:
             raise SettingError(
                 f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "

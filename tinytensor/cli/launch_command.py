@@ -59,6 +59,9 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if not status and file.exists() and not Path(f"{file}.ended").exists():
+            status = 1  # mpiexec has ended the other ranks, and its own status is 0
+            click.echo(f"tinytensor: {_named(ended)} ended early, as by os._exit(0)", err=True)
     if status:
         raise click.exceptions.Exit(status if status > 0 else 128 - status)
 
@@ -94,13 +97,17 @@ def _show(stream: IO[str], is_error: bool, ended: list[int]) -> None:
         if not _OF_MPICH.match(line):
             click.echo(line, err=is_error)
         elif _KILLED.match(line):
-            names = ", ".join(map(str, ended))
-            which = "one of the ranks " + names if len(ended) > 1 else f"rank {names}"
             click.echo(
-                f"tinytensor: {which if ended else 'a rank'} was killed by SIGKILL, so mpiexec "
+                f"tinytensor: {_named(ended)} was killed by SIGKILL or called os._exit, so mpiexec "
                 "ended all ranks; the usual cause is too little memory",
                 err=True,
             )
+
+
+def _named(ended: list[int]) -> str:
+    """The ranks that _watch has found, of which one has ended first."""
+    names = ", ".join(map(str, ended))
+    return f"one of the ranks {names}" if len(ended) > 1 else f"rank {names}" if ended else "a rank"
 
 
 def _watch(file: Path, process: "subprocess.Popen[str]", ended: list[int]) -> None:

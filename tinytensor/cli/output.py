@@ -12,9 +12,20 @@ import click
 from tinytensor import atomic_file, regular_file
 from tinytensor.errors import SettingError
 
+# How the name of an option's file may end, so that --html mine.py does not replace a program
+ENDINGS = {
+    "--html": (".html", ".htm"),
+    "--json": (".json", ""),
+    "--movie": (".mp4", ".gif"),
+    "--png": (".png",),
+    "--save-input": (".png",),
+}
+
 
 def check_writable(option: str, name: str | None, is_replaced: bool = False) -> None:
     """Raise SettingError if the file of an option can't be written, before any work is done.
+
+    A file whose name does not end as in ENDINGS is refused, too. A pipe or a device has any name.
 
     is_replaced: True if the file must be a regular file, no pipe and no device.
     """
@@ -28,8 +39,15 @@ def check_writable(option: str, name: str | None, is_replaced: bool = False) -> 
             raise SettingError(f"{option}: {path} is a folder; a file is needed")
         if not path.parent.is_dir():
             raise SettingError(f"{option}: there is no folder {path.parent}; make it first")
-        if is_replaced and regular_file.is_special(path):
+        is_special = regular_file.is_special(path)
+        if is_replaced and is_special:
             raise SettingError(f"{option}: {path} is a pipe or a device; a regular file is needed")
+        endings = ENDINGS.get(option, ())
+        if endings and not is_special and path.suffix.lower() not in endings:
+            raise SettingError(
+                f"{option}: got {name}; a file name that ends with "
+                f"{' or '.join(filter(None, endings))} is needed"
+            )
         atomic_file.check(path)
     except OSError as error:
         raise SettingError(

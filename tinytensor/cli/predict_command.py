@@ -7,12 +7,13 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from tinytensor import atomic_file
+from tinytensor import atomic_file, lessons
 from tinytensor.arrays import Array
 from tinytensor.cli.output import check_writable
-from tinytensor.datasets import MNIST_SHAPE, described_shape
+from tinytensor.datasets import MNIST_SHAPE, are_characters, described_shape
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
+from tinytensor.nn import Module
 
 DIGITS = tuple("0123456789")  # the names of MNIST's classes
 
@@ -40,15 +41,12 @@ def predict_images(
 ) -> None:
     """Run `tinytensor predict`; tinytensor_command.commands has its options."""
     from tinytensor.evaluation import probabilities
-    from tinytensor.saved_model import class_names, image_shape, load_model
+    from tinytensor.saved_model import class_names, image_shape
 
-    file = chosen_weights(lesson, weights)
     if many and as_is:
         raise SettingError("--many: got --as-is too, which takes pictures unchanged; choose one")
     check_writable("--save-input", save_input)
-    if save_input is not None and Path(save_input).suffix.lower() != ".png":
-        raise SettingError(f"--save-input: got {save_input}; a name that ends with .png is needed")
-    found, network = load_model(file)
+    file, found, network = chosen_network(lesson, weights)
     names, shape = class_names(file), image_shape(file)
     reads_digits = shape == MNIST_SHAPE and names == DIGITS
     if many and not reads_digits:
@@ -60,12 +58,12 @@ def predict_images(
     unread: list[str] = []
     for name in files:
         try:
-            inputs += _inputs(name, many, as_is, shape, reads_digits)
+            inputs += _inputs(name, many, as_is, shape, names)
         except DataError as error:
             unread.append(str(error))
     if not inputs:
         raise DataError("; ".join(unread))
-    click.echo(f"lesson {found.number} {found.name}", err=True)
+    click.echo(found.in_words, err=True)
     for each, probs in zip(inputs, probabilities(network, _stack(inputs)), strict=True):
         if each.steps:
             click.echo(f"{each.name}: {each.steps}", err=True)
@@ -78,33 +76,38 @@ def predict_images(
         raise DataError("; ".join(unread))
 
 
-def chosen_weights(lesson: str | None, weights: str | None) -> str | Path:
-    """The file of --weights, or the package's weights of --lesson, or of the best lesson."""
-    from tinytensor import lessons
+def chosen_network(
+    lesson: str | None, weights: str | None
+) -> tuple[str | Path, lessons.Lesson, Module]:
+    """The file of weights, its lesson, and the network in eval mode.
 
-    if lesson is not None and weights is not None:
+    It is the file of --weights, or the package's weights of --lesson, or of the best lesson. With
+    both options the lesson is a Python file, which makes the network.
+    """
+    from tinytensor.saved_model import load_model
+
+    own = None
+    if lesson is not None and lesson.endswith(".py"):
+        if weights is None:
+            raise SettingError(f"--lesson: got {lesson}, which has no weights; add --weights FILE")
+        own = lessons.read_file(lesson)
+    elif lesson is not None and weights is not None:
         raise SettingError("--lesson: got --weights too, which has its own lesson; choose one")
-    return weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
+    file = weights or lessons.find(lesson or DEFAULT_LESSON).weights_file()
+    return file, *load_model(file, own)
 
 
 def _inputs(
-    file: str, many: bool, as_is: bool, shape: tuple[int, int, int], reads_digits: bool
+    file: str, many: bool, as_is: bool, shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> list[Input]:
-    """The images of a file. shape: of the network's images.
-
-    A picture is read as a photo of a digit, if the network's images and classes are MNIST's.
-    """
+    """The images of a file. shape, names: of the network's images and classes."""
     check_installed("predict", "images", "PIL")
     from tinytensor.datasets.folders import ENDINGS
-    from tinytensor.datasets.images import read_images, read_resized
-    from tinytensor.datasets.photo import read_photo
+    from tinytensor.datasets.images import read_images
 
     path = Path(file)
-    is_picture = path.suffix.lower() in ENDINGS and not as_is
-    if is_picture and not reads_digits:
-        read = [read_resized(path, shape)]
-    elif is_picture:
-        read = [(each.image, each.steps) for each in read_photo(path, many)]
+    if path.suffix.lower() in ENDINGS and not as_is:
+        read = _of_picture(path, many, shape, names)
     else:
         read = [(image, "") for image in read_images(path, shape)]
     several = len(read) > 1
@@ -112,6 +115,24 @@ def _inputs(
         Input(f"{file}[{i}]" if several else file, image, steps)
         for i, (image, steps) in enumerate(read)
     ]
+
+
+def _of_picture(
+    path: Path, many: bool, shape: tuple[int, int, int], names: tuple[str, ...]
+) -> list[tuple[Array, str]]:
+    """The images of a picture, and what was done to it: as `load` reads it.
+
+    For a network of characters of 28 x 28 it is a photo of them. Only for digits, it is one even if
+    it has 28 x 28 pixels.
+    """
+    from tinytensor.datasets.images import read_resized
+    from tinytensor.datasets.photo import read_photo
+
+    if names != DIGITS or shape != MNIST_SHAPE:
+        image, steps = read_resized(path, shape)
+        if not steps or shape != MNIST_SHAPE or not are_characters(names):
+            return [(image, steps)]
+    return [(each.image, each.steps) for each in read_photo(path, many)]
 
 
 def _stack(inputs: list[Input]) -> Array:

@@ -2,15 +2,24 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tinytensor import atomic_file, datasets, door, lessons
-from tinytensor.cli.output import check_writable, plural, rendered, same_file, write, write_json
+from tinytensor.cli.output import (
+    check_writable,
+    plural,
+    rendered,
+    same_file,
+    write,
+    write_json,
+)
 from tinytensor.cli.signals import stop_on_signals
-from tinytensor.errors import SettingError
+from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
 from tinytensor.sweep.sweeping import Sweep, Trial
 
@@ -61,22 +70,32 @@ def sweep_lesson(
             running.stop()
             return True
 
+        failure: DataError | None = None
         with stop_on_signals(stop) as received:
-            for trial in running:
-                click.echo(_line(trial, trials), err=True)
+            try:
+                for trial in running:
+                    click.echo(_line(trial, trials), err=True)
+            except DataError as error:  # a full disk; the table has the trials so far
+                failure = error
         done = running.trials
     title = (
         f"lesson {found.number}: {plural(len(done), 'trial')} of {plural(running.steps, 'step')}"
     )
-    if done:
-        click.echo(_table(done), nl=False, err=json_file == "-" or html_file == "-")
-        if done[0].accuracy is not None:
-            click.echo(_command(lesson, done[0], steps, data), err=True)
-        _write_plots(title, done, html_file, png_file)
-    write_json(json_file, {
+    result = {
         "lesson": found.name, "steps": running.steps, "seed": seed, "backend": used.name,
         "trials": [asdict(trial) for trial in done],
-    })  # fmt: skip
+    }  # fmt: skip
+    with ExitStack() as ending:  # from the last callback to the first; all run after an error, too
+        if failure is not None:
+            ending.callback(_raise, failure)
+        ending.callback(write_json, json_file, result)
+        if done:
+            ending.callback(_write_png, title, done, png_file)
+            ending.callback(_write_html, title, done, html_file)
+            if done[0].accuracy is not None:
+                ending.callback(click.echo, _command(lesson, done[0]), err=True)
+            to_stderr = json_file == "-" or html_file == "-"
+            ending.callback(click.echo, _table(done), nl=False, err=to_stderr)
     if received:
         kept = f"{len(done)} of {plural(trials, 'trial')} have finished"
         more = "the same command continues" if storage else "--storage FILE would keep them"
@@ -135,27 +154,38 @@ def _table(trials: Sequence[Trial]) -> str:
     return rendered(table)
 
 
-def _command(lesson: str, best: Trial, steps: int | None, data: Path | None) -> str:
+def _command(lesson: str, best: Trial) -> str:
     """The command that trains with the settings of the best trial, and tests on the test images."""
     words = ["tinytensor", "train", lesson]
     for name, value in best.settings.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    words += [] if steps is None else ["--steps", str(steps)]
-    words += [] if data is None else ["--data", str(data)]
+    context = click.get_current_context()
+    for option in context.command.params:
+        name = str(option.name)
+        if name in _SHARED and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += [option.opts[0], str(context.params[name])]
     return f"to train with the best settings: {shlex.join(words)}"
 
 
-def _write_plots(
-    title: str, trials: Sequence[Trial], html_file: str | None, png_file: str | None
-) -> None:
-    if html_file is None and png_file is None:
-        return
-    from tinytensor.sweep.scatter import as_html, as_png
+_SHARED = ("steps", "seed", "backend", "threads", "data")  # options of train, too
 
-    if html_file is not None:
-        write("--html", html_file, as_html(title, trials))
-    if png_file is not None:
+
+def _write_html(title: str, trials: Sequence[Trial], file: str | None) -> None:
+    if file is not None:
+        from tinytensor.sweep.scatter import as_html
+
+        write("--html", file, as_html(title, trials))
+
+
+def _write_png(title: str, trials: Sequence[Trial], file: str | None) -> None:
+    if file is not None:
+        from tinytensor.sweep.scatter import as_png
+
         try:
-            atomic_file.write(png_file, as_png(title, trials))
+            atomic_file.write(file, as_png(title, trials))
         except OSError as error:
-            raise SettingError(f"--png: {png_file}: {error.strerror}") from None
+            raise SettingError(f"--png: {file}: {error.strerror}") from None
+
+
+def _raise(error: DataError) -> None:
+    raise error

@@ -1,30 +1,36 @@
 """`tinytensor train`: train a lesson's network."""
 
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from tinytensor import checkpoint, datasets, door, lessons, parallel
 from tinytensor.arrays import Array
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.cli.signals import stop_on_signals
-from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
+from tinytensor.cli.train_progress import print_finding, progress_of
+from tinytensor.cli.train_saving import finish_saving, print_saved_early
+from tinytensor.cli.train_summary import (
+    accuracy_of_right_labels,
+    described,
+    division,
+    metrics,
+    summary,
+    what_next,
+)
+from tinytensor.datasets.folders import first_picture
 from tinytensor.errors import BackendUnavailable, SettingError
-from tinytensor.evaluation import evaluate
 from tinytensor.logs import log_to
 from tinytensor.saver import Saver, best_file
-from tinytensor.step_report import StepReport, TrainedStep
+from tinytensor.step_report import StepReport
 from tinytensor.train import Training, seconds_a_step
 
 if TYPE_CHECKING:
@@ -42,6 +48,7 @@ def train_lesson(
     seed: int,
     threads: int | None,
     data: Path | None,
+    size: tuple[int, int] | None,
     eval_every: int | None,
     eager: bool,
     save_file: str | None,
@@ -118,7 +125,9 @@ def train_lesson(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    if size is not None and data is None:
+        raise SettingError("--size: is of the pictures of a folder; add --data FOLDER")
+    data_set = datasets.mnist() if data is None else datasets.load(data, size)
     data_seconds = time.perf_counter() - start
     validation = None
     if save_best:
@@ -169,11 +178,11 @@ def train_lesson(
         err=True,
     )
     if data is not None:
-        echo(f"data {data}: {_described(data_set)}", err=True)
+        echo(f"data {data}: {described(data_set)}", err=True)
     if training.changes:  # before the run was resumed
         echo(f"changed: {', '.join(training.changes)}", err=True)
     if training.parallel is not None:
-        echo(_division(training), err=True)
+        echo(division(training), err=True)
     if threads is not None and used.num_threads != threads:
         echo(
             f"(--threads {threads}: {used.name} uses {plural(used.num_threads, 'thread')})",
@@ -184,13 +193,13 @@ def train_lesson(
         if log is not None:
             page.enter_context(log)
         if coach:
-            page.callback(training.watch_mistakes(_print_finding).close)
+            page.callback(training.watch_mistakes(print_finding).close)
         saver = None
         if save_file is not None:
             saver = training.after_step = Saver(training, save_file, save_every, validation)
         early = page.enter_context(ExitStack())  # left after the training thread has ended
         if saver is not None and world.rank == 0:
-            early.push(partial(_print_saved_early, saver, lesson))
+            early.push(partial(print_saved_early, saver, lesson))
         run = None
         if live == "browser" and world.rank == 0:
             run = page.enter_context(
@@ -209,7 +218,7 @@ def train_lesson(
         if world.rank:
             progress = nullcontext(_no_output)
         elif console is None:
-            progress = _progress(training, by_steps=run is None)
+            progress = progress_of(training, by_steps=run is None)
         else:
             progress = view(training, used.name, console)
         with progress as show, _stop_on_signals(training) as received:
@@ -238,11 +247,11 @@ def train_lesson(
                 "data": data_seconds,
                 **asdict(training.seconds if last is None else last.seconds),
             },
-            "history": [_metrics(report) for report in reports],
+            "history": [metrics(report) for report in reports],
         }
         if data is None and not save_best and training.step == result["steps"] and last is not None:
             with door.computing_with(used):
-                result["test_accuracy_of_right_labels"] = _of_right_labels(training, last)
+                result["test_accuracy_of_right_labels"] = accuracy_of_right_labels(training, last)
         if training.coach is not None:
             result["coach"] = training.coach.to_json()
         if training.parallel is not None:
@@ -253,8 +262,13 @@ def train_lesson(
         with door.computing_with(used), ExitStack() as ending:
             # From the last callback to the first; an error keeps none of them from running.
             if sys.stderr is not None and sys.stderr.isatty() and not world.rank:
-                ending.callback(click.echo, _what_next(found), err=True)
-            ending.callback(echo, _summary(result, training), err=json_file == "-")
+                own = [] if data is None else ["--data", str(data)]
+                own += [] if size is None else ["--size", str(size)]
+                weights = weights_file or save_file
+                first = None if data is None or weights is None else first_picture(data)
+                one = [] if first is None else ["--weights", str(weights), str(first)]
+                ending.callback(click.echo, what_next(found, own, one), err=True)
+            ending.callback(echo, summary(result, training), err=json_file == "-")
             ending.callback(write_json, json_file, result)
             if weights_file is not None:
                 ending.callback(training.save_weights, weights_file)
@@ -263,7 +277,7 @@ def train_lesson(
             if log is not None:
                 ending.callback(log.close)
             if saver is not None and world.rank == 0:
-                ending.callback(_finish_saving, saver, lesson)
+                ending.callback(finish_saving, saver, lesson)
         if received:
             echo("tinytensor: stopped", err=True)
             raise click.exceptions.Exit(128 + received[0])
@@ -274,39 +288,8 @@ def train_lesson(
             follower.follow_to_the_end()
 
 
-def _described(data: datasets.Dataset) -> str:
-    """The numbers of images, their shape and the classes, in words."""
-    size = datasets.described_shape(data.image_shape)
-    names = ", ".join(data.names[:6])
-    return (
-        f"{plural(len(data.train_images), 'training image')} and "
-        f"{plural(len(data.test_images), 'test image')} of {size}, "
-        f"{len(data.names)} classes: {names}"
-        f"{', ...' if len(data.names) > 6 else ''}"
-    )
-
-
 def _no_output(*_: object, **__: object) -> None:
     """Print nothing, on the ranks of MPI after the first."""
-
-
-def _division(training: Training) -> str:
-    """How a batch is divided among the ranks and their threads."""
-    assert training.parallel is not None
-    team, world = training.parallel.team, training.world
-    share = sum(each.count for each in team.shares)
-    norm = {True: "the whole batch", False: "each chunk"}[team.synchronizes]
-    return (
-        f"{plural(world.size, 'rank')}: rank 0 trains on {plural(share, 'image')} of each batch of "
-        f"{team.batch}, which is divided into {plural(team.chunks, 'chunk')}; batch norm uses the "
-        f"moments of {norm}"
-    )
-
-
-def _print_finding(text: str) -> None:
-    """Print a finding of the coach above the bar, which redirects sys.stderr but not click.echo."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
 
 
 def _held_out(data: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, tuple[Array, Array]]:
@@ -314,73 +297,6 @@ def _held_out(data: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, tupl
     parts = datasets.hold_out(data, seed)
     data = data._replace(train_images=parts.train_images, train_labels=parts.train_labels)
     return data, (parts.validation_images, parts.validation_labels)
-
-
-def _finish_saving(saver: Saver, lesson: str) -> None:
-    """Save the last checkpoint, if it is not saved yet, and print what was saved."""
-    saver.finish()
-    training = saver.training
-    if training.best is not None:
-        best = training.best
-        click.echo(
-            f"best validation accuracy: {best.accuracy:.4f} after step {best.step:,}", err=True
-        )
-    _print_saved(saver, lesson)
-
-
-def _print_saved(saver: Saver, lesson: str) -> None:
-    command = _command_to_resume(saver.training, lesson, str(saver.file))
-    click.echo(f"saved after step {saver.step:,}{command}", err=True)
-
-
-def _print_saved_early(
-    saver: Saver, lesson: str, kind: type[BaseException] | None, *_: object
-) -> None:
-    """Print what was saved if Ctrl-C came during the first step, which the thread finished."""
-    if kind is KeyboardInterrupt and saver.step is not None:
-        _print_saved(saver, lesson)
-
-
-# The options that a resumed run must share with the run before, or that it continues.
-_SHARED = (
-    "backend",
-    "batch",
-    "chunks",
-    "batch_norm",
-    "lr",
-    "optimizer",
-    "keep_prob",
-    "seed",
-    "threads",
-    "data",
-)
-_CONTINUED = ("eval_every", "save_every", "save_best", "log_name")
-
-
-def _command_to_resume(training: Training, lesson: str, file: str) -> str:
-    """The end of a line that gives the command to resume the run, or an empty text if it is over.
-
-    A run that has made all its steps can only make more if its learning rate doesn't depend on
-    their number.
-    """
-    is_over = training.step == training.steps
-    if is_over and training.depends_on_steps:
-        return ""
-    context = click.get_current_context()
-    world = training.world
-    start = ["launch", "-n", str(world.size)] if world.is_launched else []
-    words = ["tinytensor", *start, "train", lesson]
-    for option in context.command.params:
-        name = str(option.name)
-        is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
-        if name in training.changed:  # by a viewer of the live page
-            words += [option.opts[0], str(training.changed[name])]
-        elif is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            value = context.params[name]
-            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
-    if is_over:
-        words += ["--steps", str(2 * training.steps)]
-    return f"; to continue: {shlex.join([*words, '--resume', file, '--save', file])}"
 
 
 def _finish_recording(recorder: "RunWriter") -> None:
@@ -411,16 +327,6 @@ def _backend_for(lesson: lessons.Lesson, data: datasets.Dataset, steps: int) -> 
 _NUMBA_COMPILES = 10  # seconds on one core, for the kernels of a lesson
 
 
-def _metrics(report: StepReport) -> dict[str, float | None]:
-    return {
-        "step": report.step,
-        "train_accuracy": report.train_accuracy,
-        "train_loss": report.train_loss,
-        "test_accuracy": report.test_accuracy,
-        "test_loss": report.test_loss,
-    }
-
-
 _TEST_SECONDS = 0.5  # that a test may still take after a signal
 
 
@@ -444,139 +350,3 @@ def _stop_on_signals(training: Training) -> AbstractContextManager[list[int]]:
 
 
 _CPU_SECONDS_AT_IMPORT = time.process_time()  # since the start of the process
-
-
-def _what_next(lesson: lessons.Lesson) -> str:
-    """Commands to try after a training, one on each line."""
-    course = lessons.lessons()
-    numbers = [each.number for each in course]
-    commands = {}
-    if lesson.number in numbers:
-        commands["watch it learn"] = f"tinytensor train {lesson.name} --live"
-        commands["why it works"] = f"tinytensor lesson {lesson.number}"
-        if after := course[numbers.index(lesson.number) + 1 :]:
-            commands["the next network"] = f"tinytensor train {after[0].name}"
-    commands["your own digit"] = "tinytensor predict photo.png"
-    return "\nNext:\n" + "\n".join(f"  {what:17} {command}" for what, command in commands.items())
-
-
-def _of_right_labels(training: Training, last: StepReport) -> float:
-    """The accuracy without the test images of MNIST whose label is wrong."""
-    images, labels = training.data.test_images, training.data.test_labels
-    wrong = list(WRONG_TEST_LABELS)
-    recognised = evaluate(training.tested, images[wrong], labels[wrong])[0] * len(wrong)
-    return (last.test_accuracy * len(labels) - recognised) / (len(labels) - len(wrong))
-
-
-def _summary(result: dict[str, Any], training: Training) -> str:
-    seconds = {name.replace("_", " "): value for name, value in result["seconds"].items()}
-    times = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
-    after = f"after {plural(result['steps'], 'step')}"
-    if training.step != result["steps"]:
-        after += f", the last test; stopped after step {training.step:,}"
-    is_tested = result["test_accuracy"] is not None
-    tested = (
-        f"test accuracy  {result['test_accuracy']:.4f} {after}",
-        f"test loss      {result['test_loss']:.4f}",
-    ) if is_tested else (f"test accuracy  not measured; stopped {after}",)  # fmt: skip
-    right: tuple[str, ...] = ()
-    if "test_accuracy_of_right_labels" in result:
-        accuracy, count = result["test_accuracy_of_right_labels"], len(WRONG_TEST_LABELS)
-        right = (f"               {accuracy:.4f} without the {count} images with a wrong label",)
-    ranks: tuple[str, ...] = ()
-    if training.parallel is not None:
-        count = result["ranks"]
-        equal = f", equal on {count} ranks" if count > 1 else ""
-        ranks = (f"weights        SHA-256 {result['weights_sha256'][:16]}{equal}",)
-    most = door.load_backend(result["backend"]).num_threads
-    as_fast = f" ({most} are not faster here)" if result["threads"] < most else ""
-    coached: tuple[str, ...] = ()
-    if training.coach is not None:
-        count = len(training.coach.findings)
-        coached = (f"coach          found {plural(count, 'mistake') if count else 'no mistake'}",)
-    changed = [f"changed        {change}" for change in training.changes]
-    return "\n".join(
-        (
-            tested[0],
-            *right,
-            *tested[1:],
-            *changed,
-            f"seconds        {times}",
-            f"backend        {result['backend']}, {plural(result['threads'], 'thread')}{as_fast}",
-            *ranks,
-            *coached,
-        )
-    )
-
-
-_FIRST_TESTS = (1, 10, 50, 100, 200, 500)  # steps with a test, if the lesson tests rarely
-
-
-@contextmanager
-def _progress(training: Training, by_steps: bool) -> Iterator[Any]:
-    """A function that shows a report: a bar on a terminal, a line every tenth otherwise.
-
-    by_steps: True moves the bar between the reports too, and tests early if the lesson tests
-    rarely. A page in the browser does both itself.
-    """
-    steps = training.steps
-    if sys.stderr is None or not sys.stderr.isatty():
-        tenths = 0
-
-        def show_line(report: StepReport) -> None:
-            nonlocal tenths
-            if report.step * 10 >= tenths * max(steps, 1) or report.step == steps:
-                tenths = report.step * 10 // max(steps, 1) + 1
-                click.echo(
-                    f"step {report.step:>{len(str(steps))}}/{steps}  {_status(report)}", err=True
-                )
-
-        yield show_line
-        return
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from tinytensor.cli.progress import Doing
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        Doing(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("first step", total=steps, completed=training.step)
-        accuracy, next_time = "", 0.0
-
-        def show_report(report: StepReport) -> None:
-            nonlocal accuracy
-            accuracy = f"test accuracy {report.test_accuracy:.4f}"
-            bar.update(task, completed=report.step, description=_status(report))
-
-        def show_step(result: TrainedStep) -> None:
-            nonlocal next_time
-            if tests_rarely and training.step + 1 in _FIRST_TESTS:
-                training.report_next = True
-            if time.monotonic() >= next_time:
-                next_time = time.monotonic() + 0.2
-                text = f"train loss {result.loss:.4f}  {accuracy}"
-                bar.update(task, completed=training.step, description=text)
-
-        tests_rarely = training.evaluate_every > 100
-        if by_steps:
-            training.report_next = tests_rarely
-            training.between_steps = show_step
-        yield show_report
-
-
-def _status(report: StepReport) -> str:
-    loss = "" if report.train_loss is None else f"train loss {report.train_loss:.4f}  "
-    return f"{loss}test accuracy {report.test_accuracy:.4f}"

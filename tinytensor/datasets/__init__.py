@@ -19,10 +19,15 @@ from tinytensor.tensors import Tensor, from_numpy
 
 __all__ = ["Dataset", "Epochs", "Split", "batches", "fetch", "load", "mnist", "split", "to_float"]
 
-CLASSES = 10  # the number of classes, if neither names nor labels need another
+CLASSES = 10  # of MNIST
+CONVERSIONS = {  # to uint8
+    "f": "floats from 0 to 1, use (images * 255).round().astype(np.uint8)",
+    "i": "integers from 0 to 255, use images.astype(np.uint8)",
+}
 MAX_CLASSES = 256  # run files have one byte for a label
 SIDE = 28
 MNIST_SHAPE = (SIDE, SIDE, 1)  # of an image: height, width, channels
+MOST_LAST = 4  # channels of an image whose height is 1 or 3; with more, the axes are exchanged
 
 
 class _Arrays(NamedTuple):
@@ -45,12 +50,13 @@ class Dataset(_Arrays):
         train_labels: (N,) integers, which become int64.
         test_images: (M, H, W) or (M, H, W, C) uint8.
         test_labels: (M,) integers.
-        names: the name of each class, such as ("cat", "dog"). By default "0", "1", ...: ten
-            classes, or more if the training labels go above 9.
+        names: the name of each class, such as ("cat", "dog"). By default "0", "1", ... up to the
+            largest label.
 
     Raises:
-        ShapeError: the images have other axes, the test images have another shape than the training
-            images, or the number of labels is not the number of images.
+        ShapeError: the images have other axes, or their channels come first, which means that the
+            second of four axes is 1 or 3, and the last is above 4. The test images have another
+            shape than the training images, or the number of labels is not the number of images.
         DTypeError: the images are not uint8, or the labels are not integers.
         LabelError: a label is negative, or too large for the number of classes.
         SettingError: there are more than 256 classes, or two have the same name.
@@ -77,7 +83,7 @@ class Dataset(_Arrays):
         ]
         same_shape(*arrays[::2])
         dataset = cls._unchecked(arrays)
-        dataset.names = names_up_to(arrays[1]) if names is None else tuple(names)
+        dataset.names = names_up_to(*arrays[1::2]) if names is None else tuple(names)
         check_names(dataset.names, *arrays[1::2])
         return dataset
 
@@ -146,6 +152,12 @@ def _checked_part(part: str, images: Array, labels: Array) -> tuple[Array, Array
     check_bytes("Dataset", images)
     if 0 in images.shape[1:]:
         raise ShapeError(f"Dataset: got {part} images of shape {images.shape}, without pixels")
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > MOST_LAST:
+        raise ShapeError(
+            f"Dataset: got {part} images of shape {images.shape}, and (N, height, width, channels) "
+            f"is needed. A second axis of {images.shape[1]} and a last axis above {MOST_LAST} mean "
+            "that the channels come first: images.transpose(0, 2, 3, 1) puts them last"
+        )
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     return images, checked_labels(part, images, labels)
@@ -187,9 +199,10 @@ def same_shape(train: Array, test: Array) -> None:
         )
 
 
-def names_up_to(labels: Array) -> tuple[str, ...]:
-    """The names "0", "1", ... of ten classes, or of more if the labels go above 9."""
-    return tuple(str(i) for i in range(max(CLASSES, int(labels.max(initial=0)) + 1)))
+def names_up_to(*labels: Array) -> tuple[str, ...]:
+    """The names "0", "1", ... of the classes up to the largest label; at least of two classes."""
+    largest = max(int(each.max(initial=1)) for each in labels)
+    return tuple(str(i) for i in range(largest + 1))
 
 
 def check_names(names: tuple[str, ...], *labels: Array) -> None:
@@ -210,6 +223,11 @@ def check_names(names: tuple[str, ...], *labels: Array) -> None:
 def described_shape(shape: Sequence[int]) -> str:
     """The shape of an image in words: "28 x 28", or "32 x 32 x 3" with three channels."""
     return " x ".join(map(str, shape[:2] if shape[2:] == (1,) else shape))
+
+
+def are_characters(names: Sequence[str]) -> bool:
+    """True if each class is a digit, a letter or another character, by its name."""
+    return all(len(name) == 1 for name in names)
 
 
 def _as_tensor(array: Array) -> Tensor:
@@ -258,7 +276,7 @@ def fetch(name: str) -> Dataset:
     return remote.fetch(name)
 
 
-def load(path: str | Path) -> Dataset:
+def load(path: str | Path, size: tuple[int, int] | None = None) -> Dataset:
     """Load a data set from a folder or an .npz file.
 
     In this order, the path can be:
@@ -280,24 +298,29 @@ def load(path: str | Path) -> Dataset:
     EMNIST, `folder/emnist-letters` is one of them.
 
     Pictures in subfolders are the training pictures, except every sixth of each class, which is a
-    test picture. Pictures that all have the same size, at most 256 x 256 pixels, stay as they are:
-    in colour (H, W, 3) if at least one of them has colours, else grey. Grey pictures of 28 x 28 are
-    inverted if their borders are light. Other pictures are taken for photos of digits, and become
-    images like MNIST's, as with `tinytensor predict`.
+    test picture. They become images in colour (H, W, 3) if at least one of them has colours, else
+    grey. Grey images of 28 x 28 are inverted if their borders are light. Without `size`, pictures
+    that all have the same size, at most 256 x 256 pixels, stay as they are. Others are photos of
+    characters if the name of each class has one character, such as 7 or A: each becomes a grey
+    image like MNIST's, as with `tinytensor predict`.
 
     Args:
         path: `~` and variables such as `$HOME` are expanded.
+        size: (height, width) of the images. Each picture is cropped in the middle and resized.
 
     Returns:
         a Dataset. Its names are the names of the subfolders, or EMNIST's letters.
 
     Raises:
         DataError: there is no data set, a file is missing, damaged, or doesn't fit. The message
-            names the file, or what the folder has and what was looked for.
+            names the file, or what the folder has and what was looked for. Or pictures of other
+            classes than characters have different sizes, and `size` is not given.
+        SettingError: `size` is not two integers from 1 up, or the path has no pictures in folders
+            and its images have another size.
     """
     from tinytensor.datasets import folders
 
-    return folders.load(path)
+    return folders.load(path, size)
 
 
 def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Array:
@@ -326,9 +349,10 @@ def to_float(images: Array | Tensor, chosen: Array | Tensor | None = None) -> Ar
 def check_bytes(name: str, images: Array) -> None:
     """Raise DTypeError or ShapeError unless the images are uint8 with three or four axes."""
     if images.dtype != np.uint8:
+        conversion = CONVERSIONS["i" if images.dtype.kind in "iu" else "f"]
         raise DTypeError(
             f"{name}: got images of dtype {images.dtype}; uint8, from 0 to 255, is needed; to "
-            "convert floats from 0 to 1, use (images * 255).round().astype(np.uint8)"
+            f"convert {conversion}"
         )
     if images.ndim not in (3, 4):
         raise ShapeError(

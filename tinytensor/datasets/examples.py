@@ -56,7 +56,7 @@ class Examples(Dataset):
         examples = cls._unchecked(arrays)
         examples.names = ()
         if examples.has_labels:
-            examples.names = names_up_to(arrays[1]) if not names else tuple(names)
+            examples.names = names_up_to(*arrays[1::2]) if not names else tuple(names)
             check_names(examples.names, *arrays[1::2])
         return examples
 

@@ -15,10 +15,18 @@ import numpy as np
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
-from tinytensor.datasets import SIDE, Dataset
+from tinytensor.datasets import (
+    MAX_CLASSES,
+    SIDE,
+    Dataset,
+    are_characters,
+    described_shape,
+    names_up_to,
+)
 from tinytensor.datasets.idx import MAX_BYTES, read_idx
-from tinytensor.errors import DataError, LabelError, TinytensorError
+from tinytensor.errors import DataError, LabelError, SettingError, TinytensorError
 from tinytensor.extras import check_installed
+from tinytensor.ops.operands import as_sizes
 
 # Where the files may be: the folder itself, and below it the folders that torchvision makes.
 BELOW = (".", "raw", *(f"{name}/raw" for name in ("MNIST", "FashionMNIST", "KMNIST", "EMNIST")))
@@ -46,8 +54,25 @@ EMNIST_NAMES = {
 }
 
 
-def load(path: str | Path) -> Dataset:
+def load(path: str | Path, size: tuple[int, int] | None = None) -> Dataset:
     """Load a data set from a folder or an .npz file; see tinytensor.datasets.load."""
+    if size is not None:
+        height_and_width = as_sizes("load", (size,), "size")
+        if len(height_and_width) != 2 or min(height_and_width) < 1:
+            raise SettingError(
+                f"load: got size={size}; (height, width) is needed, two integers from 1 up"
+            )
+        size = height_and_width[0], height_and_width[1]
+    data = _load(path, size)
+    if size is not None and data.image_shape[:2] != size:
+        raise SettingError(
+            f"load: {path} has images of {described_shape(data.image_shape)}, and only pictures in "
+            f"folders are resized to {described_shape(size)}; leave the size out"
+        )
+    return data
+
+
+def _load(path: str | Path, size: tuple[int, int] | None) -> Dataset:
     given, path = path, Path(path)
     if not str(given):
         raise DataError("load: the path of the data set is empty; a folder or file is needed")
@@ -72,7 +97,7 @@ def load(path: str | Path) -> Dataset:
     if all((path / f"{name}.npy").is_file() for name in NPZ_NAMES):
         return _load_npy(path)
     if any(entry.is_dir() and _pictures(entry) for entry in entries) or _parts(path):
-        return _load_pictures(path)
+        return _load_pictures(path, size)
     raise DataError(
         f"{path}: there is no data set; the folder has {_listing(path)}; looked for idx files such "
         "as train-images-idx3-ubyte or its .gz, for one .npz file with "
@@ -147,15 +172,16 @@ def _load_idx(folder: Path, name: str) -> Dataset:
 
 
 def _from_0(train: Array, test: Array) -> tuple[Array, Array, Sequence[str] | None]:
-    """Labels from 0 up, and the names of their classes if the labels of a file start at 1.
+    """Labels from 0 up, and the names of their classes, which are those of the training labels.
 
-    They start at 1 if each of 1 to n occurs in the training labels, and 0 in neither part. The
-    names are then "1" to n, so a class keeps the number that it has in the file.
+    The labels of a file start at 1 if each of 1 to n occurs in the training labels, and 0 in
+    neither part. The names are then "1" to n, so a class keeps the number that it has in the file.
+    The names are None for labels that are too large for a Dataset.
     """
     classes = np.unique(train)
     starts_at_1 = classes.size > 0 and classes[0] == 1 and classes[-1] == classes.size
     if not starts_at_1 or (test == 0).any():
-        return train, test, None
+        return train, test, names_up_to(train) if train.max(initial=0) < MAX_CLASSES else None
     return train - 1, test - 1, [str(i) for i in classes]
 
 
@@ -263,6 +289,18 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
+def first_picture(folder: Path) -> Path | None:
+    """The first test picture of a folder that `load` reads; None if it has no pictures."""
+    folder = Path(os.path.expandvars(folder)).expanduser()
+    if not folder.is_dir():
+        return None
+    *_, classes = folder, *_parts(folder)
+    files = (
+        file for each in sorted(classes.iterdir()) if each.is_dir() for file in _pictures(each)
+    )
+    return next(files, None)
+
+
 def _parts(folder: Path) -> list[Path]:
     """The folders of training and test pictures, if there are both."""
     parts = [
@@ -291,7 +329,7 @@ def _natural(name: str) -> tuple[float, str]:
     return (int(name), "") if name.isdecimal() else (math.inf, name)
 
 
-def _load_pictures(folder: Path) -> Dataset:
+def _load_pictures(folder: Path, size: tuple[int, int] | None) -> Dataset:
     if parts := _parts(folder):
         train, test = map(_classes, parts)
         if new := [name for name in test if name not in train]:
@@ -322,7 +360,8 @@ def _load_pictures(folder: Path) -> Dataset:
             f"{folder}: has no test pictures; {ONE_IN} or more pictures of a class are needed, or "
             "subfolders train and test"
         )
-    images = _read_pictures([*files[0], *files[1]])
+    every_file = [*files[0], *files[1]]
+    images = _read_pictures(every_file, size, are_characters(names))
     count = len(files[0])
     try:
         return Dataset(images[:count], labels[0], images[count:], labels[1], names)
@@ -330,19 +369,37 @@ def _load_pictures(folder: Path) -> Dataset:
         raise DataError(f"{folder}: {error}") from None
 
 
-def _read_pictures(files: Sequence[Path]) -> Array:
+def _read_pictures(
+    files: Sequence[Path], size: tuple[int, int] | None, are_characters: bool
+) -> Array:
     """The pictures as images (N, H, W) uint8, or (N, H, W, 3) if one of them has colours.
 
-    Pictures of different sizes, or larger than LARGEST, are photos of digits: they become 28 x 28.
+    Without a size, pictures of different sizes, or larger than LARGEST, are photos of characters:
+    they become 28 x 28.
+
+    Raises:
+        DataError: they are of other classes, can't be read, or are too large for the memory.
     """
     check_installed("load", "images", "PIL")
     from tinytensor.datasets.photo import read_colours, read_photo
+    from tinytensor.datasets.resizing import resized
 
     pictures: list[Array] = []
     for file in files:
-        pictures.append(read_colours(file))
+        picture, steps = read_colours(file), ""
+        if size is not None:
+            picture, steps = resized(picture, *size)
+        if steps and are_characters and size == (SIDE, SIDE):
+            raise SettingError(
+                f"load: got size={size} for classes of one character; leave it out, and the "
+                "pictures are read as photos of characters, or give another size, because predict "
+                "reads pictures as such photos for a network of this size"
+            )
+        pictures.append(picture)
         shape = pictures[-1].shape
-        if shape != pictures[0].shape or max(shape[:2]) > LARGEST:
+        if size is None and (shape != pictures[0].shape or max(shape[:2]) > LARGEST):
+            if not are_characters:
+                raise _wrong_size(file, shape, files[0], pictures[0].shape)
             return np.stack([read_photo(file)[0].image for file in files])
         if shape[0] * shape[1] * 3 * len(files) > MAX_BYTES:
             raise DataError(
@@ -361,3 +418,18 @@ def light_on_dark(images: Array) -> Array:
     border = np.ones(images.shape[1:], bool)
     border[1:-1, 1:-1] = False
     return 255 - images if np.median(images[:, border]) > 127 else images
+
+
+def _wrong_size(
+    file: Path, shape: Sequence[int], first: Path, of_first: Sequence[int]
+) -> DataError:
+    """The error for a picture that differs in size from the first one, or is too large."""
+    pixels, others = (f"{each[1]} x {each[0]}" for each in (shape, of_first))
+    if shape == of_first:
+        needed = f"and pictures of at most {LARGEST} x {LARGEST} stay as they are"
+    else:
+        needed = f"and {first} has {others}; one size is needed"
+    return DataError(
+        f"{file}: has {pixels} pixels, {needed}; train --size 32x32, or in Python "
+        "load(folder, size=(32, 32)), crops and resizes all pictures"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tinytensor import regular_file
 from tinytensor.arrays import Array
@@ -13,6 +13,7 @@ from tinytensor.datasets import MNIST_SHAPE, SIDE, described_shape
 from tinytensor.datasets.folders import ENDINGS, light_on_dark
 from tinytensor.datasets.idx import read_idx
 from tinytensor.datasets.photo import read_colours, read_grey
+from tinytensor.datasets.resizing import resized
 from tinytensor.errors import DataError
 
 
@@ -66,18 +67,11 @@ def read_resized(path: Path, shape: tuple[int, int, int]) -> tuple[Array, str]:
     """
     H, W, C = shape
     _check_channels(path, C)
-    picture = Image.fromarray(read_colours(path))
+    pixels = read_colours(path)
     if C == 1:
-        picture = picture.convert("L")
-    across, down = picture.size
-    if (down, across) == (H, W):
-        return _inverted_as_by_load(np.asarray(picture)), ""
-    scale = min(across / W, down / H)
-    method = Image.Resampling.BOX if scale > 1 else Image.Resampling.BICUBIC
-    cropped = round(scale * W), round(scale * H)
-    crop = "" if cropped == picture.size else f", cropped to {cropped[0]} x {cropped[1]}"
-    steps = f"{across} x {down}{crop}, resized to {W} x {H}"
-    return _inverted_as_by_load(np.asarray(ImageOps.fit(picture, (W, H), method))), steps
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    image, steps = resized(pixels, H, W)
+    return _inverted_as_by_load(image), steps
 
 
 def _inverted_as_by_load(image: Array) -> Array:
@@ -111,8 +105,12 @@ def _read_npy(path: Path) -> Array:
     except Exception as error:  # many types of error, because the bytes can be anything
         raise DataError.unread(path, error, "a .npy file is needed") from None
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-        if not ((array >= 0) & (array <= 1)).all():
-            raise DataError(f"{path}: got floats outside 0 to 1; floats from 0 to 1 are needed")
+        is_right = (array >= 0) & (array <= 1)
+        if not is_right.all():
+            place = tuple(map(int, np.unravel_index(is_right.argmin(), array.shape)))
+            raise DataError(
+                f"{path}: got {array[place]} at {list(place)}; floats from 0 to 1 are needed"
+            )
         array = np.rint(array * 255).astype(np.uint8)
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
         dtype = array.dtype if isinstance(array, np.ndarray) else type(array).__name__

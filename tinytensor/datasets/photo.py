@@ -147,6 +147,9 @@ def _grey(picture: Image.Image) -> Array:
         return np.asarray(picture).astype(np.float32) / 257
     if picture.mode in ("I", "F"):  # any range: from the least value to the greatest
         values: Array = np.asarray(picture, np.float32)
+        if not (is_finite := np.isfinite(values)).all():
+            row, column = divmod(int(is_finite.argmin()), values.shape[1])
+            raise ValueError(f"the pixel in row {row}, column {column} is {values[row, column]}")
         low, high = float(values.min()), float(values.max())
         return (values - low) * np.float32(255 / max(high - low, 1e-6))
     if not picture.has_transparency_data:

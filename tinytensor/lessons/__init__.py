@@ -33,6 +33,7 @@ BATCH = 100
 Shape = tuple[int, int, int]  # of an image: height, width, channels
 MNIST: Shape = MNIST_SHAPE
 OWN_SETTINGS = {"lr": "own", "optimizer": "own", "keep_prob": "own"}  # those of the lesson's file
+OWN_MODEL = "own"  # the number of a lesson that trains a model of your own, such as in tt.fit
 WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
 _Known = TypeVar("_Known")
 
@@ -117,6 +118,12 @@ class Lesson:
             ) from None
         return self.model(*given)
 
+    @property
+    def in_words(self) -> str:
+        """The number and the name, such as "lesson 2.1 relu", or "a network of your own"."""
+        is_own = self.number == OWN_MODEL
+        return "a network of your own" if is_own else f"lesson {self.number} {self.name}"
+
     def weights_file(self) -> Path:
         """The file of trained weights in the package.
 
@@ -135,6 +142,27 @@ class Lesson:
     def read_chapter(self) -> Chapter:
         """The text of the chapter."""
         return read(self.chapter)
+
+
+def of_model(
+    model: Module,
+    optimizer: Callable[[Sequence[Tensor]], Optimizer] = Adam,
+    loss: Callable[[Tensor, Array], Tensor] = cross_entropy,
+    lr: str = "own",
+) -> Lesson:
+    """Return a lesson that trains this model, which is made already.
+
+    Args:
+        model: maps examples (N, ...) to outputs (N, outputs).
+        optimizer: a function from the list of parameters to an Optimizer.
+        loss: a function from outputs and labels or targets to a scalar Tensor.
+        lr: the learning rate in words, which a resumed run must share.
+    """
+    name = type(model).__name__
+    return Lesson(
+        number=OWN_MODEL, name=name, title=name, chapter="", model=lambda *_: model,
+        optimizer=optimizer, loss=loss, expected_accuracy=0.0, settings=OWN_SETTINGS | {"lr": lr},
+    )  # fmt: skip
 
 
 def scaled(rate: float) -> float:

@@ -14,7 +14,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     Div,
-    FactorRange,
     FreehandDrawTool,
     InlineStyleSheet,
     LinearColorMapper,
@@ -27,7 +26,7 @@ from bokeh.plotting import figure
 from tinytensor.arrays import Array
 from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
-from tinytensor.live import inside
+from tinytensor.live import class_axis, inside
 from tinytensor.live.digits import DIGITS_COLOURS, Chosen
 from tinytensor.live.panel import FAINT, WIDTH, plain_figure
 from tinytensor.live.pending_call import PendingCall
@@ -36,6 +35,8 @@ from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
 
+BARS = 268  # pixels, the width of all bars
+LONG_NAMES = 50  # pixels, the height of names that are written from top to bottom
 LINE_WIDTH = 0.07  # of the pen, as a part of the width of a pad
 HINT = "or click one in a panel"
 WHITE_TO_BLACK = interp_palette(["#ffffff", "#000000"], 256)
@@ -77,12 +78,17 @@ class Digit:
         self.names = run.training.data.names
         count = len(self.names)
         self.neurons = ColumnDataSource(
-            {"digit": list(self.names), "probability": [0.0] * count, "color": [TRAIN] * count},
+            {
+                "digit": list(self.names),
+                "x": [i + 0.5 for i in range(count)],
+                "probability": [0.0] * count,
+                "color": [TRAIN] * count,
+            },
             name="neurons data",
         )
         bars = neuron_bars(
-            self.neurons, name="neurons", height=120, width=WIDTH - 12, sizing_mode="fixed",
-            title=f"the {'ten' if count == 10 else count} neurons",
+            self.neurons, self.names, name="neurons", height=120, width=WIDTH - 12,
+            sizing_mode="fixed", title=f"the {'ten' if count == 10 else count} neurons",
         )  # fmt: skip
         self.layers = _Layers()
         clear = Button(label="clear", name="clear", width=70, stylesheets=[sheet])
@@ -192,11 +198,12 @@ def drawing_pad(strokes: ColumnDataSource, **settings: Any) -> figure:
     return pad
 
 
-def neuron_bars(neurons: ColumnDataSource, **settings: Any) -> figure:
-    """A figure with a bar for the probability of each class."""
-    names = FactorRange(*neurons.data["digit"])
-    bars = plain_figure(x_range=names, y_range=Range1d(0, 1), **settings)
-    bars.vbar("digit", 0.8, "probability", source=neurons, color="color")
+def neuron_bars(neurons: ColumnDataSource, names: Sequence[str], **settings: Any) -> figure:
+    """A figure with a bar for the probability of each class; higher if it has long names."""
+    bars = plain_figure(x_range=class_axis.class_range(names), y_range=Range1d(0, 1), **settings)
+    if class_axis.label(bars.xaxis, names, BARS) and bars.height is not None:
+        bars.height += LONG_NAMES
+    bars.vbar("x", 0.8, "probability", source=neurons, color="color")
     return bars
 
 

@@ -28,7 +28,7 @@ class Drawing(Panel):
             stylesheets=[sheet],
         )  # fmt: skip
         self.figure.min_border = self.figure.min_border_right = 0
-        self.bars = neuron_bars(digit.neurons, name="large neurons", min_height=150)
+        self.bars = neuron_bars(digit.neurons, digit.names, name="large neurons", min_height=150)
         self.bars.axis.major_label_text_font_size = "15px"
         self.verdict = Div(name="large verdict", stylesheets=[sheet], css_classes=["verdict"])
         self.answer = RadioButtonGroup(

@@ -125,7 +125,8 @@ class History:
 def accuracy_start(*accuracies: Array | Sequence[float]) -> float:
     """The start of the accuracy axis, from 0 to 1, for the test accuracies of each run."""
     typical = min((float(np.median(run)) for run in accuracies if len(run)), default=0.0)
-    return float(max(0.0, np.floor(20 * (typical - 1.5 * (1 - typical))) / 20))
+    start = np.floor(20 * (typical - 1.5 * (1 - typical))) / 20
+    return float(np.clip(start, 0.0, 0.95))
 
 
 def loss_end(*losses: Array | Sequence[float]) -> float:

@@ -26,7 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, NoReturn, overload
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from tinytensor import atomic_file, regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.door import Backend
-from tinytensor.errors import DataError, SettingError, UnknownName
+from tinytensor.errors import DataError, NotSupported, SettingError, UnknownName
 from tinytensor.lessons import Lesson, find
 from tinytensor.live.details import BANDS, Details, details_of
 from tinytensor.live.names import changed_settings, named
@@ -95,6 +95,8 @@ class RunWriter:
             ) from None
         about = {
             "lesson": training.lesson.number,
+            "name": training.lesson.name,
+            "title": training.lesson.title,
             "seed": training.seed,
             "steps": training.steps,
             "test_count": len(training.data.test_labels),
@@ -232,7 +234,7 @@ def load(file: str | Path) -> RecordedRun:
         if not blocks:
             raise DataError(f"{file}: this run file has no snapshot yet; train longer")
         return RecordedRun(
-            lesson=find(about["lesson"]),
+            lesson=_lesson(about),
             seed=about["seed"],
             backend=blocks[0][1]["figures"]["backend"],
             steps=about["steps"],
@@ -249,6 +251,23 @@ def load(file: str | Path) -> RecordedRun:
         raise DataError(
             f"{file}: the run file is damaged ({error}); record the run again"
         ) from None
+
+
+def _lesson(about: dict[str, Any]) -> Lesson:
+    """The lesson of a run; a lesson of the user's file has its names only, and no network."""
+    try:
+        return find(about["lesson"])
+    except UnknownName:
+        if "title" not in about:  # an old file
+            raise
+
+    def unknown(*_: object) -> NoReturn:
+        raise NotSupported(f"lesson {about['name']}: a run file does not contain its network")
+
+    return Lesson(
+        number=str(about["lesson"]), name=str(about["name"]), title=str(about["title"]), chapter="",
+        model=unknown, optimizer=unknown, expected_accuracy=0.0,
+    )  # fmt: skip
 
 
 def _names(classes: list[str], blocks: list[_Block]) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from bokeh.models import (
     Column,
     ColumnDataSource,
     Div,
-    FactorRange,
     InlineStyleSheet,
     LinearColorMapper,
     Range1d,
@@ -29,7 +28,7 @@ from markdown_it import MarkdownIt
 
 from tinytensor.arrays import Array
 from tinytensor.lessons import Lesson
-from tinytensor.live import inside
+from tinytensor.live import class_axis, inside
 from tinytensor.live.digits import Digits
 from tinytensor.live.panel import FAINT, WIDTH, plain_figure
 from tinytensor.live.pending_call import PendingCall
@@ -44,6 +43,7 @@ LEFT_OUT = ("Try it", "Answers")
 MAX_CONFUSED = 100  # digits of a cell of the confusion matrix
 STRONG = 0.4  # share from which a cell is bright enough for a black number, also on a dark page
 MOST_NUMBERED = 15  # classes; the cells of a larger confusion matrix have no room for numbers
+CELLS = 258  # pixels, the width of the confusion matrix and of the names of its rows
 
 
 def lesson_text(lesson: Lesson, model: Module) -> str:
@@ -126,22 +126,27 @@ class Confusion:
 
     def __init__(self, run: Run, sheet: InlineStyleSheet) -> None:
         self._names = names = run.training.data.names
+        count = len(names)
         self.figure = plain_figure(
             name="confusion", title="", width=WIDTH - 12, height=WIDTH, sizing_mode="fixed",
-            x_range=FactorRange(*names), y_range=FactorRange(*reversed(names)),
+            x_range=class_axis.class_range(names), y_range=Range1d(count, 0),
             x_axis_label="computed", y_axis_label="correct",
         )  # fmt: skip
         self.figure.grid.visible = False
+        class_axis.label(self.figure.xaxis, names, CELLS, self.figure.yaxis)
+        # The cell of the computed class j and the correct class i has its middle at (j, i) + 0.5.
+        correct, computed = np.divmod(np.arange(count**2), count)
+        self._places = {"x": computed + 0.5, "y": correct + 0.5}
         self.source = ColumnDataSource(
-            {name: [] for name in ("correct", "computed", "text", "ink", "alpha", "color")},
+            {name: [] for name in ("x", "y", "text", "ink", "alpha", "color")},
             name="confusion data",
         )
         self.figure.rect(
-            "computed", "correct", 0.96, 0.96, source=self.source, fill_color="color",
+            "x", "y", 0.96, 0.96, source=self.source, fill_color="color",
             fill_alpha="alpha", line_alpha=0,
         )  # fmt: skip
         numbers = self.figure.text(
-            "computed", "correct", "text", source=self.source, text_align="center",
+            "x", "y", "text", source=self.source, text_align="center",
             text_baseline="middle", text_font_size="10px", text_color="ink",
         )  # fmt: skip
         numbers.visible = len(names) <= MOST_NUMBERED
@@ -168,7 +173,7 @@ class Confusion:
         if self._seen is None or tap.x is None or tap.y is None:
             return
         names = self._names
-        computed, correct = int(tap.x), len(names) - 1 - int(tap.y)
+        computed, correct = int(tap.x), int(tap.y)
         data = self.run.training.data
         (found,) = np.nonzero((data.test_labels == correct) & (self._seen == computed))
         what = "recognised" if correct == computed else f"taken for {names[computed]}"
@@ -187,10 +192,8 @@ class Confusion:
         diagonal = np.eye(classes, dtype=bool)
         max_wrong = max(1, int(counts[~diagonal].max(initial=0)))
         shares = np.where(diagonal, counts / np.maximum(counts.sum(axis=1), 1), counts / max_wrong)
-        correct, computed = np.divmod(np.arange(classes**2), classes)
         self.source.data = {
-            "correct": [self._names[i] for i in correct],
-            "computed": [self._names[i] for i in computed],
+            **self._places,
             "text": [f"{count}" if count else "" for count in counts.ravel()],
             "ink": ["black" if share > STRONG else FAINT for share in shares.ravel()],
             "alpha": list(np.where(shares > STRONG, 0.6 + 0.3 * shares, 0.8 * shares).ravel()),

@@ -303,7 +303,7 @@ def whole(op: str, name: str, given: Any, least: int | None = 0) -> int:
     lowest = -(2**62) if least is None else least
     if not lowest <= number < 2**62:
         needed = "" if least is None else f" from {least} up"
-        raise SettingError(f"{op}: got {name}={given!r}; a whole number{needed} is needed")
+        raise SettingError(f"{op}: got {name}={_shown(given)}; a whole number{needed} is needed")
     return number
 
 
@@ -323,8 +323,16 @@ def real(op: str, name: str, given: Any) -> float:
     except (TypeError, ValueError, OverflowError):  # an int of more than 308 digits, for the last
         is_real = False
     if not is_real:
-        raise SettingError(f"{op}: got {name}={given!r}; a number is needed")
+        raise SettingError(f"{op}: got {name}={_shown(given)}; a number is needed")
     return given  # type: ignore[no-any-return]
+
+
+def _shown(given: object) -> str:
+    """A wrong setting for a message: as Python writes it, if that is short, or its type."""
+    if isinstance(given, np.ndarray) and given.ndim:
+        return f"an array of shape {given.shape}"
+    text = repr(given)
+    return text if len(text) <= 200 and "\n" not in text else f"a {type(given).__name__}"
 
 
 def refuse_to_lose_gradient(op: str, name: str, given: Any, instead: str) -> None:

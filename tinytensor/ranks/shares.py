@@ -160,11 +160,12 @@ class Share:
         """
 
         def exchange_moments(mean: Array, var: Array) -> None:
-            own: Array = np.zeros((self.team.chunks, 1 + 2 * len(mean)))
-            own[self.number] = np.concatenate([[rows], mean, var])
+            C = len(mean)
+            own: Array = np.zeros((self.team.chunks, 2 * C + 1))
+            own[self.number, :C], own[self.number, C:-1], own[self.number, -1] = mean, var, rows
             parts = self.team.sum(self, own)
-            weights = (parts[:, 0] / parts[:, 0].sum())[:, np.newaxis]
-            means, variances = np.split(parts[:, 1:], 2, axis=1)
+            means, variances, counts = parts[:, :C], parts[:, C:-1], parts[:, -1:]
+            weights = counts / counts.sum()
             whole = (weights * means).sum(axis=0)
             mean[...] = whole
             var[...] = (weights * (variances + (means - whole) ** 2)).sum(axis=0)
@@ -198,13 +199,14 @@ class Share:
             grad_gamma: Array, grad_beta: Array, gamma: Array, var: Array, scale: Array,
             shift: Array,
         ) -> None:  # fmt: skip
-            own: Array = np.zeros((self.team.chunks, 1 + 2 * C))
-            own[self.number] = np.concatenate([[rows], grad_gamma, grad_beta])
+            own: Array = np.zeros((self.team.chunks, 2 * C + 1))
+            own[self.number, :C], own[self.number, C:-1] = grad_gamma, grad_beta
+            own[self.number, -1] = rows
             parts = self.team.sum(self, own)
             total = parts.sum(axis=0)
-            own_scale, own_shift = np.split(parts[self.number, 1:] / rows - total[1:] / total[0], 2)
+            difference = parts[self.number] / rows - total / total[-1]
             factor = gamma / np.sqrt(var.astype(np.float64) + epsilon)
-            scale[...], shift[...] = own_scale * factor, own_shift * factor
+            scale[...], shift[...] = difference[:C] * factor, difference[C:-1] * factor
 
         recorder.each_step(
             exchange_sums, reads=(grad_gamma, grad_beta, gamma, var), writes=(scale, shift),

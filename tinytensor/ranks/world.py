@@ -1,18 +1,20 @@
 """The ranks of this run, and what they exchange.
 
 All communication uses requests that do not block, and a rank polls them until they are complete. So
-a rank that waits too long for another one ends the run with a sentence.
+a rank that waits in vain ends the run with a sentence; see liveness.py.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,15 +24,15 @@ import numpy as np
 from tinytensor.arrays import Array
 from tinytensor.cores import cores
 from tinytensor.errors import BackendUnavailable, DataError, ShapeError
+from tinytensor.ranks.differences import first_difference
+from tinytensor.ranks.liveness import Liveness, Wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 RANKS_FILE = "TINYTENSOR_RANKS_FILE"  # an environment variable
-TIMEOUT = 60.0  # seconds that a rank waits for the other ranks, until steps are measured
-MIN_TIMEOUT = 10.0  # seconds, after that
-MAX_STEPS = 100  # mean steps that a rank waits for, if they take longer than MIN_TIMEOUT
-_NOTE, _ORDER = 0, 1  # tags of messages
+PARTS_FROM = 2**19  # bytes of an array from which on each rank adds a part of it
+MOST_TAGS = 2**15  # of a message, in any MPI library
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # of MPICH, PMIx, Open MPI
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _NO_MPI = (
@@ -80,6 +82,11 @@ def world() -> World:
             f"mpiexec belongs to another MPI library than mpi4py's, {' '.join(library.split())}; "
             "the mpiexec of this library is needed, such as that of tinytensor launch"
         )
+    if made.size > 1 and MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise BackendUnavailable(
+            "world: mpi4py has started MPI for one thread; mpi4py.rc.thread_level = 'multiple', "
+            "its default, is needed"
+        )
     sys.excepthook = functools.partial(_end_all, made, sys.excepthook)
     made.write_ranks()
     return made
@@ -113,8 +120,8 @@ class World:
         size: int, the number of ranks.
         local_size: int, the number of ranks on this machine.
         is_launched: True if mpiexec or srun started the ranks.
-        timeout: float, the seconds after which a rank that waits ends the run. None, the default,
-            for 60 s until steps are noted, and then for the time of 100 mean steps, at least 10 s.
+        timeout: float, the seconds after which a rank that waits ends the run. By default None, for
+            the seconds of liveness.py, which depend on what the other rank does.
 
     Source: MPI_Comm_rank and MPI_Comm_size of the MPI standard.
     """
@@ -124,28 +131,35 @@ class World:
         self.is_launched = comm is not None
         self.rank, self.size, self.local_size = 0, 1, 1
         self.timeout: float | None = None
-        self.exchanges = 0  # the number of exchanges that this rank has started
-        self._steps, self._seconds = 0, 0.0  # that were noted
+        self._has_core = True  # of this machine, for itself
+        self._liveness: Liveness | None = None
         if comm is not None:
             from mpi4py import MPI
 
             self.rank, self.size = comm.rank, comm.size
-            self._notes = comm.Dup()  # of ranks that wait too long, and the orders of rank 0
+            self._orders = comm.Dup()  # of rank 0
             self._sent: list[MPI.Request] = []  # orders that may not have arrived
+            if comm.size > 1:
+                self._liveness = Liveness(comm.Dup())
             local = comm.Split_type(MPI.COMM_TYPE_SHARED)
             self.local_size = local.size
+            self._has_core = local.size <= cores()
             local.Free()
 
     def write_ranks(self) -> None:
-        """Write the host and process of each rank to the file that `tinytensor launch` reads."""
+        """Write the host and process of each rank to the file that `tinytensor launch` reads.
+
+        When the program ends without being killed, rank 0 makes a second file, FILE.ended.
+        """
         file = os.environ.get(RANKS_FILE)
         if self._comm is None or file is None:
             return
         ranks = self._comm.gather((socket.gethostname(), os.getpid()))
-        if self.rank == 0:
+        if self.rank == 0 and Path(file).parent.is_dir():  # not if launch runs on another machine
             new = Path(f"{file}.new")  # so that the file is complete as soon as it exists
             new.write_text(json.dumps(ranks), encoding="utf-8")
             new.rename(file)
+            atexit.register(Path(f"{file}.ended").touch)
 
     @property
     def threads_per_rank(self) -> int:
@@ -175,18 +189,43 @@ class World:
         if self._comm is None or self.size == 1:
             return
         other = np.empty_like(x)
-        if self.size & (self.size - 1) == 0:
-            distance = 1
-            while distance < self.size:  # ranks whose numbers differ in one binary digit
-                partner = self.rank ^ distance
-                self._exchange(x, other, partner)
+        if self.size & (self.size - 1):
+            self._wait(self._comm.Ireduce(x, other), size=x.nbytes)
+            if self.rank == 0:
+                x[...] = other
+            self.broadcast(x)
+        elif x.nbytes < PARTS_FROM:
+            for partner in self._partners():
+                self._exchange(x, other, partner, x.size)
                 np.add(x, other, out=x)  # x + y has the same bits as y + x
-                distance *= 2
-            return
-        self._wait(self._comm.Ireduce(x, other))
-        if self.rank == 0:
-            x[...] = other
-        self.broadcast(x)
+        else:
+            self._sum_parts(x.reshape(-1), other.reshape(-1))
+
+    def _partners(self) -> list[int]:
+        """The ranks whose number differs from this one's in one binary digit, from the last on."""
+        return [self.rank ^ 1 << digit for digit in range(self.size.bit_length() - 1)]
+
+    def _sum_parts(self, x: Array, other: Array) -> None:
+        """Sum x (n,) as above, with fewer bytes: each rank adds a part of x, and sends its sum.
+
+        After each exchange a rank has half of the part that it had before. Then the same pairs
+        exchange their sums, in the reverse order. The sum of each element is made by the same
+        additions as for a small array.
+        """
+        parts = [(0, len(x))]
+        for partner in self._partners():
+            start, stop = parts[-1]
+            middle = (start + stop) // 2
+            low, high = (start, middle), (middle, stop)
+            own, sent = (low, high) if self.rank < partner else (high, low)
+            self._exchange(x[slice(*sent)], other[slice(*own)], partner, len(x))
+            x[slice(*own)] += other[slice(*own)]
+            parts.append(own)
+        for partner in reversed(self._partners()):
+            start, stop = parts.pop()
+            first, last = parts[-1]
+            rest = x[stop:last] if start == first else x[first:start]
+            self._exchange(x[start:stop], rest, partner, len(x))
 
     def broadcast(self, *arrays: Array, root: int = 0) -> None:
         """Replace each array by the one of the rank `root`.
@@ -197,7 +236,8 @@ class World:
         """
         if self._comm is not None and self.size > 1:
             for x in arrays:
-                self._wait(self._comm.Ibcast(x.reshape(-1).view(np.uint8), root))
+                content = x.reshape(-1).view(np.uint8)
+                self._wait(self._comm.Ibcast(content, root), size=x.nbytes)
 
     def broadcast_text(self, text: str, root: int = 0) -> str:
         """Return the text of the rank `root`, on each rank."""
@@ -213,24 +253,23 @@ class World:
 
         Args:
             what: the start of the message, such as "train".
-            values: texts by name, such as {"weights": a checksum}.
+            values: texts by name, such as {"weights": a checksum}. A text may be JSON.
 
         Raises:
             DataError: a value differs. The message names the first such rank, the name and both
-                values.
+                values; of JSON, only the first value in it that differs.
         """
         first: dict[str, str] = json.loads(self.broadcast_text(json.dumps(dict(values))))
-        names = [*first, *(name for name in values if name not in first)]
-        wrong = [name for name in names if first.get(name) != values.get(name)]
+        own = dict(values)
         differs = np.zeros(self.size, np.int64)
-        differs[self.rank] = bool(wrong)
+        differs[self.rank] = own != first
         self.sum(differs)
         if not differs.any():
             return
         message = ""
-        if wrong:
-            own, its = (given.get(wrong[0], "none") for given in (values, first))
-            message = f"has {wrong[0]} {own}, and rank 0 has {its}"
+        if own != first:
+            name, its, there = first_difference(own, first)
+            message = f"has {name} {its}, and rank 0 has {there}"
         rank = int(differs.argmax())
         message = self.broadcast_text(message, rank)
         raise DataError(f"{what}: rank {rank} {message}; the same is needed on all ranks")
@@ -245,92 +284,92 @@ class World:
         """
         if self._comm is not None:
             self._sent = [request for request in self._sent if not request.Test()]
-            self._sent += [self._notes.isend(order, other, _ORDER) for other in self._others()]
+            others = (rank for rank in range(self.size) if rank != self.rank)
+            self._sent += [self._orders.isend(order, other) for other in others]
 
     def receive_order(self) -> Any:
         """Wait for the next order of rank 0, and return it."""
-        start = time.monotonic()
-        while not self._notes.iprobe(0, _ORDER):
-            self._poll(start)
-        return self._notes.recv(source=0, tag=_ORDER)
+        wait = Wait(has_core=False)  # for a step of rank 0, which may use all cores
+        while not self._orders.iprobe(0):
+            self._poll(wait)
+        return self._orders.recv(source=0)
 
-    def note_step(self, seconds: float) -> None:
-        """Note the time of a training step, from which the default timeout is computed."""
-        self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+    @property
+    def exchanges(self) -> int:
+        """The number of exchanges that this rank has made."""
+        return 0 if self._liveness is None else self._liveness.exchanges
+
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """In a `with` block, this rank computes a training step.
+
+        If it hangs there, the other ranks end the run; see liveness.py.
+        """
+        if self._liveness is None:
+            yield
+            return
+        with self._liveness.in_step():
+            yield
 
     def forget_steps(self) -> None:
         """Forget the times of the steps, because the next ones may compile kernels."""
-        self._steps, self._seconds = 0, 0.0
+        if self._liveness is not None:
+            self._liveness.forget_steps()
 
-    @property
-    def seconds_to_wait(self) -> float:
-        """The seconds after which a rank that waits ends the run now; see `timeout`."""
-        if self.timeout is not None:
-            return self.timeout
-        if not self._steps:
-            return TIMEOUT
-        return max(MIN_TIMEOUT, MAX_STEPS * self._seconds / self._steps)
+    def _exchange(self, sent: Array, other: Array, partner: int, size: int) -> None:
+        """Send an array to the partner, and receive `other`; both are parts of `size` elements.
 
-    def _exchange(self, x: Array, other: Array, partner: int) -> None:
-        """Send x to the partner, and receive the partner's x, which must have the same size."""
+        The tag of a message has the size, which must be the same on both ranks.
+        """
         from mpi4py import MPI
 
         assert self._comm is not None
-        sent, received = MPI.Status(), MPI.Status()
-        requests = self._comm.Isend(x, partner), self._comm.Irecv(other, partner)
+        statuses = [MPI.Status(), MPI.Status()]
+        tag = size % MOST_TAGS
+        requests = self._comm.Isend(sent, partner, tag), self._comm.Irecv(other, partner)
         is_longer = False
         try:
-            self._wait(*requests, statuses=[sent, received])
+            self._wait(*requests, size=sent.nbytes, statuses=statuses)
         except MPI.Exception:
-            is_longer = MPI.Get_error_class(received.Get_error()) == MPI.ERR_TRUNCATE
+            is_longer = MPI.Get_error_class(statuses[1].Get_error()) == MPI.ERR_TRUNCATE
             if not is_longer:
                 raise
-        if is_longer or received.Get_count(MPI.BYTE) != x.nbytes:
+        received = statuses[1].Get_tag(), statuses[1].Get_count(MPI.BYTE)
+        if is_longer or received != (tag, other.nbytes):
             raise ShapeError(
-                f"sum: rank {self.rank} has an array of {x.size:,} elements, and rank {partner} "
+                f"sum: rank {self.rank} has an array of {size:,} elements, and rank {partner} "
                 "one of another size; the same shape and dtype are needed on all ranks"
             )
 
-    def _wait(self, *requests: MPI.Request, statuses: list[MPI.Status] | None = None) -> None:
-        """Wait until the requests are complete."""
+    def _wait(
+        self, *requests: MPI.Request, size: int, statuses: list[MPI.Status] | None = None
+    ) -> None:
+        """Wait until the requests are complete, which send or receive `size` bytes."""
         from mpi4py import MPI
 
-        self.exchanges += 1
-        start = time.monotonic()
-        while not MPI.Request.Testall(list(requests), statuses):
-            self._poll(start)
+        own = self._liveness
+        assert own is not None  # because there are several ranks
+        is_network = self.local_size < self.size
+        wait, own.is_waiting = Wait(self._has_core, size if is_network else 0), True
+        try:
+            while not MPI.Request.Testall(list(requests), statuses):
+                self._poll(wait)
+            own.exchanges += 1
+        finally:
+            own.is_waiting, own.seconds = False, 0.0
 
-    def _poll(self, start: float) -> None:
-        """Sleep between two looks for a message; end the run if this rank waits for too long."""
-        waited = time.monotonic() - start
-        time.sleep(0 if waited < 0.001 else 5e-5)  # another process or thread uses this core
-        if waited > self.seconds_to_wait:
-            self._end_after_timeout(start)
-
-    def _end_after_timeout(self, start: float) -> NoReturn:
-        """End the run with the ranks that are missing: those that don't wait, too."""
-        waiting = {self.rank}
-        notes = [self._notes.isend(self.rank, other, _NOTE) for other in self._others()]
-        end = time.monotonic() + 1.5  # other ranks started to wait a little later
-        while time.monotonic() < end:
-            while self._notes.iprobe(tag=_NOTE):
-                waiting.add(self._notes.recv(tag=_NOTE))
-            time.sleep(0.01)
-        del notes
-        missing = [rank for rank in range(self.size) if rank not in waiting]
-        names = ", ".join(map(str, missing)) or "none"
-        seconds = time.monotonic() - start
-        if self.rank != min(waiting):
-            time.sleep(2)  # the first of the waiting ranks prints
-        print(
-            f"tinytensor: rank {names} has not answered rank {self.rank} for {seconds:.0f} s; it "
-            "hangs, or computes something that the other ranks don't",
-            file=sys.stderr,
-        )
-        self.abort(2)
-
-    def _others(self) -> Sequence[int]:
-        return [rank for rank in range(self.size) if rank != self.rank]
+    def _poll(self, wait: Wait) -> None:
+        """Sleep between two looks for a message; end the run if this rank waits in vain."""
+        wait.pause()
+        if self._liveness is None or wait.seconds < wait.next_look:
+            return
+        found = self._liveness.look(wait, self.timeout)
+        if found:
+            if not self._liveness.is_first(wait):
+                time.sleep(2)  # the first of the waiting ranks prints
+            for sentence in found:
+                print(f"tinytensor: {sentence}", file=sys.stderr)
+            self.abort(2)
 
     def wait_for_lower_ranks(self) -> None:
         """Wait a little before an error is printed, so that ranks with the same error print one."""

@@ -87,8 +87,14 @@ def _choices(name: str, drawn: Sequence[Trial]) -> list[str]:
     return [str(value) for value in sorted({trial.settings[name] for trial in drawn})]
 
 
+_SHORT = """
+const rounded = Number(tick.toPrecision(3))
+return rounded < 0.001 || rounded >= 10000 ? rounded.toExponential() : String(rounded)
+"""  # JavaScript: the label of a tick, such as 0.02 or 5e-5
+
+
 def _plot(name: str, drawn: Sequence[Trial]) -> Any:
-    from bokeh.models import LogTicker, NumeralTickFormatter
+    from bokeh.models import CustomJSTickFormatter, LogTicker, NumeralTickFormatter
     from bokeh.plotting import ColumnDataSource, figure
 
     places = [_place(name, trial) for trial in drawn]
@@ -110,7 +116,7 @@ def _plot(name: str, drawn: Sequence[Trial]) -> Any:
     plot.scatter("x", "accuracy", source=ColumnDataSource(rows), color="colour", size=9)
     if name == "lr":
         plot.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
-        plot.xaxis.formatter = NumeralTickFormatter(format="0.[000000000]")
+        plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT)
     plot.yaxis.formatter = NumeralTickFormatter(format="0.0 %")
     plot.toolbar.logo = None
     return plot

@@ -17,6 +17,7 @@ from tinytensor import datasets, lessons, random, run_state
 from tinytensor.errors import AnomalyError, DataError, SettingError
 from tinytensor.extras import check_installed
 from tinytensor.ops.operands import whole
+from tinytensor.ranks import world
 from tinytensor.step_report import StepReport
 from tinytensor.sweep.journal import CHOOSING, FIRST_TRIAL, Journal
 from tinytensor.train import Training
@@ -71,7 +72,7 @@ class Sweep:
 
     Raises:
         SettingError: no setting varies, a range is malformed or doesn't fit the lesson, or Optuna
-            is not installed.
+            is not installed; or mpiexec started several processes and there is no storage.
         DataError: the storage can't be written, or is of a sweep with other settings.
     """
 
@@ -90,6 +91,11 @@ class Sweep:
         storage: str | Path | None = None,
     ) -> None:
         check_installed("sweep", "sweep", "optuna")
+        if storage is None and world().size > 1:
+            raise SettingError(
+                f"sweep: mpiexec started {world().size} processes, which would all make the same "
+                "trials; --storage FILE divides the trials among them"
+            )
         self.count = whole("sweep", "trials", trials, 1)
         self.steps = whole("sweep", "steps", lesson.steps if steps is None else steps, 1)
         self.lesson, self.seed = lesson, whole("sweep", "seed", seed)
@@ -99,6 +105,7 @@ class Sweep:
         self._space = _space(given)
         self._training: Training | None = None
         self._stopped = False
+        self._own: dict[int, Trial] = {}  # trials of this process, by number
         about = {
             "lesson": lesson.number,
             **{name: _text(value) for name, value in given.items()},
@@ -144,7 +151,10 @@ class Sweep:
                 trial = self._choose()
                 finished = None if trial is None else self._run(trial)
             except OSError as error:
-                raise DataError(f"{self._journal.file}: {error.strerror}") from None
+                raise DataError(
+                    f"sweep: {self._journal.file} can't be written ({error.strerror}); free space "
+                    "on the disk or choose another --storage"
+                ) from None
             if finished is not None:
                 yield finished
             elif trial is None:
@@ -154,9 +164,13 @@ class Sweep:
 
     @property
     def trials(self) -> list[Trial]:
-        """The finished trials of all processes, the best first."""
-        found = [_trial(each, self.seed) for each in self._all() if each.state.name in _FINISHED]
-        return sorted(found, key=_rank)
+        """The finished trials of all processes, the best first.
+
+        After an error of the storage they include the trial that it could not store.
+        """
+        stored = (_trial(each, self.seed) for each in self._all() if each.state.name in _FINISHED)
+        found = self._own | {trial.number: trial for trial in stored}
+        return sorted(found.values(), key=_rank)
 
     def _check(self, given: Mapping[str, Any]) -> None:
         """Raise SettingError if a range is malformed or doesn't fit the lesson."""
@@ -259,15 +273,21 @@ class Sweep:
                 self._training = None
         if self._stopped:
             return None
-        trial.set_user_attr("seconds", time.perf_counter() - start)
+        accuracy, loss = None, None
+        if not failure:  # the test images of self.data are the validation images
+            accuracy, loss = reports[-1].test_accuracy, reports[-1].test_loss
+        seconds = time.perf_counter() - start
+        made = Trial(number, chosen, _seeds(self.seed, number)[1], accuracy, loss, seconds)
+        self._own[number] = made
+        trial.set_user_attr("seconds", seconds)
         if failure:
             trial.set_user_attr("failure", failure)
-            told = self._journal.study.tell(trial, state=TrialState.PRUNED)
+            self._journal.study.tell(trial, state=TrialState.PRUNED)
         else:
-            trial.set_user_attr("loss", reports[-1].test_loss)  # of the validation images
-            told = self._journal.study.tell(trial, reports[-1].test_accuracy)
+            trial.set_user_attr("loss", loss)
+            self._journal.study.tell(trial, accuracy)
         self._journal.unlock(FIRST_TRIAL + trial.number)
-        return _trial(told, self.seed)
+        return made
 
 
 def _is_range(given: Any, most: float) -> bool:

@@ -1,42 +1,36 @@
-"""One HTML file that trains a network in a browser: the page, the kernels, a program, images.
+"""One HTML file that trains a network in a browser: the page, the kernels, the programs, images.
 
-The content of a file, compressed, in this order: the values of the memory before the first step,
-the tables of what changes from step to step, and the images. Each image is its label, one byte, and
-its pixels, four to a byte, because a pixel has one of 4 shades. The test images come first.
+page.html has places such as {{title}} for the parts of a page. The other files that it contains are
+JavaScript: network.js trains, and page.js draws.
 """
 
 from __future__ import annotations
 
-import base64
+import html
+import inspect
 import json
 import os
 import re
-import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import atomic_file, door, ops, optim, random, regular_file
-from tinytensor.arrays import Array
-from tinytensor.autograd import no_grad
-from tinytensor.datasets import SIDE, Dataset, to_float
+from tinytensor import atomic_file, door, optim, random, regular_file
+from tinytensor.capture.captured import Captured
+from tinytensor.datasets import Dataset
 from tinytensor.errors import DataError, NotSupported, SettingError
 from tinytensor.lessons import Lesson
 from tinytensor.nn import Module
 from tinytensor.ops.operands import whole
-from tinytensor.tensors import Tensor, from_numpy
-from tinytensor.train import evaluation_mode
-from tinytensor.web.wasm_program import Block, Tables, recorded
+from tinytensor.web.page_content import Images, Loss, Page, packed
 
 STEPS = 10_000  # after which a page stops
-SHADES = 4
-TEST_BATCH = 100  # images
+MOST_TEST_IMAGES = 10_000
 MOST_BYTES = 3_000_000  # of a file, if the number of images is not given
-LEAST_IMAGES = 10_000  # for training, also in a larger file
-CHUNK = 200  # images that are added at once
-LEVEL = -15, 9  # zlib's settings: no header, the most memory
+MOST_PIXELS = 2**28  # bytes of all images in the memory of a page
 
 
 class HtmlFile(NamedTuple):
@@ -48,12 +42,12 @@ class HtmlFile(NamedTuple):
 
 
 def export_html(
-    model: Module,
+    model: Module | Captured,
     data: Dataset,
     file: str | os.PathLike[str],
     *,
     optimizer: optim.Optimizer | None = None,
-    loss: Callable[[Tensor, Array], Tensor] = ops.cross_entropy,
+    loss: Loss | None = None,
     batch: int = 100,
     steps: int = STEPS,
     evaluate_every: int = 100,
@@ -65,18 +59,24 @@ def export_html(
     """Write one HTML file that trains a model in a browser, without Python and without a network.
 
     A training step is captured on the C backend, and the page makes its kernel calls in
-    WebAssembly, on one thread. The page starts with the model's weights, draws curves and digits,
-    has a slider for the learning rate, and recognises a digit that is drawn with the mouse. The
-    weights stay unchanged, and gradients are cleared. The images of the file have 4 shades of grey.
+    WebAssembly, on one thread. The page starts with the model's weights, draws curves and images,
+    and has a slider for the learning rate. If the images are square and grey, it classifies what is
+    drawn with the mouse. The weights stay unchanged, and gradients are cleared.
+
+    The file has at most 10,000 test images, and training images that are chosen at random. A pixel
+    of a grey image has one of 4 shades, and each channel of other images has one of 16.
 
     Args:
-        model: maps images (N, 28, 28, 1) float32 to logits (N, classes); its weights are float32.
-        data: the training and test images. The file has training images that are chosen at random,
-            and all test images; if there are more than 100 of them, their number is rounded down to
-            hundreds.
+        model: maps images (N, H, W, C) float32 to logits (N, classes); its weights are float32. Or
+            a captured step: a function of images (N, H, W, C) float32 and labels (N,) int64. It
+            calls one model on the images, removes the old gradients, updates the weights, and
+            returns the loss () and the logits (N, classes).
+        data: the training and test images.
         file: the path of the file, which is replaced.
-        optimizer: an optimiser of model.parameters(); Adam with its default settings by default.
-        loss: a function from logits (N, classes) and labels (N,) to a scalar Tensor.
+        optimizer: an optimiser of model.parameters(); Adam with its default settings by default. A
+            captured step has its own.
+        loss: a function from logits (N, classes) and labels (N,) to a scalar Tensor; the
+            cross-entropy by default. A captured step has its own for training.
         batch: the number of images per step.
         steps: the number of steps after which the page stops.
         evaluate_every: the number of steps between two tests.
@@ -90,201 +90,129 @@ def export_html(
         HtmlFile: train_images, test_images and bytes.
 
     Raises:
-        NotSupported: the images are not 28 x 28, or a step needs Python or NumPy, as it does with
-            an optimiser of your own.
+        NotSupported: the data are not images with labels, or a step needs Python or NumPy, as it
+            does with an optimiser of your own, or a captured step does something else than is
+            described above.
+        LabelError: a label is larger than the classes of the model allow.
         SettingError: a number is out of range, or the package ziglang is not installed, which
             compiles the kernels.
         BackendUnavailable: the C backend does not work.
         DataError: the file can't be written.
     """
-    if not isinstance(model, Module):
-        raise NotSupported(f"export_html: got a {type(model).__name__}; a Module is needed")
-    if not isinstance(data, Dataset):
-        raise NotSupported(
-            f"export_html: got a {type(data).__name__} as data; a data set is needed, such as "
-            "tt.datasets.mnist()"
-        )
-    count = len(data.train_images)
+    _check_types(model, data, optimizer is not None or loss is not None)
+    if not len(data.test_images):
+        raise SettingError("export_html: got data without test images; at least one is needed")
+    room = MOST_PIXELS // int(np.prod(data.image_shape))
+    tests = min(len(data.test_images), MOST_TEST_IMAGES, room // 2)
+    count = min(len(data.train_images), room - tests)
     for name, value, least in (
         ("batch", batch, 1), ("steps", steps, 1), ("evaluate_every", evaluate_every, 1),
         ("seed", seed, 0),
     ):  # fmt: skip
         whole("export_html", name, value, least)
-    if data.train_images.shape[1:] != (SIDE, SIDE):
-        raise NotSupported(
-            f"export_html: got images of shape {data.train_images.shape[1:]}; a page draws and "
-            f"recognises images of {SIDE} x {SIDE} pixels"
-        )
     if not 1 <= batch <= count:
         raise SettingError(f"export_html: got batch={batch}; 1 to {count} is needed")
     if images is not None and not batch <= images <= count:
         raise SettingError(f"export_html: got images={images}; {batch} to {count} is needed")
-    if not len(data.test_images):
-        raise SettingError("export_html: got data without test images; at least one is needed")
+    with _writing(file):
+        atomic_file.check(file)  # before half a minute of compiling
     from tinytensor.web.webassembly import compiled_kernels  # its imports take 10 ms
 
-    kernels = _packed(compiled_kernels("export_html"))
-    made = optim.Adam(model.parameters()) if optimizer is None else optimizer
-    room = MOST_BYTES if images is None else None
+    kernels = packed(compiled_kernels("export_html"))
+    rng = np.random.default_rng(seed)
+    train = rng.permutation(len(data.train_images))[:count]  # a folder has sorted classes
+    test = np.arange(len(data.test_images))
+    if tests < len(test):
+        test = np.sort(rng.permutation(test)[:tests])
+    chosen = Images(
+        np.concatenate([data.test_images[test], data.train_images[train]]),
+        np.concatenate([data.test_labels[test], data.train_labels[train]]),
+        tests,
+    )
     with door.backend("c"), random.fork():
-        order = np.random.default_rng(seed).permutation(count)  # of a folder with sorted classes
-        mixed = data.train_images[order], data.train_labels[order]
-        page = _Page(
-            model, data._replace(train_images=mixed[0], train_labels=mixed[1]), made, loss, batch,
-            steps,
-        )  # fmt: skip
-        about = page.about | {
-            "title": title, "note": note, "names": data.names, "steps": steps,
-            "every": evaluate_every, "seed": seed,
-        }  # fmt: skip
-        text = _page_with(json.dumps(about | {"trainImages": count}), kernels, "")
-        used, content = page.content(images, None if room is None else room - len(text))
+        page = Page(model, optimizer, loss, chosen, batch, steps, data.names)
+    about = page.about | {"steps": steps, "every": evaluate_every, "seed": seed % 2**32}
+    parts = _files() | page.parts | {"kernels": kernels, "content": ""} | {
+        name: html.escape(text) for name, text in (("title", title), ("note", note))
+    }  # fmt: skip
+    size = len(_filled(parts | _numbers(about, count)))
+    used, content = page.content(images, None if images is not None else MOST_BYTES - size)
     if used < batch:
         raise SettingError(
             f"export_html: got batch={batch}, and a page of {MOST_BYTES / 1e6:.0f} MB has room for "
             f"{used:,} images; use a smaller batch, or images={batch}"
         )
-    text = _page_with(json.dumps(about | {"trainImages": used}), kernels, content)
+    text = _filled(parts | _numbers(about, used) | {"content": content})
+    with _writing(file):
+        atomic_file.write(file, text.encode())
+    return HtmlFile(used, tests, len(text.encode()))
+
+
+@contextmanager
+def _writing(file: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside a `with` block that writes the file, turn an OSError into a DataError."""
     try:
         if regular_file.is_special(file):
             raise DataError(f"export_html: {file} can't be written: a regular file is needed")
-        atomic_file.write(file, text.encode())
+        yield
     except OSError as error:
         raise DataError(
             f"export_html: {file} can't be written: {error.strerror or error}; choose another file"
         ) from None
-    return HtmlFile(used, page.test_count, len(text.encode()))
 
 
-class _Page:
-    """The programs of a page and what they read.
-
-    about: what the page must know of them, for JSON.
-    """
-
-    def __init__(
-        self,
-        model: Module,
-        data: Dataset,
-        optimizer: optim.Optimizer,
-        loss: Callable[[Tensor, Array], Tensor],
-        batch: int,
-        steps: int,
-    ) -> None:
-        test_batch = min(TEST_BATCH, len(data.test_images))
-        self.test_count = len(data.test_images) // test_batch * test_batch
-        self._train = data.train_images, data.train_labels
-        self._test = data.test_images[: self.test_count], data.test_labels[: self.test_count]
-        train_images, test_images = _shaded(self._train[0]), _shaded(self._test[0])
-        drawn = np.zeros((1, *train_images.shape[1:]), np.uint8)
-
-        def train(chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-            logits = model(from_numpy(to_float(train_images, chosen)))
-            value = loss(logits, labels)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            return value, logits.argmax(axis=1)
-
-        def test(chosen: Array, labels: Array) -> tuple[Tensor, Tensor]:
-            logits = model(from_numpy(to_float(test_images, chosen)))
-            return ops.cross_entropy(logits, labels), logits.argmax(axis=1)
-
-        def recognise(chosen: Array) -> Tensor:
-            return ops.softmax(model(from_numpy(to_float(drawn, chosen))))
-
-        first, tested = np.arange(batch), np.arange(test_batch)
-        with evaluation_mode(model):  # so that afterwards each module has its own mode
-            with no_grad():
-                testing = recorded("export_html", test, tested, self._test[1][:test_batch])
-                recognising = recorded("export_html", recognise, np.arange(1))
-            model.train()
-            training = recorded("export_html", train, first, self._train[1][:batch])
-            optimizer.zero_grad()
-        block = Block((training, testing, recognising), [drawn, test_images, train_images])
-        tables = Tables(training, steps)
-        self._values = [block.values, *tables.rows]
-        names = {"train": training, "test": testing, "recognise": recognising}
-        rates = [block.address(group.rate) for group in optimizer.param_groups]
-        self.about: dict[str, Any] = {
-            "memory": block.size,
-            "values": block.values.nbytes,
-            "tables": [
-                {"address": block.address(array), "bytes": array.nbytes} for array in tables.arrays
-            ],
-            "rates": rates,
-            "images": {
-                "drawn": block.address(drawn),
-                "test": block.address(test_images),
-                "train": block.address(train_images),
-            },
-            "testImages": self.test_count,
-            "programs": {
-                name: {
-                    "inputs": list(map(block.address, program.inputs)),
-                    "results": [block.address(part.now()) for part in program.result.parts],
-                    "batch": len(program.inputs[0]),
-                    "calls": block.calls(program),
-                }
-                for name, program in names.items()
-            },
-            "listing": str(training),
-        }
-
-    def content(self, images: int | None, room: int | None) -> tuple[int, str]:
-        """Return the number of training images and the compressed content in base64.
-
-        images: this number. room: the most bytes of the content; at least LEAST_IMAGES are taken.
-        """
-        packing = zlib.compressobj(9, zlib.DEFLATED, *LEVEL)
-        parts = [packing.compress(np.ascontiguousarray(x).tobytes()) for x in self._values]
-        parts.append(packing.compress(_with_labels(*self._test)))
-        parts.append(packing.flush(zlib.Z_SYNC_FLUSH))
-        size, used = sum(map(len, parts)), 0
-        count = len(self._train[0]) if images is None else images
-        while used < count:
-            some = slice(used, min(used + CHUNK, count))
-            trial = packing.copy()
-            piece = trial.compress(_with_labels(*(x[some] for x in self._train)))
-            piece += trial.flush(zlib.Z_SYNC_FLUSH)
-            if room is not None and used >= LEAST_IMAGES and (size + len(piece)) * 4 / 3 > room:
-                break
-            packing, used, size = trial, some.stop, size + len(piece)
-            parts.append(piece)
-        return used, base64.b64encode(b"".join([*parts, packing.flush()])).decode()
+def _check_types(model: object, data: object, has_own: bool) -> None:
+    """Raise NotSupported or SettingError if export_html can't use a model or data."""
+    if not isinstance(model, Module | Captured):
+        raise NotSupported(
+            f"export_html: got a {type(model).__name__}; a Module or a captured step is needed"
+        )
+    if isinstance(model, Captured):
+        if has_own:
+            raise SettingError(
+                "export_html: got a captured step and an optimizer or a loss; the step has its own"
+            )
+        try:
+            inspect.signature(model.function).bind("images", "labels")
+        except TypeError:
+            raise NotSupported(
+                "export_html: got a captured step with other arguments; step(images, labels) is "
+                "needed"
+            ) from None
+    if not isinstance(data, Dataset):
+        raise NotSupported(
+            f"export_html: got a {type(data).__name__} as data; a data set is needed, such as "
+            "tt.datasets.mnist()"
+        )
+    if not data.has_images or not data.has_labels:
+        raise NotSupported(
+            "export_html: got examples that are not images with labels, which a page can't show; "
+            "a Dataset is needed"
+        )
 
 
-def _shades(images: Array) -> Array:
-    """Return the nearest of the SHADES shades, 0 to 3, of each pixel (uint8)."""
-    return np.rint(images * np.float32((SHADES - 1) / 255)).astype(np.uint8)
-
-
-def _shaded(images: Array) -> Array:
-    """Return the images with SHADES shades of grey, 0 to 255."""
-    return _shades(images) * np.uint8(255 // (SHADES - 1))
-
-
-def _with_labels(images: Array, labels: Array) -> bytes:
-    """Return each image as its label and its pixels, four to a byte."""
-    shades = _shades(images).reshape(len(images), -1, 4)
-    packed = (shades << np.array([6, 4, 2, 0], np.uint8)).sum(axis=2, dtype=np.uint8)
-    return np.column_stack([labels.astype(np.uint8), packed]).tobytes()
-
-
-def _packed(kernels: bytes) -> str:
-    packing = zlib.compressobj(9, zlib.DEFLATED, *LEVEL)
-    return base64.b64encode(packing.compress(kernels) + packing.flush()).decode()
-
-
-def _page_with(about: str, kernels: str, content: str) -> str:
-    """Return page.html with these parts."""
-    folder = Path(__file__).parent
-    parts = {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in ("page.html", "network.js", "drawing.js", "page.js")
+def _numbers(about: dict[str, Any], train_images: int) -> dict[str, str]:
+    """Return the parts of a page that depend on the number of training images."""
+    count = 1 + about["testImages"] + train_images
+    numbers = {"trainImages": train_images, "memory": about["images"] + count * about["imageBytes"]}
+    shades = f"A pixel has one of {2 ** about['bits']} shades"
+    shades += " of grey." if about["shape"][2] == 1 else " of each colour."
+    return {
+        "about": json.dumps(about | numbers),
+        "images": f"The page trains on {train_images:,} images and tests on "
+        f"{about['testImages']:,} other images, after every {about['every']:,} steps. {shades}",
     }
-    text = parts.pop("page.html")
-    parts |= {"about": about.replace("<", "\\u003c"), "kernels": kernels, "content": content}
+
+
+def _files() -> dict[str, str]:
+    folder = Path(__file__).parent
+    names = ("network.js", "page.js")
+    return {name: (folder / name).read_text(encoding="utf-8") for name in names}
+
+
+def _filled(parts: dict[str, str]) -> str:
+    """Return page.html with these parts."""
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{([\w.]+)\}\}", lambda found: parts[found[1]], text)
 
 
@@ -326,7 +254,7 @@ def export_lesson(
         )
     with random.fork():
         random.manual_seed(seed)
-        model = lesson.new_model(len(data.names))
+        model = lesson.new_model(len(data.names), data.image_shape)
         if weights is not None:
             model.load_state_dict(weights.state_dict())
         optimizer = lesson.optimizer(model.parameters())

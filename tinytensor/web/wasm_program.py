@@ -1,13 +1,15 @@
 """Programs for WebAssembly: kernel calls with addresses in one block of memory.
 
 The C backend lowers each call to a C function and its arguments. Here each pointer among them is
-replaced by the address of the same array in the block, in bytes from the start of the block:
+replaced by the address of the same array in the block, in bytes from the start of the block. The
+calls are written in JavaScript, where 100n is a 64-bit integer:
 
-    {"kernel": "matmul", "arguments": [{"address": 640}, {"address": 0}, ..., {"int64": 100}, ...]}
+    kernels.tt_matmul(start + 640, start + 0, ..., 100n, 784n, ...);
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,18 +30,29 @@ STORED = ("outside", "constant")  # the kinds of buffers whose values a step fin
 def recorded(caller: str, function: Callable[..., Any], *arguments: Array) -> Program:
     """Return the program of a function. Afterwards all tensors have the values from before.
 
+    The function runs twice, and both recordings must be equal.
+
     caller: the start of an error message.
 
     Raises:
-        NotSupported: each step of the program needs NumPy or other Python.
+        NotSupported: the recordings differ, or each step of the program needs NumPy, other Python,
+            or gradients from before.
     """
-    step = capture(function, verify="never")
+    step = capture(function, verify="always")
     step(*arguments)
     program = step.program
     assert program is not None
+    step(*arguments)
     for array, before in zip(program.trace.roots, program.trace.before, strict=True):
         if before is not None:
             np.copyto(array, before)
+    if step.recordings > 1 or program.guards.stores:
+        raise NotSupported(f"{caller}: a page can't repeat the step, because {step.why}")
+    if len(program.inputs) > len(arguments):
+        raise NotSupported(
+            f"{caller}: the step adds to gradients from before; call optimizer.zero_grad() before "
+            "loss.backward()"
+        )
     _ = program.peak  # gives the temporaries their memory
     for call in program.calls:
         by_numpy = call.kernel in program.key.backend.on_numpy
@@ -81,18 +94,22 @@ class Block:
 
     Args:
         programs: the programs, with their temporaries in memory.
+        stored: other arrays whose values are stored.
         last: arrays whose values are not stored, and which are placed last, in this order.
 
     Attributes:
-        size: bytes of the block.
         values: the bytes at the start of the block, which a page needs before the first step.
     """
 
-    def __init__(self, programs: Sequence[Program], last: Sequence[Array]) -> None:
+    def __init__(
+        self, programs: Sequence[Program], stored: Sequence[Array], last: Sequence[Array]
+    ) -> None:
         self._regions: dict[int, _Region] = {}  # by the id of the memory
         for program in programs:
             for array, kind in _arrays(program):
                 self._note(array, kind in STORED)
+        for array in stored:
+            self._note(array, True)
         for array in last:
             self._note(array, False)
             self._region(array).values = None
@@ -100,22 +117,31 @@ class Block:
         self._tables: dict[tuple[int, ...], _Region] = {}  # of sizes, which are arguments too
         self._calls = {id(p): [self._lowered(call) for call in p.calls] for p in programs}
         regions = [*self._tables.values(), *self._regions.values()]
-        self.size = 0
-        parts = []
+        place, parts = 0, []
         for region in sorted(regions, key=lambda region: region.values is None):
-            region.place = self.size
+            region.place = place
             size = region.end - region.start
-            self.size += -(-size // CACHE_LINE) * CACHE_LINE
+            place += -(-size // CACHE_LINE) * CACHE_LINE
             if region.values is not None:
                 parts += [region.values, np.zeros(-size % CACHE_LINE, np.uint8)]
         self.values = np.concatenate(parts)
 
-    def calls(self, program: Program) -> list[dict[str, Any]]:
-        """Return the kernel calls of a program, for JSON."""
-        return [
-            {"kernel": kernel, "arguments": [{kind: _plain(x)} for kind, x in arguments]}
-            for kernel, arguments in self._calls[id(program)]
-        ]
+    def javascript(self, program: Program) -> str:
+        """Return the kernel calls of a program, a line for each."""
+        lines = []
+        for kernel, arguments in self._calls[id(program)]:
+            values = ", ".join(form.format(_plain(value)) for form, value in arguments)
+            lines.append(f"  kernels.tt_{kernel}({values});\n")
+        return "".join(lines)
+
+    def about(self, program: Program) -> dict[str, int]:
+        """Return the size of a batch, and the addresses of the arguments and of the results."""
+        images, labels = map(self.address, program.inputs)
+        loss, predictions = (self.address(part.now()) for part in program.result.parts)
+        return {
+            "batch": len(program.inputs[0]), "images": images, "labels": labels, "loss": loss,
+            "predictions": predictions,
+        }  # fmt: skip
 
     def address(self, array: Array) -> int:
         """Return the address of an array in the block."""
@@ -136,7 +162,7 @@ class Block:
             region.values = own[region.start - first : region.end - first]
 
     def _lowered(self, call: Call) -> tuple[str, list[tuple[str, Any]]]:
-        """Return the kernel's name, and each argument with its type."""
+        """Return the kernel's name, and each argument with its form in JavaScript."""
         from tinytensor.backends import c_backend  # only where it can be loaded
         from tinytensor.backends._c import ffi
 
@@ -144,9 +170,9 @@ class Block:
         arguments = []
         for parameter, value in zip(ffi.typeof(function).args, given, strict=True):
             if parameter.kind == "pointer":
-                arguments.append(("address", self._pointer(value, ffi)))
+                arguments.append(("start + {}", self._pointer(value, ffi)))
             else:
-                arguments.append(("int64" if parameter.cname == "int64_t" else "number", value))
+                arguments.append(("{}n" if parameter.cname == "int64_t" else "{}", value))
         return call.kernel, arguments
 
     def _pointer(self, value: Any, ffi: Any) -> _Pointer:
@@ -172,10 +198,11 @@ def _arrays(program: Program) -> Iterable[tuple[Array, str]]:
         yield array, "argument"
 
 
-def _plain(value: Any) -> int | float:
+def _plain(value: Any) -> str:
+    """Return an address or a number as JavaScript; NaN and Infinity are its words, too."""
     if isinstance(value, _Pointer):
-        return value.region.place + value.offset
-    return float(value) if isinstance(value, float) else int(value)
+        return str(value.region.place + value.offset)
+    return json.dumps(float(value) if isinstance(value, float) else int(value))
 
 
 class Tables:

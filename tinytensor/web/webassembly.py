@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -45,16 +47,26 @@ def compiled_kernels(caller: str) -> bytes:
         digest.update(source.read_bytes())
     file = cache_folder() / f"kernels-{digest.hexdigest()[:16]}.wasm"
     if not file.is_file():
-        module = _compile(caller, folder, flags)
-        try:
+        with _storing(caller, file):
             file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_file.check(file)  # before half a minute of compiling
+        module = _compile(caller, folder, flags)
+        with _storing(caller, file):
             atomic_file.write(file, module)
-        except OSError as error:
-            raise DataError(
-                f"{caller}: {file} can't be written: {error.strerror or error}; choose another "
-                "folder with TINYTENSOR_CACHE_DIR"
-            ) from None
     return file.read_bytes()
+
+
+@contextmanager
+def _storing(caller: str, file: Path) -> Iterator[None]:
+    """Inside a `with` block that stores the kernels, turn an OSError into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{caller}: the compiled kernels can't be stored in {file.parent}: "
+            f"{error.strerror or error}; choose another folder with the environment variable "
+            "TINYTENSOR_CACHE_DIR"
+        ) from None
 
 
 def _exports(folder: Path) -> list[str]:
