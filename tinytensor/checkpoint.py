@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from tinytensor import atomic_file, kernels, regular_file
+from tinytensor import atomic_file, json_text, kernels, regular_file
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported
 from tinytensor.tensors import Tensor, from_numpy
@@ -171,7 +170,7 @@ def _metadata(content: bytes) -> dict[str, str]:
     The file starts with the length of its header, uint64, and the header, which is JSON.
     """
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+    return dict(json_text.parsed(content[8 : 8 + length]).get("__metadata__") or {})
 
 
 def _content(file: Name) -> bytes:

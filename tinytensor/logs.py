@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from tinytensor import atomic_file, regular_file
+from tinytensor import atomic_file, json_text, regular_file
 from tinytensor.errors import DataError, NotSupported, SettingError
 from tinytensor.extras import check_installed
 
@@ -249,7 +249,7 @@ class JsonLog(TextLog):
 
     def step_of(self, row: str) -> int:
         """The value of the first field."""
-        return int(next(iter(json.loads(row).values()), 0))
+        return int(next(iter(json_text.parsed(row).values()), 0))
 
 
 class TensorBoardLog(Log):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tinytensor import recorder
+from tinytensor import json_text, recorder
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, SettingError
 
@@ -111,7 +111,7 @@ def set_generator_state(caller: str, text: str) -> None:
         DataError: the text is no such state. The random numbers are unchanged.
     """
     try:
-        _generator.bit_generator.state = json.loads(text)
+        _generator.bit_generator.state = json_text.parsed(text)
     except (LookupError, OverflowError, TypeError, ValueError):
         raise DataError(
             f"{caller}: got the state {text[:100]!r} of the random numbers; a state of "

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import checkpoint, door, random
+from tinytensor import checkpoint, door, json_text, random
 from tinytensor.arrays import Array
 from tinytensor.datasets.mapped import FileRows, is_mapped
 from tinytensor.errors import AnomalyError, DataError, SettingError
@@ -323,7 +323,7 @@ def _difference(caller: str, its: str, own: str) -> str:
 
 def _parsed(caller: str, text: str) -> dict[str, dict[str, Any]]:
     try:
-        parsed = json.loads(text)
+        parsed = json_text.parsed(text)
     except ValueError:
         parsed = None
     if isinstance(parsed, dict) and all(isinstance(value, dict) for value in parsed.values()):
@@ -348,7 +348,7 @@ def _best(caller: str, metadata: Mapping[str, str]) -> Best | None:
     if text is None:
         return None
     try:
-        step, accuracy = json.loads(text)
+        step, accuracy = json_text.parsed(text)
         return Best(int(step), float(accuracy))
     except (TypeError, ValueError):
         raise DataError(f"{caller}: got best {text[:100]}; [step, accuracy] is needed") from None
@@ -366,7 +366,7 @@ def _early_stopping(
     if text is None:
         return None
     try:
-        loss, waited = json.loads(text)
+        loss, waited = json_text.parsed(text)
         return float(loss), operator.index(waited)
     except (TypeError, ValueError):
         raise DataError(
@@ -377,7 +377,7 @@ def _early_stopping(
 def _changes(caller: str, metadata: Mapping[str, str]) -> list[str]:
     text = metadata.get("changes", "[]")
     try:
-        changes = json.loads(text)
+        changes = json_text.parsed(text)
     except ValueError:
         changes = None
     if not isinstance(changes, list) or not all(isinstance(each, str) for each in changes):

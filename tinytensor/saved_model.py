@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytensor import checkpoint, saved_layers
+from tinytensor import checkpoint, json_text, saved_layers
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import CLASSES, MNIST_SHAPE, described_shape
 from tinytensor.errors import DataError, TinytensorError, UnknownName
@@ -97,8 +97,8 @@ def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, T
     shapes = {x.removeprefix(start): y.shape for x, y in tensors.items() if x.startswith(start)}
     try:
         try:
-            layers = json.loads(about.get("network", ""))
-        except (ValueError, RecursionError):
+            layers = json_text.parsed(about.get("network", ""))
+        except ValueError:
             raise DataError("it has no description of its layers") from None
         model = saved_layers.network(layers, shapes)
         made = json.loads(json.dumps(described_layers(model)))
@@ -159,7 +159,7 @@ def _image_shape(file: str | Path, about: Mapping[str, str]) -> tuple[int, int, 
             "Python, make the model and call tt.train.load_weights(model, file)"
         )
     try:
-        height, width, channels = (operator.index(size) for size in json.loads(text))
+        height, width, channels = (operator.index(size) for size in json_text.parsed(text))
     except (TypeError, ValueError):
         height = width = channels = 0
     if min(height, width, channels) < 1 or height * width * channels > MOST_VALUES:
@@ -174,7 +174,7 @@ def _class_names(file: str | Path, about: Mapping[str, str]) -> tuple[str, ...]:
     if text is None:  # a checkpoint of an earlier version, which knew ten classes only
         return tuple(map(str, range(CLASSES)))
     try:
-        names = json.loads(text)
+        names = json_text.parsed(text)
     except ValueError:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):

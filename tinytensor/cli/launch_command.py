@@ -1,7 +1,6 @@
 """`tinytensor launch`: start the ranks of a training with mpiexec."""
 
 import importlib.util
-import json
 import os
 import re
 import select
@@ -19,6 +18,7 @@ from typing import IO
 
 import click
 
+from tinytensor import json_text
 from tinytensor.errors import BackendUnavailable
 from tinytensor.ranks import RANKS_FILE
 
@@ -126,7 +126,7 @@ def _watch(file: Path, process: "subprocess.Popen[str]", ended: list[int]) -> No
         time.sleep(0.05)
     waiting = select.poll()
     ranks = {}
-    for rank, (host, pid) in enumerate(json.loads(file.read_text(encoding="utf-8"))):
+    for rank, (host, pid) in enumerate(json_text.parsed(file.read_text(encoding="utf-8"))):
         if host == socket.gethostname():
             try:
                 descriptor = os.pidfd_open(pid)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tinytensor import atomic_file
+from tinytensor import atomic_file, json_text
 from tinytensor.errors import DataError
 from tinytensor.learn.exercises import EXERCISES, Exercise
 from tinytensor.learn.sandbox import Verdict
@@ -104,7 +104,7 @@ def read(file: Path) -> Results:
     """
     needed = f"a file of results is needed, as {FILE} or `--report FILE.json`"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json_text.parsed(file.read_text(encoding="utf-8-sig"))
         if data["version"] != VERSION:
             raise ValueError(f"version {data['version']}")
         found = {str(name): _result(each) for name, each in data["exercises"].items()}

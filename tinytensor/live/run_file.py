@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, NoReturn, overload
 
 import numpy as np
 
-from tinytensor import atomic_file, regular_file
+from tinytensor import atomic_file, json_text, regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.door import Backend
@@ -360,7 +360,7 @@ def _decode_block(block: bytes) -> _Block:
     arrays = safetensors.load(unpacker.decompress(block, MAX_BLOCK))
     if not unpacker.eof:  # zlib checks its checksum only at the end
         raise ValueError("a block is too long or too short")
-    return arrays, json.loads(arrays.pop("about").tobytes())
+    return arrays, json_text.parsed(arrays.pop("about").tobytes())
 
 
 def _check(

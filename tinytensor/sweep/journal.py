@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tinytensor import json_text
 from tinytensor.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _check_is_journal(file: Path) -> None:
         return
     entry = None
     with suppress(ValueError):
-        entry = json.loads(line)
+        entry = json_text.parsed(line)
     if line and not (isinstance(entry, dict) and "op_code" in entry):
         raise DataError(
             f"{file}: is not the journal of a sweep; a new file, or one that tinytensor sweep "
