@@ -141,6 +141,7 @@ WRONG = {
         tt.SettingError,
         "got patience without validation examples",
     ),
+    "save_every": ((FITTING,), {"save_every": 2}, tt.SettingError, "got save_every without save"),
     "patience 0": (
         (FITTING,),
         {"patience": 0, "validation": 0.1},

@@ -20,7 +20,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
-    ["atomic_file", "errors", "forks", "hints", "interrupt"],
+    ["atomic_file", "errors", "forks", "hints", "interrupt", "json_text"],
     ["arrays", "cores", "devices", "extras", "modes", "regular_file"],
     ["observers", "recorder"],
     ["door"],

@@ -119,6 +119,8 @@ def fit(
                 "fit: got patience without validation examples, and early stopping must not use "
                 "the test images; add validation=0.1"
             )
+    if save is None and save_every != 1:
+        raise SettingError("fit: got save_every without save; add the name of a file, save=FILE")
     if save is not None:
         check_name("fit", save)
     examples, loss = for_model(model, split_examples(data, validation, seed), loss)

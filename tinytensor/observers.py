@@ -25,8 +25,11 @@ _changing = held_during_fork(threading.Lock())
 class Observer:
     """The base class of observers; each method is an event, and does nothing here."""
 
-    def module_called(self, module: Any, result: Any) -> None:
-        """A module has returned its result; submodules come before the module that calls them."""
+    def module_called(self, module: Any, arguments: tuple[Any, ...], result: Any) -> None:
+        """A module has returned its result; submodules come before the module that calls them.
+
+        arguments: those by position.
+        """
 
     def loss_called(self, op: str, prediction: Tensor, target: Array) -> None:
         """A loss function has checked its arguments, and computes next.

@@ -785,6 +785,7 @@ def test_export_of_a_page_with_wrong_options(run, tmp_path):
     assert_one_line(*run("export", "3.1", "--html", page, "--weights", weights), words)
     words = r"export_html: lesson best distorts the images in Python at each step"
     assert_one_line(*run("export", "best", "--html", page), words)
+    assert_one_line(*run("export", "1.0", "--html", "-"), "--html: got -; a file is needed")
     assert_one_line(*run("export", "9.9", "--html", page), "there is none named '9.9'")
     assert not page.exists()
 

@@ -450,6 +450,31 @@ def test_a_rising_test_loss_without_a_training_loss_is_no_sign():
     assert names(coach) == []
 
 
+@pytest.mark.parametrize("activation", [nn.Sigmoid(), nn.Tanh()], ids=["sigmoid", "tanh"])
+def test_an_activation_after_the_last_layer_is_named(activation):
+    model = nn.Sequential(nn.Linear(4, 3), activation)
+    with tt.coach(model, show=None) as coach:
+        tt.cross_entropy(model(tt.randn(9, 4)), np.arange(9) % 3).backward()
+    assert names(coach) == ["relu-on-logits"]
+
+
+def test_weights_that_are_changed_without_an_optimizer_are_no_finding():
+    model = nn.Linear(4, 3)
+    x, labels = tt.randn(30, 4), np.arange(30) % 3
+    with tt.coach(model, show=None) as coach:
+        for _ in range(40):
+            model.zero_grad()
+            tt.cross_entropy(model(x), labels).backward()
+            for p in model.parameters():
+                p.data -= 0.1 * p.grad
+    assert names(coach) == []
+
+
+def test_data_that_are_no_data_set_are_refused():
+    with pytest.raises(NotSupported, match="got data of type tuple; a data set is needed"):
+        tt.coach(nn.Linear(2, 2), data=(np.zeros((2, 2)), np.zeros(2)))
+
+
 def test_fit_can_be_watched():
     model = nn.Sequential(network(), nn.Softmax())
     few = DATA._replace(

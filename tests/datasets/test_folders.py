@@ -357,6 +357,16 @@ def test_transparent_pictures_with_colours(tmp_path):
     assert (data.train_images[:, 4:] == 255).all(), "dark ink gets white paper"
 
 
+def test_pictures_below_the_folder_of_a_class_are_an_error(tmp_path):
+    write_pictures(tmp_path, ["a", "b"], 6, 28, light=False)
+    (tmp_path / "a" / "notes").mkdir()
+    assert len(tt.datasets.load(tmp_path).names) == 2
+    picture = next((tmp_path / "b").glob("*.png"))
+    (tmp_path / "a" / "notes" / "x.png").write_bytes(picture.read_bytes())
+    with pytest.raises(tt.DataError, match=r"notes: has pictures, and no folder of a class"):
+        tt.datasets.load(tmp_path)
+
+
 def test_wrong_folders_of_pictures_raise(tmp_path):
     write_pictures(tmp_path / "few", ["a", "b"], 2, 28, light=False)
     with pytest.raises(tt.DataError, match="few: has no test pictures; 6 or more pictures of a cl"):

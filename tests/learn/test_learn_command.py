@@ -161,7 +161,8 @@ def test_the_language_of_a_file(run, monkeypatch, file, text, language):
         (["matmul", "--check", "--hint"], "got --check and --hint; give one of them"),
         (["matmul", "softmax"], "one exercise is needed"),
         (["--check"], "--check: needs an exercise"),
-        (["--language", "c"], "--language: needs an exercise"),
+        (["--language", "c"], "tinytensor learn matmul --language c"),
+        (["matmul.c", "--language", "c", "--check"], "tinytensor learn matmul --language c"),
         (["tape", "--language", "c"], "choose from python"),
         (["softmax", "--train"], "there is no softmax.c or .py"),
         (["--report", "me.json"], "needs your name; add --student NAME"),
@@ -224,6 +225,30 @@ def test_students_of_one_name_or_none_have_a_row_each(run):
     assert all(f">{row}</th>" in page for row in rows)
 
 
+def test_a_file_that_can_not_be_read_is_left_out(run):
+    Path("a.json").write_text("\ufeff" + gradebook.Results("  Ada\nof class 3 ").json())
+    Path("b.json").write_text("[")
+    code, out, err = run("learn", "--merge", "a.json", "b.json")
+    assert code == 2
+    assert out.splitlines()[1].startswith("Ada of class 3 ")
+    assert "left out: b.json" in err
+
+
+def test_files_with_long_names_can_be_told_apart(run):
+    for file in ("a", "b"):
+        folder = Path(f"submissions-of-the-year/group-{file}")
+        folder.mkdir(parents=True)
+        (folder / "ada.json").write_text(gradebook.Results("Ada").json())
+    code, out, _ = run("learn", "--merge", *map(str, Path().glob("*/*/ada.json")))
+    assert code == 0
+    assert len({line[:24] for line in out.splitlines()[1:3]}) == 2
+
+
+def test_an_unknown_exercise_does_not_count():
+    results = gradebook.Results("Ada", {"unknown": gradebook.ExerciseResult("passed")})
+    assert results.passed() == 0
+
+
 def test_a_report_is_one_page(run):
     assert run("learn", "--report", "me.html", "--student", "Ada & Co")[0] == 0
     page = Path("me.html").read_text()
@@ -240,7 +265,7 @@ def test_a_report_is_one_page(run):
         '{"version": 1, "student": "", "exercises": {"matmul": {"state": "best"}}}',
         '{"version": 1, "student": "", "exercises": {"matmul": {"gflops": "fast"}}}',
         '{"version": 1, "student": "", "exercises": {"matmul": {"grade": 1}}}',
-        "\0",
+        "\0", "[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_report_is_refused(run, text):

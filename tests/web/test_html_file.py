@@ -224,6 +224,11 @@ def test_a_browser_trains_without_a_network(tmp_path):
         browser.find_element("id", "clear").click()
         assert meters(browser) == [0] * 10
         assert browser.find_element("id", "note").text == "<i>made</i> up"
+        browser.execute_script("step = about.steps - 1; trainUntil(step + 3)")
+        wait_until(browser, "!working")
+        assert browser.execute_script("return step") == steps  # and no step more
+        assert not browser.find_element("id", "one").is_enabled()
+        browser.execute_script("step = 0; draw()")
         browser.find_element("id", "play").click()
         browser.find_element("xpath", "//button[text()='Start again']").click()
         status.until("step 0 of 1,000,000")
@@ -335,11 +340,21 @@ def test_a_captured_step_must_keep_its_contract(tmp_path, without_compiling):
         (made(result=store), "stores a tensor outside"),
         (made(forward=lambda x: x.reshape(-1, 784) @ model.layers[1].weight), "calls 0 models"),
         (made(forward=lambda x: model(x) + other(x.reshape(-1, 784))), "calls 2 models"),
+        (made(forward=lambda x: model((x - 0.13) / 0.31)), r"not the result of model\(images\)"),
+        (made(forward=lambda x: model(x).relu()), r"not the result of model\(images\)"),
         (tt.capture(lambda images: images), r"step\(images, labels\) is needed"),
     ):
         with pytest.raises(NotSupported, match=words):
             tt.export_html(step, data, file)
         assert (model.layers[1].weight.numpy() == before).all()
+
+    @tt.capture
+    def without_update(images, labels):
+        logits = model(images)
+        return tt.cross_entropy(logits, labels), logits
+
+    with pytest.raises(NotSupported, match=r"calls no optimizer\.step"):
+        tt.export_html(without_update, data, file)
     with pytest.raises(SettingError, match="the step has its own"):
         tt.export_html(made(), data, file, optimizer=optimizer)
     assert tt.export_html(made(), data, file, images=200).train_images == 200

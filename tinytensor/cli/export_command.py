@@ -70,6 +70,8 @@ def _export_page(
     from tinytensor.web.html_file import STEPS, export_lesson
 
     found = lessons.find_or_read(name)
+    if file == "-":
+        raise SettingError("--html: got -; a file is needed")
     check_writable("--html", file, is_replaced=True)
     network = None
     if weights is not None:

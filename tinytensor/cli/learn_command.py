@@ -51,13 +51,13 @@ def learn(
         raise SettingError("--student: is the name in a report; add --report FILE")
     if not names:
         if given or language:
-            option = given[0] if given else "--language"
+            option = given[0] if given else f"--language {language}"
             raise SettingError(f"{option}: needs an exercise: tinytensor learn matmul {option}")
         _list()
         return
     if len(names) > 1:
         raise SettingError(f"learn: got {' '.join(names)}; one exercise is needed")
-    exercise = exercises.find(names[0])
+    exercise = exercises.find(names[0].removesuffix(".py").removesuffix(".c"))
     if language is not None and language not in exercise.languages:
         raise SettingError(
             f"--language: {exercise.name} is not an exercise in {language}; choose from "
@@ -126,7 +126,7 @@ def _write_stub(exercise: Exercise, language: str, known: Any) -> None:
     except FileExistsError:
         raise SettingError(
             f"learn: {file} exists and stays as it is; check it with `tinytensor learn "
-            f"{exercise.name} --check`, or rename it to start again"
+            f"{exercise.name} --language {language} --check`, or rename it to start again"
         ) from None
     except OSError as error:
         raise DataError(f"learn: {file} can't be written: {error.strerror}") from None
@@ -154,9 +154,10 @@ def _answer(exercise: Exercise, language: str | None) -> tuple[Path, str]:
         suffixes = {exercise.page(language).suffix}
     found = [file for suffix in sorted(suffixes) if (file := Path(exercise.name + suffix)).exists()]
     if not found:
+        option = f" --language {language}" if language is not None else ""
         raise SettingError(
             f"learn: there is no {exercise.name}{' or '.join(sorted(suffixes))} in this folder; "
-            f"write it with `tinytensor learn {exercise.name}`"
+            f"write it with `tinytensor learn {exercise.name}{option}`"
         )
     if len(found) > 1:
         raise SettingError(f"learn: got {' and '.join(map(str, found))}; choose with --language")
@@ -299,7 +300,7 @@ def _report(names: tuple[str, ...], given: list[str], file: str, student: str | 
     if names or given:
         raise SettingError("--report: writes all results; leave the name and other options out")
     known = gradebook.load(Path())
-    known.student = student or known.student
+    known.student = gradebook.one_line(student or known.student)
     if not known.student:
         raise SettingError("--report: needs your name; add --student NAME")
     gradebook.save(known, Path())
@@ -318,7 +319,14 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         raise SettingError("--merge: needs the reports: tinytensor learn --merge *.json")
     if file is not None and not file.endswith(".html"):
         raise SettingError(f"--report: got {file}; with --merge a file .html is needed")
-    reports = {name: gradebook.read(Path(name)) for name in names}
+    reports, problems = {}, []
+    for name in names:
+        try:
+            reports[name] = gradebook.read(Path(name))
+        except DataError as error:  # the other files are merged
+            problems.append(str(error))
+    if not reports:
+        raise DataError(problems[0])
     others = [student for name, student in reports.items() if Path(name).name != gradebook.FILE]
     by_file = {  # *.json may also match the file of the results itself
         name: student
@@ -326,10 +334,14 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         if Path(name).name != gradebook.FILE or student not in others
     }
     students = list(by_file.values())
-    named = Counter(student.student.strip() for student in students)
+    named = Counter(student.student for student in students)
     for name, student in by_file.items():
-        if named[student.student.strip()] > 1 or not student.student.strip():
+        if named[student.student] > 1 or not student.student:
             student.student = f"{student.student} ({name})".strip()
     click.echo(gradebook.class_table(students), nl=False)
     if file is not None:
         write("--report", file, gradebook.class_page(students))
+    for problem in problems:
+        click.echo(f"tinytensor: left out: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(2)

@@ -80,6 +80,7 @@ class Coach(observers.Observer):
         self._paths: dict[int, str] = {}  # of modules, by id
         self._names: dict[int, str] = {}  # of parameters, by id
         self._order: dict[int, int] = {}  # the place of each parameter in the forward pass, by id
+        self._at_first: dict[int, Array] = {}  # values of each parameter at the first backward
         self._counts: dict[int, int] = {}  # changes of each parameter at the first backward, by id
         self._is_closed = False
         self._forget_step()
@@ -168,7 +169,7 @@ class Coach(observers.Observer):
         """True if the coach looks at the step that is being made."""
         return is_look(self._steps_made() + 1)
 
-    def module_called(self, module: Any, result: Any) -> None:
+    def module_called(self, module: Any, arguments: tuple[Any, ...], result: Any) -> None:
         """Note which layer returned which node of the graph."""
         if _is_of_another_chunk():
             return
@@ -238,6 +239,7 @@ class Coach(observers.Observer):
         forward = Forward(
             step=step, nodes=nodes, layers=layers, modules=modules, inputs=self._inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
+            unchanged=self._are_unchanged(leaves),
         )  # fmt: skip
         self._run("forward", forward)
         self._called, self._loss = [], None
@@ -336,6 +338,17 @@ class Coach(observers.Observer):
             for x in leaves
         )  # fmt: skip
 
+    def _are_unchanged(self, leaves: list[Tensor]) -> bool:
+        """True if these parameters have the values that they had at the first backward pass."""
+        if not self._at_first:
+            self._at_first = {id(x): sample(x.array).copy() for x in leaves}
+            return False
+        return all(
+            id(x) in self._at_first
+            and np.array_equal(self._at_first[id(x)], sample(x.array), equal_nan=True)
+            for x in leaves
+        )
+
     def _inputs(self, nodes: list[Node]) -> Array | None:
         """The values that the first layer reads, if they are data.
 
@@ -399,7 +412,7 @@ def coach(
         Coach.
 
     Raises:
-        NotSupported: target is neither a model nor a function.
+        NotSupported: target is neither a model nor a function, or data is no data set.
 
     >>> model = nn.Linear(2, 3)
     >>> optimizer = tt.optim.SGD([model.weight], lr=0.1)
@@ -411,6 +424,11 @@ def coach(
     >>> [finding.mistake for finding in coach.findings]
     ['a parameter is not in the optimiser, so it is never trained']
     """
+    if data is not None and not isinstance(data, Dataset):
+        raise NotSupported(
+            f"coach: got data of type {type(data).__name__}; a data set is needed, such as "
+            "tt.datasets.mnist()"
+        )
     if isinstance(target, Module):
         return Coach(target, data=data, show=show)
     if callable(target):

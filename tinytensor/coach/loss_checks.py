@@ -18,7 +18,7 @@ from tinytensor.coach.view import RATE_STEPS, Forward, Progress
 START = 2.0  # times ln(classes), and at least plus START: a first loss above both is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
 UNKNOWING = 0.5  # times ln(classes): a network whose first loss is below it was trained before
-TURN = 1.1  # times the lowest test loss: a test loss above it has turned
+TURN = 1.25  # times the lowest test loss: a test loss above it has turned, and is no chance
 
 
 # How the loss is computed -----------------------------------------------------------------------
@@ -89,13 +89,36 @@ def softmax_twice(step: Forward, run: Progress) -> Sign | None:
     cure="move the activation between the hidden layers; the last layer is nn.Linear alone",
 )
 def relu_on_logits(step: Forward, run: Progress) -> Sign | None:
-    """The sign: the logits are the result of a ReLU, so no score is below 0."""
+    """The sign: the logits of a cross-entropy are the result of a ReLU, a sigmoid or a tanh.
+
+    Then no score is below 0, or all lie between -1 and 1, and the loss can't become small.
+    """
     node = None if step.loss is None else step.node(step.loss.number)
-    if step.loss is None or step.loss.op == "mse_loss" or node is None or node.name != "relu":
+    if step.loss is None or step.loss.op == "mse_loss" or node is None:
         return None
-    zeros = float((step.loss.rows == 0).mean())
+    if node.name == "relu":
+        zeros = float((step.loss.rows == 0).mean())
+        evidence = f"the logits come from a relu, and {percent(zeros)} of them are 0"
+    elif node.name in ("sigmoid", "tanh") and step.loss.op == "cross_entropy":
+        low = 0 if node.name == "sigmoid" else -1
+        evidence = f"the logits come from a {node.name}, so all are between {low} and 1"
+    else:
+        return None
+    return Sign(evidence, step.place(node))
+
+
+@check(
+    "forward",
+    mistake="no parameter is ever changed",
+    cure="call optimizer.step() after loss.backward(); the optimiser needs model.parameters()",
+)
+def never_updated(step: Forward, run: Progress) -> Sign | None:
+    """The sign: at step 32 all parameters still have the values of the first step."""
+    if step.step < RATE_STEPS or not step.unchanged or run.found:
+        return None
     return Sign(
-        f"the logits come from a relu, and {percent(zeros)} of them are 0", step.place(node)
+        f"all parameters have the values that they had at step 1, {step.step - 1} steps before",
+        f"backward at {step.where}",
     )
 
 

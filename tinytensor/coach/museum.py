@@ -336,6 +336,21 @@ def no_zero_grad(data: Dataset, capture: Any) -> Seen:
     return watch(capture(step), in_batches(data))
 
 
+@exhibit("never-updated")
+def no_optimizer_step(data: Dataset, capture: Any) -> Seen:
+    """The step has no optimizer.step(), so nothing is learned."""
+    model = network()
+    optimizer = tt.optim.Adam(model.parameters(), lr=0.002)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        loss = tt.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        return loss
+
+    return watch(capture(step), in_batches(data))
+
+
 @exhibit("parameter-without-gradient")
 def detached_in_the_middle(data: Dataset, capture: Any) -> Seen:
     """The result of the first layers is detached, so only the last layer is trained."""

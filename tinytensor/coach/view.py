@@ -74,7 +74,8 @@ class Forward:
     for the number of a node, the path of the layer that returned its result. modules: the modules
     that were called, with their paths. inputs: the values that the first layer read, or None.
     loss: the last call of a loss function, or None. value: the value that backward() starts from.
-    kept: True if a parameter still has the gradient that the step before used.
+    kept: True if a parameter still has the gradient that the step before used. unchanged: True if
+    all parameters have the values of the first step that was looked at.
     """
 
     step: int
@@ -85,6 +86,7 @@ class Forward:
     loss: Loss | None
     value: float | None
     kept: bool
+    unchanged: bool
     _first_rows: Array | None = None
 
     @property

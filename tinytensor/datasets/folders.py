@@ -315,6 +315,12 @@ def _parts(folder: Path) -> list[Path]:
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """The pictures of each class by the name of its subfolder; 10 comes after 9."""
     folders = [each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."]
+    for below in (each for of_class in folders for each in of_class.iterdir() if each.is_dir()):
+        if below.name[0] != "." and _pictures(below):
+            raise DataError(
+                f"{below}: has pictures, and no folder of a class may have folders of pictures; "
+                f"move them to {below.parent}"
+            )
     found = {each.name: _pictures(each) for each in folders}
     names = sorted((name for name in found if found[name]), key=_natural)
     if not names:

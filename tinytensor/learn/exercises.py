@@ -15,7 +15,7 @@ Sizes = dict[str, int]
 # What computes a sum of products at once, in NumPy and numpy.linalg
 PRODUCTS = (
     *("matmul", "dot", "vdot", "inner", "vecdot", "matvec", "vecmat", "tensordot", "einsum"),
-    *("multi_dot", "convolve", "correlate", "matrix", "asmatrix", "bmat"),
+    *("multi_dot", "matrix_power", "convolve", "correlate", "matrix", "asmatrix", "bmat"),
 )
 READ, CHANGED, WRITTEN = "read", "changed", "written"
 

@@ -21,6 +21,8 @@ from tinytensor.learn.sandbox import Verdict
 
 FILE = "learn-results.json"
 VERSION = 1
+LONGEST_NAME = 60
+NAME_COLUMNS = 24  # of a student in the table as text
 STATES = {"": "·", "started": "o", "wrong": "x", "slow": "~", "passed": "+"}
 LEGEND = "+ passed   ~ right, but too slow   x wrong   o started   · not started"
 
@@ -78,7 +80,8 @@ class Results:
 
     def passed(self) -> int:
         """Return the number of passed exercises."""
-        return sum(result.state == "passed" for result in self.exercises.values())
+        found = (self.exercises.get(exercise.name) for exercise in EXERCISES)
+        return sum(result is not None and result.state == "passed" for result in found)
 
     def json(self) -> str:
         """Return the results as the text of a file."""
@@ -88,6 +91,11 @@ class Results:
 def now() -> str:
     """Return the time in ISO format, in seconds."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def one_line(name: str) -> str:
+    """Return a student's name on one line, of at most LONGEST_NAME characters."""
+    return " ".join(name.split())[:LONGEST_NAME]
 
 
 def load(folder: Path) -> Results:
@@ -102,13 +110,16 @@ def read(file: Path) -> Results:
     Raises:
         DataError: it can't be read, or is no file of results.
     """
-    needed = f"a file of results is needed, as {FILE} or `--report FILE.json`"
+    needed = (
+        f"a file of results is needed, as {FILE} or `--report FILE.json`; a damaged one may be "
+        "renamed, and a new one is started"
+    )
     try:
         data = json_text.parsed(file.read_text(encoding="utf-8-sig"))
         if data["version"] != VERSION:
             raise ValueError(f"version {data['version']}")
         found = {str(name): _result(each) for name, each in data["exercises"].items()}
-        return Results(str(data["student"]), found)
+        return Results(one_line(str(data["student"])), found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError.unread(file, error, needed) from None
 
@@ -249,8 +260,17 @@ def _page(
 def class_table(students: Sequence[Results]) -> str:
     """Return the table of a class as text: a column for each exercise."""
     numbers = [str(exercise.number) for exercise in EXERCISES]
-    lines = [f"{'student':24} passed  {' '.join(f'{number:>2}' for number in numbers)}"]
+    head = "student".ljust(NAME_COLUMNS)
+    lines = [f"{head} passed  {' '.join(f'{number:>2}' for number in numbers)}"]
     for student in sorted(students, key=lambda each: each.student):
         states = " ".join(f"{state:>2}" for state in _states(student))
-        lines.append(f"{student.student[:24]:24} {student.passed():6}  {states}")
+        lines.append(f"{_cut(student.student)} {student.passed():6}  {states}")
     return "\n".join([*lines, "", LEGEND, ""])
+
+
+def _cut(name: str) -> str:
+    """Return the name in NAME_COLUMNS columns. The end of a file's name tells students apart."""
+    half = NAME_COLUMNS // 2
+    return (name if len(name) <= NAME_COLUMNS else f"{name[: half - 1]}…{name[-half:]}").ljust(
+        NAME_COLUMNS
+    )

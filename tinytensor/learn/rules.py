@@ -1,8 +1,9 @@
 """The rules of an answer in Python or Numba: what it may import and call.
 
 The source is checked before it runs: its imports, and the names of the functions that the exercise
-refuses. While the answer runs, tinytensor can't be imported, and the refused functions of NumPy
-raise an error. So `getattr(np, "dot")` and `exec` find no finished function either.
+refuses. Such an exercise also refuses what would hide a name from this check, such as `eval`. While
+the answer runs, tinytensor can't be imported, and the refused functions of NumPy raise an error. So
+`getattr(np, "d" + "ot")` finds no finished function either.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 OURS = "tinytensor"
 IMPORTED = (sys.stdlib_module_names - {"importlib"}) | {"numpy", "numba"}
 OPERATORS = ("__matmul__", "__rmatmul__", "__imatmul__")
+HIDING = ("eval", "exec", "compile", "objmode", "methodcaller", "__dict__")  # hide a name
 IMPORTS_OURS = (
     "it imports tinytensor, which has the finished function; write it with loops or with NumPy's "
     "basic operations"
@@ -105,6 +107,9 @@ def _problem_of_call(node: ast.AST, refused: Sequence[str]) -> str | None:
         used = next((name for name in names if name in refused), names[0])
         if used == "*" and node.module in ("numpy", "numpy.linalg") and refused:
             return f"it imports all names of {node.module}; import those that it needs"
+    hiding = node.id if isinstance(node, ast.Name) else used
+    if refused and hiding in HIDING:
+        return f"it uses {hiding}, which hides the functions that it calls; write them out"
     return _refusal(used, refused) if used in refused else None
 
 

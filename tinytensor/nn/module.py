@@ -101,7 +101,7 @@ class Module:
         else:
             result = self.forward(*map(_as_tensor, arguments), **named)
         for observer in observers.active:
-            observer.module_called(self, result)
+            observer.module_called(self, arguments, result)
         return result
 
     def forward(self, *arguments: Any, **named: Any) -> Any:

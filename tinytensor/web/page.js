@@ -35,6 +35,7 @@ async function test() {
   }
   tested = all;
   points.push({step, train: latest, test: tested});
+  startPiece();
 }
 
 // If a piece of work is complete, let the browser draw and react.
@@ -47,11 +48,18 @@ async function pause() {
   if (tested && now > drawnAt + 200)
     draw();
   await new Promise(requestAnimationFrame);
+  startPiece();
+}
+
+// The speed is measured from here on, without the time of a test or a pause.
+function startPiece() {
   [pieceStart, stepsBefore] = [performance.now(), step];
 }
 
 function trainUntil(newGoal) {
-  goal = newGoal;
+  goal = Math.min(newGoal, about.steps);
+  if (!working)
+    startPiece();
   working ??= train().catch(show).then(() => {
     working = undefined;
     goal = step;
@@ -64,6 +72,7 @@ function trainUntil(newGoal) {
 function draw() {
   drawnAt = performance.now();
   element("play").textContent = step < goal ? "Pause" : "Play";
+  element("play").disabled = element("one").disabled = step >= about.steps;
   element("status").textContent = `step ${grouped(step)} of ${grouped(about.steps)}  ·  `
     + `test accuracy ${percent(accuracy(tested))}  ·  ${grouped(speed)} steps/s`;
   drawCurves("accuracy", accuracy, 1, Math.max(0, 1 - roundUp(2 - 2 * accuracy(tested))), rounded);

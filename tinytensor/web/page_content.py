@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinytensor import ops, optim
+from tinytensor import observers, ops, optim
 from tinytensor.arrays import Array, address
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured
@@ -185,22 +185,53 @@ def _recorded(
 
 def _recorded_step(step: Step, images: Array, chosen: Images, batch: int) -> Program:
     """Record a training step on the first training images."""
+    problems = []  # errors are raised after the weights have been restored
 
     def train(indices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        returned = step(from_numpy(to_float(images, indices)), labels)
+        calls = _ModelCalls(from_numpy(to_float(images, indices)))
+        observers.watch(calls)
+        try:
+            returned = step(calls.images, labels)
+        finally:
+            observers.leave(calls)
         if not _has_loss_and_logits(returned, batch):
-            return None  # an error follows after the weights have been restored
+            problems.append(
+                "a loss () and logits (N, classes) are needed; a captured step ends with return "
+                "loss, logits"
+            )
+            return None
         value, logits = returned
+        if logits.node is None or logits.node.number not in calls.results:
+            problems.append(
+                "the logits are not the result of model(images), which the page tests; move what "
+                "the step does with the images and the logits into the model's forward"
+            )
         return value, logits.argmax(axis=1)
 
     first = np.arange(chosen.tests, chosen.tests + batch)
     program = recorded("export_html", train, 1 + first, chosen.labels[first])
-    if not program.result.parts:
-        raise NotSupported(
-            "export_html: a loss () and logits (N, classes) are needed; a captured step ends with "
-            "return loss, logits"
-        )
+    if problems:
+        _model_of(program)  # raises another error if the step calls no model, or several
+        raise NotSupported(f"export_html: {problems[0]}")
+    if not program.optimizers:
+        raise NotSupported("export_html: the step calls no optimizer.step(), so nothing is trained")
     return program
+
+
+class _ModelCalls(observers.Observer):
+    """The modules that are called with these images.
+
+    results: the numbers of their results' nodes.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.images, self.results = images, set[int]()
+
+    def module_called(self, module: Any, arguments: tuple[Any, ...], result: Any) -> None:
+        """Note a result."""
+        is_first = bool(arguments) and arguments[0] is self.images
+        if is_first and isinstance(result, Tensor) and result.node is not None:
+            self.results.add(result.node.number)
 
 
 def _step(model: Module, optimizer: optim.Optimizer, loss: Loss) -> Step:
