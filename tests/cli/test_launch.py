@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -65,13 +64,32 @@ LESSON = replace(find("softmax"), loss=loss)
 """
 
 
+STARTED: list["subprocess.Popen[str]"] = []
+
+
 def started(n: int, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
     """`tinytensor launch` in a separate process group."""
     command = [sys.executable, "-m", "tinytensor", "launch", "-n", str(n), *arguments]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, **settings,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _ended():
+    """No process outlives a test that has failed."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            for pid in descendants(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.kill()
+        process.communicate()
 
 
 def launched(n: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -361,7 +379,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_all_ranks(tmp_path):
     process = started(2, *LONG, "--save", str(file), "--save-every", "5")
     ranks_of(process, 2)
     wait_for(file)
-    shutil.rmtree(folder)
+    folder.rename(tmp_path / "another")  # at once, while rank 0 may write a file there
     _, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode == 2
     (line,) = (line for line in err.splitlines() if line.startswith("tinytensor: rank"))
