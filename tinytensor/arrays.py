@@ -1,4 +1,4 @@
-"""NumPy arrays: their type, their address, and zeros with a good alignment for the C kernels."""
+"""NumPy arrays: type, address, the first False, and zeros well aligned for the C kernels."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def address(array: Array) -> int:
     """Return the memory address of the first element, in bytes."""
     begin: int = array.__array_interface__["data"][0]
     return begin
+
+
+def first_false(checked: Array) -> tuple[int, ...]:
+    """Return the place of the first False in the result of a check.
+
+    >>> first_false(np.array([[True, True], [False, True]]))
+    (1, 0)
+    """
+    return tuple(map(int, np.unravel_index(checked.argmin(), checked.shape)))
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

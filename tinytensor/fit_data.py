@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeGuard
 import numpy as np
 
 from tinytensor import random
-from tinytensor.arrays import Array
+from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
 from tinytensor.datasets import Dataset, Split, load, split, split_rows
 from tinytensor.datasets.examples import Examples
@@ -151,7 +151,7 @@ def _check_finite(name: str, array: Array) -> None:
     """Raise DTypeError if there is NaN or infinity, which names the first."""
     is_finite = np.isfinite(array)
     if not is_finite.all():
-        example, *place = map(int, np.unravel_index(is_finite.argmin(), array.shape))
+        example, *place = first_false(is_finite)
         where = f" at {place}" if place else ""
         raise DTypeError(
             f"fit: got {array[(example, *place)]} in the {name}, first in row {example}{where}; "

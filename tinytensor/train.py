@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tinytensor import checkpoint, door, kernels, random, recorder, run_state
-from tinytensor.arrays import Array
+from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.coach.coaching import Coach
@@ -436,7 +436,7 @@ class Training:
         """Raise AnomalyError if the loss is not finite, which names a pixel that is not, if any."""
         if not math.isfinite(loss):
             if images is not None and not (is_finite := np.isfinite(images)).all():
-                example, *place = map(int, np.unravel_index(is_finite.argmin(), images.shape))
+                example, *place = first_false(is_finite)
                 raise AnomalyError(
                     f"train: got {images[(example, *place)]} in example {example} of the batch of "
                     f"step {self.step}, at {place}; finite numbers are needed"

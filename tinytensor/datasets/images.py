@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tinytensor import regular_file
-from tinytensor.arrays import Array
+from tinytensor.arrays import Array, first_false
 from tinytensor.datasets import MNIST_SHAPE, SIDE, described_shape
 from tinytensor.datasets.folders import ENDINGS, light_on_dark
 from tinytensor.datasets.idx import read_idx
@@ -107,7 +107,7 @@ def _read_npy(path: Path) -> Array:
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         is_right = (array >= 0) & (array <= 1)
         if not is_right.all():
-            place = tuple(map(int, np.unravel_index(is_right.argmin(), array.shape)))
+            place = first_false(is_right)
             raise DataError(
                 f"{path}: got {array[place]} at {list(place)}; floats from 0 to 1 are needed"
             )

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageFilter, ImageOps
 
 from tinytensor import regular_file
-from tinytensor.arrays import Array
+from tinytensor.arrays import Array, first_false
 from tinytensor.datasets.drawn import centred
 from tinytensor.datasets.regions import Regions, connected
 from tinytensor.errors import DataError
@@ -148,7 +148,7 @@ def _grey(picture: Image.Image) -> Array:
     if picture.mode in ("I", "F"):  # any range: from the least value to the greatest
         values: Array = np.asarray(picture, np.float32)
         if not (is_finite := np.isfinite(values)).all():
-            row, column = divmod(int(is_finite.argmin()), values.shape[1])
+            row, column = first_false(is_finite)
             raise ValueError(f"the pixel in row {row}, column {column} is {values[row, column]}")
         low, high = float(values.min()), float(values.max())
         return (values - low) * np.float32(255 / max(high - low, 1e-6))
