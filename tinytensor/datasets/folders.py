@@ -289,6 +289,12 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden."""
+    with os.scandir(folder) as entries:  # it knows what a folder is, without asking for each file
+        return [Path(each.path) for each in entries if each.name[0] != "." and each.is_dir()]
+
+
 def first_picture(folder: Path) -> Path | None:
     """The first test picture of a folder that `load` reads; None if it has no pictures."""
     folder = Path(os.path.expandvars(folder)).expanduser()
@@ -314,9 +320,9 @@ def _parts(folder: Path) -> list[Path]:
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """The pictures of each class by the name of its subfolder; 10 comes after 9."""
-    folders = [each for each in folder.iterdir() if each.is_dir() and each.name[0] != "."]
-    for below in (each for of_class in folders for each in of_class.iterdir() if each.is_dir()):
-        if below.name[0] != "." and _pictures(below):
+    folders = _subfolders(folder)
+    for below in (each for of_class in folders for each in _subfolders(of_class)):
+        if _pictures(below):
             raise DataError(
                 f"{below}: has pictures, and no folder of a class may have folders of pictures; "
                 f"move them to {below.parent}"
