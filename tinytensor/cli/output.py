@@ -1,13 +1,15 @@
-"""The output of commands: checks of files, JSON, tables, and formatted numbers."""
+"""The output of commands: checks of files, JSON, tables, commands to run next, and numbers."""
 
 import json
 import math
 import os
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tinytensor import atomic_file, regular_file
 from tinytensor.errors import SettingError
@@ -69,18 +71,34 @@ def write_json(json_file: str | None, result: dict[str, Any]) -> None:
     write("--json", json_file, json.dumps(_without_nan(result), indent=2) + "\n")
 
 
-def write(option: str, file: str, text: str) -> None:
-    """Write a text to the file of an option; - is standard output.
+def write(option: str, file: str, content: str | bytes) -> None:
+    """Write a text or bytes to the file of an option; - is standard output.
 
     Raises SettingError if the file can't be written.
     """
     if file == "-":
-        click.echo(text, nl=False)
+        click.echo(content, nl=False)
         return
     try:
-        atomic_file.write(file, text.encode())
+        atomic_file.write(file, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise SettingError(f"{option}: {file}: {error.strerror}") from None
+
+
+def given_options(names: Collection[str], instead: Mapping[str, object] | None = None) -> list[str]:
+    """The options of these names that the command line has, in the words of a command.
+
+    instead: values of options that replace those of the command line, or are added.
+    """
+    context, words = click.get_current_context(), []
+    for option in context.command.params:
+        name = str(option.name)
+        if instead and name in instead:
+            words += [option.opts[0], str(instead[name])]
+        elif name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = context.params[name]
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    return words
 
 
 def _without_nan(value: Any) -> Any:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from tinytensor import atomic_file, datasets, door, lessons
+from tinytensor import datasets, door, lessons
 from tinytensor.cli.output import (
     check_writable,
+    given_options,
     plural,
     rendered,
     same_file,
@@ -159,11 +159,7 @@ def _command(lesson: str, best: Trial) -> str:
     words = ["tinytensor", "train", lesson]
     for name, value in best.settings.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
-    context = click.get_current_context()
-    for option in context.command.params:
-        name = str(option.name)
-        if name in _SHARED and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            words += [option.opts[0], str(context.params[name])]
+    words += given_options(_SHARED)
     return f"to train with the best settings: {shlex.join(words)}"
 
 
@@ -181,10 +177,7 @@ def _write_png(title: str, trials: Sequence[Trial], file: str | None) -> None:
     if file is not None:
         from tinytensor.sweep.scatter import as_png
 
-        try:
-            atomic_file.write(file, as_png(title, trials))
-        except OSError as error:
-            raise SettingError(f"--png: {file}: {error.strerror}") from None
+        write("--png", file, as_png(title, trials))
 
 
 def _raise(error: DataError) -> None:

@@ -3,8 +3,8 @@
 import shlex
 
 import click
-from click.core import ParameterSource
 
+from tinytensor.cli.output import given_options
 from tinytensor.saver import Saver
 from tinytensor.train import Training
 
@@ -60,18 +60,11 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
     is_over = training.step == training.steps
     if is_over and training.depends_on_steps:
         return ""
-    context = click.get_current_context()
     world = training.world
     start = ["launch", "-n", str(world.size)] if world.is_launched else []
-    words = ["tinytensor", *start, "train", lesson]
-    for option in context.command.params:
-        name = str(option.name)
-        is_kept = name in (*_SHARED, *_CONTINUED) or (name == "steps" and not is_over)
-        if name in training.changed:  # by a viewer of the live page
-            words += [option.opts[0], str(training.changed[name])]
-        elif is_kept and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            value = context.params[name]
-            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    kept = (*_SHARED, *_CONTINUED, *(() if is_over else ("steps",)))
+    # A viewer of the live page may have changed a setting.
+    words = ["tinytensor", *start, "train", lesson, *given_options(kept, training.changed)]
     if is_over:
         words += ["--steps", str(2 * training.steps)]
     return f"; to continue: {shlex.join([*words, '--resume', file, '--save', file])}"
