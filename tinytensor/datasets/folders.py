@@ -291,7 +291,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _subfolders(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden."""
-    with os.scandir(folder) as entries:  # it knows what a folder is, without asking for each file
+    with os.scandir(folder) as entries:  # an entry has its type
         return [Path(each.path) for each in entries if each.name[0] != "." and each.is_dir()]
 
 
