@@ -193,6 +193,9 @@ def test_a_browser_trains_without_a_network(tmp_path):
         browser.get(file.as_uri())
         status = Status(browser)
         status.until("step 0 of 1,000,000")
+        browser.execute_script(  # as on a machine that is five times as fast
+            "const now = performance.now.bind(performance); performance.now = () => now() / 5"
+        )
         browser.find_element("id", "play").click()
         wait_for_step(browser, 500)
         browser.find_element("id", "play").click()  # pause

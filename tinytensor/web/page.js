@@ -10,13 +10,15 @@ let goal = 0; // the step at which the training stops
 let working; // a promise, while the page trains
 let latest = {right: [], wrong: []}, tested; // the results of the last step and of the last test
 const points = []; // of the curves
-let pieceStart = 0, stepsBefore = 0, speed = 0, drawnAt = 0;
+let trainedFor = 0, frameStart = 0, drawnAt = 0; // milliseconds
 
 // Training -------------------------------------------------------------------------------------
 
 async function train() {
   while (step < goal) {
+    const begun = performance.now();
     latest = trainStep();
+    trainedFor += performance.now() - begun;
     if (!Number.isFinite(latest.loss))
       throw new Error(`The loss is ${latest.loss}. Start again with a smaller learning rate.`);
     if (step % about.every === 0 || step === about.steps)
@@ -35,31 +37,21 @@ async function test() {
   }
   tested = all;
   points.push({step, train: latest, test: tested});
-  startPiece();
 }
 
 // If a piece of work is complete, let the browser draw and react.
 async function pause() {
   const now = performance.now();
-  if (now < pieceStart + 30)
+  if (now < frameStart + 30)
     return;
-  if (step > stepsBefore)
-    speed = (step - stepsBefore) / (now - pieceStart) * 1000;
   if (tested && now > drawnAt + 200)
     draw();
   await new Promise(requestAnimationFrame);
-  startPiece();
-}
-
-// The speed is measured from here on, without the time of a test or a pause.
-function startPiece() {
-  [pieceStart, stepsBefore] = [performance.now(), step];
+  frameStart = performance.now();
 }
 
 function trainUntil(newGoal) {
   goal = Math.min(newGoal, about.steps);
-  if (!working)
-    startPiece();
   working ??= train().catch(show).then(() => {
     working = undefined;
     goal = step;
@@ -74,7 +66,7 @@ function draw() {
   element("play").textContent = step < goal ? "Pause" : "Play";
   element("play").disabled = element("one").disabled = step >= about.steps;
   element("status").textContent = `step ${grouped(step)} of ${grouped(about.steps)}  ·  `
-    + `test accuracy ${percent(accuracy(tested))}  ·  ${grouped(speed)} steps/s`;
+    + `test accuracy ${percent(accuracy(tested))}  ·  ${grouped(trainedFor && 1000 * step / trainedFor)} steps/s`;
   drawCurves("accuracy", accuracy, 1, Math.max(0, 1 - roundUp(2 - 2 * accuracy(tested))), rounded);
   drawCurves("loss", result => result.loss, roundUp(2 * tested.loss), 0, value => Number(value.toPrecision(3)));
   drawImages("train", latest, 10, 10);
