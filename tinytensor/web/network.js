@@ -45,7 +45,7 @@ function image(index) {
   return array(Uint8Array, about.images + index * about.imageBytes, about.imageBytes);
 }
 
-// Run a program on images. Returns its loss, and the images by whether the prediction is right.
+// Run a program on images. Returns its loss, and each image with its label and predicted class.
 function run(name, chosen) {
   const {images, labels: wanted, loss, predictions} = about[name], length = chosen.length;
   array(BigInt64Array, images, length).set(chosen.map(BigInt));
@@ -53,12 +53,12 @@ function run(name, chosen) {
   programs[name](kernels, start);
   if (kernels.tt_failed())
     throw new Error("a kernel had no memory for its temporary values");
-  const found = array(BigInt64Array, predictions, length);
-  const isRight = (i, place) => Number(found[place]) === labels[i - 1];
+  const [value] = array(Float32Array, loss, 1), found = array(BigInt64Array, predictions, length);
+  if (!Number.isFinite(value))
+    throw new Error(`The loss is ${value}. Start again with a smaller learning rate.`);
   return {
-    loss: array(Float32Array, loss, 1)[0],
-    right: chosen.filter(isRight),
-    wrong: chosen.filter((i, place) => !isRight(i, place)),
+    loss: value,
+    images: chosen.map((i, place) => ({index: i, label: labels[i - 1], predicted: Number(found[place])})),
   };
 }
 

@@ -4,23 +4,27 @@ const element = id => document.getElementById(id);
 const percent = value => (100 * value).toFixed(2) + " %";
 const rounded = value => Number((100 * value).toFixed(2)) + " %";
 const grouped = number => Math.round(number).toLocaleString("en");
-const accuracy = ({right, wrong}) => right.length / (right.length + wrong.length);
+const isRight = ({label, predicted}) => label === predicted;
+const accuracy = ({images}) => images.filter(isRight).length / images.length;
+
+const PIXELS = 2 ** 20; // of a panel of images, at most
+const names = Array.from(document.querySelectorAll("#classes span"), span => span.textContent);
 
 let goal = 0; // the step at which the training stops
 let working; // a promise, while the page trains
-let latest = {right: [], wrong: []}, tested; // the results of the last step and of the last test
-const points = []; // of the curves
-let trainedFor = 0, frameStart = 0, drawnAt = 0; // milliseconds
+const results = {}; // of the last step (train) and of the last test (test)
+const curves = {train: [], test: []}; // their points
+let trainedFor = 0, pieceStart = 0, drawnAt = 0; // milliseconds
 
 // Training -------------------------------------------------------------------------------------
 
 async function train() {
   while (step < goal) {
     const begun = performance.now();
-    latest = trainStep();
+    results.train = trainStep();
     trainedFor += performance.now() - begun;
-    if (!Number.isFinite(latest.loss))
-      throw new Error(`The loss is ${latest.loss}. Start again with a smaller learning rate.`);
+    if (step === 1)
+      addPoint("train", 0); // the loss was computed before the update
     if (step % about.every === 0 || step === about.steps)
       await test();
     await pause();
@@ -28,31 +32,43 @@ async function train() {
 }
 
 async function test() {
-  const all = {right: [], wrong: [], loss: 0};
-  for (const {right, wrong, loss} of tests()) {
-    all.right.push(...right);
-    all.wrong.push(...wrong);
+  const all = {loss: 0, images: []};
+  for (const {loss, images} of tests()) {
+    all.images.push(...images);
     all.loss += loss * about.test.batch / about.testImages;
     await pause();
   }
-  tested = all;
-  points.push({step, train: latest, test: tested});
+  results.test = all;
+  addPoint("test", step);
+  if (step)
+    addPoint("train", step);
+}
+
+// Add the results to the curves, unless the last point is less than a pixel away.
+function addPoint(set, at) {
+  const curve = curves[set], result = results[set];
+  if (!curve.length || at > 1.003 * curve.at(-1).step)
+    curve.push({step: at, accuracy: accuracy(result), loss: result.loss});
 }
 
 // If a piece of work is complete, let the browser draw and react.
 async function pause() {
-  const now = performance.now();
-  if (now < frameStart + 30)
+  if (performance.now() < pieceStart + 30)
     return;
-  if (tested && now > drawnAt + 200)
+  if (results.test && performance.now() > drawnAt + 200)
     draw();
-  await new Promise(requestAnimationFrame);
-  frameStart = performance.now();
+  await nextPiece();
+}
+
+// The browser draws after the animation frame and before the timeout.
+async function nextPiece() {
+  await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
+  pieceStart = performance.now();
 }
 
 function trainUntil(newGoal) {
   goal = Math.min(newGoal, about.steps);
-  working ??= train().catch(show).then(() => {
+  working ??= nextPiece().then(train).catch(show).then(() => {
     working = undefined;
     goal = step;
     draw();
@@ -62,36 +78,41 @@ function trainUntil(newGoal) {
 // Pictures -------------------------------------------------------------------------------------
 
 function draw() {
-  drawnAt = performance.now();
+  const reached = accuracy(results.test);
   element("play").textContent = step < goal ? "Pause" : "Play";
   element("play").disabled = element("one").disabled = step >= about.steps;
   element("status").textContent = `step ${grouped(step)} of ${grouped(about.steps)}  ·  `
-    + `test accuracy ${percent(accuracy(tested))}  ·  ${grouped(trainedFor && 1000 * step / trainedFor)} steps/s`;
-  drawCurves("accuracy", accuracy, 1, Math.max(0, 1 - roundUp(2 - 2 * accuracy(tested))), rounded);
-  drawCurves("loss", result => result.loss, roundUp(2 * tested.loss), 0, value => Number(value.toPrecision(3)));
-  drawImages("train", latest, 10, 10);
+    + `test accuracy ${percent(reached)}  ·  ${grouped(trainedFor && 1000 * step / trainedFor)} steps/s`;
+  drawCurves("accuracy", 1, Math.max(0, 1 - roundUp(2 - 2 * reached)), rounded);
+  drawCurves("loss", roundUp(2 * results.test.loss), 0, value => Number(value.toPrecision(3)));
+  for (const set in results)
+    drawImages(set);
   // At the bottom of the scale, all images that are shown would be misclassified. So the last
   // misclassified image is at the height of the accuracy.
-  const shown = drawImages("test", tested, 40, 25);
-  drawAxis("scale", 1, 1 - shown / about.testImages, rounded);
-  element("reached").textContent = percent(accuracy(tested));
-  element("reached").style.top = `${100 * Math.min(1, tested.wrong.length / shown)}%`;
+  drawAxis("scale", 1, 1 - shown.test / about.testImages, rounded);
+  const height = (1 - reached) * about.testImages / shown.test;
+  element("reached").hidden = height > 1;
+  element("reached").textContent = percent(reached);
+  element("reached").style.top = `${100 * height}%`;
   if (strokes.length)
     classify();
+  drawnAt = performance.now();
 }
 
-function drawCurves(name, valueOf, top, bottom, text) {
-  const last = roundUp(Math.max(step, about.every)), trained = points.filter(point => point.step);
-  for (const set of ["train", "test"])
-    element(`${set}-${name}`).setAttribute("points", trained.map(point =>
-      `${point.step / last},${(top - valueOf(point[set])) / (top - bottom)}`).join(" "));
+function drawCurves(name, top, bottom, text) {
+  const last = roundUp(Math.max(step, about.every));
+  for (const set in curves)
+    element(`${set}-${name}`).setAttribute("points", curves[set].map(point =>
+      `${point.step / last},${(top - point[name]) / (top - bottom)}`).join(" "));
   drawAxis(`${name}-values`, top, bottom, text);
   drawAxis(`${name}-steps`, 0, last, grouped);
 }
 
-// Five numbers at equal distances.
+// Two, three or five numbers at equal distances, of at least 24 pixels.
 function drawAxis(id, from, to, text) {
-  const numbers = [0, 1, 2, 3, 4].map(i => from + (to - from) * i / 4);
+  const {clientWidth, clientHeight} = element(id), room = Math.max(clientWidth, clientHeight) / 24;
+  const parts = [4, 2, 1].find(parts => parts <= room) ?? 1;
+  const numbers = Array.from({length: parts + 1}, (_, i) => from + (to - from) * i / parts);
   element(id).innerHTML = numbers.map(number => `<span>${text(number)}</span>`).join("");
 }
 
@@ -101,22 +122,49 @@ function roundUp(value) {
   return ten * [1, 2, 4, 8, 10].find(factor => factor * ten >= value);
 }
 
-// Draw full rows of images, first the misclassified ones, which are red. Returns their number.
-function drawImages(set, {right, wrong}, mostColumns, mostRows) {
-  const images = [...wrong, ...right];
-  const columns = Math.min(mostColumns, Math.ceil(Math.sqrt(1.6 * images.length)) || 1);
-  const rows = Math.min(mostRows, Math.floor(images.length / columns));
+// Make room for full rows of images. Returns the number of images.
+function makeRoom(set, count, mostColumns, mostRows) {
   const [height, width] = about.shape, canvas = element(set);
+  const fitting = Math.max(1, Math.min(count, mostColumns * mostRows, Math.floor(PIXELS / (height * width))));
+  const columns = Math.min(mostColumns, fitting, Math.ceil(Math.sqrt(1.6 * fitting)));
+  const rows = Math.floor(fitting / columns);
   [canvas.width, canvas.height] = [columns * width, rows * height];
+  canvas.parentElement.style.maxWidth = `${columns * Math.max(width, 30)}px`;
+  canvas.onpointermove = canvas.onpointerdown = ({offsetX, offsetY}) => {
+    const row = Math.floor(offsetY / canvas.clientHeight * rows);
+    pointed[set] = row * columns + Math.floor(offsetX / canvas.clientWidth * columns);
+    describe(set);
+  };
+  return columns * rows;
+}
+
+const pointed = {}; // the place of the image at which the mouse points
+const shown = {
+  train: makeRoom("train", about.train.batch, 10, 10),
+  test: makeRoom("test", about.testImages, 40, 25),
+};
+
+// Draw the misclassified images first. They are red.
+function drawImages(set) {
+  const images = results[set].images.sort((a, b) => isRight(a) - isRight(b));
+  const wrong = images.length - images.filter(isRight).length;
+  const [height, width] = about.shape, canvas = element(set), columns = canvas.width / width;
   const context = canvas.getContext("2d", {willReadFrequently: true});
-  images.slice(0, columns * rows).forEach((index, place) => context.putImageData(
+  images.slice(0, shown[set]).forEach(({index}, place) => context.putImageData(
     picture(image(index)), place % columns * width, Math.floor(place / columns) * height));
-  const wrongRows = Math.floor(wrong.length / columns), wrongInNext = wrong.length % columns;
+  const wrongRows = Math.floor(wrong / columns), wrongInNext = wrong % columns;
   context.fillStyle = "rgb(255 0 0 / 35%)";
   context.fillRect(0, 0, canvas.width, wrongRows * height);
   context.fillRect(0, wrongRows * height, wrongInNext * width, height);
-  element(`${set}-count`).textContent = `${grouped(wrong.length)} of ${grouped(images.length)}`;
-  return columns * rows;
+  element(`${set}-count`).textContent = `: ${grouped(wrong)} of ${grouped(images.length)} misclassified`;
+  describe(set);
+}
+
+// Name the classes of the image at which the mouse points.
+function describe(set) {
+  const found = results[set]?.images[pointed[set]];
+  if (found)
+    element(`${set}-class`).textContent = `predicted: ${names[found.predicted]}, label: ${names[found.label]}`;
 }
 
 // A grey image is dark on white. The first three channels of others are red, green and blue.
@@ -172,7 +220,8 @@ function extend({offsetX, offsetY}) {
   const pad = element("pad"), scale = pad.width / pad.clientWidth;
   strokes.at(-1)?.push([offsetX * scale, offsetY * scale]);
   paint(pad, 1, 0, 0);
-  classify();
+  if (results.test) // the page is loaded
+    classify();
 }
 
 element("pad").onpointerdown = event => {
