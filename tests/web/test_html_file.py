@@ -408,6 +408,11 @@ def test_a_captured_step_must_keep_its_contract(tmp_path, without_compiling):
     with pytest.raises(SettingError, match="the step has its own"):
         tt.export_html(made(), data, file, optimizer=optimizer)
     assert tt.export_html(made(), data, file, images=200).train_images == 200
+    optimizer = tt.optim.SGD([model.layers[1].bias], lr=0.1)
+    with pytest.raises(NotSupported, match=r"call model\.zero_grad\(\)"):
+        tt.export_html(made(), data, file)
+    written = tt.export_html(model, data, file, optimizer=optimizer, images=200)
+    assert written.train_images == 200
 
 
 def test_a_cache_folder_that_can_not_be_written_is_noticed_before_compiling(tmp_path, monkeypatch):

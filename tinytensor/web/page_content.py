@@ -241,6 +241,7 @@ def _step(model: Module, optimizer: optim.Optimizer, loss: Loss) -> Step:
         logits = model(images)
         value = loss(logits, labels)
         optimizer.zero_grad()
+        model.zero_grad()  # also what the optimizer does not update
         value.backward()
         optimizer.step()
         return value, logits

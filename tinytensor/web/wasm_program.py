@@ -50,8 +50,9 @@ def recorded(caller: str, function: Callable[..., Any], *arguments: Array) -> Pr
         raise NotSupported(f"{caller}: a page can't repeat the step, because {step.why}")
     if len(program.inputs) > len(arguments):
         raise NotSupported(
-            f"{caller}: the step adds to gradients from before; call optimizer.zero_grad() before "
-            "loss.backward()"
+            f"{caller}: the step adds to gradients from before; call model.zero_grad() before "
+            "loss.backward(), because optimizer.zero_grad() removes only the gradients of the "
+            "parameters that it updates"
         )
     _ = program.peak  # gives the temporaries their memory
     for call in program.calls:
