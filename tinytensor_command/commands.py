@@ -453,10 +453,16 @@ def predict_command(**given: Any) -> None:
 )
 @lesson_of_weights_option
 @click.option("--weights", metavar="FILE", type=FILE, help="Weights or checkpoint of train.")
-@click.option("--images", type=Count(1), help="Training images of the page [those that fill 3 MB].")
+@click.option(
+    "--images",
+    type=Count(1),
+    help="Training images of the page, at least those of one step [those that fill 3 MB].",
+)
 @click.option("--steps", type=Count(1, 10**6), help="Steps after which the page stops [10,000].")
+@click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
 @seed_option
 @data_option
+@size_option
 def export_command(**given: Any) -> None:
     """Write a network as an ONNX file, or LESSON as a page.
 

@@ -89,6 +89,25 @@ def test_export(trained, run, tmp_path):
     assert [d.dim_value for d in given.type.tensor_type.shape.dim][1:] == [10, 12, 3]
 
 
+@pytest.mark.skipif("c" not in tt.available_backends(), reason="the C backend does not work here")
+def test_export_of_a_page(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tinytensor.web.webassembly.compiled_kernels", lambda caller: b"")
+    page = tmp_path / "red.html"
+    export = ("export", "softmax", "--html", page, "--data", folder, "--size", "8x6")
+    code, out, err = run(*export, "--batch", 10)
+    assert (code, err) == (0, "")
+    assert "20 training images, 4 test images" in out
+    assert '"shape": [8, 6, 3]' in page.read_text()
+    code, out, err = run(*export)  # the lesson has 100 images per step
+    assert (code, err.count("\n")) == (2, 1)
+    assert "got batch=100; 1 to 20 is needed" in err
+    code, _, err = run("export", "softmax", "--html", page, "--size", 8)
+    assert (code, err) == (
+        2,
+        "tinytensor: --size: is of the pictures of a folder; add --data FOLDER\n",
+    )
+
+
 @pytest.mark.parametrize("light", [False, True], ids=["light on dark", "dark on light"])
 def test_predict_reads_pictures_of_28_x_28_in_the_same_way_as_train(run, tmp_path, light):
     rng = np.random.default_rng(0)

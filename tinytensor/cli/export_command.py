@@ -19,19 +19,21 @@ def export_network(
     weights: str | None,
     images: int | None,
     steps: int | None,
+    batch: int | None,
     seed: int,
     data: Path | None,
+    size: tuple[int, int] | None,
 ) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
     if html_file is None:
-        of_pages = {"--images": images, "--steps": steps}
+        of_pages = {"--images": images, "--steps": steps, "--batch": batch, "--size": size}
         if given := [option for option, value in of_pages.items() if value is not None]:
             raise SettingError(f"{given[0]}: it is for pages; give --html FILE, too")
         _export_onnx(name, lesson, weights)
     elif lesson is not None:
         raise SettingError("--lesson: a page takes its lesson first: export LESSON --html FILE")
     else:
-        _export_page(name, html_file, weights, images, steps, seed, data)
+        _export_page(name, html_file, weights, images, steps, batch, seed, data, size)
 
 
 def _export_onnx(file: str, lesson: str | None, weights: str | None) -> None:
@@ -62,8 +64,10 @@ def _export_page(
     weights: str | None,
     images: int | None,
     steps: int | None,
+    batch: int | None,
     seed: int,
     data: Path | None,
+    size: tuple[int, int] | None,
 ) -> None:
     from tinytensor import datasets, lessons
     from tinytensor.saved_model import load_model
@@ -73,6 +77,8 @@ def _export_page(
     if file == "-":
         raise SettingError("--html: got -; a file is needed")
     check_writable("--html", file, is_replaced=True)
+    if size is not None and data is None:
+        raise SettingError("--size: is of the pictures of a folder; add --data FOLDER")
     network = None
     if weights is not None:
         lesson, network = load_model(weights, found if found.number.endswith(".py") else None)
@@ -81,10 +87,10 @@ def _export_page(
                 f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "
                 f"{found.number} are needed"
             )
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_set = datasets.mnist() if data is None else datasets.load(data, size)
     written = export_lesson(
-        found, data_set, file, weights=network, steps=STEPS if steps is None else steps, seed=seed,
-        images=images, note=MNIST if data is None else "",
+        found, data_set, file, weights=network, steps=STEPS if steps is None else steps,
+        batch=batch, seed=seed, images=images, note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
         f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "

@@ -223,6 +223,7 @@ def export_lesson(
     *,
     weights: Module | None = None,
     steps: int = STEPS,
+    batch: int | None = None,
     seed: int = 0,
     images: int | None = None,
     note: str = "",
@@ -235,6 +236,7 @@ def export_lesson(
         file: the path of the file, which is replaced.
         weights: a network of this lesson whose weights the page starts with.
         steps: the number of steps after which the page stops.
+        batch: the number of images per step; the lesson's own by default.
         seed: the seed of the first weights, of dropout, and of the order of the images.
         images: as in export_html.
         note: as in export_html.
@@ -261,7 +263,8 @@ def export_lesson(
         if lesson.rate is not None:
             optimizer.lr = lesson.rate(steps)
         return export_html(
-            model, data, file, optimizer=optimizer, loss=lesson.loss, batch=lesson.batch,
-            steps=steps, evaluate_every=lesson.evaluate_every, seed=seed, images=images,
+            model, data, file, optimizer=optimizer, loss=lesson.loss,
+            batch=lesson.batch if batch is None else batch, steps=steps,
+            evaluate_every=lesson.evaluate_every, seed=seed, images=images,
             title=f"Lesson {lesson.number}: {lesson.title}", note=note,
         )  # fmt: skip
