@@ -13,7 +13,7 @@ import numpy as np
 from tinytensor import random
 from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
-from tinytensor.datasets import Dataset, Split, load, split, split_rows
+from tinytensor.datasets import Dataset, Split, load, names_of_outputs, split, split_rows
 from tinytensor.datasets.examples import Examples
 from tinytensor.datasets.mapped import is_mapped
 from tinytensor.errors import DTypeError, LabelError, NotSupported, SettingError, ShapeError
@@ -192,21 +192,14 @@ def for_model(model: Module, data: Dataset, loss: Loss | None) -> tuple[Dataset,
                 f"fit: got label {largest}, and the model has {width} outputs; one output for each "
                 f"of the labels 0 to {largest} is needed"
             )
-        data = _with_names(data, width)
+        names = names_of_outputs(data.names, width)
+        data = data if names == data.names else data._replace(names=names)
     else:
         _check_targets(data.train_labels, width, loss)
     if loss is None:
         loss = cross_entropy if data.has_labels else mse_loss
     _check_loss(loss, outputs, data.train_labels[:SAMPLE])
     return data, loss
-
-
-def _with_names(data: Dataset, outputs: int) -> Dataset:
-    """The data with a name for each output."""
-    more = range(len(data.names), outputs)
-    others = [f"output {i}" if str(i) in data.names else str(i) for i in more]
-    names = (*data.names, *others)[:outputs]
-    return data if names == data.names else data._replace(names=names)
 
 
 def _outputs(model: Module, data: Dataset) -> Tensor:

@@ -205,6 +205,13 @@ def names_up_to(*labels: Array) -> tuple[str, ...]:
     return tuple(str(i) for i in range(largest + 1))
 
 
+def names_of_outputs(names: Sequence[str], outputs: int) -> tuple[str, ...]:
+    """The names of the classes, and for further outputs of a model their numbers."""
+    more = range(len(names), outputs)
+    others = [f"output {i}" if str(i) in names else str(i) for i in more]
+    return (*names, *others)[:outputs]
+
+
 def check_names(names: tuple[str, ...], *labels: Array) -> None:
     """Raise LabelError or SettingError unless the names are different, and each label has one."""
     largest, count = max(int(each.max(initial=0)) for each in labels), len(names)

@@ -20,7 +20,7 @@ from tinytensor.arrays import Array, address
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured
 from tinytensor.capture.program import Program
-from tinytensor.datasets import to_float
+from tinytensor.datasets import names_of_outputs, to_float
 from tinytensor.errors import LabelError, NotSupported
 from tinytensor.evaluation import evaluation_mode
 from tinytensor.nn import Module
@@ -97,7 +97,6 @@ class Page:
             "classes": classes,
         }
         height, width, channels = self.about["shape"]
-        labelled = [*names, *map(str, range(len(names), classes))][:classes]
         self.parts = {
             "programs": "".join(
                 f"{name}(kernels, start) {{\n{block.javascript(program)}}},\n"
@@ -106,7 +105,7 @@ class Page:
             "listing": html.escape(str(programs.train)),
             "classes": "".join(
                 f"<label><span>{html.escape(name)}</span><meter></meter></label>"
-                for name in labelled
+                for name in names_of_outputs(names, classes)
             ),
             "pad": "" if height == width and channels == 1 else "hidden",
             "side": str(height),
