@@ -421,8 +421,9 @@ typedef struct {
 } grad_weight_arguments;
 
 /* Adds the images of a chunk to its tiles [begin, end). */
-static void add_chunk(const grad_weight_arguments *a, int64_t chunk, int64_t begin, int64_t end)
+static void add_chunk(const void *arguments, int64_t chunk, int64_t begin, int64_t end)
 {
+    const grad_weight_arguments *a = arguments;
     const conv_sizes s = a->s;
     const weight_tiles w = a->w;
     const int64_t rows = (s.OH - 1) * s.stride_h + s.KH, columns = (s.OW - 1) * s.stride_w + s.KW;
@@ -463,12 +464,7 @@ static void add_chunk(const grad_weight_arguments *a, int64_t chunk, int64_t beg
 /* [begin, end): the tiles of chunk 0, then those of chunk 1, ... */
 static void conv2d_grad_weight_chunks(const void *arguments, int64_t begin, int64_t end)
 {
-    const grad_weight_arguments *a = arguments;
-    for (int64_t first, next; begin < end; begin = next) {
-        first = begin / a->tiles * a->tiles;
-        next = smaller_of(end, first + a->tiles);
-        add_chunk(a, begin / a->tiles, begin - first, next - first);
-    }
+    for_each_chunk(add_chunk, arguments, ((const grad_weight_arguments *)arguments)->tiles, begin, end);
 }
 
 /* [begin, end): tiles, whose sums of all chunks are added up and stored. */

@@ -441,11 +441,13 @@ static void winograd_grad_x(const void *arguments, int64_t begin, int64_t end)
     }
 }
 
-/* Adds a chunk of groups of images to its sums for the outputs [begin, end). */
-static void winograd_add_chunk(const winograd_arguments *a, int64_t chunk, int64_t begin, int64_t end)
+/* Adds a chunk of groups of images to its sums for the half panels [first_half, last_half) of outputs. */
+static void winograd_add_chunk(const void *arguments, int64_t chunk, int64_t first_half, int64_t last_half)
 {
+    const winograd_arguments *a = arguments;
     const winograd_sizes *w = &a->w;
     const conv_sizes s = w->s;
+    const int64_t begin = first_half * LANES / 2, end = smaller_of(last_half * LANES / 2, s.O);
     const int64_t outputs = end - begin, groups = groups_of(w);
     const winograd_room room = room_of(w, outputs, 0);
     if (!room.images)
@@ -467,16 +469,10 @@ static void winograd_add_chunk(const winograd_arguments *a, int64_t chunk, int64
         }
 }
 
-/* [begin, end): the parts of the outputs of chunk 0, then those of chunk 1, ... */
+/* [begin, end): the half panels of outputs of chunk 0, then those of chunk 1, ... */
 static void winograd_grad_weight_chunks(const void *arguments, int64_t begin, int64_t end)
 {
-    const winograd_arguments *a = arguments;
-    const int64_t O = a->w.s.O, parts = half_panels_of(O);
-    for (int64_t first, next; begin < end; begin = next) {
-        first = begin / parts * parts;
-        next = smaller_of(end, first + parts);
-        winograd_add_chunk(a, begin / parts, (begin - first) * LANES / 2, smaller_of((next - first) * LANES / 2, O));
-    }
+    for_each_chunk(winograd_add_chunk, arguments, half_panels_of(((const winograd_arguments *)arguments)->w.s.O), begin, end);
 }
 
 /* [begin, end): outputs, whose sums of all chunks are added up and transformed. */
