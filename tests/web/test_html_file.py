@@ -386,7 +386,7 @@ def test_a_captured_step_must_keep_its_contract(tmp_path, without_compiling):
 
     for step, words in (
         (made(result=lambda loss, logits: loss), "return loss, logits"),
-        (made(clear=False), "can't repeat the step|adds to gradients from before"),
+        (made(clear=False), "adds to gradients from before"),
         (made(result=store), "stores a tensor outside"),
         (made(forward=lambda x: x.reshape(-1, 784) @ model.layers[1].weight), "calls 0 models"),
         (made(forward=lambda x: model(x) + other(x.reshape(-1, 784))), "calls 2 models"),

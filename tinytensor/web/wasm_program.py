@@ -41,19 +41,21 @@ def recorded(caller: str, function: Callable[..., Any], *arguments: Array) -> Pr
     step = capture(function, verify="always")
     step(*arguments)
     program = step.program
-    assert program is not None
     step(*arguments)
+    again = step.program
+    assert program is not None
+    assert again is not None
     for array, before in zip(program.trace.roots, program.trace.before, strict=True):
         if before is not None:
             np.copyto(array, before)
-    if step.recordings > 1 or program.guards.stores:
-        raise NotSupported(f"{caller}: a page can't repeat the step, because {step.why}")
-    if len(program.inputs) > len(arguments):
+    if len(again.inputs) > len(arguments):  # the second time there are gradients
         raise NotSupported(
             f"{caller}: the step adds to gradients from before; call model.zero_grad() before "
             "loss.backward(), because optimizer.zero_grad() removes only the gradients of the "
             "parameters that it updates"
         )
+    if step.recordings > 1 or program.guards.stores:
+        raise NotSupported(f"{caller}: a page can't repeat the step, because {step.why}")
     _ = program.peak  # gives the temporaries their memory
     for call in program.calls:
         by_numpy = call.kernel in program.key.backend.on_numpy
