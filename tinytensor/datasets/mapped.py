@@ -68,6 +68,11 @@ class FileRows:
         in_file = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
         self._start = array.ctypes.data - map_start + in_file  # of row 0 in the file, in bytes
 
+    def row_in_file(self, row: int) -> int:
+        """The number in the file of a row of this array, which may be a part of the map."""
+        before = (self._start - self.array.offset) // self.row_bytes
+        return int(row) + int(before)
+
     def read(self, rows: Array) -> Array:
         """Read rows.
 
