@@ -185,7 +185,9 @@ def test_names_beyond_those_of_the_data_are_different():
 def test_nan_in_a_memory_map_is_named_when_its_batch_is_reached(tmp_path):
     np.save(tmp_path / "x.npy", with_nan(FLOATS, 3, 2, 1, 0))
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
-    with pytest.raises(tt.AnomalyError, match=r"got nan in example \d of the batch of step \d, at"):
+    with pytest.raises(
+        tt.AnomalyError, match=r"got nan in row 3 of .*x.npy, at \[2, 1, 0\], which"
+    ):
         fit(data=(x, LABELS))
 
 

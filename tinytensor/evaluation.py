@@ -13,7 +13,7 @@ from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import one_label_each, to_float
-from tinytensor.datasets.mapped import FileRows, is_mapped
+from tinytensor.datasets.mapped import FileRows, is_mapped, row_in_words
 from tinytensor.errors import AnomalyError, DTypeError, SettingError
 from tinytensor.nn import Module
 from tinytensor.ranks import ALONE, World
@@ -159,10 +159,10 @@ def _finite_rows(images: np.memmap) -> Callable[[Array], Array]:
         rows = source.read(chosen)
         if rows.dtype.kind == "f" and not (is_finite := np.isfinite(rows)).all():
             example, *place = first_false(is_finite)
-            row, where = source.row_in_file(chosen[example]), f", at {place}" if place else ""
+            row = row_in_words(images, int(chosen[example]))
+            where = f", at {place}" if place else ""
             raise AnomalyError(
-                f"test: got {rows[(example, *place)]} in row {row} of {source.file}{where}; finite "
-                "numbers are needed"
+                f"test: got {rows[(example, *place)]} in {row}{where}; finite numbers are needed"
             )
         return rows
 
