@@ -10,10 +10,8 @@ from test_recording import assert_same, record
 
 from tinytensor.datasets import Dataset
 from tinytensor.lessons import find
-from tinytensor.live import drawing, inside, picture, replay_page, run_file, terminal
+from tinytensor.live import drawing, history, inside, picture, replay_page, run_file, terminal
 from tinytensor.live.digit_tab import fitted
-from tinytensor.live.drawing import Picture
-from tinytensor.live.history import History
 from tinytensor.live.names import digits_title, short_names
 from tinytensor.live.snapshot import Snapshot, most_test_images
 from tinytensor.train import Training
@@ -256,8 +254,8 @@ def test_the_scale_of_test_images_is_true(tmp_path, count):
     data = data._replace(test_images=test, test_labels=np.arange(count) % 6)
     record(tmp_path / "run", data=data, steps=1, evaluate_every=1, batch=20)
     loaded = run_file.load(tmp_path / "run")
-    drawn = Picture(loaded.lesson, loaded.steps, loaded.test_count, names=loaded.names)
-    drawn.show(History(loaded.snapshots), loaded.snapshots[-1])
+    drawn = drawing.Picture(loaded.lesson, loaded.steps, loaded.test_count, names=loaded.names)
+    drawn.show(history.History(loaded.snapshots), loaded.snapshots[-1])
     tests = drawn.figure.axes[5]
     marks = [label.get_text() for label in tests.get_yticklabels()]
     assert marks == ["100 %", "80 %", "60 %", "40 %", "20 %", "0 %"]
