@@ -432,7 +432,7 @@ def try_command(**given: Any) -> None:
 @click.option("--show", is_flag=True, help="Print each image as the network sees it.")
 @click.option("--save-input", metavar="FILE.png", help="Write the images as the network sees them.")
 def predict_command(**given: Any) -> None:
-    """Print the digit, or another class, of each IMAGE.
+    """Print the class of each IMAGE, with all probabilities.
 
     An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what
