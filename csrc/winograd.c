@@ -29,6 +29,10 @@
        grad_x        grad: A y A^T           weights: G g G^T     B m B^T, added up
        grad_weight   x: B^T d B              grad: A y A^T        G^T m G, of the sums over all tiles
 
+   With few channels the additions take longer than the products that they save, also if the lanes are
+   images as in conv2d.c: for 5 x 5 weights, 6 to 12 channels and stride 2, the products took 0.52 of the
+   time of the plain sums, and the additions 0.75.
+
    The error is larger than that of the plain sums, but below 1e-5 of the largest result. An infinity
    would become NaN in other results of its tile. So if a result is not finite, the convolution is
    computed again with plain sums. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural
