@@ -858,7 +858,8 @@ def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
     words = "--lesson: got --weights too"
     assert_one_line(*run("predict", "--lesson", "best", "--weights", photo, photo), words)
     assert_one_line(*run("predict", "--many", "--as-is", photo), "--many: got --as-is too")
-    assert_one_line(*run("predict", "--as-is", photo), "got a picture of 200 x 300 pixels .*; 28 x 28")
+    words = "got a picture of 200 x 300 pixels .*; 28 x 28"
+    assert_one_line(*run("predict", "--as-is", photo), words)
     words = r"--save-input: got .*x\.jpg; a file name that ends with \.png"
     assert_one_line(*run("predict", "--save-input", tmp_path / "x.jpg", photo), words)
     white = tmp_path / "white.png"
