@@ -166,7 +166,7 @@ def test_the_language_of_a_file(run, monkeypatch, file, text, language):
         (["tape", "--language", "c"], "choose from python"),
         (["softmax", "--train"], "there is no softmax.c or .py"),
         (["--report", "me.json"], "needs your name; add --student NAME"),
-        (["--report", "me.txt"], "a file .json or .html is needed"),
+        (["--report", "me.txt"], "a file name that ends with .json or .html is needed"),
         (["--report", "no/me.json"], "there is no folder no"),
         (["matmul", "--report", "me.json"], "leave the name and other options out"),
         (["--student", "Ada"], "add --report FILE"),

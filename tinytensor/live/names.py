@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinytensor.datasets import CLASSES
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import OWN_MODEL, Lesson
 from tinytensor.train import Training
 
 DIGITS = tuple(map(str, range(CLASSES)))
@@ -107,7 +107,8 @@ def name_of_run(training: Training) -> str:
 
 def named(lesson: Lesson, settings: str) -> str:
     """The name of a run of a lesson with these changed settings, which may be empty."""
-    return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
+    number = "" if lesson.number == OWN_MODEL else f"{lesson.number} "
+    return ", ".join(filter(None, (f"{number}{lesson.name}", settings)))
 
 
 def differing(one: str, other: str) -> tuple[str, str]:

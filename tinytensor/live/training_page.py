@@ -171,7 +171,7 @@ class TrainingPage:
         training, lesson = run.training, run.training.lesson
         self._earlier = run.earlier
         self._update_title()
-        self.frame.document.title = f"tinytensor: lesson {lesson.number}"
+        self.frame.document.title = f"tinytensor: {lesson.in_words}"
         self.lesson.text = lesson_text(lesson, training.model)
         before = [panel.name for panel in self._all_panels()]
         self.panels.follow(training, earlier or run.earlier)
@@ -228,9 +228,9 @@ class TrainingPage:
         return self.updated.get(self.tabs.tabs[self.tabs.active].title)
 
     def _update_title(self) -> None:
-        lesson = self.run.training.lesson
-        title = "; ".join(filter(None, (lesson.title, changed_settings(self.run.training))))
-        set_changed(self.title, text=f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>")
+        training = self.run.training
+        title = "; ".join(filter(None, (training.lesson.heading, changed_settings(training))))
+        set_changed(self.title, text=f"<h1>{html.escape(title)}</h1>")
 
     def _update_figures(self) -> None:
         run, shot, tested = self.run, self.run.latest, self.run.latest_tested
@@ -261,7 +261,7 @@ class TrainingPage:
         return (
             f'<div class="accuracy"><b>{100 * accuracy:.2f} %</b><span>of the test images '
             f"recognised after {step:,} of {self.run.training.steps:,} steps</span>"
-            f"<span>lesson {lesson.number}: {html.escape(lesson.title)}</span></div>"
+            f"<span>{html.escape(lesson.heading)}</span></div>"
         )
 
     # Controls
