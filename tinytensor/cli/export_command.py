@@ -69,7 +69,8 @@ def _export_page(
     data: Path | None,
     size: tuple[int, int] | None,
 ) -> None:
-    from tinytensor import datasets, lessons
+    from tinytensor import lessons
+    from tinytensor.cli.data_option import given_data
     from tinytensor.saved_model import load_model
     from tinytensor.web.html_file import STEPS, export_lesson
 
@@ -77,8 +78,6 @@ def _export_page(
     if file == "-":
         raise SettingError("--html: got -; a file is needed")
     check_writable("--html", file, is_replaced=True)
-    if size is not None and data is None:
-        raise SettingError("--size: is of the pictures of a folder; add --data FOLDER")
     network = None
     if weights is not None:
         lesson, network = load_model(weights, found if found.number.endswith(".py") else None)
@@ -87,10 +86,10 @@ def _export_page(
                 f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "
                 f"{found.number} are needed"
             )
-    data_set = datasets.mnist() if data is None else datasets.load(data, size)
     written = export_lesson(
-        found, data_set, file, weights=network, steps=STEPS if steps is None else steps,
-        batch=batch, seed=seed, images=images, note=MNIST if data is None else "",
+        found, given_data(data, size), file, weights=network,
+        steps=STEPS if steps is None else steps, batch=batch, seed=seed, images=images,
+        note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
         f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "
