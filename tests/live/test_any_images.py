@@ -184,7 +184,7 @@ def test_the_page_shows_images_in_colour():
             viewers.until(lambda: viewer.step() == 6 and viewer.column("test digits data", "image"))
             assert viewer.title("training digits").startswith("Training images: ")
             assert viewer.model("pad", "model.title.text") == "draw an image here"
-            assert viewer.model("tabs", "model.tabs[1].title") == "an image"
+            assert viewer.model("tabs", "model.tabs[1].title") == "image"
             assert (viewer.picture("training digits data") >= picture.COLOURS).any()
             viewer.model("tabs", "model.active = 1")
             viewers.until(lambda: viewer.place("neurons")[2])

@@ -5,8 +5,8 @@
     # end of solution     /* end of solution */
 
 The student gets the page without the lines between the marks. If the example of the file reaches an
-empty function, it ends and prints the name of this function. A page in Python also gets the rules of
-the check. It serves for Numba, too: then each checked function gets a decorator.
+empty function, it ends and prints the name of this function. A page in Python also gets the rules
+of the check. It serves for Numba, too: then each checked function gets a decorator.
 """
 
 from __future__ import annotations

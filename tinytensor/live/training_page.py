@@ -141,8 +141,9 @@ class TrainingPage:
             "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
             styles={"overflow-y": "auto", "height": "100%"},
         )  # fmt: skip
+        names = self.run.training.data.names
         self.updated: dict[str, Tab] = {
-            worded("a digit", self.run.training.data.names): self.digit,
+            worded("a digit", names).removeprefix("an "): self.digit,  # so that one row is enough
             "weights": self.weights,
             "confusions": self.confusion,
             "layers": self.layers,
