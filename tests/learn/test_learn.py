@@ -147,6 +147,16 @@ def test_an_empty_file_that_is_run_by_hand_names_its_first_function(exercise, tm
     assert done.stderr == f"write {first} here, in {file.name}\n"
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["matmul_loop_order", "optimizers"])
+def test_an_empty_file_for_numba_names_its_first_function(name, tmp_path):
+    exercise, file = exercises.find(name), tmp_path / f"{name}.py"
+    file.write_text(exercise.stub("numba"), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"write {exercise.functions[0].name} here, in {file.name}\n"
+
+
 @pytest.mark.skipif(answer.compiler() is None, reason="there is no C compiler")
 @pytest.mark.parametrize(
     "exercise",

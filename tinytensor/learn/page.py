@@ -54,7 +54,17 @@ def stub(page: Path, language: str, functions: tuple[str, ...], rules: str) -> s
     else:
         end = f'\n\n{textwrap.fill(rules, WIDTH)}\n"""\n'  # of the module's docstring
         text = text.replace('\n"""\n', end, 1)
-    return _in_language(text, language, functions)
+    return _in_language(_for_numba(text) if language == "numba" else text, language, functions)
+
+
+def _for_numba(stub: str) -> str:
+    """Return a stub whose empty functions Numba compiles: they can't raise SystemExit."""
+    stub = stub.replace("raise SystemExit(", "raise NotImplementedError(")
+    head, start, example = stub.rpartition('\nif __name__ == "__main__":\n')
+    return (
+        f"{head}{start}    try:\n{textwrap.indent(example, '    ')}"
+        "    except NotImplementedError as empty:\n        raise SystemExit(str(empty)) from None\n"
+    )
 
 
 def _function_before(text: str, suffix: str) -> str:
