@@ -12,7 +12,7 @@ from tinytensor.datasets import Dataset
 from tinytensor.lessons import find
 from tinytensor.live import drawing, history, inside, picture, replay_page, run_file, terminal
 from tinytensor.live.digit_tab import fitted
-from tinytensor.live.names import digits_title, short_names
+from tinytensor.live.names import PANELS, digits_title, short_names, worded
 from tinytensor.live.snapshot import Snapshot, most_test_images
 from tinytensor.train import Training
 
@@ -115,6 +115,14 @@ def test_titles_of_other_classes_than_digits():
     assert digits_title("test digits", None, 50, ("1", "7")) == "Test digits"
 
 
+@pytest.mark.parametrize("name", PANELS)
+def test_no_text_about_other_classes_says_digit(name):
+    for text in PANELS[name]:
+        assert "digit" not in worded(text, NAMES).lower()
+        assert worded(text, ("0", "7", "?")) == text
+    assert worded("Draw a digit first.", NAMES) == "Draw an image first."
+
+
 # Run files, the terminal, the page
 
 
@@ -175,6 +183,8 @@ def test_the_page_shows_images_in_colour():
             viewers.finish(run)
             viewers.until(lambda: viewer.step() == 6 and viewer.column("test digits data", "image"))
             assert viewer.title("training digits").startswith("Training images: ")
+            assert viewer.model("pad", "model.title.text") == "draw an image here"
+            assert viewer.model("tabs", "model.tabs[1].title") == "image"
             assert (viewer.picture("training digits data") >= picture.COLOURS).any()
             viewer.model("tabs", "model.active = 1")
             viewers.until(lambda: viewer.place("neurons")[2])

@@ -28,6 +28,7 @@ from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.live import class_axis, inside
 from tinytensor.live.digits import DIGITS_COLOURS, Chosen
+from tinytensor.live.names import worded
 from tinytensor.live.panel import FAINT, WIDTH, plain_figure
 from tinytensor.live.pending_call import PendingCall
 from tinytensor.live.picture import TEST, TRAIN, coloured, within
@@ -55,13 +56,14 @@ class Digit:
         self, run: Run, sheet: InlineStyleSheet, ready: Callable[[], None] | None = None
     ) -> None:
         self._ready = ready
+        self.names = run.training.data.names
         self.image: Array | None = None
         self.label: int | None = None  # the correct digit; None for a drawn one
         self._images = 0  # number of images so far
         self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
         pad = drawing_pad(
-            self.strokes, name="pad", title="draw a digit here", width=158, height=175,
-            sizing_mode="fixed",
+            self.strokes, name="pad", title=worded("draw a digit here", self.names), width=158,
+            height=175, sizing_mode="fixed",
         )  # fmt: skip
         seen = plain_figure(
             name="digit", title="as the network sees it", width=158, height=175,
@@ -77,7 +79,6 @@ class Digit:
             origin="top_left",
             color_mapper=LinearColorMapper(palette=colours, low=0, high=len(colours) - 1),
         )  # fmt: skip
-        self.names = run.training.data.names
         count = len(self.names)
         self.neurons = ColumnDataSource(
             {

@@ -37,9 +37,8 @@ class Digits(Panel):
     mark = 0.4  # height of a name of one character, as a fraction of the digit's height
 
     def __init__(self, name: str, classes: tuple[str, ...]) -> None:
-        self.classes = classes
         self.short_names = names.short_names(classes, 2)
-        super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
+        super().__init__(name, classes, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
         drawn = ("image", "y", "width", "height", "rows", "side", "across", "down")

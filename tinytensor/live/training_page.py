@@ -33,7 +33,7 @@ from tinytensor.live.frame import Frame
 from tinytensor.live.history import START, Earlier
 from tinytensor.live.layer_signs import Layers
 from tinytensor.live.microscope_tab import Microscope
-from tinytensor.live.names import ALL, changed_settings
+from tinytensor.live.names import ALL, changed_settings, worded
 from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
@@ -141,8 +141,9 @@ class TrainingPage:
             "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
             styles={"overflow-y": "auto", "height": "100%"},
         )  # fmt: skip
+        names = self.run.training.data.names
         self.updated: dict[str, Tab] = {
-            "a digit": self.digit,
+            worded("a digit", names).removeprefix("an "): self.digit,  # so that one row is enough
             "weights": self.weights,
             "confusions": self.confusion,
             "layers": self.layers,
