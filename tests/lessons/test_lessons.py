@@ -363,6 +363,11 @@ def test_other_settings_of_a_lesson(tmp_path):
         tt.DataError, match=r"of a run with lr 0\.25; got lr own; --lr 0\.25 is needed"
     ):
         Training(find("2.2"), DATA, steps=4, batch=10).resume(tmp_path / "changed.safetensors")
+    training.save_weights(tmp_path / "weights")
+    command = (
+        "train dropout --steps 2 --batch 10 --lr 0.25 --optimizer rmsprop --keep-prob 0.5 --seed"
+    )
+    assert command in checkpoint.about(tmp_path / "weights")["command"]
     with pytest.raises(tt.SettingError, match=r"lesson 1\.0 has no Dropout layer"):
         Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)
 
