@@ -12,12 +12,13 @@ from tinytensor_command.options import (
     LESSON,
     LESSON_OR_FILE,
     OPTIMIZERS,
+    RATE_RULES,
     RUNG,
+    ChoiceOrNothing,
     Count,
     Index,
     LessonNumber,
     NumberRange,
-    Screen,
     Several,
     allow_origin_option,
     backend_option,
@@ -115,6 +116,13 @@ def lesson_command(**given: Any) -> None:
 @click.option(
     "--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own]."
 )
+@click.option(
+    "--scale-rate",
+    type=ChoiceOrNothing(RATE_RULES),
+    is_flag=False,
+    flag_value="linear",
+    help="Multiply the learning rate by --batch / the lesson's batch, or by the square root of it.",
+)
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimiser [the lesson's own].")
 @click.option(
     "--keep-prob",
@@ -193,7 +201,7 @@ def lesson_command(**given: Any) -> None:
 @json_option
 @click.option(
     "--live",
-    type=Screen(["browser", "terminal"]),
+    type=ChoiceOrNothing(["browser", "terminal"]),
     is_flag=False,
     flag_value="browser",
     help="Show the training in the browser, until Ctrl-C, or in the terminal.",
