@@ -355,6 +355,11 @@ class World:
             while not MPI.Request.Testall(list(requests), statuses):
                 self._poll(wait)
             own.exchanges += 1
+        except MPI.Exception:
+            failures = [MPI.Get_error_class(each.Get_error()) for each in statuses or ()]
+            if MPI.ERR_TRUNCATE not in failures:
+                time.sleep(2)  # if another rank has crashed, mpiexec now names it and ends this one
+            raise
         finally:
             own.is_waiting, own.seconds = False, 0.0
 
