@@ -1,5 +1,6 @@
 """The commands: their arguments, options and help. `tinytensor.cli` has what they do."""
 
+import os
 from typing import Any
 
 import click
@@ -36,6 +37,7 @@ from tinytensor_command.options import (
 )
 
 LANGUAGES = ("python", "numba", "c")  # of the exercises
+ON_RANKS = ("train", "sweep")  # their processes share the work, if mpiexec starts several
 
 
 def _print_version(context: click.Context, _: click.Parameter, given: bool) -> None:
@@ -55,8 +57,32 @@ def _print_version(context: click.Context, _: click.Parameter, given: bool) -> N
     callback=_print_version,
     help="Show the version and exit.",
 )
-def program() -> None:
+@click.pass_context
+def program(context: click.Context) -> None:
     """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
+    if context.invoked_subcommand not in ON_RANKS:
+        _refuse_ranks(str(context.invoked_subcommand))
+
+
+def _refuse_ranks(command: str) -> None:
+    """Raise UsageError if mpiexec has started several processes of this command.
+
+    Only rank 0 prints it; all of them end with status 2.
+    """
+    if not any(name.startswith(("PMI", "OMPI_")) for name in os.environ):
+        return  # without NumPy, which the next line imports
+    from tinytensor.ranks import launched_rank, launched_size, world
+
+    rank = launched_rank()
+    size = 1 if rank is None else launched_size() or world().size
+    if size == 1:
+        return
+    if rank:
+        raise click.exceptions.Exit(2)
+    raise click.UsageError(
+        f"{command}: mpiexec started {size} processes of it, which would all do the same; only "
+        f"{' and '.join(ON_RANKS)} share their work, so start it without mpiexec"
+    )
 
 
 @program.command("course")

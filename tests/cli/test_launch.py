@@ -218,6 +218,23 @@ def test_an_error_is_one_line_with_status_2(arguments, message):
     assert message.replace("train: no lesson", "") in lines[0]
 
 
+@pytest.mark.parametrize("command", [["race", "1.0", "--steps", "3"], ["info"]])
+def test_a_command_that_does_not_share_its_work_is_refused_on_ranks(command):
+    words = [sys.executable, "-m", "tinytensor", *command]
+    start = [str(MPIEXEC), "-n", "2", *words]
+    done = subprocess.run(start, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tinytensor: {command[0]}: mpiexec started 2 processes of it")
+    assert "only train and sweep share their work" in line
+
+
+def test_a_command_on_one_rank_works():
+    words = [str(MPIEXEC), "-n", "1", sys.executable, "-m", "tinytensor", "explain", "softmax"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_without_mpi4py_the_message_names_the_extra(monkeypatch):
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
