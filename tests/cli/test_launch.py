@@ -527,13 +527,21 @@ list(Training(lessons.find("1.0"), data, world=world, steps=3))
 
 
 @pytest.mark.full
-def test_a_sweep_on_several_ranks_needs_a_storage():
+def test_a_sweep_on_several_ranks_needs_a_storage_and_prints_one_table(tmp_path):
     pytest.importorskip("optuna", reason="needs optuna")
-    sweeping = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
-    done = subprocess.run(
-        [str(MPIEXEC), "-n", "2", sys.executable, *sweeping, "--backend", "numpy"],
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    words = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
+    words += ["--trials", "3", "--backend", "numpy", "--json", str(tmp_path / "result.json")]
+
+    def swept(*more: object) -> "subprocess.CompletedProcess[str]":
+        command = [str(MPIEXEC), "-n", "2", sys.executable, *words, *map(str, more)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    done = swept()
     assert done.returncode == 2
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("tinytensor:"))
     assert "sweep: mpiexec started 2 processes, which would all make the same trials" in line
+    done = swept("--storage", tmp_path / "journal")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy") == 1
+    assert done.stderr.count("to train with the best settings") == 1
+    assert len(json.loads((tmp_path / "result.json").read_text())["trials"]) == 3
