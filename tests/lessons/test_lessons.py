@@ -372,6 +372,13 @@ def test_other_settings_of_a_lesson(tmp_path):
         Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)
 
 
+def test_another_optimizer_keeps_the_schedule_of_the_lesson():
+    lesson = tt.lessons.changed(find("relu"), optimizer="sgd")
+    training = Training(lesson, FEW, steps=8, batch=10, evaluate_every=4)
+    rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
+    assert [report.rate for report in training] == [rate(3), rate(7)]
+
+
 # The factor is 4, a power of two, so both learning rates have the same bits.
 TIMES_4 = {
     "softmax": {"optimizer": lambda params: tt.optim.SGD(params, lr=4 * scaled(0.005))},

@@ -284,7 +284,7 @@ def changed(
         lesson: the lesson.
         lr: a constant learning rate, instead of the lesson's rate or schedule.
         optimizer: the name of an optimiser in OPTIMIZERS, with its default settings. Its learning
-            rate is `lr`, or else the lesson's.
+            rate is `lr`, or else the lesson's, which may be a schedule.
         keep_prob: the probability of all Dropout layers to keep an element, above 0 and up to 1.
 
     Raises:
@@ -328,7 +328,8 @@ def _with_optimizer(
     def optimizer(parameters: Sequence[Tensor]) -> Optimizer:
         made = make(parameters)
         if name is not None:
-            made = OPTIMIZERS[name](parameters, lr=made.lr)
+            rate = made.lr  # raises SettingError if groups of parameters have different ones
+            made = OPTIMIZERS[name](parameters, lr=made.param_groups[0].schedule or rate)
         if lr is not None:
             made.lr = lr
         return made
