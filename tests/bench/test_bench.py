@@ -39,11 +39,12 @@ from tinytensor.bench.contest import (
     processes,
     take_turns,
 )
-from tinytensor.bench.task import Task, Unsupported
+from tinytensor.bench.task import Unsupported
 from tinytensor.bench.worker import PEERS, Peer
 from tinytensor.capture import listing
 from tinytensor.cli import bench_command
 from tinytensor.cli.output import rendered
+from tinytensor.lessons import find
 from tinytensor_command import main
 
 ROOT = Path(__file__).parents[2]
@@ -656,7 +657,7 @@ def test_parts_of_the_time_of_a_quick_benchmark(monkeypatch):
 
 def test_whole_run():
     result = training_times.run("1.0", "numpy", 1, steps=20, seed=3)
-    (*_, last) = tt.train.Training(Task.of("1.0").lesson, tt.datasets.mnist(), steps=20, seed=3)
+    (*_, last) = tt.train.Training(find("1.0"), tt.datasets.mnist(), steps=20, seed=3)
     assert (result.steps, result.test_accuracy) == (20, last.test_accuracy)
     parts = [result.seconds[part] for part in tables.PARTS if part != "process"]
     assert 0 < sum(parts) <= result.seconds["process"]

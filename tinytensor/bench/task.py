@@ -9,14 +9,13 @@ import numpy as np
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.lessons import Lesson, find
+from tinytensor.lessons import find
 
 BATCH = 100
-NUM_BATCHES = 600  # in an epoch; every epoch has the same batches
 MAX_STEPS = 1000  # per turn
 
 # Makes the steps with the given numbers, in order, and returns their losses. Step i trains on batch
-# i % NUM_BATCHES with the learning rate task.rate(i). The first call starts at step 0, each later
+# i of its epoch with the learning rate task.rate(i). The first call starts at step 0, each later
 # call where the last one ended.
 Steps = Callable[[range], Array]
 
@@ -29,19 +28,18 @@ class Unsupported(Exception):  # noqa: N818 - not an error
 class Task:
     """One network to train. Converting bytes to float32 from 0 to 1 is part of a step."""
 
-    lesson: Lesson
     model: nn.Module  # with its first weights, which other libraries copy
     optimizer: tt.optim.Optimizer  # tinytensor's; other libraries use its settings
-    images: Array  # (60000, 28, 28) uint8
-    labels: Array  # (60000,) int64
-    chosen: Array  # (NUM_BATCHES, BATCH) int64, the indices of the images of each batch
+    images: Array  # (N, H, W) or (N, H, W, C) uint8
+    labels: Array  # (N,) int64
+    chosen: Array  # (batches, batch) int64, the indices of the images of each batch of every epoch
 
     @classmethod
-    def of(cls, number: str, keep_prob: float | None = None) -> "Task":
+    def of(cls, number: str, keep_prob: float | None = None, batch: int = BATCH) -> "Task":
         """The task of a lesson.
 
         number: the lesson's number or name. keep_prob: replaces that of the dropout layers, if
-        given.
+        given. batch: images in a batch.
         """
         tt.manual_seed(0)
         lesson = find(number)
@@ -50,11 +48,14 @@ class Task:
             for layer in dropouts(model):
                 layer.keep_prob = keep_prob
         data = _data()
-        chosen = (
-            np.random.default_rng(0).permutation(NUM_BATCHES * BATCH).reshape(NUM_BATCHES, BATCH)
-        )
+        chosen = np.random.default_rng(0).permutation(len(data.train_images)).reshape(-1, batch)
         optimizer = lesson.optimizer(model.parameters())
-        return cls(lesson, model, optimizer, data.train_images, data.train_labels, chosen)
+        return cls(model, optimizer, data.train_images, data.train_labels, chosen)
+
+    @property
+    def batch(self) -> int:
+        """The number of images in a batch."""
+        return self.chosen.shape[1]
 
     @property
     def rate(self) -> Callable[[int], float]:
@@ -76,8 +77,8 @@ class Task:
         return any(isinstance(layer, nn.Conv2d) for layer in self.layers)
 
     def batches(self, steps: range) -> Array:
-        """The indices (len(steps), BATCH) int64 of the images of the steps."""
-        return self.chosen[np.arange(steps.start, steps.stop) % NUM_BATCHES]
+        """The indices (len(steps), batch) int64 of the images of the steps."""
+        return self.chosen[np.arange(steps.start, steps.stop) % len(self.chosen)]
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import numpy as np
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import NUM_BATCHES, Steps, Task, Unsupported
+from tinytensor.bench.task import Steps, Task, Unsupported
 
 State = dict[str, Any]
 
@@ -90,7 +90,7 @@ def step_of(task: Task) -> tuple[Any, State, dict[str, jax.Array]]:
         number = state["step"]
         state["step"] = number + 1
         state["key"], key = jax.random.split(state["key"])
-        chosen = data["chosen"][number % NUM_BATCHES]
+        chosen = data["chosen"][number % len(task.chosen)]
         images = data["images"][chosen].astype(jnp.float32) * (1 / 255)
         loss_of = functools.partial(
             loss_and_averages, task.layers, averages=state["averages"], key=key

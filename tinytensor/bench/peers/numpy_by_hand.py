@@ -14,9 +14,7 @@ import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
 from tinytensor.backends import numpy_backend
-from tinytensor.bench.task import BATCH, Steps, Task, Unsupported
-
-ONES = np.ones(BATCH, np.float32)
+from tinytensor.bench.task import Steps, Task, Unsupported
 
 
 def set_threads(threads: int) -> int:
@@ -31,8 +29,8 @@ def steps_of(task: Task) -> Steps:
     is_sgd = isinstance(task.optimizer, tt.optim.SGD)
     update = SGD(params, grads) if is_sgd else Adam(params, grads)
     pixels = task.images.reshape(-1, 784)
-    chosen_bytes = np.empty((BATCH, 784), np.uint8)
-    images = np.empty((BATCH, 784), np.float32)
+    chosen_bytes = np.empty((task.batch, 784), np.uint8)
+    images = np.empty((task.batch, 784), np.float32)
 
     def step(chosen: Array, number: int) -> np.float32:
         np.take(pixels, chosen, axis=0, out=chosen_bytes, mode="clip")  # "clip" needs no buffer
@@ -52,18 +50,17 @@ def steps_of(task: Task) -> Steps:
     return run
 
 
-ROWS = np.arange(BATCH)
-
-
 def cross_entropy(logits: Array, labels: Array) -> tuple[np.float32, Array]:
     """The mean loss, and its gradient (N, 10), which overwrites the logits."""
+    batch = len(labels)
+    rows = np.arange(batch)
     logits -= logits.max(axis=1, keepdims=True)
-    wanted = logits[ROWS, labels]
+    wanted = logits[rows, labels]
     probs = np.exp(logits, out=logits)
     total = probs.sum(axis=1, keepdims=True)
     loss = (np.log(total[:, 0]) - wanted).mean()
-    probs *= np.float32(1 / BATCH) / total
-    probs[ROWS, labels] -= np.float32(1 / BATCH)
+    probs *= np.float32(1 / batch) / total
+    probs[rows, labels] -= np.float32(1 / batch)
     return loss, probs
 
 
@@ -72,7 +69,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[np.float32, Array]:
 
 def layers_of(task: Task) -> tuple[Array, Array, list]:
     """An array of all parameters, one of all gradients, and layers with views into both."""
-    parameters = task.model.parameters()
+    batch, parameters = task.batch, task.model.parameters()
     params = np.concatenate([x.numpy().reshape(-1) for x in parameters])
     grads = np.zeros_like(params)
     ends = np.cumsum([x.size for x in parameters])
@@ -91,9 +88,9 @@ def layers_of(task: Task) -> tuple[Array, Array, list]:
     for layer in task.layers:
         match layer:
             case nn.Linear():
-                layers.append(Dense(views(layer.weight), views(layer.bias), is_first=not layers))
+                layers.append(Dense(batch, views(layer.weight), views(layer.bias), not layers))
             case nn.BatchNorm():
-                layers.append(BatchNorm(layer, views(layer.scale), views(layer.offset)))
+                layers.append(BatchNorm(batch, layer, views(layer.scale), views(layer.offset)))
             case nn.Dropout() if layer.keep_prob < 1:
                 layers.append(Dropout(layer.keep_prob))
             case nn.ReLU():
@@ -106,12 +103,13 @@ def layers_of(task: Task) -> tuple[Array, Array, list]:
 class Dense:
     """x @ weight + bias; the first layer doesn't compute the gradient of x."""
 
-    def __init__(self, weight, bias, is_first: bool) -> None:
+    def __init__(self, batch: int, weight, bias, is_first: bool) -> None:
         self.weight, self.grad_weight = weight
         self.bias, self.grad_bias = bias or (None, None)
         inputs, outputs = self.weight.shape
-        self.out = np.empty((BATCH, outputs), np.float32)
-        self.grad_x = None if is_first else np.empty((BATCH, inputs), np.float32)
+        self.ones = np.ones(batch, np.float32)
+        self.out = np.empty((batch, outputs), np.float32)
+        self.grad_x = None if is_first else np.empty((batch, inputs), np.float32)
 
     def forward(self, x: Array) -> Array:
         self.x = x
@@ -123,7 +121,7 @@ class Dense:
     def backward(self, grad: Array) -> Array:
         np.matmul(self.x.T, grad, out=self.grad_weight)
         if self.bias is not None:
-            np.matmul(ONES, grad, out=self.grad_bias)
+            np.matmul(self.ones, grad, out=self.grad_bias)
         if self.grad_x is not None:
             np.matmul(grad, self.weight.T, out=self.grad_x)
         return self.grad_x
@@ -180,19 +178,20 @@ class Dropout:
 class BatchNorm:
     """(x - mean) / sqrt(var + epsilon) * scale + offset, with moving averages of mean and var."""
 
-    def __init__(self, layer: nn.BatchNorm, scale, offset) -> None:
+    def __init__(self, batch: int, layer: nn.BatchNorm, scale, offset) -> None:
         self.decay, self.epsilon = layer.decay, layer.epsilon
         self.scale, self.grad_scale = scale or (None, None)
         self.offset, self.grad_offset = offset
         self.mean, self.var = layer.mean.numpy().copy(), layer.var.numpy().copy()
-        self.y, self.products = np.empty((2, BATCH, len(self.mean)), np.float32)
+        self.batch, self.ones = batch, np.ones(batch, np.float32)
+        self.y, self.products = np.empty((2, batch, len(self.mean)), np.float32)
 
     def forward(self, x: Array) -> Array:
-        mean = ONES @ x
-        mean /= BATCH
+        mean = self.ones @ x
+        mean /= self.batch
         x -= mean
-        var = ONES @ np.square(x, out=self.products)
-        var /= BATCH
+        var = self.ones @ np.square(x, out=self.products)
+        var /= self.batch
         self.by_std = 1 / np.sqrt(var + self.epsilon)
         x *= self.by_std
         self.normalized = x
@@ -205,10 +204,10 @@ class BatchNorm:
 
     def backward(self, grad: Array) -> Array:
         # grad_x = scale / std * (grad - mean(grad) - normalized * mean(grad * normalized))
-        np.matmul(ONES, grad, out=self.grad_offset)
-        sums = ONES @ np.multiply(grad, self.normalized, out=self.products)
-        np.multiply(self.normalized, sums / BATCH, out=self.products)
-        grad -= self.grad_offset / BATCH
+        np.matmul(self.ones, grad, out=self.grad_offset)
+        sums = self.ones @ np.multiply(grad, self.normalized, out=self.products)
+        np.multiply(self.normalized, sums / self.batch, out=self.products)
+        grad -= self.grad_offset / self.batch
         grad -= self.products
         if self.scale is None:
             grad *= self.by_std

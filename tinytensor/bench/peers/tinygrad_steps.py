@@ -14,7 +14,7 @@ from tinygrad.helpers import NUM_CPU_THREADS
 import tinytensor as tt
 from tinytensor import nn
 from tinytensor.arrays import Array
-from tinytensor.bench.task import MAX_STEPS, NUM_BATCHES, Steps, Task, same_padding, stride_of
+from tinytensor.bench.task import MAX_STEPS, Steps, Task, same_padding, stride_of
 
 
 def set_threads(threads: int) -> int:
@@ -42,7 +42,7 @@ def one_by_one(task: Task) -> Steps:
     @TinyJit
     def step() -> None:
         # Contiguous, because otherwise each sum that reads the rows would select them again.
-        batch = chosen[number % NUM_BATCHES][0].contiguous()
+        batch = chosen[number % len(task.chosen)][0].contiguous()
         x = (images[batch].unsqueeze(1).cast("float32") * (1 / 255)).contiguous()
         for layer in layers:
             x = layer(x)

@@ -39,7 +39,7 @@ def seconds(run: Steps) -> float:
 
 def eager_in(task: Task, layout: torch.memory_format) -> Steps:
     torch.manual_seed(0)
-    model = network(task.layers).to(memory_format=layout)
+    model = network(task).to(memory_format=layout)
     kind = torch.optim.SGD if isinstance(task.optimizer, tt.optim.SGD) else torch.optim.Adam
     optimizer = kind(model.parameters(), lr=task.rate(0), fused=True)
     images, labels = data_of(task)
@@ -69,7 +69,7 @@ def compiled(task: Task) -> Steps:
     torch._dynamo.reset()  # because torch compiles a limited number of versions of a function
     layout = torch.channels_last if task.is_convolutional else torch.contiguous_format
     torch.manual_seed(0)
-    model = network(task.layers).to(memory_format=layout)
+    model = network(task).to(memory_format=layout)
     params = {name: param.detach() for name, param in model.named_parameters()}
     buffers = dict(model.named_buffers())
     m, v = ({name: torch.zeros_like(x) for name, x in params.items()} for _ in range(2))
@@ -114,15 +114,17 @@ def compiled(task: Task) -> Steps:
 
 
 def data_of(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (N, 1, 28, 28) uint8 and labels (N,) int64."""
-    return torch.tensor(task.images).unsqueeze(1), torch.tensor(task.labels)
+    """Images (N, C, H, W) uint8 and labels (N,) int64."""
+    images = torch.tensor(task.images)
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return images, torch.tensor(task.labels)
 
 
-def network(layers: list[nn.Module]) -> torch.nn.Module:
+def network(task: Task) -> torch.nn.Module:
     """The network in PyTorch, with the same first weights."""
     modules: list[torch.nn.Module] = []
-    side = 28
-    for layer in layers:
+    side = task.images.shape[1]
+    for layer in task.layers:
         match layer:
             case nn.Conv2d():
                 modules += convolution(layer, side)
