@@ -340,6 +340,7 @@ class World:
             is_longer = MPI.Get_error_class(statuses[1].Get_error()) == MPI.ERR_TRUNCATE
             if not is_longer:
                 raise
+            self._wait(requests[0], size=sent.nbytes)  # so that the partner finds the mistake, too
         received = statuses[1].Get_tag(), statuses[1].Get_count(MPI.BYTE)
         if is_longer or received != (tag, other.nbytes):
             raise ShapeError(
