@@ -93,12 +93,10 @@ class TenNeurons:
         self.biases = [Value(0.0) for _ in range(digits)]
 
     def probabilities(self, pixels):
-        """Softmax: the exponential of each weighted sum, divided by the sum of all exponentials.
-
-        The largest sum is subtracted first, because exp(1000) is too large for a float.
-        """
+        """Softmax: the exponential of each weighted sum, divided by the sum of all exponentials."""
         neurons = zip(self.weights, self.biases, strict=True)
         sums = [weighted_sum(weights, pixels, bias) for weights, bias in neurons]
+        # The largest sum is subtracted first, because exp(1000) is too large for a float.
         largest = Value(max(each.number for each in sums))  # without inputs: a constant
         powers = [(each - largest).exp() for each in sums]
         norm = total(powers)
@@ -133,7 +131,9 @@ def train_step(network, images, labels, rate):
 
 if __name__ == "__main__":
     with open(0, "rb") as standard_input:  # 60,000 images of 28 x 28 bytes, then the labels
-        data = standard_input.read()
+        data = b"" if standard_input.isatty() else standard_input.read()
+    if len(data) < 60_000 * 785:
+        raise SystemExit("micro.py reads images from a pipe; its first lines show the command")
     pictures, answers = data[16 : 16 + 60_000 * 784], data[-60_000:]
 
     def image(i):

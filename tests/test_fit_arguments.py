@@ -185,5 +185,19 @@ def test_names_beyond_those_of_the_data_are_different():
 def test_nan_in_a_memory_map_is_named_when_its_batch_is_reached(tmp_path):
     np.save(tmp_path / "x.npy", with_nan(FLOATS, 3, 2, 1, 0))
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
-    with pytest.raises(tt.AnomalyError, match=r"got nan in example \d of the batch of step \d, at"):
+    with pytest.raises(
+        tt.AnomalyError, match=r"got nan in row 3 of .*x.npy, at \[2, 1, 0\], which"
+    ):
         fit(data=(x, LABELS))
+
+
+@pytest.mark.parametrize("held_out", ["last rows", "own map"])
+def test_nan_in_the_test_part_of_a_memory_map_is_named_with_its_row(tmp_path, held_out):
+    bad = len(FLOATS) - 2
+    np.save(tmp_path / "x.npy", with_nan(FLOATS, bad, 2, 1, 0))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    data, validation = (x, LABELS), 10
+    if held_out == "own map":
+        data, validation = (FLOATS, LABELS), (x, LABELS)
+    with pytest.raises(tt.AnomalyError, match=rf"got nan in row {bad} of .*x.npy, at \[2, 1, 0\]"):
+        fit(data=data, validation=validation)

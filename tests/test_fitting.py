@@ -10,6 +10,7 @@ import pytest
 import tinytensor as tt
 from tinytensor import logs, nn
 from tinytensor.datasets import Dataset
+from tinytensor.live import run_file
 from tinytensor.run_state import about
 from tinytensor.train import Training
 
@@ -282,6 +283,24 @@ def test_save_every(tmp_path):
     run(network(), epochs=5, save=file, save_every=2, show=note)
     assert saved == [None, 8, 8, 16, 16]
     assert tt.checkpoint.about(file)["step"] == "20"
+
+
+def test_a_recorded_run_has_each_epoch(tmp_path):
+    file, checkpoint, reports = tmp_path / "run.tt", tmp_path / "run.safetensors", []
+    given = {"validation": 0.25, "batch": 20, "coach": True, "save": checkpoint}
+    with pytest.raises(tt.SettingError, match="two different files are needed"):
+        tt.fit(linear(), (IMAGES, LABELS), **given, record=checkpoint)
+    tt.fit(linear(), (IMAGES, LABELS), epochs=3, **given, record=file, show=reports.append)
+    loaded = run_file.load(file)
+    assert [shot.test_loss for shot in loaded.snapshots] == [each.test_loss for each in reports]
+    assert loaded.lesson.heading == "A network of your own: Sequential"
+    assert loaded.snapshots[0].train_images.shape == (20, 6, 5, 3)
+    again = tmp_path / "again.tt"
+    more = {"epochs": 5, "resume": checkpoint, "show": None}
+    tt.fit(linear(), (IMAGES, LABELS), **given, **more, record=again)
+    assert [shot.step for shot in run_file.load(again).snapshots] == [16, 20]
+    with pytest.raises(tt.SettingError, match="record: the examples are no images in classes"):
+        tt.fit(linear(), (IMAGES.astype(float), LABELS), validation=10, record=file)
 
 
 def test_the_coach_prints_what_it_finds(capsys):

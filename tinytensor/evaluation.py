@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinytensor import ops
-from tinytensor.arrays import Array
+from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import capture
 from tinytensor.datasets import one_label_each, to_float
-from tinytensor.datasets.mapped import FileRows, is_mapped
-from tinytensor.errors import DTypeError, SettingError
+from tinytensor.datasets.mapped import FileRows, is_mapped, row_in_words
+from tinytensor.errors import AnomalyError, DTypeError, SettingError
 from tinytensor.nn import Module
 from tinytensor.ranks import ALONE, World
 from tinytensor.tensors import Tensor, from_numpy
@@ -144,8 +144,29 @@ def scorer(
         return captured(score_chosen)
 
     score_rows = captured(lambda rows, labels: _score(model, rows, labels, loss))
-    read = FileRows(images).read if is_mapped(images) else images.__getitem__
+    read = _finite_rows(images) if is_mapped(images) else images.__getitem__
     return lambda chosen, labels: score_rows(as_input(read(chosen)), labels)
+
+
+def _finite_rows(images: np.memmap) -> Callable[[Array], Array]:
+    """A function that reads rows of a memory map from its file, without NaN and infinity.
+
+    Arrays in memory are checked as a whole before the training; a file may be too large for that.
+    """
+    source = FileRows(images)
+
+    def read(chosen: Array) -> Array:
+        rows = source.read(chosen)
+        if rows.dtype.kind == "f" and not (is_finite := np.isfinite(rows)).all():
+            example, *place = first_false(is_finite)
+            row = row_in_words(images, int(chosen[example]))
+            where = f", at {place}" if place else ""
+            raise AnomalyError(
+                f"test: got {rows[(example, *place)]} in {row}{where}; finite numbers are needed"
+            )
+        return rows
+
+    return read
 
 
 def _score(model: Module, x: Array, labels: Array, loss: Loss) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from tinytensor import live as live_page
 from tinytensor import optim
 from tinytensor.arrays import Array
 from tinytensor.datasets import Dataset
+from tinytensor.door import current_backend
 from tinytensor.early_stopping import EarlyStopping
 from tinytensor.errors import NotSupported, SettingError
 from tinytensor.fit_data import Pair, for_model, in_words, is_pair, split_examples
 from tinytensor.lessons import of_model
+from tinytensor.live.run_file import RunWriter
 from tinytensor.nn import Module
 from tinytensor.ops.operands import real, whole
 from tinytensor.ranks import world
@@ -41,6 +45,7 @@ def fit(
     save: str | Path | None = None,
     save_every: int = 1,
     resume: str | Path | None = None,
+    record: str | Path | None = None,
 ) -> StepReport:
     """Train a model in place on a data set, and test it after each epoch.
 
@@ -77,6 +82,8 @@ def fit(
         resume: a checkpoint that `save` wrote. The training continues with the same bits, so the
             learning rate and all other settings must be those of the saved run, except `epochs`,
             which counts from the start, and `patience`.
+        record: the run file to write, which has the panels after each epoch; `tinytensor replay`
+            and `tinytensor report` read it. The examples must be images.
 
     Returns:
         StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
@@ -85,13 +92,14 @@ def fit(
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
             there are no validation examples; the optimizer has another model's parameters; targets
-            are one-hot, and there is no `loss`; or `live` is not possible here.
+            are one-hot, and there is no `loss`; `live` or `record` is not possible here; or
+            `record` is the file of `save` or `resume`.
         NotSupported: an argument is of another type, such as an optimiser's class, a function as
             `model`, or `data` that are neither a Dataset, a path nor a pair of arrays.
         ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs,
             or have NaN or infinity.
         DataError: `data` or `resume` can't be read, `resume` is of another training, or `save`
-            can't be written.
+            or `record` can't be written.
         AnomalyError: the loss is NaN or infinite.
 
     Source: Keras's Model.fit.
@@ -123,6 +131,12 @@ def fit(
         raise SettingError("fit: got save_every without save; add the name of a file, save=FILE")
     if save is not None:
         check_name("fit", save)
+    if record is not None:
+        check_name("fit", record)
+        if any(other is not None and _same_file(record, other) for other in (save, resume)):
+            raise SettingError(
+                f"fit: got {record} to record and as a checkpoint; two different files are needed"
+            )
     examples, loss = for_model(model, split_examples(data, validation, seed), loss)
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     lesson = of_model(model, lambda _: made, loss, _rates(made))
@@ -135,7 +149,7 @@ def fit(
         training.early_stopping = EarlyStopping(model, patience)
     if resume is not None and ranks.rank == 0:  # which sends the state to the other ranks
         training.resume(resume)
-    return _run(training, show, live, coach, save, save_every * per_epoch)
+    return _run(training, show, live, coach, save, save_every * per_epoch, record)
 
 
 def _check_parts(model: object, optimizer: object, loss: object, show: object) -> None:
@@ -169,6 +183,10 @@ def _check_parts(model: object, optimizer: object, loss: object, show: object) -
         )
 
 
+def _same_file(one: str | Path, other: str | Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def _rates(optimizer: optim.Optimizer) -> str:
     """The learning rates of the groups, as a setting that a resumed run must share."""
     groups = optimizer.param_groups
@@ -183,13 +201,19 @@ def _run(
     coach: bool,
     save: str | Path | None,
     save_every: int,
+    record: str | Path | None,
 ) -> StepReport:
     """Train, and return the last report. save_every: the number of steps between checkpoints."""
     stopping = training.early_stopping
     saved = None
+    recorder = None
+    if record is not None and training.world.rank == 0:
+        recorder = RunWriter(record, training)
 
     def after_report(report: StepReport) -> None:
         nonlocal saved
+        if recorder is not None:
+            recorder.add(report, current_backend())
         if save is not None and report.step % save_every == 0:
             training.save(save)
             saved = report.step
@@ -198,21 +222,20 @@ def _run(
 
     if training.world.rank == 0:
         training.after_report = after_report
-    if coach and training.world.rank == 0:
-        training.watch_mistakes(print)
-    try:
+    with ExitStack() as ending:
+        if recorder is not None:
+            ending.callback(recorder.close)
+        if coach and training.world.rank == 0:
+            ending.callback(training.watch_mistakes(print).close)
         if live:
             live_page.watch(training)
         else:
             for _ in training:
                 pass
-    finally:
-        if training.coach is not None:
-            training.coach.close()
+        if save is not None and saved != training.step and training.world.rank == 0:
+            training.save(save)
     report = training.report
     assert report is not None  # because an iteration over a training yields at least one
-    if save is not None and saved != training.step and training.world.rank == 0:
-        training.save(save)
     if stopping is not None:
         stopping.restore()
         training.deadline = math.inf  # because the end of a live page has set it

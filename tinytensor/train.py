@@ -16,7 +16,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.coach.coaching import Coach
 from tinytensor.datasets import Dataset, batches
-from tinytensor.datasets.mapped import is_mapped
+from tinytensor.datasets.mapped import is_mapped, row_in_words
 from tinytensor.early_stopping import EarlyStopping
 from tinytensor.errors import AnomalyError, SettingError
 from tinytensor.evaluation import (
@@ -182,15 +182,16 @@ class Training:
         """Set the number of steps made; the next batch is the one after `step` batches."""
         self.step = step
         self._next_batch: tuple[Array, Array] | None = None
-        self._batches: Iterator[tuple[Array, Array]] = batches(
-            self.data.train_images, self.data.train_labels, size=self.batch, seed=self.seed,
-            skip=step, augment=self.lesson.augment,
+        images, labels = self.data.train_images, self.data.train_labels
+        self._batches: Iterator[tuple[Array, Array, Array]] = batches(
+            images, labels, np.arange(len(labels)), size=self.batch, seed=self.seed, skip=step,
+            augment=self.lesson.augment,
         )  # fmt: skip
 
     def next_batch(self) -> tuple[Array, Array]:
         """The images (N, H, W, C) float32 and labels (N,) of the next step."""
         if self._next_batch is None:
-            rows, labels = next(self._batches)
+            rows, labels, self._batch_rows = next(self._batches)
             self._next_batch = as_input(rows), labels
         return self._next_batch
 
@@ -437,9 +438,10 @@ class Training:
         if not math.isfinite(loss):
             if images is not None and not (is_finite := np.isfinite(images)).all():
                 example, *place = first_false(is_finite)
+                row = row_in_words(self.data.train_images, int(self._batch_rows[example]))
                 raise AnomalyError(
-                    f"train: got {images[(example, *place)]} in example {example} of the batch of "
-                    f"step {self.step}, at {place}; finite numbers are needed"
+                    f"train: got {images[(example, *place)]} in {row}, at {place}, which is in the "
+                    f"batch of step {self.step}; finite numbers are needed"
                 )
             raise AnomalyError(
                 f"train: the {name} is {loss} at step {self.step}, and training can't recover; "

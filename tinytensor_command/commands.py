@@ -316,6 +316,7 @@ def launch_command(ranks: int, hosts: str | None, arguments: tuple[str, ...]) ->
 @backend_option
 @threads_option
 @data_option
+@size_option
 @click.option(
     "--html",
     "html_file",
@@ -352,6 +353,7 @@ def sweep_command(**given: Any) -> None:
 @seed_option
 @threads_option
 @data_option
+@size_option
 @eval_every_option
 @json_option
 @click.option("--live", is_flag=True, help="Show the race in the browser, until Ctrl-C.")
@@ -413,6 +415,7 @@ def program_command(**given: Any) -> None:
 @click.option("--image", type=Count(min=0), help="Image of the batch [the largest product].")
 @seed_option
 @data_option
+@size_option
 @backend_option
 @click.option(
     "--html",
@@ -463,7 +466,7 @@ def try_command(**given: Any) -> None:
 @click.option("--show", is_flag=True, help="Print each image as the network sees it.")
 @click.option("--save-input", metavar="FILE.png", help="Write the images as the network sees them.")
 def predict_command(**given: Any) -> None:
-    """Print the digit in each IMAGE, with all probabilities.
+    """Print the class of each IMAGE, with all probabilities.
 
     An IMAGE is a photo or a drawing of a digit: .png, .jpg and others, of any size and in any
     colours, dark on light or light on dark. It becomes an image like MNIST's, and a line says what

@@ -759,7 +759,7 @@ def test_predict_a_photo_with_the_weights_of_the_package(run, tmp_path, photo):
     assert code == 0
     assert out.startswith(f"{photo}: 7   0: ")
     assert "lesson best best\n" in err
-    assert f"{photo}: 300 x 200, dark on light, inverted, cropped to " in err
+    assert f"{photo}: 200 x 300 (height x width), dark on light, inverted, cropped to " in err
     assert "centred" in err
     for lesson in ("1.0", "conv-dropout", "best"):
         assert run("predict", "--lesson", lesson, photo)[1].startswith(f"{photo}: 7 ")
@@ -892,7 +892,8 @@ def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
     words = "--lesson: got --weights too"
     assert_one_line(*run("predict", "--lesson", "best", "--weights", photo, photo), words)
     assert_one_line(*run("predict", "--many", "--as-is", photo), "--many: got --as-is too")
-    assert_one_line(*run("predict", "--as-is", photo), "got a picture of 300 x 200 pixels; 28 x 28")
+    words = "got a picture of 200 x 300 pixels .*; 28 x 28"
+    assert_one_line(*run("predict", "--as-is", photo), words)
     words = r"--save-input: got .*x\.jpg; a file name that ends with \.png"
     assert_one_line(*run("predict", "--save-input", tmp_path / "x.jpg", photo), words)
     white = tmp_path / "white.png"
@@ -901,7 +902,7 @@ def test_predict_with_wrong_options_or_pictures(run, tmp_path, photo):
         assert_one_line(*run("predict", white), r"white\.png: no digit found")
         assert_one_line(*run("predict", white, "--many"), r"white\.png: no digit found")
     Image.new("1", (10_000, 6000)).save(white)
-    assert_one_line(*run("predict", white), "got 10000 x 6000 pixels; .* at most 50,000,000")
+    assert_one_line(*run("predict", white), "got 6000 x 10000 pixels .*; .* at most 50,000,000")
     white.write_bytes(b"no image")
     assert_one_line(*run("predict", white), "a picture is needed, such as a PNG or JPEG")
     assert_one_line(

@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def trained(folder, tmp_path, run):
     """The weights and the run file of a short training on the pictures."""
-    weights, recorded = tmp_path / "red.safetensors", tmp_path / "red.run"
+    weights, recorded = tmp_path / "red.safetensors", tmp_path / "red.tt"
     code, out, err = run(
         "train", "conv", "--data", folder, "--steps", 12, "--batch", 10, "--eval-every", 4,
         "--save-weights", weights, "--record", recorded,
@@ -43,7 +43,8 @@ def test_predict(trained, folder, run, tmp_path):
     assert code == 0
     assert f"{folder}/blue/3.png: blue" in out
     assert f"{large}: red" in out
-    assert err == f"lesson 3.0 conv\n{large}: 60 x 80, cropped to 60 x 50, resized to 12 x 10\n"
+    steps = "80 x 60 (height x width), cropped to 50 x 60, resized to 10 x 12"
+    assert err == f"lesson 3.0 conv\n{large}: {steps}\n"
     images = tt.datasets.load(folder).test_images
     np.save(tmp_path / "images.npy", images)
     code, out, _ = run("predict", "--weights", weights, tmp_path / "images.npy")
@@ -58,7 +59,7 @@ def test_predict_refuses_other_images(trained, folder, run, tmp_path):
     for arguments, words in (
         ((folder / "red/1.png", "--many"), "--many: finds digits of 28 x 28, and this network"),
         ((tmp_path / "grey.npy",), "images of 10 x 12 x 3 are needed: (10, 12, 3) for one, (N, "),
-        ((tmp_path / "small.png", "--as-is"), "got a picture of 9 x 9 pixels; 12 x 10 is needed"),
+        ((tmp_path / "small.png", "--as-is"), "got a picture of 9 x 9 pixels (height x width); 10"),
     ):
         code, _, err = run("predict", "--weights", weights, *arguments)
         assert (code, err.count("\n")) == (2, 1) or err.startswith("lesson")
@@ -124,7 +125,7 @@ def test_pictures_of_different_sizes(run, tmp_path):
     command = "train", "softmax", "--data", folder, "--steps", 20, "--batch", 10
     code, _, err = run(*command)
     assert (code, err.count("\n")) == (2, 1)
-    assert "blue/1.png: has 40 x 31 pixels, and " in err
+    assert "blue/1.png: has 31 x 40 pixels (height x width), and " in err
     code, out, err = run(*command, "--size", "8x12", "--save", weights)
     assert code == 0, err
     assert "of 8 x 12 x 3, 2 classes: blue, red" in err
@@ -132,8 +133,14 @@ def test_pictures_of_different_sizes(run, tmp_path):
     code, out, _ = run("predict", "--weights", weights, folder / "red/3.png")
     assert code == 0
     assert f"{folder}/red/3.png: red" in out
-    code, _, err = run("train", "softmax", "--size", "8x12")
-    assert (code, err.count("\n")) == (2, 1)
+    for name in ("train", "race", "sweep", "microscope"):
+        options = ("--weight", "0,0") if name == "microscope" else ()
+        code, _, err = run(name, "softmax", *options, "--size", "8x12")
+        assert (code, err.count("\n")) == (2, 1), err
+        assert "--size: is of the pictures of a folder" in err
+    options = "--data", folder, "--size", "8x12", "--weight", "0,0"
+    code, _, err = run("microscope", "softmax", *options)
+    assert (code, "batch: got 100; from 1 to " in err) == (2, True), "the pictures were read"
     code, _, err = run(*command, "--size", "8,12")
     assert code == 2
     assert "got '8,12'; HEIGHTxWIDTH is needed" in err

@@ -194,6 +194,8 @@ def test_a_rate_that_is_far_too_high_is_named_and_nothing_else():
 @pytest.mark.parametrize(
     ("lesson", "optimizer", "rate"),
     [
+        ("1.0", tt.optim.Adam, 0.1),  # the loss rises above ln(10), and falls again
+        ("1.0", tt.optim.Adam, 1.0),
         ("2.0", tt.optim.SGD, 100.0),  # saturates the sigmoids
         ("2.0", tt.optim.Adam, 0.1),
         ("2.1", tt.optim.SGD, 10.0),  # the gradients explode, and the loss is NaN
@@ -202,9 +204,10 @@ def test_a_rate_that_is_far_too_high_is_named_and_nothing_else():
         ("2.1", tt.optim.Adam, 1.0),
     ],
 )
-def test_a_rate_that_is_too_high_is_named_and_no_cause_that_is_none(lesson, optimizer, rate):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_rate_that_is_too_high_is_named_and_no_cause_that_is_none(lesson, optimizer, rate, seed):
     own = replace(find(lesson), optimizer=lambda params: optimizer(params, lr=rate), rate=None)
-    training = Training(own, DATA, steps=70, evaluate_every=100)
+    training = Training(own, DATA, steps=70, evaluate_every=100, seed=seed)
     training.watch_mistakes(None)
     training.model.train()
     try:
@@ -220,6 +223,25 @@ def test_a_rate_that_is_too_high_is_named_and_no_cause_that_is_none(lesson, opti
         r"a step has changed the weights by \d+ % of their size; the loss was", evidence
     )
     assert re.search(r"and (between \S+ and )?\S+ in the last \d+ steps", evidence)
+    if optimizer is tt.optim.Adam:
+        rise = r"it rose to \S+ in the first 32 steps, and guessing has ln\(10\) = 2\.30"
+        assert re.search(rise, evidence)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [(tt.optim.SGD, 0.003), (tt.optim.SGD, 0.5), (tt.optim.Adam, 0.003), (tt.optim.Adam, 0.03)],
+)
+def test_weights_that_start_at_0_are_no_sign_of_a_high_rate(optimizer, rate):
+    """The second step changes them by about their size, whatever the learning rate is."""
+    lesson = replace(find("1.0"), optimizer=lambda params: optimizer(params, lr=rate))
+    training = Training(lesson, DATA, steps=70, evaluate_every=100)
+    training.watch_mistakes(None)
+    for _ in range(training.steps):
+        training.make_step()
+    training.coach.close()
+    assert training.coach.progress.is_thrown
+    assert names(training.coach) == []
 
 
 @pytest.mark.filterwarnings("error")
@@ -285,6 +307,29 @@ def test_a_trained_network_with_a_small_rate_has_no_finding():
     train(model, tt.optim.Adam(model.parameters(), lr=0.003), examples, steps=300)
     coach = train(model, tt.optim.SGD(model.parameters(), lr=1e-5), examples, steps=70)
     assert names(coach) == []
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        tt.optim.warm_up(tt.optim.constant(0.002), steps=5000),
+        tt.optim.warm_up(tt.optim.cosine(0.002, steps=10_000), steps=5000),
+        lambda step: 1e-7 * (step + 1),
+    ],
+    ids=["linear", "one cycle", "a function"],
+)
+def test_a_rate_that_still_rises_is_not_too_low(schedule):
+    model = network()
+    optimizer = tt.optim.SGD(model.parameters(), lr=schedule)
+    assert names(train(model, optimizer, images(), steps=260)) == []
+
+
+def test_a_rate_that_stays_too_low_is_named_after_its_warm_up():
+    model = network()
+    schedule = tt.optim.warm_up(tt.optim.constant(1e-5), steps=20)
+    optimizer = tt.optim.SGD(model.parameters(), lr=schedule)
+    coach = train(model, optimizer, images(), steps=70)
+    assert [(finding.name, finding.step) for finding in coach.findings] == [("rate-too-low", 64)]
 
 
 def test_two_classes_with_one_logit_have_no_finding():
@@ -441,6 +486,25 @@ def test_other_models_are_not_watched():
     assert names(coach) == []
     assert coach.progress.first is None
     assert coach.progress.step == 0
+
+
+@pytest.mark.parametrize(
+    ("tests", "is_named"),
+    [
+        ((0.5, 0.068, 0.1, 0.109, 0.109), False),  # as in lesson 2.1, whose accuracy stays
+        ((0.5, 0.4, 0.5, 0.7, 0.7), True),
+        ((0.5, 0.4, 0.41, 0.7, 0.42), False),
+    ],
+)
+def test_a_network_overfits_if_its_test_loss_rises_far(tests, is_named):
+    with tt.coach(network(), show=None) as coach:
+        coach.progress.classes = 10
+        coach.progress.add_loss(2.3)
+        for _ in range(16):
+            coach.progress.add_loss(0.0002)
+        for loss in tests:
+            coach.tested(loss)
+    assert ("overfitting" in names(coach)) == is_named
 
 
 def test_a_rising_test_loss_without_a_training_loss_is_no_sign():

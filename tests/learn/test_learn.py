@@ -103,8 +103,8 @@ def test_changed_solutions_are_refused(name, before, after, tmp_path):
 def test_a_page_has_a_stub_and_a_solution_for_each_language(exercise):
     for language in exercise.languages:
         stub, solution = exercise.stub(language), exercise.solution(language)
-        assert "write the function here" in stub
-        assert "write the function here" not in solution
+        assert f" here, in {exercise.name}" in stub
+        assert f" here, in {exercise.name}" not in solution
         for text in (stub, solution):
             assert "# solution" not in text
             assert "/* solution" not in text
@@ -132,6 +132,45 @@ def test_the_example_of_a_solution_prints_what_it_expects(exercise, tmp_path):
         expected, got = line.removeprefix("expected ").split(", got ")
         numbers = [np.array(json.loads(part.replace(".]", ".0]"))) for part in (expected, got)]
         assert numbers[0] == pytest.approx(numbers[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda each: each.name)
+def test_an_empty_file_that_is_run_by_hand_names_its_first_function(exercise, tmp_path):
+    if exercise.languages[0] == "c":
+        pytest.skip("its example is in C")
+    file = tmp_path / f"{exercise.name}.py"
+    file.write_text(text_of(exercise, "stub"), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    first = {"tape": "Value.__matmul__", "capture": "Captured.__call__"}.get(exercise.name)
+    first = first or exercise.functions[0].name
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"write {first} here, in {file.name}\n"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["matmul_loop_order", "optimizers"])
+def test_an_empty_file_for_numba_names_its_first_function(name, tmp_path):
+    exercise, file = exercises.find(name), tmp_path / f"{name}.py"
+    file.write_text(exercise.stub("numba"), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"write {exercise.functions[0].name} here, in {file.name}\n"
+
+
+@pytest.mark.skipif(answer.compiler() is None, reason="there is no C compiler")
+@pytest.mark.parametrize(
+    "exercise",
+    [each for each in EXERCISES if "c" in each.languages],
+    ids=lambda each: each.name,
+)
+def test_an_empty_file_in_c_that_is_run_by_hand_names_its_first_function(exercise, tmp_path):
+    file, program = tmp_path / f"{exercise.name}.c", tmp_path / "a.out"
+    file.write_text(exercise.stub("c"), encoding="utf-8")
+    call = [*answer.compiler(), "-DTRY", str(file), "-o", str(program), "-lm", "-pthread"]
+    subprocess.run(call, capture_output=True, check=True)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"write {exercise.functions[0].name} here, in {file.name}\n"
 
 
 # The references ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`tinytensor learn`: stubs, checks, hints, solutions, reports."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_the_language_of_a_file(run, monkeypatch, file, text, language):
         (["tape", "--language", "c"], "choose from python"),
         (["softmax", "--train"], "there is no softmax.c or .py"),
         (["--report", "me.json"], "needs your name; add --student NAME"),
-        (["--report", "me.txt"], "a file .json or .html is needed"),
+        (["--report", "me.txt"], "a file name that ends with .json or .html is needed"),
         (["--report", "no/me.json"], "there is no folder no"),
         (["matmul", "--report", "me.json"], "leave the name and other options out"),
         (["--student", "Ada"], "add --report FILE"),
@@ -247,6 +248,21 @@ def test_files_with_long_names_can_be_told_apart(run):
 def test_an_unknown_exercise_does_not_count():
     results = gradebook.Results("Ada", {"unknown": gradebook.ExerciseResult("passed")})
     assert results.passed() == 0
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone can't be set")
+def test_a_report_has_local_times_with_their_zone(monkeypatch):
+    result = gradebook.ExerciseResult(state="passed", passed="2026-01-05T22:30:00+00:00")
+    other = gradebook.ExerciseResult(state="passed", passed="at noon")
+    monkeypatch.setenv("TZ", "XYZ-2")  # two hours east of Greenwich
+    try:
+        time.tzset()
+        page = gradebook.page(gradebook.Results("Ada", {"matmul": result, "neuron": other}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert ">2026-01-06 00:30 XYZ<" in page
+    assert ">at noon<" in page
 
 
 def test_a_report_is_one_page(run):

@@ -59,15 +59,15 @@ def test_a_product_of_numpy_is_refused_before_it_runs(lines, used, language, tmp
     assert str(caught.value).startswith(f"matmul.py, line 4: it uses {used}. This exercise is")
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "getattr(np, 'do' + 't')(x, y, out)",
-        "vars(np)['dot'](x, y, out)",
-    ],
-)
-def test_a_product_of_numpy_is_refused_while_it_runs(lines, tmp_path):
-    problem = first_problem("matmul", HEAD + lines + "\n", tmp_path)
+def test_a_pattern_that_takes_the_method_is_refused(tmp_path):
+    lines = "match x:\n        case np.ndarray(dot=f):\n            out[...] = f(y)\n"
+    with pytest.raises(AnswerError, match="line 5: it uses dot"):
+        loaded("matmul", HEAD + lines, tmp_path)
+
+
+def test_a_product_of_numpy_is_refused_while_it_runs(tmp_path):
+    lines = "import pkgutil; pkgutil.resolve_name('numpy:do' + 't')(x, y, out)\n"
+    problem = first_problem("matmul", HEAD + lines, tmp_path)
     assert problem.startswith("it uses dot. This exercise is a sum of products itself")
     assert "(matmul.py, line 4" in problem
     assert np.dot([1, 2], [3, 4]) == 11
@@ -83,6 +83,12 @@ def test_a_product_of_numpy_is_refused_while_it_runs(lines, tmp_path):
         "with numba.objmode(): pass",
         "import operator; operator.methodcaller('dot', y)(x)",
         "out[...] = np.ndarray.__dict__['dot'](x, y)",
+        "out[...] = getattr(x, 'd' + 'ot')(y)",
+        "out[...] = getattr(np.asarray(x), 'd' + 'ot')(y)",
+        "vars(np)['dot'](x, y, out)",
+        "out[...] = np.ndarray.__getattribute__(x, 'do' + 't')(y)",
+        "import operator; out[...] = operator.attrgetter('do' + 't')(x)(y)",
+        "from builtins import len, getattr as f; out[...] = f(x, 'do' + 't')(y)",
     ],
 )
 def test_what_hides_a_product_is_refused(line, language, tmp_path):

@@ -2,6 +2,9 @@
 
 import ast
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +61,11 @@ def test_the_first_losses_are_those_of_the_engine(micro, start):
         plain = micro.train_step(network, images[chosen].tolist(), labels[chosen].tolist(), RATE)
         assert loss.dtype == np.float64
         assert abs(plain - loss.item()) <= 1e-12
+
+
+def test_without_its_pipe_it_says_what_it_reads():
+    with open(os.devnull, "rb") as nothing:
+        command = [sys.executable, str(FILE)]
+        done = subprocess.run(command, stdin=nothing, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "micro.py reads images from a pipe; its first lines show the command\n"

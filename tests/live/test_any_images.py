@@ -10,9 +10,9 @@ from test_recording import assert_same, record
 
 from tinytensor.datasets import Dataset
 from tinytensor.lessons import find
-from tinytensor.live import inside, picture, run_file, terminal
+from tinytensor.live import drawing, history, inside, picture, replay_page, run_file, terminal
 from tinytensor.live.digit_tab import fitted
-from tinytensor.live.names import digits_title, short_names
+from tinytensor.live.names import PANELS, digits_title, short_names, worded
 from tinytensor.live.snapshot import Snapshot, most_test_images
 from tinytensor.train import Training
 
@@ -115,6 +115,14 @@ def test_titles_of_other_classes_than_digits():
     assert digits_title("test digits", None, 50, ("1", "7")) == "Test digits"
 
 
+@pytest.mark.parametrize("name", PANELS)
+def test_no_text_about_other_classes_says_digit(name):
+    for text in PANELS[name]:
+        assert "digit" not in worded(text, NAMES).lower()
+        assert worded(text, ("0", "7", "?")) == text
+    assert worded("Draw a digit first.", NAMES) == "Draw an image first."
+
+
 # Run files, the terminal, the page
 
 
@@ -143,13 +151,13 @@ def test_the_terminal_shows_colours():
     assert "Training images: " in text.plain
     shown = training.predictions
     wrong = int(np.flatnonzero(shown.labels != shown.predictions)[0])
-    first = picture.resized(
+    first = picture.within(
         np.rint(255 * shown.images[wrong]).astype(np.uint8).transpose(2, 0, 1), (12, 12)
     )
-    upper, lower = ("#{:02x}{:02x}{:02x}".format(*first[:, row, 0]) for row in (0, 1))
+    upper, lower = ("#{:02x}{:02x}{:02x}".format(*first[:, row, 1]) for row in (0, 1))
     blocks = [span.style for span in text.spans if text.plain[span.start] == "▀"]
     assert blocks
-    assert (blocks[0].color.name, blocks[0].bgcolor.name) == (upper, lower)
+    assert (blocks[1].color.name, blocks[1].bgcolor.name) == (upper, lower)
 
 
 def test_a_light_image_is_shown_dark_in_the_terminal():
@@ -175,6 +183,8 @@ def test_the_page_shows_images_in_colour():
             viewers.finish(run)
             viewers.until(lambda: viewer.step() == 6 and viewer.column("test digits data", "image"))
             assert viewer.title("training digits").startswith("Training images: ")
+            assert viewer.model("pad", "model.title.text") == "draw an image here"
+            assert viewer.model("tabs", "model.tabs[1].title") == "image"
             assert (viewer.picture("training digits data") >= picture.COLOURS).any()
             viewer.model("tabs", "model.active = 1")
             viewers.until(lambda: viewer.place("neurons")[2])
@@ -217,3 +227,65 @@ def test_names_of_classes_do_not_overlap(names, every, is_vertical):
         cell = (258 - longest) / len(names) * every
         assert size <= round(cell)
         assert is_vertical or longest <= cell
+
+
+# The shape of images, and the scale
+
+
+@pytest.mark.parametrize("shape", [(10, 40), (10, 40, 3), (40, 10), (40, 10, 3)])
+def test_images_keep_their_shape_in_square_cells(shape):
+    images = np.full((2, *shape), 255, np.uint8)
+    cells = picture.coloured(images, np.zeros(2, bool), (16, 16))
+    paper = picture.EMPTY if len(shape) == 3 else 0
+    rows, columns = np.nonzero(cells[0] != paper)
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert height / width == shape[0] / shape[1]
+    assert max(height, width) == 16
+    assert min(rows) + max(rows) == min(columns) + max(columns) == 15, "in the middle"
+
+
+def test_a_drawn_digit_is_not_stretched():
+    seen = fitted(np.full((28, 28), 255, np.uint8), (20, 60, 1))
+    rows, columns = np.nonzero(seen)
+    assert np.ptp(rows) == np.ptp(columns) == 19
+
+
+def test_the_terminal_keeps_the_shape_of_images():
+    (line, *_) = wide = terminal._half_size(np.ones((4, 40, 1), np.float32) * 0.5)
+    assert {*"".join(wide[::2])} == {chr(terminal.BLANK)}
+    assert line != wide[1]
+
+
+@pytest.mark.parametrize("count", [1, 3, 50, 61, 1000])
+def test_the_scale_of_test_images_is_true(tmp_path, count):
+    """The k-th image is at the accuracy of k misclassified images, and the scale ends at 0 %."""
+    data = any_images((8, 8), count=60)
+    test = RNG.integers(0, 256, (count, 8, 8)).astype(np.uint8)
+    data = data._replace(test_images=test, test_labels=np.arange(count) % 6)
+    record(tmp_path / "run", data=data, steps=1, evaluate_every=1, batch=20)
+    loaded = run_file.load(tmp_path / "run")
+    drawn = drawing.Picture(loaded.lesson, loaded.steps, loaded.test_count, names=loaded.names)
+    drawn.show(history.History(loaded.snapshots), loaded.snapshots[-1])
+    tests = drawn.figure.axes[5]
+    marks = [label.get_text() for label in tests.get_yticklabels()]
+    assert marks == ["100 %", "80 %", "60 %", "40 %", "20 %", "0 %"]
+    mosaic_height, mosaic_width, _ = tests.images[0].get_array().shape
+    columns = drawing.test_columns(count)
+    side = mosaic_width // columns
+    np.testing.assert_allclose(tests.get_yticks(), np.linspace(0, count / columns * side, 6))
+    assert tests.get_yticks()[-1] <= mosaic_height
+    layout = replay_page._layout(loaded, list(loaded.snapshots), "")
+    assert layout.select_one({"name": "test"}).yaxis.bounds == (0, 1)
+
+
+def test_few_test_images_have_their_classes_in_pictures(tmp_path):
+    record(tmp_path / "run", data=COLOURS, steps=1, evaluate_every=1, batch=20)
+    shot = run_file.load(tmp_path / "run").snapshots[0]
+    wrong = int((shot.test_labels != shot.test_predictions).sum())
+    assert wrong
+    mosaic = drawing.test_mosaic(shot, NAMES)
+    names, columns = drawing._class_labels(NAMES), drawing.test_columns(50)
+    _, height, width = names.shape
+    tile = mosaic[: drawing.LARGE, : drawing.LARGE]
+    assert mosaic.shape[1] == columns * drawing.LARGE
+    np.testing.assert_array_equal(tile[-height - 2 : -2, 2 : width + 2], names[shot.test_labels[0]])

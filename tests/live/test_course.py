@@ -213,7 +213,7 @@ def test_page_shows_the_next_lesson_and_keeps_what_the_viewer_chose():
         assert named(page, "show").value == "loss"
         assert named(page, "colours").value == "dark"
         assert page.frame.root.css_classes == ["page", "dark"]
-        assert page.frame.document.title == "tinytensor: lesson 2.2"
+        assert page.frame.document.title == "tinytensor: lesson 2.2 dropout"
         assert "Neurons that depend on each other" in named(page, "lesson").text
         assert [panel.content for panel in page.page.panels if panel.name == "loss"] == [
             child for child, *_ in named(page, "panels").children

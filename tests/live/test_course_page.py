@@ -64,12 +64,12 @@ def test_next_and_back_begin_other_lessons(browser):
         until(lambda: viewer.step() == 40)
         assert viewer.model("back", "model.disabled")
         viewer.click("next")
-        until(lambda: viewer.model("title", "model.text").startswith("<h1>lesson 2.0: "))
+        until(lambda: viewer.model("title", "model.text").startswith("<h1>Lesson 2.0: "))
         until(lambda: viewer.figures()[""] == "ready")
         assert viewer.step() == 0, "it begins untrained, as the first lesson did"
         assert (viewer.picture("test digits data") % 32 >= MISCLASSIFIED).mean() > 0.8, "red"
         assert "2.0: five layers" in viewer.model("lesson", "model.text"), "with its chapter"
-        assert browser.title == "tinytensor: lesson 2.0"
+        assert browser.title == "tinytensor: lesson 2.0 sigmoid"
         until(lambda: viewer.step() == 40)
         viewer.keys("n")
         until(lambda: viewer.model("lessons", "model.active") == 2)
@@ -77,7 +77,7 @@ def test_next_and_back_begin_other_lessons(browser):
         viewer.keys("b")
         until(lambda: shown.present.index == 1)
         viewer.model("lessons", "model.active = 6")
-        until(lambda: shows(viewer, "lesson 4.0", 40))
+        until(lambda: shows(viewer, "Lesson 4.0", 40))
         assert viewer.title("activations") == "Activations"
         assert viewer.column("logits data", "step")[-1] == 40
         assert viewer.complaints() == []
@@ -91,7 +91,7 @@ def test_curves_of_the_run_before_are_pale_behind(browser):
         before = viewer.column("loss test", "y")
         assert len(before) > 1
         viewer.click("next")
-        until(lambda: shows(viewer, "lesson 2.1", 60))
+        until(lambda: shows(viewer, "Lesson 2.1", 60))
         assert viewer.column("loss earlier test", "y") == before
         heading = viewer.model(
             "loss title", "Bokeh.index.find_one(model).shadow_el.querySelector('h3').innerText"
@@ -282,7 +282,7 @@ def test_course_is_a_command(browser):
         until(lambda: viewer.step() == 40)
         assert viewer.model("lessons", "model.labels[model.active]") == "3.0"
         viewer.click("next")
-        until(lambda: shows(viewer, "lesson 3.1", 40))
+        until(lambda: shows(viewer, "Lesson 3.1", 40))
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0
         assert "Traceback" not in process.stderr.read()

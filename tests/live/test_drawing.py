@@ -44,7 +44,7 @@ def test_misclassified_digits_are_on_red(loaded, part, columns):
     computed = np.where(np.arange(1000) < 300, (labels + 1) % 10, labels).astype(np.uint8)
     snapshot = replace(snapshot, test_predictions=computed)
     draw = {"train": drawing.training_mosaic, "test": drawing.test_mosaic}[part]
-    tiles = digit_tiles(draw(snapshot), columns)
+    tiles = digit_tiles(draw(snapshot, drawing.DIGITS), columns)
     labels = getattr(snapshot, f"{part}_labels")
     misclassified = labels != getattr(snapshot, f"{part}_predictions")
     assert 0 < misclassified.sum() < len(misclassified) <= len(tiles)
@@ -61,7 +61,7 @@ def test_misclassified_training_digit_has_its_labels(loaded):
     snapshot = loaded.snapshots[0]
     misclassified = int((snapshot.train_labels != snapshot.train_predictions).sum())
     tiles = digit_tiles(drawing.training_mosaic(snapshot), 10)
-    names = drawing._class_labels(drawing.DIGITS, 2)
+    names = drawing._class_labels(drawing.DIGITS)
     _, height, width = names.shape
     assert len({name.tobytes() for name in names}) == 10
     for tile, label, computed in zip(
@@ -77,12 +77,12 @@ def test_misclassified_training_digit_has_its_labels(loaded):
 
 def test_class_names_are_on_misclassified_images(loaded):
     snapshot, letters = loaded.snapshots[0], tuple("ABCDEFGHIJ")
-    names = drawing._class_labels(letters, 2)
+    names = drawing._class_labels(letters)
     _, height, width = names.shape
     (tile, *_) = digit_tiles(drawing.training_mosaic(snapshot, letters), 10)
     left = tile[-height - 2 : -2, 2 : width + 2]
     np.testing.assert_array_equal(left, names[snapshot.train_labels[0]])
-    long = drawing._class_labels(("cat", "canary", "dog"), 2)
+    long = drawing._class_labels(("cat", "canary", "dog"))
     np.testing.assert_array_equal(long[0], long[1], "the first two characters")
     assert (long[0] != long[2]).any()
 

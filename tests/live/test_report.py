@@ -178,6 +178,39 @@ def test_digits_and_curves_follow_the_slider(browser, page, loaded):
                 assert end == pytest.approx(snapshot.step / 400, abs=0.03)
 
 
+TOOLTIP = """
+const texts = (root) => [...root.querySelectorAll("*")].flatMap((element) => [
+  ...(element.classList.contains("bk-tooltip-content") ? [element.textContent] : []),
+  ...(element.shadowRoot ? texts(element.shadowRoot) : []),
+])
+return texts(document).join("").trim()
+"""
+
+
+@pytest.mark.full
+@needs_browser
+def test_the_mouse_shows_the_classes_of_an_image(browser, page, loaded):
+    opened(browser, page)
+    for now in (0, 3):
+        model(browser, "slider", f"value = {now}")
+        shot = loaded.snapshots[now]
+        for name, part in (("train", "train"), ("test", "test")):
+            x, y = browser.execute_script(
+                f"""
+                const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name("{name}"))
+                const {{left, top}} = view.el.getBoundingClientRect(), {{bbox}} = view.frame
+                return [left + bbox.left, top + bbox.top]
+                """
+            )
+            moved = {"type": "mouseMoved", "x": x + 6, "y": y + 6}  # to the first image
+            browser.execute_cdp_cmd("Input.dispatchMouseEvent", moved)
+            label, computed = (
+                getattr(shot, f"{part}_{what}")[0] for what in ("labels", "predictions")
+            )
+            words = f"{label}" if label == computed else f"{label}, taken for {computed}"
+            until(lambda words=words: browser.execute_script(TOOLTIP) == words)
+
+
 @needs_browser
 @pytest.mark.parametrize("size", [(1280, 800), (1600, 700), (1024, 1000)])
 def test_digits_are_square_in_windows_of_any_shape(browser, page, size):

@@ -3,20 +3,24 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import viewer as viewers
+from bokeh.models import InlineStyleSheet
 from chromium import needs_browser
 from test_live import SMALL, until
 from viewer import Viewer, served
 
 import tinytensor as tt
-from tinytensor.lessons import changed, find, with_scaled_rate
+from tinytensor.lessons import OWN_MODEL, changed, find, with_scaled_rate
 from tinytensor.live.names import differing, name_of_run
 from tinytensor.live.run import Run
+from tinytensor.live.run_controls import RunControls
 from tinytensor.live.run_settings import OWN, ChangingSettings, Settings
+from tinytensor.live.setting_sliders import number
 from tinytensor.nn import Dropout
 from tinytensor.train import Training
 
@@ -271,6 +275,45 @@ def test_a_lesson_without_dropout_has_one_slider(browser):
     with served(steps=5, may_control=False) as (_, server):
         viewer = Viewer(browser, server.address)
         assert viewer.model("learning rate", "model") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "keep"),
+    [
+        ({}, "the lesson's", "the lesson's"),
+        ({"lr": 0.01}, "0.01, as given", "the lesson's"),
+        ({"lr": 0.004, "keep_prob": 0.5}, "0.004, as given", "0.5, as given"),
+    ],
+)
+def test_the_first_position_of_a_slider_is_what_the_run_has(given, rate, keep):
+    run = Run(Training(changed(DROPOUT, **given), SMALL, steps=20))
+    controls = RunControls(run, InlineStyleSheet(css=""))
+    assert (controls.rate.value, controls.keep.value) == (rate, keep)
+    assert len(set(controls.rate.categories)) == len(controls.rate.categories)
+    run.settings = Settings(lr=0.03)  # of another viewer
+    controls.update()
+    assert (controls.rate.value, controls.keep.value) == ("0.03", keep)
+    assert (number(controls.rate), number(controls.keep)) == (0.03, None)
+    run.settings = OWN
+    controls.update()
+    assert (controls.rate.value, number(controls.rate)) == (rate, None)
+
+
+def test_a_model_of_tt_fit_has_no_value_of_a_lesson():
+    lesson = replace(DROPOUT, number=OWN_MODEL)
+    controls = RunControls(Run(Training(lesson, SMALL)), InlineStyleSheet(css=""))
+    assert controls.rate.value == "its own"
+
+
+def test_a_change_back_names_the_value_that_was_given():
+    training = Training(changed(DROPOUT, lr=0.01), SMALL, steps=20)
+    changing = ChangingSettings(training)
+    training.make_step()
+    changing.set(Settings(lr=0.03))
+    training.make_step()
+    changing.set(OWN)
+    assert training.changes[-1] == "learning rate 0.01 from step 3"
+    assert training.make_step().rate == 0.01
 
 
 def test_two_names_are_shown_without_what_both_have():

@@ -59,9 +59,10 @@ def test_the_chain_of_a_hidden_neuron_is_the_product_of_its_factors():
     f = follow(find("2.0"), DATA, (406, 3))
     linear, sigmoid = f.stages[-2:]
     assert linear.layer == "layers.3: Linear"
-    factors = re.search(r"= (\S+) \* (\S+)$", sigmoid.formula)
-    assert float(factors[1]) == pytest.approx(linear.grad, rel=1e-3)
-    assert float(factors[1]) * float(factors[2]) == pytest.approx(sigmoid.grad, rel=1e-3)
+    grad, s, rest = map(float, re.search(r"= (\S+) \* (\S+) \* (\S+)$", sigmoid.formula).groups())
+    assert grad == pytest.approx(linear.grad, rel=1e-3)
+    assert s + rest == pytest.approx(1, abs=1e-3)
+    assert grad * s * rest == pytest.approx(sigmoid.grad, rel=1e-3)
     assert sigmoid.grad == float(f.grads[f.example, 0])
 
 
@@ -77,9 +78,43 @@ def test_the_output_of_a_convolution_is_the_sum_of_its_window():
 
 def test_adam_in_numbers_gives_the_new_weight():
     f = follow(find("2.1"), DATA, (406, 3), step=2)
-    numbers = [float(x) for x in re.findall(r"-?\d[\d.e+-]*", f.rule.split(" = ")[1])]
+    *_, last = f.rule
+    numbers = [float(x) for x in re.findall(r"-?\d[\d.e+-]*", last.split(" = ")[1])]
     before, lr, m_hat, v_hat, epsilon = numbers
     assert f.after == pytest.approx(before - lr * m_hat / (v_hat**0.5 + epsilon), rel=1e-4)
+
+
+OPTIMIZERS = {
+    "sgd": lambda params: tt.optim.SGD(params, lr=0.5),
+    "weight decay": lambda params: tt.optim.SGD(params, lr=0.5, weight_decay=0.1),
+    "momentum": lambda params: tt.optim.SGD(params, lr=0.5, momentum=0.9, weight_decay=0.1),
+    "nesterov": lambda params: tt.optim.SGD(params, lr=0.5, momentum=0.9, nesterov=True),
+    "rmsprop": lambda params: tt.optim.RMSprop(params, lr=0.01),
+    "adam": lambda params: tt.optim.Adam(params, lr=0.01),
+    "adamw": lambda params: tt.optim.AdamW(params, lr=0.01, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_line_of_the_update_is_true_in_numbers(name):
+    lesson = replace(find("1.0"), optimizer=OPTIMIZERS[name])
+    f = follow(lesson, DATA, (406, 3), step=3)
+    for line in f.rule:
+        _, *formulas, last = line.replace("^", "**").split(" = ")
+        known = {"sqrt": np.sqrt}
+        if line is f.rule[-1]:
+            assert eval(last, known) == pytest.approx(f.after, rel=1e-4)
+        else:
+            assert len(formulas) == 2
+            assert eval(formulas[-1], known) == pytest.approx(float(last), rel=1e-4, abs=1e-9)
+    assert all(line in " ".join(as_text(f).split()) for line in f.rule)
+
+
+def test_weights_that_the_optimizer_lacks_stay():
+    lesson = replace(find("1.0"), optimizer=lambda params: tt.optim.SGD(params[1:], lr=0.5))
+    f = follow(lesson, DATA, (406, 3))
+    assert f.before == f.after
+    assert f.rule == ("the optimiser does not have this weight, so it stays",)
 
 
 def test_the_text_fits_80_columns_and_has_the_numbers():
@@ -100,6 +135,34 @@ def test_the_page_is_one_file_with_the_same_numbers(lesson, index):
     titles = re.findall(r"<title>(-?[\d.e+-]+)</title>", page)
     shown = [*f.inputs[:, 0], *f.grads[:, 0]] if lesson == "1.0" else f.grads[f.example]
     assert {f"{float(x):.6g}" for x in shown} <= set(titles)
+
+
+@pytest.mark.parametrize("padding", ["same", 0])
+def test_the_page_of_a_filter_shows_the_window_in_the_image(padding):
+    def model(classes=10, shape=(28, 28, 1)):
+        conv = nn.Conv2d(1, 2, (3, 5), stride=(2, 3), padding=padding)
+        return nn.Sequential(conv, nn.Flatten(), nn.Linear(conv(tt.zeros(1, 28, 28, 1)).size, 10))
+
+    f = follow(replace(find("1.0"), model=model), DATA, (1, 2, 0, 1))
+    top, bottom, left, right = f.seen
+    pixels = f.images[f.example, top : bottom + 1, left : right + 1, 0]
+    assert pixels.any()
+    assert sorted(pixels[pixels != 0]) == sorted(f.window[f.window != 0])
+    page = as_html(f)
+    shown = set(re.findall(r"<title>(-?[\d.e+-]+)</title>", page))
+    assert {f"{float(x):.6g}" for x in f.weights.ravel()} <= shown
+    assert f"x * w: the sum is {(f.window.astype(float) * f.weights).sum():.6g}" in page
+    assert page.count('class="lit"') == 7  # image, window, filter, products; x, grad, products
+
+
+def test_a_filter_with_one_place_has_its_page():
+    def model(classes=10, shape=(28, 28, 1)):
+        return nn.Sequential(nn.Conv2d(1, 10, 28, padding=0), nn.Flatten())
+
+    f = follow(replace(find("1.0"), model=model), DATA, (14, 14, 0, 3))
+    assert f.seen == (0, 27, 0, 27)
+    assert "places of the filter" in as_text(f)
+    assert f"{f.gradient:.6g}" in as_html(f)
 
 
 def test_lesson_1_as_a_chain_computes_the_same_bits():
@@ -164,6 +227,28 @@ def pooled():
     return replace(find("1.0"), model=model)
 
 
+class Softplus(nn.Activation):
+    op = staticmethod(tt.softplus)
+
+
+def of_all_activations():
+    """A lesson with each activation, a new one, and layer norm."""
+
+    def model(classes=10, shape=(28, 28, 1)):
+        layers = []
+        activations = nn.GELU(), nn.SiLU(), tt.tanh, nn.LeakyReLU(0.1), Softplus(), nn.Softmax()
+        for each in activations:
+            layers += [nn.Linear(20, 20), nn.LayerNorm(20), each]
+        layers += [nn.Identity(), nn.Linear(20, classes)]
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 20), *layers)
+
+    return replace(find("1.0"), model=model)
+
+
+COMPUTED = {"ReLU", "LeakyReLU", "Sigmoid", "tanh", "GELU", "SiLU", "Softplus", "Softmax"}
+COMPUTED |= {"Dropout", "BatchNorm", "LayerNorm"}
+
+
 @pytest.mark.parametrize(
     ("lesson", "index"),
     [
@@ -172,8 +257,9 @@ def pooled():
         (find("4.1"), (406, 3)),
         (find("fast"), (2, 2, 0, 1)),
         (pooled(), (2, 2, 0, 1)),
+        (of_all_activations(), (406, 3)),
     ],
-    ids=["2.0", "4.0", "4.1", "fast", "pooled"],
+    ids=["2.0", "4.0", "4.1", "fast", "pooled", "of all activations"],
 )
 def test_each_stage_behind_a_weight_has_its_numbers(lesson, index):
     f = follow(lesson, DATA, index)
@@ -184,16 +270,16 @@ def test_each_stage_behind_a_weight_has_its_numbers(lesson, index):
     for before, stage in pairwise(path):
         *_, numbers = stage.formula.split(" = ")
         kind = stage.layer.split(": ")[1]
-        if kind in ("ReLU", "Sigmoid", "Dropout", "BatchNorm"):
+        if kind in COMPUTED:
             terms = [abs(float(x)) for x in re.findall(r"-?\d[\d.e-]*", numbers)]
             assert eval(numbers) == pytest.approx(stage.grad, rel=5e-3, abs=1e-3 * max(terms))
         elif kind in ("Linear", "Conv2d", "AvgPool2d"):  # the path comes through the largest term
             grad = re.match(r"\((\S+) \* \S+\)", numbers)[1]
             assert float(grad) == pytest.approx(before.grad, rel=1e-3)
-            if "more" not in numbers:
-                assert eval(numbers) == pytest.approx(stage.grad, rel=5e-3, abs=1e-6)
+            sum_of_all = re.sub(r" \(\d+ more\)$", "", numbers)
+            assert eval(sum_of_all) == pytest.approx(stage.grad, rel=5e-3, abs=1e-6)
         else:
-            assert kind in ("Flatten", "MaxPool2d")
+            assert kind in ("Flatten", "MaxPool2d", "Identity")
             assert stage.grad == before.grad
 
 

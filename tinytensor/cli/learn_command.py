@@ -38,8 +38,6 @@ def learn(
     given = [option for option, is_given in actions.items() if is_given]
     if len(given) > 1:
         raise SettingError(f"learn: got {' and '.join(given)}; give one of them")
-    if report is not None and not report.endswith((".json", ".html")):
-        raise SettingError(f"--report: got {report}; a file .json or .html is needed")
     check_writable("--report", report)
     if merge:
         _merge(names, given, report)
@@ -304,7 +302,7 @@ def _report(names: tuple[str, ...], given: list[str], file: str, student: str | 
     if not known.student:
         raise SettingError("--report: needs your name; add --student NAME")
     gradebook.save(known, Path())
-    text = known.json() if file.endswith(".json") else gradebook.page(known)
+    text = known.json() if file.lower().endswith(".json") else gradebook.page(known)
     write("--report", file, text)
     click.echo(f"{file}: {known.passed()} passed exercises of {known.student}", err=True)
 
@@ -317,7 +315,7 @@ def _merge(names: tuple[str, ...], given: list[str], file: str | None) -> None:
         raise SettingError(f"--merge: got {given[0]} too; give one of them")
     if not names:
         raise SettingError("--merge: needs the reports: tinytensor learn --merge *.json")
-    if file is not None and not file.endswith(".html"):
+    if file is not None and not file.lower().endswith(".html"):
         raise SettingError(f"--report: got {file}; with --merge a file .html is needed")
     reports, problems = {}, []
     for name in names:

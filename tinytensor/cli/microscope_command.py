@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from tinytensor import datasets, door, lessons
+from tinytensor import door, lessons
+from tinytensor.cli.data_option import given_data
 from tinytensor.cli.output import check_writable, write
 
 
@@ -16,6 +17,7 @@ def show_weight(
     image: int | None,
     seed: int,
     data: Path | None,
+    size: tuple[int, int] | None,
     backend: str,
     html_file: str | None,
 ) -> None:
@@ -26,7 +28,7 @@ def show_weight(
 
     found = lessons.find_or_read(lesson)
     check_writable("--html", html_file)
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_set = given_data(data, size)
     door.set_backend(backend)
     followed = follow(found, data_set, weight, layer=layer, step=step, seed=seed, example=image)
     if html_file is None:

@@ -20,7 +20,11 @@ ENDINGS = {
     "--json": (".json", ""),
     "--movie": (".mp4", ".gif"),
     "--png": (".png",),
+    "--record": (".tt", ""),
+    "--report": (".json", ".html"),
+    "--save": (".safetensors", ""),
     "--save-input": (".png",),
+    "--save-weights": (".safetensors", ""),
 }
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinytensor import datasets, door, lessons, machine
+from tinytensor import door, lessons, machine
+from tinytensor.cli.data_option import given_data
 from tinytensor.cli.live_option import check_page, linger, say
 from tinytensor.cli.output import check_writable, plural, rendered, write_json
 
@@ -33,6 +34,7 @@ def race_backends(
     seed: int,
     threads: int | None,
     data: Path | None,
+    size: tuple[int, int] | None,
     eval_every: int | None,
     json_file: str | None,
     live: bool,
@@ -51,7 +53,7 @@ def race_backends(
         door.set_num_threads(threads)
     if seconds is None and steps is None:
         seconds = SECONDS
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_set = given_data(data, size)
     race = Race(
         found,
         data_set,

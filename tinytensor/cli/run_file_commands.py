@@ -136,7 +136,7 @@ def _load(file: str) -> "RecordedRun":
     loaded = run_file.load(file)
     last = loaded.snapshots[-1]
     click.echo(
-        f"lesson {loaded.lesson.number} {loaded.lesson.name}, seed {loaded.seed}: "
+        f"{loaded.lesson.in_words}, seed {loaded.seed}: "
         f"{plural(len(loaded.snapshots), 'snapshot')}, the last of step {last.step:,} of "
         f"{loaded.steps:,}",
         err=True,

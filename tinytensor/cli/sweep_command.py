@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from tinytensor import datasets, door, lessons
+from tinytensor import door, lessons
+from tinytensor.cli.data_option import given_data
 from tinytensor.cli.output import (
     check_writable,
     given_options,
@@ -38,6 +39,7 @@ def sweep_lesson(
     backend: str,
     threads: int | None,
     data: Path | None,
+    size: tuple[int, int] | None,
     html_file: str | None,
     png_file: str | None,
     json_file: str | None,
@@ -53,7 +55,7 @@ def sweep_lesson(
         check_installed("sweep --png", "live", "matplotlib")
     if threads is not None:
         door.set_num_threads(threads)
-    data_set = datasets.mnist() if data is None else datasets.load(data)
+    data_set = given_data(data, size)
     door.set_backend(backend)
     with Sweep(
         found, data_set, rate=rate, keep=keep, batch=batch, optimizer=optimizer, trials=trials,
@@ -169,7 +171,7 @@ def _command(lesson: str, best: Trial) -> str:
     return f"to train with the best settings: {shlex.join(words)}"
 
 
-_SHARED = ("steps", "seed", "backend", "threads", "data")  # options of train, too
+_SHARED = ("steps", "seed", "backend", "threads", "data", "size")  # options of train, too
 
 
 def _write_html(title: str, trials: Sequence[Trial], file: str | None) -> None:

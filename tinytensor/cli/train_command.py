@@ -13,6 +13,7 @@ import click
 
 from tinytensor import checkpoint, datasets, door, lessons, parallel
 from tinytensor.arrays import Array
+from tinytensor.cli.data_option import given_data
 from tinytensor.cli.live_option import check_page, linger, watched
 from tinytensor.cli.output import about_seconds, check_writable, plural, same_file, write_json
 from tinytensor.cli.signals import stop_on_signals
@@ -130,9 +131,7 @@ def train_lesson(
     if threads is not None:
         door.set_num_threads(threads)
     start = time.perf_counter()
-    if size is not None and data is None:
-        raise SettingError("--size: is of the pictures of a folder; add --data FOLDER")
-    data_set = datasets.mnist() if data is None else datasets.load(data, size)
+    data_set = given_data(data, size)
     data_seconds = time.perf_counter() - start
     validation = None
     if save_best:

@@ -17,6 +17,7 @@ from tinytensor.coach import data_checks, gradient_checks, layer_checks, loss_ch
 from tinytensor.coach.check import CHECKS, CoachCheck, Finding, Sign, Stage
 from tinytensor.coach.view import (
     MOST_ROWS,
+    RATE_STEPS,
     Forward,
     Loss,
     Parameter,
@@ -239,7 +240,7 @@ class Coach(observers.Observer):
         forward = Forward(
             step=step, nodes=nodes, layers=layers, modules=modules, inputs=self._inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),
-            unchanged=self._are_unchanged(leaves),
+            unchanged=self._are_unchanged(leaves, step),
         )  # fmt: skip
         self._run("forward", forward)
         self._called, self._loss = [], None
@@ -338,12 +339,15 @@ class Coach(observers.Observer):
             for x in leaves
         )  # fmt: skip
 
-    def _are_unchanged(self, leaves: list[Tensor]) -> bool:
-        """True if these parameters have the values that they had at the first backward pass."""
+    def _are_unchanged(self, leaves: list[Tensor], step: int) -> bool:
+        """True if these parameters have the values that they had at the first backward pass.
+
+        They are compared from step RATE_STEPS on, when a check reads the result.
+        """
         if not self._at_first:
             self._at_first = {id(x): sample(x.array).copy() for x in leaves}
             return False
-        return all(
+        return step >= RATE_STEPS and all(
             id(x) in self._at_first
             and np.array_equal(self._at_first[id(x)], sample(x.array), equal_nan=True)
             for x in leaves

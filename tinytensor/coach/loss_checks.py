@@ -17,8 +17,10 @@ from tinytensor.coach.view import RATE_STEPS, Forward, Progress
 
 START = 2.0  # times ln(classes), and at least plus START: a first loss above both is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
+ABOVE = 1.05  # times ln(classes), or the first loss: a higher loss is worse than guessing
 UNKNOWING = 0.5  # times ln(classes): a network whose first loss is below it was trained before
 TURN = 1.25  # times the lowest test loss: a test loss above it has turned, and is no chance
+RISE = 0.1  # times ln(classes): the least rise of the test loss that is a sign
 
 
 # How the loss is computed -----------------------------------------------------------------------
@@ -174,16 +176,19 @@ def loss_broadcast(step: Forward, run: Progress) -> Sign | None:
 def rate_too_high(run: Progress) -> Sign | None:
     """The sign: after 32 steps the loss is far above its start, or jumps there again and again.
 
-    It is a sign, too, if a step has changed the weights by a fifth of their size, and the loss is
-    where it was after 32 steps: the first steps have thrown the weights where no gradient leads
-    back. Or the gradients have exploded since the first step, because they depend on the weights.
+    It is a sign, too, if a step has changed the weights by a fifth of their size, and the loss rose
+    above that of guessing, ln(classes); or, without classes, is where it was after 32 steps. Or the
+    gradients have exploded since the first step, because they depend on the weights.
     """
+    run.note_highest()
     if run.first is None or not run.ratios or run.found - {"dead-relus"}:
         return None
     start, is_far, recent = max(run.first, run.unknowing), run.is_thrown, run.recent
     is_late = run.step >= RATE_STEPS or (is_far and not math.isfinite(recent))
     is_above = is_late and run.largest_ratio > TINY and not recent < 1.5 * start
-    is_thrown = is_late and is_far and not recent < 0.95 * min(run.first, run.unknowing)
+    is_guess = run.classes > 1  # the loss starts at that of guessing
+    rose = is_guess and run.highest > ABOVE * start
+    is_thrown = is_late and is_far and (rose if is_guess else not recent < 0.95 * run.first)
     jumps = is_late and is_far and max(run.losses) > 2 * start
     norms = run.norms or (0.0, 0.0)
     explodes = is_far and norms[0] < EXPLODED and not norms[1] < EXPLODED
@@ -194,6 +199,11 @@ def rate_too_high(run: Progress) -> Sign | None:
         f"the loss was {run.first:.3g} at first, and {_extent(run)} in the last "
         f"{len(run.losses)} steps",
     ]
+    if rose:
+        signs.append(
+            f"it rose to {run.highest:.3g} in the first {RATE_STEPS} steps, and guessing has "
+            f"ln({run.classes}) = {math.log(run.classes):.2f}"
+        )
     if explodes:
         signs.append(f"the norm of the gradients grew from {norms[0]:.3g} to {norms[1]:.3g}")
     return Sign("; ".join(signs), "the optimiser's lr")
@@ -213,11 +223,13 @@ def _extent(run: Progress) -> str:
 def rate_too_low(run: Progress) -> Sign | None:
     """The sign: no weight moves by a ten-thousandth of its size in a step, and the loss stays.
 
-    A network that was trained before may have reached its lowest loss.
+    A network that was trained before may have reached its lowest loss. A learning rate that is
+    higher than at the last look is no sign: it is one of a warm-up, which starts near 0.
     """
     if run.step < RATE_STEPS or run.first is None or not run.ratios or run.found:
         return None
-    if run.first < UNKNOWING * run.unknowing:
+    before, now = run.rates
+    if run.first < UNKNOWING * run.unknowing or now > before:
         return None
     ratio = max(run.ratios.values())
     if ratio > TINY or run.recent < 0.9 * run.first:
@@ -238,14 +250,17 @@ def overfitting(run: Progress) -> Sign | None:
     """The sign: in two tests the loss is above its lowest value, and twice the training loss.
 
     The training loss must be below that of guessing, because a network that diverges has not
-    memorised anything.
+    memorised anything. The test loss must have risen by a tenth of the loss of guessing: in a long
+    run it rises by less, because the network becomes more certain of the few images that it
+    misclassifies, while the accuracy stays.
     """
     if len(run.tests) < 3:
         return None
     losses = [test for *_, test in run.tests]
     lowest = int(np.argmin(losses))
     *_, (_, _, before), (step, train, test) = run.tests
-    if lowest > len(losses) - 3 or min(before, test) < TURN * losses[lowest]:
+    least = max(TURN * losses[lowest], losses[lowest] + RISE * run.unknowing)
+    if lowest > len(losses) - 3 or min(before, test) < least:
         return None
     if not train < min(test / 2, run.unknowing):  # or not known
         return None

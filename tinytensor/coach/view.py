@@ -183,10 +183,11 @@ class Progress:
     label was seen, in the steps that were looked at. batches: the number of these steps. runs:
     pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
     |weight| by parameter. largest_ratio: the largest median of them at a step. norms: the
-    Euclidean norm of all gradients, at the first look and at the last one. classes: the number
-    of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
-    found a mistake. captured: the captured step. data: the data set, or None. seen: what was noted
-    outside of the steps.
+    Euclidean norm of all gradients, at the first look and at the last one. rates: the learning
+    rates at the last two looks. highest: the highest loss of the first RATE_STEPS steps. classes:
+    the number of outputs of a cross-entropy, 0 for another loss. found: the names of the checks
+    that have found a mistake. captured: the captured step. data: the data set, or None. seen: what
+    was noted outside of the steps.
     """
 
     step: int = 0
@@ -199,6 +200,8 @@ class Progress:
     ratios: dict[str, float] = field(default_factory=dict)
     largest_ratio: float = 0.0
     norms: tuple[float, float] | None = None
+    rates: tuple[float, float] = (0.0, 0.0)
+    highest: float = 0.0
     classes: int = 0
     found: set[str] = field(default_factory=set)
     captured: Captured | None = None
@@ -210,6 +213,11 @@ class Progress:
         if self.first is None:
             self.first = loss
         self.losses.append(loss)
+
+    def note_highest(self) -> None:
+        """Note the highest loss of the first RATE_STEPS steps; call it at each look."""
+        if self.step <= RATE_STEPS:
+            self.highest = max([self.highest, *self.losses])
 
     @property
     def is_thrown(self) -> bool:
@@ -241,6 +249,7 @@ class Progress:
         self.largest_ratio = max(self.largest_ratio, median)
         first = update.grad_norm if self.norms is None else self.norms[0]
         self.norms = first, update.grad_norm
+        self.rates = self.rates[1], update.rate
 
     def add_labels(self, labels: Array, classes: int) -> None:
         """Count the labels of a batch, from 0 to classes - 1; other labels are not counted."""

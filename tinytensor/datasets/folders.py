@@ -415,7 +415,7 @@ def _read_pictures(
             return np.stack([read_photo(file)[0].image for file in files])
         if shape[0] * shape[1] * 3 * len(files) > MAX_BYTES:
             raise DataError(
-                f"{file}: {len(files):,} pictures of {shape[1]} x {shape[0]} pixels need more "
+                f"{file}: {len(files):,} pictures of {shape[0]} x {shape[1]} pixels need more "
                 f"than {MAX_BYTES:,} bytes; write them into .npy files, which are not loaded into "
                 "memory"
             )
@@ -436,12 +436,12 @@ def _wrong_size(
     file: Path, shape: Sequence[int], first: Path, of_first: Sequence[int]
 ) -> DataError:
     """The error for a picture that differs in size from the first one, or is too large."""
-    pixels, others = (f"{each[1]} x {each[0]}" for each in (shape, of_first))
+    pixels, others = (f"{each[0]} x {each[1]}" for each in (shape, of_first))
     if shape == of_first:
         needed = f"and pictures of at most {LARGEST} x {LARGEST} stay as they are"
     else:
         needed = f"and {first} has {others}; one size is needed"
     return DataError(
-        f"{file}: has {pixels} pixels, {needed}; train --size 32x32, or in Python "
+        f"{file}: has {pixels} pixels (height x width), {needed}; --size 32x32, or in Python "
         "load(folder, size=(32, 32)), crops and resizes all pictures"
     )

@@ -122,6 +122,8 @@ def _read_picture(path: Path, shape: tuple[int, int, int]) -> Array:
     _check_channels(path, shape[2])
     levels = read_grey(path) if shape[2] == 1 else read_colours(path)
     if levels.shape[:2] != shape[:2]:
-        (H, W), (height, width) = levels.shape[:2], shape[:2]
-        raise DataError(f"{path}: got a picture of {W} x {H} pixels; {width} x {height} is needed")
+        (H, W), needed = levels.shape[:2], described_shape((*shape[:2], 1))
+        raise DataError(
+            f"{path}: got a picture of {H} x {W} pixels (height x width); {needed} is needed"
+        )
     return np.rint(levels).astype(np.uint8)

@@ -66,7 +66,7 @@ class FileRows:
         self.row_bytes = array.itemsize * int(np.prod(array.shape[1:]))
         map_start = np.frombuffer(_map_of(array), np.uint8).ctypes.data  # type: ignore[call-overload]
         in_file = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-        self._start = array.ctypes.data - map_start + in_file  # of row 0 in the file, in bytes
+        self.start = array.ctypes.data - map_start + in_file  # of row 0 in the file, in bytes
 
     def read(self, rows: Array) -> Array:
         """Read rows.
@@ -87,7 +87,7 @@ class FileRows:
             with open(self.file, "rb", buffering=0) as file:
                 for start, end in zip([0, *ends], [*ends, len(rows)], strict=True):
                     if start < end:
-                        file.seek(self._start + int(rows[start]) * self.row_bytes)
+                        file.seek(self.start + int(rows[start]) * self.row_bytes)
                         part = bytes_of_rows[start * self.row_bytes : end * self.row_bytes]
                         self._fill(file, part)
         except OSError as error:
@@ -103,6 +103,15 @@ class FileRows:
                     "memory map must stay as it is"
                 )
             part = part[count:]
+
+
+def row_in_words(array: Array, row: int) -> str:
+    """A row of an array in words: "row 5", or of all rows of a file, "row 5 of x.npy"."""
+    if not is_mapped(array):
+        return f"row {row}"
+    source = FileRows(array)
+    before = (source.start - array.offset) // source.row_bytes
+    return f"row {row + int(before)} of {source.file}"
 
 
 def windows(rng: np.random.Generator, count: int, row_bytes: int, shuffle: bool) -> Iterator[Array]:

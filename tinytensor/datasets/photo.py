@@ -113,7 +113,7 @@ def _read(
         with picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{width} x {height} pixels")
+                raise Image.DecompressionBombError(f"{height} x {width} pixels (height x width)")
             if draft is not None:
                 picture.draft(*draft)
             return convert(ImageOps.exif_transpose(picture))
@@ -189,8 +189,9 @@ def find_digits(grey: Array, many: bool = False) -> list[Found]:
         scale = max(H, W) / max(small.shape)
         box = tuple(round(float(edge) * scale) for edge in (top, left, bottom, right))
         steps = (
-            f"{W} x {H}, {'dark on light, inverted' if dark else 'light on dark'}, cropped to "
-            f"{box[3] - box[1]} x {box[2] - box[0]}{', strokes thickened' if thickened else ''}, "
+            f"{H} x {W} (height x width), "
+            f"{'dark on light, inverted' if dark else 'light on dark'}, cropped to "
+            f"{box[2] - box[0]} x {box[3] - box[1]}{', strokes thickened' if thickened else ''}, "
             "scaled to 20 pixels, centred"
         )
         if not many and right - left > bottom - top and (shapes := len(_digits(regions))) > 1:

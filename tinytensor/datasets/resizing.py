@@ -19,6 +19,6 @@ def resized(pixels: Array, height: int, width: int) -> tuple[Array, str]:
     scale = min(across / width, down / height)
     method = Image.Resampling.BOX if scale > 1 else Image.Resampling.BICUBIC
     cropped = round(scale * width), round(scale * height)
-    crop = "" if cropped == (across, down) else f", cropped to {cropped[0]} x {cropped[1]}"
-    steps = f"{across} x {down}{crop}, resized to {width} x {height}"
+    crop = "" if cropped == (across, down) else f", cropped to {cropped[1]} x {cropped[0]}"
+    steps = f"{down} x {across} (height x width){crop}, resized to {height} x {width}"
     return np.asarray(ImageOps.fit(Image.fromarray(pixels), (width, height), method)), steps

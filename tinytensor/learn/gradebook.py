@@ -93,6 +93,14 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def _local(time: str) -> str:
+    """Return a time in ISO format as local time, such as 2026-11-30 17:18 CET; "" for none."""
+    try:
+        return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    except (ValueError, OverflowError, OSError):  # changed by hand, or of a year before 1970
+        return time
+
+
 def one_line(name: str) -> str:
     """Return a student's name on one line, of at most LONGEST_NAME characters."""
     return " ".join(name.split())[:LONGEST_NAME]
@@ -197,7 +205,7 @@ def page(results: Results) -> str:
             [
                 *(str(exercise.number), exercise.name, result.state or "not started", cases),
                 *(result.language, speed, result.rung, share, str(result.checks)),
-                result.passed[:16].replace("T", " "),
+                _local(result.passed),
             ]
         )
     head = [

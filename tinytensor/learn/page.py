@@ -4,8 +4,9 @@
     ...                   ...
     # end of solution     /* end of solution */
 
-The student gets the page without the lines between the marks, and a page in Python with the rules
-of the check. A page in Python also serves for Numba: then each checked function gets a decorator.
+The student gets the page without the lines between the marks. If the example of the file reaches an
+empty function, it ends and prints the name of this function. A page in Python also gets the rules
+of the check. It serves for Numba, too: then each checked function gets a decorator.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ SOLUTION = re.compile(
     r"^ *(?:# end of solution|/\* end of solution \*/)\n",
     re.DOTALL | re.MULTILINE,
 )
+# The lines of an empty function, by suffix. The check of an answer does not run the example.
+EMPTY = {
+    ".py": '{i}if __name__ == "__main__":\n{i}    raise SystemExit("{to_do}")\n',
+    ".c": '#ifdef TRY\n{i}fprintf(stderr, "{to_do}\\n");\n{i}exit(1);\n#endif\n',
+}
 
 
 def find(number: int, name: str, language: str) -> Path:
@@ -35,17 +41,41 @@ def suffix(language: str) -> str:
 
 def stub(page: Path, language: str, functions: tuple[str, ...], rules: str) -> str:
     """Return the page as the student gets it: empty functions, and in Python the rules."""
+    file = page.name.partition("_")[2]
 
     def empty(found: re.Match[str]) -> str:
-        if language == "c":
-            return f"{found['indent']}/* write the function here */\n"
-        return f"{found['indent']}pass  # write the function here\n"
+        function = _function_before(found.string[: found.start()], page.suffix)
+        to_do = f"write {function} here, in {file}"
+        return EMPTY[page.suffix].format(i=found["indent"], to_do=to_do)
 
     text = SOLUTION.sub(empty, page.read_text(encoding="utf-8"))
-    if language != "c":
+    if language == "c":
+        text = text.replace("#include <stdio.h>\n", "#include <stdio.h>\n#include <stdlib.h>\n", 1)
+    else:
         end = f'\n\n{textwrap.fill(rules, WIDTH)}\n"""\n'  # of the module's docstring
         text = text.replace('\n"""\n', end, 1)
-    return _in_language(text, language, functions)
+    return _in_language(_for_numba(text) if language == "numba" else text, language, functions)
+
+
+def _for_numba(stub: str) -> str:
+    """Return a stub whose empty functions Numba compiles: they can't raise SystemExit."""
+    stub = stub.replace("raise SystemExit(", "raise NotImplementedError(")
+    head, start, example = stub.rpartition('\nif __name__ == "__main__":\n')
+    return (
+        f"{head}{start}    try:\n{textwrap.indent(example, '    ')}"
+        "    except NotImplementedError as empty:\n        raise SystemExit(str(empty)) from None\n"
+    )
+
+
+def _function_before(text: str, suffix: str) -> str:
+    """Return the name of the function whose lines follow after this text, such as Value.exp."""
+    if suffix == ".c":
+        return str(re.findall(r"^void (\w+)\(", text, re.M)[-1])
+    indent, name = re.findall(r"^( *)def (\w+)\(", text, re.M)[-1]
+    if not indent:
+        return str(name)
+    *_, owner = re.findall(r"^class (\w+)", text, re.M)
+    return f"{owner}.{name}"
 
 
 def solution(page: Path, language: str, functions: tuple[str, ...]) -> str:

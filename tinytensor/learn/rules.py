@@ -1,9 +1,10 @@
 """The rules of an answer in Python or Numba: what it may import and call.
 
 The source is checked before it runs: its imports, and the names of the functions that the exercise
-refuses. Such an exercise also refuses what would hide a name from this check, such as `eval`. While
-the answer runs, tinytensor can't be imported, and the refused functions of NumPy raise an error. So
-`getattr(np, "d" + "ot")` finds no finished function either.
+refuses. Such an exercise also refuses what hides a name from this check, such as `eval` and
+`getattr`. The method `dot` of an array can't be taken away: `np.asarray` makes a usual array of one
+of a subclass without it. While the answer runs, tinytensor can't be imported, and the refused
+functions of NumPy raise an error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ import numpy as np
 OURS = "tinytensor"
 IMPORTED = (sys.stdlib_module_names - {"importlib"}) | {"numpy", "numba"}
 OPERATORS = ("__matmul__", "__rmatmul__", "__imatmul__")
-HIDING = ("eval", "exec", "compile", "objmode", "methodcaller", "__dict__")  # hide a name
+HIDING = (  # names that hide what is called
+    *("eval", "exec", "compile", "objmode", "methodcaller", "attrgetter", "getattr", "vars"),
+    *("globals", "locals", "getattr_static", "getmembers", "get_field", "__dict__"),
+    *("__getattribute__", "__builtins__"),
+)
 IMPORTS_OURS = (
     "it imports tinytensor, which has the finished function; write it with loops or with NumPy's "
     "basic operations"
@@ -97,20 +102,27 @@ def _problem_of_import(node: ast.AST) -> str | None:
 
 
 def _problem_of_call(node: ast.AST, refused: Sequence[str]) -> str | None:
-    used = ""
+    names = _names_used(node)
+    module = node.module if isinstance(node, ast.ImportFrom) else None
+    if refused and "*" in names and module in ("numpy", "numpy.linalg"):
+        return f"it imports all names of {module}; import those that it needs"
+    for name in (node.id,) if isinstance(node, ast.Name) else names:
+        if refused and name in HIDING:
+            return f"it uses {name}, which hides the functions that it calls; write them out"
+    return next((_refusal(name, refused) for name in names if name in refused), None)
+
+
+def _names_used(node: ast.AST) -> list[str]:
+    """Return the operator, the attributes or the imported names in a node of the source."""
     if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult):
-        used = "matmul"
-    elif isinstance(node, ast.Attribute):
-        used = "matmul" if node.attr in OPERATORS else node.attr
-    elif isinstance(node, ast.ImportFrom):
-        names = [each.name for each in node.names]
-        used = next((name for name in names if name in refused), names[0])
-        if used == "*" and node.module in ("numpy", "numpy.linalg") and refused:
-            return f"it imports all names of {node.module}; import those that it needs"
-    hiding = node.id if isinstance(node, ast.Name) else used
-    if refused and hiding in HIDING:
-        return f"it uses {hiding}, which hides the functions that it calls; write them out"
-    return _refusal(used, refused) if used in refused else None
+        return ["matmul"]
+    if isinstance(node, ast.Attribute):
+        return ["matmul" if node.attr in OPERATORS else node.attr]
+    if isinstance(node, ast.ImportFrom):
+        return [each.name for each in node.names]
+    if isinstance(node, ast.MatchClass):  # case np.ndarray(dot=f)
+        return node.kwd_attrs
+    return []
 
 
 def _refusal(name: str, refused: Sequence[str]) -> str:

@@ -128,6 +128,13 @@ class Lesson:
         is_own = self.number == OWN_MODEL
         return "a network of your own" if is_own else f"lesson {self.number} {self.name}"
 
+    @property
+    def heading(self) -> str:
+        """Number and title: "Lesson 1.0: one layer", or "A network of your own: Sequential"."""
+        if self.number == OWN_MODEL:
+            return f"A network of your own: {self.title}"
+        return f"Lesson {self.number}: {self.title}"
+
     def weights_file(self) -> Path:
         """The file of trained weights in the package.
 

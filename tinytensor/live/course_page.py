@@ -109,7 +109,7 @@ class CourseRow:
         self.back.disabled = index == 0
         self.next.disabled = index == len(self.course.lessons) - 1
         for shown, value in zip((self.rate, self.batch, self.keep), settings, strict=True):
-            shown.value = position(value)
+            shown.value = position(shown, value)
 
     def _begin_again(self) -> None:
         batch = number(self.batch)

@@ -28,9 +28,10 @@ from tinytensor.datasets.drawn import render_strokes
 from tinytensor.errors import DataError
 from tinytensor.live import class_axis, inside
 from tinytensor.live.digits import DIGITS_COLOURS, Chosen
+from tinytensor.live.names import worded
 from tinytensor.live.panel import FAINT, WIDTH, plain_figure
 from tinytensor.live.pending_call import PendingCall
-from tinytensor.live.picture import TEST, TRAIN, coloured, resized
+from tinytensor.live.picture import TEST, TRAIN, coloured, within
 from tinytensor.live.run import Run
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.nn import Module
@@ -55,27 +56,29 @@ class Digit:
         self, run: Run, sheet: InlineStyleSheet, ready: Callable[[], None] | None = None
     ) -> None:
         self._ready = ready
+        self.names = run.training.data.names
         self.image: Array | None = None
         self.label: int | None = None  # the correct digit; None for a drawn one
         self._images = 0  # number of images so far
         self.strokes = ColumnDataSource({"xs": [], "ys": []}, name="strokes")
         pad = drawing_pad(
-            self.strokes, name="pad", title="draw a digit here", width=158, height=175,
-            sizing_mode="fixed",
+            self.strokes, name="pad", title=worded("draw a digit here", self.names), width=158,
+            height=175, sizing_mode="fixed",
         )  # fmt: skip
         seen = plain_figure(
             name="digit", title="as the network sees it", width=158, height=175,
             sizing_mode="fixed", x_range=Range1d(0, 1), y_range=Range1d(0, 1),
         )  # fmt: skip
         seen.axis.visible = seen.grid.visible = False
-        self.source = ColumnDataSource({"image": []}, name="digit data")
+        places = ("image", "x", "y", "width", "height")
+        self.source = ColumnDataSource({name: [] for name in places}, name="digit data")
         self._shape = run.training.data.image_shape
         colours = WHITE_TO_BLACK if self._shape[2] < 3 else DIGITS_COLOURS
         seen.image(
-            "image", 0, 1, 1, 1, source=self.source, anchor="top_left", origin="top_left",
+            "image", "x", "y", "width", "height", source=self.source, anchor="top_left",
+            origin="top_left",
             color_mapper=LinearColorMapper(palette=colours, low=0, high=len(colours) - 1),
         )  # fmt: skip
-        self.names = run.training.data.names
         count = len(self.names)
         self.neurons = ColumnDataSource(
             {
@@ -116,7 +119,7 @@ class Digit:
         """Remove the digit."""
         self.strokes.data = {"xs": [], "ys": []}
         self.image = None
-        self.source.data = {"image": []}
+        self.source.data = {name: [] for name in self.source.data}
         self._show_neurons([0.0] * len(self.names))
         self.hint.text = HINT
         self.layers.clear()
@@ -150,7 +153,12 @@ class Digit:
             size = image.shape[0], image.shape[1]
             indices = coloured(image[None], np.zeros(1, bool), size)[0]
             shown = indices if in_colour else image[..., 0]
-        self.source.data = {"image": [shown]}
+        H, W = shown.shape
+        height, width = H / max(H, W), W / max(H, W)
+        self.source.data = {
+            "image": [shown], "x": [(1 - width) / 2], "y": [(1 + height) / 2], "width": [width],
+            "height": [height],
+        }  # fmt: skip
         self.update(self.run.latest)
 
     def update(self, shot: Snapshot | None) -> None:
@@ -174,9 +182,12 @@ def _outputs(
 
 
 def fitted(image: Array, shape: tuple[int, int, int]) -> Array:
-    """A drawn digit (28, 28) uint8 as an image of another shape; all channels are the same."""
+    """A drawn digit (28, 28) uint8 as an image of another shape, in which the digit keeps its own.
+
+    All channels are the same.
+    """
     height, width, channels = shape
-    grey = resized(image[None], (height, width))[0]
+    grey = within(image[None], (height, width))[0]
     return grey if channels == 1 else np.repeat(grey[..., None], channels, axis=2)
 
 

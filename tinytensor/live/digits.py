@@ -26,20 +26,19 @@ class Chosen(NamedTuple):
 
 
 class Digits(Panel):
-    """A mosaic of square digits: the misclassified first, light on red; the rest dark on white.
+    """A mosaic of digits in square cells: the misclassified first, on red; the rest on white.
 
-    The mosaic has the number of columns that makes the digits as large as possible. The names of
+    The mosaic has the number of columns that makes the cells as large as possible. The names of
     the classes on a misclassified digit have at most two characters. The browser sets the ranges of
     the figure: see `square` in template.py.
     """
 
     least = 1  # digits that there is room for, at least
-    mark = 0.4  # height of the name of a digit, as a fraction of the digit's height
+    mark = 0.4  # height of a name of one character, as a fraction of the digit's height
 
     def __init__(self, name: str, classes: tuple[str, ...]) -> None:
-        self.classes = classes
         self.short_names = names.short_names(classes, 2)
-        super().__init__(name, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
+        super().__init__(name, classes, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.figure.grid.visible = False
         self.figure.xaxis.visible = False
         drawn = ("image", "y", "width", "height", "rows", "side", "across", "down")
@@ -112,8 +111,9 @@ class Digits(Panel):
         chosen = chosen if side >= MARK_WIDTH else chosen[:0]
         row, column = np.divmod(chosen, self.columns)
         edge = max(1, side // 20) / side  # between a name and the edge of its digit
+        mark = self.mark if max(map(len, self.short_names)) == 1 else self.mark / 1.5
         for text in self.texts:
-            text.glyph.text_font_size = f"{max(MIN_MARK, round(self.mark * side))}px"
+            text.glyph.text_font_size = f"{max(MIN_MARK, round(mark * side))}px"
         _, high = self.ends()
         self.marks.data = {
             "y": high - (row + 1 - edge) * self.row_height,
@@ -170,12 +170,17 @@ class TestDigits(Digits):
         self.figure.add_layout(self.reached)
 
     def ends(self) -> tuple[float, float]:
-        """The y range in percent: accuracy if all shown images were misclassified, and if none."""
+        """The y range in percent: accuracy if all cells had a misclassified image, and if none had.
+
+        The scale at the side ends with the last image, because the last row may have empty cells.
+        """
         return 100 * (1 - self.rows * self.columns / self.test_count), 100
 
     def update(self, tested: Snapshot) -> None:
         """Show the test digits of a snapshot that has test results."""
         self.show(tested.test_images, tested.test_labels, tested.test_predictions)
+        shown = len(tested.test_labels)
+        self.figure.yaxis.bounds = (100 * (1 - shown / self.test_count), 100)
         assert tested.test_accuracy is not None
         self.reached.location = 100 * tested.test_accuracy
         count = round((1 - tested.test_accuracy) * self.test_count)

@@ -24,7 +24,6 @@ from tinytensor.live.picture import (
     TEST,
     TRAIN,
     coloured,
-    mosaic,
     rgba,
     side_by_side,
 )
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
 TRAIN_COLUMNS = 10  # digits per row; as high as wide, they fill a panel
 MOST_TEST_COLUMNS = 35
+LARGE = 2 * SIDE  # pixels, the side of a digit with the names of its classes
+TEST_WIDTH = 700  # pixels of the test digits in a row, at most, unless they are at half size
 INK_AND_PAPER = (("#222222", "#ffffff"), ("#e6e6e6", "#16181c"))  # light, dark
 ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is fully visible
 
@@ -43,32 +44,43 @@ ACCURACY_END = 1.005  # the end of the axis, above 1 so that a line at 100 % is 
 # Mosaics: (height, width) indices into PALETTE
 
 
-def training_mosaic(
-    snapshot: Snapshot, class_names: tuple[str, ...] = DIGITS, scale: int = 2
-) -> Array:
+def training_mosaic(snapshot: Snapshot, class_names: tuple[str, ...] = DIGITS) -> Array:
     """The training digits, ten per row, as indices into PALETTE.
 
-    scale: screen pixels per image pixel. A misclassified digit has the correct class in its lower
-    left corner and the computed class in its lower right corner.
+    A misclassified digit has the correct class in its lower left corner and the computed class in
+    its lower right corner.
     """
     labels, computed = snapshot.train_labels, snapshot.train_predictions
-    misclassified = labels != computed
-    cells = coloured(snapshot.train_images, misclassified, (scale * SIDE, scale * SIDE))
-    names = _class_labels(class_names, scale)
-    _, height, width = names.shape
-    rows = slice(-height - scale, -scale)
-    cells[misclassified, rows, scale : width + scale] = names[labels[misclassified]]
-    cells[misclassified, rows, -width - 2 * scale : -2 * scale] = (
-        GREYS - 1 - names[computed[misclassified]]
-    )
+    cells = coloured(snapshot.train_images, labels != computed, (LARGE, LARGE))
+    _mark(cells, labels, computed, class_names)
     return side_by_side(cells, TRAIN_COLUMNS, EMPTY)
 
 
-def test_mosaic(snapshot: Snapshot) -> Array:
-    """The test digits at half size, as indices into PALETTE."""
-    misclassified = snapshot.test_labels != snapshot.test_predictions
-    columns = test_columns(len(misclassified))
-    return mosaic(snapshot.test_images, misclassified, columns, (SIDE // 2, SIDE // 2))
+def test_mosaic(snapshot: Snapshot, class_names: tuple[str, ...]) -> Array:
+    """The test digits as indices into PALETTE: 1,000 digits at half size, fewer digits larger.
+
+    They have the names of their classes, too, if they are as large as the training digits.
+    """
+    labels, computed = snapshot.test_labels, snapshot.test_predictions
+    columns = test_columns(len(labels))
+    fits = [side for side in (LARGE, SIDE) if columns * side <= TEST_WIDTH]
+    side = fits[0] if fits else SIDE // 2
+    cells = coloured(snapshot.test_images, labels != computed, (side, side))
+    if side == LARGE:
+        _mark(cells, labels, computed, class_names)
+    return side_by_side(cells, columns, EMPTY)
+
+
+def _mark(cells: Array, labels: Array, computed: Array, class_names: tuple[str, ...]) -> None:
+    """Write the classes of the misclassified digits into their cells (N, LARGE, LARGE)."""
+    misclassified = labels != computed
+    names, edge = _class_labels(class_names), LARGE // SIDE
+    _, height, width = names.shape
+    rows = slice(-height - edge, -edge)
+    cells[misclassified, rows, edge : width + edge] = names[labels[misclassified]]
+    cells[misclassified, rows, -width - 2 * edge : -2 * edge] = (
+        GREYS - 1 - names[computed[misclassified]]
+    )
 
 
 def test_columns(count: int) -> int:
@@ -77,18 +89,18 @@ def test_columns(count: int) -> int:
 
 
 @cache
-def _class_labels(names: tuple[str, ...], scale: int) -> Array:
+def _class_labels(names: tuple[str, ...]) -> Array:
     """Images (classes, H, W) of the first two characters of each name, black on white.
 
     They are a third as high as a digit of a mosaic.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    height, width = 9 * scale, 7 * scale
+    height, width = LARGE // 3, LARGE // 4
     images = []
     for name in short_names(names, 2):
         image = Image.new("L", (width, height))
-        font = ImageFont.load_default((11 if len(name) == 1 else 7) * scale)
+        font = ImageFont.load_default(22 if len(name) == 1 else 14)
         ImageDraw.Draw(image).text((width / 2, height / 2), name, 255, font, "mm")
         images.append(np.asarray(image))
     return np.stack(images) // (256 // GREYS)
@@ -179,8 +191,7 @@ class Picture:
                 left=0.05, right=0.955, bottom=0.05, top=0.865, wspace=0.17, hspace=0.22
             ),
         )  # fmt: skip
-        title = f"Lesson {lesson.number}: {lesson.title}"
-        self.figure.text(0.05, 0.955, title, size=15, weight="bold", color=self._ink)
+        self.figure.text(0.05, 0.955, lesson.heading, size=15, weight="bold", color=self._ink)
         self._status = self.figure.text(0.05, 0.922, "", size=11, color=self._ink)
         for axes in self._axes.flat:
             self._prepare(axes)
@@ -231,7 +242,7 @@ class Picture:
             self._show_band(axes, name, steps, quantiles)
         train, test = mosaic_titles(snapshot, self._test_count, self._names)
         self._show_mosaic(self._digits, training_mosaic(snapshot, self._names), train)
-        self._show_mosaic(self._tests, test_mosaic(snapshot), test)
+        self._show_mosaic(self._tests, test_mosaic(snapshot, self._names), test)
         self._show_scale(snapshot)
 
     def _show_band(self, axes: Axes, name: str, steps: list[int], quantiles: Array) -> None:
@@ -254,15 +265,17 @@ class Picture:
         axes.set_yticks([])
 
     def _show_scale(self, snapshot: Snapshot) -> None:
-        """Label the right edge of the test digits with accuracies.
+        """Label the right edge of the test digits with accuracies, from 100 % to the last digit.
 
         The row in which the misclassified digits end is labelled with the test accuracy.
         """
         axes, shown = self._tests, len(snapshot.test_labels)
         bottom, _ = axes.get_ylim()
+        columns = test_columns(shown)
+        cells = columns * -(-shown // columns)  # the last row may have empty ones
         shares = np.linspace(0, shown / self._test_count, 6)
         axes.yaxis.tick_right()
         axes.set_yticks(
-            shares * self._test_count / shown * bottom,
+            shares * self._test_count / cells * bottom,
             [f"{100 - 100 * share:.0f} %" for share in shares],
         )

@@ -9,17 +9,16 @@ from tinytensor.arrays import Array
 from tinytensor.live import style
 from tinytensor.live.digit_tab import Digit, drawing_pad, neuron_bars
 from tinytensor.live.digits import Chosen, Digits
+from tinytensor.live.names import UNKNOWN, worded
 from tinytensor.live.panel import Panel
 from tinytensor.live.wall import Wall
-
-UNKNOWN = "?"
 
 
 class Drawing(Panel):
     """A large pad for the strokes of `digit`, its bars, and buttons that put it on the wall."""
 
     def __init__(self, digit: Digit, wall: Wall) -> None:
-        super().__init__("drawing")
+        super().__init__("drawing", digit.names)
         self.digit, self.wall = digit, wall
         self.viewer = object()  # each viewer's page has one pad
         sheet = InlineStyleSheet(css=style.CONTROLS + style.DRAWING)
@@ -75,7 +74,7 @@ class Drawing(Panel):
             self.digit.clear()
             self.note.text = "It is on the wall. Draw the next one."
         else:
-            self.note.text = "Draw a digit first."
+            self.note.text = worded("Draw a digit first.", self.classes)
 
 
 class WallPanel(Digits):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinytensor.datasets import CLASSES
-from tinytensor.lessons import Lesson
+from tinytensor.lessons import OWN_MODEL, Lesson
 from tinytensor.train import Training
 
 DIGITS = tuple(map(str, range(CLASSES)))
+UNKNOWN = "?"  # the class of a drawing whose drawer did not choose one
 
 
 class PanelText(NamedTuple):
@@ -28,14 +29,14 @@ PANELS = {
     ),
     "loss": PanelText(
         "Cross-entropy loss x 100",
-        "The loss is small if the network gives the correct digits high probabilities, and "
+        "The loss is small if the network gives the correct classes high probabilities, and "
         "training makes it smaller. If the orange line of the test images rises while the blue "
         "line falls, the network memorises the training images.",
     ),
     "training digits": PanelText(
         "Training digits",
         "The images of the current batch, misclassified images first and on red; images in colour "
-        "have a red frame. In their corners are the correct digit (left) and the computed digit "
+        "have a red frame. In their corners are the correct class (left) and the computed class "
         "(right).",
     ),
     "test digits": PanelText(
@@ -69,13 +70,13 @@ PANELS = {
     ),
     "drawing": PanelText(
         "Draw a digit",
-        "The network reads the digit while you draw it. Choose which digit it is, and it is put "
-        "on the wall; ? puts it there without a digit.",
+        "The network reads the digit while you draw it. Choose its class, and it is put on the "
+        "wall; ? puts it there without a class.",
     ),
     "wall": PanelText(
         "Wall",
         "The digits that the viewers have drawn: the last 100 of all, and the last 10 of each "
-        "viewer. Left below is the digit that the drawer chose, right below is what the network "
+        "viewer. Left below is the class that the drawer chose, right below is what the network "
         "takes it for, and both are on red if they differ.",
     ),
 }
@@ -110,7 +111,8 @@ def name_of_run(training: Training) -> str:
 
 def named(lesson: Lesson, settings: str) -> str:
     """The name of a run of a lesson with these changed settings, which may be empty."""
-    return ", ".join(filter(None, (f"{lesson.number} {lesson.name}", settings)))
+    number = "" if lesson.number == OWN_MODEL else f"{lesson.number} "
+    return ", ".join(filter(None, (f"{number}{lesson.name}", settings)))
 
 
 def differing(one: str, other: str) -> tuple[str, str]:
@@ -129,12 +131,19 @@ def short_names(names: Sequence[str], length: int) -> list[str]:
     return [name.removeprefix(words if is_common else "")[:length] for name in names]
 
 
+def worded(text: str, names: Sequence[str]) -> str:
+    """A text about digits; about images if the classes of these names are no digits."""
+    if set(names) <= {*DIGITS, UNKNOWN}:
+        return text
+    for digit, image in (("a digit", "an image"), ("Digit", "Image"), ("digit", "image")):
+        text = text.replace(digit, image)
+    return text
+
+
 def digits_title(panel: str, count: int | None, of: int, names: Sequence[str] = DIGITS) -> str:
     """The title of a panel of digits, or of images of other classes.
 
     count: of the misclassified images; None before the first test.
     """
-    title = PANELS[panel].title
-    if not set(names) <= set(DIGITS):
-        title = title.replace("digits", "images")
+    title = worded(PANELS[panel].title, names)
     return title if count is None else f"{title}: {count:,} of {of:,} misclassified"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from bokeh.models import Column, Div, InlineStyleSheet
 from bokeh.plotting import figure
 
 from tinytensor.live import style
-from tinytensor.live.names import PANELS
+from tinytensor.live.names import DIGITS, PANELS, worded
 
 FAINT = "#7d8590"  # readable on white and on black
 WIDTH = 330  # pixels of the tabs next to the panels
@@ -32,10 +33,12 @@ class Panel:
 
     Args:
         name: a key of names.PANELS.
+        classes: the names of the classes.
         settings: of the figure.
     """
 
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(self, name: str, classes: Sequence[str] = DIGITS, **settings: Any) -> None:
+        self.classes = tuple(classes)
         self.figure = plain_figure(**settings)
         self.figure.xaxis.ticker.desired_num_ticks = 5
         sheets = [InlineStyleSheet(css=style.CONTROLS + style.PANEL)]
@@ -50,7 +53,7 @@ class Panel:
     def rename(self, name: str) -> None:
         """Be the panel of this name, with its title and its explanation."""
         self.name = name
-        self.title, about = PANELS[name]
+        self.title, about = (worded(text, self.classes) for text in PANELS[name])
         self.figure.name = name
         self.heading.name, self.help.name = f"{name} title", f"{name} help"
         self.help.text = (

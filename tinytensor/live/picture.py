@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,7 +49,8 @@ def mosaic(
     """Digits side by side, row by row, as indices into PALETTE (rows * H, columns * W) uint8.
 
     images: (N, H, W) or (N, H, W, C) uint8. misclassified: (N,) bool. rows = ceil(N / columns).
-    cell: H and W, the size of a digit in pixels.
+    cell: the height and the width of a digit in pixels. An image of another shape keeps its shape,
+    and is in the middle of its cell.
     """
     return side_by_side(coloured(images, misclassified, cell), columns, EMPTY)
 
@@ -56,13 +58,14 @@ def mosaic(
 def coloured(images: Array, misclassified: Array, cell: tuple[int, int] = CELL) -> Array:
     """Images (N, H, W) or (N, H, W, C) as indices into PALETTE; see mosaic.
 
-    The first three channels are red, green and blue. Two channels are shown by their mean.
+    The first three channels are red, green and blue. Two channels are shown by their mean. An image
+    in colour of another shape than the cell is transparent around it.
     """
     if images.ndim == 4 and images.shape[3] < 3:
         images = np.rint(images.mean(axis=3)).astype(np.uint8)
     if images.ndim == 4:
         return _in_colour(images[..., :3], misclassified, cell)
-    colours = resized(images, cell) // (256 // GREYS)
+    colours = within(images, cell) // (256 // GREYS)
     colours[misclassified] += MISCLASSIFIED
     if cell[1] >= MARK_WIDTH:  # white lines separate the marks of neighbouring digits
         line = max(1, cell[1] // SIDE)
@@ -72,9 +75,12 @@ def coloured(images: Array, misclassified: Array, cell: tuple[int, int] = CELL) 
 
 def _in_colour(images: Array, misclassified: Array, cell: tuple[int, int]) -> Array:
     """Images (N, H, W, 3) as indices into PALETTE, with a frame around the misclassified ones."""
-    channels = np.stack([resized(images[..., i], cell) for i in range(3)], axis=-1)
+    rows, columns = _place(images.shape[1:3], cell)
+    size = rows.stop - rows.start, columns.stop - columns.start
+    channels = np.stack([resized(images[..., i], size) for i in range(3)], axis=-1)
     levels = np.rint(channels * ((LEVELS - 1) / 255)).astype(np.uint8)
-    colours: Array = COLOURS + levels @ np.array([LEVELS**2, LEVELS, 1], np.uint8)
+    colours = np.full((len(images), *cell), EMPTY, np.uint8)
+    colours[:, rows, columns] = COLOURS + levels @ np.array([LEVELS**2, LEVELS, 1], np.uint8)
     line = max(1, cell[1] // 14)
     framed = colours[misclassified]
     framed[:, :line] = framed[:, -line:] = MISCLASSIFIED
@@ -92,6 +98,27 @@ def square_grid(count: int, width: int, height: int) -> tuple[int, int]:
     sides = np.minimum(width // columns, height // -(-count // columns))
     best = int(sides.argmax())
     return best + 1, max(1, int(sides[best]))
+
+
+def within(images: Array, cell: tuple[int, int]) -> Array:
+    """Images (N, H, W) uint8 at the largest size that fits into a cell, and 0 around them.
+
+    They keep their shape: height and width are multiplied by the same number.
+    """
+    rows, columns = _place(images.shape[1:], cell)
+    found = np.zeros((len(images), *cell), np.uint8)
+    size = rows.stop - rows.start, columns.stop - columns.start
+    found[:, rows, columns] = resized(images, size)
+    return found
+
+
+def _place(shape: Sequence[int], cell: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and the columns of a cell that an image (H, W) fills, in the middle of the cell."""
+    scale = min(room / pixels for room, pixels in zip(cell, shape, strict=True))
+    sizes = [max(1, round(scale * pixels)) for pixels in shape]
+    starts = [(room - size) // 2 for room, size in zip(cell, sizes, strict=True)]
+    rows, columns = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    return rows, columns
 
 
 def resized(images: Array, size: tuple[int, int]) -> Array:

@@ -1,7 +1,8 @@
 """A run file as one HTML page that plays without Python and without a network connection.
 
-Figures, slider and button are Bokeh's. Three pieces of JavaScript are added: SHOW updates the
-panels when the slider moves, PLAY moves the slider, and SQUARE fits the digits into their panel.
+Figures, slider and button are Bokeh's. Four pieces of JavaScript are added: SHOW updates the panels
+when the slider moves, PLAY moves the slider, SQUARE fits the digits into their panel, and HOVER
+returns the classes of the image under the mouse.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tinytensor.live.snapshot import Snapshot
 from tinytensor.live.style import PHONE
 
 if TYPE_CHECKING:
-    from bokeh.models import ColumnDataSource, GlyphRenderer, UIElement
+    from bokeh.models import ColumnDataSource, GlyphRenderer, Slider, UIElement
     from bokeh.plotting import figure
 
 FRAMES = 100  # frames on a page, at most; each takes about 60 kB
@@ -64,11 +65,18 @@ x_range.setv({end, reset_end: end})
 y_range.setv({start, reset_start: start})
 """
 
+HOVER = """
+const i = special_vars.index, correct = names[labels[slider.value][i]]
+const seen = names[computed[slider.value][i]]
+return seen == correct ? correct : `${correct}, taken for ${seen}`
+"""
+
 HEADING = f"""
 <span style='font-size: 1.3em; font-weight: bold; margin-right: 2em'>{{title}}</span>
 <b style='color: {TRAIN}'>― training batch</b> &nbsp;
 <b style='color: {TEST}'>━ test images</b> &nbsp;
-Misclassified images come first, on red or in a red frame: correct class left, computed class right.
+Misclassified images come first, on red or framed: correct class left, computed class right. The
+mouse on an image names both.
 """
 
 STYLE = """
@@ -118,7 +126,7 @@ def page(recording: RecordedRun, frames: int = FRAMES) -> str:
     count = len(recording.snapshots)
     chosen = np.linspace(0, count - 1, min(count, frames)).round().astype(int)
     snapshots = [recording.snapshots[i] for i in chosen]
-    title = f"Lesson {recording.lesson.number}: {recording.lesson.title}"
+    title = recording.lesson.heading
     layout = _layout(recording, snapshots, title)
     return str(file_html(layout, INLINE, title, template=STILL))
 
@@ -141,7 +149,7 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     ]
     train_titles, test_titles = (list(part) for part in zip(*titles, strict=True))
     train = _train_panel(snapshots, train_titles[-1], recording.names)
-    test = _test_panel(snapshots, test_titles[-1], recording.test_count)
+    test = _test_panel(snapshots, test_titles[-1], recording.test_count, recording.names)
     panels = [
         _curve_panel("accuracy", shown, x, y["accuracy"]),
         _curve_panel("loss", shown, x, y["loss"]),
@@ -158,6 +166,8 @@ def _layout(recording: RecordedRun, snapshots: list[Snapshot], title: str) -> UI
     )
     button = Toggle(label="▶ Play", button_type="primary", width=90)
     slider.disabled = button.disabled = last == 0
+    for mosaics, part in ((train, "train"), (test, "test")):
+        _name_images(mosaics.panel, snapshots, part, mosaics.columns, slider, recording.names)
     seen = {
         "slider": slider,
         "mosaics": [
@@ -257,6 +267,7 @@ def _band_panel(
 
 class _Mosaics(NamedTuple):
     panel: figure
+    columns: int
     images: list[GlyphRenderer[Any]]  # one per snapshot; only the last is visible at first
 
 
@@ -268,23 +279,57 @@ def _train_panel(snapshots: list[Snapshot], title: str, names: tuple[str, ...]) 
     panel.grid.visible = False
     mosaics = [drawing.training_mosaic(snapshot, names) for snapshot in snapshots]
     _keep_square(panel, across, rows)
-    return _Mosaics(panel, _images(panel, mosaics, across, rows, rows))
+    return _Mosaics(panel, across, _images(panel, mosaics, across, rows, rows))
 
 
-def _test_panel(snapshots: list[Snapshot], title: str, test_count: int) -> _Mosaics:
+def _test_panel(
+    snapshots: list[Snapshot], title: str, test_count: int, names: tuple[str, ...]
+) -> _Mosaics:
     """The test digits, with a scale of accuracies; see Picture._show_scale."""
     from bokeh.models import NumeralTickFormatter
 
-    across = drawing.test_columns(len(snapshots[0].test_labels))
-    rows = -(-len(snapshots[0].test_labels) // across)
-    share = rows * across / test_count
+    shown = len(snapshots[0].test_labels)
+    across = drawing.test_columns(shown)
+    rows = -(-shown // across)
+    share = rows * across / test_count  # above 1 if the last row has empty cells
     panel = _panel("test", title, (0, across), (1 - share, 1))
     panel.xaxis.visible = False
     panel.grid.visible = False
     panel.yaxis.formatter = NumeralTickFormatter(format="0 %")
-    mosaics = [drawing.test_mosaic(snapshot) for snapshot in snapshots]
+    panel.yaxis.bounds = (1 - shown / test_count, 1)
+    mosaics = [drawing.test_mosaic(snapshot, names) for snapshot in snapshots]
     _keep_square(panel, across, rows)
-    return _Mosaics(panel, _images(panel, mosaics, across, 1, share))
+    return _Mosaics(panel, across, _images(panel, mosaics, across, 1, share))
+
+
+def _name_images(
+    panel: figure,
+    snapshots: list[Snapshot],
+    part: str,
+    columns: int,
+    slider: Slider,
+    names: tuple[str, ...],
+) -> None:
+    """Show the classes of the image under the mouse: the correct one, and a wrong computed one.
+
+    part: "train" or "test". columns: number of images in a row.
+    """
+    from bokeh.models import ColumnDataSource, CustomJSHover, HoverTool
+
+    labels = [getattr(snapshot, f"{part}_labels") for snapshot in snapshots]
+    computed = [getattr(snapshot, f"{part}_predictions") for snapshot in snapshots]
+    count = max(map(len, labels))
+    row, column = np.divmod(np.arange(count), columns)
+    low, high = panel.y_range.start, panel.y_range.end
+    height = (high - low) / -(-count // columns)
+    places = {"x": column + 0.5, "y": high - (row + 0.5) * height}
+    cells = panel.rect(
+        "x", "y", 1, height, source=ColumnDataSource(places), fill_alpha=0, line_alpha=0
+    )
+    seen = {"slider": slider, "labels": labels, "computed": computed, "names": list(names)}
+    hover = HoverTool(renderers=[cells], tooltips="@x{custom}")
+    hover.formatters = {"@x": CustomJSHover(args=seen, code=HOVER)}
+    panel.add_tools(hover)
 
 
 def _keep_square(panel: figure, columns: int, rows: int) -> None:

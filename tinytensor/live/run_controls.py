@@ -13,6 +13,7 @@ from tinytensor.live.run_settings import OWN, Settings
 from tinytensor.live.setting_sliders import (
     KEEP_PROBABILITIES,
     LEARNING_RATES,
+    name_own,
     number,
     position,
     slider,
@@ -53,6 +54,8 @@ class RunControls:
     def follow(self, run: Run) -> None:
         """Control this run from now on."""
         self.run, self._shown = run, OWN
+        name_own(self.rate, run.training, "lr")
+        name_own(self.keep, run.training, "keep_prob")
         layers = run.training.model.modules()
         self.keep.visible = any(isinstance(layer, Dropout) for layer in layers)
         options = [
@@ -76,8 +79,8 @@ class RunControls:
         """Show the settings that a viewer has chosen since the last update."""
         if self._shown != self.run.settings:
             self._shown = shown = self.run.settings
-            set_changed(self.rate, value=position(shown.lr))
-            set_changed(self.keep, value=position(shown.keep_prob))
+            set_changed(self.rate, value=position(self.rate, shown.lr))
+            set_changed(self.keep, value=position(self.keep, shown.keep_prob))
 
     def _change(self) -> None:
         self._shown = Settings(lr=number(self.rate), keep_prob=number(self.keep))

@@ -74,10 +74,16 @@ class RunWriter:
         training: the Training that is recorded.
 
     Raises:
+        SettingError: the examples are no images.
         DataError: the file can't be written. Later errors are raised by close().
     """
 
     def __init__(self, file: str | Path, training: Training) -> None:
+        if not training.data.has_images:
+            raise SettingError(
+                "record: the examples are no images in classes, which run files show; leave record "
+                "out"
+            )
         self.file, self._training, self._data = file, training, training.data
         self._speed = Speed(training)
         # For each test image, its index among the images written so far; -1 if not written.

@@ -9,7 +9,7 @@ from tinytensor.train import Training
 
 
 class Settings(NamedTuple):
-    """What differs from a lesson in its run; None is the lesson's own."""
+    """Settings that a viewer has chosen; None is the value that the run was started with."""
 
     lr: float | None = None
     batch: int | None = None
@@ -22,7 +22,7 @@ OWN = Settings()
 class ChangingSettings:
     """The learning rate and the keep probability of a training, set between two steps.
 
-    training: it still has the lesson's own settings.
+    training: it still has the settings that it was started with.
     """
 
     def __init__(self, training: Training) -> None:
@@ -44,13 +44,15 @@ class ChangingSettings:
             group["lr"] = self._training.changed.get("lr", own)
         for layer, own in self._dropouts:
             layer.keep_prob = self._training.changed.get("keep_prob", own)
-        self._note("learning rate", self._now.lr, wanted.lr)
-        self._note("keep probability", self._now.keep_prob, wanted.keep_prob)
+        self._note("lr", "learning rate", self._now.lr, wanted.lr)
+        self._note("keep_prob", "keep probability", self._now.keep_prob, wanted.keep_prob)
         self._now = wanted
 
-    def _note(self, name: str, before: float | None, value: float | None) -> None:
+    def _note(self, key: str, name: str, before: float | None, value: float | None) -> None:
         if value != before:
             step, changes = self._training.step, self._training.changes
             since = f" from step {step + 1:,}" if step else ""
             changes[:] = [x for x in changes if not (x.startswith(name) and x.endswith(since))]
-            changes.append(f"{name} {'of the lesson' if value is None else f'{value:g}'}{since}")
+            own = self._training.lesson.settings[key]  # of the command, or "own"
+            shown = own if value is None else f"{value:g}"
+            changes.append(f"{name} {'of the lesson' if shown == 'own' else shown}{since}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bokeh.models import CategoricalSlider, InlineStyleSheet
 
+from tinytensor.lessons import OWN_MODEL
+from tinytensor.train import Training
+
 OWN = "the lesson's"
 LEARNING_RATES = ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "1")
 BATCHES = ("10", "20", "50", "100", "200", "500", "1000")
@@ -21,11 +24,25 @@ def slider(
 
 
 def number(shown: CategoricalSlider) -> float | None:
-    """The number that a slider shows; None for the lesson's own."""
-    value = shown.value
-    return float(value) if value in shown.categories and value != OWN else None
+    """The number that a slider shows; None at its first position, the own value of the run."""
+    _, *values = shown.categories
+    return float(shown.value) if shown.value in values else None
 
 
-def position(value: float | None) -> str:
-    """The category of a slider that shows this number; None is the lesson's own."""
-    return OWN if value is None else f"{value:g}"
+def position(shown: CategoricalSlider, value: float | None) -> str:
+    """The category of a slider that shows this number; None is the own value of the run."""
+    return str(shown.categories[0]) if value is None else f"{value:g}"
+
+
+def name_own(shown: CategoricalSlider, training: Training, setting: str) -> None:
+    """Name the first position of a slider: a value that was given at the start, or the lesson's.
+
+    setting: a key of Lesson.settings.
+    """
+    given = training.lesson.settings[setting]
+    own = "its own" if training.lesson.number == OWN_MODEL else OWN
+    if given != "own":
+        own = f"{float(given):g}, as given"
+    before, *values = shown.categories
+    if own != before:
+        shown.update(categories=[own, *values], value=own if shown.value == before else shown.value)

@@ -17,7 +17,7 @@ from tinytensor.datasets import MNIST_SHAPE
 from tinytensor.errors import SettingError
 from tinytensor.live.history import accuracy_start, loss_end
 from tinytensor.live.names import PANELS, digits_title, short_names
-from tinytensor.live.picture import resized
+from tinytensor.live.picture import within
 from tinytensor.live.snapshot import TRAIN_SHOWN, misclassified_first
 from tinytensor.live.speed import Speed
 from tinytensor.step_report import Predictions, StepReport
@@ -99,7 +99,7 @@ class _Screen:
         from rich.text import Text
 
         lesson, predictions = self._training.lesson, self._predictions
-        lines = [Text(f"Lesson {lesson.number}: {lesson.title}", "bold")]
+        lines = [Text(lesson.heading, "bold")]
         if predictions is None:
             return Text("\n").join([*lines, Text("waiting for the first step")])
         lines.append(Text(self._status(self._curves[-1])))
@@ -209,10 +209,9 @@ def _half_size(image: Array) -> list[str]:
     grey = image.mean(axis=2)
     if image.shape == MNIST_SHAPE:
         grey = grey[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    bytes_ = np.rint(255 * grey)[None].astype(np.uint8)
-    dots = resized(bytes_, (DIGIT_DOTS, DIGIT_DOTS))[0] > 0.3 * 255
-    edge = np.concatenate([dots[0], dots[-1], dots[:, 0], dots[:, -1]])
-    return _braille(~dots if edge.mean() > 0.5 else dots)
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    levels = np.rint(255 * (1 - grey if np.median(edge) > 0.5 else grey)).astype(np.uint8)
+    return _braille(within(levels[None], (DIGIT_DOTS, DIGIT_DOTS))[0] > 0.3 * 255)
 
 
 def _blocks(image: Array) -> list[Text]:
@@ -222,7 +221,7 @@ def _blocks(image: Array) -> list[Text]:
 
     columns, rows = IMAGE
     levels = np.rint(255 * image[..., :3]).astype(np.uint8).transpose(2, 0, 1)
-    pixels = resized(levels, (2 * rows, columns)).transpose(1, 2, 0)
+    pixels = within(levels, (2 * rows, columns)).transpose(1, 2, 0)
     lines = []
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
         line = Text()

@@ -33,7 +33,7 @@ from tinytensor.live.frame import Frame
 from tinytensor.live.history import START, Earlier
 from tinytensor.live.layer_signs import Layers
 from tinytensor.live.microscope_tab import Microscope
-from tinytensor.live.names import ALL, changed_settings
+from tinytensor.live.names import ALL, changed_settings, worded
 from tinytensor.live.panel import WIDTH, Panel
 from tinytensor.live.panels import Panels
 from tinytensor.live.run import Run
@@ -141,8 +141,9 @@ class TrainingPage:
             "", name="lesson", width=WIDTH - 10, sizing_mode="stretch_height",
             styles={"overflow-y": "auto", "height": "100%"},
         )  # fmt: skip
+        names = self.run.training.data.names
         self.updated: dict[str, Tab] = {
-            "a digit": self.digit,
+            worded("a digit", names).removeprefix("an "): self.digit,  # so that one row is enough
             "weights": self.weights,
             "confusions": self.confusion,
             "layers": self.layers,
@@ -171,7 +172,7 @@ class TrainingPage:
         training, lesson = run.training, run.training.lesson
         self._earlier = run.earlier
         self._update_title()
-        self.frame.document.title = f"tinytensor: lesson {lesson.number}"
+        self.frame.document.title = f"tinytensor: {lesson.in_words}"
         self.lesson.text = lesson_text(lesson, training.model)
         before = [panel.name for panel in self._all_panels()]
         self.panels.follow(training, earlier or run.earlier)
@@ -228,9 +229,9 @@ class TrainingPage:
         return self.updated.get(self.tabs.tabs[self.tabs.active].title)
 
     def _update_title(self) -> None:
-        lesson = self.run.training.lesson
-        title = "; ".join(filter(None, (lesson.title, changed_settings(self.run.training))))
-        set_changed(self.title, text=f"<h1>lesson {lesson.number}: {html.escape(title)}</h1>")
+        training = self.run.training
+        title = "; ".join(filter(None, (training.lesson.heading, changed_settings(training))))
+        set_changed(self.title, text=f"<h1>{html.escape(title)}</h1>")
 
     def _update_figures(self) -> None:
         run, shot, tested = self.run, self.run.latest, self.run.latest_tested
@@ -261,7 +262,7 @@ class TrainingPage:
         return (
             f'<div class="accuracy"><b>{100 * accuracy:.2f} %</b><span>of the test images '
             f"recognised after {step:,} of {self.run.training.steps:,} steps</span>"
-            f"<span>lesson {lesson.number}: {html.escape(lesson.title)}</span></div>"
+            f"<span>{html.escape(lesson.heading)}</span></div>"
         )
 
     # Controls

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CELL = 4  # pixels of a value along a row or a column
 THICK = 14  # pixels across it
 SIDE = 280  # pixels of an image
+SMALL = 140  # pixels of a filter
 NARROW = 60  # pixels of the short side of a matrix
 UNLIMITED = 10_000  # characters of a line
 
@@ -65,9 +66,9 @@ def as_fragment(f: Followed, with_title: bool = True, with_image: bool = True) -
     for title, *lines in rest:
         body.append(f"<h2>{html.escape(title)}</h2>")
         if with_image and title.startswith("Forward"):
-            body.append(_image(f))
+            body.append(_image(f) + _filter(f))
         if title.startswith("The whole batch"):
-            body.append(_product(f) if f.inputs.shape[1] == 1 else _places(f))
+            body.append(_product(f) if f.is_dense else _places(f))
         body.append(_text(lines))
     return f'<div class="followed"><style>{FRAGMENT_STYLE}</style>{"".join(body)}</div>'
 
@@ -99,31 +100,61 @@ def _cell(x: float, y: float, width: float, height: float, value: float, largest
     )
 
 
-def _map(values: Array, caption: str, lit: tuple[int, int] | None = None) -> str:
-    """A matrix (H, W) as a picture, with one value lit."""
+def _map(
+    values: Array,
+    caption: str,
+    lit: tuple[int, int] | None = None,
+    last: tuple[int, int] | None = None,
+    side: int = SIDE,
+) -> str:
+    """A matrix (H, W) as a picture, with one value lit; or all values from `lit` to `last`."""
     H, W = values.shape
-    size, largest = SIDE / max(H, W), float(np.abs(values).max())
+    size, largest = side / max(H, W), float(np.abs(values).max())
     picture = "".join(
         _cell(w * size, h * size, size, size, float(values[h, w]), largest)
         for h in range(H)
         for w in range(W)
     )
     if lit is not None:
-        h, w = lit
+        (h, w), (bottom, right) = lit, last or lit
         picture += (
-            f'<rect class="lit" x="{w * size:g}" y="{h * size:g}" width="{size:g}" '
-            f'height="{size:g}"/>'
+            f'<rect class="lit" x="{w * size:g}" y="{h * size:g}" '
+            f'width="{(right - w + 1) * size:g}" height="{(bottom - h + 1) * size:g}"/>'
         )
     return _figure(picture, caption, W * size, H * size)
 
 
 def _image(f: Followed) -> str:
-    """The image, with the pixel of the weight if the layer reads the pixels."""
-    image = f.images[f.example, :, :, 0]
-    is_pixel = len(f.index) == 2 and f.shape[0] == image.size
-    lit = divmod(f.index[0], image.shape[1]) if is_pixel else None
+    """The image, with the pixel or the window that the layer reads, if it reads the image."""
+    image = f.images[f.example]
     caption = f"image {f.example}, class {f.labels[f.example]}"
-    return _map(image, caption + (f"; {source_of(f)}" if is_pixel else ""), lit)
+    if f.seen is not None:
+        top, bottom, left, right = f.seen
+        caption += f"; the window of {unit_of(f)} is lit"
+        return _map(image[..., f.index[2]], caption, (top, left), (bottom, right))
+    if len(f.index) == 2 and f.shape[0] == image.size:
+        row, column, channel = map(int, np.unravel_index(f.index[0], image.shape))
+        return _map(image[..., channel], f"{caption}; {source_of(f)}", (row, column))
+    return _map(image[..., 0], caption)
+
+
+def _filter(f: Followed) -> str:
+    """The window, the filter and their products, for the input channel of the weight."""
+    if f.window.ndim != 3:
+        return ""
+    row, column, channel = f.index[:3]
+    products = f.window.astype(np.float64) * f.weights
+    several = f.window.shape[2] > 1
+    of, all_of = (f", channel {channel}", " of all channels") if several else ("", "")
+    maps = {
+        f"x: the window{of}": f.window,
+        f"w: the filter{of}": f.weights,
+        f"x * w{of}: the sum{all_of} is {products.sum():.6g}": products,
+    }
+    return "".join(
+        _map(values[..., channel], caption, (row, column), side=SMALL)
+        for caption, values in maps.items()
+    )
 
 
 def _product(f: Followed) -> str:
@@ -148,12 +179,11 @@ def _product(f: Followed) -> str:
 
 def _places(f: Followed) -> str:
     """For one image: the values under the weight, the gradients, and their products."""
-    side = round(f.inputs.shape[1] ** 0.5)
-    if side * side != f.inputs.shape[1]:
+    if f.outputs.ndim != 2:
         return ""
     lit = f.position[0], f.position[1]
     x, grad, product = (
-        values[f.example].reshape(side, side) for values in (f.inputs, f.grads, f.products)
+        values[f.example].reshape(f.outputs.shape) for values in (f.inputs, f.grads, f.products)
     )
     return (
         _map(x, "x: the values that the weight multiplies, at each place of the filter", lit)

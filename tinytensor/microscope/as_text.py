@@ -96,7 +96,7 @@ def _backward(f: Followed) -> list[str]:
 
 def _batch(f: Followed) -> list[str]:
     N, P = f.inputs.shape
-    if P == 1:
+    if f.is_dense:
         what = f"row {f.index[0]} of x^T times column {f.index[1]} of grad"
     else:
         what = f"{P} places of the filter in each image"
@@ -107,13 +107,13 @@ def _batch(f: Followed) -> list[str]:
         f"The whole batch: the gradient is a sum of {N * P:,} products",
         f"  {what}",
     ]
-    head = f"{'x':>12}{'dL/dz':>14}" if P == 1 else ""
+    head = f"{'x':>12}{'dL/dz':>14}" if f.is_dense else ""
     lines.append(f"  {'image':>6}{'class':>7}{head}{'x * dL/dz':>14}")
     for n in top:
-        each = f"{f.inputs[n, 0]:>12.6g}{f.grads[n, 0]:>14.6g}" if P == 1 else ""
+        each = f"{f.inputs[n, 0]:>12.6g}{f.grads[n, 0]:>14.6g}" if f.is_dense else ""
         lines.append(f"  {n:>6}{f.labels[n]:>7}{each}{by_image[n]:>14.6g}")
     rest = by_image.sum() - by_image[top].sum()
-    width = 26 if P == 1 else 0
+    width = 26 if f.is_dense else 0
     lines += [
         f"  {f'and {N - len(top)} more':>13}{'':{width}}{rest:>14.6g}",
         f"  {'sum':>13}{'':{width}}{products.sum():>14.6g}",
@@ -131,7 +131,7 @@ def _batch(f: Followed) -> list[str]:
 def _update(f: Followed) -> list[str]:
     return [
         "Update",
-        f"  {f.rule}",
+        *(f"  {line}" for line in f.rule),
         f"  the weight was {f.before:.6g} and is {f.after:.6g}",
     ]
 

@@ -24,8 +24,9 @@ from tinytensor.microscope.as_html import as_fragment
 from tinytensor.microscope.as_text import as_text
 from tinytensor.microscope.chain_rule import Stage, grad_of, smoothing_of, stages
 from tinytensor.microscope.nudging import nudge
+from tinytensor.microscope.update_rules import rule_of, state_of
 from tinytensor.nn import Conv2d, Flatten, Linear, Module, Sequential
-from tinytensor.optim import SGD, Adam, Optimizer
+from tinytensor.optim import Optimizer
 from tinytensor.tensors import Tensor, from_numpy
 from tinytensor.train import Training
 
@@ -45,7 +46,8 @@ class Followed:
     example; smoothing: the label smoothing, or None if the loss is no cross-entropy. stages: from
     the loss back to the followed layer. gradient: of the weight, by loss.backward(). nudged: the
     same by nudging, or None if that was not measured; why: why the two differ. before, after: the
-    weight. rule: the update in numbers.
+    weight. rule: the update in numbers, in lines. seen: the pixels in the window of a convolution
+    that reads the image: first row, last row, first column, last column. None for another layer.
     """
 
     lesson: Lesson
@@ -78,13 +80,19 @@ class Followed:
     why: tuple[str, ...]
     before: float
     after: float
-    rule: str
+    rule: tuple[str, ...]
+    seen: tuple[int, int, int, int] | None
 
     @property
     def products(self) -> Array:
         """The products (N, P) float64 whose sum is the gradient of the weight."""
         products: Array = self.inputs.astype(np.float64) * self.grads
         return products
+
+    @property
+    def is_dense(self) -> bool:
+        """True if the weight has one product for each image: that of a dense layer."""
+        return len(self.index) == 2 and self.inputs.shape[1] == 1
 
     def __repr__(self) -> str:
         """The step of the weight as text."""
@@ -303,6 +311,7 @@ def _follow_step(
         nudged = nudge(lesson, before, same.weight, place, images, labels, draws, results, gradient)
     window = _window(followed, x, example, position)
     weights = weight.array[..., place[-1]].copy()
+    kept = state_of(optimizer, weight, place)
     optimizer.step()
     return Followed(
         lesson=lesson, step=step,
@@ -321,7 +330,8 @@ def _follow_step(
         nudged=None if nudged is None else nudged.gradient,
         why=() if nudged is None else nudged.why,
         before=value, after=float(weight.array[place]),
-        rule=_rule(optimizer, weight, place, value, gradient),
+        rule=rule_of(optimizer, weight, place, value, gradient, kept),
+        seen=_seen(followed, images, position) if number == 0 else None,
     )  # fmt: skip
 
 
@@ -338,6 +348,23 @@ def _window(layer: Linear | Conv2d, x: Tensor, example: int, position: tuple[int
     windows = ops.conv2d(one, picks, stride=layer.stride, padding=layer.padding)
     window: Array = windows.numpy()[(0, *position)].reshape(shape).copy()
     return window
+
+
+def _seen(
+    layer: Linear | Conv2d, images: Array, position: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
+    """The pixels in the window of a convolution, see Followed; None for a dense layer.
+
+    The window of an image whose pixels are their own row numbers, or column numbers, has them.
+    """
+    if isinstance(layer, Linear):
+        return None
+    H, W, channels = images.shape[1:]
+    numbers = np.stack(np.broadcast_arrays(*np.ogrid[1 : H + 1, 1 : W + 1]))  # 0 is the padding
+    x = from_numpy(np.repeat(numbers[..., None], channels, axis=3).astype(np.float32))
+    windows = [_window(layer, x, i, position).round().astype(int) - 1 for i in range(2)]
+    rows, columns = (window[window >= 0] for window in windows)
+    return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
 
 
 def _bias(layer: Linear | Conv2d, neuron: int) -> float:
@@ -389,9 +416,6 @@ def _multiplied(layer: Linear | Conv2d, x: Tensor, index: tuple[int, ...]) -> Ar
     return picked.numpy().reshape(len(x), -1)
 
 
-# The checks and the update ----------------------------------------------------------------------
-
-
 def _in_float64(chain: Sequential) -> Sequential:
     """A copy of a chain of layers that computes in float64."""
     chain = copy.deepcopy(chain)
@@ -399,22 +423,3 @@ def _in_float64(chain: Sequential) -> Sequential:
         if x.dtype == np.float32:
             x.array = x.array.astype(np.float64)
     return chain
-
-
-def _rule(
-    optimizer: Optimizer, weight: Tensor, index: tuple[int, ...], before: float, grad: float
-) -> str:
-    """The update in numbers, for SGD without momentum and for Adam."""
-    lr = float(optimizer.param_groups[0].rate[0])
-    if type(optimizer) is SGD and not optimizer.momentum:
-        return f"w - lr * grad = {before:.6g} - {lr:.6g} * {grad:.6g}"
-    if type(optimizer) is Adam:
-        i = next(i for i, x in enumerate(optimizer.params) if x is weight)
-        m, v = (float(state[i][index]) for state in optimizer.state_of_params())
-        t = optimizer.steps
-        m_hat, v_hat = m / (1 - optimizer.beta1**t), v / (1 - optimizer.beta2**t)
-        return (
-            f"w - lr * m_hat / (sqrt(v_hat) + epsilon) = {before:.6g} - {lr:.6g} * {m_hat:.6g} / "
-            f"(sqrt({v_hat:.6g}) + {optimizer.epsilon:g})"
-        )
-    return f"by {type(optimizer).__name__}, with lr = {lr:.6g}"
