@@ -44,6 +44,16 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crash() -> None:
+    """End as after a wrong pointer in a C library."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def kill_parent() -> None:
+    """Kill the process of mpiexec that has started the ranks of this machine."""
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
 def hang() -> None:
     """Compute nothing more."""
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -82,6 +92,8 @@ AT_STEP: dict[str, tuple[Callable[[], None], int]] = {  # and the rank
     "exception": (raise_error, 2),
     "error of tinytensor": (refuse_labels, 2),
     "killed": (kill, 2),
+    "crashes": (crash, 2),
+    "its parent is killed": (kill_parent, 2),
     "ends by sys.exit()": (leave, 2),
     "ends by os._exit(0)": (leave_at_once, 2),
     "is stopped": (hang, 2),

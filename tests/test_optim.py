@@ -7,6 +7,7 @@ import pytest
 
 import tinytensor as tt
 from tinytensor import arrays as memory
+from tinytensor.optim.schedules import is_pure
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -554,6 +555,14 @@ def test_warm_up():
     assert [rate(step) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0.5]
 
 
+def test_a_multiplied_schedule_is_recorded_like_its_own():
+    own = tt.optim.cosine(0.5, steps=10)
+    rate = tt.optim.multiplied(own, 3)
+    assert [rate(step) for step in range(11)] == [3 * own(step) for step in range(11)]
+    assert is_pure(rate)
+    assert not is_pure(tt.optim.multiplied(lambda step: 0.1, 3))
+
+
 @pytest.mark.parametrize("steps", [0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["exponential", "stepwise", "cosine", "warm_up"])
 def test_schedules_with_invalid_steps_raise(name, steps):
@@ -571,6 +580,8 @@ def test_schedules_with_invalid_steps_raise(name, steps):
         (lambda: tt.optim.stepwise(0.1, None), "stepwise: got every=None; a number"),
         (lambda: tt.optim.exponential(0.1, 1, None), "exponential: got steps=None; a number"),
         (lambda: tt.optim.warm_up(0.1, 4), "warm_up: got schedule=0.1; a schedule is needed"),
+        (lambda: tt.optim.multiplied(0.1, 4), "multiplied: got schedule=0.1; a schedule is needed"),
+        (lambda: tt.optim.multiplied(tt.optim.constant(1), "a"), "multiplied: got factor='a'; a"),
         (lambda: tt.optim.clip_grad_norm([], "a"), "clip_grad_norm: got most='a'; a number"),
         (lambda: tt.optim.clip_grad_value([], None), "clip_grad_value: got most=None; a number"),
     ],

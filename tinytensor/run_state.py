@@ -133,6 +133,8 @@ def settings(training: Training) -> dict[str, str]:
     found = {"lesson": lesson.number, "seed": str(training.seed), "batch": str(training.batch)}
     found |= lesson.settings
     found |= {name: str(value) for name, value in training.changed.items()}
+    if "lr" in training.changed:  # it replaces the scaled learning rate
+        found["scale_rate"] = "own"
     if training.depends_on_steps:
         found["steps"] = str(training.steps)
     backend = door.current_backend()

@@ -567,9 +567,14 @@ class Training:
                 tested_accuracy, _, _ = scores(score, self.data.test_labels, self._check_time)
             except OutOfTimeError:
                 return
+        own = [
+            f" --{name.replace('_', '-')} {value}"
+            for name, value in self.lesson.settings.items()
+            if value != "own"
+        ]
         command = (
-            f"tinytensor train {self.lesson.name} --steps {self.steps} --batch {self.batch} "
-            f"--seed {self.seed} --save-weights {Path(file).name}"
+            f"tinytensor train {self.lesson.name} --steps {self.steps} --batch {self.batch}"
+            f"{''.join(own)} --seed {self.seed} --save-weights {Path(file).name}"
         )
         if self.step < self.steps:
             command += f"  # stopped after step {self.step}"

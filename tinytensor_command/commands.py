@@ -1,5 +1,6 @@
 """The commands: their arguments, options and help. `tinytensor.cli` has what they do."""
 
+import os
 from typing import Any
 
 import click
@@ -12,12 +13,13 @@ from tinytensor_command.options import (
     LESSON,
     LESSON_OR_FILE,
     OPTIMIZERS,
+    RATE_RULES,
     RUNG,
+    ChoiceOrNothing,
     Count,
     Index,
     LessonNumber,
     NumberRange,
-    Screen,
     Several,
     allow_origin_option,
     backend_option,
@@ -35,6 +37,7 @@ from tinytensor_command.options import (
 )
 
 LANGUAGES = ("python", "numba", "c")  # of the exercises
+ON_RANKS = ("train", "sweep")  # their processes share the work, if mpiexec starts several
 
 
 def _print_version(context: click.Context, _: click.Parameter, given: bool) -> None:
@@ -54,8 +57,32 @@ def _print_version(context: click.Context, _: click.Parameter, given: bool) -> N
     callback=_print_version,
     help="Show the version and exit.",
 )
-def program() -> None:
+@click.pass_context
+def program(context: click.Context) -> None:
     """A small, readable tensor engine that learns to read digits, on C, Numba or NumPy."""
+    if context.invoked_subcommand not in ON_RANKS:
+        _refuse_ranks(str(context.invoked_subcommand))
+
+
+def _refuse_ranks(command: str) -> None:
+    """Raise UsageError if mpiexec has started several processes of this command.
+
+    Only rank 0 prints it; all of them end with status 2.
+    """
+    if not any(name.startswith(("PMI", "OMPI_")) for name in os.environ):
+        return  # without NumPy, which the next line imports
+    from tinytensor.ranks import launched_rank, launched_size, world
+
+    rank = launched_rank()
+    size = 1 if rank is None else launched_size() or world().size
+    if size == 1:
+        return
+    if rank:
+        raise click.exceptions.Exit(2)
+    raise click.UsageError(
+        f"{command}: mpiexec started {size} processes of it, which would all do the same; only "
+        f"{' and '.join(ON_RANKS)} share their work, so start it without mpiexec"
+    )
 
 
 @program.command("course")
@@ -114,6 +141,13 @@ def lesson_command(**given: Any) -> None:
 @click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
 @click.option(
     "--lr", type=click.FloatRange(min=0), help="Constant learning rate [the lesson's own]."
+)
+@click.option(
+    "--scale-rate",
+    type=ChoiceOrNothing(RATE_RULES),
+    is_flag=False,
+    flag_value="linear",
+    help="Multiply the learning rate by --batch / the lesson's batch, or by the square root of it.",
 )
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimiser [the lesson's own].")
 @click.option(
@@ -193,7 +227,7 @@ def lesson_command(**given: Any) -> None:
 @json_option
 @click.option(
     "--live",
-    type=Screen(["browser", "terminal"]),
+    type=ChoiceOrNothing(["browser", "terminal"]),
     is_flag=False,
     flag_value="browser",
     help="Show the training in the browser, until Ctrl-C, or in the terminal.",

@@ -18,6 +18,7 @@ BACKENDS = ("c", "numba", "numpy")
 MOST_THREADS = 64
 MOST_PIXELS = 1024  # along an axis of an image
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+RATE_RULES = ("linear", "sqrt")
 
 
 class Count(click.IntRange):
@@ -51,17 +52,17 @@ class Several(click.ParamType):  # type: ignore[type-arg] # not generic before c
         return values
 
 
-class Screen(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
-    """The value of --live: browser or terminal."""
+class ChoiceOrNothing(click.Choice):  # type: ignore[type-arg] # not generic before click 8.2
+    """The value of an option that may stand without one, such as --live: browser or terminal."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The choice of a text; the error message covers a lesson given after --live."""
+        """The choice of a text; the error message covers a lesson given after the option."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
             self.fail(
                 f"got {value!r}; {' or '.join(self.choices)} is needed, or nothing; "
-                "the lesson comes first: tinytensor train LESSON --live",
+                f"the lesson comes first: tinytensor train LESSON {param.opts[0] if param else ''}",
                 param, ctx,
             )  # fmt: skip
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tinytensor.errors import BackendUnavailable, UnknownName
 from tinytensor.evaluation import evaluate
 from tinytensor.ladder import ladder
 from tinytensor.learn import exercises
+from tinytensor.live import run_file
 from tinytensor.saved_model import load_model
 from tinytensor.train import Training
 from tinytensor_command import known_names, options
@@ -593,6 +595,7 @@ def test_known_names_are_those_of_the_package():
     assert options.BACKENDS == door.BACKENDS
     assert options.MOST_THREADS == door.MOST_THREADS
     assert tuple(lessons.OPTIMIZERS) == options.OPTIMIZERS
+    assert tuple(lessons.RATE_RULES) == options.RATE_RULES
 
 
 # The course
@@ -668,6 +671,37 @@ def test_save_resume_and_predict(run, tmp_path):
     tt.save(tmp_path / "other", {"x": tt.ones(1)})
     words = "a checkpoint that tinytensor train --save wrote is needed"
     assert_one_line(*run("predict", "--model", tmp_path / "other", images), words)
+
+
+def test_the_scaled_learning_rate_is_printed_recorded_and_repeated(run, tmp_path):
+    save, record = tmp_path / "model", tmp_path / "run.tt"
+    start = ("train", "softmax", "--steps", 2, "--batch", 400, "--scale-rate")
+    code, _, err = run(*start, "--save", save, "--record", record)
+    assert code == 0
+    words = "learning rate 0.5 -> 2: batch 400 is 4 times the lesson's 100\n"
+    assert words in err
+    assert (
+        run_file.load(record).name == "1.0 softmax, learning rate scaling linear, batch 400, seed 0"
+    )
+    command = shlex.split(re.findall(r"to continue: tinytensor (.*)", err)[0])
+    assert command[command.index("--scale-rate") + 1] == "linear"
+    code, _, err = run(*command)
+    assert code == 0
+    assert words in err
+    resume = ("train", "softmax", "--batch", 400, "--resume", save)
+    assert_one_line(
+        *run(*resume), "of a run with scale_rate linear; .*--scale-rate linear is needed"
+    )
+    code, _, err = run("train", "relu", "--steps", 1, "--batch", 25, "--scale-rate", "sqrt")
+    assert code == 0
+    words = (
+        "learning rate 0.0031 -> 0.00155 in step 1: batch 25 is 0.25 times the lesson's 100, and "
+    )
+    assert f"{words}the factor is the square root, 0.5\n" in err
+    words = (
+        "--scale-rate.*got 'softmax'; linear or sqrt is needed, or nothing; .* LESSON --scale-rate"
+    )
+    assert_one_line(*run("train", "--scale-rate", "softmax"), words)
 
 
 def test_results_do_not_overwrite_a_checkpoint(run, tmp_path):

@@ -218,6 +218,23 @@ def test_an_error_is_one_line_with_status_2(arguments, message):
     assert message.replace("train: no lesson", "") in lines[0]
 
 
+@pytest.mark.parametrize("command", [["race", "1.0", "--steps", "3"], ["info"]])
+def test_a_command_that_does_not_share_its_work_is_refused_on_ranks(command):
+    words = [sys.executable, "-m", "tinytensor", *command]
+    start = [str(MPIEXEC), "-n", "2", *words]
+    done = subprocess.run(start, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tinytensor: {command[0]}: mpiexec started 2 processes of it")
+    assert "only train and sweep share their work" in line
+
+
+def test_a_command_on_one_rank_works():
+    words = [str(MPIEXEC), "-n", "1", sys.executable, "-m", "tinytensor", "explain", "softmax"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_without_mpi4py_the_message_names_the_extra(monkeypatch):
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
@@ -260,6 +277,44 @@ def test_a_killed_rank_ends_all_ranks_and_is_named(tmp_path):
     assert_end(pids)
     assert int(checkpoint.about(file)["step"]) % 5 == 0
     checkpoint.read(file)  # whole
+
+
+@pytest.mark.full
+def test_a_crash_of_a_rank_ends_all_ranks_and_is_named(tmp_path):
+    file = tmp_path / "run.safetensors"
+    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, 2)
+    wait_for(file)
+    os.kill(pids[1], signal.SIGSEGV)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode != 0
+    # mpiexec may report rank 0 instead, which it has killed after the crash.
+    ends = r"ended by Segmentation fault \(signal 11\)|killed by SIGKILL, crashed"
+    assert re.search(rf"^tinytensor: .*\b1 was ({ends})", err, re.MULTILINE), err
+    assert_end(pids)
+
+
+@pytest.mark.full
+def test_the_ranks_end_with_the_process_that_started_them(tmp_path):
+    file = tmp_path / "run.safetensors"
+    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, 2)
+    wait_for(file)
+    parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode not in (None, 0)
+    assert err.splitlines()[-1].startswith("tinytensor: mpiexec ended with status ")
+    assert_end(pids)
+
+
+@pytest.mark.full
+def test_a_host_that_can_not_be_reached_is_one_more_line(tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("no-host.invalid:2\n")
+    done = launched(2, "--hosts", str(hosts), "train", "1.0", "--steps", "3")
+    assert done.returncode != 0
+    assert "the usual cause is a wrong host" in done.stderr.splitlines()[-1]
 
 
 def test_a_rank_that_hangs_ends_all_ranks_and_is_named(tmp_path):
@@ -314,7 +369,7 @@ def test_launch_names_a_rank_that_ends_without_a_message(tmp_path):
 
 
 STEPS = """
-import sys, time
+import subprocess, sys, time
 from tinytensor import lessons
 from tinytensor.ranks import liveness
 from tinytensor.train import Training
@@ -323,33 +378,58 @@ data = data._replace(test_images=data.test_images[:600], test_labels=data.test_l
 run = Training(lessons.find("1.0"), data, world=world, steps=20, evaluate_every=10)
 liveness.LIMIT = 1.0
 
-def sleep_at(step, owner, name):
+def at(step, owner, name, act):
     compute = getattr(owner, name)
-    def sleep_and_compute(*arguments):
+    def act_and_compute(*arguments):
         if run.step == step and world.rank == 1:
-            time.sleep(3)
+            act()
         return compute(*arguments)
-    setattr(owner, name, sleep_and_compute)
+    setattr(owner, name, act_and_compute)
+
+def sleep():
+    time.sleep(2)
+
+def work():
+    end = time.process_time() + 2
+    while time.process_time() < end:
+        pass
+
+def wait_for_another_program():
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(2)"], check=True)
 """
 
 
 def test_a_rank_that_hangs_in_a_step_is_named():
-    program = "sleep_at(5, run.parallel, '_compute')\nlist(run)\n"
+    program = "at(5, run.parallel, '_compute', sleep)\nlist(run)\n"
     done = ranks(2, STEPS + program, timeout=ENDS_WITHIN)
     assert done.returncode != 0
     assert "tinytensor: rank 1 has computed one training step for 1 s, and its" in done.stderr
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_rank_that_computes_nothing_outside_of_a_step_is_named():
+    program = """
+liveness.IDLE = 1.0
+run.after_step = lambda: None
+at(5, run, "after_step", lambda: time.sleep(1e6))
+list(run)
+"""
+    done = ranks(2, STEPS + program, timeout=ENDS_WITHIN)
+    assert done.returncode != 0
+    assert "tinytensor: rank 1 has used no processor time for 1 s, and rank 0" in done.stderr
+
+
 @pytest.mark.full
 def test_a_rank_that_tests_saves_compiles_or_is_debugged_is_waited_for():
     program = """
-sleep_at(0, run.parallel, "_compute")  # the first step
-sleep_at(10, run, "test")
+liveness.IDLE = 1.0
+at(0, run.parallel, "_compute", work)  # the first step
+at(10, run, "test", work)
 run.after_step = lambda: None
-sleep_at(15, run, "after_step")
+at(15, run, "after_step", wait_for_another_program)
 if world.rank == 1:
     import pdb
-sleep_at(17, run.parallel, "_compute")
+at(17, run.parallel, "_compute", sleep)
 list(run)
 """
     done = ranks(2, STEPS + program)
@@ -447,13 +527,21 @@ list(Training(lessons.find("1.0"), data, world=world, steps=3))
 
 
 @pytest.mark.full
-def test_a_sweep_on_several_ranks_needs_a_storage():
+def test_a_sweep_on_several_ranks_needs_a_storage_and_prints_one_table(tmp_path):
     pytest.importorskip("optuna", reason="needs optuna")
-    sweeping = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
-    done = subprocess.run(
-        [str(MPIEXEC), "-n", "2", sys.executable, *sweeping, "--backend", "numpy"],
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    words = ["-m", "tinytensor", "sweep", "softmax", "--rate", "0.1..1", "--steps", "2"]
+    words += ["--trials", "3", "--backend", "numpy", "--json", str(tmp_path / "result.json")]
+
+    def swept(*more: object) -> "subprocess.CompletedProcess[str]":
+        command = [str(MPIEXEC), "-n", "2", sys.executable, *words, *map(str, more)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    done = swept()
     assert done.returncode == 2
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("tinytensor:"))
     assert "sweep: mpiexec started 2 processes, which would all make the same trials" in line
+    done = swept("--storage", tmp_path / "journal")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy") == 1
+    assert done.stderr.count("to train with the best settings") == 1
+    assert len(json.loads((tmp_path / "result.json").read_text())["trials"]) == 3

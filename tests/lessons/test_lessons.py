@@ -16,7 +16,7 @@ from conftest import BACKENDS
 import tinytensor as tt
 from tinytensor import checkpoint, nn, random, run_state
 from tinytensor.evaluation import evaluate
-from tinytensor.lessons import find, lessons, scaled
+from tinytensor.lessons import find, lessons, scaled, with_scaled_rate
 from tinytensor.saved_model import load_model
 from tinytensor.train import AVERAGES_FROM, Training, train
 
@@ -363,8 +363,50 @@ def test_other_settings_of_a_lesson(tmp_path):
         tt.DataError, match=r"of a run with lr 0\.25; got lr own; --lr 0\.25 is needed"
     ):
         Training(find("2.2"), DATA, steps=4, batch=10).resume(tmp_path / "changed.safetensors")
+    training.save_weights(tmp_path / "weights")
+    command = (
+        "train dropout --steps 2 --batch 10 --lr 0.25 --optimizer rmsprop --keep-prob 0.5 --seed"
+    )
+    assert command in checkpoint.about(tmp_path / "weights")["command"]
     with pytest.raises(tt.SettingError, match=r"lesson 1\.0 has no Dropout layer"):
         Training(tt.lessons.changed(find("1.0"), keep_prob=0.5), DATA)
+
+
+def test_another_optimizer_keeps_the_schedule_of_the_lesson():
+    lesson = tt.lessons.changed(find("relu"), optimizer="sgd")
+    training = Training(lesson, FEW, steps=8, batch=10, evaluate_every=4)
+    rate = tt.optim.exponential(floor=0.0001, start=0.003, steps=2000)
+    assert [report.rate for report in training] == [rate(3), rate(7)]
+
+
+# The factor is 4, a power of two, so both learning rates have the same bits.
+TIMES_4 = {
+    "softmax": {"optimizer": lambda params: tt.optim.SGD(params, lr=4 * scaled(0.005))},
+    "relu": {
+        "optimizer": lambda params: tt.optim.Adam(params, tt.optim.exponential(4e-4, 0.012, 2000))
+    },
+    "small": {"rate": lambda steps: tt.optim.warm_up(tt.optim.cosine(0.04, steps), steps / 4)},
+}
+
+
+@pytest.mark.parametrize("name", TIMES_4)
+def test_a_scaled_rate_is_the_rate_multiplied_by_hand(name):
+    settings = {"steps": 20, "batch": 40, "evaluate_every": 10}
+    lesson = replace(find(name), batch=10)
+    given = Training(with_scaled_rate(lesson, 40), FEW, **settings)
+    by_hand = Training(replace(lesson, **TIMES_4[name]), FEW, **settings)
+    seen, wanted = ([(r.rate, r.test_loss) for r in training] for training in (given, by_hand))
+    assert seen == wanted
+    assert given.weights_checksum() == by_hand.weights_checksum()
+
+
+def test_the_square_root_and_a_changed_rate_are_scaled():
+    lesson = with_scaled_rate(tt.lessons.changed(find("relu"), lr=0.25), 900, "sqrt")
+    assert Training(lesson, DATA, steps=2, batch=10).optimizer.lr == 0.75
+    with pytest.raises(tt.UnknownName, match=r"scale_rate: there is no rule named 'square'"):
+        with_scaled_rate(find("relu"), 900, "square")
+    with pytest.raises(tt.SettingError, match="batch: got 0; 1 or more is needed"):
+        with_scaled_rate(find("relu"), 0)
 
 
 def test_a_lesson_by_a_whole_number_and_the_list_for_an_unknown_one():

@@ -15,7 +15,7 @@ from test_live import SMALL, until
 from viewer import Viewer, served
 
 import tinytensor as tt
-from tinytensor.lessons import OWN_MODEL, changed, find
+from tinytensor.lessons import OWN_MODEL, changed, find, with_scaled_rate
 from tinytensor.live.names import differing, name_of_run
 from tinytensor.live.run import Run
 from tinytensor.live.run_controls import RunControls
@@ -133,8 +133,8 @@ def changed_run(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Training, "make_step", change_and_stop)
         patch.chdir(tmp_path)
-        options = ("--steps", 60, "--keep-prob", 0.5, "--save", "half")
-        code, _, err = run("train", "dropout", *options)
+        options = ("--steps", 60, "--batch", 50, "--scale-rate", "--keep-prob", 0.5)
+        code, _, err = run("train", "dropout", *options, "--save", "half")
     assert code == 0
     monkeypatch.chdir(tmp_path)
     return err
@@ -144,10 +144,12 @@ def test_a_changed_run_resumes_by_the_command_that_it_prints(run, changed_run, t
     command = shlex.split(re.findall(r"to continue: tinytensor (.*)", changed_run)[0])
     assert command[command.index("--lr") + 1] == "0.0003"
     assert command[command.index("--keep-prob") + 1] == "1.0"
+    assert "--scale-rate" not in command  # the value of the slider is not scaled
     code, _, err = run(*command[:-1], "rest")
     assert code == 0, err
 
-    whole = Training(changed(DROPOUT, keep_prob=0.5), tt.datasets.mnist(), steps=60)
+    lesson = with_scaled_rate(changed(DROPOUT, keep_prob=0.5), 50)
+    whole = Training(lesson, tt.datasets.mnist(), steps=60, batch=50)
     whole.model.train()
     for step in range(60):
         if step == 20:
@@ -159,13 +161,13 @@ def test_a_changed_run_resumes_by_the_command_that_it_prints(run, changed_run, t
 
 
 def test_a_changed_run_does_not_resume_with_the_settings_of_the_lesson(run, changed_run):
-    code, _, err = run("train", "dropout", "--resume", "half", "--keep-prob", 1)
+    code, _, err = run("train", "dropout", "--batch", 50, "--resume", "half", "--keep-prob", 1)
     assert code == 2
     assert "half is of a run with lr 0.0003; got lr own; --lr 0.0003 is needed" in err
 
 
 def test_a_resumed_run_reports_the_changes_before_it(run, changed_run):
-    options = ("--lr", 0.0003, "--keep-prob", 1.0, "--resume", "half", "--steps", 40)
+    options = ("--batch", 50, "--lr", 0.0003, "--keep-prob", 1.0, "--resume", "half", "--steps", 40)
     code, out, err = run("train", "dropout", *options, "--json", "result.json")
     assert code == 0
     changes = ["learning rate 0.0003 from step 21", "keep probability 1 from step 21"]

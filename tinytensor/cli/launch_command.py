@@ -46,14 +46,15 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
         )  # fmt: skip
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {n: signal.signal(n, lambda n, _: process.send_signal(n)) for n in numbers}
-        ended = list[int]()
+        ended, reasons = list[int](), list[str]()
         try:
             streams = (process.stdout, False), (process.stderr, True)
-            threads = [Thread(target=_show, args=(*each, ended)) for each in streams]
+            threads = [Thread(target=_show, args=(*each, ended, reasons)) for each in streams]
             threads.append(Thread(target=_watch, args=(file, process, ended)))
             for thread in threads:
                 thread.start()
             status = process.wait()
+            status = status if status >= 0 else 128 - status
             for thread in threads:
                 thread.join()
         finally:
@@ -62,8 +63,16 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
         if not status and file.exists() and not Path(f"{file}.ended").exists():
             status = 1  # mpiexec has ended the other ranks, and its own status is 0
             click.echo(f"tinytensor: {_named(ended)} ended early, as by os._exit(0)", err=True)
+        elif status and not reasons:
+            cause = "that it or its process hydra_pmi_proxy was killed"
+            if not file.exists():
+                cause = "a wrong host, or a rank that ended before it had started MPI"
+            click.echo(
+                f"tinytensor: mpiexec ended with status {status}; the usual cause is {cause}",
+                err=True,
+            )
     if status:
-        raise click.exceptions.Exit(status if status > 0 else 128 - status)
+        raise click.exceptions.Exit(status)
 
 
 def _mpiexec() -> str:
@@ -80,28 +89,36 @@ def _mpiexec() -> str:
     return found
 
 
-_KILLED = re.compile(r"=   EXIT CODE: 9$")
+_SIGNALLED = re.compile(r"YOUR APPLICATION TERMINATED WITH THE EXIT STRING: (.*)$")
 _OF_MPICH = re.compile(  # lines that mpiexec prints if a rank has ended the run
     r"={60}|=   [A-Z]|YOUR APPLICATION TERMINATED|This typically refers|Please see the FAQ page"
     r"|Abort\(\d+\) on node|application called MPI_Abort|\[(mpiexec|proxy)[@:]|Press Ctrl-C again"
 )
 
 
-def _show(stream: IO[str], is_error: bool, ended: list[int]) -> None:
+def _show(stream: IO[str], is_error: bool, ended: list[int], reasons: list[str]) -> None:
     """Print the lines of the ranks; one sentence replaces MPICH's report of a killed rank.
 
-    ended: the ranks that _watch has found.
+    ended: the ranks that _watch has found. The lines with a reason for the end of the run are added
+    to `reasons`.
     """
     for given in stream:
         line = given.rstrip("\n")
         if not _OF_MPICH.match(line):
             click.echo(line, err=is_error)
-        elif _KILLED.match(line):
-            click.echo(
-                f"tinytensor: {_named(ended)} was killed by SIGKILL or called os._exit, so mpiexec "
-                "ended all ranks; the usual cause is too little memory",
-                err=True,
-            )
+            if line.startswith("tinytensor: "):
+                reasons.append(line)
+        elif found := _SIGNALLED.match(line):
+            sentence = f"tinytensor: {_named(ended)} was ended by {found[1]}, so all ranks ended"
+            if found[1].endswith("(signal 9)"):
+                sentence = (
+                    f"tinytensor: {_named(ended)} was killed by SIGKILL, crashed or called "
+                    "os._exit, so mpiexec ended all ranks; the usual cause is too little memory"
+                )
+            elif reasons:
+                continue
+            click.echo(sentence, err=True)
+            reasons.append(sentence)
 
 
 def _named(ended: list[int]) -> str:

@@ -22,6 +22,7 @@ from tinytensor.cli.output import (
 from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
+from tinytensor.ranks import launched_rank
 from tinytensor.sweep.sweeping import Sweep, Trial
 
 
@@ -45,6 +46,7 @@ def sweep_lesson(
 ) -> None:
     """Run `tinytensor sweep`; tinytensor_command.commands has its options."""
     found = lessons.find_or_read(lesson)
+    is_first = not launched_rank()  # only this process prints the table and writes files
     files = {"--storage": storage, "--html": html_file, "--png": png_file, "--json": json_file}
     _check_files(files)
     if html_file is not None:
@@ -60,13 +62,14 @@ def sweep_lesson(
         steps=steps, seed=seed, storage=storage,
     ) as running:  # fmt: skip
         used = door.current_backend()
-        click.echo(
-            f"lesson {found.number} {found.name}: {plural(trials, 'trial')} of "
-            f"{plural(running.steps, 'step')} on {used.name}; accuracy on "
-            f"{plural(len(running.data.validation_images), 'validation image')}, which are part "
-            "of the training images",
-            err=True,
-        )
+        if is_first:
+            click.echo(
+                f"lesson {found.number} {found.name}: {plural(trials, 'trial')} of "
+                f"{plural(running.steps, 'step')} on {used.name}; accuracy on "
+                f"{plural(len(running.data.validation_images), 'validation image')}, which are "
+                "part of the training images",
+                err=True,
+            )
 
         def stop(_: int) -> bool:
             running.stop()
@@ -90,14 +93,17 @@ def sweep_lesson(
     with ExitStack() as ending:  # from the last callback to the first; all run after an error, too
         if failure is not None:
             ending.callback(_raise, failure)
-        ending.callback(write_json, json_file, result)
-        if done:
+        if is_first:
+            ending.callback(write_json, json_file, result)
+        if is_first and done:
             ending.callback(_write_png, title, done, png_file)
             ending.callback(_write_html, title, done, html_file)
             if done[0].accuracy is not None:
                 ending.callback(click.echo, _command(lesson, done[0]), err=True)
             to_stderr = json_file == "-" or html_file == "-"
             ending.callback(click.echo, _table(done), nl=False, err=to_stderr)
+    if received and not is_first:
+        raise click.exceptions.Exit(128 + received[0])
     if received:
         kept = f"{len(done)} of {plural(trials, 'trial')} have finished"
         more = "the same command continues" if storage else "--storage FILE would keep them"

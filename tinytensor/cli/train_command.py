@@ -24,6 +24,7 @@ from tinytensor.cli.train_summary import (
     described,
     division,
     metrics,
+    scaled_rate,
     summary,
     what_next,
 )
@@ -44,6 +45,7 @@ def train_lesson(
     steps: int | None,
     batch: int | None,
     lr: float | None,
+    scale_rate: str | None,
     optimizer: str | None,
     keep_prob: float | None,
     seed: int,
@@ -86,6 +88,9 @@ def train_lesson(
 
     found = lessons.find_or_read(lesson)
     found = lessons.changed(found, lr=lr, optimizer=optimizer, keep_prob=keep_prob)
+    if scale_rate is not None:
+        used_batch = found.batch if batch is None else batch
+        found = lessons.with_scaled_rate(found, used_batch, scale_rate)
     for option, given in (("--save-every", save_every), ("--save-best", save_best)):
         if given and save_file is None:
             raise SettingError(f"{option}: needs a checkpoint; add --save FILE")
@@ -178,6 +183,8 @@ def train_lesson(
     )
     if data is not None:
         echo(f"data {data}: {described(data_set)}", err=True)
+    if scale_rate is not None:
+        echo(scaled_rate(training), err=True)
     if training.changes:  # before the run was resumed
         echo(f"changed: {', '.join(training.changes)}", err=True)
     if training.parallel is not None:

@@ -41,6 +41,7 @@ _SHARED = (
     "chunks",
     "batch_norm",
     "lr",
+    "scale_rate",
     "optimizer",
     "keep_prob",
     "seed",
@@ -62,8 +63,10 @@ def _command_to_resume(training: Training, lesson: str, file: str) -> str:
         return ""
     world = training.world
     start = ["launch", "-n", str(world.size)] if world.is_launched else []
-    kept = (*_SHARED, *_CONTINUED, *(() if is_over else ("steps",)))
+    kept = {*_SHARED, *_CONTINUED, *(() if is_over else ("steps",))}
     # A viewer of the live page may have changed a setting.
+    if "lr" in training.changed:  # it is not scaled
+        kept.remove("scale_rate")
     words = ["tinytensor", *start, "train", lesson, *given_options(kept, training.changed)]
     if is_over:
         words += ["--steps", str(2 * training.steps)]

@@ -36,6 +36,21 @@ def division(training: Training) -> str:
     )
 
 
+def scaled_rate(training: Training) -> str:
+    """The learning rate of the next step, before and after --scale-rate, with the reason."""
+    lesson, rate = training.lesson, training.optimizer.lr
+    times = training.batch / lesson.batch
+    rule = lesson.settings["scale_rate"]
+    own = rate / lessons.RATE_RULES[rule](times)
+    schedule = training.optimizer.param_groups[0].schedule
+    at = f" in step {training.step + 1:,}" if schedule else ""
+    root = f", and the factor is the square root, {times**0.5:g}" if rule == "sqrt" else ""
+    return (
+        f"learning rate {own:g} -> {rate:g}{at}: batch {training.batch:,} is {times:g} times the "
+        f"lesson's {lesson.batch:,}{root}"
+    )
+
+
 def metrics(report: StepReport) -> dict[str, float | None]:
     """A row of the history in the JSON file."""
     return {

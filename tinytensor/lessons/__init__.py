@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
 import runpy
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,13 +27,15 @@ from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons.chapter import Chapter, read
 from tinytensor.nn import Dropout, Module
 from tinytensor.ops import cross_entropy
-from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
+from tinytensor.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule, multiplied
 from tinytensor.tensors import Tensor
 
 BATCH = 100
 Shape = tuple[int, int, int]  # of an image: height, width, channels
 MNIST: Shape = MNIST_SHAPE
-OWN_SETTINGS = {"lr": "own", "optimizer": "own", "keep_prob": "own"}  # those of the lesson's file
+OWN_SETTINGS = {  # those of the lesson's file
+    "lr": "own", "optimizer": "own", "keep_prob": "own", "scale_rate": "own",
+}  # fmt: skip
 OWN_MODEL = "own"  # the number of a lesson that trains a model of your own, such as in tt.fit
 WEIGHTS = Path(__file__).parent / "weights"  # safetensors files, named by the lesson's number
 _Known = TypeVar("_Known")
@@ -69,7 +72,8 @@ class Lesson:
         average: the decay of the moving average of the weights, from 0 up, below 1. The tests then
             use the averaged weights. None tests the weights themselves.
         evaluate_every: the number of steps between tests.
-        settings: what differs from the lesson in its file; `changed` fills it.
+        settings: what differs from the lesson in its file; `changed` and `with_scaled_rate` fill
+            it.
     """
 
     number: str
@@ -287,7 +291,7 @@ def changed(
         lesson: the lesson.
         lr: a constant learning rate, instead of the lesson's rate or schedule.
         optimizer: the name of an optimiser in OPTIMIZERS, with its default settings. Its learning
-            rate is `lr`, or else the lesson's.
+            rate is `lr`, or else the lesson's, which may be a schedule.
         keep_prob: the probability of all Dropout layers to keep an element, above 0 and up to 1.
 
     Raises:
@@ -331,12 +335,55 @@ def _with_optimizer(
     def optimizer(parameters: Sequence[Tensor]) -> Optimizer:
         made = make(parameters)
         if name is not None:
-            made = OPTIMIZERS[name](parameters, lr=made.lr)
+            rate = made.lr  # raises SettingError if groups of parameters have different ones
+            made = OPTIMIZERS[name](parameters, lr=made.param_groups[0].schedule or rate)
         if lr is not None:
             made.lr = lr
         return made
 
     return optimizer
+
+
+RATE_RULES: dict[str, Callable[[float], float]] = {"linear": float, "sqrt": math.sqrt}
+
+
+def with_scaled_rate(lesson: Lesson, batch: int, rule: str = "linear") -> Lesson:
+    """Return the lesson with a learning rate for another number of images per step.
+
+    With n = batch / lesson.batch, the learning rate of each step is multiplied by n ("linear") or
+    by the square root of n ("sqrt"). The lesson's batch stays as it is: pass `batch` to Training,
+    too.
+
+    Args:
+        lesson: the lesson, after `changed`.
+        batch: the number of images per step, 1 or more.
+        rule: "linear" or "sqrt".
+
+    Raises:
+        SettingError: `batch` is less than 1.
+        UnknownName: there is no such rule.
+
+    Source: Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the linear rule, which is that
+    of SGD; Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022,
+    for the square root, which is that of Adam and RMSprop.
+    """
+    if batch < 1:
+        raise SettingError(f"batch: got {batch}; 1 or more is needed")
+    factor = known_by_name(RATE_RULES, rule, "scale_rate: there is no rule")(batch / lesson.batch)
+    make, rate = lesson.optimizer, lesson.rate
+
+    def optimizer(parameters: Sequence[Tensor]) -> Optimizer:
+        made = make(parameters)
+        for group in made.param_groups:
+            own = group.schedule
+            group["lr"] = group["lr"] * factor if own is None else multiplied(own, factor)
+        return made
+
+    settings = {**lesson.settings, "scale_rate": rule}
+    scaled_lesson = replace(lesson, optimizer=optimizer, settings=settings)
+    if rate is None:
+        return scaled_lesson
+    return replace(scaled_lesson, rate=lambda steps: multiplied(rate(steps), factor))
 
 
 def known_by_name(known: Mapping[str, _Known], name: str, missing: str) -> _Known:

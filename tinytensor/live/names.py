@@ -82,7 +82,10 @@ PANELS = {
 }
 ALL = "Six panels"
 SHOWN_CHANGES = 2  # of those that were made while the training ran
-_SETTINGS = {"lr": "learning rate", "optimizer": "optimiser", "keep_prob": "keep probability"}
+_SETTINGS = {
+    "lr": "learning rate", "optimizer": "optimiser", "keep_prob": "keep probability",
+    "scale_rate": "learning rate scaling",
+}  # fmt: skip
 
 
 def changed_settings(training: Training) -> str:

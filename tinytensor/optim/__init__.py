@@ -11,7 +11,7 @@ An optimiser of your own is a subclass of Optimizer with a method `_update`:
     sgd.py             SGD
     adam.py            Adam AdamW
     rmsprop.py         RMSprop
-    schedules.py       constant exponential stepwise cosine warm_up
+    schedules.py       constant exponential stepwise cosine warm_up multiplied
     clipping.py        clip_grad_norm clip_grad_value
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tinytensor.errors import SettingError
 from tinytensor.ops.operands import real
 
-__all__ = ["constant", "cosine", "exponential", "stepwise", "warm_up"]
+__all__ = ["constant", "cosine", "exponential", "multiplied", "stepwise", "warm_up"]
 
 Schedule = Callable[[int], float]
 _PURE_SCHEDULES: weakref.WeakSet[Schedule] = weakref.WeakSet()  # they depend on the step only
@@ -29,6 +29,13 @@ def is_pure(schedule: Schedule) -> bool:
 def _check_reals(name: str, **settings: float) -> None:
     for setting, value in settings.items():
         real(name, setting, value)
+
+
+def _check_callable(name: str, schedule: Schedule) -> None:
+    if not callable(schedule):
+        raise SettingError(
+            f"{name}: got schedule={schedule!r}; a schedule is needed, such as optim.constant(0.1)"
+        )
 
 
 def check_above_0(name: str, setting: str, value: float) -> None:
@@ -141,12 +148,32 @@ def warm_up(schedule: Schedule, steps: float) -> Schedule:
     (0.25, 0.5, 1.0, 1.0)
     """
     check_above_0("warm_up", "steps", steps)
-    if not callable(schedule):
-        raise SettingError(
-            f"warm_up: got schedule={schedule!r}; a schedule is needed, such as optim.constant(0.1)"
-        )
+    _check_callable("warm_up", schedule)
 
     def warmed_up(step: int) -> float:
         return schedule(step) * min((step + 1) / steps, 1)
 
-    return _mark_pure(warmed_up) if schedule in _PURE_SCHEDULES else warmed_up
+    return _mark_pure(warmed_up) if is_pure(schedule) else warmed_up
+
+
+def multiplied(schedule: Schedule, factor: float) -> Schedule:
+    """Return the schedule lr(step) = schedule(step) * factor.
+
+    Args:
+        schedule: a function from the number of steps to a learning rate.
+        factor: the number that it is multiplied by.
+
+    Raises:
+        SettingError: `factor` is not a number, or `schedule` is not a function.
+
+    >>> lr = tt.optim.multiplied(tt.optim.stepwise(0.5, every=10), factor=4)
+    >>> lr(0), lr(10)
+    (2.0, 0.2)
+    """
+    _check_reals("multiplied", factor=factor)
+    _check_callable("multiplied", schedule)
+
+    def schedule_times_factor(step: int) -> float:
+        return schedule(step) * factor
+
+    return _mark_pure(schedule_times_factor) if is_pure(schedule) else schedule_times_factor

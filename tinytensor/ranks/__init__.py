@@ -11,7 +11,14 @@ share of each batch. The gradients are summed over all ranks, so all ranks make 
 
 from tinytensor.ranks.differences import first_difference
 from tinytensor.ranks.shares import Share, Team, current_share
-from tinytensor.ranks.world import ALONE, RANKS_FILE, World, world
+from tinytensor.ranks.world import (
+    ALONE,
+    RANKS_FILE,
+    World,
+    launched_rank,
+    launched_size,
+    world,
+)
 
 __all__ = [
     "ALONE",
@@ -21,5 +28,7 @@ __all__ = [
     "World",
     "current_share",
     "first_difference",
+    "launched_rank",
+    "launched_size",
     "world",
 ]

@@ -8,8 +8,14 @@ replies with its Status, also while the rank computes. These replies end a wait:
   Its process was stopped or killed.
 - A rank has computed the same training step for LIMIT seconds, and for 20 times as long as its
   longest step so far. The first two steps don't count, because they may compile kernels.
-- A rank has done something else for TIMEOUT seconds, such as a test or a checkpoint.
+- A rank does something else, such as a test or a checkpoint, and has used no processor time for
+  IDLE seconds: it waits for a lock, a disk or a person. If it has child processes, which may
+  compute for it, this is not counted.
+- A rank has done something else for TIMEOUT seconds.
 - All ranks have waited for each other for DEADLOCK seconds.
+
+A rank ends without a wait if its parent process has ended: then mpiexec, or its process on this
+machine, was killed, and nobody else would end the rank.
 
 Seconds are added up in short ticks, and a process that the system does not run makes no ticks. So
 a rank that is slow because other programs use its cores is not taken for one that hangs.
@@ -23,8 +29,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -33,7 +40,9 @@ LIMIT = 4.0  # seconds without a reply, or of one training step
 LONGEST_STEPS = 20  # the longest steps that one step may take, if that is above LIMIT
 SLOWEST = 1e6  # bytes per second of a network
 DEADLOCK = 60.0
+IDLE = 60.0
 TIMEOUT = 600.0
+NO_TIME = 5e-5  # seconds of processor time in a tick that are not counted
 SOON = 0.5  # seconds of a wait before its first request
 POLLING = 0.001  # seconds of a wait without a longer sleep
 TICK = 0.1  # seconds between two requests, and between two looks of the replying thread
@@ -43,18 +52,29 @@ _YIELDS = hasattr(os, "sched_yield")
 _DEBUGGERS = ("pdb", "pydevd")  # modules that stop a program at a breakpoint
 
 
+def _may_have_children() -> bool:
+    """True if this process has child processes, or if the system has no list of them."""
+    lists = list(Path("/proc/self/task").glob("*/children"))
+    try:
+        return not lists or any(each.read_text() for each in lists)
+    except OSError:  # a thread has ended meanwhile
+        return True
+
+
 class Status(NamedTuple):
     """The work of a rank now.
 
     exchanges: the number that it has made. is_waiting: True if it waits in the next one. seconds:
     of its training step, since the start or the last exchange. longest: the seconds of its longest
-    step; 0 outside of a step that is timed. is_debugged: True if it has imported a debugger.
+    step; 0 outside of a step that is timed. idle: seconds in which it has used no processor time.
+    is_debugged: True if it has imported a debugger.
     """
 
     exchanges: int
     is_waiting: bool
     seconds: float
     longest: float
+    idle: float
     is_debugged: bool
 
 
@@ -107,11 +127,12 @@ class Liveness:
         self._others = [rank for rank in range(comm.size) if rank != comm.rank]
         self.exchanges, self.is_waiting, self.seconds = 0, False, 0.0
         self._is_in_step, self._steps, self._longest = False, 0, 0.0
+        self._idle = 0.0
         self._waits = 0
         self._ended: dict[int, int] = {}  # the exchanges of the ranks that have ended
         self._sent: dict[int, list[MPI.Request]] = {}  # by tag; they may not have arrived
         self._is_over = threading.Event()
-        self._process = os.getpid()
+        self._process, self._parent = os.getpid(), os.getppid()
         self._thread = threading.Thread(target=self._reply, name="tinytensor-liveness", daemon=True)
         self._thread.start()
         atexit.register(self._end)
@@ -138,7 +159,7 @@ class Liveness:
 
         Args:
             wait: of this rank.
-            timeout: the seconds that replace LIMIT, DEADLOCK and TIMEOUT, or None.
+            timeout: the seconds that replace LIMIT, DEADLOCK, IDLE and TIMEOUT, or None.
         """
         wait.next_look = wait.seconds + TICK
         if not wait.number:
@@ -187,6 +208,11 @@ class Liveness:
                 f"has computed one training step for {status.seconds:.0f} s, and its longest step "
                 f"before took {status.longest:.3f} s; it hangs"
             )
+        if status.idle > (timeout or IDLE):
+            return (
+                f"has used no processor time for {status.idle:.0f} s, and rank {own} waits for it; "
+                "it waits for a lock, a disk or an input"
+            )
         if wait.seconds > (timeout or TIMEOUT):
             return f"has not answered rank {own} for {wait.seconds:.0f} s; it does something else"
         return ""
@@ -217,19 +243,35 @@ class Liveness:
 
     def _reply(self) -> None:
         """Reply to the requests of waiting ranks, until the program ends."""
-        last = time.monotonic()
+        last, last_used = time.monotonic(), 0.0
         while not self._is_over.wait(TICK):
-            now = time.monotonic()
+            now, used = time.monotonic(), time.process_time() - time.thread_time()
+            passed = min(now - last, 2 * TICK)
             if not self.is_waiting:
-                self.seconds += min(now - last, 2 * TICK)
-            last = now
+                self.seconds += passed
+            self._idle = self._idle + passed if used - last_used < NO_TIME else 0.0
+            last, last_used = now, used
+            if os.getppid() != self._parent:
+                self._end_after_parent()
             for rank, number in self._received(_REQUEST):
                 self._send((number, self._status()), rank, _REPLY)
+
+    def _end_after_parent(self) -> NoReturn:
+        """End this process, because its parent has ended and MPI can't end the ranks any more."""
+        with suppress(OSError):  # the parent has read what this rank prints
+            print(
+                f"tinytensor: rank {self._comm.rank} ends, because the process that started it has "
+                "ended",
+                file=sys.stderr,
+                flush=True,
+            )
+        os._exit(1)
 
     def _status(self) -> Status:
         longest = self._longest if self._is_in_step else 0.0
         is_debugged = any(name in sys.modules for name in _DEBUGGERS)
-        return Status(self.exchanges, self.is_waiting, self.seconds, longest, is_debugged)
+        idle = 0.0 if self._idle > SOON and _may_have_children() else self._idle
+        return Status(self.exchanges, self.is_waiting, self.seconds, longest, idle, is_debugged)
 
     def _end(self) -> None:
         """Send the number of exchanges to all ranks, because this one ends its program."""

@@ -47,6 +47,12 @@ def launched_rank() -> int | None:
     return int(given[0]) if given else None
 
 
+def launched_size() -> int | None:
+    """Return the number of processes that mpiexec started; None if its library does not set it."""
+    given = [os.environ[name] for name in _SIZE_VARIABLES if name in os.environ]
+    return int(given[0]) if given else None
+
+
 @functools.cache
 def world() -> World:
     """Return the ranks of this run: all processes that the same mpiexec or srun started.
@@ -74,11 +80,11 @@ def world() -> World:
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
         raise BackendUnavailable(_NO_MPI.format(" ".join(str(error).split()))) from None
     made = World(MPI.COMM_WORLD)
-    sizes = [int(os.environ[name]) for name in _SIZE_VARIABLES if name in os.environ]
-    if sizes and made.size != sizes[0]:  # each process would be a rank 0 that writes the same files
+    size = launched_size()
+    if size not in (None, made.size):  # each process would be a rank 0 that writes the same files
         library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
         raise BackendUnavailable(
-            f"world: mpiexec started {sizes[0]} processes, and mpi4py found {made.size}, because "
+            f"world: mpiexec started {size} processes, and mpi4py found {made.size}, because "
             f"mpiexec belongs to another MPI library than mpi4py's, {' '.join(library.split())}; "
             "the mpiexec of this library is needed, such as that of tinytensor launch"
         )
@@ -334,6 +340,7 @@ class World:
             is_longer = MPI.Get_error_class(statuses[1].Get_error()) == MPI.ERR_TRUNCATE
             if not is_longer:
                 raise
+            self._wait(requests[0], size=sent.nbytes)  # so that the partner finds the mistake, too
         received = statuses[1].Get_tag(), statuses[1].Get_count(MPI.BYTE)
         if is_longer or received != (tag, other.nbytes):
             raise ShapeError(
@@ -355,6 +362,11 @@ class World:
             while not MPI.Request.Testall(list(requests), statuses):
                 self._poll(wait)
             own.exchanges += 1
+        except MPI.Exception:
+            failures = [MPI.Get_error_class(each.Get_error()) for each in statuses or ()]
+            if MPI.ERR_TRUNCATE not in failures:
+                time.sleep(2)  # if another rank has crashed, mpiexec now names it and ends this one
+            raise
         finally:
             own.is_waiting, own.seconds = False, 0.0
 
