@@ -205,11 +205,14 @@ def measure(name: str, rounds: int) -> None:
 def main() -> None:
     """Measure the networks that are named, by default all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[*NETWORKS, []], metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--backend", default="auto")
     options = parser.parse_args()
+    for name in options.names:
+        if name not in NETWORKS:
+            parser.error(f"got {name!r}; choose from {', '.join(NETWORKS)}")
 
     tt.set_backend(options.backend)
     tt.set_num_threads(options.threads)

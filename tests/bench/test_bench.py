@@ -217,12 +217,16 @@ def test_slow_kernel_is_measured_as_slow(monkeypatch):
     assert row.index(tables.WINNER) > len(row) / 2  # in NumPy's column
 
 
-def test_the_transformer_has_the_losses_of_pytorch():
-    """The benchmark compares the first three losses, if PyTorch is installed."""
-    command = [sys.executable, "benchmarks/transformer.py", "--rounds", "1"]
+def test_larger_steps_have_the_losses_of_the_other_libraries():
+    """The benchmark compares the first three losses, with PyTorch's if it is installed."""
+    names = ["batch-1000", "block"]
+    command = [sys.executable, "benchmarks/larger_steps.py", *names, "--rounds", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^tinytensor +[\d.]+ ms, median +[\d.]+ ms$", done.stdout, re.MULTILINE)
+    for name in names:
+        assert re.search(
+            rf"^{name} +tinytensor +[\d.]+ ms, .*ratio 1\.00$", done.stdout, re.MULTILINE
+        )
 
 
 @pytest.mark.full
