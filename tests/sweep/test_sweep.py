@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chromium import chromium, needs_browser
 
 import tinytensor as tt
 from tinytensor.errors import DataError, SettingError, UnknownName
 from tinytensor.lessons import changed, find
-from tinytensor.sweep import Sweep, Trial, sweep
+from tinytensor.sweep import Sweep, Trial, scatter, sweep
 from tinytensor.train import Training
 
 optuna = pytest.importorskip(
@@ -36,6 +37,13 @@ OPTIONS = ["--rate", "1e-3..1", "--trials", "3", "--steps", "2", "--backend", "n
 def numpy():
     with tt.backend("numpy"):
         yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    browser = chromium()
+    yield browser
+    browser.quit()
 
 
 def without_time(trials: list[Trial]) -> list[Trial]:
@@ -298,6 +306,22 @@ def test_the_command_prints_a_table_and_writes_plots(run, tmp_path):
     page = files["html"].read_text()
     assert "lesson 1.0: 3 trials of 2 steps" in page
     assert "http" not in page.replace("http://www.w3.org", "").partition("<script")[0]
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (8.5e-5, 0.12, [1e-4, 1e-3, 1e-2, 0.1]),
+        (8.5e-5, 0.02, [1e-4, 3e-4, 1e-3, 3e-3, 0.01]),
+        (1.2e-4, 1.1e-3, [2e-4, 5e-4, 1e-3]),
+        (1.1e-4, 1.9e-4, [1.2e-4, 1.4e-4, 1.6e-4, 1.8e-4]),
+        (1e-8, 100, [1e-8, 1e-6, 1e-4, 0.01, 1, 100]),
+    ],
+)
+def test_the_axis_of_the_learning_rate_has_ticks_in_each_part(low, high, ticks, browser):
+    values = f"const cb_data = {{range: {{start: {low}, end: {high}}}}};"
+    assert browser.execute_script(values + scatter.TICKS) == pytest.approx(ticks)
 
 
 def test_a_full_disk_keeps_the_table(run, tmp_path, monkeypatch):

@@ -87,6 +87,24 @@ def _choices(name: str, drawn: Sequence[Trial]) -> list[str]:
     return [str(value) for value in sorted({trial.settings[name] for trial in drawn})]
 
 
+TICKS = """
+const {start, end} = cb_data.range
+const ticks = []
+if (end < 5 * start) {  // equal distances
+  const size = 10 ** Math.floor(Math.log10(end - start))
+  const step = size * (end - start > 5 * size ? 2 : end - start > 2 * size ? 1 : 0.5)
+  for (let n = Math.ceil(start / step); n * step <= end; n++) ticks.push(n * step)
+  return ticks
+}
+const decades = Math.log10(end / start)
+const mantissas = decades < 1 ? [1, 2, 5] : decades < 3 ? [1, 3] : [1]
+const step = Math.ceil(decades / 6)
+for (let n = Math.floor(Math.log10(start)); n <= Math.log10(end); n++)
+  if (n % step === 0) ticks.push(...mantissas.map(mantissa => mantissa * 10 ** n))
+return ticks.filter(tick => start <= tick && tick <= end)
+"""  # JavaScript: at most 7 ticks of a logarithmic axis, whose labels fit on a narrow screen
+
+
 _SHORT = """
 const rounded = Number(tick.toPrecision(3))
 return rounded < 0.001 || rounded >= 10000 ? rounded.toExponential() : String(rounded)
@@ -94,7 +112,7 @@ return rounded < 0.001 || rounded >= 10000 ? rounded.toExponential() : String(ro
 
 
 def _plot(name: str, drawn: Sequence[Trial]) -> Any:
-    from bokeh.models import CustomJSTickFormatter, LogTicker, NumeralTickFormatter
+    from bokeh.models import CustomJSTicker, CustomJSTickFormatter, NumeralTickFormatter
     from bokeh.plotting import ColumnDataSource, figure
 
     places = [_place(name, trial) for trial in drawn]
@@ -115,7 +133,7 @@ def _plot(name: str, drawn: Sequence[Trial]) -> Any:
     )  # fmt: skip
     plot.scatter("x", "accuracy", source=ColumnDataSource(rows), color="colour", size=9)
     if name == "lr":
-        plot.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
+        plot.xaxis.ticker = CustomJSTicker(major_code=TICKS)
         plot.xaxis.formatter = CustomJSTickFormatter(code=_SHORT)
     plot.yaxis.formatter = NumeralTickFormatter(format="0.0 %")
     plot.toolbar.logo = None
