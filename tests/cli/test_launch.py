@@ -157,6 +157,7 @@ def test_launch_prints_what_it_runs_and_each_result_once(tmp_path):
     assert first.startswith("mpiexec: ")
     assert first.endswith(" ".join(arguments))
     assert "2 ranks: rank 0 trains on 50 images of each batch of 100" in rest[1]
+    assert rest[1].endswith("divided into 4 chunks")  # without batch norm
     assert done.stdout.count("test accuracy") == 1
     assert len([line for line in rest if line.startswith("step")]) == 2
 

@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from tinytensor import datasets, door, lessons
+from tinytensor import datasets, door, lessons, nn
 from tinytensor.cli.output import plural
 from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
 from tinytensor.evaluation import evaluate
@@ -28,11 +28,13 @@ def division(training: Training) -> str:
     assert training.parallel is not None
     team, world = training.parallel.team, training.world
     share = sum(each.count for each in team.shares)
-    norm = {True: "the whole batch", False: "each chunk"}[team.synchronizes]
+    norm = ""
+    if any(isinstance(module, nn.BatchNorm) for module in training.model.modules()):
+        moments = {True: "the whole batch", False: "each chunk"}[team.synchronizes]
+        norm = f"; batch norm uses the moments of {moments}"
     return (
         f"{plural(world.size, 'rank')}: rank 0 trains on {plural(share, 'image')} of each batch of "
-        f"{team.batch}, which is divided into {plural(team.chunks, 'chunk')}; batch norm uses the "
-        f"moments of {norm}"
+        f"{team.batch}, which is divided into {plural(team.chunks, 'chunk')}{norm}"
     )
 
 
