@@ -309,6 +309,17 @@ def test_the_ranks_end_with_the_process_that_started_them(tmp_path):
     assert_end(pids)
 
 
+@pytest.mark.parametrize("content", ["", "\n# a comment\n"])
+def test_a_file_of_hosts_without_a_host_is_one_line(tmp_path, content):
+    hosts = tmp_path / "hosts"
+    hosts.write_text(content)
+    done = launched(2, "--hosts", str(hosts), "train", "1.0", "--steps", "3")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"tinytensor: launch: --hosts: {hosts} names no machine; write one name on each line\n"
+    )
+
+
 @pytest.mark.full
 def test_a_host_that_can_not_be_reached_is_one_more_line(tmp_path):
     hosts = tmp_path / "hosts"

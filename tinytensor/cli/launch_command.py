@@ -19,7 +19,7 @@ from typing import IO
 import click
 
 from tinytensor import json_text
-from tinytensor.errors import BackendUnavailable
+from tinytensor.errors import BackendUnavailable, DataError
 from tinytensor.ranks import RANKS_FILE
 
 _NEEDED = "install both with: pip install 'tinytensor-engine[mpi]'"
@@ -30,6 +30,8 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
 
     arguments: of the command tinytensor, such as ("train", "3.1").
     """
+    if hosts is not None and not _names_hosts(Path(hosts)):
+        raise DataError(f"launch: --hosts: {hosts} names no machine; write one name on each line")
     mpiexec = _mpiexec()
     command = [mpiexec, "-n", str(ranks)]
     if hosts is not None:
@@ -87,6 +89,12 @@ def _mpiexec() -> str:
     if found is None:
         raise BackendUnavailable(f"launch: mpiexec is not in {beside} nor in PATH; {_NEEDED}")
     return found
+
+
+def _names_hosts(file: Path) -> bool:
+    """True if a line of the file is not empty and no comment."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.strip() and not line.strip().startswith("#") for line in lines)
 
 
 _SIGNALLED = re.compile(r"YOUR APPLICATION TERMINATED WITH THE EXIT STRING: (.*)$")
