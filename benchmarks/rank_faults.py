@@ -85,7 +85,16 @@ def fill_the_disk() -> None:
 
 def interrupt() -> None:
     """Send Ctrl-C to all ranks, as a terminal does: to the program that has started them."""
-    os.kill(int(os.environ["TINYTENSOR_LAUNCHER"]), signal.SIGINT)
+    _signal_launcher(signal.SIGINT)
+
+
+def kill_launcher() -> None:
+    """Kill the program that has started mpiexec."""
+    _signal_launcher(signal.SIGKILL)
+
+
+def _signal_launcher(number: int) -> None:
+    os.kill(int(os.environ["TINYTENSOR_LAUNCHER"].split()[-1]), number)
 
 
 AT_STEP: dict[str, tuple[Callable[[], None], int]] = {  # and the rank
@@ -94,6 +103,7 @@ AT_STEP: dict[str, tuple[Callable[[], None], int]] = {  # and the rank
     "killed": (kill, 2),
     "crashes": (crash, 2),
     "its parent is killed": (kill_parent, 2),
+    "launch is killed": (kill_launcher, 2),
     "ends by sys.exit()": (leave, 2),
     "ends by os._exit(0)": (leave_at_once, 2),
     "is stopped": (hang, 2),
@@ -173,7 +183,6 @@ def measured(fault: str, ranks: int) -> tuple[float, int, str]:
 
 def launch(fault: str, folder: str, ranks: int, arguments: list[str]) -> None:
     """Do what `tinytensor launch` does, with a program that has the fault."""
-    os.environ["TINYTENSOR_LAUNCHER"] = str(os.getpid())
     popen = subprocess.Popen
 
     def start(command: list[str], **settings: object) -> "subprocess.Popen[str]":

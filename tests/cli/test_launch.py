@@ -309,6 +309,47 @@ def test_the_ranks_end_with_the_process_that_started_them(tmp_path):
     assert_end(pids)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_ranks_end_if_launch_is_killed(tmp_path, n):
+    file = tmp_path / "run.safetensors"
+    process = started(n, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, n)
+    wait_for(file)
+    os.kill(process.pid, signal.SIGKILL)  # not waited for, so its process id stays in use
+    assert_end(pids)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert "mpiexec: " in err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0, 0.6])
+def test_a_signal_before_the_first_step_is_no_crash(number, seconds):
+    process = started(2, *LONG)
+    ranks_of(process, 2)
+    time.sleep(seconds)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode == 128 + number
+    assert err.splitlines()[-1] == "tinytensor: stopped"
+    assert "ended" not in err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_rank_stops_all(tmp_path, rank):
+    file = tmp_path / "run.safetensors"
+    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, 2)
+    wait_for(file)
+    os.kill(pids[rank], signal.SIGTERM)
+    _, err = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.count("tinytensor: stopped") == 1
+    assert "mpiexec ended" not in err
+
+
 @pytest.mark.parametrize("content", ["", "\n# a comment\n"])
 def test_a_file_of_hosts_without_a_host_is_one_line(tmp_path, content):
     hosts = tmp_path / "hosts"
@@ -449,7 +490,10 @@ list(run)
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.full)],
+)
 def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path, number):
     file = tmp_path / "run.safetensors"
     process = started(2, *LONG, "--save", str(file), "--save-every", "5")

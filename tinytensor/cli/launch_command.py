@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import IO
@@ -20,7 +21,7 @@ import click
 
 from tinytensor import json_text
 from tinytensor.errors import BackendUnavailable, DataError
-from tinytensor.ranks import RANKS_FILE
+from tinytensor.ranks import LAUNCHER, RANKS_FILE
 
 _NEEDED = "install both with: pip install 'tinytensor-engine[mpi]'"
 
@@ -40,18 +41,28 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
     click.echo(f"mpiexec: {shlex.join(command)}", err=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ranks.json"
-        environment = os.environ | {RANKS_FILE: str(file)}
+        launcher = f"{socket.gethostname()} {os.getpid()}"  # the ranks end if this one is killed
+        environment = os.environ | {RANKS_FILE: str(file), LAUNCHER: launcher}
         # In its own session, so that Ctrl-C reaches each rank once: through this process.
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,
         )  # fmt: skip
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {n: signal.signal(n, lambda n, _: process.send_signal(n)) for n in numbers}
-        ended, reasons = list[int](), list[str]()
+        ended, reasons, passed = list[int](), list[str](), list[int]()
+
+        def pass_on(number: int, _: object) -> None:
+            passed.append(number)
+            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as with nohup
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, pass_on) for number in numbers}
         try:
             streams = (process.stdout, False), (process.stderr, True)
-            threads = [Thread(target=_show, args=(*each, ended, reasons)) for each in streams]
+            threads = [
+                Thread(target=_show, args=(*each, ended, reasons, passed)) for each in streams
+            ]
             threads.append(Thread(target=_watch, args=(file, process, ended)))
             for thread in threads:
                 thread.start()
@@ -64,15 +75,21 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
                 signal.signal(number, handler)
         if not status and file.exists() and not Path(f"{file}.ended").exists():
             status = 1  # mpiexec has ended the other ranks, and its own status is 0
-            click.echo(f"tinytensor: {_named(ended)} ended early, as by os._exit(0)", err=True)
-        elif status and not reasons:
+            if not passed:
+                _print(f"tinytensor: {_named(ended)} ended early, as by os._exit(0)")
+        elif status in _STOPPED and not (passed or reasons):
+            _print("tinytensor: stopped")  # by a signal to another rank than rank 0
+        elif status and not (passed or reasons):
             cause = "that it or its process hydra_pmi_proxy was killed"
             if not file.exists():
                 cause = "a wrong host, or a rank that ended before it had started MPI"
-            click.echo(
-                f"tinytensor: mpiexec ended with status {status}; the usual cause is {cause}",
-                err=True,
-            )
+            _print(f"tinytensor: mpiexec ended with status {status}; the usual cause is {cause}")
+        if passed and status:
+            is_stopped = any(line.startswith("tinytensor: stopped") for line in reasons)
+            if not reasons:
+                _print("tinytensor: stopped")
+            if is_stopped or not reasons:
+                status = 128 + passed[0]
     if status:
         raise click.exceptions.Exit(status)
 
@@ -97,6 +114,7 @@ def _names_hosts(file: Path) -> bool:
     return any(line.strip() and not line.strip().startswith("#") for line in lines)
 
 
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # statuses of ranks that have stopped
 _SIGNALLED = re.compile(r"YOUR APPLICATION TERMINATED WITH THE EXIT STRING: (.*)$")
 _OF_MPICH = re.compile(  # lines that mpiexec prints if a rank has ended the run
     r"={60}|=   [A-Z]|YOUR APPLICATION TERMINATED|This typically refers|Please see the FAQ page"
@@ -104,16 +122,24 @@ _OF_MPICH = re.compile(  # lines that mpiexec prints if a rank has ended the run
 )
 
 
-def _show(stream: IO[str], is_error: bool, ended: list[int], reasons: list[str]) -> None:
+def _print(line: str, is_error: bool = True) -> None:
+    with suppress(OSError):  # the terminal is closed
+        click.echo(line, err=is_error)
+
+
+def _show(
+    stream: IO[str], is_error: bool, ended: list[int], reasons: list[str], passed: list[int]
+) -> None:
     """Print the lines of the ranks; one sentence replaces MPICH's report of a killed rank.
 
-    ended: the ranks that _watch has found. The lines with a reason for the end of the run are added
+    ended: the ranks that _watch has found. passed: the signals that mpiexec has got from here; they
+    may end a rank that has only started. The lines with a reason for the end of the run are added
     to `reasons`.
     """
     for given in stream:
         line = given.rstrip("\n")
         if not _OF_MPICH.match(line):
-            click.echo(line, err=is_error)
+            _print(line, is_error)
             if line.startswith("tinytensor: "):
                 reasons.append(line)
         elif found := _SIGNALLED.match(line):
@@ -123,9 +149,9 @@ def _show(stream: IO[str], is_error: bool, ended: list[int], reasons: list[str])
                     f"tinytensor: {_named(ended)} was killed by SIGKILL, crashed or called "
                     "os._exit, so mpiexec ended all ranks; the usual cause is too little memory"
                 )
-            elif reasons:
+            if passed or (reasons and "SIGKILL" not in sentence):
                 continue
-            click.echo(sentence, err=True)
+            _print(sentence)
             reasons.append(sentence)
 
 

@@ -10,6 +10,7 @@ share of each batch. The gradients are summed over all ranks, so all ranks make 
 """
 
 from tinytensor.ranks.differences import first_difference
+from tinytensor.ranks.liveness import LAUNCHER
 from tinytensor.ranks.shares import Share, Team, current_share
 from tinytensor.ranks.world import (
     ALONE,
@@ -22,6 +23,7 @@ from tinytensor.ranks.world import (
 
 __all__ = [
     "ALONE",
+    "LAUNCHER",
     "RANKS_FILE",
     "Share",
     "Team",

@@ -15,7 +15,8 @@ replies with its Status, also while the rank computes. These replies end a wait:
 - All ranks have waited for each other for DEADLOCK seconds.
 
 A rank ends without a wait if its parent process has ended: then mpiexec, or its process on this
-machine, was killed, and nobody else would end the rank.
+machine, was killed, and nobody else would end the rank. So does a rank on the machine of
+`tinytensor launch` if that process was killed: mpiexec has a session of its own and would not end.
 
 Seconds are added up in short ticks, and a process that the system does not run makes no ticks. So
 a rank that is slow because other programs use its cores is not taken for one that hangs.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
 import threading
 import time
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+LAUNCHER = "TINYTENSOR_LAUNCHER"  # an environment variable: host and process of tinytensor launch
 LIMIT = 4.0  # seconds without a reply, or of one training step
 LONGEST_STEPS = 20  # the longest steps that one step may take, if that is above LIMIT
 SLOWEST = 1e6  # bytes per second of a network
@@ -59,6 +62,23 @@ def _may_have_children() -> bool:
         return not lists or any(each.read_text() for each in lists)
     except OSError:  # a thread has ended meanwhile
         return True
+
+
+def _launcher() -> int | None:
+    """The process of `tinytensor launch` if it has started this rank, on this machine."""
+    host, _, process = os.environ.get(LAUNCHER, "").rpartition(" ")
+    return int(process) if host == socket.gethostname() else None
+
+
+def _has_ended(process: int) -> bool:
+    """True if a process has ended, also if its parent has not read its exit status yet."""
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's, or the system has no /proc
+        return False
 
 
 class Status(NamedTuple):
@@ -132,7 +152,7 @@ class Liveness:
         self._ended: dict[int, int] = {}  # the exchanges of the ranks that have ended
         self._sent: dict[int, list[MPI.Request]] = {}  # by tag; they may not have arrived
         self._is_over = threading.Event()
-        self._process, self._parent = os.getpid(), os.getppid()
+        self._process, self._parent, self._launcher = os.getpid(), os.getppid(), _launcher()
         self._thread = threading.Thread(target=self._reply, name="tinytensor-liveness", daemon=True)
         self._thread.start()
         atexit.register(self._end)
@@ -252,16 +272,17 @@ class Liveness:
             self._idle = self._idle + passed if used - last_used < NO_TIME else 0.0
             last, last_used = now, used
             if os.getppid() != self._parent:
-                self._end_after_parent()
+                self._end_after("the process that started it")
+            if self._launcher is not None and _has_ended(self._launcher):
+                self._end_after("tinytensor launch")
             for rank, number in self._received(_REQUEST):
                 self._send((number, self._status()), rank, _REPLY)
 
-    def _end_after_parent(self) -> NoReturn:
-        """End this process, because its parent has ended and MPI can't end the ranks any more."""
-        with suppress(OSError):  # the parent has read what this rank prints
+    def _end_after(self, process: str) -> NoReturn:
+        """End this process, because the one that would have ended the ranks has ended itself."""
+        with suppress(OSError):  # the ended process has read what this rank prints
             print(
-                f"tinytensor: rank {self._comm.rank} ends, because the process that started it has "
-                "ended",
+                f"tinytensor: rank {self._comm.rank} ends, because {process} has ended",
                 file=sys.stderr,
                 flush=True,
             )

@@ -145,7 +145,7 @@ class World:
             self.rank, self.size = comm.rank, comm.size
             self._orders = comm.Dup()  # of rank 0
             self._sent: list[MPI.Request] = []  # orders that may not have arrived
-            if comm.size > 1:
+            if comm.size > 1 or MPI.Query_thread() == MPI.THREAD_MULTIPLE:
                 self._liveness = Liveness(comm.Dup())
             local = comm.Split_type(MPI.COMM_TYPE_SHARED)
             self.local_size = local.size
