@@ -236,7 +236,7 @@ t.sweep("softmax", t.DATA, show=show, storage=sys.argv[1], **t.SETTINGS)
 @pytest.fixture
 def start():
     """A function that starts a Python process; the test's end kills what still runs."""
-    folders = [Path(__file__).parent, Path(tt.__file__).parents[1]]
+    folders = [*Path(__file__).parents[:2], Path(tt.__file__).parents[1]]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     started: list[subprocess.Popen] = []
 

@@ -16,7 +16,7 @@ replies with its Status, also while the rank computes. These replies end a wait:
 
 A rank ends without a wait if its parent process has ended: then mpiexec, or its process on this
 machine, was killed, and nobody else would end the rank. So does a rank on the machine of
-`tinytensor launch` if that process was killed: mpiexec has a session of its own and would not end.
+`tinytensor launch` if that process was killed: mpiexec has another session and would not end.
 
 Seconds are added up in short ticks, and a process that the system does not run makes no ticks. So
 a rank that is slow because other programs use its cores is not taken for one that hangs.
