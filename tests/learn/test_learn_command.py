@@ -187,6 +187,18 @@ def test_two_files_need_a_language(run):
     assert_refused(run("learn", "matmul", "--check"), "choose with --language")
 
 
+def test_two_files_have_commands_with_a_language(run, verdict):
+    for language in ("python", "c"):
+        _, out, _ = run("learn", "matmul", "--language", language)
+    assert "check it: tinytensor learn matmul --language c --check\n" in out
+    passed(verdict)
+    _, out, _ = run("learn", "matmul", "--language", "c", "--check")
+    assert "Train lesson 1.0 with it: tinytensor learn matmul --language c --train\n" in out
+    run("learn", "neuron", "--language", "c")
+    run("learn", "neuron", "--language", "python")
+    assert "Next: tinytensor learn neuron --language python --check\n" in run("learn")[1]
+
+
 def test_only_matmul_trains(run, verdict):
     Path("softmax.py").write_text("")
     assert_refused(run("learn", "softmax", "--train"), "needs an exercise of matmul")
