@@ -178,17 +178,17 @@ class Update:
 class Progress:
     """The run so far.
 
-    step: the number of the last step. losses: of the last RECENT steps.
-    first: the first loss of all. tests: (step, training loss, test loss). labels: how often each
-    label was seen, in the steps that were looked at. batches: the number of these steps. runs:
-    pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
-    |weight| by parameter. largest_ratio: the largest median of them at a step. norms: the
-    Euclidean norm of all gradients, at the first look and at the last one. began_at_0: True if a
-    weight was 0 at the first look. logits: the largest |logit| at the last look, or None. rates:
-    the learning rates at the last two looks. highest: the highest loss of the first RATE_STEPS steps. classes:
-    the number of outputs of a cross-entropy, 0 for another loss. found: the names of the checks
-    that have found a mistake. captured: the captured step. data: the data set, or None. seen: what
-    was noted outside of the steps.
+    step: the number of the last step. losses: of the last RECENT steps. first: the first loss of
+    all. tests: (step, training loss, test loss). labels: how often each label was seen, in the
+    steps that were looked at. batches: the number of these steps. runs: pairs of neighbours in a
+    batch with the same label, and all pairs. ratios: the latest |update| / |weight| by parameter.
+    largest_ratio: the largest median of them at a step. norms: the Euclidean norm of all gradients,
+    at the first look and at the last one. began_at_0: True if all values of a weight were 0 at the
+    first look. logits: the largest |logit| at the last look, or None. rates: the learning rates at
+    the last two looks. highest: the highest loss of the first RATE_STEPS steps. classes: the number
+    of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
+    found a mistake. captured: the captured step. data: the data set, or None. seen: what was noted
+    outside of the steps.
     """
 
     step: int = 0
