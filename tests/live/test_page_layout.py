@@ -8,7 +8,7 @@ import viewer as viewers
 from chromium import needs_browser
 from viewer import Viewer, finish, resize, served, settled, until
 
-from tinytensor.lessons import find
+from tinytensor.lessons import OWN_SETTINGS, find
 from tinytensor.live.names import PANELS
 from tinytensor.live.run_settings import Settings
 
@@ -67,7 +67,7 @@ def test_no_text_is_cut(browser, window, width, height):
 @needs_browser
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_no_text_is_cut_after_many_changes(browser, window, width, height):
-    given = {"lr": "0.01", "optimizer": "rmsprop", "keep_prob": "0.5"}
+    given = OWN_SETTINGS | {"lr": "0.01", "optimizer": "rmsprop", "keep_prob": "0.5"}
     with served(replace(find("dropout"), settings=given), steps=20, batch=50) as (run, server):
         window(width, height)
         run.training.changes[:] = ["learning rate 0.02 from step 10", "keep probability 1"]
