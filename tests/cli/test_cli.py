@@ -810,8 +810,9 @@ def test_export_with_wrong_options(run, tmp_path, monkeypatch):
 
 def test_export_of_a_page_with_wrong_options(run, tmp_path):
     page = tmp_path / "net.html"
-    words = "--images: it is for pages; give --html FILE"
-    assert_one_line(*run("export", tmp_path / "model.onnx", "--images", 1000), words)
+    for option, value in {"--images": 1000, "--seed": 0, "--data": tmp_path}.items():
+        words = f"{option}: it is for pages; give --html FILE"
+        assert_one_line(*run("export", tmp_path / "model.onnx", option, value), words)
     words = "--lesson: a page takes its lesson first"
     assert_one_line(*run("export", "1.0", "--html", page, "--lesson", "1.0"), words)
     weights = tt.lessons.find("1.0").weights_file()

@@ -20,13 +20,16 @@ def export_network(
     images: int | None,
     steps: int | None,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     data: Path | None,
     size: tuple[int, int] | None,
 ) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
     if html_file is None:
-        of_pages = {"--images": images, "--steps": steps, "--batch": batch, "--size": size}
+        of_pages = {
+            "--images": images, "--steps": steps, "--batch": batch,
+            "--seed": seed, "--data": data, "--size": size,
+        }  # fmt: skip
         if given := [option for option, value in of_pages.items() if value is not None]:
             raise SettingError(f"{given[0]}: it is for pages; give --html FILE, too")
         _export_onnx(name, lesson, weights)
@@ -65,7 +68,7 @@ def _export_page(
     images: int | None,
     steps: int | None,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     data: Path | None,
     size: tuple[int, int] | None,
 ) -> None:
@@ -88,7 +91,7 @@ def _export_page(
             )
     written = export_lesson(
         found, given_data(data, size), file, weights=network,
-        steps=STEPS if steps is None else steps, batch=batch, seed=seed, images=images,
+        steps=STEPS if steps is None else steps, batch=batch, seed=seed or 0, images=images,
         note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
