@@ -818,6 +818,12 @@ def test_export_of_a_page_with_wrong_options(run, tmp_path):
     weights = tt.lessons.find("1.0").weights_file()
     words = r"1\.0\.safetensors is of lesson 1\.0; weights of lesson 3\.1 are needed"
     assert_one_line(*run("export", "3.1", "--html", page, "--weights", weights), words)
+    colours = tt.datasets.Dataset(*2 * (np.zeros((8, 6, 5, 3), np.uint8), np.arange(8) % 2))
+    training = tt.train.Training(tt.lessons.find("1.0"), colours, steps=1, batch=2)
+    training.save_weights(tmp_path / "colours.safetensors")
+    words = "is for images of 6 x 5 x 3 and 2 classes; give their --data"
+    options = "--html", page, "--weights", tmp_path / "colours.safetensors"
+    assert_one_line(*run("export", "1.0", *options), words)
     words = r"export_html: lesson best distorts the images in Python at each step"
     assert_one_line(*run("export", "best", "--html", page), words)
     assert_one_line(*run("export", "1.0", "--html", "-"), "--html: got -; a file is needed")

@@ -74,14 +74,15 @@ def _export_page(
 ) -> None:
     from tinytensor import lessons
     from tinytensor.cli.data_option import given_data
-    from tinytensor.saved_model import load_model
+    from tinytensor.datasets import described_shape
+    from tinytensor.saved_model import class_names, image_shape, load_model
     from tinytensor.web.html_file import STEPS, export_lesson
 
     found = lessons.find_or_read(name)
     if file == "-":
         raise SettingError("--html: got -; a file is needed")
     check_writable("--html", file, is_replaced=True)
-    network = None
+    dataset, network = given_data(data, size), None
     if weights is not None:
         lesson, network = load_model(weights, found if found.number.endswith(".py") else None)
         if lesson.number != found.number:
@@ -89,8 +90,14 @@ def _export_page(
                 f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "
                 f"{found.number} are needed"
             )
+        shape, classes = image_shape(weights), len(class_names(weights))
+        if (shape, classes) != (dataset.image_shape, len(dataset.names)):
+            raise SettingError(
+                f"--weights: {weights} is for images of {described_shape(shape)} and "
+                f"{classes} classes; give their --data"
+            )
     written = export_lesson(
-        found, given_data(data, size), file, weights=network,
+        found, dataset, file, weights=network,
         steps=STEPS if steps is None else steps, batch=batch, seed=seed or 0, images=images,
         note=MNIST if data is None else "",
     )  # fmt: skip
