@@ -246,7 +246,7 @@ def test_predict_reads_the_weights_of_a_lesson_file(tmp_path, run, monkeypatch):
     assert (code, err.count("\n")) == (2, 1)
     assert "is of lesson 3.1; weights of lesson mine.py are needed" in err
     code, out, err = run(*predict, "--lesson", lesson)
-    assert (code, err) == (0, "lesson mine.py mine\n")
+    assert (code, err) == (0, "lesson mine.py\n")
     assert out.count("\n") == 2
     code, _, err = run("predict", "--lesson", lesson, tmp_path / "images.npy")
     assert (code, err.count("\n")) == (2, 1)

@@ -758,7 +758,7 @@ def test_predict_a_photo_with_the_weights_of_the_package(run, tmp_path, photo):
     code, out, err = run("predict", photo)
     assert code == 0
     assert out.startswith(f"{photo}: 7   0: ")
-    assert "lesson best best\n" in err
+    assert "lesson best\n" in err
     assert f"{photo}: 200 x 300 (height x width), dark on light, inverted, cropped to " in err
     assert "centred" in err
     for lesson in ("1.0", "conv-dropout", "best"):

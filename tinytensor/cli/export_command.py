@@ -102,6 +102,6 @@ def _export_page(
         note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "
+        f"{file}: {found.in_words}, {written.train_images:,} training images, "
         f"{written.test_images:,} test images, {written.bytes / 1e6:.1f} MB"
     )
