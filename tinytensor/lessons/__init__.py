@@ -124,7 +124,7 @@ class Lesson:
 
     @property
     def in_words(self) -> str:
-        """The number and the name, such as "lesson 2.1 relu", "lesson best", or "a network of your own"."""
+        """Number and name: "lesson 2.1 relu", "lesson best", or "a network of your own"."""
         if self.number == OWN_MODEL:
             return "a network of your own"
         is_named = self.number in (self.name, f"{self.name}.py")  # the number is the name

@@ -253,8 +253,8 @@ class _Graph:
     def read_operands(self, call: _Call) -> list[str]:
         """Return the names of the inputs of an elementwise kernel.
 
-        If an input that depends on the examples has the shape of the result, a constant whose n rows are
-        equal for n examples is written as one row, because ONNX broadcasts it.
+        If an input that depends on the examples has the shape of the result, a constant of n equal
+        rows for n examples is written as one row, because ONNX broadcasts it.
         """
         values = [x for x in call.inputs if x.key in self._values]
         broadcasts = any([x.shape for x in v] == [x.shape for x in call.out] for v in values)
