@@ -224,7 +224,7 @@ def test_a_rate_that_show_has_changed_continues(tmp_path):
     assert rates == [0.01, 0.005, 0.005], "the checkpoint was written before the second change"
 
 
-def test_predict_reads_the_weights_of_a_lesson_file(tmp_path, run):
+def test_predict_reads_the_weights_of_a_lesson_file(tmp_path, run, monkeypatch):
     """Its network is a class, so predict needs the file."""
     lesson, weights = tmp_path / "mine.py", tmp_path / "mine.safetensors"
     lesson.write_text(tt.lessons.source("softmax"))
@@ -236,8 +236,17 @@ def test_predict_reads_the_weights_of_a_lesson_file(tmp_path, run):
     assert (code, err.count("\n")) == (2, 1)
     assert "is of lesson mine.py, which doesn't exist here: its network can't be made" in err
     assert "add --lesson FILE.py" in err
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        code, _, err = run(*predict)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "is of lesson mine.py, which makes its network; add --lesson mine.py" in err
+    other = tt.lessons.find("3.1").weights_file()
+    code, _, err = run("predict", "--lesson", lesson, "--weights", other, tmp_path / "images.npy")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is of lesson 3.1; weights of lesson mine.py are needed" in err
     code, out, err = run(*predict, "--lesson", lesson)
-    assert (code, err) == (0, "lesson mine.py mine\n")
+    assert (code, err) == (0, "lesson mine.py\n")
     assert out.count("\n") == 2
     code, _, err = run("predict", "--lesson", lesson, tmp_path / "images.npy")
     assert (code, err.count("\n")) == (2, 1)

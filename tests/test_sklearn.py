@@ -195,12 +195,34 @@ def test_several_targets():
         ("hidden_layer_sizes", (10, 0), "hidden_layer_sizes=0; a whole number from 1 up"),
         ("validation_fraction", 1.0, "validation_fraction=1.0; a number between 0 and 1"),
         ("lr", -1.0, "lr"),
+        ("model", nn.Linear(64, 10), r"got model=Linear.*; a function of the numbers of features"),
+        ("model", "mlp", "got model='mlp'; a function of the numbers of features"),
+        ("model", lambda inputs, outputs: None, "model returned a NoneType; a function"),
+        ("callbacks", print, "got callbacks=<built-in function print>; a list of functions"),
+        ("callbacks", [1], r"got callbacks=\[1\]; a list of functions"),
     ],
 )
 def test_a_wrong_setting_is_an_error_of_fit(setting, value, words):
     estimator = Classifier(patience=3).set_params(**{setting: value})
     with pytest.raises(SettingError, match=words):
         estimator.fit(X, Y)
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_model_with_other_outputs_is_an_error_of_fit(patience):
+    def wide(inputs, outputs):
+        return nn.Linear(inputs, 15)
+
+    class Flat(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).reshape(-1)
+
+    with pytest.raises(ShapeError, match="the model returns 15 outputs; 10 classes are needed"):
+        Classifier(model=wide, patience=patience).fit(X, Y)
+    with pytest.raises(ShapeError, match="the model returns 15 outputs; 2 targets are needed"):
+        Regressor(model=wide, patience=patience).fit(FEATURES, np.stack([TARGETS] * 2, 1))
+    with pytest.raises(ShapeError, match=r"shape \(32,\) for 32 rows; \(32, 1\) is needed"):
+        Regressor(model=Flat, patience=patience).fit(FEATURES, TARGETS)
 
 
 def test_a_loss_that_is_not_finite_is_an_error():

@@ -40,10 +40,17 @@ def load_model(file: str | Path, lesson: Lesson | None = None) -> tuple[Lesson, 
         raise DataError(
             f"{file} has no lesson; a checkpoint that tinytensor train --save wrote is needed"
         )
-    if lesson is None:
-        lesson = _lesson(file, about, tensors)
+    own = lesson
+    lesson = own or _lesson(file, about, tensors)
     model = lesson.new_model(len(_class_names(file, about)), _image_shape(file, about))
-    return lesson, _with_weights(str(file), model, tensors)
+    try:
+        return lesson, _with_weights(str(file), model, tensors)
+    except DataError:
+        if own is None or about["lesson"] in (OWN_MODEL, own.number):
+            raise
+        raise DataError(
+            f"{file} is of lesson {about['lesson']}; weights of lesson {own.number} are needed"
+        ) from None
 
 
 def _lesson(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Lesson:
@@ -109,6 +116,10 @@ def _network(file: str | Path, about: Mapping[str, str], tensors: Mapping[str, T
         _check_outputs(model.eval(), shape, classes)
     except DataError as error:
         lesson = about["lesson"]
+        if lesson.endswith(".py") and Path(lesson).is_file():
+            raise DataError(
+                f"{file} is of lesson {lesson}, which makes its network; add --lesson {lesson}"
+            ) from None
         is_of = "" if lesson == OWN_MODEL else f" is of lesson {lesson}, which doesn't exist here"
         raise DataError(
             f"{file}{is_of}: its network can't be made from the file, because {error}; write a "

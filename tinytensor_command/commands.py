@@ -497,7 +497,7 @@ def predict_command(**given: Any) -> None:
 )
 @click.option("--steps", type=Count(1, 10**6), help="Steps after which the page stops [10,000].")
 @click.option("--batch", type=Count(min=1), help="Images per step [the lesson's own].")
-@seed_option
+@click.option("--seed", type=Count(min=0), help="Seed of all random numbers [0].")
 @data_option
 @size_option
 def export_command(**given: Any) -> None:

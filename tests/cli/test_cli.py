@@ -758,7 +758,7 @@ def test_predict_a_photo_with_the_weights_of_the_package(run, tmp_path, photo):
     code, out, err = run("predict", photo)
     assert code == 0
     assert out.startswith(f"{photo}: 7   0: ")
-    assert "lesson best best\n" in err
+    assert "lesson best\n" in err
     assert f"{photo}: 200 x 300 (height x width), dark on light, inverted, cropped to " in err
     assert "centred" in err
     for lesson in ("1.0", "conv-dropout", "best"):
@@ -810,13 +810,20 @@ def test_export_with_wrong_options(run, tmp_path, monkeypatch):
 
 def test_export_of_a_page_with_wrong_options(run, tmp_path):
     page = tmp_path / "net.html"
-    words = "--images: it is for pages; give --html FILE"
-    assert_one_line(*run("export", tmp_path / "model.onnx", "--images", 1000), words)
+    for option, value in {"--images": 1000, "--seed": 0, "--data": tmp_path}.items():
+        words = f"{option}: it is for pages; give --html FILE"
+        assert_one_line(*run("export", tmp_path / "model.onnx", option, value), words)
     words = "--lesson: a page takes its lesson first"
     assert_one_line(*run("export", "1.0", "--html", page, "--lesson", "1.0"), words)
     weights = tt.lessons.find("1.0").weights_file()
     words = r"1\.0\.safetensors is of lesson 1\.0; weights of lesson 3\.1 are needed"
     assert_one_line(*run("export", "3.1", "--html", page, "--weights", weights), words)
+    colours = tt.datasets.Dataset(*2 * (np.zeros((8, 6, 5, 3), np.uint8), np.arange(8) % 2))
+    training = tt.train.Training(tt.lessons.find("1.0"), colours, steps=1, batch=2)
+    training.save_weights(tmp_path / "colours.safetensors")
+    words = "is for images of 6 x 5 x 3 and 2 classes; give their --data"
+    options = "--html", page, "--weights", tmp_path / "colours.safetensors"
+    assert_one_line(*run("export", "1.0", *options), words)
     words = r"export_html: lesson best distorts the images in Python at each step"
     assert_one_line(*run("export", "best", "--html", page), words)
     assert_one_line(*run("export", "1.0", "--html", "-"), "--html: got -; a file is needed")

@@ -80,7 +80,7 @@ def test_a_run_of_a_lesson_of_your_own_is_read_with_its_names(tmp_path, run):
         loaded.lesson.new_model()
     code, _, err = run("report", tmp_path / "run", "--png", tmp_path / "run.png")
     assert code == 0
-    assert err.startswith("lesson mine.py mine, seed 0: 2 snapshots")
+    assert err.startswith("lesson mine.py, seed 0: 2 snapshots")
 
 
 def test_watched_run_is_recorded_completely(tmp_path):

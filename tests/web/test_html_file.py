@@ -242,6 +242,7 @@ def test_a_browser_trains_without_a_network(tmp_path):
         browser.find_element("xpath", "//button[text()='Start again']").click()
         status.until("step 0 of 1,000,000")
         assert browser.find_element("id", "factor").text == "1.00"
+        check_progress(browser)
         check_limits(browser)
         script = {"source": "WebAssembly.instantiate = () => new Promise(() => {})"}
         browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
@@ -294,6 +295,21 @@ def places(browser):
     )
 
 
+def check_progress(browser):
+    """The status line has the number of images that a long test has classified."""
+    browser.execute_script(
+        "const now = performance.now.bind(performance); let later = 0;"
+        "performance.now = () => now() + (later += 600); window.seen = [];"
+        "const add = () => seen.push(element('testing').textContent);"
+        "new MutationObserver(add).observe(element('testing'), {childList: true}); test()"
+    )
+    wait_until(browser, "seen.at(-1) === ''")
+    browser.execute_script("delete performance.now")
+    lines = browser.execute_script("return seen")[:-1]
+    assert lines
+    assert all(re.fullmatch("testing [0-9,]+ of 10,000", line) for line in lines)
+
+
 def check_classes(browser):
     """The mouse points at the first test image and at the last training image."""
     for panel, place, is_right in (("test", 0.001, False), ("train", 0.999, True)):
@@ -336,6 +352,13 @@ def draw_a_one(browser):
 @pytest.fixture
 def without_compiling(monkeypatch):
     monkeypatch.setattr("tinytensor.web.webassembly.compiled_kernels", lambda caller: b"")
+
+
+def test_the_number_of_images_is_an_integer(tmp_path, without_compiling):
+    data, model = some(tt.datasets.mnist()), nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for images in (200.5, "200"):
+        with pytest.raises(SettingError, match=f"images={images!r}; a whole number"):
+            tt.export_html(model, data, tmp_path / "net.html", images=images)
 
 
 def test_steps_that_need_python_are_refused(tmp_path, without_compiling):

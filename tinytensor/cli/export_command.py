@@ -20,13 +20,16 @@ def export_network(
     images: int | None,
     steps: int | None,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     data: Path | None,
     size: tuple[int, int] | None,
 ) -> None:
     """Run `tinytensor export`; tinytensor_command.commands has its options."""
     if html_file is None:
-        of_pages = {"--images": images, "--steps": steps, "--batch": batch, "--size": size}
+        of_pages = {
+            "--images": images, "--steps": steps, "--batch": batch,
+            "--seed": seed, "--data": data, "--size": size,
+        }  # fmt: skip
         if given := [option for option, value in of_pages.items() if value is not None]:
             raise SettingError(f"{given[0]}: it is for pages; give --html FILE, too")
         _export_onnx(name, lesson, weights)
@@ -65,20 +68,21 @@ def _export_page(
     images: int | None,
     steps: int | None,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     data: Path | None,
     size: tuple[int, int] | None,
 ) -> None:
     from tinytensor import lessons
     from tinytensor.cli.data_option import given_data
-    from tinytensor.saved_model import load_model
+    from tinytensor.datasets import described_shape
+    from tinytensor.saved_model import class_names, image_shape, load_model
     from tinytensor.web.html_file import STEPS, export_lesson
 
     found = lessons.find_or_read(name)
     if file == "-":
         raise SettingError("--html: got -; a file is needed")
     check_writable("--html", file, is_replaced=True)
-    network = None
+    dataset, network = given_data(data, size), None
     if weights is not None:
         lesson, network = load_model(weights, found if found.number.endswith(".py") else None)
         if lesson.number != found.number:
@@ -86,12 +90,18 @@ def _export_page(
                 f"--weights: {weights} is of lesson {lesson.number}; weights of lesson "
                 f"{found.number} are needed"
             )
+        shape, classes = image_shape(weights), len(class_names(weights))
+        if (shape, classes) != (dataset.image_shape, len(dataset.names)):
+            raise SettingError(
+                f"--weights: {weights} is for images of {described_shape(shape)} and "
+                f"{classes} classes; give their --data"
+            )
     written = export_lesson(
-        found, given_data(data, size), file, weights=network,
-        steps=STEPS if steps is None else steps, batch=batch, seed=seed, images=images,
+        found, dataset, file, weights=network,
+        steps=STEPS if steps is None else steps, batch=batch, seed=seed or 0, images=images,
         note=MNIST if data is None else "",
     )  # fmt: skip
     click.echo(
-        f"{file}: lesson {found.number} {found.name}, {written.train_images:,} training images, "
+        f"{file}: {found.in_words}, {written.train_images:,} training images, "
         f"{written.test_images:,} test images, {written.bytes / 1e6:.1f} MB"
     )

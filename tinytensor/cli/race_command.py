@@ -65,7 +65,7 @@ def race_backends(
     )
     limit = "" if seconds is None else f", at most {seconds:g} s per backend"
     click.echo(
-        f"lesson {found.number} {found.name}: {found.title}; "
+        f"{found.in_words}: {found.title}; "
         f"{plural(race.contestants[0].training.steps, 'step')}{limit}",
         err=True,
     )

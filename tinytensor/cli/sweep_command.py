@@ -64,7 +64,7 @@ def sweep_lesson(
         used = door.current_backend()
         if is_first:
             click.echo(
-                f"lesson {found.number} {found.name}: {plural(trials, 'trial')} of "
+                f"{found.in_words}: {plural(trials, 'trial')} of "
                 f"{plural(running.steps, 'step')} on {used.name}; accuracy on "
                 f"{plural(len(running.data.validation_images), 'validation image')}, which are "
                 "part of the training images",

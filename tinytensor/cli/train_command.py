@@ -176,7 +176,7 @@ def train_lesson(
             "--record, --live: the training has no steps to make; more --steps are needed"
         )
     echo(
-        f"lesson {found.number} {found.name}: {found.title}; {plural(steps, 'step')} of "
+        f"{found.in_words}: {found.title}; {plural(steps, 'step')} of "
         f"{plural(batch, 'image')} on {used.name}, "
         f"{'' if door.threads_are_set() else 'up to '}{plural(used.num_threads, 'thread')}",
         err=True,

@@ -124,9 +124,11 @@ class Lesson:
 
     @property
     def in_words(self) -> str:
-        """The number and the name, such as "lesson 2.1 relu", or "a network of your own"."""
-        is_own = self.number == OWN_MODEL
-        return "a network of your own" if is_own else f"lesson {self.number} {self.name}"
+        """Number and name: "lesson 2.1 relu", "lesson best", or "a network of your own"."""
+        if self.number == OWN_MODEL:
+            return "a network of your own"
+        is_named = self.number in (self.name, f"{self.name}.py")  # the number is the name
+        return f"lesson {self.number}" if is_named else f"lesson {self.number} {self.name}"
 
     @property
     def heading(self) -> str:

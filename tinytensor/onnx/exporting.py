@@ -3,7 +3,8 @@
 The forward pass is recorded twice, with 2 and with 3 examples. Each kernel call that depends on the
 input becomes one or two nodes. The results of all other calls are constants of the file, as are the
 weights. A size that differs between the recordings depends on the number of examples, and stays
-free in the file. A setting or a constant that differs can't be written, and raises an error.
+free in the file. A setting or a constant that differs can't be written, and raises an error; except
+a constant of n equal rows in an elementwise kernel, which is written as one row.
 """
 
 from __future__ import annotations
@@ -120,6 +121,14 @@ class _Pair(NamedTuple):
         return tuple(n if n == m else None for n, m in both)
 
     @property
+    def first_row(self) -> _Pair:
+        """The first row, which broadcasts to all n rows for n examples; self if rows differ."""
+        cut = tuple(slice(1) if n is None else slice(None) for n in self.shape)
+        first = self.two[cut] if None in self.shape else self.two
+        is_repeated = all(np.broadcast_to(first, x.shape).tobytes() == x.tobytes() for x in self)
+        return _Pair(first, first) if is_repeated else self
+
+    @property
     def key(self) -> int:
         """The id of the memory in the first recording."""
         return id(root(self.two))
@@ -173,6 +182,7 @@ class _Graph:
             raise NotSupported(
                 "onnx.export: the model changes a tensor in place, which has no counterpart in ONNX"
             )
+        self._reader = "the output"
         # Its own node, so that the output has its name also if the model returns a weight.
         self.node("Identity", [self.read(self._output)], name="output")
 
@@ -209,6 +219,7 @@ class _Graph:
         if not depends:
             return
         (out,) = outputs
+        self._reader = f"{kernel.name}{place}"
         call = _Call(kernel.name, place, inputs, out, settings)
         self._set(out, _RULES[kernel.name](self, call))
 
@@ -239,6 +250,19 @@ class _Graph:
             self._read[key] = reads(pair, axes)
         return self._read[key]
 
+    def read_operands(self, call: _Call) -> list[str]:
+        """Return the names of the inputs of an elementwise kernel.
+
+        If an input that depends on the examples has the shape of the result, a constant of n equal
+        rows for n examples is written as one row, because ONNX broadcasts it.
+        """
+        values = [x for x in call.inputs if x.key in self._values]
+        broadcasts = any([x.shape for x in v] == [x.shape for x in call.out] for v in values)
+        return [
+            self.read(x.first_row if broadcasts and x.key not in self._values else x)
+            for x in call.inputs
+        ]
+
     def _read_value(self, pair: _Pair, axes: tuple[int, ...] | None) -> str:
         value = self._values[pair.key]
         memory = address(pair.two), pair.two.size, pair.two.dtype
@@ -251,7 +275,8 @@ class _Graph:
 
     def _read_constant(self, pair: _Pair, axes: tuple[int, ...] | None) -> str:
         if pair.two.shape != pair.three.shape or pair.two.tobytes() != pair.three.tobytes():
-            raise self._depends_on_batch(f"a constant of shape {pair.two.shape}")
+            what = f"a constant of shape {pair.two.shape} in {self._reader}"
+            raise self._depends_on_batch(what)
         name = self._names.get((address(pair.two), pair.two.shape), "")
         if name in (*self._constants, "input", "output"):  # such as one read with other axes too
             name = ""
@@ -331,7 +356,17 @@ def _same(op: str, **attributes: Any) -> _Rule:
     """The rule of a kernel that is one node with the same inputs."""
 
     def rule(graph: _Graph, call: _Call) -> str:
-        return graph.node(op, [graph.read(x) for x in call.inputs], **attributes)
+        return graph.node(op, graph.read_operands(call), **attributes)
+
+    return rule
+
+
+def _of_numbers(op: str, op_of_bools: str) -> _Rule:
+    """The rule of a kernel whose operator in ONNX is only for numbers; bools have another one."""
+
+    def rule(graph: _Graph, call: _Call) -> str:
+        is_of_bools = call.out.two.dtype == np.bool_
+        return graph.node(op_of_bools if is_of_bools else op, graph.read_operands(call))
 
     return rule
 
@@ -441,8 +476,8 @@ def _take(graph: _Graph, call: _Call) -> str:
 
 
 _SAME = {
-    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "neg": "Neg",
-    "maximum": "Max", "minimum": "Min", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt",
+    "add": "Add", "sub": "Sub", "div": "Div", "pow": "Pow", "neg": "Neg",
+    "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt",
     "exp": "Exp", "log": "Log", "sin": "Sin", "cos": "Cos", "tanh": "Tanh", "erf": "Erf",
     "relu": "Relu", "sigmoid": "Sigmoid", "gelu": "Gelu", "softplus": "Softplus",
     "floor": "Floor", "ceil": "Ceil", "round": "Round", "where": "Where",
@@ -451,6 +486,9 @@ _SAME = {
 
 _RULES: dict[str, _Rule] = {
     **{kernel: _same(op) for kernel, op in _SAME.items()},
+    "mul": _of_numbers("Mul", "And"),
+    "maximum": _of_numbers("Max", "Or"),
+    "minimum": _of_numbers("Min", "And"),
     "softmax": _same("Softmax", axis=-1),
     "log_softmax": _same("LogSoftmax", axis=-1),
     "argmax": _same("ArgMax", axis=-1, keepdims=0),

@@ -23,7 +23,7 @@ from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
 from tinytensor.datasets import batches
 from tinytensor.early_stopping import EarlyStopping
-from tinytensor.errors import AnomalyError, LabelError, SettingError, ShapeError
+from tinytensor.errors import AnomalyError, LabelError, NotSupported, SettingError, ShapeError
 from tinytensor.forks import Turns
 from tinytensor.nn import Linear, Module, ReLU, Sequential
 from tinytensor.ops.operands import real, whole
@@ -31,6 +31,7 @@ from tinytensor.tensors import Tensor, from_numpy
 
 ROWS = 256  # rows of X that are predicted together
 NewModel = Callable[[int, int], Module]
+NEW_MODEL = "a function of the numbers of features and of outputs that returns a Module is needed"
 _turns = Turns()  # fits take turns, because all share the state of the random numbers
 
 
@@ -68,6 +69,8 @@ class NetworkEstimator(BaseEstimator):
 
     A training step is captured at the first batch and then replayed.
     """
+
+    _outputs_are: str  # "classes" or "targets"
 
     def __init__(
         self,
@@ -126,6 +129,10 @@ class NetworkEstimator(BaseEstimator):
         return self
 
     def _start(self, outputs: int) -> None:
+        if isinstance(self.model, Module) or not (self.model is None or callable(self.model)):
+            raise SettingError(
+                f"fit: got model={self.model!r:.40}; {NEW_MODEL}, such as model=nn.Linear"
+            )
         new_model = partial(perceptron, self.hidden_layer_sizes)
         self._build = partial(self.model or new_model, self.n_features_in_, outputs)
         self.history_: list[EpochReport] = []
@@ -133,18 +140,40 @@ class NetworkEstimator(BaseEstimator):
 
     def _make(self) -> None:
         """Make the network, its optimiser and its training step."""
-        self.model_ = model = self._build().eval()
+        model = self._build()
+        if not isinstance(model, Module):
+            raise SettingError(f"fit: model returned a {type(model).__name__}; {NEW_MODEL}")
+        self.model_ = model.eval()
         self.optimizer_ = optimizer = optim.Adam(model.parameters(), lr=self.lr)
         loss_of = self._loss
 
         def step(rows: Array, targets: Array) -> Tensor:
-            loss = loss_of(model(from_numpy(rows)), targets)
+            outputs = model(from_numpy(rows))
+            self._check_outputs(outputs, len(rows))
+            loss = loss_of(outputs, targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             return loss
 
         self._step: Captured = capture(step)
+
+    def _check_outputs(self, outputs: Any, rows: int) -> None:
+        if not isinstance(outputs, Tensor):
+            raise NotSupported(
+                f"fit: the model returns a {type(outputs).__name__}; one tensor is needed"
+            )
+        needed = self._build.args[-1]
+        if outputs.ndim != 2 or len(outputs) != rows:
+            raise ShapeError(
+                f"fit: the model returns shape {outputs.shape} for {rows} rows; "
+                f"({rows}, {needed}) is needed"
+            )
+        if outputs.shape[1] != needed:
+            raise ShapeError(
+                f"fit: the model returns {outputs.shape[1]} outputs; "
+                f"{needed} {self._outputs_are} are needed"
+            )
 
     def _train(
         self,
@@ -158,6 +187,10 @@ class NetworkEstimator(BaseEstimator):
 
         validation: the rows and the targets that it tests on.
         """
+        if not isinstance(self.callbacks, Sequence) or not all(map(callable, self.callbacks)):
+            raise SettingError(
+                f"fit: got callbacks={self.callbacks!r:.40}; a list of functions is needed"
+            )
         size = min(whole("fit", "batch", self.batch, 1), len(X))
         # Each loop over these batches has a new order, from the generator that was seeded.
         all_batches = batches(X, targets, size=size, epochs=1)
@@ -287,6 +320,8 @@ class Classifier(ClassifierMixin, NetworkEstimator):
     True
     """
 
+    _outputs_are = "classes"
+
     @staticmethod
     def _loss(outputs: Tensor, targets: Array) -> Tensor:
         return ops.cross_entropy(outputs, targets)
@@ -304,6 +339,7 @@ class Classifier(ClassifierMixin, NetworkEstimator):
         Raises:
             ValueError: X or y has a wrong shape, or a value that is NaN or infinite.
             SettingError: a parameter of the estimator has a wrong value.
+            ShapeError: the model's outputs have another shape than (rows, classes).
             AnomalyError: the loss is NaN or infinite.
         """
         X, y = self._checked_data(X, y, reset=True)
@@ -395,6 +431,8 @@ class Regressor(RegressorMixin, NetworkEstimator):
     True
     """
 
+    _outputs_are = "targets"
+
     @staticmethod
     def _loss(outputs: Tensor, targets: Array) -> Tensor:
         return ops.mse_loss(outputs, targets)
@@ -412,6 +450,7 @@ class Regressor(RegressorMixin, NetworkEstimator):
         Raises:
             ValueError: X or y has a wrong shape, or a value that is NaN or infinite.
             SettingError: a parameter of the estimator has a wrong value.
+            ShapeError: the model's outputs have another shape than (rows, targets).
             AnomalyError: the loss is NaN or infinite.
         """
         X, y = self._checked_data(X, y, reset=True)

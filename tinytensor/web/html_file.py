@@ -112,7 +112,7 @@ def export_html(
         whole("export_html", name, value, least)
     if not 1 <= batch <= count:
         raise SettingError(f"export_html: got batch={batch}; 1 to {count} is needed")
-    if images is not None and not batch <= images <= count:
+    if images is not None and not batch <= whole("export_html", "images", images) <= count:
         raise SettingError(f"export_html: got images={images}; {batch} to {count} is needed")
     with _writing(file):
         atomic_file.check(file)  # before half a minute of compiling

@@ -32,12 +32,15 @@ async function train() {
 }
 
 async function test() {
-  const all = {loss: 0, images: []};
+  const all = {loss: 0, images: []}, begun = performance.now();
   for (const {loss, images} of tests()) {
     all.images.push(...images);
     all.loss += loss * about.test.batch / about.testImages;
+    if (performance.now() > begun + 500)
+      element("testing").textContent = `testing ${grouped(all.images.length)} of ${grouped(about.testImages)}`;
     await pause();
   }
+  element("testing").textContent = "";
   results.test = all;
   addPoint("test", step);
   if (step)
@@ -129,6 +132,8 @@ function makeRoom(set, count, mostColumns, mostRows) {
   const columns = Math.min(mostColumns, fitting, Math.ceil(Math.sqrt(1.6 * fitting)));
   const rows = Math.floor(fitting / columns);
   [canvas.width, canvas.height] = [columns * width, rows * height];
+  if (width <= 15) // drawn at least twice as large if there is room
+    canvas.style.imageRendering = "pixelated";
   canvas.parentElement.style.maxWidth = `${columns * Math.max(width, 30)}px`;
   canvas.onpointermove = canvas.onpointerdown = ({offsetX, offsetY}) => {
     const row = Math.floor(offsetY / canvas.clientHeight * rows);
