@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 import platform
 from collections.abc import Mapping
@@ -303,8 +304,9 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
             continue
         if name in ("network", "update") and its != "unknown":
             raise DataError(f"{caller} is of another run: {_difference(caller, its, own)}")
-        message = "is of {name} {its}; {name} {own} is needed"
-        if its != "unknown":  # an old file
+        message = "is of {name} {its}; {name} {own} is needed"  # an old file
+        if its != "unknown":
+            message = "is of a run with {name} {its}; got {name} {own}; the same is needed"
             message = _MISMATCH.get(name, message)
         if name in OWN_SETTINGS and its != "unknown":
             option = f"--{name.replace('_', '-')}"
@@ -338,6 +340,12 @@ def _step(caller: str, training: Training, metadata: Mapping[str, str]) -> int:
     if not step.isdecimal():
         raise DataError(f"{caller} is of step {step}; an integer is needed")
     if int(step) > training.steps:
+        if training.lesson.number == OWN_MODEL:  # evaluated after each epoch
+            made, asked = (n / training.evaluate_every for n in (int(step), training.steps))
+            raise SettingError(
+                f"{caller} is of a run that has made {made:g} epochs; got epochs={asked:g}, and "
+                f"{math.ceil(made)} or more are needed"
+            )
         raise SettingError(
             f"{caller} is of a run that has made {step} steps; got steps={training.steps}, and "
             f"{step} or more are needed"
