@@ -216,7 +216,7 @@ class Picture:
         axes.set_facecolor(self._paper)
         axes.set_xlim(0, self._steps)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axes.tick_params(colors=self._ink, labelsize=9)
         axes.grid(color=self._ink, alpha=0.12)
