@@ -115,6 +115,14 @@ WRONG = {
         {"data": (IMAGES, LABELS * 2)},
         "got label 4, and the model has 3 outputs; one output for each of the labels 0 to 4",
     ),
+    "one output": (
+        {"model": model(1), "data": (IMAGES, LABELS)},
+        "got label 2, and the model has 1 output; one output for each of the labels 0 to 2",
+    ),
+    "one output for two targets": (
+        {"model": model(1), "data": (IMAGES, np.zeros((len(IMAGES), 2), np.float32))},
+        "the model has 1 output for 2 targets per example",
+    ),
     "scalar": ({"data": (3, LABELS)}, "got 3 as examples; an array is needed"),
     "int64 images": (
         {"data": (IMAGES.astype(int), LABELS)},

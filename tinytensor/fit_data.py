@@ -189,8 +189,9 @@ def for_model(model: Module, data: Dataset, loss: Loss | None) -> tuple[Dataset,
         largest = max(int(each.max(initial=0)) for each in (data.train_labels, data.test_labels))
         if largest >= width:
             raise LabelError(
-                f"fit: got label {largest}, and the model has {width} outputs; one output for each "
-                f"of the labels 0 to {largest} is needed"
+                f"fit: got label {largest}, and the model has {width} output"
+                f"{'s' if width != 1 else ''}; one output for each of the labels 0 to {largest} is "
+                "needed"
             )
         names = names_of_outputs(data.names, width)
         data = data if names == data.names else data._replace(names=names)
@@ -228,7 +229,7 @@ def _check_targets(targets: Array, width: int, loss: Loss | None) -> None:
     if count != width:
         classes = "; for labels of classes, labels.astype(int)" if count == 1 else ""
         raise ShapeError(
-            f"fit: the model has {width} outputs for {count} "
+            f"fit: the model has {width} output{'s' if width != 1 else ''} for {count} "
             f"target{'s' if count > 1 else ''} per example; the same number is needed{classes}"
         )
 

@@ -126,6 +126,39 @@ def test_the_coach_looks_at_powers_of_two_and_later_less_often():
     assert looks == [1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096]
 
 
+def test_images_sorted_by_class_say_nothing_about_their_labels():
+    few = DATA.train_labels[:3000]
+    order = np.argsort(few, kind="stable")
+    sorted_images, labels = DATA.train_images[:3000][order], few[order]
+    model = network()
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+    examples = batches(sorted_images, labels, size=50, shuffle=False)
+    assert names(train(model, optimizer, examples, steps=60)) == ["data-not-shuffled"]
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-6])
+def test_a_rate_that_is_far_too_low_is_named_if_the_weights_start_at_0(rate):
+    lesson = replace(find("1.0"), optimizer=lambda params: tt.optim.SGD(params, lr=rate))
+    training = Training(lesson, DATA, steps=70, evaluate_every=100)
+    training.watch_mistakes(None)
+    for _ in range(training.steps):
+        training.make_step()
+    training.coach.close()
+    (finding,) = training.coach.findings
+    assert (finding.name, finding.step) == ("rate-too-low", 32)
+    assert finding.evidence.startswith("weights started at 0, and the logits are still between ±")
+
+
+def test_gradients_of_0_are_no_sign_of_a_low_rate():
+    """A linear model can't compute XOR: its best weights are near 0, where they started."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1.001]], np.float32)
+    model = nn.Linear(2, 2)
+    for p in model.parameters():
+        p.data[...] = 0
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.5)
+    assert names(train(model, optimizer, ((x, np.array([0, 1, 1, 0])) for _ in range(70)))) == []
+
+
 def test_a_regression_has_no_finding():
     model = nn.Linear(5, 1)
     optimizer = tt.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -554,6 +587,17 @@ def test_what_is_no_model_and_no_function_is_refused():
         tt.coach(3)
     with tt.coach(nn.Linear(2, 2), show=None) as coach, pytest.raises(NotSupported):
         coach(tt.ones(1, 2))
+
+
+def test_one_step_is_a_step():
+    model = nn.Sequential(
+        nn.Linear(4, 3, weight=nn.constant(0.01)), nn.Linear(3, 3, weight=nn.constant(0.01))
+    )
+    optimizer = tt.optim.SGD(model.parameters(), lr=0.1)
+    examples = ((np.eye(4, dtype=np.float32)[[i, i + 1]], np.array([i, 2])) for i in range(2))
+    coach = train(model, optimizer, examples, steps=1)
+    (finding,) = [each for each in coach.findings if each.name == "weights-symmetric"]
+    assert "are equal after 1 step; neurons: 3" in finding.evidence
 
 
 def test_a_sample_of_a_large_array_has_about_most_values():

@@ -148,7 +148,7 @@ def test_an_empty_file_that_is_run_by_hand_names_its_first_function(exercise, tm
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["matmul_loop_order", "optimizers"])
+@pytest.mark.parametrize("name", ["matmul_loop_order", "matmul_threaded", "optimizers"])
 def test_an_empty_file_for_numba_names_its_first_function(name, tmp_path):
     exercise, file = exercises.find(name), tmp_path / f"{name}.py"
     file.write_text(exercise.stub("numba"), encoding="utf-8")
@@ -320,6 +320,26 @@ def test_an_element_that_was_never_written_is_shown_without_a_value(before, afte
     functions, file = answer_of(exercise, text_of(exercise).replace(before, after), tmp_path)
     problems = (case.run() for case in cases_of(exercise, functions, file))
     assert words in next(each for each in problems if each is not None)
+
+
+@pytest.mark.skipif(answer.compiler() is None, reason="there is no C compiler")
+def test_an_empty_function_in_c_is_shown_an_assignment_in_c(tmp_path):
+    exercise, file = exercises.find("matmul"), tmp_path / "matmul.c"
+    file.write_text(exercise.stub("c"), encoding="utf-8")
+    functions = answer.load(exercise, "c", file, tmp_path)
+    (first, *_) = judge.cases(exercise, functions, "c", file)
+    assert "out was not written at all: write into it, as in out[i] = ...\n" in f"{first.run()}\n"
+
+
+@pytest.mark.skipif(answer.compiler() is None, reason="there is no C compiler")
+def test_a_function_in_c_that_does_not_exist_is_named(tmp_path):
+    exercise, file = exercises.find("matmul"), tmp_path / "matmul.c"
+    text = "void undefined_fn(float *out);\n" + exercise.solution("c")
+    end = text.rindex("}", 0, text.index("#ifdef TRY"))
+    file.write_text(f"{text[:end]}    undefined_fn(out);\n{text[end:]}", encoding="utf-8")
+    with pytest.raises(answer.AnswerError) as caught:
+        answer.load(exercise, "c", file, tmp_path)
+    assert str(caught.value) == "matmul.c calls undefined_fn, which does not exist"
 
 
 # Speed ------------------------------------------------------------------------------------------

@@ -187,6 +187,18 @@ def test_two_files_need_a_language(run):
     assert_refused(run("learn", "matmul", "--check"), "choose with --language")
 
 
+def test_two_files_have_commands_with_a_language(run, verdict):
+    for language in ("python", "c"):
+        _, out, _ = run("learn", "matmul", "--language", language)
+    assert "check it: tinytensor learn matmul --language c --check\n" in out
+    passed(verdict)
+    _, out, _ = run("learn", "matmul", "--language", "c", "--check")
+    assert "Train lesson 1.0 with it: tinytensor learn matmul --language c --train\n" in out
+    run("learn", "neuron", "--language", "c")
+    run("learn", "neuron", "--language", "python")
+    assert "Next: tinytensor learn neuron --language python --check\n" in run("learn")[1]
+
+
 def test_only_matmul_trains(run, verdict):
     Path("softmax.py").write_text("")
     assert_refused(run("learn", "softmax", "--train"), "needs an exercise of matmul")
@@ -303,18 +315,23 @@ def test_results_are_read_unchanged(verdict, tmp_path):
 
 @pytest.mark.browser
 @needs_browser
-def test_the_table_of_a_class_fits_the_window():
+@pytest.mark.parametrize("of_a_class", [True, False])
+def test_the_table_of_a_class_or_a_student_fits_the_window(of_a_class):
     students = [gradebook.Results(name) for name in ("Ada", "Maximilian-Alexander von Hohenstein")]
     for student in students:
         for exercise in EXERCISES:
-            student.of(exercise).state = "wrong"
-    Path("class.html").write_text(gradebook.class_page(students), encoding="utf-8")
+            student.exercises[exercise.name] = gradebook.ExerciseResult(
+                "passed", "python", 70, 70, gflops=1.234, rung="c.loop_order or above",
+                share=0.0123, checks=3, passed=gradebook.now(),
+            )  # fmt: skip
+    page = gradebook.class_page(students) if of_a_class else gradebook.page(students[1])
+    Path("results.html").write_text(page, encoding="utf-8")
     browser = chromium("--hide-scrollbars")
     try:
         for width in (1280, 390):
             size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            browser.get(Path("class.html").absolute().as_uri())
+            browser.get(Path("results.html").absolute().as_uri())
             table, window = browser.execute_script(
                 "return [document.querySelector('table').getBoundingClientRect().right,"
                 "document.querySelector('div').getBoundingClientRect().right]"

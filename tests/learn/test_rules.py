@@ -73,6 +73,13 @@ def test_a_product_of_numpy_is_refused_while_it_runs(tmp_path):
     assert np.dot([1, 2], [3, 4]) == 11
 
 
+def test_the_outer_product_of_numpy_is_allowed(tmp_path):
+    lines = "out[:] = 0\n    for k in range(x.shape[1]): out += np.multiply.outer(x[:, k], y[k])\n"
+    assert first_problem("matmul", HEAD + lines, tmp_path) is None
+    hidden = "import pkgutil; out[...] = pkgutil.resolve_name('numpy:matri' + 'x')(x) * y\n"
+    assert first_problem("matmul", HEAD + hidden, tmp_path).startswith("it uses matrix. ")
+
+
 @pytest.mark.parametrize("language", ["python", "numba"])
 @pytest.mark.parametrize(
     "line",

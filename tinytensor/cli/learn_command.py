@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,11 @@ def _next(known: Any) -> str:
     from tinytensor.learn.exercises import EXERCISES
 
     for exercise in EXERCISES:
-        state = known.exercises.get(exercise.name, gradebook.ExerciseResult()).state
-        if state != "passed":
-            return f"tinytensor learn {exercise.name}{' --check' if state else ''}"
+        result = known.exercises.get(exercise.name, gradebook.ExerciseResult())
+        if result.state != "passed":
+            language = result.language or exercise.languages[0]
+            check = f"{_choice(exercise, language)} --check" if result.state else ""
+            return f"tinytensor learn {exercise.name}{check}"
     return "all are passed"
 
 
@@ -134,12 +137,24 @@ def _write_stub(exercise: Exercise, language: str, known: Any) -> None:
     gradebook.save(known, Path())
     try_it = f"cc -DTRY {file} -lm -pthread && ./a.out" if language == "c" else f"python {file}"
     command = f"tinytensor learn {exercise.name}"
+    check = f"{command}{_choice(exercise, language)} --check"
     click.echo(f"{file} ({language}): exercise {exercise.number}\n{exercise.title}")
     click.echo(f"  1. read it, and write the function\n  2. try it:   {try_it}")
-    click.echo(f"  3. check it: {command} --check\n  stuck:       {command} --hint")
+    click.echo(f"  3. check it: {check}\n  stuck:       {command} --hint")
     others = [other for other in exercise.languages if other != language]
     if others:
         click.echo(f"  another language: --language {' or '.join(others)}")
+
+
+def _files(exercise: Exercise, languages: Iterable[str]) -> list[Path]:
+    """The student's files of an exercise in these languages."""
+    suffixes = sorted({exercise.page(each).suffix for each in languages})
+    return [file for suffix in suffixes if (file := Path(exercise.name + suffix)).exists()]
+
+
+def _choice(exercise: Exercise, language: str) -> str:
+    """The option that chooses a file, if there is one in C and one in Python."""
+    return f" --language {language}" if len(_files(exercise, exercise.languages)) > 1 else ""
 
 
 def _answer(exercise: Exercise, language: str | None) -> tuple[Path, str]:
@@ -147,11 +162,10 @@ def _answer(exercise: Exercise, language: str | None) -> tuple[Path, str]:
 
     Raises SettingError if there is no file, or one in C and one in Python.
     """
-    suffixes = {exercise.page(each).suffix for each in exercise.languages}
-    if language is not None:
-        suffixes = {exercise.page(language).suffix}
-    found = [file for suffix in sorted(suffixes) if (file := Path(exercise.name + suffix)).exists()]
+    languages = exercise.languages if language is None else (language,)
+    found = _files(exercise, languages)
     if not found:
+        suffixes = {exercise.page(each).suffix for each in languages}
         option = f" --language {language}" if language is not None else ""
         raise SettingError(
             f"learn: there is no {exercise.name}{' or '.join(sorted(suffixes))} in this folder; "
@@ -179,12 +193,12 @@ def _check(exercise: Exercise, language: str, file: Path, known: Any) -> None:
     verdict = sandbox.check(exercise, language, file)
     known.of(exercise).add(verdict, language)
     gradebook.save(known, Path())
-    click.echo(_verdict(exercise, verdict, known))
+    click.echo(_verdict(exercise, language, verdict, known))
     if not verdict.is_passed:
         raise click.exceptions.Exit(1)
 
 
-def _verdict(exercise: Exercise, verdict: Verdict, known: Any) -> str:
+def _verdict(exercise: Exercise, language: str, verdict: Verdict, known: Any) -> str:
     """The verdict as text of 80 columns."""
     lines = []
     command = f"tinytensor learn {exercise.name}"
@@ -202,7 +216,8 @@ def _verdict(exercise: Exercise, verdict: Verdict, known: Any) -> str:
     if verdict.is_passed:
         lines.append(f"PASSED. Ours: {command} --solution")
         if exercise.kernel == "matmul":
-            lines.append(f"Train lesson 1.0 with it: {command} --train")
+            choice = _choice(exercise, language)
+            lines.append(f"Train lesson 1.0 with it: {command}{choice} --train")
         lines.append(click.wrap_text(f"An idea: {exercise.next_idea}", 78, "", " " * 9))
         lines.append(f"Next: {_next(known)}")
     elif verdict.pace:

@@ -237,6 +237,8 @@ class Coach(observers.Observer):
                 layers.setdefault(number, self._describe(module))
         if self._loss is not None and (labels := self._loss.labels) is not None:
             self.progress.add_labels(labels, self._loss.classes)
+        if self._loss is not None and self._loss.op != "mse_loss":
+            self.progress.logits = float(np.abs(self._loss.rows).max(initial=0.0))
         forward = Forward(
             step=step, nodes=nodes, layers=layers, modules=modules, inputs=self._inputs(nodes),
             loss=self._loss, value=value, kept=self._keeps_gradients(leaves),

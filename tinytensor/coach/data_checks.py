@@ -146,6 +146,8 @@ def labels_start_at_1(step: Forward, run: Progress) -> Sign | None:
     classes = len(counts)
     if classes < 3 or counts[0] or counts.sum() < ENOUGH * classes / 2 or not counts[1:].all():
         return None
+    if _are_sorted(run):
+        return None
     return Sign(
         f"of {counts.sum()} labels none is 0, and each of 1 to {classes - 1} occurs",
         f"the labels of the loss; backward at {step.where}",
@@ -160,7 +162,7 @@ def labels_start_at_1(step: Forward, run: Progress) -> Sign | None:
 def too_many_outputs(step: Forward, run: Progress) -> Sign | None:
     """The sign: the last outputs are never the label, as after a one-hot code of a wrong width."""
     counts = run.labels
-    if not len(counts) or counts[-1] or counts.sum() < ENOUGH * len(counts):
+    if not len(counts) or counts[-1] or counts.sum() < ENOUGH * len(counts) or _are_sorted(run):
         return None
     present = np.flatnonzero(counts)
     if len(present) < 2:
@@ -172,6 +174,16 @@ def too_many_outputs(step: Forward, run: Progress) -> Sign | None:
         f"{len(counts)} outputs; the largest of {counts.sum()} labels is {used - 1}",
         f"the logits of the loss; backward at {step.where}",
     )
+
+
+def _are_sorted(run: Progress) -> bool:
+    """True if the batches are sorted by class, so that a class may still come.
+
+    It is if neighbours have the same label for over half of the pairs that would differ by chance.
+    """
+    same, pairs = run.runs
+    by_chance = float(((run.labels / run.labels.sum()) ** 2).sum())
+    return same - by_chance * pairs > 0.5 * (1 - by_chance) * pairs
 
 
 @check(

@@ -135,7 +135,8 @@ def weights_symmetric(step: Update, run: Progress) -> Sign | None:
         return None
     neurons = ", ".join(str(x.after.shape[-1]) for x in same)
     return Sign(
-        f"the columns of the weights are equal after {step.step} steps; neurons: {neurons}",
+        f"the columns of the weights are equal after {step.step} step{'s' if step.step > 1 else ''}"
+        f"; neurons: {neurons}",
         _names(same),
     )
 

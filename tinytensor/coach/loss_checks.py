@@ -17,6 +17,8 @@ from tinytensor.coach.view import RATE_STEPS, Forward, Progress
 
 START = 2.0  # times ln(classes), and at least plus START: a first loss above both is a sign
 TINY = 1e-4  # |update| / |weight|: below it nothing moves
+STILL = 0.01  # |logit|: below it each class has about the same probability
+FLAT = 1e-3  # the Euclidean norm of all gradients: below it a learning rate may be right
 ABOVE = 1.05  # times ln(classes), or the first loss: a higher loss is worse than guessing
 UNKNOWING = 0.5  # times ln(classes): a network whose first loss is below it was trained before
 TURN = 1.25  # times the lowest test loss: a test loss above it has turned, and is no chance
@@ -223,6 +225,8 @@ def _extent(run: Progress) -> str:
 def rate_too_low(run: Progress) -> Sign | None:
     """The sign: no weight moves by a ten-thousandth of its size in a step, and the loss stays.
 
+    The size of weights that started at 0 is that of their updates. There the sign is that all
+    logits are still near 0, though the gradients are not.
     A network that was trained before may have reached its lowest loss. A learning rate that is
     higher than at the last look is no sign: it is one of a warm-up, which starts near 0.
     """
@@ -232,13 +236,25 @@ def rate_too_low(run: Progress) -> Sign | None:
     if run.first < UNKNOWING * run.unknowing or now > before:
         return None
     ratio = max(run.ratios.values())
-    if ratio > TINY or run.recent < 0.9 * run.first:
+    if run.recent < 0.9 * run.first:
+        return None
+    if ratio <= TINY:
+        evidence = f"each step changes the weights by at most {ratio:.1e} of their size"
+    elif _logits_stay_at_0(run):
+        evidence = f"weights started at 0, and the logits are still between ±{run.logits:.1e}"
+    else:
         return None
     return Sign(
-        f"each step changes the weights by at most {ratio:.1e} of their size; the loss was "
-        f"{run.first:.3g} at first and is {run.recent:.3g} after {run.step} steps",
+        f"{evidence}; the loss was {run.first:.3g} at first and is {run.recent:.3g} after "
+        f"{run.step} steps",
         "the optimiser's lr",
     )
+
+
+def _logits_stay_at_0(run: Progress) -> bool:
+    """True if weights started at 0, and updates with usual gradients leave all logits near 0."""
+    is_flat = run.norms is None or run.norms[1] < FLAT
+    return run.began_at_0 and not is_flat and run.logits is not None and run.logits < STILL
 
 
 @check(

@@ -178,16 +178,17 @@ class Update:
 class Progress:
     """The run so far.
 
-    step: the number of the last step. losses: of the last RECENT steps.
-    first: the first loss of all. tests: (step, training loss, test loss). labels: how often each
-    label was seen, in the steps that were looked at. batches: the number of these steps. runs:
-    pairs of neighbours in a batch with the same label, and all pairs. ratios: the latest |update| /
-    |weight| by parameter. largest_ratio: the largest median of them at a step. norms: the
-    Euclidean norm of all gradients, at the first look and at the last one. rates: the learning
-    rates at the last two looks. highest: the highest loss of the first RATE_STEPS steps. classes:
-    the number of outputs of a cross-entropy, 0 for another loss. found: the names of the checks
-    that have found a mistake. captured: the captured step. data: the data set, or None. seen: what
-    was noted outside of the steps.
+    step: the number of the last step. losses: of the last RECENT steps. first: the first loss of
+    all. tests: (step, training loss, test loss). labels: how often each label was seen, in the
+    steps that were looked at. batches: the number of these steps. runs: pairs of neighbours in a
+    batch with the same label, and all pairs. ratios: the latest |update| / |weight| by parameter.
+    largest_ratio: the largest median of them at a step. norms: the Euclidean norm of all gradients,
+    at the first look and at the last one. began_at_0: True if all values of a weight were 0 at the
+    first look. logits: the largest |logit| at the last look, or None. rates: the learning rates at
+    the last two looks. highest: the highest loss of the first RATE_STEPS steps. classes: the number
+    of outputs of a cross-entropy, 0 for another loss. found: the names of the checks that have
+    found a mistake. captured: the captured step. data: the data set, or None. seen: what was noted
+    outside of the steps.
     """
 
     step: int = 0
@@ -200,6 +201,8 @@ class Progress:
     ratios: dict[str, float] = field(default_factory=dict)
     largest_ratio: float = 0.0
     norms: tuple[float, float] | None = None
+    began_at_0: bool = False
+    logits: float | None = None
     rates: tuple[float, float] = (0.0, 0.0)
     highest: float = 0.0
     classes: int = 0
@@ -247,6 +250,8 @@ class Progress:
         self.ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
         median = statistics.median(self.ratios.values() or [0.0])
         self.largest_ratio = max(self.largest_ratio, median)
+        if self.norms is None:
+            self.began_at_0 = None in ratios.values()
         first = update.grad_norm if self.norms is None else self.norms[0]
         self.norms = first, update.grad_norm
         self.rates = self.rates[1], update.rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ C_OPTIONS = (
     *("-Wall", "-Wno-psabi", "-shared", "-fPIC", "-pthread"),
 )
 COUNTED_THREADS = Path(__file__).parent / "counted_threads.h"
+UNDEFINED = re.compile(r"undefined symbol: (\w+)")  # the message of the loader of Linux
 MOST_THREADS = 1024  # in this file
 NO_COMPILER = (
     "no C compiler was found. Install gcc or clang, or run "
@@ -133,8 +135,11 @@ def _load_c(exercise: Exercise, file: Path, folder: Path) -> Answer:
     ffi.cdef("int64_t counted_threads(double *seconds);")
     try:
         c = ffi.dlopen(str(library))
-    except OSError as error:  # a function that is called but defined nowhere
-        raise AnswerError(f"it can't be loaded: {error}") from None
+    except OSError as error:
+        missing = UNDEFINED.search(str(error))
+        if missing is None:
+            raise AnswerError(f"it can't be loaded: {error}") from None
+        raise AnswerError(f"{file.name} calls {missing[1]}, which does not exist") from None
     found: Answer = {}
     for function in exercise.functions:
         try:

@@ -172,6 +172,7 @@ div {{ overflow-x: auto }}
 table {{ border-collapse: collapse }}
 td, th {{ border-bottom: 1px solid #8886; padding: .3rem .7rem; white-space: nowrap }}
 th {{ text-align: left }}
+.wraps :is(td, th) {{ white-space: normal }}
 .name {{ writing-mode: vertical-rl; padding: .7rem .3rem }}
 .state {{ text-align: center }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums }}
@@ -179,14 +180,19 @@ th {{ text-align: left }}
 @media (max-width: 700px) {{
   body {{ font-size: 14px; padding: .5rem }}
   h1 {{ font-size: 1.4rem }}
-  td, th {{ padding: .3rem .22rem }}
+  td, th {{ padding: .3rem .16rem }}
   [scope=row] {{ white-space: normal; overflow-wrap: anywhere; min-width: 4.9rem }}
   .name, .state {{ padding: .3rem .05rem; line-height: 1.15 }}
+  .wraps tr {{ display: block; border-bottom: 1px solid #8886; padding: .4rem 0 }}
+  .wraps tr:first-child, .wraps td:empty {{ display: none }}
+  .wraps :is(td, th) {{ display: inline-block; border: 0; padding: 0 .9rem 0 0 }}
+  .wraps th {{ position: static; min-width: 0 }}
+  .wraps td::before {{ content: attr(data-column) " "; opacity: .65 }}
 }}
 </style>
 <h1>{title}</h1>
 <p>{text}</p>
-<div><table>
+<div><table{wraps}>
 <tr>{head}</tr>
 {rows}
 </table></div>
@@ -213,7 +219,7 @@ def page(results: Results) -> str:
         *("of the roofline", "checks", "passed at"),
     ]
     text = f"{results.passed()} of {len(EXERCISES)} exercises passed."
-    return _page(f"Exercises of {results.student}", text, head, rows, heading=1)
+    return _page(f"Exercises of {results.student}", text, head, rows, heading=1, wraps=True)
 
 
 def class_page(students: Sequence[Results]) -> str:
@@ -238,11 +244,13 @@ def _page(
     rows: Sequence[Sequence[str]],
     vertical: Sequence[str] = (),
     heading: int = 0,
+    wraps: bool = False,
 ) -> str:
     """Return a page with a table.
 
     vertical: the names in the head that are written downwards. heading: the column that names the
-    row, which stays in view if a narrow window scrolls.
+    row, which stays in view if a narrow window scrolls. wraps: True if each row is a paragraph in a
+    narrow window, where each value has the name of its column.
     """
 
     def cell(tag: str, value: str, column: int = -1) -> str:
@@ -252,7 +260,8 @@ def _page(
             kind = "name"
         if column == heading:
             return f'<th scope="row">{html.escape(value)}</th>'
-        return f'<{tag} class="{kind}">{html.escape(value)}</{tag}>'
+        column_name = f' data-column="{html.escape(head[column])}"' if wraps and column >= 0 else ""
+        return f'<{tag} class="{kind}"{column_name}>{html.escape(value)}</{tag}>'
 
     def row_of(row: Sequence[str]) -> str:
         return f"<tr>{''.join(cell('td', each, i) for i, each in enumerate(row))}</tr>"
@@ -260,6 +269,7 @@ def _page(
     return _PAGE.format(
         title=html.escape(title),
         text=html.escape(text),
+        wraps=' class="wraps"' if wraps else "",
         head="".join(cell("th", name) for name in head),
         rows="\n".join(map(row_of, rows)),
     )

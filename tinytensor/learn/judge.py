@@ -88,12 +88,12 @@ def _case(
     def run() -> str | None:
         if memory is None:
             arrays = {name: array.copy() for name, array in call.arrays.items()}
-            return _called(call, answered, arrays, file) or _problem(call, answered, arrays)
+            return _called(call, answered, arrays, file) or _problem(call, answered, arrays, file)
         first = guard.apart(call.arrays)
         first_error = _called(call, answered, first, file)  # a crash here has another reason
         guarded = list(_guarded(call, answered, memory, file))  # before the diagnosis calls again
         for name, error, arrays in (("", first_error, first), *guarded):
-            problem = error or _problem(call, answered, arrays)
+            problem = error or _problem(call, answered, arrays, file)
             if problem is not None:
                 return f"only if {name} is at another address:\n{problem}" if name else problem
         return None
@@ -131,7 +131,9 @@ def _called(
     return None
 
 
-def _problem(call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Array]) -> str | None:
+def _problem(
+    call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Array], file: Path
+) -> str | None:
     """Return what is wrong with the arrays after a call, as text, or None."""
     for argument in call.function.arrays:
         before, after = call.arrays[argument.name], arrays[argument.name]
@@ -141,7 +143,8 @@ def _problem(call: DrawnCall, answered: Callable[..., Any], arrays: dict[str, Ar
     for name, wrong in call.wrong(arrays).items():
         if wrong.any():
             text = _inputs(call) + shown(f"expected {name}", expected[name][0])
-            return f"the result is wrong{text}{_difference(call, answered, arrays, name, wrong)}"
+            text += _difference(call, answered, arrays, name, wrong, file)
+            return f"the result is wrong{text}"
     return None
 
 
@@ -151,6 +154,7 @@ def _difference(
     arrays: dict[str, Array],
     name: str,
     wrong: Array,
+    file: Path,
 ) -> str:
     """Return a wrong array as text, and what is wrong with it."""
     got, before = arrays[name], call.arrays[name]
@@ -158,7 +162,8 @@ def _difference(
     use = next(each.use for each in call.function.arrays if each.name == name)
     if kept.all():
         state = "changed" if use == CHANGED else "written"
-        text = f"\n{name} was not {state} at all: write into it, as in {name}[...] = ..."
+        element = f"{name}[{'i' if file.suffix == '.c' else '...'}]"
+        text = f"\n{name} was not {state} at all: write into it, as in {element} = ..."
         if _returns_a_value(call, answered):
             text += "\nThe function returned a value instead, which is ignored."
         return text

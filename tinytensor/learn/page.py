@@ -22,6 +22,7 @@ SOLUTION = re.compile(
     r"^ *(?:# end of solution|/\* end of solution \*/)\n",
     re.DOTALL | re.MULTILINE,
 )
+QUIET = 'warnings.simplefilter("ignore", numba.NumbaPerformanceWarning)  # of an empty function'
 # The lines of an empty function, by suffix. The check of an answer does not run the example.
 EMPTY = {
     ".py": '{i}if __name__ == "__main__":\n{i}    raise SystemExit("{to_do}")\n',
@@ -58,9 +59,15 @@ def stub(page: Path, language: str, functions: tuple[str, ...], rules: str) -> s
 
 
 def _for_numba(stub: str) -> str:
-    """Return a stub whose empty functions Numba compiles: they can't raise SystemExit."""
+    """Return a stub whose empty functions Numba compiles: they can't raise SystemExit.
+
+    Numba warns of a function with `parallel=True` that has no loop for several threads.
+    """
     stub = stub.replace("raise SystemExit(", "raise NotImplementedError(")
     head, start, example = stub.rpartition('\nif __name__ == "__main__":\n')
+    if "parallel=True" in head:
+        head = head.replace("import numba\n", "import warnings\n\nimport numba\n", 1)
+        start += f"    {QUIET}\n"
     return (
         f"{head}{start}    try:\n{textwrap.indent(example, '    ')}"
         "    except NotImplementedError as empty:\n        raise SystemExit(str(empty)) from None\n"

@@ -147,8 +147,8 @@ def enforced(refused: Sequence[str] = ()) -> Iterator[None]:
     ]
     finder: Any = _NoTinytensor()
     sys.meta_path.insert(0, finder)
-    for module, name, _ in usual:
-        setattr(module, name, _refusing(name, refused))
+    for module, name, function in usual:
+        setattr(module, name, _refusing(name, refused, isinstance(function, type)))
     try:
         yield
     finally:
@@ -167,11 +167,12 @@ class _NoTinytensor:
             raise RuleError(IMPORTS_OURS)
 
 
-def _refusing(name: str, refused: Sequence[str]) -> Callable[..., None]:
+def _refusing(name: str, refused: Sequence[str], is_class: bool) -> Callable[..., Any]:
     def refuse(*arguments: object, **named: object) -> None:
         raise RuleError(_refusal(name, refused))
 
-    return refuse
+    # ufunc.outer tests if its arguments are of the class np.matrix, so that stays a class
+    return type(name, (), {"__new__": refuse}) if is_class else refuse
 
 
 def by_the_rules(function: Callable[..., Any], refused: Sequence[str]) -> Callable[..., Any]:
