@@ -304,9 +304,10 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
             continue
         if name in ("network", "update") and its != "unknown":
             raise DataError(f"{caller} is of another run: {_difference(caller, its, own)}")
-        message = "is of {name} {its}; {name} {own} is needed"  # an old file
-        if its != "unknown":
-            message = "is of a run with {name} {its}; got {name} {own}; the same is needed"
+        message = "is of {name} {its}; {name} {own} is needed"
+        if its != "unknown":  # an old file
+            if training.lesson.number == OWN_MODEL:
+                message = "is of a run with {name} {its}; got {name} {own}; the same is needed"
             message = _MISMATCH.get(name, message)
         if name in OWN_SETTINGS and its != "unknown":
             option = f"--{name.replace('_', '-')}"
