@@ -286,7 +286,7 @@ def test_save_every(tmp_path):
 
 
 def test_a_recorded_run_has_each_epoch(tmp_path):
-    file, checkpoint, reports = tmp_path / "run.tt", tmp_path / "run.safetensors", []
+    file, checkpoint, reports = tmp_path / "run.tt", tmp_path / "run", []
     given = {"validation": 0.25, "batch": 20, "coach": True, "save": checkpoint}
     with pytest.raises(tt.SettingError, match="two different files are needed"):
         tt.fit(linear(), (IMAGES, LABELS), **given, record=checkpoint)
@@ -299,6 +299,10 @@ def test_a_recorded_run_has_each_epoch(tmp_path):
     more = {"epochs": 5, "resume": checkpoint, "show": None}
     tt.fit(linear(), (IMAGES, LABELS), **given, **more, record=again)
     assert [shot.step for shot in run_file.load(again).snapshots] == [16, 20]
+    before = file.read_bytes()
+    with pytest.raises(tt.SettingError, match=r"run\.tt exists, and may have the first part of"):
+        tt.fit(linear(), (IMAGES, LABELS), **given, **more, record=file)
+    assert file.read_bytes() == before
     with pytest.raises(tt.SettingError, match="record: the examples are no images in classes"):
         tt.fit(linear(), (IMAGES.astype(float), LABELS), validation=10, record=file)
 
@@ -373,3 +377,33 @@ def test_a_memory_map_does_not_stay_in_memory(tmp_path):
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
     assert int(made.stdout) < 300_000, "kB"
+
+
+@pytest.mark.parametrize(("argument", "needed"), [("save", r"\.safetensors"), ("record", r"\.tt")])
+def test_no_program_is_replaced(tmp_path, argument, needed):
+    program, steps = tmp_path / "mine.py", []
+    program.write_text("x = 1\n")
+    given = {argument: program, "validation": 10, "show": steps.append}
+    with pytest.raises(tt.SettingError, match=rf"mine\.py; a file name that ends with {needed} is"):
+        tt.fit(linear(), (IMAGES, LABELS), **given)
+    assert program.read_text() == "x = 1\n"
+    assert steps == [], "the training must not start"
+
+
+def test_a_resumed_run_names_what_differs_in_arguments_of_fit(tmp_path):
+    file = tmp_path / "run.safetensors"
+    given = {"validation": 20, "show": None}
+    tt.fit(linear(), (IMAGES, LABELS), **given, batch=20, epochs=3, save=file)
+    needed = "is of a run with batch 20; got batch 10; the same is needed"
+    with pytest.raises(tt.DataError, match=needed):
+        tt.fit(linear(), (IMAGES, LABELS), **given, batch=10, resume=file)
+    needed = "has made 3 epochs; got epochs=2, and 3 or more are needed"
+    with pytest.raises(tt.SettingError, match=needed):
+        tt.fit(linear(), (IMAGES, LABELS), **given, batch=20, epochs=2, resume=file)
+
+
+def test_targets_beyond_float32_are_refused():
+    targets = np.linspace(0, 1, len(IMAGES))
+    targets[7] = 1e39
+    with pytest.raises(tt.DTypeError, match=r"got 1e\+39 in the training targets, first in row 7"):
+        tt.fit(linear(), (IMAGES, targets), validation=(IMAGES, targets / 1e39), show=None)

@@ -22,6 +22,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 FLOORS = [
     ["atomic_file", "errors", "forks", "hints", "interrupt", "json_text"],
     ["arrays", "cores", "devices", "extras", "modes", "regular_file"],
+    ["endings"],
     ["observers", "recorder"],
     ["door"],
     ["kernels", "random", "ranks"],

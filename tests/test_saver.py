@@ -281,6 +281,17 @@ def test_the_command_resumes_with_the_same_bits(run, tmp_path, monkeypatch, imag
         np.testing.assert_array_equal(half[0][name].numpy(), x.numpy(), name)
 
 
+def test_a_resumed_run_replaces_no_recording(run, tmp_path, monkeypatch, images):
+    monkeypatch.chdir(tmp_path)
+    settings = ("train", "softmax", "--data", images, "--batch", 5, "--record", "run.tt")
+    assert run(*settings, "--steps", 2, "--save", "half")[0] == 0
+    before = (tmp_path / "run.tt").read_bytes()
+    code, out, err = run(*settings, "--steps", 4, "--resume", "half")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--record: run.tt exists, and may have the first part of the resumed run" in err
+    assert (tmp_path / "run.tt").read_bytes() == before
+
+
 def test_the_validation_images_are_not_trained_on(run, tmp_path, monkeypatch):
     trainings = []
     init = Training.__init__

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from tinytensor import endings, optim
 from tinytensor import live as live_page
-from tinytensor import optim
 from tinytensor.arrays import Array
 from tinytensor.datasets import Dataset
 from tinytensor.door import current_backend
@@ -76,14 +76,16 @@ def fit(
         show: called with each report; None for no output.
         live: True shows the training in the browser, as tt.live.watch does.
         coach: True prints the mistakes that tt.coach finds.
-        save: the file of the checkpoint, which is written after the last epoch and every
-            `save_every` epochs.
+        save: the file of the checkpoint, named *.safetensors, which is written after the last epoch
+            and every `save_every` epochs.
         save_every: the number of epochs between checkpoints.
         resume: a checkpoint that `save` wrote. The training continues with the same bits, so the
             learning rate and all other settings must be those of the saved run, except `epochs`,
             which counts from the start, and `patience`.
-        record: the run file to write, which has the panels after each epoch; `tinytensor replay`
-            and `tinytensor report` read it. The examples must be images.
+        record: the run file to write, named *.tt, which has the panels after each epoch;
+            `tinytensor replay` and `tinytensor report` read it. The examples must be images. A new
+            run replaces the file. With `resume`, which records the rest of a run, an existing file
+            is an error, because it may have the first part.
 
     Returns:
         StepReport, the last one: test_accuracy (NaN for targets), test_loss and more. With
@@ -92,8 +94,9 @@ def fit(
     Raises:
         SettingError: a setting is out of its range; there is nothing to test on; with `patience`,
             there are no validation examples; the optimizer has another model's parameters; targets
-            are one-hot, and there is no `loss`; `live` or `record` is not possible here; or
-            `record` is the file of `save` or `resume`.
+            are one-hot, and there is no `loss`; `live` or `record` is not possible here; `save` or
+            `record` has another ending; `record` is the file of `save` or `resume`, or, with
+            `resume`, exists.
         NotSupported: an argument is of another type, such as an optimiser's class, a function as
             `model`, or `data` that are neither a Dataset, a path nor a pair of arrays.
         ShapeError, DTypeError, LabelError: the arrays don't fit each other, or the model's outputs,
@@ -132,11 +135,13 @@ def fit(
     if save is not None:
         check_name("fit", save)
     if record is not None:
-        check_name("fit", record)
+        check_name("fit", record, endings.RUN_FILE)
         if any(other is not None and _same_file(record, other) for other in (save, resume)):
             raise SettingError(
                 f"fit: got {record} to record and as a checkpoint; two different files are needed"
             )
+        if resume is not None and ranks.rank == 0:
+            endings.check_new("fit: record", record)
     examples, loss = for_model(model, split_examples(data, validation, seed), loss)
     made = optim.Adam(model.parameters()) if optimizer is None else optimizer
     lesson = of_model(model, lambda _: made, loss, _rates(made))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import operator
 import platform
 from collections.abc import Mapping
@@ -305,6 +306,8 @@ def _check_settings(caller: str, training: Training, metadata: Mapping[str, str]
             raise DataError(f"{caller} is of another run: {_difference(caller, its, own)}")
         message = "is of {name} {its}; {name} {own} is needed"
         if its != "unknown":  # an old file
+            if training.lesson.number == OWN_MODEL:
+                message = "is of a run with {name} {its}; got {name} {own}; the same is needed"
             message = _MISMATCH.get(name, message)
         if name in OWN_SETTINGS and its != "unknown":
             option = f"--{name.replace('_', '-')}"
@@ -338,6 +341,12 @@ def _step(caller: str, training: Training, metadata: Mapping[str, str]) -> int:
     if not step.isdecimal():
         raise DataError(f"{caller} is of step {step}; an integer is needed")
     if int(step) > training.steps:
+        if training.lesson.number == OWN_MODEL:  # evaluated after each epoch
+            made, asked = (n / training.evaluate_every for n in (int(step), training.steps))
+            raise SettingError(
+                f"{caller} is of a run that has made {made:g} epochs; got epochs={asked:g}, and "
+                f"{math.ceil(made)} or more are needed"
+            )
         raise SettingError(
             f"{caller} is of a run that has made {step} steps; got steps={training.steps}, and "
             f"{step} or more are needed"

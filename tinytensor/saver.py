@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tinytensor import atomic_file
+from tinytensor import atomic_file, endings
 from tinytensor.arrays import Array
 from tinytensor.errors import DataError, NotSupported, SettingError
 from tinytensor.evaluation import OutOfTimeError
@@ -16,10 +16,16 @@ from tinytensor.train import Training
 BEST = "best.safetensors"
 
 
-def check_name(caller: str, file: str | Path) -> None:
-    """Raise DataError unless a checkpoint can be written to the file, before hours of training."""
+def check_name(
+    caller: str, file: str | Path, allowed: tuple[str, ...] = endings.CHECKPOINT
+) -> None:
+    """Raise DataError unless the file can be written, before hours of training.
+
+    Raise SettingError if its name does not end as allowed, by default as that of a checkpoint.
+    """
     if not isinstance(file, str | os.PathLike):
         raise NotSupported(f"{caller}: got {file!r} as the file to save; a path is needed")
+    endings.check(caller, file, allowed)
     try:
         atomic_file.check(file)
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytensor import checkpoint, door, kernels, random, recorder, run_state
+from tinytensor import checkpoint, door, endings, kernels, random, recorder, run_state
 from tinytensor.arrays import Array, first_false
 from tinytensor.autograd import no_grad
 from tinytensor.capture.captured import Captured, capture
@@ -540,8 +540,10 @@ class Training:
 
         Raises:
             DataError: the file can't be written.
+            SettingError: its name has another ending than .safetensors.
             AnomalyError: a weight is NaN or infinite.
         """
+        endings.check("save", file, endings.CHECKPOINT)
         run_state.save(self, file)
 
     def save_weights(self, file: str | Path) -> None:
@@ -555,7 +557,9 @@ class Training:
 
         Raises:
             DataError: the file can't be written.
+            SettingError: its name has another ending than .safetensors.
         """
+        endings.check("save_weights", file, endings.CHECKPOINT)
         weights = {f"tested.{name}": x for name, x in self.tested.state_dict().items()}
         about = run_state.about(self)
         checkpoint.save_float16(file, weights, about)

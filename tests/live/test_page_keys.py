@@ -19,6 +19,8 @@ def is_full(browser):
 
 @needs_browser
 def test_digits_choose_a_panel_and_all_again(browser):
+    from selenium.webdriver.common.keys import Keys
+
     with served(steps=5) as (_, server):
         viewer = Viewer(browser, server.address)
         for key, panel in (("1", "accuracy"), ("3", "training digits"), ("7", "drawing")):
@@ -33,7 +35,12 @@ def test_digits_choose_a_panel_and_all_again(browser):
         viewer.keys("2")
         until(lambda: viewer.model("show", "model.value") == "loss")
         viewer.keys("2")
-        assert viewer.model("present", "model.active"), "a presentation has always one panel"
+        until(lambda: viewer.model("show", "model.value") == "Six panels")
+        assert not viewer.model("present", "model.active")
+        viewer.keys("3")
+        until(lambda: viewer.model("show", "model.value") == "training digits")
+        viewer.keys(Keys.ESCAPE)
+        until(lambda: viewer.model("show", "model.value") == "Six panels")
         assert viewer.complaints() == []
 
 

@@ -248,6 +248,10 @@ def test_page_of_one_snapshot(browser, tmp_path):
     opened(browser, tmp_path / "run.html")
     assert model(browser, "slider", "disabled")
     assert "step 1 of 1" in model(browser, "line", "text")
+    screen = pixels(browser)
+    for name in ("accuracy", "loss", "weights", "biases"):
+        panel = panel_of(browser, screen, name)
+        assert (panel.max(axis=-1) - panel.min(axis=-1) > 60).any(), f"no colour in {name}"
     assert [e for e in browser.get_log("browser") if e["level"] != "INFO"] == []
 
 

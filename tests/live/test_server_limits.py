@@ -1,5 +1,6 @@
 """Whatever a viewer sends, the training goes on with the same bits, and others see the page."""
 
+import asyncio
 import gc
 import http.client
 import json
@@ -14,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import viewer as viewers
+from bokeh.server.views.ws import WSHandler
 from chromium import needs_browser
 from test_live_page import _token, _websocket
+from tornado.websocket import WebSocketClosedError
 from viewer import SECONDS, Viewer, finish, served, settled, until
 
 import tinytensor as tt
@@ -132,6 +135,17 @@ def _works(server) -> bool:
         return get(server)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def test_a_picture_for_a_page_that_was_left_prints_no_warning(caplog):
+    class Picture:
+        async def send(self, _):
+            raise WebSocketClosedError
+
+    handler = WSHandler.__new__(WSHandler)
+    asyncio.run(handler.send_message(Picture()))
+    logging.getLogger("bokeh.server.views.ws").warning("another warning")
+    assert caplog.messages == ["another warning"]
 
 
 @pytest.mark.full

@@ -137,6 +137,15 @@ def test_the_page_is_one_file_with_the_same_numbers(lesson, index):
     assert {f"{float(x):.6g}" for x in shown} <= set(titles)
 
 
+def test_the_page_has_the_sum_of_each_other_input_channel():
+    f = follow(find("3.1"), DATA, (1, 2, 3, 4), layer="layers.2")
+    found = dict(re.findall(r"channel (\d+): 25 products, sum (-?[\d.e+-]+)<", as_html(f)))
+    products = f.window.astype(np.float64) * f.weights
+    assert list(found) == [str(i) for i in range(products.shape[2]) if i != 3]
+    total = sum(map(float, found.values())) + products[..., 3].sum()
+    assert total == pytest.approx(products.sum(), rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize("padding", ["same", 0])
 def test_the_page_of_a_filter_shows_the_window_in_the_image(padding):
     def model(classes=10, shape=(28, 28, 1)):

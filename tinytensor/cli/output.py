@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from tinytensor import atomic_file, regular_file
+from tinytensor import atomic_file, endings, regular_file
 from tinytensor.errors import SettingError
 
 # How the name of an option's file may end, so that --html mine.py does not replace a program
@@ -20,11 +20,11 @@ ENDINGS = {
     "--json": (".json", ""),
     "--movie": (".mp4", ".gif"),
     "--png": (".png",),
-    "--record": (".tt", ""),
+    "--record": endings.RUN_FILE,
     "--report": (".json", ".html"),
-    "--save": (".safetensors", ""),
+    "--save": endings.CHECKPOINT,
     "--save-input": (".png",),
-    "--save-weights": (".safetensors", ""),
+    "--save-weights": endings.CHECKPOINT,
 }
 
 
@@ -48,12 +48,8 @@ def check_writable(option: str, name: str | None, is_replaced: bool = False) -> 
         is_special = regular_file.is_special(path)
         if is_replaced and is_special:
             raise SettingError(f"{option}: {path} is a pipe or a device; a regular file is needed")
-        endings = ENDINGS.get(option, ())
-        if endings and not is_special and path.suffix.lower() not in endings:
-            raise SettingError(
-                f"{option}: got {name}; a file name that ends with "
-                f"{' or '.join(filter(None, endings))} is needed"
-            )
+        if option in ENDINGS:
+            endings.check(option, name, ENDINGS[option])
         atomic_file.check(path)
     except OSError as error:
         raise SettingError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinytensor import checkpoint, datasets, door, lessons, parallel
+from tinytensor import checkpoint, datasets, door, endings, lessons, parallel
 from tinytensor.arrays import Array
 from tinytensor.cli.data_option import given_data
 from tinytensor.cli.live_option import check_page, linger, watched
@@ -101,6 +101,8 @@ def train_lesson(
         )
     check_writable("--json", json_file)
     check_writable("--record", record_file)
+    if resume_file is not None and record_file is not None:
+        endings.check_new("--record", record_file)
     best = str(best_file(save_file)) if save_best and save_file is not None else None
     for option, name in (
         ("--save", save_file), ("--save-weights", weights_file), ("--save-best", best),

@@ -89,4 +89,11 @@ def _checked_part(part: str, rows: Array, labels: Array) -> tuple[Array, Array]:
     one_label_each("fit", part, rows, labels)
     if not np.isfinite(labels).all():
         raise DTypeError(f"fit: got {part} targets with NaN or infinity; finite ones are needed")
+    too_large = np.abs(labels) > np.finfo(np.float32).max
+    if too_large.any():
+        row = int(np.argwhere(too_large)[0, 0])
+        raise DTypeError(
+            f"fit: got {labels[too_large][0]:g} in the {part} targets, first in row {row}; values "
+            "in the range of float32, up to 3.4e38, are needed; divide the targets by a constant"
+        )
     return rows, labels.reshape(len(labels), -1).astype(np.float32)

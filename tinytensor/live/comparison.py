@@ -101,6 +101,7 @@ class Comparison:
             axes.set(facecolor=paper, xlim=self.x, ylim=ends)
             axes.set_title(PANELS[quantity].title, loc="left", color=ink)
             axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.locator_params(axis="x", integer=True)
             axes.tick_params(colors=ink, labelsize=9)
             axes.grid(color=ink, alpha=0.12)
             axes.spines[:].set_visible(False)

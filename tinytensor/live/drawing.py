@@ -216,6 +216,7 @@ class Picture:
         axes.set_facecolor(self._paper)
         axes.set_xlim(0, self._steps)
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", integer=True)
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axes.tick_params(colors=self._ink, labelsize=9)
         axes.grid(color=self._ink, alpha=0.12)
@@ -251,6 +252,8 @@ class Picture:
         axes.set_title(band_title(name), loc="left", color=self._ink)
         for low, high, alpha in zip(quantiles.T, quantiles.T[1:], ALPHAS, strict=False):
             axes.fill_between(steps, low, high, color=TRAIN, alpha=alpha, linewidth=0)
+            if len(steps) == 1:  # of which fill_between draws nothing
+                axes.vlines(steps, low, high, color=TRAIN, alpha=alpha, linewidth=6)
 
     def _show_mosaic(self, axes: Axes, mosaic: Array, title: str) -> None:
         for old in axes.images:

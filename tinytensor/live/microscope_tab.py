@@ -29,7 +29,7 @@ from tinytensor.live.run import Run
 from tinytensor.live.side_tabs import SIGNED
 from tinytensor.live.snapshot import Snapshot
 from tinytensor.microscope.as_html import as_fragment
-from tinytensor.microscope.as_text import unit_of
+from tinytensor.microscope.as_text import other_channels, unit_of
 from tinytensor.microscope.following import Followed, follow_next, weights_by_layer
 from tinytensor.nn import Module
 from tinytensor.train import Training
@@ -102,7 +102,7 @@ def _filter(f: Followed, products: Array) -> str:
     return "".join(
         f"<p>{name}{of}</p>{_grid(values[..., channel], f.index[:2])}"
         for name, values in tables.items()
-    )
+    ) + "".join(f"<p>{line}</p>" for line in other_channels(f))
 
 
 def _grid(values: Array, chosen: tuple[int, ...]) -> str:

@@ -41,6 +41,7 @@ class Panel:
         self.classes = tuple(classes)
         self.figure = plain_figure(**settings)
         self.figure.xaxis.ticker.desired_num_ticks = 5
+        self.figure.xaxis.ticker.min_interval = 1  # because steps are integers
         sheets = [InlineStyleSheet(css=style.CONTROLS + style.PANEL)]
         self.heading = Div(stylesheets=sheets, sizing_mode="stretch_width", margin=(0, 24, 0, 4))
         self.help = Div(stylesheets=sheets, css_classes=["help"])

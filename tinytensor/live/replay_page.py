@@ -213,7 +213,7 @@ def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]
     from bokeh.models import Range1d
     from bokeh.plotting import figure
 
-    return figure(
+    panel = figure(
         name=name,
         title=title,
         x_range=Range1d(*x),
@@ -227,6 +227,8 @@ def _panel(name: str, title: str, x: tuple[float, float], y: tuple[float, float]
         sizing_mode="stretch_both",
         css_classes=["panel"],
     )
+    panel.xaxis.ticker.min_interval = 1  # because steps are integers
+    return panel
 
 
 def _curve_panel(
@@ -238,6 +240,8 @@ def _curve_panel(
     panel = plain_panel(name, x, y)
     for part, colour, width in (("train", TRAIN, 1), ("test", TEST, 2.5)):
         panel.line("step", name, source=sources[part], color=colour, width=width)
+        if len(sources[part].data["step"]) == 1:  # a line of one point is invisible
+            panel.scatter("step", name, source=sources[part], color=colour, size=9)
     return panel
 
 
@@ -261,6 +265,10 @@ def _band_panel(
     for i, alpha in enumerate(ALPHAS):
         low, high = f"{name}{i}", f"{name}{i + 1}"
         panel.varea("step", low, high, source=source, fill_color=TRAIN, fill_alpha=alpha)
+        if len(source.data["step"]) == 1:  # an area of one step is invisible
+            panel.segment(
+                "step", low, "step", high, source=source, line_width=9, color=TRAIN, alpha=alpha
+            )
     panel.xaxis.formatter = NumeralTickFormatter(format="0,0")
     return panel
 

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, NoReturn, overload
 
 import numpy as np
 
-from tinytensor import atomic_file, json_text, regular_file
+from tinytensor import atomic_file, endings, json_text, regular_file
 from tinytensor.arrays import Array
 from tinytensor.datasets import CLASSES, MNIST_SHAPE
 from tinytensor.door import Backend
@@ -74,7 +74,7 @@ class RunWriter:
         training: the Training that is recorded.
 
     Raises:
-        SettingError: the examples are no images.
+        SettingError: the examples are no images, or the name has another ending than .tt.
         DataError: the file can't be written. Later errors are raised by close().
     """
 
@@ -84,6 +84,7 @@ class RunWriter:
                 "record: the examples are no images in classes, which run files show; leave record "
                 "out"
             )
+        endings.check("record", file, endings.RUN_FILE)
         self.file, self._training, self._data = file, training, training.data
         self._speed = Speed(training)
         # For each test image, its index among the images written so far; -1 if not written.

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import re
 import secrets
 import socket
@@ -69,6 +70,14 @@ POLICY = (
 )
 
 FillDocument = Callable[[Document], None]  # fills the document of a viewer
+
+
+def _is_worth_printing(record: logging.LogRecord) -> bool:
+    """False for Bokeh's warning, one per picture, that a browser has left the page."""
+    return record.getMessage() != "Failed sending message as connection was closed"
+
+
+logging.getLogger("bokeh.server.views.ws").addFilter(_is_worth_printing)
 
 
 class Viewer:

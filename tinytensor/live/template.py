@@ -9,11 +9,16 @@ KEYS = """
 const page = () => window.Bokeh?.documents[0]
 const model = (name) => page()?.get_model_by_name(name)
 
-// Space pauses, p presents one panel, Escape ends that, and arrows choose the panel. A digit shows
+// Space pauses, p presents one panel, Escape shows all, and arrows choose the panel. A digit shows
 // one panel, and again all. f is for the full screen, F for one panel on it, t and T for the next
 // tab and the one before. On the page of the course, n and b go to the next lesson and back.
 function press(key) {
   const present = model("present")
+  const show = model("show"), [all, ...names] = show?.options.map(([name]) => name) ?? []
+  if (key == "Escape" && show && !present?.active && show.value != all) {
+    show.value = all
+    return true
+  }
   const toggle = {" ": model("pause"), p: present, Escape: present?.active ? present : null}[key]
   if (toggle) {
     if (!toggle.disabled) toggle.active = !toggle.active
@@ -36,10 +41,11 @@ function press(key) {
     lessons.active = Math.min(Math.max(lessons.active + by, 0), lessons.labels.length - 1)
     return true
   }
-  const show = model("show"), [all, ...names] = show?.options.map(([name]) => name) ?? []
   const chosen = /^[1-9]$/.test(key) ? names[key - 1] : undefined
   if (chosen) {
-    show.value = show.value == chosen && !present.active ? all : chosen
+    if (show.value != chosen) show.value = chosen
+    else if (present.active) present.active = false  // shows all, too
+    else show.value = all
     return true
   }
   const step = {ArrowRight: 1, ArrowLeft: -1}[key]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinytensor.arrays import Array
-from tinytensor.microscope.as_text import indent_of, parts, source_of, unit_of
+from tinytensor.microscope.as_text import indent_of, other_channels, parts, source_of, unit_of
 
 if TYPE_CHECKING:
     from tinytensor.microscope.following import Followed
@@ -154,7 +154,7 @@ def _filter(f: Followed) -> str:
     return "".join(
         _map(values[..., channel], caption, (row, column), side=SMALL)
         for caption, values in maps.items()
-    )
+    ) + _text(other_channels(f))
 
 
 def _product(f: Followed) -> str:

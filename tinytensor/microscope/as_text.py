@@ -56,6 +56,17 @@ def unit_of(f: Followed) -> str:
     return f"z[{', '.join(map(str, (*f.position, f.index[-1])))}]"
 
 
+def other_channels(f: Followed) -> list[str]:
+    """For each input channel of a convolution but the weight's: the sum of its products."""
+    sums = (f.window.astype(np.float64) * f.weights).sum(axis=(0, 1))
+    count = f.window[..., 0].size
+    return [
+        f"channel {i}: {count} products, sum {value:.6g}"
+        for i, value in enumerate(sums)
+        if i != f.index[2]
+    ]
+
+
 def _head(f: Followed) -> list[str]:
     place = ", ".join(map(str, f.index))
     return [
