@@ -15,6 +15,7 @@ from test_parallel import MPIEXEC, ranks
 
 import tinytensor as tt
 from tinytensor import checkpoint
+from tinytensor.cli import launch_command
 from tinytensor.live import run_file
 
 pytestmark = pytest.mark.skipif(
@@ -339,6 +340,15 @@ def test_a_signal_before_the_first_step_is_no_crash(number, seconds):
     assert process.returncode == 128 + number
     assert err.splitlines()[-1] == "tinytensor: stopped"
     assert "ended" not in err
+
+
+def test_ranks_that_stop_together_print_one_line(capfd):
+    """MPICH may join what two ranks print at the same time."""
+    reasons: list[str] = []
+    lines = ["step 3\n", "tinytensor: stoppedtinytensor: stopped\n", "\n", "tinytensor: stopped\n"]
+    launch_command._show(lines, True, [], reasons, [signal.SIGINT])
+    assert capfd.readouterr().err == "step 3\ntinytensor: stopped\n"
+    assert reasons == ["tinytensor: stopped"]
 
 
 @pytest.mark.full

@@ -78,16 +78,16 @@ def launch(ranks: int, hosts: str | None, arguments: tuple[str, ...]) -> None:
             if not passed:
                 _print(f"tinytensor: {_named(ended)} ended early, as by os._exit(0)")
         elif status in _STOPPED and not (passed or reasons):
-            _print("tinytensor: stopped")  # by a signal to another rank than rank 0
+            _print(_STOP)  # by a signal to another rank than rank 0
         elif status and not (passed or reasons):
             cause = "that it or its process hydra_pmi_proxy was killed"
             if not file.exists():
                 cause = "a wrong host, or a rank that ended before it had started MPI"
             _print(f"tinytensor: mpiexec ended with status {status}; the usual cause is {cause}")
         if passed and status:
-            is_stopped = any(line.startswith("tinytensor: stopped") for line in reasons)
+            is_stopped = any(line.startswith(_STOP) for line in reasons)
             if not reasons:
-                _print("tinytensor: stopped")
+                _print(_STOP)
             if is_stopped or not reasons:
                 status = 128 + passed[0]
     if status:
@@ -114,6 +114,7 @@ def _names_hosts(file: Path) -> bool:
     return any(line.strip() and not line.strip().startswith("#") for line in lines)
 
 
+_STOP = "tinytensor: stopped"
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # statuses of ranks that have stopped
 _SIGNALLED = re.compile(r"YOUR APPLICATION TERMINATED WITH THE EXIT STRING: (.*)$")
 _OF_MPICH = re.compile(  # lines that mpiexec prints if a rank has ended the run
@@ -138,7 +139,11 @@ def _show(
     """
     for given in stream:
         line = given.rstrip("\n")
-        if not _OF_MPICH.match(line):
+        if passed and not line.replace(_STOP, ""):  # several ranks may print it, even in one line
+            if line and _STOP not in reasons:
+                _print(_STOP)
+                reasons.append(_STOP)
+        elif not _OF_MPICH.match(line):
             _print(line, is_error)
             if line.startswith("tinytensor: "):
                 reasons.append(line)
