@@ -143,6 +143,14 @@ def wait_for(file: Path) -> None:
         time.sleep(0.1)
 
 
+def saving(n: int, file: Path) -> "tuple[subprocess.Popen[str], list[int]]":
+    """A long training on n ranks that has saved its first checkpoint, and their process ids."""
+    process = started(n, *LONG, "--save", str(file), "--save-every", "5")
+    pids = ranks_of(process, n)
+    wait_for(file)
+    return process, pids
+
+
 def weights(result: "subprocess.CompletedProcess[str]") -> str:
     assert result.returncode == 0, result.stderr
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("weights"))
@@ -268,9 +276,7 @@ def test_a_run_resumes_on_another_number_of_ranks(tmp_path):
 
 def test_a_killed_rank_ends_all_ranks_and_is_named(tmp_path):
     file = tmp_path / "run.safetensors"
-    process = started(4, *LONG, "--save", str(file), "--save-every", "5")
-    pids = ranks_of(process, 4)
-    wait_for(file)
+    process, pids = saving(4, file)
     os.kill(pids[2], signal.SIGKILL)
     _, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode != 0
@@ -284,9 +290,7 @@ def test_a_killed_rank_ends_all_ranks_and_is_named(tmp_path):
 @pytest.mark.full
 def test_a_crash_of_a_rank_ends_all_ranks_and_is_named(tmp_path):
     file = tmp_path / "run.safetensors"
-    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
-    pids = ranks_of(process, 2)
-    wait_for(file)
+    process, pids = saving(2, file)
     os.kill(pids[1], signal.SIGSEGV)
     _, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode != 0
@@ -299,9 +303,7 @@ def test_a_crash_of_a_rank_ends_all_ranks_and_is_named(tmp_path):
 @pytest.mark.full
 def test_the_ranks_end_with_the_process_that_started_them(tmp_path):
     file = tmp_path / "run.safetensors"
-    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
-    pids = ranks_of(process, 2)
-    wait_for(file)
+    process, pids = saving(2, file)
     parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
     _, err = process.communicate(timeout=ENDS_WITHIN)
@@ -314,9 +316,7 @@ def test_the_ranks_end_with_the_process_that_started_them(tmp_path):
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_ranks_end_if_launch_is_killed(tmp_path, n):
     file = tmp_path / "run.safetensors"
-    process = started(n, *LONG, "--save", str(file), "--save-every", "5")
-    pids = ranks_of(process, n)
-    wait_for(file)
+    process, pids = saving(n, file)
     os.kill(process.pid, signal.SIGKILL)  # not waited for, so its process id stays in use
     try:
         assert_end(pids)
@@ -355,9 +355,7 @@ def test_ranks_that_stop_together_print_one_line(capfd):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_rank_stops_all(tmp_path, rank):
     file = tmp_path / "run.safetensors"
-    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
-    pids = ranks_of(process, 2)
-    wait_for(file)
+    process, pids = saving(2, file)
     os.kill(pids[rank], signal.SIGTERM)
     _, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode == 128 + signal.SIGTERM
@@ -511,9 +509,7 @@ list(run)
 )
 def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path, number):
     file = tmp_path / "run.safetensors"
-    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
-    ranks_of(process, 2)
-    wait_for(file)
+    process, _ = saving(2, file)
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode == 128 + number
@@ -527,9 +523,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_all_ranks(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     file = folder / "run.safetensors"
-    process = started(2, *LONG, "--save", str(file), "--save-every", "5")
-    ranks_of(process, 2)
-    wait_for(file)
+    process, _ = saving(2, file)
     folder.rename(tmp_path / "another")  # at once, while rank 0 may write a file there
     _, err = process.communicate(timeout=ENDS_WITHIN)
     assert process.returncode == 2
