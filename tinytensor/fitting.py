@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +21,7 @@ from tinytensor.live.run_file import RunWriter
 from tinytensor.nn import Module
 from tinytensor.ops.operands import real, whole
 from tinytensor.ranks import world
+from tinytensor.regular_file import same_file
 from tinytensor.saver import check_name
 from tinytensor.step_report import StepReport
 from tinytensor.tensors import Tensor
@@ -136,7 +136,7 @@ def fit(
         check_name("fit", save)
     if record is not None:
         check_name("fit", record, endings.RUN_FILE)
-        if any(other is not None and _same_file(record, other) for other in (save, resume)):
+        if any(same_file(record, other) for other in (save, resume)):
             raise SettingError(
                 f"fit: got {record} to record and as a checkpoint; two different files are needed"
             )
@@ -186,10 +186,6 @@ def _check_parts(model: object, optimizer: object, loss: object, show: object) -
             f"fit: got {in_words(show)} as show; a function of each report is needed, such as "
             "print, or None for no output"
         )
-
-
-def _same_file(one: str | Path, other: str | Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _rates(optimizer: optim.Optimizer) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tinytensor import door
-from tinytensor.cli.output import check_writable, rendered, same_file, write, write_json
+from tinytensor.cli.output import check_writable, rendered, write, write_json
 from tinytensor.errors import BackendUnavailable, SettingError, TinytensorError, UnknownName
+from tinytensor.regular_file import same_file
 
 if TYPE_CHECKING:
     from tinytensor.bench.report import Report

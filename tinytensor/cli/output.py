@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -55,13 +54,6 @@ def check_writable(option: str, name: str | None, is_replaced: bool = False) -> 
         raise SettingError(
             f"{option}: {name} can't be written to ({error.strerror}); choose another file"
         ) from None
-
-
-def same_file(one: str | None, other: str | None) -> bool:
-    """True if both names are given and are names of the same file."""
-    if one is None or other is None:
-        return False
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def write_json(json_file: str | None, result: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from tinytensor.cli.output import (
     given_options,
     plural,
     rendered,
-    same_file,
     write,
     write_json,
 )
@@ -23,6 +22,7 @@ from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
 from tinytensor.ranks import launched_rank
+from tinytensor.regular_file import same_file
 from tinytensor.sweep.sweeping import Sweep, Trial
 
 
