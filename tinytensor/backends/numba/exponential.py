@@ -10,7 +10,7 @@ from tinytensor.backends.numba.compiling import subroutine
 
 
 @subroutine
-def _power_of_two(n):
+def power_of_two(n):
     return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)  # a float's exponent
 
 
@@ -19,7 +19,7 @@ LARGE_BITS = LARGE.view(np.int32)
 
 
 @subroutine
-def _exp_parts(x, rest):
+def exp_parts(x, rest):
     """Return q and n, with e^(x - rest) = 2^n (1 + q), for a small rest.
 
     x = n ln 2 + r with an integer n and |r| <= ln 2 / 2, so e^x = 2^n e^r. For such a small r the
@@ -43,19 +43,19 @@ def _exp_of_float(x):
     # Beyond these limits the result is infinity and 0. A NaN fails both comparisons.
     x = np.float32(89) if x > np.float32(89) else x
     x = np.float32(-104) if x < np.float32(-104) else x
-    q, n = _exp_parts(x, np.float32(0))
+    q, n = exp_parts(x, np.float32(0))
     power = np.float32(1) + q
     # 2^n can overflow although e^x does not, so it is multiplied in two steps.
     half = n >> np.int32(1)
-    return power * _power_of_two(half) * _power_of_two(n - half)
+    return power * power_of_two(half) * power_of_two(n - half)
 
 
 @subroutine
 def times_exp_below_0(factor, x, rest):
     """Return factor * e^(x - rest) for a float32 x from -150 to 0, rounded only once."""
-    q, n = _exp_parts(x, rest)
+    q, n = exp_parts(x, rest)
     power = factor + factor * q
-    return power * _power_of_two(n + np.int32(100)) * np.float32(2.0**-100)
+    return power * power_of_two(n + np.int32(100)) * np.float32(2.0**-100)
 
 
 def exponential(x):

@@ -1,8 +1,8 @@
 """Elementary functions in plain arithmetic, so that the compiler can vectorise a loop over them.
 
 The functions are for float32, and csrc/functions.h explains their formulas. For float64 a kernel
-calls the functions of the C library. `log`, `log1p`, `expm1`, `tanh`, `sin`, `cos` and `power`
-compute in float64; `erf`, `gelu`, `silu` and `softplus` compute in float32 with exponential.py.
+calls the functions of the C library. `log`, `expm1`, `tanh`, `sin`, `cos` and `power` compute in
+float64; `erf`, `gelu`, `log1p`, `silu` and `softplus` compute in float32, with exponential.py.
 """
 
 import math
@@ -14,7 +14,11 @@ from numba import types
 from numba.extending import overload
 
 from tinytensor.backends.numba.compiling import subroutine
-from tinytensor.backends.numba.exponential import times_exp_below_0
+from tinytensor.backends.numba.exponential import (
+    exp_parts,
+    power_of_two,
+    times_exp_below_0,
+)
 
 f32 = np.float32
 
@@ -100,17 +104,6 @@ def _log_float(x):
     result = result if x < f32(math.inf) else x
     result = result if x > f32(0) else f32(math.nan)
     return f32(-math.inf) if x == f32(0) else result
-
-
-@subroutine
-def _log1p_float(x):
-    y = 1.0 + np.float64(x)
-    lost = np.float64(x) - (y - 1.0)
-    near = np.abs(x) < f32(0.5)
-    exact = f32(_log(y) + (lost if near else 0.0))
-    result = math.copysign(exact, x) if x < f32(math.inf) else x
-    result = result if x > f32(-1) else f32(math.nan)
-    return f32(-math.inf) if x == f32(-1) else result
 
 
 @subroutine
@@ -221,13 +214,34 @@ def _gelu_slope_double(x):
     return math.erfc(-y * math.sqrt(0.5)) / 2 + y * math.exp(-y * y / 2) / math.sqrt(2 * math.pi)
 
 
+SQRT_HALF_FLOAT, MANTISSA_FLOAT = np.int32(0x3F3504F3), np.int32(0x007FFFFF)
+
+
+@subroutine
+def _log1p_float(x):
+    y = f32(1) + x
+    lost = x - (y - f32(1))
+    bits = np.int32(f32(y).view(np.int32) - SQRT_HALF_FLOAT)
+    e = np.int32(bits >> 23)
+    m = np.int32((bits & MANTISSA_FLOAT) + SQRT_HALF_FLOAT).view(np.float32)
+    f = (m - f32(1)) + lost * power_of_two(np.int32(-e if e < 64 else -64))
+    z = f * f
+    even = f32(0.20001227) + z * (f32(0.14201762) + z * f32(0.12761550))
+    odd = f32(0.16623357) + z * (f32(0.13160194) + z * f32(0.07634430))
+    third = f32(0.33333331) + z * even - f * (f32(0.25000823) + z * odd)
+    rest = z * (f * third - f32(0.5)) + f32(e) * f32(1.42860677e-6)
+    exact = f32(e) * f32(0.693145752) + (f + rest)
+    result = math.copysign(exact, x) if x < f32(math.inf) else x
+    result = result if x > f32(-1) else f32(math.nan)
+    return f32(-math.inf) if x == f32(-1) else result
+
+
 @subroutine
 def _silu_float(x):
-    y = _between(x, f32(-150), f32(20))
-    size = np.abs(y)
-    e = times_exp_below_0(f32(1), -size, f32(0))
-    product = times_exp_below_0(y, -size, f32(0))
-    quotient = (product if y < f32(0) else y) / (f32(1) + e)
+    y = _between(x, f32(-110), f32(20))
+    q, n = exp_parts(-y, f32(0))
+    denominator = f32(2.0**-40) + (f32(1) + q) * power_of_two(n - np.int32(40))
+    quotient = y / denominator * f32(2.0**-40)
     return x if x > f32(20) else quotient
 
 
