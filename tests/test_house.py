@@ -20,7 +20,7 @@ FACADE = "tinytensor"  # __init__.py: it collects the public names and may impor
 
 # From the ground up. A file imports files of the same floor and of lower floors.
 FLOORS = [
-    ["atomic_file", "errors", "forks", "hints", "interrupt", "json_text"],
+    ["atomic_file", "errors", "forks", "hints", "interrupt", "json_text", "plural"],
     ["arrays", "cores", "devices", "extras", "modes", "regular_file"],
     ["endings"],
     ["observers", "recorder"],

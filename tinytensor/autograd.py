@@ -29,6 +29,7 @@ from tinytensor import observers, recorder, tensors
 from tinytensor.arrays import Array
 from tinytensor.errors import AnomalyError, DTypeError, GradientError, NotSupported, ShapeError
 from tinytensor.modes import mode
+from tinytensor.plural import plural
 
 if TYPE_CHECKING:
     from tinytensor.tensors import Tensor
@@ -288,8 +289,8 @@ def grad(
     grad_outputs = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
     if len(grad_outputs) != len(outputs):
         raise GradientError(
-            f"grad: got {len(grad_outputs)} grad_outputs for {len(outputs)} output"
-            f"{'s' if len(outputs) != 1 else ''}; one for each output is needed"
+            f"grad: got {len(grad_outputs)} grad_outputs for "
+            f"{plural(len(outputs), 'output')}; one for each output is needed"
         )
     starts = [
         (output, _first_grad("grad", output, given))

@@ -21,6 +21,7 @@ from tinytensor.evaluation import Loss, as_input, check_pixels, evaluation_mode
 from tinytensor.nn import Module
 from tinytensor.ops import cross_entropy, mse_loss
 from tinytensor.ops.operands import as_array, real
+from tinytensor.plural import plural
 from tinytensor.tensors import Tensor, from_numpy
 
 Pair: TypeAlias = tuple[Array | Tensor, Array | Tensor]  # examples, and labels or targets
@@ -164,7 +165,7 @@ def _count(validation: float | Pair, examples: int) -> int:
     count = real("fit", "validation", validation)
     if examples < 2:
         raise SettingError(
-            f"fit: got {examples} example{'s' if examples == 0 else ''} and "
+            f"fit: got {plural(examples, 'example')} and "
             f"validation={validation}; 2 examples or more are needed"
         )
     is_fraction = isinstance(validation, float | np.floating)
@@ -189,8 +190,8 @@ def for_model(model: Module, data: Dataset, loss: Loss | None) -> tuple[Dataset,
         largest = max(int(each.max(initial=0)) for each in (data.train_labels, data.test_labels))
         if largest >= width:
             raise LabelError(
-                f"fit: got label {largest}, and the model has {width} output"
-                f"{'s' if width != 1 else ''}; one output for each of the labels 0 to {largest} is "
+                f"fit: got label {largest}, and the model has "
+                f"{plural(width, 'output')}; one output for each of the labels 0 to {largest} is "
                 "needed"
             )
         names = names_of_outputs(data.names, width)
@@ -229,8 +230,8 @@ def _check_targets(targets: Array, width: int, loss: Loss | None) -> None:
     if count != width:
         classes = "; for labels of classes, labels.astype(int)" if count == 1 else ""
         raise ShapeError(
-            f"fit: the model has {width} output{'s' if width != 1 else ''} for {count} "
-            f"target{'s' if count > 1 else ''} per example; the same number is needed{classes}"
+            f"fit: the model has {plural(width, 'output')} for "
+            f"{plural(count, 'target')} per example; the same number is needed{classes}"
         )
 
 

@@ -19,6 +19,7 @@ from tinytensor.bench.cases import Case, course_cases, larger_cases, selection
 from tinytensor.bench.contest import OutOfTime, Process, Timing, processes
 from tinytensor.bench.noise import NoiseMonitor
 from tinytensor.bench.report import Report, Skipped
+from tinytensor.plural import plural
 
 PARTS = ("kernels", "steps", "train")
 QUICK_STEPS = 200  # steps of a whole run in a quick benchmark
@@ -143,7 +144,7 @@ def _part(end: float, parts: int) -> float:
 def _contest(
     plan: Plan, threads: int, report: Report, monitor: NoiseMonitor, pace: Pace, show: ShowProgress
 ) -> None:
-    on = f"{threads} thread{'s' * (threads > 1)}"
+    on = plural(threads, "thread")
     show(f"the machine on {on}")
     if machine.can_be_measured():
         report.machine.setdefault("threads", {})[str(threads)] = machine.limits(threads)

@@ -27,6 +27,7 @@ from bokeh.plotting import figure
 from tinytensor.bench import start
 from tinytensor.bench.scaling import UNITS
 from tinytensor.machine import ARRAYS
+from tinytensor.plural import plural
 
 ReportRow = Mapping[str, Any]
 Range = tuple[float, float]  # start and end of an axis
@@ -102,11 +103,6 @@ def _label(axis: Any, low: float, high: float) -> None:
     axis.formatter = NumeralTickFormatter(format="0,0.[000000]")
 
 
-def threads_of(number: int) -> str:
-    """The number of threads as text: 1 thread, 2 threads."""
-    return f"{number} thread" if number == 1 else f"{number} threads"
-
-
 # Training steps ---------------------------------------------------------------------------------
 
 
@@ -124,7 +120,7 @@ def _steps(rows: Sequence[ReportRow], threads: int) -> Any:
     lowest = min([row["seconds"]["low"] * 1e3 for row in rows] + list(bounds.values()))
     bottom, top = 0.5 * lowest, 1.3e3 * max(row["seconds"]["high"] for row in rows)
     plot = _figure(
-        f"A training step on {threads_of(threads)}",
+        f"A training step on {plural(threads, 'thread')}",
         x_range=FactorRange(*lessons, range_padding=0.02),
         y_log=(bottom, top),
         height=460,
@@ -246,7 +242,7 @@ def _roofline(rows: Sequence[ReportRow], threads: int, limits: ReportRow) -> Any
     peak = limits["peak_flops"] / 1e9
     speeds = [row["flops"] / row["seconds"]["best"] / 1e9 for row in rows]
     plot = _figure(
-        f"Roofline of kernels on {threads_of(threads)}",
+        f"Roofline of kernels on {plural(threads, 'thread')}",
         x_log=(left, right),
         y_log=(0.5 * min(speeds), 1.5 * max(peak, *speeds)),
         height=560,
@@ -380,7 +376,7 @@ def curves(rows: Sequence[ReportRow]) -> Any:
             )
             points.js_link("visible", ring, "visible")
         drawn.append(points)
-        label = name if what == "threads" else f"{name}, {threads_of(row['threads'])}"
+        label = name if what == "threads" else f"{name}, {plural(row['threads'], 'thread')}"
         entries.append((label, [points, line]))
     _legend(plot, entries)
     tips = [("", "@contestant"), (f"{UNITS[what]}s", "@x{0,0}"), ("time per step", "@y{0.000} ms")]
@@ -456,7 +452,7 @@ def _overtakes(row: ReportRow) -> str:
     steps = row["break_even_numpy"]
     if steps is None:
         return "never overtakes NumPy"
-    return f"overtakes NumPy after {steps:,} step{'s' if steps > 1 else ''}"
+    return f"overtakes NumPy after {plural(steps, 'step')}"
 
 
 def _time_lines(rows: Sequence[ReportRow], lesson: str) -> Any:

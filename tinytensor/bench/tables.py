@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinytensor.bench.report import KernelResult, Report, StepResult, TrainResult
 from tinytensor.errors import SettingError
+from tinytensor.plural import plural
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -110,14 +111,16 @@ def steps_tables(results: Sequence[StepResult], threads: int) -> Iterator[Group]
     yield own_steps_table(own, threads)
     if len(own) < len(results):
         rows = [(result.lesson, result) for result in results]
-        yield peers_table("lesson", rows, f"{_threads(threads)}: milliseconds per step", 1e3)
+        yield peers_table(
+            "lesson", rows, f"{plural(threads, 'thread')}: milliseconds per step", 1e3
+        )
 
 
 def own_steps_table(results: Sequence[StepResult], threads: int) -> Group:
     """One row per lesson and mode, with time, speed-up over NumPy and lim of each backend."""
     modes = list(dict.fromkeys(result.mode for result in results))
     backends = list(dict.fromkeys(str(result.backend) for result in results))
-    title = f"Training steps, {_threads(threads)}: milliseconds per step of 100 images"
+    title = f"Training steps, {plural(threads, 'thread')}: milliseconds per step of 100 images"
     title += f", {modes[0]}" if len(modes) == 1 else ""
     table = _table()
     table.add_column("lesson")
@@ -202,7 +205,9 @@ def kernels_tables(results: Sequence[KernelResult], threads: int) -> Iterator[Gr
     yield own_kernels_table(own, threads)
     if len(own) < len(results):
         rows = [(_named(result), result) for result in results]
-        yield peers_table("kernel", rows, f"{_threads(threads)}: microseconds per call", 1e6)
+        yield peers_table(
+            "kernel", rows, f"{plural(threads, 'thread')}: microseconds per call", 1e6
+        )
 
 
 def own_kernels_table(results: Sequence[KernelResult], threads: int) -> Group:
@@ -216,7 +221,7 @@ def own_kernels_table(results: Sequence[KernelResult], threads: int) -> Group:
         row = {result.contestant: result for result in results if _named(result) == name}
         best = _best(row)
         table.add_row(name, *(_kernel_cell(row.get(backend), best) for backend in backends))
-    return _titled(f"Kernels, {_threads(threads)}: microseconds per call", table)
+    return _titled(f"Kernels, {plural(threads, 'thread')}: microseconds per call", table)
 
 
 def _named(result: KernelResult) -> str:
@@ -305,10 +310,6 @@ def train_table(results: Sequence[TrainResult]) -> Group:
     return _titled(title, table)
 
 
-def _threads(threads: int) -> str:
-    return f"{threads} thread{'s' * (threads > 1)}"
-
-
 # The README's table -----------------------------------------------------------------------------
 
 BEGIN, END = "<!-- tinytensor bench steps -->", "<!-- end of tinytensor bench steps -->"
@@ -332,7 +333,7 @@ def markdown(report: Report) -> str:
                 name += f" {result.mode}" if result.mode in ("dense", "run") else ""
                 rows.setdefault(result.lesson, {})[name] = result.seconds.median
         names = list(dict.fromkeys(name for row in rows.values() for name in row))
-        lines += ["", f"| {_threads(threads)} | {' | '.join(names)} |"]
+        lines += ["", f"| {plural(threads, 'thread')} | {' | '.join(names)} |"]
         lines += ["|---" * (len(names) + 1) + "|"]
         for lesson, row in rows.items():
             cells = [_markdown_cell(row.get(name), min(row.values())) for name in names]

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from typing import Any
 
 from tinytensor import door
+from tinytensor.plural import plural
 
 TURNS = 4  # of each number of threads
 IN_A_ROW = 3  # replays in a turn; before the first one, threads may sleep
@@ -88,9 +89,7 @@ class ThreadTrials:
         """Return the number and what was measured; "" before the end of the first trials."""
         if not self.seconds:
             return ""
-        times = [f"{_threads(n)} {s * 1e6:,.4g} us" for n, s in sorted(self.seconds.items())]
-        return f"{_threads(self.best)}, because a step takes: {', '.join(times)}"
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread{'s' * (n > 1)}"
+        times = [
+            f"{plural(n, 'thread')} {s * 1e6:,.4g} us" for n, s in sorted(self.seconds.items())
+        ]
+        return f"{plural(self.best, 'thread')}, because a step takes: {', '.join(times)}"

@@ -10,9 +10,10 @@ from tinytensor import datasets, door, lessons
 from tinytensor.capture import listing_html
 from tinytensor.capture.captured import capture
 from tinytensor.cli.live_option import say
-from tinytensor.cli.output import about_seconds, check_writable, plural, rendered, show, write
+from tinytensor.cli.output import about_seconds, check_writable, rendered, show, write
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
+from tinytensor.plural import plural
 from tinytensor.train import Training, seconds_a_step
 
 

@@ -8,8 +8,8 @@ import click
 import numpy as np
 
 from tinytensor import door
-from tinytensor.cli.output import plural
 from tinytensor.errors import BackendUnavailable, TinytensorError
+from tinytensor.plural import plural
 
 
 def print_info(measure: bool, verbose: bool) -> None:

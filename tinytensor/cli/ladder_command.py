@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from tinytensor import door
-from tinytensor.cli.output import check_writable, plural, rendered, rounded, write_json
+from tinytensor.cli.output import check_writable, rendered, rounded, write_json
 from tinytensor.errors import BackendUnavailable, TinytensorError
+from tinytensor.plural import plural
 
 
 def time_ladder(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinytensor.cli.output import check_writable, plural, rounded, write
+from tinytensor.cli.output import check_writable, rounded, write
 from tinytensor.errors import DataError, SettingError
+from tinytensor.plural import plural
 
 if TYPE_CHECKING:
     from tinytensor.learn.exercises import Exercise

@@ -117,11 +117,6 @@ def rendered(*parts: Any) -> str:
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
-def plural(count: int, thing: str) -> str:
-    """1 step, 2,000 steps"""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
 def rounded(number: float, figures: int) -> str:
     """A number with the given number of significant figures, and all integer digits.
 

@@ -14,7 +14,8 @@ import click
 from tinytensor import door, lessons, machine
 from tinytensor.cli.data_option import given_data
 from tinytensor.cli.live_option import check_page, linger, say
-from tinytensor.cli.output import check_writable, plural, rendered, write_json
+from tinytensor.cli.output import check_writable, rendered, write_json
+from tinytensor.plural import plural
 
 if TYPE_CHECKING:
     from rich.console import Group

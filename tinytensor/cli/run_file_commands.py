@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinytensor.cli.output import check_writable, plural
+from tinytensor.cli.output import check_writable
 from tinytensor.errors import SettingError
 from tinytensor.extras import check_installed
+from tinytensor.plural import plural
 from tinytensor.regular_file import same_file
 
 if TYPE_CHECKING:

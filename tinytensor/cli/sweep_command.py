@@ -13,7 +13,6 @@ from tinytensor.cli.data_option import given_data
 from tinytensor.cli.output import (
     check_writable,
     given_options,
-    plural,
     rendered,
     write,
     write_json,
@@ -21,6 +20,7 @@ from tinytensor.cli.output import (
 from tinytensor.cli.signals import stop_on_signals
 from tinytensor.errors import DataError, SettingError
 from tinytensor.extras import check_installed
+from tinytensor.plural import plural
 from tinytensor.ranks import launched_rank
 from tinytensor.regular_file import same_file
 from tinytensor.sweep.sweeping import Sweep, Trial

@@ -15,7 +15,7 @@ from tinytensor import checkpoint, datasets, door, endings, lessons, parallel
 from tinytensor.arrays import Array
 from tinytensor.cli.data_option import given_data
 from tinytensor.cli.live_option import check_page, linger, watched
-from tinytensor.cli.output import about_seconds, check_writable, plural, write_json
+from tinytensor.cli.output import about_seconds, check_writable, write_json
 from tinytensor.cli.signals import stop_on_signals
 from tinytensor.cli.train_progress import print_finding, progress_of
 from tinytensor.cli.train_saving import finish_saving, print_saved_early
@@ -31,6 +31,7 @@ from tinytensor.cli.train_summary import (
 from tinytensor.datasets.folders import first_picture
 from tinytensor.errors import BackendUnavailable, SettingError
 from tinytensor.logs import log_to
+from tinytensor.plural import plural
 from tinytensor.regular_file import same_file
 from tinytensor.saver import Saver, best_file
 from tinytensor.step_report import StepReport

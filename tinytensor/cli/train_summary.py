@@ -4,9 +4,9 @@ import shlex
 from typing import Any
 
 from tinytensor import datasets, door, lessons, nn
-from tinytensor.cli.output import plural
 from tinytensor.datasets.wrong_labels import WRONG_TEST_LABELS
 from tinytensor.evaluation import evaluate
+from tinytensor.plural import plural
 from tinytensor.step_report import StepReport
 from tinytensor.train import Training
 

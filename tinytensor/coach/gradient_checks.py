@@ -12,6 +12,7 @@ import numpy as np
 
 from tinytensor.coach.check import Sign, check
 from tinytensor.coach.view import Forward, Parameter, Progress, Update
+from tinytensor.plural import plural
 
 VANISHED = 1e-5  # mean |gradient| of the first weights / that of the last
 EXPLODED = 1e3  # the Euclidean norm of all gradients
@@ -135,8 +136,8 @@ def weights_symmetric(step: Update, run: Progress) -> Sign | None:
         return None
     neurons = ", ".join(str(x.after.shape[-1]) for x in same)
     return Sign(
-        f"the columns of the weights are equal after {step.step} step{'s' if step.step > 1 else ''}"
-        f"; neurons: {neurons}",
+        f"the columns of the weights are equal after {plural(step.step, 'step')}; "
+        f"neurons: {neurons}",
         _names(same),
     )
 

@@ -10,6 +10,7 @@ from tinytensor import random
 from tinytensor.arrays import Array
 from tinytensor.lessons import Lesson
 from tinytensor.nn import MaxPool2d, ReLU, Sequential
+from tinytensor.plural import plural
 from tinytensor.tensors import Tensor, from_numpy
 
 NUDGE = 1e-6  # added to and subtracted from the weight, in float64
@@ -79,28 +80,24 @@ def nudge(
     why = []
     if corners:
         why.append(
-            f"Between w - h and w + h the input of a ReLU crosses 0 at {_places(corners)}; the "
-            "slope of a ReLU is 0 on one side and 1 on the other."
+            "Between w - h and w + h the input of a ReLU crosses 0 at "
+            f"{plural(corners, 'place')}; the slope of a ReLU is 0 on one side and 1 on the other."
         )
     if choices:
         why.append(
-            f"Between w - h and w + h max pooling takes another value at {_places(choices)}, "
-            "because two values are equal or almost equal."
+            "Between w - h and w + h max pooling takes another value at "
+            f"{plural(choices, 'place')}, because two values are equal or almost equal."
         )
     if sides:
         why.append(
             f"float32 and float64 round the input of a ReLU to different sides of 0 at "
-            f"{_places(sides)}, so its slope is 0 in one and 1 in the other."
+            f"{plural(sides, 'place')}, so its slope is 0 in one and 1 in the other."
         )
     why.append(
         f"In float64 backward() gives {in_float64:.6g}: float32 has about 7 digits, and nudging is "
         f"exact to about {precision:.0e}."
     )
     return Nudged(nudged, tuple(why))
-
-
-def _places(count: int) -> str:
-    return f"{count:,} place{'s' if count > 1 else ''}"
 
 
 def _differing_relus(chain: Sequential, one: list[Tensor], other: list[Tensor]) -> int:
