@@ -2,9 +2,13 @@
 
    The loops go row by row, as the matrix is stored, and the values of the columns are in arrays of C
    elements. Sums are computed in double. The rows are divided into stretches, whose sums are added in
-   order. So threads can compute the stretches, and the bits do not depend on the number of threads. */
+   order. So threads can compute the stretches, and the bits do not depend on the number of threads.
+
+   A stretch is added up in blocks of columns, because the sums of a block stay in registers. If they were
+   in memory, each row would have to wait until the sums of the row before it have been written. */
 #include "kernels.h"
 #include "machine.h"
+#include <string.h>
 #include <tgmath.h>
 
 typedef struct {
@@ -15,7 +19,7 @@ typedef struct {
     int64_t R, C;
 } normalize_arguments;
 
-enum { STRETCH = 256 /* rows */ };
+enum { STRETCH = 256 /* rows */, NARROW = 16 /* columns of a block */ };
 
 static inline int64_t end_of_stretch(int64_t s, int64_t R)
 {
@@ -38,30 +42,53 @@ static double *zero_sums(int64_t R, int64_t C)
     return tt_zeroed_scratch((R / STRETCH + 1) * 2 * C * sizeof(double));
 }
 
+/* Calls `add` for all blocks of a stretch. The number of columns is a constant for most of them, so that
+   the compiler knows which registers to use. */
+static ALWAYS_INLINE void in_blocks(void add(int64_t columns, const normalize_arguments *a, int64_t s, int64_t first), const normalize_arguments *a, int64_t s)
+{
+    int64_t c = 0;
+    for (; c + NARROW <= a->C; c += NARROW)
+        add(NARROW, a, s, c);
+    for (; c + NARROW / 2 <= a->C; c += NARROW / 2)
+        add(NARROW / 2, a, s, c);
+    if (c < a->C)
+        add(a->C - c, a, s, c);
+}
+
+static ALWAYS_INLINE void add_x(int64_t columns, const normalize_arguments *a, int64_t s, int64_t first)
+{
+    double total[NARROW] = {0};
+    for (int64_t r = s * STRETCH; r < end_of_stretch(s, a->R); r++)
+        for (int64_t c = 0; c < columns; c++)
+            total[c] += a->x[r * a->C + first + c];
+    memcpy(a->sums + s * 2 * a->C + first, total, columns * sizeof(double));
+}
+
 static void sum_x(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
-    for (int64_t s = begin; s < end; s++) {
-        double *total = a.sums + s * 2 * a.C;
-        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
-            for (int64_t c = 0; c < a.C; c++)
-                total[c] += a.x[r * a.C + c];
-    }
+    for (int64_t s = begin; s < end; s++)
+        in_blocks(add_x, &a, s);
 }
 
-/* squares[c] += (x[r][c] - mean[c])^2; tt_moments has replaced the sums of x by the means. */
+/* squares[c] = the sum of (x[r][c] - mean[c])^2; tt_moments has replaced the first sums of x by the means. */
+static ALWAYS_INLINE void add_squares(int64_t columns, const normalize_arguments *a, int64_t s, int64_t first)
+{
+    double squares[NARROW] = {0}, mean[NARROW];
+    memcpy(mean, a->sums + first, columns * sizeof(double));
+    for (int64_t r = s * STRETCH; r < end_of_stretch(s, a->R); r++)
+        for (int64_t c = 0; c < columns; c++) {
+            const double distance = a->x[r * a->C + first + c] - mean[c];
+            squares[c] += distance * distance;
+        }
+    memcpy(a->sums + s * 2 * a->C + a->C + first, squares, columns * sizeof(double));
+}
+
 static void sum_squares(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
-    const double *mean = a.sums;
-    for (int64_t s = begin; s < end; s++) {
-        double *squares = a.sums + s * 2 * a.C + a.C;
-        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
-            for (int64_t c = 0; c < a.C; c++) {
-                const double distance = a.x[r * a.C + c] - mean[c];
-                squares[c] += distance * distance;
-            }
-    }
+    for (int64_t s = begin; s < end; s++)
+        in_blocks(add_squares, &a, s);
 }
 
 /* Two passes, because mean(x^2) - mean(x)^2 loses all digits if the mean is large. */
@@ -120,18 +147,27 @@ static void batch_norm_backward_rows(const void *arguments, int64_t begin, int64
         }
 }
 
+static ALWAYS_INLINE void add_grads(int64_t columns, const normalize_arguments *a, int64_t s, int64_t first)
+{
+    double by_beta[NARROW] = {0}, by_gamma[NARROW] = {0};
+    real mean[NARROW];
+    memcpy(mean, a->mean + first, columns * sizeof(real));
+    for (int64_t r = s * STRETCH; r < end_of_stretch(s, a->R); r++)
+        for (int64_t c = 0; c < columns; c++) {
+            const int64_t i = r * a->C + first + c;
+            by_beta[c] += a->grad[i];
+            by_gamma[c] += a->grad[i] * (a->x[i] - mean[c]);
+        }
+    double *sums = a->sums + s * 2 * a->C + first;
+    memcpy(sums, by_beta, columns * sizeof(double));
+    memcpy(sums + a->C, by_gamma, columns * sizeof(double));
+}
+
 static void sum_grads(const void *arguments, int64_t begin, int64_t end)
 {
     const normalize_arguments a = *(const normalize_arguments *)arguments;
-    for (int64_t s = begin; s < end; s++) {
-        double *by_beta = a.sums + s * 2 * a.C, *by_gamma = by_beta + a.C;
-        for (int64_t r = s * STRETCH; r < end_of_stretch(s, a.R); r++)
-            for (int64_t c = 0; c < a.C; c++) {
-                const int64_t i = r * a.C + c;
-                by_beta[c] += a.grad[i];
-                by_gamma[c] += a.grad[i] * (a.x[i] - a.mean[c]);
-            }
-    }
+    for (int64_t s = begin; s < end; s++)
+        in_blocks(add_grads, &a, s);
 }
 
 void tt_batch_norm_backward(const real *grad, const real *x, const real *mean, const real *var, const real *gamma, real *grad_x, real *grad_gamma, real *grad_beta, double epsilon, int64_t R, int64_t C)
