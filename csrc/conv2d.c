@@ -142,7 +142,7 @@ static void conv2d_lanes(const void *arguments, int64_t begin, int64_t end)
                     .y = frame + ((h - top) * s.stride_h + kh.first) * line,
                     .y_row = LANES, .y_segment = line, .y_tile = s.stride_w * s.I * LANES,
                     .K = s.KW * s.I, .segments = kh.count, .columns = count <= LANES / 2 ? LANES / 2 : LANES,
-                    .out = results, .out_row = LANES, .out_column = 1, .out_tile = s.O * LANES, .more = s.OW - 1,
+                    .out = results, .out_row = LANES, .out_tile = s.O * LANES, .more = s.OW - 1,
                 }, s.O);
                 transpose(a->out + (n * s.OH + h) * s.OW * s.O, s.OH * s.OW * s.O, results, LANES, s.OW * s.O, count);
             }
@@ -174,7 +174,7 @@ static void conv2d_images(const void *arguments, int64_t begin, int64_t end)
                     .y = panel + o * window_size + kh.first * s.KW * s.I * LANES,
                     .y_row = LANES, .y_segment = s.KW * s.I * LANES,
                     .K = s.KW * s.I, .segments = kh.count, .columns = s.O - o < LANES ? s.O - o : LANES,
-                    .out = a->out + (n * s.OH + h) * s.OW * s.O + o, .out_row = s.O, .out_column = 1,
+                    .out = a->out + (n * s.OH + h) * s.OW * s.O + o, .out_row = s.O,
                 });
             }
     }
@@ -246,7 +246,7 @@ static void phase_by_channels(phase_arguments a)
                 .y_row = LANES, .y_segment = q.taps * s.O * LANES,
                 .K = q.taps * s.O, .segments = tap.count, .columns = s.I - i < LANES ? s.I - i : LANES,
                 .out = a.out + ((p.first + y * s.stride_h) * s.W + q.first) * s.I + i,
-                .out_row = s.stride_w * s.I, .out_column = 1,
+                .out_row = s.stride_w * s.I,
             });
         }
 }
@@ -295,7 +295,7 @@ static void conv2d_grad_x_lanes(const void *arguments, int64_t begin, int64_t en
                         .y = frame + (window - tap.first - first) * line + (left + q.window - q.taps + 1) * s.O * LANES,
                         .y_row = LANES, .y_segment = -line, .y_tile = s.O * LANES,
                         .K = q.taps * s.O, .segments = tap.count, .columns = count <= LANES / 2 ? LANES / 2 : LANES,
-                        .out = results + left_x * s.I * LANES, .out_row = LANES, .out_column = 1,
+                        .out = results + left_x * s.I * LANES, .out_row = LANES,
                         .out_tile = s.stride_w * s.I * LANES, .more = q.pixels - 1,
                     }, s.I);
                 }
@@ -455,7 +455,7 @@ static void add_chunk(const void *arguments, int64_t chunk, int64_t begin, int64
                 .y = (w.lanes_are_grad ? grad : window) + h.first * w.lanes.below + at.lane,
                 .y_row = w.lanes.next, .y_segment = w.lanes.below,
                 .K = s.OW, .segments = h.count, .columns = at.columns <= LANES / 2 ? LANES / 2 : LANES,
-                .out = sums + t * tile_size, .out_row = LANES, .out_column = 1, .add = 1,
+                .out = sums + t * tile_size, .out_row = LANES, .add = 1,
             });
         }
     }

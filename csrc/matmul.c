@@ -88,7 +88,7 @@ static void multiply(const matmul_arguments a)
                         .y_row = c < in_place ? a.y_row : LANES,
                         .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
                         .out = a.out + m * a.out_row + n + c,
-                        .out_row = a.out_row, .out_column = 1, .add = k > 0,
+                        .out_row = a.out_row, .add = k > 0,
                     });
             }
         }
@@ -221,7 +221,7 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
                     .x = a.y + k * a.N + n, .x_row = 1, .x_column = a.N,
                     .y = rows < LANES ? last : x, .y_row = rows < LANES ? LANES : a.M,
                     .K = depth, .segments = 1, .columns = rows > LANES / 2 ? LANES : LANES / 2,
-                    .out = sums + (p * a.N + n) * LANES, .out_row = LANES, .out_column = 1, .add = k > 0,
+                    .out = sums + (p * a.N + n) * LANES, .out_row = LANES, .add = k > 0,
                 });
         }
     }

@@ -10,13 +10,19 @@
                for (c = 0; c < 2 * LANES; c++)
                    sum[r][c] += x[r][list[i]] * y[list[i]][c];
 
-   The fewer rows a strip has, the fewer products are left. So these tiles have half the rows of those in
-   tile.h, and twice the columns, so they have the same number of sums. In MNIST 19 % of the pixels are not
-   0. With strips of 3 rows, 35 % of the products are left in x . y, where a strip holds 3 images, and 26 %
-   in x^T . y, where it holds 3 neighbouring pixels of all images. (With 6 rows: 44 % and 34 %.)
+   The fewer rows a strip has, the fewer products are left. In MNIST 19 % of the pixels are not 0:
 
-   The sums are added in the order of matmul.c and have the same bits, except that a sum of 0 may have
-   the other sign. If y holds an infinity or a NaN, nothing is skipped, because 0 times infinity is NaN. */
+       rows of a strip          3     4     7
+       products left, x . y    35 %  39 %  45 %   a strip holds images
+       x^T . y                 26 %  28 %  37 %   a strip holds neighbouring pixels of all images
+
+   So these tiles have fewer rows than those in tile.h, and twice the columns. The registers of AVX2 hold
+   the sums of 3 rows. Those of AVX-512 hold 7, but 4 are fastest: with 3 or 7 rows the products take 1.1
+   to 1.25 times as long.
+
+   The sums are added in the order of matmul.c and have the same bits. (A sum of 0 is always +0: see
+   store() in tile.h.) If y holds an infinity or a NaN, nothing is skipped, because 0 times infinity is
+   NaN. */
 #include "kernels.h"
 #include "machine.h"
 #include "panels.h"
@@ -24,7 +30,7 @@
 #include <string.h>
 
 enum {
-    STRIP = TILE_ROWS / 2, /* rows of x with one list */
+    STRIP = TILE_ROWS < 8 ? TILE_ROWS / 2 : 4, /* rows of x with one list */
     STRIPS_AT_ONCE = 64,   /* strips whose lists are kept: 64 KiB */
     SAMPLES = 256,         /* elements of x from which the share of zeros is estimated */
 };
@@ -35,10 +41,11 @@ typedef struct {
     int64_t length;
 } needed_list;
 
-/* For a strip of x with contiguous rows: x[r][k] is x[r * row + k]. */
-static void list_of_rows(needed_list *list, const real *x, int64_t row, int64_t K)
+typedef int8_t flags __attribute__((vector_size(VECTOR)));
+
+/* Sets is_needed[k] to -1 or 0 for a strip of x with contiguous rows: x[r][k] is x[r * row + k]. */
+static void find_in_rows(int8_t *is_needed, const real *x, int64_t row, int64_t K)
 {
-    lane_number is_needed[DEPTH];
     int64_t k = 0;
     for (; k + VECTOR <= K; k += VECTOR) {
         vector_bits any = {0}, part;
@@ -46,22 +53,32 @@ static void list_of_rows(needed_list *list, const real *x, int64_t row, int64_t 
             memcpy(&part, x + r * row + k, sizeof part);
             any |= part;
         }
-        memcpy(is_needed + k, &any, sizeof any);
+        const flags found = __builtin_convertvector(any != 0, flags);
+        memcpy(is_needed + k, &found, sizeof found);
     }
     for (; k < K; k++) {
         is_needed[k] = 0;
         for (int r = 0; r < STRIP; r++)
-            is_needed[k] |= x[r * row + k] != 0;
+            is_needed[k] |= -(x[r * row + k] != 0);
     }
-    int64_t length = 0;
-    for (k = 0; k < K; k++) {
-        list->k[length] = (int32_t)k;
-        length += is_needed[k] != 0;
-    }
-    list->length = length;
 }
 
-/* For `strips` strips of x with contiguous columns: x[r][k] is x[k * column + r]. */
+static void lists_of_rows(needed_list *lists, int64_t strips, const real *x, int64_t row, int64_t K)
+{
+    int8_t is_needed[STRIPS_AT_ONCE * DEPTH];
+    for (int64_t s = 0; s < strips; s++)
+        find_in_rows(is_needed + s * K, x + s * STRIP * row, row, K);
+    for (int64_t s = 0; s < strips; s++) {
+        int64_t length = 0;
+        for (int64_t k = 0; k < K; k++) {
+            lists[s].k[length] = (int32_t)k;
+            length -= is_needed[s * K + k];
+        }
+        lists[s].length = length;
+    }
+}
+
+/* The same for strips with contiguous columns: x[r][k] is x[k * column + r]. */
 static void lists_of_columns(needed_list *lists, int64_t strips, const real *x, int64_t column, int64_t K)
 {
     for (int64_t k = 0; k < K; k++, x += column)
@@ -145,8 +162,7 @@ static void sparse_matmul_rows(const void *arguments, int64_t begin, int64_t end
                 if (a.x_row == 1)
                     lists_of_columns(lists, rows / STRIP, x, a.x_column, depth);
                 else
-                    for (int64_t s = 0; s < rows / STRIP; s++)
-                        list_of_rows(&lists[s], x + s * STRIP * a.x_row, a.x_row, depth);
+                    lists_of_rows(lists, rows / STRIP, x, a.x_row, depth);
                 for (int64_t c = 0, panels_here; c < columns; c += panels_here * LANES) {
                     panels_here = columns - c < 2 * LANES ? 1 : 2;
                     const int is_in_place = c + panels_here * LANES <= in_place;
@@ -155,7 +171,7 @@ static void sparse_matmul_rows(const void *arguments, int64_t begin, int64_t end
                         .y = is_in_place ? y + c : panels + (c - in_place) * depth,
                         .y_row = is_in_place ? a.y_row : LANES, .y_tile = is_in_place ? LANES : LANES * depth,
                         .K = depth, .segments = 1, .columns = smaller_of(LANES, columns - c),
-                        .out = a.out + m * a.out_row + n + c, .out_row = a.out_row, .out_column = 1,
+                        .out = a.out + m * a.out_row + n + c, .out_row = a.out_row,
                         .out_tile = STRIP * a.out_row, .add = k > 0,
                     });
                 }

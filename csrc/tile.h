@@ -38,6 +38,8 @@ enum {
     APART = 64 / sizeof(real),
 };
 
+typedef real few_lanes __attribute__((vector_size(sizeof(real[FEW_LANES]))));
+
 /* The rows of a tile if `count` rows are split into tiles of nearly the same height. */
 static inline int64_t even_rows(int64_t count)
 {
@@ -55,27 +57,27 @@ typedef struct {
     int64_t y_row, y_segment;
     int64_t K, segments, columns;
     real *out;
-    int64_t out_row, out_column;
+    int64_t out_row;
     int add; /* 1 for +=, 0 for = */
     int64_t more, x_tile, y_tile, out_tile; /* the number of further tiles, and the strides to them */
 } tile_arguments;
 
-/* Stores (or adds) one row of sums to out. A separate function, because a loop of unknown length
+/* Stores one row of sums, or adds it to out. 0 is added to sums that are only stored, so that none of them is
+   -0: then sparse_matmul.c computes the same bits. A separate function, because a loop of unknown length
    inside the tile would move the sums from registers to memory. */
-static __attribute__((noinline)) void store(const real *sums, real *out, int64_t out_column, int64_t columns, int add)
+static __attribute__((noinline)) void store(const real *sums, real *out, int64_t columns, int add)
 {
     int64_t c = 0;
-    if (!add && out_column == 1) {
-        for (; c + FEW_LANES <= columns; c += FEW_LANES)
-            memcpy(out + c, sums + c, sizeof(real[FEW_LANES]));
-        for (; c < columns; c++)
-            out[c] = sums[c];
-    } else if (!add)
-        for (; c < columns; c++)
-            out[c * out_column] = sums[c];
-    else
-        for (; c < columns; c++)
-            out[c * out_column] += sums[c];
+    for (; c + FEW_LANES <= columns; c += FEW_LANES) {
+        few_lanes before = {0}, sum;
+        if (add)
+            memcpy(&before, out + c, sizeof before);
+        memcpy(&sum, sums + c, sizeof sum);
+        sum += before;
+        memcpy(out + c, &sum, sizeof sum);
+    }
+    for (; c < columns; c++)
+        out[c] = (add ? out[c] : 0) + sums[c];
 }
 
 /* Stores (or adds) the sums of a tile. */
@@ -84,7 +86,7 @@ static ALWAYS_INLINE void store_tile(const int rows, const int vectors, const ve
     UNROLL
     for (int r = 0; r < rows; r++) {
         real *out = a->out + r * a->out_row;
-        if (a->columns == vectors * VECTOR && a->out_column == 1) {
+        if (a->columns == vectors * VECTOR) {
             UNROLL
             for (int v = 0; v < vectors; v++) {
                 vector before = {0};
@@ -98,7 +100,7 @@ static ALWAYS_INLINE void store_tile(const int rows, const int vectors, const ve
             UNROLL
             for (int v = 0; v < vectors; v++)
                 memcpy(row + v * VECTOR, &sum[r][v], sizeof(vector));
-            store(row, out, a->out_column, a->columns, a->add);
+            store(row, out, a->columns, a->add);
         }
     }
 }

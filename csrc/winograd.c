@@ -352,7 +352,7 @@ static void small_product(real *out, int64_t out_row, const real *x, int64_t x_r
         tiles_of(M, height, (tile_arguments){
             .x = x, .x_row = x_row, .x_column = x_column, .x_tile = height * x_row,
             .y = y + n, .y_row = N, .K = K, .segments = 1, .columns = smaller_of(LANES, N - n),
-            .out = out + n, .out_row = out_row, .out_column = 1, .add = add,
+            .out = out + n, .out_row = out_row, .add = add,
         });
 }
 

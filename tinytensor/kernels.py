@@ -382,7 +382,7 @@ def sparse_matmul(x: Array, y: Array, out: Array, transpose_x: bool, transpose_y
     """for m, n, k: out[m, n] += x[m, k] * y[k, n], with out = 0 at first.
 
     The same as matmul for one matrix. A backend may skip products with x[m, k] = 0 if all of y is
-    finite; then a sum of 0 may have the other sign.
+    finite.
     x: (M, K), or (K, M) with transpose_x; y: (K, N), or (N, K) with transpose_y; out: (M, N)
     """
 

@@ -100,7 +100,7 @@ static void matmul_vectorised(matmul_arguments whole)
                 tile_of(a.M, &(tile_arguments){
                     .x = a.x, .x_row = a.x_row, .x_column = a.x_column,
                     .y = a.y, .y_row = a.y_row, .K = a.K, .segments = 1, .columns = LANES,
-                    .out = a.out, .out_row = a.out_row, .out_column = 1,
+                    .out = a.out, .out_row = a.out_row,
                 });
         }
 }
@@ -124,7 +124,7 @@ static void matmul_packed(matmul_arguments a)
                     .x = a.x + m * a.x_row + k * a.x_column, .x_row = a.x_row, .x_column = a.x_column,
                     .y = panel, .y_row = LANES, .K = depth, .segments = 1, .columns = columns,
                     .out = a.out + m * a.out_row + n,
-                    .out_row = a.out_row, .out_column = 1,
+                    .out_row = a.out_row,
                     .add = k > 0,
                 });
             k += DEPTH;

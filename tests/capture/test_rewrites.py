@@ -177,6 +177,23 @@ def test_skipped_products_change_no_result(backend, bad):
     assert "skip_zeros" in str(skipping.program)
 
 
+@pytest.mark.parametrize("columns", [20, 200])
+def test_a_sum_of_products_that_underflow_has_the_same_sign(backend, columns):
+    """-1e-30 * 1e-30 is -0, and so is the sum if the products with 0 are not added to it."""
+    data, weight = np.zeros((100, 64), np.float32), np.ones((64, columns), np.float32)
+    data[:, 0], weight[0] = 1e-30, -1e-30
+    weight = tt.tensor(weight)
+
+    def step(x):
+        return x @ weight
+
+    captured = tt.capture(step)
+    captured(data)
+    assert "sparse_matmul" in kernels_of(captured, data)
+    expected, result = step(tt.from_numpy(data)).numpy(), captured(data).numpy()
+    assert expected.tobytes() == result.tobytes()
+
+
 def test_only_products_of_data_are_skipped():
     """Not those of activations or weights, of batches of matrices, and of little data."""
     x = tt.from_numpy(PIXELS)

@@ -10,9 +10,8 @@
               relu_backward  t9 (100,200), t2 (100,200) -> t10 (100,200)
 
 After the rewrite, t1 is neither written to memory nor read. Every rewrite gives the same bits as
-the calls that it replaces, except for the sign of a zero in skip_zeros. Each has a name:
-capture(step, rewrites=("bias_relu",)) uses this one. To see the effect of the rewrites, print
-step.program with rewrites=() and with all of them.
+the calls that it replaces. Each has a name: capture(step, rewrites=("bias_relu",)) uses this one.
+To see the effect of the rewrites, print step.program with rewrites=() and with all of them.
 
 A rewrite is in this file because it saves time: bias_relu 1 to 2 % of a step of lessons 2.1, 3.0
 and 3.1 on one thread, loss_and_grad 3 % of a step of lesson 1.0. These rewrites were tried or

@@ -138,11 +138,12 @@ LADDER = [
     Rung(
         "sparse_matmul",
         "c.listed",
-        "Sums in registers, and one test for a strip of rows, such as three: a tile walks along a "
+        "Sums in registers, and one test for a strip of rows, such as four: a tile walks along a "
         "list of the places where one of these rows of x is not 0.",
         (
             ("ladder/ladder_sparse_matmul.c", "sparse_matmul_listed"),
-            ("sparse_matmul.c", "list_of_rows"),
+            ("sparse_matmul.c", "find_in_rows"),
+            ("sparse_matmul.c", "lists_of_rows"),
             ("sparse_matmul.c", "sparse_tiles"),
             ("sparse_matmul.c", "sparse_matmul_rows"),
         ),

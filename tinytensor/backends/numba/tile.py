@@ -479,17 +479,23 @@ def _pack(y, first, y_rows, y_column, columns, panel, width):
 
 @subroutine
 def _unpack(sums, first, out, start, out_column, columns, add):
-    """out[start + c * out_column] = or += sums[first + c]"""
+    """out[start + c * out_column] = or += sums[first + c]
+
+    0 is added to sums that are only stored, so that a sum of 0 is always +0.
+    """
     if out_column == 1:
         for c in range(0, columns, LANES):
             total = load(sums, first + c)
             if add:
                 total = plus(total, load_part(out, start + c, columns - c))
+            else:
+                total = plus(total, zeros(out))
             store_part(total, out, start + c, columns - c)
     else:
         for c in range(columns):
-            place, sum_c = start + c * out_column, item(sums, first + c)
-            set_item(out, place, item(out, place) + sum_c if add else sum_c)
+            place = start + c * out_column
+            before = item(out, place) if add else out.dtype.type(0)
+            set_item(out, place, before + item(sums, first + c))
 
 
 @kernel(
@@ -557,7 +563,7 @@ def _is_sparse(x):
     "real[::1], int64[::1], int64[::1], real[::1], int64[::1], int64, real[::1], int64[::1], int64"
 )
 def sparse_products(x, rows, steps, y, y_rows, y_column, out, out_rows, columns):
-    """The same as products() for one matrix. A sum of 0 may have the other sign.
+    """The same as products() for one matrix.
 
     If a panel of y holds an infinity or a NaN, nothing is skipped, because 0 times infinity is NaN.
     """
