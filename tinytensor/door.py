@@ -323,15 +323,13 @@ def set_num_threads(n: int) -> None:
         n: int from 1 to 64, the number of threads.
 
     Raises:
-        SettingError: n is not from 1 to 64.
+        SettingError: n is not an int from 1 to 64.
 
     >>> tt.set_num_threads(1)
     """
     global _num_threads
-    if not isinstance(n, int) or not 1 <= n <= MOST_THREADS:
-        raise SettingError(
-            f"set_num_threads: got {n}; at least 1 thread is needed, at most {MOST_THREADS}"
-        )
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_THREADS:
+        raise SettingError(f"set_num_threads: got {n!r}; an int from 1 to {MOST_THREADS} is needed")
     _num_threads = n
     for loaded in _loaded.values():
         loaded.module.set_num_threads(_num_threads)

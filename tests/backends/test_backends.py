@@ -123,5 +123,9 @@ def test_set_num_threads():
         tt.set_num_threads(threads)
         for name in BACKENDS:
             assert door.load_backend(name).num_threads == threads
-    with pytest.raises(tt.SettingError, match="got 0; at least 1"):
-        tt.set_num_threads(0)
+
+
+@pytest.mark.parametrize("threads", [0, 65, "2", 2.0, True, None])
+def test_set_num_threads_takes_only_an_int(threads):
+    with pytest.raises(tt.SettingError, match=f"got {threads!r}; an int from 1 to 64 is needed"):
+        tt.set_num_threads(threads)

@@ -987,8 +987,12 @@ def test_run_takes_arguments_by_name_and_in_structures(backend):
         got = step.run([a, b], y=y, factor=2).numpy()
         np.testing.assert_allclose(got, ((a + b) * 2 - y).numpy(), rtol=1e-6)
     assert step.recordings == 1
-    with pytest.raises(tt.SettingError, match="run: got tables"):
+    with pytest.raises(tt.SettingError, match="got tables of 2 and 5 rows; the number of steps is"):
         step.run([a, b[:2]], 2, y=y)
+    with pytest.raises(tt.SettingError, match="got tables of 5 rows for 6 steps; a row for each"):
+        step.run([a, b], 2, y=y, steps=6)
+    with pytest.raises(tt.SettingError, match="run: got no table; the number of steps is needed"):
+        tt.capture(lambda: tt.zeros(1)).run()
 
 
 def test_steps_within_a_step_take_arguments_by_name():

@@ -1,5 +1,7 @@
 """Data augmentation with random numbers, and with a fake generator of known numbers."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import BACKENDS
@@ -124,9 +126,9 @@ def test_zero_images():
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("number", [-1, float("nan")])
-def test_negative_arguments_raise(name, number):
-    with pytest.raises(tt.SettingError, match=f"distort: got {name}={number}; 0 or more"):
+@pytest.mark.parametrize("number", [-1, float("nan"), float("inf"), 1e308, "2", None])
+def test_arguments_that_are_no_finite_numbers_from_0_up_raise(name, number):
+    with pytest.raises(tt.SettingError, match=re.escape(f"{name}={number!r}; a number ")):
         distort(**{name: number})
 
 

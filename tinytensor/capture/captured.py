@@ -30,6 +30,7 @@ from tinytensor.capture.rewrites import names_of
 from tinytensor.errors import CaptureError, NotSupported, SettingError
 from tinytensor.forks import Turns
 from tinytensor.nn import Module
+from tinytensor.plural import plural
 from tinytensor.recorder import Recorder
 from tinytensor.tensors import wrap
 
@@ -167,9 +168,13 @@ class Captured:
         if steps is None and len(lengths) == 1:
             (steps,) = lengths
         if steps is None or not 1 <= steps <= min(lengths, default=steps):
+            rows = " and ".join(map(str, sorted(lengths)))
+            found = f"tables of {rows} rows" if lengths else "no table"
+            if steps is None:
+                raise SettingError(f"run: got {found}; the number of steps is needed: steps=n")
             raise SettingError(
-                f"run: got tables of {sorted(lengths)} rows for {steps} steps; a row for each "
-                "step, and at least one step, are needed"
+                f"run: got {found} for {plural(steps, 'step')}; a row for each step, and at least "
+                "one step, are needed"
             )
         if recorder.recorder() or autograd.is_watching():
             raise CaptureError(

@@ -12,6 +12,7 @@ NumPy's generator draws the random numbers: 5 for each image, and 50 more for an
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tinytensor.arrays import Array
 from tinytensor.errors import DTypeError, SettingError, ShapeError
 
 GRID = 5  # the number of points with a random shift, along each axis
-MOST = 2**24  # of the height and width; a float32 has every integer below
+MOST = 2**24  # of the height, the width and the settings; a float32 has every integer below
 
 # Maps images (N, H, W, C) float and a generator to changed images.
 Augmentation = Callable[[Array, np.random.Generator], Array]
@@ -44,11 +45,15 @@ def distort(
         images of the same shape and dtype. It raises DTypeError or ShapeError for other arrays.
 
     Raises:
-        SettingError: an argument is negative, or `scale` is 1 or more.
+        SettingError: an argument is not a number, is negative or above 2**24, or `scale` is 1 or
+            more.
     """
-    for name, number in locals().copy().items():
-        if not number >= 0:
-            raise SettingError(f"distort: got {name}={number}; 0 or more is needed")
+    given: dict[str, float] = locals().copy()
+    for name, number in given.items():
+        if not isinstance(number, Real) or not 0 <= number <= MOST:
+            raise SettingError(
+                f"distort: got {name}={number!r}; a number from 0 to {MOST:,} is needed"
+            )
 
     if scale >= 1:
         raise SettingError(f"distort: got scale={scale}; less than 1 is needed")
