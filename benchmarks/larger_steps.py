@@ -2,18 +2,9 @@
 
     python benchmarks/larger_steps.py [NAME ...] [--threads 1] [--rounds 15]
 
-The names:
-
-    batch-1000    lesson 2.1 with batches of 1,000 images, also in NumPy written by hand
-    batch-10000   the same with 10,000 images
-    wide          dense layers 784-2048-2048-10 with ReLU and Adam, batch 100, also in NumPy
-    colour        four convolutions (3x3, 64 to 128 channels) on 100 images of 32x32x3
-    block         the transformer block of docs/guides/attention.md: 16 sequences of 64 elements,
-                  128 features, 4 heads, Adam
-
-All start with the same weights, and their first losses are compared. The steps are captured and
-take turns. Prints the shortest and the median time of each, in milliseconds, and the ratio of
-the shortest time to tinytensor's.
+`--help` has the names. All libraries start with the same weights, and their first losses are
+compared. The steps are captured and take turns. Prints the shortest and the median time of each, in
+milliseconds, and the ratio of the shortest time to tinytensor's.
 """
 
 import argparse
@@ -26,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 import tinytensor as tt
-from tinytensor import nn
+from tinytensor import door, nn
 from tinytensor.arrays import Array
 from tinytensor.bench import own_steps
 from tinytensor.bench.peers import numpy_by_hand
@@ -97,7 +88,10 @@ BATCH, TOKENS, SIZE, HEADS = 16, 64, 128, 4
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + layers(norm(x))."""
+    """x + attention(norm(x)), then x + layers(norm(x)).
+
+    One layer computes query, key and value. docs/guides/attention.md has three layers for them.
+    """
 
     def __init__(self) -> None:
         self.norm1, self.norm2 = nn.LayerNorm(SIZE), nn.LayerNorm(SIZE)
@@ -181,6 +175,14 @@ NETWORKS: dict[str, Callable[[], dict[str, Step]]] = {
     "colour": colour,
     "block": block,
 }
+NAMES = """the networks:
+  batch-1000   lesson 2.1 with batches of 1,000 images, also in NumPy written by hand
+  batch-10000  the same with 10,000 images
+  wide         dense layers 784-2048-2048-10 with ReLU and Adam, batch 100, also in NumPy
+  colour       four convolutions (3x3, 64 to 128 channels) on 100 images of 32x32x3, Adam
+  block        a transformer block with one layer for query, key and value: 16 sequences of
+               64 elements, 128 features, 4 heads, Adam
+"""
 
 
 def measure(name: str, rounds: int) -> None:
@@ -204,15 +206,34 @@ def measure(name: str, rounds: int) -> None:
 
 def main() -> None:
     """Measure the networks that are named, by default all."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--backend", default="auto")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n")[0],
+        epilog=NAMES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known = ", ".join(NETWORKS)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"networks to measure, from {known} [all]"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of each library [%(default)s]"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="measured steps of each library [%(default)s]"
+    )
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", *door.BACKENDS),
+        help="backend of tinytensor [%(default)s]",
+    )
     options = parser.parse_args()
     for name in options.names:
         if name not in NETWORKS:
-            parser.error(f"got {name!r}; choose from {', '.join(NETWORKS)}")
+            parser.error(f"got {name!r}; choose from {known}")
+    for name in ("threads", "rounds"):
+        if getattr(options, name) < 1:
+            parser.error(f"got --{name} {getattr(options, name)}; 1 or more is needed")
 
     tt.set_backend(options.backend)
     tt.set_num_threads(options.threads)
