@@ -21,7 +21,7 @@ These rules hold for all kernels:
   numbers are constants.
 - Callers check shapes and labels. Kernels do not check them again.
 - Sums over a whole array are accumulated in float64. NaN, infinities and empty arrays give the same
-  results as in NumPy.
+  results as in NumPy, except next to the padding of conv2d and of its gradients: see there.
 - The same inputs give the same bits on one backend, machine and instruction set, with the same
   number of threads. The C and Numba backends give the same bits for any number of threads, because
   each row is computed by one thread, always in the same order. In NumPy the number of threads may
@@ -398,7 +398,8 @@ def conv2d(
 
     with out = 0 at first, top = h * stride[0] - padding[0] and left = w * stride[1] - padding[1].
     x: (N, H, W, I), 0 outside the image; weight: (KH, KW, I, O); out: (N, OH, OW, O). The padding
-    at the bottom and right follows from out's shape.
+    at the bottom and right follows from out's shape. Backends may leave out the product of a 0
+    outside the image and a weight that is not finite, which is NaN.
     """
 
 
@@ -411,7 +412,7 @@ def conv2d_grad_x(
     with out = 0 at first, and top and left as in conv2d; pixels outside the image are skipped.
     grad: (N, OH, OW, O); weight: (KH, KW, I, O); out: (N, H, W, I). Backends may count windows
     outside of grad as 0, so a weight that is not finite may make a pixel near an edge NaN that it
-    does not touch.
+    does not touch. They may also leave out such products.
     """
 
 
@@ -422,7 +423,8 @@ def conv2d_grad_weight(
     """for all indices: out[a, b, i, o] += x[n, top + a, left + b, i] * grad[n, h, w, o]
 
     with out = 0 at first, and top and left as in conv2d.
-    x: (N, H, W, I), 0 outside the image; grad: (N, OH, OW, O); out: (KH, KW, I, O)
+    x: (N, H, W, I), 0 outside the image; grad: (N, OH, OW, O); out: (KH, KW, I, O). Backends may
+    leave out the product of a 0 outside the image and an element of grad that is not finite.
     """
 
 
