@@ -12,7 +12,7 @@
    If there are too few channels to fill the lanes, the lanes are images, or elements of the window for
    the gradient of the weights. Then the rows of the tile are channels.
 
-   With many channels and small windows, Winograd's algorithm needs half of the multiplications (see
+   With many channels and small windows, Winograd's algorithm needs about half of the multiplications (see
    winograd.c).
 
    Each image is first copied into a frame of zeros, so that no window reaches outside of it. Weights

@@ -1,9 +1,9 @@
 /* matmul.c: out = x . y, by tiles of sums in registers (see tile.h).
 
    The order of the tiles is chosen for the caches. y is cut into panels of LANES columns, and x into
-   strips of TILE_ROWS rows. Both are at most DEPTH long, because a panel should stay in the L1 cache; a
-   longer sum is added up in pieces. They are copied ("packed") so that a tile reads them from one end
-   to the other:
+   strips of TILE_ROWS rows. Both are at most DEPTH long, because a panel should stay in the L1 cache (with
+   avx512 it is as large as the L1 cache of some CPUs); a longer sum is added up in pieces. They are copied
+   ("packed") so that a tile reads them from one end to the other:
 
        for PANELS panels of y at a time: pack them
            for STRIPS strips of x at a time: pack them; they stay in the L2 cache

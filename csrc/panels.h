@@ -12,8 +12,8 @@
 typedef lane_number vector_bits __attribute__((vector_size(VECTOR_BYTES))); /* the bits of a vector */
 
 enum {
-    DEPTH = 256,    /* elements of a piece of a sum: a panel has 16 KiB */
-    PANELS = 16,    /* panels that are packed at once: 256 KiB */
+    DEPTH = 256,    /* elements of a piece of a sum: a panel has 16 KiB, with avx512 32 KiB */
+    PANELS = 16,    /* panels that are packed at once: 256 KiB, with avx512 512 KiB */
     ROWS_AHEAD = 4, /* rows between the row that is packed and the one that is fetched */
 };
 

@@ -33,8 +33,8 @@ typedef struct {
 
 /* The runner of a kernel with a name such as tt_add_float32; 0 if there is no such kernel. */
 tt_runner tt_runner_of(const char *kernel);
-/* Makes n steps with up to `threads` threads. Each step sets the pointers and makes the copies `before`, then the calls, then the copies `after`.
-   Returns 0, or 1 after a call that had no memory. */
+/* Makes n steps with up to `threads` threads. Each step sets the pointers and makes the copies `before`,
+   then the calls, then the copies `after`. Returns 0, or 1 after a call that had no memory. */
 int tt_run(int threads, int64_t steps, int64_t moving, const tt_pointer *pointers, int64_t befores, const tt_copy *before, int64_t count, const tt_call *calls, int64_t afters, const tt_copy *after);
 
 /* Not for cffi: */

@@ -1,4 +1,4 @@
-/* winograd.c: convolutions with half of the multiplications (Winograd's algorithm).
+/* winograd.c: convolutions with about half of the multiplications (Winograd's algorithm).
 
    Two neighbouring results of a filter with three taps take 6 multiplications:
 
@@ -20,7 +20,16 @@
    With stride 2, results use only every second pixel for each tap. So the even and odd rows and columns
    are separate images ("phases"), each with its own taps: 5 x 5 weights are 3 x 3, 3 x 2, 2 x 3 and 2 x 2
    taps. With two taps g2 is 0, so m3 is not needed. The phases are added up in the matrix product, whose
-   rows become longer. 5 x 5 weights with stride 2 take 49 products for a tile, instead of 100.
+   rows become longer. The products for a tile, where they are clearly fewer:
+
+       weights      stride    products    instead of
+       2 x 2        1          9           16
+       3 x 3        1         16           36
+       4 x 4        2         36           64
+       5 x 5        2         49          100
+       6 x 6        2         64          144
+
+   3 x 3 weights with stride 2 take 36 products instead of 36, so they are computed by plain sums.
 
    In matrices: Y = A^T [(B^T d B) * (G g G^T)] A. A gradient is the transposed algorithm:
 

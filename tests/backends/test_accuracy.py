@@ -33,12 +33,14 @@ EXACT = {
     "cos": np.cos,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
     "gelu": to_the_limit(normal_distribution),
+    "sigmoid": lambda x: np.exp(-np.logaddexp(0, -x)),
     "silu": to_the_limit(lambda x: np.exp(-np.logaddexp(0, -x))),
     "softplus": lambda x: np.logaddexp(0, x),
 }
 SETS = Path(np.__file__).parent / "_core" / "tests" / "data"
 MOST = {"c": 1.1, "numba": 2.0, "numpy": 4.0}  # units in the last place
-MOST_OF = {"log1p": 2.0, "gelu": 7.0, "silu": 3.0, "softplus": 4.0}  # in all backends
+# In all backends:
+MOST_OF = {"log1p": 2.0, "gelu": 7.0, "sigmoid": 3.0, "silu": 3.0, "softplus": 4.0}
 
 
 def floats(step: int) -> np.ndarray:
