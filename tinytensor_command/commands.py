@@ -10,6 +10,7 @@ from tinytensor_command.options import (
     EXERCISE_OR_FILE,
     FILE,
     KERNEL,
+    KERNELS,
     LESSON,
     LESSON_OR_FILE,
     OPTIMIZERS,
@@ -37,6 +38,7 @@ from tinytensor_command.options import (
 )
 
 LANGUAGES = ("python", "numba", "c")  # of the exercises
+WITH_A_LADDER = f"KERNEL is {', '.join(KERNELS[:-1])} or {KERNELS[-1]}."
 ON_RANKS = ("train", "sweep")  # their processes share the work, if mpiexec starts several
 
 
@@ -552,12 +554,17 @@ def report_command(**given: Any) -> None:
     report_run(**given)
 
 
-@program.command("ladder")
+@program.command("ladder", epilog=WITH_A_LADDER)
 @click.argument("kernel", type=KERNEL)
 @click.option(
     "--size",
     type=Count(1, 10_000),
-    help="Rows of matmul [512] or softmax [4000], images of conv2d [100].",
+    help="Rows of matmul [512] or softmax [4000], images of sparse_matmul or conv2d [100].",
+)
+@click.option(
+    "--channels",
+    type=Count(1, 512),
+    help="Input and output channels of conv2d [6 and 12]. With 16 or more, C uses c.winograd.",
 )
 @threads_option
 @click.option(
@@ -571,24 +578,24 @@ def report_command(**given: Any) -> None:
 def ladder_command(**given: Any) -> None:
     """Time KERNEL from its naive loop to the fast version.
 
-    KERNEL is matmul, softmax or conv2d.
-
-    Each rung adds one idea to the rung before it. The last rung of a backend is the kernel that it
-    uses. Speeds are compared with the measured limit of this machine on all threads. The rungs take
-    turns. If other programs used the CPU, the last line says NOISY.
+    Each rung adds one idea to the rung before it. Only conv2d's c.winograd and c.lanes are
+    alternatives: both come from c.direct, and c.threaded chooses one of the three by the sizes. The
+    last rung of a backend is the kernel that it uses. Speeds are compared with the measured limit
+    of this machine on all threads. The rungs take turns. If other programs used the CPU, the last
+    line says NOISY.
     """
     from tinytensor.cli.ladder_command import time_ladder
 
     time_ladder(**given)
 
 
-@program.command("explain")
+@program.command("explain", epilog=WITH_A_LADDER)
 @click.argument("kernel", type=KERNEL)
 @click.argument("rung", type=RUNG, required=False)
 def explain_command(**given: Any) -> None:
     """Print the source of all rungs of KERNEL, or of one RUNG.
 
-    KERNEL is matmul, softmax or conv2d. RUNG is a name such as c.blocked.
+    RUNG is a name such as c.blocked.
     """
     from tinytensor.cli.ladder_command import explain_kernel
 

@@ -1,4 +1,4 @@
-"""The names that shells complete: of lessons, claims, exercises, kernels and rungs.
+"""The names that shells complete: of lessons, claims, exercises and rungs.
 
 Each has a description. They are read from the source files that define them. To import these files
 takes too long for a completion, because they import NumPy.
@@ -31,11 +31,6 @@ def exercises() -> dict[str, str]:
     """The title of each exercise, by its name."""
     file = PACKAGE / "learn" / "exercises.py"
     return {given[1]: given[2] for given in _calls(file, "Exercise")}
-
-
-def kernels() -> dict[str, str]:
-    """The kernels that have a ladder, without descriptions."""
-    return {given[0]: "" for given in _calls(PACKAGE / "ladder" / "ladder.py", "Rung")}
 
 
 def rungs(kernel: str | None) -> dict[str, str]:

@@ -19,6 +19,7 @@ MOST_THREADS = 64
 MOST_PIXELS = 1024  # along an axis of an image
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 RATE_RULES = ("linear", "sqrt")
+KERNELS = ("matmul", "sparse_matmul", "softmax", "conv2d")  # those that have a ladder
 
 
 class Count(click.IntRange):
@@ -235,7 +236,7 @@ LESSON = Name("lesson", lambda _: known_names.lessons())
 EXERCISE_OR_FILE = Name("exercise", lambda _: known_names.exercises(), files=True)
 LESSON_OR_FILE = Name("lesson", lambda _: known_names.lessons(), files=True)
 CLAIM = Name("claim", lambda _: known_names.claims())
-KERNEL = Name("kernel", lambda _: known_names.kernels())
+KERNEL = Name("kernel", lambda _: dict.fromkeys(KERNELS, ""))
 RUNG = Name("rung", lambda given: known_names.rungs(given.get("kernel")))
 FILE = click.Path()  # any name; shells complete the files that exist
 

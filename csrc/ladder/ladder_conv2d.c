@@ -4,9 +4,10 @@
        loop order   the output channels innermost, because they are contiguous
        im2col       each window is copied to a row of a matrix: the convolution is a matrix product
        direct       the tile of matmul directly on the image, whose pixels are such rows already
-       winograd     half of the multiplications, by more additions: pays with many channels
-       lanes        few channels do not fill the lanes, so the lanes are images
-       threaded     the images are divided among threads: conv2d.c
+       winograd     about half of the multiplications, by more additions: pays with many channels
+       lanes        direct again, but few channels do not fill the lanes, so the lanes are images
+       threaded     the images are divided among threads: conv2d.c, which chooses winograd, lanes or direct by
+                    the sizes
 
    build.py compiles this file after conv2d.c and ladder_matmul.c, because it uses their functions. */
 #include "ladder.h"
@@ -94,7 +95,7 @@ static void conv2d_direct(const real *x, const real *weight, real *out, conv_siz
     conv2d_images(&a, 0, s.N);
 }
 
-/* As winograd.c, on one thread: 4 products in the place of 9, if the sizes suit. */
+/* As winograd.c, on one thread, for any number of channels. Sizes that do not suit are computed directly. */
 static void conv2d_winograd(const real *x, const real *weight, real *out, conv_sizes s)
 {
     atomic_int overflow = 0;

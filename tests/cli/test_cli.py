@@ -330,6 +330,12 @@ def test_ladder(run, tmp_path, kernel):
         assert rung["speed"] == pytest.approx(work.amount / rung["seconds"] / 1e9)
 
 
+def test_ladder_of_many_channels(run):
+    code, out, _ = run("ladder", "conv2d", "--size", 1, "--channels", 16, "--seconds", 0.01)
+    assert code == 0
+    assert "conv2d (1, 28, 28, 16) x (5, 5, 16, 16), stride 2" in out
+
+
 def test_ladder_is_noisy_if_its_probes_are(run, monkeypatch):
     times = itertools.cycle([1e-3, 1e-3, 2e-3])
     monkeypatch.setattr(NoiseMonitor, "probe", lambda _: {"short computation": next(times)})
@@ -385,6 +391,11 @@ def test_explain_prints_all_rungs_or_one(run):
         (("explain", "relu"), "'relu' has no ladder; choose from"),
         (("explain", "matmul", "c.quick"), "no rung 'c.quick'; choose from numpy, numba.naive"),
         (("ladder", "matmul", "--size", "0"), "got '0'; an integer from 1 to 10000"),
+        (("ladder", "conv2d", "--channels", "0"), "got '0'; an integer from 1 to 512"),
+        (
+            ("ladder", "matmul", "--channels", "32"),
+            "ladder: got 32 channels for matmul; only conv2d has them",
+        ),
         (("ladder", "matmul", "--seconds", "0"), "'--seconds': 0.0 is not in the range"),
         (("ladder", "matmul", "--json", "/no/where"), "there is no folder /no"),
     ],
@@ -586,7 +597,6 @@ def test_known_names_are_those_of_the_package():
     sentences = {claim.name: claim.sentence for claim in claims.CLAIMS}
     assert known_names.claims() == {**sentences, "mistakes": known_names.claims()["mistakes"]}
     assert known_names.exercises() == {each.name: each.title for each in exercises.EXERCISES}
-    assert list(known_names.kernels()) == list(ladder.SIZES)
     for kernel in ladder.SIZES:
         ideas = {rung.name: rung.why for rung in ladder.rungs(kernel)}
         assert known_names.rungs(kernel) == ideas
@@ -596,6 +606,7 @@ def test_known_names_are_those_of_the_package():
     assert options.MOST_THREADS == door.MOST_THREADS
     assert tuple(lessons.OPTIMIZERS) == options.OPTIMIZERS
     assert tuple(lessons.RATE_RULES) == options.RATE_RULES
+    assert tuple(ladder.SIZES) == options.KERNELS
 
 
 # The course

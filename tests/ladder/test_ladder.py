@@ -309,3 +309,8 @@ def test_source_of_every_rung(rung):
         assert re.search(rf"\b{rung.kernel}_{name}\(", text)
         assert '"""' in text or text.count("/*") >= 2, "the source explains the idea"
     assert len(rung.why) > 20
+
+
+def test_source_has_the_derivation():
+    assert "m0 = (d0 - d2) g0" in ladder.find_rung("conv2d", "c.winograd").source()[1]
+    assert "/* Lanes of images ---" in ladder.find_rung("conv2d", "c.lanes").source()[1]

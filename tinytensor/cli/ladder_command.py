@@ -13,7 +13,12 @@ from tinytensor.plural import plural
 
 
 def time_ladder(
-    kernel: str, size: int | None, threads: int | None, seconds: float, json_file: str | None
+    kernel: str,
+    size: int | None,
+    channels: int | None,
+    threads: int | None,
+    seconds: float,
+    json_file: str | None,
 ) -> None:
     """Run `tinytensor ladder`; tinytensor_command.commands has its options."""
     from tinytensor import machine
@@ -22,6 +27,8 @@ def time_ladder(
     from tinytensor.ladder import ladder
 
     rungs = ladder.rungs(kernel)
+    size = size or ladder.SIZES[kernel]
+    work = ladder.work(kernel, size, channels)
     check_writable("--json", json_file)
     if threads is not None:
         door.set_num_threads(threads)
@@ -32,12 +39,12 @@ def time_ladder(
     c = states["c"]
     used = c.num_threads if isinstance(c, door.Backend) else threads or os.cpu_count() or 1
     click.echo(f"measuring {len(rungs)} rungs, {seconds:g} s each", err=True)
-    size = size or ladder.SIZES[kernel]
-    work = ladder.work(kernel, size)
     monitor = NoiseMonitor()
     monitor.use_threads(used)
     with progress(ladder.pieces(kernel)) as shown, monitor.during([]):
-        results, peak = ladder.measure(kernel, size, seconds, shown.show, monitor.count_probe)
+        results, peak = ladder.measure(
+            kernel, size, seconds, shown.show, monitor.count_probe, channels
+        )
     result = {
         "kernel": kernel,
         "work": work.title,

@@ -21,7 +21,7 @@ import numpy as np
 from tinytensor import door, kernels, machine
 from tinytensor.arrays import Array
 from tinytensor.backends.c_sources import c_sources
-from tinytensor.errors import UnknownName
+from tinytensor.errors import SettingError, UnknownName
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rung:
     kernel: str
     name: str
     why: str
-    texts: tuple[tuple[str, str], ...] = ()  # for rungs in C: (file of csrc/, function)
+    # For rungs in C: (file of csrc/, a function or the first words of a comment)
+    texts: tuple[tuple[str, str], ...] = ()
 
     @property
     def backend(self) -> str:
@@ -58,7 +59,7 @@ class Rung:
     def source(self) -> tuple[str, str]:
         """Return (language, source): the functions of this rung, each with the comment above it."""
         if self.texts:
-            return "c", "\n\n".join(_c_function(file, name) for file, name in self.texts)
+            return "c", "\n\n".join(_c_text(file, name) for file, name in self.texts)
         return "python", _python_functions(self.function())
 
 
@@ -235,20 +236,26 @@ LADDER = [
     Rung(
         "conv2d",
         "c.winograd",
-        "Tiles of 2 x 2 results with half of the multiplications, but more additions. This pays "
-        "from about 16 input channels on, and here there are 6.",
+        "Tiles of 2 x 2 results with about half of the multiplications, but more additions. This "
+        "pays with many channels: try --channels 32.",
         (
+            ("winograd.c", "winograd.c: "),
             ("ladder/ladder_conv2d.c", "conv2d_winograd"),
             ("winograd.c", "input_points"),
             ("winograd.c", "results_of_points"),
+            ("winograd.c", "weight_points"),
+            ("winograd.c", "image_points"),
+            ("winograd.c", "small_product"),
             ("winograd.c", "winograd_forward"),
         ),
     ),
     Rung(
         "conv2d",
         "c.lanes",
-        "Few channels do not fill the vector lanes, so the lanes are images.",
+        "c.direct with other lanes, without c.winograd: few channels do not fill the vector lanes, "
+        "so the lanes are images.",
         (
+            ("conv2d.c", "Lanes of images"),
             ("ladder/ladder_conv2d.c", "conv2d_by_lanes"),
             ("conv2d.c", "conv2d_lanes"),
             ("conv2d.c", "sums_of_line"),
@@ -257,8 +264,14 @@ LADDER = [
     Rung(
         "conv2d",
         "c.threaded",
-        "The kernel of the C backend: the images are divided among threads.",
-        (("conv2d.c", "tt_conv2d"),),
+        "The kernel of the C backend: it chooses c.winograd, c.lanes or c.direct by the sizes, and "
+        "the images are divided among threads.",
+        (
+            ("winograd.c", "by_winograd"),
+            ("conv2d.c", "True if lanes of images"),
+            ("conv2d.c", "by_lanes"),
+            ("conv2d.c", "tt_conv2d"),
+        ),
     ),
 ]
 
@@ -326,15 +339,21 @@ TURNS = 20  # turns of each rung
 TOO_LONG = 20  # a rung is skipped if one call takes this multiple of its measuring time
 
 
-def work(kernel: str, size: int) -> Work:
+def work(kernel: str, size: int, channels: int | None = None) -> Work:
     """Return the call with which the rungs of a kernel are measured.
 
     matmul: two matrices (size, size). sparse_matmul: images (size, 784), each with a square of
     12 x 12 pixels that are not 0, in the first layer of lesson 2.1; skipped products count as well.
     softmax: a matrix (size, size), read once and written once. conv2d: images (size, 28, 28, 6) in
-    the second layer of lesson 3.1.
+    the second layer of lesson 3.1, which has 12 output channels; `channels` replaces both numbers.
+
+    Raises:
+        UnknownName: the kernel has no ladder.
+        SettingError: `channels` is given for another kernel than conv2d.
     """
     rungs(kernel)
+    if channels is not None and kernel != "conv2d":
+        raise SettingError(f"ladder: got {channels} channels for {kernel}; only conv2d has them")
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> Array:
@@ -354,10 +373,11 @@ def work(kernel: str, size: int) -> Work:
     if kernel == "softmax":
         x = normal(n, n)
         return Work((x, np.empty_like(x)), 2 * x.nbytes, "GB/s", f"({n}, {n})")
-    x, weight = normal(n, 28, 28, 6), normal(5, 5, 6, 12)
-    out = np.empty((n, 14, 14, 12), np.float32)
-    title = f"({n}, 28, 28, 6) x (5, 5, 6, 12), stride 2"
-    return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * 6, "GFLOP/s", title)
+    inputs, outputs = channels or 6, channels or 12
+    x, weight = normal(n, 28, 28, inputs), normal(5, 5, inputs, outputs)
+    out = np.empty((n, 14, 14, outputs), np.float32)
+    title = f"({n}, 28, 28, {inputs}) x (5, 5, {inputs}, {outputs}), stride 2"
+    return Work((x, weight, out, (2, 2), (2, 2)), 2 * out.size * 5 * 5 * inputs, "GFLOP/s", title)
 
 
 def pieces(kernel: str) -> int:
@@ -371,6 +391,7 @@ def measure(
     seconds: float = 1.0,
     show: Callable[[str], object] = lambda rung: None,
     after_turn: Callable[[], object] = lambda: None,
+    channels: int | None = None,
 ) -> tuple[list[RungResult], float | None]:
     """Measure each available rung for about `seconds` and keep the time of its fastest call.
 
@@ -378,7 +399,7 @@ def measure(
     would take more than TOO_LONG * seconds, estimated from a smaller size.
 
     Args:
-        kernel, size: as in work().
+        kernel, size, channels: as in work().
         seconds: the time of all turns of a rung.
         show: called with the name of the rung before its first call and before each turn.
         after_turn: called after each turn of a rung, such as a check of how quiet the machine is.
@@ -387,7 +408,8 @@ def measure(
         The results of the rungs, and the limit of this machine for the number of threads that the C
         backend uses; None without the C backend.
     """
-    small, large = work(kernel, min(size, SMALL[kernel])), work(kernel, size)
+    small = work(kernel, min(size, SMALL[kernel]), channels)
+    large = work(kernel, size, channels)
     usable = {rung: rung.function() for rung in rungs(kernel) if _works(rung)}
     best: dict[Rung, float] = {}
     spent: dict[Rung, float] = {}
@@ -428,16 +450,21 @@ def _timed(function: Callable[..., None], call: Work) -> float:
 SHOWN_MODULES = ("tinytensor.backends.", "tinytensor.ladder.")  # their functions are printed too
 
 
-def _c_function(file: str, name: str) -> str:
-    """Return the source of a function of csrc/, from the comment above it to its closing brace."""
+def _c_text(file: str, name: str) -> str:
+    """Return a comment of csrc/, by its first words, or a function with the comment above it."""
     lines = (c_sources("explain") / file).read_text(encoding="utf-8").splitlines()
-    head = re.compile(rf"\w.*\b{name}\(")
-    (first,) = (i for i, line in enumerate(lines) if head.match(line) and lines[i + 1] == "{")
-    last = lines.index("}", first)
-    if lines[first - 1].endswith("*/"):
-        first -= 1
-        while not lines[first].startswith("/*"):
+    comment = [i for i, line in enumerate(lines) if line.startswith(f"/* {name}")]
+    if comment:
+        (first,) = comment
+        last = next(i for i in range(first, len(lines)) if lines[i].endswith("*/"))
+    else:
+        head = re.compile(rf"\w.*\b{name}\(")
+        (first,) = (i for i, line in enumerate(lines) if head.match(line) and lines[i + 1] == "{")
+        last = lines.index("}", first)
+        if lines[first - 1].endswith("*/"):
             first -= 1
+            while not lines[first].startswith("/*"):
+                first -= 1
     return f"/* csrc/{file} */\n\n" + "\n".join(lines[first : last + 1]) + "\n"
 
 
