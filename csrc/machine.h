@@ -10,6 +10,9 @@ const char *tt_simd(void);
 /* The number of the instruction set that kernels use: 0 for "baseline", 1 for "avx2", 2 for "avx512". */
 void tt_use_simd(int number);
 int tt_simd_in_use(void);
+/* 1 if convolutions may be computed by Winograd's algorithm, as at the start; 0 for plain sums. */
+void tt_use_winograd(int may_use);
+int tt_may_use_winograd(void);
 /* The compiler's name and version. */
 const char *tt_compiler(void);
 /* The number of threads that a kernel may use, including the calling thread (1 to 64). */

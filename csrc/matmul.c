@@ -229,12 +229,12 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
         transpose(a.out + (begin + p * LANES) * a.N, a.N, sums + p * a.N * LANES, LANES, a.N, smaller_of(LANES, end - begin - p * LANES));
 }
 
-/* True if several threads are faster. A second thread first has to fetch from another core's cache what
+/* True if several threads are faster for B products. A second thread first has to fetch from another core's cache what
    the first one wrote. This pays if it then uses each element often, or if the arrays are larger than
    the private cache of a core. */
-static int is_worth_sharing(int64_t M, int64_t K, int64_t N)
+static int is_worth_sharing(int64_t B, int64_t M, int64_t K, int64_t N)
 {
-    const int64_t multiplications = M * K * N, numbers = M * K + K * N + M * N;
+    const int64_t multiplications = B * M * K * N, numbers = B * (M * K + K * N + M * N);
     return multiplications >= PARALLEL_FROM && (multiplications >= OFTEN * numbers || numbers >= MANY_ELEMENTS);
 }
 
@@ -257,7 +257,7 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
         : !transpose_x && K >= LONG_SUMS ? matmul_few_columns : matmul_rows;
     if (K == 0)
         memset(out, 0, M * N * sizeof(real));
-    else if (!is_worth_sharing(M, K, N))
+    else if (!is_worth_sharing(1, M, K, N))
         rows(&a, 0, M);
     else if (rows == matmul_rows && N >= WIDE * M)
         tt_parallel_rows(matmul_columns, &a, N, LANES);
@@ -265,8 +265,27 @@ static void one_product(const real *x, const real *y, real *out, int64_t M, int6
         tt_parallel_rows(rows, &a, M, rows == matmul_few_columns_of_transposed ? LANES : TILE_ROWS);
 }
 
+typedef struct {
+    const real *x, *y;
+    real *out;
+    int64_t M, K, N;
+    int transpose_x, transpose_y;
+} batch_arguments;
+
+/* [begin, end): products */
+static void matmul_products(const void *arguments, int64_t begin, int64_t end)
+{
+    const batch_arguments a = *(const batch_arguments *)arguments;
+    for (int64_t b = begin; b < end; b++)
+        one_product(a.x + b * a.M * a.K, a.y + b * a.K * a.N, a.out + b * a.M * a.N, a.M, a.K, a.N, a.transpose_x, a.transpose_y);
+}
+
+/* Threads share the rows of each product, or many small products, as in attention. */
 void tt_matmul(const real *x, const real *y, real *out, int64_t B, int64_t M, int64_t K, int64_t N, int transpose_x, int transpose_y)
 {
-    for (int64_t b = 0; b < B; b++)
-        one_product(x + b * M * K, y + b * K * N, out + b * M * N, M, K, N, transpose_x, transpose_y);
+    const batch_arguments a = {x, y, out, M, K, N, transpose_x, transpose_y};
+    if (is_worth_sharing(B, M, K, N) && !is_worth_sharing(1, M, K, N))
+        tt_parallel_rows(matmul_products, &a, B, 1);
+    else
+        matmul_products(&a, 0, B);
 }

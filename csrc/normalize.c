@@ -43,7 +43,7 @@ static double *zero_sums(int64_t R, int64_t C)
 }
 
 /* Calls `add` for all blocks of a stretch. The number of columns is a constant for most of them, so that
-   the compiler knows which registers to use. */
+   the compiler can choose a register for each sum. */
 static ALWAYS_INLINE void in_blocks(void add(int64_t columns, const normalize_arguments *a, int64_t s, int64_t first), const normalize_arguments *a, int64_t s)
 {
     int64_t c = 0;

@@ -1,5 +1,5 @@
-/* simd.c: the widest compiled instruction set that this CPU supports, the one in use, and the compiler's
-   name. */
+/* simd.c: the widest compiled instruction set that this CPU supports, the one in use, whether convolutions
+   may be computed by Winograd's algorithm, and the compiler's name. */
 #include "machine.h"
 
 const char *tt_simd(void)
@@ -25,6 +25,18 @@ void tt_use_simd(int number)
 int tt_simd_in_use(void)
 {
     return __atomic_load_n(&in_use, __ATOMIC_RELAXED);
+}
+
+static int winograd_in_use = 1;
+
+void tt_use_winograd(int may_use)
+{
+    __atomic_store_n(&winograd_in_use, may_use, __ATOMIC_RELAXED);
+}
+
+int tt_may_use_winograd(void)
+{
+    return __atomic_load_n(&winograd_in_use, __ATOMIC_RELAXED);
 }
 
 const char *tt_compiler(void)

@@ -196,7 +196,7 @@ void tt_sparse_matmul(const real *x, const real *y, real *out, int64_t M, int64_
         return;
     }
     const matmul_arguments a = matmul_arguments_of(x, y, out, M, K, N, transpose_x, transpose_y);
-    if (is_worth_sharing(M, K, N))
+    if (is_worth_sharing(1, M, K, N))
         tt_parallel_rows(sparse_matmul_rows, &a, M, STRIP);
     else
         sparse_matmul_rows(&a, 0, M);

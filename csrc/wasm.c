@@ -37,6 +37,11 @@ void tt_parallel_elements(tt_rows_function function, const void *arguments, int6
     tt_parallel_rows(function, arguments, rows, columns);
 }
 
+int tt_may_use_winograd(void)
+{
+    return 1;
+}
+
 int tt_get_threads(void)
 {
     return 1;

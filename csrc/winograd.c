@@ -106,11 +106,11 @@ static int suits_winograd(conv_sizes s)
     return strides && taps_of(0, s.KH, s.stride_h) <= TAPS && taps_of(0, s.KW, s.stride_w) <= TAPS && s.N * s.OH * s.OW * s.I * s.O > 0;
 }
 
-/* True if it pays: there are many channels, and the products, with those of incomplete tiles, are at
+/* True if it may be used and pays: there are many channels, and the products, with those of incomplete tiles, are at
    most two thirds of all multiplications. */
 static int by_winograd(conv_sizes s)
 {
-    if (!suits_winograd(s) || s.I < MANY_CHANNELS || s.O < MANY_CHANNELS)
+    if (!tt_may_use_winograd() || !suits_winograd(s) || s.I < MANY_CHANNELS || s.O < MANY_CHANNELS)
         return 0;
     const winograd_sizes w = winograd_sizes_of(s);
     return 3 * w.total * w.tiles_h * w.tiles_w <= 2 * s.KH * s.KW * s.I * s.OH * s.OW;

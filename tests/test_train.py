@@ -55,6 +55,16 @@ def test_same_seed_same_bits(backend):
     assert losses(3) != losses(4)
 
 
+@pytest.mark.skipif("c" not in BACKENDS, reason="the C backend does not work here")
+@pytest.mark.parametrize("lesson", ["2.2", "3.1", "4.1", "small", "best"])
+def test_a_captured_step_is_one_call_of_c(lesson):
+    """Also with moving averages of the weights, whose decay a Python function computes."""
+    with tt.backend("c"):
+        training = Training(replace(find(lesson), batch=8), SMALL, steps=2, evaluate_every=2)
+        training.make_step()
+        assert training._step.program.is_one_call
+
+
 @pytest.mark.parametrize("lesson", ["dropout", "batchnorm-relu", "best"])
 def test_captured_and_eager_training_give_the_same_bits(lesson):
     reports = {}

@@ -155,6 +155,7 @@ class Training:
         self.deadline = math.inf
         self.report_next = False  # set to True for one extra report after the next step
         self._clock = Clock()
+        self._steps_before = np.zeros(1)  # the number of steps, as an array for _average
         self.go_to(0)
         self._step: Step = self.train_step if eager else capture(self.train_step)
         self.world, self.batch_norm = world, batch_norm
@@ -405,6 +406,7 @@ class Training:
         images, labels = self.next_batch()
         self._next_batch = None
         self._rate = self.optimizer.lr
+        self._steps_before[0] = self.step
         if self.parallel is not None:
             self.parallel.asked[:] = self.stop, self.report_next
         loss, logits = self._step(images, labels)
@@ -467,11 +469,12 @@ class Training:
             return
         decay = np.empty(1)
 
-        def find_decay(decay: Array) -> None:
-            steps = self.step + 1  # including the current one
+        def find_decay(before: Array, decay: Array) -> None:
+            steps = before[0] + 1  # including the current one
             decay[0] = min(max_decay, (1 + steps) / (10 + steps))
 
-        recorder.each_step(find_decay, writes=(decay,), settings=(max_decay,), reads_anything=True)
+        reads, settings = (self._steps_before,), (max_decay,)
+        recorder.each_step(find_decay, reads=reads, writes=(decay,), settings=settings)
         pairs = zip(self.averaged.named_tensors(), self.model.named_tensors(), strict=True)
         for (_, average), (_, x) in pairs:
             if x.dtype.kind == "f":

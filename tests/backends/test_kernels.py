@@ -274,6 +274,42 @@ def test_unknown_instruction_set_raises():
     assert before == C.module.SIMD
 
 
+@needs_c
+def test_without_winograds_algorithm_sums_are_plain():
+    """With 16 channels and more it is used, forward and in both gradients, unless it is off."""
+    rng = np.random.default_rng(0)
+    x, grad = (rng.standard_normal((4, 14, 14, 32), np.float32) for _ in range(2))
+    weight = rng.standard_normal((3, 3, 32, 32), np.float32)
+    calls = {
+        "conv2d": (x, weight, np.empty_like(x)),
+        "conv2d_grad_x": (grad, weight, np.empty_like(x)),
+        "conv2d_grad_weight": (x, grad, np.empty_like(weight)),
+    }
+
+    def results() -> list[np.ndarray]:
+        for name, arrays in calls.items():
+            C.kernels[name](*arrays, (1, 1), (1, 1))
+        return [arrays[-1].copy() for arrays in calls.values()]
+
+    by_winograd = results()
+    C.module.use_winograd(False)
+    try:
+        plain = results()
+    finally:
+        C.module.use_winograd(True)
+    for fast, slow in zip(by_winograd, plain, strict=True):
+        assert (fast != slow).any()
+        np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-5 * np.abs(slow).max())
+
+
+@pytest.mark.full
+@needs_c
+def test_settings_of_the_environment_that_are_wrong():
+    result = info(TINYTENSOR_WINOGRAD="no")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "TINYTENSOR_WINOGRAD=no: 0 or 1 is needed" in result.stderr
+
+
 @pytest.mark.full
 @needs_c
 def test_instruction_set_from_the_environment():

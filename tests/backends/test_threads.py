@@ -27,6 +27,7 @@ LARGE = [
     ),
     Kernel("add", ((30_011, 6), (6,), (30_011, 6))),
     Kernel("sum", ((30_011, 6), (6,))),
+    Kernel("matmul", ((67, 61, 30), (67, 30, 63), (67, 61, 63)), (False, False)),  # many products
 ]
 
 

@@ -2,8 +2,9 @@
 
 Each function lowers a call (lowering.py). It checks that all its arrays have one dtype, and returns
 `tt_<its name>_<dtype>`, with the pointers and sizes that C needs. The instruction set is the widest
-that this CPU has, or the environment variable TINYTENSOR_SIMD. cffi's from_buffer refuses arrays
-that aren't contiguous, so C never gets a wrong pointer. The GIL is released while C computes.
+that this CPU has, or the environment variable TINYTENSOR_SIMD. TINYTENSOR_WINOGRAD=0 lets all
+convolutions be computed by plain sums. cffi's from_buffer refuses arrays that aren't contiguous, so
+C never gets a wrong pointer. The GIL is released while C computes.
 """
 
 import builtins
@@ -100,6 +101,21 @@ try:
     set_simd(wanted)
 except SettingError as error:
     raise SettingError(f"TINYTENSOR_SIMD={wanted}: {error}") from None
+
+
+def use_winograd(may_use: bool) -> None:
+    """Let convolutions be computed by Winograd's algorithm, or by plain sums, in all threads.
+
+    Winograd's algorithm, which csrc/winograd.c explains, needs fewer multiplications, and its
+    results differ from plain sums by rounding errors, up to about 1e-5 of the largest result.
+    """
+    lib.tt_use_winograd(may_use)
+
+
+switch = os.environ.get("TINYTENSOR_WINOGRAD") or "1"
+if switch not in ("0", "1"):
+    raise SettingError(f"TINYTENSOR_WINOGRAD={switch}: 0 or 1 is needed")
+use_winograd(switch == "1")
 
 
 def _for(*arrays: Array) -> SimpleNamespace:
