@@ -1320,11 +1320,18 @@ def test_a_run_without_arguments():
 
 
 @pytest.mark.parametrize(
-    ("rows", "steps"), [((3, 4), None), ((3, 3), 4), ((3, 3), 0), ((0, 0), None), ((), None)]
+    ("rows", "steps", "needed"),
+    [
+        ((3, 4), None, "the number of steps is needed"),
+        ((), None, "the number of steps is needed"),
+        ((3, 3), 4, "a row for each step"),
+        ((3, 3), 0, "a row for each step"),
+        ((0, 0), None, "a row for each step"),
+    ],
 )
-def test_a_row_is_needed_for_each_step(rows, steps):
+def test_a_row_is_needed_for_each_step(rows, steps, needed):
     step = tt.capture(lambda *xs: None)
-    with pytest.raises(tt.SettingError, match="a row for each step"):
+    with pytest.raises(tt.SettingError, match=needed):
         step.run(*(np.ones((n, 2)) for n in rows), steps=steps)
 
 
