@@ -357,7 +357,7 @@ OTHERS = {
     ),
     "dropout": (
         {"lesson": changed_network(lambda network: setattr(network[-2], "keep_prob", 0.7))},
-        r"is of another run: layers\.19: keep_prob is 0\.6, and 0\.7 is needed",
+        r"is of another run: layers\.21: keep_prob is 0\.6, and 0\.7 is needed",
     ),
     "averages of batch norm": (
         {"lesson": changed_network(lambda network: setattr(network[1], "decay", 0.9))},
