@@ -33,7 +33,8 @@ class LayerOutputs(NamedTuple):
 def layer_outputs(model: Module, image: Array) -> LayerOutputs:
     """The outputs of the layers of `model` for an image (H, W) or (H, W, C) uint8.
 
-    A layer that an activation or batch norm follows is not listed; the activation is.
+    A layer that an activation or batch norm follows is not listed; the activation is. If the model
+    has several views of an image, such as lesson best, the layers are those of the image itself.
     """
     x = from_numpy(to_float(image[None]))
     size = described_shape(x.shape[1:])
@@ -50,8 +51,7 @@ def layer_outputs(model: Module, image: Array) -> LayerOutputs:
             layers += _weighted_pixels(model, image)
             x = model(x)
             layers.append((f"logits {x.shape[1]}", as_image(x.numpy()[0])))
-        probabilities = ops.softmax(x).numpy()[0]
-    return LayerOutputs(probabilities, layers)
+    return LayerOutputs(probabilities(model, image), layers)
 
 
 def probabilities(model: Module, image: Array) -> Array:
