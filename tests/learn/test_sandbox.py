@@ -208,7 +208,7 @@ def test_wrong_answers_in_c_are_refused(before, after, problem, tmp_path):
 def test_a_leak_in_c_is_named_as_a_lack_of_memory(tmp_path):
     text = exercises.find("neuron").solution("c")
     leak = "#include <stdlib.h>\n#include <string.h>\nchar *kept;\n" + text.replace(
-        "out[0] = total", "kept = memset(malloc(1000000), 1, 1000000); out[0] = total"
+        "out[0] = total", "kept = memset(malloc(3000000), 1, 3000000); out[0] = total"
     )
     assert leak.count("memset") == 1
     verdict = checked("neuron", leak, tmp_path, "c")
