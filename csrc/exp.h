@@ -8,6 +8,10 @@
 #include <string.h>
 #include <math.h>
 
+/* ln 2 in two parts. An integer times the first part is exact. */
+#define LN_2 0.693145752f
+#define REST_OF_LN_2 1.42860677e-6f
+
 static inline float power_of_two(int32_t n)
 {
     const uint32_t bits = (uint32_t)(n + 127) << 23; /* a float's exponent */
@@ -28,10 +32,9 @@ static inline float exp_parts(float x, float rest, int32_t *n)
     memcpy(&large_bits, &large, sizeof large_bits);
     *n = bits - large_bits;
 
-    /* ln 2 is split into two parts, because n times the first part is exact. The sums of even and of odd
-       powers do not wait for each other. */
+    /* The sums of even and of odd powers do not wait for each other. */
     const float whole = shifted - large;
-    const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f - rest, z = r * r;
+    const float r = (x - whole * LN_2) - whole * REST_OF_LN_2 - rest, z = r * r;
     const float even = 1 / 2.f + z * (1 / 24.f + z * (1 / 720.f));
     const float odd = 1 / 6.f + z * (1 / 120.f + z * (1 / 5040.f));
     return r + z * (even + r * odd);

@@ -186,8 +186,7 @@ static inline double gelu_slope_double(double x)
 }
 
 /* log(1 + x) with 1 + x = 2^e (1 + f) and 1 + f between sqrt(1/2) and sqrt(2) is e ln 2 + log(1 + f), and
-   log(1 + f) = f - f^2 / 2 + f^3 times a polynomial. 1 + x is rounded; what it loses is a part of f. ln 2 is
-   split into two parts, because e times the first part is exact. */
+   log(1 + f) = f - f^2 / 2 + f^3 times a polynomial. 1 + x is rounded; what it loses is a part of f. */
 static inline float log1p_float(float x)
 {
     const float y = 1 + x, lost = x - (y - 1);
@@ -203,8 +202,8 @@ static inline float log1p_float(float x)
     const float f = (m - 1) + lost * power_of_two(e < 64 ? -e : -64), z = f * f; /* from 2^25 on, nothing is lost */
     const float even = 0.33333331f + z * (0.20001227f + z * (0.14201762f + z * 0.12761550f));
     const float odd = 0.25000823f + z * (0.16623357f + z * (0.13160194f + z * 0.07634430f));
-    const float rest = z * (f * (even - f * odd) - 0.5f) + e * 1.42860677e-6f;
-    const float result = e * 0.693145752f + (f + rest);
+    const float rest = z * (f * (even - f * odd) - 0.5f) + e * REST_OF_LN_2;
+    const float result = e * LN_2 + (f + rest);
     return x > -1 ? (x < INFINITY ? copysignf(result, x) : x) : x == -1 ? -INFINITY : NAN;
 }
 

@@ -229,9 +229,9 @@ static void matmul_few_columns_of_transposed(const void *arguments, int64_t begi
         transpose(a.out + (begin + p * LANES) * a.N, a.N, sums + p * a.N * LANES, LANES, a.N, smaller_of(LANES, end - begin - p * LANES));
 }
 
-/* True if several threads are faster for B products. A second thread first has to fetch from another core's cache what
-   the first one wrote. This pays if it then uses each element often, or if the arrays are larger than
-   the private cache of a core. */
+/* True if several threads are faster for B products. A second thread first has to fetch from another core's
+   cache what the first one wrote. This pays if it then uses each element often, or if the arrays are larger
+   than the private cache of a core. */
 static int is_worth_sharing(int64_t B, int64_t M, int64_t K, int64_t N)
 {
     const int64_t multiplications = B * M * K * N, numbers = B * (M * K + K * N + M * N);

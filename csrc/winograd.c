@@ -106,8 +106,8 @@ static int suits_winograd(conv_sizes s)
     return strides && taps_of(0, s.KH, s.stride_h) <= TAPS && taps_of(0, s.KW, s.stride_w) <= TAPS && s.N * s.OH * s.OW * s.I * s.O > 0;
 }
 
-/* True if it may be used and pays: there are many channels, and the products, with those of incomplete tiles, are at
-   most two thirds of all multiplications. */
+/* True if it may be used and pays: there are many channels, and the products, with those of incomplete
+   tiles, are at most two thirds of all multiplications. */
 static int by_winograd(conv_sizes s)
 {
     if (!tt_may_use_winograd() || !suits_winograd(s) || s.I < MANY_CHANNELS || s.O < MANY_CHANNELS)

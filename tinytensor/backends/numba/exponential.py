@@ -14,6 +14,8 @@ def power_of_two(n):
     return np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)  # a float's exponent
 
 
+# ln 2 in two parts. An integer times the first part is exact.
+LN_2, REST_OF_LN_2 = np.float32(0.693145752), np.float32(1.42860677e-6)
 LARGE = np.float32(1.5 * 2**23)
 LARGE_BITS = LARGE.view(np.int32)
 
@@ -29,8 +31,7 @@ def exp_parts(x, rest):
     shifted = np.float32(x * np.float32(1 / math.log(2)) + LARGE)
     n = np.int32(shifted.view(np.int32) - LARGE_BITS)
     whole = shifted - LARGE
-    # ln 2 is split into two parts, because n times the first part is exact.
-    r = (x - whole * np.float32(0.693145752)) - whole * np.float32(1.42860677e-6) - rest
+    r = (x - whole * LN_2) - whole * REST_OF_LN_2 - rest
     # The sums of even and of odd powers do not wait for each other.
     z = r * r
     even = np.float32(1 / 2) + z * (np.float32(1 / 24) + z * np.float32(1 / 720))

@@ -15,6 +15,8 @@ from numba.extending import overload
 
 from tinytensor.backends.numba.compiling import subroutine
 from tinytensor.backends.numba.exponential import (
+    LN_2,
+    REST_OF_LN_2,
     exp_parts,
     power_of_two,
     times_exp_below_0,
@@ -229,8 +231,8 @@ def _log1p_float(x):
     even = f32(0.20001227) + z * (f32(0.14201762) + z * f32(0.12761550))
     odd = f32(0.16623357) + z * (f32(0.13160194) + z * f32(0.07634430))
     third = f32(0.33333331) + z * even - f * (f32(0.25000823) + z * odd)
-    rest = z * (f * third - f32(0.5)) + f32(e) * f32(1.42860677e-6)
-    exact = f32(e) * f32(0.693145752) + (f + rest)
+    rest = z * (f * third - f32(0.5)) + f32(e) * REST_OF_LN_2
+    exact = f32(e) * LN_2 + (f + rest)
     result = math.copysign(exact, x) if x < f32(math.inf) else x
     result = result if x > f32(-1) else f32(math.nan)
     return f32(-math.inf) if x == f32(-1) else result
